@@ -5,18 +5,23 @@
 For each class that transformers can build with small sizes: Surgeon inspects the model,
 compares the model without the columns of a group with the model without its rows, runs
 a job (30 % in the best structure, with a refit), and exports each format. The exports
-are loaded again by transformers alone. Outcomes:
+are loaded again by transformers alone. Where gradients cannot be measured, the job has
+the method that the error names, magnitude, and no refit. Outcomes:
 
     heads and neurons, neurons, heads    pruned, and every export has equal logits
+    not built, not run, not reloaded    transformers itself cannot, at these sizes
     sentence      the model is refused by an error that says why
     WRONG         the logits of an export differ, a tensor outside of the language model
                   has changed, or rows and columns do not belong together
     TRACEBACK, SIGNAL, HANG
 
 Each class has a process of its own. The results are lines of JSON in the folder; a
-second call goes on after the last one. `docs/families.md` is made from them:
+second call goes on after the last one. Afterwards
 
-    python benchmarks/coverage.py --table
+    python benchmarks/coverage.py --page [--folder FOLDER]
+
+copies those of all sizes to benchmarks/results/, without the details, and writes the
+section of docs/families.md that is made from them.
 """
 
 from __future__ import annotations
@@ -30,101 +35,53 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.models.auto import modeling_auto
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers import PreTrainedModel
 
+from benchmarks import coverage_page
+from benchmarks.small_models import (
+    KINDS,
+    SIZES,
+    Sizes,
+    build,
+    logits,
+    routes,
+    why_not_run,
+)
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import COUPLINGS, Method, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.base.errors import EngineError
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.errors import CurvatureError, EngineError
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.export.transformers.check import auto_class
+from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.load import load_model
 from surgeon_engine.run.pipeline import prune
+from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import tokens
 
-KINDS = {
-    "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    "image": modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-}
-_LIMIT_S = 180.0
-_LARGEST = 60e6  # parameters
+_LIMIT_S = 600.0
 _RELATIVE = 1e-4  # of the largest logit
 _STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
 _TOKENIZER = Path("resources/demo")
-_BAD = ("WRONG", "TRACEBACK", "SIGNAL", "HANG")
-
-# Sizes by their names in configs.
-_HIDDEN = ("hidden_size", "n_embd", "d_model", "word_embed_proj_dim", "embedding_size")
-_BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_NEURONS = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner", "dim_ff")
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-_OTHERS = {
-    "vocab_size": 2048,
-    "max_position_embeddings": 512,
-    "n_positions": 512,
-    "n_ctx": 512,
-    "num_experts_per_tok": 2,
-    "moe_topk": 2,
-    "moe_k": 2,
-    "moe_intermediate_size": 32,
-    "shared_expert_intermediate_size": 32,
-    "expert_ffn_hidden_size": 32,
-    "n_group": 1,
-    "topk_group": 1,
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_rope_head_dim": 8,
-    "qk_nope_head_dim": 8,
-    "v_head_dim": 16,
-    "sliding_window": 32,
-    "decoder_layers": 2,
-    "encoder_layers": 2,
-    "decoder_attention_heads": 4,
-    "encoder_attention_heads": 4,
-    "decoder_ffn_dim": 128,
-    "encoder_ffn_dim": 128,
-    "mamba_n_heads": 8,
-    "mamba_d_head": 16,
-    "mamba_d_state": 16,
-    "mamba_expand": 2,
-    "mamba_n_groups": 1,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
-    "hidden_size_per_layer_input": 16,
-    "vocab_size_per_layer_input": 512,
-    "num_kv_shared_layers": 2,
-    "global_head_dim": 16,
-    "lora_rank": 8,
-    "rotary_dim": 8,
-    "index_head_dim": 16,
-    "index_n_heads": 2,
-    "index_topk": 16,
-}
-_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-# hidden size, blocks, heads, key and value heads, size of a head, neurons
-SIZES = {"usual": (64, 4, 4, 2, 16, 128), "odd": (96, 5, 6, 3, 16, 160)}
+_Name = tuple[str, str, bool]  # kind, model type, without experts
 
 
 def main() -> int:
@@ -133,51 +90,81 @@ def main() -> int:
     parser.add_argument("--only", default="", help="the classes whose name has this")
     parser.add_argument("--sizes", choices=SIZES, default="usual")
     parser.add_argument("--folder", type=Path, default=Path("build/coverage"))
-    parser.add_argument("--table", action="store_true", help="print the table alone")
+    parser.add_argument("--page", action="store_true", help="write the page alone")
     arguments = parser.parse_args()
+    if arguments.page:
+        _write_page(arguments.folder)
+        return 0
     results = arguments.folder / f"{arguments.sizes}.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
-    done = {(x["kind"], x["type"]): x for x in _read(results)}
-    if arguments.table:
-        print("\n".join(_table(done.values())))
-        return 0
+    done = {(x["kind"], x["type"], x["dense"]): x for x in coverage_page.read(results)}
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    for kind, choices in KINDS.items():
-        for model_type in choices:
-            name = f"{kind}-{model_type}"
-            if (kind, model_type) in done or arguments.only not in name:
-                continue
-            folder = arguments.folder.absolute() / name
-            found = _forked(kind, model_type, folder, SIZES[arguments.sizes])
-            done[kind, model_type] = found
-            print(f"{name:38} {found['outcome']} {found.get('detail', '')[:150]}")
-            sys.stdout.flush()
-            with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(found) + "\n")
-            shutil.rmtree(folder, ignore_errors=True)
+    for kind, model_type, dense in _entries(done):
+        name = f"{kind}-{model_type}{'-dense' if dense else ''}"
+        if (kind, model_type, dense) in done or arguments.only not in name:
+            continue
+        folder = arguments.folder.absolute() / name
+        found = _forked(kind, model_type, folder, SIZES[arguments.sizes], dense=dense)
+        done[kind, model_type, dense] = found
+        print(f"{name:38} {found['outcome']} {found.get('detail', '')[:150]}")
+        sys.stdout.flush()
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
     counts = Counter(x["outcome"] for x in done.values())
     print(dict(sorted(counts.items())))
-    return 1 if any(counts[outcome] for outcome in _BAD) else 0
+    return 1 if any(counts[outcome] for outcome in coverage_page.BAD) else 0
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _entries(done: Mapping[_Name, dict[str, Any]]) -> Iterator[_Name]:
+    """Yield each class, and after one with experts the same class without them."""
+    for kind, choices in KINDS.items():
+        for model_type in choices:
+            yield kind, model_type, False
+            found = done.get((kind, model_type, False), {})
+            if found.get("experts"):
+                yield kind, model_type, True
+
+
+def _write_page(folder: Path) -> None:
+    results = [
+        _stored(found, sizes)
+        for sizes in SIZES
+        for found in coverage_page.read(folder / f"{sizes}.jsonl")
+    ]
+    coverage_page.RESULTS.write_text(coverage_page.written(results), encoding="utf-8")
+    page = coverage_page.page_with(results)
+    coverage_page.PAGE.write_text(page, encoding="utf-8")
+
+
+def _stored(found: Mapping[str, Any], sizes: str) -> dict[str, Any]:
+    """Return what is kept of a result: why something stays whole, and the formats."""
+    kept = {"sizes": sizes, "transformers": version("transformers")}
+    names = ("kind", "type", "dense", "class", "outcome", "experts", "left_whole")
+    kept |= {name: found[name] for name in (*names, "formats") if found.get(name)}
+    reasons = found.get("reasons", {})
+    other = {"neurons": "heads", "heads": "neurons"}.get(found["outcome"])
+    reason = reasons.get(other, found.get("detail", "")) or found.get("note", "")
+    return {"dense": False} | kept | ({"reason": reason[:300]} if reason else {})
 
 
 def _forked(
-    kind: str, model_type: str, folder: Path, sizes: tuple[int, ...]
+    kind: str, model_type: str, folder: Path, sizes: Sizes, *, dense: bool
 ) -> dict[str, Any]:
     """Try a class in a process of its own; return what was found."""
-    found = {"kind": kind, "type": model_type, "class": KINDS[kind][model_type]}
+    found = {
+        "kind": kind,
+        "type": model_type,
+        "dense": dense,
+        "class": KINDS[kind][model_type],
+    }
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     output, start = folder / "output.json", time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _exit_after(kind, model_type, folder, sizes)
+        _exit_after(kind, model_type, folder, sizes, dense=dense)
     while time.monotonic() - start < _LIMIT_S:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -191,76 +178,40 @@ def _forked(
 
 
 def _exit_after(
-    kind: str, model_type: str, folder: Path, sizes: tuple[int, ...]
+    kind: str, model_type: str, folder: Path, sizes: Sizes, *, dense: bool
 ) -> None:
+    fence._is_direct = True  # this process is the fence
+    found: dict[str, Any] = {}
     try:
-        try:
-            model = _build(kind, model_type, sizes)
-        except Exception as error:  # noqa: BLE001
-            found = {"outcome": "not built", "detail": repr(error)[:300]}
-        else:
-            found = _tried(model, folder)
-    except EngineError as error:
-        found = {"outcome": "sentence", "detail": f"{error.message} {error.hint}"}
-    except BaseException:  # noqa: BLE001
-        found = {"outcome": "TRACEBACK", "detail": traceback.format_exc()[-2000:]}
+        model = build(kind, model_type, sizes, dense=dense)
+    except Exception as error:  # noqa: BLE001
+        found = {"outcome": "not built", "detail": repr(error)[:300]}
+    else:
+        found = {"experts": routes(model)} | _outcome(model, folder)
     (folder / "output.json").write_text(json.dumps(found), encoding="utf-8")
     os._exit(0)
 
 
-def _build(kind: str, model_type: str, sizes: tuple[int, ...]) -> PreTrainedModel:
-    """Return a random model of a class with small sizes."""
-    config = _small(CONFIG_MAPPING[model_type], sizes)
-    torch.manual_seed(0)
-    stock = getattr(transformers, KINDS[kind][model_type])
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in stock._from_config(config).parameters())
-    if parameters > _LARGEST:
-        raise ValueError(f"{parameters:,} parameters")
-    model = stock._from_config(config).eval()
-    for parameter in model.parameters():
-        if parameter.ndim == 1:  # norms: each of another head is another
-            parameter.data.add_(0.1 * torch.rand_like(parameter))
-    return model
-
-
-def _small(kind: type[PretrainedConfig], sizes: tuple[int, ...]) -> PretrainedConfig:
-    hidden, blocks, heads, shared, size, neurons = sizes
-    small = {
-        **dict.fromkeys(_HIDDEN, hidden),
-        **dict.fromkeys(_BLOCKS, blocks),
-        **dict.fromkeys(_HEADS, heads),
-        **dict.fromkeys(_NEURONS, neurons),
-        **dict.fromkeys(_EXPERTS, 4),
-        **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), shared),
-        **dict.fromkeys(("head_dim", "d_head"), size),
-        **_OTHERS,
-    }
-    usual = kind()
-    stated = usual.to_dict()
-    chosen: dict[str, Any] = dict(_TOKENS)
-    chosen |= {name: x for name, x in small.items() if stated.get(name) is not None}
-    if "num_kv_shared_layers" in chosen and stated.get("layer_types"):
-        # Each of the last two blocks reads keys and values of a block before them.
-        kinds = ["full_attention", "sliding_attention"] * blocks
-        chosen["layer_types"] = kinds[:blocks][::-1]
-    for name, part in (getattr(kind, "sub_configs", None) or {}).items():
-        own = getattr(usual, name, None)
-        part = type(own) if isinstance(own, PretrainedConfig) else part
-        try:
-            chosen[name] = _small(part, sizes).to_dict()
-        except Exception:  # noqa: BLE001  (AutoConfig, or it cannot be small)
-            continue
-    return kind(**chosen)
+def _outcome(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+    try:
+        return _tried(model, folder)
+    except EngineError as error:
+        outcome = "not run" if why_not_run(model) else "sentence"
+        return {"outcome": outcome, "detail": f"{error.message} {error.hint}"}
+    except BaseException:  # noqa: BLE001
+        return {"outcome": "TRACEBACK", "detail": traceback.format_exc()[-2000:]}
 
 
 def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     """Prune a model and export it; return the outcome."""
-    source = folder / "model"
+    source = folder / folder.name.partition("-")[2]
     model.save_pretrained(source)
     for path in _TOKENIZER.glob("tokenizer*"):
         shutil.copy(path, source)
     summary = describe_files(ModelConfig(source=str(source))).model
+    runs = not why_not_run(model)
+    if runs and (problem := _not_reloaded(model, source)):
+        return {"outcome": "not reloaded", "detail": problem[:300]}
     supported = {x.structure: x for x in summary.structures}
     best = next((s for s in _STRUCTURES if supported[s].supported), None)
     found: dict[str, Any] = {
@@ -275,8 +226,18 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     if best is None:
         reason = supported[Structure.NEURONS].reason
         return found | {"outcome": "sentence", "detail": reason}
-    problems = list(_wrong_cuts(source, best))
-    differences, formats = _exported(source, folder, best)
+    problems = list(_wrong_cuts(source, best)) if runs else []
+    found["sparsity"] = sparsity = _sparsity(summary, best)
+    try:
+        try:
+            differences, formats = _exported(source, folder, best, sparsity)
+        except CurvatureError as error:  # it names methods without gradients
+            found["note"] = error.message
+            simple = (Method.MAGNITUDE, Recovery.OFF)
+            differences, formats = _exported(source, folder, best, sparsity, *simple)
+    except EngineError as error:
+        outcome = "sentence" if runs else "not run"
+        return found | {"outcome": outcome, "detail": f"{error.message} {error.hint}"}
     problems += differences
     found |= {"formats": formats}
     if problems:
@@ -284,39 +245,62 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     return found | {"outcome": best.value}
 
 
+def _not_reloaded(model: PreTrainedModel, source: Path) -> str:
+    """Return why transformers alone cannot load what it has saved; empty if it can."""
+    try:
+        auto = getattr(transformers, auto_classes(model)[0])
+        loaded = auto.from_pretrained(source, dtype="auto")
+        difference = (logits(loaded) - logits(model)).abs().max()
+    except Exception as error:  # noqa: BLE001
+        return repr(error)
+    return f"logits differ by {difference:.2g}" if difference else ""
+
+
+def _sparsity(summary: ModelSummary, structure: Structure) -> float:
+    """Return 30 %, or 40 % of what a structure could remove if that is less."""
+    kinds = COUPLINGS[structure]
+    layers = {
+        name for each in summary.coupled if each.kind in kinds for name in each.layers
+    }
+    weights = sum(layer.weights for layer in summary.layers if layer.name in layers)
+    return min(0.3, round(0.4 * weights / summary.prunable, 4))
+
+
 def _wrong_cuts(source: Path, structure: Structure) -> Iterator[str]:
     """Yield the modules whose columns and rows do not belong together."""
     model = load_model(ModelConfig(source=str(source)), with_tokenizer=False).model
-    ids = _ids()
     for coupled in coupled_groups(structure, model):
         size = coupled.consumer.columns // coupled.groups
         for group in (0, coupled.groups - 1):
             columns = slice(group * size, (group + 1) * size)
             parts = [(coupled.consumer, (slice(None), columns))]
-            without_columns = _logits_without(model, ids, parts)
+            without_columns = _logits_without(model, parts)
             parts = [(p.layer, p.group_of_row == group) for p in coupled.producers]
-            without_rows = _logits_without(model, ids, parts)
+            without_rows = _logits_without(model, parts)
             largest = float(without_columns.abs().max())
             if (without_columns - without_rows).abs().max() > _RELATIVE * largest:
                 yield f"group {group} of {coupled.path}"
 
 
-def _logits_without(
-    model: PreTrainedModel, ids: torch.Tensor, parts: list[Any]
-) -> torch.Tensor:
+def _logits_without(model: PreTrainedModel, parts: list[Any]) -> torch.Tensor:
     kept = [(layer, layer.weight()) for layer, _ in parts]
     for layer, part in parts:
         W = layer.weight()
         W[part] = 0
         layer.write(W)
-    logits = _logits(model, ids)
+    found = logits(model)
     for layer, W in kept:
         layer.write(W)
-    return logits
+    return found
 
 
 def _exported(
-    source: Path, folder: Path, structure: Structure
+    source: Path,
+    folder: Path,
+    structure: Structure,
+    sparsity: float,
+    method: Method = Method.LLM_SURGEON,
+    recovery: Recovery = Recovery.REFIT,
 ) -> tuple[list[str], list[str]]:
     """Run a job, export its result; return what is wrong, and the formats."""
     unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
@@ -325,16 +309,16 @@ def _exported(
     config = RunConfig(
         ModelConfig(str(source)),
         tokens(folder, 4),
-        pruning_config(structure=structure, sparsity=0.3, shots=1),
+        pruning_config(structure=structure, sparsity=sparsity, shots=1, method=method),
         ExportConfig(format=Format.MASKED),
-        RecoveryConfig(Recovery.REFIT, own_windows=0),
+        RecoveryConfig(recovery, own_windows=0),
         EvaluationConfig(windows=0),
     )
     context = RunContext("coverage", lambda _: None)
-    run = folder / "run"
+    run = folder / f"run_{method}"
     prune(config, run, context)
     pruned = restore(run / "export", "pruned").loaded.model
-    expected = _logits(pruned, _ids())
+    expected = logits(pruned)
     problems = list(_changed_towers(source, pruned))
     formats = []
     for format in (Format.MASKED, Format.COMPACT, Format.STOCK, Format.GGUF):
@@ -350,7 +334,7 @@ def _exported(
         if format is not Format.GGUF:
             auto = getattr(transformers, auto_class(out))
             loaded = auto.from_pretrained(out, trust_remote_code=True, dtype="auto")
-            difference = (_logits(loaded, _ids()) - expected).abs().max()
+            difference = (logits(loaded) - expected).abs().max()
             if difference > _RELATIVE * expected.abs().max():
                 problems.append(f"{format.value}: logits differ by {difference:.2g}")
     return problems, formats
@@ -364,31 +348,6 @@ def _changed_towers(source: Path, pruned: PreTrainedModel) -> Iterator[str]:
     for name, parameter in original.named_parameters():
         if id(parameter) not in inside and not torch.equal(parameter, found[name]):
             yield f"{name} has changed"
-
-
-@torch.no_grad()
-def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
-    return model.eval()(input_ids=ids, use_cache=False).logits.float()
-
-
-def _ids() -> torch.Tensor:
-    return torch.randint(3, 90, (2, 20), generator=torch.Generator().manual_seed(0))
-
-
-def _table(results: Any) -> Iterator[str]:
-    """Yield the rows of a table of all classes that could be built."""
-    yield f"With transformers {version('transformers')}:"
-    yield ""
-    yield "| class | heads | neurons | exports |"
-    yield "|---|---|---|---|"
-    for found in sorted(results, key=lambda x: (x["class"], x["kind"])):
-        if found["outcome"] == "not built":
-            continue
-        reasons = found.get("reasons", {})
-        cells = [reasons.get(s, found.get("detail", "")) for s in ("heads", "neurons")]
-        cells = ["no: " + x if x else "yes" for x in cells]
-        formats = ", ".join(found.get("formats", ()))
-        yield f"| `{found['class']}` | {cells[0]} | {cells[1]} | {formats} |"
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.identity import FileStamp, identity_of
+from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.runtime.shares import divided
@@ -229,6 +230,7 @@ def sample(
         EvaluationError: The predictions are not finite.
     """
     generator = torch.Generator().manual_seed(batch.seed)
+    model = language_model_of(model)
     windows = torch.full((len(batch.openings), length), -1)
     for window, opening in zip(windows, batch.openings, strict=True):
         window[: len(opening)] = torch.tensor(opening)

@@ -38,6 +38,7 @@ _COUNTS = (
     "num_key_value_heads",
     "num_kv_heads",
     "kv_heads",
+    "n_head",
     "kv_dim",
     "all_head_size",
     "split_size",

@@ -46,6 +46,10 @@ from surgeon_engine.runtime.shares import Batches
 # Called after the forward of each batch, and after each of its backwards in each block.
 Step = Callable[[], None]
 
+_WITHOUT_GRADIENTS = say(
+    "Choose a method without gradients, such as L-OBD or magnitude."
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CurvatureRequest:
@@ -183,7 +187,8 @@ def _record_forward(
 
     def make_leaf(_: nn.Module, __: object, output: Any) -> Any:
         leaf[:] = [first_of(output).detach().requires_grad_()]
-        return (leaf[0], *output[1:]) if isinstance(output, tuple) else leaf[0]
+        several = isinstance(output, tuple | list)
+        return (leaf[0], *output[1:]) if several else leaf[0]
 
     last = request.blocks[-1].register_forward_hook(make_leaf)
     drawn = Batches(_numbers(request), request.batch)
@@ -192,6 +197,12 @@ def _record_forward(
             tokens = tokens.to(request.model.device)
             numbers = numbers.to(request.model.device)
             hidden = last_hidden(request.model, tokens)
+            if not leaf:
+                raise CurvatureError(
+                    "The last block of the model does not run on text alone, so that "
+                    "gradients cannot be measured block by block.",
+                    _WITHOUT_GRADIENTS,
+                )
             of_hidden = _head_gradients(request, tokens, hidden.detach(), numbers)
             gradients = []
             for gradient in of_hidden:
@@ -207,7 +218,7 @@ def _record_forward(
                 "Block {index} of the model does not run once for a batch but "
                 "{inputs:g} times, so that gradients cannot be measured block by "
                 "block.",
-                "Choose a method without gradients, such as L-OBD or magnitude.",
+                _WITHOUT_GRADIENTS,
                 index=index,
                 inputs=len(batches) / len(output_gradients),
             )

@@ -27,11 +27,16 @@ from surgeon_engine.evaluation.fidelity import (
     reference_of,
 )
 from surgeon_engine.model.head import head_logits, last_hidden
+from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
+from surgeon_engine.model.products import fast_products
+from surgeon_engine.model.source import first_line
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
 _TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
+_FAILURES = (TypeError, ValueError, AttributeError, RuntimeError, IndexError)
+_REPORT = say("The architecture is not supported. Report it with the model's name.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +70,8 @@ def references_of(
     batch.
 
     Raises:
-        EvaluationError: the head of the model does not give its logits by itself.
+        EvaluationError: the model does not run on text alone, or its head does not
+            give its logits by itself.
     """
     _check_head(model, texts[0].windows[:1, :_CHECKED])
     found = tuple(
@@ -146,12 +152,60 @@ def _check_finite(
         )
 
 
+def _logits_of_text(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    try:
+        whole = language_model_of(model)
+        return whole(input_ids=tokens, use_cache=False).logits.float()
+    except torch.OutOfMemoryError:
+        raise
+    except _FAILURES as error:
+        raise EvaluationError(
+            "transformers cannot run {model_type} on text alone: {reason:clause}.",
+            "Choose a model that continues text.",
+            model_type=type(model).__name__,
+            reason=first_line(error),
+        ) from error
+
+
+def _check_fast_products(model: PreTrainedModel, tokens: Tensor) -> None:
+    """Check that a model runs as it does while gradients are measured."""
+    try:
+        with fast_products(model):
+            last_hidden(model, tokens)
+    except torch.OutOfMemoryError:
+        raise
+    except _FAILURES as error:
+        raise EvaluationError(
+            "transformers cannot run {model_type} with products of 16 bits: "
+            "{reason:clause}.",
+            _REPORT,
+            model_type=type(model).__name__,
+            reason=first_line(error),
+        ) from error
+
+
+def _logits_of_head(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    try:
+        return head_logits(model, last_hidden(model, tokens)).float()
+    except torch.OutOfMemoryError:
+        raise
+    except _FAILURES as error:
+        raise EvaluationError(
+            "The head of {model_type} cannot be run by itself, so the fidelity cannot "
+            "be measured: {reason:clause}.",
+            _REPORT,
+            model_type=type(model).__name__,
+            reason=first_line(error),
+        ) from error
+
+
 @torch.no_grad()
 def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     """Check that the head alone turns hidden states into the model's logits."""
     tokens = windows.to(model.device)
-    expected = model(tokens, use_cache=False).logits.float()
-    found = head_logits(model, last_hidden(model, tokens)).float()
+    expected = _logits_of_text(model, tokens)
+    _check_fast_products(model, tokens)
+    found = _logits_of_head(model, tokens)
     is_finite = expected.isfinite() & found.isfinite()
     if not bool(is_finite.any()):
         return  # the evaluation says what is wrong
@@ -160,7 +214,7 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
         raise EvaluationError(
             "The logits of {model_type} differ by up to {error:.2g} when its head is "
             "run by itself, so the fidelity cannot be measured.",
-            "The architecture is not supported. Report it with the model's name.",
+            _REPORT,
             model_type=type(model).__name__,
-            error=error.max(),
+            error=float(error.max()),
         )

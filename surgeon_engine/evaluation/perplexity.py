@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.base.sentences import say
+from surgeon_engine.model.layers import language_model_of
 
 DAMAGED = say(
     "The pruned model may be damaged, or its number format too narrow: try dtype "
@@ -39,10 +40,10 @@ def perplexity(model: PreTrainedModel, windows: Tensor) -> float:
 @torch.no_grad()
 def token_losses(model: PreTrainedModel, windows: Tensor) -> Tensor:
     """Return the loss of each predicted token in nats: windows x (length - 1)."""
-    losses = []
+    losses, whole = [], language_model_of(model)
     for tokens in windows.split(1):
         tokens = tokens.to(model.device)
-        logits = model(tokens, use_cache=False).logits
+        logits = whole(tokens, use_cache=False).logits
         # Tokens in rows: along another dimension torch adds up less accurately.
         of_batch = functional.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(),

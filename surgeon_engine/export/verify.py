@@ -21,6 +21,7 @@ from surgeon_engine.evaluation.fidelity import Reference, log_divergences
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.head import head_logits
+from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.constants import PROBED_TOKENS, PROBED_WINDOWS
 
@@ -71,7 +72,8 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Conten
     tokens = validation.windows[:1, :PROBED_TOKENS].to(loaded.device)
     hidden = validation.hidden[0][:1, :PROBED_TOKENS].to(loaded.device)
     with torch.no_grad():
-        logits = loaded.model(tokens, use_cache=False).logits.float()
+        whole = language_model_of(loaded.model)
+        logits = whole(tokens, use_cache=False).logits.float()
         original = head_logits(loaded.model, hidden).float()
     windows = validation.windows[:PROBED_WINDOWS]
     probe = {

@@ -15,6 +15,7 @@ from surgeon_engine.generation.prompt_logits import check_not_nan
 from surgeon_engine.measurement.benchmark_process import now
 from surgeon_engine.model.chat_template import TEMPLATE_ERRORS, render
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
+from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.runtime import fence
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # decoded first bytes of a character
@@ -31,9 +32,9 @@ class GeneratedText:
         prompt: Sequence[int],
         settings: GenerationSettings,
     ) -> None:
-        self._model = model
+        self._model = language_model_of(model)
         self._input = torch.tensor([list(prompt)], device=model.device)
-        self._options = with_cache(model) | last_logits_alone(model)
+        self._options = with_cache(self._model) | last_logits_alone(self._model)
         self._sampler = Sampler(settings)
         self._detokenizer = StreamingDetokenizer(tokenizer, prompt)
         self._end_tokens = end_tokens(model, tokenizer)

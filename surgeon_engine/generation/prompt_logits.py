@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
+from surgeon_engine.model.layers import language_model_of
 
 
 class PromptScorer:
@@ -21,8 +22,8 @@ class PromptScorer:
 
     @torch.no_grad()
     def __init__(self, model: PreTrainedModel, before: Sequence[int]) -> None:
-        self._model = model
-        self._cache = with_cache(model)
+        self._model = language_model_of(model)
+        self._cache = with_cache(self._model)
         self._last = self._logits(before, last_only=True)[-1:]
 
     @torch.no_grad()

@@ -30,6 +30,7 @@ from surgeon_engine.measurement.messages import (
     Timed,
 )
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
+from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import UNREADABLE, first_line, locate
 from surgeon_engine.runtime import devices
@@ -95,6 +96,7 @@ def load(config: ModelConfig) -> PreTrainedModel:
 @torch.no_grad()
 def prompt_seconds(model: PreTrainedModel, prompt: Tensor) -> float:
     """Return the seconds to read `prompt` (1 x tokens) and fill a cache."""
+    model = language_model_of(model)
     prompt = prompt.to(model.device)
     options = with_cache(model) | last_logits_alone(model)
     start = now(model)
@@ -113,6 +115,7 @@ def generate_tokens(
         results from reading the prompt. Each of the others takes one pass over one
         token, with the previous ones in the cache.
     """
+    model = language_model_of(model)
     cache = with_cache(model)
     prompt = prompt.to(model.device)
     logits = model(prompt, use_cache=True, **cache, **last_logits_alone(model)).logits

@@ -33,7 +33,7 @@ from surgeon_engine.model.block_calls import (
 )
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.offload import left_on_host
-from surgeon_engine.runtime import devices
+from surgeon_engine.model.products import fast_products
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 ALL = slice(None)  # windows of a batch
@@ -68,7 +68,8 @@ class BlockRunner:
             store: keeps what blocks write for later ones, and what depends on tokens.
 
         Raises:
-            ModelError: the arguments of a block depend on what blocks compute.
+            ModelError: the arguments of a block depend on what blocks compute, or the
+                blocks do not run once each.
         """
         self._model = model
         self._blocks = blocks
@@ -107,13 +108,12 @@ class BlockRunner:
             rows: the windows of the batch that they are of.
         """
         args, kwargs = call = self._call(index, len(hidden), batch, rows)
-        device, dtype = self._model.device, self._model.dtype
-        with devices.fast_products(device, dtype):
-            given = hidden.to(device).movedim(0, self._dim)
+        with fast_products(self._model):
+            given = hidden.to(self._model.device).movedim(0, self._dim)
             output = self._blocks[index](given, *args, **kwargs)
         if len(hidden) == len(self._batches[batch]):
             self._keep_written(index, batch, call)
-        return first_of(output).movedim(self._dim, 0).to(dtype)
+        return first_of(output).movedim(self._dim, 0).to(self._model.dtype)
 
     @torch.no_grad()
     def finish(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -204,7 +204,7 @@ class BlockRunner:
         calls: list[Call] = []
 
         def called(index: int, hidden: Tensor, call: Call) -> None:
-            if index == 0:
+            if not calls:
                 self._dim = _windows_dimension(hidden, windows)
             calls.append(call)
 
@@ -212,7 +212,7 @@ class BlockRunner:
             self._written[index] = list(entries)
 
         def note(_: nn.Module, __: object, output: Any) -> None:
-            self._returns_tuples = isinstance(output, tuple)
+            self._returns_tuples = isinstance(output, tuple | list)
             self._others = [None] * (len(output) - 1) if self._returns_tuples else []
 
         hooks = record_calls(self._blocks, called, wrote)
@@ -221,6 +221,16 @@ class BlockRunner:
             # Logits of many windows would not fit, and are not needed.
             tokens = windows.to(self._model.device)
             body_of(self._model)(input_ids=tokens, use_cache=False)
+        if len(calls) != len(self._blocks):
+            raise ModelError(
+                say(
+                    "The {blocks} blocks of this model run {calls} times for a text, "
+                    "so that they cannot be run one at a time.",
+                    blocks=len(self._blocks),
+                    calls=len(calls),
+                ),
+                say("Switch recovery off."),
+            )
         return calls
 
     @torch.no_grad()
@@ -287,10 +297,15 @@ def replaced_forward(
 
 def first_of(output: Any) -> Tensor:
     """Return the hidden states from the output of a block."""
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _windows_dimension(hidden: Tensor, windows: Tensor) -> int:
-    """Return the dimension of the windows; in Gemma 3n there are streams before it."""
+    """Return the dimension of the windows.
+
+    In Gemma 3n there are streams before it, in XLNet tokens.
+    """
     places = range(hidden.ndim - 1)
+    if hidden.shape[:2] == windows.shape[::-1] != windows.shape:
+        return 1
     return next((n for n in places if hidden.shape[n : n + 2] == windows.shape), 0)

@@ -332,8 +332,8 @@ def joint_norm_error(path: str, width: int, size: int) -> PruningError:
 
 def _has_no_weight(module: nn.Module) -> bool:
     """Return whether a module is a norm without parameters."""
-    parameters = list(module.parameters(recurse=False))
-    return "norm" in type(module).__name__.lower() and not parameters
+    is_norm = "norm" in type(module).__name__.lower()
+    return is_norm and not [*module.parameters(), *module.children()]
 
 
 def _other_parameters(

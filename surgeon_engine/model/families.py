@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.rules import (
     CouplingRule,
     Family,
@@ -51,8 +52,19 @@ ATTENTION: tuple[CouplingRule, ...] = (
     ),
     # Phi 1 and 2
     separate("dense"),
-    # BERT and models built like it
-    separate("output.dense", "self.query self.key self.value", adds_residual=True),
+    # BERT and models built like it; Megatron-BERT and others normalize what it reads
+    replace(
+        separate("output.dense", "self.query self.key self.value", adds_residual=True),
+        whole=tuple(
+            f"{norm}.{name}"
+            for norm in ("ln", "LayerNorm", "self_attn_layer_norm")
+            for name in ("weight", "bias")
+        ),
+    ),
+    # The decoder of ModernBERT
+    separate("Wo"),
+    # Moshi
+    separate("o_proj.linear", "q_proj.linear k_proj.linear v_proj.linear"),
     # CTRL
     separate("dense", "Wq Wk Wv"),
     # MiniCPM 3, Youtu, DeepSeek 2 and 3
@@ -90,6 +102,8 @@ ATTENTION: tuple[CouplingRule, ...] = (
 MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     gated("down_proj", "gate_proj", "up_proj"),
+    # GLM and models built like it: all gates, then all values
+    fused_gate("down_proj", "gate_up_proj"),
     # Nemotron, Arcee
     plain("down_proj", "up_proj"),
     # OPT, XGLM, Phi 1 and 2
@@ -108,6 +122,12 @@ MLP: tuple[CouplingRule, ...] = (
     plain("2", "0"),
     # CPM-Ant
     gated("w_out", "w_in.w_0", "w_in.w_1"),
+    # The decoder of ModernBERT
+    fused_gate("Wo", "Wi"),
+    # xLSTM
+    gated("proj_down", "proj_up_gate", "proj_up"),
+    # ProphetNet
+    plain("output", "intermediate"),
     # Granite hybrids
     fused_gate("output_linear", "input_linear"),
 )
@@ -150,6 +170,12 @@ _GEMMA_4 = Gguf(
 )
 _OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
 FAMILIES = {
+    "big_bird": Family(
+        inseparable_heads=say(
+            "For short texts, attentions of this architecture are built again with the "
+            "number of heads that its config states: without one head they would fail."
+        )
+    ),
     "bloom": Family(
         gguf=(
             Gguf(
@@ -175,8 +201,10 @@ FAMILIES = {
     "cpmant": Family(mlp_width="dim_ff"),
     "ctrl": Family(mlp_width="dff"),
     "diffllama": Family(
-        inseparable_heads="Heads of this architecture are subtracted from each other: "
-        "without one head another would change."
+        inseparable_heads=say(
+            "Heads of this architecture are subtracted from each other: without one "
+            "head another would change."
+        )
     ),
     "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
     "exaone4": Family(
@@ -215,7 +243,6 @@ FAMILIES = {
     ),
     "gemma3_text": Family(gguf=(_GEMMA_3,)),
     "gemma4_text": Family(gguf=(_GEMMA_4,)),
-    "glm": Family(mlp=fused_gate("down_proj", "gate_up_proj")),
     "glm4": Family(
         mlp=fused_gate("down_proj", "gate_up_proj"),
         gguf=(Gguf("glm4", rotates_parts=True),),
@@ -285,6 +312,7 @@ FAMILIES = {
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
     "nemotron": Family(
         gguf=(
             Gguf(
@@ -300,6 +328,7 @@ FAMILIES = {
     ),
     "olmo2": Family(gguf=(_OLMO_2,)),
     "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
+    "openai-gpt": Family(attention=fused("c_proj", "c_attn")),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=_FUSED_BY_GROUP),
     "phi": Family(
@@ -336,6 +365,7 @@ FAMILIES = {
             ),
         ),
     ),
+    "rwkv": Family(mlp=replace(plain("value", "key"), whole=("receptance",))),
     "seed_oss": Family(gguf=(Gguf("seed_oss"), _DECI)),
     "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
     "stablelm": Family(
@@ -353,6 +383,21 @@ FAMILIES = {
     ),
     "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
     "qwen3_next": Family(attention=_GATED_QUERIES),
+    "trocr": Family(
+        inseparable_heads=say(
+            "Attentions of this architecture join their heads to as many features as "
+            "the hidden states have: without one head they would fail."
+        ),
+        mlp_width="decoder_ffn_dim",
+    ),
+    "xlnet": Family(
+        mlp=replace(
+            plain("layer_2", "layer_1", adds_residual=True),
+            whole=("layer_norm.weight", "layer_norm.bias"),
+        ),
+        mlp_width="d_inner",
+    ),
+    "xmod": Family(needs_exact_products=True),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from surgeon_engine.model.block_runner import replaced_forward
-from surgeon_engine.model.layers import body_of
+from surgeon_engine.model.layers import body_of, language_model_of
 from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 
 
@@ -39,7 +39,8 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
 
     tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
     with replaced_forward((body_of(model),), forward):
-        return model(input_ids=tokens, use_cache=False).logits
+        whole = language_model_of(model)
+        return whole(input_ids=tokens, use_cache=False).logits
 
 
 def logit_parts(

@@ -263,7 +263,7 @@ def describe(
         blocks=len(find_blocks(model)),
         hidden_size=config.hidden_size,
         vocabulary=config.vocab_size,
-        longest_window=getattr(config, "max_position_embeddings", None) or 0,
+        longest_window=max(0, getattr(config, "max_position_embeddings", None) or 0),
         file_bytes=sum(path.stat().st_size for path in source.weight_files),
         layers=tuple(
             LayerSummary(

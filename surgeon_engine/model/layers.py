@@ -140,11 +140,33 @@ def body_of(model: PreTrainedModel) -> nn.Module:
     """Return the language model without its head, and without towers for images."""
     body: nn.Module = model
     while isinstance(body, PreTrainedModel):
-        inner: nn.Module = body.get_decoder()  # OPT's is inside its base model
+        inner = _decoder_of(body)  # OPT's is inside its base model
         if inner is body:
             break
         body = inner
     return body
+
+
+def language_model_of(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the innermost part that has the body and a head for its tokens.
+
+    It runs on text alone, where a model that reads images may need one as a whole.
+    """
+    found, inner = model, model
+    for name in filter(None, body_path(model).split(".")):
+        inner = getattr(inner, name)
+        is_model = isinstance(inner, PreTrainedModel)
+        if is_model and inner.get_output_embeddings() is not None:
+            found = inner
+    return found
+
+
+def _decoder_of(model: PreTrainedModel) -> nn.Module:
+    """Return what a model calls its decoder; the model itself if it has none inside."""
+    found: nn.Module = model.get_decoder()
+    if isinstance(found, nn.Linear):  # so does ModernBERT call its head
+        found = model.base_model
+    return getattr(model, "model", model) if found is model else found
 
 
 def body_path(model: PreTrainedModel) -> str:

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.model.layers import language_model_of
 
 
 def hint_for(model: nn.Module) -> str:
@@ -52,7 +53,7 @@ def _origin(model: PreTrainedModel, tokens: Tensor) -> str:
             is_bad = is_broken if module is head else _is_not_finite
             hooks.append(module.register_forward_hook(_make_hook(name, found, is_bad)))
     try:
-        model(tokens, use_cache=False)
+        language_model_of(model)(tokens, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()

@@ -118,6 +118,7 @@ class Family:
     mlp_width: str = "intermediate_size"  # the name of the width in the config
     gguf: tuple[Gguf, ...] = ()  # the first that can hold a pruned model is taken
     reads_config: bool = False  # each forward reads the number of heads from the config
+    needs_exact_products: bool = False  # fails with mixed 16- and 32-bit numbers
     has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
     is_zero_at_zero: bool = False  # its activation, which the config does not name
     inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
@@ -177,6 +178,12 @@ def latent(queries: str) -> CouplingRule:
             "q_a_layernorm.weight",
             "kv_a_proj_with_mqa",
             "kv_a_layernorm.weight",
+            # What chooses the tokens to attend to, for all heads together.
+            "indexer.wq_b",
+            "indexer.wk",
+            "indexer.k_norm.weight",
+            "indexer.k_norm.bias",
+            "indexer.weights_proj",
         ),
         mixer=Mixer.LATENT,
     )
@@ -218,5 +225,5 @@ def mamba() -> CouplingRule:
         ),
         counts=("num_heads", "n_groups", "intermediate_size", "conv_dim"),
         stated=("mamba_num_heads", "n_groups"),
-        needs="A_log",
+        needs="dt_bias",
     )

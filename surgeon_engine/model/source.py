@@ -71,6 +71,7 @@ _DEMO = Path(str(files("surgeon_resources"))) / "demo"
 _READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 TEMPLATES = "additional_chat_templates"  # a folder in that of a model
 _MAX_LABELS = 1_000_000  # transformers makes a name for each
+_POSITIONS = "max_position_embeddings"
 _WINDOW = "sliding_window"  # not checked by kinds of models that do not know it
 INCOMPLETE_FILES = say(
     "The files may be incomplete or from another model: download them again."
@@ -322,14 +323,25 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
     """Check sizes that would take hours or the whole memory to build.
 
     Raises:
-        ModelError: A size is no number, not positive, far beyond that of any model, or
-            another one in each layer.
+        ModelError: A size is missing, no number, not positive, far beyond that of any
+            model, or another one in each layer.
     """
     text = config.get_text_config()
+    if getattr(text, "hidden_size", None) is None:
+        raise ModelError(
+            say(
+                "The config of {name} states no hidden_size: its blocks are not those "
+                "of a usual decoder.",
+                name=name,
+            ),
+            say("Choose a model that continues text."),
+        )
     for option, most in (MAX_SIZES | {_WINDOW: None}).items():
         try:
             size = getattr(text, option, None)
         except RuntimeError as error:  # it stands in `per_layer_config`
+            if _differs_by_design(type(text), option):
+                continue
             raise ModelError(
                 say(
                     "The layers of {name} differ in {option}, and transformers has no "
@@ -352,6 +364,8 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
                 ),
                 _DOWNLOAD_AGAIN,
             )
+        if option == _POSITIONS and size == -1:
+            continue  # there is no limit, as in XLNet
         if isinstance(size, int) and most and not 1 <= size <= most:
             raise ModelError(
                 say(
@@ -364,6 +378,15 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
                 ),
                 _DOWNLOAD_AGAIN,
             )
+
+
+def _differs_by_design(kind: type[PretrainedConfig], option: str) -> bool:
+    """Return whether all models of a type have layers that differ in a size."""
+    try:
+        getattr(kind(), option, None)
+    except RuntimeError:
+        return True
+    return False
 
 
 def first_line(error: BaseException) -> str:

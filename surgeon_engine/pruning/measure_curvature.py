@@ -28,11 +28,11 @@ from surgeon_engine.curvature.measured import (
     Measured,
 )
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import GATE_DRAWS, GATE_OWN_WINDOWS
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
@@ -141,7 +141,7 @@ def _measure_gates(
         for each in requests:
             found: dict[str, GateGradients] = {}
             kinds = _gates_of(state.config.pruning.kind)
-            with devices.fast_products(model.device, model.dtype):
+            with fast_products(model):
                 for of_block in block_gates(each, kinds, step):
                     found |= {name: gates.on_host() for name, gates in of_block.items()}
             parts.append(found)

@@ -25,6 +25,7 @@ from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.api.saved_state import SavedTraining
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
+from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import STEP_WINDOWS, TRAINING_CHECKS
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.judge import Judge
@@ -36,7 +37,6 @@ from surgeon_engine.recovery.weight_training import (
     rate_at,
     trainable,
 )
-from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
@@ -218,12 +218,12 @@ def add_gradients(
         count: the predicted tokens that the mean is over; None: those of the batch.
     """
     count = count or tokens[:, 1:].numel()
-    with devices.fast_products(model.device, dtype), checkpointed(recomputed):
+    with fast_products(model, dtype), checkpointed(recomputed):
         found = last_hidden(model, tokens.to(model.device))
     leaf = found.detach().requires_grad_()
     expected = expected.to(model.device)
     for part in logit_parts(model, tokens[:, 1:]):
-        with devices.fast_products(model.device, dtype):
+        with fast_products(model, dtype):
             with torch.no_grad():
                 p = head_logits(model, expected[:, :-1][:, part])
             q = head_logits(model, leaf[:, :-1][:, part])

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
-from surgeon_engine.runtime import devices
+from surgeon_engine.model.products import fast_products
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
@@ -42,7 +42,7 @@ class Judge:
         `step` is called after each batch of the original, which is not kept,
         and of the model.
         """
-        with devices.fast_products(original.device, original.dtype):
+        with fast_products(original):
             held_out = reference_of(original, text.windows, text.size, step)
         judge = cls(model, held_out, context, model.dtype)
         return replace(judge, before=judge.divergence(step))
@@ -59,5 +59,5 @@ class Judge:
             self.context.raise_if_cancelled()
             step()
 
-        with devices.fast_products(self.model.device, self.dtype):
+        with fast_products(self.model, self.dtype):
             return compare(self.model, self.held_out, check).divergence

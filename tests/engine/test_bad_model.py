@@ -100,6 +100,13 @@ MODELS = {
     ),
     "200,000 layers": (config(num_hidden_layers=200_000), "= 200,000"),
     "no width": (config(hidden_size=0), "hidden_size = 0"),
+    "no width at all": (
+        content(
+            "config.json",
+            b'{"model_type": "blt", "architectures": ["BltForCausalLM"]}',
+        ),
+        "states no hidden_size",
+    ),
     "huge vocabulary": (config(vocab_size=10**12), "vocab_size = 1,000,000,000,000"),
     "padding outside of the vocabulary": (config(pad_token_id=10**6), "Padding_idx"),
     "size is a text": (
@@ -166,7 +173,7 @@ BUILT = (
     "huge vocabulary", "padding outside of the vocabulary", "no tensors",
     "tokenizer is a device", "100 million labels", "more parameters than numbers",
     "options are a file of the system", "template is a named pipe", "size is a text",
-    "options of generation",
+    "options of generation", "no width at all",
 )  # fmt: skip
 
 

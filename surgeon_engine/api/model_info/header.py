@@ -43,7 +43,10 @@ MAX_SIZES = {
     "max_position_embeddings": 1_000_000_000,
 }
 _DECODER = re.compile(r"ForCausalLM|LMHeadModel|Decoder$")
-_OF_PARTS = re.compile("ForConditionalGeneration")  # a language model and others
+# A language model and others.
+_OF_PARTS = re.compile(
+    "ForConditionalGeneration|ForVisionText2Text|ForProteinText2Text|^NemotronH_"
+)
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 _BLOCK_TYPES = "layers_block_type"  # a list with the kind of each block
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -205,7 +208,9 @@ def config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
         blocks=_number(merged, *_BLOCKS),
         hidden_size=_number(merged, *_HIDDEN_SIZE),
         vocabulary=_number(merged, "vocab_size"),
-        longest_window=_number(merged, "max_position_embeddings", "n_positions"),
+        longest_window=max(
+            0, _number(merged, "max_position_embeddings", "n_positions")
+        ),
     )
 
 

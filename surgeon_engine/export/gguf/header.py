@@ -114,7 +114,7 @@ def add_options(
     if options.rope:
         _add_rope(add, options, widths, architecture)
     if options.get("linear_num_value_heads"):
-        _add_linear_attention(add, options)
+        _add_linear_attention(add, options, widths)
 
 
 def _add_repeated(
@@ -209,13 +209,18 @@ def _add_rope(
             add("rope.scaling.attn_factor", factor / usual, float)
 
 
-def _add_linear_attention(add: Callable[..., None], options: Options) -> None:
-    values = options.get("linear_num_value_heads")
+def _add_linear_attention(
+    add: Callable[..., None], options: Options, widths: Widths
+) -> None:
+    values = max(widths.value_heads)
+    shared = options.get("linear_num_value_heads") // options.get(
+        "linear_num_key_heads"
+    )
     kinds: list[str] = options.get("layer_types")
     add("attention.recurrent_layers", [kind == "linear_attention" for kind in kinds])
     add("ssm.conv_kernel", options.get("linear_conv_kernel_dim"))
     add("ssm.state_size", options.get("linear_key_head_dim"))
-    add("ssm.group_count", options.get("linear_num_key_heads"))
+    add("ssm.group_count", values // shared)
     add("ssm.time_step_rank", values)
     add("ssm.inner_size", values * options.get("linear_value_head_dim"))
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import gguf
@@ -40,7 +40,8 @@ _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their we
 _POSITIONS = "position_embd.weight"  # in float32
 # Tensors of linear attention with rows of each head of values, after those of keys.
 _AFTER_KEYS = ("attn_qkv", "ssm_conv1d")
-_OF_VALUES = (*_AFTER_KEYS, "attn_gate", "ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt")
+_OF_EACH_HEAD = ("ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt")  # a number of each
+_OF_VALUES = (*_AFTER_KEYS, *_OF_EACH_HEAD, "attn_gate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,16 @@ class Widths:
     heads: list[int]
     kv_heads: list[int]
     head_sizes: list[int]
+    value_heads: list[int]  # of a gated delta rule
 
     @property
     def are_uniform(self) -> bool:
-        """Whether all blocks that have an attention or MLP have the same widths."""
+        """Whether all blocks that have the same parts have the same widths."""
         of_kinds = (self.neurons, self.heads, self.kv_heads, self.head_sizes)
-        return all(len({n for n in each if n}) == 1 for each in of_kinds)
+        return (
+            all(len({n for n in each if n}) == 1 for each in of_kinds)
+            and len({n for n in self.value_heads if n}) <= 1
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +183,10 @@ def _in_order(
 ) -> TensorSlice:
     """Return a tensor with its rows, or columns, in the order of the file."""
     config = model.config.get_text_config()
-    if _part(name) == "ssm_out":
+    part = _part(name)
+    if part == "ssm_out":
         columns = _transposed(source)
-        return _transposed(_reordered(columns, _value_order(0, columns, config)))
+        return _transposed(_reordered(columns, _value_order(part, columns, config)))
     order = _row_order(name, source, config, architecture)
     return source if order is None else _reordered(source, order)
 
@@ -205,21 +211,23 @@ def _row_order(
         parts = (order[:, :-2], order[:, -2], order[:, -1])
         return torch.cat([part.flatten() for part in parts])
     if hasattr(config, "linear_num_value_heads") and part in _OF_VALUES:
-        others = 2 * config.linear_num_key_heads * config.linear_key_head_dim
-        return _value_order(others * (part in _AFTER_KEYS), source, config)
+        return _value_order(part, source, config)
     return None
 
 
-def _value_order(others: int, source: TensorSlice, config: PretrainedConfig) -> Tensor:
-    """Return the order of rows, of which all but `others` are of values.
+def _value_order(part: str, source: TensorSlice, config: PretrainedConfig) -> Tensor:
+    """Return the order of rows, of which those of values are the last.
 
     Heads of values that share a key are neighbors in the model. In the file, the first
-    of each key come first.
+    of each remaining key come first.
     """
-    keys, values = config.linear_num_key_heads, config.linear_num_value_heads
+    heads = config.linear_num_value_heads // config.linear_num_key_heads
+    size = 1 if part in _OF_EACH_HEAD else config.linear_value_head_dim
+    others = 2 * config.linear_key_head_dim if part in _AFTER_KEYS else 0
     order = torch.arange(source.shape[0])
-    by_key = order[others:].view(keys, values // keys, -1)
-    return torch.cat([order[:others], by_key.transpose(0, 1).flatten()])
+    before = len(order) // (others + heads * size) * others
+    by_key = order[before:].view(-1, heads, size)
+    return torch.cat([order[:before], by_key.transpose(0, 1).flatten()])
 
 
 def _part(name: str) -> str:
@@ -266,7 +274,7 @@ def _filled_up(neurons: int, full: int) -> int:
 def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
     shapes = {each.name: each.shape for each in tensors}
     config = compacted.model.config.get_text_config()
-    widths = Widths([], [], [], [])
+    widths = Widths([], [], [], [], [])
     for block, original in enumerate(compacted.blocks):
         own = config.per_layer_config[original] if _is_mixed(config) else config
         size = head_size(own)
@@ -286,6 +294,8 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
         widths.heads.append(heads)
         widths.kv_heads.append(keys)
         widths.head_sizes.append(size)
+        decay = shapes.get(f"blk.{block}.ssm_a")
+        widths.value_heads.append(decay[0] if decay else 0)
     return widths
 
 
@@ -304,7 +314,7 @@ def _without_sub_layers(
     if not heads[0]:
         shared = config.num_attention_heads // config.num_key_value_heads
         heads[0], kv_heads[0] = shared, 1
-    widths = Widths(neurons, heads, kv_heads, widths.head_sizes)
+    widths = replace(widths, neurons=neurons, heads=heads, kv_heads=kv_heads)
     complete: list[FileTensor] = []
     begun: set[int] = set()
     for each in tensors:

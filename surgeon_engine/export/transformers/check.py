@@ -38,6 +38,7 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
     model = auto.from_pretrained(
         checkpoint, dtype="auto", local_files_only=True, trust_remote_code=True
     ).eval()
+    model = language_model(model)
     expected_logits, windows = expected["logits"], expected["windows"]
     with torch.no_grad():
         logits = model(expected["tokens"], use_cache=False).logits.float()
@@ -61,6 +62,18 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
         "windows": len(windows),
         "divergence": divergence(expected.get("original"), logits),
     }
+
+
+def language_model(model: Any) -> Any:
+    """Return the innermost part with the decoder and a head, which needs no image."""
+    found, inner = model, model
+    while hasattr(inner, "get_decoder") and inner.get_decoder() is not inner:
+        inner = inner.get_decoder()
+        if not hasattr(inner, "get_output_embeddings"):
+            break
+        if inner.get_output_embeddings() is not None:
+            found = inner
+    return found
 
 
 def auto_class(checkpoint: Path) -> str:

@@ -102,6 +102,13 @@ class Pruned{name}({name}):
         super().__init__(config)
         shrink(self, config)
 
+    def initialize_weights(self):
+        """Set the buffers, too, that no file holds and that a whole model sets."""
+        super().initialize_weights()
+        for module in self.modules():
+            if isinstance(module, PreTrainedModel):
+                module._init_weights(module)
+
 
 # Without this, save_pretrained of some versions copies no code.
 Pruned{name}.register_for_auto_class("{auto}")
@@ -246,7 +253,9 @@ def _modeling(classes: dict[str, str]) -> str:
     by_name = {name: auto for auto, name in reversed(classes.items())}
     whole = next(iter(classes))
     code = _MODELING.format(
-        model=classes[whole], auto=whole, names=", ".join(sorted(by_name))
+        model=classes[whole],
+        auto=whole,
+        names=", ".join(sorted([*by_name, "PreTrainedModel"])),
     )
     for name, auto in by_name.items():
         with_head = auto != "AutoModel"

@@ -304,6 +304,14 @@ def test_block_that_runs_twice_raises_with_its_number():
         measured(model)
 
 
+def test_last_block_that_does_not_run_raises():
+    """As in Mllama, whose last block may read an image alone."""
+    model = tiny_model("llama")
+    model.config.num_hidden_layers -= 1
+    with pytest.raises(CurvatureError, match=r"last block .* on text alone"):
+        measured(model)
+
+
 def test_logits_in_parts_give_the_same_factors(monkeypatch):
     model = tiny_model("llama")
     expected = measured(model)

@@ -21,6 +21,7 @@ from surgeon_engine.evaluation.fidelity import (
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.model import head
 from surgeon_engine.model.head import head_logits, last_hidden
+from surgeon_engine.runtime import devices
 from tests.helpers.pruning_states import random_windows
 from tests.helpers.tiny_models import (
     FAMILIES,
@@ -190,11 +191,45 @@ def test_head_that_gives_other_logits_by_itself_is_refused():
     whole = model.forward
 
     def forward(*args, **kwargs):
+        model.forward = whole  # for the head alone
         output = whole(*args, **kwargs)
-        if "input_ids" not in kwargs:  # not the call of the head alone
-            output.logits = 3 * output.logits
+        output.logits = 3 * output.logits
         return output
 
     model.forward = forward
     with pytest.raises(EvaluationError, match="fidelity cannot be measured"):
+        references(model)
+
+
+def test_head_that_reads_more_than_hidden_states_is_refused(monkeypatch):
+    """As in ProphetNet, whose head reads a second stream of them."""
+
+    def fail(*_):
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setattr("surgeon_engine.evaluation.evaluate.head_logits", fail)
+    with pytest.raises(EvaluationError, match=r"by itself, .*: tuple index out of"):
+        references(tiny_model("llama"))
+
+
+def test_model_that_does_not_run_with_fast_products_is_refused(monkeypatch):
+    """As Xmod, which writes outputs of an adapter into a tensor of float32."""
+    model = tiny_model("llama")
+
+    model.model.layers[0].mlp.down_proj.register_forward_pre_hook(
+        lambda _, args: args[0].float().masked_scatter(args[0] > 0, args[0])
+    )
+    fast = torch.autocast("cpu", dtype=torch.bfloat16)
+    monkeypatch.setattr(devices, "fast_products", lambda *_: fast)
+    with pytest.raises(EvaluationError, match="with products of 16 bits: "):
+        references(model)
+
+
+def test_model_that_does_not_run_on_text_alone_is_refused():
+    model = tiny_model("llama")
+
+    def forward(pixel_values, **options): ...
+
+    model.forward = forward
+    with pytest.raises(EvaluationError, match=r"text alone: .* 'pixel_values'"):
         references(model)

@@ -7,8 +7,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+from benchmarks import small_models
+from benchmarks.small_models import SIZES
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.block_runner import BlockRunner, first_of
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.runtime import devices
@@ -29,10 +31,16 @@ def run_all(runner, index, hidden):
     return [runner.run(index, x, number) for number, x in enumerate(hidden)]
 
 
-@pytest.mark.parametrize("family", ["llama", *SHARED_KEYS])
+def model_of(family):
+    if family == "xlnet":  # whose hidden states have the tokens before the windows
+        return small_models.build("causal", "xlnet", SIZES["usual"], dense=False)
+    return tiny_model(family) if family == "llama" else model_with_shared_keys(family)
+
+
+@pytest.mark.parametrize("family", ["llama", "xlnet", *SHARED_KEYS])
 @torch.no_grad()
 def test_blocks_one_at_a_time_equal_the_whole_model(family):
-    model = tiny_model(family) if family == "llama" else model_with_shared_keys(family)
+    model = model_of(family)
     blocks = find_blocks(model)
     runner = BlockRunner(model, blocks, BATCHES)
     hidden = list(runner.embedded())
@@ -77,3 +85,14 @@ def test_arguments_that_depend_on_what_blocks_compute_raise():
     blocks[1].forward = lambda hidden, earlier, **options: forward(hidden, **options)
     with pytest.raises(ModelError, match="depend on what earlier blocks compute"):
         BlockRunner(model, blocks, BATCHES)
+
+
+def test_blocks_that_do_not_run_raise():
+    model = tiny_model("llama")
+    model.config.num_hidden_layers -= 1
+    with pytest.raises(ModelError, match="2 blocks of this model run 1 times"):
+        BlockRunner(model, find_blocks(model), BATCHES)
+
+
+def test_output_of_a_block_may_be_a_list():
+    assert first_of([WINDOWS, None]) is WINDOWS

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from transformers import AfmoeConfig, AfmoeForCausalLM
+from transformers import (
+    AfmoeConfig,
+    AfmoeForCausalLM,
+    DeepseekV32Config,
+    DeepseekV32ForCausalLM,
+    MegatronBertForCausalLM,
+    RobertaPreLayerNormForCausalLM,
+)
 
+from benchmarks import coverage_page
+from benchmarks.small_models import KINDS, SIZES, without_weights
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -26,6 +34,7 @@ from surgeon_engine.api.messages.sources import LeftWhole
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
+from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.rules import Order
 from tests.helpers.shared_keys import model_with_shared_keys
@@ -143,7 +152,7 @@ def test_layers_with_the_weights_of_another_block_stay_whole():
 
 def test_convolution_with_names_of_a_mixer_is_unknown():
     model = tiny_model("nemotron_h")
-    del model.model.layers[0].mixer.A_log
+    del model.model.layers[0].mixer.dt_bias  # as in Zamba 1
     found = coupled_groups(Structure.HEADS, model)
     assert [each.consumer.block for each in found] == [1]
 
@@ -462,6 +471,81 @@ def test_groups_that_depend_on_each_other_are_unsupported(unsupported):
             assert coupled_groups(structure, model)
 
 
+def test_layers_that_choose_tokens_stay_and_heads_can_go():
+    config = DeepseekV32Config(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        first_k_dense_replace=2,
+        q_lora_rank=8,
+        kv_lora_rank=8,
+        qk_nope_head_dim=4,
+        qk_rope_head_dim=4,
+        v_head_dim=4,
+        index_head_dim=8,
+        index_n_heads=2,
+    )
+    with torch.device("meta"):
+        model = DeepseekV32ForCausalLM(config)
+    (one, other) = coupled_groups(Structure.HEADS, model)
+    assert one.groups == other.groups == 4
+    assert not [x.name for x in one.layers if "indexer" in x.name]
+
+
+@pytest.mark.parametrize(
+    "kind", [MegatronBertForCausalLM, RobertaPreLayerNormForCausalLM]
+)
+def test_norm_of_what_an_attention_reads_joins_no_heads(kind):
+    config = kind.config_class(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        is_decoder=True,
+    )
+    with torch.device("meta"):
+        model = kind(config)
+    assert [each.groups for each in coupled_groups(Structure.HEADS, model)] == [4, 4]
+
+
+# Classes beside the families of the tests, with the layers that feed a consumer.
+PRODUCERS = {
+    ("causal", "modernbert-decoder"): (Structure.HEADS, "q_proj k_proj v_proj"),
+    ("causal", "moshi"): (
+        Structure.HEADS,
+        "q_proj.linear k_proj.linear v_proj.linear",
+    ),
+    ("causal", "openai-gpt"): (Structure.HEADS, "c_attn"),
+    ("causal", "prophetnet"): (Structure.NEURONS, "intermediate"),
+    ("causal", "rwkv"): (Structure.NEURONS, "key"),
+    ("causal", "xlnet"): (Structure.NEURONS, "layer_1"),
+    ("causal", "xlstm"): (Structure.NEURONS, "proj_up_gate proj_up"),
+    ("image", "glm4v"): (Structure.NEURONS, "gate_up_proj"),
+}
+
+
+@pytest.mark.parametrize(("kind", "model_type"), PRODUCERS)
+def test_rule_names_the_layers_of_a_class(kind, model_type):
+    structure, names = PRODUCERS[kind, model_type]
+    coupled = coupled_groups(structure, without_weights(kind, model_type))[0]
+    prefix = f"{coupled.module}."
+    found = [each.layer.kind.removeprefix(prefix) for each in coupled.producers]
+    assert found == names.split()
+
+
+@pytest.mark.parametrize("model_type", ["big_bird", "diffllama", "trocr"])
+def test_inseparable_heads_stay_and_neurons_can_go(model_type):
+    model = tiny_model("llama")
+    model.config.model_type = model_type
+    message = error_for(Structure.HEADS, model).message
+    assert message == family_of(model_type).inseparable_heads
+    assert coupled_groups(Structure.NEURONS, model)
+
+
 def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
     model = tiny_model("llama")
     experts = nn.ModuleList([nn.Linear(16, 16) for _ in range(8)])
@@ -469,12 +553,30 @@ def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
     assert find_blocks(model) == tuple(model.model.layers)
 
 
-def test_documentation_lists_support_of_each_family():
-    page = Path(__file__).parents[3] / "docs" / "families.md"
-    text = page.read_text(encoding="utf-8")
-    documented = dict(re.findall(r"^\| .*`(\w+)` \| (.*) \|", text, re.MULTILINE))
-    assert documented.keys() == EVERY.keys()
-    for family, cells in documented.items():
-        words = [cell.split()[0].rstrip(":,") for cell in cells.split(" | ")]
-        heads = "no" if family in NEURON_FAMILIES else "yes"
-        assert words == [heads, "yes", heads]
+def test_documentation_is_made_from_the_results_of_the_benchmark():
+    results = coverage_page.read(coverage_page.RESULTS)
+    page = coverage_page.PAGE.read_text(encoding="utf-8")
+    assert coverage_page.page_with(results) == page
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nearly_all_dense_classes_were_pruned(kind, sizes):
+    results = coverage_page.read(coverage_page.RESULTS)
+    found = [x for x in results if (x["kind"], x["sizes"]) == (kind, sizes)]
+    counts = coverage_page.counts_of(found)
+    assert counts["bad"] == 0
+    assert coverage_page.share_of(counts) >= 0.95
+
+
+def test_results_of_the_benchmark_agree_with_the_families():
+    """Of Falcon, it has models with one key and value head alone."""
+    documented = {
+        x["type"]: x["outcome"]
+        for x in coverage_page.read(coverage_page.RESULTS)
+        if (x["kind"], x["sizes"], x["dense"]) == ("causal", "usual", False)
+    }
+    for family in EVERY.keys() - {"falcon", "falcon_multi_head"}:
+        outcome = documented[tiny_model(family).config.model_type]
+        whole = family in NEURON_FAMILIES
+        assert outcome == ("neurons" if whole else "heads_and_neurons")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.small_models import without_weights
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.export.transformers import check
 from surgeon_engine.model.layers import (
     KeptWeights,
+    body_of,
     body_parameters,
     find_blocks,
+    language_model_of,
     prunable_layers,
 )
 from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
@@ -54,6 +58,22 @@ def test_weight_returns_a_copy():
     layer = prunable_layers(tiny_model("llama"))[0]
     layer.weight().zero_()
     assert layer.weight().abs().sum() > 0
+
+
+@pytest.mark.parametrize("model_type", ["modernbert-decoder", "llama4_text"])
+def test_body_has_no_head(model_type):
+    model = without_weights("causal", model_type)
+    assert body_of(model) is model.model
+
+
+@pytest.mark.parametrize(
+    ("model_type", "path"),
+    [("blip-2", "language_model"), ("llama4", "language_model"), ("llava", "")],
+)
+def test_language_model_is_the_innermost_part_with_a_head(model_type, path):
+    model = without_weights("image", model_type)
+    assert language_model_of(model) is model.get_submodule(path)
+    assert check.language_model(model) is language_model_of(model)
 
 
 def test_model_without_blocks_raises():

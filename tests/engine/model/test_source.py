@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.model_info.header import model_facts
+from surgeon_engine.api.model_info.header import check_model_kind, model_facts
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.inspect import describe, inspect_model
@@ -96,6 +96,15 @@ CHANGES = [
         ),
         "mixture of experts",
     ),
+    (  # the numbers of heads differ in all models of this type
+        options(
+            model_type="dots3_note_text",
+            architectures=["Dots3NoteForCausalLM"],
+            num_key_value_heads=4,
+            n_routed_experts=4,
+        ),
+        "mixture of experts",
+    ),
     (
         options(per_layer_config={"0": {"intermediate_size": 8}}),
         "The layers of tiny differ in intermediate_size",
@@ -107,6 +116,21 @@ CHANGES = [
 ]
 # What is not read from headers alone.
 NOT_IN_HEADER = ("The config of tiny", "The layers of tiny")
+
+
+def test_positions_without_a_limit_are_no_error(folder):
+    options(max_position_embeddings=-1)(folder)  # as in XLNet
+    assert inspect_model(ModelConfig(str(folder))).model.longest_window == 0
+    facts = model_facts(str(folder))
+    assert not facts.problem
+    assert facts.longest_window == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["IdeficsForVisionText2Text", "NemotronH_Omni_Reasoning_V3"]
+)
+def test_language_model_among_parts_may_have_an_unusual_name(name):
+    check_model_kind("Tiny", [name], {"text_config": {"hidden_size": 8}})
 
 
 @pytest.mark.parametrize(("change", "sentence"), CHANGES)

@@ -32,7 +32,7 @@ from tests.helpers.gguf_files import (
     written,
 )
 from tests.helpers.gguf_models import GGUF_FAMILIES
-from tests.helpers.pruned_models import without_depth
+from tests.helpers.pruned_models import without, without_depth
 from tests.helpers.tiny_models import tiny_model
 
 GATED = "ffn_gate ffn_up ffn_down"
@@ -371,6 +371,27 @@ def test_heads_of_linear_attention_repeat_the_keys_in_turn(tmp_path):
         ("ssm_norm.weight", linear.norm.weight),
     ):
         np.testing.assert_array_equal(found[f"blk.0.{name}"], expected.numpy(), name)
+
+
+def test_header_states_the_heads_of_linear_attention_that_are_left(tmp_path):
+    example = uniform(GGUF_FAMILIES["qwen3_5_text"]())
+    reader = written(example, tmp_path)
+    assert value_of(reader, "qwen35.ssm.group_count") == 1
+    assert value_of(reader, "qwen35.ssm.time_step_rank") == 2
+    assert value_of(reader, "qwen35.ssm.inner_size") == 2 * 32
+
+
+def test_heads_of_linear_attention_that_differ_have_a_reason():
+    model = GGUF_FAMILIES["qwen3_5_text"]()
+
+    def choose(unit) -> torch.Tensor:
+        first = torch.arange(unit.candidates) == 0
+        return first & (unit.measured.block == 0)
+
+    example = pruned(model, without(model, choose, Structure.HEADS))
+    assert "has the same widths in all blocks" in GgufWriter().unsupported_reason(
+        example
+    )
 
 
 def test_window_that_llama_cpp_lacks_limits_the_context(tmp_path):

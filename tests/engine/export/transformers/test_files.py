@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    FalconH1Config,
+    FalconH1ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
 )
@@ -358,6 +360,31 @@ def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     assert not any(found.values())
     ids = tokens(2)
     assert_close(logits(read, ids), logits(model, ids))
+
+
+def test_buffers_that_no_file_holds_are_those_of_the_stock_class(tmp_path):
+    """A body sets those of its mixers, which transformers leaves out in other code."""
+    config = FalconH1Config(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        mamba_d_ssm=32,
+        mamba_n_heads=4,
+        mamba_d_state=4,
+        ssm_multipliers=[1.0, 2.0, 3.0, 4.0, 5.0],
+        architectures=["FalconH1ForCausalLM"],
+    )
+    model = FalconH1ForCausalLM(config)
+    folder = tmp_path / "falcon_h1"
+    folder.mkdir()
+    plan = without_neurons(model)
+    CompactWriter().write(PrunedModel(loaded(model), plan), ExportConfig(), folder)
+    read = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(read.get_buffer(name), buffer)
 
 
 @pytest.fixture(params=[Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS])

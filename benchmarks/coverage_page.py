@@ -1,0 +1,154 @@
+"""The outcomes of `coverage.py` as a section of docs/families.md.
+
+The results are lines of JSON in `benchmarks/results/coverage.jsonl`, one for each class
+and each of the sizes. The section stands between two comments of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "coverage.jsonl"
+PAGE = ROOT / "docs" / "families.md"
+BEGIN, END = "<!-- coverage: begin -->\n", "<!-- coverage: end -->\n"
+PRUNED = ("heads_and_neurons", "neurons", "heads")
+BAD = ("WRONG", "TRACEBACK", "SIGNAL", "HANG")
+_OF_TRANSFORMERS = ("not built", "not run", "not reloaded")
+_NO_DECODER = "is not a decoder-only language model"
+_KINDS = {"causal": "language models", "image": "models that read images"}
+_COLUMNS = {
+    "tried": "classes",
+    "not built": "not built",
+    "experts": "with experts",
+    "no decoder": "no decoder",
+    "not run": "transformers cannot run or reload them",
+    "heads_and_neurons": "lose heads and neurons",
+    "neurons": "neurons",
+    "heads": "heads",
+    "sentence": "refused",
+    "bad": "wrong or failed",
+}
+
+Result = Mapping[str, Any]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the results in a file of lines of JSON; none if it is missing."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def written(results: Iterable[Result]) -> str:
+    """Return results as lines of JSON, in the order of their names."""
+    ordered = sorted(results, key=lambda x: (x["sizes"], x["kind"], name_of(x)))
+    return "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in ordered)
+
+
+def name_of(result: Result) -> str:
+    """Return the type of the model, marked if its experts are left out."""
+    return f"{result['type']}{' without experts' if result['dense'] else ''}"
+
+
+def category_of(result: Result) -> str:
+    """Return the column in which a class counts."""
+    outcome = str(result["outcome"])
+    if outcome == "not built":
+        return outcome
+    if result.get("experts"):
+        return "experts"
+    if _NO_DECODER in result.get("reason", ""):
+        return "no decoder"
+    if outcome in _OF_TRANSFORMERS:
+        return "not run"
+    return "bad" if outcome in BAD else outcome
+
+
+def counts_of(results: Iterable[Result]) -> Counter[str]:
+    """Return the number of classes in each column.
+
+    A variant without experts counts if it could be built.
+    """
+    counted = [x for x in results if not (x["dense"] and x["outcome"] == "not built")]
+    return Counter(map(category_of, counted)) + Counter(tried=len(counted))
+
+
+def share_of(counts: Mapping[str, int]) -> float:
+    """Return the share of dense decoders that lose heads, neurons or both."""
+    pruned = sum(counts[name] for name in PRUNED)
+    return pruned / max(1, pruned + counts["sentence"] + counts["bad"])
+
+
+def page_with(results: Iterable[Result]) -> str:
+    """Return docs/families.md with a new section."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    lines = ["", *section(list(results)), ""]
+    return before + BEGIN + "\n".join(lines) + "\n" + END + after
+
+
+def section(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the section."""
+    versions = ", ".join(sorted({x["transformers"] for x in results}))
+    yield f"With transformers {versions}:"
+    yield ""
+    yield f"| | {' | '.join(_COLUMNS.values())} | pruned, of the dense decoders |"
+    yield f"|---|{'---:|' * (len(_COLUMNS) + 1)}"
+    by_row: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in results:
+        by_row[result["kind"], result["sizes"]].append(result)
+    for (kind, sizes), part in sorted(by_row.items()):
+        counts = counts_of(part)
+        cells = " | ".join(str(counts[name]) for name in _COLUMNS)
+        yield f"| {_KINDS[kind]}, {sizes} sizes | {cells} | {share_of(counts):.0%} |"
+    usual = [x for x in results if x["sizes"] == "usual"]
+    for kind, title in _KINDS.items():
+        yield ""
+        yield from _lists([x for x in usual if x["kind"] == kind], title)
+
+
+def _lists(results: list[dict[str, Any]], title: str) -> Iterator[str]:
+    """Yield which classes of a kind lose heads and neurons, and why others do not."""
+    by_category: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for result in sorted(results, key=name_of):
+        by_category[category_of(result)].append(result)
+    both = by_category["heads_and_neurons"]
+    yield f"Heads and neurons, {title}: {_names(both)}."
+    yield ""
+    if experts := by_category["experts"]:
+        yield f"With experts, which are rejected: {_names(experts)}."
+        yield ""
+    if others := by_category["no decoder"]:
+        yield f"No decoder alone: {_names(others)}."
+        yield ""
+    yield f"| other {title} | pruned | why not more |"
+    yield "|---|---|---|"
+    for category in (*PRUNED[1:], "sentence", "bad", "not run"):
+        for result in by_category[category]:
+            yield f"| `{name_of(result)}` | {_pruned(category)} | {_why(result)} |"
+    for result in by_category["not built"]:
+        if not result["dense"]:
+            yield f"| `{name_of(result)}` | not built | {_why(result)} |"
+
+
+def _names(results: Iterable[Result]) -> str:
+    return ", ".join(f"`{name_of(x)}`" for x in results)
+
+
+def _pruned(category: str) -> str:
+    return category if category in PRUNED else "no"
+
+
+def _why(result: Result) -> str:
+    """Return the reason in one cell of a table."""
+    reason = str(result.get("reason") or result["outcome"])
+    reason = re.sub(r" \(the layers of its blocks are .*?(\)|$)", "", reason)
+    if result["outcome"] in _OF_TRANSFORMERS and "(" in reason[:40]:  # an exception
+        reason = f"{reason[:80]} ..."
+    return " ".join(reason.split()).replace("|", "\\|").replace("<", "&lt;")
