@@ -213,7 +213,8 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     if runs and (problem := _not_reloaded(model, source)):
         return {"outcome": "not reloaded", "detail": problem[:300]}
     supported = {x.structure: x for x in summary.structures}
-    best = next((s for s in _STRUCTURES if supported[s].supported), None)
+    kinds = [s for s in _STRUCTURES[1:] if supported[s].supported]
+    best = _STRUCTURES[0] if len(kinds) > 1 else next(iter(kinds), None)
     found: dict[str, Any] = {
         "parameters": summary.parameters,
         "reasons": {s.value: supported[s].reason for s in _STRUCTURES},
