@@ -22,7 +22,7 @@ from surgeon_engine.calibration.texts import TextSource, check_tokenizer, names_
 from surgeon_engine.calibration.windows import TokenWindows, vocabulary_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource, locate
-from surgeon_engine.model.tokenizer import tokenizer_problem
+from surgeon_engine.model.tokenizer import reading_seconds, tokenizer_problem
 from surgeon_engine.runtime import fence
 
 _NETWORK_SECONDS = 30.0  # between two rows of a data set; a wait may be longer
@@ -98,13 +98,15 @@ def _read(
     is_own = all(name == BUILTIN_TEXT for name in names)
     if is_own and (source is None or source.is_bundled):
         return cast(_T, fence.resolve(function)(*arguments))
-    return fence.call(function, arguments, kind, _blame(names))
+    return fence.call(function, arguments, kind, _blame(names, source))
 
 
-def _blame(names: Sequence[str]) -> fence.Blame:
+def _blame(names: Sequence[str], source: ModelSource | None) -> fence.Blame:
     names = [name for name in dict.fromkeys(names) if name != BUILTIN_TEXT]
     shown = ", ".join(Path(name).name for name in names)
-    is_remote = any(map(is_hub_source, names))
+    seconds = fence.SECONDS if source is None else reading_seconds(source)
+    if any(map(is_hub_source, names)):
+        seconds = max(seconds, _NETWORK_SECONDS)
     return fence.Blame(
         CalibrationError,
         say("The text {name}", name=shown) if names else say("The built-in text"),
@@ -112,5 +114,5 @@ def _blame(names: Sequence[str]) -> fence.Blame:
             "Choose another text. If others fail too, the tokenizer of the model may "
             "be damaged: download it again."
         ),
-        _NETWORK_SECONDS if is_remote else fence.SECONDS,
+        seconds,
     )

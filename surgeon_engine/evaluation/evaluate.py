@@ -8,7 +8,8 @@ added tokens: its first token is given, the others are predicted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,7 @@ from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.source import first_line
+from surgeon_engine.runtime.failures import is_out_of_memory
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
@@ -152,60 +154,55 @@ def _check_finite(
         )
 
 
-def _logits_of_text(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+@contextmanager
+def _failing_with(error_of: Callable[[str], EvaluationError]) -> Iterator[None]:
+    """Raise the error for a reason if a model cannot be run like that."""
     try:
-        whole = language_model_of(model)
-        return whole(input_ids=tokens, use_cache=False).logits.float()
-    except torch.OutOfMemoryError:
-        raise
+        yield
     except _FAILURES as error:
-        raise EvaluationError(
-            "transformers cannot run {model_type} on text alone: {reason:clause}.",
-            "Choose a model that continues text.",
-            model_type=type(model).__name__,
-            reason=first_line(error),
-        ) from error
-
-
-def _check_fast_products(model: PreTrainedModel, tokens: Tensor) -> None:
-    """Check that a model runs as it does while gradients are measured."""
-    try:
-        with fast_products(model):
-            last_hidden(model, tokens)
-    except torch.OutOfMemoryError:
-        raise
-    except _FAILURES as error:
-        raise EvaluationError(
-            "transformers cannot run {model_type} with products of 16 bits: "
-            "{reason:clause}.",
-            _REPORT,
-            model_type=type(model).__name__,
-            reason=first_line(error),
-        ) from error
-
-
-def _logits_of_head(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    try:
-        return head_logits(model, last_hidden(model, tokens)).float()
-    except torch.OutOfMemoryError:
-        raise
-    except _FAILURES as error:
-        raise EvaluationError(
-            "The head of {model_type} cannot be run by itself, so the fidelity cannot "
-            "be measured: {reason:clause}.",
-            _REPORT,
-            model_type=type(model).__name__,
-            reason=first_line(error),
-        ) from error
+        if is_out_of_memory(error):
+            raise
+        raise error_of(first_line(error)) from error
 
 
 @torch.no_grad()
 def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     """Check that the head alone turns hidden states into the model's logits."""
     tokens = windows.to(model.device)
-    expected = _logits_of_text(model, tokens)
-    _check_fast_products(model, tokens)
-    found = _logits_of_head(model, tokens)
+    name = type(model).__name__
+    with _failing_with(
+        lambda reason: EvaluationError(
+            "transformers cannot run {model_type} on text alone: {reason:clause}.",
+            "Choose a model that continues text.",
+            model_type=name,
+            reason=reason,
+        )
+    ):
+        whole = language_model_of(model)
+        expected = whole(input_ids=tokens, use_cache=False).logits.float()
+    with (
+        _failing_with(
+            lambda reason: EvaluationError(
+                "transformers cannot run {model_type} with products of 16 bits: "
+                "{reason:clause}.",
+                _REPORT,
+                model_type=name,
+                reason=reason,
+            )
+        ),
+        fast_products(model),
+    ):  # as while gradients are measured
+        last_hidden(model, tokens)
+    with _failing_with(
+        lambda reason: EvaluationError(
+            "The head of {model_type} cannot be run by itself, so the fidelity cannot "
+            "be measured: {reason:clause}.",
+            _REPORT,
+            model_type=name,
+            reason=reason,
+        )
+    ):
+        found = head_logits(model, last_hidden(model, tokens)).float()
     is_finite = expected.isfinite() & found.isfinite()
     if not bool(is_finite.any()):
         return  # the evaluation says what is wrong

@@ -136,7 +136,6 @@ def export_again(
     """
     run = RunFolder(Path(folder))
     report = run.read_report()
-    config = export_form(config, report.config, report.model)
     if not config.folder:
         raise ExportError("No destination was given.", "Give a folder to write to.")
     destination = expand_path(config.folder)
@@ -164,6 +163,9 @@ def export_again(
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
             pruned = dataclasses.replace(pruned, loaded=loaded)
+    like = export_form(config, report.config, report.model)
+    if like.format in WRITERS and not WRITERS[like.format].unsupported_reason(pruned):
+        config = like
     recipe = Recipe.from_report(report)
     text = None
     if config.dtype in QUANTIZED:

@@ -35,9 +35,11 @@ from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import (
     PrunableLayer,
+    body_of,
     find_blocks,
     has_experts,
     head_size,
+    language_model_of,
     prunable_layers,
 )
 from surgeon_engine.model.source import (
@@ -71,9 +73,9 @@ def inspect_source(config: ModelConfig) -> InspectedSource:
     Raises:
         ModelError: it cannot be found, read or pruned.
     """
-    source = locate(config.source)
-    stored = stored_dtype(source)
-    return InspectedSource(source, stored, inspect_model(config).model)
+    source, summary = locate(config.source), inspect_model(config).model
+    stored = getattr(torch, summary.dtype) if summary.dtype else None
+    return InspectedSource(source, stored, summary)
 
 
 def describe_files(config: ModelConfig) -> ModelInspected:
@@ -239,6 +241,16 @@ def _not_loaded(model: PreTrainedModel, source: ModelSource) -> NotLoaded | None
     return NotLoaded(parts, sum(sizes.values())) if parts else None
 
 
+def _other_parameters(model: PreTrainedModel) -> int:
+    """Return how many parameters are not those of the language model."""
+    if model.config.get_text_config() is model.config:
+        return 0
+    head = language_model_of(model).get_output_embeddings()
+    parts = (body_of(model), head)
+    inside = {id(p) for part in parts if part is not None for p in part.parameters()}
+    return sum(p.numel() for p in model.parameters() if id(p) not in inside)
+
+
 def _module_of(name: str) -> str:
     """Return the first module in a name, or the block if it is numbered."""
     found = re.match(r"model(\.[^.\d]+)*\.\d+", name)
@@ -293,4 +305,5 @@ def describe(
         gguf_widths=_gguf_widths(config),
         tokenizer_bytes=tokenizer_bytes(source),
         not_loaded=_not_loaded(model, source),
+        other_parameters=_other_parameters(model),
     )

@@ -178,7 +178,7 @@ def latent(queries: str) -> CouplingRule:
             "q_a_layernorm.weight",
             "kv_a_proj_with_mqa",
             "kv_a_layernorm.weight",
-            # What chooses the tokens to attend to, for all heads together.
+            # Layers that choose the tokens to attend to, for all heads together.
             "indexer.wq_b",
             "indexer.wk",
             "indexer.k_norm.weight",

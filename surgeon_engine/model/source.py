@@ -175,8 +175,13 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     It is read from the headers, because configs often lack it or state the format of
     the training.
     """
-    if source.gguf_file or source.quantization:
+    if source.quantization:
         return None
+    if source.gguf_file:
+        types = Counter[str]()
+        for tensor in gguf.GGUFReader(source.weight_files[0]).tensors:
+            types[tensor.tensor_type.name] += int(tensor.n_elements)
+        return _STORED.get(max(types, key=types.__getitem__, default=""))
     counts = sum(map(count_numbers, source.weight_files), Counter[str]())
     if not counts:
         raise ModelError(

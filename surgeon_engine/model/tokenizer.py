@@ -67,7 +67,7 @@ def tokenizer_problem(source: ModelSource) -> str:
             "surgeon_engine.model.tokenizer:try_tokenizer",
             (source,),
             type(None),
-            fence.Blame(ModelError, subject, HINT, _seconds(source)),
+            fence.Blame(ModelError, subject, HINT, reading_seconds(source)),
         )
     except ModelError as error:
         return error.message
@@ -75,8 +75,8 @@ def tokenizer_problem(source: ModelSource) -> str:
     return ""
 
 
-def _seconds(source: ModelSource) -> float:
-    """Return how long the trial may take; about three times what usual files take."""
+def reading_seconds(source: ModelSource) -> float:
+    """Return how long the reading may take: about three times as long as usual."""
     if source.gguf_file:
         size = check_lists(source.weight_files[0])
         return fence.SECONDS + _SECONDS_IN_GGUF * size / 1e6

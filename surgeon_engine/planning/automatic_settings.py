@@ -95,6 +95,7 @@ class SettledJob:
     width: WidthChoice
     has_file_form: bool  # the form of the file was chosen
     has_file_widths: bool  # all layers lose equally many because of the file
+    size: PlannedSize
     estimate: Estimate  # of the settled job
 
     @property
@@ -105,7 +106,7 @@ class SettledJob:
         if self.has_file_form:
             yield say(
                 "File: GGUF in {dtype}, like the original.",
-                dtype=self.config.export.dtype,
+                dtype=self.size.file.form.dtype,
             )
         if self.has_file_widths:
             yield say(
@@ -114,8 +115,8 @@ class SettledJob:
             )
         if self.width.reason is WidthReason.FORMAT:
             yield say(
-                "Widths: multiples of {multiple}, up to which zeros would fill the "
-                "rows of this file.",
+                "Widths: multiples of {multiple}. The file would fill up other widths "
+                "with zeros.",
                 multiple=self.width.multiple,
             )
         elif self.width.reason is WidthReason.DEVICE:
@@ -209,6 +210,7 @@ def settle(
         width,
         has_file_form,
         has_file_widths,
+        size,
         found,
     )
 

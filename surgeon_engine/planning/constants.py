@@ -45,3 +45,7 @@ PROBED_WINDOWS = 4
 def pinned_bytes(size: int) -> int:
     """Return the bytes of pinned memory for a tensor; torch takes a power of two."""
     return 1 << (size - 1).bit_length() if size else 0
+
+
+# Bytes of a tensor's entry in the header of a file, approximately.
+TENSOR_ENTRY = 110

@@ -14,6 +14,7 @@ from dataclasses import replace
 from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
+    SPARSE,
     PrunableShare,
     PruningConfig,
     Widths,
@@ -82,12 +83,19 @@ def number_format(wanted: FileDtype, pruned: str, stored: str) -> FileDtype:
 
 
 def _is_gguf_by_default(pruning: PruningConfig, model: ModelSummary) -> bool:
-    if model.gguf_widths is None or pruning.kind in BY_LAYER:
+    """Return whether a file like the original's is a GGUF file, and can be one."""
+    if model.gguf_widths is None or not model.tokenizer_bytes:
         return False
-    # Blocks without an attention or MLP are only held by files of ragged widths.
-    if pruning.dropped_sublayers and model.gguf_widths is Widths.SAME:
+    # Zeros do not make these files smaller, and numbers of few bits do not keep them.
+    if pruning.kind in (*BY_LAYER, *SPARSE):
         return False
-    return model.is_gguf or not model.dtype
+    # Only files of ragged widths hold blocks without an attention or MLP, and blocks
+    # that stay whole beside others.
+    is_ragged = bool(pruning.dropped_sublayers or pruning.protect)
+    if is_ragged and model.gguf_widths is Widths.SAME:
+        return False
+    # A GGUF file has the language model alone.
+    return model.is_gguf or not (model.dtype or model.other_parameters)
 
 
 def _similar(model: ModelSummary) -> FileDtype:

@@ -19,7 +19,7 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.planning.constants import BYTES
+from surgeon_engine.planning.constants import BYTES, TENSOR_ENTRY
 from surgeon_engine.planning.gguf_types import (
     Mixture,
     TensorType,
@@ -29,7 +29,6 @@ from surgeon_engine.planning.gguf_types import (
 
 _VECTOR = 4  # bytes of a number of a norm or bias in a quantized file
 _SHORT, _LONG = 32, 256  # numbers in a block
-_ENTRY = 110  # bytes of a tensor's entry in the header, approximately
 _NORMS = 4  # tensors of a block that are no layers, approximately
 
 
@@ -112,7 +111,7 @@ class PlannedFile:
     def _header_bytes(self) -> int:
         tensors = len(self.model.layers) + _NORMS * self.model.blocks
         has_tokenizer = self.form.format is Format.GGUF
-        return _ENTRY * tensors + has_tokenizer * self.model.tokenizer_bytes
+        return TENSOR_ENTRY * tensors + has_tokenizer * self.model.tokenizer_bytes
 
     @property
     def _weight_bytes(self) -> int:
@@ -123,6 +122,8 @@ class PlannedFile:
     def _fixed_bytes(self) -> int:
         """The bytes of the embeddings, norms and head, which are not pruned."""
         outer = self.model.parameters - self.model.prunable
+        if self.form.format is Format.GGUF:  # it has the language model alone
+            outer -= self.model.other_parameters
         if self.form.dtype not in QUANTIZED:
             return outer * BYTES[self.form.dtype]
         mixture, hidden = self._mixture, self.model.hidden_size

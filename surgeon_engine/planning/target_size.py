@@ -2,7 +2,8 @@
 
     P   all parameters of the model; tied ones count once
     p   prunable weights, those of the linear layers in the decoder blocks
-    r   removed weights, the maximum that a run removes
+    r   removed weights: the maximum that a run removes, or the minimum if the target is
+        a size in bytes
 
 Embeddings, norms and an untied head are not prunable: r <= p, and P - r parameters
 remain. Bytes are those of the file that holds them (`planned_file.py`).

@@ -59,9 +59,12 @@ class Selection:
 def cheapest(
     units: Mapping[str, Removals | ElementCosts], budget: int, *, reaches: bool = False
 ) -> Selection:
-    """Select the cheapest candidates, at most `budget` weights in total.
+    """Select the cheapest candidates.
 
-    With `reaches`, it is at least `budget` weights; single weights are as many anyway.
+    Args:
+        units: the candidates, by unit.
+        budget: the maximum number of weights in total.
+        reaches: whether it is the minimum instead; single weights are as many anyway.
 
     Raises:
         CurvatureError: a cost is not a number.
@@ -134,7 +137,8 @@ def _cheapest_removals(
     total = weights[order].cumsum(0)
     _check_budget(budget, int(total[-1]) if len(total) else 0)
     if reaches and budget > 0:  # until the first candidate that reaches it
-        budget = int(total[total >= budget][0])
+        gone = int(weights[order][cost == -torch.inf].sum())  # before, maybe beyond it
+        budget = int(total[total >= max(budget, gone)][0])
     selected = int((total <= budget).sum())  # the last ones may be without weights
     per_unit = torch.bincount(owner[order[:selected]], minlength=len(units)).tolist()
     removed: dict[str, Tensor] = {}

@@ -76,7 +76,9 @@ def preflight(
     size = planned_size(config, model)
     goal = size.reached()
     resources = check_resources(config, model, found, free_disk, size)
-    check_target_in_limits(goal, resources.settled.config.pruning, model)
+    settled = resources.settled.config
+    settled.check_consistency()
+    check_target_in_limits(goal, settled.pruning, model)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 

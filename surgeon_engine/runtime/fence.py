@@ -289,8 +289,8 @@ class _Clock:
 
     def _used(self) -> tuple[float, bool]:
         """Return the seconds of processors it has used, and whether it is awake."""
-        process = psutil.Process(self._pid)
         try:
+            process = psutil.Process(self._pid)
             times, status = process.cpu_times(), process.status()
         except psutil.Error:
             return 0.0, False

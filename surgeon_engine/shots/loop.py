@@ -151,7 +151,8 @@ class _Steps:
                 from this number to the rejected one removes the same.
         """
         self._rejected = self._max_removed
-        self._equivalent = removed or self._max_removed
+        # A target in bytes is reached by more removals than it asks for.
+        self._equivalent = min(removed or self._max_removed, self._max_removed)
         self._shorten()
 
     @property

@@ -9,7 +9,7 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Method, Target
-from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.model_info.gguf_header import check_lists
@@ -17,6 +17,9 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.model.tokenizer_size import tokenizer_bytes
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import FileForm
+from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import byte_pairs, pruned, tiny_llama, written
 from tests.helpers.runs import Recorder, job
 
@@ -63,6 +66,15 @@ def test_gguf_file_becomes_a_smaller_one_of_at_most_the_target(tmp_path, origina
     again = ExportConfig(str(tmp_path / "more"))
     more = export_again(str(tmp_path / "run"), again, Recorder().context)
     assert (more.format, more.weight_bytes) == (Format.GGUF, exported.weight_bytes)
+
+
+@pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.BFLOAT16])
+def test_gguf_file_of_16_bits_stays_one(tmp_path, dtype):
+    written(pruned(tiny_llama(**SIZES)), tmp_path, dtype)
+    source = ModelConfig(str(tmp_path / "model.gguf"))
+    summary = describe_files(source).model
+    config = RunConfig(source, pruning=pruning_config(sparsity=0.3))
+    assert file_form(config, summary) == FileForm(Format.GGUF, dtype)
 
 
 def test_tokenizer_takes_about_the_planned_bytes(original, tmp_path):

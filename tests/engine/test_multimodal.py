@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,9 @@ def logits(model, family: str) -> list[torch.Tensor]:
     ]
 
 
+_LANGUAGE = re.compile(r"language_model|lm_head")
+
+
 @each_family
 def test_blocks_are_those_of_the_language_model(tmp_path, family):
     source = save_multimodal(tmp_path / family, family)
@@ -61,6 +65,9 @@ def test_blocks_are_those_of_the_language_model(tmp_path, family):
     assert summary.blocks == 2
     assert all("language_model" in layer.name for layer in summary.layers)
     assert summary.parameters > summary.prunable > 0
+    model = load(tmp_path / family)
+    towers = [p for n, p in model.named_parameters() if not _LANGUAGE.search(n)]
+    assert summary.other_parameters == sum(p.numel() for p in towers) > 0
 
 
 @pytest.mark.slow

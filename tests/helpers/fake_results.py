@@ -188,6 +188,7 @@ def model_summary(source: str = "demo") -> ModelSummary:
         coupled=coupled,
         cache_width=2 * BLOCKS * 96,
         gguf_widths=Widths.FREE,
+        tokenizer_bytes=1000,
     )
 
 

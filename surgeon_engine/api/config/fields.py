@@ -204,7 +204,7 @@ def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
     """Return the error for a setting that a part of a job does not have."""
     hint = say("Its settings are {known}.", known=", ".join(known))
     if (part, name) == ("export", "replace"):
-        hint = say("A job cannot allow that; whoever starts the run can.")
+        hint = say("Delete this line. Allow it when you start the run.")
     return ConfigError(
         "{part} has no setting called {name}.", hint, part=part, name=repr(name)
     )

@@ -167,6 +167,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     # SAME: GGUF files of this family have one width for all blocks; None: it has none.
     gguf_widths: Widths | None = None
     tokenizer_bytes: int = 0  # of the tokenizer in a GGUF file, approximately
+    other_parameters: int = 0  # of towers and projectors beside the language model
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
 
     @property

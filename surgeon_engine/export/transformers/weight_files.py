@@ -19,6 +19,7 @@ from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.model.layers import blocks_path
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.planning.constants import TENSOR_ENTRY
 from surgeon_engine.planning.file_form import number_format
 from surgeon_engine.runtime import devices
 
@@ -28,7 +29,6 @@ DTYPES = {
     FileDtype.FLOAT16: torch.float16,
 }
 _GIGABYTE = 1_000_000_000
-_HEADER = 110  # bytes of a tensor's entry in the header of a file, approximately
 
 
 def named_dtype(requested: FileDtype, loaded: LoadedModel) -> FileDtype:
@@ -67,7 +67,7 @@ def bytes_of(
     slices: Mapping[str, TensorSlice], dtypes: Mapping[str, torch.dtype]
 ) -> int:
     """Return the total size of the files, headers included."""
-    return sum(_bytes(x, dtypes[name]) + _HEADER for name, x in slices.items())
+    return sum(_bytes(x, dtypes[name]) + TENSOR_ENTRY for name, x in slices.items())
 
 
 def write_weights(

@@ -33,6 +33,7 @@ class Rules:
     limits: tuple[str, ...] = ()
     min_density: float = 0.0
     has_same_widths: bool = False
+    is_sized: bool = False  # the target is reached, not only approached
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +61,7 @@ def rules_of(pruning: PruningConfig) -> Rules:
         pruning.layer_min_density,
         pruning.min_density,
         pruning.has_same_widths,
+        pruning.is_sized,
     )
 
 
@@ -101,7 +103,7 @@ class _RemovalPlans:
     """Plans for structures that are removed as a whole."""
 
     def __init__(self, costs: Costs, found: StructureCosts, rules: Rules) -> None:
-        self._found = found
+        self._found, self._is_sized = found, rules.is_sized
         self.allowed = np.array(
             [_allowed(costs, found, u, rules) for u in range(len(costs.units))],
             dtype=np.int64,
@@ -116,6 +118,8 @@ class _RemovalPlans:
 
     def plan(self, weights: int) -> RemovalPlan:
         merged, found = self._groups, self._found
+        if self._is_sized and 0 < weights <= self.max_removable:
+            weights = int(merged.total[np.searchsorted(merged.total, weights)])
         steps = int(np.searchsorted(merged.total, weights, side="right"))
         per_group = np.bincount(merged.owner[:steps], minlength=merged.groups)
         taken = per_group[merged.group_of_unit]

@@ -21,7 +21,7 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.base.files import check_not_occupied
 from surgeon_engine.planning.automatic_settings import with_width_multiple
-from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.file_form import file_form, with_file_form
 from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import paths
@@ -284,7 +284,7 @@ def target_problem(
             return of_error(PruningError(support.reason), Step.TARGET, "structure")
     if unknown := _unknown_layer_problem(config, model):
         return unknown
-    if config.blocks_miss_size:
+    if with_file_form(config, model).blocks_miss_size:
         return Problem(Kind.BLOCKS_MISS_SIZE, {}, Step.TARGET, "width_multiple")
     try:
         pruning = with_width_multiple(config, model, on_cuda=on_cuda).pruning

@@ -41,8 +41,8 @@ from surgeon_gui.text.labels import source_name
 
 _WIDTHS = {
     WidthReason.FORMAT: tr(
-        "MLP widths become multiples of {multiple}, up to which zeros would fill the "
-        "rows of the file."
+        "MLP widths become multiples of {multiple}: the file would fill up others with "
+        "zeros."
     ),
     WidthReason.DEVICE: tr(
         "MLP widths become multiples of {multiple}, which GPUs compute faster."

@@ -68,8 +68,12 @@ def test_shortest_format_is_chosen_where_all_are_larger():
     ("settings", "facts"),
     [
         ({"structure": Structure.ROWS}, {}),
+        ({"structure": Structure.N_M}, {}),
         ({}, {"gguf_widths": None}),
+        ({}, {"tokenizer_bytes": 0}),
+        ({}, {"other_parameters": 1}),
         ({"dropped_sublayers": 1}, {"gguf_widths": Widths.SAME}),
+        ({"protect": ("block 0",)}, {"gguf_widths": Widths.SAME}),
     ],
 )
 def test_where_no_gguf_file_is_possible_transformers_loads_the_result(settings, facts):

@@ -58,6 +58,14 @@ def test_selection_that_reaches_the_budget_is_the_smallest_one(budget):
     )
 
 
+def test_selection_that_reaches_the_budget_keeps_what_an_earlier_one_has_removed():
+    gone = removals([-torch.inf, -torch.inf, -torch.inf], [10, 100, 20])
+    found = cheapest({"a": gone, "b": removals([1.0], [5])}, budget=60, reaches=True)
+    assert found.weights == 130
+    assert found.removed["a"][:3].all()
+    assert not found.removed["b"].any()
+
+
 def test_selection_that_reaches_the_budget_takes_whole_bundles():
     bundles = removals([1.0, 1.0, 2.0, 2.0], [6, 0, 6, 0])
     found = cheapest({"a": bundles}, budget=7, reaches=True)

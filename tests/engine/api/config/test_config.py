@@ -364,7 +364,7 @@ def test_token_file_cannot_be_mixed():
 def test_job_cannot_allow_to_replace_files():
     with pytest.raises(ConfigError, match="'replace'") as error:
         config_from_toml("version = 1\n[export]\nreplace = true")
-    assert "whoever starts the run can" in error.value.hint
+    assert "Allow it when you start the run" in error.value.hint
 
 
 def test_prompt_of_spaces_is_refused():

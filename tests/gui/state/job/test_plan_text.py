@@ -82,9 +82,9 @@ def test_plan_states_bits_and_widths_of_a_quantized_file():
     assert f"4 bits (Q4_0) takes {bits} bits per weight." in plan
     multiple = file.needed_multiple
     assert multiple > 1
-    assert f"multiples of {multiple}, up to which zeros would fill" in plan
+    assert f"multiples of {multiple}: the file would fill up" in plan
     chosen = as_gguf(FileDtype.Q4_0, width_multiple=8)
-    assert "zeros would fill" not in plan_text.brief_sizes(chosen, QUANTIZED)
+    assert "would fill up" not in plan_text.brief_sizes(chosen, QUANTIZED)
     assert plan_text.quantization(CONFIG, QUANTIZED) == ""
 
 
@@ -107,7 +107,7 @@ def test_plan_names_the_number_format_where_its_blocks_are_as_long_as_those_of_a
         plan = plan_text.brief_sizes(
             as_gguf(FileDtype.Q4_0, shots=7), QUANTIZED, on_cuda=on_cuda
         )
-        assert "multiples of 8, up to which zeros would fill" in plan
+        assert "multiples of 8: the file would fill up" in plan
 
 
 def test_plan_states_what_is_removed_as_a_whole():
