@@ -75,7 +75,7 @@ def test_run_locates_reads_and_describes_its_model_once(tmp_path, monkeypatch):
     assert calls == {
         "locate": 2,  # once more in the process that describes the model
         "read_model_config": 2,
-        "stored_dtype": 2,
+        "stored_dtype": 1,
         "describe": 1,
     }
 
