@@ -132,6 +132,7 @@ def _write_page(folder: Path) -> None:
         _stored(found, sizes)
         for sizes in SIZES
         for found in coverage_page.read(folder / f"{sizes}.jsonl")
+        if not (found["dense"] and found["outcome"] == "not built")
     ]
     coverage_page.RESULTS.write_text(coverage_page.written(results), encoding="utf-8")
     page = coverage_page.page_with(results)
@@ -146,7 +147,8 @@ def _stored(found: Mapping[str, Any], sizes: str) -> dict[str, Any]:
     reasons = found.get("reasons", {})
     other = {"neurons": "heads", "heads": "neurons"}.get(found["outcome"])
     reason = reasons.get(other, found.get("detail", "")) or found.get("note", "")
-    return {"dense": False} | kept | ({"reason": reason[:300]} if reason else {})
+    has_reason = reason and not found.get("experts")
+    return {"dense": False} | kept | ({"reason": reason[:300]} if has_reason else {})
 
 
 def _forked(
