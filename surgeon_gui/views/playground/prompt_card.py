@@ -51,6 +51,7 @@ _LIMITS: dict[str, Limits] = {
     for field in fields_of(GenerationSettings)
     if field.option.limits is not None
 }
+_LEAST_WIDTH = 96  # pixels of a box
 _MIN_TOP_P = 0.01  # 0 would allow no token
 _BOXES: dict[str, tuple[str, float]] = {  # name and step
     "new_tokens": ("playground_length", 16),
@@ -232,6 +233,7 @@ def _box(field: str, name: str, step: float) -> QSpinBox | QDoubleSpinBox:
         whole = ignore_wheel(described(QSpinBox(), name))
         whole.setRange(int(low), int(high))
         whole.setSingleStep(step)
+        whole.setMinimumWidth(_LEAST_WIDTH)  # the longest seed would take much more
         return whole
     decimal = ignore_wheel(described(QDoubleSpinBox(decimals=2), name))
     decimal.setRange(_MIN_TOP_P if field == "top_p" else low, high)

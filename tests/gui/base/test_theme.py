@@ -89,7 +89,7 @@ def test_buttons_with_a_menu_have_an_arrow(window):
     assert all(each.property("menu") for each in buttons)
 
 
-def test_system_choice_is_light_or_dark(qapp):
+def test_system_choice_is_light_or_dark(qtbot, qapp):
     assert chosen(ThemeChoice.SYSTEM) in (LIGHT, DARK)
 
 

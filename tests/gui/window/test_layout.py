@@ -14,6 +14,8 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from docs import generate_objects
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Target
+from surgeon_gui.base.settings import ThemeChoice
+from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.bars import Bar
@@ -106,7 +108,8 @@ def test_mnemonics_that_are_always_available_are_unique(window):
     assert len(keys) == len(set(keys))
 
 
-def test_window_uses_the_width_it_has(qtbot, window):
+def test_window_uses_the_width_it_has(qtbot, qapp, window):
+    apply_theme(qapp, ThemeChoice.LIGHT)
     find(window, "reset_layout_action", QAction).trigger()  # as at the first start
     assert window.height() < window.screen().availableGeometry().height()
     assert window.width() == window.minimumWidth()
