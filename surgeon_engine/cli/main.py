@@ -74,6 +74,8 @@ class _Commands(TyperGroup):
         except EngineError as error:
             _print_error(error)
             raise typer.Exit(1) from error
+        except BrokenPipeError:  # the reader of the output has ended: click ends, too
+            raise
         except (OSError, UnicodeError) as error:  # of a path, mostly
             _print_error(_sentence_of(error))
             raise typer.Exit(1) from error

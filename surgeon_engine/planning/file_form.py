@@ -36,7 +36,10 @@ def file_form(config: RunConfig, model: ModelSummary) -> FileForm:
     """
     wanted = config.export
     format = wanted.format
-    if format is Format.AUTOMATIC and _is_gguf_by_default(config.pruning, model):
+    is_short = wanted.dtype in QUANTIZED  # only GGUF files hold such numbers
+    if format is Format.AUTOMATIC and (
+        is_short or _is_gguf_by_default(config.pruning, model)
+    ):
         format = Format.GGUF
     is_open = wanted.dtype is FileDtype.SAME
     if is_open and format is Format.GGUF and not model.dtype:

@@ -77,7 +77,7 @@ DESCRIPTIONS: dict[Format, Description] = {
         "can be one. Other models become a checkpoint for transformers: plain if all "
         "layers have the same widths, otherwise compact; masked for single weights.",
         "",
-        _FLOATS,
+        (*_FLOATS, *QUANTIZED),
     ),
     Format.COMPACT: Description(
         "transformers, compact",

@@ -76,8 +76,7 @@ class LeftWhole(msgspec.Struct, frozen=True):
     def sentence(self) -> Text:
         """The sentence for the user."""
         return self.reason or say(
-            "Some blocks keep all of their weights here, because Surgeon finds no "
-            "{kind} to remove in them: {blocks}.",
+            "In some blocks, Surgeon finds no {kind} to remove: {blocks}.",
             kind=display_name(self.kind),
             blocks=_ranges(self.blocks),
         )

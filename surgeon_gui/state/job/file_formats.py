@@ -21,7 +21,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.planning.file_form import SAME_SIZE
+from surgeon_engine.planning.file_form import SAME_SIZE, file_form
 from surgeon_engine.planning.limits import has_partial_protection
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
@@ -134,10 +134,13 @@ def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
 
 def format_problem(config: RunConfig, model: ModelSummary | None) -> Problem | None:
     """Return why the format is impossible for the target; None if it is possible."""
-    reason = disabled_formats(config.pruning, model).get(config.export.format)
+    wanted = config.export.format
+    if model is not None:
+        wanted = file_form(config, model).format
+    reason = disabled_formats(config.pruning, model).get(wanted)
     if not reason:
         return None
-    values = {"label": config.export.format, "reason": reason}
+    values = {"label": wanted, "reason": reason}
     return Problem(Kind.FORMAT_IMPOSSIBLE, values, Step.EXPORT, "format")
 
 

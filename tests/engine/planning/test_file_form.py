@@ -82,6 +82,13 @@ def test_where_no_gguf_file_is_possible_transformers_loads_the_result(settings, 
     assert file_form(job, model) == FileForm(Format.AUTOMATIC, FileDtype.BFLOAT16)
 
 
+def test_number_format_of_few_bits_makes_a_gguf_file():
+    export = ExportConfig(dtype=FileDtype.Q4_K_M)
+    job = replace(JOB, export=export)
+    assert file_form(job, PLAIN) == FileForm(Format.GGUF, FileDtype.Q4_K_M)
+    assert with_file_form(job, PLAIN).export.format is Format.GGUF
+
+
 def test_what_is_set_stays():
     model = quantized(5.0, source="/models/a.gguf")
     for export in (

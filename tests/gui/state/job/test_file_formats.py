@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
+from surgeon_engine.api.config.export import (
+    DESCRIPTIONS,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
     SPARSE,
     PruningConfig,
+    Structure,
     Widths,
 )
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state.job import file_formats
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
@@ -65,6 +73,18 @@ def test_plain_files_are_disabled_if_some_layers_of_a_kind_are_protected():
     assert "some layers of a kind" in file_formats.disabled_formats(some, model)[STOCK]
     kind = pruning_config(widths=Widths.SAME, protect=("self_attn.o_proj",))
     assert file_formats.disabled_formats(kind, model) == {}
+
+
+def test_format_that_the_number_format_needs_may_be_impossible():
+    rows = replace(
+        RunConfig(pruning=pruning_config(Structure.ROWS)),
+        export=ExportConfig(dtype=FileDtype.Q4_K_M),
+    )
+    problem = file_formats.format_problem(rows, model_summary())
+    assert problem.values["label"] is GGUF
+    assert (
+        file_formats.format_problem(replace(rows, export=ExportConfig()), None) is None
+    )
 
 
 @pytest.mark.parametrize("file_format", Format)

@@ -85,7 +85,7 @@ def test_format_incompatible_with_the_target_is_reported(export_page):
 
 
 def test_supported_number_formats_and_file_sizes_can_be_chosen(export_page):
-    assert not item(export_page, "export_dtype", FileDtype.Q8_0)[0]
+    assert item(export_page, "export_dtype", FileDtype.Q8_0)[0]
     choose(export_page, "export_format", Format.GGUF)
     choose(export_page, "export_dtype", FileDtype.Q8_0)
     assert export_page.session.state.config.export.dtype is FileDtype.Q8_0
