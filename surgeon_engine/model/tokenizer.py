@@ -40,6 +40,7 @@ _MAX_TOKENS = 1_000_000  # the largest have 262,144
 # Seconds more for each megabyte.
 _SECONDS_IN_GGUF = 2.0
 _SECONDS_IN_JSON = 0.3
+_MOST_MORE = 8.0  # seconds; a file may be made to take forever
 _FILES = ("token*", "vocab*", "*.model", "*.tiktoken")
 _Stamps = tuple[FileStamp, ...]
 _tried: dict[ModelSource, _Stamps] = {}  # with success
@@ -78,10 +79,11 @@ def tokenizer_problem(source: ModelSource) -> str:
 def reading_seconds(source: ModelSource) -> float:
     """Return how long the reading may take: about three times as long as usual."""
     if source.gguf_file:
-        size = check_lists(source.weight_files[0])
-        return fence.SECONDS + _SECONDS_IN_GGUF * size / 1e6
-    sizes = [path.stat().st_size for path in source.folder.glob("tokenizer.json")]
-    return fence.SECONDS + _SECONDS_IN_JSON * sum(sizes) / 1e6
+        more = _SECONDS_IN_GGUF * check_lists(source.weight_files[0]) / 1e6
+    else:
+        files = source.folder.glob("tokenizer.json")
+        more = _SECONDS_IN_JSON * sum(path.stat().st_size for path in files) / 1e6
+    return fence.SECONDS + min(more, _MOST_MORE)
 
 
 def try_tokenizer(source: ModelSource) -> None:
