@@ -7,8 +7,6 @@ model, or of a structure, the result is a checkpoint for transformers.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 
 from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, FileDtype, Format
@@ -107,15 +105,9 @@ def _similar(model: ModelSummary) -> FileDtype:
     It is the shortest one if the model is larger in all of them.
     """
     most = SAME_SIZE * model.file_bytes
-    sizes = _sizes(model)
-    found = itertools.dropwhile(lambda pair: pair[1] > most, sizes)
-    dtype, _ = next(found, (QUANTIZED[-1], 0))
-    return dtype
-
-
-def _sizes(model: ModelSummary) -> Iterator[tuple[FileDtype, int]]:
-    """Yield each number format of few bits with the size of the whole model in it."""
     unpruned = PruningConfig(target=PrunableShare(0.0))
     for dtype in QUANTIZED:
-        form = FileForm(Format.GGUF, dtype)
-        yield dtype, planned_file(model, form, unpruned).bytes(0)
+        file = planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
+        if file.bytes(0) <= most:
+            return dtype
+    return QUANTIZED[-1]
