@@ -32,11 +32,11 @@ class Theme:
 
 LIGHT = Theme(
     name="light",
-    window="#f4f6f8",
+    window="#f6f7f8",
     surface="#ffffff",
     raised="#eef1f4",
-    border="#d3dae2",
-    text="#18212b",
+    border="#dde2e7",
+    text="#14191f",
     muted="#566270",
     faint="#98a3b0",
     accent="#0f766e",
@@ -56,10 +56,10 @@ LIGHT = Theme(
 )
 DARK = Theme(
     name="dark",
-    window="#14191f",
-    surface="#1c232b",
+    window="#12161b",
+    surface="#1a2027",
     raised="#27303a",
-    border="#36414d",
+    border="#303944",
     text="#e6ebf1",
     muted="#9eabba",
     faint="#667382",

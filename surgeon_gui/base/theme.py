@@ -20,9 +20,17 @@ from PySide6.QtWidgets import QApplication, QWidget
 from surgeon_gui.base.colors import DARK, LIGHT, Theme
 from surgeon_gui.base.settings import ThemeChoice
 
-GAP = 8  # pixels between related widgets
-MARGIN = 12  # inside cards
-RADIUS = 8  # of cards and of the drop zone
+# Spacing on a grid of four pixels.
+GAP = 8  # between related widgets
+MARGIN = 12  # inside narrow cards
+ROOM = 20  # inside the cards of a page, and between them
+PAGE = 32  # around a page
+RADIUS = 12  # of cards, menus and the drop zone
+_CONTROL_RADIUS = 8  # of buttons and inputs
+
+# The type scale: sizes of fonts relative to that of text.
+TITLE = 1.7  # of a page
+LARGE = 1.3  # the most important line of a card
 
 
 def chosen(choice: ThemeChoice) -> Theme:
@@ -142,4 +150,5 @@ def _stylesheet(theme: Theme) -> str:
         name: f"{folder}/{name.replace('_', '-')}-{theme.name}.svg"
         for name in _PICTURES
     }
-    return template.substitute(colors, radius=RADIUS, half_gap=GAP // 2, **pictures)
+    sizes = {"radius": RADIUS, "control": _CONTROL_RADIUS, "half_gap": GAP // 2}
+    return template.substitute(colors, **sizes, **pictures)

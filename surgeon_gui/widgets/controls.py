@@ -35,6 +35,7 @@ from PySide6.QtWidgets import (
 from superqt import QElidingLabel
 from typing_extensions import override
 
+from surgeon_gui.base.theme import LARGE
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
@@ -333,6 +334,30 @@ def heading(text: str) -> QLabel:
     label = line_label(text)
     label.setFont(bold(label.font()))
     return label
+
+
+def large_label(name: str, scale: float = LARGE) -> QElidingLabel:
+    """Return an emphasized line; `scale` is a size of the type scale."""
+    label = eliding_label(name)
+    label.setElideMode(Qt.TextElideMode.ElideRight)
+    label.setFont(bold(label.font(), scale))
+    return label
+
+
+def chip(name: str, on_click: _OnClick | None = None) -> QPushButton:
+    """Return a checkable button of a row of choices."""
+    made = button(name, on_click)
+    made.setProperty("chip", True)
+    made.setCheckable(True)
+    return made
+
+
+def link(name: str, on_click: _OnClick | None = None) -> QPushButton:
+    """Return a button that looks like quiet text."""
+    made = button(name, on_click)
+    made.setProperty("link", True)
+    made.setCursor(Qt.CursorShape.PointingHandCursor)
+    return made
 
 
 def bold(font: QFont, scale: float = 1.0) -> QFont:
