@@ -55,8 +55,6 @@ class Settings(Preferences):
     """The persistent settings with their defaults."""
 
     geometry: QByteArray = field(default_factory=QByteArray)
-    layout: QByteArray = field(default_factory=QByteArray)  # of the docks
-    splitter: QByteArray = field(default_factory=QByteArray)  # beside the steps
     computers: list[str] = field(default_factory=list)  # host, tab, command
     computer: str = ""  # the host whose engine is used; empty: this computer
     folders_there: list[str] = field(default_factory=list)  # host, tab, last folder
@@ -64,7 +62,6 @@ class Settings(Preferences):
     recent_models: list[str] = field(default_factory=list)
     recent_jobs: list[str] = field(default_factory=list)  # files
     recent_runs: list[str] = field(default_factory=list)  # folders
-    shows_hint: bool = False  # the welcome card
     job: str = ""  # the draft when the window was closed, as TOML; empty: no model
     open_run: str = ""  # the folder of the run that was shown; empty: none
     pace: float = 1.0  # actual over estimated seconds of the last run
@@ -122,7 +119,7 @@ def check_file() -> None:
 def load() -> Settings:
     """Read the settings; unreadable ones get their default."""
     store = QSettings()
-    settings = Settings(shows_hint=True)
+    settings = Settings()
     for each in fields(Settings):
         if store.contains(each.name):
             default = getattr(settings, each.name)

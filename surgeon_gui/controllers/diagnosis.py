@@ -1,6 +1,6 @@
 """Controller of the diagnosis: requests and reads diagnoses and plans removals.
 
-Files of diagnoses and of finished runs are read in a background thread. A plan takes
+Files of diagnoses are read in a background thread. A plan takes
 about a millisecond and is computed on demand.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
 
@@ -21,9 +20,6 @@ from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import ConfigError, EngineError
-from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -33,15 +29,11 @@ from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
 from surgeon_gui.state.diagnosis.state import (
     DiagnosisPhase,
     DiagnosisResult,
-    MeasuredPoint,
 )
 from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_protection
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.run import RunState
 from surgeon_gui.text.problems import Kind, Problem
-
-_MAX_REPORTS = 50  # the latest finished runs whose reports are read
 
 
 class _ReadDiagnosis(NamedTuple):
@@ -49,7 +41,6 @@ class _ReadDiagnosis(NamedTuple):
 
     known: DiagnosisResult
     planner: Planner
-    points: dict[str, tuple[MeasuredPoint, ...]]  # by run folder
 
 
 class Diagnosis(QObject):
@@ -64,8 +55,6 @@ class Diagnosis(QObject):
         self.progress = 0.0
         self._folder: QTemporaryDir | None = None  # deleted with the window
         self._pending: tuple[RunConfig, ModelSummary] | None = None
-        self._points: dict[str, tuple[MeasuredPoint, ...]] = {}  # by run folder
-        self._shown_runs: tuple[RunState, ...] = ()
         self._background = Background(self)
         self._planner: Planner | None = None
         self._plan: RemovalPlan | None = None
@@ -116,11 +105,6 @@ class Diagnosis(QObject):
         return self._plan
 
     @property
-    def points(self) -> tuple[MeasuredPoint, ...]:
-        """Measurements of runs on the same model and text."""
-        return tuple(point for points in self._points.values() for point in points)
-
-    @property
     def obstacle(self) -> Problem | None:
         """Why the draft cannot be diagnosed; None if it can."""
         if self._pending is not None:
@@ -155,14 +139,6 @@ class Diagnosis(QObject):
         """Cancel the diagnosis and keep the results of the previous one."""
         self.session.store.cancel_request(RequestKind.DIAGNOSIS)
 
-    @Slot(float)
-    def set_target(self, share: float) -> None:
-        """Set the draft's target to a share of the prunable weights."""
-        state = self.session.state
-        if self.known is None:
-            return
-        self._edit(diagnosis_state.with_share(state.config, self.known.model, share))
-
     def protect(self, choice: str, layers: Layers, *, is_protected: bool) -> None:
         """Protect the layers that `choice` matches in the next run, or unprotect."""
         pruning = self.session.state.config.pruning
@@ -192,21 +168,7 @@ class Diagnosis(QObject):
         state = self.session.state
         request = state.request(RequestKind.DIAGNOSIS)
         self.progress = diagnosis_state.progress_of(request, self.progress)
-        runs = (state.run, state.shown_run)
-        if runs != self._shown_runs:
-            self._shown_runs = runs
-            self._collect_points()
         self.changed.emit()
-
-    def _collect_points(self) -> None:
-        """Collect the measurements of the shown runs if they are comparable."""
-        for run in self._shown_runs:
-            if self.known is None or not diagnosis_state.is_comparable(
-                self.known, run.config
-            ):
-                continue
-            if points := diagnosis_state.points_of(run):
-                self._points[run.folder] = points
 
     @Slot(object, object)
     def _on_request_ended(self, kind: RequestKind, request: Request[Diagnosed]) -> None:
@@ -216,8 +178,7 @@ class Diagnosis(QObject):
             self._pending = None
             self.changed.emit()
             return
-        parent = paths.expanded(self.session.state.run_parent)
-        work = partial(_read_result, *self._pending, request.response, parent)
+        work = partial(_read_result, *self._pending, request.response)
         self._background.start(work, self._on_read, self._on_read_failed)
 
     def _on_read(self, result: _ReadDiagnosis | str) -> None:
@@ -227,9 +188,8 @@ class Diagnosis(QObject):
             hint = tr("Run the diagnosis again.")
             self.session.store.show_problem(Failed(message.format(reason=result), hint))
             return
-        self.known, self._planner, self._points = result
+        self.known, self._planner = result
         self._plan = None
-        self._collect_points()
         self.changed.emit()
 
     def _on_read_failed(self) -> None:
@@ -238,7 +198,7 @@ class Diagnosis(QObject):
 
 
 def _read_result(
-    config: RunConfig, model: ModelSummary, diagnosed: Diagnosed, parent: Path
+    config: RunConfig, model: ModelSummary, diagnosed: Diagnosed
 ) -> _ReadDiagnosis | str:
     """Read the file of a diagnosis; return why it cannot be read as a str."""
     try:
@@ -247,24 +207,4 @@ def _read_result(
         return str(error)
     known = DiagnosisResult(config, model, costs)
     planner = Planner(costs, rules_of(config.pruning))
-    return _ReadDiagnosis(known, planner, finished_runs(known, parent))
-
-
-def finished_runs(
-    known: DiagnosisResult, parent: Path
-) -> dict[str, tuple[MeasuredPoint, ...]]:
-    """Return the measurements of the latest comparable runs in `parent`, by folder."""
-    try:
-        folders = sorted((p for p in parent.iterdir() if p.is_dir()), reverse=True)
-    except OSError:
-        return {}
-    points = {}
-    for folder in folders[:_MAX_REPORTS]:
-        try:
-            report = RunFolder(folder).read_report()
-        except (EngineError, ConfigError):
-            continue  # unfinished, or from another version
-        if diagnosis_state.is_comparable(known, report.config):
-            run = RunState(history=report.shots, recovered=report.recovered)
-            points[str(folder)] = diagnosis_state.points_of(run)
-    return points
+    return _ReadDiagnosis(known, planner)

@@ -48,7 +48,7 @@ _PARTS: dict[type, tuple[str, Step | None]] = {
 
 
 class DraftEditor(QObject):
-    """Edit the draft. Any edit brings the draft into view."""
+    """Edit the draft."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -80,7 +80,7 @@ class DraftEditor(QObject):
         if not source.strip():
             self._inspection_timer.stop()
             state = app_state.without_requests(self._state, RequestKind.INSPECTION)
-            self._store.set(replace(state, model_is_chosen=False, shows_draft=True))
+            self._store.set(replace(state, model_is_chosen=False))
             return
         with self._store.showing_errors():
             model = replace(self._state.config.model, source=source.strip())
@@ -97,7 +97,6 @@ class DraftEditor(QObject):
     def go_to(self, draft: Draft, history: DraftHistory) -> None:
         """Show an earlier or later draft with its own undo history."""
         state = editing.with_draft(self._state, draft, history)
-        state = replace(state, shows_draft=True)
         self._store.set_checked(_with_facts(state))
         self.inspect_soon()
 
@@ -210,7 +209,7 @@ class DraftEditor(QObject):
         """Take a state with another draft and add the one before to the history."""
         after = editing.draft_of(state)
         history = state.draft_history.with_edit(before, after, time.monotonic())
-        state = replace(state, draft_history=history, shows_draft=True)
+        state = replace(state, draft_history=history)
         self._store.set_checked(_with_facts(state))
 
     def _choose(self) -> None:

@@ -84,7 +84,6 @@ class AppState:
     draft_history: DraftHistory = DraftHistory()
     run: RunState = RunState()  # of the engine: in progress, or the latest
     opened_run: RunState | None = None  # an earlier run; in view in place of `run`
-    shows_draft: bool = True  # False: the steps show the settings of `opened_run`
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
     def request(self, kind: RequestKind) -> Request[Any]:
@@ -298,7 +297,6 @@ def with_run(state: AppState, run: RunState) -> AppState:
         may_replace=False,  # it holds for one run
         run=run,
         opened_run=None,
-        shows_draft=True,
         save_draft=None,
         notice=None,
     )
@@ -313,30 +311,20 @@ def with_queued_run(state: AppState, run: RunState) -> AppState:
         with_run(state, run),
         may_replace=state.may_replace,
         opened_run=state.opened_run,
-        shows_draft=state.shows_draft,
         save_draft=state.save_draft,
     )
 
 
 def with_opened_run(state: AppState, run: RunState) -> AppState:
-    """Return the state after an earlier run was opened, with its settings."""
-    is_other = run.config is not None and run.config != state.config
-    return replace(
-        state,
-        opened_run=run,
-        shows_draft=not is_other and state.model_is_chosen,
-        save_draft=None,
-        notice=run.error,
-    )
+    """Return the state after an earlier run was opened."""
+    return replace(state, opened_run=run, save_draft=None, notice=run.error)
 
 
 def without_opened_run(state: AppState) -> AppState:
     """Return the state after an earlier run was closed."""
     if state.opened_run is None:
         return state
-    return replace(
-        state, opened_run=None, shows_draft=True, save_draft=None, notice=None
-    )
+    return replace(state, opened_run=None, save_draft=None, notice=None)
 
 
 def without_run(state: AppState, folder: str) -> AppState:
@@ -346,28 +334,3 @@ def without_run(state: AppState, folder: str) -> AppState:
     if state.run.folder != folder:
         return state
     return replace(state, run=RunState(), save_draft=None, notice=None)
-
-
-def settings_in_view(state: AppState) -> AppState:
-    """Return the state that the steps show: of the draft, or of an opened run."""
-    run = state.opened_run
-    if state.shows_draft or run is None or run.config is None:
-        return state
-    requests = {kind: state.request(kind) for kind in _TASKS}
-    if run.model is not None:
-        inspected = ModelInspected(run.model)
-        requests[RequestKind.INSPECTION] = Request(run.run, inspected)
-    return replace(
-        state,
-        config=run.config,
-        model_is_chosen=True,
-        job_file="",
-        facts=None,
-        resource_check=None,
-        requests=requests,
-        problems={},
-        rejected={},
-        can_replace=False,
-        may_replace=False,
-        run=run,
-    )

@@ -65,8 +65,7 @@ def step_view(state: AppState, step: Step) -> StepView:
         Step.CALIBRATION: _calibration_view,
         Step.RUN: _run_view,
     }
-    is_model = step is Step.MODEL and state.shows_draft
-    if is_model and (view := _hub_view(state)) is not None:
+    if step is Step.MODEL and (view := _hub_view(state)) is not None:
         return view
     problem = state.problems.get(step)
     preview_error = state.request(RequestKind.PREVIEW).error
@@ -169,8 +168,6 @@ def _model_view(state: AppState) -> StepView:
         return StepView(Mark.PROBLEM, error.message)
     if problem := facts_problem(state):
         return StepView(Mark.PROBLEM, sentence(problem))
-    if state.model is None and not state.shows_draft:
-        return StepView(Mark.READY, name)
     if state.model is None:
         return StepView(Mark.BUSY, f"{name}: {reading.doing(state)}")
     size = numbers.count(state.model.parameters)

@@ -1,4 +1,4 @@
-"""Texts of the Help menu and of the first start."""
+"""Texts of the Help menu."""
 
 from __future__ import annotations
 
@@ -11,8 +11,3 @@ ABOUT = tr(
     "Surgeon (van der Ouderaa et al., ICLR 2024)."
 )
 LICENSE = tr("Free software under the MIT license, which is included.")
-WELCOME = tr("Welcome to Surgeon")
-FIRST_STEPS = tr(
-    "Pick a model in step 1 or try the demo, then press Start. Everything else has "
-    "sensible defaults. Hover for help."
-)

@@ -51,9 +51,6 @@ class Kind(Enum):
     )
 
     # the draft
-    EARLIER_SETTINGS = tr(
-        "The settings are those of an earlier run. Use them, or close that run."
-    )
     NO_MODEL = tr("Choose a model first.")
     MODEL_UNREAD = tr("The model is still being read.")
     TEXT_UNREAD = tr("The text is still being read.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 
 from PySide6.QtCore import Slot
 from PySide6.QtGui import QResizeEvent
@@ -11,7 +10,6 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
@@ -19,9 +17,8 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.computers import can_reconnect, connection_problem
 from surgeon_gui.state.queue.text import offer, queue_elsewhere
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.runs.reading import RunRecord, outcome_of
-from surgeon_gui.state.runs.text import OUTCOMES, offer_to_resume
-from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.state.runs.reading import RunRecord
+from surgeon_gui.state.runs.text import offer_to_resume
 from surgeon_gui.widgets.controls import button, text_label
 from surgeon_gui.widgets.layouts import (
     STRETCH,
@@ -79,46 +76,6 @@ class ConnectionBar(Bar):
         """Show what is wrong with the connection."""
         self.show_text(connection_problem(state))
         self._again.setEnabled(can_reconnect(state))
-
-
-class EarlierBar(Bar):
-    """Names the earlier run that is shown."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__("earlier_label")
-        self._close = button("earlier_close_button", session.close_opened_run)
-        self._use = button("use_settings_button", session.use_settings)
-        self.lay_out(self._use, self._close)
-
-    def show_state(self, state: AppState) -> None:
-        """Show which run is shown, and buttons to use its settings and to go back."""
-        if state.opened_run is None:
-            self.hide()
-            return
-        self.show_text(_earlier_run(state))
-        self._use.setHidden(state.shows_draft)
-        if not state.run.run:
-            label = CAPTIONS["earlier_close_button"].label
-        elif state.run.status.is_busy:
-            label = tr("Back to the run in progress")
-        else:
-            label = tr("Back to the latest run")
-        self._close.setText(label)
-
-
-def _earlier_run(state: AppState) -> str:
-    """Describe the earlier run shown, and the run in progress."""
-    run = state.shown_run
-    text = tr("Earlier run: {run}. {outcome}, started {date}.").format(
-        run=run.name,
-        outcome=OUTCOMES[outcome_of(run)],
-        date=f"{datetime.fromtimestamp(run.began):%Y-%m-%d %H:%M}",
-    )
-    if state.run.status.is_busy:
-        text += " " + tr("The run in progress continues; only its charts are hidden.")
-    if not state.shows_draft:
-        text += " " + tr("The steps show its settings.")
-    return text
 
 
 class ResumeBar(Bar):

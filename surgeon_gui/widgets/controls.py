@@ -13,6 +13,7 @@ from PySide6.QtGui import (
     QKeyEvent,
     QKeySequence,
     QPaintEvent,
+    QStandardItemModel,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -44,6 +45,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _FULL = 1000  # steps of a progress bar
+_NUMBER_MARGIN = 6  # pixels between the border of a spin box and its number
 _CHOICE_PADDING = 4  # pixels between a choice and the edges of its box
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
 SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow box
@@ -417,6 +419,20 @@ class ChoiceBox(QComboBox):
                 self.addItems(list(labels.values()))
             self.setCurrentIndex(values.index(chosen) if chosen in values else 0)
 
+    def choose(self, value: Any) -> None:
+        """Choose a value of those that are offered; emits no signal."""
+        with QSignalBlocker(self):
+            self.setCurrentIndex([each for each, _ in self._offered].index(value))
+
+    def disable(self, index: int, reason: str, *, tip: str) -> None:
+        """Disable a choice for a reason, which replaces its tooltip; empty: enable."""
+        items = self.model()
+        assert isinstance(items, QStandardItemModel)
+        items.item(index).setEnabled(not reason)
+        roles = Qt.ItemDataRole
+        self.setItemData(index, plain_tip(reason or tip), roles.ToolTipRole)
+        self.setItemData(index, reason, roles.AccessibleDescriptionRole)
+
     @property
     def value(self) -> Any:
         """The chosen value of those that are offered."""
@@ -454,6 +470,8 @@ def ignore_wheel(widget: AnyWidget) -> AnyWidget:
     """
     widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     widget.installEventFilter(_WheelGuard(widget))
+    if isinstance(widget, QAbstractSpinBox):
+        widget.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
     return widget
 
 

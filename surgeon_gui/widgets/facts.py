@@ -8,8 +8,6 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.widgets.controls import line_label, text_label
 
-_MAX_BESIDE = 34  # characters of a value beside its name
-
 
 class Facts(QWidget):
     """Shows names on the left and values on the right, which can be copied."""
@@ -40,16 +38,7 @@ class Facts(QWidget):
             if is_used:
                 name_label.setText(facts[row][0])
                 value_label.setText(facts[row][1])
-                self._place(value_label, row)
         self.setVisible(bool(facts))
-
-    def _place(self, value: QLabel, row: int) -> None:
-        """Place a value beside its name, or below it if it is long."""
-        self._layout.removeWidget(value)
-        if len(value.text()) > _MAX_BESIDE:
-            self._layout.addWidget(value, 2 * row + 1, 0, 1, 2)
-        else:
-            self._layout.addWidget(value, 2 * row, 1)
 
     def _add_row(self) -> None:
         name_label, value_label = line_label(quiet=True), text_label()
@@ -63,5 +52,7 @@ class Facts(QWidget):
         value_label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
         )
-        self._layout.addWidget(name_label, 2 * len(self._rows), 0)
+        row = len(self._rows)
+        self._layout.addWidget(name_label, row, 0)
+        self._layout.addWidget(value_label, row, 1)
         self._rows.append((name_label, value_label))

@@ -1,4 +1,4 @@
-"""The Help menu: guide, commands, first steps, debug bundle, About."""
+"""The Help menu: guide, commands, debug bundle, About."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
-from surgeon_gui.views.help.about import AboutDialog, FirstHint, versions
+from surgeon_gui.views.help.about import AboutDialog, versions
 from surgeon_gui.views.help.commands_dialog import CommandsDialog
 from surgeon_gui.views.help.guide import GuideDialog, guide_path
 from surgeon_gui.widgets.dialogs import ask_new_file
@@ -44,11 +44,6 @@ class HelpMenu(QObject):
         self._log = log
         self._window = window
         self._writing = Background(self)
-        self.hint = FirstHint(self._on_hint_dismissed, self.show_commands)
-        if not settings.shows_hint:
-            self.hint.hide()
-        self._run = session.state.shown_run.run  # that is shown
-        session.changed.connect(self._on_session_changed)
 
     def connect_menus(self, menus: Menus) -> None:
         """Connect the actions of the Help menu."""
@@ -58,7 +53,6 @@ class HelpMenu(QObject):
             "guide_action": self.show_guide,
             "commands_action": self.show_commands,
             "save_bundle_action": self._on_save_bundle_triggered,
-            "show_hint_action": self.hint.show,
             "about_action": self.show_about,
         }
         menus.connect_slots(slots)
@@ -112,18 +106,6 @@ class HelpMenu(QObject):
         )
         self._log.note(message.format(path=path))
         self.bundle_written.emit(path)
-
-    @Slot()
-    def _on_session_changed(self) -> None:
-        """Hide the card when a run begins or is opened: its steps are done."""
-        if (run := self._session.state.shown_run.run) != self._run:
-            self._run = run
-            self.hint.hide()
-
-    @Slot()
-    def _on_hint_dismissed(self) -> None:
-        self.hint.hide()
-        self._settings.shows_hint = False
 
 
 def make_bundle(state: AppState, settings: Settings, log: LogView) -> Bundle:

@@ -1,4 +1,4 @@
-"""The main window: creates the widgets, connects them and shows the session."""
+"""The main window: creates the places, connects them and shows the session."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QMainWindow, QWidget
+from shiboken6 import isValid
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import RunConfig
@@ -19,65 +20,50 @@ from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, default_run_parent
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import GAP, PAGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.playground import Playground
-from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state import result_text
-from surgeon_gui.state.action_strip import active_task, run_controls
-from surgeon_gui.state.app import AppState, only_run_progressed, settings_in_view
+from surgeon_gui.state.action_strip import run_controls
+from surgeon_gui.state.app import AppState, only_run_progressed
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_text import phase_with_advice
 from surgeon_gui.state.sources.resolver import is_missing
-from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.step_text import plan_or_hint
-from surgeon_gui.text.problems import RESOURCES, Step, sentence
-from surgeon_gui.views.live.live_view import LiveView, ResourcesView
+from surgeon_gui.text import labels
+from surgeon_gui.text.problems import Step, sentence
+from surgeon_gui.views.bars import QueueBar, ResumeBar
 from surgeon_gui.views.playground.view import PlaygroundView
-from surgeon_gui.views.result.view import ResultView
-from surgeon_gui.views.steps.calibration_page import CalibrationPage
-from surgeon_gui.views.steps.export_page import ExportPage
-from surgeon_gui.views.steps.model_page import ModelPage
-from surgeon_gui.views.steps.page import Page
-from surgeon_gui.views.steps.run_page import RunPage
-from surgeon_gui.views.steps.step_panel import StepPanel
-from surgeon_gui.views.steps.target_page import TargetPage
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
+from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
-from surgeon_gui.widgets.layouts import add_parts, vertical
-from surgeon_gui.window.action_strip import ActionStrip
-from surgeon_gui.window.analysis_tabs import AnalysisTabs
-from surgeon_gui.window.central_tabs import CentralTabs
+from surgeon_gui.widgets.layouts import scrolling, vertical
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.docks import DockPlacement
 from surgeon_gui.window.dropped_files import elsewhere, model_in, text_in, unusable
-from surgeon_gui.window.empty_state import EmptyState
-from surgeon_gui.window.frame import WindowFrame
 from surgeon_gui.window.help_menu import HelpMenu
-from surgeon_gui.window.history import History
 from surgeon_gui.window.log_view import LogView, WindowLog
-from surgeon_gui.window.menus import Menus, NavigationMenu
+from surgeon_gui.window.log_window import LogWindow
+from surgeon_gui.window.menus import Menus
+from surgeon_gui.window.new_place import NewPlace
+from surgeon_gui.window.places import Place, Places
 from surgeon_gui.window.preferences import PreferencesMenu
 from surgeon_gui.window.recent_menu import RecentMenu
 from surgeon_gui.window.run_actions import RunActions
+from surgeon_gui.window.runs_place import RunsPlace
 from surgeon_gui.window.undo import UndoActions
 
-_LOG_PLACEMENT = DockPlacement(
-    Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
-)
+_SIZE = (1440, 900)
+_FRAME = QSize(8, 40)  # of the title bar and the borders
+_MIN_SIZE = (920, 560)  # half of a 4k screen at scale 2
 
 
-class MainWindow(WindowFrame):
+class MainWindow(QMainWindow):
     """The main window. Shuts its engine down when it is closed."""
 
-    _drawn = AppState()  # the state at the last redraw
     run_ended = Signal(object)  # RunState
     closed = Signal()
 
@@ -87,8 +73,12 @@ class MainWindow(WindowFrame):
         settings: Settings | None = None,
         run_parent: Path | None = None,
     ) -> None:
-        super().__init__(settings or Settings())
+        super().__init__()
+        self.settings = settings or Settings()
         self._engine = engine
+        self._drawn = AppState()  # the state at the last redraw
+        self._disabled: QWidget | None = None  # the last that has lost the focus so
+        self._is_closing = False
         parent = run_parent or Path(self.settings.run_parent or default_run_parent())
         self._initial_run_parent = str(parent)
         self.session = Session(
@@ -99,48 +89,31 @@ class MainWindow(WindowFrame):
             device=self.settings.device,
             computer=self.settings.computer if client_of(self.settings) else "",
         )
-        self._is_closing = False
+        self.setObjectName("main_window")
+        self.setWindowTitle(labels.APPLICATION)
+        self.setMinimumSize(*_MIN_SIZE)
+        self.setAcceptDrops(True)
         self._menus = Menus(self)
-        self._model_page = ModelPage(self.session, self.settings)
-        self._calibration_page = CalibrationPage(self.session)
-        self._target_page = TargetPage(self.session)
-        self._run_page = RunPage(self.session)
-        self._export_page = ExportPage(self.session)
-        pages: tuple[Page, ...] = (
-            *(self._model_page, self._calibration_page, self._target_page),
-            *(self._run_page, self._export_page),
-        )
-        self._steps = StepPanel({page.step: page for page in pages})
-        self._pages = pages
-        self._error_bar = ErrorBar()
-        self._empty_state = EmptyState(self._menus.actions)
-        self._live = LiveView()
-        self._resources = ResourcesView()
-        self._tabs = CentralTabs(self._empty_state)
-        self._playground = Playground(self.session)
+        self._make_places()
         self._log = LogView()
+        self._log_window = LogWindow(self._log, self)
         WindowLog(self).arrived.connect(self._log.append_line)
         self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
-        self._strip = ActionStrip(self._menus.actions)
-        self._history = History(self.session, self)
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
-        self._close_question = CloseQuestion(self.session, self._queue, self)
-        self._desktop_integration = DesktopIntegration(self.session, self._queue, self)
-        self._run_actions = RunActions(
-            self.session, self._steps, self._tabs, self._playground, self
-        )
+        queue = self.runs.queue.controller
+        self._close_question = CloseQuestion(self.session, queue, self)
+        self._desktop_integration = DesktopIntegration(self.session, queue, self)
+        self._run_actions = RunActions(self.session, self)
         self._lay_out()
         self._connect_session()
         self._connect_controls()
         self._connect_menus()
-        self._steps.open(Step.MODEL)
+        self.places.open(Place.NEW)
         self.setFocus()  # the first input would hide its placeholder
-        self.restore()
+        self._reset_size()
+        if not self.settings.geometry.isEmpty():
+            self.restoreGeometry(self.settings.geometry)
         self._redraw()
-
-    @property
-    def _queue(self) -> QueueController:
-        return self._history.queue.controller
 
     # Used by scripts
 
@@ -150,7 +123,7 @@ class MainWindow(WindowFrame):
 
     def load_job(self, path: Path) -> None:
         """Load a job from a file."""
-        self._run_page.load_job(str(path))
+        self.new.load_job(path)
 
     def restore_last_session(self) -> None:
         """Load the job and open the run that were there when the window was closed."""
@@ -167,25 +140,25 @@ class MainWindow(WindowFrame):
         self.session.draft.choose_model(source)
 
     def open_run(self, folder: Path) -> None:
-        """Open the run in `folder` and show its charts."""
-        self._history.open_run(folder)
+        """Open the run in `folder`."""
+        self.runs.open_run(folder)
 
     def start_run(self, folder: Path | None = None) -> None:
         """Start a run of the current job in `folder`, or in a new folder."""
         self.session.start_run(folder)
 
     def open_step(self, step: Step) -> None:
-        """Open the page of a step."""
-        self._steps.open(step)
+        """Open the section of a step in the drawer Expert."""
+        self.new.open_expert(step)
 
     def save_picture(self, path: Path) -> None:
         """Save an image of the window."""
         save_widget(self, path)
 
     def save_charts(self, folder: Path) -> None:
-        """Save an image of each chart in `folder`."""
-        for name, chart in (self._live.charts | self._resources.charts).items():
-            if name != "recovery" or not chart.is_empty:  # not every run has one
+        """Save an image of each chart of the run in `folder`."""
+        for name, chart in self.runs.page.charts.items():
+            if not chart.is_empty:  # not every run has all
                 chart.save_picture(folder / f"{name}.png")
 
     @Slot()
@@ -198,7 +171,7 @@ class MainWindow(WindowFrame):
 
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
-        """Show an error in the bar above the tabs."""
+        """Show an error in the bar above the page."""
         self.session.store.show_problem(problem)
 
     # Qt events
@@ -209,7 +182,7 @@ class MainWindow(WindowFrame):
             event.ignore()
             self._close_question.ask()
             return
-        self.remember()
+        self.settings.geometry = self.saveGeometry()
         state = self.session.state
         is_chosen = state.model_is_chosen
         self.settings.job = config_to_toml(state.config) if is_chosen else ""
@@ -219,64 +192,91 @@ class MainWindow(WindowFrame):
             self.settings.run_parent = self.session.state.run_parent
         self._computers.finish()
         self._engine.shut_down()
-        self._model_page.sample_download.cancel()
+        self.new.model_card.sample_download.cancel()
         self._help_menu.finish_writing()
-        self._history.finish()
+        self.runs.finish()
         self.closed.emit()
         event.accept()
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if event.mimeData().urls():
-            self._empty_state.show_drag(is_over=True)
+            self.new.show_drag(is_over=True)
             event.acceptProposedAction()
 
     @override
     def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
-        self._empty_state.show_drag(is_over=False)
+        self.new.show_drag(is_over=False)
         super().dragLeaveEvent(event)
 
     @override
     def dropEvent(self, event: QDropEvent) -> None:
-        self._empty_state.show_drag(is_over=False)
+        self.new.show_drag(is_over=False)
         urls = event.mimeData().urls()
         if computer := self.session.state.computer:
             self.session.store.show_problem(elsewhere(computer))
         elif model := model_in(urls):
             self.session.draft.choose_model(model)
+            self.places.open(Place.NEW)
         elif text_file := text_in(urls):
-            self._calibration_page.choose_text(text_file)
-            self._steps.open(Step.CALIBRATION)
+            self.new.choose_text(text_file)
+            self.places.open(Place.NEW)
         else:
             self.session.store.show_problem(unusable(urls))
         event.acceptProposedAction()
 
+    @override
+    def focusNextPrevChild(self, next: bool) -> bool:
+        """Move the focus for Tab, but not when the widget that has it is disabled.
+
+        Qt would move it to the next widget, which may be in another group. So nothing
+        has it until Tab goes on from there.
+        """
+        focused = focus_in(self)
+        if focused is not None and not focused.isEnabled():
+            self._disabled = focused
+            return False
+        if focused is None and self._disabled is not None:
+            if isValid(self._disabled):
+                neighbor_in_focus_chain(self._disabled, is_next=next).setFocus(
+                    Qt.FocusReason.TabFocusReason
+                )
+                return True
+            self._disabled = None
+        return super().focusNextPrevChild(next)
+
     # Construction
+
+    def _make_places(self) -> None:
+        actions = self._menus.actions
+        self.new = NewPlace(self.session, self.settings, actions)
+        self.runs = RunsPlace(self.session, self.new.question, self)
+        self._playground = Playground(self.session)
+        self.places = Places(actions)
+        self.places.add(Place.NEW, self.new)
+        self.places.add(Place.RUNS, self.runs)
+        playground = QWidget()
+        vertical(
+            playground,
+            PlaygroundView(self._playground),
+            margin=(PAGE, ROOM, PAGE, ROOM),
+        )
+        self.places.add(Place.PLAYGROUND, scrolling(playground))
+        self.new.show_records_of(self.runs.runs)
 
     def _lay_out(self) -> None:
         self._computers = ComputersMenu(
             self.session, self.settings, self._menus.actions, self
         )
-        right = QWidget()
-        bars = (self._history.resume_bar, self._history.queue.bar, self._history.bar)
-        margin = (GAP, MARGIN, MARGIN, MARGIN)
-        column = vertical(right, self._error_bar, self._computers.bar, margin=margin)
-        add_parts(column, *bars, self._help_menu.hint, (self._tabs, 1))
-        self._tabs.add_tab("live_tab", self._live)
-        row, question = self._history.report_row, self._export_page.question
-        self._result = ResultView(self.session, row, question)
-        self._history.runs.replace_asked.connect(question.ask_about)
-        self._tabs.add_tab("result_tab", self._result)
-        self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
-        self._history.add_tab(self._tabs, self._menus.actions)
-        self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
-        self._tabs.add_tab("resources_tab", self._resources)
-        self.place(self._steps, right, self._tabs)
-        # In the order in which Tab goes through the window.
-        self._runs_dock = self._history.add_dock(self._docks, self._menus.actions)
-        self.keep_room_beside(self._runs_dock)
-        self._docks.add("log_dock", self._log, _LOG_PLACEMENT)
-        self.statusBar().addPermanentWidget(self._strip, 1)
+        self._error_bar = ErrorBar()
+        resume = ResumeBar(self.session, self.runs.runs)
+        queue = QueueBar(self.runs.queue.controller)
+        bars = (self._error_bar, self._computers.bar, resume, queue)
+        column = QWidget()
+        above = QWidget()
+        vertical(above, *bars, margin=(PAGE, GAP, PAGE, 0))
+        vertical(column, above, (self.places, 1), spacing=0)
+        self.setCentralWidget(column)
 
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)
@@ -285,57 +285,58 @@ class MainWindow(WindowFrame):
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
-        self._result.try_clicked.connect(self._run_actions.try_out)
-        self._result.next_clicked.connect(self._run_actions.prepare_next)
-        self._result.discard_clicked.connect(self._on_discard_clicked)
-        self._docks.connect_toggle("log_dock", self._strip.log_button)
-        self._docks.connect_toggle("runs_dock", self._strip.runs_button)
+        page = self.runs.page
+        page.try_clicked.connect(self._on_try_clicked)
+        page.smaller_clicked.connect(partial(self._prepare_next, 1))
+        page.gentler_clicked.connect(partial(self._prepare_next, -1))
+        page.use_settings_clicked.connect(self._on_use_settings)
+        page.discard_clicked.connect(self._on_discard_clicked)
+        page.cancel_asked.connect(self._run_actions.cancel)
+        self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
+        self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
+        self.runs.runs.duplicated.connect(partial(self.places.open, Place.NEW))
+        self.new.asked_to_open.connect(partial(self.places.open, Place.NEW))
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
-        self._empty_state.sample_clicked.connect(self._on_sample_clicked)
-        self._model_page.sample_download.changed.connect(self._on_sample_changed)
-        self._empty_state.source_chosen.connect(self._model_page.choose)
         for chart in self.findChildren(ChartCard):
             chart.save_failed.connect(self._on_save_failed)
-        # The step that has most of the settings.
-        self._history.runs.duplicated.connect(partial(self._steps.open, Step.TARGET))
-        self._help_menu.bundle_written.connect(self._show_log)
+        self._help_menu.bundle_written.connect(self._log_window.show_on_top)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
 
     def _connect_menus(self) -> None:
         slots: dict[str, Callable[..., object]] = {
-            "open_folder_action": self._model_page.ask_for_folder,
-            "open_gguf_action": self._model_page.ask_for_gguf,
-            "use_demo_action": self._on_demo_clicked,
-            "load_job_action": self._run_page.ask_for_job,
-            "save_job_action": self._run_page.ask_where_to_save_job,
             "save_picture_action": self._on_save_picture_triggered,
             "quit_action": self.close,
-            "start_action": self._run_actions.start,
+            "start_action": self._on_start_triggered,
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self._run_actions.cancel,
-            "reset_layout_action": self.reset_layout,
+            "log_action": self._log_window.show_on_top,
         }
+        for place in Place:
+            name = f"go_{place.value}_action"
+            slots[name] = partial(self.places.open, place)
         self._menus.connect_slots(slots)
-        self._docks.connect_toggle("log_dock", self._menus.actions["log_action"])
+        self.runs.connect_actions(self._menus.actions)
         self._help_menu.connect_menus(self._menus)
-        NavigationMenu(self._menus.navigation, self._steps, self._tabs, self)
         preferences = PreferencesMenu(
             self.session, self.settings, self._desktop_integration, self._menus, self
         )
-        preferences.offline_changed.connect(self._model_page.show_sample)
-        preferences.offline_changed.connect(self._on_sample_changed)
+        preferences.offline_changed.connect(self.new.model_card.show_sample)
         recent = RecentMenu(
-            self._menus.recent, self.settings, self.session, self._history.runs, self
+            self._menus.recent, self.settings, self.session, self.runs.runs, self
         )
         recent.cleared.connect(self.session.draft.recheck)
-        recent.job_chosen.connect(self._run_page.load_job)
-        recent.run_chosen.connect(self._history.runs.reopen)
-        recent.model_chosen.connect(self._model_page.choose)
-        self._run_page.job_used.connect(recent.remember_job)
+        recent.job_chosen.connect(self.new.load_job)
+        recent.run_chosen.connect(self.runs.runs.reopen)
+        recent.model_chosen.connect(self.new.model_card.choose)
+        self.new.job_used.connect(recent.remember_job)
         self._computers.fetched.connect(self._on_run_fetched)
-        self._model_page.computers_clicked.connect(self._computers.show_dialog)
+
+    def _reset_size(self) -> None:
+        # Its buttons must not lie beyond the edge of a small screen.
+        available = self.screen().availableGeometry().size() - _FRAME
+        self.resize(QSize(*_SIZE).boundedTo(available))
 
     # Reactions to the session and to controls
 
@@ -343,37 +344,19 @@ class MainWindow(WindowFrame):
     def _redraw(self) -> None:
         state, now = self.session.state, time.time()
         obstacle = self.session.start_obstacle()
-        settings = settings_in_view(state)
-        self._steps.show_state(settings)
-        if only_run_progressed(self._drawn, state):
-            self._run_page.show_state(settings)  # the others use only its status
-        else:
-            for page in self._pages:
-                page.show_state(settings)
+        add_obstacle = sentence(self.runs.queue.controller.add_obstacle())
+        if not only_run_progressed(self._drawn, state):
+            self.new.show_state(state, obstacle, add_obstacle)
+            self._computers.redraw()
+            self.places.show_computer(state.computer or tr("This computer"))
         self._drawn = state
-        has_views = state.model_is_chosen or state.shows_run
-        self._tabs.show_tabs(has_views or self._history.has_comparison)
-        self._computers.redraw()
-        self._model_page.show_openers(self._tabs.shows_tabs)
-        self._empty_state.show_recent(self.settings.recent_models)
-        self._empty_state.show_computer(state.computer)
-        self._live.show_run(state.shown_run, now)
-        self._resources.show_run(state.shown_run, now)
-        self._result.show_state(state)
-        plan = plan_or_hint(state, obstacle, is_brief=True)
-        self._strip.show_plan(plan, plan_or_hint(state, obstacle))
-        self._history.queue.redraw()
-        controls = run_controls(
-            state.active_run, sentence(obstacle), sentence(self._queue.add_obstacle())
-        )
-        phase = phase_with_advice(state)
-        self._strip.show_run(state.active_run, phase, controls, now)
-        self._strip.show_task(active_task(state))
+        self.runs.show_state(state, now)
+        is_running = state.run.status.is_busy
+        self.places.show_progress(state.run.progress if is_running else None)
+        self.runs.queue.redraw()
+        controls = run_controls(state.active_run, sentence(obstacle), add_obstacle)
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
-        # Another obstacle matters more than the resources.
-        shows_check = obstacle is None or obstacle.kind in RESOURCES
-        self._strip.show_resource_check(state.resource_check if shows_check else None)
         self._error_bar.show_problem(state.notice)
 
     @Slot(object)
@@ -383,39 +366,36 @@ class MainWindow(WindowFrame):
     @Slot(str)
     def _on_run_fetched(self, folder: str) -> None:
         self._log.note(tr("The run was copied to {folder}.").format(folder=folder))
-        self._history.runs.refresh()
-        self._runs_dock.show()
+        self.runs.runs.refresh()
+        self.runs.show_home()
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        if result_text.has_result(run) and not self._queue.holds(run):
-            self._tabs.open_at_top("result_tab")
         self.run_ended.emit(run)
 
     @Slot()
-    def _on_demo_clicked(self) -> None:
-        self.session.draft.load(self.session.draft.new_config())
+    def _on_start_triggered(self) -> None:
+        if self._run_actions.start():
+            self.runs.show_run()
 
     @Slot()
-    def _on_sample_clicked(self) -> None:
-        source = "" if self.session.state.computer else smollm2()
-        if source:
-            self.session.draft.load(self.session.draft.new_config(source))
-        else:
-            self._model_page.use_sample()
+    def _on_try_clicked(self) -> None:
+        self.places.open(Place.PLAYGROUND)
+        self._playground.use_run()
+        self._playground.generate()
+
+    def _prepare_next(self, direction: int) -> None:
+        if self._run_actions.prepare_next(direction):
+            self.places.open(Place.NEW)
+
+    @Slot()
+    def _on_use_settings(self) -> None:
+        self.session.use_settings()
+        self.places.open(Place.NEW)
 
     @Slot()
     def _on_discard_clicked(self) -> None:
-        self._history.ask_to_delete(self.session.state.shown_run.folder)
-
-    @Slot()
-    def _on_sample_changed(self) -> None:
-        is_busy = self._model_page.sample_download.is_busy
-        self._empty_state.show_sample(is_busy=is_busy)
-
-    @Slot()
-    def _show_log(self) -> None:
-        self._strip.log_button.setChecked(True)
+        self.runs.ask_to_delete(self.session.state.shown_run.folder)
 
     @Slot(str)
     def _on_save_failed(self, message: str) -> None:
@@ -441,4 +421,3 @@ class MainWindow(WindowFrame):
             )
             return
         self._log.note(tr("The picture was saved to {path}.").format(path=path))
-        self._show_log()

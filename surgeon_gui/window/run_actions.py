@@ -8,53 +8,37 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QMainWindow
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.text import numbers
-from surgeon_gui.text.problems import Step
 from surgeon_gui.views.question import Question
-from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.widgets.controls import finish_typing
-from surgeon_gui.window.central_tabs import CentralTabs
-
-_UNSAVED_SECONDS = 60.0  # that are cancelled without a question
 
 
 class RunActions(QObject):
-    """Start a run, cancel it, try its model, or go on to the next target."""
+    """Start a run, cancel it, or go on to another target."""
 
-    def __init__(
-        self,
-        session: Session,
-        steps: StepPanel,
-        tabs: CentralTabs,
-        playground: Playground,
-        window: QMainWindow,
-    ) -> None:
+    def __init__(self, session: Session, window: QMainWindow) -> None:
         super().__init__(window)
-        self._session, self._steps, self._tabs = session, steps, tabs
-        self._playground, self._window = playground, window
+        self._session, self._window = session, window
         self._question = Question("cancel", tr("Cancel the run"), window)
 
-    @Slot()
-    def start(self) -> None:
-        """Start a run with what the inputs show."""
+    def start(self) -> bool:
+        """Start a run with what the inputs show; return whether it could be."""
         finish_typing(self._window.focusWidget())
-        if not self._session.start_obstacle():
-            self._steps.open(Step.RUN)
-            self._tabs.open_tab("live_tab")
-            self._session.start_run()
+        if self._session.start_obstacle():
+            return False
+        self._session.start_run()
+        return True
 
     @Slot()
     def cancel(self) -> None:
-        """Cancel the run; ask first if the work of minutes would be lost."""
+        """Ask whether to cancel the run, and say what would be lost."""
         seconds = self._session.unsaved_seconds
-        if seconds < _UNSAVED_SECONDS:
-            self._session.cancel()
-            return
-        details = tr("It has taken {time}, and nothing is saved yet.")
-        details = details.format(time=numbers.duration(seconds))
+        details = tr("It can be resumed from its saved progress.")
+        if seconds:
+            details = tr("It has taken {time}, and nothing is saved yet.")
+            details = details.format(time=numbers.duration(seconds))
         on_yes = partial(self._on_confirmed, self._session.state.run.folder)
         self._question.ask(tr("Cancel the run?"), details, on_yes)
 
@@ -62,16 +46,13 @@ class RunActions(QObject):
         if folder == self._session.state.run.folder:
             self._session.cancel()
 
-    @Slot()
-    def try_out(self) -> None:
-        """Let the model of the run write in the playground."""
-        self._tabs.open_tab("playground_tab")
-        self._playground.use_run()
-        self._playground.generate()
+    def prepare_next(self, direction: int) -> bool:
+        """Make the job of the run the draft, with a smaller (1) or gentler (-1) target.
 
-    @Slot()
-    def prepare_next(self) -> None:
-        """Make the job of the run the draft, with the next target."""
-        if (config := self._session.state.shown_run.config) is not None:
-            self._session.draft.load(with_next_target(config))
-            self._steps.open(Step.TARGET)
+        Return whether the run has a job.
+        """
+        config = self._session.state.shown_run.config
+        if config is None:
+            return False
+        self._session.draft.load(with_next_target(config, direction))
+        return True

@@ -8,8 +8,8 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.steps import model_page
-from surgeon_gui.window import empty_state
+from surgeon_gui.views.new import empty_state, model_card
+from surgeon_gui.window import new_place
 from tests.helpers.exports import write_export
 from tests.helpers.fake_thread import FakeThread
 from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_status
@@ -79,7 +79,6 @@ def sample(tmp_path, monkeypatch):
     """Install a fake sample model and return its path."""
     path = tmp_path / "SmolLM2.gguf"
     path.write_bytes(b"GGUF")
-    for module in (samples, empty_state, model_page):
+    for module in (samples, empty_state, model_card, new_place):
         monkeypatch.setattr(module, "smollm2", lambda: str(path))
-    monkeypatch.setattr("surgeon_gui.window.main_window.smollm2", lambda: str(path))
     return str(path)

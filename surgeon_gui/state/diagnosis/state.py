@@ -7,26 +7,22 @@ of date, and the change is named.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from surgeon_engine.api.config.fields import values_in_use, values_of, with_values
-from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.automatic_settings import with_width_multiple
-from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.target_size import Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
-from surgeon_gui.state.job.targets import TARGET_FIELDS, converted, goal_or_none
+from surgeon_gui.state.job.targets import TARGET_FIELDS, goal_or_none
 from surgeon_gui.state.request import Request
-from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import FIELDS
 
@@ -60,7 +56,6 @@ _PLANNED = (
     "dropped_blocks",
     "dropped_sublayers",
 )
-_MAX_SHARE = 0.95  # that a config accepts
 # Progress at the start of each stage; it never decreases.
 _BEGIN = {
     Stage.LOAD: 0.0,
@@ -85,15 +80,6 @@ class DiagnosisResult:
     def predicts_loss(self) -> bool:
         """True if its costs estimate the increase of the loss."""
         return predicts_loss(self.config.pruning)
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredPoint:
-    """Quality that a run has measured, to compare with the prediction."""
-
-    sparsity: float
-    perplexity: float
-    is_recovered: bool = False
 
 
 class DiagnosisPhase(Enum):
@@ -160,25 +146,6 @@ def planned_goal(known: DiagnosisResult, now: RunConfig) -> Goal | None:
     return goal_or_none(planned_config(known, now), known.model)
 
 
-def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningConfig:
-    """Return a draft's settings with the target at `share` of the prunable weights.
-
-    The unit of the target stays the same.
-    """
-    values = values_of(config.pruning)
-    unit = values["target"]
-    share = _rounded(share)
-    plain = {**values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
-    changes = converted(plain, unit, model, file_form(config, model))
-    if unit is Target.PARAMETER_SHARE and "sparsity" in changes:
-        changes["sparsity"] = _rounded(changes["sparsity"])
-    return with_values(config.pruning, changes)
-
-
-def _rounded(share: float) -> float:
-    return min(_MAX_SHARE, max(0.001, round(share, 3)))
-
-
 def progress_of(request: Request[Any], before: float) -> float:
     """Return the progress of a diagnosis, from 0 to 1; never less than `before`."""
     if not request.is_open:
@@ -189,38 +156,6 @@ def progress_of(request: Request[Any], before: float) -> float:
     end = _ENDS[list(_BEGIN).index(request.stage)]
     fraction = min(1.0, request.done / request.total) if request.total else 0.0
     return max(before, begin + fraction * (end - begin))
-
-
-def is_comparable(known: DiagnosisResult, config: RunConfig | None) -> bool:
-    """Return True if measurements of a run can be compared with the predictions.
-
-    Model, text, structure and method must be the same; shots and other settings may
-    differ.
-    """
-    if config is None:
-        return False
-    then = known.config
-    same = all(
-        getattr(getattr(then, part), name) == getattr(getattr(config, part), name)
-        for part, names in (("model", ("source",)), ("calibration", _TEXT))
-        for name in names
-    )
-    one, other = values_of(then.pruning), values_of(config.pruning)
-    names = ("structure", "pattern", "method")
-    return same and all(one.get(name) == other.get(name) for name in names)
-
-
-def points_of(run: RunState) -> tuple[MeasuredPoint, ...]:
-    """Return the measurements of a run: after each shot, and after recovery."""
-    points = [
-        MeasuredPoint(shot.sparsity, shot.evaluation.perplexity)
-        for shot in run.history
-        if math.isfinite(shot.evaluation.perplexity)
-    ]
-    if run.recovered is not None and run.history:
-        perplexity = run.recovered.evaluation.perplexity
-        points.append(MeasuredPoint(run.history[-1].sparsity, perplexity, True))
-    return tuple(points)
 
 
 def headline(

@@ -1,8 +1,6 @@
-"""Describe the plan for a target, and its predicted quality, in sentences."""
+"""Describe the plan for a target in sentences."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
@@ -14,19 +12,13 @@ from surgeon_gui.state.diagnosis.sensitivity import prunable_weights
 from surgeon_gui.state.diagnosis.state import DiagnosisResult
 from surgeon_gui.text import numbers
 
-_MAX_LOSS = 20.0  # a higher loss has no meaningful perplexity
-# Together, removals cost more than one by one. Runs of one shot without recovery have
-# raised the loss by 2.8 to 3.0 times the predicted rise, and runs with recovery by 1.9
-# to 3.1 times (docs/results.md, "Accuracy of the diagnosis").
-MEASURED_RISE = 3.0
-
 
 def describe_plan(
     known: DiagnosisResult, plan: RemovalPlan | None, pruning: PruningConfig
 ) -> str:
-    """Describe where the target of the draft removes weights, and the quality."""
+    """Describe where the target of the draft removes weights."""
     if plan is None:
-        return tr("The target in step 3 cannot be reached, so there is no plan.")
+        return tr("The target cannot be reached, so there is no plan.")
     described = _described(known, plan)
     if not pruning.drops_depth:
         return described
@@ -44,22 +36,13 @@ def _described(known: DiagnosisResult, plan: RemovalPlan) -> str:
             "At most {maximum} of the prunable weights can be removed: the rest is "
             "protected, limited, or the last of its kind."
         ).format(maximum=numbers.percent(plan.max_removable / prunable))
-    sentences = [_removals(known, plan)]
     if known.predicts_loss:
-        sentences.append(_quality(known, plan))
-    else:
-        sentences.append(
-            tr(
-                "The costs of this method rank the weights, but do not estimate the "
-                "loss: quality cannot be predicted from them."
-            )
-        )
-    return " ".join(sentences)
-
-
-def measured_loss(baseline: float, predicted: float) -> float:
-    """Return the loss that runs have measured where `predicted` was predicted."""
-    return baseline + MEASURED_RISE * (predicted - baseline)
+        return _removals(known, plan)
+    note = tr(
+        "The costs of this method rank the weights, but do not estimate the loss: "
+        "quality cannot be predicted from them."
+    )
+    return f"{_removals(known, plan)} {note}"
 
 
 def part_name(unit: DiagnosedUnit) -> str:
@@ -95,23 +78,3 @@ def _removals(known: DiagnosisResult, plan: RemovalPlan) -> str:
         untouched,
     ).format(n=untouched, all=len(units))
     return f"{total} {unpruned}"
-
-
-def _quality(known: DiagnosisResult, plan: RemovalPlan) -> str:
-    baseline = known.costs.diagnosed.loss
-    loss = baseline + plan.rise
-    if loss > _MAX_LOSS:
-        return tr("Prediction: the model is unusable at this target.")
-    worse = measured_loss(baseline, loss)
-    if worse > _MAX_LOSS:
-        template = tr("Perplexity: {best} at best (original {original}).")
-    else:
-        template = tr(
-            "Perplexity: {best} at best, up to about {worse} by earlier measurements "
-            "(original {original}), for one shot without recovery."
-        )
-    return template.format(
-        best=numbers.perplexity(math.exp(loss)),
-        worse=numbers.perplexity(math.exp(min(worse, _MAX_LOSS))),
-        original=numbers.perplexity(math.exp(baseline)),
-    )

@@ -86,8 +86,6 @@ def start_obstacle(state: AppState) -> Problem | None:
 
 def draft_obstacle(state: AppState) -> Problem | None:
     """Return why the draft makes no run, now or later; None if it does."""
-    if not state.shows_draft:
-        return Problem(Kind.EARLIER_SETTINGS)
     if not state.model_is_chosen:
         return Problem(Kind.NO_MODEL)
     if (error := state.request(RequestKind.INSPECTION).error) is not None:

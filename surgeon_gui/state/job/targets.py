@@ -63,24 +63,25 @@ def next_target_obstacle(config: RunConfig | None) -> str:
     return ""
 
 
-def with_next_target(config: RunConfig) -> RunConfig:
-    """Return the job with a target that leaves a smaller model.
+def with_next_target(config: RunConfig, direction: int = 1) -> RunConfig:
+    """Return the job with a target that leaves a smaller (1) or larger (-1) model.
 
     Its result goes to the folder of its run: a destination holds the last one.
     """
     values = values_of(config.pruning)
     name = target_field(values["target"])
+    step = direction * _NEXT_SHARE
     if name == "sparsity":
-        smaller = min(round(values[name] + _NEXT_SHARE, 2), _MAX_SHARE)
+        least = min(_NEXT_SHARE, values[name]) / 2
+        size = min(max(round(values[name] + step, 2), round(least, 3)), _MAX_SHARE)
     else:
-        smaller = _smaller(values[name])
-    pruning = with_values(config.pruning, {name: smaller})
+        size = _rounded(values[name] * (1 - step))
+    pruning = with_values(config.pruning, {name: size})
     return replace(config, pruning=pruning, export=replace(config.export, folder=""))
 
 
-def _smaller(size: float) -> float:
-    """Return the next size, rounded to three figures."""
-    size *= 1 - _NEXT_SHARE
+def _rounded(size: float) -> float:
+    """Return a size rounded to three figures."""
     return round(size, 2 - math.floor(math.log10(size)))
 
 

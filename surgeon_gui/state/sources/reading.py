@@ -20,15 +20,13 @@ def is_model_due(state: AppState) -> bool:
     """Return True if a model is chosen, has no problem and has not been read."""
     has_failed = state.request(RequestKind.INSPECTION).error is not None
     has_problem = Step.MODEL in state.problems or facts_problem(state) is not None
-    is_missing = state.model_is_chosen and state.model is None and state.shows_draft
+    is_missing = state.model_is_chosen and state.model is None
     return is_missing and not has_failed and not has_problem
 
 
 def is_text_due(state: AppState) -> bool:
     """Return True if the texts are read before a run, and have not been read."""
     request = state.request(RequestKind.PREVIEW)
-    if not state.shows_draft:
-        return False
     is_due = request.is_open or not request.id
     return is_due and _is_read_before(state.config.calibration)
 

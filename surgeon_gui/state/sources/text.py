@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelSummary, TextPreviewed
 from surgeon_engine.api.model_info.header import ModelFacts
@@ -21,6 +22,12 @@ from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.problems import Problem, of_error
 
 Rows = tuple[tuple[str, str], ...]
+_REMOVABLE = {
+    Structure.HEADS_AND_NEURONS: tr("heads and neurons can be removed"),
+    Structure.NEURONS: tr("neurons can be removed"),
+    Structure.HEADS: tr("heads can be removed"),
+    Structure.ROWS_AND_COLUMNS: tr("rows and columns can be removed"),
+}
 
 
 def facts_of(state: AppState) -> Rows:
@@ -30,6 +37,29 @@ def facts_of(state: AppState) -> Rows:
     if state.model is not None:
         return inspected_facts(state.model, state.facts)
     return first_facts(state.facts) if state.facts is not None else ()
+
+
+def model_line(state: AppState) -> str:
+    """Return size, number format and what can be removed, in one line."""
+    model, facts = state.model, state.facts
+    parameters = model.parameters if model is not None else 0
+    size, dtype = (model.file_bytes, model.dtype) if model is not None else (0, "")
+    if facts is not None:
+        parameters, size = parameters or facts.parameters, size or facts.file_bytes
+        dtype = dtype or facts.dtype
+    parts = []
+    if parameters:
+        parts.append(tr("{n} parameters").format(n=numbers.count(parameters)))
+    parts += [dtype] if dtype else []
+    parts += [numbers.size(size)] if size else []
+    possible = (
+        {x.structure for x in model.structures if x.supported} if model else set()
+    )
+    for structure, text in _REMOVABLE.items():
+        if structure in possible:
+            parts.append(text)
+            break
+    return " \N{MIDDLE DOT} ".join(parts)
 
 
 def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Rows:

@@ -14,7 +14,35 @@ CAPTIONS = {
     ),
     "empty_folder_button": caption("Open folder…", "Choose the folder of a model."),
     "empty_gguf_button": caption("Open GGUF…", "Choose a .gguf file."),
-    # steps
+    # New
+    "model_change_button": caption("Change…", "Choose another model."),
+    "model_details_button": caption(
+        "Details", "All about this model: facts, layers, sensitivity."
+    ),
+    "details_back_button": caption("Back", "Go back to the page New."),
+    "compare_back_button": caption("Back", "Go back to all runs."),
+    "use_sample_action": caption("Sample"),
+    "size_curve": caption(
+        "Expected quality by size",
+        "Drag the handle, or use the arrow keys, to choose the size.",
+    ),
+    "size_unit_combo": caption("Unit", "Unit of the size."),
+    "purpose_smaller_button": caption(
+        "Smaller file", "Remove heads and neurons, in a file like the original's."
+    ),
+    "purpose_faster_button": caption(
+        "Faster", "The same, with widths that every program computes fast."
+    ),
+    "purpose_text_button": caption(
+        "My domain…", "Keep what your own text needs. Text files can also be dropped."
+    ),
+    "quantize_only_button": caption(
+        "Quantize only", "Write the whole model in fewer bits; remove nothing."
+    ),
+    "expert_button": caption("Expert", "Show or hide all settings."),
+    "expert_close_button": caption("Close", "Hide the settings."),
+    "expert_search_edit": caption("Find a setting", "Type a part of its name."),
+    # sections of Expert
     "step_model_header": caption("Model", "Choose the model to prune."),
     "step_calibration_header": caption(
         "Calibration", "Choose the text for measuring the importance of each part."
@@ -25,15 +53,6 @@ CAPTIONS = {
         "Export", "Choose folder and format of the pruned model, and see the result."
     ),
     # 1 Model
-    "open_folder_button": caption(
-        "Open folder…",
-        "Choose a folder with config.json and safetensors files (Ctrl+O).",
-    ),
-    "open_gguf_button": caption("Open GGUF…", "Choose a .gguf file."),
-    "use_demo_button": caption(
-        "Bundled demo", "Use the small model that comes with Surgeon."
-    ),
-    "recent_models_combo": caption("Recent models", "Recently opened models."),
     # 2 Calibration
     "builtin_text_button": caption(
         "Use the built-in text", "Use the text that comes with Surgeon; works offline."
@@ -98,7 +117,6 @@ CAPTIONS = {
         "Command", "Runs the same job without the window, for scripts and servers."
     ),
     "copy_command_button": caption("Copy", "Copy the command."),
-    "open_run_button": caption("Open folder", "Show the files of the run."),
     # presets
     "preset_combo": caption("Preset", "A named set of settings for this page."),
     "preset_save_button": caption("Save as…", "Save these settings as a preset."),
@@ -111,10 +129,6 @@ CAPTIONS = {
     "preset_keep_button": caption("Save", "Save the preset under this name."),
     "preset_drop_button": caption("Cancel", "Do not save a preset."),
     # target
-    "sparsity_slider": caption(
-        "Share of prunable weights to remove",
-        "Share of the prunable weights that is removed.",
-    ),
     # protections
     "protect_choose_button": caption(
         "Choose layers…", "Show the layers of the model and select those to protect."

@@ -65,11 +65,8 @@ CAPTIONS = {
     "recovery_costs_button": caption(
         "Costs", "Show the costs in place of the recovery."
     ),
-    "diagnosis_tab": caption(
-        "Diagnosis", "Cost of removing each part, and quality at each size."
-    ),
     "diagnose_button": caption(
-        "Diagnose",
+        "Measure this model",
         "Measure the cost of removing each part of the model, without pruning "
         "anything.",
     ),
@@ -82,9 +79,6 @@ CAPTIONS = {
     "sensitivity_share_combo": caption(
         "Remove the cheapest",
         "Share that is removed from one part at a time, for the map below.",
-    ),
-    "architecture_tab": caption(
-        "Architecture", "Every layer before and after pruning, and why it was pruned."
     ),
     "architecture_tree": caption(
         "Layers", "All blocks and their layers, before and after pruning."
@@ -111,9 +105,6 @@ CAPTIONS = {
     "protect_block_action": caption("Protect this block"),
     "limit_half_action": caption("Keep at least half"),
     "free_layer_action": caption("Remove protection and minimum"),
-    "playground_tab": caption(
-        "Playground", "Generate text with the original and the pruned model."
-    ),
     "playground_prompt": caption(
         "Prompt", "Start of both texts. Press Ctrl+Return to generate."
     ),

@@ -5,7 +5,22 @@ from __future__ import annotations
 from surgeon_gui.text.captions.caption import caption
 
 CAPTIONS = {
-    # the strip at the bottom
+    # the sidebar
+    "place_new_button": caption("New", "Choose a model and start a run (Ctrl+1)."),
+    "place_runs_button": caption("Runs", "All runs and their results (Ctrl+2)."),
+    "place_playground_button": caption(
+        "Playground", "Let two models write side by side (Ctrl+3)."
+    ),
+    "sidebar_computers_button": caption(
+        "This computer", "Choose the computer that computes."
+    ),
+    "sidebar_preferences_button": caption("Settings", "Theme, language, folders."),
+    "sidebar_guide_button": caption("Help", "Open the guide."),
+    "go_new_action": caption("&New"),
+    "go_runs_action": caption("&Runs"),
+    "go_playground_action": caption("&Playground"),
+    "search_hub_action": caption("&Search the Hub…"),
+    # a run
     "start_button": caption("&Start", "Start the run (Ctrl+R)."),
     "stop_button": caption(
         "Stop and &keep", "Stop after the current shot and export the model."
@@ -20,15 +35,11 @@ CAPTIONS = {
         "Cancel the run", "Stop the run now without an export."
     ),
     "cancel_no_button": caption("Keep running", "Go on with the run."),
-    "log_button": caption("&Log", "Show or hide the log."),
     # errors
     "error_details_button": caption("Details", "Show or hide the technical details."),
     "error_copy_button": caption("Copy", "Copy the message with its details."),
     "error_dismiss_button": caption("Dismiss", "Close this message."),
     # docks and tabs
-    "log_dock": caption("Log", "Messages of the engine."),
-    "live_tab": caption("Live", "Charts of the current run."),
-    "resources_tab": caption("Resources", "Memory and time of the current run."),
     # log
     "log_level_combo": caption("Show", "Minimum severity to show."),
     "log_filter_edit": caption("Filter", "Show only lines that contain this text."),
@@ -51,7 +62,6 @@ CAPTIONS = {
     "theme_dark_action": caption("&Dark"),
     "language_system_action": caption("Same as &system"),
     "log_action": caption("&Log"),
-    "reset_layout_action": caption("&Reset layout"),
     "about_action": caption("&About Surgeon"),
     # the strip at the bottom
     "queue_add_button": caption(
@@ -98,9 +108,6 @@ CAPTIONS = {
     "queue_start_action": caption("Start queue"),
     "sweep_action": caption("S&weep…"),
     # the list of runs
-    "runs_button": caption("R&uns", "Show or hide the list of all runs (Ctrl+H)."),
-    "runs_dock": caption("Runs", "All runs in the runs folder."),
-    "runs_action": caption("R&uns"),
     "runs_search_edit": caption(
         "Search", "Filter by name, model, structure, tags, notes and other properties."
     ),
@@ -135,9 +142,6 @@ CAPTIONS = {
         "Use these settings",
         "Copy the settings of this run, so that you can change them.",
     ),
-    "earlier_close_button": caption(
-        "Close the run", "Close the earlier run; its files are kept."
-    ),
     # the bar about an interrupted run
     "resume_run_button": caption(
         "Resume", "Go on with the run from its last saved state."
@@ -160,7 +164,6 @@ CAPTIONS = {
     "delete_yes_button": caption("Move to Trash", "Move the run folder to the Trash."),
     "delete_no_button": caption("Cancel", "Keep the run."),
     # comparison
-    "compare_tab": caption("Compare", "Runs side by side."),
     "compare_runs_button": caption(
         "Show runs", "Open the list of runs to select some."
     ),
@@ -292,7 +295,6 @@ CAPTIONS = {
     "guide_close_button": caption("Close", "Close the guide."),
     "commands_action": caption("&Commands and keyboard shortcuts…"),
     "save_bundle_action": caption("Save &debug bundle…"),
-    "show_hint_action": caption("&First steps"),
     "command_filter": caption("Filter commands", "Type part of the name of a command."),
     "command_list": caption(
         "Commands", "Press Enter or double-click to run a command."
@@ -300,10 +302,4 @@ CAPTIONS = {
     "commands_close_button": caption("Close", "Close the list."),
     "about_copy_button": caption("Copy", "Copy the versions, for a bug report."),
     "about_close_button": caption("Close", "Close the dialog."),
-    "hint_dismiss_button": caption(
-        "Got it", "Close this card. Open it again from the Help menu."
-    ),
-    "hint_keys_button": caption(
-        "All commands", "Show all commands with their keyboard shortcuts (F1)."
-    ),
 }

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
 from importlib import metadata
 
 from PySide6 import __version__ as pyside_version
 from PySide6.QtCore import Qt, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
-from surgeon_gui.text.help import ABOUT, FIRST_STEPS, LICENSE, WELCOME
+from surgeon_gui.text.help import ABOUT, LICENSE
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.layouts import (
-    CARD_MARGINS,
     answer_row,
-    horizontal,
     in_column,
     in_row,
     vertical,
@@ -108,20 +105,3 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
     row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
     row.addLayout(column, 1)
     return row
-
-
-class FirstHint(QFrame):
-    """Shows the first steps until it is dismissed."""
-
-    def __init__(
-        self, dismiss: Callable[[], None], show_commands: Callable[[], None]
-    ) -> None:
-        super().__init__()
-        self.setObjectName("first_hint")
-        self.setProperty("card", "true")
-        texts = in_column(
-            heading(WELCOME), text_label(FIRST_STEPS, quiet=True), spacing=GAP // 2
-        )
-        keys = button("hint_keys_button", show_commands)
-        close = button("hint_dismiss_button", dismiss)
-        horizontal(self, (texts, 1), keys, close, margin=CARD_MARGINS)

@@ -76,7 +76,7 @@ class CalibrationPage(Page):
         )
         self._validation.edited.connect(self._on_validation_edited)
         self._builtin_button = button("builtin_text_button", self._on_builtin_clicked)
-        file = button("text_file_button", self._on_file_clicked)
+        file = button("text_file_button", self.ask_for_text)
         validation_file = button(
             "validation_file_button", self._on_validation_file_clicked
         )
@@ -190,7 +190,8 @@ class CalibrationPage(Page):
         self.choose_text(BUILTIN_TEXT)
 
     @Slot()
-    def _on_file_clicked(self) -> None:
+    def ask_for_text(self) -> None:
+        """Ask for a calibration text."""
         self._ask(self.choose_text, self._config.text)
 
     @Slot()

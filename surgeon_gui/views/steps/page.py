@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.text.problems import Step
-from surgeon_gui.widgets.layouts import Collapsible, add_parts, vertical
+from surgeon_gui.widgets.layouts import vertical
 
 
 class Page(QWidget):
@@ -21,22 +21,7 @@ class Page(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        outer = vertical(self, margin=(MARGIN, GAP // 2, MARGIN, MARGIN))
-        self.settings = QWidget()
-        self._is_read_only = False
-        self.column, self.below = QVBoxLayout(self.settings), QVBoxLayout()
-        self.column.setContentsMargins(0, 0, 0, 0)
-        for column in (self.column, self.below):
-            column.setSpacing(GAP)
-        add_parts(outer, self.settings, self.below)
-
-    def set_read_only(self, is_read_only: bool) -> None:
-        """Allow or prevent edits; what cannot be edited is shown completely."""
-        self.settings.setEnabled(not is_read_only)
-        if is_read_only != self._is_read_only:
-            self._is_read_only = is_read_only
-            for section in self.settings.findChildren(Collapsible):
-                section.button.setChecked(is_read_only)
+        self.column = vertical(self, margin=(MARGIN, GAP // 2, MARGIN, MARGIN))
 
     def show_state(self, state: AppState) -> None:
         """Show `state`."""

@@ -1,4 +1,4 @@
-"""Step 4: run folder, samples, job file, and the resources of each stage."""
+"""The section Run: run folder, samples and job file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.paths import expanded
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import AppState, settings_in_view
-from surgeon_gui.state.run_text import stage_times
+from surgeon_gui.state.app import AppState
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
@@ -36,15 +35,13 @@ from surgeon_gui.widgets.controls import (
     named,
     problem_label,
     show_text,
-    text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
-from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.layouts import row_of, vertical, with_button
 
 
-class RunPage(Page):
-    """Run folder, job file, equivalent command, time and memory of the stages."""
+class RunSettingsPage(Page):
+    """Run folder, samples, job file and the equivalent command."""
 
     step = Step.RUN
 
@@ -66,10 +63,6 @@ class RunPage(Page):
         self._copy = button("copy_command_button", self._on_copy_clicked)
         self._samples = SampleSettings()
         self._samples.edited.connect(session.draft.edit_part)
-        self._folder = text_label(quiet=True, name="run_folder_label")
-        self._open_button = button("open_run_button", self._on_open_clicked)
-        self._times_title = heading(tr("Time and peak memory"))
-        self._times = Facts("stage_times")
 
         self.column.addWidget(heading(CAPTIONS["run_parent_edit"].label))
         self.column.addLayout(with_button(self._parent_edit, choose))
@@ -80,10 +73,6 @@ class RunPage(Page):
         self.column.addLayout(row_of(self._save, load))
         self.column.addWidget(heading(tr("Command line")))
         self.column.addLayout(with_button(self._command, self._copy))
-        self.below.addWidget(self._times_title)
-        self.below.addWidget(self._times)
-        self.below.addWidget(self._folder)
-        self.below.addLayout(row_of(self._open_button))
 
     @override
     def show_state(self, state: AppState) -> None:
@@ -101,14 +90,6 @@ class RunPage(Page):
         # A job always names a model, so it cannot be saved without one.
         obstacle = "" if state.model_is_chosen else tr("Choose a model first.")
         enable_unless(self._save, obstacle)
-        run = state.active_run
-        self._times.show_facts(stage_times(run))
-        self._times_title.setVisible(bool(run.times))
-        self._folder.setText(run.folder)
-        self._folder.setVisible(state.shows_run and run.has_folder)
-        self._open_button.setVisible(state.shows_run and run.has_folder)
-        elsewhere = tr("The run is on {computer}.").format(computer=run.computer)
-        enable_unless(self._open_button, elsewhere if run.computer else "")
 
     @Slot()
     def ask_where_to_save_job(self) -> None:
@@ -165,10 +146,6 @@ class RunPage(Page):
     @Slot()
     def _on_copy_clicked(self) -> None:
         QGuiApplication.clipboard().setText(self._command.text())
-
-    @Slot()
-    def _on_open_clicked(self) -> None:
-        open_folder(settings_in_view(self.session.state).active_run.folder)
 
 
 def command(job_file: str, run_parent: str) -> str:

@@ -118,7 +118,6 @@ class StepPanel(QScrollArea):
         """Show the state of each step in its header, and whether it can be edited."""
         for step, each in self._cards.items():
             each.header.show_view(step_view(state, step))
-            self._pages[step].set_read_only(not state.shows_draft)
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

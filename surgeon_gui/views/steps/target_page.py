@@ -27,7 +27,7 @@ from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
-from surgeon_gui.views.steps.linked_sizes import LinkedSizes
+from surgeon_gui.views.new.size_input import SizeInput
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
@@ -44,7 +44,6 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.forms.inputs import DecimalInput
-from surgeon_gui.widgets.layouts import row_of
 
 _IN_FRONT = ("protect",)
 
@@ -54,13 +53,13 @@ class TargetPage(Page):
 
     step = Step.TARGET
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, size: SizeInput) -> None:
         super().__init__(session)
         self._preset_store = PresetStore(session, presets_folder(), self)
         self._presets = PresetBox(self._preset_store)
         self._presets.chosen.connect(session.draft.choose_preset)
         self._tiles = StructureTiles()
-        self._sizes = LinkedSizes()
+        self._sizes = size
         self._limit = QualityLimit()
         self._form = ConfigForm(
             "pruning",
@@ -100,7 +99,6 @@ class TargetPage(Page):
             self._structure_note,
             self._unsupported_note,
             heading(tr("How much")),
-            self._sizes,
             self._limit,
             self._goal,
             self._plan,
@@ -112,12 +110,6 @@ class TargetPage(Page):
             self.column.addWidget(widget)
         for below in (self._choose_layers, self._tree):
             self._form.add_below("protect", below)
-
-    def put_below_plan(self, control: QWidget) -> None:
-        """Add a control below the plan."""
-        index = self.column.indexOf(self._plan) + 1
-        self.column.insertLayout(index, row_of(control))
-        QWidget.setTabOrder(self._plan.fit_button, control)
 
     @override
     def show_state(self, state: AppState) -> None:

@@ -75,7 +75,7 @@ class FormPart(Protocol):
         """Return the input of a field."""
 
     def layout(self) -> Any:
-        """Return the grid of the part, below which the form shows its error."""
+        """Return the layout of the part; below a grid, the form shows its error."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -214,7 +214,8 @@ class ConfigForm(QWidget):
         for part in self._parts:
             if name in part.names:
                 self._marked = part.field(name)
-                part.layout().addWidget(self._problem, _BELOW_PART, 0, 1, -1)
+                if isinstance(grid := part.layout(), QGridLayout):
+                    grid.addWidget(self._problem, _BELOW_PART, 0, 1, -1)
         if self._marked is not None:
             mark_invalid(self._marked, True)
 

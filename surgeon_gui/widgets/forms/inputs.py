@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal, SignalInstance, Slot
-from PySide6.QtGui import QStandardItemModel, QValidator
+from PySide6.QtCore import QPoint, QSignalBlocker, Signal, SignalInstance, Slot
+from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QDoubleSpinBox,
@@ -96,16 +96,9 @@ class ChoiceInput(Input):
 
     def disable(self, reasons: Mapping[Any, str]) -> None:
         """Disable the choices that have a reason; their tooltips show it."""
-        items = self._box.model()
-        assert isinstance(items, QStandardItemModel)
         for index, member in enumerate(self._members):
-            reason = reasons.get(member, "")
-            items.item(index).setEnabled(not reason)
-            tip = reason or choice_label(member)[1]
-            self._box.setItemData(index, plain_tip(tip), Qt.ItemDataRole.ToolTipRole)
-            self._box.setItemData(
-                index, reason, Qt.ItemDataRole.AccessibleDescriptionRole
-            )
+            tip = choice_label(member)[1]
+            self._box.disable(index, reasons.get(member, ""), tip=tip)
 
     @override
     def _read(self) -> Enum:

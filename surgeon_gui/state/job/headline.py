@@ -1,0 +1,219 @@
+"""What the page New says of the draft: sizes, expected quality, time. No Qt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.pruning import Memory, PrunableShare
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.verdict import LIMITS, Verdict
+from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import planned_file
+from surgeon_engine.planning.running_memory import planned_context, smallest_memory
+from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.diagnosis.costs import Floats
+from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
+from surgeon_gui.state.job.alternatives import quantized_files
+from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
+from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.text import numbers
+from surgeon_gui.text.choices import choice_label
+
+VERDICTS = {
+    Verdict.NEARLY_SAME: tr("nearly the same"),
+    Verdict.CLOSE: tr("close to the original"),
+    Verdict.DIFFERENT: tr("noticeably different"),
+    Verdict.BROKEN: tr("broken"),
+}
+# About KL(original || rounded) of the whole model, nats per token (docs/results.md).
+_ROUNDING = {
+    FileDtype.Q8_0: 0.001,
+    FileDtype.Q6_K: 0.005,
+    FileDtype.Q5_K_M: 0.02,
+    FileDtype.Q4_K_M: 0.03,
+    FileDtype.IQ4_NL: 0.1,
+    FileDtype.Q4_0: 0.15,
+}
+_ENDS = {
+    End.PROTECTION: tr("Protected layers end the curve."),
+    End.DENSITY: tr("The minimum density ends the curve."),
+    End.FORMAT: tr("The blocks of {dtype} end the curve."),
+    End.STRUCTURE: tr("The last part of each layer stays."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The lines below the curve."""
+
+    title: str
+    details: str
+    is_warning: bool = False
+    alternative: FileDtype | None = None  # quantizing alone is as small, and closer
+
+
+def expected_verdict(divergence: float) -> Verdict:
+    """Return the verdict on a model of an expected KL."""
+    for verdict, limits in LIMITS.items():
+        if divergence <= limits.divergence:
+            return verdict
+    return Verdict.BROKEN
+
+
+def draft_forecast(
+    state: AppState,
+    points: tuple[RunPoint, ...],
+    rises: tuple[Floats, Floats] | None,
+) -> Forecast | None:
+    """Return the forecast of the draft; None without a model that can be pruned."""
+    model = state.model
+    if model is None:
+        return None
+    settled = with_width_multiple(state.config, model, on_cuda=state.on_cuda)
+    return forecast(settled.pruning, model, points, rises)
+
+
+def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
+    """Return the size at a share of the prunable weights: memory, or the file."""
+    pruning = config.pruning
+    if leaves_zeros(config):
+        return numbers.percent(share)
+    unit = pruning.target
+    job = replace(config, pruning=replace(pruning, target=PrunableShare(0.0)))
+    file = planned_file(model, file_form(job, model), job.pruning)
+    removed = int(share * prunable_weights(pruning, model))
+    size = file.bytes(removed)
+    if isinstance(unit, Memory):
+        size += planned_context(unit.context, model, pruning.kind).beside(removed)
+    return numbers.size(size)
+
+
+def basis_text(found: Forecast) -> str:
+    """Return what a forecast rests on, and what ends it."""
+    count = len(found.points)
+    if found.basis is Basis.DIAGNOSIS and count:
+        basis = tr("measured on this model, and {n} of its runs").format(n=count)
+    elif found.basis is Basis.DIAGNOSIS:
+        basis = tr("measured on this model")
+    elif found.basis is Basis.OWN_RUNS:
+        basis = tr("estimated from {n} runs of this model").format(n=count)
+    else:
+        basis = tr("estimated from runs of similar models")
+    return basis
+
+
+def end_text(config: RunConfig, model: ModelSummary, found: Forecast) -> str:
+    """Return what keeps the model from becoming smaller; empty: nothing else."""
+    label = choice_label(file_form(config, model).dtype)[0]
+    return _ENDS[found.end].format(dtype=label) if found.end in _ENDS else ""
+
+
+def headline(state: AppState, found: Forecast | None) -> Headline | None:
+    """Return the lines about a draft that can be started; None for another."""
+    model, config = state.model, state.config
+    if model is None:
+        return None
+    goal = goal_or_none(config, model)
+    if goal is None:
+        return None
+    form, before = file_form(config, model), numbers.size(model.file_bytes)
+    is_same = leaves_zeros(config)
+    sizes = tr("{before} to {after}").format(
+        before=before, after=numbers.size(goal.weight_bytes)
+    )
+    if is_same:
+        sizes = tr("{share} of the weights become zero").format(
+            share=numbers.percent(goal.sparsity)
+        )
+    has_limit = config.pruning.has_quality_limit
+    if config.pruning.removes_nothing:
+        title = tr("{sizes}, nothing is removed").format(sizes=sizes)
+    elif has_limit:
+        title = tr("{sizes} at most, as the quality limit allows").format(sizes=sizes)
+    elif found is None:
+        title = sizes
+    else:
+        rounding = _ROUNDING.get(form.dtype, 0.0)
+        verdict = expected_verdict(found.at(goal.sparsity) + rounding)
+        title = tr("{sizes}, likely {verdict}").format(
+            sizes=sizes, verdict=VERDICTS[verdict]
+        )
+    details = [_memory(config, model, goal), _time(state), _form(state)]
+    is_warning = not is_same and is_larger(goal.weight_bytes, model)
+    if is_warning:
+        details.insert(0, tr("The file is larger than the original"))
+    alternative = None if is_same else _alternative(config, model, goal.weight_bytes)
+    if alternative is not None:
+        note = tr("{dtype} alone is as small and closer").format(
+            dtype=choice_label(alternative)[0]
+        )
+        details.insert(0, note)
+    return Headline(
+        title,
+        " \N{MIDDLE DOT} ".join(filter(None, details)),
+        is_warning or alternative is not None,
+        alternative,
+    )
+
+
+def context_of(config: RunConfig) -> int:
+    """Return the tokens of context for which the window gives the memory of a model."""
+    target = config.pruning.target
+    return target.context if isinstance(target, Memory) else Memory().context
+
+
+def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
+    needed = memory_of_goal(goal, context_of(config), model, config.pruning.kind)
+    fits = smallest_memory(needed)
+    if fits is None:
+        return ""
+    return tr("Runs in {memory} GB").format(memory=f"{fits:g}")
+
+
+def _time(state: AppState) -> str:
+    check = state.resource_check
+    seconds = check.estimate.seconds if check is not None else None
+    if seconds is None:
+        return ""
+    return tr("about {time}").format(time=numbers.rough_duration(seconds))
+
+
+def _form(state: AppState) -> str:
+    """Return format and number format of the file."""
+    assert state.model is not None
+    form = file_form(state.config, state.model)
+    label = choice_label(form.dtype)[0]
+    if form.format is Format.GGUF:
+        return tr("GGUF, {dtype}").format(dtype=label)
+    return tr("{format}, {dtype}").format(
+        format=choice_label(form.format)[0], dtype=label
+    )
+
+
+def _alternative(config: RunConfig, model: ModelSummary, most: int) -> FileDtype | None:
+    """Return the number format that alone makes as small a file; None: there is none.
+
+    Rounding to 4 bits or more costs less than the removal of a tenth of the weights.
+    """
+    for dtype, file in quantized_files(config, model).items():
+        if file.bytes(0) <= most:
+            return dtype
+    return None
+
+
+def quantized_only(config: RunConfig, dtype: FileDtype) -> RunConfig:
+    """Return the job that writes the whole model in a number format."""
+    pruning = replace(config.pruning, target=PrunableShare(0.0))
+    export = replace(config.export, format=Format.GGUF, dtype=dtype)
+    return replace(config, pruning=pruning, export=export)
+
+
+def has_own_text(calibration: CalibrationConfig) -> bool:
+    """Return True if the calibration text is not the built-in one."""
+    return calibration.text != CalibrationConfig().text

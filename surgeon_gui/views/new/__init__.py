@@ -1,0 +1,1 @@
+"""The page New: a model, how small it becomes, and the start of a run."""

@@ -1,0 +1,319 @@
+"""The curve of a model: expected quality at each size, with a handle for the target.
+
+x   removed share of the prunable weights, from the whole model to the smallest
+y   exp(-KL), the mean factor by which the original's tokens become less likely
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QColor,
+    QFocusEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+    QPolygonF,
+)
+from PySide6.QtWidgets import QWidget
+from typing_extensions import override
+
+from surgeon_gui.base.colors import Theme
+from surgeon_gui.base.theme import GAP, MARGIN, theme_of
+from surgeon_gui.state.diagnosis.costs import Floats
+from surgeon_gui.state.forecast import Forecast
+from surgeon_gui.widgets.controls import bold, described
+
+_MIN_SIZE = QSize(320, 150)
+_HANDLE = 9  # radius, pixels
+_DOT = 4
+_STEP, _PAGE_STEP = 0.01, 0.05  # of the prunable weights, by a key
+_TINT = 20  # opacity of the bands, of 255
+_MOST_SHOWN = 0.6  # the lowest quality is shown at least down to it
+_STEPS = {
+    Qt.Key.Key_Left: -_STEP,
+    Qt.Key.Key_Right: _STEP,
+    Qt.Key.Key_Down: -_STEP,
+    Qt.Key.Key_Up: _STEP,
+    Qt.Key.Key_PageUp: _PAGE_STEP,
+    Qt.Key.Key_PageDown: -_PAGE_STEP,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A range of the quality with one verdict."""
+
+    label: str
+    best: float  # divergences
+    worst: float
+    color: str  # a field of `Theme`; empty: no tint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """What a `SizeCurve` draws."""
+
+    forecast: Forecast
+    bands: tuple[Band, ...]
+    size_text: Callable[[float], str]  # of the size at a share
+
+
+class SizeCurve(QWidget):
+    """Draws a `Curve`; the mouse and the arrow keys move the handle."""
+
+    moved = Signal(float)  # share of the prunable weights
+
+    def __init__(self) -> None:
+        super().__init__()
+        described(self, "size_curve")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self._curve: Curve | None = None
+        self._share: float | None = None
+        self._hint = ""
+
+    def show_curve(self, curve: Curve | None, share: float | None, hint: str) -> None:
+        """Show a curve with the handle at a share, or a hint in place of a curve."""
+        self._curve, self._share, self._hint = curve, share, hint
+        if curve is not None and share is not None:
+            self.setAccessibleDescription(curve.size_text(share))
+        is_usable = curve is not None
+        cursor = Qt.CursorShape.SizeHorCursor if is_usable else None
+        self.setCursor(cursor or Qt.CursorShape.ArrowCursor)
+        self.update()
+
+    @property
+    def share(self) -> float | None:
+        """The share at the handle."""
+        return self._share
+
+    @override
+    def minimumSizeHint(self) -> QSize:
+        return _MIN_SIZE
+
+    @override
+    def sizeHint(self) -> QSize:
+        return QSize(_MIN_SIZE.width(), 2 * _MIN_SIZE.height())
+
+    # User actions
+
+    @override
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        if event.button() is Qt.MouseButton.LeftButton:
+            self._move_to(event.position().x())
+
+    @override
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if event.buttons() & Qt.MouseButton.LeftButton:
+            self._move_to(event.position().x())
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        curve = self._curve
+        step = _STEPS.get(Qt.Key(event.key()))
+        if curve is None or step is None:
+            super().keyPressEvent(event)
+            return
+        share = self._share if self._share is not None else curve.forecast.first
+        self._emit(curve, share + step)
+
+    def _move_to(self, x: float) -> None:
+        if self._curve is not None:
+            area = self._area()
+            part = (x - area.left()) / max(1.0, area.width())
+            self._emit(self._curve, part * self._curve.forecast.last)
+
+    def _emit(self, curve: Curve, share: float) -> None:
+        possible = curve.forecast.possible(share)
+        # Rounded down at the end: the limit itself may not be a share of 0.1 %.
+        rounded = math.floor(1000 * possible + 0.5) / 1000
+        if rounded > curve.forecast.last:
+            rounded = math.floor(1000 * curve.forecast.last) / 1000
+        if rounded != self._share:
+            self.moved.emit(rounded)
+
+    # Painting
+
+    @override
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self.update()
+
+    @override
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self.update()
+
+    def _area(self) -> QRectF:
+        line = self.fontMetrics().height()
+        rect = QRectF(self.rect())
+        return rect.adjusted(MARGIN, MARGIN, -MARGIN, -line - GAP)
+
+    @override
+    def paintEvent(self, event: QPaintEvent) -> None:
+        theme, painter = theme_of(self), QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if self._curve is None:
+            painter.setPen(QColor(theme.muted))
+            flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(self.rect(), flags, self._hint)
+            return
+        _Picture(painter, theme, self._area(), self._curve).paint(self._share)
+        if self.hasFocus():
+            painter.setPen(QPen(QColor(theme.accent), 1.0))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            edge = QRectF(self.rect()).adjusted(1, 1, -1, -1)
+            painter.drawRoundedRect(edge, GAP, GAP)
+
+
+class _Picture:
+    """Paints a curve into an area."""
+
+    def __init__(
+        self, painter: QPainter, theme: Theme, area: QRectF, curve: Curve
+    ) -> None:
+        self._painter, self._theme, self._area = painter, theme, area
+        self._curve, self._forecast = curve, curve.forecast
+        low = float(np.exp(-self._forecast.expected[-1] * self._forecast.spread))
+        self._bottom = min(low, _MOST_SHOWN)
+
+    def paint(self, share: float | None) -> None:
+        self._paint_bands()
+        self._paint_spread()
+        self._paint_points()
+        self._paint_axis(share)
+        if share is not None:
+            self._paint_handle(share)
+
+    def _x(self, share: float) -> float:
+        part = share / self._forecast.last if self._forecast.last else 0.0
+        return self._area.left() + part * self._area.width()
+
+    def _y(self, divergence: float) -> float:
+        part = (math.exp(-divergence) - self._bottom) / (1 - self._bottom)
+        return self._area.bottom() - max(0.0, part) * self._area.height()
+
+    def _line(self, divergences: Floats) -> QPolygonF:
+        pairs = zip(self._forecast.shares, divergences, strict=True)
+        return QPolygonF(
+            [QPointF(self._x(float(x)), self._y(float(y))) for x, y in pairs]
+        )
+
+    def _paint_bands(self) -> None:
+        painter, theme = self._painter, self._theme
+        line = painter.fontMetrics().height()
+        for band in self._curve.bands:
+            top = self._y(band.best)
+            bottom = min(self._y(band.worst), self._area.bottom())
+            if bottom <= top:
+                continue
+            box = QRectF(self._area.left(), top, self._area.width(), bottom - top)
+            if band.color:
+                tint = QColor(getattr(theme, band.color))
+                tint.setAlpha(_TINT)
+                painter.fillRect(box, tint)
+            painter.setPen(QColor(theme.border))
+            painter.drawLine(box.topLeft(), box.topRight())
+            if box.height() < line - 2:
+                continue
+            # Where the curve is not: it falls from the left to the right.
+            sides = Qt.AlignmentFlag
+            side = sides.AlignLeft if band.color else sides.AlignRight
+            edge = sides.AlignBottom if band.color else sides.AlignTop
+            painter.setPen(QColor(theme.muted))
+            place = box.adjusted(GAP, 1, -GAP, max(0.0, line - box.height()))
+            painter.drawText(place, side | edge, band.label)
+
+    def _paint_spread(self) -> None:
+        painter, theme, found = self._painter, self._theme, self._forecast
+        upper = self._line(found.expected / found.spread)
+        lower = self._line(found.expected * found.spread)
+        band = QPainterPath()
+        band.addPolygon(upper)
+        for point in reversed(lower.toList()):
+            band.lineTo(point)
+        band.closeSubpath()
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(theme.accent_soft))
+        painter.drawPath(band)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.setPen(QPen(QColor(theme.accent), 2.5))
+        painter.drawPolyline(self._line(found.expected))
+
+    def _paint_points(self) -> None:
+        painter, theme = self._painter, self._theme
+        metrics = painter.fontMetrics()
+        taken: list[QRectF] = []
+        for point in self._forecast.points:
+            if point.share > self._forecast.last:
+                continue
+            at = QPointF(self._x(point.share), self._y(point.divergence))
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QColor(theme.text))
+            painter.drawEllipse(at, _DOT, _DOT)
+            width = metrics.horizontalAdvance(point.name)
+            room = QRectF(
+                at.x() + GAP, at.y() - metrics.height(), width, metrics.height()
+            )
+            is_free = room.right() < self._area.right()
+            if is_free and not any(room.intersects(other) for other in taken):
+                taken.append(room)
+                painter.setPen(QColor(theme.muted))
+                painter.drawText(room, Qt.AlignmentFlag.AlignLeft, point.name)
+
+    def _paint_axis(self, share: float | None) -> None:
+        painter, theme, area = self._painter, self._theme, self._area
+        metrics = painter.fontMetrics()
+        painter.setPen(QPen(QColor(theme.border), 1.0))
+        painter.drawLine(area.bottomLeft(), area.bottomRight())
+        size_text, last = self._curve.size_text, self._forecast.last
+        first, end = size_text(0.0), size_text(last)
+        left = QRectF(area.left(), area.bottom() + 4, area.width(), metrics.height())
+        taken = []
+        if share is not None:
+            taken.append(self._paint_size(share, left))
+        painter.setPen(QColor(theme.muted))
+        for text, flag, x in (
+            (first, Qt.AlignmentFlag.AlignLeft, area.left()),
+            (
+                end,
+                Qt.AlignmentFlag.AlignRight,
+                area.right() - metrics.horizontalAdvance(end),
+            ),
+        ):
+            box = QRectF(x, left.top(), metrics.horizontalAdvance(text), left.height())
+            if not any(box.adjusted(-GAP, 0, GAP, 0).intersects(one) for one in taken):
+                painter.drawText(left, flag, text)
+
+    def _paint_size(self, share: float, below: QRectF) -> QRectF:
+        """Paint the size at the handle below the axis; return its place."""
+        painter, plain = self._painter, self._painter.font()
+        painter.setFont(bold(plain))
+        text = self._curve.size_text(share)
+        width = painter.fontMetrics().horizontalAdvance(text)
+        x = min(max(self._x(share) - width / 2, below.left()), below.right() - width)
+        place = QRectF(x, below.top(), width, below.height())
+        painter.setPen(QColor(self._theme.text))
+        painter.drawText(place, Qt.AlignmentFlag.AlignCenter, text)
+        painter.setFont(plain)
+        return place
+
+    def _paint_handle(self, share: float) -> None:
+        painter, theme, area = self._painter, self._theme, self._area
+        shown = min(share, self._forecast.last)
+        x = self._x(shown)
+        painter.setPen(QPen(QColor(theme.text), 1.5))
+        painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
+        painter.setPen(QPen(QColor(theme.surface), 2.5))
+        painter.setBrush(QColor(theme.accent))
+        at = QPointF(x, self._y(self._forecast.at(shown)))
+        painter.drawEllipse(at, _HANDLE, _HANDLE)

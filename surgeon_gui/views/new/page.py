@@ -1,0 +1,289 @@
+"""The page New: the model, the curve, the purposes, and Start."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+from PySide6.QtCore import QEvent, QObject, Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QSplitter, QWidget
+from typing_extensions import override
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.verdict import LIMITS, Verdict
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.diagnosis import Diagnosis
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.diagnosis.costs import Floats
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase
+from surgeon_gui.state.forecast import Forecast, RunPoint
+from surgeon_gui.state.job import headline as plan
+from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
+from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.request import RequestKind
+from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.problems import Problem, Step, sentence
+from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
+from surgeon_gui.views.new.expert import Expert
+from surgeon_gui.views.new.model_card import ModelCard
+from surgeon_gui.views.new.size_input import SizeInput
+from surgeon_gui.views.steps.page import Page
+from surgeon_gui.views.task_progress import TaskProgress
+from surgeon_gui.widgets.controls import (
+    button,
+    chip,
+    eliding_label,
+    enable_unless,
+    heading,
+    large_label,
+    show_elided,
+)
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    card,
+    in_column,
+    in_row,
+    stack,
+    vertical,
+)
+
+_DRAWER = 400  # pixels
+_NARROW = 820  # pixels of the column, below which controls are stacked
+_SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
+_POINTS = 120  # of a diagnosed curve
+
+
+class NewPage(QWidget):
+    """Draws the draft; user actions go to the session."""
+
+    text_asked = Signal()
+
+    def __init__(
+        self,
+        session: Session,
+        settings: Settings,
+        diagnosis: Diagnosis,
+        actions: Mapping[str, QAction],
+    ) -> None:
+        super().__init__()
+        self.setObjectName("new_page")
+        self._session, self._diagnosis = session, diagnosis
+        self._points: tuple[RunPoint, ...] = ()
+        self.model_card = ModelCard(session, settings, actions)
+        self.size_input = SizeInput()
+        self._curve = SizeCurve()
+        self._curve.moved.connect(self._on_curve_moved)
+        self._basis = eliding_label("forecast_basis", quiet=True)
+        self._measure = button("diagnose_button", diagnosis.diagnose)
+        self._progress = TaskProgress("diagnose")
+        self._progress.cancel_clicked.connect(diagnosis.cancel)
+        self._chips = {
+            purpose: chip(
+                f"purpose_{purpose.value}_button", partial(self._on_purpose, purpose)
+            )
+            for purpose in Purpose
+        }
+        self._text = chip("purpose_text_button", self._on_text_clicked)
+        self._title = large_label("plan_label")
+        self._details = eliding_label("plan_details", quiet=True)
+        self._quantize = button("quantize_only_button", self._on_quantize)
+        self._expert_button = button("expert_button", self._on_expert_clicked)
+        self._expert_button.setCheckable(True)
+        start = actions["start_action"].trigger
+        self._start = button("start_button", start, primary=True)
+        add = actions["queue_add_action"].trigger
+        self._add = button("queue_add_button", add)
+        self._start.setMinimumWidth(112)
+        diagnosis.changed.connect(self._on_diagnosis_changed)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        row = in_row(heading(tr("How small?")), (self._basis, 1), self._measure)
+        frame = card(
+            row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
+        )
+        chips = in_row(*self._chips.values(), self._text, STRETCH)
+        self._choices = in_row((chips, 1), self.size_input)
+        texts = in_column(self._title, self._details, spacing=GAP // 2)
+        buttons = (self._quantize, self._expert_button, self._add, self._start)
+        self._below = in_row((texts, 1), in_row(STRETCH, *buttons))
+        column = self._column = QWidget()
+        parts = (self.model_card, (frame, 1), self._choices, self._below)
+        vertical(column, *parts, margin=(PAGE, ROOM, PAGE, ROOM), spacing=ROOM - 4)
+        column.installEventFilter(self)
+        self._splitter = QSplitter()
+        self._splitter.setObjectName("new_splitter")
+        self._splitter.setChildrenCollapsible(False)
+        self._splitter.addWidget(column)
+        self._splitter.setStretchFactor(0, 1)
+        vertical(self, self._splitter)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize:
+            is_narrow = self._column.width() < _NARROW
+            for layout in (self._choices, self._below):
+                stack(layout, is_stacked=is_narrow)
+        return super().eventFilter(watched, event)
+
+    def add_expert(self, pages: dict[Step, Page]) -> Expert:
+        """Add the drawer with these sections, closed at first."""
+        self.expert = Expert(pages)
+        self.expert.setMinimumWidth(_DRAWER)
+        self.expert.hide()
+        self.expert.closed.connect(partial(self._expert_button.setChecked, False))
+        self._expert_button.toggled.connect(self.expert.setVisible)
+        self._splitter.addWidget(self.expert)
+        return self.expert
+
+    def open_expert(self, step: Step) -> None:
+        """Open the drawer at a section."""
+        self._expert_button.setChecked(True)
+        self.expert.steps.open(step)
+
+    def show_points(self, points: tuple[RunPoint, ...]) -> None:
+        """Show the finished runs of the model on the curve."""
+        if points != self._points:
+            self._points = points
+            self._show_curve(self._session.state)
+
+    def show_state(
+        self, state: AppState, obstacle: Problem | None, add_obstacle: str
+    ) -> None:
+        """Show the draft, and why it cannot be started or added to the queue."""
+        self.model_card.show_state(state)
+        self._show_curve(state)
+        purpose = purpose_of(state.config, state.model)
+        for each, made in self._chips.items():
+            made.setChecked(each is purpose)
+            made.setEnabled(state.model is not None)
+        own = plan.has_own_text(state.config.calibration)
+        self._text.setChecked(own)
+        name = source_name(state.config.calibration.text)
+        label = tr("My domain: {text}").format(text=name) if own else tr("My domain…")
+        self._text.setText(label)
+        self._show_plan(state, obstacle)
+        enable_unless(self._start, sentence(obstacle))
+        self._add.setVisible(state.is_busy)
+        enable_unless(self._add, add_obstacle)
+
+    def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
+        line = plan.headline(state, self._forecast)
+        problem = sentence(obstacle) if state.model is not None else ""
+        title = line.title if line is not None else ""
+        show_elided(self._title, title or ("" if state.model else problem))
+        text = problem or (line.details if line is not None else "")
+        show_elided(self._details, text)
+        is_warning = bool(problem) or (line is not None and line.is_warning)
+        if is_warning != bool(self._details.property("warning")):
+            self._details.setProperty("warning", is_warning)
+            self._details.style().polish(self._details)
+        alternative = line.alternative if line is not None else None
+        self._quantize.setVisible(alternative is not None)
+
+    # The curve
+
+    @property
+    def _forecast(self) -> Forecast | None:
+        return self._found
+
+    _found: Forecast | None = None
+
+    def _show_curve(self, state: AppState) -> None:
+        self._found = found = plan.draft_forecast(state, self._points, self._rises())
+        model, config = state.model, state.config
+        goal = goal_or_none(config, model) if model is not None else None
+        curve = None
+        if found is not None and model is not None:
+            size = partial(plan.size_text, config, model)
+            curve = Curve(found, _bands(), size)
+            end = plan.end_text(config, model, found)
+            show_elided(self._basis, plan.basis_text(found))
+            self._basis.setToolTip(end or self._basis.toolTip())
+        else:
+            show_elided(self._basis, "")
+        hint = sentence(state.problems.get(Step.TARGET)) or self._waiting(state)
+        self._curve.show_curve(curve, goal.sparsity if goal else None, hint)
+        self._show_measuring(state)
+
+    def _waiting(self, state: AppState) -> str:
+        if state.model is None and state.model_is_chosen:
+            return tr("The curve appears when the model has been read.")
+        return ""
+
+    def _rises(self) -> tuple[Floats, Floats] | None:
+        """Return the curve of a diagnosis that still applies."""
+        planner, known = self._diagnosis.planner, self._diagnosis.known
+        is_current = self._diagnosis.phase is DiagnosisPhase.READY
+        if (
+            planner is None
+            or known is None
+            or not is_current
+            or not known.predicts_loss
+        ):
+            return None
+        weights, rises = planner.curve(_POINTS)
+        return weights / max(1, known.model.prunable), rises
+
+    def _show_measuring(self, state: AppState) -> None:
+        request = state.request(RequestKind.DIAGNOSIS)
+        self._progress.show_request(request)
+        self._progress.show_share(self._diagnosis.progress)
+        is_ready = self._diagnosis.phase is DiagnosisPhase.READY
+        self._measure.setHidden(request.is_open or is_ready)
+        enable_unless(self._measure, sentence(self._diagnosis.obstacle))
+
+    # Actions of the user
+
+    @Slot()
+    def _on_diagnosis_changed(self) -> None:
+        self._show_curve(self._session.state)
+
+    @Slot(float)
+    def _on_curve_moved(self, share: float) -> None:
+        self.size_input.set_share(share)
+
+    def _on_purpose(self, purpose: Purpose, _: bool = False) -> None:
+        state = self._session.state
+        if state.model is not None:
+            self._session.draft.edit(with_purpose(state.config, purpose, state.model))
+        self._chips[purpose].setChecked(True)
+
+    @Slot()
+    def _on_text_clicked(self) -> None:
+        calibration = self._session.state.config.calibration
+        if plan.has_own_text(calibration):
+            self._session.draft.edit_part(CalibrationConfig())
+        else:
+            self._text.setChecked(False)
+            self.text_asked.emit()
+
+    @Slot()
+    def _on_quantize(self) -> None:
+        state = self._session.state
+        line = plan.headline(state, self._forecast)
+        if line is not None and line.alternative is not None:
+            job = plan.quantized_only(state.config, line.alternative)
+            self._session.draft.edit(job)
+
+    @Slot()
+    def _on_expert_clicked(self) -> None:
+        if self._expert_button.isChecked():
+            self.expert.fill_search()
+
+
+def _bands() -> tuple[Band, ...]:
+    """Return the ranges of the quality by their verdicts."""
+    bands, best = [], 0.0
+    for verdict in Verdict:
+        limits = LIMITS.get(verdict)
+        worst = limits.divergence if limits is not None else math.inf
+        label = plan.VERDICTS[verdict]
+        bands.append(Band(label, best, worst, _SHADES.get(verdict, "")))
+        best = worst
+    return tuple(bands)

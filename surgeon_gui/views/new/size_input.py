@@ -1,0 +1,166 @@
+"""The target as a number with a unit.
+
+The unit that is chosen is stored in the job, and its value is kept when the structure
+or the number format changes. As a form part it has the target, its numbers, and the
+context that a memory has to hold.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QDoubleSpinBox, QStackedWidget, QWidget
+
+from surgeon_engine.api.config.fields import Limits, settings_of
+from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.planned_file import FileForm
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.job import targets
+from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.widgets.controls import ChoiceBox, line_label, named
+from surgeon_gui.widgets.forms.inputs import DecimalInput, WholeInput
+from surgeon_gui.widgets.layouts import horizontal
+from surgeon_gui.widgets.tool_tips import plain_tip
+
+_MIN_WIDTH = 120  # pixels, of a box
+_BOXES = {
+    Target.FILE_SIZE: "pruning_megabytes",
+    Target.MEMORY: "pruning_memory_gigabytes",
+    Target.PRUNABLE_SHARE: "pruning_sparsity",
+    Target.PARAMETER_SHARE: "pruning_parameter_share",
+    Target.PARAMETERS: "pruning_million_parameters",
+}
+_UNITS = {
+    Target.FILE_SIZE: tr("File"),
+    Target.MEMORY: tr("Memory"),
+    Target.PRUNABLE_SHARE: tr("Removed, of prunable"),
+    Target.PARAMETER_SHARE: tr("Removed, of all"),
+    Target.PARAMETERS: tr("Parameters left"),
+}
+_SETTINGS = settings_of(PruningConfig)
+_DASH = "\N{EM DASH}"  # for an unknown size
+
+
+class SizeInput(QWidget):
+    """A number box, a box with its unit, and for a memory the context."""
+
+    edited = Signal()
+    names = targets.TARGET_FIELDS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: dict[str, Any] = {
+            name: setting.default for name, setting in _SETTINGS.items()
+        }
+        self._model: ModelSummary | None = None
+        self._form = FileForm()
+        self._inputs: dict[Target, DecimalInput] = {}
+        self._stack = QStackedWidget()
+        for target in _BOXES:
+            self._stack.addWidget(self._box(target))
+        self._stack.setFixedHeight(self._stack.sizeHint().height())
+        length = len(max(_UNITS.values(), key=len))
+        self._unit = ChoiceBox("size_unit_combo", length)
+        self._unit.offer(_UNITS, self._values["target"])
+        self._unit.currentIndexChanged.connect(self._on_unit_chosen)
+        self._context = WholeInput(_limits("context"), FIELDS["pruning.context"])
+        named(self._context.widget, "pruning_context", FIELDS["pruning.context"])
+        self._context.edited.connect(self._on_context_edited)
+        self._context_label = line_label(tr("with a context of"), quiet=True)
+        context = (self._context_label, self._context.widget)
+        horizontal(self, self._unit, self._stack, *context)
+        self._show()
+
+    def _box(self, target: Target) -> QWidget:
+        text = FIELDS[f"pruning.{targets.target_field(target)}"]
+        entry = DecimalInput(_limits(targets.target_field(target)), text)
+        named(entry.widget, _BOXES[target], text).setMinimumWidth(_MIN_WIDTH)
+        entry.widget.setAccessibleName(CHOICES[target][0])
+        entry.edited.connect(functools.partial(self._on_box_edited, target))
+        self._inputs[target] = entry
+        return entry.widget
+
+    # FormPart
+
+    def values(self) -> Mapping[str, Any]:
+        """Return the values of the fields by name."""
+        return {name: self._values[name] for name in self.names}
+
+    def show_values(self, values: Mapping[str, Any]) -> None:
+        """Show the values of all fields without emitting `edited`."""
+        self._values = dict(values)
+        self._show()
+
+    def field(self, name: str) -> QWidget:
+        """Return the input of the target, whichever of its fields `name` is."""
+        return self._inputs[self._values["target"]].widget
+
+    def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
+        """Compute the values for `model` and the number format of the export."""
+        if model is not self._model or form != self._form:
+            self._model, self._form = model, form
+            self._show()
+
+    def disable(self, reasons: Mapping[Target, str]) -> None:
+        """Disable units, each for a reason that its tooltip shows."""
+        for index, target in enumerate(_BOXES):
+            reason = reasons.get(target, "")
+            self._unit.disable(index, reason, tip=CHOICES[target][1])
+            box = self._inputs[target].widget
+            field = FIELDS[f"pruning.{targets.target_field(target)}"]
+            box.setToolTip(plain_tip(reason or field.tip))
+
+    def set_share(self, share: float) -> None:
+        """Set the target to a share of the prunable weights, in the chosen unit."""
+        unit = self._values["target"]
+        plain = {**self._values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
+        changes = targets.converted(plain, unit, self._model, self._form)
+        self._change({**plain, **changes})
+
+    # User actions
+
+    def _change(self, changes: Mapping[str, Any]) -> None:
+        self._values = {**self._values, **changes}
+        self._show()
+        self.edited.emit()
+
+    def _on_box_edited(self, target: Target, _: float) -> None:
+        value = self._inputs[target].value
+        self._change({"target": target, targets.target_field(target): value})
+
+    @Slot()
+    def _on_unit_chosen(self) -> None:
+        unit = self._unit.value
+        if unit is not self._values["target"]:
+            self._change(targets.converted(self._values, unit, self._model, self._form))
+
+    @Slot(int)
+    def _on_context_edited(self, context: int) -> None:
+        self._change({"context": context})
+
+    def _show(self) -> None:
+        target = self._values["target"]
+        sizes = targets.equivalent_sizes(self._values, self._model, self._form)
+        entry = self._inputs[target]
+        box = entry.widget
+        assert isinstance(box, QDoubleSpinBox)
+        if not entry.is_being_typed_in:  # either call would write over it
+            box.setSpecialValueText("" if target in sizes else _DASH)
+            entry.show(sizes.get(target, entry.minimum))
+        self._stack.setCurrentWidget(box)
+        self._unit.choose(target)
+        if not self._context.is_being_typed_in:
+            self._context.show(self._values["context"])
+        for each in (self._context_label, self._context.widget):
+            each.setVisible(target is Target.MEMORY)
+
+
+def _limits(name: str) -> Limits:
+    limits = _SETTINGS[name].option.limits
+    assert limits is not None
+    return limits

@@ -1,0 +1,156 @@
+"""The place New: the ways to open a model, the draft, or all about its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QStackedWidget, QWidget
+
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.base.theme import PAGE
+from surgeon_gui.controllers.diagnosis import Diagnosis
+from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.forecast import points_of
+from surgeon_gui.state.sources.samples import smollm2
+from surgeon_gui.text.problems import Problem, Step
+from surgeon_gui.views.new.details import ModelDetails
+from surgeon_gui.views.new.empty_state import EmptyState
+from surgeon_gui.views.new.page import NewPage
+from surgeon_gui.views.steps.calibration_page import CalibrationPage
+from surgeon_gui.views.steps.export_page import ExportPage
+from surgeon_gui.views.steps.model_page import ModelPage
+from surgeon_gui.views.steps.page import Page
+from surgeon_gui.views.steps.run_page import RunSettingsPage
+from surgeon_gui.views.steps.target_page import TargetPage
+from surgeon_gui.widgets.layouts import scrolling, vertical
+
+
+class NewPlace(QStackedWidget):
+    """Create the pages of the draft, and connect them."""
+
+    asked_to_open = Signal()  # something in this place should be seen
+    job_used = Signal(str)  # the file was loaded or saved
+
+    def __init__(
+        self, session: Session, settings: Settings, actions: Mapping[str, QAction]
+    ) -> None:
+        super().__init__()
+        self._session, self._settings = session, settings
+        self.diagnosis = Diagnosis(session)
+        self._empty = EmptyState(actions)
+        self._page = NewPage(session, settings, self.diagnosis, actions)
+        self.model_card = self._page.model_card
+        self._model_page = ModelPage(session)
+        self._calibration_page = CalibrationPage(session)
+        self._run_page = RunSettingsPage(session)
+        export_page = ExportPage(session)
+        self.question = export_page.question
+        self._pages: tuple[Page, ...] = (
+            self._model_page,
+            self._calibration_page,
+            TargetPage(session, self._page.size_input),
+            export_page,
+            self._run_page,
+        )
+        self._expert = self._page.add_expert({page.step: page for page in self._pages})
+        self._details = ModelDetails(self.diagnosis)
+        first = QWidget()
+        vertical(first, scrolling(self._empty), margin=PAGE)
+        for each in (first, self._page, self._details):
+            self.addWidget(each)
+        self._connect(actions)
+
+    def _connect(self, actions: Mapping[str, QAction]) -> None:
+        card = self.model_card
+        card.details_clicked.connect(self._show_details)
+        card.sample_changed.connect(self._on_sample_changed)
+        self._details.back_clicked.connect(self._show_page)
+        self._page.text_asked.connect(self._calibration_page.ask_for_text)
+        self._model_page.source_entered.connect(card.choose)
+        self._empty.sample_clicked.connect(self._on_sample_clicked)
+        self._empty.source_chosen.connect(card.choose)
+        self._run_page.job_used.connect(self.job_used)
+        for name, slot in (
+            ("open_folder_action", card.ask_for_folder),
+            ("open_gguf_action", card.ask_for_gguf),
+            ("search_hub_action", card.search_hub),
+            ("use_demo_action", self._on_demo_clicked),
+            ("load_job_action", self._run_page.ask_for_job),
+            ("save_job_action", self._run_page.ask_where_to_save_job),
+        ):
+            actions[name].triggered.connect(slot)
+
+    def show_records_of(self, runs: RunsController) -> None:
+        """Show finished runs of the model on the curve."""
+        self._runs = runs
+        runs.changed.connect(self._show_points)
+        self._show_points()
+
+    def show_state(
+        self, state: AppState, obstacle: Problem | None, add_obstacle: str
+    ) -> None:
+        """Show the draft, and why it cannot be started or added to the queue."""
+        for page in self._pages:
+            page.show_state(state)
+        self._expert.steps.show_state(state)
+        self._details.show_state(state)
+        self._empty.show_recent(self._settings.recent_models)
+        self._empty.show_computer(state.computer)
+        self._show_points()
+        self._page.show_state(state, obstacle, add_obstacle)
+        if not state.model_is_chosen:
+            self.setCurrentIndex(0)
+        elif self.currentIndex() == 0:
+            self._show_page()
+
+    def show_drag(self, *, is_over: bool) -> None:
+        """Show whether files are dragged over the window."""
+        self._empty.show_drag(is_over=is_over)
+
+    def open_expert(self, step: Step) -> None:
+        """Open the section of a step in the drawer Expert."""
+        self._page.open_expert(step)
+
+    def choose_text(self, text: str) -> None:
+        """Choose a calibration text."""
+        self._calibration_page.choose_text(text)
+
+    @Slot(str)
+    def load_job(self, path: str | Path) -> None:
+        """Load a job from a file."""
+        self._run_page.load_job(str(path))
+
+    @Slot()
+    def _show_points(self) -> None:
+        records, config = self._runs.state.records, self._session.state.config
+        self._page.show_points(points_of(records, config))
+
+    @Slot()
+    def _show_page(self) -> None:
+        self.setCurrentWidget(self._page)
+
+    @Slot()
+    def _show_details(self) -> None:
+        self.setCurrentWidget(self._details)
+
+    @Slot()
+    def _on_demo_clicked(self) -> None:
+        self._session.draft.load(self._session.draft.new_config())
+        self.asked_to_open.emit()
+
+    @Slot()
+    def _on_sample_clicked(self) -> None:
+        source = "" if self._session.state.computer else smollm2()
+        if source:
+            self._session.draft.load(self._session.draft.new_config(source))
+        else:
+            self.model_card.use_sample()
+
+    @Slot()
+    def _on_sample_changed(self) -> None:
+        self._empty.show_sample(is_busy=self.model_card.sample_download.is_busy)

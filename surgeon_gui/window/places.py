@@ -1,0 +1,101 @@
+"""The three places of the window, and the sidebar that leads to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QButtonGroup, QFrame, QPushButton, QStackedWidget, QWidget
+
+from surgeon_gui.base.theme import GAP, LARGE, MARGIN, ROOM
+from surgeon_gui.text import labels
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    line_label,
+    progress_bar,
+    show_share,
+)
+from surgeon_gui.widgets.layouts import STRETCH, horizontal, vertical
+
+SIDEBAR_WIDTH = 176  # pixels
+_ELIDE = Qt.TextElideMode.ElideMiddle
+_FOOT = ("computers", "preferences", "guide")
+
+
+class Place(Enum):
+    """The places of the window."""
+
+    NEW = "new"
+    RUNS = "runs"
+    PLAYGROUND = "playground"
+
+
+class Places(QWidget):
+    """A sidebar, and at its right the widget of the place that is open."""
+
+    opened = Signal(object)  # Place
+
+    def __init__(self, actions: Mapping[str, QAction]) -> None:
+        super().__init__()
+        self._stack = QStackedWidget()
+        self._widgets: dict[Place, QWidget] = {}
+        self._group = QButtonGroup(self)
+        self._buttons = {place: self._button(place) for place in Place}
+        self._progress = progress_bar("sidebar_progress_bar")
+        self._progress.hide()
+        name = line_label(labels.APPLICATION, name="sidebar_title")
+        name.setFont(bold(name.font(), LARGE))
+        name.setContentsMargins(MARGIN, 0, 0, MARGIN)
+        foot = [self._foot(each, actions) for each in _FOOT]
+        sidebar = QFrame()
+        sidebar.setObjectName("sidebar")
+        sidebar.setFixedWidth(SIDEBAR_WIDTH)
+        buttons = (*self._buttons.values(), self._progress)
+        margin = (MARGIN, ROOM, MARGIN, MARGIN)
+        vertical(
+            sidebar, name, *buttons, STRETCH, *foot, margin=margin, spacing=GAP // 2
+        )
+        horizontal(self, sidebar, (self._stack, 1), spacing=0)
+
+    def _button(self, place: Place) -> QPushButton:
+        made = button(f"place_{place.value}_button", lambda: self.open(place))
+        made.setProperty("place", True)
+        made.setCheckable(True)
+        self._group.addButton(made)
+        return made
+
+    def _foot(self, name: str, actions: Mapping[str, QAction]) -> QPushButton:
+        made = button(f"sidebar_{name}_button", actions[f"{name}_action"].trigger)
+        made.setProperty("place", True)
+        return made
+
+    def add(self, place: Place, widget: QWidget) -> None:
+        """Add the widget of a place."""
+        self._widgets[place] = widget
+        self._stack.addWidget(widget)
+
+    @property
+    def current(self) -> Place:
+        """The place that is open."""
+        shown = self._stack.currentWidget()
+        return next(place for place, each in self._widgets.items() if each is shown)
+
+    def open(self, place: Place) -> None:
+        """Open a place."""
+        self._stack.setCurrentWidget(self._widgets[place])
+        self._buttons[place].setChecked(True)
+        self.opened.emit(place)
+
+    def show_progress(self, share: float | None) -> None:
+        """Show the progress of the run below its place; None: there is no run."""
+        self._progress.setVisible(share is not None)
+        show_share(self._progress, share or 0.0)
+
+    def show_computer(self, name: str) -> None:
+        """Show where the engine is."""
+        made = self.findChild(QPushButton, "sidebar_computers_button")
+        assert made is not None
+        made.setText(made.fontMetrics().elidedText(name, _ELIDE, SIDEBAR_WIDTH - 56))

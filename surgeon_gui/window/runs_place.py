@@ -1,0 +1,167 @@
+"""The place Runs: the list of all runs, one run, or a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QWidget
+
+from surgeon_gui.base.theme import GAP, PAGE, ROOM
+from surgeon_gui.controllers.comparison import ComparisonController
+from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.storage import StorageController
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.comparison import MIN_RUNS
+from surgeon_gui.views.comparison.view import CompareView
+from surgeon_gui.views.question import ReplaceQuestion
+from surgeon_gui.views.report.reports import ReportRow, Reports
+from surgeon_gui.views.run.page import RunPage
+from surgeon_gui.views.runs.home import RunsHome
+from surgeon_gui.views.storage.dialog import DiskSpaceDialog
+from surgeon_gui.widgets.controls import link
+from surgeon_gui.widgets.layouts import STRETCH, in_row, scrolling, vertical
+from surgeon_gui.window.run_queue import RunQueue
+
+
+class RunsPlace(QStackedWidget):
+    """Create the widgets and controllers of runs, and connect them."""
+
+    asked_to_open = Signal()  # something in this place should be seen
+
+    def __init__(
+        self, session: Session, question: ReplaceQuestion, window: QMainWindow
+    ) -> None:
+        super().__init__()
+        self._session, self._window = session, window
+        self.runs = RunsController(session)
+        self.queue = RunQueue(session, self.runs, window)
+        self.comparison = ComparisonController(self.runs)
+        self.reports = Reports(session, self.runs, window)
+        self._storage = StorageController(session, self.runs)
+        self._report_row = ReportRow()
+        self.home = RunsHome(self.runs, self.queue.panel)
+        self.page = RunPage(session, self._report_row, question)
+        self._comparison_view = CompareView()
+        self._compare_page = _with_back(self._comparison_view, self.show_home)
+        for each in (self.home, self.page, self._compare_page):
+            self.addWidget(each)
+        self._connect()
+
+    def _connect(self) -> None:
+        self.reports.written.connect(self._report_row.show_written)
+        self.comparison.changed.connect(self._on_comparison_changed)
+        self._comparison_view.runs_clicked.connect(self.show_home)
+        self.home.compare_clicked.connect(self.show_comparison)
+        self.page.back_clicked.connect(self.show_home)
+        self.runs.opened.connect(self.show_run)
+        self.queue.added.connect(self.show_home)
+        self.queue.begun.connect(self._on_queue_begun)
+        self.queue.completed.connect(self._on_queue_completed)
+        self._session.changed.connect(self._on_session_changed)
+
+    def connect_actions(self, actions: Mapping[str, QAction]) -> None:
+        """Connect the menu actions."""
+        self._actions = actions
+        actions["disk_space_action"].triggered.connect(self._on_disk_space_triggered)
+        self.queue.connect_actions(dict(actions))
+        menu = QMenu(self._report_row)
+        for name, slot in (
+            ("report_html_action", self.reports.ask_for_html),
+            ("report_pdf_action", self.reports.ask_for_pdf),
+        ):
+            actions[name].triggered.connect(slot)
+            menu.addAction(actions[name])
+        self._report_row.set_menu(menu)
+        self._on_session_changed()
+
+    def show_state(self, state: AppState, now: float) -> None:
+        """Show the run in view."""
+        self.page.show_state(state, now)
+
+    @property
+    def shows_run(self) -> bool:
+        """True if a run is shown, and not the list or the comparison."""
+        return self.currentWidget() is self.page
+
+    @Slot()
+    def show_home(self) -> None:
+        """Show the list of runs."""
+        self._show(self.home)
+
+    @Slot()
+    def show_run(self) -> None:
+        """Show the run in view."""
+        self._show(self.page)
+
+    @Slot()
+    def show_comparison(self) -> None:
+        """Show the comparison of the ticked runs."""
+        self._show(self._compare_page)
+
+    def _show(self, page: QWidget) -> None:
+        self.setCurrentWidget(page)
+        self.asked_to_open.emit()
+
+    def open_run(self, folder: Path) -> None:
+        """Open the run in `folder`."""
+        self.runs.reopen(str(folder.absolute()))
+
+    def ask_to_delete(self, folder: str) -> None:
+        """Ask whether the run in a folder may be moved to the trash."""
+        self.home.ask_to_delete(folder)
+
+    def finish(self) -> None:
+        """Wait until notes and reports are written and runs are deleted."""
+        self.home.finish_typing()
+        self.reports.finish_writing()
+        self.runs.finish_deleting()
+        self._storage.finish_deleting()
+        self.queue.controller.close()
+
+    @Slot()
+    def _on_disk_space_triggered(self) -> None:
+        DiskSpaceDialog(self._storage, self._window).open()
+
+    @Slot()
+    def _on_session_changed(self) -> None:
+        can_report = self.reports.can_report
+        run = self._session.state.shown_run
+        self._report_row.show_run(run, can_report=can_report)
+        for name in ("report_html_action", "report_pdf_action"):
+            self._actions[name].setEnabled(can_report)
+        if self.shows_run and not self._session.state.shows_run:
+            self.setCurrentWidget(self.home)  # the run was deleted
+
+    @Slot()
+    def _on_comparison_changed(self) -> None:
+        self._comparison_view.show_runs(self.comparison.compared)
+
+    @Slot()
+    def _on_queue_begun(self) -> None:
+        state = self._session.state
+        if state.opened_run is not None and not state.is_busy:
+            self._session.close_opened_run()
+        self.show_run()
+
+    @Slot(object)
+    def _on_queue_completed(self, folders: tuple[str, ...]) -> None:
+        if len(folders) >= MIN_RUNS:
+            self.runs.tick_only(folders)
+            self.show_comparison()
+        elif folders:
+            self.show_run()
+
+
+def _with_back(view: QWidget, on_back: object) -> QWidget:
+    """Return a page with a view below a link that leads back."""
+    page = QWidget()
+    back = link("compare_back_button", on_back)  # type: ignore[arg-type]
+    margin = (PAGE, ROOM, PAGE, ROOM)
+    vertical(
+        page, in_row(back, STRETCH), (scrolling(view), 1), margin=margin, spacing=GAP
+    )
+    return page
