@@ -34,6 +34,7 @@ from torch import Tensor, nn
 # Attributes of attention modules that count heads, or features of all heads.
 _COUNTS = (
     "num_heads",
+    "n_heads",
     "num_attention_heads",
     "num_key_value_heads",
     "num_kv_heads",

@@ -34,7 +34,8 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
 from surgeon_engine.curvature.recorded_blocks import BlockRecorder, RecordedBlock
 from surgeon_engine.curvature.sums import CovarianceSums, GateSums
-from surgeon_engine.model.block_runner import first_of, hooked
+from surgeon_engine.model.block_calls import NotChainedError, first_of
+from surgeon_engine.model.block_runner import hooked
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
@@ -196,7 +197,14 @@ def _record_forward(
         for tokens, numbers in zip(request.batches, drawn, strict=True):
             tokens = tokens.to(request.model.device)
             numbers = numbers.to(request.model.device)
-            hidden = last_hidden(request.model, tokens)
+            try:
+                hidden = last_hidden(request.model, tokens)
+            except NotChainedError:
+                raise CurvatureError(
+                    "The blocks of this model do not simply follow each other, so that "
+                    "gradients cannot be measured block by block.",
+                    _WITHOUT_GRADIENTS,
+                ) from None
             if not leaf:
                 raise CurvatureError(
                     "The last block of the model does not run on text alone, so that "

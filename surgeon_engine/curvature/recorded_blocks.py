@@ -25,12 +25,12 @@ from surgeon_engine.model.block_calls import (
     are_equal,
     by_name,
     entries_of,
+    first_of,
     record_calls,
     replaced,
     to_device,
     with_entries,
 )
-from surgeon_engine.model.block_runner import first_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 

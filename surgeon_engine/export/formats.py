@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from surgeon_engine.api.config.export import DESCRIPTIONS, Format
-from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Widths
+from surgeon_engine.api.config.pruning import COUPLED, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import FormatSupport
-from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
@@ -25,7 +24,6 @@ from surgeon_engine.export.transformers.files import (
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.planning.limits import has_partial_protection
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -71,14 +69,13 @@ def resolve_format(requested: Format, pruned: PrunedModel) -> Format:
     return requested
 
 
-def check_format(
+def check_loaded_format(
     config: RunConfig,
-    model: ModelSummary,
     loaded: LoadedModel,
     units: Sequence[Unit],
     context: RunContext,
 ) -> None:
-    """Check before a run that its result can be written in the requested format.
+    """Check, as `planning.formats` does, by an example of a result of the loaded model.
 
     Logs a warning if that depends on what the run removes.
 
@@ -88,20 +85,7 @@ def check_format(
     requested, pruning = config.export.format, config.pruning
     check_installed(named_dtype(config.export.dtype, loaded))
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
-    if requested is Format.STOCK and pruning.dropped_sublayers:
-        raise ExportError(
-            "Plain files hold no blocks without an attention or MLP.",
-            "Set dropped_sublayers to 0, or choose the compact format.",
-        )
-    if requested is Format.STOCK and has_free_widths:
-        raise ExportError(
-            "Plain files need the same widths in every layer.",
-            'Set widths to "same", or choose the compact format.',
-        )
-    if requested is Format.GGUF and model.gguf_widths is Widths.SAME:
-        _check_same_widths(pruning, model)
     if requested is Format.STOCK and pruning.has_same_widths:
-        _check_same_widths(pruning, model)
         if pruning.dropped_blocks:
             without = PrunedModel(
                 loaded, plan_of(units, _without_depth(pruning, units))
@@ -122,20 +106,6 @@ def check_format(
     resolved = resolve_format(requested, pruned)
     if requested is Format.AUTOMATIC and (has_free_widths or resolved is Format.MASKED):
         _warn_of_full_size(pruned, pruning, context)
-
-
-def _check_same_widths(pruning: PruningConfig, model: ModelSummary) -> None:
-    """Check that no protection makes layers of one kind differ.
-
-    Raises:
-        ExportError: One does.
-    """
-    if pruning.kind in COUPLED and has_partial_protection(pruning, model):
-        raise ExportError(
-            "These files need the same widths in every layer, but some layers are "
-            "protected and others of their kind are not.",
-            "Protect whole kinds of layer or none, or choose the compact format.",
-        )
 
 
 def _without_depth(

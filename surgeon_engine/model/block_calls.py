@@ -24,6 +24,10 @@ Entry = tuple[str, Any]
 Entries = Mapping[Entry, Sequence[Tensor]]
 
 
+class NotChainedError(Exception):
+    """A block gets other hidden states than the block before it returns, or more."""
+
+
 def record_calls(
     blocks: Sequence[nn.Module],
     called: Callable[[int, Tensor, Call], None],
@@ -36,17 +40,24 @@ def record_calls(
         called: gets the number of a block, its hidden states and its other arguments,
             without what earlier blocks have written.
         wrote: gets the number of a block that has written something, and that.
+
+    The hooks raise NotChainedError.
     """
+    output: Tensor | None = None  # of the block that ran last
+    latest = -1
     given: dict[Entry, Any] = {}  # to the present block
     written: set[Entry] = set()  # by the blocks before it
 
     def before(
         index: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        nonlocal given
+        nonlocal given, output
         if index == 0:
             written.clear()
         hidden, call = split_hidden(args, kwargs)
+        if index == latest + 1 and not _is_same(hidden, output):
+            raise NotChainedError
+        output = None
         given = entries_of(call)
         called(index, hidden, _without(call, written))
 
@@ -55,8 +66,13 @@ def record_calls(
         _: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        *__: Any,
+        returned: Any,
     ) -> None:
+        nonlocal output, latest
+        latest = index
+        if hasattr(returned, "_fields"):  # Reformer passes on two streams
+            raise NotChainedError
+        output = None if index == len(blocks) - 1 else first_of(returned)
         found = entries_of((args, kwargs))
         if new := {k: x for k, x in found.items() if x is not given.get(k)}:
             written.update(new)
@@ -80,6 +96,11 @@ def split_hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor,
     kwargs = dict(kwargs)
     hidden, *others = args or (kwargs.pop("hidden_states"),)
     return hidden, (tuple(others), kwargs)
+
+
+def first_of(output: Any) -> Tensor:
+    """Return the hidden states from the output of a block."""
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def by_name(call: Call) -> dict[int | str, Any]:
@@ -148,6 +169,13 @@ def are_equal(one: Any, other: Any, compared: Compared | None = None) -> bool:
             are_equal(one[key], other[key], compared) for key in one
         )
     return bool(one == other)
+
+
+def _is_same(hidden: Tensor, output: Tensor | None) -> bool:
+    """Return whether a block gets the output of the block before it, if it is known."""
+    if output is None or hidden is output:
+        return True
+    return hidden.shape == output.shape and torch.equal(hidden, output.to(hidden))
 
 
 def _without(call: Call, entries: Container[Entry]) -> Call:

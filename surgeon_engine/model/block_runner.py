@@ -23,9 +23,11 @@ from surgeon_engine.model.block_calls import (
     Call,
     Entries,
     Entry,
+    NotChainedError,
     are_equal,
     by_name,
     entries_of,
+    first_of,
     record_calls,
     replaced,
     split_hidden,
@@ -56,6 +58,7 @@ class BlockRunner:
         batches: Sequence[Tensor],
         counts: Iterable[int] = (1,),
         store: HiddenStore | None = None,
+        hint: str = "",
     ) -> None:
         """Record the arguments of the blocks.
 
@@ -66,11 +69,13 @@ class BlockRunner:
             counts: the numbers of windows that are run at once beside those of the
                 batches; one window is enough to probe a block.
             store: keeps what blocks write for later ones, and what depends on tokens.
+            hint: what a user can do if the blocks cannot be run one at a time.
 
         Raises:
             ModelError: the arguments of a block depend on what blocks compute, or the
-                blocks do not run once each.
+                blocks do not run once each, on the output of the block before.
         """
+        self._hint = hint
         self._model = model
         self._blocks = blocks
         self._batches = batches  # windows x length each, token ids
@@ -196,7 +201,7 @@ class BlockRunner:
                             "what earlier blocks compute, so that they cannot be run "
                             "one at a time."
                         ),
-                        say("Switch recovery off."),
+                        self._hint,
                     )
 
     @torch.no_grad()
@@ -220,7 +225,16 @@ class BlockRunner:
         with hooked(hooks):
             # Logits of many windows would not fit, and are not needed.
             tokens = windows.to(self._model.device)
-            body_of(self._model)(input_ids=tokens, use_cache=False)
+            try:
+                body_of(self._model)(input_ids=tokens, use_cache=False)
+            except NotChainedError:
+                raise ModelError(
+                    say(
+                        "The blocks of this model do not simply follow each other, so "
+                        "that they cannot be run one at a time."
+                    ),
+                    self._hint,
+                ) from None
         if len(calls) != len(self._blocks):
             raise ModelError(
                 say(
@@ -229,7 +243,7 @@ class BlockRunner:
                     blocks=len(self._blocks),
                     calls=len(calls),
                 ),
-                say("Switch recovery off."),
+                self._hint,
             )
         return calls
 
@@ -293,11 +307,6 @@ def replaced_forward(
     finally:
         for module in modules:
             del module.forward
-
-
-def first_of(output: Any) -> Tensor:
-    """Return the hidden states from the output of a block."""
-    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _windows_dimension(hidden: Tensor, windows: Tensor) -> int:

@@ -67,6 +67,8 @@ ATTENTION: tuple[CouplingRule, ...] = (
     separate("o_proj.linear", "q_proj.linear k_proj.linear v_proj.linear"),
     # CTRL
     separate("dense", "Wq Wk Wv"),
+    # XLM, whose MLPs are in a list of their own
+    separate("out_lin", "q_lin k_lin v_lin"),
     # MiniCPM 3, Youtu, DeepSeek 2 and 3
     latent("q_b_proj"),
     latent("q_proj"),
@@ -364,6 +366,13 @@ FAMILIES = {
                 renames={".dt_bias": ".dt_proj.bias"},
             ),
         ),
+    ),
+    "reformer": Family(
+        mlp=replace(
+            plain("output.dense", "dense.dense"),
+            whole=("layer_norm.weight", "layer_norm.bias"),
+        ),
+        mlp_width="feed_forward_size",
     ),
     "rwkv": Family(mlp=replace(plain("value", "key"), whole=("receptance",))),
     "seed_oss": Family(gguf=(Gguf("seed_oss"), _DECI)),

@@ -29,6 +29,7 @@ from surgeon_engine.api.config.pruning import (
     Coupling,
 )
 from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.load import LoadedModel
@@ -114,7 +115,12 @@ class SkipCosts:
         """
         self._loaded, self._reference = loaded, reference
         batches = [tokens for tokens, _ in reference.batches()]
-        self._runner = BlockRunner(loaded.model, loaded.blocks, batches)
+        self._runner = BlockRunner(
+            loaded.model,
+            loaded.blocks,
+            batches,
+            hint=say("Set dropped_blocks and dropped_sublayers to 0."),
+        )
 
     @torch.no_grad()
     def measure(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.block_runner import ALL, BlockRunner
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.constants import STEP_WINDOWS
@@ -50,10 +51,13 @@ class BlockPair:
         self.is_held_out = [False] * len(text.fitted) + [True] * len(text.held_out)
         self.store, self.context = store, context
         self.original_blocks = original.blocks
+        hint = say("Switch recovery off.")
         self._original = BlockRunner(
-            original.model, original.blocks, windows, store=store
+            original.model, original.blocks, windows, store=store, hint=hint
         )
-        self._pruned = BlockRunner(pruned.model, pruned.blocks, windows, counts, store)
+        self._pruned = BlockRunner(
+            pruned.model, pruned.blocks, windows, counts, store, hint
+        )
         # Of the original: before the block, and after it once it was run.
         self.before = [store.keep(x) for x in self._original.embedded()]
         self.after = [store.empty_like(x) for x in self.before]

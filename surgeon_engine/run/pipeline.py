@@ -50,7 +50,7 @@ from surgeon_engine.export.export import (
     write_unverified,
 )
 from surgeon_engine.export.file_fidelity import Yardstick
-from surgeon_engine.export.formats import check_format
+from surgeon_engine.export.formats import check_loaded_format
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.provenance import published
 from surgeon_engine.export.verify import save_probe
@@ -119,9 +119,7 @@ def prune(
             if left_out := found.model.not_loaded:
                 context.warn(left_out.sentence)
             state = prepare(settled.config, context, found)
-            check_format(
-                settled.config, state.original, state.loaded, state.units, context
-            )
+            check_loaded_format(settled.config, state.loaded, state.units, context)
         if config.export.save_progress:
             saved = SavedState(
                 origin_of(state),

@@ -16,6 +16,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.base.files import free_bytes
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
+from surgeon_engine.planning.formats import check_format
 from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_engine.planning.resource_check import (
@@ -65,6 +66,7 @@ def preflight(
         ModelError: the model cannot be found, read or pruned.
         ConfigError: the model cannot reach the target.
         PruningError: so many weights, or whole blocks, cannot be removed from it.
+        ExportError: no result can be written in the format of the job.
     """
     inspected = inspect_source(config.model)
     model = inspected.summary
@@ -79,6 +81,7 @@ def preflight(
     settled = resources.settled.config
     settled.check_consistency()
     check_target_in_limits(goal, settled.pruning, model)
+    check_format(settled, model)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 

@@ -42,7 +42,7 @@ MAX_SIZES = {
     "vocab_size": 100_000_000,
     "max_position_embeddings": 1_000_000_000,
 }
-_DECODER = re.compile(r"ForCausalLM|LMHeadModel|Decoder$")
+_DECODER = re.compile(r"ForCausalLM|LMHead|Decoder$")
 # A language model and others.
 _OF_PARTS = re.compile(
     "ForConditionalGeneration|ForVisionText2Text|ForProteinText2Text|^NemotronH_"

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.curvature.sums import CovarianceSums
 from surgeon_engine.export.base import Calibration
@@ -121,7 +122,13 @@ class _BlockQuantizer:
         self._loaded, self._calibration = loaded, calibration
         self._index = 0
         batches = list(calibration.windows.split(calibration.batch))
-        self._runner = BlockRunner(loaded.model, loaded.blocks, batches, store=store)
+        self._runner = BlockRunner(
+            loaded.model,
+            loaded.blocks,
+            batches,
+            store=store,
+            hint=say("Choose Q6_K, Q5_K_M, Q4_K_M or 16 bits."),
+        )
         self._hidden = [store.keep(x) for x in self._runner.embedded()]
 
     @torch.no_grad()

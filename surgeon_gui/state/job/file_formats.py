@@ -12,20 +12,14 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    SPARSE,
-    PruningConfig,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.file_form import SAME_SIZE, file_form
-from surgeon_engine.planning.limits import has_partial_protection
+from surgeon_engine.planning.formats import impossible_formats
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Kind, Problem, Step
 
 # Suggested formats for saving a result again, the best first.
@@ -37,49 +31,13 @@ def disabled_formats(
     pruning: PruningConfig, model: ModelSummary | None
 ) -> dict[Format, str]:
     """Return the formats that are impossible after `pruning`, with the reasons."""
-    disabled = _disabled_by_structure(pruning, model)
-    if model is not None and model.gguf_widths is None:
-        disabled.setdefault(
-            Format.GGUF, tr("Surgeon writes no GGUF files of this architecture.")
-        )
+    disabled = impossible_formats(pruning, model)
     if pruning.is_sized:
         disabled[Format.MASKED] = tr(
             "Masked files are as large as the original: a target size (step 3) cannot "
             "be reached."
         )
     return disabled
-
-
-def _disabled_by_structure(
-    pruning: PruningConfig, model: ModelSummary | None
-) -> dict[Format, str]:
-    structure = pruning.kind
-    if structure in SPARSE:
-        reason = tr(
-            "This structure sets weights to zero and removes no rows or columns."
-        )
-        return dict.fromkeys((Format.COMPACT, Format.STOCK), reason)
-    if structure in BY_LAYER:
-        reason = tr(
-            "It does not support layers with individually removed rows and columns."
-        )
-        return dict.fromkeys((Format.STOCK, Format.GGUF), reason)
-    if pruning.dropped_sublayers:
-        reason = tr("Every block of a plain model has an attention and an MLP.")
-        return {Format.STOCK: reason}
-    if not pruning.has_same_widths:
-        setting, same = FIELDS["pruning.widths"].label, choice_label(Widths.SAME)[0]
-        reason = tr(
-            "Layers get different widths unless {setting} (step 3) is “{same}”."
-        ).format(setting=setting, same=same)
-        return {Format.STOCK: reason}
-    if model is not None and has_partial_protection(pruning, model):
-        reason = tr(
-            "Layers get different widths if only some layers of a kind are protected "
-            "(step 3)."
-        )
-        return {Format.STOCK: reason}
-    return {}
 
 
 def disabled_save_formats(exported: Exported) -> dict[Format, str]:

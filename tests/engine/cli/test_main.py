@@ -256,6 +256,12 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     code, _, err = run("estimate", path, capsys=capsys)
     assert code == 1
     assert "parameters" in err
+    path.write_text(
+        'version = 1\n[pruning]\nstructure = "rows_and_columns"\n'
+        '[export]\nformat = "gguf"\n'
+    )
+    code, _, err = run("estimate", path, capsys=capsys)
+    assert (code, "GGUF for llama.cpp is not possible here" in err) == (1, True)
     model = save_tiny_model(tmp_path / "tiny", "falcon_multi_query")
     path.write_text(
         f'version = 1\n[model]\nsource = "{model}"\n[pruning]\nstructure = "heads"\n'

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from benchmarks.small_models import SIZES, build
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature import collect
@@ -301,6 +302,14 @@ def test_block_that_runs_twice_raises_with_its_number():
 
     layers[1].forward = twice
     with pytest.raises(CurvatureError, match=r"Block 0 .* but 2 times"):
+        measured(model)
+
+
+@pytest.mark.parametrize("model_type", ["reformer", "xlm"])
+def test_blocks_that_do_not_follow_each_other_raise(model_type):
+    """Reformer passes on two streams, and XLM has its MLPs between these blocks."""
+    model = build("causal", model_type, SIZES["usual"], dense=False)
+    with pytest.raises(CurvatureError, match="do not simply follow each other"):
         measured(model)
 
 

@@ -273,7 +273,7 @@ def test_different_widths_give_no_plain_files(tmp_path):
 def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
     config = job_with(tmp_path, ExportConfig(format=form), structure=Structure.ELEMENTS)
     recorder = Recorder()
-    with pytest.raises(ExportError, match="No whole structures are removed"):
+    with pytest.raises(ExportError, match="sets weights to zero"):
         recorder.run(config, tmp_path / "run")
     assert StageStarted(Stage.BASELINE, 0) not in recorder.events
 

@@ -10,7 +10,8 @@ import torch
 from benchmarks import small_models
 from benchmarks.small_models import SIZES
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.model.block_runner import BlockRunner, first_of
+from surgeon_engine.model.block_calls import first_of
+from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.runtime import devices
@@ -90,8 +91,18 @@ def test_arguments_that_depend_on_what_blocks_compute_raise():
 def test_blocks_that_do_not_run_raise():
     model = tiny_model("llama")
     model.config.num_hidden_layers -= 1
-    with pytest.raises(ModelError, match="2 blocks of this model run 1 times"):
-        BlockRunner(model, find_blocks(model), BATCHES)
+    with pytest.raises(ModelError, match="2 blocks of this model run 1 times") as info:
+        BlockRunner(model, find_blocks(model), BATCHES, hint="Choose another.")
+    assert info.value.hint == "Choose another."
+
+
+def test_hidden_states_that_change_between_blocks_raise():
+    """As in XLM, whose MLPs are in a list beside that of the attentions."""
+    model = tiny_model("llama")
+    blocks = find_blocks(model)
+    blocks[1].register_forward_pre_hook(lambda _, args: (2 * args[0], *args[1:]))
+    with pytest.raises(ModelError, match="do not simply follow each other"):
+        BlockRunner(model, blocks, BATCHES)
 
 
 def test_output_of_a_block_may_be_a_list():

@@ -55,14 +55,24 @@ REFUSED = [
         "self_attn.q_norm normalizes 16 features",
     ),
     ({"dropped_blocks": 2, "sparsity": 0.6}, PruningError, "at most 1 of 2 can be"),
-    (  # by the loaded model
+    (
+        {"structure": "rows_and_columns", "export": ExportConfig(format=Format.GGUF)},
+        ExportError,
+        "GGUF for llama.cpp is not possible here. It holds no layers with removed rows",
+    ),
+    (
+        {"structure": "columns", "export": ExportConfig(format=Format.STOCK)},
+        ExportError,
+        "transformers, plain is not possible here. It holds no layers with removed",
+    ),
+    (
         {
             "dropped_sublayers": 1,
             "sparsity": 0.6,
             "export": ExportConfig(format=Format.STOCK),
         },
         ExportError,
-        "hold no blocks without an attention",
+        "a plain model has an attention and an MLP",
     ),
     ({"export": ExportConfig("file/export")}, ExportError, "cannot be written"),
 ]

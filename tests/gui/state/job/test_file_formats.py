@@ -50,7 +50,7 @@ def test_plain_files_require_equal_widths():
     same = pruning_config(widths=Widths.SAME)
     assert file_formats.disabled_formats(same, None) == {}
     free = file_formats.disabled_formats(PruningConfig(), None)
-    assert "The same in all layers" in free[STOCK]
+    assert 'set widths to "same"' in free[STOCK]
 
 
 def test_gguf_is_disabled_for_a_family_without_such_files():
@@ -70,7 +70,10 @@ def test_plain_files_are_disabled_without_an_attention_or_mlp():
 def test_plain_files_are_disabled_if_some_layers_of_a_kind_are_protected():
     model = model_summary()
     some = pruning_config(widths=Widths.SAME, protect=("block 0",))
-    assert "some layers of a kind" in file_formats.disabled_formats(some, model)[STOCK]
+    model = msgspec.structs.replace(model, gguf_widths=Widths.SAME)
+    reasons = file_formats.disabled_formats(some, model)
+    assert reasons.keys() == {STOCK, GGUF}
+    assert "some layers are protected" in reasons[STOCK]
     kind = pruning_config(widths=Widths.SAME, protect=("self_attn.o_proj",))
     assert file_formats.disabled_formats(kind, model) == {}
 

@@ -1,0 +1,90 @@
+"""Which file formats the settings of a job rule out, whatever the run removes.
+
+What depends on the widths that remain is checked with the loaded model.
+"""
+
+from __future__ import annotations
+
+from surgeon_engine.api.config.export import DESCRIPTIONS, Format
+from surgeon_engine.api.config.pruning import (
+    BY_LAYER,
+    COUPLED,
+    SPARSE,
+    PruningConfig,
+    Widths,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.sentences import say, say_all, say_list
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.limits import has_partial_protection
+
+
+def impossible_formats(
+    pruning: PruningConfig, model: ModelSummary | None
+) -> dict[Format, str]:
+    """Return the formats that no result of a run can have, with the reasons.
+
+    Args:
+        pruning: the settings of the run.
+        model: the model; None: not inspected yet.
+    """
+    found = _by_structure(pruning, model)
+    if model is not None and model.gguf_widths is None:
+        found[Format.GGUF] = say("Surgeon writes no GGUF files of this architecture.")
+    return found
+
+
+def check_format(config: RunConfig, model: ModelSummary) -> None:
+    """Check that a result of the job can be written in its format.
+
+    Raises:
+        ExportError: None can.
+    """
+    wanted = file_form(config, model).format
+    impossible = impossible_formats(config.pruning, model)
+    if reason := impossible.get(wanted):
+        label = DESCRIPTIONS[wanted].label
+        possible = [each for each in Format if each not in impossible]
+        raise ExportError(
+            say_all(say("{label} is not possible here.", label=label), reason),
+            "Choose one of: {possible}.",
+            possible=say_list(*possible),
+        )
+
+
+def _by_structure(
+    pruning: PruningConfig, model: ModelSummary | None
+) -> dict[Format, str]:
+    if pruning.kind in SPARSE:
+        reason = say(
+            "This structure sets weights to zero and removes no rows or columns."
+        )
+        return dict.fromkeys((Format.COMPACT, Format.STOCK), reason)
+    if pruning.kind in BY_LAYER:
+        reason = say(
+            "It holds no layers with removed rows and columns, only models with "
+            "removed heads, neurons and blocks."
+        )
+        return dict.fromkeys((Format.STOCK, Format.GGUF), reason)
+    if pruning.dropped_sublayers:
+        reason = say(
+            "Every block of a plain model has an attention and an MLP: set "
+            "dropped_sublayers to 0."
+        )
+        return {Format.STOCK: reason}
+    if pruning.kind in COUPLED and not pruning.has_same_widths:
+        reason = say(
+            'All layers of a plain model have the same widths: set widths to "same".'
+        )
+        return {Format.STOCK: reason}
+    if model is not None and has_partial_protection(pruning, model):
+        reason = say(
+            "All its layers have the same widths, but some layers are protected and "
+            "others of their kind are not."
+        )
+        has_one_width = model.gguf_widths is Widths.SAME
+        formats = (Format.STOCK, *((Format.GGUF,) if has_one_width else ()))
+        return dict.fromkeys(formats, reason)
+    return {}

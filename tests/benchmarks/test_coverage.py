@@ -1,0 +1,45 @@
+"""The results of the benchmark of coverage, and the page that is made from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import coverage_page
+from benchmarks.small_models import KINDS, SIZES
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    MORE_FAMILIES,
+    NEURON_FAMILIES,
+    tiny_model,
+)
+
+EVERY = FAMILIES | MORE_FAMILIES
+
+
+def test_documentation_is_made_from_the_results_of_the_benchmark():
+    results = coverage_page.read(coverage_page.RESULTS)
+    page = coverage_page.PAGE.read_text(encoding="utf-8")
+    assert coverage_page.page_with(results) == page
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nearly_all_dense_classes_were_pruned(kind, sizes):
+    results = coverage_page.read(coverage_page.RESULTS)
+    found = [x for x in results if (x["kind"], x["sizes"]) == (kind, sizes)]
+    counts = coverage_page.counts_of(found)
+    assert counts["bad"] == 0
+    assert coverage_page.share_of(counts) >= 0.95
+
+
+def test_results_of_the_benchmark_agree_with_the_families():
+    """Of Falcon, it has models with one key and value head alone."""
+    documented = {
+        x["type"]: x["outcome"]
+        for x in coverage_page.read(coverage_page.RESULTS)
+        if (x["kind"], x["sizes"], x["dense"]) == ("causal", "usual", False)
+    }
+    for family in EVERY.keys() - {"falcon", "falcon_multi_head"}:
+        outcome = documented[tiny_model(family).config.model_type]
+        whole = family in NEURON_FAMILIES
+        assert outcome == ("neurons" if whole else "heads_and_neurons")
