@@ -26,7 +26,7 @@ MARGIN = 12  # inside narrow cards
 ROOM = 20  # inside the cards of a page, and between them
 PAGE = 32  # around a page
 RADIUS = 12  # of cards, menus and the drop zone
-_CONTROL_RADIUS = 8  # of buttons and inputs
+CONTROL_RADIUS = 8  # of buttons and inputs
 
 # The type scale: sizes of fonts relative to that of text.
 TITLE = 1.7  # of a page
@@ -150,5 +150,5 @@ def _stylesheet(theme: Theme) -> str:
         name: f"{folder}/{name.replace('_', '-')}-{theme.name}.svg"
         for name in _PICTURES
     }
-    sizes = {"radius": RADIUS, "control": _CONTROL_RADIUS, "half_gap": GAP // 2}
+    sizes = {"radius": RADIUS, "control": CONTROL_RADIUS, "half_gap": GAP // 2}
     return template.substitute(colors, **sizes, **pictures)

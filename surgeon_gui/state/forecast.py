@@ -94,9 +94,15 @@ class Forecast:
         """Return the share at which the expected divergence is reached."""
         return float(np.interp(divergence, self.expected, self.shares))
 
+    @property
+    def smallest(self) -> float:
+        """The share at the smallest size, in whole thousandths."""
+        return math.floor(1000 * self.last) / 1000
+
     def possible(self, share: float) -> float:
-        """Return the nearest share that can be removed."""
-        return min(max(share, self.first), self.last)
+        """Return the nearest share that can be removed, in thousandths."""
+        least = math.ceil(1000 * self.first) / 1000
+        return min(max(round(share, 3), least), self.smallest)
 
 
 def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint, ...]:

@@ -182,6 +182,8 @@ class Kind(Enum):
     NO_PROMPT = tr("Enter a prompt first.")
 
 
+# What passes by itself in a moment.
+PASSING = (Kind.ENGINE_STARTING, Kind.MODEL_UNREAD, Kind.TEXT_UNREAD)
 RESOURCES = (Kind.MEMORY_SHORT, Kind.GPU_SHORT, Kind.DISK_SHORT)
 
 
@@ -230,6 +232,11 @@ def sentence(problem: Problem | None) -> str:
         return ""
     text = problem.kind.value
     return _text(problem, text if isinstance(text, str) else " ".join(text)).strip()
+
+
+def blocking(problem: Problem | None) -> str:
+    """Return the sentence of a problem that does not pass by itself; else empty."""
+    return "" if problem is None or problem.kind in PASSING else sentence(problem)
 
 
 def _text(problem: Problem, template: str) -> str:

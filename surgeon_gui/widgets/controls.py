@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, SignalInstance
+from PySide6.QtCore import QEvent, QObject, QRectF, QSignalBlocker, Qt, SignalInstance
 from PySide6.QtGui import (
     QAction,
     QFont,
     QFontDatabase,
     QKeyEvent,
     QKeySequence,
+    QPainterPath,
     QPaintEvent,
+    QRegion,
     QStandardItemModel,
 )
 from PySide6.QtWidgets import (
@@ -36,7 +38,7 @@ from PySide6.QtWidgets import (
 from superqt import QElidingLabel
 from typing_extensions import override
 
-from surgeon_gui.base.theme import LARGE
+from surgeon_gui.base.theme import CONTROL_RADIUS, LARGE
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
@@ -182,7 +184,7 @@ def show_share(bar: QProgressBar, share: float | None) -> None:
 def give_menu(made: QPushButton, menu: QMenu) -> None:
     """Let a button open a menu, and show that by an arrow."""
     made.setProperty("menu", True)
-    made.setMenu(menu)
+    made.setMenu(round_corners(menu))
 
 
 def action(
@@ -393,6 +395,26 @@ def finish_typing(widget: QWidget | None) -> None:
         widget.editingFinished.emit()
 
 
+def round_corners(popup: AnyWidget) -> AnyWidget:
+    """Cut the corners of a menu or a list that pops up; return it.
+
+    A mask, because a translucent window would have black corners on a desktop without
+    a compositor.
+    """
+    popup.installEventFilter(_CornerMask(popup))
+    return popup
+
+
+class _CornerMask(QObject):
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Resize and isinstance(watched, QWidget):
+            shape = QPainterPath()
+            shape.addRoundedRect(QRectF(watched.rect()), CONTROL_RADIUS, CONTROL_RADIUS)
+            watched.setMask(QRegion(shape.toFillPolygon().toPolygon()))
+        return False
+
+
 class ChoiceBox(QComboBox):
     """Offers values by their labels; shows a long one in full in the list alone.
 
@@ -406,6 +428,7 @@ class ChoiceBox(QComboBox):
         self.setSizeAdjustPolicy(policy)
         self.setMinimumContentsLength(min_length)
         ignore_wheel(self)
+        round_corners(self.view().window())
         if name:
             described(self, name)
 

@@ -32,7 +32,7 @@ from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text import labels
-from surgeon_gui.text.problems import Step, sentence
+from surgeon_gui.text.problems import Step, blocking, sentence
 from surgeon_gui.views.bars import QueueBar, ResumeBar
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
@@ -291,6 +291,7 @@ class MainWindow(QMainWindow):
         page.gentler_clicked.connect(partial(self._prepare_next, -1))
         page.use_settings_clicked.connect(self._on_use_settings)
         page.discard_clicked.connect(self._on_discard_clicked)
+        self._run_actions.started.connect(self.runs.show_run)
         page.cancel_asked.connect(self._run_actions.cancel)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
@@ -307,7 +308,7 @@ class MainWindow(QMainWindow):
         slots: dict[str, Callable[..., object]] = {
             "save_picture_action": self._on_save_picture_triggered,
             "quit_action": self.close,
-            "start_action": self._on_start_triggered,
+            "start_action": self._run_actions.start,
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self._run_actions.cancel,
@@ -354,7 +355,7 @@ class MainWindow(QMainWindow):
         is_running = state.run.status.is_busy
         self.places.show_progress(state.run.progress if is_running else None)
         self.runs.queue.redraw()
-        controls = run_controls(state.active_run, sentence(obstacle), add_obstacle)
+        controls = run_controls(state.active_run, blocking(obstacle), add_obstacle)
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
         self._error_bar.show_problem(state.notice)
@@ -372,11 +373,6 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         self.run_ended.emit(run)
-
-    @Slot()
-    def _on_start_triggered(self) -> None:
-        if self._run_actions.start():
-            self.runs.show_run()
 
     @Slot()
     def _on_try_clicked(self) -> None:

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.translation import LANGUAGES, tr
 from surgeon_gui.state.action_strip import RunControls
-from surgeon_gui.widgets.controls import action
+from surgeon_gui.widgets.controls import action, round_corners
 
 _SHORTCUTS = {
     "open_folder_action": "Ctrl+O",
@@ -52,12 +52,14 @@ class Menus:
         self._window = window
         self.actions: dict[str, QAction] = {}
         bar = window.menuBar()
-        file = bar.addMenu(tr("&File"))
+        file = round_corners(bar.addMenu(tr("&File")))
         self._fill(
             file,
             "open_folder_action open_gguf_action search_hub_action use_demo_action",
         )
-        self.recent = file.addMenu(tr("Open &recent"))  # filled by `RecentMenu`
+        self.recent = round_corners(
+            file.addMenu(tr("Open &recent"))
+        )  # filled by `RecentMenu`
         self._fill(
             file,
             "- load_job_action save_job_action save_picture_action - "
@@ -66,25 +68,25 @@ class Menus:
         )
         preferences = self.actions["preferences_action"]
         preferences.setMenuRole(QAction.MenuRole.PreferencesRole)
-        self._fill(bar.addMenu(tr("&Edit")), "undo_action redo_action")
+        self._fill(round_corners(bar.addMenu(tr("&Edit"))), "undo_action redo_action")
         self._fill(
-            bar.addMenu(tr("&Run")),
+            round_corners(bar.addMenu(tr("&Run"))),
             "start_action pause_action stop_action cancel_action - "
             "queue_add_action sweep_action queue_start_action",
         )
-        view = bar.addMenu(tr("&View"))
+        view = round_corners(bar.addMenu(tr("&View")))
         self.themes = QActionGroup(window)
-        theme = view.addMenu(tr("&Theme"))
+        theme = round_corners(view.addMenu(tr("&Theme")))
         for choice in ThemeChoice:
             added = self._add(theme, f"theme_{choice.value}_action")
             _add_to_group(self.themes, added, choice)
         self.languages = QActionGroup(window)
-        self._add_languages(view.addMenu(tr("L&anguage")))
+        self._add_languages(round_corners(view.addMenu(tr("L&anguage"))))
         self._fill(
             view, "log_action - go_new_action go_runs_action go_playground_action"
         )
         self._fill(
-            bar.addMenu(tr("&Help")),
+            round_corners(bar.addMenu(tr("&Help"))),
             "guide_action commands_action - save_bundle_action about_action",
         )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QMainWindow
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.text import numbers
+from surgeon_gui.text.problems import PASSING
 from surgeon_gui.views.question import Question
 from surgeon_gui.widgets.controls import finish_typing
 
@@ -18,18 +20,35 @@ from surgeon_gui.widgets.controls import finish_typing
 class RunActions(QObject):
     """Start a run, cancel it, or go on to another target."""
 
+    started = Signal()
+
     def __init__(self, session: Session, window: QMainWindow) -> None:
         super().__init__(window)
+        self._wanted: RunConfig | None = None  # to start once it has been read
+        session.changed.connect(self._go_on)
         self._session, self._window = session, window
         self._question = Question("cancel", tr("Cancel the run"), window)
 
-    def start(self) -> bool:
-        """Start a run with what the inputs show; return whether it could be."""
+    @Slot()
+    def start(self) -> None:
+        """Start a run with what the inputs show, once they have been read."""
         finish_typing(self._window.focusWidget())
-        if self._session.start_obstacle():
-            return False
-        self._session.start_run()
-        return True
+        self._wanted = self._session.state.config
+        self._go_on()
+
+    @Slot()
+    def _go_on(self) -> None:
+        """Start the job that is wanted, unless it has changed or cannot be started."""
+        if self._wanted is None:
+            return
+        obstacle = self._session.start_obstacle()
+        is_same = self._session.state.config == self._wanted
+        if is_same and obstacle is not None and obstacle.kind in PASSING:
+            return
+        self._wanted = None
+        if is_same and obstacle is None:
+            self._session.start_run()
+            self.started.emit()
 
     @Slot()
     def cancel(self) -> None:

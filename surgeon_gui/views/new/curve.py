@@ -134,12 +134,8 @@ class SizeCurve(QWidget):
 
     def _emit(self, curve: Curve, share: float) -> None:
         possible = curve.forecast.possible(share)
-        # Rounded down at the end: the limit itself may not be a share of 0.1 %.
-        rounded = math.floor(1000 * possible + 0.5) / 1000
-        if rounded > curve.forecast.last:
-            rounded = math.floor(1000 * curve.forecast.last) / 1000
-        if rounded != self._share:
-            self.moved.emit(rounded)
+        if possible != self._share:
+            self.moved.emit(possible)
 
     # Painting
 

@@ -27,7 +27,7 @@ from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.labels import source_name
-from surgeon_gui.text.problems import Problem, Step, sentence
+from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
 from surgeon_gui.views.new.expert import Expert
 from surgeon_gui.views.new.model_card import ModelCard
@@ -74,6 +74,7 @@ class NewPage(QWidget):
         self.setObjectName("new_page")
         self._session, self._diagnosis = session, diagnosis
         self._points: tuple[RunPoint, ...] = ()
+        self._found: Forecast | None = None  # of the draft
         self.model_card = ModelCard(session, settings, actions)
         self.size_input = SizeInput()
         self._curve = SizeCurve()
@@ -92,6 +93,7 @@ class NewPage(QWidget):
         self._title = large_label("plan_label")
         self._details = eliding_label("plan_details", quiet=True)
         self._quantize = button("quantize_only_button", self._on_quantize)
+        self._use = button("use_possible_button", self._on_use_possible)
         self._expert_button = button("expert_button", self._on_expert_clicked)
         self._expert_button.setCheckable(True)
         start = actions["start_action"].trigger
@@ -110,7 +112,13 @@ class NewPage(QWidget):
         chips = in_row(*self._chips.values(), self._text, STRETCH)
         self._choices = in_row((chips, 1), self.size_input)
         texts = in_column(self._title, self._details, spacing=GAP // 2)
-        buttons = (self._quantize, self._expert_button, self._add, self._start)
+        buttons = (
+            self._quantize,
+            self._use,
+            self._expert_button,
+            self._add,
+            self._start,
+        )
         self._below = in_row((texts, 1), in_row(STRETCH, *buttons))
         column = self._column = QWidget()
         parts = (self.model_card, (frame, 1), self._choices, self._below)
@@ -168,12 +176,17 @@ class NewPage(QWidget):
         label = tr("My domain: {text}").format(text=name) if own else tr("My domain…")
         self._text.setText(label)
         self._show_plan(state, obstacle)
-        enable_unless(self._start, sentence(obstacle))
+        enable_unless(self._start, blocking(obstacle))
+        is_out = Step.TARGET in state.problems and self._found is not None
+        self._use.setVisible(is_out)
+        if self._found is not None and state.model is not None:
+            size = plan.size_text(state.config, state.model, self._found.last)
+            self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)
 
     def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
-        line = plan.headline(state, self._forecast)
+        line = plan.headline(state, self._found)
         problem = sentence(obstacle) if state.model is not None else ""
         title = line.title if line is not None else ""
         show_elided(self._title, title or ("" if state.model else problem))
@@ -187,12 +200,6 @@ class NewPage(QWidget):
         self._quantize.setVisible(alternative is not None)
 
     # The curve
-
-    @property
-    def _forecast(self) -> Forecast | None:
-        return self._found
-
-    _found: Forecast | None = None
 
     def _show_curve(self, state: AppState) -> None:
         self._found = found = plan.draft_forecast(state, self._points, self._rises())
@@ -266,10 +273,15 @@ class NewPage(QWidget):
     @Slot()
     def _on_quantize(self) -> None:
         state = self._session.state
-        line = plan.headline(state, self._forecast)
+        line = plan.headline(state, self._found)
         if line is not None and line.alternative is not None:
             job = plan.quantized_only(state.config, line.alternative)
             self._session.draft.edit(job)
+
+    @Slot()
+    def _on_use_possible(self) -> None:
+        if self._found is not None:
+            self.size_input.set_share(self._found.smallest)
 
     @Slot()
     def _on_expert_clicked(self) -> None:

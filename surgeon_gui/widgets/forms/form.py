@@ -93,6 +93,13 @@ class _FieldRow:
         self.label.setVisible(is_visible)
         self.field.setVisible(is_visible)
 
+    def mark_change(self, is_changed: bool) -> None:
+        """Mark a value that is not the default by a bold label."""
+        font = self.label.font()
+        if font.bold() != is_changed:
+            font.setBold(is_changed)
+            self.label.setFont(font)
+
 
 class ConfigForm(QWidget):
     """Inputs for the fields of a dataclass, except strings, booleans and tables.
@@ -274,6 +281,7 @@ class ConfigForm(QWidget):
             is_left_out = row.setting.name in self._left_out
             applies = row.setting.option.applies(config) and not is_left_out
             row.set_visible(is_there and applies)
+            row.mark_change(self._before[row.setting.name] != row.setting.default)
         self._align_grids()
 
     def _align_grids(self) -> None:
