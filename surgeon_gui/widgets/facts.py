@@ -12,10 +12,14 @@ _MAX_BESIDE = 34  # characters of a value beside its name
 
 
 class Facts(QWidget):
-    """Shows names on the left and values on the right, which can be copied."""
+    """Shows names on the left and values on the right, which can be copied.
 
-    def __init__(self, name: str) -> None:
+    Long values are below their names, except on a wide page.
+    """
+
+    def __init__(self, name: str, *, is_wide: bool = False) -> None:
         super().__init__()
+        self._is_wide = is_wide
         self.setObjectName(name)
         self._shown: tuple[tuple[str, str], ...] = ()
         self._rows: list[tuple[QLabel, QLabel]] = []
@@ -46,7 +50,7 @@ class Facts(QWidget):
     def _place(self, value: QLabel, row: int) -> None:
         """Place a value beside its name, or below it if it is long."""
         self._layout.removeWidget(value)
-        if len(value.text()) > _MAX_BESIDE:
+        if len(value.text()) > _MAX_BESIDE and not self._is_wide:
             self._layout.addWidget(value, 2 * row + 1, 0, 1, 2)
         else:
             self._layout.addWidget(value, 2 * row, 1)

@@ -36,7 +36,7 @@ _PLAN_LINES = 2  # beside the buttons; above them: one
 
 
 class ActionStrip(QWidget):
-    """Plan, progress and the buttons that start, queue, pause and end a run."""
+    """Plan, progress and the buttons that start and queue a run."""
 
     def __init__(self, actions: Mapping[str, QAction]) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class ActionStrip(QWidget):
 
         self._buttons_of_run = {
             name: button(f"{name}_button", actions[f"{name}_action"].trigger)
-            for name in ("cancel", "stop", "pause", "queue_add")
+            for name in ("queue_add",)
         }
         start = actions["start_action"].trigger
         self._buttons_of_run["start"] = button("start_button", start, primary=True)
@@ -67,8 +67,7 @@ class ActionStrip(QWidget):
         self._buttons = buttons = in_row(*shown)
         for each in shown:
             each.setMinimumHeight(32)
-        for name in ("start", "pause"):  # the label changes to Resume
-            self._buttons_of_run[name].setMinimumWidth(96)
+        self._buttons_of_run["start"].setMinimumWidth(96)
         self._grid = layout = QGridLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)

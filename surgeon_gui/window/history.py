@@ -16,7 +16,6 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.comparison import MIN_RUNS
-from surgeon_gui.state.result_text import has_result
 from surgeon_gui.views.bars import EarlierBar, ResumeBar
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.reports import ReportRow, Reports
@@ -144,9 +143,8 @@ class History(QObject):
             self.runs.tick_only(folders)
             self._on_compare_clicked()
         elif folders:
-            self._tabs.open_at_top("result_tab")
+            self._tabs.open_at_top("live_tab")
 
     @Slot()
     def _on_run_opened(self) -> None:
-        shows_result = has_result(self._session.state.shown_run)
-        self._tabs.open_at_top("result_tab" if shows_result else "live_tab")
+        self._tabs.open_at_top("live_tab")

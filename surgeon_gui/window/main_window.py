@@ -36,9 +36,8 @@ from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.text.problems import RESOURCES, Step, sentence
-from surgeon_gui.views.live.live_view import LiveView, ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
-from surgeon_gui.views.result.view import ResultView
+from surgeon_gui.views.run.page import RunPage as RunView
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -114,8 +113,6 @@ class MainWindow(WindowFrame):
         self._pages = pages
         self._error_bar = ErrorBar()
         self._empty_state = EmptyState(self._menus.actions)
-        self._live = LiveView()
-        self._resources = ResourcesView()
         self._tabs = CentralTabs(self._empty_state)
         self._playground = Playground(self.session)
         self._log = LogView()
@@ -184,7 +181,8 @@ class MainWindow(WindowFrame):
 
     def save_charts(self, folder: Path) -> None:
         """Save an image of each chart in `folder`."""
-        for name, chart in (self._live.charts | self._resources.charts).items():
+        self._view.show_all_charts(self.session.state.shown_run, time.time())
+        for name, chart in self._view.charts.items():
             if name != "recovery" or not chart.is_empty:  # not every run has one
                 chart.save_picture(folder / f"{name}.png")
 
@@ -262,15 +260,13 @@ class MainWindow(WindowFrame):
         margin = (GAP, MARGIN, MARGIN, MARGIN)
         column = vertical(right, self._error_bar, self._computers.bar, margin=margin)
         add_parts(column, *bars, self._help_menu.hint, (self._tabs, 1))
-        self._tabs.add_tab("live_tab", self._live)
         row, question = self._history.report_row, self._export_page.question
-        self._result = ResultView(self.session, row, question)
+        self._view = RunView(self.session, row, question)
         self._history.runs.replace_asked.connect(question.ask_about)
-        self._tabs.add_tab("result_tab", self._result)
+        self._tabs.add_tab("live_tab", self._view)
         self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
         self._history.add_tab(self._tabs, self._menus.actions)
         self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
-        self._tabs.add_tab("resources_tab", self._resources)
         self.place(self._steps, right, self._tabs)
         # In the order in which Tab goes through the window.
         self._runs_dock = self._history.add_dock(self._docks, self._menus.actions)
@@ -285,9 +281,17 @@ class MainWindow(WindowFrame):
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
-        self._result.try_clicked.connect(self._run_actions.try_out)
-        self._result.next_clicked.connect(self._run_actions.prepare_next)
-        self._result.discard_clicked.connect(self._on_discard_clicked)
+        view, actions = self._view, self._run_actions
+        view.pause_clicked.connect(self.session.pause_or_resume)
+        view.stop_clicked.connect(self.session.stop_and_keep)
+        view.cancel_asked.connect(actions.cancel)
+        view.resume_clicked.connect(self._on_resume_clicked)
+        view.try_clicked.connect(actions.try_out)
+        view.smaller_clicked.connect(partial(actions.prepare_next, is_smaller=True))
+        view.gentler_clicked.connect(partial(actions.prepare_next, is_smaller=False))
+        view.discard_clicked.connect(self._on_discard_clicked)
+        view.layers_clicked.connect(partial(self._tabs.open_tab, "architecture_tab"))
+        view.back_clicked.connect(self._on_back_clicked)
         self._docks.connect_toggle("log_dock", self._strip.log_button)
         self._docks.connect_toggle("runs_dock", self._strip.runs_button)
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
@@ -357,9 +361,7 @@ class MainWindow(WindowFrame):
         self._model_page.show_openers(self._tabs.shows_tabs)
         self._empty_state.show_recent(self.settings.recent_models)
         self._empty_state.show_computer(state.computer)
-        self._live.show_run(state.shown_run, now)
-        self._resources.show_run(state.shown_run, now)
-        self._result.show_state(state)
+        self._view.show_state(state, now)
         plan = plan_or_hint(state, obstacle, is_brief=True)
         self._strip.show_plan(plan, plan_or_hint(state, obstacle))
         self._history.queue.redraw()
@@ -389,7 +391,7 @@ class MainWindow(WindowFrame):
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         if result_text.has_result(run) and not self._queue.holds(run):
-            self._tabs.open_at_top("result_tab")
+            self._tabs.open_at_top("live_tab")
         self.run_ended.emit(run)
 
     @Slot()
@@ -407,6 +409,14 @@ class MainWindow(WindowFrame):
     @Slot()
     def _on_discard_clicked(self) -> None:
         self._history.ask_to_delete(self.session.state.shown_run.folder)
+
+    @Slot()
+    def _on_resume_clicked(self) -> None:
+        self._history.runs.resume(self.session.state.shown_run.folder)
+
+    @Slot()
+    def _on_back_clicked(self) -> None:
+        self._runs_dock.show()
 
     @Slot()
     def _on_sample_changed(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from PySide6.QtCore import QObject, Slot
@@ -10,15 +11,14 @@ from PySide6.QtWidgets import QMainWindow
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.job.targets import with_next_target
-from surgeon_gui.text import numbers
+from surgeon_gui.state.job.targets import with_step
+from surgeon_gui.state.run_text import cancel_note
+from surgeon_gui.state.runs.reading import has_saved_state
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.question import Question
 from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.widgets.controls import finish_typing
 from surgeon_gui.window.central_tabs import CentralTabs
-
-_UNSAVED_SECONDS = 60.0  # that are cancelled without a question
 
 
 class RunActions(QObject):
@@ -48,14 +48,16 @@ class RunActions(QObject):
 
     @Slot()
     def cancel(self) -> None:
-        """Cancel the run; ask first if the work of minutes would be lost."""
-        seconds = self._session.unsaved_seconds
-        if seconds < _UNSAVED_SECONDS:
+        """Cancel the run; ask first if it has begun."""
+        run = self._session.state.run
+        if not run.status.can_cancel:
+            return
+        if run.model is None:  # nothing is lost
             self._session.cancel()
             return
-        details = tr("It has taken {time}, and nothing is saved yet.")
-        details = details.format(time=numbers.duration(seconds))
-        on_yes = partial(self._on_confirmed, self._session.state.run.folder)
+        is_saved = not run.computer and has_saved_state(run.folder)
+        details = cancel_note(run, time.time(), is_saved=is_saved)
+        on_yes = partial(self._on_confirmed, run.folder)
         self._question.ask(tr("Cancel the run?"), details, on_yes)
 
     def _on_confirmed(self, folder: str) -> None:
@@ -69,9 +71,8 @@ class RunActions(QObject):
         self._playground.use_run()
         self._playground.generate()
 
-    @Slot()
-    def prepare_next(self) -> None:
-        """Make the job of the run the draft, with the next target."""
+    def prepare_next(self, *, is_smaller: bool) -> None:
+        """Make the job of the run the draft, with a smaller target or a gentler one."""
         if (config := self._session.state.shown_run.config) is not None:
-            self._session.draft.load(with_next_target(config))
+            self._session.draft.load(with_step(config, is_smaller=is_smaller))
             self._steps.open(Step.TARGET)

@@ -8,14 +8,11 @@ CAPTIONS = {
     # the strip at the bottom
     "start_button": caption("&Start", "Start the run (Ctrl+R)."),
     "stop_button": caption(
-        "Stop and &keep", "Stop after the current shot and export the model."
+        "F&inish here",
+        "Finish what is in work, then write and verify the model.",
     ),
-    "cancel_button": caption(
-        "&Cancel",
-        "Stop the run now without an export. It can be resumed after its last "
-        "shot if the progress is saved (step 5).",
-    ),
-    # question before a run is cancelled of which nothing is saved
+    "cancel_button": caption("&Cancel…", "Stop the run without a result."),
+    # a question before that
     "cancel_yes_button": caption(
         "Cancel the run", "Stop the run now without an export."
     ),
@@ -27,8 +24,7 @@ CAPTIONS = {
     "error_dismiss_button": caption("Dismiss", "Close this message."),
     # docks and tabs
     "log_dock": caption("Log", "Messages of the engine."),
-    "live_tab": caption("Live", "Charts of the current run."),
-    "resources_tab": caption("Resources", "Memory and time of the current run."),
+    "live_tab": caption("Run", "The run in progress, or what it has made."),
     # log
     "log_level_combo": caption("Show", "Minimum severity to show."),
     "log_filter_edit": caption("Filter", "Show only lines that contain this text."),
@@ -44,8 +40,8 @@ CAPTIONS = {
     "save_picture_action": caption("Save &picture of the window…"),
     "quit_action": caption("&Quit"),
     "start_action": caption("&Start"),
-    "stop_action": caption("Stop and &keep"),
-    "cancel_action": caption("&Cancel"),
+    "stop_action": caption("F&inish here"),
+    "cancel_action": caption("&Cancel…"),
     "theme_system_action": caption("Same as &system"),
     "theme_light_action": caption("&Light"),
     "theme_dark_action": caption("&Dark"),
