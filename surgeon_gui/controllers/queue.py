@@ -54,6 +54,7 @@ class QueueController(QObject):
         self._file = QueueFile(Path())
         self.elsewhere: Holder | None = None  # of the queue, on another computer
         self._names: dict[str, str] = {}  # of the runs in the queue, by their id
+        self._canceled = ""  # the id of the last run that was canceled
         self._is_probed = True  # the machine, since the last run
         self.state = QueueState()
         session.changed.connect(self._on_session_changed)
@@ -226,9 +227,12 @@ class QueueController(QObject):
         name = self._names.get(state.run.run, "")
         current = self.state.current
         is_current = current is not None and current.name == name
-        if is_current and state.run.status is Status.CANCELLING:
+        is_canceling = state.run.status is Status.CANCELLING
+        if is_canceling and state.run.run != self._canceled:
             # Now, because the window may close before the run has ended.
-            self._end(name, QueueStatus.CANCELLED)
+            self._canceled = state.run.run
+            if is_current:
+                self._end(name, QueueStatus.CANCELLED)
             self.stop()
         is_at_work = self.state.is_working or self.state.current is not None
         if state.run_parent != self._parent and not is_at_work:

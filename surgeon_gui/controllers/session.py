@@ -164,16 +164,6 @@ class Session(QObject):
             self.store.send(Resume(run=run.run))
             self._set_status(Status.RUNNING)  # its clock waits for `Resumed`
 
-    @property
-    def unsaved_seconds(self) -> float:
-        """The time of the run in progress, if nothing of it is saved; otherwise 0."""
-        run = self.state.run
-        if run.computer:
-            return 0.0  # it is not known
-        if not run.status.can_cancel or has_saved_state(run.folder):
-            return 0.0
-        return run.seconds(time.time())
-
     @Slot()
     def cancel(self) -> None:
         """Cancel the run."""

@@ -63,12 +63,12 @@ def run_controls(run: RunState, obstacle: str, add_obstacle: str) -> RunControls
         stop=_view(
             "stop_button",
             run.can_stop,
-            label=tr("Stopping…") if status is Status.STOPPING else "",
+            label=tr("Finishing…") if status is Status.STOPPING else "",
         ),
         cancel=_view(
             "cancel_button",
             status.can_cancel,
-            label=tr("Cancelling…") if status is Status.CANCELLING else "",
+            label=tr("Canceling…") if status is Status.CANCELLING else "",
         ),
     )
 

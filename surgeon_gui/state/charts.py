@@ -74,10 +74,10 @@ PHASES = {
 }
 
 
-def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
+def quality_line(run: RunState, measure: Quality) -> Line:
     """Return a measure on held-out text for the original and each shot."""
     if measure in OF_FIDELITY:
-        return _fidelity_line(run, measure, is_log=is_log)
+        return _fidelity_line(run, measure)
     points = [(x, value_of(evaluation, measure)) for x, evaluation in evaluations(run)]
     if not points:
         return Line(AXES[measure])
@@ -91,13 +91,12 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         last_x=_last_shot(run),
         baseline=baseline if math.isfinite(baseline) else None,
         limit=_limit(run, measure),
-        is_log=is_log,
         name=NAMES[measure],
         last_text=tr("After recovery") if is_recovered else "",
     )
 
 
-def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
+def _fidelity_line(run: RunState, measure: Quality) -> Line:
     """Return the KL or the share of same top tokens, with a curve for each text."""
     is_divergence = measure is Quality.DIVERGENCE
     points = evaluations(run)
@@ -105,10 +104,8 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         return Line(AXES[measure])
     xs, rows = [], []
     for x, evaluation in points:
-        row = [fidelity_value(each, measure) for each in evaluation.fidelity]
-        if all(y > 0 for y in row) or not is_log:  # the KL of the original is 0
-            xs.append(float(x))
-            rows.append(row)
+        xs.append(float(x))
+        rows.append([fidelity_value(each, measure) for each in evaluation.fidelity])
     names = [text_name(each.text) for each in points[0][1].fidelity]
     curves = [
         Curve(name, tuple(xs), ys)
@@ -123,7 +120,6 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         ys=first.ys,
         last_x=_last_shot(run),
         limit=_limit(run, measure),
-        is_log=is_log,
         name=first.name,
         more=tuple(others),
         format_y=numbers.nats if is_divergence else _percentage,
@@ -140,11 +136,6 @@ def has_recovery(run: RunState) -> bool:
     if run.recovered is not None:
         return True
     return run.config is not None and run.config.recovery.level is not Recovery.OFF
-
-
-def is_recovering(run: RunState) -> bool:
-    """Return whether recovery has begun."""
-    return run.recovered is not None or run.stage in RECOVERY_STAGES
 
 
 def recovery_line(run: RunState) -> Line:

@@ -183,8 +183,6 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
             SpeedCell(tr("Generation"), "tokens/s"),
             *_rates(first.generation, second.generation, ratios.generation),
         ),
-        (SpeedCell(tr("Peak memory")), *_sizes(first.peak_bytes, second.peak_bytes)),
-        (SpeedCell(tr("File size")), *_sizes(first.file_bytes, second.file_bytes)),
     )
 
 
@@ -224,10 +222,10 @@ def _text_of(run: RunState) -> str:
 
 def _check_facts(exported: Exported, text: str = "") -> Facts:
     folder = (tr("Folder"), exported.folder)
-    verified_with = (tr("Verified with"), exported.checked_with)
+    verified_with = (tr("Checked with"), exported.checked_with)
     if not exported.tokens_compared:
         return verified_with, folder
-    facts = [verified_with, (tr("Verified"), _verified(exported))]
+    facts = [verified_with, (tr("Compared with memory"), _verified(exported))]
     if exported.saving_divergence is not None:
         nats = numbers.nats(exported.saving_divergence)
         facts.append((tr("KL by saving"), _on_text(nats, text)))
@@ -283,11 +281,3 @@ def _rates(
 def _with_range(figure: Rate | Ratio, to_text: Callable[[float], str]) -> SpeedCell:
     low, high = to_text(figure.low), to_text(figure.high)
     return SpeedCell(to_text(figure.median), f"{low}{_DASH}{high}")
-
-
-def _sizes(first: int, second: int) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
-    return (
-        SpeedCell(numbers.size(first)),
-        SpeedCell(numbers.size(second)),
-        SpeedCell(numbers.ratio(second / first) if first else _DASH),
-    )

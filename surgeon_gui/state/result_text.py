@@ -1,4 +1,4 @@
-"""Texts about the result of a run.
+"""Texts of the page of a run: its title, how it ended, what to do then.
 
 Pure functions of the state.
 """
@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
+from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
+from surgeon_gui.state.job.file_formats import leaves_zeros
+from surgeon_gui.state.job.plan_text import brief_target, result_bytes
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import phase
-from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.choices import choice_label
+from surgeon_gui.state.run_text import phase, remaining, undone, unusual_end
+from surgeon_gui.state.runs.text import title_of
+from surgeon_gui.state.verdict import fidelity_of, same_share, verdict_on
+from surgeon_gui.text import fidelity, numbers, verdicts
+from surgeon_gui.text.labels import source_name
 
-Facts = tuple[tuple[str, str], ...]
+_TITLES = {
+    Status.FAILED: tr("The run failed"),
+    Status.CANCELLED: tr("Canceled"),
+    Status.INTERRUPTED: tr("Interrupted"),
+}
 
 
 def has_result(run: RunState) -> bool:
@@ -22,57 +30,115 @@ def has_result(run: RunState) -> bool:
     return is_done or run.export_has_failed
 
 
-def headline(run: RunState) -> str:
-    """Return what was made, in a few words."""
-    exported, model, config = run.exported, run.model, run.config
-    if exported is None or model is None or config is None or not run.history:
-        return phase(run)
-    last = run.history[-1]
-    if config.pruning.removes_nothing:
-        made = choice_label(exported.dtype)[0]
-    elif leaves_zeros(config):
-        made = tr("{share} of the prunable weights are zero").format(
-            share=numbers.percent(last.sparsity)
-        )
-    else:
-        made = tr("{share} fewer parameters").format(
-            share=numbers.percent(1 - last.parameters / model.parameters)
-        )
-    size = numbers.size(exported.weight_bytes)
-    original = numbers.size(model.file_bytes)
-    text = tr("{made}, {size} instead of {original}")
-    if is_larger(exported.weight_bytes, model):
-        text = tr("{made}, but {size} instead of {original}")
-    return text.format(made=made, size=size, original=original)
-
-
-def verified(run: RunState) -> str:
-    """Return by what the files were checked; empty if there are none."""
-    exported = run.exported
-    if exported is None:
-        return ""
-    if not exported.tokens_compared:
-        return tr("Read back by {program}; no program could run the file.").format(
-            program=exported.checked_with
-        )
-    return tr(
-        "Verified: {program} has loaded the files in a fresh process. The top token is "
-        "the same as in memory for {same} of {all} tokens."
-    ).format(
-        program=exported.checked_with,
-        same=numbers.whole(round(exported.agreement * exported.tokens_compared)),
-        all=numbers.whole(exported.tokens_compared),
+def name_of(run: RunState) -> str:
+    """Return the name that the user has given, or the model and its size afterwards."""
+    usual = title_of(run.folder, "", run.config)
+    if run.config is None or run.name not in ("", usual):
+        return run.name or usual
+    return tr("{model} → {size}").format(
+        model=source_name(run.config.model.source), size=_size(run)
     )
 
 
+def _size(run: RunState) -> str:
+    """Return the size of the file that a run makes, or its target as it was set."""
+    assert run.config is not None
+    if run.exported is not None:
+        return numbers.size(run.exported.weight_bytes)
+    if run.model is None or leaves_zeros(run.config):
+        return brief_target(run.config.pruning)
+    planned = result_bytes(run.config, run.model)
+    return numbers.size(planned) if planned else brief_target(run.config.pruning)
+
+
+def headline(run: RunState) -> str:
+    """Return the verdict on the file of a run, or how the run ended."""
+    if run.status is Status.FINISHED:
+        return verdicts.title(verdict_on(run))
+    return _TITLES.get(run.status, "")
+
+
+def summary(run: RunState) -> str:
+    """Return what a run has made or why it ended, and what to do then."""
+    match run.status:
+        case Status.FINISHED:
+            return _made(run)
+        case Status.FAILED:
+            return f"{_failure(run)} {_advice(run)}".strip()
+        case Status.CANCELLED:
+            return _advice(run) or tr("Nothing of it is saved.")
+        case Status.INTERRUPTED:
+            why = tr("Its process ended before the run did.")
+            return f"{why} {_advice(run) or tr('Nothing of it is saved.')}"
+    return ""
+
+
+def _made(run: RunState) -> str:
+    found = fidelity_of(run)
+    sentences = []
+    if found:  # the worst text decides, as for the verdict
+        share = min(map(same_share, found))
+        sentences.append(verdicts.same_tokens(share))
+    if run.exported is not None and run.exported.tokens_compared:
+        text = tr("The saved file was checked with {program}.")
+        sentences.append(text.format(program=run.exported.checked_with))
+    return " ".join(sentences)
+
+
+def warnings(run: RunState) -> str:
+    """Return what is unusual about the result of a finished run; empty if nothing."""
+    if run.status is not Status.FINISHED:
+        return ""
+    reason = unusual_end(run)
+    found = (
+        f"{reason}." if reason else "",
+        larger_note(run),
+        unrun_note(run.exported),
+        undone(run),
+    )
+    return " ".join(filter(None, found))
+
+
+def _failure(run: RunState) -> str:
+    """Return why a run has failed, and what to try."""
+    if run.export_has_failed or run.error is None:
+        return failure_note(run)
+    return f"{run.error.message} {run.error.hint}".strip()
+
+
+def _advice(run: RunState) -> str:
+    """Return that an unfinished run can go on; empty if it cannot."""
+    return tr("Its progress is kept.") if run.can_go_on else ""
+
+
+def clock(run: RunState, now: float) -> str:
+    """Return the remaining time and that so far, or how long the run took."""
+    spent = run.seconds(now)
+    left = remaining(run, now)
+    if not run.status.is_busy:
+        return left
+    so_far = tr("{time} so far").format(time=numbers.whole_duration(spent))
+    return " · ".join(filter(None, (_doing(run), left, so_far)))
+
+
+def _doing(run: RunState) -> str:
+    """Return what the run does besides going on; empty in the usual case."""
+    return {
+        Status.PAUSING: tr("pausing at the next safe point"),
+        Status.PAUSED: tr("paused"),
+        Status.STOPPING: tr("finishing"),
+        Status.CANCELLING: phase(run).rstrip("."),
+    }.get(run.status, "")
+
+
 def quality_facts(run: RunState) -> Facts:
-    """Return the fidelity and the perplexity on each text that judges."""
+    """Return the fidelity of the file and its perplexity on each text that judges."""
     if run.evaluation is None or run.baseline is None:
         return ()
     before = {each.text: each for each in run.baseline.fidelity}
     facts = [
         (fidelity.text_name(each.text), _quality(each, before.get(each.text)))
-        for each in run.evaluation.fidelity
+        for each in fidelity_of(run)
     ]
     if not facts:
         change = tr("{before} \N{RIGHTWARDS ARROW} {after}").format(
@@ -81,17 +147,6 @@ def quality_facts(run: RunState) -> Facts:
         )
         facts = [(tr("Perplexity"), change)]
     return tuple(facts)
-
-
-def is_success(run: RunState) -> bool:
-    """Return True if the run has ended with a verified file that is not larger."""
-    exported = run.exported
-    return (
-        run.status is Status.FINISHED
-        and exported is not None
-        and bool(exported.tokens_compared)
-        and not is_larger(exported.weight_bytes, run.model)
-    )
 
 
 def _quality(after: Fidelity, before: Fidelity | None) -> str:

@@ -176,6 +176,8 @@ class RunState:
         """Return the elapsed seconds of the run, without pauses."""
         if self.status is Status.IDLE:
             return 0.0
+        if self.result is not None:  # as the engine and the report have it
+            return self.result.seconds
         end = self.ended if self.ended is not None else now
         return max(0.0, self.clock(end) - self.began)
 
@@ -194,7 +196,7 @@ class RunState:
         if self.stage is None:  # it is starting
             left = sum(self.planned.values()) - self.seconds(now)
             return max(0.0, left) if self.planned else None
-        return eta.remaining_seconds(self._timeline, self.times, self._position(now))
+        return eta.remaining_seconds(self.timeline, self.times, self._position(now))
 
     def is_late(self, now: float) -> bool:
         """Return whether the run takes clearly longer than planned."""
@@ -211,7 +213,8 @@ class RunState:
         return replace(self.config, recovery=self.recovery)
 
     @property
-    def _timeline(self) -> RunTimeline:
+    def timeline(self) -> RunTimeline:
+        """The stages of the run, those to come included."""
         shots = max(self.shots, self.shot)
         if self.status is Status.STOPPING:
             shots = max(self.shot, len(self.history), 1)
@@ -301,7 +304,7 @@ def advanced(state: RunState, now: float) -> RunState:
     """Return the run with its progress at a time."""
     if not state.status.is_busy or state.stage is None:
         return state
-    share = eta.progress(state._timeline, state.times, state._position(now))
+    share = eta.progress(state.timeline, state.times, state._position(now))
     return replace(state, progress=share) if share > state.progress else state
 
 

@@ -135,6 +135,21 @@ def phase_with_advice(state: AppState) -> str:
     return f"{phase(run)} {advice}"
 
 
+def cancel_note(run: RunState, now: float, *, is_saved: bool) -> str:
+    """Return what is kept of a run that is canceled now."""
+    if run.computer:
+        kept = tr("What {computer} has saved of it is kept.")
+        kept = kept.format(computer=run.computer)
+    elif is_saved:
+        kept = tr("Its progress up to the last save is kept: you can resume it.")
+    else:
+        time = numbers.duration(run.seconds(now))
+        kept = tr("It has taken {time}, and nothing is saved yet.").format(time=time)
+    if run.can_stop:
+        kept += " " + tr("Finish here writes the model as far as it is.")
+    return kept
+
+
 def interruption(run: RunState) -> str:
     """Return after which shot a run was interrupted."""
     done, shots = len(run.history), max(run.shots, len(run.history))
@@ -144,6 +159,11 @@ def interruption(run: RunState) -> str:
 
 def finish_reason(run: RunState) -> str:
     """Return why a run has finished, and by how much it misses its target."""
+    return unusual_end(run) or tr("Finished")
+
+
+def unusual_end(run: RunState) -> str:
+    """Return why a run has finished before its target; "" if it reached it."""
     if run.result is not None and run.result.stopped_early:
         done = len(run.history)
         return tr("Stopped after shot {shot} of {shots}").format(
@@ -153,7 +173,7 @@ def finish_reason(run: RunState) -> str:
         return tr("Ended at the quality limit after shot {shot}").format(
             shot=len(run.history)
         )
-    return _missed_target(run) or tr("Finished")
+    return _missed_target(run)
 
 
 def _ended_at_quality_limit(run: RunState) -> bool:
@@ -313,18 +333,25 @@ class SamplePair:
 
 
 def sample_pair(run: RunState) -> SamplePair | None:
-    """Return what both models have written; None without samples."""
-    if run.config is None or not run.samples:
+    """Return what both models have written; None: nothing has been, and nothing will.
+
+    Texts that are still to come are empty.
+    """
+    config = run.config
+    if config is None:
         return None
     original = next((x.text for x in run.samples if x.shot == 0), "")
-    last = run.samples[-1]
-    pruned = last.text if last.shot else ""
-    return SamplePair(run.config.samples.prompt, original, _sample_title(last), pruned)
+    pruned = [sample for sample in run.samples if sample.shot]
+    is_awaited = run.status.is_busy and config.samples.after_shots
+    if not pruned and not is_awaited:
+        return None
+    title, text = tr("Now"), ""
+    if pruned:
+        title, text = _sample_title(pruned[-1]), pruned[-1].text
+    return SamplePair(config.samples.prompt, original, title, text)
 
 
 def _sample_title(sample: SampleWritten) -> str:
     if sample.is_recovered:
         return tr("After recovery")
-    if not sample.shot:
-        return tr("After the first shot")
     return tr("After shot {n}").format(n=sample.shot)

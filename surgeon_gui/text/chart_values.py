@@ -33,7 +33,6 @@ class Line:
     last_x: float = 1.0  # end of the horizontal axis
     baseline: float | None = None
     limit: float | None = None  # a value that may not be exceeded
-    is_log: bool = False
     from_zero: bool = False
     name: str = ""  # of the curve; empty: same as the axis
     more: tuple[Curve, ...] = ()
@@ -44,9 +43,9 @@ class Line:
     last_text: str = ""  # label of the last point, unless it is a shot
 
     @property
-    def axes(self) -> tuple[str, str, bool]:
+    def axes(self) -> tuple[str, str]:
         """What the axes show; a zoom holds until this changes."""
-        return self.axis, self.x_axis, self.is_log
+        return self.axis, self.x_axis
 
     @property
     def curves(self) -> tuple[Curve, ...]:

@@ -157,7 +157,9 @@ class MainWindow(QMainWindow):
 
     def save_charts(self, folder: Path) -> None:
         """Save an image of each chart of the run in `folder`."""
-        for name, chart in self.runs.page.charts.items():
+        page = self.runs.page
+        page.show_all_charts(self.session.state.shown_run, time.time())
+        for name, chart in page.charts.items():
             if not chart.is_empty:  # not every run has all
                 chart.save_picture(folder / f"{name}.png")
 
@@ -285,14 +287,16 @@ class MainWindow(QMainWindow):
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
-        page = self.runs.page
+        page, actions = self.runs.page, self._run_actions
+        page.pause_clicked.connect(self.session.pause_or_resume)
+        page.stop_clicked.connect(self.session.stop_and_keep)
+        page.cancel_asked.connect(actions.cancel)
         page.try_clicked.connect(self._on_try_clicked)
-        page.smaller_clicked.connect(partial(self._prepare_next, 1))
-        page.gentler_clicked.connect(partial(self._prepare_next, -1))
-        page.use_settings_clicked.connect(self._on_use_settings)
+        page.smaller_clicked.connect(partial(self._prepare_next, is_smaller=True))
+        page.gentler_clicked.connect(partial(self._prepare_next, is_smaller=False))
+        page.settings_used.connect(partial(self.places.open, Place.NEW))
         page.discard_clicked.connect(self._on_discard_clicked)
-        self._run_actions.started.connect(self.runs.show_run)
-        page.cancel_asked.connect(self._run_actions.cancel)
+        actions.started.connect(self.runs.show_run)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
         self.runs.runs.duplicated.connect(partial(self.places.open, Place.NEW))
@@ -380,13 +384,8 @@ class MainWindow(QMainWindow):
         self._playground.use_run()
         self._playground.generate()
 
-    def _prepare_next(self, direction: int) -> None:
-        if self._run_actions.prepare_next(direction):
-            self.places.open(Place.NEW)
-
-    @Slot()
-    def _on_use_settings(self) -> None:
-        self.session.use_settings()
+    def _prepare_next(self, *, is_smaller: bool) -> None:
+        self._run_actions.prepare_next(is_smaller=is_smaller)
         self.places.open(Place.NEW)
 
     @Slot()

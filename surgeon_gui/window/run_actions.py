@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -10,8 +11,9 @@ from PySide6.QtWidgets import QMainWindow
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.job.targets import with_next_target
-from surgeon_gui.text import numbers
+from surgeon_gui.state.job.targets import with_step
+from surgeon_gui.state.run_text import cancel_note
+from surgeon_gui.state.runs.reading import has_saved_state
 from surgeon_gui.text.problems import PASSING
 from surgeon_gui.views.question import Question
 from surgeon_gui.widgets.controls import finish_typing
@@ -52,26 +54,23 @@ class RunActions(QObject):
 
     @Slot()
     def cancel(self) -> None:
-        """Ask whether to cancel the run, and say what would be lost."""
-        seconds = self._session.unsaved_seconds
-        details = tr("It can be resumed from its saved progress.")
-        if seconds:
-            details = tr("It has taken {time}, and nothing is saved yet.")
-            details = details.format(time=numbers.duration(seconds))
-        on_yes = partial(self._on_confirmed, self._session.state.run.folder)
+        """Cancel the run; ask first if it has begun."""
+        run = self._session.state.run
+        if not run.status.can_cancel:
+            return
+        if run.model is None:  # nothing is lost
+            self._session.cancel()
+            return
+        is_saved = not run.computer and has_saved_state(run.folder)
+        details = cancel_note(run, time.time(), is_saved=is_saved)
+        on_yes = partial(self._on_confirmed, run.folder)
         self._question.ask(tr("Cancel the run?"), details, on_yes)
 
     def _on_confirmed(self, folder: str) -> None:
         if folder == self._session.state.run.folder:
             self._session.cancel()
 
-    def prepare_next(self, direction: int) -> bool:
-        """Make the job of the run the draft, with a smaller (1) or gentler (-1) target.
-
-        Return whether the run has a job.
-        """
-        config = self._session.state.shown_run.config
-        if config is None:
-            return False
-        self._session.draft.load(with_next_target(config, direction))
-        return True
+    def prepare_next(self, *, is_smaller: bool) -> None:
+        """Make the job of the run the draft, with a smaller target or a gentler one."""
+        if (config := self._session.state.shown_run.config) is not None:
+            self._session.draft.load(with_step(config, is_smaller=is_smaller))

@@ -49,14 +49,16 @@ class RunsPlace(QStackedWidget):
         self._compare_page = _with_back(self._comparison_view, self.show_home)
         for each in (self.home, self.page, self._compare_page):
             self.addWidget(each)
-        self._connect()
+        self._connect(question)
 
-    def _connect(self) -> None:
+    def _connect(self, question: ReplaceQuestion) -> None:
         self.reports.written.connect(self._report_row.show_written)
         self.comparison.changed.connect(self._on_comparison_changed)
         self._comparison_view.runs_clicked.connect(self.show_home)
         self.home.compare_clicked.connect(self.show_comparison)
         self.page.back_clicked.connect(self.show_home)
+        self.page.resume_clicked.connect(self._on_resume_clicked)
+        self.runs.replace_asked.connect(question.ask_about)
         self.runs.opened.connect(self.show_run)
         self.queue.added.connect(self.show_home)
         self.queue.begun.connect(self._on_queue_begun)
@@ -121,6 +123,10 @@ class RunsPlace(QStackedWidget):
         self.runs.finish_deleting()
         self._storage.finish_deleting()
         self.queue.controller.close()
+
+    @Slot()
+    def _on_resume_clicked(self) -> None:
+        self.runs.resume(self._session.state.shown_run.folder)
 
     @Slot()
     def _on_disk_space_triggered(self) -> None:

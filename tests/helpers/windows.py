@@ -110,6 +110,13 @@ def click(window, name):
     button.click()
 
 
+def cancel_run(window):
+    """Cancel the run, and confirm that if the window asks."""
+    click(window, "cancel_button")
+    if find(window, "cancel_question").isVisible():
+        click(window, "cancel_yes_button")
+
+
 def open_tab(window, name):
     """Open a tab of the center by its entry in the Go menu."""
     action = find(window, f"go_{name}_action", QAction)

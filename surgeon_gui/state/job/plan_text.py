@@ -65,7 +65,7 @@ def brief_file(config: RunConfig, model: ModelSummary) -> str:
     """Return the size of the file in few words; empty if it stays or is unknown."""
     if leaves_zeros(config):
         return ""
-    size = _result_bytes(config, model)
+    size = result_bytes(config, model)
     if not size:
         return ""
     return tr("{size} instead of {original}").format(
@@ -284,7 +284,7 @@ def format_sizes(config: RunConfig, model: ModelSummary) -> str:
 
 def larger_forecast(config: RunConfig, model: ModelSummary) -> str:
     """Return a warning if the result will be larger than the original; else ""."""
-    size = _result_bytes(config, model)
+    size = result_bytes(config, model)
     if not is_larger(size, model):
         return ""
     return tr(
@@ -294,7 +294,7 @@ def larger_forecast(config: RunConfig, model: ModelSummary) -> str:
     ).format(size=numbers.size(size), original=numbers.size(model.file_bytes))
 
 
-def _result_bytes(config: RunConfig, model: ModelSummary) -> int:
+def result_bytes(config: RunConfig, model: ModelSummary) -> int:
     """Return the bytes of the weights of the result; 0 if they are not known."""
     goal = goal_or_none(config, model)
     if goal is None:

@@ -34,7 +34,7 @@ from surgeon_gui.text.choices import CHOICES
 
 _MILLION = 1_000_000
 _BILLION = 1_000_000_000
-_NEXT_SHARE = 0.1  # that the next target removes more
+_STEP = 0.1  # that the next target removes more, or less
 _MAX_SHARE = 0.95  # limit of the config
 IN_BYTES = (Target.FILE_SIZE, Target.MEMORY)
 _FIELDS = {
@@ -56,32 +56,38 @@ def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
         return None
 
 
-def next_target_obstacle(config: RunConfig | None) -> str:
-    """Return why there is no smaller target than that of a job; empty: there is."""
-    if config is None or with_next_target(config).pruning == config.pruning:
-        return tr("There is no smaller target.")
+def step_obstacle(config: RunConfig | None, *, is_smaller: bool) -> str:
+    """Return why there is no smaller or gentler target than that of a job; or empty."""
+    if config is None or with_step(config, is_smaller=is_smaller) == config:
+        if is_smaller:
+            return tr("There is no smaller target.")
+        return tr("There is no gentler target.")
     return ""
 
 
-def with_next_target(config: RunConfig, direction: int = 1) -> RunConfig:
-    """Return the job with a target that leaves a smaller (1) or larger (-1) model.
+def with_step(config: RunConfig, *, is_smaller: bool) -> RunConfig:
+    """Return the job with a target that leaves a smaller model, or a larger one.
 
-    Its result goes to the folder of its run: a destination holds the last one.
+    Its result goes to the folder of its run: a destination holds the last one. Without
+    such a target, the job itself.
     """
     values = values_of(config.pruning)
     name = target_field(values["target"])
-    step = direction * _NEXT_SHARE
     if name == "sparsity":
-        least = min(_NEXT_SHARE, values[name]) / 2
-        size = min(max(round(values[name] + step, 2), round(least, 3)), _MAX_SHARE)
+        share = values[name] + (_STEP if is_smaller else -_STEP)
+        value = min(round(share, 2), _MAX_SHARE)
+        if value <= 0:
+            return config
     else:
-        size = _rounded(values[name] * (1 - step))
-    pruning = with_values(config.pruning, {name: size})
+        value = _rounded(values[name] * (1 - _STEP if is_smaller else 1 + _STEP))
+    pruning = with_values(config.pruning, {name: value})
+    if pruning == config.pruning:
+        return config
     return replace(config, pruning=pruning, export=replace(config.export, folder=""))
 
 
 def _rounded(size: float) -> float:
-    """Return a size rounded to three figures."""
+    """Return a size in three figures."""
     return round(size, 2 - math.floor(math.log10(size)))
 
 

@@ -150,7 +150,6 @@ CAPTIONS = {
     "export_choose_button": caption(
         "Choose…", "Choose the folder for the pruned model."
     ),
-    "open_export_button": caption("Open folder", "Show the files of the pruned model."),
     "export_replace_button": caption(
         "Replace…", "Allow the run to replace the export in this folder."
     ),
@@ -172,17 +171,6 @@ CAPTIONS = {
         "and compare their speed and memory.",
     ),
     "measure_cancel_button": caption("Cancel", "Cancel the measurement."),
-    # result
-    "result_tab": caption("Result", "What the run has made."),
-    "result_try_button": caption(
-        "Try it", "Generate text with the original and the pruned model."
-    ),
-    "result_next_button": caption(
-        "Next size", "Set up the same run with a target that leaves a smaller model."
-    ),
-    "result_discard_button": caption(
-        "Discard…", "Move the run and its files to the trash."
-    ),
     # question before an export is replaced
     "replace_yes_button": caption("Replace", "Replace the export with the new files."),
     "replace_other_button": caption("Choose another…", "Choose another folder."),

@@ -40,9 +40,53 @@ _CHART_CAPTIONS = {
     for name, caption in _CONTROLS.items()
 } | {f"{chart}_reset_button": _RESET for chart in _PLOTS}
 
+# The page of a run.
+_RUN_CAPTIONS = {
+    "run_back_button": caption("← Runs", "Show all runs."),
+    "run_resume_button": caption(
+        "Resume", "Go on with the run from its last saved state."
+    ),
+    "run_gentler_button": caption(
+        "Ge&ntler", "Set up the same run with a target that removes less."
+    ),
+    "run_smaller_button": caption(
+        "S&maller", "Set up the same run with a target that leaves a smaller model."
+    ),
+    "run_folder_button": caption("&Open folder", "Show the files of the run."),
+    "run_copy_button": caption(
+        "Copy &path", "Copy the path of the model, for another program."
+    ),
+    "copy_path_action": caption("For LM Studio"),
+    "copy_modelfile_action": caption("For Ollama, as a line of a Modelfile"),
+    "run_try_button": caption(
+        "&Try it", "Generate text with the original and the pruned model."
+    ),
+    "run_course_link": caption(
+        "Course of the run", "Show or hide the parts of the run and its charts."
+    ),
+    "run_layers_link": caption("Layers", "Show every layer before and after pruning."),
+    "run_report_link": caption("Report", "Show or hide all figures of the result."),
+    "run_save_link": caption(
+        "Save in another format", "Write the pruned model in another format."
+    ),
+    "run_settings_link": caption(
+        "Settings of this run", "Show or hide the settings of the run."
+    ),
+    "run_discard_link": caption("Discard…", "Move the run and its files to the trash."),
+    "copy_settings_button": caption(
+        "Use these settings", "Copy the settings of this run to the next one."
+    ),
+    "judge_button": caption(
+        "Judge this file",
+        "Compare the file with the original on tests, texts and prompts.",
+    ),
+    "judge_cancel_button": caption("Stop", "Stop judging; what is done is kept."),
+    "more_answers_button": caption("More", "Show the other answers."),
+}
+
 CAPTIONS = {
     **_CHART_CAPTIONS,
-    # the strip at the bottom
+    **_RUN_CAPTIONS,
     "pause_button": caption(
         "&Pause",
         "Pause the run at the next safe point. The model stays in memory and "
@@ -56,14 +100,9 @@ CAPTIONS = {
         "Fidelity compares the model with the original: KL is 0 if both predict "
         "the same. Perplexity is the exponential of the loss.",
     ),
-    "perplexity_log_button": caption("Log scale", "Use a logarithmic vertical axis."),
-    "costs_measure_combo": caption(
-        "Quantity",
-        "Count removed weights, or removals; or show the recovery in place of the "
-        "costs.",
-    ),
-    "recovery_costs_button": caption(
-        "Costs", "Show the costs in place of the recovery."
+    "costs_measure_combo": caption("Quantity", "Count removed weights, or removals."),
+    "more_charts_button": caption(
+        "More charts", "Show costs, recovery, memory and times, or hide them."
     ),
     "diagnose_button": caption(
         "Measure this model",

@@ -23,14 +23,11 @@ CAPTIONS = {
     # a run
     "start_button": caption("&Start", "Start the run (Ctrl+R)."),
     "stop_button": caption(
-        "Stop and &keep", "Stop after the current shot and export the model."
+        "F&inish here",
+        "Finish what is in work, then write and verify the model.",
     ),
-    "cancel_button": caption(
-        "&Cancel",
-        "Stop the run now without an export. It can be resumed after its last "
-        "shot if the progress is saved (step 5).",
-    ),
-    # question before a run is cancelled of which nothing is saved
+    "cancel_button": caption("&Cancel…", "Stop the run without a result."),
+    # a question before that
     "cancel_yes_button": caption(
         "Cancel the run", "Stop the run now without an export."
     ),
@@ -55,8 +52,8 @@ CAPTIONS = {
     "save_picture_action": caption("Save &picture of the window…"),
     "quit_action": caption("&Quit"),
     "start_action": caption("&Start"),
-    "stop_action": caption("Stop and &keep"),
-    "cancel_action": caption("&Cancel"),
+    "stop_action": caption("F&inish here"),
+    "cancel_action": caption("&Cancel…"),
     "theme_system_action": caption("Same as &system"),
     "theme_light_action": caption("&Light"),
     "theme_dark_action": caption("&Dark"),

@@ -1,6 +1,6 @@
 """Draw the charts of a run as pictures for a report, always in the light theme.
 
-A live view of its own draws them. It is never shown on a screen, is made once because
+A view of its own draws them. It is never shown on a screen, is made once because
 plots that are made anew leak, and is deleted with the window.
 """
 
@@ -16,21 +16,22 @@ from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.report import Picture
 from surgeon_gui.state.run import RunState
-from surgeon_gui.views.live.live_view import LiveView
+from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, image_bytes
 from surgeon_gui.widgets.layouts import vertical
 
 _WIDTH = 820  # pixels; wider than in the report, so that the text becomes finer
 _HEIGHT = 300
 _SCALE = 2  # for print
+_CHARTS = ("perplexity", "costs", "recovery", "sparsity")
 
 
 class RunPictures:
     """Draws the charts of any run."""
 
     def __init__(self, window: QWidget | None = None) -> None:
-        self._view = LiveView()
-        self._charts = self._view.findChildren(ChartCard)
+        self._view = CourseView()
+        self._charts = [self._view.charts[name] for name in _CHARTS]
         self._sheet = QWidget(window, Qt.WindowType.Window)
         self._sheet.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
         column = vertical(self._sheet)
@@ -50,7 +51,7 @@ class RunPictures:
         for another run.
         """
         end = run.ended if run.ended is not None else run.began
-        self._view.show_run(run, end)
+        self._view.show_all(run, end)
         for chart in self._charts:
             chart.setVisible(not chart.is_empty)
         self._sheet.show()

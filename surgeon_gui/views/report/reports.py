@@ -35,9 +35,8 @@ from surgeon_gui.state.runs.text import title
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.report.pdf import html_to_pdf
 from surgeon_gui.views.report.pictures import RunPictures
-from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import button, eliding_label, give_menu, show_elided
-from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.widgets.dialogs import ask_new_file, open_folder
 from surgeon_gui.widgets.layouts import in_row, row_of, vertical
 
 PDF = ".pdf"

@@ -1,1 +1,1 @@
-"""The page of one run: its course, its verdict, and what can be done with it."""
+"""The page of one run: in progress, or what it has made."""

@@ -1,30 +1,134 @@
-from PySide6.QtCore import Signal
+"""The page of one run: in progress, with its verdict, or why it has no result."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
-from surgeon_gui.views.live.live_view import LiveView
-from surgeon_gui.views.result.view import ResultView
-from surgeon_gui.widgets.layouts import scrolling, vertical
+from surgeon_gui.base.theme import ROOM
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.judgment import answers, lost_rows
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.views.question import ReplaceQuestion
+from surgeon_gui.views.run.bars import OutcomeBars
+from surgeon_gui.views.run.details import RunDetails
+from surgeon_gui.views.run.head import RunHead
+from surgeon_gui.views.run.lost import LossView
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.controls import progress_bar, show_share
+from surgeon_gui.widgets.layouts import vertical
+from surgeon_gui.widgets.page_area import PageArea
 
 
 class RunPage(QWidget):
+    """Draws `AppState.shown_run`.
+
+    In progress: its controls, one bar, its parts, charts and texts. Ended: the verdict,
+    three bars against the original, what was lost, and links to the rest.
+    """
+
     back_clicked = Signal()
+    pause_clicked = Signal()  # or Resume, for a paused run
+    stop_clicked = Signal()
+    cancel_asked = Signal()
+    resume_clicked = Signal()  # an unfinished run
     try_clicked = Signal()
     smaller_clicked = Signal()
     gentler_clicked = Signal()
     discard_clicked = Signal()
-    cancel_asked = Signal()
-    use_settings_clicked = Signal()
+    layers_clicked = Signal()
+    settings_used = Signal()
+    judge_clicked = Signal()
+    judge_stopped = Signal()
 
-    def __init__(self, session, report_row, question):
+    def __init__(
+        self, session: Session, report_row: QWidget, question: ReplaceQuestion
+    ) -> None:
         super().__init__()
-        self.live = LiveView()
-        self.result = ResultView(session, report_row, question)
+        self.setObjectName("run_page")
+        self._run = RunState()
+        self._head = RunHead()
+        self._bar = progress_bar("run_progress_bar")
+        self._bar.setAccessibleName(tr("Progress"))
+        self._bars = OutcomeBars(session)
+        self._loss = LossView()
+        self._details = RunDetails(session, report_row, question)
         content = QWidget()
-        vertical(content, self.result, self.live)
-        vertical(self, scrolling(content))
+        column = vertical(
+            content,
+            self._head,
+            self._bar,
+            self._bars,
+            self._loss,
+            (self._details, 1),
+            spacing=ROOM,
+        )
+        self._area = PageArea(content, column)
+        # It has the focus at first, so that no button has it by itself.
+        self._area.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocusProxy(self._area)
+        vertical(self, self._area)
+        self._connect()
 
-    charts = property(lambda self: self.live.charts)
+    def _connect(self) -> None:
+        head, details, loss = self._head, self._details, self._loss
+        for inner, outer in (
+            (head.back_clicked, self.back_clicked),
+            (head.pause_clicked, self.pause_clicked),
+            (head.stop_clicked, self.stop_clicked),
+            (head.cancel_asked, self.cancel_asked),
+            (head.resume_clicked, self.resume_clicked),
+            (head.try_clicked, self.try_clicked),
+            (head.smaller_clicked, self.smaller_clicked),
+            (head.gentler_clicked, self.gentler_clicked),
+            (details.discard_clicked, self.discard_clicked),
+            (details.layers_clicked, self.layers_clicked),
+            (details.settings_used, self.settings_used),
+            (loss.judge_clicked, self.judge_clicked),
+            (loss.judge_stopped, self.judge_stopped),
+        ):
+            inner.connect(outer)
+        self._details.opened.connect(self._scroll_to)
 
-    def show_state(self, state, now):
-        self.live.show_run(state.shown_run, now)
-        self.result.show_state(state)
+    @property
+    def charts(self) -> dict[str, ChartCard]:
+        """The charts by name."""
+        return self._details.course.charts
+
+    def show_all_charts(self, run: RunState, now: float) -> None:
+        """Draw a run in all charts, such as for a picture of each."""
+        self._details.course.show_all(run, now)
+
+    def show_state(self, state: AppState, now: float) -> None:
+        """Show the run in view at the time `now`."""
+        run = state.shown_run
+        is_busy = run.status.is_busy
+        if is_busy is not self._run.status.is_busy and self._has_focus_inside():
+            self.setFocus()  # the buttons change, and none is chosen by itself
+        if run.run != self._run.run:
+            self._area.verticalScrollBar().setValue(0)
+        has_result = run.exported is not None and run.status is Status.FINISHED
+        self._head.show_state(state, now)
+        self._bar.setVisible(is_busy)
+        show_share(self._bar, run.progress)
+        self._bars.setVisible(has_result)
+        self._loss.setVisible(has_result)
+        if has_result:
+            self._bars.show_state(state)
+            if run is not self._run:
+                self._loss.show_rows(lost_rows(run))
+                self._loss.show_answers(answers(run))
+        self._details.show_state(state, now)
+        self._run = run
+
+    def _has_focus_inside(self) -> bool:
+        focused = self.window().focusWidget()
+        return focused is not None and self._head.isAncestorOf(focused)
+
+    def _scroll_to(self, section: QWidget) -> None:
+        """Show a section that was opened, once it has its size."""
+        QTimer.singleShot(0, section, partial(self._area.ensureWidgetVisible, section))

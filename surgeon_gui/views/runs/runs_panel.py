@@ -40,7 +40,6 @@ from surgeon_gui.views.runs.runs_table import (
     RunsTable,
     TitleDelegate,
 )
-from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     add_action,
     button,
@@ -50,6 +49,7 @@ from surgeon_gui.widgets.controls import (
     set_min_height,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.layouts import in_row, on_top, scrolling, vertical
 

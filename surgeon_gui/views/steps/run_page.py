@@ -6,8 +6,8 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, QUrl, Signal, Slot
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 from typing_extensions import override
 
@@ -36,7 +36,12 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
 )
-from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
+from surgeon_gui.widgets.dialogs import (
+    JOB_FILES,
+    ask_file,
+    ask_folder,
+    ask_new_file,
+)
 from surgeon_gui.widgets.layouts import row_of, vertical, with_button
 
 
@@ -154,11 +159,6 @@ def command(job_file: str, run_parent: str) -> str:
         return ""
     job, runs = str(Path(job_file).absolute()), str(expanded(run_parent))
     return shlex.join(["surgeon", "run", job, "--run-dir", runs])
-
-
-def open_folder(folder: str) -> None:
-    """Open a folder in the desktop's file manager."""
-    QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
 
 
 class SampleSettings(QWidget):

@@ -21,7 +21,6 @@ from surgeon_gui.widgets.charts.plot import (
     HoverPlotCard,
     PagePlot,
     Reading,
-    log_label,
     padded,
 )
 
@@ -83,7 +82,6 @@ class LineChart(HoverPlotCard):
         curves = line.curves
         while len(self._lines) < len(curves):
             self._add_line()
-        self._plot.setLogMode(y=line.is_log)
         for number, item in enumerate(self._lines):
             curve = curves[number] if number < len(curves) else Curve("")
             item.setData(*thinned(curve.xs, curve.ys))
@@ -96,9 +94,9 @@ class LineChart(HoverPlotCard):
         ):
             item.setVisible(value is not None)
             if value is not None:
-                item.setValue(_height(line, value))
+                item.setValue(value)
         self._last_text.setText(line.last_text)
-        self._last_text.setPos(line.xs[-1], _height(line, line.ys[-1]))
+        self._last_text.setPos(line.xs[-1], line.ys[-1])
         self._fit_axes(line)
         self._place_last_text()
         self._restyle()
@@ -126,7 +124,7 @@ class LineChart(HoverPlotCard):
         box = self._plot.getViewBox()
         curves = [
             [
-                box.mapFromView(QPointF(x, _height(line, y)))
+                box.mapFromView(QPointF(x, y))
                 for x, y in zip(curve.xs, curve.ys, strict=True)
             ]
             for curve in line.curves
@@ -156,8 +154,6 @@ class LineChart(HoverPlotCard):
             across = padded(0.0, line.last_x)
         values = [limit(c.ys) for c in line.curves for limit in (min, max)]
         values += [x for x in (line.baseline, line.limit) if x is not None]
-        if line.is_log:
-            values = [math.log10(value) for value in values]
         low, high = min(values), max(values)
         bottom = 0.0 if line.from_zero else low
         room = _PADDING * max(high - bottom, _MIN_RANGE * abs(high))
@@ -165,7 +161,7 @@ class LineChart(HoverPlotCard):
         top = high + room
         if not line.from_zero:
             bottom -= room
-        if low >= 0 and not line.is_log:
+        if low >= 0:
             bottom = max(bottom, -_DOT_ROOM * top)  # no ticks below zero
         self._plot.fit(across, (bottom, top))
 
@@ -185,13 +181,13 @@ class LineChart(HoverPlotCard):
             y = curve.ys[index]
             name = f"{curve.name} " if curve.name else ""
             lines.append(f"{name}{line.format_y(y)}")
-            points.append((x, _height(line, y)))
+            points.append((x, y))
         return Reading(x, "\n".join(lines), tuple(points))
 
     @override
     def _apply_theme(self) -> None:
         theme, line = theme_of(self), self._shown
-        self._plot.label_axes(log_label(line.axis, line.is_log), line.x_axis)
+        self._plot.label_axes(line.axis, line.x_axis)
         self._plot.restyle(theme)
         width = 2 if len(line.xs) <= _MAX_WIDE_POINTS else 1
         for number, item in enumerate(self._lines):
@@ -241,11 +237,6 @@ def _crosses(curve: Sequence[QPointF], area: QRectF) -> bool:
         if min(heights) <= area.bottom() and max(heights) >= area.top():
             return True
     return False
-
-
-def _height(line: Line, y: float) -> float:
-    """Return the position of a value in the coordinates of the plot."""
-    return math.log10(y) if line.is_log else y
 
 
 def thinned(

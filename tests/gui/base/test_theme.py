@@ -13,8 +13,8 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpi
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
-from surgeon_gui.views.live.live_view import LiveView
-from surgeon_gui.views.live.run_charts import QualityChart
+from surgeon_gui.views.run.charts import QualityChart
+from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.window_audit import settle
@@ -57,14 +57,14 @@ def test_theme_sets_palette_and_visible_pictures(qtbot, qapp, choice, theme):
 
 
 def test_open_window_and_plots_follow_theme(qapp, window):
-    live, run = find_type(window, LiveView), states_of("run-1")[-1]
+    live, run = find_type(window, CourseView), states_of("run-1")[-1]
     find_type(live, QualityChart).show_run(run)
     plot = find(window, "perplexity_plot")
     assert plot.backgroundBrush().color() == QColor(LIGHT.surface)
     find(window, "theme_dark_action", object).trigger()
     assert theme_of(window) is DARK
     assert plot.backgroundBrush().color() == QColor(DARK.surface)
-    live.show_run(run, now=100.0)  # makes the other plots
+    live.show_all(run, now=100.0)  # makes the other plots
     later = find(window, "costs_plot")
     assert later.backgroundBrush().color() == QColor(DARK.surface)
     assert window.settings.theme is ThemeChoice.DARK
@@ -108,7 +108,7 @@ class Count(QObject):
 
 def test_switch_of_the_theme_styles_each_widget_once(qtbot, qapp, monkeypatch):
     apply_theme(qapp, ThemeChoice.LIGHT)
-    view = LiveView()
+    view = CourseView()
     qtbot.addWidget(view)
     view.show()
     settle()

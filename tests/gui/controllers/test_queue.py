@@ -25,6 +25,7 @@ from tests.helpers.windows import (
     LONG,
     QUICK,
     TIMEOUT_MS,
+    cancel_run,
     click,
     commands_of,
     find,
@@ -114,7 +115,7 @@ def test_run_added_during_a_run_begins_after_it(qtbot, make_window):
     assert run_of(window).folder != first
     assert statuses(window) == [S.FINISHED]
     tabs = find_type(window, CentralTabs)  # the result of a single run is shown
-    wait(qtbot, lambda: tabs.open_name == "result_tab")
+    wait(qtbot, lambda: tabs.open_name == "live_tab")
 
 
 def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
@@ -139,13 +140,31 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     add_three(qtbot, window, LONG)
     click(window, "queue_start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    click(window, "cancel_button")
+    cancel_run(window)
     assert statuses(window)[0] is S.CANCELLED  # at once: the window may close now
     wait_for_status(qtbot, window, Status.CANCELLED)
     qtbot.wait(50)
     assert statuses(window) == [S.CANCELLED, S.WAITING, S.WAITING]
     assert not queue_of(window).state.is_working
     assert run_of(window).status is Status.CANCELLED
+
+
+def test_cancelling_a_run_does_not_begin_one_that_was_added_meanwhile(
+    qtbot, make_window
+):
+    window = make_window(*SLOW)
+    load_and_wait(qtbot, window, LONG)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    add(window, target=PrunableShare(0.1))
+    assert queue_of(window).state.is_working
+    cancel_run(window)
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    qtbot.wait(50)
+    assert statuses(window) == [S.WAITING]
+    click(window, "queue_start_button")
+    wait_for_end(qtbot, window)
+    assert statuses(window) == [S.FINISHED]
 
 
 def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):

@@ -14,21 +14,21 @@ from surgeon_gui.state.action_strip import active_task, run_controls
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.window.action_strip import ActionStrip
+from surgeon_gui.views.run.head import RunHead
 from surgeon_gui.window.menus import Menus
 from tests.helpers.windows import TIMEOUT_MS, click, find, load_and_wait
 
-NOT_BUSY = ("Start", "(Pause)", "(Stop and keep)", "(Cancel)")
-IN_PROGRESS = ("(Start)", "Pause", "Stop and keep", "Cancel")
-# status: Start (without another obstacle), Pause, Stop and keep, Cancel; in brackets
+NOT_BUSY = ("Start", "(Pause)", "(Finish here)", "(Cancel…)")
+IN_PROGRESS = ("(Start)", "Pause", "Finish here", "Cancel…")
+# status: Start (without another obstacle), Pause, Finish here, Cancel; in brackets
 # what is disabled
 APPEARANCE = dict.fromkeys(Status, NOT_BUSY) | {
     Status.STARTING: IN_PROGRESS,
     Status.RUNNING: IN_PROGRESS,
-    Status.PAUSING: ("(Start)", "(Pausing…)", "Stop and keep", "Cancel"),
-    Status.PAUSED: ("(Start)", "Resume", "Stop and keep", "Cancel"),
-    Status.STOPPING: ("(Start)", "(Pause)", "(Stopping…)", "Cancel"),
-    Status.CANCELLING: ("(Start)", "(Pause)", "(Stop and keep)", "(Cancelling…)"),
+    Status.PAUSING: ("(Start)", "(Pausing…)", "Finish here", "Cancel…"),
+    Status.PAUSED: ("(Start)", "Resume", "Finish here", "Cancel…"),
+    Status.STOPPING: ("(Start)", "(Pause)", "(Finishing…)", "Cancel…"),
+    Status.CANCELLING: ("(Start)", "(Pause)", "(Finish here)", "(Canceling…)"),
 }
 NAMES = ("start", "pause", "stop", "cancel")
 
@@ -67,22 +67,22 @@ def test_start_shows_its_obstacle():
     assert controls.queue_add.tip == "Choose a model."
 
 
-@pytest.mark.parametrize("before", Status)
 @pytest.mark.parametrize("status", Status)
-def test_strip_shows_controls_after_any_other_status(qtbot, before, status):
-    window = QMainWindow()
-    strip = ActionStrip(Menus(window).actions)
-    window.setCentralWidget(strip)
-    qtbot.addWidget(window)
-    for each in (before, status):
-        run = RunState(status=each, began=time.time())
-        strip.show_run(run, "", controls_of(each), time.time())
-    for name, label, is_enabled in appearance(status):
-        button = find(strip, f"{name}_button", QPushButton)
-        assert button.text().replace("&", "") == label
-        assert button.accessibleName() == label.removesuffix("…")
-        assert button.isEnabled() is is_enabled
-        assert button.toolTip()
+def test_page_shows_controls_after_any_other_status(qtbot, status):
+    head = RunHead()
+    qtbot.addWidget(head)
+    for before in Status:
+        for each in (before, status):
+            run = RunState(status=each, began=time.time())
+            head.show_state(AppState(run=run), time.time())
+        for name, label, is_enabled in appearance(status):
+            if name == "start":
+                continue
+            button = find(head, f"{name}_button", QPushButton)
+            assert button.text().replace("&", "") == label
+            assert button.accessibleName() == label.removesuffix("…")
+            assert button.isEnabled() is is_enabled
+            assert button.toolTip()
 
 
 def test_menu_shows_controls(qtbot):

@@ -71,7 +71,7 @@ def heights(bars):
 def test_charts_without_a_run_are_empty():
     idle = RunState()
     for measure in Quality:
-        assert quality_line(idle, measure, is_log=False).xs == ()
+        assert quality_line(idle, measure).xs == ()
     assert memory_line(idle).xs == ()
     assert cost_bars(idle, BarUnit.WEIGHTS).edges == ()
     assert time_bars(idle, 0.0).edges == ()
@@ -79,27 +79,26 @@ def test_charts_without_a_run_are_empty():
 
 
 def test_quality_line_has_a_point_for_the_original_and_each_shot(run):
-    line = quality_line(run, Quality.PERPLEXITY, is_log=True)
+    line = quality_line(run, Quality.PERPLEXITY)
     assert line.xs == (0.0, 1.0, 2.0)
     assert line.ys[0] == line.baseline == 14.2
     assert line.ys[1:] == tuple(s.evaluation.perplexity for s in run.history)
-    assert line.is_log
-    loss = quality_line(run, Quality.LOSS, is_log=False)
+    loss = quality_line(run, Quality.LOSS)
     assert loss.ys[1:] == tuple(s.evaluation.loss for s in run.history)
 
 
 def test_quality_line_has_the_quality_limit(run):
-    assert quality_line(run, Quality.PERPLEXITY, is_log=False).limit is None
+    assert quality_line(run, Quality.PERPLEXITY).limit is None
     pruning = replace(CONFIG.pruning, max_perplexity_increase=10.0)
     limited = replace(run, config=replace(CONFIG, pruning=pruning))
-    limit = quality_line(limited, Quality.PERPLEXITY, is_log=False).limit
+    limit = quality_line(limited, Quality.PERPLEXITY).limit
     assert limit == pytest.approx(1.1 * 14.2)
-    loss = quality_line(limited, Quality.LOSS, is_log=False).limit
+    loss = quality_line(limited, Quality.LOSS).limit
     assert loss == pytest.approx(math.log(1.1 * 14.2))
 
 
 def test_quality_line_has_a_curve_of_the_divergence_for_each_text(run):
-    line = quality_line(run, Quality.DIVERGENCE, is_log=False)
+    line = quality_line(run, Quality.DIVERGENCE)
     assert [curve.name for curve in line.curves] == [
         "built-in",
         "Text by the model itself",
@@ -110,19 +109,18 @@ def test_quality_line_has_a_curve_of_the_divergence_for_each_text(run):
         assert curve.ys[1:] == tuple(
             shot.evaluation.fidelity[number].divergence.value for shot in run.history
         )
-    agreement = quality_line(run, Quality.AGREEMENT, is_log=False)
+    agreement = quality_line(run, Quality.AGREEMENT)
     assert agreement.ys[0] == 100.0
     assert agreement.limit is None
-    assert quality_line(run, Quality.DIVERGENCE, is_log=True).xs == (1.0, 2.0)
 
 
 def test_limit_of_the_divergence_is_in_its_own_chart(run):
     pruning = replace(CONFIG.pruning, max_divergence=0.5)
     limited = replace(run, config=replace(CONFIG, pruning=pruning))
-    assert quality_line(limited, Quality.DIVERGENCE, is_log=False).limit == 0.5
-    assert quality_line(limited, Quality.AGREEMENT, is_log=False).limit is None
-    assert quality_line(limited, Quality.PERPLEXITY, is_log=False).limit is None
-    assert quality_line(run, Quality.DIVERGENCE, is_log=False).limit is None
+    assert quality_line(limited, Quality.DIVERGENCE).limit == 0.5
+    assert quality_line(limited, Quality.AGREEMENT).limit is None
+    assert quality_line(limited, Quality.PERPLEXITY).limit is None
+    assert quality_line(run, Quality.DIVERGENCE).limit is None
 
 
 def test_recovery_line_begins_before_the_refit(run):
@@ -144,7 +142,7 @@ def test_recovery_line_of_a_refit_has_two_points(run):
 
 def test_quality_line_has_a_point_for_recovery(run):
     after = recovered(13.0)
-    line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
+    line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY)
     assert line.xs[-2:] == (2.0, 2.0)
     assert line.ys[-1] == 13.0
     assert line.last_text == "After recovery"
@@ -152,7 +150,7 @@ def test_quality_line_has_a_point_for_recovery(run):
 
 def test_quality_line_omits_infinite_perplexity(run):
     after = recovered(math.inf)
-    line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
+    line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY)
     assert line.xs == (0.0, 1.0, 2.0)
     assert not line.last_text
 

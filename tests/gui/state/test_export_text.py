@@ -12,17 +12,19 @@ from surgeon_engine.api.config.pruning import Memory, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
-from surgeon_gui.state import export_text, result_text
+from surgeon_gui.state import bars, export_text, result_text
+from surgeon_gui.state.bars import Pair
+from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
-from tests.helpers.fake_results import COMPARED_TOKENS, READ_BACK, exported, measured
+from tests.helpers.fake_results import READ_BACK, exported, measured
 from tests.helpers.fake_runs import write_run
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -42,8 +44,8 @@ def test_export_facts():
         "Number format": "float32",
         "Weights on disk": "8.4 MB (74 % of the original)",
         "Memory to run it": "15.5 MB with 512 tokens: fits in 0.25 GB",
-        "Verified with": "transformers 5.5.0",
-        "Verified": f"same top token for {COMPARED_TOKENS}/{COMPARED_TOKENS}; "
+        "Checked with": "transformers 5.5.0",
+        "Compared with memory": "same top token for 512/512; "
         "max logit difference 1.5e-06",
         "Perplexity": "unchanged by saving",
         "KL to the original": "unchanged by saving",
@@ -103,8 +105,8 @@ def test_divergence_of_the_file_is_shown():
 def test_export_that_no_program_could_run_is_marked():
     result = exported("there", PruningConfig(), is_run=False)
     facts = facts_of(result)
-    assert facts["Verified with"] == READ_BACK
-    assert "Verified" not in facts
+    assert facts["Checked with"] == READ_BACK
+    assert "Compared with memory" not in facts
     assert export_text.unrun_note(result).startswith("Not run")
     assert export_text.unrun_note(exported("there", PruningConfig())) == ""
 
@@ -124,8 +126,8 @@ def test_saved_facts_are_the_most_important_ones():
         "Format",
         "Number format",
         "Weights on disk",
-        "Verified with",
-        "Verified",
+        "Checked with",
+        "Compared with memory",
         "Folder",
     }
     # The size of the original is unknown.
@@ -179,12 +181,10 @@ def test_phase_and_progress_of_a_request(task, phase, progress):
 
 
 def test_speed_rows():
-    prompt, generation, memory, size = export_text.speed_rows(measured())
+    prompt, generation = export_text.speed_rows(measured())
     assert [cell.value for cell in prompt] == ["Prompt", "1,261", "1,620", "1.28"]
     assert generation[0].below == "tokens/s"
     assert prompt[1].below == f"1,249{DASH}1,274"
-    assert memory[3].value == "0.99"
-    assert size[1].value == f"5.7{SPACE}MB"
     assert "7 rounds" in export_text.measurement_conditions(measured())
 
 
@@ -211,51 +211,66 @@ def plain(text):
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_headline_has_the_share_and_both_sizes(run):
-    left = run.history[-1].parameters / run.model.parameters
-    assert plain(result_text.headline(run)) == (
-        f"{100 * (1 - left):.3g} % fewer parameters, 8.4 MB instead of 11.3 MB"
+def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
+    assert plain(result_text.name_of(run)) == "Bundled demo → 8.4 MB"
+    before = replace(run, exported=None, status=Status.RUNNING)
+    planned = plan_text.result_bytes(run.config, run.model)
+    assert result_text.name_of(before).endswith(numbers.size(planned))
+    zeros = replace(run.config, pruning=pruning_config(Structure.ELEMENTS))
+    assert plain(result_text.name_of(replace(before, config=zeros))).endswith("30 %")
+    assert result_text.name_of(replace(run, name="Mine")) == "Mine"
+
+
+def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
+    worst = min(each.agreement.value for each in run.evaluation.fidelity)
+    assert plain(result_text.summary(run)) == (
+        f"It would write {100 * worst:.0f} of 100 tokens as the original does. "
+        "The saved file was checked with transformers 5.5.0."
     )
-    assert result_text.is_success(run)
+    assert result_text.warnings(run) == ""
 
 
-def test_headline_of_zeros_promises_no_fewer_parameters(run):
-    pruning = pruning_config(Structure.ELEMENTS, sparsity=0.4)
-    sparse = replace(run, config=replace(run.config, pruning=pruning))
-    assert "of the prunable weights are zero" in result_text.headline(sparse)
-    masked = replace(run.config.export, format=Format.MASKED)
-    zeros = replace(run, config=replace(run.config, export=masked))
-    assert "of the prunable weights are zero" in result_text.headline(zeros)
+def test_verdict_is_that_on_the_file_where_it_was_measured(run):
+    def on_file(nats, share):
+        estimates = [Estimate(x, x, x) for x in (nats, share, 14.2)]
+        return Fidelity(*estimates, 32, 256, "built-in", overlap=estimates[1])
+
+    def title(*fidelity):
+        exported = msgspec.structs.replace(run.exported, fidelity=fidelity)
+        return result_text.headline(replace(run, exported=exported))
+
+    assert title(on_file(0.01, 0.97)) == "Nearly the same"
+    assert title(on_file(0.2, 0.8)) == "Close to the original"
+    assert title(on_file(0.01, 0.97), on_file(0.9, 0.6)) == "Noticeably different"
+    assert title(on_file(5.0, 0.1)) == "Broken"
 
 
-def test_headline_of_an_unpruned_model_names_its_number_format(run):
-    nothing = replace(run.config, pruning=pruning_config(sparsity=0.0))
-    short = msgspec.structs.replace(run.exported, dtype=FileDtype.Q4_0)
-    unpruned = replace(run, config=nothing, exported=short)
-    expected = "4 bits (Q4_0), 8.4 MB instead of 11.3 MB"
-    assert plain(result_text.headline(unpruned)) == expected
+def test_warnings_name_what_is_unusual(run):
+    larger = replace(run, model=msgspec.structs.replace(run.model, file_bytes=10**6))
+    assert "Larger than the original" in result_text.warnings(larger)
+    unrun = replace(run, exported=exported("there", PruningConfig(), is_run=False))
+    assert "no program" in result_text.warnings(unrun)
+    assert "checked with" not in result_text.summary(unrun)
+    early = msgspec.structs.replace(run.result, stopped_early=True)
+    assert "Stopped after shot" in result_text.warnings(replace(run, result=early))
 
 
-def test_larger_result_is_no_success(run):
-    model = msgspec.structs.replace(run.model, file_bytes=10**6)
-    larger = replace(run, model=model)
-    assert "but 8.4 MB instead of 1.0 MB" in plain(result_text.headline(larger))
-    assert not result_text.is_success(larger)
+def test_clock_has_one_time_for_a_finished_run(run):
+    slow = replace(run, result=msgspec.structs.replace(run.result, seconds=267.0))
+    assert plain(result_text.clock(slow, 1e9)) == "took 4 min 27 s"
+    assert slow.seconds(1e9) == 267.0
 
 
-def test_file_that_no_program_could_run_is_no_success(run):
-    result = exported("there", PruningConfig(), is_run=False)
-    unrun = replace(run, exported=result)
-    assert not result_text.is_success(unrun)
-    text = result_text.verified(unrun)
-    assert text.startswith(f"Read back by {READ_BACK}")
-    assert "no program could run" in text
-
-
-def test_verification_names_program_and_tokens(run):
-    text = result_text.verified(run)
-    assert text.startswith("Verified: transformers 5.5.0 has loaded the files")
-    assert result_text.verified(replace(run, exported=None)) == ""
+def test_bars_compare_with_the_original(run):
+    assert bars.file_bytes(run) == Pair(run.exported.weight_bytes, run.model.file_bytes)
+    memory, context = bars.memory_bytes(run)
+    assert context == run.model.longest_window
+    assert memory.after < memory.before
+    assert bars.memory_bytes(replace(run, exported=None)) is None
+    assert bars.generation(None) is None
+    pair = bars.generation(measured())
+    assert pair.share == 1.0  # the faster one
+    assert Pair(1.0, 4.0).share == 0.25
 
 
 def test_quality_is_that_on_each_text(run):
@@ -290,7 +305,8 @@ def test_failed_export_has_a_result_and_a_running_one_has_none(run):
         status=Status.FAILED, stage=Stage.EXPORT, error=Failed("No space.")
     )
     assert result_text.has_result(failed)
-    assert result_text.headline(failed) == "The run failed."
+    assert result_text.headline(failed) == "The run failed"
+    assert "No space." in result_text.summary(failed)
     assert result_text.has_result(run)
     assert not result_text.has_result(replace(run, status=Status.RUNNING))
     assert not result_text.has_result(RunState(config=RunConfig()))

@@ -20,7 +20,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState
-from surgeon_gui.views.live.live_view import LiveView
+from surgeon_gui.views.run.course import CourseView
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_live import memory
@@ -52,7 +52,7 @@ def states_of(name):
 
 @pytest.fixture
 def view(qtbot):
-    view = LiveView()
+    view = CourseView()
     qtbot.addWidget(view)
     view.resize(600, 500)
     view.show()
@@ -83,7 +83,7 @@ def test_runs_opened_and_closed_leak_no_objects(view):
     def open_and_close(name):
         states = states_of(name)
         for state in (states[20], states[-1], RunState()):  # running, finished, closed
-            view.show_run(state, now=100.0)
+            view.show_all(state, now=100.0)
         view.grab()
 
     for number in range(4):

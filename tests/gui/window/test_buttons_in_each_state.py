@@ -27,6 +27,7 @@ from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.windows import (
     LONG,
     QUICK,
+    cancel_run,
     click,
     find,
     find_type,
@@ -126,10 +127,9 @@ SPECIFICATION = (
     (
         WITH_VIEWS,
         "Tabs, the actions that open them, and choices in them.",
-        "go_live_tab_action go_result_tab_action go_diagnosis_tab_action "
+        "go_live_tab_action go_diagnosis_tab_action "
         "go_architecture_tab_action go_compare_tab_action "
-        "go_playground_tab_action go_resources_tab_action target_diagnose_button "
-        "perplexity_log_button compare_runs_button "
+        "go_playground_tab_action target_diagnose_button compare_runs_button "
         "playground_original_button playground_original_demo_action "
         "playground_original_folder_action playground_original_gguf_action "
         "playground_pruned_button playground_pruned_folder_action "
@@ -278,7 +278,7 @@ def test_buttons_and_actions_of_a_cancelled_run(qtbot, sample, make_window):
     window = make_window(*SLOW)
     start(qtbot, window, LONG)
     wait_until(qtbot, lambda: run_of(window).history)
-    click(window, "cancel_button")
+    cancel_run(window)
     check(window, S.CANCELLING)
     wait_for_status(qtbot, window, Status.CANCELLED)
     check(window, S.CANCELLED)

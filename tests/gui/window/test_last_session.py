@@ -42,7 +42,7 @@ def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
     again = reopened(window, make_window)
     wait_until(qtbot, lambda: run_of(again).status is Status.FINISHED)
     assert run_of(again).folder == str(folder)
-    assert find(again, "result_title").isVisible()
+    assert find(again, "run_title").isVisible()
 
 
 def test_job_of_another_version_is_ignored(qtbot, tmp_path, make_window):

@@ -118,7 +118,7 @@ def test_window_uses_the_width_it_has(qtbot, qapp, window):
     plan = find(window, "plan_label")
     for width, is_beside in ((920, False), (1024, False), (1280, True), (1920, True)):
         window.resize(width, 720)
-        for tab in ("live_tab", "result_tab", "playground_tab"):
+        for tab in ("live_tab", "playground_tab"):
             open_tab(window, tab)
             settle()
             view = find_type(window, CentralTabs).currentWidget().currentWidget()

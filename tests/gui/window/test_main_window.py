@@ -13,7 +13,6 @@ from superqt import QElidingLabel
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
-from surgeon_gui.controllers import session
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.run_page import RunPage
@@ -65,14 +64,13 @@ def test_finished_run_shows_its_metrics(qtbot, window):
     load_and_wait(qtbot, window)
     find_type(window, CentralTabs).open_tab("diagnosis_tab")
     click(window, "start_button")
-    assert find(window, "live_view").isVisible()
+    assert find(window, "run_page").isVisible()
     wait_for_status(qtbot, window, Status.FINISHED)
     assert len(run_of(window).history) == QUICK.pruning.shots
     label = find(window, "phase_label", QElidingLabel)
     assert "KL" in label.text()
     assert label.elideMode() is Qt.TextElideMode.ElideRight
-    assert "14.20" in find(window, "perplexity_figure").text()
-    assert find(window, "sparsity_note").text()
+    assert find(window, "run_title").text()
     assert is_on(window, "start_button")
     assert not is_on(window, "cancel_button")
 
@@ -88,36 +86,30 @@ def test_buttons_follow_the_status_of_the_run(qtbot, make_window):
     click(window, "stop_button")
     assert run_of(window).status is Status.STOPPING
     assert not is_on(window, "stop_button")
-    assert find(window, "stop_button").text() == "Stopping…"
+    assert find(window, "stop_button").text() == "Finishing…"
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).result.stopped_early
     assert len(run_of(window).history) < QUICK.pruning.shots
 
 
-def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monkeypatch):
-    monkeypatch.setattr(run_actions, "_UNSAVED_SECONDS", 1e-3)
+def test_cancel_asks_and_says_what_is_kept(qtbot, make_window, monkeypatch):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    find(window, "pruning_sparsity").setValue(70.0)  # of the next run
-    assert window.session.state.config.pruning.target.sparsity == 0.7
-    assert run_of(window).config == LONG
     click(window, "cancel_button")
     question = find(window, "cancel_question")
     assert question.isVisible()
+    assert "nothing is saved yet" in question.informativeText()
     click(window, "cancel_no_button")
     assert not question.isVisible()
     assert run_of(window).status is Status.RUNNING
+    monkeypatch.setattr(run_actions, "has_saved_state", lambda folder: True)
     find(window, "cancel_action", QAction).trigger()
+    assert "you can resume it" in question.informativeText()
     click(window, "cancel_yes_button")
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert is_on(window, "start_button")
-    monkeypatch.setattr(session, "has_saved_state", lambda folder: True)
-    click(window, "start_button")
-    wait_for_status(qtbot, window, Status.RUNNING)
-    click(window, "cancel_button")  # the run can go on: there is no question
-    wait_for_status(qtbot, window, Status.CANCELLED)
 
 
 def test_failure_shows_hint_and_details_until_dismissed(qtbot, make_window):

@@ -151,11 +151,26 @@ def test_equivalent_sizes_of_an_unreachable_target_are_only_its_own():
         (FileSize(8.4), FileSize(7.56)),
     ],
 )
-def test_next_target_leaves_a_smaller_model(before, after):
+def test_smaller_target_leaves_a_smaller_model(before, after):
     config = RunConfig(pruning=PruningConfig(target=before))
-    found = targets.with_next_target(config)
+    found = targets.with_step(config, is_smaller=True)
     assert found.pruning.target == after
     assert replace(found, pruning=config.pruning) == config
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PrunableShare(0.3), PrunableShare(0.2)),
+        (PrunableShare(0.1), PrunableShare(0.1)),  # there is none
+        (FileSize(8.4), FileSize(9.24)),
+    ],
+)
+def test_gentler_target_leaves_a_larger_model(before, after):
+    config = RunConfig(pruning=PruningConfig(target=before))
+    assert targets.with_step(config, is_smaller=False).pruning.target == after
+    obstacle = targets.step_obstacle(config, is_smaller=False)
+    assert bool(obstacle) == (before == after)
 
 
 LAYERS = model_summary().layers

@@ -49,7 +49,6 @@ from tests.helpers.windows import (
     commands_of,
     find,
     load_and_wait,
-    open_tab,
     run_of,
     run_until,
     wait_for_status,
@@ -172,10 +171,10 @@ def test_return_opens_a_run_with_its_charts(qtbot, history):
     assert run.status is Status.FINISHED
     assert len(run.history) == 4
     assert "Bundled demo, 40" in shown(history, "earlier_label")
+    click(history, "run_report_link")
     assert "14.20" in facts(history, "result_quality")
-    open_tab(history, "live_tab")
+    click(history, "run_course_link")
     assert not find(history, "perplexity_chart").is_empty
-    assert "14.20" in shown(history, "perplexity_figure")
 
 
 def test_opened_run_shows_its_settings_until_they_are_used(qtbot, history):

@@ -11,7 +11,7 @@ from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.resource_text import check_draft, describe_settled
 from surgeon_gui.state.run import RunState
-from surgeon_gui.views.live.live_view import ResourcesView
+from surgeon_gui.views.run.course import MoreCharts
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
 from tests.helpers.fake_machine import PLENTY, machine
@@ -43,9 +43,9 @@ def test_gpus_are_offered_where_there_are_several(qtbot, qapp, tmp_path):
 
 @pytest.mark.slow
 def test_run_names_its_devices(qtbot, qapp):
-    view = ResourcesView()
+    view = MoreCharts()
     qtbot.addWidget(view)
-    label = find(view, "resources_device_label")
+    label = find(view, "course_notes")
     view.show_run(RunState(), 0.0)
     assert label.isHidden()
     view.show_run(RunState(device="2 x a fake GPU"), 0.0)

@@ -188,7 +188,7 @@ def test_model_is_exported_within_two_clicks(qtbot, sample, make_window, name):
     run = window.session.state.run
     assert run.config.model.source == (DEMO if name == "demo" else sample)
     assert run.exported.tokens_compared > 0  # it was reloaded and its logits compared
-    assert find(window, "open_export_button").isVisible()
+    assert find(window, "run_try_button").isVisible()
 
 
 def test_recent_model_is_chosen_with_a_click_or_removed_if_missing(window, tmp_path):

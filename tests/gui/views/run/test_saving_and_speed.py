@@ -1,9 +1,10 @@
-"""The Export page after a run: saving in other formats, and measuring speed."""
+"""A finished run: saving in other formats, and measuring speed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from PySide6.QtWidgets import QFileDialog
 
 from surgeon_engine.api.config.export import (
@@ -15,7 +16,7 @@ from surgeon_engine.api.messages.commands import ExportRun
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
-from surgeon_gui.views.result import save_section
+from surgeon_gui.views.run import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
 from tests.helpers.fake_results import RAGGED
 from tests.helpers.widget_queries import (
@@ -28,6 +29,7 @@ from tests.helpers.widget_queries import (
     question,
     shown,
 )
+from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     QUICK,
     click,
@@ -37,6 +39,20 @@ from tests.helpers.windows import (
     wait_for_status,
     wait_until,
 )
+
+
+@pytest.fixture
+def make_finished(make_finished):
+    """Return a factory of windows after a run, with the formats open."""
+
+    def make(*options, **changes):
+        window = make_finished(*options, **changes)
+        click(window, "run_save_link")
+        settle()
+        return window
+
+    return make
+
 
 # saving in another format
 
@@ -51,9 +67,10 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     assert RAGGED in tip
     choose(window, "save_dtype", FileDtype.Q8_0)
     click(window, "save_button")
-    for name in ("save_button", "measure_button", "start_button", "save_format"):
+    for name in ("save_button", "start_button", "save_format"):
         assert not is_on(window, name)
-    assert find(window, "measure_button").toolTip()
+    assert not find(window, "measure_button").isVisible()
+    assert shown(window, "measure_note")
     assert mark(window) is Mark.BUSY
     assert shown(window, "save_phase_label")
     assert is_on(window, "save_cancel_button")
@@ -168,24 +185,22 @@ def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle
     click(window, "measure_button")
     for name in ("measure_progress_bar", "progress_bar"):
         assert find(window, name).maximum() == 0  # it moves while the models load
-    for name in ("measure_button", "save_button", "start_button", "preview_button"):
+    for name in ("save_button", "start_button", "preview_button"):
         assert not is_on(window, name)
     assert find(window, "start_button").toolTip()
     phase = find(window, "measure_phase_label")
     wait_until(qtbot, lambda: "turn" in phase.text())
     assert find(window, "measure_progress_bar").value() >= 0
     wait_until_idle(window)
-    assert "1.28" in shown(window, "speed_words")
+    assert shown(window, "speed_before") == "was 46.4"
+    click(window, "run_report_link")
     # Qt shows widgets added to a layout in the next event loop iteration.
     wait_until(qtbot, lambda: facts(window, "speed_table"))
     table = facts(window, "speed_table")
-    for part in ("1,261", "1,620", "1.28", "5.7 MB", "tokens/s"):
+    for part in ("1,261", "1,620", "1.28", "tokens/s"):
         assert part in table
     assert "7 rounds" in shown(window, "speed_conditions")
     assert "1.28" in find(window, "log_text").toPlainText()
-    click(window, "measure_button")  # replaces the first table
-    wait_until_idle(window)
-    wait_until(qtbot, lambda: facts(window, "speed_table").count("1,261") == 1)
     click(window, "start_button")
     assert window.session.state.request(RequestKind.MEASUREMENT).response is None
     assert not find(window, "speed_table").isVisible()
@@ -197,6 +212,6 @@ def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path
     window = make_finished(config=config)
     click(window, "measure_button")
     wait_until_idle(window)
-    assert DELETED in shown(window, "measure_problem")
+    assert DELETED in shown(window, "measure_note")
     assert DELETED in shown(window, "error_message")
     assert mark(window) is Mark.READY

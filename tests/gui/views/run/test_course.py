@@ -1,4 +1,4 @@
-"""The Live tab: values under the mouse, legends, saved pictures and layout."""
+"""The course of a run: values under the mouse, legends, saved pictures, layout."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import msgspec
 import numpy as np
 import pyqtgraph as pg
 import pytest
-from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
     QLabel,
-    QVBoxLayout,
-    QWidget,
 )
 
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -28,11 +26,18 @@ from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.captions.views import MEANINGS
-from surgeon_gui.views.live.live_view import LiveView, ResourcesView
+from surgeon_gui.views.run.course import CourseView
+from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import Legend
-from surgeon_gui.widgets.charts.line_chart import MAX_POINTS_DRAWN, nearest, thinned
+from surgeon_gui.widgets.charts.line_chart import (
+    MAX_POINTS_DRAWN,
+    LineChart,
+    nearest,
+    thinned,
+)
 from surgeon_gui.widgets.charts.plot import Plot
+from surgeon_gui.widgets.layouts import scrolling
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.fake_results import recovered
@@ -45,27 +50,13 @@ STATES = states_of("run-1")
 FINISHED = STATES[-1]
 
 
-class Views(QWidget):
-    """The two views with the charts of a run."""
-
-    def __init__(self):
-        super().__init__()
-        self.views = (LiveView(), ResourcesView())
-        column = QVBoxLayout(self)
-        for each in self.views:
-            column.addWidget(each)
-
-    def show_run(self, run, now):
-        for each in self.views:
-            each.show_run(run, now)
-
-
 @pytest.fixture
 def view(qtbot):
-    view = Views()
+    view = CourseView()
     qtbot.addWidget(view)
-    view.resize(1000, 1300)
+    view.resize(1100, 1500)
     view.show()
+    find(view, "more_charts_button").click()
     view.show_run(FINISHED, now=100.0)
     choose(view, "Perplexity")
     qtbot.waitExposed(view)
@@ -76,14 +67,6 @@ def view(qtbot):
 def choose(view, measure):
     box = find(view, "perplexity_measure_combo", QComboBox)
     box.setCurrentIndex(box.findText(measure))
-
-
-def tile(view, name):
-    """Return the value and the note of a tile."""
-    return tuple(
-        find(view, f"{name}_{part}", QLabel).text().replace("\xa0", " ")
-        for part in ("figure", "note")
-    )
 
 
 def plot_of(view, name):
@@ -129,8 +112,6 @@ def test_value_under_the_mouse_is_shown(view):
         "RAM ",
         "GPU ",
     ]
-    find(view, "perplexity_log_button").click()
-    assert value_at(view, "perplexity", 0.2).endswith("14.20")
     choose(view, "Loss")
     assert value_at(view, "perplexity", 0.2).endswith("2.650")
     plot = plot_of(view, "perplexity")
@@ -157,26 +138,10 @@ def shown_texts(items):
     return {text.toPlainText() for text in texts if text.isVisible()}
 
 
-def test_first_tile_shows_the_fidelity_on_the_calibration_text(view):
-    last = FINISHED.history[-1].evaluation.fidelity[0]
-    assert tile(view, "fidelity") == (
-        f"KL {last.divergence.value:.2g}",
-        f"{100 * last.agreement.value:.0f} % same top token",
-    )
-    assert find(view, "fidelity_title").text() == "Fidelity, built-in"
-    tip = find(view, "fidelity_figure").parentWidget().parentWidget().toolTip()
-    assert "0.057 to 0.07" in tip
-    view.show_run(STATES[2], now=1.0)
-    assert tile(view, "fidelity") == ("KL 0", "original")
-
-
-def test_perplexity_below_the_original_is_not_called_better(view):
-    assert "," not in tile(view, "perplexity")[1]
-    view.show_run(replace(FINISHED, recovered=recovered(13.5)), now=100.0)
-    assert tile(view, "perplexity")[1].startswith("\N{MINUS SIGN}4.9 %, not ")
-
-
-def test_quality_chart_begins_with_fidelity(view):
+def test_quality_chart_begins_with_loss_and_offers_fidelity(qtbot, view):
+    other = CourseView()
+    qtbot.addWidget(other)
+    assert find(other, "perplexity_measure_combo", QComboBox).currentText() == "Loss"
     choose(view, "Fidelity (KL)")
     lines = value_at(view, "perplexity", 0.0).splitlines()
     assert [line.split()[-1] for line in lines] == ["Original", "0", "0"]
@@ -188,8 +153,6 @@ def test_run_without_fidelity_shows_perplexity(view):
     choose(view, "Fidelity (KL)")
     old = without_fidelity(FINISHED)
     view.show_run(old, now=100.0)
-    assert tile(view, "fidelity") == ("\N{EN DASH}", "not measured")
-    assert find(view, "fidelity_title").text() == "Fidelity"
     box = find(view, "perplexity_measure_combo", QComboBox)
     assert [box.itemText(n) for n in range(box.count())] == ["Perplexity", "Loss"]
     assert value_at(view, "perplexity", 0.0) == "Original\nPerplexity 14.20"
@@ -211,28 +174,64 @@ def without_fidelity(run):
     )
 
 
-def test_recovery_takes_the_place_of_the_costs(view):
-    config = replace(FINISHED.config, recovery=RecoveryConfig())
-    run = replace(FINISHED, config=config)
-    view.show_run(run, now=100.0)
-    costs, recovery = (find(view, f"{name}_chart") for name in ("costs", "recovery"))
-    assert costs.isVisible()
-    assert not recovery.isVisible()
-    refit = replace(run, stage=Stage.REFIT, done=2, total=6)
-    view.show_run(refit, now=100.0)
-    assert recovery.isVisible()
+def test_recovery_has_a_chart_if_the_run_recovers(view):
+    chart = find(view, "recovery_chart")
+    assert chart.isVisible() == (FINISHED.config.recovery.level is not Recovery.OFF)
+    for level in (Recovery.OFF, Recovery.AUTOMATIC):
+        config = replace(FINISHED.config, recovery=RecoveryConfig(level))
+        refit = replace(FINISHED, config=config, stage=Stage.REFIT, done=2, total=6)
+        view.show_run(refit, now=100.0)
+        assert chart.isVisible() == (level is not Recovery.OFF)
+    assert "Recovering block 3 of 6." in texts(chart)
+
+
+def texts(widget):
+    return [label.text() for label in widget.findChildren(QLabel)]
+
+
+def test_further_charts_are_drawn_once_they_are_asked_for(qtbot):
+    view = CourseView()
+    qtbot.addWidget(view)
+    view.show()
+    view.show_run(FINISHED, now=100.0)
+    costs = find(view, "costs_chart", ChartCard)
+    assert costs.is_empty
     assert not costs.isVisible()
-    find(view, "recovery_costs_button").click()
-    view.show_run(refit, now=101.0)
-    assert costs.isVisible()  # the choice of the user stays
-    box = find(view, "costs_measure_combo", QComboBox)
-    box.setCurrentIndex(box.findText("Recovery"))
-    assert recovery.isVisible()
-    assert box.currentText() == "Weights"  # when the costs are shown again
-    off = replace(FINISHED.config, recovery=RecoveryConfig(Recovery.OFF))
-    view.show_run(replace(FINISHED, config=off), now=100.0)
-    assert not recovery.isVisible()
-    assert box.count() == 2
+    find(view, "more_charts_button").click()
+    assert not costs.is_empty
+    assert costs.isVisible()
+
+
+def test_only_changed_charts_are_drawn(view, monkeypatch):
+    drawn = []
+    for kind, method in ((LineChart, "show_line"), (BarChart, "show_bars")):
+        monkeypatch.setattr(kind, method, lambda self, _: drawn.append(self))
+    view.show_run(replace(FINISHED, done=FINISHED.done + 1), now=101.0)
+    names = {chart.objectName() for chart in drawn}
+    assert "perplexity_chart" not in names
+    assert "costs_chart" not in names
+    view.show_run(STATES[20], now=101.0)
+    assert {"perplexity_chart", "costs_chart"} <= {c.objectName() for c in drawn}
+
+
+def test_parts_have_marks_and_times(view):
+    label = find(view, "part_measure_label", QLabel)
+    assert find(view, "part_measure_time", QLabel).text()
+    assert label.accessibleName().startswith("Measure what counts, done, ")
+    view.show_run(STATES[4], now=3.0)  # in the first shot
+    assert label.text() == "Measure, shot 1 of 5"
+    assert "in progress" in label.accessibleName()
+    assert find(view, "part_save_label", QLabel).accessibleName().endswith("to come")
+
+
+def test_remaining_parameters_are_those_of_the_last_shot(view):
+    left, before = FINISHED.history[-1].parameters, FINISHED.model.parameters
+    bar = find(view, "remaining_bar")
+    assert bar.value() == round(1000 * left / before)
+    text = find(view, "remaining_figure", QLabel).text().replace("\xa0", " ")
+    assert text == f"{left / 1e6:.3g} M of {before / 1e6:.3g} M"
+    view.show_run(STATES[2], now=2.0)
+    assert bar.value() == bar.maximum()
 
 
 def test_charts_with_several_series_have_a_legend(view):
@@ -331,15 +330,21 @@ def test_charts_follow_the_theme(view):
             assert plot.backgroundBrush().color() == QColor(theme.surface)
 
 
-def test_number_of_columns_depends_on_the_width(view):
-    charts = [find(view, f"{name}_chart") for name in LIVE]
-    for width, columns in ((600, 1), (1500, 2)):
-        view.resize(width, 1700)
-        QApplication.processEvents()
-        assert len({chart.x() for chart in charts}) == columns
-        for chart in charts:
-            assert chart.width() > 400
-            assert chart.height() >= 200
+@pytest.mark.parametrize(("width", "columns"), [(500, 1), (760, 2), (1500, 3)])
+def test_number_of_columns_depends_on_the_width(qtbot, width, columns):
+    view = CourseView()
+    area = scrolling(view)
+    qtbot.addWidget(area)
+    area.resize(width, 2600)
+    area.show()
+    view.show_run(FINISHED, now=100.0)
+    QApplication.processEvents()
+    names = ("part_list", "perplexity_chart", "sparsity_chart")
+    lefts = {find(view, name).mapTo(view, QPoint()).x() // 100 for name in names}
+    assert len(lefts) == columns
+    for name in ("perplexity_chart", "sparsity_chart"):
+        assert find(view, name).width() > 380
+        assert find(view, name).height() >= 200
 
 
 def test_thinned_keeps_the_extremes_of_long_lines():

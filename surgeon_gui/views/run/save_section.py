@@ -33,7 +33,6 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.question import ReplaceQuestion
-from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,
@@ -45,7 +44,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.dialogs import ask_folder, open_folder
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.layouts import inside_card, row_of, vertical, with_button
@@ -84,7 +83,6 @@ class SaveSection(QWidget):
         self._saved = SavedList(self._on_open_clicked)
         vertical(
             self,
-            heading(tr("Save in another format")),
             self._form,
             heading(FIELDS["export.folder"].label),
             with_button(self._folder, self._choose),

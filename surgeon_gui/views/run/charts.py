@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Slot
 from typing_extensions import override
 
 from surgeon_engine.api.messages.run import LayerSparsity
@@ -11,7 +11,6 @@ from surgeon_gui.state.charts import (
     BarUnit,
     cost_bars,
     cost_rows,
-    has_recovery,
     memory_line,
     quality_line,
     recovery_line,
@@ -26,9 +25,8 @@ from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.controls import ChoiceBox, button
+from surgeon_gui.widgets.controls import ChoiceBox
 
-_RECOVERY = "recovery"  # the entry for it in the box of the costs
 _UNITS: dict[object, str] = {
     BarUnit.WEIGHTS: tr("Weights"),
     BarUnit.REMOVALS: tr("Removals"),
@@ -47,18 +45,16 @@ class QualityChart(LineChart):
             tr("Starts with the original; each shot adds a point."),
         )
         self._run = RunState()
-        self._chosen = Quality.DIVERGENCE  # shown for each run that has it
+        self._chosen = Quality.LOSS  # shown for each run that has it
         self._measure = ChoiceBox("perplexity_measure_combo", MEASURE_LENGTH)
-        self._log = button("perplexity_log_button")
-        self._log.setCheckable(True)
         self.add_control(self._measure)
-        self.add_control(self._log)
         self._measure.offer(NAMES, self._chosen)
         self._measure.currentIndexChanged.connect(self._on_measure_chosen)
-        self._log.toggled.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
         """Show the evaluations of a run."""
+        if _is_same(run, self._run, "baseline history recovered config shots"):
+            return
         self._run = run
         offered = {measure: NAMES[measure] for measure in measures([run])}
         self._measure.offer(offered, self._chosen)
@@ -71,30 +67,27 @@ class QualityChart(LineChart):
 
     @Slot()
     def _redraw(self) -> None:
-        measure, is_log = self._measure.value, self._log.isChecked()
-        self.show_line(quality_line(self._run, measure, is_log=is_log))
+        self.show_line(quality_line(self._run, self._measure.value))
 
 
 class RecoveryChart(LineChart):
     """Distance from the original before, during and after recovery."""
 
-    costs_clicked = Signal()
-
     def __init__(self) -> None:
         super().__init__("recovery", tr("Recovery"), "")
-        costs = button("recovery_costs_button", self.costs_clicked)
-        self.add_control(costs)
+        self._run: RunState | None = None
 
     def show_run(self, run: RunState) -> None:
         """Show the recovery of a run."""
+        if _is_same(run, self._run, "held_out recovered stage done total"):
+            return
+        self._run = run
         self.show_empty_text(recovery_progress(run))
         self.show_line(recovery_line(run))
 
 
 class CostChart(BarChart):
     """Distribution of the costs in the latest shot, with the threshold."""
-
-    recovery_chosen = Signal()
 
     def __init__(self) -> None:
         super().__init__(
@@ -103,7 +96,6 @@ class CostChart(BarChart):
             tr("Shows the costs of the candidates in each shot, and the threshold."),
         )
         self._run = RunState()
-        self._unit = BarUnit.WEIGHTS
         self._measure = ChoiceBox("costs_measure_combo")
         self._measure.offer(_UNITS)
         self.add_control(self._measure)
@@ -111,10 +103,9 @@ class CostChart(BarChart):
 
     def show_run(self, run: RunState) -> None:
         """Show the costs of the latest shot of a run."""
+        if _is_same(run, self._run, "history config"):
+            return
         self._run = run
-        # The chart of the recovery takes the place of this one.
-        recovery = {_RECOVERY: tr("Recovery")} if has_recovery(run) else {}
-        self._measure.offer(_UNITS | recovery, self._unit)
         self._redraw()
 
     @override
@@ -123,16 +114,11 @@ class CostChart(BarChart):
 
     @Slot()
     def _on_measure_chosen(self) -> None:
-        if self._measure.value == _RECOVERY:
-            self.show_run(self._run)
-            self.recovery_chosen.emit()
-            return
-        self._unit = self._measure.value
         self._redraw()
 
     @Slot()
     def _redraw(self) -> None:
-        self.show_bars(cost_bars(self._run, self._unit))
+        self.show_bars(cost_bars(self._run, self._measure.value))
 
 
 class MemoryChart(LineChart):
@@ -174,14 +160,18 @@ class LayerMap(HeatMapCard):
     def __init__(self) -> None:
         super().__init__(
             "sparsity",
-            tr("Sparsity by block and layer"),
+            tr("What is removed, per layer"),
             tr("Shows the sparsity of each layer once the model is loaded."),
             _ROOM,
         )
+        self._run: RunState | None = None
         self._layers: tuple[LayerSparsity, ...] = ()
 
     def show_run(self, run: RunState) -> None:
         """Show the layers of a run."""
+        if _is_same(run, self._run, "history model"):
+            return
+        self._run = run
         if run.layers != self._layers:
             self._layers = run.layers
             self.show_cells([_cell(layer) for layer in run.layers], _SCALE)
@@ -207,3 +197,13 @@ def _cell(layer: LayerSparsity) -> Cell:
     )
     label = f"{layer.sparsity * 100:.0f}"
     return Cell(layer.kind, layer.block, layer.sparsity, label, tip, layer.name)
+
+
+def _is_same(run: RunState, shown: RunState | None, fields: str) -> bool:
+    """Return whether two states of a run have the same objects in these fields.
+
+    Only what has changed is drawn again.
+    """
+    if shown is None:
+        return False
+    return all(getattr(run, name) is getattr(shown, name) for name in fields.split())

@@ -1,0 +1,53 @@
+"""What a run has made against the original: file, memory and speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_engine.planning.running_memory import memory_of_export, memory_to_run
+from surgeon_gui.state.ladder import default_context
+from surgeon_gui.state.run import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A figure of the file and the same of the original."""
+
+    after: float
+    before: float
+
+    @property
+    def share(self) -> float:
+        """The figure as a share of the larger one."""
+        largest = max(self.after, self.before)
+        return self.after / largest if largest else 0.0
+
+
+def file_bytes(run: RunState) -> Pair | None:
+    """Return the bytes of both files; None: there is none."""
+    if run.exported is None or run.model is None:
+        return None
+    return Pair(run.exported.weight_bytes, run.model.file_bytes)
+
+
+def memory_bytes(run: RunState) -> tuple[Pair, int] | None:
+    """Return the memory in which both models run, and the context in tokens.
+
+    The context is that of the target if it is a memory, or else one that the model
+    supports. None: the memory is not known.
+    """
+    model, exported = run.model, run.exported
+    if exported is None or model is None or not model.cache_width:
+        return None
+    context = default_context((run,))
+    after = memory_of_export(exported, run.layers, context, model)
+    return Pair(after, memory_to_run(model.file_bytes, context, model)), context
+
+
+def generation(measured: Measured | None) -> Pair | None:
+    """Return the generated tokens per second of both models; None: not measured."""
+    if measured is None or len(measured.models) != 2:
+        return None
+    first, second = (model.generation.median for model in measured.models)
+    return Pair(second, first)

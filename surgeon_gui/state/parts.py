@@ -1,0 +1,124 @@
+"""The parts of a run with their times, from its events and the stages to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from surgeon_engine.api.messages.run import Stage
+from surgeon_gui.state import eta
+from surgeon_gui.state.job.file_formats import leaves_zeros
+from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text.stages import Mark, Part, PartView
+
+# Evaluations and samples belong to the part before them.
+_PARTS = {
+    Stage.LOAD: Part.READ,
+    Stage.TEXT: Part.READ,
+    Stage.SAMPLING: Part.WRITE,
+    Stage.BASELINE: Part.MEASURE,
+    Stage.DEPTH: Part.MEASURE,
+    Stage.CURVATURE: Part.MEASURE,
+    Stage.DAMPING: Part.MEASURE,
+    Stage.SELECTION: Part.REMOVE,
+    Stage.UPDATE: Part.REMOVE,
+    Stage.REFERENCE: Part.REFIT,
+    Stage.REFIT: Part.REFIT,
+    Stage.RECONSTRUCTION: Part.REFIT,
+    Stage.DISTILLATION: Part.DISTILL,
+    Stage.EXPORT: Part.SAVE,
+    Stage.VERIFICATION: Part.SAVE,
+}
+_COUNTED = (Stage.REFIT, Stage.RECONSTRUCTION, Stage.DISTILLATION)
+
+
+def removed_share(run: RunState) -> float:
+    """Return the share that a run removes: of all parameters, or set to zero.
+
+    0 if it is not known or nothing is removed.
+    """
+    if run.config is None or run.model is None or run.config.pruning.removes_nothing:
+        return 0.0
+    goal = goal_or_none(run.config, run.model)
+    if goal is None:
+        return 0.0
+    return goal.sparsity if leaves_zeros(run.config) else goal.parameter_share
+
+
+def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, ...]:
+    """Return the parts of a run at a time; `share`: that it removes."""
+    if run.config is None:
+        return ()
+    seconds = _seconds(run, now)
+    current = _current(run)
+    ahead = _ahead(run, current)
+    views = []
+    for part in Part:
+        mark = _mark(run, part, current, ahead)
+        if mark is Mark.DONE and part not in seconds:
+            continue  # it was left out, or is not part of this run
+        if mark is Mark.NEXT and not run.status.is_busy:
+            continue
+        number, count = _progress(run, part) if mark is Mark.NOW else (0, 0)
+        views.append(PartView(part, mark, seconds.get(part, 0.0), number, count, share))
+    return tuple(views)
+
+
+def _with_parts(stages: Iterable[tuple[Stage, float]]) -> Iterator[tuple[Part, float]]:
+    part = Part.READ
+    for stage, value in stages:
+        part = _PARTS.get(stage, part)
+        yield part, value
+
+
+def _stages(run: RunState, now: float) -> Iterator[tuple[Stage, float]]:
+    yield from ((time.stage, time.seconds) for time in run.times)
+    if run.status.is_busy and run.stage is not None:
+        yield run.stage, max(0.0, run.clock(now) - run.stage_began)
+
+
+def _seconds(run: RunState, now: float) -> dict[Part, float]:
+    totals: dict[Part, float] = {}
+    for part, seconds in _with_parts(_stages(run, now)):
+        totals[part] = totals.get(part, 0.0) + seconds
+    return totals
+
+
+def _current(run: RunState) -> Part | None:
+    """Return the part in progress, or the one in which the run has ended."""
+    if run.status is Status.FINISHED:
+        return None
+    parts = [part for part, _ in _with_parts(_stages(run, run.stage_began))]
+    return parts[-1] if parts else Part.READ
+
+
+def _ahead(run: RunState, current: Part | None) -> set[Part]:
+    """Return the parts of which a stage is still to come."""
+    if current is None or run.config is None:
+        return set()
+    steps = eta.steps_of(run.timeline)
+    if run.config.pruning.removes_nothing:
+        steps = tuple(step for step in steps if not step[1])
+    here = (run.stage, run.shot)
+    places = [number for number, step in enumerate(steps) if step == here]
+    if not places:  # such as a recovery between two shots
+        parts = list(Part)
+        return set(parts[parts.index(current) + 1 :])
+    found = list(_with_parts((stage, 0.0) for stage, _ in steps))
+    return {part for part, _ in found[places[-1] + 1 :]}
+
+
+def _mark(run: RunState, part: Part, current: Part | None, ahead: set[Part]) -> Mark:
+    if part is current:
+        return Mark.NOW if run.status.is_busy else Mark.BROKEN_OFF
+    return Mark.NEXT if part in ahead else Mark.DONE
+
+
+def _progress(run: RunState, part: Part) -> tuple[int, int]:
+    """Return the shot, the block or the step in progress, and how many there are."""
+    shots = max(run.shots, run.shot)
+    if part is Part.MEASURE and run.shot and shots > 1:
+        return run.shot, shots
+    if run.stage in _COUNTED and run.total > 1:
+        return min(run.done + 1, run.total), run.total
+    return 0, 0

@@ -1,0 +1,51 @@
+"""The verdict on the file of a run, and on each text that judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgeon_engine.api.messages.run import Fidelity
+from surgeon_engine.api.verdict import Verdict, file_fidelity, verdict_of
+from surgeon_gui.state.run import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class OnText:
+    """How a file follows the original on one text."""
+
+    text: str
+    verdict: Verdict
+    share: float  # of the tokens that are as the original's
+
+
+def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
+    """Return the fidelity of the file of a run; of the model in memory without one."""
+    evaluation = run.evaluation
+    return file_fidelity(run.exported, evaluation) if evaluation is not None else ()
+
+
+def verdict_on(run: RunState) -> Verdict | None:
+    """Return the verdict on the file of a run; None: it was not measured."""
+    before = run.baseline.fidelity if run.baseline is not None else ()
+    return verdict_of(fidelity_of(run), before)
+
+
+def on_texts(run: RunState) -> tuple[OnText, ...]:
+    """Return how the file of a run follows the original on each text."""
+    before = run.baseline.fidelity if run.baseline is not None else ()
+    found = []
+    for each in fidelity_of(run):
+        verdict = verdict_of((each,), before)
+        if verdict is not None:
+            found.append(OnText(each.text, verdict, same_share(each)))
+    return tuple(found)
+
+
+def same_share(fidelity: Fidelity) -> float:
+    """Return the share of tokens that a model writes as the original does.
+
+    Where both models sample, it is the overlap of their predictions; runs of an earlier
+    version have the share of same top tokens alone.
+    """
+    estimate = fidelity.overlap or fidelity.agreement
+    return estimate.value

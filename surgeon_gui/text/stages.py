@@ -1,0 +1,88 @@
+"""The parts of a run as its page lists them, and their labels.
+
+A part combines stages of the engine under one name that needs no explanation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text import numbers
+
+
+class Part(Enum):
+    """The parts of a run, in order."""
+
+    READ = "read"
+    WRITE = "write"  # text by the model itself
+    MEASURE = "measure"
+    REMOVE = "remove"
+    REFIT = "refit"
+    DISTILL = "distill"
+    SAVE = "save"
+
+
+class Mark(Enum):
+    """How far a part is."""
+
+    DONE = "done"
+    NOW = "now"
+    NEXT = "next"
+    BROKEN_OFF = "broken off"  # the run has ended in it
+
+
+_NAMES = {
+    Part.READ: tr("Read the model"),
+    Part.WRITE: tr("Write own text"),
+    Part.MEASURE: tr("Measure what counts"),
+    Part.REMOVE: tr("Remove"),
+    Part.REFIT: tr("Refit"),
+    Part.DISTILL: tr("Distill"),
+    Part.SAVE: tr("Save and verify"),
+}
+_MARKS = {
+    Mark.DONE: tr("done"),
+    Mark.NOW: tr("in progress"),
+    Mark.NEXT: tr("to come"),
+    Mark.BROKEN_OFF: tr("broken off"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """A part with its progress."""
+
+    part: Part
+    mark: Mark
+    seconds: float = 0.0
+    number: int = 0  # of the shot, the block or the step in progress; 0: none
+    count: int = 0  # of them
+    share: float = 0.0  # that is removed; 0: not known
+
+
+def label(view: PartView) -> str:
+    """Return what happens in a part, with its progress in the one that is in work."""
+    if view.part is Part.REMOVE and view.share:
+        share = numbers.percent(view.share, decimals=0)
+        return tr("Remove {share}").format(share=share)
+    text = {
+        Part.MEASURE: tr("Measure, shot {number} of {count}"),
+        Part.REFIT: tr("Refit block {number} of {count}"),
+        Part.DISTILL: tr("Distill, step {number} of {count}"),
+    }.get(view.part)
+    if text is None or not view.number:
+        return _NAMES[view.part]
+    return text.format(number=view.number, count=view.count)
+
+
+def time(view: PartView) -> str:
+    """Return how long a part has taken; empty before it begins."""
+    return numbers.whole_duration(view.seconds) if view.seconds else ""
+
+
+def spoken(view: PartView) -> str:
+    """Return a part as a screen reader reads it."""
+    parts = (label(view), _MARKS[view.mark], time(view))
+    return ", ".join(filter(None, parts))

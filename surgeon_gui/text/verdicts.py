@@ -1,0 +1,27 @@
+"""Verdicts on a model in words."""
+
+from __future__ import annotations
+
+from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text import numbers
+
+VERDICTS = {
+    Verdict.NEARLY_SAME: tr("Nearly the same"),
+    Verdict.CLOSE: tr("Close to the original"),
+    Verdict.DIFFERENT: tr("Noticeably different"),
+    Verdict.BROKEN: tr("Broken"),
+}
+NOT_MEASURED = tr("Not compared with the original")
+
+
+def title(verdict: Verdict | None) -> str:
+    """Return a verdict as a title; None: there is none."""
+    return NOT_MEASURED if verdict is None else VERDICTS[verdict]
+
+
+def same_tokens(share: float) -> str:
+    """Return how much of its text a model writes as the original does."""
+    return tr("It would write {n} of 100 tokens as the original does.").format(
+        n=numbers.whole(round(100 * share))
+    )

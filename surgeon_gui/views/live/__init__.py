@@ -1,1 +1,0 @@
-"""The tabs Live and Resources: charts of a run in progress."""

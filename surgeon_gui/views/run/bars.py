@@ -1,0 +1,163 @@
+"""Three bars against the original: the file, its memory and its speed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QStackedWidget, QWidget
+from typing_extensions import override
+
+from surgeon_gui.base.theme import GAP, LARGE, ROOM
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state import bars
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.bars import Pair
+from surgeon_gui.state.export_text import ended_note, problem_of
+from surgeon_gui.state.job import checks
+from surgeon_gui.state.request import RequestKind
+from surgeon_gui.text import numbers
+from surgeon_gui.text.problems import sentence
+from surgeon_gui.views.task_progress import TaskProgress
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    heading,
+    line_label,
+    progress_bar,
+    show_share,
+    text_label,
+)
+from surgeon_gui.widgets.layouts import STRETCH, horizontal, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import stack as stack_layout
+
+_NARROW = 640  # pixels, below which the bars are below each other
+_TAKES = tr("A minute or more")
+_LARGER = 1.02  # from which a figure counts as larger than the original's
+
+
+class OutcomeBars(QWidget):
+    """The three cards beside each other, or below each other in a narrow page."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.setObjectName("outcome_bars")
+        self._file = BarCard("file", tr("File"))
+        self._memory = BarCard("memory", tr("Memory"))
+        self._speed = SpeedCard(session)
+        cards = (self._file, self._memory, self._speed)
+        self._row = horizontal(self, *((each, 1) for each in cards), spacing=ROOM)
+
+    def show_state(self, state: AppState) -> None:
+        """Show the result of the run in view."""
+        run = state.shown_run
+        file = bars.file_bytes(run)
+        self._file.setVisible(file is not None)
+        if file is not None:
+            self._file.show_sizes(file)
+        memory = bars.memory_bytes(run)
+        self._memory.setVisible(memory is not None)
+        if memory is not None:
+            pair, context = memory
+            title = tr("Memory, {n} tokens").format(n=numbers.whole(context))
+            self._memory.show_title(title)
+            self._memory.show_sizes(pair)
+        self._speed.show_state(state)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        stack_layout(self._row, is_stacked=event.size().width() < _NARROW)
+
+
+class BarCard(QFrame):
+    """A title, a figure with that of the original, and a bar."""
+
+    def __init__(self, name: str, title: str) -> None:
+        super().__init__()
+        self.setProperty("card", "true")
+        self._title = heading(title)
+        self._figures = FigureRow(name)
+        vertical(self, self._title, self._figures, margin=ROOM)
+
+    def show_title(self, title: str) -> None:
+        """Show another title."""
+        self._title.setText(title)
+
+    def show_sizes(self, pair: Pair) -> None:
+        """Show two sizes in bytes."""
+        after, before = (numbers.size(round(x)) for x in (pair.after, pair.before))
+        self._figures.show_texts(after, tr("of {size}").format(size=before), pair)
+        self._figures.warn(is_larger=pair.after > _LARGER * pair.before)
+
+
+class FigureRow(QWidget):
+    """A large figure, a quiet one beside it, and a bar below."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._after = line_label(name=f"{name}_after")
+        self._after.setFont(bold(self._after.font(), LARGE))
+        self._before = line_label(quiet=True, name=f"{name}_before")
+        self._bar = progress_bar(f"{name}_share_bar")
+        vertical(self, row_of(self._after, self._before), STRETCH, self._bar)
+
+    def show_texts(self, after: str, before: str, pair: Pair) -> None:
+        """Show two figures as texts, and the bar that belongs to them."""
+        self._after.setText(after)
+        self._before.setText(before)
+        self._bar.setAccessibleName(f"{after}, {before}")
+        show_share(self._bar, pair.share)
+
+    def warn(self, *, is_larger: bool) -> None:
+        """Show the figure in the color of warnings, or as usual."""
+        if bool(self._after.property("warning")) != is_larger:
+            self._after.setProperty("warning", is_larger)
+            self._after.style().polish(self._after)
+
+
+class SpeedCard(QFrame):
+    """The speed once it has been measured; until then a button, or why not.
+
+    The pages of the card are equally high, so that nothing moves.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.setProperty("card", "true")
+        self._figures = FigureRow("speed")
+        self._measure = button("measure_button", session.measure)
+        self._note = text_label(quiet=True, name="measure_note")
+        self._progress = TaskProgress("measure")
+        self._progress.cancel_clicked.connect(
+            partial(session.store.cancel_request, RequestKind.MEASUREMENT)
+        )
+        self._invitation = QWidget()
+        row = in_row(self._measure, (self._note, 1))
+        vertical(self._invitation, row, STRETCH, spacing=GAP // 2)
+        self._work = QWidget()
+        vertical(self._work, self._progress)
+        self._pages = QStackedWidget()
+        for page in (self._figures, self._invitation, self._work):
+            self._pages.addWidget(page)
+        vertical(self, heading(tr("Speed")), self._pages, margin=ROOM)
+
+    def show_state(self, state: AppState) -> None:
+        """Show the speed, the progress of its measurement, or how to get it."""
+        request = state.request_of_run(RequestKind.MEASUREMENT)
+        pair = bars.generation(state.shown_run.measured)
+        self._progress.show_request(request)
+        if request.is_open:
+            self._pages.setCurrentWidget(self._work)
+        elif pair is not None:
+            after = tr("{n} tokens/s").format(n=numbers.rate(pair.after))
+            before = tr("was {n}").format(n=numbers.rate(pair.before))
+            self._figures.show_texts(after, before, pair)
+            self._pages.setCurrentWidget(self._figures)
+        else:
+            obstacle = sentence(checks.measure_obstacle(state))
+            self._measure.setHidden(bool(obstacle))
+            ended = problem_of(request) or ended_note(request, tr("Measurement"))
+            self._note.setText(obstacle or ended or _TAKES)
+            self._pages.setCurrentWidget(self._invitation)

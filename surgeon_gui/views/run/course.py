@@ -1,0 +1,230 @@
+"""The course of a run: its parts, its charts, and what the model writes."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Slot
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
+from typing_extensions import override
+
+from surgeon_gui.base.theme import ROOM
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.charts import has_recovery
+from surgeon_gui.state.parts import parts_of, removed_share
+from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run_text import last_choice, undone
+from surgeon_gui.text import numbers
+from surgeon_gui.text.captions.views import MEANINGS
+from surgeon_gui.views.run.charts import (
+    CostChart,
+    LayerMap,
+    MemoryChart,
+    QualityChart,
+    RecoveryChart,
+    TimeChart,
+)
+from surgeon_gui.views.run.part_list import PartList
+from surgeon_gui.views.sample_card import SampleCard
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.controls import (
+    bold,
+    explained,
+    heading,
+    line_label,
+    link,
+    progress_bar,
+    show_share,
+    show_text,
+    text_label,
+)
+from surgeon_gui.widgets.layouts import card, in_row, row_of, vertical
+
+_MIN_CHART = 210  # pixels; in a lower window the page scrolls
+_PARTS_WIDTH = 264
+_WIDE, _NARROW = 1000, 640  # pixels, for three columns and for two
+_MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
+
+
+class CourseView(QWidget):
+    """Draws a `RunState`; further charts are hidden until they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("course_view")
+        self._share_of = RunState()  # for which the share was computed
+        self._share = 0.0
+        self._run, self._now = RunState(), 0.0
+        self._parts = PartList()
+        self._remaining = RemainingCard()
+        self._sample = SampleCard("live")
+        self._quality, self._map = QualityChart(), LayerMap()
+        self.charts: dict[str, ChartCard] = {
+            "perplexity": self._quality,
+            "sparsity": self._map,
+        }
+        prepare(self.charts)
+        self._more_button = link("more_charts_button")
+        self._more_button.setCheckable(True)
+        self._more = MoreCharts()
+        self._more_button.toggled.connect(self._on_more_toggled)
+        self.charts |= self._more.charts
+        self._parts_card = card(self._parts, margin=ROOM)
+        self._columns = 0
+        self._grid = QGridLayout()
+        self._grid.setSpacing(ROOM)
+        below = row_of(self._more_button)
+        vertical(self, (self._grid, 1), self._sample, below, self._more, spacing=ROOM)
+        self._arrange(3)
+
+    def show_run(self, run: RunState, now: float) -> None:
+        """Show the state of a run at the time `now`."""
+        if run.run != self._run.run:
+            for chart in self.charts.values():
+                chart.reset_zoom()
+        self._run, self._now = run, now
+        self._parts.show_parts(parts_of(run, now, self._removed_share(run)))
+        self._remaining.show_run(run)
+        self._quality.show_run(run)
+        self._map.show_run(run)
+        self._sample.show_run(run)
+        if not self._more.isHidden():
+            self._more.show_run(run, now)
+
+    def show_all(self, run: RunState, now: float) -> None:
+        """Show a run in the hidden charts, too, such as for a picture of them."""
+        self.show_run(run, now)
+        self._more.show_run(run, now)
+
+    def _removed_share(self, run: RunState) -> float:
+        """Return the share that a run removes, computed once for each job."""
+        before = self._share_of
+        if run.config is not before.config or run.model is not before.model:
+            self._share_of, self._share = run, removed_share(run)
+        return self._share
+
+    @Slot(bool)
+    def _on_more_toggled(self, is_shown: bool) -> None:
+        if is_shown:
+            self._more.show_run(self._run, self._now)
+        self._more.setVisible(is_shown)
+
+    @override
+    def minimumSizeHint(self) -> QSize:
+        return QSize(_NARROW // 2, super().minimumSizeHint().height())
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        width = event.size().width()
+        self._arrange(3 if width >= _WIDE else 2 if width >= _NARROW else 1)
+
+    def _arrange(self, columns: int) -> None:
+        """Place parts, quality and layers beside each other where there is room."""
+        if columns == self._columns:
+            return
+        self._columns = columns
+        is_single = columns == 1
+        self._parts_card.setMinimumWidth(0 if is_single else _PARTS_WIDTH)
+        self._parts_card.setMaximumWidth(16_777_215 if is_single else _PARTS_WIDTH)
+        quality, layers = self._quality.place, self._map.place
+        places = {
+            1: ((0, 0, 1, 1), (1, 0, 1, 1), (2, 0, 1, 1), (3, 0, 1, 1)),
+            2: ((0, 0, 2, 1), (0, 1, 1, 1), (1, 1, 1, 1), (2, 0, 1, 2)),
+            3: ((0, 0, 2, 1), (0, 1, 1, 1), (1, 1, 1, 1), (0, 2, 2, 1)),
+        }[columns]
+        widgets = (self._parts_card, quality, self._remaining, layers)
+        for widget, place in zip(widgets, places, strict=True):
+            self._grid.addWidget(widget, *place)
+        for column in range(3):
+            is_chart = 0 < column < columns or (is_single and column == 0)
+            self._grid.setColumnStretch(column, int(is_chart))
+        for row in range(4):
+            is_stretched = row == 0 or (row == 2 and columns < 3)
+            self._grid.setRowStretch(row, int(is_stretched))
+
+
+class RemainingCard(QFrame):
+    """How many parameters remain, as a bar and in figures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("card", "true")
+        title = heading(tr("Remaining parameters"))
+        explained(title, MEANINGS["parameters"])
+        self._bar = progress_bar("remaining_bar")
+        self._bar.setAccessibleName(title.text())
+        self._figure = line_label(name="remaining_figure")
+        self._figure.setFont(bold(self._figure.font()))
+        vertical(self, title, in_row((self._bar, 1), self._figure), margin=ROOM)
+
+    def show_run(self, run: RunState) -> None:
+        """Show the parameters of the model as they are now."""
+        if run.model is None:
+            self._figure.setText("\N{EN DASH}")
+            show_share(self._bar, 0.0)
+            return
+        before = run.model.parameters
+        after = run.history[-1].parameters if run.history else before
+        text = tr("{left} of {all}").format(
+            left=numbers.count(after), all=numbers.count(before)
+        )
+        self._figure.setText(text)
+        show_share(self._bar, after / before)
+
+
+class MoreCharts(QWidget):
+    """Costs, recovery, memory and times, hidden at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._costs, self._recovery = CostChart(), RecoveryChart()
+        self._memory, self._times = MemoryChart(), TimeChart()
+        self.charts: dict[str, ChartCard] = {
+            "costs": self._costs,
+            "recovery": self._recovery,
+            "memory": self._memory,
+            "times": self._times,
+        }
+        prepare(self.charts)
+        self._notes = text_label(quiet=True, name="course_notes")
+        explained(self._notes, MEANINGS["damping"])
+        self._is_narrow = True
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(ROOM)
+        self._arrange(is_narrow=False)
+        self.hide()
+
+    def show_run(self, run: RunState, now: float) -> None:
+        """Show the state of a run at the time `now`."""
+        device = tr("Computed on {device}.").format(device=run.device)
+        notes = (device if run.device else "", last_choice(run), undone(run))
+        show_text(self._notes, "\n".join(filter(None, notes)))
+        self._costs.show_run(run)
+        self._recovery.setVisible(has_recovery(run))
+        self._recovery.show_run(run)
+        self._memory.show_run(run)
+        self._times.show_run(run, now)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._arrange(is_narrow=event.size().width() < _NARROW)
+
+    def _arrange(self, *, is_narrow: bool) -> None:
+        if is_narrow == self._is_narrow:
+            return
+        self._is_narrow = is_narrow
+        columns = 1 if is_narrow else 2
+        for number, chart in enumerate(self.charts.values()):
+            self._grid.addWidget(chart.place, *divmod(number, columns))
+        self._grid.addWidget(self._notes, len(self.charts), 0, 1, columns)
+        for column in range(2):
+            self._grid.setColumnStretch(column, int(column < columns))
+
+
+def prepare(charts: dict[str, ChartCard]) -> None:
+    """Explain charts, and give them a minimum height."""
+    for name, chart in charts.items():
+        chart.explain(MEANINGS[_MEANINGS.get(name, name)])
+        chart.setMinimumHeight(max(_MIN_CHART, chart.minimumHeight()))

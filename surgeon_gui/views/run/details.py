@@ -1,0 +1,194 @@
+"""Quiet links below a run, each of which opens a section in place."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QPushButton, QWidget
+
+from surgeon_gui.base.theme import ROOM
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.export_text import export_facts
+from surgeon_gui.state.job.settings_list import settings
+from surgeon_gui.state.report import has_report
+from surgeon_gui.state.result_text import quality_facts
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.views.question import ReplaceQuestion
+from surgeon_gui.views.run.course import CourseView
+from surgeon_gui.views.run.save_section import SaveSection
+from surgeon_gui.views.run.speed import SpeedFacts
+from surgeon_gui.widgets.controls import button, heading, link
+from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    card,
+    in_column,
+    in_row,
+    row_of,
+    vertical,
+)
+
+
+class RunDetails(QWidget):
+    """The links, and the section of the one that is checked.
+
+    While a run is in progress, its course is shown without links.
+    """
+
+    layers_clicked = Signal()
+    discard_clicked = Signal()
+    settings_used = Signal()
+    opened = Signal(QWidget)  # a section
+
+    def __init__(
+        self, session: Session, report_row: QWidget, question: ReplaceQuestion
+    ) -> None:
+        super().__init__()
+        self._session = session
+        self._state, self._now = session.state, 0.0
+        self._shown: tuple[str, bool] | None = None  # the run, and whether it is busy
+        self.course = CourseView()
+        self._report = ReportSection(report_row)
+        self._save = SaveSection(session, question)
+        self._settings = SettingsSection()
+        self._settings.used.connect(self._on_settings_used)
+        self._sections: dict[str, QWidget] = {
+            "course": self.course,
+            "report": card(self._report, margin=ROOM),
+            "save": card(self._save, margin=ROOM),
+            "settings": card(self._settings, margin=ROOM),
+        }
+        self._links = {name: self._link(name) for name in self._sections}
+        layers = link("run_layers_link", self.layers_clicked)
+        self._discard = link("run_discard_link", self.discard_clicked)
+        self._row = QWidget()
+        first, *others = self._links.values()
+        parts = (first, layers, *others, STRETCH, self._discard)
+        vertical(self._row, in_row(*parts))
+        _, *closed = self._sections.values()
+        vertical(self, self._row, (self.course, 1), *closed, STRETCH, spacing=ROOM)
+        for section in self._sections.values():
+            section.hide()
+
+    def _link(self, name: str) -> QPushButton:
+        made = link(f"run_{name}_link")
+        made.setCheckable(True)
+        made.toggled.connect(partial(self._on_toggled, name))
+        return made
+
+    def show_state(self, state: AppState, now: float) -> None:
+        """Show the section that is open, and which there are."""
+        self._state, self._now = state, now
+        run = state.shown_run
+        shown = (run.run, run.status.is_busy)
+        if shown != self._shown:
+            self._shown = shown
+            self._begin(run.status)
+        is_done = run.exported is not None and run.status is Status.FINISHED
+        self._links["save"].setVisible(is_done)
+        self._links["report"].setVisible(is_done or has_report(run))
+        self._discard.setEnabled(not run.computer and run.has_folder)
+        for name in self._sections:
+            self._draw(name)
+
+    def _begin(self, status: Status) -> None:
+        """Close what is open, and show the course of a run that has no result."""
+        for made in self._links.values():
+            made.setChecked(False)
+        self._row.setHidden(status.is_busy)
+        self.course.setVisible(status.is_busy)
+        if not status.is_busy and status not in (Status.IDLE, Status.FINISHED):
+            self._links["course"].setChecked(True)
+
+    def _draw(self, name: str) -> None:
+        """Draw a section if it is open."""
+        if self._sections[name].isHidden():
+            return
+        run = self._state.shown_run
+        match name:
+            case "course":
+                self.course.show_run(run, self._now)
+            case "report":
+                self._report.show_run(run)
+            case "save":
+                self._save.show_state(self._state)
+            case "settings":
+                self._settings.show_run(run)
+
+    def _on_toggled(self, name: str, is_open: bool) -> None:
+        section = self._sections[name]
+        section.setVisible(is_open)
+        if not is_open:
+            return
+        for other, made in self._links.items():
+            made.setChecked(other == name)
+        self._draw(name)
+        self.opened.emit(section)
+
+    @Slot()
+    def _on_settings_used(self) -> None:
+        self._session.use_settings()
+        self.settings_used.emit()
+
+
+class ReportSection(QWidget):
+    """All figures of the result, and the button that saves a report."""
+
+    def __init__(self, report_row: QWidget) -> None:
+        super().__init__()
+        self._quality = Facts("result_quality")
+        self._files = Facts("export_facts")
+        self._speed = SpeedFacts()
+        parts = (self._quality, self._files, self._speed, report_row)
+        vertical(self, *parts, spacing=ROOM)
+
+    def show_run(self, run: RunState) -> None:
+        """Show the figures of a run."""
+        self._quality.show_facts(quality_facts(run))
+        self._files.show_facts(export_facts(run))
+        self._speed.show_measured(run.measured)
+
+
+class SettingsSection(QWidget):
+    """The settings of a run, and a button that copies them to the next one."""
+
+    used = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("run_settings")
+        self._config: object = None
+        self._groups: list[QWidget] = []
+        self._columns = tuple(in_column(STRETCH, spacing=ROOM) for _ in range(2))
+        use = button("copy_settings_button", self.used)
+        columns = in_row(*((each, 1) for each in self._columns), spacing=ROOM)
+        vertical(self, row_of(use), columns, spacing=ROOM)
+
+    def show_run(self, run: RunState) -> None:
+        """Show the settings with which a run was started."""
+        if run.config is None or run.config is self._config:
+            return
+        self._config = run.config
+        for group in self._groups:
+            group.hide()  # deletion is deferred
+            group.deleteLater()
+        self._groups.clear()
+        found = settings(run.config)
+        heights = [0, 0]
+        for part in dict.fromkeys(each.part for each in found):
+            rows = tuple((x.label, x.value) for x in found if x.part == part)
+            shorter = heights.index(min(heights))
+            heights[shorter] += len(rows) + 2
+            self._groups.append(_group(part, rows))
+            place = self._columns[shorter].count() - 1  # above the stretch
+            self._columns[shorter].insertWidget(place, self._groups[-1])
+
+
+def _group(title: str, rows: tuple[tuple[str, str], ...]) -> QWidget:
+    """Return the settings of one part."""
+    made, facts = QWidget(), Facts("run_settings_facts")
+    vertical(made, heading(title), facts)
+    facts.show_facts(rows)
+    return made

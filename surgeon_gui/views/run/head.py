@@ -1,0 +1,268 @@
+"""The head of the page of a run: its name or verdict, its time, and its buttons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
+from typing_extensions import override
+
+from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.messages.run import Exported
+from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.base.theme import GAP, TITLE
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state import result_text
+from surgeon_gui.state.action_strip import run_controls
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.targets import step_obstacle
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.verdict import verdict_on
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import (
+    button,
+    eliding_label,
+    enable_unless,
+    fill_menu,
+    give_menu,
+    large_label,
+    link,
+    show_button,
+    show_elided,
+    show_text,
+    text_label,
+    warning_label,
+)
+from surgeon_gui.widgets.dialogs import open_folder
+from surgeon_gui.widgets.dot import Dot, Shape
+from surgeon_gui.widgets.layouts import horizontal, in_row
+
+_NARROW = 720  # pixels, below which the buttons are below the texts
+_DOT = 18
+_DOTS = {
+    Verdict.NEARLY_SAME: (Shape.FILLED, "good"),
+    Verdict.CLOSE: (Shape.FILLED, "accent"),
+    Verdict.DIFFERENT: (Shape.FILLED, "warning"),
+    Verdict.BROKEN: (Shape.CROSS, "bad"),
+}
+_UNKNOWN = (Shape.RING, "muted")
+# The labels that a button may have, by its name: it keeps the room for all of them.
+_LABELS = {
+    "pause": (CAPTIONS["resume_button"].label, tr("Pausing…")),
+    "stop": (tr("Finishing…"),),
+    "cancel": (tr("Canceling…"),),
+}
+
+
+class RunHead(QWidget):
+    """Title, time and controls of a run; or verdict, summary and what to do next."""
+
+    back_clicked = Signal()
+    pause_clicked = Signal()
+    stop_clicked = Signal()
+    cancel_asked = Signal()
+    resume_clicked = Signal()
+    try_clicked = Signal()
+    smaller_clicked = Signal()
+    gentler_clicked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run: RunState | None = None  # that is shown
+        self._controlled: tuple[object, ...] = ()  # what the controls depend on
+        self._named: tuple[object, ...] = ()  # what the name was made from
+        self._name = ""
+        self._back = link("run_back_button", self.back_clicked)
+        self._crumb = eliding_label("run_name", quiet=True)
+        self._dot = Dot(_DOT)
+        self._title = large_label("run_title", TITLE)
+        self._time = text_label(quiet=True, name="run_time")
+        self._warning = warning_label("run_warning")
+        self._controls = self._running_buttons()
+        self._outcome = OutcomeButtons(self)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
+        self._grid.setColumnStretch(0, 1)
+        self._grid.addLayout(in_row(self._back, (self._crumb, 1)), 0, 0, 1, 2)
+        self._grid.addLayout(in_row(self._dot, (self._title, 1)), 1, 0)
+        self._grid.addWidget(self._time, 2, 0, 1, 2)
+        self._grid.addWidget(self._warning, 3, 0, 1, 2)
+        self._is_narrow = True
+        self._place_buttons(is_narrow=False)
+
+    def _running_buttons(self) -> QWidget:
+        slots = (self.pause_clicked, self.stop_clicked, self.cancel_asked)
+        self._buttons = {
+            name: button(f"{name}_button", slot)
+            for name, slot in zip(_LABELS, slots, strict=True)
+        }
+        for name, made in self._buttons.items():
+            made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            _keep_room(made, _LABELS[name])
+        row = QWidget()
+        horizontal(row, *self._buttons.values())
+        return row
+
+    def show_state(self, state: AppState, now: float) -> None:
+        """Show the run in view."""
+        run = state.shown_run
+        self._show_name(run)
+        is_busy = run.status.is_busy
+        self._controls.setVisible(is_busy)
+        self._outcome.setVisible(not is_busy)
+        controlled = (run.status, run.can_stop)
+        if controlled != self._controlled:
+            self._controlled = controlled
+            self._show_controls(run)
+        if is_busy:
+            show_elided(self._crumb, "")
+            show_elided(self._title, self._name)
+            self._show_time(result_text.clock(run, now))
+            show_text(self._warning, "")
+        elif run is not self._run:
+            self._show_outcome(run)
+        self._dot.setHidden(is_busy)
+        if not is_busy:
+            self._outcome.show_state(state)
+        self._run = run
+
+    def _show_controls(self, run: RunState) -> None:
+        controls = run_controls(run, "", "")
+        for name, made in self._buttons.items():
+            view = getattr(controls, name)
+            show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
+
+    def _show_outcome(self, run: RunState) -> None:
+        took = result_text.clock(run, 0.0)
+        show_elided(self._crumb, " · ".join(filter(None, (self._name, took))))
+        show_elided(self._title, result_text.headline(run))
+        self._show_time(result_text.summary(run))
+        show_text(self._warning, result_text.warnings(run))
+        verdict = verdict_on(run) if run.status is Status.FINISHED else None
+        dot = _DOTS[verdict] if verdict is not None else _UNKNOWN
+        self._dot.show_shape(*((Shape.CROSS, "bad") if _has_failed(run) else dot))
+
+    def _show_name(self, run: RunState) -> None:
+        made_from = (run.folder, run.name, run.config, run.model, run.exported)
+        if made_from != self._named:
+            self._named, self._name = made_from, result_text.name_of(run)
+
+    def _show_time(self, text: str) -> None:
+        if text != self._time.text():
+            self._time.setText(text)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place_buttons(is_narrow=event.size().width() < _NARROW)
+
+    def _place_buttons(self, *, is_narrow: bool) -> None:
+        if is_narrow == self._is_narrow:
+            return
+        self._is_narrow = is_narrow
+        place = (4, 0, 1, 2) if is_narrow else (1, 1, 1, 1)
+        side = Qt.AlignmentFlag.AlignLeft if is_narrow else Qt.AlignmentFlag.AlignRight
+        for each in (self._controls, self._outcome):
+            self._grid.addWidget(each, *place, side | Qt.AlignmentFlag.AlignTop)
+
+
+class OutcomeButtons(QWidget):
+    """What can be done with a run that has ended; one button at most is green."""
+
+    def __init__(self, head: RunHead) -> None:
+        super().__init__()
+        self._exported: Exported | None = None
+        self._folder = ""
+        self._resume = button("run_resume_button", head.resume_clicked)
+        self._gentler = button("run_gentler_button", head.gentler_clicked)
+        self._smaller = button("run_smaller_button", head.smaller_clicked)
+        self._open = button("run_folder_button", self._on_open_clicked)
+        self._copy = button("run_copy_button")
+        self._menu = QMenu(self._copy)
+        slots = {
+            "copy_path_action": self._copy_path,
+            "copy_modelfile_action": self._copy_modelfile,
+        }
+        self._actions = fill_menu(self._menu, slots)
+        give_menu(self._copy, self._menu)
+        self._try = button("run_try_button", head.try_clicked)
+        self._all = (
+            *(self._resume, self._gentler, self._smaller),
+            *(self._open, self._copy, self._try),
+        )
+        horizontal(self, *self._all)
+
+    def show_state(self, state: AppState) -> None:
+        """Show the buttons that make sense for the run in view."""
+        run = state.shown_run
+        self._exported, self._folder = run.exported, run.folder
+        is_done = run.status is Status.FINISHED and run.exported is not None
+        is_broken = verdict_on(run) is Verdict.BROKEN
+        self._resume.setVisible(run.can_go_on and run.status is not Status.FINISHED)
+        self._gentler.setVisible(is_done)
+        self._smaller.setVisible(is_done and not is_broken)
+        self._try.setVisible(is_done)
+        self._copy.setVisible(is_done)
+        self._open.setVisible(run.has_folder and bool(run.folder))
+        best = self._gentler if is_broken else self._try if is_done else self._resume
+        for each in self._all:
+            _set_primary(each, is_primary=each is best)
+        busy = tr("Something else is in progress.") if state.is_busy else ""
+        enable_unless(self._resume, busy)
+        for each, is_smaller in ((self._gentler, False), (self._smaller, True)):
+            obstacle = step_obstacle(run.config, is_smaller=is_smaller)
+            enable_unless(each, obstacle)
+        elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
+        for each in (self._open, self._copy):
+            enable_unless(each, elsewhere if run.computer else "")
+        is_gguf = run.exported is not None and run.exported.format is Format.GGUF
+        self._actions["copy_modelfile_action"].setEnabled(is_gguf)
+
+    @property
+    def path(self) -> str:
+        """The file of the model, or its folder if it is not one file."""
+        if self._exported is None:
+            return self._folder
+        folder = Path(self._exported.folder)
+        if self._exported.format is Format.GGUF:
+            return str(next(folder.glob("*.gguf"), folder))
+        return str(folder)
+
+    @Slot()
+    def _on_open_clicked(self) -> None:
+        folder = self._folder if self._exported is None else self._exported.folder
+        open_folder(folder)
+
+    @Slot()
+    def _copy_path(self) -> None:
+        QGuiApplication.clipboard().setText(self.path)
+
+    @Slot()
+    def _copy_modelfile(self) -> None:
+        QGuiApplication.clipboard().setText(f"FROM {self.path}")
+
+
+def _has_failed(run: RunState) -> bool:
+    return run.status is Status.FAILED
+
+
+def _keep_room(made: QPushButton, labels: tuple[str, ...]) -> None:
+    """Make a button wide enough for each of its labels, so that nothing moves."""
+    usual = made.text()
+    made.ensurePolished()
+    widths = []
+    for text in (usual, *labels):
+        made.setText(text)
+        widths.append(made.sizeHint().width())
+    made.setText(usual)
+    made.setMinimumWidth(max(widths))
+
+
+def _set_primary(made: QPushButton, *, is_primary: bool) -> None:
+    """Give a button the color of the most important one, or take it away."""
+    if bool(made.property("primary")) != is_primary:
+        made.setProperty("primary", is_primary)
+        made.style().polish(made)

@@ -1,0 +1,229 @@
+"""What was lost: rows by kind of text, and where the answers of both models part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from typing_extensions import override
+
+from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.base.theme import GAP, ROOM
+from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.state.request import Request
+from surgeon_gui.text import judgments, numbers
+from surgeon_gui.text.judgments import Answer, LostRow
+from surgeon_gui.views.task_progress import TaskProgress
+from surgeon_gui.widgets.controls import (
+    button,
+    enable_unless,
+    heading,
+    line_label,
+    link,
+    text_label,
+)
+from surgeon_gui.widgets.dot import Dot, Shape
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    card,
+    horizontal,
+    in_row,
+    row_of,
+    stack,
+    vertical,
+)
+
+_NARROW = 700  # pixels, below which the answers are below the rows
+_SHOWN = 2  # answers before the user asks for more
+
+
+class LossView(QWidget):
+    """Two cards: what was lost, and where the answers part."""
+
+    judge_clicked = Signal()
+    judge_stopped = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("loss_view")
+        self._rows = LostRows()
+        self._judge = button("judge_button", self.judge_clicked)
+        self._time = text_label(quiet=True, name="judge_note")
+        self._progress = TaskProgress("judge")
+        self._progress.cancel_clicked.connect(self.judge_stopped)
+        self._judging = QWidget()
+        vertical(self._judging, in_row(self._judge, (self._time, 1)), self._progress)
+        self._judging.hide()
+        self._answers = AnswerList()
+        self._left = card(
+            heading(tr("What was lost")),
+            self._rows,
+            self._judging,
+            STRETCH,
+            margin=ROOM,
+        )
+        self._right = card(
+            heading(tr("Where the answers part")), self._answers, STRETCH, margin=ROOM
+        )
+        self._columns = horizontal(
+            self, (self._left, 1), (self._right, 1), spacing=ROOM
+        )
+
+    def show_rows(self, rows: tuple[LostRow, ...]) -> None:
+        """Show what was lost; without rows, the card is hidden."""
+        self._rows.show_rows(rows)
+        self._left.setVisible(bool(rows) or not self._judging.isHidden())
+
+    def show_answers(self, answers: tuple[Answer, ...]) -> None:
+        """Show answers, the worst first; without answers, the card is hidden."""
+        self._answers.show_answers(answers)
+        self._right.setVisible(bool(answers))
+
+    def offer_judging(
+        self, request: Request[Any], seconds: float, obstacle: str = ""
+    ) -> None:
+        """Offer to judge the file, or show the progress of that.
+
+        Args:
+            request: the latest one.
+            seconds: that it takes, about.
+            obstacle: why it is not possible; empty: it is.
+        """
+        self._judging.show()
+        self._judge.setHidden(request.is_open)
+        self._time.setHidden(request.is_open)
+        enable_unless(self._judge, obstacle)
+        time = tr("about {time}").format(time=numbers.rough_duration(seconds))
+        self._time.setText(obstacle or time)
+        self._progress.show_request(request)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        stack(self._columns, is_stacked=event.size().width() < _NARROW)
+
+
+class LostRows(QWidget):
+    """A dot, a name and an outcome for each row; the rows are reused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("lost_rows")
+        self._shown: tuple[LostRow, ...] = ()
+        self._widgets: list[tuple[Dot, QLabel, QLabel]] = []
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(GAP)
+        self._grid.setVerticalSpacing(GAP)
+        self._grid.setColumnStretch(2, 1)
+
+    def show_rows(self, rows: tuple[LostRow, ...]) -> None:
+        """Show exactly these."""
+        if rows == self._shown:
+            return
+        self._shown = rows
+        while len(self._widgets) < len(rows):
+            self._add_row()
+        for number, widgets in enumerate(self._widgets):
+            for each in widgets:
+                each.setVisible(number < len(rows))
+            if number < len(rows):
+                row, (dot, name, outcome) = rows[number], widgets
+                dot.show_shape(*_mark(row))
+                name.setText(row.name)
+                outcome.setText(judgments.outcome(row))
+
+    def _add_row(self) -> None:
+        made = (Dot(), line_label(), text_label(quiet=True))
+        for column, each in enumerate(made):
+            self._grid.addWidget(each, len(self._widgets), column)
+        self._widgets.append(made)
+
+
+def _mark(row: LostRow) -> tuple[Shape, str]:
+    if row.verdict is Verdict.BROKEN:
+        return Shape.CROSS, "bad"
+    return (Shape.CROSS, "warning") if row.is_lost else (Shape.TICK, "accent")
+
+
+class AnswerList(QWidget):
+    """Answers below each other; all but the first ones are hidden at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("answer_list")
+        self._shown: tuple[Answer, ...] = ()
+        self._views: list[AnswerView] = []
+        self._more = link("more_answers_button", self._on_more_clicked)
+        self._shows_all = False
+        self._column = vertical(self, row_of(self._more), spacing=ROOM)
+
+    def show_answers(self, answers: tuple[Answer, ...]) -> None:
+        """Show exactly these."""
+        if answers == self._shown:
+            return
+        self._shown, self._shows_all = answers, False
+        while len(self._views) < len(answers):
+            self._views.append(AnswerView())
+            self._column.insertWidget(len(self._views) - 1, self._views[-1])
+        for view, answer in zip(self._views, answers, strict=False):
+            view.show_answer(answer)
+        self._show_some()
+
+    def _show_some(self) -> None:
+        count = len(self._shown)
+        shown = count if self._shows_all else min(count, _SHOWN)
+        for number, view in enumerate(self._views):
+            view.setVisible(number < shown)
+        text = ntr("{n} more", "{n} more", count - shown).format(n=count - shown)
+        self._more.setText(text)
+        self._more.setVisible(shown < count)
+
+    @Slot()
+    def _on_more_clicked(self) -> None:
+        self._shows_all = True
+        self._show_some()
+
+
+class AnswerView(QWidget):
+    """A prompt, what both models answer alike, and how each goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prompt = text_label(quiet=True, name="answer_prompt")
+        self._shared = text_label(name="answer_shared")
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(ROOM)
+        grid.setVerticalSpacing(GAP // 2)
+        grid.setColumnStretch(1, 1)
+        titles = (tr("Original"), tr("This file"))
+        self._rows = []
+        for row, (title, name) in enumerate(
+            zip(titles, ("original", "pruned"), strict=True)
+        ):
+            text = text_label(name=f"answer_{name}")
+            nats = line_label(quiet=True, name=f"answer_{name}_nats")
+            label = line_label(title, quiet=True)
+            top = Qt.AlignmentFlag.AlignTop
+            for column, each in enumerate((label, text, nats)):
+                grid.addWidget(each, row, column)
+            for each in (label, nats):
+                each.setAlignment(top)
+            self._rows.append((text, nats))
+        vertical(self, self._prompt, self._shared, grid, spacing=GAP // 2)
+
+    def show_answer(self, answer: Answer) -> None:
+        """Show one answer."""
+        self._prompt.setText(tr("“{prompt}”").format(prompt=answer.prompt))
+        shared = answer.shared
+        self._shared.setText(shared.strip())
+        self._shared.setVisible(bool(shared.strip()))
+        ellipsis = "\N{HORIZONTAL ELLIPSIS} " if shared.strip() else ""
+        for number, text in enumerate((answer.original, answer.pruned)):
+            label, nats = self._rows[number]
+            label.setText(f"{ellipsis}{text[len(shared) :].strip()}")
+            nats.setVisible(answer.nats is not None)
+            if answer.nats is not None:
+                nats.setText(judgments.likelihood(answer.nats[number]))

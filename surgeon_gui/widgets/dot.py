@@ -1,0 +1,82 @@
+"""A round mark: filled, a ring, or with a tick. The word beside it says the same."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QSizePolicy, QWidget
+from typing_extensions import override
+
+from surgeon_gui.base.theme import theme_of
+
+_TICK = ((0.27, 0.53), (0.44, 0.7), (0.74, 0.33))  # in a square of side 1
+_CROSS = (((0.33, 0.33), (0.67, 0.67)), ((0.67, 0.33), (0.33, 0.67)))
+
+
+class Shape(Enum):
+    """The shapes of a dot."""
+
+    FILLED = "filled"
+    RING = "ring"
+    TICK = "tick"
+    CROSS = "cross"
+
+
+class Dot(QWidget):
+    """Draws a shape in a color of the theme."""
+
+    def __init__(self, size: int = 14) -> None:
+        super().__init__()
+        self._size = size
+        self._shape, self._color = Shape.RING, "border"
+        fixed = QSizePolicy.Policy.Fixed
+        self.setSizePolicy(fixed, fixed)
+
+    @property
+    def color(self) -> str:
+        """The name of its color in the theme."""
+        return self._color
+
+    @property
+    def shape(self) -> Shape:
+        """Its shape."""
+        return self._shape
+
+    def show_shape(self, shape: Shape, color: str) -> None:
+        """Show a shape in the color of the theme with that name."""
+        if (shape, color) != (self._shape, self._color):
+            self._shape, self._color = shape, color
+            self.update()
+
+    @override
+    def sizeHint(self) -> QSize:
+        return QSize(self._size + 1, self._size + 1)
+
+    @override
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
+
+    @override
+    def paintEvent(self, _: QPaintEvent) -> None:
+        theme, painter = theme_of(self), QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        color = QColor(getattr(theme, self._color))
+        place = QRectF(1, 1, self._size - 1, self._size - 1)
+        if self._shape is Shape.RING:
+            painter.setPen(QPen(color, 2))
+            painter.drawEllipse(place)
+            return
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(color)
+        painter.drawEllipse(place)
+        if self._shape is Shape.FILLED:
+            return
+        painter.setPen(QPen(QColor(theme.surface), 1.8, c=Qt.PenCapStyle.RoundCap))
+        strokes = (_TICK,) if self._shape is Shape.TICK else _CROSS
+        for stroke in strokes:
+            painter.drawPolyline([self._at(x, y) for x, y in stroke])
+
+    def _at(self, x: float, y: float) -> QPointF:
+        return QPointF(1 + x * (self._size - 1), 1 + y * (self._size - 1))

@@ -1,0 +1,144 @@
+"""The parts of a run: which there are, how far they are, and how long they took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.run import (
+    Progressed,
+    RunFinished,
+    RunStarted,
+    Stage,
+    StageStarted,
+)
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.parts import parts_of, removed_share
+from surgeon_gui.text import stages
+from surgeon_gui.text.stages import Mark, Part
+from tests.helpers.configs import pruning_config
+from tests.helpers.fake_results import model_summary
+from tests.helpers.run_states import with_events
+
+RECOVERY = RecoveryConfig(Recovery.DISTILLATION)
+ONE_SHOT = RunConfig(pruning=pruning_config(shots=1), recovery=RECOVERY)
+STARTED = RunStarted("folder", 1, model_summary(), "cpu", 100, 50)
+
+
+def run_in(*stages_at, config=ONE_SHOT, shots=1):
+    """Return a run that has reached stages, each (stage, shot, second)."""
+    run = run_state.requested("run-1", config, "folder", at=0.0)
+    started = replace_shots(STARTED, shots)
+    run = with_events(run, 0.0, StageStarted(Stage.LOAD, 0))
+    run = with_events(run, 5.0, started)
+    for stage, shot, at in stages_at:
+        run = with_events(run, at, StageStarted(stage, shot))
+    return run
+
+
+def replace_shots(event, shots):
+    return RunStarted(event.folder, shots, event.model, event.device, 100, 50)
+
+
+def marks(run, now=100.0):
+    return {view.part: view.mark for view in parts_of(run, now)}
+
+
+def seconds(run, now=100.0):
+    return {view.part: view.seconds for view in parts_of(run, now)}
+
+
+def labels(run):
+    share = removed_share(run)
+    texts = (stages.label(view) for view in parts_of(run, 100.0, share))
+    return [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts]
+
+
+TO_REFIT = (
+    (Stage.TEXT, 0, 5.0),
+    (Stage.SAMPLING, 0, 10.0),
+    (Stage.BASELINE, 0, 40.0),
+    (Stage.CURVATURE, 1, 50.0),
+    (Stage.SELECTION, 1, 70.0),
+    (Stage.UPDATE, 1, 71.0),
+    (Stage.EVALUATION, 1, 73.0),
+    (Stage.REFERENCE, 0, 80.0),
+    (Stage.REFIT, 0, 85.0),
+)
+
+
+def test_every_second_of_a_run_belongs_to_one_part():
+    found = seconds(run_in(*TO_REFIT))
+    assert found == {
+        Part.READ: 10.0,
+        Part.WRITE: 30.0,
+        Part.MEASURE: 30.0,
+        Part.REMOVE: 10.0,  # with the evaluation after it
+        Part.REFIT: 20.0,
+        Part.DISTILL: 0.0,
+        Part.SAVE: 0.0,
+    }
+    assert sum(found.values()) == 100.0
+
+
+def test_parts_before_are_done_and_those_after_are_to_come():
+    found = marks(run_in(*TO_REFIT))
+    assert [found.pop(part) for part in (Part.REFIT, Part.SAVE)] == [
+        Mark.NOW,
+        Mark.NEXT,
+    ]
+    assert found.pop(Part.DISTILL) is Mark.NEXT
+    assert set(found.values()) == {Mark.DONE}
+
+
+def test_part_that_comes_again_in_the_next_shot_is_not_done():
+    config = replace(ONE_SHOT, pruning=pruning_config(shots=3))
+    run = run_in((Stage.CURVATURE, 1, 50.0), (Stage.UPDATE, 1, 60.0), config=config)
+    run = replace(run, shots=3)
+    assert marks(run)[Part.MEASURE] is Mark.NEXT
+    assert marks(run)[Part.REMOVE] is Mark.NOW
+    later = with_events(run, 70.0, StageStarted(Stage.CURVATURE, 3))
+    assert "Measure, shot 3 of 3" in labels(later)
+    last = with_events(later, 80.0, StageStarted(Stage.UPDATE, 3))
+    assert marks(last)[Part.MEASURE] is Mark.DONE
+
+
+def test_labels_have_the_share_and_the_progress():
+    run = with_events(run_in(*TO_REFIT), 90.0, Progressed(Stage.REFIT, 0, 11, 30))
+    share = 100 * removed_share(run)
+    assert 20 < share < 30  # of all parameters, not of the prunable weights
+    assert labels(run) == [
+        "Read the model",
+        "Write own text",
+        "Measure what counts",
+        f"Remove {share:.0f} %",
+        "Refit block 12 of 30",
+        "Distill",
+        "Save and verify",
+    ]
+
+
+def test_run_that_only_quantizes_has_no_parts_of_pruning():
+    config = replace(
+        ONE_SHOT,
+        pruning=pruning_config(sparsity=0.0, shots=1),
+        recovery=RecoveryConfig(Recovery.OFF),
+    )
+    run = run_in((Stage.TEXT, 0, 5.0), (Stage.BASELINE, 0, 10.0), config=config)
+    assert set(marks(run)) == {Part.READ, Part.MEASURE, Part.SAVE}
+    assert removed_share(run) == 0.0
+
+
+def test_ended_run_shows_where_it_ended():
+    run = run_in(*TO_REFIT)
+    failed = with_events(run, 90.0, Failed("No memory.", "Use less."))
+    assert marks(failed)[Part.REFIT] is Mark.BROKEN_OFF
+    assert Part.SAVE not in marks(failed)
+    assert seconds(failed, now=1e9)[Part.REFIT] == pytest.approx(10.0)
+    finished = with_events(run, 90.0, RunFinished(False, 90.0, 1))
+    assert set(marks(finished).values()) == {Mark.DONE}
+    assert Part.DISTILL not in marks(finished)  # it was left out
