@@ -1,7 +1,4 @@
-"""Earlier runs: the list, an opened run, the comparison and the reports.
-
-The dock holds the queue above the list.
-"""
+"""Earlier runs: the list, an opened run, the comparison and the reports."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu
 
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
@@ -20,9 +17,8 @@ from surgeon_gui.state.result_text import has_result
 from surgeon_gui.views.bars import EarlierBar, ResumeBar
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.reports import ReportRow, Reports
-from surgeon_gui.views.runs.runs_panel import RunsPanel
+from surgeon_gui.views.runs.home import RunsHome
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
-from surgeon_gui.widgets.layouts import scrolling, vertical
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
 from surgeon_gui.window.run_queue import RunQueue
@@ -48,14 +44,14 @@ class History(QObject):
         self.reports = Reports(session, self.runs, window)
         self.report_row = ReportRow()
         self.reports.written.connect(self.report_row.show_written)
-        self._panel = RunsPanel(self.runs)
+        self._panel = RunsHome(self.runs, self.queue.panel)
         self.has_comparison = False  # True once the user has compared runs
         self._comparison_view = CompareView()
         self.comparison.changed.connect(self._on_comparison_changed)
 
     def add_dock(self, docks: Docks, actions: dict[str, QAction]) -> QDockWidget:
         """Add the runs dock, and return it."""
-        dock = docks.add("runs_dock", self._dock_content(), _PLACEMENT)
+        dock = docks.add("runs_dock", self._panel, _PLACEMENT)
         docks.connect_toggle("runs_dock", actions["runs_action"])
         self._comparison_view.runs_clicked.connect(dock.show)
         self.queue.added.connect(dock.show)
@@ -81,14 +77,6 @@ class History(QObject):
         self.report_row.set_menu(menu)
         self._session.changed.connect(self._on_session_changed)
         self._on_session_changed()
-
-    def _dock_content(self) -> QWidget:
-        content = QWidget()
-        vertical(content, self.queue.panel, (self._panel, 1), spacing=0)
-        area = scrolling(content)  # a low window has no room for queue and list
-        bar = area.verticalScrollBar().sizeHint().width()
-        area.setMinimumWidth(content.minimumSizeHint().width() + bar)
-        return area
 
     def open_run(self, folder: Path) -> None:
         """Open the run in `folder` and show its charts."""

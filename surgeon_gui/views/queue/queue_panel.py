@@ -1,4 +1,4 @@
-"""The queue: its runs in their order, what they need, and buttons."""
+"""The queue as a strip: what it needs, buttons, and its runs in their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QSizePolicy, QTreeWidgetItem, QWidget
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
@@ -27,7 +27,7 @@ from surgeon_gui.widgets.controls import (
     show_button,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
+from surgeon_gui.widgets.layouts import in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
@@ -49,7 +49,7 @@ class QueuePanel(QWidget):
         self._session, self._queue = session, queue
         self._summary = text_label(quiet=True, name="queue_summary")
         self._table = list_with_columns("queue_table", *_COLUMNS)
-        self._start = button("queue_start_button", start, primary=True)
+        self._start = button("queue_start_button", start)
         self._sweep = button("queue_sweep_button", open_sweep)
         self._more = button("queue_more_button")
         self._menu = QMenu(self)
@@ -91,9 +91,9 @@ class QueuePanel(QWidget):
 
     def _lay_out(self) -> None:
         give_menu(self._more, self._menu)
-        row = in_row(self._start, self._sweep, self._more, STRETCH)
-        title, margin = heading(tr("Queue")), (GAP, GAP, MARGIN, 0)
-        vertical(self, title, self._summary, self._table, row, margin=margin)
+        buttons = (self._more, self._sweep, self._start)
+        row = in_row(heading(tr("Queue")), (self._summary, 1), *buttons)
+        vertical(self, row, self._table, margin=(ROOM, MARGIN, ROOM, MARGIN))
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Maximum)
 
@@ -142,7 +142,7 @@ class QueuePanel(QWidget):
         self._actions["remove"].setEnabled(is_removable)
         running = state.of(QueueStatus.RUNNING)
         self._actions["clear"].setEnabled(len(state.runs) > len(running))
-        self._more.setEnabled(bool(state.runs))
+        self._more.setVisible(bool(state.runs))
 
     def _move(self, step: int) -> None:
         if (run := self._selected) is not None:
