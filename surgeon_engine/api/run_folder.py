@@ -46,12 +46,14 @@ from surgeon_engine.api.messages.run import (
     Count,
     Evaluation,
     Exported,
+    Fidelity,
     Recovered,
     Seconds,
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
+from surgeon_engine.api.verdict import Verdict, file_fidelity, verdict_of
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
@@ -105,6 +107,21 @@ class Report(msgspec.Struct, frozen=True):
     peak_memory_bytes: Count  # of the engine's process; on a GPU: of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
     probe: Content | None = None  # of the probe; None: it could not be written
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation of the pruned model in memory, at the end of the run."""
+        return (self.recovered or self.shots[-1]).evaluation
+
+    @property
+    def fidelity(self) -> tuple[Fidelity, ...]:
+        """The fidelity of the file that was written, on each text."""
+        return file_fidelity(self.exported, self.evaluation)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict on that file; None: its fidelity was not measured."""
+        return verdict_of(self.fidelity, self.baseline.fidelity)
 
 
 class RunFolder:

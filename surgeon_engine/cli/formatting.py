@@ -22,6 +22,7 @@ from surgeon_engine.api.messages.run import (
     DampingChoice,
     Evaluation,
     Exported,
+    Fidelity,
     Recovered,
     RunFinished,
     RunResumed,
@@ -123,23 +124,24 @@ def _fidelity(evaluation: Evaluation) -> str:
     return f"KL {'; '.join(parts)}, "
 
 
-def fidelity_table(baseline: Evaluation, evaluation: Evaluation) -> Table:
-    """Return the fidelity of a pruned model on each text, with 95 % intervals.
+def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
+    """Return the fidelity of a file on each text, with 95 % intervals.
 
     Args:
         baseline: the evaluation of the original.
-        evaluation: that of the pruned model.
+        fidelity: that of the file.
     """
-    table = _headed(
-        "text", "KL to the original", "same top token", "perplexity", "original"
-    )
+    headers = ("KL to the original", "same top token", "overlap")
+    table = _headed("text", *headers, "perplexity", "original")
     before = {each.text: each for each in baseline.fidelity}
-    for each in evaluation.fidelity:
+    for each in fidelity:
+        overlap = each.overlap
         _add_row(
             table,
             each.text,
             format_estimate(each.divergence, "{:.3g}".format),
             format_estimate(each.agreement, format_percent),
+            "-" if overlap is None else format_estimate(overlap, format_percent),
             format_estimate(each.perplexity, "{:.2f}".format),
             f"{before[each.text].perplexity.value:.2f}",
         )
@@ -154,22 +156,23 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
         context: tokens of prompt and answer together, for the memory.
     """
     tokens = f"memory, {format_count(context)} tokens"
-    headers = ("parameters", "size", "KL to the original", "perplexity", tokens)
-    table = _headed("run", *headers, "fits in")
+    headers = ("parameters", "size", "verdict", "KL to the original", "perplexity")
+    table = _headed("run", *headers, tokens, "fits in")
     for name, outcome in outcomes.items():
         if isinstance(outcome, str):
             _add_row(table, name, f"failed: {outcome}")
             continue
         last, exported = outcome.shots[-1], outcome.exported
-        found = (outcome.recovered or last).evaluation
-        nats = f"{found.fidelity[0].divergence.value:.3g}" if found.fidelity else "-"
+        found = outcome.fidelity[0] if outcome.fidelity else None
+        perplexity = outcome.evaluation.perplexity
         _add_row(
             table,
             name,
             format_count(last.parameters),
             format_size(exported.weight_bytes) if exported is not None else "-",
-            nats,
-            f"{found.perplexity:.2f}",
+            outcome.verdict or "-",
+            f"{found.divergence.value:.3g}" if found else "-",
+            f"{found.perplexity.value if found else perplexity:.2f}",
             *_memory_cells(outcome, context),
         )
     return table

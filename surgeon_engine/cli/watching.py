@@ -89,7 +89,8 @@ def stop(
 
 
 def print_fidelity(run: Path, output: Output) -> None:
-    """Print how much a finished run has changed the model."""
+    """Print how closely the file of a finished run follows the original."""
     report = RunFolder(run).read_report()
-    pruned = (report.recovered or report.shots[-1]).evaluation
-    output.print_table(fidelity_table(report.baseline, pruned))
+    output.print_table(fidelity_table(report.baseline, report.fidelity))
+    if (verdict := report.verdict) is not None:
+        output.print_line(f"Compared with the original: {verdict}")

@@ -57,7 +57,7 @@ class TensorSlice:
             torch.arange(n) if index is None else index
             for n, index in zip(whole.shape, kept, strict=False)
         ]
-        if indices:
+        if any(index is not None for index in self.kept):
             whole[torch.meshgrid(*indices, indexing="ij")] = tensor.to(whole.dtype)
         else:
             whole.copy_(tensor)

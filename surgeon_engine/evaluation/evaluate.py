@@ -57,6 +57,10 @@ class References:
         references = (*(reference for _, reference in self.texts), *held_out)
         return sum(x.nbytes for each in references for x in each.hidden)
 
+    def of_this_process(self) -> References:
+        """Return those of the windows of this process, which then computes alone."""
+        return References(tuple((name, each.own()) for name, each in self.texts))
+
 
 def references_of(
     model: PreTrainedModel,
@@ -91,11 +95,13 @@ def evaluate(
     *,
     is_original: bool = False,
     at_once: int = 0,
+    head: Tensor | None = None,
 ) -> Evaluation:
     """Measure the fidelity and the perplexity of a model on each text.
 
     `step` is called after each batch, of which `at_once` windows run at a time (0:
-    all). The original need not run again.
+    all). The original need not run again. `head` is the weight of the original's head,
+    if that of the model differs.
 
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
@@ -104,7 +110,7 @@ def evaluate(
     for name, reference in references.texts:
         hidden = reference.hidden if is_original else None
         figures = compare_unchecked(
-            model, reference, step, hidden=hidden, at_once=at_once
+            model, reference, step, hidden=hidden, at_once=at_once, head=head
         )
         _check_finite(model, reference, figures, name if found else "")
         found.append(_fidelity(figures, name))
@@ -131,6 +137,7 @@ def _fidelity(figures: Comparison, name: str) -> Fidelity:
         count,
         predicted + 1,
         name,
+        estimate(figures.overlap),
     )
 
 

@@ -2,19 +2,21 @@
 
     p, q   vocabulary   probabilities of the next token by the original, by the model
 
-KL(p || q) = sum p (log p - log q) in nats per token, the share of tokens that both rank
-first, and the loss on the text. The original runs once: its last hidden states are
-kept, and the head of the pruned model, which pruning leaves alone, turns both models'
-hidden states into logits, with whatever the head does to them (scale, softcap, bias).
-Logits exist for a few hundred tokens at a time. Several processes share the windows,
-and each keeps the hidden states of its own; the figures are those of all.
+KL(p || q) = sum p (log p - log q) in nats per token, the overlap sum min(p, q), the
+share of tokens that both rank first, and the loss on the text. The original runs once:
+its last hidden states are kept, and the head of the pruned model, which pruning leaves
+alone, turns both models' hidden states into logits, with whatever the head does to them
+(scale, softcap, bias). If the head is rounded, the original's own weight takes its
+place. Logits exist for a few hundred tokens at a time. Several processes share the
+windows, and each keeps the hidden states of its own; the figures are those of all.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from itertools import repeat
 
 import torch
@@ -27,6 +29,7 @@ from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.perplexity import DAMAGED
 from surgeon_engine.model.head import (
     head_logits,
+    head_weight,
     last_hidden,
     logit_parts,
 )
@@ -71,6 +74,11 @@ class Reference:
         """The windows of a batch."""
         return len(self.hidden[0]) if self.hidden else 1
 
+    def own(self) -> Reference:
+        """Return the part of this process as a whole."""
+        batches = list(Batches(self.windows, self.batch))
+        return Reference(torch.cat(batches), self.hidden)
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the tokens and hidden states of each batch of this process."""
         yield from zip(Batches(self.windows, self.batch), self.hidden, strict=True)
@@ -83,6 +91,7 @@ class Comparison:
     nats: Tensor  # KL(original || model)
     agreement: Tensor  # 1.0 where both have the same top token
     loss: Tensor  # of the next token, in nats
+    overlap: Tensor  # sum of min(p, q)
 
     @property
     def divergence(self) -> float:
@@ -146,6 +155,7 @@ def compare_unchecked(
     *,
     hidden: Iterable[Tensor] | None = None,
     at_once: int = 0,
+    head: Tensor | None = None,
 ) -> Comparison:
     """Compare like `compare`; figures may be infinite or NaN.
 
@@ -156,6 +166,7 @@ def compare_unchecked(
         hidden: the last hidden states of the model, if they are known; per batch:
             windows x length x hidden. Those of the reference: it is the original.
         at_once: windows of a batch that run at a time; 0: all.
+        head: the weight of the original's head; None: the model has the same.
     """
     rows: list[tuple[Tensor, ...]] = []
     at_once = min(at_once or reference.batch, reference.batch)
@@ -171,10 +182,10 @@ def compare_unchecked(
                 found = last_hidden(model, inputs)
             else:
                 found = wanted if known is expected else known[part].to(model.device)
-            rows.append(_figures(model, inputs, wanted, found, logits))
+            rows.append(_figures(model, inputs, wanted, found, logits, head))
         step()
     batches = Batches(reference.windows, reference.batch)
-    figures = zip(*rows, strict=True) if rows else ((), (), ())
+    figures = zip(*rows, strict=True) if rows else ((),) * len(fields(Comparison))
     return Comparison(*map(batches.joined, figures))
 
 
@@ -184,19 +195,39 @@ def _figures(
     expected: Tensor,
     found: Tensor,
     logits_at_once: int | None = None,
+    head: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Return the KL, the agreement and the loss of each predicted token of a batch."""
+    """Return the figures of a `Comparison` of each predicted token of a batch."""
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []
     for part in logit_parts(model, labels, logits_at_once):
-        p = q = _log_probabilities(model, expected[:, :-1][:, part])
+        with _with_head(model, head):
+            p = q = _log_probabilities(model, expected[:, :-1][:, part])
         if found is not expected:
             q = _log_probabilities(model, found[:, :-1][:, part])
         loss = -q.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
         nats = log_divergences(p, q).clamp(min=0.0)  # rounding may go below 0
-        parts.append((nats, (p.argmax(dim=-1) == q.argmax(dim=-1)).float(), loss))
-    return tuple(torch.cat(x, dim=1).cpu() for x in zip(*parts, strict=True))
+        same = (p.argmax(dim=-1) == q.argmax(dim=-1)).float()
+        overlap = torch.minimum(p, q).exp().sum(dim=-1).clamp(max=1.0)
+        parts.append((nats, same, loss, overlap))
+    whole = [torch.cat(x, dim=1) for x in zip(*parts, strict=True)]
+    return torch.stack(whole).cpu().unbind()  # one copy to the host
 
 
 def _log_probabilities(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return head_logits(model, hidden).float().log_softmax(dim=-1)
+
+
+@contextmanager
+def _with_head(model: PreTrainedModel, weight: Tensor | None) -> Iterator[None]:
+    """Let the head of a model have another weight during the block; None: its own."""
+    if weight is None:
+        yield
+        return
+    parameter = head_weight(model)
+    own = parameter.data
+    parameter.data = weight
+    try:
+        yield
+    finally:
+        parameter.data = own

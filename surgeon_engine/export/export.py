@@ -23,7 +23,7 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.export_marker import differences, name_list
-from surgeon_engine.api.messages.run import Exported, Stage
+from surgeon_engine.api.messages.run import Exported, Fidelity, Stage
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
@@ -39,6 +39,7 @@ from surgeon_engine.export.destination import (
     check_disk_space,
     write_checkpoint_at,
 )
+from surgeon_engine.export.file_fidelity import Yardstick, fidelity_of_file
 from surgeon_engine.export.formats import WRITERS, format_support, resolve_format
 from surgeon_engine.export.model_card import Recipe, card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
@@ -65,10 +66,11 @@ class ExportJob:
     destination: Path
     calibration: Calibration | None = None  # for formats that quantize
     replace: bool = False  # what is at the destination
+    yardstick: Yardstick | None = None  # for formats that quantize
 
 
 def export(job: ExportJob, context: RunContext) -> Exported:
-    """Write and verify a pruned model.
+    """Write and verify a pruned model, which has the file's weights afterwards.
 
     Raises:
         ExportError: The model cannot be written, or the written model does not load or
@@ -98,6 +100,9 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             (folder / RECIPE).write_text(toml, encoding="utf-8")
         with context.stage(Stage.VERIFICATION):
             result = _verify(job, file_format, folder, in_memory.perplexity, context)
+            fidelity: tuple[Fidelity, ...] = ()
+            if job.yardstick is not None and config.dtype in QUANTIZED:
+                fidelity = fidelity_of_file(pruned, folder, job.yardstick, context)
         exported = Exported(
             folder=str(destination),
             bytes=size_of_folder(folder),
@@ -115,6 +120,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             expected_divergence=in_memory.divergence,
             checked_with=result.checked_with,
             others=format_support(pruned),
+            fidelity=fidelity,
         )
         source = pruned.loaded.source
         card = model_card(source.name, job.recipe, exported, provenance_of(source))

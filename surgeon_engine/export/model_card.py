@@ -18,11 +18,13 @@ from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Exported,
+    Fidelity,
     Recovered,
     ShotFinished,
     format_estimate,
 )
 from surgeon_engine.api.run_folder import Report
+from surgeon_engine.api.verdict import file_fidelity, verdict_of
 from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.export.provenance import TAG, Provenance, published
 from surgeon_engine.planning.file_form import file_form
@@ -68,7 +70,8 @@ def model_card(
     """
     config, last = recipe.config, recipe.shots[-1]
     pruned = (recipe.recovered or last).evaluation
-    results = tuple(_results(pruned, recipe.baseline))
+    fidelity = file_fidelity(exported, pruned)
+    results = tuple(_results(fidelity, pruned, recipe.baseline))
     return _template().render(
         card_data=card_data(name, recipe, exported.format, provenance, results),
         name=name,
@@ -82,6 +85,8 @@ def model_card(
         last=last,
         recovered=recipe.recovered,
         pruned=pruned,
+        fidelity=fidelity,
+        verdict=verdict_of(fidelity, recipe.baseline.fidelity),
         exported=exported,
         config=config_to_toml(published(config)),
     )
@@ -111,12 +116,14 @@ def card_data(
     return data.to_yaml()
 
 
-def _results(pruned: Evaluation, baseline: Evaluation) -> Iterator[EvalResult]:
+def _results(
+    fidelity: Sequence[Fidelity], pruned: Evaluation, baseline: Evaluation
+) -> Iterator[EvalResult]:
     """Yield the figures of the card as entries of a model index."""
-    for each in pruned.fidelity:
+    for each in fidelity:
         yield _result(each.text, "perplexity", each.perplexity.value)
         yield _result(each.text, "KL to the original", each.divergence.value)
-    if not pruned.fidelity:
+    if not fidelity:
         yield _result(baseline.text, "perplexity", pruned.perplexity)
 
 

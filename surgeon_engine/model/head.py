@@ -43,6 +43,12 @@ def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
         return whole(input_ids=tokens, use_cache=False).logits
 
 
+def head_weight(model: PreTrainedModel) -> Tensor:
+    """Return the weight of the head: vocabulary x hidden."""
+    weight: Tensor = language_model_of(model).get_output_embeddings().weight
+    return weight
+
+
 def logit_parts(
     model: PreTrainedModel, labels: Tensor, at_once: int | None = None
 ) -> Iterator[slice]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -49,6 +49,7 @@ from surgeon_engine.export.export import (
     original_paths,
     write_unverified,
 )
+from surgeon_engine.export.file_fidelity import Yardstick
 from surgeon_engine.export.formats import check_format
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.provenance import published
@@ -310,8 +311,12 @@ def _prune(
     )
     if not ranks.is_first():
         return
+    device, offload = state.loaded.device, state.config.model.offload
+    yardstick = Yardstick(
+        state.references.of_this_process(), device, offloads=offload is Offload.ON
+    )
     with ranks.alone():
-        report = _finish(state, recipe, run, context, replace=replace)
+        report = _finish(state, recipe, run, context, yardstick, replace=replace)
         if not report.stopped_early:
             context.discard_saved()
     context.emit(
@@ -324,6 +329,7 @@ def _finish(
     recipe: Recipe,
     run: RunFolder,
     context: RunContext,
+    yardstick: Yardstick,
     *,
     replace: bool,
 ) -> Report:
@@ -347,7 +353,14 @@ def _finish(
         text = state.config.calibration
         calibration = Calibration(state.windows.calibration, text.batch, text.text)
         job = ExportJob(
-            pruned, recipe, run, settings, destination, calibration, replace
+            pruned,
+            recipe,
+            run,
+            settings,
+            destination,
+            calibration,
+            replace,
+            yardstick,
         )
         exported = export(job, context)
     except RunCancelled:

@@ -67,6 +67,8 @@ def test_model_is_quantized_verified_and_quantized_again(tmp_path):
     assert "No weights were removed" in (tmp_path / "run/export/README.md").read_text()
     report = RunFolder(tmp_path / "run").read_report()
     assert report.exported == exported
+    assert 0 < report.fidelity[0].divergence.value < 0.2
+    assert report.evaluation.divergence == pytest.approx(0.0, abs=1e-6)
 
     again = ExportConfig(str(tmp_path / "more"), Format.GGUF, FileDtype.Q6_K)
     context = Recorder().context

@@ -148,6 +148,9 @@ class Fidelity(msgspec.Struct, frozen=True):
     windows: Count
     window_length: Count
     text: str  # name
+    # Mean of the sum of min(p, q): the share of its own tokens that the original would
+    # keep if the model drafted them. None: not measured.
+    overlap: Estimate | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -300,6 +303,8 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     others: tuple[FormatSupport, ...] = ()  # support of all formats
     # KL(model in memory || reloaded) on the tokens, in nats; None: not measured.
     saving_divergence: float | None = None
+    # Of the file's own weights on all texts. Empty: those in memory are the same.
+    fidelity: tuple[Fidelity, ...] = ()
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag=True):

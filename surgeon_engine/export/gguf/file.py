@@ -123,6 +123,12 @@ class GgufWriter(Writer):
         return run_isolated(CHECK, arguments, check, "error loading model: ")
 
 
+def file_tensors(pruned: PrunedModel) -> list[FileTensor]:
+    """Return the tensors of the file of a model, but for those of the positions."""
+    compacted = compact(pruned.loaded.model, pruned.plan)
+    return layout_of(compacted, architecture_of(compacted)).tensors
+
+
 @contextmanager
 def _open_with_header(
     pruned: PrunedModel, mixture: Mixture, path: Path

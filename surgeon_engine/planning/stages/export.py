@@ -18,7 +18,7 @@ _FEEDBACK_PASSES = 4  # over the text, to feed errors of rounding forward
 _QUANTIZED = 4e6  # weights rounded a second
 _LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
-_CHECKS = 4  # passes over the windows that are verified
+_CHECKS = 4  # passes over the windows of the probe
 
 
 def export(job: Job) -> StageNeed:
@@ -40,9 +40,12 @@ def export(job: Job) -> StageNeed:
 def verification(job: Job) -> StageNeed:
     """State the need of a fresh process; the engine still holds its model."""
     size = job.size.export_bytes
+    windows = PROBED_WINDOWS * _CHECKS
+    if job.size.file.form.dtype in QUANTIZED:
+        windows += job.judging_windows
     start = _LIBRARIES_SECONDS * max(1.0, job.rates.call / _USUAL_CALL)
     return StageNeed(
-        start + size / speed.DISK + _CHECKS * speed.forward(job, PROBED_WINDOWS),
+        start + size / speed.DISK + speed.forward(job, windows),
         process=0 if job.offloads else job.weights,
         child=LIBRARIES + size + evaluated(job, 1),
     )

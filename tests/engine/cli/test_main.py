@@ -72,10 +72,11 @@ def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
     assert "shot 2: sparsity" in out
     assert "shot 3" not in out
     assert "exported and verified" in out
-    titles, first, second = out.splitlines()[-3:]
+    titles, first, second, verdict = out.splitlines()[-4:]
     assert titles.startswith("text") and "same top token" in titles
     assert first.startswith("builtin")
     assert second.startswith("text by the model itself")
+    assert verdict == "Compared with the original: close"
     assert (tmp_path / "runs" / "first" / "export" / "model.safetensors").is_file()
 
 

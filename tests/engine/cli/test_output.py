@@ -83,7 +83,7 @@ def test_lines_of_shots_and_recovery_have_the_fidelity_on_each_text():
 def test_fidelity_table_has_a_row_with_intervals_for_each_text(capsys):
     before = evaluation(("story", 0.0), ("code", 0.0))
     after = evaluation(("story", 0.39), ("code", 0.65))
-    Output().print_table(fidelity_table(before, after))
+    Output().print_table(fidelity_table(before, after.fidelity))
     titles, *rows = capsys.readouterr().out.splitlines()
     assert "KL to the original" in titles
     assert [row.split()[:4] for row in rows] == [

@@ -145,13 +145,23 @@ def test_model_card_has_the_fidelity_on_each_text(report):
     text = card(measured)
     assert (
         "| story, 32 windows of 256 tokens | 0.391 (0.35 to 0.43) | 71.4 % (70 % to "
-        "72 %) | 80.00 (75.00 to 85.00) | 60.00 |" in text
+        "72 %) | 81 % (80 % to 82 %) | 80.00 (75.00 to 85.00) | 60.00 |" in text
     )
+    assert "this file is **noticeably different**" in text
     assert "the model is closer to the calibration text than\nthe original" not in text
     assert "\n\n\n" not in text
     below = card(with_fidelity(report, nats=0.391, perplexity=10.0))
     assert "the model is closer to the calibration text than\nthe original" in below
     assert "KL(original" not in card(report)
+
+
+def test_model_card_has_the_figures_of_the_file(report):
+    measured = with_fidelity(report, nats=0.0, perplexity=60.0)
+    (of_file,) = with_fidelity(report, nats=0.391, perplexity=80.0).fidelity
+    text = card(measured, fidelity=(of_file,))
+    assert "0.391 (0.35 to 0.43)" in text
+    assert "this file is **noticeably different**" in text
+    assert ModelCard(text).data.eval_results[1].metric_value == 0.391
 
 
 def with_fidelity(report, nats, perplexity):
@@ -163,6 +173,7 @@ def with_fidelity(report, nats, perplexity):
             Estimate(0.714, 0.7, 0.72),
             Estimate(perplexity, 75.0, 85.0),
             *(32, 256, "story"),
+            overlap=Estimate(0.81, 0.8, 0.82),
         )
         return msgspec.structs.replace(
             evaluation, perplexity=perplexity, fidelity=(found,)

@@ -1,0 +1,78 @@
+"""The verdict on a model: one word, by stated rules, from its distance to the original.
+
+The worst kind of text decides. docs/judging.md gives the reasons for the limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surgeon_engine.api.messages.run import Evaluation, Exported, Fidelity
+
+
+class Verdict(StrEnum):
+    """How a model compares with the original, from the best to the worst."""
+
+    NEARLY_SAME = "nearly the same"
+    CLOSE = "close"
+    DIFFERENT = "noticeably different"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model may differ on each text to deserve a verdict."""
+
+    divergence: float  # KL(original || model), nats per token
+    agreement: float  # smallest share of tokens with the same top token
+    perplexity_ratio: float  # perplexity, relative to the original's
+
+
+# From the best to the worst; a model beyond all of them is broken.
+LIMITS = {
+    Verdict.NEARLY_SAME: Limits(0.05, 0.85, 1.1),
+    Verdict.CLOSE: Limits(0.25, 0.70, 1.35),
+    Verdict.DIFFERENT: Limits(2.0, 0.35, 5.0),
+}
+
+
+def verdict_of(
+    fidelity: Sequence[Fidelity], baseline: Sequence[Fidelity]
+) -> Verdict | None:
+    """Return the verdict on a model; None: it was not measured.
+
+    Args:
+        fidelity: of the model, on each text.
+        baseline: of the original, on the same texts.
+    """
+    before = {each.text: each.perplexity.value for each in baseline}
+    for verdict, limits in LIMITS.items():
+        if all(_is_within(limits, each, before.get(each.text)) for each in fidelity):
+            return verdict if fidelity else None
+    return Verdict.BROKEN
+
+
+def file_fidelity(
+    exported: Exported | None, evaluation: Evaluation
+) -> tuple[Fidelity, ...]:
+    """Return the fidelity of a file: measured on it, or else that of its weights.
+
+    Args:
+        exported: the export; its own figures come first where rounding changes weights.
+        evaluation: that of the model in memory.
+    """
+    own = exported.fidelity if exported is not None else ()
+    return own or evaluation.fidelity
+
+
+def _is_within(limits: Limits, found: Fidelity, before: float | None) -> bool:
+    # A NaN is within no limits.
+    return (
+        found.divergence.value <= limits.divergence
+        and found.agreement.value >= limits.agreement
+        and (
+            before is None or found.perplexity.value <= limits.perplexity_ratio * before
+        )
+    )

@@ -1,0 +1,82 @@
+"""Measure the fidelity of a written file, where rounding has changed the weights.
+
+The file's own numbers take the place of those in memory; the evaluation is that of the
+run, against what the original computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from gguf import GGUFReader, quants
+from torch import Tensor
+
+from surgeon_engine.api.messages.run import Fidelity
+from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.evaluation.evaluate import References, evaluate
+from surgeon_engine.export.gguf.check import FILE_NAME
+from surgeon_engine.export.gguf.file import file_tensors
+from surgeon_engine.model.head import head_weight
+from surgeon_engine.model.offload import OffloadedBlocks
+from surgeon_engine.runtime.failures import is_out_of_memory
+from surgeon_engine.runtime.run_context import RunContext
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Yardstick:
+    """What the original computes, and where the model of a file is to run."""
+
+    references: References
+    device: torch.device
+    offloads: bool = False  # blocks come to the device one at a time
+
+
+@torch.no_grad()
+def put_file(pruned: PrunedModel, path: Path) -> Tensor:
+    """Give a model the numbers of its GGUF file; return the weight of the head before.
+
+    Removed weights stay zero. Tensors that a file holds in float32 are left alone.
+    """
+    before = head_weight(pruned.loaded.model).clone()
+    stored = {each.name: each for each in GGUFReader(path).tensors}
+    for each in file_tensors(pruned):
+        if not each.is_float32 and each.name in stored:
+            found = stored[each.name]
+            values = quants.dequantize(found.data, found.tensor_type)
+            each.put(torch.from_numpy(values).view(each.shape))
+    return before
+
+
+def fidelity_of_file(
+    pruned: PrunedModel, folder: Path, yardstick: Yardstick, context: RunContext
+) -> tuple[Fidelity, ...]:
+    """Return the fidelity of a GGUF file on each text.
+
+    It is empty, with a warning, if memory is short.
+
+    Args:
+        pruned: the model that was written; it has the numbers of the file afterwards.
+        folder: holds the file.
+        yardstick: the original's results.
+        context: receives the warning, and the command to stop.
+    """
+    references, device = yardstick.references, yardstick.device
+    model, check = pruned.loaded.model, context.raise_if_cancelled
+    head = put_file(pruned, folder / FILE_NAME)
+    try:
+        if yardstick.offloads and model.device != device:
+            OffloadedBlocks(model, pruned.loaded.blocks, device, in_files=True)
+        elif not yardstick.offloads:
+            model.to(device)
+        head = head.to(device)
+        return evaluate(model, references, check, head=head).fidelity
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        context.warn(
+            "There is not enough memory to measure how closely the file follows the "
+            "original. The verdict is on the weights before rounding."
+        )
+        return ()

@@ -1,0 +1,86 @@
+"""The verdict on a model follows the stated rules."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported, Fidelity
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.verdict import Verdict, file_fidelity, verdict_of
+from tests.helpers.fake_runs import write_run
+
+
+def fidelity(nats, share, perplexity, text="story"):
+    figures = [Estimate(x, x, x) for x in (nats, share, perplexity)]
+    return Fidelity(*figures, windows=32, window_length=256, text=text)
+
+
+# As docs/results.md has them: KL, share of same top tokens, perplexity.
+MEASURED = {
+    "original": ((0.0, 1.0, 38.8), Verdict.NEARLY_SAME),
+    "q4_k_m": ((0.030, 0.89, 39.5), Verdict.NEARLY_SAME),
+    "q4_0": ((0.171, 0.79, 43.0), Verdict.CLOSE),
+    "10 % removed": ((0.232, 0.756, 43.8), Verdict.CLOSE),
+    "30 % removed": ((0.708, 0.596, 53.8), Verdict.DIFFERENT),
+    "half of the top tokens gone": ((0.43, 0.5, 50.0), Verdict.DIFFERENT),
+    "50 % removed": ((1.289, 0.478, 73.0), Verdict.DIFFERENT),
+    "far away": ((6.0, 0.05, 9000.0), Verdict.BROKEN),
+    "not a number": ((math.nan, 1.0, 38.8), Verdict.BROKEN),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_verdict_on_measured_models(name):
+    figures, expected = MEASURED[name]
+    assert verdict_of([fidelity(*figures)], [fidelity(0, 1, 38.8)]) is expected
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ((0.06, 1.0, 38.8), Verdict.CLOSE),
+        ((0.0, 0.84, 38.8), Verdict.CLOSE),
+        ((0.0, 1.0, 1.2 * 38.8), Verdict.CLOSE),
+        ((0.0, 0.69, 38.8), Verdict.DIFFERENT),
+        ((0.0, 1.0, 1.4 * 38.8), Verdict.DIFFERENT),
+        ((2.1, 1.0, 38.8), Verdict.BROKEN),
+        ((0.0, 0.34, 38.8), Verdict.BROKEN),
+        ((0.0, 1.0, 5.1 * 38.8), Verdict.BROKEN),
+    ],
+)
+def test_each_figure_decides_alone(figures, expected):
+    assert verdict_of([fidelity(*figures)], [fidelity(0, 1, 38.8)]) is expected
+
+
+def test_worst_text_decides():
+    before = [fidelity(0, 1, 10.0), fidelity(0, 1, 20.0, "code")]
+    after = [fidelity(0.01, 0.99, 10.0), fidelity(0.5, 0.6, 24.0, "code")]
+    assert verdict_of(after, before) is Verdict.DIFFERENT
+    assert verdict_of(after[:1], before) is Verdict.NEARLY_SAME
+
+
+def test_without_figures_there_is_no_verdict():
+    assert verdict_of([], [fidelity(0, 1, 10.0)]) is None
+
+
+def test_figures_of_the_file_come_before_those_of_the_weights():
+    in_memory, of_file = fidelity(0, 1, 10.0), fidelity(0.3, 0.7, 12.0)
+    evaluation = Evaluation(1.0, 10.0, 32, 256, "story", fidelity=(in_memory,))
+    exported = Exported("folder", 1, 64, 0.1, fidelity=(of_file,))
+    assert file_fidelity(exported, evaluation) == (of_file,)
+    exact = msgspec.structs.replace(exported, fidelity=())
+    assert file_fidelity(exact, evaluation) == (in_memory,)
+    assert file_fidelity(None, evaluation) == (in_memory,)
+
+
+def test_report_has_the_verdict_on_its_file(tmp_path):
+    report = RunFolder(write_run(tmp_path)).read_report()
+    texts = [each.text for each in report.baseline.fidelity]
+    far = tuple(fidelity(3.0, 0.2, 100.0, text) for text in texts)
+    exported = msgspec.structs.replace(report.exported, fidelity=far)
+    broken = msgspec.structs.replace(report, exported=exported)
+    assert report.verdict not in (None, Verdict.BROKEN)
+    assert broken.verdict is Verdict.BROKEN

@@ -1,0 +1,117 @@
+"""The fidelity of a quantized file is that of the numbers in it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.compaction.shrink import compact_model
+from surgeon_engine.evaluation.evaluate import evaluate, references_of
+from surgeon_engine.evaluation.fidelity import divergences
+from surgeon_engine.export import file_fidelity
+from surgeon_engine.export.file_fidelity import Yardstick, fidelity_of_file, put_file
+from surgeon_engine.export.gguf.file import file_tensors
+from tests.helpers.gguf_files import numbers, pruned, tiny_llama, uniform, written
+from tests.helpers.gguf_models import GGUF_FAMILIES
+from tests.helpers.runs import Recorder
+
+WINDOWS = torch.randint(1, 300, (5, 24), generator=torch.Generator().manual_seed(1))
+needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+DTYPES = [
+    FileDtype.Q8_0,
+    pytest.param(FileDtype.Q4_0, marks=needs_library),
+]
+
+
+def spread(model):
+    """Return a model whose predictions differ from token to token."""
+    torch.manual_seed(3)
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.normal_(std=0.15)
+    return model
+
+
+def yardstick_of(model) -> Yardstick:
+    texts = [JudgingText("story", WINDOWS), JudgingText("code", WINDOWS[:2])]
+    references = references_of(model, texts, None, 2, lambda: None)
+    return Yardstick(references, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_figures_equal_those_of_the_file_that_transformers_reads(
+    dtype, is_tied, tmp_path
+):
+    model = spread(tiny_llama(tie_word_embeddings=is_tied))
+    with torch.no_grad():
+        p = model(WINDOWS).logits[:, :-1]
+    yardstick, example = yardstick_of(model), pruned(model)
+    written(example, tmp_path, dtype)
+    found, of_code = fidelity_of_file(example, tmp_path, yardstick, Recorder().context)
+    read = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file="model.gguf", dtype=torch.float32
+    )
+    with torch.no_grad():
+        q = read(WINDOWS).logits[:, :-1]
+    assert found.divergence.value > 1e-5
+    nats = divergences(p, q).mean()
+    assert found.divergence.value == pytest.approx(float(nats), rel=1e-3)
+    common = torch.minimum(p.softmax(-1), q.softmax(-1)).sum(-1).mean()
+    assert found.overlap.value == pytest.approx(float(common), rel=1e-4)
+    same = (p.argmax(-1) == q.argmax(-1)).double().mean()
+    assert found.agreement.value == pytest.approx(float(same))
+    assert (found.text, of_code.text, of_code.windows) == ("story", "code", 2)
+
+
+def test_removed_groups_stay_removed(tmp_path):
+    model = spread(tiny_llama())
+    yardstick, example = yardstick_of(model), uniform(model)
+    small = compact_model(model, example.plan)
+    expected = evaluate(small, yardstick.references, lambda: None).fidelity
+    written(example, tmp_path, FileDtype.Q8_0)
+    found = fidelity_of_file(example, tmp_path, yardstick, Recorder().context)
+    for each, other in zip(found, expected, strict=True):
+        assert each.divergence.value == pytest.approx(other.divergence.value, rel=0.02)
+        assert each.divergence.value != other.divergence.value
+
+
+@pytest.mark.parametrize("family", GGUF_FAMILIES)
+def test_model_has_the_numbers_of_its_file(family, tmp_path):
+    example = pruned(GGUF_FAMILIES[family]())
+    reader = written(example, tmp_path, FileDtype.Q8_0)
+    put_file(example, tmp_path / "model.gguf")
+    stored, types = numbers(reader), {x.name: x.tensor_type for x in reader.tensors}
+    checked = 0
+    for each in file_tensors(example):
+        rounded = types[each.name] == gguf.GGMLQuantizationType.Q8_0
+        if rounded and each.name != "output.weight":
+            np.testing.assert_array_equal(
+                each._selected(each.tensor()), each._selected(_tensor(stored, each))
+            )
+            checked += 1
+    assert checked > 5
+
+
+def _tensor(stored, each):
+    return torch.from_numpy(stored[each.name]).view(each.shape)
+
+
+def test_short_memory_is_a_warning(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = spread(tiny_llama())
+    yardstick, example = yardstick_of(model), pruned(model)
+    written(example, tmp_path, FileDtype.Q8_0)
+    monkeypatch.setattr(file_fidelity, "evaluate", fail)
+    recorder = Recorder()
+    assert fidelity_of_file(example, tmp_path, yardstick, recorder.context) == ()
+    assert "not enough memory" in str(recorder.warnings())
