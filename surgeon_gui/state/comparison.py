@@ -322,8 +322,9 @@ def _differences(found: Sequence[Column]) -> list[tuple[str, ...]]:
     if len(configs) < len(runs):
         return []
     before = (NOTHING,) * (len(found) - len(runs))
+    title = tr("Setting: {name}")
     rows = settings_list.differences(configs)
-    return [(title, *before, *values) for title, *values in rows]
+    return [(title.format(name=name), *before, *values) for name, *values in rows]
 
 
 _FIGURES: tuple[tuple[str, Callable[[Column], str]], ...] = (

@@ -27,6 +27,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
@@ -43,7 +44,7 @@ from surgeon_gui.state.run import (
     Status,
 )
 from surgeon_gui.state.runs.removed import Shares, removed_by_block
-from surgeon_gui.state.verdict import Verdict, verdict_of_run
+from surgeon_gui.state.verdict import verdict_of_run
 
 MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40

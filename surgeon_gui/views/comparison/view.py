@@ -26,7 +26,6 @@ from surgeon_gui.widgets.controls import (
     described,
     heading,
     problem_label,
-    set_min_height,
     show_text,
     text_label,
 )
@@ -57,8 +56,7 @@ class CompareView(QWidget):
         self._note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._protocol = problem_label("compare_protocol_note")
         self._sizes, self._files = SizeChart(), FilesCard()
-        self._sizes.setMinimumWidth(_MIN_WIDTH)
-        set_min_height(self._sizes, _MIN_CHART)
+        self._sizes.setMinimumSize(_MIN_WIDTH, _MIN_CHART)
         self._files.setMinimumWidth(_MIN_WIDTH)
         parts = (self._note, self._protocol, (self._sizes, 1), self._files)
         head = in_row(title, STRETCH, back)

@@ -97,7 +97,7 @@ class RunsHome(QWidget):
         empty = in_row(STRETCH, self._new, STRETCH)
         self._empty = QWidget()
         vertical(self._empty, STRETCH, self._note, empty, STRETCH, spacing=ROOM)
-        content = in_row((self._grid, 1), (self._empty, 1), self._details, spacing=0)
+        content = in_row((self._grid, 1), (self._empty, 1), self._details)
         # The gap beside the last card and the scroll bar lie in the margin.
         self._content = content
         right = max(0, PAGE - self._grid.edge)
