@@ -6,8 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Slot
-from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QMenu, QSizePolicy, QTreeWidgetItem, QWidget
+from PySide6.QtGui import QAction, QResizeEvent
+from PySide6.QtWidgets import QMenu, QTreeWidgetItem, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import MARGIN, ROOM
 from surgeon_gui.base.translation import tr
@@ -27,10 +28,11 @@ from surgeon_gui.widgets.controls import (
     show_button,
     text_label,
 )
-from surgeon_gui.widgets.layouts import in_row, vertical
+from surgeon_gui.widgets.layouts import STRETCH, in_row, stack, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
+_NARROW = 520  # pixels; below, the buttons are under the text
 _COLUMNS = (tr("Run"), tr("Target"), tr("Status"))
 _NAME = Qt.ItemDataRole.UserRole
 
@@ -92,10 +94,14 @@ class QueuePanel(QWidget):
     def _lay_out(self) -> None:
         give_menu(self._more, self._menu)
         buttons = (self._more, self._sweep, self._start)
-        row = in_row(heading(tr("Queue")), (self._summary, 1), *buttons)
-        vertical(self, row, self._table, margin=(ROOM, MARGIN, ROOM, MARGIN))
-        policy = QSizePolicy.Policy
-        self.setSizePolicy(policy.Preferred, policy.Maximum)
+        text = in_row(heading(tr("Queue")), (self._summary, 1))
+        self._row = in_row((text, 1), in_row(STRETCH, *buttons))
+        vertical(self, self._row, self._table, margin=(ROOM, MARGIN, ROOM, MARGIN))
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        stack(self._row, is_stacked=self.width() < _NARROW)
+        super().resizeEvent(event)
 
     @property
     def _selected(self) -> QueuedRun | None:

@@ -9,11 +9,11 @@ Runs  12 runs, 3.2 GB      Compare 2  Filter  Details
 from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QAction, QShowEvent
+from PySide6.QtGui import QAction, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, PAGE, ROOM, TITLE
+from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM, TITLE
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
@@ -34,7 +34,16 @@ from surgeon_gui.widgets.controls import (
     show_elided,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, card, in_column, in_row, vertical
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    card,
+    in_column,
+    in_row,
+    stack,
+    vertical,
+)
+
+_NARROW = 560  # pixels; below, the buttons are under the title
 
 
 class RunsHome(QWidget):
@@ -87,22 +96,34 @@ class RunsHome(QWidget):
         super().showEvent(event)
         self._runs.refresh()
 
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        stack(self._head, is_stacked=self.width() < _NARROW)
+        self._set_margins()
+        super().resizeEvent(event)
+
+    def _set_margins(self) -> None:
+        """Let the gap beside the last card and the scroll bar lie in the margin."""
+        edge = MARGIN if self.width() < _NARROW else PAGE
+        is_last = self._details.isHidden()
+        right = max(0, edge - self._grid.edge) if is_last else edge
+        self._top.setContentsMargins(edge, edge, edge, 0)
+        self._content.setContentsMargins(edge, 0, right, 0 if is_last else edge)
+
     def _lay_out(self) -> None:
         for made in (self._filter_button, self._details_button):
             made.setCheckable(True)
         buttons = (self._compare, self._filter_button, self._details_button)
-        head = in_row(self._title, (self._space, 1), *buttons)
-        top = in_column(head, self._filter, self._queue, spacing=ROOM - GAP // 2)
-        top.setContentsMargins(PAGE, 0, PAGE, 0)
+        self._head = in_row(
+            (in_row(self._title, (self._space, 1)), 1), in_row(*buttons)
+        )
+        parts = (self._head, self._filter, self._queue)
+        self._top = in_column(*parts, spacing=ROOM - GAP // 2)
         empty = in_row(STRETCH, self._new, STRETCH)
         self._empty = QWidget()
         vertical(self._empty, STRETCH, self._note, empty, STRETCH, spacing=ROOM)
-        content = in_row((self._grid, 1), (self._empty, 1), self._details)
-        # The gap beside the last card and the scroll bar lie in the margin.
-        self._content = content
-        right = max(0, PAGE - self._grid.edge)
-        content.setContentsMargins(PAGE, 0, right, 0)
-        vertical(self, top, (content, 1), margin=(0, PAGE, 0, 0), spacing=ROOM)
+        self._content = in_row((self._grid, 1), (self._empty, 1), self._details)
+        vertical(self, self._top, (self._content, 1), spacing=ROOM)
         self._filter.hide()
         self._details.hide()
 
@@ -144,7 +165,7 @@ class RunsHome(QWidget):
         count = len(state.ticked)
         label = ntr("Compare {n}", "Compare {n}", count).format(n=count)
         tip = CAPTIONS["runs_compare_button"].tip
-        show_button(self._compare, label, tip, is_enabled=True)
+        show_button(self._compare, label, tip, is_enabled=count > 1)
         self._compare.setVisible(count > 1)
         self._on_selection_changed()
 
@@ -157,8 +178,6 @@ class RunsHome(QWidget):
         self._new.setVisible(is_first)
         self._empty.setVisible(not found)
         self._grid.setVisible(bool(found))
-        for made in (self._filter_button, self._details_button):
-            made.setVisible(bool(state.records))
 
     @Slot()
     def _on_selection_changed(self) -> None:
@@ -177,8 +196,7 @@ class RunsHome(QWidget):
     @Slot(bool)
     def _on_details_toggled(self, is_on: bool) -> None:
         self._details.setVisible(is_on)
-        right = PAGE if is_on else max(0, PAGE - self._grid.edge)
-        self._content.setContentsMargins(PAGE, 0, right, PAGE * is_on)
+        self._set_margins()
 
     @Slot()
     def _on_find(self) -> None:

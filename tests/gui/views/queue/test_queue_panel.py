@@ -51,7 +51,7 @@ def rows(window):
 
 
 def targets(window):
-    return [row[1] for row in rows(window)]
+    return [row[1].removesuffix(" of prunable weights") for row in rows(window)]
 
 
 def add(window, *shares):
@@ -83,7 +83,8 @@ def filled(qtbot, window):
 
 def test_added_runs_are_shown_with_target_and_estimate(filled):
     assert find(filled, "runs_dock").isVisible()
-    assert rows(filled)[0][:2] == ["Bundled demo, 10 %, LLM Surgeon", "10 %"]
+    name = "Bundled demo, 10 % of prunable weights, LLM Surgeon"
+    assert rows(filled)[0][:2] == [name, "10 % of prunable weights"]
     assert all(row[2].startswith("about ") for row in rows(filled))
     assert find(filled, "queue_summary").text().startswith("3 ")
     assert targets(filled) == ["10 %", "20 %", "30 %"]
