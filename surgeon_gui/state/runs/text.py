@@ -350,5 +350,6 @@ def searched_text(record: RunRecord) -> str:
 
 def matches_search(record: RunRecord, search: str) -> bool:
     """Return True if a run contains all words of a search."""
-    text = searched_text(record)
-    return all(word in text for word in search.casefold().split())
+    words = search.casefold().split()
+    text = searched_text(record) if words else ""
+    return all(word in text for word in words)

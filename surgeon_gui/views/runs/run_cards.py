@@ -41,9 +41,10 @@ class RunCards(QAbstractListModel):
 
     def show_runs(self, state: RunsState, wanted: RunFilter) -> None:
         """Show the runs that match a filter; the selection and the place stay."""
+        if state.records is not self._state.records:  # else there are new ticks
+            # The card has the time.
+            self._titles = run_text.distinct_titles(state.records, by_time=False)
         self._state = state
-        # The card has the time.
-        self._titles = run_text.distinct_titles(state.records, by_time=False)
         found = [record for record in state.records if wanted.matches(record)]
         folders = [record.folder for record in found]
         self._remove_others(set(folders))
