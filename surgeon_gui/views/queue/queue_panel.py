@@ -15,7 +15,6 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.action_strip import ControlView
-from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue import text
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus, can_move
 from surgeon_gui.widgets.controls import (
@@ -33,7 +32,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
 _NARROW = 520  # pixels; below, the buttons are under the text
-_COLUMNS = (tr("Run"), tr("Target"), tr("Status"))
+_COLUMNS = (tr("Run"), tr("Status"))
 _NAME = Qt.ItemDataRole.UserRole
 
 
@@ -170,8 +169,7 @@ class QueuePanel(QWidget):
 
 
 def _item(run: QueuedRun) -> QTreeWidgetItem:
-    item = QTreeWidgetItem([run.name, brief_target(run.config.pruning), ""])
-    item.setText(2, text.status(run))
+    item = QTreeWidgetItem([run.name, text.status(run)])
     item.setData(0, _NAME, run.name)
     for column in range(len(_COLUMNS)):
         tip = text.details(run) if column else ""

@@ -112,15 +112,17 @@ class CardDelegate(QStyledItemDelegate):
 
     menu_clicked = Signal(QModelIndex)
 
+    def __init__(self, view: CardGrid) -> None:
+        super().__init__(view)
+        self._view = view
+
     @override
     def sizeHint(
         self,
         option: QStyleOptionViewItem,
         index: QModelIndex | QPersistentModelIndex,
     ) -> QSize:
-        view = self.parent()
-        assert isinstance(view, CardGrid)
-        return view.gridSize()
+        return self._view.gridSize()
 
     @override
     def paint(
@@ -131,7 +133,7 @@ class CardDelegate(QStyledItemDelegate):
     ) -> None:
         flags, checked = QStyle.StateFlag, index.data(_CHECK)
         status = CardStatus(
-            is_selected=bool(option.state & flags.State_Selected),
+            is_selected=index == self._view.currentIndex(),
             is_hovered=bool(option.state & flags.State_MouseOver),
             is_ticked=None if checked is None else _is_checked(checked),
         )

@@ -73,6 +73,7 @@ class RunsHome(QWidget):
         self._new = button("runs_new_button", self.new_clicked, primary=True)
         own = {"rename": (self.rename_current, "F2"), "details": (self._toggle, "")}
         self._menu = RunMenu(runs, self._grid, own)
+        self.setFocusProxy(self._grid)
         self._lay_out()
         self._connect()
         self._on_changed()
@@ -135,8 +136,7 @@ class RunsHome(QWidget):
         self._grid.activated.connect(self._on_activated)
         self._grid.menu_clicked.connect(self._on_menu_clicked)
         self._grid.customContextMenuRequested.connect(self._on_menu_requested)
-        selection = self._grid.selectionModel()
-        selection.selectionChanged.connect(self._on_selection_changed)
+        self._grid.selectionModel().currentChanged.connect(self._on_current_changed)
         self._filter_button.toggled.connect(self._on_filter_toggled)
         self._details_button.toggled.connect(self._on_details_toggled)
         self.addAction(action(self, "runs_refresh_action", self._runs.refresh, "F5"))
@@ -148,8 +148,8 @@ class RunsHome(QWidget):
 
     @property
     def _selected(self) -> RunRecord | None:
-        rows = self._grid.selectionModel().selectedIndexes()
-        return self._cards.record_at(rows[0].row()) if rows else None
+        index = self._grid.currentIndex()
+        return self._cards.record_at(index.row()) if index.isValid() else None
 
     @Slot()
     def _on_changed(self) -> None:
@@ -167,7 +167,7 @@ class RunsHome(QWidget):
         tip = CAPTIONS["runs_compare_button"].tip
         show_button(self._compare, label, tip, is_enabled=count > 1)
         self._compare.setVisible(count > 1)
-        self._on_selection_changed()
+        self._on_current_changed()
 
     def _show_note(self) -> None:
         """Show in place of the cards why there are none."""
@@ -180,7 +180,7 @@ class RunsHome(QWidget):
         self._grid.setVisible(bool(found))
 
     @Slot()
-    def _on_selection_changed(self) -> None:
+    def _on_current_changed(self) -> None:
         record = self._selected
         self._details.show_run(record)
         self._menu.show_run(record)

@@ -335,10 +335,11 @@ def test_saved_progress_is_discarded_once_confirmed(qtbot, make_home, tmp_path):
 
 
 def test_export_is_deleted_after_a_question_with_its_size(qtbot, home, tmp_path):
-    export = tmp_path / "b" / "export"
-    export.mkdir()
-    (export / "model.safetensors").write_bytes(bytes(7_000_000))
-    write_marker(export)
+    export, made = tmp_path / "b" / "export", tmp_path / "made"
+    made.mkdir()
+    (made / "model.safetensors").write_bytes(bytes(7_000_000))
+    write_marker(made)
+    made.rename(export)  # the list may be read meanwhile
     home.runs.refresh()
     wait_until(qtbot, lambda: any(x.export_bytes for x in home.runs.state.records))
     choose(home, "20")
