@@ -22,7 +22,7 @@ from surgeon_gui.text.choices import (
 from surgeon_gui.text.labels import source_name
 
 NOTHING = "\N{EN DASH}"
-_DOT = "\N{MIDDLE DOT}"
+SEPARATOR = " \N{MIDDLE DOT} "  # of the model and the size in a title
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 OUTCOMES = {
@@ -71,7 +71,7 @@ def title_of(
     model, goal = source_name(config.model.source), numbers.size(file_bytes)
     if not file_bytes:
         goal = plan_text.brief_target(config.pruning)
-    return f"{model} {_DOT} {goal}"
+    return f"{model}{SEPARATOR}{goal}"
 
 
 def verdict(record: RunRecord, percent: int = 0) -> str:

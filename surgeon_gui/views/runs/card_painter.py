@@ -29,6 +29,7 @@ from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, LARGE, RADIUS, ROOM, heat_color
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
+from surgeon_gui.state.runs.text import SEPARATOR
 from surgeon_gui.state.verdict import COLORS
 from surgeon_gui.widgets.controls import bold
 
@@ -119,6 +120,17 @@ def wrapped(text: str, font: QFont, width: int, most: int) -> list[str]:
     return lines
 
 
+def title_lines(title: str, font: QFont, width: int) -> list[str]:
+    """Return a title in two lines; a too long name is elided before the size."""
+    lines = wrapped(title, font, width, _MAX_TITLE_LINES)
+    name, dot, size = title.rpartition(SEPARATOR)
+    if not dot or "".join(lines).replace(" ", "") == title.replace(" ", ""):
+        return lines
+    metrics, rest = QFontMetrics(font), name[len(lines[0]) :].strip()
+    room = width - metrics.horizontalAdvance(dot + size)
+    return [*lines[:-1], metrics.elidedText(rest, _RIGHT, room) + dot + size]
+
+
 class CardPainter:
     """Paints a card with a theme and a font."""
 
@@ -169,7 +181,7 @@ class CardPainter:
         self._painter.setFont(font)
         self._painter.setPen(QColor(self._theme.text))
         top = inside.top()
-        for line in wrapped(title, font, width, _MAX_TITLE_LINES):
+        for line in title_lines(title, font, width):
             place = QRect(inside.left(), top, inside.width(), height)
             self._painter.drawText(place, int(_LEFT_MIDDLE), line)
             top += height

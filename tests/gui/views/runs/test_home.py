@@ -17,7 +17,7 @@ from surgeon_gui.state.runs.reading import (
     read_tags,
     write_tags,
 )
-from surgeon_gui.views.runs.card_painter import menu_rect, tick_rect, wrapped
+from surgeon_gui.views.runs.card_painter import menu_rect, tick_rect, title_lines
 from surgeon_gui.views.runs.home import RunsHome
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.run_cards import (
@@ -101,14 +101,17 @@ def test_screen_reader_says_title_verdict_size_and_date(home):
     assert spoken.endswith(", 15\xa0s")
 
 
-def test_long_title_has_two_lines_and_is_elided_at_its_end():
+def test_long_title_has_two_lines_and_keeps_the_size():
     font, title = QFont(), "A-model-with-a-long-name-Instruct-Q4_K_M-GGUF · 70 MB"
     width = QFontMetrics(font).horizontalAdvance(title)
-    assert wrapped(title, font, width + 9, 2) == [title]
-    first, second = wrapped(title, font, 2 * width // 3, 2)
+    assert title_lines(title, font, width + 9) == [title]
+    first, second = title_lines(title, font, 2 * width // 3)
     assert (first + second).replace(" ", "") == title.replace(" ", "")
-    first, second = wrapped(title, font, width // 3, 2)
+    first, second = title_lines(title, font, width // 3)
     assert title.startswith(first)
+    assert second.endswith("… · 70 MB")
+    assert QFontMetrics(font).horizontalAdvance(second) <= width // 3
+    first, second = title_lines(title.replace(" · ", "-"), font, width // 3)
     assert second.endswith("…")
 
 
