@@ -310,6 +310,9 @@ class RunsController(QObject):
         if parent != self.state.parent:
             self._set(RunsState(parent))
             self.refresh()
+        run = self._session.state.run
+        live = (run.folder, int(100 * run.progress)) if run.status.is_busy else ("", 0)
+        self._set(replace(self.state, live=live))
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:

@@ -1,61 +1,37 @@
-"""Comparison of two or more runs: curves, points, metrics, different settings.
+"""Comparison of the files of two or more runs: a table, and size against quality.
 
-Fidelity and perplexity are comparable only if they were measured on the same windows of
-the same texts; `protocol_note` warns if they were not. Pure functions.
+All files are compared at one context. Fidelity and perplexity are comparable only if
+they were measured on the same windows of the same texts; `protocol_note` warns if they
+were not. Pure functions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import memory_to_run_of
+from surgeon_gui.state import ladder
 from surgeon_gui.state.job import settings_list
-from surgeon_gui.state.quality import AXES, Quality, evaluations, value_of
+from surgeon_gui.state.ladder import Rung
+from surgeon_gui.state.quality import AXES, OF_FIDELITY, Quality, value_of
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
+from surgeon_gui.state.verdict import fidelity_of, file_nats, verdict_of_run
 from surgeon_gui.text import numbers
-from surgeon_gui.text.chart_values import Curve
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.fidelity import divergence_interval, text_phrase
-from surgeon_gui.text.labels import beginning_note, source_name
+from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.verdicts import VERDICTS
 
 MIN_RUNS = 2
-
-
-class XAxis(Enum):
-    """Quantity on the x axis of the curves."""
-
-    SPARSITY = "sparsity"
-    SHOT = "shot"
-    PARAMETERS = "parameters"
-
-
-class SizeMeasure(Enum):
-    """A measure of size."""
-
-    PARAMETERS = "parameters"
-    FILE = "file"  # all weight files
-
-
 _MEGABYTE, _MEGABYTE_NAME = units.megabyte()
-ALONG = {
-    XAxis.SPARSITY: tr("Sparsity (%)"),
-    XAxis.SHOT: tr("Shot"),
-    XAxis.PARAMETERS: tr("Parameters left (M)"),
-}
-SIZES = {
-    SizeMeasure.PARAMETERS: tr("Parameters (M)"),
-    SizeMeasure.FILE: tr("Weights on disk ({unit})").format(unit=_MEGABYTE_NAME),
-}
-_MILLION = 1e6
+SIZE = tr("Size of the file ({unit})").format(unit=_MEGABYTE_NAME)
 
 Table = tuple[tuple[str, ...], ...]
 
@@ -73,10 +49,34 @@ class Point:
     """Size and quality of a model."""
 
     name: str
-    size: float
+    size: float  # of the file
     quality: float  # in some measure
     run: int | None = None  # index of the run; None for an original
     is_best: bool = False  # no other point is better in one and as good in the other
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A file of the table: that of a run, or an original."""
+
+    name: str
+    run: RunState  # of an original: one of its runs
+    is_original: bool
+    rung: Rung | None  # None: there is no file
+
+    @property
+    def file_bytes(self) -> int:
+        """Its size; 0: there is none."""
+        return self.rung.weight_bytes if self.rung is not None else 0
+
+
+def by_size(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:
+    """Return runs from the largest to the smallest file, then those without one."""
+
+    def size(each: ComparedRun) -> int:
+        return each.run.exported.weight_bytes if each.run.exported is not None else 0
+
+    return tuple(sorted(runs, key=size, reverse=True))
 
 
 def axis_label(runs: Sequence[ComparedRun], measure: Quality) -> str:
@@ -88,40 +88,41 @@ def axis_label(runs: Sequence[ComparedRun], measure: Quality) -> str:
     return tr("{measure}, {text}").format(measure=AXES[measure], text=text)
 
 
-def curves(
-    runs: Sequence[ComparedRun], along: XAxis, measure: Quality, *, is_log: bool = False
-) -> tuple[Curve, ...]:
-    """Return one curve per run; it is empty if nothing was measured.
-
-    On a log axis, values of 0 are left out: the KL of the original.
-    """
-    return tuple(_curve(each, along, measure, is_log) for each in runs)
-
-
-def points(
-    runs: Sequence[ComparedRun], size: SizeMeasure, measure: Quality
-) -> tuple[Point, ...]:
-    """Return the originals, without duplicates, and the pruned models."""
+def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
+    """Return the originals, without duplicates, and the files of the runs."""
     originals: dict[tuple[str, float, float], Point] = {}
     for each in runs:
         run = each.run
         if run.baseline is None or run.model is None or run.config is None:
             continue
-        model = source_name(run.config.model.source)
-        name = tr("{model}, original").format(model=model)
-        value = _original_size(run, size)
+        name, value = original_name(run), run.model.file_bytes / _MEGABYTE
         point = Point(name, value, value_of(run.baseline, measure))
         if value > 0 and math.isfinite(point.quality):
             originals[name, value, point.quality] = point
-    pruned = [
-        Point(each.name, value, quality, number)
+    files = [
+        Point(each.name, exported.weight_bytes / _MEGABYTE, quality, number)
         for number, each in enumerate(runs)
-        if each.run.evaluation is not None
-        and math.isfinite(quality := value_of(each.run.evaluation, measure))
-        and (value := _pruned_size(each.run, size)) > 0
+        if (exported := each.run.exported) is not None
+        and math.isfinite(quality := _quality(each.run, measure))
     ]
     sign = -1 if measure is Quality.AGREEMENT else 1
-    return _with_best_marked((*originals.values(), *pruned), sign)
+    return _with_best_marked((*originals.values(), *files), sign)
+
+
+def _quality(run: RunState, measure: Quality) -> float:
+    """Return a measure of the file of a run; not a number if it was not measured."""
+    if measure is Quality.DIVERGENCE:
+        return file_nats(run)
+    if measure in OF_FIDELITY:
+        found = fidelity_of(run)
+        return 100 * found[0].agreement.value if found else math.nan
+    return value_of(run.evaluation, measure) if run.evaluation else math.nan
+
+
+def original_name(run: RunState) -> str:
+    """Return the name of the model that a run has pruned."""
+    source = run.config.model.source if run.config is not None else ""
+    return tr("{model}, original").format(model=source_name(source))
 
 
 def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
@@ -168,89 +169,6 @@ def _author(fidelity: Fidelity, run: RunState) -> str:
     return run.config.model.source
 
 
-def figures(runs: Sequence[ComparedRun]) -> Table:
-    """Return a table of metrics: the titles, then one row per metric."""
-    names = ("", *(each.name for each in runs))
-    rows = [
-        (label, *(to_text(each.run) for each in runs)) for label, to_text in _FIGURES
-    ]
-    place = 1 + [to_text for _, to_text in _FIGURES].index(_perplexity_after)
-    rows[place:place] = _fidelity_rows(runs)
-    return (names, *rows)
-
-
-def _fidelity_rows(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each text on which a run has measured its fidelity."""
-    by_run = [
-        {each.text: each for each in found.fidelity}
-        if (found := compared.run.evaluation) is not None
-        else {}
-        for compared in runs
-    ]
-    texts = dict.fromkeys(text for found in by_run for text in found)
-    for text in texts:
-        label = tr("Fidelity, {text}").format(text=text_phrase(text))
-        yield (
-            label,
-            *(_fidelity(found[text]) if text in found else NOTHING for found in by_run),
-        )
-
-
-def _fidelity(found: Fidelity) -> str:
-    return tr("KL {nats}, same top token {share}, perplexity {perplexity}").format(
-        nats=divergence_interval(found),
-        share=numbers.percent(found.agreement.value),
-        perplexity=numbers.perplexity(found.perplexity.value),
-    )
-
-
-def differences(runs: Sequence[ComparedRun]) -> Table:
-    """Return a table of the different settings: the titles, then one row each."""
-    names = (tr("Setting"), *(each.name for each in runs))
-    configs = [each.run.config for each in runs if each.run.config is not None]
-    if len(configs) < len(runs):
-        return (names,)
-    return (names, *settings_list.differences(configs))
-
-
-def _curve(each: ComparedRun, along: XAxis, measure: Quality, is_log: bool) -> Curve:
-    run = each.run
-    if run.baseline is None or run.model is None:
-        return Curve(each.name, (), ())
-    total = run.model.parameters
-    xs_by_axis = {
-        XAxis.SPARSITY: (0.0, *(100 * shot.sparsity for shot in run.history)),
-        XAxis.SHOT: (0.0, *(float(shot.shot) for shot in run.history)),
-        XAxis.PARAMETERS: (
-            total / _MILLION,
-            *(shot.parameters / _MILLION for shot in run.history),
-        ),
-    }
-    xs = list(xs_by_axis[along])
-    if run.recovered is not None:
-        xs.append(xs[-1])
-    pairs = [
-        (x, y)
-        for x, (_, evaluation) in zip(xs, evaluations(run), strict=True)
-        if math.isfinite(y := value_of(evaluation, measure)) and (y > 0 or not is_log)
-    ]
-    return Curve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
-
-
-def _original_size(run: RunState, size: SizeMeasure) -> float:
-    assert run.model is not None
-    if size is SizeMeasure.PARAMETERS:
-        return run.model.parameters / _MILLION
-    return run.model.file_bytes / _MEGABYTE
-
-
-def _pruned_size(run: RunState, size: SizeMeasure) -> float:
-    if size is SizeMeasure.FILE:
-        written = run.exported.weight_bytes if run.exported is not None else 0
-        return written / _MEGABYTE
-    return run.history[-1].parameters / _MILLION if run.history else 0.0
-
-
 def _with_best_marked(
     all_points: tuple[Point, ...], sign: int = 1
 ) -> tuple[Point, ...]:
@@ -269,85 +187,153 @@ def _with_best_marked(
     )
 
 
-def _perplexity_before(run: RunState) -> str:
-    return numbers.perplexity(run.baseline.perplexity) if run.baseline else NOTHING
+def table(runs: Sequence[ComparedRun], context: int) -> Table:
+    """Return a column for each file: the titles, figures, then different settings.
+
+    Args:
+        runs: as they are to be shown.
+        context: tokens of prompt and answer together, for the memory of all files.
+    """
+    found = _columns(runs, context)
+    rungs = [each.rung for each in found if each.rung is not None]
+    best = ladder.best_memories(rungs)
+    best_for = {id(rungs[number]): memories for number, memories in best.items()}
+    memory = tr("Memory, {n} tokens").format(n=numbers.whole(context))
+
+    def rung_row(title: str, to_text: Callable[[Rung], str]) -> tuple[str, ...]:
+        shown = (
+            to_text(x.rung) if x.rung and x.rung.memory else NOTHING for x in found
+        )
+        return (title, *shown)
+
+    rows = (
+        ("", *(each.name for each in found)),
+        _row(tr("Verdict"), found, _verdict),
+        _row(tr("File"), found, _file_size),
+        rung_row(memory, lambda rung: numbers.size(rung.memory)),
+        rung_row(tr("Fits in"), lambda rung: ladder.fits_with(rung, context)),
+        rung_row(
+            tr("Best for"), lambda rung: ladder.memories(best_for.get(id(rung), ()))
+        ),
+        *_kl_rows(found),
+        *(_row(title, found, to_text) for title, to_text in _FIGURES),
+        *_differences(found),
+    )
+    return tuple(row for row in rows if any(x != NOTHING for x in row[1:]))
 
 
-def _perplexity_after(run: RunState) -> str:
-    if run.evaluation is None or run.baseline is None:
+def _columns(runs: Sequence[ComparedRun], context: int) -> tuple[Column, ...]:
+    """Return the originals, without duplicates, and the runs."""
+    originals: dict[tuple[str, int], Column] = {}
+    for each in runs:
+        if each.run.model is not None:
+            rung = ladder.original(each.run.model, context)
+            name = original_name(each.run)
+            column = Column(name, each.run, is_original=True, rung=rung)
+            originals.setdefault((name, rung.weight_bytes), column)
+    files = [
+        Column(x.name, x.run, is_original=False, rung=ladder.file_of(x.run, context))
+        for x in runs
+    ]
+    return (*originals.values(), *files)
+
+
+def _row(
+    title: str, found: Sequence[Column], to_text: Callable[[Column], str]
+) -> tuple[str, ...]:
+    return (title, *map(to_text, found))
+
+
+def _verdict(column: Column) -> str:
+    if column.is_original:
         return NOTHING
-    after = run.evaluation.perplexity
-    change = numbers.percent(after / run.baseline.perplexity - 1, signed=True)
-    return tr("{perplexity} ({change})").format(
-        perplexity=numbers.perplexity(after), change=change
+    verdict = verdict_of_run(column.run)
+    return (
+        VERDICTS[verdict] if verdict is not None else OUTCOMES[outcome_of(column.run)]
     )
 
 
-def _protocol(run: RunState) -> str:
-    baseline = run.baseline
-    if baseline is None:
+def _file_size(column: Column) -> str:
+    return numbers.size(column.file_bytes) if column.file_bytes else NOTHING
+
+
+def _kl_rows(found: Sequence[Column]) -> list[tuple[str, ...]]:
+    """Return a row with the KL on each text on which a file was measured."""
+    measured = [() if x.is_original else fidelity_of(x.run) for x in found]
+    rows = []
+    for text in dict.fromkeys(each.text for fidelity in measured for each in fidelity):
+        title = tr("KL, {text}").format(text=text_phrase(text))
+        shown = (
+            _kl(column, each, is_first=each is fidelity[0])
+            if (each := next((x for x in fidelity if x.text == text), None))
+            else NOTHING
+            for column, fidelity in zip(found, measured, strict=True)
+        )
+        rows.append((title, *shown))
+    return rows
+
+
+def _kl(column: Column, measured: Fidelity, *, is_first: bool) -> str:
+    """Return the KL of a file; where saving added to it, there is no interval."""
+    nats = file_nats(column.run)
+    if is_first and nats - measured.divergence.value >= ladder.NOTICEABLE:
+        return numbers.nats(nats)
+    return divergence_interval(measured)
+
+
+def _same_tokens(column: Column) -> str:
+    found = fidelity_of(column.run)
+    if column.is_original or not found:
         return NOTHING
-    return tr("{windows} windows of {length} tokens, {text}").format(
-        windows=baseline.windows,
-        length=baseline.window_length,
-        text=source_name(baseline.text),
-    ) + beginning_note(baseline.beginning)
+    return numbers.percent(found[0].agreement.value)
 
 
-def _parameters(run: RunState) -> str:
-    if run.model is None or not run.history:
-        return NOTHING
-    left, total = run.history[-1].parameters, run.model.parameters
-    return tr("{left} of {all}").format(
-        left=numbers.count(left), all=numbers.count(total)
-    )
+def _perplexity(column: Column) -> str:
+    run = column.run
+    evaluation = run.baseline if column.is_original else run.evaluation
+    return numbers.perplexity(evaluation.perplexity) if evaluation else NOTHING
 
 
-def _sparsity(run: RunState) -> str:
-    return numbers.percent(run.history[-1].sparsity) if run.history else NOTHING
+def _parameters(column: Column) -> str:
+    run = column.run
+    if column.is_original and run.model is not None:
+        return numbers.count(run.model.parameters)
+    return numbers.count(run.history[-1].parameters) if run.history else NOTHING
 
 
-def _file_size(run: RunState) -> str:
-    if run.exported is None or run.model is None:
-        return NOTHING
-    text = tr("{size} (original {original})")
-    return text.format(
-        size=numbers.size(run.exported.weight_bytes),
-        original=numbers.size(run.model.file_bytes),
-    )
-
-
-def _exported(run: RunState) -> str:
-    if run.exported is None:
+def _format(column: Column) -> str:
+    exported = column.run.exported
+    if column.is_original or exported is None:
         return NOTHING
     return tr("{format}, {dtype}").format(
-        format=choice_label(run.exported.format)[0],
-        dtype=choice_label(run.exported.dtype)[0],
+        format=choice_label(exported.format)[0], dtype=choice_label(exported.dtype)[0]
     )
 
 
-def _time(run: RunState) -> str:
-    if run.result is not None:
-        return numbers.duration(run.result.seconds)
-    return numbers.duration(run.seconds(run.began)) if run.ended else NOTHING
-
-
-def _memory(run: RunState) -> str:
-    if run.result is None:
+def _time(column: Column) -> str:
+    run = column.run
+    if column.is_original or run.ended is None:
         return NOTHING
-    return numbers.size(run.result.peak_memory_bytes)
+    seconds = run.result.seconds if run.result is not None else run.seconds(run.ended)
+    return numbers.duration(seconds)
 
 
-_FIGURES: tuple[tuple[str, Callable[[RunState], str]], ...] = (
-    (tr("Status"), lambda run: OUTCOMES[outcome_of(run)]),
-    (tr("Perplexity, original"), _perplexity_before),
-    (tr("Perplexity, pruned"), _perplexity_after),
-    (tr("Measured on"), _protocol),
-    (tr("Sparsity"), _sparsity),
-    (tr("Parameters left"), _parameters),
-    (tr("Weights on disk"), _file_size),
-    (tr("Memory to run it"), lambda run: memory_to_run_of(run) or NOTHING),
-    (tr("Exported as"), _exported),
+def _differences(found: Sequence[Column]) -> list[tuple[str, ...]]:
+    """Return a row for each setting that differs between the runs."""
+    runs = [each.run for each in found if not each.is_original]
+    configs = [run.config for run in runs if run.config is not None]
+    if len(configs) < len(runs):
+        return []
+    before = (NOTHING,) * (len(found) - len(runs))
+    title = tr("Setting: {name}")
+    rows = settings_list.differences(configs)
+    return [(title.format(name=name), *before, *values) for name, *values in rows]
+
+
+_FIGURES: tuple[tuple[str, Callable[[Column], str]], ...] = (
+    (tr("Same tokens"), _same_tokens),
+    (tr("Perplexity"), _perplexity),
+    (tr("Parameters"), _parameters),
+    (tr("Format"), _format),
     (tr("Time"), _time),
-    (tr("Peak memory"), _memory),
 )

@@ -13,7 +13,7 @@ from surgeon_gui.state.job.plan_text import brief_target, result_bytes
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import phase, remaining, undone, unusual_end
 from surgeon_gui.state.runs.text import title_of
-from surgeon_gui.state.verdict import fidelity_of, same_share, verdict_on
+from surgeon_gui.state.verdict import fidelity_of, same_share, verdict_of_run
 from surgeon_gui.text import fidelity, numbers, verdicts
 from surgeon_gui.text.labels import source_name
 
@@ -54,7 +54,7 @@ def _size(run: RunState) -> str:
 def headline(run: RunState) -> str:
     """Return the verdict on the file of a run, or how the run ended."""
     if run.status is Status.FINISHED:
-        return verdicts.title(verdict_on(run))
+        return verdicts.title(verdict_of_run(run))
     return _TITLES.get(run.status, "")
 
 

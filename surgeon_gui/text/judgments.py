@@ -8,6 +8,7 @@ from enum import Enum
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
+from surgeon_gui.text.verdicts import PHRASES
 
 
 class Difference(Enum):
@@ -59,19 +60,11 @@ class Answer:
         return self.original[: self.original.rfind(" ", 0, length) + 1]
 
 
-_PHRASES = {
-    Verdict.NEARLY_SAME: tr("nearly the same"),
-    Verdict.CLOSE: tr("close"),
-    Verdict.DIFFERENT: tr("noticeably different"),
-    Verdict.BROKEN: tr("broken"),
-}
-
-
 def outcome(row: LostRow) -> str:
     """Return how the file does in a row."""
     if row.verdict is not None:
         return tr("{verdict}; {share} of tokens the same").format(
-            verdict=_PHRASES[row.verdict],
+            verdict=PHRASES[row.verdict],
             share=numbers.percent(row.share, decimals=0),
         )
     if row.difference is Difference.NONE:

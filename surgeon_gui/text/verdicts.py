@@ -1,4 +1,4 @@
-"""Verdicts on a model in words."""
+"""Verdicts on a model: words and colors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ VERDICTS = {
     Verdict.CLOSE: tr("Close to the original"),
     Verdict.DIFFERENT: tr("Noticeably different"),
     Verdict.BROKEN: tr("Broken"),
+}
+PHRASES = {
+    Verdict.NEARLY_SAME: tr("nearly the same"),
+    Verdict.CLOSE: tr("close to the original"),
+    Verdict.DIFFERENT: tr("noticeably different"),
+    Verdict.BROKEN: tr("broken"),
+}
+# Fields of `Theme` with their colors.
+COLORS = {
+    Verdict.NEARLY_SAME: "good",
+    Verdict.CLOSE: "accent",
+    Verdict.DIFFERENT: "warning",
+    Verdict.BROKEN: "bad",
 }
 NOT_MEASURED = tr("Not compared with the original")
 

@@ -305,7 +305,7 @@ def test_killed_run_is_resumed_by_a_click(qtbot, tmp_path, real_window):
     assert killed.saved_state.exists
 
     window = real_window
-    find(window, "runs_refresh_button").click()
+    find(window, "runs_refresh_action", QAction).trigger()
     offer = find(window, "resume_run_button")
     qtbot.waitUntil(offer.isVisible, timeout=LONG_MS)
     click(window, "resume_run_button")

@@ -24,13 +24,8 @@ from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
+from surgeon_gui.text.verdicts import PHRASES
 
-VERDICTS = {
-    Verdict.NEARLY_SAME: tr("nearly the same"),
-    Verdict.CLOSE: tr("close to the original"),
-    Verdict.DIFFERENT: tr("noticeably different"),
-    Verdict.BROKEN: tr("broken"),
-}
 # About KL(original || rounded) of the whole model, nats per token (docs/results.md).
 _ROUNDING = {
     FileDtype.Q8_0: 0.001,
@@ -142,7 +137,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
         rounding = _ROUNDING.get(form.dtype, 0.0)
         verdict = expected_verdict(found.at(goal.sparsity) + rounding)
         title = tr("{sizes}, likely {verdict}").format(
-            sizes=sizes, verdict=VERDICTS[verdict]
+            sizes=sizes, verdict=PHRASES[verdict]
         )
     details = [_memory(config, model, goal), _time(state), _form(state)]
     is_warning = not is_same and is_larger(goal.weight_bytes, model)

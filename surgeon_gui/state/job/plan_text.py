@@ -415,9 +415,11 @@ def brief_target(pruning: PruningConfig) -> str:
     """Return the target in few words, in its own unit."""
     match pruning.target:
         case PrunableShare(sparsity=sparsity):
-            return numbers.percent(sparsity)
+            text = tr("{sparsity} of prunable weights")
+            return text.format(sparsity=numbers.percent(sparsity))
         case ParameterShare(sparsity=sparsity):
-            return tr("{sparsity} of all").format(sparsity=numbers.percent(sparsity))
+            text = tr("{sparsity} of all parameters")
+            return text.format(sparsity=numbers.percent(sparsity))
         case Parameters(millions=millions):
             return tr("To {parameters}").format(
                 parameters=numbers.count(millions * 1e6)

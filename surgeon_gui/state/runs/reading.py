@@ -27,6 +27,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
@@ -42,6 +43,8 @@ from surgeon_gui.state.run import (
     RunState,
     Status,
 )
+from surgeon_gui.state.runs.removed import Shares, removed_by_block
+from surgeon_gui.state.verdict import verdict_of_run
 
 MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40
@@ -95,6 +98,10 @@ class RunRecord:
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     format: Format | None = None  # of the export
+    file_bytes: int = 0  # of the exported weights; 0: there is no export
+    removed: Shares = ()  # of the weights of each block
+    verdict: Verdict | None = None  # None: there is no result, or it was not measured
+    progress: float = 0.0  # from 0 to 1, when it was read
     has_checkpoint: bool = False  # of a damaged run
     notes: str = ""  # of the user
     tags: tuple[str, ...] = ()  # of the user
@@ -386,6 +393,10 @@ def _record_of(state: RunState) -> RunRecord:
         began=state.began,
         seconds=state.seconds(state.ended) if state.ended is not None else 0.0,
         format=state.exported.format if state.exported is not None else None,
+        file_bytes=state.exported.weight_bytes if state.exported is not None else 0,
+        removed=removed_by_block(state),
+        verdict=verdict_of_run(state),
+        progress=state.progress,
     )
 
 

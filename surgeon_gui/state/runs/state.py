@@ -19,6 +19,7 @@ class RunsState:
     problem: str = ""  # why the folder cannot be listed
     ticked: tuple[str, ...] = ()  # folders of the runs to compare, as they were chosen
     dismissed: tuple[str, ...] = ()  # folders of interrupted runs, by the user
+    live: tuple[str, int] = ("", 0)  # folder and percentage of the run in progress here
 
     @property
     def to_resume(self) -> RunRecord | None:
@@ -35,6 +36,11 @@ class RunsState:
     def title(self, record: RunRecord) -> str:
         """Return the title of a run, also of one that is not in the list."""
         return self.titles.get(record.folder, title(record))
+
+    def percent(self, record: RunRecord) -> int:
+        """Return how far a run in progress is."""
+        folder, percent = self.live
+        return percent if record.folder == folder else round(100 * record.progress)
 
     def record(self, folder: str) -> RunRecord | None:
         """Return the run in a folder, or None if it is not in the list."""

@@ -19,8 +19,10 @@ from surgeon_gui.text.choices import (
     choice_label,
 )
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.verdicts import VERDICTS
 
 NOTHING = "\N{EN DASH}"
+SEPARATOR = " \N{MIDDLE DOT} "  # of the model and the size in a title
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 OUTCOMES = {
@@ -32,6 +34,15 @@ OUTCOMES = {
     RunOutcome.INTERRUPTED: tr("Interrupted"),
     RunOutcome.DAMAGED: tr("Damaged"),
 }
+_WEEKDAYS = (
+    tr("Monday"),
+    tr("Tuesday"),
+    tr("Wednesday"),
+    tr("Thursday"),
+    tr("Friday"),
+    tr("Saturday"),
+    tr("Sunday"),
+)
 OUTCOME_DETAILS = {
     RunOutcome.INTERRUPTED: tr(
         "It started but did not end, and its process no longer exists."
@@ -42,30 +53,85 @@ OUTCOME_DETAILS = {
 
 
 def title(record: RunRecord) -> str:
-    """Return the title of a run: the user's name, or model and target."""
-    return title_of(record.folder, record.name, record.config)
+    """Return the title of a run: the user's name, or the model and what became of it.
+
+    That is the size of its file, or the target while there is none.
+    """
+    return title_of(record.folder, record.name, record.config, record.file_bytes)
 
 
-def title_of(folder: str, name: str, config: RunConfig | None) -> str:
-    """Return the title of the run in a folder."""
+def title_of(
+    folder: str, name: str, config: RunConfig | None, file_bytes: int = 0
+) -> str:
+    """Return the title of the run in a folder; `file_bytes`: 0, there is no file."""
     if name:
         return name
     if config is None:
         return _last_part(folder)
-    return tr("{model}, {target}").format(
-        model=source_name(config.model.source),
-        target=plan_text.brief_target(config.pruning),
-    )
+    model, goal = source_name(config.model.source), numbers.size(file_bytes)
+    if not file_bytes:
+        goal = plan_text.brief_target(config.pruning)
+    return f"{model}{SEPARATOR}{goal}"
 
 
-def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
-    """Return a unique title for each run, by folder.
+def verdict(record: RunRecord, percent: int = 0) -> str:
+    """Return the verdict on a run, or its outcome while there is none.
 
-    Equal titles are distinguished by the removed structure if it differs, then by the
-    method, then by the start time, then by the name of the folder.
+    Args:
+        record: the run.
+        percent: how far a run in progress is.
+    """
+    if record.verdict is not None:
+        return VERDICTS[record.verdict]
+    if record.outcome is RunOutcome.RUNNING and percent:
+        share = numbers.percent(percent / 100)
+        return tr("{outcome}, {share}").format(outcome=outcome(record), share=share)
+    return outcome(record)
+
+
+def when(record: RunRecord, now: datetime) -> str:
+    """Return the size of the file where the title lacks it, the day and the time."""
+    parts = [day(record, now)]
+    if record.name and record.file_bytes:
+        parts.insert(0, numbers.size(record.file_bytes))
+    if record.seconds:
+        parts.append(numbers.rough_duration(record.seconds))
+    return ", ".join(parts)
+
+
+def day(record: RunRecord, now: datetime) -> str:
+    """Return the day of the start as one would say it."""
+    began = datetime.fromtimestamp(record.began)
+    days = (now.date() - began.date()).days
+    if days == 0:
+        return tr("today")
+    if days == 1:
+        return tr("yesterday")
+    if 1 < days < len(_WEEKDAYS):
+        return _WEEKDAYS[began.weekday()]
+    return f"{began:%Y-%m-%d}"
+
+
+def spoken(record: RunRecord, title: str, percent: int, now: datetime) -> str:
+    """Return what a screen reader says about a run."""
+    size = numbers.size(record.file_bytes) if record.file_bytes else ""
+    parts = [title, verdict(record, percent)]
+    if size and size not in title and not record.name:
+        parts.append(size)
+    return ", ".join((*parts, when(record, now)))
+
+
+def distinct_titles(
+    records: Iterable[RunRecord], *, by_time: bool = True
+) -> dict[str, str]:
+    """Return a title for each run, by folder; a unique one unless `by_time` is False.
+
+    Equal titles are distinguished by the target if it differs, then by the removed
+    structure, then by the method, then by the start time, then by the name of the
+    folder.
     """
     titles = {record: title(record) for record in records}
-    for detail in _DETAILS:
+    for detail in (*_SETTINGS, *(_TIMES if by_time else ())):
         details: dict[str, set[str]] = {}
         for record, name in titles.items():
             details.setdefault(name, set()).add(detail(record))
@@ -106,23 +172,9 @@ def perplexity(record: RunRecord) -> str:
     return f"{before} {_ARROW} {numbers.perplexity(record.perplexity_after)}"
 
 
-def divergence(record: RunRecord) -> str:
-    """Return the KL to the original on the calibration text."""
-    if not record.fidelity:
-        return NOTHING
-    return numbers.nats(record.fidelity[0].divergence.value)
-
-
 def fidelity_lines(record: RunRecord) -> str:
     """Return the fidelity on each text in a line; empty if it was not measured."""
     return "\n".join(map(fidelity.line, record.fidelity))
-
-
-def parameters(record: RunRecord) -> str:
-    """Return the number of remaining parameters."""
-    if not record.parameters_left:
-        return NOTHING
-    return numbers.count(record.parameters_left)
 
 
 def date(record: RunRecord) -> str:
@@ -137,10 +189,13 @@ def _last_part(folder: str) -> str:
 
 
 # What tells runs with equal titles apart, the first that differs.
-_DETAILS: tuple[Callable[[RunRecord], str], ...] = (
+_SETTINGS: tuple[Callable[[RunRecord], str], ...] = (
+    target,
     lambda x: plan_text.structure_phrase(x.config.pruning) if x.config else NOTHING,
     lambda x: CHOICES[x.config.pruning.method][0] if x.config else NOTHING,
-    lambda x: f"{datetime.fromtimestamp(x.began):%Y-%m-%d %H:%M:%S}",
+)
+_TIMES: tuple[Callable[[RunRecord], str], ...] = (
+    date,
     lambda x: _last_part(x.folder),
 )
 
@@ -220,17 +275,25 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
     pruning = record.config.pruning
     remaining, began = "", date(record)
     if record.parameters_left:
-        remaining = tr("{remaining} of {total}").format(
-            remaining=parameters(record), total=numbers.count(record.parameters_before)
+        removed = 1 - record.parameters_left / max(1, record.parameters_before)
+        remaining = tr("{remaining} of {total} ({share} fewer)").format(
+            remaining=numbers.count(record.parameters_left),
+            total=numbers.count(record.parameters_before),
+            share=numbers.percent(removed),
         )
     if record.seconds:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))
     form, is_measured = record.format, record.perplexity_before is not None
     found = (
+        (tr("Verdict"), VERDICTS[record.verdict] if record.verdict is not None else ""),
         (tr("Status"), status),
         (tr("Saved progress"), saved_progress(record) if record.can_resume else ""),
         (tr("Model"), model(record)),
         (tr("Target"), plan_text.brief_plan(pruning)),
+        (
+            tr("Size of the file"),
+            numbers.size(record.file_bytes) * bool(record.file_bytes),
+        ),
         (tr("Method"), CHOICES[pruning.method][0]),
         (tr("Fidelity"), fidelity_lines(record)),
         (tr("Perplexity"), perplexity(record) if is_measured else ""),
@@ -287,5 +350,6 @@ def searched_text(record: RunRecord) -> str:
 
 def matches_search(record: RunRecord, search: str) -> bool:
     """Return True if a run contains all words of a search."""
-    text = searched_text(record)
-    return all(word in text for word in search.casefold().split())
+    words = search.casefold().split()
+    text = searched_text(record) if words else ""
+    return all(word in text for word in words)

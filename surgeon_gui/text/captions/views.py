@@ -12,7 +12,6 @@ _PLOTS = (
     "memory",
     "times",
     "forecast",
-    "compare_curves",
     "compare_size",
 )
 _CHARTS = (
@@ -21,9 +20,7 @@ _CHARTS = (
     "sensitivity",
     "planned",
     "architecture",
-    "compare_ladder",
-    "compare_figures",
-    "compare_settings",
+    "compare_files",
 )
 _CONTROLS = {
     "more": caption("More", "Enlarge or zoom this, or save it as PNG, SVG or CSV."),

@@ -113,20 +113,21 @@ CAPTIONS = {
     "runs_model_combo": caption("Model", "Show only runs of this model."),
     "runs_tags_edit": caption("Tags", "Tags of the selected run, separated by commas."),
     "runs_notes_edit": caption("Notes", "Notes about the selected run."),
-    "runs_refresh_button": caption("Refresh", "Read the runs folder again (F5)."),
-    "runs_table": caption(
+    "runs_filter_button": caption("Filter", "Show only some of the runs (Ctrl+F)."),
+    "runs_details_button": caption(
+        "Details", "Show figures, tags and notes of the selected run."
+    ),
+    "runs_new_button": caption("New", "Choose a model and start a run."),
+    "runs_grid": caption(
         "Runs",
-        "Return opens a run, F2 renames it, Delete moves it to the Trash. Check "
-        "runs to compare them.",
+        "Return opens a run, Space ticks it to compare it, F2 renames it and Delete "
+        "moves it to the Trash.",
     ),
-    "runs_open_button": caption("Open", "Show this run with its charts."),
-    "runs_compare_button": caption("Compare", "Compare the checked or selected runs."),
-    "runs_more_button": caption(
-        "More", "Resume, rename, reuse settings, show files, delete."
-    ),
+    "runs_compare_button": caption("Compare", "Compare the ticked runs."),
+    "runs_refresh_action": caption("Refresh"),
     "runs_open_action": caption("&Open"),
     "runs_resume_action": caption("&Resume"),
-    "runs_compare_action": caption("&Compare"),
+    "runs_details_action": caption("Deta&ils"),
     "runs_rename_action": caption("&Rename"),
     "runs_duplicate_action": caption("Use these &settings"),
     "runs_folder_action": caption("Open &folder"),
@@ -161,20 +162,10 @@ CAPTIONS = {
     "delete_yes_button": caption("Move to Trash", "Move the run folder to the Trash."),
     "delete_no_button": caption("Cancel", "Keep the run."),
     # comparison
-    "compare_runs_button": caption(
-        "Show runs", "Open the list of runs to select some."
+    "compare_runs_button": caption("All runs", "Back to all runs."),
+    "compare_measure_combo": caption(
+        "Measure", "Measure of quality, on the held-out part of the calibration text."
     ),
-    "compare_curves_x_combo": caption(
-        "Horizontal axis", "Quantity on the horizontal axis."
-    ),
-    "compare_curves_measure_combo": caption(
-        "Measure",
-        "Measure of both charts, on the held-out part of the calibration text.",
-    ),
-    "compare_curves_log_button": caption(
-        "Log scale", "Use a logarithmic vertical axis."
-    ),
-    "compare_size_combo": caption("Size", "Measure of size."),
     "compare_context_box": caption(
         "Context",
         "Length of prompt and answer together, for the memory to run the models.",

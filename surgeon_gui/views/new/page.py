@@ -28,6 +28,7 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
+from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
 from surgeon_gui.views.new.expert import Expert
 from surgeon_gui.views.new.model_card import ModelCard
@@ -295,7 +296,7 @@ def _bands() -> tuple[Band, ...]:
     for verdict in Verdict:
         limits = LIMITS.get(verdict)
         worst = limits.divergence if limits is not None else math.inf
-        label = plan.VERDICTS[verdict]
+        label = PHRASES[verdict]
         bands.append(Band(label, best, worst, _SHADES.get(verdict, "")))
         best = worst
     return tuple(bands)

@@ -1,4 +1,4 @@
-"""The queue: its runs in their order, what they need, and buttons."""
+"""The queue as a strip: what it needs, buttons, and its runs in their order."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Slot
-from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QMenu, QSizePolicy, QTreeWidgetItem, QWidget
+from PySide6.QtGui import QAction, QResizeEvent
+from PySide6.QtWidgets import QMenu, QTreeWidgetItem, QWidget
+from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.action_strip import ControlView
-from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue import text
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus, can_move
 from surgeon_gui.widgets.controls import (
@@ -27,11 +27,12 @@ from surgeon_gui.widgets.controls import (
     show_button,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
+from surgeon_gui.widgets.layouts import STRETCH, in_row, stack, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
-_COLUMNS = (tr("Run"), tr("Target"), tr("Status"))
+_NARROW = 520  # pixels; below, the buttons are under the text
+_COLUMNS = (tr("Run"), tr("Status"))
 _NAME = Qt.ItemDataRole.UserRole
 
 
@@ -49,7 +50,7 @@ class QueuePanel(QWidget):
         self._session, self._queue = session, queue
         self._summary = text_label(quiet=True, name="queue_summary")
         self._table = list_with_columns("queue_table", *_COLUMNS)
-        self._start = button("queue_start_button", start, primary=True)
+        self._start = button("queue_start_button", start)
         self._sweep = button("queue_sweep_button", open_sweep)
         self._more = button("queue_more_button")
         self._menu = QMenu(self)
@@ -91,11 +92,15 @@ class QueuePanel(QWidget):
 
     def _lay_out(self) -> None:
         give_menu(self._more, self._menu)
-        row = in_row(self._start, self._sweep, self._more, STRETCH)
-        title, margin = heading(tr("Queue")), (GAP, GAP, MARGIN, 0)
-        vertical(self, title, self._summary, self._table, row, margin=margin)
-        policy = QSizePolicy.Policy
-        self.setSizePolicy(policy.Preferred, policy.Maximum)
+        buttons = (self._more, self._sweep, self._start)
+        text = in_row(heading(tr("Queue")), (self._summary, 1))
+        self._row = in_row((text, 1), in_row(STRETCH, *buttons))
+        vertical(self, self._row, self._table, margin=(ROOM, MARGIN, ROOM, MARGIN))
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        stack(self._row, is_stacked=self.width() < _NARROW)
+        super().resizeEvent(event)
 
     @property
     def _selected(self) -> QueuedRun | None:
@@ -142,7 +147,7 @@ class QueuePanel(QWidget):
         self._actions["remove"].setEnabled(is_removable)
         running = state.of(QueueStatus.RUNNING)
         self._actions["clear"].setEnabled(len(state.runs) > len(running))
-        self._more.setEnabled(bool(state.runs))
+        self._more.setVisible(bool(state.runs))
 
     def _move(self, step: int) -> None:
         if (run := self._selected) is not None:
@@ -164,8 +169,7 @@ class QueuePanel(QWidget):
 
 
 def _item(run: QueuedRun) -> QTreeWidgetItem:
-    item = QTreeWidgetItem([run.name, brief_target(run.config.pruning), ""])
-    item.setText(2, text.status(run))
+    item = QTreeWidgetItem([run.name, text.status(run)])
     item.setData(0, _NAME, run.name)
     for column in range(len(_COLUMNS)):
         tip = text.details(run) if column else ""

@@ -19,8 +19,9 @@ from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import step_obstacle
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.verdict import verdict_on
+from surgeon_gui.state.verdict import verdict_of_run
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.verdicts import COLORS
 from surgeon_gui.widgets.controls import (
     button,
     eliding_label,
@@ -41,12 +42,6 @@ from surgeon_gui.widgets.layouts import horizontal, in_row
 
 _NARROW = 720  # pixels, below which the buttons are below the texts
 _DOT = 18
-_DOTS = {
-    Verdict.NEARLY_SAME: (Shape.FILLED, "good"),
-    Verdict.CLOSE: (Shape.FILLED, "accent"),
-    Verdict.DIFFERENT: (Shape.FILLED, "warning"),
-    Verdict.BROKEN: (Shape.CROSS, "bad"),
-}
 _UNKNOWN = (Shape.RING, "muted")
 # The labels that a button may have, by its name: it keeps the room for all of them.
 _LABELS = {
@@ -141,8 +136,11 @@ class RunHead(QWidget):
         show_elided(self._title, result_text.headline(run))
         self._show_time(result_text.summary(run))
         show_text(self._warning, result_text.warnings(run))
-        verdict = verdict_on(run) if run.status is Status.FINISHED else None
-        dot = _DOTS[verdict] if verdict is not None else _UNKNOWN
+        verdict = verdict_of_run(run) if run.status is Status.FINISHED else None
+        dot = _UNKNOWN
+        if verdict is not None:
+            is_broken = verdict is Verdict.BROKEN
+            dot = (Shape.CROSS if is_broken else Shape.FILLED, COLORS[verdict])
         self._dot.show_shape(*((Shape.CROSS, "bad") if _has_failed(run) else dot))
 
     def _show_name(self, run: RunState) -> None:
@@ -200,7 +198,7 @@ class OutcomeButtons(QWidget):
         run = state.shown_run
         self._exported, self._folder = run.exported, run.folder
         is_done = run.status is Status.FINISHED and run.exported is not None
-        is_broken = verdict_on(run) is Verdict.BROKEN
+        is_broken = verdict_of_run(run) is Verdict.BROKEN
         self._resume.setVisible(run.can_go_on and run.status is not Status.FINISHED)
         self._gentler.setVisible(is_done)
         self._smaller.setVisible(is_done and not is_broken)

@@ -1,1 +1,1 @@
-"""The dock that lists runs."""
+"""The home page of the runs."""

@@ -1,4 +1,4 @@
-"""The search field above the list of runs, and the choices that filter it."""
+"""The line that filters the runs: a search, and choices."""
 
 from __future__ import annotations
 
@@ -21,28 +21,23 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     SHORT,
     ChoiceBox,
-    button,
     described,
     enable_unless,
 )
-from surgeon_gui.widgets.layouts import in_row, vertical, with_button
+from surgeon_gui.widgets.layouts import horizontal
 
-_MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow dock
-_MIN_STRETCH = 6  # of a choice; a longer name gets more of the width
+_MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow window
 
 
 class RunFilterBar(QWidget):
     """Reports which runs the user wants to see; the choices follow the list."""
 
-    changed = Signal(object)  # RunFilter
-    refresh_clicked = Signal()
+    changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self._search = described(QLineEdit(clearButtonEnabled=True), "runs_search_edit")
         self._search.setPlaceholderText(tr("Search…"))
-        refresh = button("runs_refresh_button", self.refresh_clicked)
-        refresh.setShortcut("F5")
         self._outcome = ChoiceBox("runs_outcome_combo", _MIN_CHARACTERS)
         self._tag = ChoiceBox("runs_tag_combo", _MIN_CHARACTERS)
         self._model = ChoiceBox("runs_model_combo", _MIN_CHARACTERS)
@@ -51,11 +46,20 @@ class RunFilterBar(QWidget):
         for box in boxes:
             box.currentIndexChanged.connect(self._on_edited)
         self._search.textChanged.connect(self._on_edited)
-        widths = [_MIN_STRETCH + len(box.accessibleName()) for box in boxes]
-        below = in_row(*zip(boxes, widths, strict=True))
-        vertical(self, with_button(self._search, refresh), below)
+        horizontal(self, (self._search, 2), *((box, 1) for box in boxes))
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Maximum)
+
+    def start(self) -> None:
+        """Let the user type a search."""
+        self._search.setFocus()
+        self._search.selectAll()
+
+    def clear(self) -> None:
+        """Show all runs."""
+        self._search.clear()
+        for box in (self._outcome, self._tag, self._model):
+            box.setCurrentIndex(0)
 
     @property
     def filter(self) -> RunFilter:
@@ -84,7 +88,7 @@ class RunFilterBar(QWidget):
 
     @Slot()
     def _on_edited(self) -> None:
-        self.changed.emit(self.filter)
+        self.changed.emit()
 
 
 def _fill(box: ChoiceBox, everything: str, labels: Mapping[Any, str]) -> None:

@@ -110,6 +110,10 @@ class PagePlot(pg.PlotWidget):
         box.selected.connect(self._on_selected)
         box.sigRangeChanged.connect(self._update_ticks)
 
+    @override
+    def sizeHint(self) -> QSize:
+        return QSize(*_SIZE)
+
     def fit(self, x: Range, y: Range) -> None:
         """Set the ranges of the whole chart; a zoomed plot keeps the shown part."""
         self._whole = (x, y)
@@ -233,10 +237,6 @@ class Plot(PagePlot):
     def text(self) -> str:
         """The values shown under the mouse; empty if there are none."""
         return self._text.toPlainText() if self._text.isVisible() else ""
-
-    @override
-    def sizeHint(self) -> QSize:
-        return QSize(*_SIZE)
 
     def label_axes(self, left: str, bottom: str) -> None:
         """Name the axes."""

@@ -164,10 +164,10 @@ def test_plan_of_rows_and_columns_states_an_upper_bound():
 @pytest.mark.parametrize(
     ("pruning", "text"),
     [
-        (pruning_config(), "30 % in 3 shots, heads and neurons"),
+        (pruning_config(), "30 % of prunable weights in 3 shots, heads and neurons"),
         (
             pruning_config(target=Target.PARAMETER_SHARE, shots=1),
-            "30 % of all in 1 shot",
+            "30 % of all parameters in 1 shot",
         ),
         (pruning_config(target=Target.PARAMETERS), "To 100 M in"),
         (pruning_config(target=Target.FILE_SIZE), "To 400.0 MB in"),
@@ -331,7 +331,7 @@ def test_card_and_strip_name_the_run_and_not_the_draft(status, text):
     state = AppState(RunConfig(), model_is_chosen=True, run=run)
     summary = step_text.step_view(state, Step.RUN).summary.replace(SPACE, " ")
     assert summary.startswith(text)
-    assert summary.endswith("6 %: Bundled demo, 15 %")
+    assert summary.endswith("6 %: Bundled demo · 15 % of prunable weights")
     plan = step_text.plan_or_hint(state, Problem(Kind.RUN_BUSY)).replace(SPACE, " ")
     assert plan.startswith("In progress: Bundled demo: 15 %")
 

@@ -117,13 +117,13 @@ def test_inputs_and_comparison_are_in_the_units_chosen_at_the_start():
     code = """
 from surgeon_gui.base import units
 units.use(units.Units.BINARY)
-from surgeon_gui.state.comparison import SIZES, SizeMeasure
+from surgeon_gui.state.comparison import SIZE
 from surgeon_gui.text.labels import FIELDS
 file, shard = FIELDS["pruning.megabytes"], FIELDS["export.shard_gigabytes"]
 assert (file.unit, shard.unit) == ("MiB", "GiB")
 assert file.scale == 10**6 / 2**20
 assert shard.scale == 10**9 / 2**30
-assert SIZES[SizeMeasure.FILE] == "Weights on disk (MiB)"
+assert SIZE == "Size of the file (MiB)"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

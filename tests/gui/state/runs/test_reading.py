@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs import reading
@@ -27,6 +29,7 @@ from surgeon_gui.state.runs.reading import (
     read_state,
     write_name,
 )
+from surgeon_gui.state.runs.removed import removed_by_block
 from surgeon_gui.state.runs.state import (
     RunFilter,
     RunsState,
@@ -230,6 +233,60 @@ def test_distinct_titles_adds_details_to_equal_titles(tmp_path):
     assert run_text.distinct_titles([record]) == {record.folder: plain}
 
 
+def test_title_is_the_target_until_there_is_a_file(tmp_path):
+    config = job(sparsity=0.3)
+    running = read_record(write_run(tmp_path, "a", config, ending="killed"))
+    title = run_text.title(running).replace("\xa0", " ")
+    assert title == "Bundled demo · 30 % of prunable weights"
+    finished = read_record(write_run(tmp_path, "b", config))
+    assert finished.file_bytes == 8_403_508
+    assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.4 MB"
+
+
+def test_record_has_the_verdict_and_the_removed_share_of_each_block(tmp_path):
+    record = read_record(write_run(tmp_path, "a", job(sparsity=0.3)))
+    assert record.verdict is Verdict.CLOSE
+    attention, neurons = record.removed
+    assert len(attention) == len(neurons) == 6
+    layers = read_state(tmp_path / "a").layers
+    others = [x for x in layers if x.block == 2 and x.kind.startswith("mlp")]
+    share = sum(x.removed for x in others) / sum(x.weights for x in others)
+    assert neurons[2] == pytest.approx(share)
+    assert 0 < share < 1
+    worse = read_record(write_run(tmp_path, "b", factor=1.3))
+    assert worse.verdict is Verdict.DIFFERENT
+    failed = read_record(write_run(tmp_path, "c", ending="failed"))
+    assert (failed.verdict, failed.file_bytes) == (None, 0)
+    assert failed.removed
+    without = replace(read_state(tmp_path / "a"), history=())
+    assert removed_by_block(without) == ()
+
+
+@pytest.mark.parametrize(
+    ("days", "shown"),
+    [(0, "today"), (1, "yesterday"), (3, "Monday"), (9, "2025-11-24")],
+)
+def test_recent_days_are_named(days, shown):
+    began = datetime(2025, 11, 24, 23, 50)
+    record = replace(
+        BEST, began=began.timestamp(), seconds=250.0, file_bytes=70_000_000
+    )
+    now = datetime(2025, 11, 24, 9, 0) + timedelta(days)
+    text = run_text.when(record, now).replace("\xa0", " ")
+    assert text == f"70.0 MB, {shown}, 4 min"
+    plain = replace(record, name="")  # its title has the size
+    assert run_text.when(plain, now).replace("\xa0", " ") == f"{shown}, 4 min"
+
+
+def test_run_in_progress_tells_how_far_it_is():
+    running = RunRecord("/runs/a", RunOutcome.RUNNING, progress=0.25)
+    state = RunsState(records=(running,), live=("/runs/b", 60))
+    assert state.percent(running) == 25
+    state = replace(state, live=("/runs/a", 46))
+    assert run_text.verdict(running, state.percent(running)) == "Running, 46\xa0%"
+    assert run_text.verdict(FAILED) == "Failed"
+
+
 def test_read_runs_ignores_other_folders(tmp_path):
     write_run(tmp_path, "run")
     write_run(tmp_path, ".hidden")
@@ -261,7 +318,7 @@ def test_write_name_tidies_the_name_and_an_empty_one_restores_the_default(tmp_pa
     assert read_name(folder) == "the good one"
     assert run_text.title(read_record(folder)) == "the good one"
     write_name(folder, " ")
-    assert run_text.title(read_record(folder)).startswith("Bundled demo, 30")
+    assert run_text.title(read_record(folder)).startswith("Bundled demo · 8.4\xa0MB")
     write_name(folder, " ")  # no name to remove
     write_name(folder, "x" * 500)
     assert len(read_name(folder)) == reading.MAX_NAME_LENGTH

@@ -1,4 +1,4 @@
-"""Comparison of runs: curves, sizes, figures and settings."""
+"""Comparison of runs: their files in one table, and size against quality."""
 
 from __future__ import annotations
 
@@ -6,35 +6,31 @@ import csv
 from dataclasses import replace
 
 import msgspec
-import numpy as np
-import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QPointF
-from PySide6.QtGui import QAction, QImage
-from PySide6.QtWidgets import QSpinBox
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QComboBox, QSpinBox
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
-from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.config.pruning import Memory, Method, PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import comparison
-from surgeon_gui.state.comparison import ComparedRun, Point, SizeMeasure, XAxis
+from surgeon_gui.state.comparison import ComparedRun, Point
+from surgeon_gui.state.export_text import memory_to_run_of
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.quality import Quality, measures
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.views.comparison.view import (
-    CompareView,
-    CurvesChart,
-    LadderCard,
-    SizeChart,
-)
-from surgeon_gui.views.runs.runs_panel import RunsPanel
+from surgeon_gui.views.comparison.view import CompareView, FilesCard, SizeChart
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import click, find, wait_until
+
+NONE = "\N{EN DASH}"
 
 
 @pytest.fixture
@@ -45,70 +41,95 @@ def runs(tmp_path):
 
 
 @pytest.fixture
-def comparing(qtbot, tmp_path, window):
-    """Return a window with three runs in its list, and their folders."""
-    folders = [str(folder) for folder in write_three(tmp_path / "runs")]
-    find(window, "runs_action", QAction).trigger()
-    click(window, "runs_refresh_button")
-    runs = runs_of(window)
-    wait_until(qtbot, lambda: len(runs.state.records) == 3)
-    return window, folders
+def view(qtbot, runs):
+    view = CompareView()
+    qtbot.addWidget(view)
+    view.resize(900, 900)
+    view.show()
+    view.show_runs(tuple(runs))
+    return view
 
 
-def runs_of(window):
-    return window.findChild(RunsController)
-
-
-def wait_for_comparison(qtbot, window, count):
-    comparison = window.findChild(ComparisonController)
-    wait_until(qtbot, lambda: len(comparison.compared) == count)
-
-
-def plot_of(window):
-    return find(window, "compare_curves_plot", pg.PlotWidget)
-
-
-def tick(qtbot, window, folders, count):
-    for folder in folders:
-        runs_of(window).tick(folder, True)
-    wait_for_comparison(qtbot, window, count)
-
-
-def test_curves_start_at_the_original_and_end_after_recovery(runs):
-    first, second, _ = comparison.curves(runs, XAxis.SPARSITY, Quality.PERPLEXITY)
-    assert (first.xs[0], first.ys[0]) == (0.0, pytest.approx(14.2))
-    assert first.ys[-1] == pytest.approx(14.9)
-    assert len(first.xs) == len(first.ys) == 1 + 3 + 1
-    assert len(second.xs) == 1 + 4 + 1
-    assert second.xs[-1] == second.xs[-2] == pytest.approx(42, abs=1)
-    by_shot = comparison.curves(runs, XAxis.SHOT, Quality.LOSS)[0]
-    assert by_shot.xs == (0, 1, 2, 3, 3)
-    assert by_shot.ys[0] == pytest.approx(2.65)
-    remaining = comparison.curves(runs, XAxis.PARAMETERS, Quality.LOSS)[0].xs
-    assert remaining[0] == pytest.approx(2.828736)
-    assert list(remaining) == sorted(remaining, reverse=True)
-    divergence = comparison.curves(runs, XAxis.SPARSITY, Quality.DIVERGENCE)[0].ys
-    last = runs[0].run.evaluation.fidelity[0].divergence.value
-    assert (divergence[0], divergence[-1]) == (0.0, last)
-    assert comparison.curves(runs, XAxis.SHOT, Quality.AGREEMENT)[0].ys[0] == 100.0
-
-
-def test_curves_skip_infinite_perplexities(runs):
-    run = runs[0].run
-    infinite = msgspec.structs.replace(
-        run.history[1].evaluation, perplexity=float("inf")
+def resized(compared, file_bytes, **changes):
+    """Return a run whose file has another size."""
+    exported = msgspec.structs.replace(
+        compared.run.exported, weight_bytes=file_bytes, **changes
     )
-    shot = msgspec.structs.replace(run.history[1], evaluation=infinite)
-    broken = replace(run, history=(run.history[0], shot, run.history[2]))
-    (curve,) = comparison.curves(
-        [ComparedRun("a", broken)], XAxis.SHOT, Quality.PERPLEXITY
+    return replace(compared, run=replace(compared.run, exported=exported))
+
+
+def table_of(runs, context=512):
+    """Return the titles, and the texts of each row by its label."""
+    titles, *rows = comparison.table(runs, context)
+    plain = [[text.replace("\xa0", " ") for text in row] for row in rows]
+    return titles[1:], {row[0]: row[1:] for row in plain}
+
+
+def test_table_has_a_column_for_the_original_and_each_file(runs):
+    titles, rows = table_of(runs)
+    assert titles == ("Bundled demo, original", "a", "b", "c")
+    close, far = "Close to the original", "Noticeably different"
+    assert rows["Verdict"] == [NONE, close, close, far]
+    assert rows["File"] == ["11.3 MB", "8.4 MB", "8.4 MB", "8.4 MB"]
+    assert rows["Same tokens"] == [NONE, "95.3 %", "95.3 %", "73.3 %"]
+    assert rows["Perplexity"][:2] == ["14.20", "14.90"]
+    assert rows["Time"] == [NONE, "17 s", "21 s", "17 s"]
+    assert rows["KL, built-in"][1] == "0.048 (0.043 to 0.053)"
+    assert "KL, text by the model itself" in rows
+    assert rows["Setting: Shots"] == [NONE, "3 shots", "4 shots", "3 shots"]
+    assert rows["Best for"] == ["0.25 GB and more", NONE, NONE, NONE]
+
+
+def test_memory_of_all_files_is_at_one_context(runs):
+    config = RunConfig(pruning=PruningConfig(target=Memory(1.0, context=3000)))
+    other = replace(runs[1], run=replace(runs[1].run, config=config))
+    assert "3,000 tokens" in memory_to_run_of(other.run)
+    titles, rows = table_of([runs[0], other], 512)
+    memories = [label for label in rows if label.startswith("Memory, ")]
+    assert memories == ["Memory, 512 tokens"]
+    assert rows[memories[0]][1] == rows[memories[0]][2]  # files of the same size
+    assert len(titles) == 3
+
+
+def test_run_without_a_file_has_its_outcome(tmp_path, runs):
+    failed = read_state(write_run(tmp_path, "d", ending="failed", hour=9))
+    failed = replace(failed, recovered=None, history=())
+    _, rows = table_of([*runs, ComparedRun("d", failed)])
+    assert rows["Verdict"][4] == "Failed"
+    for name in ("File", "Memory, 512 tokens", "Format", "KL, built-in"):
+        assert rows[name][4] == NONE
+    _, rows = table_of([ComparedRun("e", RunState())])
+    assert rows == {"Verdict": ["Running"]}
+
+
+def test_figures_are_those_of_the_file(runs):
+    first = runs[0].run.evaluation.fidelity[0]
+    coarse = msgspec.structs.replace(
+        first, divergence=Estimate(2.5, 2.4, 2.6), agreement=Estimate(0.2, 0.1, 0.3)
     )
-    assert curve.xs == (0, 1, 3, 3)
+    compared = resized(runs[0], 4_000_000, fidelity=(coarse,))
+    _, rows = table_of([compared])
+    assert rows["Verdict"][1] == "Broken"
+    assert rows["KL, built-in"][1] == "2.50 (2.40 to 2.60)"
+    assert rows["Same tokens"][1] == "20 %"
+    (_, point) = comparison.points([compared], Quality.DIVERGENCE)
+    assert (point.size, point.quality) == (4.0, 2.5)
+    older = resized(runs[0], 4_000_000, saving_divergence=0.5)
+    _, rows = table_of([older])
+    assert rows["KL, built-in"][1] == "0.55"
+
+
+def test_runs_are_in_the_order_of_their_files(runs):
+    small = resized(runs[0], 4_000_000)
+    unsaved = replace(runs[1], run=replace(runs[1].run, exported=None))
+    assert comparison.by_size([small, unsaved, runs[2]]) == (runs[2], small, unsaved)
 
 
 def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
+    sizes = (8_000_000, 6_000_000, 8_000_000)
+    runs = [resized(*pair) for pair in zip(runs, sizes, strict=True)]
     for measure in (Quality.PERPLEXITY, Quality.AGREEMENT):
-        found = comparison.points(runs, SizeMeasure.PARAMETERS, measure)
+        found = comparison.points(runs, measure)
         originals = [point.name for point in found if point.run is None]
         assert originals == ["Bundled demo, original"]
         best = comparison.front(found)
@@ -116,12 +137,9 @@ def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
         assert [point.name for point in best] == ["b", "Bundled demo, original"]
         assert [point.size for point in best] == sorted(point.size for point in best)
     unsaved = read_state(write_run(tmp_path, "d", ending="cancelled", hour=9))
-    begun = ComparedRun("e", RunState())
-    files = comparison.points(
-        [*runs, ComparedRun("d", unsaved), begun], SizeMeasure.FILE, Quality.PERPLEXITY
-    )
-    assert comparison.curves([begun], XAxis.SHOT, Quality.LOSS)[0].xs == ()
-    assert {point.name for point in files} == {"a", "b", "c", *originals}
+    others = [ComparedRun("d", unsaved), ComparedRun("e", RunState())]
+    found = comparison.points([*runs, *others], Quality.PERPLEXITY)
+    assert {point.name for point in found} == {"a", "b", "c", *originals}
 
 
 def test_equal_models_are_both_best():
@@ -131,8 +149,7 @@ def test_equal_models_are_both_best():
 
 
 def test_only_different_settings_are_listed(runs):
-    titles, *rows = comparison.differences(runs)
-    assert titles[1:] == ("a", "b", "c")
+    rows = settings_list.differences([each.run.config for each in runs])
     table = {row[0]: row[1:] for row in rows}
     assert set(table) == {"What to prune", "Sparsity", "Shots"}
     heads, same, neurons = table["What to prune"]
@@ -170,28 +187,12 @@ def test_all_settings_have_texts():
     assert values["calibration.rows"].startswith("2,000")
 
 
-def test_figures_of_each_run(tmp_path, runs):
-    failed = read_state(write_run(tmp_path, "d", ending="failed", hour=9))
-    failed = replace(failed, recovered=None, history=())
-    titles, *rows = comparison.figures([*runs, ComparedRun("d", failed)])
-    table = {row[0]: row[1:] for row in rows}
-    assert len(titles) == 5
-    assert table["Status"] == ("Finished", "Finished", "Finished", "Failed")
-    assert table["Perplexity, pruned"][0].startswith("14.90 (+")
-    assert "0.043 to 0.053" in table["Fidelity, built-in"][0]
-    assert "Fidelity, text by the model itself" in table
-    for name in ("Exported as", "Fidelity, built-in"):
-        assert table[name][3] == "\N{EN DASH}"
-
-
 @pytest.mark.parametrize("changes", [{"windows": 8}, {"beginning": "<bos>"}])
 def test_protocol_note_warns_about_incomparable_perplexities(runs, changes):
     assert comparison.protocol_note(runs) == ""
     other = msgspec.structs.replace(runs[0].run.baseline, **changes)
     changed = ComparedRun("d", replace(runs[0].run, baseline=other))
     assert comparison.protocol_note([*runs, changed])
-    rows = {row[0]: row[1:] for row in comparison.figures([changed])[1:]}
-    assert str(*changes.values()) in rows["Measured on"][0]
 
 
 def without_fidelity(compared):
@@ -219,48 +220,27 @@ def test_protocol_note_covers_the_further_texts(runs):
     assert comparison.protocol_note([*runs, without_fidelity(runs[0])]) == ""
 
 
-def test_tab_with_fewer_than_two_runs_explains_what_to_do(qtbot, comparing):
-    window, folders = comparing
-    window.findChild(RunsPanel).compare_clicked.emit()
-    assert shown(window, "compare_note")
-    tick(qtbot, window, folders[:1], 1)
-    assert "Bundled demo, 20" in shown(window, "compare_note")
-    find(window, "runs_dock").hide()
-    click(window, "compare_runs_button")
-    assert find(window, "runs_dock").isVisible()
+def test_page_with_fewer_than_two_runs_leads_back(qtbot, view, runs):
+    view.show_runs((runs[0],))
+    assert shown(view, "compare_note")
+    assert not find(view, "compare_size_chart").isVisible()
+    with qtbot.waitSignal(view.runs_clicked):
+        click(view, "compare_runs_button")
+    view.show_runs(tuple(runs))
+    assert find(view, "compare_size_chart").isVisible()
+    assert shown(view, "compare_note") == ""
 
 
-def test_ticked_runs_are_compared(qtbot, comparing):
-    window, folders = comparing
-    tick(qtbot, window, folders, 3)
-    titles = runs_of(window).state.titles
-    compared = window.findChild(ComparisonController).compared
-    assert {each.name for each in compared} == {*titles.values()}
-    click(window, "runs_compare_button")
-    assert find(window, "compare_curves_chart").isVisible()
-    assert shown(window, "compare_note") == ""
-    table = find(window, "compare_settings_table")
-    items = plot_of(window).getPlotItem().listDataItems()
-    runs_of(window).tick_only(())
-    tick(qtbot, window, folders, 3)
-    assert plot_of(window).getPlotItem().listDataItems() == items
-    assert table.rowCount() == 3
-    assert table.item(0, 0).text() == "What to prune"
-    runs_of(window).tick(folders[0], False)
-    runs_of(window).tick(folders[1], False)
-    assert shown(window, "compare_note")
-    runs_of(window).tick_only(())
-    wait_for_comparison(qtbot, window, 0)
-    find(window, "runs_table").selectAll()  # compared if none is ticked
-    click(window, "runs_compare_button")
-    wait_for_comparison(qtbot, window, 3)
+def test_incomparable_runs_are_named(view, runs):
+    assert shown(view, "compare_protocol_note") == ""
+    other = msgspec.structs.replace(runs[0].run.baseline, windows=8)
+    changed = ComparedRun("d", replace(runs[0].run, baseline=other))
+    view.show_runs((*runs, changed))
+    assert "cannot be compared" in shown(view, "compare_protocol_note")
 
 
-def test_charts_and_tables_are_saved_in_each_format(qtbot, comparing, tmp_path):
-    window, folders = comparing
-    tick(qtbot, window, folders, 3)
-    click(window, "runs_compare_button")
-    for name, chart in window.findChild(CompareView).charts.items():
+def test_chart_and_table_are_saved_in_each_format(view, tmp_path):
+    for name, chart in view.charts.items():
         for ending in ("png", "svg", "csv"):
             chart.save_picture(tmp_path / f"{name}.{ending}")
         assert QImage(str(tmp_path / f"{name}.png")).width() > 400
@@ -269,61 +249,50 @@ def test_charts_and_tables_are_saved_in_each_format(qtbot, comparing, tmp_path):
         titles, *rows = csv.reader(file)
     assert titles[-1] == "best for its size"
     assert len(rows) == 4
-    with (tmp_path / "curves.csv").open() as file:
-        assert len(list(csv.reader(file))) == 1 + 5 + 6 + 5
-    with (tmp_path / "settings.csv").open() as file:
-        assert next(csv.reader(file))[0] == "Setting"
+    with (tmp_path / "files.csv").open() as file:
+        assert next(csv.reader(file))[1] == "Bundled demo, original"
 
 
-def test_log_axis_and_measure_can_be_chosen(qtbot, comparing):
-    window, folders = comparing
-    tick(qtbot, window, folders, 3)
-    click(window, "runs_compare_button")
-    chart = find(window, "compare_curves_chart", CurvesChart)
-    measure = find(window, "compare_curves_measure_combo")
+def test_measure_can_be_chosen_and_points_say_their_values(view, runs):
+    chart = find(view, "compare_size_chart", SizeChart)
+    measure = find(view, "compare_measure_combo", QComboBox)
     assert measure.currentText() == "Fidelity (KL)"
-    points = [(x, y) for name, x, y in chart.rows()[1:] if "30" in name]
-    view = plot_of(window).getPlotItem().vb
-    position = view.mapViewToScene(QPointF(*points[1]))
-    assert chart.text_at(position).startswith("Bundled demo, 30")
-    assert chart.text_at(position + QPointF(0, -400)) == ""
-    click(window, "compare_curves_log_button")  # without the 0 of the original
-    assert chart.rows()[0] == ("run", "Sparsity (%)", "KL (nats per token), built-in")
-    assert min(row[2] for row in chart.rows()[1:]) > 0
-    click(window, "compare_curves_log_button")
+    position = chart._plot.getPlotItem().vb.mapViewToScene(QPointF(11.314944, 0))
+    assert chart.text_at(position).startswith("Bundled demo, original")
+    assert chart.text_at(position + QPointF(0, -100)) == ""
     measure.setCurrentIndex(measure.findText("Loss"))
-    assert chart.rows()[0] == ("run", "Sparsity (%)", "Loss (nats per token), built-in")
-    sizes = find(window, "compare_size_chart", SizeChart)
-    assert sizes.rows()[0][2] == "Loss (nats per token), built-in"
-    click(window, "compare_curves_log_button")
-    bottom, top = view.viewRange()[1]
-    assert bottom < np.log10(2.65) < top < 1
+    assert chart.rows()[0][2] == "Loss (nats per token), built-in"
+    view.show_runs(tuple(runs[:2]))
+    assert measure.currentText() == "Loss"
 
 
-def test_ladder_follows_the_context(qtbot, runs):
-    card = LadderCard()
-    qtbot.addWidget(card)
-    card.show_runs(runs)
+def test_table_follows_the_context(view, runs):
+    card = find(view, "compare_files_chart", FilesCard)
     box = card.findChild(QSpinBox, "compare_context_box")
     assert box.value() == 512  # of the model
-    titles, *rows = card.rows()
-    assert titles[3] == "Memory with 512 tokens"
-    assert {row[0] for row in rows} == {"a", "b", "c", "Bundled demo, original"}
+    assert "Memory, 512 tokens" in [row[0] for row in card.rows()]
     box.setValue(100_000)
-    titles, *longer = card.rows()
-    assert titles[3] == "Memory with 100,000 tokens"
-    assert "512" in longer[0][4]  # as many as the model supports
-    card.show_runs(runs[:2])
+    rows = {row[0]: row[1:] for row in card.rows()}
+    assert "Memory, 100,000 tokens" in rows
+    assert "512" in rows["Fits in"][0]  # as many as the model supports
+    view.show_runs(tuple(runs[:2]))
     assert box.value() == 100_000
-    assert len(card.rows()) == 1 + 3
 
 
-def test_legend_has_the_line_of_the_best(qtbot, runs):
-    chart = SizeChart()
-    qtbot.addWidget(chart)
-    chart.show_runs(runs, Quality.DIVERGENCE)
-    names = [legend.accessibleName() for legend in chart.findChildren(Legend)]
+def test_legend_has_the_line_of_the_best(view):
+    names = [legend.accessibleName() for legend in view.findChildren(Legend)]
     assert any("Best for their size" in name for name in names)
     assert any("original" in name for name in names)
-    chart.resize(600, 400)
-    chart.grab()  # also draws a line without symbols
+
+
+def test_ticked_runs_are_read_and_compared(qtbot, session, tmp_path):
+    folders = [str(folder) for folder in write_three(tmp_path)]
+    runs = RunsController(session)
+    controller = ComparisonController(runs)
+    wait_until(qtbot, lambda: len(runs.state.records) == 3)
+    for count in (1, 2, 3):
+        runs.tick(folders[count - 1], True)
+        wait_until(qtbot, lambda count=count: len(controller.compared) == count)
+    assert {x.name for x in controller.compared} == {*runs.state.titles.values()}
+    runs.tick_only(())
+    assert controller.compared == ()

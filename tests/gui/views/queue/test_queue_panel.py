@@ -45,13 +45,13 @@ def rows(window):
     table = table_of(window)
     items = [table.topLevelItem(row) for row in range(table.topLevelItemCount())]
     return [
-        [item.text(column).replace("\xa0", " ") for column in range(3)]
+        [item.text(column).replace("\xa0", " ") for column in range(2)]
         for item in items
     ]
 
 
 def targets(window):
-    return [row[1] for row in rows(window)]
+    return [row[0].split(", ")[1].partition(" of ")[0] for row in rows(window)]
 
 
 def add(window, *shares):
@@ -81,10 +81,10 @@ def filled(qtbot, window):
     return window
 
 
-def test_added_runs_are_shown_with_target_and_estimate(filled):
+def test_added_runs_are_shown_with_their_estimates(filled):
     assert find(filled, "runs_dock").isVisible()
-    assert rows(filled)[0][:2] == ["Bundled demo, 10 %, LLM Surgeon", "10 %"]
-    assert all(row[2].startswith("about ") for row in rows(filled))
+    assert rows(filled)[0][0] == "Bundled demo, 10 % of prunable weights, LLM Surgeon"
+    assert all(row[1].startswith("about ") for row in rows(filled))
     assert find(filled, "queue_summary").text().startswith("3 ")
     assert targets(filled) == ["10 %", "20 %", "30 %"]
     filled.resize(920, 500)
@@ -148,7 +148,7 @@ def test_run_in_progress_cannot_be_removed(qtbot, make_window):
     add(window, 0.1, 0.2)
     find(window, "queue_start_action", QAction).trigger()
     wait_for_status(qtbot, window, Status.RUNNING)
-    assert rows(window)[0][2] == "Running"
+    assert rows(window)[0][1] == "Running"
     select(window, 0)
     assert not find(window, "queue_remove_action", QAction).isEnabled()
     find(window, "queue_clear_action", QAction).trigger()
@@ -165,8 +165,8 @@ def test_failed_run_shows_its_reason(qtbot, make_window):
     window.session.draft.edit_part(replace(QUICK.pruning, method=Method.MAGNITUDE))
     click(window, "queue_add_button")
     click(window, "queue_start_button")
-    wait_until(qtbot, lambda: rows(window)[0][2] == "Failed")
-    assert FAILURE in table_of(window).topLevelItem(0).toolTip(2)
+    wait_until(qtbot, lambda: rows(window)[0][1] == "Failed")
+    assert FAILURE in table_of(window).topLevelItem(0).toolTip(1)
 
 
 def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):
