@@ -53,7 +53,8 @@ class Places(QWidget):
         sidebar = QFrame()
         sidebar.setObjectName("sidebar")
         sidebar.setFixedWidth(SIDEBAR_WIDTH)
-        buttons = (*self._buttons.values(), self._progress)
+        new, runs, playground = self._buttons.values()
+        buttons = (new, runs, self._progress, playground)
         margin = (MARGIN, ROOM, MARGIN, MARGIN)
         vertical(
             sidebar, name, *buttons, STRETCH, *foot, margin=margin, spacing=GAP // 2

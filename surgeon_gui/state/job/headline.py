@@ -21,7 +21,7 @@ from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
-from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES
@@ -157,14 +157,8 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     )
 
 
-def context_of(config: RunConfig) -> int:
-    """Return the tokens of context for which the window gives the memory of a model."""
-    target = config.pruning.target
-    return target.context if isinstance(target, Memory) else Memory().context
-
-
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
-    needed = memory_of_goal(goal, context_of(config), model, config.pruning.kind)
+    needed = memory_of_goal(goal, context_of(config, model), model, config.pruning.kind)
     fits = smallest_memory(needed)
     if fits is None:
         return ""

@@ -24,6 +24,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.running_memory import usable_context
 from surgeon_engine.planning.target_size import (
     Goal,
     goal_of,
@@ -54,6 +55,14 @@ def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
         return goal_of(config.pruning, model, file_form(config, model))
     except ConfigError:
         return None
+
+
+def context_of(config: RunConfig, model: ModelSummary) -> int:
+    """Return the tokens of context for which the memory of a job's model is given."""
+    target = config.pruning.target
+    if isinstance(target, Memory):
+        return target.context
+    return usable_context(Memory().context, model)
 
 
 def step_obstacle(config: RunConfig | None, *, is_smaller: bool) -> str:

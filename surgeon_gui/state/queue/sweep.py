@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.pruning import (
     AnyTarget,
-    Memory,
     Method,
     PruningConfig,
     Target,
@@ -20,13 +19,17 @@ from surgeon_engine.api.config.sweep import Axis, combinations
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.running_memory import usable_context
 from surgeon_engine.planning.target_size import memory_of_goal
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.plan_text import brief_target
-from surgeon_gui.state.job.targets import converted, goal_or_none, target_field
+from surgeon_gui.state.job.targets import (
+    context_of,
+    converted,
+    goal_or_none,
+    target_field,
+)
 from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.state.queue.checks import check_job, job_obstacle
 from surgeon_gui.state.queue.state import QueuedRun
@@ -65,11 +68,10 @@ def unit_note(state: AppState, unit: Target) -> str:
     """Return what else belongs to a target in this unit; empty if nothing does."""
     if unit is not Target.MEMORY:
         return ""
-    target = state.config.pruning.target
-    context = (target if isinstance(target, Memory) else Memory()).context
-    return tr("Each with a context of {n} tokens, which step 3 sets.").format(
-        n=numbers.whole(context)
-    )
+    if state.model is None:
+        return ""
+    context = context_of(state.config, state.model)
+    return tr("Each with a context of {n} tokens.").format(n=numbers.whole(context))
 
 
 def plan(
@@ -151,10 +153,7 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
     goal = goal_or_none(config, model)
     if goal is None or leaves_zeros(config) or not model.cache_width:
         return ""
-    target = config.pruning.target
-    context = usable_context(Memory().context, model)
-    if isinstance(target, Memory):
-        context = target.context
+    context = context_of(config, model)
     memory = memory_of_goal(goal, context, model, config.pruning.kind)
     return tr(
         "{target}: weights {weights}, {memory} with {n} tokens, fits in {fits}"
