@@ -31,7 +31,7 @@ _SHORTCUTS = {
     "go_new_action": "Ctrl+1",
     "go_runs_action": "Ctrl+2, Ctrl+H",
     "go_playground_action": "Ctrl+3",
-    "search_hub_action": "Ctrl+F",
+    "search_hub_action": "Ctrl+Shift+F",
     "report_html_action": "Ctrl+E",
     "use_demo_action": "Ctrl+D",
     "load_job_action": "Ctrl+J",
