@@ -196,7 +196,7 @@ def _recovered(event: Recovered) -> str:
 
 
 def _exported(event: Exported) -> str:
-    size = f"{event.format}, {event.dtype}, {format_size(event.weight_bytes)}"
+    size = f"{event.format}, {event.dtype.label}, {format_size(event.weight_bytes)}"
     if event.tokens_compared == 0:
         return (
             f"exported to {event.folder} ({size}); its tensors were read back by "
