@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import small_models
-from benchmarks.small_models import SIZES
+from benchmarks.small_sizes import SIZES
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.block_calls import first_of
 from surgeon_engine.model.block_runner import BlockRunner
