@@ -45,15 +45,8 @@ import transformers
 from transformers import PreTrainedModel
 
 from benchmarks import coverage_page
-from benchmarks.small_models import (
-    KINDS,
-    SIZES,
-    Sizes,
-    build,
-    logits,
-    routes,
-    why_not_run,
-)
+from benchmarks.small_models import KINDS, build, logits, routes, why_not_run
+from benchmarks.small_sizes import SIZES, Sizes
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import COUPLINGS, Method, Structure

@@ -17,6 +17,8 @@ class EngineError(Exception):
         values: Those of both templates.
     """
 
+    is_occupied = False  # there is something at a path that is to be written
+
     def __init__(self, message: str, hint: str = "", /, **values: object) -> None:
         self.message, self.hint = said(message, values), said(hint, values)
         super().__init__(self.message)

@@ -35,10 +35,6 @@ _READABLE = 0o644  # by everybody, the usual mode of files
 _UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _PREFIX, _PARTIAL = "surgeon-", "partial"
 _OWN_SAMPLE = re.compile(r"\.?[0-9a-f]{16,64}\..+")  # a digest and an ending
-# The hint of `check_not_occupied`.
-OCCUPIED = say(
-    "Choose a folder that does not exist yet. Nothing is overwritten unasked."
-)
 _warned: set[str] = set()
 _log = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-\w+")
@@ -106,7 +102,15 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
     except OSError as failure:
         raise error(unusable(path, failure), say("Choose another folder.")) from failure
     if obstacle:
-        raise error(obstacle, OCCUPIED)
+        found = error(
+            obstacle,
+            say(
+                "Choose a folder that does not exist yet. Nothing is overwritten "
+                "unasked."
+            ),
+        )
+        found.is_occupied = True
+        raise found
 
 
 def _obstacle(path: Path) -> str:

@@ -7,12 +7,14 @@ numbers by the language that the user has chosen.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from functools import cache
 
 _LOCALE = "en"
 _MEGABYTE, _GIGABYTE = 1e6, 1e9
 _MINUTE, _HOUR = 60, 3600
+_NOISE = 1e-12  # of a float, relative
 _MAX = 1e20  # babel formats no larger numbers
 _LARGEST = 1e308  # an integer beyond it is no float
 _SHOWN_LENGTH = 60  # characters in a message
@@ -64,11 +66,19 @@ def format_rate(rate: float) -> str:
     return _format_decimal(rate, "#,##0.0" if rate < 100 else "#,##0")
 
 
+def rounded_up(number: float, decimals: int) -> float:
+    """Round a size up: what has it fits in a limit of the number that is shown."""
+    if not abs(number) < _MAX:
+        return number
+    scale = 10**decimals
+    return math.ceil(number * scale * (1 - _NOISE)) / scale
+
+
 def format_size(size: float) -> str:
-    """Format a number of bytes in MB, or in GB from 100 MB on."""
+    """Format a number of bytes in MB, or in GB from 100 MB on, rounded up."""
     if size < _GIGABYTE / 10:
-        return f"{_format_decimal(size / _MEGABYTE, '#,##0.0')} MB"
-    return f"{_format_decimal(size / _GIGABYTE, '#,##0.00')} GB"
+        return f"{_format_decimal(rounded_up(size / _MEGABYTE, 1), '#,##0.0')} MB"
+    return f"{_format_decimal(rounded_up(size / _GIGABYTE, 2), '#,##0.00')} GB"
 
 
 def format_duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.table import Table
@@ -199,7 +200,7 @@ def _recovered(event: Recovered) -> str:
 
 
 def _exported(event: Exported) -> str:
-    size = f"{event.format}, {event.dtype}, {format_size(event.weight_bytes)}"
+    size = f"{event.format}, {event.dtype.label}, {format_size(event.weight_bytes)}"
     if event.tokens_compared == 0:
         return (
             f"exported to {event.folder} ({size}); its tensors were read back by "
@@ -224,8 +225,9 @@ def _damping(choice: DampingChoice | None) -> str:
     )
 
 
-def model_table(model: ModelSummary) -> Table:
-    """Return the figures of a model."""
+def model_table(model: ModelSummary, dtype: str) -> Table:
+    """Return the figures of a model; `dtype` is the number format in its header."""
+    bits = 8 * model.file_bytes / model.parameters
     share = format_percent(model.prunable / model.parameters, 0)
     hidden = format_count(model.hidden_size)
     rows = [
@@ -234,6 +236,7 @@ def model_table(model: ModelSummary) -> Table:
         ("blocks", f"{model.blocks}, hidden size {hidden}"),
         ("vocabulary", format_count(model.vocabulary)),
         ("files", format_size(model.file_bytes)),
+        ("number format", dtype or f"quantized, about {bits:.1f} bits per weight"),
     ]
     if model.not_loaded:
         rows.append(("not loaded", model.not_loaded.sentence))
@@ -241,15 +244,20 @@ def model_table(model: ModelSummary) -> Table:
 
 
 def layer_table(model: ModelSummary) -> Table:
-    """Return the sizes of the layers of the first block."""
+    """Return the sizes of the layers of a block of each kind."""
+    kinds: dict[tuple[tuple[str, int, int], ...], list[int]] = {}
+    for block, layers in groupby(model.layers, key=lambda layer: layer.block):
+        kind = tuple((layer.kind, layer.rows, layer.columns) for layer in layers)
+        kinds.setdefault(kind, []).append(block)
     table = Table.grid(padding=_PADDING)
     table.add_column(min_width=22)
     table.add_column(justify="right")
     table.add_column()
-    for layer in model.layers:
-        if layer.block == 0:
-            rows, columns = format_count(layer.rows), format_count(layer.columns)
-            add_row(table, layer.kind, rows, f"x {columns}")
+    for kind, blocks in kinds.items():
+        if len(kinds) > 1:
+            add_row(table, f"{len(blocks)} of {model.blocks} blocks, as {blocks[0]}:")
+        for name, rows, columns in kind:
+            add_row(table, name, format_count(rows), f"x {format_count(columns)}")
     return table
 
 
@@ -264,9 +272,11 @@ def structure_table(model: ModelSummary) -> Table:
 
 
 def format_table(exported: Exported) -> Table:
-    """Return in which other formats the exported model can be written, or why not."""
+    """Return in which formats the exported model is or can be, or why it cannot."""
     rows = [(str(exported.format), f"is in {exported.folder}")]
     for other in exported.others:
+        if other.format is exported.format:
+            continue
         description = DESCRIPTIONS[other.format]
         uses = f"{description.can} {description.cannot}".strip()
         rows.append((other.format, f"no: {other.reason}" if other.reason else uses))

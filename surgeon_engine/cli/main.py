@@ -32,10 +32,10 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
+from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import parse_hub_source
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, EngineError
-from surgeon_engine.base.files import OCCUPIED
 from surgeon_engine.base.paths import check_argument
 from surgeon_engine.cli.formatting import (
     event_line,
@@ -88,7 +88,7 @@ class _Commands(TyperGroup):
 
 def _print_error(error: EngineError) -> None:
     hint = error.hint
-    if hint == OCCUPIED:
+    if error.is_occupied:
         hint = f"{hint} An export replaces another with --replace."
     Output(to_stderr=True).print_line(f"{error.message}\n{hint}".strip())
 
@@ -204,7 +204,9 @@ def inspect(
     described = inspect_model(ModelConfig(source=model)).model
     output = Output()
     output.print_line(f"{described.name} ({described.architecture})")
-    output.print_table(model_table(described), indent=2)
+    facts = model_facts(described.source)
+    dtype = described.dtype or (facts.dtype if facts else "")
+    output.print_table(model_table(described, dtype), indent=2)
     output.print_line("  layers of a block (rows x columns)")
     output.print_table(layer_table(described), indent=4)
     output.print_line("  structures")

@@ -84,9 +84,12 @@ class BlockRunner:
         # By block: the arguments that depend on the tokens; what it writes.
         self._of_tokens: list[set[int | str]] = [set() for _ in blocks]
         self._written: list[list[Entry]] = [[] for _ in blocks]
-        # By the number of windows.
+        self._dim = -1  # of the windows in hidden states
+        # By the number of windows. A single one, the first, tells the dimension: as
+        # many windows as tokens would not.
         self._calls = {
-            count: self._calls_of(count) for count in {*counts, *map(len, batches)}
+            count: self._calls_of(count)
+            for count in sorted({*counts, *map(len, batches)})
         }
         # What blocks have written for each batch, by the number of the block.
         self._states: dict[tuple[int, Entry, int], list[Tensor]] = {}
@@ -209,7 +212,7 @@ class BlockRunner:
         calls: list[Call] = []
 
         def called(index: int, hidden: Tensor, call: Call) -> None:
-            if not calls:
+            if self._dim < 0:
                 self._dim = _windows_dimension(hidden, windows)
             calls.append(call)
 

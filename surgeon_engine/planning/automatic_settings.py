@@ -106,7 +106,7 @@ class SettledJob:
         if self.has_file_form:
             yield say(
                 "File: GGUF in {dtype}, like the original.",
-                dtype=self.size.file.form.dtype,
+                dtype=self.size.file.form.dtype.label,
             )
         if self.has_file_widths:
             yield say(

@@ -35,7 +35,7 @@ from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.planning.planned_file import FileForm, planned_file
-from surgeon_engine.planning.rounding import ceil_share
+from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.target_size import Goal, goal_of, size_in_unit
 
 
@@ -177,8 +177,8 @@ def check_target_in_limits(
             possible = say("The smallest possible size is {size}.", size=smallest)
             same = say_all(same, possible)
         raise PruningError(
-            "The target removes {removed:,} weights ({sparsity:percent} of the "
-            "prunable ones), but at most {most:,} ({most_share:percent}) can be "
+            "The target removes {removed:,} weights ({sparsity:percent2} of the "
+            "prunable ones), but at most {most:,} ({most_share:percent2}) can be "
             "removed as {structure}. Other layers, protected ones, the minimum "
             "density, and the last row, column, head or neuron are kept.",
             say_all(
@@ -192,7 +192,7 @@ def check_target_in_limits(
             removed=goal.removed,
             sparsity=goal.sparsity,
             most=most,
-            most_share=most / p,
+            most_share=floor_share(10_000, most / p) / 10_000,  # can be typed
             structure=structure,
         )
     if goal.removed < least:
@@ -208,7 +208,7 @@ def check_target_in_limits(
             removed=goal.removed,
             sparsity=goal.sparsity,
             least=least,
-            least_share=least / p,
+            least_share=ceil_share(10_000, least / p) / 10_000,
             structure=structure,
         )
 
@@ -227,13 +227,13 @@ def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> s
         form = FileForm(goal.form.format, dtype)
         needed = planned_file(model, form, pruning).needed_multiple
         if needed < bundle and _is_possible(pruning, needed, model, form):
-            possible.append(dtype)
+            possible.append(dtype.label)
     if not possible:
         return ""
     return say(
         "In {dtype}, MLP widths are multiples of {multiple}. These number formats have "
         "shorter blocks, and the target is possible: {possible}.",
-        dtype=goal.form.dtype,
+        dtype=goal.form.dtype.label,
         multiple=bundle,
         possible=say_list(*possible),
     )

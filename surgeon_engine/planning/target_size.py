@@ -11,12 +11,12 @@ remain. Bytes are those of the file that holds them (`planned_file.py`).
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.export import (
     FOR_TRANSFORMERS,
+    QUANTIZED,
     FileDtype,
     Format,
 )
@@ -36,6 +36,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.formatting import rounded_up
 from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.file_form import file_form, number_format
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
@@ -241,17 +242,33 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
         return ConfigError(
             "In {dtype}, the unpruned model takes {size}: no more than the target.",
             "Ask for a smaller model; a target of 0 % only writes the model.",
-            dtype=file.form.dtype,
+            dtype=file.form.dtype.label,
             size=size_in_unit(file, 0),
         )
     return ConfigError(
         "In {dtype}, the model takes {size} even without all its {most:,} prunable "
         "weights: more than the target. Embeddings, norms and the head are not "
         "pruned.",
-        "Ask for a larger model, or choose a number format of fewer bits.",
-        dtype=file.form.dtype,
+        say("Ask for a larger model, or choose a number format of fewer bits.")
+        if _has_shorter_form(file)
+        else say("Ask for a larger model."),
+        dtype=file.form.dtype.label,
         size=size_in_unit(file, most),
         most=most,
+    )
+
+
+def _has_shorter_form(file: PlannedFile) -> bool:
+    """Return whether another number format makes the file of a model smaller."""
+    model, format = file.model, file.form.format
+    may_be_gguf = format is Format.GGUF or format is Format.AUTOMATIC
+    shorter: tuple[FileDtype, ...] = (FileDtype.FLOAT16,)
+    if may_be_gguf and model.gguf_widths is not None:
+        shorter, format = QUANTIZED, Format.GGUF
+    return any(
+        planned_file(model, FileForm(format, dtype), file.pruning).bytes(0)
+        < file.bytes(0)
+        for dtype in shorter
     )
 
 
@@ -264,7 +281,7 @@ def memory_of_goal(
 
 
 def size_in_unit(file: PlannedFile, removed: int) -> str:
-    """Return the size of a model in the unit of its target, rounded up.
+    """Return the size of a model in the unit of its target, rounded up as all sizes.
 
     A target of this size can thus be reached.
 
@@ -275,10 +292,10 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
     size, target = file.bytes(removed), file.pruning.target
     if isinstance(target, Memory):
         planned = planned_context(target.context, file.model, file.pruning.kind)
-        gigabytes = math.ceil((size + planned.beside(removed)) / _MEGABYTE) / 1000
+        gigabytes = rounded_up((size + planned.beside(removed)) / GIGABYTE, 3)
         return say(
             "{gigabytes:,.3f} GB with a context of {context:,} tokens",
             gigabytes=gigabytes,
             context=target.context,
         )
-    return say("{megabytes:,.1f} MB", megabytes=math.ceil(10 * size / _MEGABYTE) / 10)
+    return say("{megabytes:,.1f} MB", megabytes=rounded_up(size / _MEGABYTE, 1))

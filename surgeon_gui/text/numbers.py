@@ -137,7 +137,11 @@ def nats(value: float) -> str:
 
 
 def size(number: int) -> str:
-    """Format bytes in the unit that suits them: 5.7 MB, or 5.4 MiB."""
+    """Format bytes in the unit that suits them, rounded up: 5.7 MB, or 5.4 MiB."""
+    step, base = 1, 1024 if units.is_binary() else 1000
+    while number >= base * step:
+        step *= base
+    number = round(formatting.rounded_up(number / step, 1) * step)
     text = humanize.naturalsize(number, binary=units.is_binary(), format="%.1f")
     return localize(text.replace(" ", _SPACE))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import coverage_page
-from benchmarks.small_models import KINDS, SIZES
+from benchmarks.small_models import KINDS
+from benchmarks.small_sizes import SIZES
 from tests.helpers.tiny_models import (
     FAMILIES,
     MORE_FAMILIES,

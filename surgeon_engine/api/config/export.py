@@ -35,6 +35,11 @@ class FileDtype(StrEnum):
     IQ4_NL = "iq4_nl"  # 4 bits with uneven steps, in blocks of 32
     Q4_0 = "q4_0"  # 4 bits with even steps
 
+    @property
+    def label(self) -> str:
+        """The name in sentences: llama.cpp's own, if it is one of GGUF only."""
+        return self.name if "_" in self.name else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -121,7 +126,7 @@ def check_dtype(wanted: Format, dtype: FileDtype) -> None:
             "{label} does not hold {dtype}.",
             "Choose one of: {possible}.",
             label=DESCRIPTIONS[wanted].label,
-            dtype=dtype,
+            dtype=dtype.label,
             possible=possible,
         )
 

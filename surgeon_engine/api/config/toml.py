@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +203,13 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                 if isinstance(entry, Mapping):
                     _check_settings(f"{part}.{name}", MoreText, entry)
         members = fields[name].members
-        if members and isinstance(value, Mapping):
-            own = ["kind", *(each.name for each in fields_of(members[value["kind"]]))]
-            for setting in value:
+        if not members:
+            _check_choice(f"{part}.{name}", fields[name].type, value)
+        elif isinstance(value, Mapping):
+            types = {x.name: x.type for x in fields_of(members[value["kind"]])}
+            own = ["kind", *types]
+            for setting, chosen in value.items():
+                _check_choice(f"{part}.{setting}", types.get(setting), chosen)
                 if setting not in own:
                     raise ConfigError(
                         "{part}.{name} of the kind {kind} has no setting called "
@@ -216,3 +221,20 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                         setting=repr(setting),
                         own=", ".join(own),
                     )
+
+
+def _check_choice(name: str, kind: Any, value: Any) -> None:
+    """Raise ConfigError for a text that is none of the choices of a setting."""
+    if not (isinstance(kind, type) and issubclass(kind, StrEnum)):
+        return
+    if not isinstance(value, str):
+        return
+    choices = [each.value for each in kind]
+    if value not in choices:
+        raise ConfigError(
+            "{name} has no choice called {value}.",
+            "Choose one of: {choices}.",
+            name=name,
+            value=repr(value),
+            choices=", ".join(choices),
+        )

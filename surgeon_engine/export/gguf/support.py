@@ -172,18 +172,28 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
             "MLP: set dropped_sublayers to 0.",
             name=architecture.architecture,
         )
-    if not architecture.own_widths and not widths.are_uniform:
+    name, size = architecture.architecture, widths.head_sizes[0]
+    is_ragged = not architecture.own_widths and not widths.are_uniform
+    hidden = options.config.hidden_size
+    lacks_heads = any(heads and heads * size != hidden for heads in widths.heads)
+    if architecture.all_heads and lacks_heads and is_ragged:
         return say(
-            "llama.cpp's architecture {name} has the same widths in all blocks: set "
-            'widths to "same".',
-            name=architecture.architecture,
+            "llama.cpp's architecture {name} has all heads of the original, and the "
+            "same widths in all blocks: prune the original again, with the structure "
+            'neurons and widths "same".',
+            name=name,
         )
-    queries = max(widths.heads) * widths.head_sizes[0]
-    if architecture.all_heads and queries != options.config.hidden_size:
+    if architecture.all_heads and lacks_heads:
         return say(
-            "llama.cpp's architecture {name} has all heads of the original: remove "
-            "neurons only.",
-            name=architecture.architecture,
+            "llama.cpp's architecture {name} has all heads of the original: prune the "
+            "original with the structure neurons.",
+            name=name,
+        )
+    if is_ragged:
+        return say(
+            "llama.cpp's architecture {name} has the same widths in all blocks: prune "
+            'the original again with widths "same".',
+            name=name,
         )
     return ""
 

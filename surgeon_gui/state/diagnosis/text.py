@@ -6,6 +6,7 @@ import numpy as np
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
+from surgeon_engine.planning.rounding import floor_share
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.state.diagnosis.sensitivity import prunable_weights
@@ -35,7 +36,11 @@ def _described(known: DiagnosisResult, plan: RemovalPlan) -> str:
         return tr(
             "At most {maximum} of the prunable weights can be removed: the rest is "
             "protected, limited, or the last of its kind."
-        ).format(maximum=numbers.percent(plan.max_removable / prunable))
+        ).format(
+            maximum=numbers.percent(
+                floor_share(1000, plan.max_removable / prunable) / 1000
+            )
+        )
     if known.predicts_loss:
         return _removals(known, plan)
     note = tr(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from benchmarks.small_models import SIZES, build
+from benchmarks.small_models import build
+from benchmarks.small_sizes import SIZES
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature import collect

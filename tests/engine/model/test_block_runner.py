@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import small_models
-from benchmarks.small_models import SIZES
+from benchmarks.small_sizes import SIZES
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.block_calls import first_of
 from surgeon_engine.model.block_runner import BlockRunner
@@ -52,6 +52,22 @@ def test_blocks_one_at_a_time_equal_the_whole_model(family):
     torch.testing.assert_close(
         torch.cat(list(runner.finish(hidden))), last_hidden(model, WINDOWS)
     )
+
+
+@pytest.mark.parametrize("family", ["llama", "xlnet"])
+@torch.no_grad()
+def test_windows_may_be_as_many_as_their_tokens(family):
+    model, windows = model_of(family), WINDOWS[:, :5]
+    blocks = find_blocks(model)
+    runner = BlockRunner(model, blocks, [windows])
+    (hidden,) = runner.embedded()
+    for index in range(len(blocks)):
+        hidden = runner.run(index, hidden)
+    (found,) = runner.finish([hidden])
+    torch.testing.assert_close(found, last_hidden(model, windows))
+    (first, *_) = runner.embedded()
+    alone = runner.run(0, first[[1]], 0, [1])
+    torch.testing.assert_close(alone[0], runner.run(0, first)[1])
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import msgspec
@@ -24,6 +25,7 @@ from surgeon_engine.planning.limits import (
     min_removable,
 )
 from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
@@ -97,6 +99,21 @@ def test_goal_below_the_minimum_raises(structure, widths, tmp_path):
         PruningError, match=f"{least - 1:,} weights .* at least {least:,} "
     ):
         check(least - 1, pruning, model)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
+@pytest.mark.parametrize("structure", [Structure.HEADS, Structure.NEURONS])
+def test_shares_of_the_error_can_be_typed(family, structure, tmp_path):
+    model = described(family, tmp_path)
+    pruning = pruning_config(structure=structure)
+    p, least = model.prunable, min_removable(pruning, model)
+    most = max_removable(pruning, model)
+    for wrong, words in ((least - 1, "at least"), (most + 1, "at most")):
+        with pytest.raises(PruningError, match=words) as refused:
+            check(wrong, pruning, model)
+        share = re.search(rf"{words} [\d,]+ \(([\d.]+) %", refused.value.message)[1]
+        removed = floor_share(p, float(share) / 100)
+        assert least <= removed <= most
 
 
 @pytest.mark.parametrize("widths", Widths)

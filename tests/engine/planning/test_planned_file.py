@@ -167,8 +167,8 @@ def test_error_names_formats_whose_blocks_allow_the_target():
     with pytest.raises(PruningError, match="at least") as refused:
         check_target_in_limits(goal, wide, model)
     hint = refused.value.hint
-    assert "In q4_k_m, MLP widths are multiples of 256." in hint
-    assert "possible: q8_0, iq4_nl, q4_0" in hint
+    assert "In Q4_K_M, MLP widths are multiples of 256." in hint
+    assert "possible: Q8_0, IQ4_NL, Q4_0" in hint
     short = goal_of(same, model, FileForm(Format.GGUF, FileDtype.Q4_0))
     narrow = with_chosen_multiple(RunConfig(pruning=same), 32).pruning
     check_target_in_limits(short, narrow, model)

@@ -9,7 +9,7 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Structure, Target
-from surgeon_engine.api.config.run import Dtype, RunConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
@@ -50,7 +50,7 @@ MODEL = ModelSummary(
 HEADER = 110 * (2 + 4)  # bytes: the layers, and a norm or so
 
 
-def goal(dtype=Dtype.FLOAT32, **pruning):
+def goal(dtype=FileDtype.FLOAT32, **pruning):
     return goal_of(pruning_config(**pruning), MODEL, FileForm(dtype=dtype))
 
 
@@ -74,7 +74,7 @@ def test_number_of_remaining_parameters():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "parameters"), [(Dtype.FLOAT32, 120), (Dtype.BFLOAT16, 240)]
+    ("dtype", "parameters"), [(FileDtype.FLOAT32, 120), (FileDtype.BFLOAT16, 240)]
 )
 def test_file_size_counts_bytes_of_the_number_format(dtype, parameters):
     reached = goal(dtype, target=Target.FILE_SIZE, megabytes=(480 + HEADER) / 1e6)
@@ -144,6 +144,14 @@ def test_unreachable_target_raises_with_the_numbers(pruning, words):
     with pytest.raises(ConfigError, match=words) as refused:
         goal(**pruning)
     assert refused.value.hint
+
+
+def test_fewer_bits_are_advised_only_if_there_are_some():
+    pruning = {"target": Target.FILE_SIZE, "megabytes": 0.000001}
+    for dtype, advises in ((FileDtype.FLOAT32, True), (FileDtype.FLOAT16, False)):
+        with pytest.raises(ConfigError) as refused:
+            goal(dtype, **pruning)
+        assert ("fewer bits" in refused.value.hint) == advises
 
 
 def test_groups_wider_than_every_layer_raise():

@@ -71,6 +71,8 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.scientific(0), "0"),
         (numbers.scientific(3.14e-6), "3.1e-06"),
         (numbers.size(5_700_000), "5.7~MB"),
+        (numbers.size(91_720_000), "91.8~MB"),
+        (numbers.size(999_960_000), "1.0~GB"),
         (numbers.duration(3.25), "3.2~s"),
         (numbers.duration(65), "1~min 05~s"),
         (numbers.duration(7505), "2~h 05~min"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
-from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.fields import (
     settings_of,
     values_in_use,
@@ -220,7 +220,8 @@ def test_share_of_zero_removes_nothing():
         ("[pruning]\nstructure = 'layers'", "structure has no kind called 'layers'"),
         ("[pruning.structure]\nkind = 'layers'", "no kind called 'layers'"),
         ("[pruning.target]\nkind = 3", "pruning.target has no kind called 3"),
-        ("[pruning]\nmethod = 'guess'", "Invalid enum value 'guess'"),
+        ("[pruning]\nmethod = 'guess'", "method has no choice called 'guess'"),
+        ("[pruning]\nwidths = 'odd'", "pruning.widths has no choice called 'odd'"),
         ("[pruning]\ntarget = 3", r"Expected `object`, got `int` - at `\$.pruning.t"),
         (
             "[pruning.structure]\nkind = 'heads'\nwidth_multiple = 64",
@@ -385,3 +386,10 @@ def test_whole_blocks_are_removed_on_one_gpu():
 def test_dots_in_a_text_are_no_keys():
     job = f"version = 1\n[samples]\nprompt = '''\n{DOTS}''' # {DOTS}\n"
     assert config_from_toml(job).samples.prompt == DOTS
+
+
+def test_unknown_choice_is_answered_with_all_choices():
+    with pytest.raises(ConfigError) as caught:
+        config_from_toml("[export]\ndtype = 'q3_k'")
+    assert caught.value.message == "export.dtype has no choice called 'q3_k'."
+    assert caught.value.hint == f"Choose one of: {', '.join(FileDtype)}."

@@ -232,7 +232,7 @@ def test_patterns_match_layers_by_name_kind_or_block(name):
     [
         (
             {"structure": Structure.HEADS},
-            "but at most 442,368 (18.2 %) can be removed as heads",
+            "but at most 442,368 (18.18 %) can be removed as heads",
         ),
         ({"min_density": 0.8}, "can be removed as heads and neurons"),
         ({"protect": ("*",)}, "Everything that could be removed is protected"),

@@ -1,0 +1,69 @@
+"""llama.cpp computes the logits of the families that Surgeon writes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.export.gguf.test_families import (
+    ALLOWED,
+    EXPECTED,
+    LONG,
+    YARN,
+    ragged,
+    smaller,
+)
+from tests.engine.export.gguf.test_gguf_runtime import compared
+from tests.helpers.gguf_files import (
+    LLAMA_3_ROPE,
+    pruned,
+)
+from tests.helpers.gguf_models import GGUF_FAMILIES
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize("name", EXPECTED)
+def test_llama_cpp_computes_the_logits_of_a_smaller_model(name, runtime, tmp_path):
+    assert_same_logits(smaller(name), runtime, tmp_path)
+
+
+VARIANTS = [
+    ("qwen3", {"rope_parameters": YARN}),
+    ("qwen3", {"rope_parameters": YARN | {"rope_type": "linear"}}),
+    ("qwen3", {"rope_parameters": YARN | {"attention_factor": 1.5}}),
+    ("granite", {"rope_parameters": LLAMA_3_ROPE}),
+    ("phi3", {"partial_rotary_factor": 0.75}),
+    ("phi3", {"rope_parameters": LONG}),
+    ("glm4", {"attention_bias": True}),
+    ("stablelm", {"use_parallel_residual": True}),
+    ("gpt_neox", {"use_parallel_residual": False}),
+    ("falcon", {"num_ln_in_parallel_attn": 1}),
+    ("gemma4_text", {"num_global_key_value_heads": 1, "attention_k_eq_v": True}),
+    ("gemma4_text", {"hidden_size_per_layer_input": 32}),
+    (
+        "gemma4_text",
+        {
+            "hidden_size_per_layer_input": 32,
+            "num_hidden_layers": 4,
+            "num_kv_shared_layers": 2,
+            "use_double_wide_mlp": True,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+    ),
+]
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+def test_llama_cpp_computes_the_logits_of_a_variant(name, settings, runtime, tmp_path):
+    assert_same_logits(pruned(GGUF_FAMILIES[name](**settings)), runtime, tmp_path)
+
+
+@pytest.mark.runtimes
+def test_llama_cpp_reads_different_widths_of_gemma_4(runtime, tmp_path):
+    assert_same_logits(ragged("gemma4_text"), runtime, tmp_path)
+
+
+def assert_same_logits(example, runtime, folder) -> None:
+    _, result = compared(example, runtime, folder)
+    assert result["largest_difference"] < ALLOWED * result["largest_logit"]
+    assert result["agreement"] == 1.0
