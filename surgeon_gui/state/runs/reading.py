@@ -44,7 +44,7 @@ from surgeon_gui.state.run import (
     Status,
 )
 from surgeon_gui.state.runs.removed import Shares, removed_by_block
-from surgeon_gui.state.verdict import verdict_of_run
+from surgeon_gui.state.verdict import verdict_on
 
 MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40
@@ -395,7 +395,7 @@ def _record_of(state: RunState) -> RunRecord:
         format=state.exported.format if state.exported is not None else None,
         file_bytes=state.exported.weight_bytes if state.exported is not None else 0,
         removed=removed_by_block(state),
-        verdict=verdict_of_run(state),
+        verdict=verdict_on(state) if state.result is not None else None,
         progress=state.progress,
     )
 

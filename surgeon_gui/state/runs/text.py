@@ -13,13 +13,13 @@ from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
 )
-from surgeon_gui.state.verdict import WORDS
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import (
     CHOICES,
     choice_label,
 )
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.verdicts import VERDICTS
 
 NOTHING = "\N{EN DASH}"
 SEPARATOR = " \N{MIDDLE DOT} "  # of the model and the size in a title
@@ -82,7 +82,7 @@ def verdict(record: RunRecord, percent: int = 0) -> str:
         percent: how far a run in progress is.
     """
     if record.verdict is not None:
-        return WORDS[record.verdict]
+        return VERDICTS[record.verdict]
     if record.outcome is RunOutcome.RUNNING and percent:
         share = numbers.percent(percent / 100)
         return tr("{outcome}, {share}").format(outcome=outcome(record), share=share)
@@ -285,7 +285,7 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))
     form, is_measured = record.format, record.perplexity_before is not None
     found = (
-        (tr("Verdict"), WORDS[record.verdict] if record.verdict is not None else ""),
+        (tr("Verdict"), VERDICTS[record.verdict] if record.verdict is not None else ""),
         (tr("Status"), status),
         (tr("Saved progress"), saved_progress(record) if record.can_resume else ""),
         (tr("Model"), model(record)),

@@ -25,12 +25,12 @@ from PySide6.QtGui import (
     QTextOption,
 )
 
+from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, LARGE, RADIUS, ROOM, heat_color
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import SEPARATOR
-from surgeon_gui.state.verdict import COLORS
 from surgeon_gui.widgets.controls import bold
 
 CARD_GAP = 16  # pixels between cards
@@ -40,6 +40,12 @@ _INSET = ROOM - (_SPOT - _BOX) // 2  # of a spot, so that its picture is on the 
 _PICTURE_LINES = 3.4  # height of the picture of blocks
 _MAX_TITLE_LINES = 2
 _MIN_CELL_FOR_GAP = 4  # pixels; smaller cells touch each other
+_VERDICT_COLORS = {  # fields of `Theme`
+    Verdict.NEARLY_SAME: "good",
+    Verdict.CLOSE: "accent",
+    Verdict.DIFFERENT: "warning",
+    Verdict.BROKEN: "bad",
+}
 _OUTCOME_COLORS = {
     RunOutcome.RUNNING: "accent",
     RunOutcome.FAILED: "bad",
@@ -193,7 +199,7 @@ class CardPainter:
         """Paint the dot and the word of the verdict; return where they end."""
         color = _OUTCOME_COLORS.get(record.outcome, "muted")
         if record.verdict is not None:
-            color = COLORS[record.verdict]
+            color = _VERDICT_COLORS[record.verdict]
         height = _height(self._fonts.text)
         self._painter.setPen(Qt.PenStyle.NoPen)
         self._painter.setBrush(QColor(getattr(self._theme, color)))
