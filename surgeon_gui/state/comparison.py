@@ -18,11 +18,18 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state import ladder
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.ladder import Rung
-from surgeon_gui.state.quality import AXES, OF_FIDELITY, Quality, value_of
+from surgeon_gui.state.quality import (
+    AXES,
+    OF_FIDELITY,
+    Quality,
+    fidelity_value,
+    file_nats,
+    value_of,
+)
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
-from surgeon_gui.state.verdict import fidelity_of, file_nats, verdict_of_run
+from surgeon_gui.state.verdict import fidelity_of, verdict_of_run
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.fidelity import divergence_interval, text_phrase
@@ -115,7 +122,7 @@ def _quality(run: RunState, measure: Quality) -> float:
         return file_nats(run)
     if measure in OF_FIDELITY:
         found = fidelity_of(run)
-        return 100 * found[0].agreement.value if found else math.nan
+        return fidelity_value(found[0], measure) if found else math.nan
     return value_of(run.evaluation, measure) if run.evaluation else math.nan
 
 
@@ -248,9 +255,7 @@ def _verdict(column: Column) -> str:
     if column.is_original:
         return NOTHING
     verdict = verdict_of_run(column.run)
-    return (
-        VERDICTS[verdict] if verdict is not None else OUTCOMES[outcome_of(column.run)]
-    )
+    return VERDICTS[verdict] if verdict else OUTCOMES[outcome_of(column.run)]
 
 
 def _file_size(column: Column) -> str:

@@ -18,9 +18,9 @@ from surgeon_engine.planning.running_memory import (
 )
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.quality import file_nats
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.text import NOTHING
-from surgeon_gui.state.verdict import file_nats
 from surgeon_gui.text import numbers
 
 NOTICEABLE = 5e-4  # KL by saving in nats per token

@@ -9,6 +9,7 @@ from enum import Enum
 from surgeon_engine.api.messages.run import Evaluation, Fidelity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
+from surgeon_gui.state.verdict import fidelity_of
 
 
 class Quality(Enum):
@@ -78,3 +79,14 @@ def fidelity_value(fidelity: Fidelity, measure: Quality) -> float:
     if measure is Quality.AGREEMENT:
         return 100 * fidelity.agreement.value
     return fidelity.divergence.value
+
+
+def file_nats(run: RunState) -> float:
+    """Return the KL of the file to the original in nats; NaN: not measured."""
+    found, exported = fidelity_of(run), run.exported
+    if not found:
+        return math.nan
+    nats = found[0].divergence.value
+    if exported is None or exported.fidelity:
+        return nats
+    return nats + (exported.saving_divergence or 0.0)  # of a run of an earlier version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import Fidelity
@@ -20,21 +19,9 @@ class OnText:
 
 
 def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
-    """Return the fidelity of the file on each text; empty if it was not measured."""
-    if run.evaluation is None:
-        return ()
-    return file_fidelity(run.exported, run.evaluation)
-
-
-def file_nats(run: RunState) -> float:
-    """Return the KL of the file to the original in nats; NaN: not measured."""
-    found, exported = fidelity_of(run), run.exported
-    if not found:
-        return math.nan
-    nats = found[0].divergence.value
-    if exported is None or exported.fidelity:
-        return nats
-    return nats + (exported.saving_divergence or 0.0)
+    """Return the fidelity of the file of a run; of the model in memory without one."""
+    evaluation = run.evaluation
+    return file_fidelity(run.exported, evaluation) if evaluation is not None else ()
 
 
 def verdict_of_run(run: RunState) -> Verdict | None:

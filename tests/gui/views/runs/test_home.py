@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction, QFont, QFontMetrics
 from PySide6.QtWidgets import QComboBox, QLineEdit, QMessageBox, QWidget
 
@@ -17,7 +19,12 @@ from surgeon_gui.state.runs.reading import (
     read_tags,
     write_tags,
 )
-from surgeon_gui.views.runs.card_painter import menu_rect, tick_rect, title_lines
+from surgeon_gui.views.runs.card_painter import (
+    card_rect,
+    menu_rect,
+    tick_rect,
+    title_lines,
+)
 from surgeon_gui.views.runs.home import RunsHome
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.run_cards import (
@@ -126,11 +133,14 @@ def test_return_and_double_click_open_a_run(qtbot, home, opened, tmp_path):
     assert opened == [str(tmp_path / name) for name in "ba"]
 
 
-def test_run_in_the_gap_beside_a_card_is_not_opened(home, opened):
+def test_double_click_beside_a_card_opens_nothing(home, opened, tmp_path):
     index, view = card_of(home, "40"), grid_of(home)
-    place = view.visualRect(index).bottomRight() - view.visualRect(index).topLeft()
-    click_card(home, index, place, double=True)
-    assert opened == []
+    corner = card_rect(view.visualRect(index)).bottomRight()
+    corner -= view.visualRect(index).topLeft()
+    for away, found in ((QPoint(3, 3), []), (QPoint(-3, -60), [str(tmp_path / "b")])):
+        click_card(home, index, corner + away)
+        click_card(home, index, corner + away, double=True)
+        assert opened == found
 
 
 def test_space_and_the_box_of_a_card_tick_it(qtbot, home, opened, tmp_path):
@@ -234,16 +244,20 @@ def test_empty_page_leads_to_a_new_run(qtbot, make_home, session, tmp_path):
     assert grid_of(home).isVisible()
 
 
-def test_selection_stays_while_runs_come_and_go(qtbot, home, tmp_path):
+def test_selection_and_place_stay_while_runs_come_and_go(qtbot, home, tmp_path):
+    home.resize(400, 500)
+    bar = grid_of(home).verticalScrollBar()
     choose(home, "40")
-    write_run(tmp_path, "new", hour=9)
-    (tmp_path / "a" / "run.toml").unlink()
-    for name in ("events.jsonl", "report.json"):
-        (tmp_path / "a" / name).unlink()
+    bar.setValue(bar.maximum() - 5)
+    before = bar.value()
+    write_run(tmp_path, "new", hour=-1)  # at the end
+    shutil.rmtree(tmp_path / "c")  # at the beginning
     home.runs.refresh()
     wait_until(qtbot, lambda: len(home.runs.state.records) == 3)
-    assert len(titles(home)) == 3
+    wait_until(qtbot, lambda: str(tmp_path / "new") in str(home.runs.state.records))
+    assert [x.folder[-1] for x in home.runs.state.records] == ["b", "a", "w"]
     assert "40" in grid_of(home).currentIndex().data()
+    assert bar.value() == before
 
 
 def test_details_come_when_asked_for_and_tell_the_share_of_parameters(home):
