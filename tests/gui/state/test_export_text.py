@@ -40,7 +40,7 @@ def test_export_facts():
     assert facts == {
         "Format": "transformers, compact",
         "Number format": "float32",
-        "Weights on disk": "8.4 MB (74 % of the original)",
+        "Weights on disk": "8.5 MB (74 % of the original)",
         "Memory to run it": "15.5 MB with 512 tokens: fits in 0.25 GB",
         "Verified with": "transformers 5.5.0",
         "Verified": f"same top token for {COMPARED_TOKENS}/{COMPARED_TOKENS}; "
@@ -129,7 +129,7 @@ def test_saved_facts_are_the_most_important_ones():
         "Folder",
     }
     # The size of the original is unknown.
-    assert facts["Weights on disk"] == f"8.4{SPACE}MB"
+    assert facts["Weights on disk"] == f"8.5{SPACE}MB"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def plain(text):
 def test_headline_has_the_share_and_both_sizes(run):
     left = run.history[-1].parameters / run.model.parameters
     assert plain(result_text.headline(run)) == (
-        f"{100 * (1 - left):.3g} % fewer parameters, 8.4 MB instead of 11.3 MB"
+        f"{100 * (1 - left):.3g} % fewer parameters, 8.5 MB instead of 11.4 MB"
     )
     assert result_text.is_success(run)
 
@@ -232,14 +232,14 @@ def test_headline_of_an_unpruned_model_names_its_number_format(run):
     nothing = replace(run.config, pruning=pruning_config(sparsity=0.0))
     short = msgspec.structs.replace(run.exported, dtype=FileDtype.Q4_0)
     unpruned = replace(run, config=nothing, exported=short)
-    expected = "4 bits (Q4_0), 8.4 MB instead of 11.3 MB"
+    expected = "4 bits (Q4_0), 8.5 MB instead of 11.4 MB"
     assert plain(result_text.headline(unpruned)) == expected
 
 
 def test_larger_result_is_no_success(run):
     model = msgspec.structs.replace(run.model, file_bytes=10**6)
     larger = replace(run, model=model)
-    assert "but 8.4 MB instead of 1.0 MB" in plain(result_text.headline(larger))
+    assert "but 8.5 MB instead of 1.0 MB" in plain(result_text.headline(larger))
     assert not result_text.is_success(larger)
 
 

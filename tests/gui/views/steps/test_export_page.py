@@ -161,7 +161,7 @@ def test_another_destination_or_job_needs_its_own_confirmation(
 def test_result_is_shown_with_its_verification(make_finished, monkeypatch):
     window = make_finished()
     text = facts(window, "export_facts")
-    for part in ("8.4 MB (74 %", "transformers 5.5.0", "1.5e-06"):
+    for part in ("8.5 MB (74 %", "transformers 5.5.0", "1.5e-06"):
         assert part in text
     assert shown(window, "export_unrun_note") == ""
     assert shown(window, "export_larger_note") == ""
