@@ -61,7 +61,7 @@ def test_gguf_file_becomes_a_smaller_one_of_at_most_the_target(tmp_path, origina
     # A bundle of 32 neurons of 96 columns and two times as many rows, in 8 bits.
     assert target - 32 * 3 * 96 * 34 / 32 < exported.weight_bytes <= target
     messages = [event.message for event in run.of(Logged)]
-    assert "File: GGUF in q8_0, like the original." in messages
+    assert "File: GGUF in Q8_0, like the original." in messages
 
     again = ExportConfig(str(tmp_path / "more"))
     more = export_again(str(tmp_path / "run"), again, Recorder().context)

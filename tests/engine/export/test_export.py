@@ -304,7 +304,7 @@ def test_export_weight_too_large_for_float16_raises(tmp_path):
 
 
 def test_8_bits_are_rejected_where_a_format_has_none():
-    with pytest.raises(ConfigError, match="does not hold q8_0"):
+    with pytest.raises(ConfigError, match="does not hold Q8_0"):
         ExportConfig(format=Format.COMPACT, dtype=FileDtype.Q8_0)
 
 

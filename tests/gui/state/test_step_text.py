@@ -76,8 +76,8 @@ def test_each_control_has_a_caption():
 
 def test_plan_states_sizes_shots_and_structure():
     plan = text_of(plan_text.describe_plan, pruning_config())
-    assert "2.10 M of 2.83 M parameters remain, in a file of about 8.4 MB" in plan
-    assert "(original 11.3 MB)" in plan
+    assert "2.10 M of 2.83 M parameters remain, in a file of about 8.5 MB" in plan
+    assert "(original 11.4 MB)" in plan
     assert "30 % of 2.43 M prunable weights are removed in 3 shots" in plan
     assert "as heads and neurons" in plan
 
@@ -121,8 +121,8 @@ def test_goal_states_the_exact_size_in_every_unit():
     assert "729,907 weights are removed: 30 % of the 2,433,024 prunable weights" in goal
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
-    assert "in a file of 8.4 MB in float32" in goal
-    assert "The original file takes 11.3 MB" in goal
+    assert "in a file of 8.5 MB in float32" in goal
+    assert "The original file takes 11.4 MB" in goal
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,12 @@ def test_goal_states_the_exact_size_in_every_unit():
         ),
         (
             ExportConfig(dtype=FileDtype.FLOAT16),
-            "a file of about 4.2 MB",
-            "4.2 MB in float16. The original file takes 11.3 MB.",
+            "a file of about 4.3 MB",
+            "4.3 MB in float16. The original file takes 11.4 MB.",
         ),
         (
             ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
-            "a file of about 2.2 MB",
+            "a file of about 2.3 MB",
             "MB in 8 bits (Q8_0).",
         ),
     ],

@@ -163,7 +163,7 @@ def test_result_is_shown_with_its_verification(make_finished):
     click(window, "run_report_link")
     settle()
     text = facts(window, "export_facts")
-    for part in ("8.4 MB (74 %", "transformers 5.5.0", "1.5e-06"):
+    for part in ("8.5 MB (74 %", "transformers 5.5.0", "1.5e-06"):
         assert part in text
     assert shown(window, "run_warning") == ""
     assert mark(window) is Mark.READY
