@@ -44,6 +44,7 @@ class RunDetails(QWidget):
         self._title.setFont(bold(self._title.font()))
         parts = (self._title, self._note, self._facts, self._annotations)
         content = on_top(*parts, spacing=2 * GAP)
+        content.setContentsMargins(0, 0, GAP, 0)  # beside the scroll bar
         area = scrolling(content)
         for part in (area.viewport(), content):
             part.setAutoFillBackground(False)  # the card has another color

@@ -73,7 +73,6 @@ class RunsHome(QWidget):
         self._new = button("runs_new_button", self.new_clicked, primary=True)
         own = {"rename": (self.rename_current, "F2"), "details": (self._toggle, "")}
         self._menu = RunMenu(runs, self._grid, own)
-        self.setFocusProxy(self._grid)
         self._lay_out()
         self._connect()
         self._on_changed()
@@ -95,6 +94,7 @@ class RunsHome(QWidget):
     @override
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        self._grid.setFocus()
         self._runs.refresh()
 
     @override
