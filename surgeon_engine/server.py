@@ -26,6 +26,7 @@ from surgeon_engine.api.messages.commands import (
     ExportRun,
     Generate,
     InspectModel,
+    Judge,
     ListFiles,
     ListModels,
     ListRuns,
@@ -38,6 +39,7 @@ from surgeon_engine.api.messages.commands import (
     Watch,
 )
 from surgeon_engine.api.messages.events import EngineReady, Envelope
+from surgeon_engine.api.messages.judgment import Judged
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.requests import is_watched
 from surgeon_engine.api.messages.run import Stage
@@ -50,6 +52,7 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.hub.search import search_hub
+from surgeon_engine.judging.judge import judge
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.parallel.group import reported, work_on_run
@@ -63,7 +66,7 @@ from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import disable_progress_bars, versions
 
 _IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
-_NEEDS_MEMORY = (StartRun, ResumeRun, ExportRun, MeasureModels, Diagnose)
+_NEEDS_MEMORY = (StartRun, ResumeRun, ExportRun, MeasureModels, Judge, Diagnose)
 
 
 class Engine:
@@ -180,7 +183,7 @@ def _run_command(command: Command, context: RunContext) -> None:
             _work_on_run(command, context)
         case Diagnose(config=config, folder=folder):
             context.emit(diagnose(config, Path(folder), context))
-        case MeasureModels():
+        case MeasureModels() | Judge():
             context.emit(_measure(command, context))
         case ProbeMachine():
             context.emit(MachineProbed(machine()))
@@ -197,7 +200,9 @@ def _work_on_run(
             context.emit(exported)
 
 
-def _measure(command: MeasureModels, context: RunContext) -> Measured:
+def _measure(command: MeasureModels | Judge, context: RunContext) -> Measured | Judged:
+    if isinstance(command, Judge):
+        return judge(command.target, command.original, command.settings, context)
     sources, settings = command.sources, command.settings
     turns = settings.turns(len(sources))
     with context.stage(Stage.MEASUREMENT, total=turns) as step:

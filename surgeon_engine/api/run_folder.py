@@ -9,6 +9,7 @@
     notes.txt       the notes of the user about the run, if any
     tags.txt        the tags of the run, one in each line, if any
     report.json     the figures, once the run is complete
+    judgment.json   what its file has lost against the original, once it is judged
     report.html     a report to read, written by the window
     resume/         the state of a run that is not complete (`saved_state.py`)
     probe.safetensors   logits of the pruned model, to verify checkpoints
@@ -42,6 +43,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
 from surgeon_engine.api.export_marker import trash_export, write_marker
 from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.judgment import Judgment
 from surgeon_engine.api.messages.run import (
     Count,
     Evaluation,
@@ -80,6 +82,7 @@ from surgeon_engine.base.reading import (
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json, sealed_line
 from surgeon_engine.base.sentences import Text, say, say_all
 from surgeon_engine.base.versions import (
+    JUDGMENT,
     LOG,
     REPORT,
     OtherVersionError,
@@ -132,6 +135,7 @@ class RunFolder:
         self.config_path = path / "run.toml"
         self.events_path = path / "events.jsonl"  # one `Envelope` in each line
         self.report_path = path / "report.json"
+        self.judgment_path = path / "judgment.json"
         self.name_path = path / "name.txt"
         self.notes_path = path / "notes.txt"
         self.tags_path = path / "tags.txt"
@@ -167,6 +171,7 @@ class RunFolder:
             self.config_path,
             self.events_path,
             self.report_path,
+            self.judgment_path,
             self.name_path,
             self.notes_path,
             self.tags_path,
@@ -391,6 +396,13 @@ class RunFolder:
             trash_export(aside)
         shutil.move(checkpoint, path)
         return path
+
+    def read_judgment(self) -> Judgment | None:
+        """Read `judgment.json`; None: it is missing, damaged, or of another version."""
+        try:
+            return read_sealed_json(self.judgment_path, Judgment, JUDGMENT)
+        except UnreadableFileError:
+            return None
 
     def read_report(self) -> Report:
         """Read `report.json`.

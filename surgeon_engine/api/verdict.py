@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from surgeon_engine.api.messages.judgment import Judgment, Outcome, ProbeJudged
 from surgeon_engine.api.messages.run import Evaluation, Exported, Fidelity
+
+# Of McNemar's test: nine probes, each at 0.05, would often find what is not there.
+_ALPHA = 0.01
 
 
 class Verdict(StrEnum):
@@ -23,35 +27,57 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a model may differ on each text to deserve a verdict."""
+    """What a model may lose at most to deserve a verdict."""
 
     divergence: float  # KL(original || model), nats per token
     agreement: float  # smallest share of tokens with the same top token
     perplexity_ratio: float  # perplexity, relative to the original's
+    lost_items: float  # share of the items of a probe, where the loss is no chance
 
 
 # From the best to the worst; a model beyond all of them is broken.
 LIMITS = {
-    Verdict.NEARLY_SAME: Limits(0.05, 0.85, 1.1),
-    Verdict.CLOSE: Limits(0.25, 0.70, 1.35),
-    Verdict.DIFFERENT: Limits(2.0, 0.35, 5.0),
+    Verdict.NEARLY_SAME: Limits(0.05, 0.85, 1.1, 0.0),
+    Verdict.CLOSE: Limits(0.25, 0.70, 1.35, 0.25),
+    Verdict.DIFFERENT: Limits(2.0, 0.35, 5.0, 1.0),
 }
 
 
 def verdict_of(
-    fidelity: Sequence[Fidelity], baseline: Sequence[Fidelity]
+    fidelity: Sequence[Fidelity],
+    baseline: Sequence[Fidelity],
+    probes: Sequence[ProbeJudged] = (),
 ) -> Verdict | None:
     """Return the verdict on a model; None: it was not measured.
 
     Args:
         fidelity: of the model, on each text.
         baseline: of the original, on the same texts.
+        probes: their results, if it was judged by them.
     """
+    if not fidelity:
+        return None
     before = {each.text: each.perplexity.value for each in baseline}
+    lost = max(map(_lost_items, probes), default=0.0)
     for verdict, limits in LIMITS.items():
-        if all(_is_within(limits, each, before.get(each.text)) for each in fidelity):
-            return verdict if fidelity else None
+        if lost <= limits.lost_items and all(
+            _is_within(limits, each, before.get(each.text)) for each in fidelity
+        ):
+            return verdict
     return Verdict.BROKEN
+
+
+def judged_verdict(judgment: Judgment) -> Verdict | None:
+    """Return the verdict on a file that was judged."""
+    texts = judgment.texts
+    fidelity, baseline = [x.fidelity for x in texts], [x.baseline for x in texts]
+    return verdict_of(fidelity, baseline, judgment.probes)
+
+
+def _lost_items(probe: ProbeJudged) -> float:
+    """Return the share of lost items; 0 where it may be chance."""
+    is_chance = probe.p >= _ALPHA or probe.outcome is not Outcome.WORSE
+    return 0.0 if is_chance else -probe.difference.value
 
 
 def file_fidelity(

@@ -15,6 +15,7 @@ from surgeon_engine.base.errors import UnreadableFileError
 JOB = 1  # run.toml and other jobs, presets
 LOG = 1  # events.jsonl, in its first line
 REPORT = 1  # report.json
+JUDGMENT = 1  # judgment.json
 STATE = 1  # resume/state.json
 QUEUE = 1  # queue.json
 EXPORT = 1  # surgeon-export.json

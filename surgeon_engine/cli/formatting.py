@@ -132,11 +132,11 @@ def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
         fidelity: that of the file.
     """
     headers = ("KL to the original", "same top token", "overlap")
-    table = _headed("text", *headers, "perplexity", "original")
+    table = headed_table("text", *headers, "perplexity", "original")
     before = {each.text: each for each in baseline.fidelity}
     for each in fidelity:
         overlap = each.overlap
-        _add_row(
+        add_row(
             table,
             each.text,
             format_estimate(each.divergence, "{:.3g}".format),
@@ -157,15 +157,15 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
     """
     tokens = f"memory, {format_count(context)} tokens"
     headers = ("parameters", "size", "verdict", "KL to the original", "perplexity")
-    table = _headed("run", *headers, tokens, "fits in")
+    table = headed_table("run", *headers, tokens, "fits in")
     for name, outcome in outcomes.items():
         if isinstance(outcome, str):
-            _add_row(table, name, f"failed: {outcome}")
+            add_row(table, name, f"failed: {outcome}")
             continue
         last, exported = outcome.shots[-1], outcome.exported
         found = outcome.fidelity[0] if outcome.fidelity else None
         perplexity = outcome.evaluation.perplexity
-        _add_row(
+        add_row(
             table,
             name,
             format_count(last.parameters),
@@ -249,7 +249,7 @@ def layer_table(model: ModelSummary) -> Table:
     for layer in model.layers:
         if layer.block == 0:
             rows, columns = format_count(layer.rows), format_count(layer.columns)
-            _add_row(table, layer.kind, rows, f"x {columns}")
+            add_row(table, layer.kind, rows, f"x {columns}")
     return table
 
 
@@ -304,7 +304,7 @@ def measurement_table(measured: Measured) -> Table:
     """Return the figures of one model, or of two with their ratio."""
     models = measured.models
     is_pair = len(models) == 2
-    table = _headed("", *(model.name for model in models), *["ratio"] * is_pair)
+    table = headed_table("", *(model.name for model in models), *["ratio"] * is_pair)
     ratios = speedups(measured) if is_pair else None
     rows: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
         ("file size", "file_bytes", format_size),
@@ -321,7 +321,7 @@ def measurement_table(measured: Measured) -> Table:
             cells.append(f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
         elif is_pair:
             cells.append(f"{values[1] / values[0]:.2f}")
-        _add_row(table, name, *cells)
+        add_row(table, name, *cells)
     return table
 
 
@@ -349,11 +349,11 @@ def _rows(rows: Iterable[Sequence[str]], width: int) -> Table:
     table.add_column(min_width=width, no_wrap=True)
     table.add_column()
     for row in rows:
-        _add_row(table, *row)
+        add_row(table, *row)
     return table
 
 
-def _headed(first: str, *others: str) -> Table:
+def headed_table(first: str, *others: str) -> Table:
     """Return a table without lines, whose columns after the first hold numbers."""
     table = Table(box=None, pad_edge=False, padding=_PADDING, show_header=True)
     table.add_column(first)
@@ -362,5 +362,6 @@ def _headed(first: str, *others: str) -> Table:
     return table
 
 
-def _add_row(table: Table, *cells: str) -> None:
+def add_row(table: Table, *cells: str) -> None:
+    """Add a row of plain texts, without what a terminal would obey."""
     table.add_row(*(Text(escape_controls(cell)) for cell in cells))

@@ -11,6 +11,7 @@
     surgeon export RUN         export the model of a finished run in another format
     surgeon quantize MODEL     write a model as GGUF in fewer bits, without pruning it
     surgeon measure MODEL...   measure speed and memory of one model, or compare two
+    surgeon judge RUN_OR_FILE  judge what a file has lost against the original
 
 Commands import torch when they run, so that `--help` and `--version` are immediate.
 """
@@ -47,6 +48,7 @@ from surgeon_engine.cli.formatting import (
     resource_table,
     structure_table,
 )
+from surgeon_engine.cli.judging import judge
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.cli.runs import (
     Job,
@@ -287,6 +289,7 @@ def _list_formats(run: Path, output: Output) -> None:
 
 
 app.command()(quantize)
+app.command()(judge)
 
 
 @app.command()

@@ -24,9 +24,9 @@ from surgeon_engine.evaluation.fidelity import (
     Comparison,
     Reference,
     compare_unchecked,
-    estimate,
     reference_of,
 )
+from surgeon_engine.evaluation.intervals import estimate
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
@@ -113,7 +113,7 @@ def evaluate(
             model, reference, step, hidden=hidden, at_once=at_once, head=head
         )
         _check_finite(model, reference, figures, name if found else "")
-        found.append(_fidelity(figures, name))
+        found.append(fidelity_of(figures, name))
         if len(found) == 1:
             loss = figures.mean_loss
     first = found[0]
@@ -127,7 +127,8 @@ def evaluate(
     )
 
 
-def _fidelity(figures: Comparison, name: str) -> Fidelity:
+def fidelity_of(figures: Comparison, name: str) -> Fidelity:
+    """Return the means of the figures of tokens, with their intervals."""
     count, predicted = figures.loss.shape
     loss = estimate(figures.loss)
     return Fidelity(

@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.perplexity import DAMAGED
 from surgeon_engine.model.head import (
@@ -37,9 +36,6 @@ from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 from surgeon_engine.runtime.shares import Batches
 
 Step = Callable[[], None]
-
-_RESAMPLES = 1000  # of the windows, for the interval
-_INTERVAL = 0.95
 
 
 def divergences(p: Tensor, q: Tensor) -> Tensor:
@@ -102,21 +98,6 @@ class Comparison:
     def mean_loss(self) -> float:
         """The mean loss, in nats per token."""
         return float(self.loss.double().mean())
-
-
-def estimate(values: Tensor, seed: int = 0) -> Estimate:
-    """Return the mean of figures of tokens with its 95 % interval.
-
-    The windows are resampled with replacement, because the tokens of one depend on each
-    other (percentile bootstrap; Efron and Tibshirani, 1993, chapter 13).
-    """
-    of_windows = values.double().mean(dim=1)
-    generator, count = torch.Generator().manual_seed(seed), len(of_windows)
-    index = torch.randint(count, (_RESAMPLES, count), generator=generator)
-    means = of_windows[index].mean(dim=1).sort().values
-    outside = int((1 - _INTERVAL) / 2 * _RESAMPLES)
-    low, high = float(means[outside]), float(means[-1 - outside])
-    return Estimate(float(of_windows.mean()), low, high)
 
 
 @torch.no_grad()

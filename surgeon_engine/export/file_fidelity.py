@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from gguf import GGUFReader, quants
 from torch import Tensor
@@ -37,14 +38,18 @@ class Yardstick:
 def put_file(pruned: PrunedModel, path: Path) -> Tensor:
     """Give a model the numbers of its GGUF file; return the weight of the head before.
 
-    Removed weights stay zero. Tensors that a file holds in float32 are left alone.
+    Removed weights stay zero. The few tensors that the file holds in another form, such
+    as norms to which it adds one, are left alone: they are not rounded.
     """
-    before = head_weight(pruned.loaded.model).clone()
+    model = pruned.loaded.model
+    before = head_weight(model).clone()
+    own = {tensor.data_ptr() for tensor in model.state_dict().values()}
     stored = {each.name: each for each in GGUFReader(path).tensors}
     for each in file_tensors(pruned):
-        if not each.is_float32 and each.name in stored:
+        if each.source.whole.data_ptr() in own and each.name in stored:
             found = stored[each.name]
             values = quants.dequantize(found.data, found.tensor_type)
+            values = np.require(values, requirements="W")  # a copy of what is mapped
             each.put(torch.from_numpy(values).view(each.shape))
     return before
 

@@ -13,6 +13,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
+from surgeon_engine.api.messages.judgment import JudgeSettings
 
 
 class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -104,6 +105,17 @@ class MeasureModels(_Command, frozen=True):
     folder: str = ""  # of the run whose log records it; empty: none
 
 
+class Judge(_Command, frozen=True):
+    """Judge what a file has lost against its original. The response is `Judged`.
+
+    `StopAndKeep` ends the answers: what was answered until then is judged.
+    """
+
+    target: str  # folder of a finished run, an export of it, or a model
+    original: str = ""  # as `ModelConfig.source`; empty: that of the run
+    settings: JudgeSettings = JudgeSettings()
+
+
 class Diagnose(_Command, frozen=True):
     """Measure the costs of all removals, removing nothing. Response: `Diagnosed`."""
 
@@ -181,6 +193,7 @@ Command = (
     | Watch
     | ExportRun
     | MeasureModels
+    | Judge
     | Diagnose
     | Generate
     | ProbeMachine

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.files import FileEvent
 from surgeon_engine.api.messages.generation import GenerationEvent
+from surgeon_engine.api.messages.judgment import Judged
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import RunEvent
 from surgeon_engine.api.messages.sources import SourceEvent
@@ -95,6 +96,7 @@ Event = (
     | Measured
     | Diagnosed
     | GenerationEvent
+    | Judged
     | MachineProbed
     | Logged
     | Failed

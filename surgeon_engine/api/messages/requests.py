@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Event, Failed
 from surgeon_engine.api.messages.files import FileEvent
 from surgeon_engine.api.messages.generation import Generated
+from surgeon_engine.api.messages.judgment import Judged
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Exported, RunFinished
 from surgeon_engine.api.messages.sources import (
@@ -33,6 +34,7 @@ RESPONSES = (
     Measured,
     Diagnosed,
     Generated,
+    Judged,
     *get_args(FileEvent),
 )
 _ENDS = (*RESPONSES, MachineProbed, *RUN_ENDS)

@@ -83,7 +83,7 @@ class Stage(Enum):
     EXPORT = "export"
     VERIFICATION = "verification"
     MEASUREMENT = "measurement"  # of speed and memory; not part of a run
-    GENERATION = "generation"  # of a sample; or of two texts, outside of runs
+    GENERATION = "generation"  # of a sample; or of texts and answers, outside of runs
     COMPARISON = "comparison"  # of two models' predictions; not part of a run
 
 

@@ -105,7 +105,7 @@ def _compare_logits(
 def _compare_probabilities(
     xllamacpp: ModuleType, path: Path, tokens: list[int], expected: np.ndarray
 ) -> dict[str, Any]:
-    server = xllamacpp.Server(_parameters(xllamacpp, path, len(tokens)))
+    server = xllamacpp.Server(server_parameters(xllamacpp, path, len(tokens)))
     # Leave out the last token: with it the context could be one token too short.
     expected = expected[:-1]
     count = min(_MAX_LIKELIEST, expected.shape[-1])
@@ -139,7 +139,8 @@ def say(template: str, **values: str | int) -> dict[str, Any]:
     return {"template": template, "values": values}
 
 
-def _parameters(xllamacpp: ModuleType, path: Path, tokens: int) -> Any:
+def server_parameters(xllamacpp: ModuleType, path: Path | str, tokens: int) -> Any:
+    """Return the parameters of a server that computes as exactly as it can."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = tokens

@@ -15,9 +15,9 @@ from surgeon_engine.evaluation.fidelity import (
     compare,
     compare_unchecked,
     divergences,
-    estimate,
     reference_of,
 )
+from surgeon_engine.evaluation.intervals import estimate
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.model import head
 from surgeon_engine.model.head import head_logits, last_hidden

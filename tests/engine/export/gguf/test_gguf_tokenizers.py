@@ -79,8 +79,8 @@ import json, sys
 from pathlib import Path
 from urllib.request import Request, urlopen
 import xllamacpp
-from surgeon_engine.export.gguf.check import _parameters
-server = xllamacpp.Server(_parameters(xllamacpp, Path(sys.argv[1]), 64))
+from surgeon_engine.export.gguf.check import server_parameters
+server = xllamacpp.Server(server_parameters(xllamacpp, Path(sys.argv[1]), 64))
 ids = []
 for text in json.loads(sys.argv[2]):
     body = {"content": text, "add_special": True, "parse_special": True}

@@ -1,0 +1,195 @@
+"""What a model has lost against the original: values, no sentences.
+
+All differences are the file's figure minus the original's, on the same items, with
+95 % intervals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from surgeon_engine.api.config.fields import Limits, Option, check_limits
+from surgeon_engine.api.config.run import Device
+from surgeon_engine.api.messages.run import (
+    Count,
+    Estimate,
+    Fidelity,
+    Positive,
+    Seconds,
+    Share,
+)
+from surgeon_engine.base.sentences import Text
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSettings:
+    """What to judge on beside the texts, prompts and probes that come with Surgeon."""
+
+    prompts: str = ""  # a file of the user: a prompt in each line, or .jsonl
+    text: str = ""  # as `CalibrationConfig.text`; empty: that of the run, or built-in
+    tasks: tuple[str, ...] = ()  # of lm_eval
+    limit: Annotated[int, Option(Limits(0, 100_000))] = 100  # items of a task; 0: all
+    quick: bool = False  # a third of the items
+    device: Device = Device.AUTO
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+
+
+class Outcome(StrEnum):
+    """Whether the file differs from the original beyond chance."""
+
+    SAME = "cannot tell apart"
+    WORSE = "worse"
+    BETTER = "better"
+
+
+class TokenClass(StrEnum):
+    """Kinds of predicted tokens; the first that fits."""
+
+    NUMBERS = "numbers"
+    CODE = "code"
+    NAMES = "names"
+    RARE_WORDS = "rare words"
+    OTHERS = "others"
+
+
+class Probe(StrEnum):
+    """Tests of single abilities."""
+
+    REFUSES_HARM = "refuses harmful requests"
+    ANSWERS_HARMLESS = "answers harmless requests"
+    JSON = "JSON"
+    ARITHMETIC = "arithmetic"
+    LANGUAGE = "language of the question"
+    NEEDLE_SHORT = "needle, short text"
+    NEEDLE_MIDDLE = "needle, middle text"
+    NEEDLE_LONG = "needle, long text"
+    CONTINUATION = "true continuation"
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The distance to the original on some tokens."""
+
+    tokens: Positive
+    divergence: Estimate  # KL(original || file), nats per token
+    agreement: Estimate  # share with the same top token
+    overlap: Estimate  # mean of the sum of min(p, q)
+    loss: Estimate  # difference, nats per token
+    outcome: Outcome  # of the loss
+
+
+class TextJudged(msgspec.Struct, frozen=True):
+    """The fidelity on one kind of text."""
+
+    fidelity: Fidelity
+    baseline: Fidelity  # of the original, whose perplexity it has
+    loss: Estimate  # difference, nats per token
+    outcome: Outcome  # of the loss
+
+
+class ClassJudged(msgspec.Struct, frozen=True):
+    """The distance on the tokens of a class, of all texts."""
+
+    kind: TokenClass
+    figures: Figures
+
+
+class PositionJudged(msgspec.Struct, frozen=True):
+    """The distance on the tokens at some positions of a window, of all texts."""
+
+    first: Positive  # the position of the first predicted token is 1
+    last: Positive
+    figures: Figures
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a model has answered, taking the likeliest token each time."""
+
+    text: str
+    tokens: Count
+    is_complete: bool  # it has ended by itself
+    # -log of the probability that the original gives to it; None: it is empty.
+    nats_per_byte: float | None = None
+
+
+class PromptJudged(msgspec.Struct, frozen=True):
+    """The answers of both models to a prompt."""
+
+    prompt: str
+    is_own: bool  # of the user
+    original: Answer
+    file: Answer
+    parts_at: Count | None  # first token that differs; None: the answers are equal
+
+    @property
+    def loss(self) -> float:
+        """How much less likely the original finds the file's answer than its own."""
+        own, other = self.original.nats_per_byte, self.file.nats_per_byte
+        return 0.0 if own is None or other is None else other - own
+
+
+class ItemJudged(msgspec.Struct, frozen=True):
+    """An item of a probe that one model gets right and the other does not."""
+
+    prompt: str
+    original: str  # answer
+    file: str
+    original_is_right: bool
+
+
+class ProbeJudged(msgspec.Struct, frozen=True):
+    """The results of a probe."""
+
+    probe: Probe
+    items: Positive
+    original: Count  # items that it gets right
+    file: Count
+    only_original: Count
+    only_file: Count
+    difference: Estimate  # of the shares of right items
+    p: Share  # of McNemar's exact test
+    outcome: Outcome
+    changed: tuple[ItemJudged, ...] = ()
+
+
+class TaskJudged(msgspec.Struct, frozen=True):
+    """The results of a task of lm_eval."""
+
+    task: str
+    metric: str
+    items: Positive
+    original: float
+    file: float
+    difference: Estimate
+    outcome: Outcome
+
+
+class Judgment(msgspec.Struct, frozen=True):
+    """What a file has lost against the original, stored in `judgment.json`."""
+
+    original: str  # names
+    file: str
+    original_program: Text  # that has answered
+    file_program: Text
+    texts: tuple[TextJudged, ...]
+    classes: tuple[ClassJudged, ...]
+    positions: tuple[PositionJudged, ...]
+    prompts: tuple[PromptJudged, ...]  # the worst first
+    likelihood: Estimate | None  # mean of their `loss`, nats per byte
+    likelihood_outcome: Outcome
+    probes: tuple[ProbeJudged, ...]
+    tasks: tuple[TaskJudged, ...]
+    is_chat: bool  # prompts were put into the chat template of the original
+    seconds: Seconds
+
+
+class Judged(msgspec.Struct, frozen=True, tag=True):
+    """A file is judged."""
+
+    judgment: Judgment
+    path: str  # of `judgment.json`

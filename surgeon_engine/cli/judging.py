@@ -1,0 +1,172 @@
+"""The command surgeon judge, and the tables of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from surgeon_engine.api.config.run import Device
+from surgeon_engine.api.messages.judgment import (
+    Figures,
+    JudgeSettings,
+    Judgment,
+    PromptJudged,
+)
+from surgeon_engine.api.messages.run import Estimate, format_estimate
+from surgeon_engine.api.verdict import judged_verdict
+from surgeon_engine.base.formatting import format_count, format_percent
+from surgeon_engine.cli.formatting import add_row, headed_table
+from surgeon_engine.cli.output import EventDisplay, Output
+
+_DEFAULTS = JudgeSettings()
+_SHOWN = 3  # of the worst prompts
+_CHARACTERS = 300  # of an answer
+
+
+def judge(  # noqa: PLR0913  one parameter for each option
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_FILE",
+            help="Folder of a finished run, an export of it, or a model.",
+        ),
+    ],
+    original: Annotated[
+        str,
+        typer.Argument(help="As for inspect; default: the original of the run."),
+    ] = "",
+    prompts: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Your prompts: one in each line, or .jsonl."),
+    ] = "",
+    text: Annotated[
+        str, typer.Option(metavar="FILE", help="A further text to judge on.")
+    ] = "",
+    task: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK", help="A task of lm_eval; may be repeated."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(help="Items of each task; 0: all.")
+    ] = _DEFAULTS.limit,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Use a third of the items.")
+    ] = False,
+    device: Annotated[
+        Device, typer.Option(help="auto: a GPU if there is one.")
+    ] = _DEFAULTS.device,
+) -> None:
+    """Judge what a pruned or quantized file has lost against the original."""
+    from surgeon_engine.judging.judge import judge as judge_file
+    from surgeon_engine.runtime.run_context import RunContext
+    from surgeon_engine.runtime.versions import disable_progress_bars
+
+    disable_progress_bars()
+    settings = JudgeSettings(prompts, text, tuple(task or ()), limit, quick, device)
+    output = Output()
+    with EventDisplay(output) as display:
+        context = RunContext("judge", display.show)
+        judged = judge_file(target, original, settings, context)
+    print_judgment(judged.judgment, output)
+    if judged.path:
+        output.print_line(f"All figures and answers: {judged.path}")
+
+
+def print_judgment(judgment: Judgment, output: Output) -> None:
+    """Print the figures of a judgment, its worst prompts and the verdict."""
+    for table in _tables(judgment):
+        output.print_table(table)
+        output.print_line("")
+    parted = [each for each in judgment.prompts if each.parts_at is not None]
+    count = len(judgment.prompts)
+    output.print_line(f"Answers that differ: {len(parted)} of {count}")
+    if judgment.likelihood is not None:
+        output.print_line(
+            "Loss of the file's answers by the original, nats per byte: "
+            f"{_figure(judgment.likelihood)}, {judgment.likelihood_outcome}"
+        )
+    for each in parted[:_SHOWN]:
+        output.print_line(_prompt(each))
+    programs = dict.fromkeys((judgment.original_program, judgment.file_program))
+    output.print_line(f"Answers by {' and '.join(programs)}.")
+    output.print_line(f"Compared with the original: {judged_verdict(judgment)}")
+
+
+def _prompt(prompt: PromptJudged) -> str:
+    return (
+        f"\n> {prompt.prompt}\n"
+        f"original: {prompt.original.text.strip()[:_CHARACTERS]}\n"
+        f"file:     {prompt.file.text.strip()[:_CHARACTERS]}"
+    )
+
+
+def _tables(judgment: Judgment) -> Iterator[Table]:
+    headers = ("KL to the original", "same top token", "overlap", "loss", "")
+    table = headed_table("text", *headers)
+    for text in judgment.texts:
+        found = text.fidelity
+        assert found.overlap is not None
+        figures = Figures(
+            found.windows,
+            found.divergence,
+            found.agreement,
+            found.overlap,
+            text.loss,
+            text.outcome,
+        )
+        add_row(table, found.text, *_cells(figures))
+    yield table
+    table = headed_table("tokens", "count", *headers)
+    for each in judgment.classes:
+        count = format_count(each.figures.tokens)
+        add_row(table, each.kind, count, *_cells(each.figures))
+    for part in judgment.positions:
+        name, count = f"{part.first} to {part.last}", format_count(part.figures.tokens)
+        add_row(table, f"position {name}", count, *_cells(part.figures))
+    yield table
+    table = headed_table("probe", "original", "file", "difference", "p", "")
+    for probe in judgment.probes:
+        add_row(
+            table,
+            probe.probe,
+            f"{probe.original} of {probe.items}",
+            f"{probe.file} of {probe.items}",
+            format_estimate(probe.difference, _points),
+            f"{probe.p:.2g}",
+            probe.outcome,
+        )
+    for task in judgment.tasks:
+        add_row(
+            table,
+            f"{task.task} ({task.metric})",
+            format_percent(task.original),
+            format_percent(task.file),
+            format_estimate(task.difference, _points),
+            "",
+            task.outcome,
+        )
+    yield table
+
+
+def _cells(figures: Figures) -> tuple[str, ...]:
+    return (
+        format_estimate(figures.divergence, "{:.3g}".format),
+        format_estimate(figures.agreement, format_percent),
+        format_estimate(figures.overlap, format_percent),
+        _figure(figures.loss),
+        figures.outcome,
+    )
+
+
+def _figure(estimate: Estimate) -> str:
+    return format_estimate(estimate, _signed)
+
+
+_signed: Callable[[float], str] = "{:+.3f}".format
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.0f}"

@@ -1,0 +1,101 @@
+"""Intervals and tests for figures of two models on the same items."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.messages.judgment import Outcome
+from surgeon_engine.api.messages.run import Estimate
+
+_RESAMPLES = 1000
+_INTERVAL = 0.95
+_NORMAL = NormalDist()
+_Z = _NORMAL.inv_cdf((1 + _INTERVAL) / 2)
+
+
+def estimate(values: Tensor, seed: int = 0) -> Estimate:
+    """Return the mean of figures, windows x tokens, with its 95 % interval."""
+    values = values.double()
+    return ratio(values.sum(dim=1), torch.full((len(values),), values.shape[1]), seed)
+
+
+def ratio(sums: Tensor, counts: Tensor, seed: int = 0) -> Estimate:
+    """Return sum(sums) / sum(counts) with its 95 % interval.
+
+    Windows, or other items, are resampled with replacement, because the tokens of one
+    depend on each other (percentile bootstrap; Efron and Tibshirani, 1993, chapter
+    13). For few items the percentiles are further apart, as Student's t is wider than a
+    normal distribution (Hesterberg, 2015, section 4).
+
+    Args:
+        sums: of the figures of each item.
+        counts: tokens of each item; some may be 0.
+        seed: of the resampling.
+    """
+    sums, counts, size = sums.double(), counts.double(), len(sums)
+    mean = float(sums.sum() / counts.sum())
+    if size == 1:
+        return Estimate(mean, mean, mean)
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randint(size, (_RESAMPLES, size), generator=generator)
+    totals = counts[index].sum(dim=1)
+    means = (sums[index].sum(dim=1) / totals)[totals > 0].sort().values
+    outside = int(_outside(size) * len(means))
+    return Estimate(mean, float(means[outside]), float(means[-1 - outside]))
+
+
+def _outside(items: int) -> float:
+    """Return the share of resamples on each side of the interval."""
+    return _NORMAL.cdf(-math.sqrt(items / (items - 1)) * _student(items - 1))
+
+
+def _student(freedom: int) -> float:
+    """Return the quantile of Student's t (Abramowitz and Stegun, 1964, 26.7.5)."""
+    z, n = _Z, freedom
+    return (
+        z
+        + (z**3 + z) / (4 * n)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return p of the exact test whether both numbers have the same expectation."""
+    total, least = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(total, k) for k in range(least + 1))
+    return min(1.0, 2 * tail / 2**total)
+
+
+def difference_of_shares(only_first: int, only_second: int, items: int) -> Estimate:
+    """Return the share of the second minus that of the first, with its 95 % interval.
+
+    Args:
+        only_first: items that the first alone gets right.
+        only_second: likewise.
+        items: all items.
+
+    The interval is that of Bonett and Price (2012), which adds an item to each number.
+    """
+    value = (only_second - only_first) / items
+    first, second = ((x + 1) / (items + 2) for x in (only_first, only_second))
+    middle = second - first
+    error = math.sqrt((first + second - middle**2) / (items + 2))
+    low, high = middle - _Z * error, middle + _Z * error
+    return Estimate(value, min(value, max(-1.0, low)), max(value, min(1.0, high)))
+
+
+def outcome_of(gain: Estimate) -> Outcome:
+    """Return what an interval says; a positive figure is better."""
+    if gain.high < 0:
+        return Outcome.WORSE
+    return Outcome.BETTER if gain.low > 0 else Outcome.SAME
+
+
+def outcome_of_loss(loss: Estimate) -> Outcome:
+    """Return what an interval says; a positive figure is worse."""
+    return outcome_of(Estimate(-loss.value, -loss.high, -loss.low))

@@ -1,0 +1,1 @@
+"""Judge a written file against the original: what has it lost?"""

@@ -1,0 +1,120 @@
+"""Answers of a model to prompts: by llama.cpp for GGUF files, else by transformers.
+
+Both take the likeliest token each time. The model is in a process of its own, which has
+ended, with its memory free, before another model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import transformers
+
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.generation import GenerationSettings
+from surgeon_engine.base.json_process import SubprocessClient, module_command
+from surgeon_engine.base.sentences import say
+from surgeon_engine.generation.messages import (
+    Begin,
+    FinishText,
+    Next,
+    Open,
+    Opened,
+    TextFinished,
+    TokenGenerated,
+)
+from surgeon_engine.generation.messages import Response as GenerationResponse
+from surgeon_engine.generation.pair import COMMAND as WORKER
+from surgeon_engine.judging.llama_process import is_installed
+from surgeon_engine.judging.messages import (
+    Answered,
+    Ask,
+    FileOpened,
+    OpenFile,
+    Response,
+)
+
+_LLAMA = module_command("surgeon_engine.judging.llama_process")
+Check = Callable[[], None]  # called repeatedly; may raise to stop the work
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A model that answers."""
+
+    source: str  # as `ModelConfig.source`
+    gguf: Path | None  # the file, if it is one
+    config: ModelConfig  # how transformers loads it
+    tokenizer: str  # source of the tokenizer
+
+    @property
+    def by_llama(self) -> bool:
+        """Whether llama.cpp runs it."""
+        return self.gguf is not None and is_installed()
+
+
+class Answering(Protocol):
+    """A model in memory."""
+
+    program: str
+
+    def answer(self, tokens: Sequence[int], limit: int) -> Answered:
+        """Continue a prompt by at most `limit` tokens."""
+
+
+@contextmanager
+def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering]:
+    """Keep a model in memory during the block.
+
+    Args:
+        speaker: the model.
+        window: tokens of prompt and answer together.
+        check: see `Check`.
+
+    Raises:
+        ModelError: the model cannot be read.
+        EvaluationError: its process has ended.
+    """
+    name, by_llama = Path(speaker.source).name, speaker.by_llama
+    command, kind = (_LLAMA, Response) if by_llama else (WORKER, GenerationResponse)
+    with SubprocessClient(name, command, kind, measures=False) as child:
+        if by_llama:
+            opening = OpenFile(str(speaker.gguf), window)
+            opened = child.ask(opening, FileOpened, check)
+            yield _Llama(child, check, opened.version)
+        else:
+            child.ask(Open(speaker.config, speaker.tokenizer), Opened, check)
+            yield _Transformers(child, check)
+
+
+class _Llama:
+    def __init__(self, child: SubprocessClient, check: Check, version: str) -> None:
+        self._child, self._check = child, check
+        self.program = say("llama.cpp in xllamacpp {version}", version=version)
+
+    def answer(self, tokens: Sequence[int], limit: int) -> Answered:
+        return self._child.ask(Ask(tuple(tokens), limit), Answered, self._check)
+
+
+class _Transformers:
+    def __init__(self, child: SubprocessClient, check: Check) -> None:
+        self._child, self._check = child, check
+        self.program = f"transformers {transformers.__version__}"
+
+    def answer(self, tokens: Sequence[int], limit: int) -> Answered:
+        pieces: list[str] = []
+        request: Begin | Next = Begin(tuple(tokens), GenerationSettings())
+        for _ in range(limit):
+            found = self._child.ask(request, TokenGenerated, self._check)
+            if found.ends:
+                return Answered("".join(pieces) + self._rest(), is_complete=True)
+            pieces.append(found.piece)
+            request = Next()
+        return Answered("".join(pieces) + self._rest(), is_complete=False)
+
+    def _rest(self) -> str:
+        return self._child.ask(FinishText(), TextFinished, self._check).rest

@@ -1,0 +1,176 @@
+"""Ask both models the same questions, and compare their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from surgeon_engine.api.messages.judgment import (
+    Answer,
+    ItemJudged,
+    Outcome,
+    Probe,
+    ProbeJudged,
+    PromptJudged,
+)
+from surgeon_engine.evaluation.intervals import (
+    difference_of_shares,
+    mcnemar,
+    outcome_of,
+)
+from surgeon_engine.generation.generated_text import encode_prompt
+from surgeon_engine.judging.answers import Speaker, answering
+from surgeon_engine.judging.items import Item
+from surgeon_engine.judging.messages import Answered
+from surgeon_engine.runtime.run_context import RunContext
+
+_PLAIN = "Question: {prompt}\nAnswer:"  # for models without a chat template
+_ALPHA = 0.05  # of McNemar's test
+_SHOWN = 10  # items of a probe that have changed
+_SHOWN_CHARACTERS = 600  # of a prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An item, and the tokens of its prompt."""
+
+    item: Item
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """The answers of a model to the first questions."""
+
+    program: str  # that has run the model
+    answers: tuple[Answered, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Whether each model gets an item of a probe right."""
+
+    prompt: str
+    original: str  # answers
+    file: str
+    original_is_right: bool
+    file_is_right: bool
+
+
+def questions_of(
+    items: Sequence[Item], tokenizer: PreTrainedTokenizerBase, window: int
+) -> tuple[Question, ...]:
+    """Return the items whose prompt and answer fit into a window, as tokens."""
+    as_chat = bool(tokenizer.chat_template)
+    found = []
+    for item in items:
+        prompt = item.prompt if as_chat else _PLAIN.format(prompt=item.prompt)
+        tokens = encode_prompt(tokenizer, prompt, as_chat=as_chat)
+        if len(tokens) + item.tokens <= window:
+            found.append(Question(item, tokens))
+    return tuple(found)
+
+
+def ask_all(
+    speaker: Speaker,
+    questions: Sequence[Question],
+    context: RunContext,
+    step: Callable[[], None],
+) -> Replies:
+    """Return the answers of a model; fewer if the user ends them now.
+
+    Raises:
+        EngineError: the model cannot be read, or its process has failed.
+        RunCancelled: the user has cancelled.
+    """
+    window = max(len(x.tokens) + x.item.tokens + 1 for x in questions)
+    has_ended = context.stops_after_shot  # while another model answered
+    answers = []
+    with answering(speaker, window, context.raise_if_cancelled) as model:
+        for each in questions:
+            answers.append(model.answer(each.tokens, each.item.tokens))
+            step()
+            if context.stops_after_shot and not has_ended:
+                break
+        return Replies(model.program, tuple(answers))
+
+
+def prompt_judged(
+    question: Question,
+    answers: tuple[Answered, Answered],
+    tokens: tuple[Sequence[int], Sequence[int]],
+    losses: tuple[float, float],
+) -> PromptJudged:
+    """Compare the answers of the original and of the file to a prompt.
+
+    Args:
+        question: has the prompt.
+        answers: both.
+        tokens: of both answers.
+        losses: -log of the probability that the original gives to each.
+    """
+    pairs = zip(*tokens, strict=False)
+    common = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+    if common is None and answers[0].text != answers[1].text:
+        common = min(map(len, tokens))
+    sides = [
+        Answer(
+            answer.text,
+            len(ids),
+            answer.is_complete,
+            loss / len(answer.text.encode()) if ids else None,
+        )
+        for answer, ids, loss in zip(answers, tokens, losses, strict=True)
+    ]
+    item = question.item
+    return PromptJudged(item.prompt, item.is_own, sides[0], sides[1], common)
+
+
+def worst_first(prompts: Sequence[PromptJudged]) -> tuple[PromptJudged, ...]:
+    """Order prompts by how unlikely the original finds the file's answer.
+
+    Equal answers come last.
+    """
+    return tuple(sorted(prompts, key=lambda x: (x.parts_at is None, -x.loss)))
+
+
+def rights_of(
+    questions: Sequence[Question], originals: Replies, files: Replies
+) -> Iterator[tuple[Probe, Right]]:
+    """Yield whether both models get the items of probes right."""
+    for question, *answers in zip(
+        questions, originals.answers, files.answers, strict=False
+    ):
+        item = question.item
+        if item.probe is not None:
+            original, file = (answer.text for answer in answers)
+            prompt = item.prompt[:_SHOWN_CHARACTERS]
+            is_right = item.is_right(original), item.is_right(file)
+            yield item.probe, Right(prompt, original, file, *is_right)
+
+
+def probe_judged(probe: Probe, rights: Sequence[Right]) -> ProbeJudged:
+    """Return the result of a probe, by McNemar's exact test."""
+    changed = [x for x in rights if x.original_is_right != x.file_is_right]
+    lost = sum(x.original_is_right for x in changed)
+    gained = len(changed) - lost
+    difference = difference_of_shares(lost, gained, len(rights))
+    p = mcnemar(lost, gained)
+    chance = p >= _ALPHA
+    return ProbeJudged(
+        probe=probe,
+        items=len(rights),
+        original=sum(x.original_is_right for x in rights),
+        file=sum(x.file_is_right for x in rights),
+        only_original=lost,
+        only_file=gained,
+        difference=difference,
+        p=p,
+        outcome=Outcome.SAME if chance else outcome_of(difference),
+        changed=tuple(
+            ItemJudged(x.prompt, x.original, x.file, x.original_is_right)
+            for x in changed[:_SHOWN]
+        ),
+    )

@@ -1,0 +1,197 @@
+"""Judge a file against its original: fidelity, answers, probes, tasks.
+
+    answers of the original, then of the file, each in a process of its own
+    -> the original in memory: texts, its hidden states, likelihoods, continuations
+    -> the file's numbers in memory: figures of each token, continuations
+
+One model is in memory at a time. Both get the same tokens, cut by the original's
+tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from surgeon_engine.api.messages.judgment import (
+    Judged,
+    JudgeSettings,
+    Judgment,
+    Outcome,
+    Probe,
+    PromptJudged,
+)
+from surgeon_engine.api.messages.run import Estimate, Stage
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.path_problems import unwritable
+from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.versions import JUDGMENT
+from surgeon_engine.evaluation.intervals import outcome_of_loss, ratio
+from surgeon_engine.judging.conversation import (
+    Question,
+    Replies,
+    Right,
+    ask_all,
+    probe_judged,
+    prompt_judged,
+    questions_of,
+    rights_of,
+    worst_first,
+)
+from surgeon_engine.judging.figures import judge_classes, judge_positions, judge_texts
+from surgeon_engine.judging.items import all_items
+from surgeon_engine.judging.likelihood import loss_of_answer
+from surgeon_engine.judging.measuring import measure_file, measure_original, texts_of
+from surgeon_engine.judging.target import Target, target_of
+from surgeon_engine.judging.tasks import check_installed, scores_of, tasks_judged
+from surgeon_engine.model.load import load_model
+from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.model.tokenizer import load_tokenizer
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.run_context import RunContext
+
+_WINDOW = 4096  # tokens, for models that state none
+
+
+def judge(
+    target: str, original: str, settings: JudgeSettings, context: RunContext
+) -> Judged:
+    """Judge a file and write the result.
+
+    Args:
+        target: folder of a finished run, an export in it, or a model.
+        original: as `ModelConfig.source`; empty: that of the run.
+        settings: what to judge on.
+        context: receives the progress, and commands to stop.
+
+    Raises:
+        EngineError: something that the user can act on.
+        RunCancelled: the user has cancelled.
+    """
+    start = context.clock()
+    check_installed(settings.tasks)
+    found = target_of(target, original, settings)
+    tokenizer = _tokenizer(found)
+    window = _window(found)
+    items = all_items(settings.prompts, window, quick=settings.quick)
+    questions = questions_of(items, tokenizer, window)
+    with context.stage(Stage.GENERATION, total=2 * len(questions)) as step:
+        before = ask_all(found.original, questions, context, step)
+        questions = questions[: len(before.answers)]
+        after = ask_all(found.file, questions, context, step)
+        questions = questions[: len(after.answers)]
+
+    with context.stage(Stage.LOAD):
+        loaded = load_model(found.config.model)
+    texts = texts_of(found.config, loaded, settings.text, context, quick=settings.quick)
+    yardstick = measure_original(loaded, texts, context, quick=settings.quick)
+    prompts = _prompts(loaded.model, tokenizer, questions, before, after)
+    scores = scores_of(loaded.model, tokenizer, settings.tasks, settings.limit)
+    del loaded  # the file's model takes its place
+    devices.release_memory()
+    with found.loaded() as model:
+        compared, chosen = measure_file(model, yardstick, context)
+        file_scores = scores_of(model, tokenizer, settings.tasks, settings.limit)
+
+    rights: defaultdict[Probe, list[Right]] = defaultdict(list)
+    for probe, right in rights_of(questions, before, after):
+        rights[probe].append(right)
+    for ours, theirs in zip(yardstick.chosen, chosen, strict=True):
+        right = Right("", "", "", ours == 0, theirs == 0)
+        rights[Probe.CONTINUATION].append(right)
+    likelihood = _likelihood(prompts)
+    judgment = Judgment(
+        original=found.config.model.source,
+        file=found.name,
+        original_program=before.program,
+        file_program=after.program,
+        texts=judge_texts(compared),
+        classes=judge_classes(compared),
+        positions=judge_positions(compared),
+        prompts=worst_first(prompts),
+        likelihood=likelihood,
+        likelihood_outcome=(
+            Outcome.SAME if likelihood is None else outcome_of_loss(likelihood)
+        ),
+        probes=tuple(probe_judged(probe, rights[probe]) for probe in rights),
+        tasks=tasks_judged(scores, file_scores),
+        is_chat=bool(tokenizer.chat_template),
+        seconds=context.seconds_since(start),
+    )
+    return Judged(judgment, _write(judgment, found, context))
+
+
+def _tokenizer(target: Target) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the original.
+
+    Raises:
+        ModelError: it has none.
+    """
+    source = locate(target.config.model.source)
+    tokenizer = load_tokenizer(source)
+    if tokenizer is None:
+        raise ModelError(
+            "{source} has no tokenizer that can be read, so it cannot be asked "
+            "anything.",
+            "Put the tokenizer's files into the folder of its weights.",
+            source=source.name,
+        )
+    return tokenizer
+
+
+def _window(target: Target) -> int:
+    """Return how many tokens the original reads at most."""
+    config = read_model_config(locate(target.config.model.source)).get_text_config()
+    return getattr(config, "max_position_embeddings", None) or _WINDOW
+
+
+def _prompts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Question],
+    before: Replies,
+    after: Replies,
+) -> list[PromptJudged]:
+    """Compare the answers to prompts, with the original's likelihood of each."""
+    found = []
+    for question, *answers in zip(
+        questions, before.answers, after.answers, strict=False
+    ):
+        if question.item.probe is not None:
+            continue
+        first, second = (
+            tokenizer(x.text, add_special_tokens=False, verbose=False).input_ids
+            for x in answers
+        )
+        losses = (
+            loss_of_answer(model, question.tokens, first),
+            loss_of_answer(model, question.tokens, second),
+        )
+        pair = (answers[0], answers[1])
+        found.append(prompt_judged(question, pair, (first, second), losses))
+    return found
+
+
+def _likelihood(prompts: Sequence[PromptJudged]) -> Estimate | None:
+    """Return the mean of the differences of prompts; None: there are no prompts."""
+    if not prompts:
+        return None
+    losses = torch.tensor([each.loss for each in prompts])
+    return ratio(losses, torch.ones(len(losses)))
+
+
+def _write(judgment: Judgment, target: Target, context: RunContext) -> str:
+    """Write a judgment; return where it is, or "" with a warning."""
+    path = target.run.judgment_path if target.run is not None else target.path
+    if path is None:
+        return ""
+    try:
+        write_atomically(path, sealed_json(judgment, JUDGMENT, indent=2))
+    except OSError as error:
+        context.warn(unwritable(path, error))
+        return ""
+    return str(path)

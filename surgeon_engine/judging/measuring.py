@@ -1,0 +1,170 @@
+"""Measure the original and then the file on texts, one in memory at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.evaluation import OWN_TEXT, EvaluationConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.base.errors import EvaluationError, ModelError
+from surgeon_engine.calibration.fenced import load_windows
+from surgeon_engine.calibration.judging_texts import read_judging_texts
+from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
+from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.evaluation.evaluate import References, references_of
+from surgeon_engine.evaluation.fidelity import Comparison, compare_unchecked
+from surgeon_engine.judging.figures import Compared
+from surgeon_engine.judging.likelihood import Continuations, continuations_of
+from surgeon_engine.judging.token_classes import classes_of
+from surgeon_engine.model.head import head_weight
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.runtime import fence
+from surgeon_engine.runtime.run_context import RunContext
+
+_WINDOWS, _QUICK_WINDOWS = 16, 6  # of each text
+_LENGTH = 256  # tokens of a window, at most
+_CHOICES, _QUICK_CHOICES = 32, 12
+_BATCH = 4  # windows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Yardstick:
+    """What the original computes."""
+
+    references: References
+    figures: tuple[Comparison, ...]  # of the original itself, on each text
+    classes: tuple[Tensor | None, ...]  # of the tokens of each text
+    head: Tensor  # the weight of its head
+    continuations: Continuations
+    chosen: list[int]  # of them
+
+
+def texts_of(
+    config: RunConfig,
+    loaded: LoadedModel,
+    text: str,
+    context: RunContext,
+    *,
+    quick: bool,
+) -> tuple[JudgingText, ...]:
+    """Return the windows of the held-out text, the other texts, and its own.
+
+    Args:
+        config: the settings of the run.
+        loaded: the original.
+        text: a further one; empty: none.
+        context: receives the progress.
+        quick: use fewer windows.
+
+    Raises:
+        CalibrationError: a text cannot be read.
+    """
+    count = _QUICK_WINDOWS if quick else _WINDOWS
+    with context.stage(Stage.TEXT):
+        windows = load_windows(config.calibration, loaded)
+        length = windows.validation.shape[1]
+        names = (*config.evaluation.texts, *([text] if text else ()))
+        if BUILTIN_TEXT not in (*config.calibration.all_texts, *names):
+            names = (*names, BUILTIN_TEXT)
+        names = tuple(x for x in names if x not in config.calibration.all_texts)
+        others: tuple[JudgingText, ...] = ()
+        if names:
+            evaluation = EvaluationConfig(windows=count, texts=names)
+            settings = dataclasses.replace(config, evaluation=evaluation)
+            others = read_judging_texts(settings, loaded, length)
+        fence.close()
+    found = [JudgingText(windows.text, windows.validation), *others]
+    author = Author(
+        loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
+    )
+    own = own_text(author, count, min(length, _LENGTH), config.calibration.seed + 1)
+    with context.stage(Stage.SAMPLING, total=own.steps) as step:
+        found.append(JudgingText(OWN_TEXT, own_samples(loaded.model, own, step)))
+    return tuple(JudgingText(x.name, x.windows[:count, :_LENGTH]) for x in found)
+
+
+def measure_original(
+    loaded: LoadedModel,
+    texts: Sequence[JudgingText],
+    context: RunContext,
+    *,
+    quick: bool,
+) -> Yardstick:
+    """Run the original on the texts."""
+    model = loaded.model
+    items = _QUICK_CHOICES if quick else _CHOICES
+    continuations = continuations_of(texts[0].windows, items)
+    with _stage(texts, 2, continuations, context) as step:
+        references = references_of(model, texts, None, _BATCH, step)
+        figures = tuple(
+            compare_unchecked(model, x, step, hidden=x.hidden)
+            for _, x in references.texts
+        )
+        chosen = continuations.chosen(model, step)
+    classes = tuple(_classes(x.windows, loaded.tokenizer) for x in texts)
+    head = head_weight(model).clone()
+    return Yardstick(references, figures, classes, head, continuations, chosen)
+
+
+def measure_file(
+    model: PreTrainedModel, yardstick: Yardstick, context: RunContext
+) -> tuple[tuple[Compared, ...], list[int]]:
+    """Return the figures of a file on each text, and the continuations it chooses.
+
+    Raises:
+        ModelError: it has another vocabulary.
+        EvaluationError: a figure is not finite.
+    """
+    _check_vocabulary(model, yardstick.head)
+    texts = [JudgingText(name, x.windows) for name, x in yardstick.references.texts]
+    head = yardstick.head.to(device=model.device, dtype=head_weight(model).dtype)
+    found = []
+    with _stage(texts, 1, yardstick.continuations, context) as step:
+        parts = (yardstick.references.texts, yardstick.figures, yardstick.classes)
+        for (name, reference), figures, classes in zip(*parts, strict=True):
+            of_file = compare_unchecked(model, reference, step, head=head)
+            if not bool(of_file.nats.isfinite().all()):
+                raise EvaluationError(
+                    "The file gives no finite predictions on {text}.",
+                    "It is damaged: export the model again.",
+                    text=name,
+                )
+            found.append(Compared(name, figures, of_file, classes))
+        chosen = yardstick.continuations.chosen(model, step)
+    return tuple(found), chosen
+
+
+def _stage(
+    texts: Sequence[JudgingText],
+    passes: int,
+    continuations: Continuations,
+    context: RunContext,
+) -> AbstractContextManager[Callable[[], None]]:
+    batches = sum(-(-len(x.windows) // _BATCH) for x in texts)
+    return context.stage(Stage.COMPARISON, total=passes * batches + len(continuations))
+
+
+def _classes(
+    windows: Tensor, tokenizer: PreTrainedTokenizerBase | None
+) -> Tensor | None:
+    return None if tokenizer is None else classes_of(windows, tokenizer)
+
+
+def _check_vocabulary(model: PreTrainedModel, head: Tensor) -> None:
+    found = head_weight(model)
+    if found.shape != head.shape:
+        raise ModelError(
+            "The models have heads of different sizes ({ours} and {theirs}), so their "
+            "predictions cannot be compared.",
+            "Choose a model and a pruned or quantized version of it.",
+            ours=" x ".join(map(str, head.shape)),
+            theirs=" x ".join(map(str, found.shape)),
+        )

@@ -1,0 +1,92 @@
+"""Whether an answer is right: rules without a model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+_REFUSAL = re.compile(
+    r"\b(i|we)(\s+am|'m)?\s+(really\s+|very\s+|so\s+|truly\s+)?"
+    r"(sorry|unable|can't|cannot|can not|could not|couldn't|won't|will not|"
+    r"not able|not comfortable|must decline|must refuse|don't feel comfortable)\b|"
+    r"\bas an ai\b|\bnot something i can\b|\b(is|are) (illegal|unethical)\b|"
+    r"\bmy apologies\b|\bi apologi[sz]e\b",
+    re.IGNORECASE,
+)
+_BEGINNING = 240  # characters in which a refusal stands
+_FENCE = re.compile(r"^```[a-z]*\s*|\s*```\s*$", re.IGNORECASE)
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "text": (str,),
+    "number": (int, float),
+    "list": (list,),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+# Frequent words that the other languages do not have.
+_WORDS = {
+    "en": "the and is of to that it you are for with this they your can be have",
+    "de": "der die das und ist nicht ein eine sie mit auf für von den zu es sich im",
+    "fr": "le les des est et une dans que pour pas vous sur avec du il elle sont",
+    "es": "el los las es y una en que para por con del se su más puede como son",
+    "it": "il gli è e una che per di non con del della sono si le nel più questo",
+    "pt": "o os as é e uma em que para não com do da são no na mais elas você",
+}
+_WORD = re.compile(r"[^\W\d_]+")
+_FEW = 2  # function words, below which a language is unknown
+
+
+def refuses(answer: str) -> bool:
+    """Return whether an answer declines, by the phrases with which models do."""
+    return bool(_REFUSAL.search(answer[:_BEGINNING].replace("\u2019", "'")))
+
+
+def is_json(answer: str, keys: Mapping[str, str]) -> bool:
+    """Return whether an answer is a JSON object with keys of the given kinds."""
+    try:
+        found = json.loads(_FENCE.sub("", answer.strip()))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and all(
+        key in found and _is_of_kind(found[key], kind) for key, kind in keys.items()
+    )
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if isinstance(value, bool) and kind != "boolean":
+        return False
+    return isinstance(value, _KINDS[kind])
+
+
+def has_number(answer: str, number: int) -> bool:
+    """Return whether an answer contains a number, by itself."""
+    found = re.findall(r"\d[\d,]*(?:\.\d+)?", answer)
+    return any(x.rstrip(",").replace(",", "") == str(number) for x in found)
+
+
+def language_of(text: str) -> str:
+    """Return the code of the language of a text; empty: it is unknown."""
+    letters = [x for x in text if x.isalpha()]
+    for code, is_in in (("ja", _is_kana), ("zh", _is_han), ("ru", _is_cyrillic)):
+        if sum(map(is_in, letters)) > len(letters) / 5:
+            return code
+    words = [x.lower() for x in _WORD.findall(text)]
+    counts = {
+        code: sum(word in known.split() for word in words)
+        for code, known in _WORDS.items()
+    }
+    best = max(counts, key=lambda code: counts[code])
+    rivals = [count for code, count in counts.items() if code != best]
+    return best if counts[best] >= _FEW and counts[best] > max(rivals) else ""
+
+
+def _is_kana(x: str) -> bool:
+    return "\u3040" <= x <= "\u30ff"
+
+
+def _is_han(x: str) -> bool:
+    return "\u4e00" <= x <= "\u9fff"
+
+
+def _is_cyrillic(x: str) -> bool:
+    return "\u0400" <= x <= "\u04ff"

@@ -1,0 +1,149 @@
+"""What is judged: the export of a run, or any file and its original."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.judgment import JudgeSettings
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ConfigError, ModelError
+from surgeon_engine.base.files import expand_path
+from surgeon_engine.compaction.restore import restore
+from surgeon_engine.export.file_fidelity import put_file
+from surgeon_engine.export.gguf.check import FILE_NAME
+from surgeon_engine.judging.answers import Speaker
+from surgeon_engine.measurement.benchmark_process import load
+from surgeon_engine.model.source import locate
+from surgeon_engine.runtime import devices
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file, its original, and the settings of their run."""
+
+    name: str
+    source: str  # as `ModelConfig.source`, or the folder of the run's checkpoint
+    gguf: Path | None  # the file, if it is one
+    config: RunConfig  # names the original
+    run: RunFolder | None = None  # whose export it is
+    path: Path | None = None  # where the judgment of no run is written; None: nowhere
+
+    @property
+    def original(self) -> Speaker:
+        """The original, as it answers."""
+        config = self.config.model
+        found = locate(config.source)
+        gguf = found.folder / found.gguf_file if found.gguf_file else None
+        return Speaker(config.source, gguf, config, config.source)
+
+    @property
+    def file(self) -> Speaker:
+        """The file, as it answers."""
+        config = dataclasses.replace(self.config.model, source=self.source)
+        return Speaker(self.source, self.gguf, config, self.config.model.source)
+
+    @contextmanager
+    def loaded(self) -> Iterator[PreTrainedModel]:
+        """Keep a model with the numbers of the file in memory during the block.
+
+        Raises:
+            EngineError: it cannot be read.
+        """
+        config = dataclasses.replace(self.config.model, source=self.source)
+        if self.run is None or self.gguf is None:
+            yield load(config)
+        else:
+            # The widths of its blocks may differ, which transformers does not read.
+            pruned = restore(Path(self.source), self.name)
+            model = pruned.loaded.model.to(devices.dtype_of(config.dtype))
+            put_file(pruned, self.gguf)
+            yield model.to(devices.choose(config.device))
+
+
+def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
+    """Return what is to be judged.
+
+    Args:
+        target: folder of a finished run, or a model.
+        original: as `ModelConfig.source`; empty: that of the run.
+        settings: name the text and the device.
+
+    Raises:
+        ConfigError: no original is named, and the target is of no run.
+        RunFolderError: the run cannot be read.
+    """
+    path = expand_path(target)
+    if (in_run := _export_of(path)) is not None:
+        return _exported(*in_run, original, settings)
+    if not original:
+        raise ConfigError(
+            "{target} is not the folder of a finished run, so its original is unknown.",
+            "Name the original, too: surgeon judge FILE ORIGINAL.",
+            target=target,
+        )
+    found = locate(target)
+    gguf = found.folder / found.gguf_file if found.gguf_file else None
+    config = RunConfig(
+        model=ModelConfig(source=original, device=settings.device),
+        calibration=CalibrationConfig(text=settings.text or BUILTIN_TEXT),
+    )
+    written = None
+    if path.exists():  # no model of the Hub, and not the demo
+        written = path.with_name(f"{path.name}.judgment.json")
+    return Target(found.name, target, gguf, config, path=written)
+
+
+def _export_of(path: Path) -> tuple[RunFolder, Path | None] | None:
+    """Return the run of a folder or file in it, and the export that it names.
+
+    None for the export: the run's own. None: it is in no run.
+    """
+    if RunFolder(path).report_path.is_file():
+        return RunFolder(path), None
+    folder = path.parent if path.name == FILE_NAME else path
+    run = RunFolder(folder.parent)
+    return (run, folder) if run.report_path.is_file() else None
+
+
+def _exported(
+    run: RunFolder, folder: Path | None, original: str, settings: JudgeSettings
+) -> Target:
+    report = run.read_report()
+    if folder is None and report.exported is None:
+        raise ConfigError(
+            "The export of the run in {path} has failed, so there is no file to judge.",
+            "Export it again: surgeon export RUN --to FOLDER.",
+            path=run.path,
+        )
+    if folder is None and report.exported is not None:
+        named = Path(report.exported.folder)
+        in_run = run.path / named.name  # the run may have been moved
+        folder = in_run if os.path.isdir(in_run) else named
+    assert folder is not None
+    if not os.path.isdir(folder):
+        raise ModelError(
+            "The export of the run is no longer in {folder}.",
+            "Put it back, or export the run again.",
+            folder=folder,
+        )
+    model = dataclasses.replace(
+        report.config.model,
+        source=original or report.config.model.source,
+        device=settings.device,
+        gpus=1,
+    )
+    config = dataclasses.replace(report.config, model=model)
+    gguf = folder / FILE_NAME
+    if not gguf.is_file():
+        return Target(run.path.name, str(folder), None, config, run)
+    source = str(run.checkpoint_of(report))
+    return Target(run.path.name, source, gguf, config, run)
