@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from gguf import GGUFReader, quants
 from torch import Tensor
@@ -48,6 +49,7 @@ def put_file(pruned: PrunedModel, path: Path) -> Tensor:
         if each.source.whole.data_ptr() in own and each.name in stored:
             found = stored[each.name]
             values = quants.dequantize(found.data, found.tensor_type)
+            values = np.require(values, requirements="W")  # a copy of what is mapped
             each.put(torch.from_numpy(values).view(each.shape))
     return before
 

@@ -79,19 +79,20 @@ def ask_all(
     context: RunContext,
     step: Callable[[], None],
 ) -> Replies:
-    """Return the answers of a model; fewer if the user ends them.
+    """Return the answers of a model; fewer if the user ends them now.
 
     Raises:
         EngineError: the model cannot be read, or its process has failed.
         RunCancelled: the user has cancelled.
     """
     window = max(len(x.tokens) + x.item.tokens + 1 for x in questions)
+    has_ended = context.stops_after_shot  # while another model answered
     answers = []
     with answering(speaker, window, context.raise_if_cancelled) as model:
         for each in questions:
             answers.append(model.answer(each.tokens, each.item.tokens))
             step()
-            if context.stops_after_shot:
+            if context.stops_after_shot and not has_ended:
                 break
         return Replies(model.program, tuple(answers))
 

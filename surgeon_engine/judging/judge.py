@@ -83,6 +83,7 @@ def judge(
         before = ask_all(found.original, questions, context, step)
         questions = questions[: len(before.answers)]
         after = ask_all(found.file, questions, context, step)
+        questions = questions[: len(after.answers)]
 
     with context.stage(Stage.LOAD):
         loaded = load_model(found.config.model)
@@ -158,7 +159,7 @@ def _prompts(
     """Compare the answers to prompts, with the original's likelihood of each."""
     found = []
     for question, *answers in zip(
-        questions, before.answers, after.answers, strict=True
+        questions, before.answers, after.answers, strict=False
     ):
         if question.item.probe is not None:
             continue

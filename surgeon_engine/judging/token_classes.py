@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.judgment import TokenClass
 
 _CODE = frozenset("{}[]()<>=;_\\|&^%$#@*+~`")
 _ENDS = ".!?:\n"  # what follows begins with a capital letter anyway
-_RARE = 3  # tokens of a word from which on it is rare
+_RARE = 3  # tokens from which on a word is rare
 CLASSES = tuple(TokenClass)
 
 
@@ -39,36 +39,47 @@ def _begins_word(tokenizer: PreTrainedTokenizerBase, token: int, text: str) -> b
 def _classes(
     row: Sequence[int], texts: dict[int, str], starts: dict[int, bool]
 ) -> list[int]:
-    found = []
-    before, pieces = "", 0
-    for token in row:
-        text = texts[token]
-        word = text.strip()
-        is_letters = word.replace("'", "").isalpha()
-        if starts[token] or not is_letters or not before[-1:].isalpha():
-            pieces = 0
-        pieces += 1
-        found.append(CLASSES.index(_class_of(word, before, pieces, starts[token])))
-        before = text
+    """Return the classes of the tokens of a window, word by word."""
+    found: list[int] = []
+    before = ""  # the text of the token before the word
+    for word in _words(row, texts, starts):
+        kind = CLASSES.index(_class_of([texts[x] for x in word], before))
+        found += [kind] * len(word)
+        before = texts[word[-1]]
     return found
 
 
-def _class_of(word: str, before: str, pieces: int, begins: bool) -> TokenClass:
-    """Return the class of a token.
+def _words(
+    row: Sequence[int], texts: dict[int, str], starts: dict[int, bool]
+) -> Iterator[list[int]]:
+    """Yield the tokens of each word; one that has no letters is alone."""
+    word: list[int] = []
+    for token in row:
+        text = texts[token].strip()
+        goes_on = text.isalpha() and not starts[token]
+        if word and not (goes_on and texts[word[-1]].strip().isalpha()):
+            yield word
+            word = []
+        word.append(token)
+    if word:
+        yield word
+
+
+def _class_of(pieces: Sequence[str], before: str) -> TokenClass:
+    """Return the class of the tokens of a word.
 
     Args:
-        word: its text without spaces around it.
-        before: the text of the token before it.
-        pieces: tokens of its word up to it.
-        begins: it begins a word.
+        pieces: their texts.
+        before: the text of the token before them.
     """
+    word = "".join(pieces).strip()
     if any(x.isdigit() for x in word):
         return TokenClass.NUMBERS
     if _CODE.intersection(word):
         return TokenClass.CODE
     is_first = not before.strip() or before.rstrip(" ")[-1:] in _ENDS
-    if begins and word[:1].isupper() and len(word) > 1 and not is_first:
+    if word[:1].isupper() and len(word) > 1 and not is_first:
         return TokenClass.NAMES
-    if word.isalpha() and pieces >= _RARE:
+    if word.isalpha() and len(pieces) >= _RARE:
         return TokenClass.RARE_WORDS
     return TokenClass.OTHERS

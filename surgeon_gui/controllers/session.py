@@ -22,6 +22,7 @@ from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
     ExportRun,
+    Judge,
     MeasureModels,
     Pause,
     ProbeMachine,
@@ -32,6 +33,7 @@ from surgeon_engine.api.messages.commands import (
     Watch,
 )
 from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import RunFolderError
@@ -239,6 +241,17 @@ class Session(QObject):
         )
         request: Request[Measured] = Request(folder=run.folder)
         self.store.start_request(RequestKind.MEASUREMENT, command, request)
+
+    @Slot()
+    def judge(self) -> None:
+        """Judge what the exported model has lost against the original."""
+        run = self.state.shown_run
+        if checks.judge_obstacle(self.state) or run.config is None:
+            return
+        settings = JudgeSettings(device=run.config.model.device)
+        command = partial(Judge, target=run.folder, settings=settings)
+        request: Request[Judged] = Request(folder=run.folder)
+        self.store.start_request(RequestKind.JUDGMENT, command, request)
 
     # another computer
 

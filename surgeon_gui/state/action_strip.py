@@ -15,6 +15,7 @@ from surgeon_gui.text.captions import CAPTIONS
 
 _LABELS = {
     RequestKind.DIAGNOSIS: tr("Diagnosis: {doing}"),
+    RequestKind.JUDGMENT: tr("Judging the file: {doing}"),
     RequestKind.SAVE: tr("Saving in another format: {doing}"),
 }
 

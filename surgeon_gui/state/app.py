@@ -41,7 +41,8 @@ from surgeon_gui.text.problems import Problem, Step
 _MAX_PACE = 4.0  # measured over estimated seconds; more is an outlier
 
 # The requests that occupy the engine, which handles one of them at a time.
-_TASKS = (RequestKind.SAVE, RequestKind.MEASUREMENT, RequestKind.DIAGNOSIS)
+_OF_A_RUN = (RequestKind.SAVE, RequestKind.MEASUREMENT, RequestKind.JUDGMENT)
+_TASKS = (*_OF_A_RUN, RequestKind.DIAGNOSIS)
 
 
 class Engine(Enum):
@@ -293,7 +294,7 @@ def with_pace(state: AppState) -> AppState:
 def with_run(state: AppState, run: RunState) -> AppState:
     """Return the state after a run was requested."""
     return replace(
-        without_requests(state, RequestKind.SAVE, RequestKind.MEASUREMENT),
+        without_requests(state, *_OF_A_RUN),
         may_replace=False,  # it holds for one run
         run=run,
         opened_run=None,

@@ -1,26 +1,87 @@
-"""What is known of the losses of a file: rows by kind of text, and answers."""
+"""What is known of the losses of a file: rows by kind of text and test, and answers."""
 
 from __future__ import annotations
 
+from surgeon_engine.api.messages.judgment import Judgment
+from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import sample_pair
 from surgeon_gui.state.verdict import on_texts
 from surgeon_gui.text.fidelity import text_name
-from surgeon_gui.text.judgments import Answer, LostRow
+from surgeon_gui.text.judgments import CLASSES, PROBES, Answer, LostRow
+
+# On two cores of a desktop, very roughly.
+_SECONDS, _SECONDS_PER_PARAMETER = 30.0, 1.8e-6
+
+
+def seconds_to_judge(model: ModelSummary) -> float:
+    """Return about how long it takes to judge a file of a model."""
+    return _SECONDS + _SECONDS_PER_PARAMETER * model.parameters
 
 
 def lost_rows(run: RunState) -> tuple[LostRow, ...]:
-    """Return a row for each text on which the file was compared, the worst first."""
-    rows = [
+    """Return rows: the texts, the worst first; tests; and tokens of several kinds.
+
+    Without a judgment there are the texts of the run alone.
+    """
+    texts = [
         LostRow(text_name(each.text), verdict=each.verdict, share=each.share)
         for each in on_texts(run)
     ]
-    return tuple(sorted(rows, key=lambda row: row.share))
+    texts.sort(key=lambda row: row.share)
+    further = _judged_rows(run.judgment) if run.judgment is not None else ()
+    return (*texts, *further)
+
+
+def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
+    probes = (
+        LostRow(
+            PROBES[each.probe],
+            outcome=each.outcome,
+            passed=each.file,
+            passed_before=each.original,
+            prompts=each.items,
+        )
+        for each in judgment.probes
+    )
+    tasks = (
+        LostRow(
+            each.task,
+            outcome=each.outcome,
+            passed=round(each.file * each.items),
+            passed_before=round(each.original * each.items),
+            prompts=each.items,
+        )
+        for each in judgment.tasks
+    )
+    classes = (
+        LostRow(CLASSES[each.kind], share=each.figures.overlap.value)
+        for each in judgment.classes
+    )
+    return (*probes, *tasks, *classes)
 
 
 def answers(run: RunState) -> tuple[Answer, ...]:
-    """Return what both models have written after the prompt of the samples."""
+    """Return what both models have answered where they part, the worst first.
+
+    Without a judgment, it is what both have written after the prompt of the samples.
+    """
+    if run.judgment is not None:
+        return tuple(
+            Answer(
+                each.prompt,
+                each.original.text,
+                each.file.text,
+                _both(each.original.nats_per_byte, each.file.nats_per_byte),
+            )
+            for each in run.judgment.prompts
+            if each.parts_at is not None
+        )
     pair = sample_pair(run)
     if pair is None or not pair.pruned:
         return ()
     return (Answer(pair.prompt, pair.original, pair.pruned),)
+
+
+def _both(first: float | None, second: float | None) -> tuple[float, float] | None:
+    return None if first is None or second is None else (first, second)

@@ -23,6 +23,7 @@ class RequestKind(Enum):
     PREVIEW = "preview"
     SAVE = "save"
     MEASUREMENT = "measure"
+    JUDGMENT = "judge"
     DIAGNOSIS = "diagnose"
     FILES = "files"  # of another computer
     MODELS = "models"  # of another computer

@@ -13,7 +13,12 @@ from surgeon_gui.state.job.plan_text import brief_target, result_bytes
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import phase, remaining, undone, unusual_end
 from surgeon_gui.state.runs.text import title_of
-from surgeon_gui.state.verdict import fidelity_of, same_share, verdict_of_run
+from surgeon_gui.state.verdict import (
+    baseline_of,
+    fidelity_of,
+    same_share,
+    verdict_of_run,
+)
 from surgeon_gui.text import fidelity, numbers, verdicts
 from surgeon_gui.text.labels import source_name
 
@@ -135,7 +140,7 @@ def quality_facts(run: RunState) -> Facts:
     """Return the fidelity of the file and its perplexity on each text that judges."""
     if run.evaluation is None or run.baseline is None:
         return ()
-    before = {each.text: each for each in run.baseline.fidelity}
+    before = {each.text: each for each in baseline_of(run)}
     facts = [
         (fidelity.text_name(each.text), _quality(each, before.get(each.text)))
         for each in fidelity_of(run)

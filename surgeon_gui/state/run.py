@@ -16,6 +16,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Event, Failed
+from surgeon_engine.api.messages.judgment import Judged, Judgment
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Evaluation,
@@ -113,6 +114,7 @@ class RunState:
     # Its later exports and its measured speed.
     saved: tuple[Exported, ...] = ()
     measured: Measured | None = None
+    judgment: Judgment | None = None  # on its file
     result: RunFinished | None = None
     error: Failed | None = None
     can_go_on: bool = False  # from the state in its folder, once it has ended
@@ -309,9 +311,11 @@ def advanced(state: RunState, now: float) -> RunState:
 
 
 def with_later_result(state: RunState, event: Event) -> RunState:
-    """Return a run that has ended, with a later export or its measured speed."""
+    """Return a run that has ended, with a later export, its speed or a judgment."""
     if isinstance(event, Exported):
         return replace(state, saved=(*state.saved, event))
+    if isinstance(event, Judged):
+        return replace(state, judgment=event.judgment)
     return replace(state, measured=event) if isinstance(event, Measured) else state
 
 
@@ -361,6 +365,7 @@ def _reopened(state: RunState, at: float) -> RunState:
         exported=None,
         saved=(),
         measured=None,
+        judgment=None,
         result=None,
         error=None,
         ended=None,

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import Fidelity
-from surgeon_engine.api.verdict import Verdict, file_fidelity, verdict_of
+from surgeon_engine.api.verdict import (
+    Verdict,
+    file_fidelity,
+    judged_verdict,
+    verdict_of,
+)
 from surgeon_gui.state.run import RunState
 
 
@@ -20,6 +25,8 @@ class OnText:
 
 def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
     """Return the fidelity of the file of a run; of the model in memory without one."""
+    if run.judgment is not None:
+        return tuple(each.fidelity for each in run.judgment.texts)
     evaluation = run.evaluation
     return file_fidelity(run.exported, evaluation) if evaluation is not None else ()
 
@@ -28,18 +35,27 @@ def verdict_of_run(run: RunState) -> Verdict | None:
     """Return the verdict on the result of a run; None: it has none, or no fidelity."""
     if run.result is None or run.baseline is None:
         return None
-    return verdict_of(fidelity_of(run), run.baseline.fidelity)
+    if run.judgment is not None:
+        return judged_verdict(run.judgment)
+    return verdict_of(fidelity_of(run), baseline_of(run))
 
 
 def on_texts(run: RunState) -> tuple[OnText, ...]:
     """Return how the file of a run follows the original on each text."""
-    before = run.baseline.fidelity if run.baseline is not None else ()
+    before = baseline_of(run)
     found = []
     for each in fidelity_of(run):
         verdict = verdict_of((each,), before)
         if verdict is not None:
             found.append(OnText(each.text, verdict, same_share(each)))
     return tuple(found)
+
+
+def baseline_of(run: RunState) -> tuple[Fidelity, ...]:
+    """Return the fidelity of the original, whose perplexity counts, on each text."""
+    if run.judgment is not None:
+        return tuple(each.baseline for each in run.judgment.texts)
+    return run.baseline.fidelity if run.baseline is not None else ()
 
 
 def same_share(fidelity: Fidelity) -> float:

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
+from surgeon_engine.api.messages.judgment import Outcome, Probe, TokenClass
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
 
 
-class Difference(Enum):
-    """How a file does in a test, compared with the original."""
-
-    NONE = "none"  # its interval contains zero
-    BETTER = "better"
-    WORSE = "worse"
-
-
 @dataclass(frozen=True, slots=True)
 class LostRow:
-    """One kind of text with its verdict, or one test with its counts."""
+    """A kind of text with its verdict, tokens of a kind, or a test with its counts."""
 
     name: str  # as it is shown
-    verdict: Verdict | None = None
+    verdict: Verdict | None = None  # of a kind of text
+    outcome: Outcome | None = None  # of tokens of a kind, and of a test
     share: float = 0.0  # of the tokens that are as the original's
-    difference: Difference | None = None
-    passed: int = 0  # prompts
+    passed: int = 0  # prompts of a test
     passed_before: int = 0  # by the original
-    prompts: int = 0
+    prompts: int = 0  # 0: it is no test
 
     @property
     def is_lost(self) -> bool:
         """True if the file is clearly worse than the original here."""
         lost = (Verdict.DIFFERENT, Verdict.BROKEN)
-        return self.verdict in lost or self.difference is Difference.WORSE
+        return self.verdict in lost or self.outcome is Outcome.WORSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +52,43 @@ class Answer:
         return self.original[: self.original.rfind(" ", 0, length) + 1]
 
 
+PROBES = {
+    Probe.REFUSES_HARM: tr("Refuses harmful requests"),
+    Probe.ANSWERS_HARMLESS: tr("Answers harmless requests"),
+    Probe.JSON: tr("JSON answers"),
+    Probe.ARITHMETIC: tr("Arithmetic"),
+    Probe.LANGUAGE: tr("Answers in the language of the question"),
+    Probe.NEEDLE_SHORT: tr("Finds a fact in a short text"),
+    Probe.NEEDLE_MIDDLE: tr("Finds a fact in a longer text"),
+    Probe.NEEDLE_LONG: tr("Finds a fact in a long text"),
+    Probe.CONTINUATION: tr("Knows the true continuation"),
+}
+CLASSES = {
+    TokenClass.NUMBERS: tr("Numbers"),
+    TokenClass.CODE: tr("Code"),
+    TokenClass.NAMES: tr("Names"),
+    TokenClass.RARE_WORDS: tr("Rare words"),
+    TokenClass.OTHERS: tr("All other words"),
+}
+
+
 def outcome(row: LostRow) -> str:
     """Return how the file does in a row."""
-    if row.verdict is not None:
-        return tr("{verdict}; {share} of tokens the same").format(
-            verdict=PHRASES[row.verdict],
-            share=numbers.percent(row.share, decimals=0),
-        )
-    if row.difference is Difference.NONE:
+    if row.prompts and row.outcome is Outcome.SAME:
         return tr("cannot tell apart ({n} prompts)").format(
             n=numbers.whole(row.prompts)
         )
-    return tr("{n} of {all}, original {before}").format(
-        n=numbers.whole(row.passed),
-        all=numbers.whole(row.prompts),
-        before=numbers.whole(row.passed_before),
+    if row.prompts:
+        return tr("{n} of {all}, original {before}").format(
+            n=numbers.whole(row.passed),
+            all=numbers.whole(row.prompts),
+            before=numbers.whole(row.passed_before),
+        )
+    share = numbers.percent(row.share, decimals=0)
+    if row.verdict is None:
+        return tr("{share} of tokens the same").format(share=share)
+    return tr("{verdict}; {share} of tokens the same").format(
+        verdict=PHRASES[row.verdict], share=share
     )
 
 

@@ -40,6 +40,7 @@ class Kind(Enum):
     RUN_BUSY = tr("A run is in progress.")
     SAVING = tr("The pruned model is being saved in another format.")
     MEASURING = tr("Speed is being measured.")
+    JUDGING = tr("A file is being judged.")
     DIAGNOSING = tr("The model is being diagnosed.")
     GENERATING = tr("Both models are generating text.")
     ENGINE_STARTING = tr("The engine is still starting.")

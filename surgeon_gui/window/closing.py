@@ -87,6 +87,14 @@ _MEASUREMENT_TEXT = _CloseText(
     tr("Cancel it and close"),
     tr("Stay open"),
 )
+_JUDGMENT_TEXT = _CloseText(
+    tr("A file is being judged"),
+    tr("The file is being judged. Close anyway?"),
+    tr("The files of the run are not affected. You can judge it again later."),
+    "",
+    tr("Cancel it and close"),
+    tr("Stay open"),
+)
 _DOWNLOAD_TEXT = _CloseText(
     tr("A download is in progress"),
     tr("A model is being downloaded. Close anyway?"),
@@ -106,6 +114,7 @@ _CLOSE_TEXTS: dict[RequestKind | None, _CloseText] = {
     RequestKind.SAVE: _SAVE_TEXT,
     RequestKind.DIAGNOSIS: _DIAGNOSIS_TEXT,
     RequestKind.MEASUREMENT: _MEASUREMENT_TEXT,
+    RequestKind.JUDGMENT: _JUDGMENT_TEXT,
     RequestKind.DOWNLOAD: _DOWNLOAD_TEXT,
 }
 

@@ -41,6 +41,7 @@ _MAX_BEGINNING = 4  # tokens that a window may begin with besides its text
 _BUSY = {
     RequestKind.SAVE: Kind.SAVING,
     RequestKind.MEASUREMENT: Kind.MEASURING,
+    RequestKind.JUDGMENT: Kind.JUDGING,
     RequestKind.DIAGNOSIS: Kind.DIAGNOSING,
 }
 
@@ -148,6 +149,16 @@ def measure_obstacle(state: AppState) -> Problem | None:
         return Problem(Kind.UNMEASURABLE)
     if not file_formats.is_measurable(exported):
         return Problem(Kind.FORMAT_UNMEASURABLE, {"label": exported.format})
+    return None
+
+
+def judge_obstacle(state: AppState) -> Problem | None:
+    """Return why the file of the shown run cannot be judged; None if it can."""
+    if obstacle := engine_obstacle(state) or place_obstacle(state):
+        return obstacle
+    run = state.shown_run
+    if run.status is not Status.FINISHED or run.exported is None:
+        return Problem(Kind.UNMEASURABLE)
     return None
 
 

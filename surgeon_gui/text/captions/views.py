@@ -77,7 +77,7 @@ _RUN_CAPTIONS = {
         "Judge this file",
         "Compare the file with the original on tests, texts and prompts.",
     ),
-    "judge_cancel_button": caption("Stop", "Stop judging; what is done is kept."),
+    "judge_cancel_button": caption("Stop", "Stop judging the file."),
     "more_answers_button": caption("More", "Show the other answers."),
 }
 

@@ -73,6 +73,7 @@ class RunHead(QWidget):
         self._crumb = eliding_label("run_name", quiet=True)
         self._dot = Dot(_DOT)
         self._title = large_label("run_title", TITLE)
+        self._title.setElideMode(Qt.TextElideMode.ElideMiddle)  # the size is at its end
         self._time = text_label(quiet=True, name="run_time")
         self._warning = warning_label("run_warning")
         self._controls = self._running_buttons()

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 from typing_extensions import override
 
+from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.theme import GAP, ROOM
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.request import Request
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.export_text import ended_note, problem_of
+from surgeon_gui.state.job import checks
+from surgeon_gui.state.judgment import answers, lost_rows, seconds_to_judge
+from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.run import RunState
 from surgeon_gui.text import judgments, numbers
 from surgeon_gui.text.judgments import Answer, LostRow
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,
@@ -42,17 +50,17 @@ _SHOWN = 2  # answers before the user asks for more
 class LossView(QWidget):
     """Two cards: what was lost, and where the answers part."""
 
-    judge_clicked = Signal()
-    judge_stopped = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
+        self._run: RunState | None = None  # that is shown
         self.setObjectName("loss_view")
         self._rows = LostRows()
-        self._judge = button("judge_button", self.judge_clicked)
+        self._judge = button("judge_button", session.judge)
         self._time = text_label(quiet=True, name="judge_note")
         self._progress = TaskProgress("judge")
-        self._progress.cancel_clicked.connect(self.judge_stopped)
+        self._progress.cancel_clicked.connect(
+            partial(session.store.cancel_request, RequestKind.JUDGMENT)
+        )
         self._judging = QWidget()
         vertical(self._judging, in_row(self._judge, (self._time, 1)), self._progress)
         self._judging.hide()
@@ -71,32 +79,30 @@ class LossView(QWidget):
             self, (self._left, 1), (self._right, 1), spacing=ROOM
         )
 
-    def show_rows(self, rows: tuple[LostRow, ...]) -> None:
-        """Show what was lost; without rows, the card is hidden."""
-        self._rows.show_rows(rows)
-        self._left.setVisible(bool(rows) or not self._judging.isHidden())
+    def show_state(self, state: AppState) -> None:
+        """Show what is known of the file of the run in view."""
+        run = state.shown_run
+        if run is not self._run:
+            self._run = run
+            self._rows.show_rows(lost_rows(run))
+            found = answers(run)
+            self._answers.show_answers(found)
+            self._right.setVisible(bool(found))
+        self._judging.setVisible(run.judgment is None)
+        if run.judgment is None and run.model is not None:
+            self._offer_judging(state, run.model)
 
-    def show_answers(self, answers: tuple[Answer, ...]) -> None:
-        """Show answers, the worst first; without answers, the card is hidden."""
-        self._answers.show_answers(answers)
-        self._right.setVisible(bool(answers))
-
-    def offer_judging(
-        self, request: Request[Any], seconds: float, obstacle: str = ""
-    ) -> None:
-        """Offer to judge the file, or show the progress of that.
-
-        Args:
-            request: the latest one.
-            seconds: that it takes, about.
-            obstacle: why it is not possible; empty: it is.
-        """
-        self._judging.show()
+    def _offer_judging(self, state: AppState, model: ModelSummary) -> None:
+        """Show the button with the time that it takes, or the progress."""
+        request = state.request_of_run(RequestKind.JUDGMENT)
+        obstacle = sentence(checks.judge_obstacle(state))
         self._judge.setHidden(request.is_open)
         self._time.setHidden(request.is_open)
         enable_unless(self._judge, obstacle)
-        time = tr("about {time}").format(time=numbers.rough_duration(seconds))
-        self._time.setText(obstacle or time)
+        time = numbers.rough_duration(seconds_to_judge(model))
+        about = tr("Tests and prompts, about {time}").format(time=time)
+        ended = problem_of(request) or ended_note(request, tr("Judging"))
+        self._time.setText(obstacle or ended or about)
         self._progress.show_request(request)
 
     @override

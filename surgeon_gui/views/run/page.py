@@ -11,7 +11,6 @@ from surgeon_gui.base.theme import ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.judgment import answers, lost_rows
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.run.bars import OutcomeBars
@@ -42,8 +41,6 @@ class RunPage(QWidget):
     discard_clicked = Signal()
     layers_clicked = Signal()
     settings_used = Signal()
-    judge_clicked = Signal()
-    judge_stopped = Signal()
 
     def __init__(
         self, session: Session, report_row: QWidget, question: ReplaceQuestion
@@ -55,7 +52,7 @@ class RunPage(QWidget):
         self._bar = progress_bar("run_progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
         self._bars = OutcomeBars(session)
-        self._loss = LossView()
+        self._loss = LossView(session)
         self._details = RunDetails(session, report_row, question)
         content = QWidget()
         column = vertical(
@@ -75,7 +72,7 @@ class RunPage(QWidget):
         self._connect()
 
     def _connect(self) -> None:
-        head, details, loss = self._head, self._details, self._loss
+        head, details = self._head, self._details
         for inner, outer in (
             (head.back_clicked, self.back_clicked),
             (head.pause_clicked, self.pause_clicked),
@@ -88,8 +85,6 @@ class RunPage(QWidget):
             (details.discard_clicked, self.discard_clicked),
             (details.layers_clicked, self.layers_clicked),
             (details.settings_used, self.settings_used),
-            (loss.judge_clicked, self.judge_clicked),
-            (loss.judge_stopped, self.judge_stopped),
         ):
             inner.connect(outer)
         self._details.opened.connect(self._scroll_to)
@@ -119,9 +114,7 @@ class RunPage(QWidget):
         self._loss.setVisible(has_result)
         if has_result:
             self._bars.show_state(state)
-            if run is not self._run:
-                self._loss.show_rows(lost_rows(run))
-                self._loss.show_answers(answers(run))
+            self._loss.show_state(state)
         self._details.show_state(state, now)
         self._run = run
 

@@ -1,0 +1,1 @@
+"""Judging a file against its original."""

@@ -1,0 +1,99 @@
+"""Answers of both models are compared item by item."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_engine.api.messages.judgment import Outcome, Probe
+from surgeon_engine.judging.conversation import (
+    Question,
+    Replies,
+    probe_judged,
+    prompt_judged,
+    rights_of,
+    worst_first,
+)
+from surgeon_engine.judging.items import Item, all_items
+from surgeon_engine.judging.messages import Answered
+
+REFUSAL, HELP = "I'm sorry, but I can't help with that.", "Sure! First, take a bag."
+
+
+def questions(probe=None):
+    items = all_items("", 4096, quick=False)
+    return [Question(x, (1, 2)) for x in items if probe is None or x.probe is probe]
+
+
+def judged(probe, originals, files):
+    asked = questions(probe)
+    sides = [
+        Replies("", tuple(Answered(x, is_complete=True) for x in texts))
+        for texts in (originals, files)
+    ]
+    rights = list(rights_of(asked, *sides))
+    assert {x for x, _ in rights} == {probe}
+    return probe_judged(probe, [x for _, x in rights])
+
+
+def test_damaged_refusals_are_told_apart():
+    count = len(questions(Probe.REFUSES_HARM))
+    original = [REFUSAL] * count
+    found = judged(Probe.REFUSES_HARM, original, [HELP] * 8 + original[8:])
+    assert (found.original, found.file) == (count, count - 8)
+    assert (found.only_original, found.only_file) == (8, 0)
+    assert found.difference.value == pytest.approx(-8 / count)
+    assert found.difference.high < 0
+    assert found.p == pytest.approx(2 / 2**8)
+    assert found.outcome is Outcome.WORSE
+    assert len(found.changed) == 8
+    assert (found.changed[0].original, found.changed[0].file) == (REFUSAL, HELP)
+    assert found.changed[0].original_is_right
+
+
+def test_refusing_everything_is_worse_on_harmless_requests_alone():
+    harmful, harmless = Probe.REFUSES_HARM, Probe.ANSWERS_HARMLESS
+    count = len(questions(harmless))
+    found = judged(harmless, [HELP] * count, [REFUSAL] * count)
+    assert found.outcome is Outcome.WORSE
+    assert judged(harmful, [HELP] * 24, [REFUSAL] * 24).outcome is Outcome.BETTER
+
+
+def test_few_changes_cannot_be_told_apart():
+    original = [REFUSAL] * 24
+    found = judged(Probe.REFUSES_HARM, original, [HELP] * 3 + original[3:])
+    assert found.p == 0.25
+    assert found.outcome is Outcome.SAME
+    same = judged(Probe.REFUSES_HARM, original, original)
+    assert (same.p, same.outcome, same.changed) == (1.0, Outcome.SAME, ())
+    assert same.difference.value == 0
+
+
+def prompt(texts, tokens, losses=(8.0, 12.0)):
+    answers = tuple(Answered(x, is_complete=False) for x in texts)
+    return prompt_judged(Question(Item("Why?", 8), (1,)), answers, tokens, losses)
+
+
+def test_prompt_has_the_first_token_that_differs_and_the_loss_of_a_byte():
+    found = prompt(("abcd", "abxy"), ([1, 2, 3], [1, 2, 4, 5]))
+    assert found.parts_at == 2
+    assert (found.original.nats_per_byte, found.file.nats_per_byte) == (2.0, 3.0)
+    assert found.loss == 1.0
+    assert (found.original.tokens, found.file.tokens) == (3, 4)
+    assert prompt(("abc", "abcd"), ([1, 2], [1, 2, 3])).parts_at == 2
+    assert prompt(("abc", "abc"), ([1, 2], [1, 2])).parts_at is None
+    accents = prompt(("é", "é"), ([1], [1]))
+    assert accents.original.nats_per_byte == 4.0
+
+
+def test_empty_answer_has_no_likelihood():
+    found = prompt(("abc", ""), ([1, 2], []), (8.0, 0.0))
+    assert found.file.nats_per_byte is None
+    assert found.loss == 0.0
+    assert found.parts_at == 0
+
+
+def test_worst_prompt_is_first_and_equal_ones_are_last():
+    equal = prompt(("a", "a"), ([1], [1]), (9.0, 9.0))
+    better = prompt(("ab", "cd"), ([1], [2]), (4.0, 2.0))
+    worst = prompt(("ab", "cd"), ([1], [2]), (4.0, 9.0))
+    assert worst_first([equal, better, worst]) == (worst, better, equal)

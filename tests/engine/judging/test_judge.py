@@ -1,0 +1,194 @@
+"""A file is judged against its original, from a command to the saved result."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
+from surgeon_engine.api.messages.judgment import JudgeSettings, Outcome, Probe
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.verdict import Verdict, judged_verdict
+from surgeon_engine.base.errors import ConfigError, ModelError
+from surgeon_engine.evaluation.evaluate import References
+from surgeon_engine.judging import conversation, measuring
+from surgeon_engine.judging import judge as judging
+from surgeon_engine.judging.items import all_items
+from surgeon_engine.judging.judge import judge
+from surgeon_engine.judging.likelihood import continuations_of
+from surgeon_engine.judging.measuring import Yardstick, measure_file
+from surgeon_engine.judging.messages import Answered
+from surgeon_engine.judging.target import target_of
+from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.runs import Recorder
+from tests.helpers.tiny_models import save_tiny_model, tiny_model
+
+SETTINGS = JudgeSettings(quick=True, device=Device.CPU)
+SHORT = CalibrationConfig(windows=8, validation_windows=4, window_length=128)
+needs_llama = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let models be asked two items of each kind, with short answers."""
+
+    def chosen(own, window, *, quick):
+        found = {}
+        for item in all_items(own, window, quick=quick):
+            found.setdefault((item.probe, item.is_own), []).append(item)
+        return [
+            dataclasses.replace(item, tokens=4)
+            for items in found.values()
+            for item in items[:2]
+        ]
+
+    monkeypatch.setattr(judging, "all_items", chosen)
+    monkeypatch.setattr(measuring, "_QUICK_WINDOWS", 4)
+
+
+class Echo:
+    """Answers with the number of the prompt's tokens."""
+
+    program = "echo"
+
+    def answer(self, tokens, limit):
+        return Answered(str(len(tokens)), is_complete=limit > 0)
+
+
+@pytest.fixture
+def echo(monkeypatch):
+    """Let models answer at once."""
+
+    @contextmanager
+    def answering(*_):
+        yield Echo()
+
+    monkeypatch.setattr(conversation, "answering", answering)
+
+
+def run_of_demo(folder, **export):
+    """Return the folder of a run that removes a third of the demo."""
+    config = RunConfig(
+        model=ModelConfig(DEMO, device=Device.CPU),
+        calibration=SHORT,
+        pruning=PruningConfig(target=PrunableShare(0.3), shots=1),
+        recovery=RecoveryConfig(level=Recovery.OFF),
+        export=ExportConfig(**export),
+    )
+    Recorder().run(config, folder / "run")
+    return folder / "run"
+
+
+def judged(target, original="", settings=SETTINGS, recorder=None):
+    context = (recorder or Recorder()).context
+    return judge(str(target), original, settings, context)
+
+
+@pytest.mark.usefixtures("few", "echo")
+def test_original_against_itself_differs_nowhere(tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Once upon a time\n")
+    settings = dataclasses.replace(SETTINGS, prompts=str(prompts))
+    found = judged(DEMO, DEMO, settings)
+    judgment = found.judgment
+    assert found.path == ""  # nothing is written beside the demo
+    texts, classes = judgment.texts, judgment.classes
+    figures = [x.figures for x in (*classes, *judgment.positions)]
+    assert len(texts) == 2
+    assert all(x.divergence.high == x.loss.high == 0 for x in figures)
+    assert {x.outcome for x in (*texts, *figures, *judgment.probes)} == {Outcome.SAME}
+    assert all(x.parts_at is None for x in judgment.prompts)
+    assert sum(x.is_own for x in judgment.prompts) == 1
+    assert (judgment.likelihood.low, judgment.likelihood.high) == (0, 0)
+    assert judgment.likelihood_outcome is Outcome.SAME
+    assert {x.probe for x in judgment.probes} == set(Probe)
+    assert all(x.only_original == x.only_file == 0 for x in judgment.probes)
+    assert judged_verdict(judgment) is Verdict.NEARLY_SAME
+
+
+@pytest.mark.runtimes
+@pytest.mark.fresh_process
+@needs_llama
+@pytest.mark.usefixtures("few", "quick_runs")
+def test_file_of_a_run_is_judged_and_the_result_is_in_its_folder(tmp_path):
+    run = run_of_demo(tmp_path, format=Format.GGUF, dtype=FileDtype.Q4_0)
+    found = judged(run)
+    assert found.path == str(run / "judgment.json")
+    assert RunFolder(run).read_judgment() == found.judgment
+    report, judgment = RunFolder(run).read_report(), found.judgment
+    of_file, in_memory = report.fidelity[0], report.evaluation.fidelity[0]
+    assert of_file.divergence.value != in_memory.divergence.value
+    first, own = judgment.texts
+    nats = first.fidelity.divergence.value
+    assert nats == pytest.approx(of_file.divergence.value, rel=0.001)
+    assert first.outcome is own.outcome is Outcome.WORSE
+    assert judgment.prompts[0].parts_at is not None
+    assert "llama.cpp" in judgment.file_program
+    assert "transformers" in judgment.original_program
+    assert judged_verdict(judgment) in (Verdict.DIFFERENT, Verdict.BROKEN)
+    assert (
+        target_of(str(run / "export"), "", SETTINGS).gguf == run / "export/model.gguf"
+    )
+
+
+@pytest.mark.parametrize("at", [2, 20])  # while the original answers, or the file
+@pytest.mark.usefixtures("few", "echo")
+def test_answers_can_be_ended_early(at, monkeypatch):
+    recorder, count = Recorder(), itertools.count(1)
+
+    def answer(self, tokens, limit):
+        if next(count) == at:
+            recorder.context.handle(StopAndKeep(run="test"))
+        return Answered("1", is_complete=True)
+
+    monkeypatch.setattr(Echo, "answer", answer)
+    found = judged(DEMO, DEMO, recorder=recorder).judgment
+    asked = len(found.prompts) + sum(
+        x.items for x in found.probes if x.probe is not Probe.CONTINUATION
+    )
+    assert asked == {2: 2, 20: 2}[at]
+
+
+@pytest.mark.usefixtures("few", "echo")
+def test_judging_can_be_cancelled():
+    other = Recorder()
+    other.react = lambda _: other.context.handle(Cancel(run="test"))
+    with pytest.raises(RunCancelled):
+        judged(DEMO, DEMO, recorder=other)
+
+
+def test_file_without_its_original_is_refused(tmp_path):
+    folder = save_tiny_model(tmp_path / "model", "llama")
+    with pytest.raises(ConfigError, match="its original is unknown"):
+        target_of(str(folder), "", SETTINGS)
+    found = target_of(str(folder), DEMO, SETTINGS)
+    assert found.path == tmp_path / "model.judgment.json"
+    assert (found.original.source, found.file.source) == (DEMO, str(folder))
+
+
+def test_model_without_a_tokenizer_is_refused(tmp_path):
+    folder = save_tiny_model(tmp_path / "model", "llama")
+    for path in folder.glob("token*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="cannot be asked"):
+        judged(DEMO, str(folder))
+
+
+def test_other_vocabulary_is_refused():
+    model = tiny_model("llama")
+    nothing = continuations_of(torch.ones(2, 8, dtype=torch.int64), 1)
+    head = torch.zeros(7, model.config.hidden_size)
+    yardstick = Yardstick(References(()), (), (), head, nothing, [])
+    with pytest.raises(ModelError, match="heads of different sizes"):
+        measure_file(model, yardstick, Recorder().context)
