@@ -25,8 +25,10 @@ class ArchitectureController(QObject):
 
     changed = Signal()
 
-    def __init__(self, diagnosis: Diagnosis) -> None:
+    def __init__(self, diagnosis: Diagnosis, *, of_run: bool = False) -> None:
+        """Show the model of the run in view, or by default that of the draft."""
         super().__init__(diagnosis)
+        self._of_run = of_run
         self._diagnosis = diagnosis
         self._session = diagnosis.session
         self._preferred: Source | None = None  # None: the first of `sources`
@@ -39,18 +41,11 @@ class ArchitectureController(QObject):
     def sources(self) -> tuple[Source, ...]:
         """Available sources, the preferred one first."""
         state, run = self._session.state, self._session.state.shown_run
-        available = []
-        is_of_draft = (
-            run.config is not None
-            and run.config.model.source == state.config.model.source
-        )
-        if run.history and run.model is not None and is_of_draft:
-            available.append(Source.RUN)
-        if self._plan_is_current:
-            available.append(Source.PLAN)
-        if state.model is not None:
-            available.append(Source.MODEL)
-        return tuple(available)
+        if self._of_run:
+            has_layers = bool(run.history) and run.model is not None
+            return (Source.RUN,) if has_layers else ()
+        planned = (Source.PLAN,) if self._plan_is_current else ()
+        return (*planned, Source.MODEL) if state.model is not None else planned
 
     @property
     def source(self) -> Source | None:
@@ -170,10 +165,9 @@ class ArchitectureController(QObject):
         pruning, plan = state.config.pruning, self._diagnosis.plan
         match self.source:
             case Source.RUN:
-                assert state.shown_run.model is not None
-                return pruned_architecture(
-                    state.shown_run.model, state.shown_run, pruning
-                )
+                run = state.shown_run
+                assert run.model is not None
+                return pruned_architecture(run.model, run, pruning)
             case Source.PLAN:
                 assert known is not None
                 assert plan is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
@@ -10,12 +11,14 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QWidget
 
 from surgeon_gui.base.theme import GAP, PAGE, ROOM
+from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.controllers.comparison import ComparisonController
+from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.comparison import MIN_RUNS
+from surgeon_gui.views.architecture.view import ArchitectureView
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.report.reports import ReportRow, Reports
@@ -33,10 +36,11 @@ class RunsPlace(QStackedWidget):
     asked_to_open = Signal()  # something in this place should be seen
 
     def __init__(
-        self, session: Session, question: ReplaceQuestion, window: QMainWindow
+        self, diagnosis: Diagnosis, question: ReplaceQuestion, window: QMainWindow
     ) -> None:
         super().__init__()
-        self._session, self._window = session, window
+        self._session = session = diagnosis.session
+        self._window = window
         self.runs = RunsController(session)
         self.queue = RunQueue(session, self.runs, window)
         self.comparison = ComparisonController(self.runs)
@@ -46,8 +50,10 @@ class RunsPlace(QStackedWidget):
         self.home = RunsHome(self.runs, self.queue.panel)
         self.page = RunPage(session, self._report_row, question)
         self._comparison_view = CompareView()
+        layers = ArchitectureController(diagnosis, of_run=True)
         self._compare_page = _with_back(self._comparison_view, self.show_home)
-        for each in (self.home, self.page, self._compare_page):
+        self._layers_page = _with_back(ArchitectureView(layers), self.show_run)
+        for each in (self.home, self.page, self._compare_page, self._layers_page):
             self.addWidget(each)
         self._connect(question)
 
@@ -57,6 +63,7 @@ class RunsPlace(QStackedWidget):
         self._comparison_view.runs_clicked.connect(self.show_home)
         self.home.compare_clicked.connect(self.show_comparison)
         self.page.back_clicked.connect(self.show_home)
+        self.page.layers_clicked.connect(partial(self._show, self._layers_page))
         self.page.resume_clicked.connect(self._on_resume_clicked)
         self.runs.replace_asked.connect(question.ask_about)
         self.runs.opened.connect(self.show_run)
@@ -162,10 +169,10 @@ class RunsPlace(QStackedWidget):
             self.show_run()
 
 
-def _with_back(view: QWidget, on_back: object) -> QWidget:
+def _with_back(view: QWidget, on_back: Callable[[], None]) -> QWidget:
     """Return a page with a view below a link that leads back."""
     page = QWidget()
-    back = link("compare_back_button", on_back)  # type: ignore[arg-type]
+    back = link("back_button", on_back)
     margin = (PAGE, ROOM, PAGE, ROOM)
     vertical(
         page, in_row(back, STRETCH), (scrolling(view), 1), margin=margin, spacing=GAP

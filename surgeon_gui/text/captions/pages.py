@@ -19,8 +19,7 @@ CAPTIONS = {
     "model_details_button": caption(
         "Details", "All about this model: facts, layers, sensitivity."
     ),
-    "details_back_button": caption("Back", "Go back to the page New."),
-    "compare_back_button": caption("Back", "Go back to all runs."),
+    "back_button": caption("Back", "Go back to the page before."),
     "use_sample_action": caption("Sample"),
     "size_curve": caption(
         "Expected quality by size",

@@ -34,7 +34,7 @@ class ModelDetails(QWidget):
         layers, maps = ArchitectureView(architecture), DiagnosisView(diagnosis)
         layers.setMinimumHeight(_MIN_LAYERS)
         maps.part_chosen.connect(architecture.select)
-        back = link("details_back_button", self.back_clicked)
+        back = link("back_button", self.back_clicked)
         content = QWidget()
         parts = (card(self._facts), layers, maps)
         vertical(content, *parts, margin=(PAGE, 0, PAGE, PAGE), spacing=ROOM)
