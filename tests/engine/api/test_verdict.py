@@ -7,16 +7,17 @@ import math
 import msgspec
 import pytest
 
-from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported, Fidelity
+from surgeon_engine.api.messages.judgment import Outcome
+from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.api.verdict import Verdict, file_fidelity, verdict_of
+from surgeon_engine.api.verdict import (
+    Verdict,
+    file_fidelity,
+    judged_verdict,
+    verdict_of,
+)
 from tests.helpers.fake_runs import write_run
-
-
-def fidelity(nats, share, perplexity, text="story"):
-    figures = [Estimate(x, x, x) for x in (nats, share, perplexity)]
-    return Fidelity(*figures, windows=32, window_length=256, text=text)
-
+from tests.helpers.judgments import fidelity, judgment, probe
 
 # As docs/results.md has them: KL, share of same top tokens, perplexity.
 MEASURED = {
@@ -84,3 +85,24 @@ def test_report_has_the_verdict_on_its_file(tmp_path):
     broken = msgspec.structs.replace(report, exported=exported)
     assert report.verdict not in (None, Verdict.BROKEN)
     assert broken.verdict is Verdict.BROKEN
+
+
+@pytest.mark.parametrize(
+    ("probes", "expected"),
+    [
+        ([], Verdict.NEARLY_SAME),
+        ([probe(lost=7, p=0.0156)], Verdict.NEARLY_SAME),  # one of nine may be chance
+        ([probe(lost=7, p=0.009)], Verdict.CLOSE),
+        ([probe(lost=7, p=0.009), probe(lost=8)], Verdict.DIFFERENT),
+        ([probe(lost=20, items=20)], Verdict.DIFFERENT),
+    ],
+)
+def test_lost_abilities_lower_the_verdict(probes, expected):
+    assert judged_verdict(judgment(probes)) is expected
+
+
+def test_gained_items_do_not_lower_the_verdict():
+    gained = msgspec.structs.replace(
+        probe(), outcome=Outcome.BETTER, difference=Estimate(0.3, 0.2, 0.4)
+    )
+    assert judged_verdict(judgment([gained])) is Verdict.NEARLY_SAME
