@@ -36,7 +36,6 @@ from surgeon_gui.state.runs.reading import (
     read_tags,
     write_tags,
 )
-from surgeon_gui.text.problems import Step
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME, TitleDelegate, elided_title
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
@@ -200,9 +199,10 @@ def test_opened_run_shows_its_settings_until_they_are_used(qtbot, history):
 def test_opened_run_can_be_saved_and_reported(qtbot, history):
     load_and_wait(qtbot, history)
     reopened(qtbot, history, "40")
-    history.open_step(Step.EXPORT)
-    assert find(history, "save_button").isVisible()
+    click(history, "run_report_link")
     assert find(history, "report_button").isVisible()
+    click(history, "run_save_link")
+    assert find(history, "save_button").isVisible()
     assert find(history, "report_html_action", QAction).isEnabled()
     click(history, "save_button")
     wait_until(qtbot, lambda: history.session.state.shown_run.saved)
@@ -269,7 +269,7 @@ def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     assert state.run.status.is_busy
     assert len(state.shown_run.history) == 4
     assert shown(window, "earlier_label")
-    assert find(window, "cancel_button").isEnabled()
+    assert find(window, "cancel_action", QAction).isEnabled()
     window.open_run(Path(state.run.folder))  # closes the earlier one
     assert window.session.state.opened_run is None
     reopened(qtbot, window, "40")
