@@ -213,10 +213,9 @@ def take_result(studio: Studio) -> None:
     studio.click("measure_button")
     measurement = RequestKind.MEASUREMENT
     studio.wait_until(lambda: not session.state.request(measurement).is_open)
+    studio.click("run_report_link")
     studio.settle()
     studio.picture("speed")
-    window._tabs.open_tab("resources_tab")
-    studio.picture("resources")
     layer = next(each for each in session.state.run.layers if each.block == 1)
     window._analysis_tabs.architecture.select(layer.name)
     window._tabs.open_tab("architecture_tab")

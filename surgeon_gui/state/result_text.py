@@ -22,6 +22,7 @@ from surgeon_gui.state.verdict import (
 from surgeon_gui.text import fidelity, numbers, verdicts
 from surgeon_gui.text.labels import source_name
 
+_NOT_SAVED = tr("Nothing of it is saved.")
 _TITLES = {
     Status.FAILED: tr("The run failed"),
     Status.CANCELLED: tr("Canceled"),
@@ -71,10 +72,10 @@ def summary(run: RunState) -> str:
         case Status.FAILED:
             return f"{_failure(run)} {_advice(run)}".strip()
         case Status.CANCELLED:
-            return _advice(run) or tr("Nothing of it is saved.")
+            return _advice(run) or _NOT_SAVED
         case Status.INTERRUPTED:
             why = tr("Its process ended before the run did.")
-            return f"{why} {_advice(run) or tr('Nothing of it is saved.')}"
+            return f"{why} {_advice(run) or _NOT_SAVED}"
     return ""
 
 

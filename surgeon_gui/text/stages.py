@@ -30,7 +30,7 @@ class Mark(Enum):
     DONE = "done"
     NOW = "now"
     NEXT = "next"
-    BROKEN_OFF = "broken off"  # the run has ended in it
+    BROKEN_OFF = "broken_off"  # the run has ended in it
 
 
 _NAMES = {

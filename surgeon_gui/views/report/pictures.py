@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QComboBox, QPushButton, QWidget
 
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.theme import apply_theme_to
+from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.report import Picture
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.run.course import CourseView
@@ -30,7 +31,7 @@ class RunPictures:
     """Draws the charts of any run."""
 
     def __init__(self, window: QWidget | None = None) -> None:
-        self._view = CourseView()
+        self._view = CourseView(Quality.DIVERGENCE)
         self._charts = [self._view.charts[name] for name in _CHARTS]
         self._sheet = QWidget(window, Qt.WindowType.Window)
         self._sheet.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)

@@ -38,14 +38,14 @@ _SCALE = ("0", "50", "100 %")
 class QualityChart(LineChart):
     """Fidelity, perplexity or loss of the original and after each shot."""
 
-    def __init__(self) -> None:
+    def __init__(self, chosen: Quality = Quality.LOSS) -> None:
         super().__init__(
             "perplexity",
             tr("Quality"),
             tr("Starts with the original; each shot adds a point."),
         )
         self._run = RunState()
-        self._chosen = Quality.LOSS  # shown for each run that has it
+        self._chosen = chosen  # shown for each run that has it
         self._measure = ChoiceBox("perplexity_measure_combo", MEASURE_LENGTH)
         self.add_control(self._measure)
         self._measure.offer(NAMES, self._chosen)
@@ -53,7 +53,9 @@ class QualityChart(LineChart):
 
     def show_run(self, run: RunState) -> None:
         """Show the evaluations of a run."""
-        if _is_same(run, self._run, "baseline history recovered config shots"):
+        if _is_same(
+            run, self._run, "baseline", "history", "recovered", "config", "shots"
+        ):
             return
         self._run = run
         offered = {measure: NAMES[measure] for measure in measures([run])}
@@ -79,7 +81,7 @@ class RecoveryChart(LineChart):
 
     def show_run(self, run: RunState) -> None:
         """Show the recovery of a run."""
-        if _is_same(run, self._run, "held_out recovered stage done total"):
+        if _is_same(run, self._run, "held_out", "recovered", "stage", "done", "total"):
             return
         self._run = run
         self.show_empty_text(recovery_progress(run))
@@ -103,7 +105,7 @@ class CostChart(BarChart):
 
     def show_run(self, run: RunState) -> None:
         """Show the costs of the latest shot of a run."""
-        if _is_same(run, self._run, "history config"):
+        if _is_same(run, self._run, "history", "config"):
             return
         self._run = run
         self._redraw()
@@ -169,7 +171,7 @@ class LayerMap(HeatMapCard):
 
     def show_run(self, run: RunState) -> None:
         """Show the layers of a run."""
-        if _is_same(run, self._run, "history model"):
+        if _is_same(run, self._run, "history", "model"):
             return
         self._run = run
         if run.layers != self._layers:
@@ -199,11 +201,11 @@ def _cell(layer: LayerSparsity) -> Cell:
     return Cell(layer.kind, layer.block, layer.sparsity, label, tip, layer.name)
 
 
-def _is_same(run: RunState, shown: RunState | None, fields: str) -> bool:
+def _is_same(run: RunState, shown: RunState | None, *fields: str) -> bool:
     """Return whether two states of a run have the same objects in these fields.
 
     Only what has changed is drawn again.
     """
     if shown is None:
         return False
-    return all(getattr(run, name) is getattr(shown, name) for name in fields.split())
+    return all(getattr(run, name) is getattr(shown, name) for name in fields)

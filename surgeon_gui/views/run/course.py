@@ -11,6 +11,7 @@ from surgeon_gui.base.theme import ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import has_recovery
 from surgeon_gui.state.parts import parts_of, removed_share
+from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import last_choice, undone
 from surgeon_gui.text import numbers
@@ -46,9 +47,12 @@ _MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
 
 
 class CourseView(QWidget):
-    """Draws a `RunState`; further charts are hidden until they are asked for."""
+    """Draws a `RunState`; further charts are hidden until they are asked for.
 
-    def __init__(self) -> None:
+    `measure` is the one that the chart of the quality shows at first.
+    """
+
+    def __init__(self, measure: Quality = Quality.LOSS) -> None:
         super().__init__()
         self.setObjectName("course_view")
         self._share_of = RunState()  # for which the share was computed
@@ -57,7 +61,7 @@ class CourseView(QWidget):
         self._parts = PartList()
         self._remaining = RemainingCard()
         self._sample = SampleCard("live")
-        self._quality, self._map = QualityChart(), LayerMap()
+        self._quality, self._map = QualityChart(measure), LayerMap()
         self.charts: dict[str, ChartCard] = {
             "perplexity": self._quality,
             "sparsity": self._map,

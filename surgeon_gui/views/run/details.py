@@ -85,7 +85,7 @@ class RunDetails(QWidget):
         shown = (run.run, run.status.is_busy)
         if shown != self._shown:
             self._shown = shown
-            self._begin(run.status)
+            self._begin(run)
         is_done = run.exported is not None and run.status is Status.FINISHED
         self._links["save"].setVisible(is_done)
         self._links["report"].setVisible(is_done or has_report(run))
@@ -93,11 +93,12 @@ class RunDetails(QWidget):
         for name in self._sections:
             self._draw(name)
 
-    def _begin(self, status: Status) -> None:
+    def _begin(self, run: RunState) -> None:
         """Close what is open, and show the course of a run that has no result."""
+        status = run.status
         for made in self._links.values():
             made.setChecked(False)
-        self._row.setHidden(status.is_busy)
+        self._row.setHidden(status.is_busy or not run.run)
         self.course.setVisible(status.is_busy)
         if not status.is_busy and status not in (Status.IDLE, Status.FINISHED):
             self._links["course"].setChecked(True)

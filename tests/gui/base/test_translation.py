@@ -225,7 +225,7 @@ def fields(template: str) -> list[str]:
 
 PERMANENT = (
     *("&File", "&Edit", "&Run", "&View", "&Go", "&Help", "&Try the bundled demo"),
-    *("&Start", "&Pause", "Resu&me", "Stop and &keep", "&Cancel", "&Log", "R&uns"),
+    *("&Start", "&Pause", "Resu&me", "F&inish here", "&Cancel…", "&Log", "R&uns"),
 )
 
 

@@ -156,7 +156,7 @@ def test_cancelling_a_run_does_not_begin_one_that_was_added_meanwhile(
     load_and_wait(qtbot, window, LONG)
     window.start_run()
     wait_for_status(qtbot, window, Status.RUNNING)
-    add(window, target=PrunableShare(0.1))
+    add(window, target=PrunableShare(0.1), shots=1)
     assert queue_of(window).state.is_working
     cancel_run(window)
     wait_for_status(qtbot, window, Status.CANCELLED)

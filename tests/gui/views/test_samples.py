@@ -9,7 +9,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.run import SampleWritten
 from surgeon_gui.state.job.settings_list import settings
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.sample_card import SampleCard
 from surgeon_gui.views.steps.run_page import SampleSettings
 from tests.helpers.windows import find
@@ -40,15 +40,16 @@ def test_card_shows_the_latest_sample_beside_the_original(qtbot):
     assert card.isHidden()
     written = [SampleWritten(0, " Sir"), SampleWritten(1, " Madam")]
     config = RunConfig(samples=ASKED)
-    card.show_run(RunState(config=config, samples=tuple(written[:1])))
+    busy = RunState(Status.RUNNING, config=config, samples=tuple(written[:1]))
+    card.show_run(busy)
     assert not card.isHidden()
-    assert texts(card) == ["Prompt: Dear", " Sir", "\N{HORIZONTAL ELLIPSIS}"]
+    assert texts(card) == ["“Dear”", "Sir", "\N{HORIZONTAL ELLIPSIS}"]
     card.show_run(RunState(config=config, samples=tuple(written)))
-    assert texts(card) == ["Prompt: Dear", " Sir", " Madam"]
+    assert texts(card) == ["“Dear”", "Sir", "Madam"]
     assert "After shot 1" in [each.text() for each in card.findChildren(QLabel)]
     written.append(SampleWritten(1, " all", is_recovered=True))
     card.show_run(RunState(config=config, samples=tuple(written)))
-    assert texts(card)[2] == " all"
+    assert texts(card)[2] == "all"
     assert "After recovery" in [each.text() for each in card.findChildren(QLabel)]
 
 

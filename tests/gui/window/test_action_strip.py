@@ -49,7 +49,7 @@ def test_strip_has_three_lines_at_most(strip):
         ):
             assert part.height() > 0
             assert strip.rect().contains(part.geometry())
-    resize(strip, 920)
+    resize(strip, 640)
     start = find(strip, "start_button")
     assert label.height() == line  # above the buttons
     assert start.geometry().top() > label.geometry().bottom()

@@ -189,9 +189,25 @@ SPECIFICATION = (
     (
         WITH_A_RESULT,
         "The pruned model can be saved, measured and tried.",
-        "open_export_button save_button save_choose_button save_advanced_button "
-        "measure_button playground_generate_button result_try_button "
-        "result_next_button result_discard_button report_button",
+        "run_save_link save_button save_choose_button save_advanced_button "
+        "measure_button judge_button playground_generate_button run_try_button "
+        "run_gentler_button run_smaller_button run_copy_button copy_path_action",
+    ),
+    (
+        WITH_VIEWS,
+        "The list of runs can be shown.",
+        "run_back_button",
+    ),
+    (
+        WITH_A_RUN,
+        "Further charts are open while the course of the run is.",
+        "more_charts_button",
+    ),
+    (
+        ENDED | {S.REOPENED},
+        "An ended run has details, and can be discarded.",
+        "run_course_link run_layers_link run_report_link run_settings_link "
+        "copy_settings_button run_discard_link run_folder_button report_button",
     ),
     (
         ENDED | {S.REOPENED},
@@ -331,9 +347,22 @@ def open_everything(window):
     for name in tabs.names:
         tabs.open_tab(name)
         yield name
+        if name == "live_tab":
+            yield from open_sections(window)
     for dock in window.findChildren(QDockWidget):
         dock.show()
         yield dock
+
+
+def open_sections(window):
+    """Open all charts of the run, then each section below it."""
+    find(window, "more_charts_button").setChecked(bool(run_of(window).run))
+    yield "more charts"
+    for name in ("course", "report", "save", "settings"):
+        link = find(window, f"run_{name}_link")
+        if link.isVisible():
+            link.setChecked(True)
+            yield name
 
 
 def enabled_items(window):
