@@ -183,7 +183,7 @@ def take_steps(studio: Studio) -> None:
     studio.picture("calibration")
     window.open_step(Step.TARGET)
     studio.picture("target")
-    studio.click("target_diagnose_button")
+    studio.click("diagnose_button")
     studio.wait_until(lambda: session.state.is_busy)
     studio.wait_until(lambda: not session.state.is_busy)
     studio.picture("diagnosis")

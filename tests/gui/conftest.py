@@ -34,7 +34,7 @@ def session(qapp, engine, tmp_path):
 
 @pytest.fixture
 def export_page(qtbot, window):
-    """Return a window with the export step open, before a run."""
+    """Return a window with the section Export open, before a run."""
     load_and_wait(qtbot, window)
     window.open_step(Step.EXPORT)
     return window
@@ -42,14 +42,14 @@ def export_page(qtbot, window):
 
 @pytest.fixture
 def make_finished(qtbot, make_window):
-    """Return a factory of windows with the export step open after a run."""
+    """Return a factory of windows that show a finished run."""
 
     def make(*options, config=QUICK):
         window = make_window(*options)
         load_and_wait(qtbot, window, config)
         window.start_run()
         wait_for_status(qtbot, window, Status.FINISHED)
-        window.open_step(Step.EXPORT)
+        window.runs.show_run()
         return window
 
     return make

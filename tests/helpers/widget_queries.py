@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 
+from surgeon_gui.widgets.controls import ChoiceBox
 from tests.helpers.windows import find
 
 SLOW = ("--pause", "0.05")
@@ -16,6 +17,13 @@ def choose(window, name, member):
     """Choose an enum member in a combo box."""
     box = find(window, name, QComboBox)
     box.setCurrentIndex(list(type(member)).index(member))
+
+
+def choose_unit(window, target):
+    """Choose the unit of the size."""
+    box = find(window, "size_unit_combo", ChoiceBox)
+    box.choose(target)
+    box.currentIndexChanged.emit(box.currentIndex())
 
 
 def item(window, name, member):

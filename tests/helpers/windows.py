@@ -110,11 +110,28 @@ def click(window, name):
     button.click()
 
 
-def open_tab(window, name):
-    """Open a tab of the center by its entry in the Go menu."""
-    action = find(window, f"go_{name}_action", QAction)
+def trigger(window, name):
+    """Trigger the menu action called `name`, which must be enabled."""
+    action = find(window, name, QAction)
     assert action.isEnabled(), name
     action.trigger()
+
+
+def open_place(window, name):
+    """Open a place by its entry in the View menu: "new", "runs" or "playground"."""
+    find(window, f"go_{name}_action", QAction).trigger()
+
+
+def start(window):
+    """Start a run by the button of the page New."""
+    open_place(window, "new")
+    click(window, "start_button")
+
+
+def open_details(window):
+    """Open all about the model of the draft."""
+    open_place(window, "new")
+    click(window, "model_details_button")
 
 
 def commands_of(window, monkeypatch):

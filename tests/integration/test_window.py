@@ -50,6 +50,7 @@ from tests.helpers.windows import (
     open_remote_window,
     open_tab,
     run_of,
+    trigger,
 )
 
 LONG_MS = 280_000  # the whole engine on a slow and busy machine
@@ -116,7 +117,7 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
     qtbot, open_window, tmp_path
 ):
     window = open_window()
-    click(window, "use_demo_button")
+    trigger(window, "use_demo_action")
     window.load_config(EVENING_JOB)
     sweep = find(window, "sweep_action", QAction)
     qtbot.waitUntil(sweep.isEnabled, timeout=LONG_MS)
@@ -168,7 +169,7 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window = real_window
     start = find(window, "start_button")
 
-    click(window, "use_demo_button")
+    trigger(window, "use_demo_action")
     qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
 
     click(window, "step_calibration_header")

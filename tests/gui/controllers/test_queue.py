@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from surgeon_gui.window.central_tabs import CentralTabs
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method, PrunableShare
@@ -16,7 +17,6 @@ from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.state import QueueStatus
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_name
-from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.fake_runs import write_saved_state
@@ -31,6 +31,7 @@ from tests.helpers.windows import (
     find_type,
     load_and_wait,
     run_of,
+    trigger,
     wait_for_status,
 )
 
@@ -139,7 +140,7 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     add_three(qtbot, window, LONG)
     click(window, "queue_start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    click(window, "cancel_button")
+    trigger(window, "cancel_action")
     assert statuses(window)[0] is S.CANCELLED  # at once: the window may close now
     wait_for_status(qtbot, window, Status.CANCELLED)
     qtbot.wait(50)

@@ -18,12 +18,12 @@ from PySide6.QtWidgets import (
     QPushButton,
     QToolButton,
 )
+from surgeon_gui.window.central_tabs import CentralTabs
 
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.page import Page
-from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.windows import (
     LONG,
     QUICK,
@@ -32,6 +32,7 @@ from tests.helpers.windows import (
     find_type,
     load_and_wait,
     run_of,
+    trigger,
     wait_for_status,
     wait_until,
 )
@@ -256,11 +257,11 @@ def test_buttons_and_actions_of_a_run_that_finishes_and_is_reopened(
     check(window, S.STARTING)
     wait_until(qtbot, lambda: run_of(window).history)
     check(window, S.RUNNING)
-    click(window, "pause_button")
+    trigger(window, "pause_action")
     check(window, S.PAUSING)
     wait_for_status(qtbot, window, Status.PAUSED)
     check(window, S.PAUSED)
-    click(window, "stop_button")
+    trigger(window, "stop_action")
     check(window, S.STOPPING)
     wait_for_status(qtbot, window, Status.FINISHED)
     # The fake engine reports a checkpoint without writing it.
@@ -278,7 +279,7 @@ def test_buttons_and_actions_of_a_cancelled_run(qtbot, sample, make_window):
     window = make_window(*SLOW)
     start(qtbot, window, LONG)
     wait_until(qtbot, lambda: run_of(window).history)
-    click(window, "cancel_button")
+    trigger(window, "cancel_action")
     check(window, S.CANCELLING)
     wait_for_status(qtbot, window, Status.CANCELLED)
     check(window, S.CANCELLED)

@@ -32,6 +32,7 @@ from tests.helpers.windows import (
     find,
     open_remote_window,
     run_of,
+    trigger,
 )
 
 FAKE_SSH = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\neval "$3"\n'
@@ -122,10 +123,10 @@ def test_run_goes_on_when_the_window_is_closed(
     assert run_of(window).folder == folder
     assert run_of(window).config == LONG
     wait(qtbot, lambda: bool(run_of(window).history))
-    click(window, "pause_button")
+    trigger(window, "pause_action")
     wait_for_status(qtbot, window, Status.PAUSED)
-    click(window, "pause_button")
-    click(window, "stop_button")
+    trigger(window, "pause_action")
+    trigger(window, "stop_action")
     wait_for_status(qtbot, window, Status.FINISHED)
     opener = find(window, "open_run_button", QPushButton)
     assert not opener.isEnabled()

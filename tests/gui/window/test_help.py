@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QTextBrowser,
     QTreeWidget,
 )
+from surgeon_gui.window.central_tabs import CentralTabs
 
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
@@ -31,7 +32,6 @@ from surgeon_gui.text.problems import Step
 from surgeon_gui.views.help.commands_dialog import entries_of
 from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.window import help_menu
-from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.help_menu import HelpMenu, make_bundle
 from surgeon_gui.window.log_view import LogView
 from tests.helpers.windows import (

@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QLineEdit
 from superqt import QElidingLabel
+from surgeon_gui.window.central_tabs import CentralTabs
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
@@ -18,7 +19,6 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.run_page import RunPage
 from surgeon_gui.window import run_actions
-from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.log_view import LogView
 from tests.helpers.fake_engine import FAILURE, HINT
 from tests.helpers.fake_results import UNSUPPORTED
@@ -33,6 +33,7 @@ from tests.helpers.windows import (
     find_type,
     load_and_wait,
     run_of,
+    trigger,
     wait_for_status,
     wait_until,
 )
@@ -74,7 +75,7 @@ def test_finished_run_shows_its_metrics(qtbot, window):
     assert "14.20" in find(window, "perplexity_figure").text()
     assert find(window, "sparsity_note").text()
     assert is_on(window, "start_button")
-    assert not is_on(window, "cancel_button")
+    assert not is_on(window, "cancel_action")
 
 
 def test_buttons_follow_the_status_of_the_run(qtbot, make_window):
@@ -82,13 +83,13 @@ def test_buttons_follow_the_status_of_the_run(qtbot, make_window):
     load_and_wait(qtbot, window)
     click(window, "start_button")
     assert not is_on(window, "start_button")
-    assert is_on(window, "cancel_button")
+    assert is_on(window, "cancel_action")
     wait_for_status(qtbot, window, Status.RUNNING)
-    assert is_on(window, "stop_button")
-    click(window, "stop_button")
+    assert is_on(window, "stop_action")
+    trigger(window, "stop_action")
     assert run_of(window).status is Status.STOPPING
-    assert not is_on(window, "stop_button")
-    assert find(window, "stop_button").text() == "Stopping…"
+    assert not is_on(window, "stop_action")
+    assert find(window, "stop_action").text() == "Stopping…"
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).result.stopped_early
     assert len(run_of(window).history) < QUICK.pruning.shots
@@ -103,7 +104,7 @@ def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monke
     find(window, "pruning_sparsity").setValue(70.0)  # of the next run
     assert window.session.state.config.pruning.target.sparsity == 0.7
     assert run_of(window).config == LONG
-    click(window, "cancel_button")
+    trigger(window, "cancel_action")
     question = find(window, "cancel_question")
     assert question.isVisible()
     click(window, "cancel_no_button")
@@ -116,7 +117,7 @@ def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monke
     monkeypatch.setattr(session, "has_saved_state", lambda folder: True)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    click(window, "cancel_button")  # the run can go on: there is no question
+    trigger(window, "cancel_action")  # the run can go on: there is no question
     wait_for_status(qtbot, window, Status.CANCELLED)
 
 

@@ -12,6 +12,7 @@ from tests.helpers.windows import (
     find,
     run_of,
     run_until,
+    trigger,
     wait_for_status,
     wait_until,
 )
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 def paused(qtbot, make_window):
     window = make_window("--pause", "0.01")
     run_until(qtbot, window, Status.RUNNING)
-    click(window, "pause_button")
+    trigger(window, "pause_action")
     assert run_of(window).status is Status.PAUSING
     wait_for_status(qtbot, window, Status.PAUSED)
     return window
@@ -39,7 +40,7 @@ def test_resumed_run_finishes(qtbot, paused):
     wait_until(qtbot, lambda: run_of(paused).paused_at is None)
     action.trigger()
     wait_for_status(qtbot, paused, Status.PAUSED)
-    click(paused, "pause_button")
+    trigger(paused, "pause_action")
     wait_for_status(qtbot, paused, Status.FINISHED)
     run = run_of(paused)
     assert not run.result.stopped_early
@@ -52,13 +53,13 @@ def test_paused_run_can_be_cancelled(qtbot, paused):
     assert run.remaining_seconds(1e12) == run.remaining_seconds(2e12)
     for name in ("phase_label", "time_note"):
         assert "aused" in find(paused, name).text()
-    click(paused, "cancel_button")
+    trigger(paused, "cancel_action")
     wait_for_status(qtbot, paused, Status.CANCELLED)
     assert run_of(paused).exported is None
 
 
 def test_stop_and_keep_of_a_paused_run_finishes_its_shot(qtbot, paused):
-    click(paused, "stop_button")
+    trigger(paused, "stop_action")
     assert run_of(paused).status is Status.STOPPING
     wait_for_status(qtbot, paused, Status.FINISHED)
     assert run_of(paused).result.stopped_early

@@ -8,6 +8,7 @@ import numpy as np
 import pyqtgraph as pg
 import pytest
 from PySide6.QtWidgets import QComboBox, QSlider
+from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import values_of
@@ -16,7 +17,6 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_diagnosis import BASE_LOSS
@@ -75,7 +75,7 @@ def edit(window, **settings):
 def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.TARGET)
-    click(window, "target_diagnose_button")
+    click(window, "diagnose_button")
     assert find(window, "diagnosis_view").isVisible()
     assert find(window, "diagnose_progress").isVisible()
     wait_until_known(qtbot, window)

@@ -1,10 +1,8 @@
-"""The Export page before a run, and the result it shows."""
+"""The section Export of the drawer Expert."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
-import msgspec
 
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
@@ -18,13 +16,9 @@ from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.result import view
-from tests.helpers import fake_engine
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import FAILURE, HINT, model_summary
 from tests.helpers.widget_queries import (
     choose,
-    facts,
     is_on,
     item,
     mark,
@@ -39,7 +33,6 @@ from tests.helpers.windows import (
     load_and_wait,
     run_of,
     wait_for_status,
-    wait_until,
 )
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -153,58 +146,6 @@ def test_another_destination_or_job_needs_its_own_confirmation(
     export_page.load_config(replace(QUICK, export=ExportConfig(str(occupied))))
     assert not session.state.may_replace
     assert find(export_page, "export_replace_button").isVisible()
-
-
-# the result
-
-
-def test_result_is_shown_with_its_verification(make_finished, monkeypatch):
-    window = make_finished()
-    text = facts(window, "export_facts")
-    for part in ("8.4 MB (74 %", "transformers 5.5.0", "1.5e-06"):
-        assert part in text
-    assert shown(window, "export_unrun_note") == ""
-    assert shown(window, "export_larger_note") == ""
-    assert mark(window) is Mark.READY
-    opened = []
-    monkeypatch.setattr(view, "open_folder", opened.append)
-    click(window, "open_export_button")
-    assert opened == [run_of(window).exported.folder]
-
-
-def test_result_larger_than_its_original_is_no_success(make_finished, monkeypatch):
-    quantized = msgspec.structs.replace(model_summary(), dtype="", file_bytes=10**6)
-    monkeypatch.setattr(fake_engine, "model_summary", lambda *_: quantized)
-    window = make_finished()
-    assert "float32" in shown(window, "export_larger_note")
-    assert mark(window) is Mark.WARNING
-    assert shown(window, "export_larger_forecast")
-    assert "1.0" in shown(window, "export_sizes_note")
-
-
-def test_unverified_result_is_marked(make_finished):
-    config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
-    window = make_finished("--unrun", config=config)
-    assert shown(window, "export_unrun_note")
-    assert "not run" in find(window, "step_export_header").view.summary
-    assert not is_on(window, "measure_button")  # the engine runs no files of others
-    assert DESCRIPTIONS[Format.GGUF].label in find(window, "measure_button").toolTip()
-
-
-def test_failed_export_shows_the_error_and_no_result(qtbot, make_window):
-    window = make_window("--pause", "0.02", "--mishap", "fail", "--at", "verification")
-    load_and_wait(qtbot, window)
-    window.open_step(Step.EXPORT)
-    for name in ("save_button", "measure_button", "open_export_button"):
-        assert not find(window, name).isVisible()
-    window.start_run()
-    wait_until(qtbot, lambda: run_of(window).is_exporting)
-    assert mark(window) is Mark.BUSY
-    wait_for_status(qtbot, window, Status.FAILED)
-    assert mark(window) is Mark.PROBLEM
-    assert f"{FAILURE} {HINT}" in shown(window, "export_failure")
-    for name in ("open_export_button", "save_button", "measure_button"):
-        assert not find(window, name).isVisible()
 
 
 def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(

@@ -43,7 +43,7 @@ def sent(monkeypatch):
 
 
 def open_search(window):
-    click(window, "search_hub_button")
+    click(window, "search_hub_action")
     dialog = find(window, "search_dialog", QDialog)
     assert dialog.isVisible()
     return dialog

@@ -35,6 +35,7 @@ from tests.helpers.windows import (
     find,
     find_type,
     load_and_wait,
+    trigger,
     wait_for_status,
     wait_until,
 )
@@ -100,7 +101,7 @@ def test_downloaded_model_can_be_pruned(qtbot, make_window):
     wait_until(qtbot, lambda: progress_of(window).share > 0)
     assert "1.0 GB" in shown(window, "download_line").replace("\xa0", " ")
     assert find(window, "download_bar").value() > 0
-    click(window, "use_demo_button")  # the download goes on
+    trigger(window, "use_demo_action")  # the download goes on
     assert "someone/tiny" in shown(window, "download_title")
     assert progress_of(window).is_open
     window.choose_model(SOURCE)
@@ -156,7 +157,7 @@ def test_invalid_hub_name_is_reported(window):
     window.findChild(ModelPage).choose("hf://datasets/a/b")
     assert shown(window, "model_problem")
     assert find(window, "model_source").property("invalid")
-    click(window, "use_demo_button")
+    trigger(window, "use_demo_action")
     assert not find(window, "model_source").property("invalid")
 
 
