@@ -117,6 +117,12 @@ def trigger(window, name):
     action.trigger()
 
 
+def cancel_run(window):
+    """Cancel the run by its menu, and confirm it."""
+    trigger(window, "cancel_action")
+    click(window, "cancel_yes_button")
+
+
 def open_place(window, name):
     """Open a place by its entry in the View menu: "new", "runs" or "playground"."""
     find(window, f"go_{name}_action", QAction).trigger()

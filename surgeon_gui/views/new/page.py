@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from PySide6.QtCore import QEvent, QObject, Signal, Slot
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 from typing_extensions import override
 
@@ -131,6 +131,18 @@ class NewPage(QWidget):
                 stack(layout, is_stacked=is_narrow)
         return super().eventFilter(watched, event)
 
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._make_room()
+
+    @Slot()
+    def _make_room(self) -> None:
+        """Hide the column while there is room for the drawer alone."""
+        has_room = self.width() >= self._column.minimumSizeHint().width() + _DRAWER
+        is_open = self._expert_button.isChecked()
+        self._column.setVisible(has_room or not is_open)
+
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
         self.expert = Expert(pages)
@@ -138,6 +150,7 @@ class NewPage(QWidget):
         self.expert.hide()
         self.expert.closed.connect(partial(self._expert_button.setChecked, False))
         self._expert_button.toggled.connect(self.expert.setVisible)
+        self._expert_button.toggled.connect(self._make_room)
         self._splitter.addWidget(self.expert)
         return self.expert
 
@@ -203,8 +216,7 @@ class NewPage(QWidget):
             size = partial(plan.size_text, config, model)
             curve = Curve(found, _bands(), size)
             end = plan.end_text(config, model, found)
-            show_elided(self._basis, plan.basis_text(found))
-            self._basis.setToolTip(end or self._basis.toolTip())
+            show_elided(self._basis, plan.basis_text(found), tip=end)
         else:
             show_elided(self._basis, "")
         hint = sentence(state.problems.get(Step.TARGET)) or self._waiting(state)

@@ -27,6 +27,7 @@ from surgeon_gui.views.steps.page import Page
 from tests.helpers.windows import (
     LONG,
     QUICK,
+    cancel_run,
     click,
     find,
     find_type,
@@ -279,7 +280,7 @@ def test_buttons_and_actions_of_a_cancelled_run(qtbot, sample, make_window):
     window = make_window(*SLOW)
     start(qtbot, window, LONG)
     wait_until(qtbot, lambda: run_of(window).history)
-    trigger(window, "cancel_action")
+    cancel_run(window)
     check(window, S.CANCELLING)
     wait_for_status(qtbot, window, Status.CANCELLED)
     check(window, S.CANCELLED)

@@ -21,6 +21,7 @@ from surgeon_gui.window.desktop_integration import DesktopIntegration, Notifier
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.windows import (
     TIMEOUT_MS,
+    cancel_run,
     click,
     find_type,
     load_and_wait,
@@ -114,7 +115,7 @@ def test_failed_run_shows_a_notification_with_the_reason(qtbot, start_run):
 
 def test_cancelled_run_and_active_window_show_no_notification(qtbot, start_run):
     window, keep_awake, notifier, _ = start_run("--pause", "0.02")
-    trigger(window, "cancel_action")
+    cancel_run(window)
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert not notifier.shown
     assert not keep_awake.is_held

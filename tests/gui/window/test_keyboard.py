@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from PySide6.QtWidgets import QFrame, QRadioButton, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
@@ -26,8 +26,8 @@ def busy_window(qtbot, window):
 
 def is_one_of_several(widget):
     """Return whether arrow keys select it: Tab reaches the checked one."""
-    is_choice = isinstance(widget, QRadioButton)
-    return is_choice or isinstance(widget.parent(), StructureTiles)
+    is_tile = isinstance(widget.parent(), StructureTiles)
+    return is_tile or getattr(widget, "group", lambda: None)() is not None
 
 
 def usable_controls(window):

@@ -28,6 +28,7 @@ from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     LONG,
     QUICK,
+    cancel_run,
     click,
     find,
     find_type,
@@ -104,7 +105,7 @@ def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monke
     find(window, "pruning_sparsity").setValue(70.0)  # of the next run
     assert window.session.state.config.pruning.target.sparsity == 0.7
     assert run_of(window).config == LONG
-    trigger(window, "cancel_action")
+    cancel_run(window)
     question = find(window, "cancel_question")
     assert question.isVisible()
     click(window, "cancel_no_button")
@@ -117,7 +118,7 @@ def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monke
     monkeypatch.setattr(session, "has_saved_state", lambda folder: True)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    trigger(window, "cancel_action")  # the run can go on: there is no question
+    cancel_run(window)  # the run can go on: there is no question
     wait_for_status(qtbot, window, Status.CANCELLED)
 
 
