@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 
 from surgeon_gui.widgets.controls import ChoiceBox
@@ -56,8 +56,8 @@ def preset_shown(window):
 
 
 def is_on(window, name):
-    """Return whether a widget is enabled."""
-    return find(window, name).isEnabled()
+    """Return whether a widget or an action is enabled."""
+    return find(window, name, QObject).isEnabled()
 
 
 def question(window):
