@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtWidgets import QMainWindow
 
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import Status
@@ -10,6 +11,7 @@ from surgeon_gui.state.sources import samples
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.new import empty_state, model_card
 from surgeon_gui.window import new_place
+from surgeon_gui.window.menus import Menus
 from tests.helpers.exports import write_export
 from tests.helpers.fake_thread import FakeThread
 from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_status
@@ -30,6 +32,17 @@ def session(qapp, engine, tmp_path):
     session = Session(engine, tmp_path, qapp)
     yield session
     session.deleteLater()
+
+
+@pytest.fixture
+def actions(qtbot):
+    """Return the actions of the menus of a window."""
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    menus = Menus(window)
+    for each in menus.actions.values():
+        each.window = window  # it lives as long as its actions
+    return menus.actions
 
 
 @pytest.fixture

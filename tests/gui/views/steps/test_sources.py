@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QComboBox,
@@ -15,6 +16,7 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QTableWidget,
 )
+from superqt import QElidingLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.recovery import RecoveryConfig
@@ -24,10 +26,11 @@ from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.steps import model_page, more_texts
+from surgeon_gui.views.new import empty_state, model_card
+from surgeon_gui.views.new.model_card import ModelCard
+from surgeon_gui.views.steps import more_texts
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
-from surgeon_gui.views.steps.model_page import ModelPage
-from surgeon_gui.window import empty_state, main_window
+from surgeon_gui.window import new_place
 from tests.helpers.fake_sources import CACHED, GATED, UNREADABLE
 from tests.helpers.widget_queries import facts, shown
 from tests.helpers.windows import (
@@ -148,13 +151,11 @@ def test_cached_model_needs_no_download(qtbot, window):
     cached(hub_name(SOURCE))
     look_up(window, "https://huggingface.co/someone/tiny")
     assert not find(window, "download_card").isVisible()
-    assert "LlamaForCausalLM" in facts(window, "model_facts")
     wait_until(qtbot, lambda: window.session.state.model is not None)
 
 
 def test_invalid_hub_name_is_reported(window):
-    find(window, "model_source").setText("hf://datasets/a/b")
-    window.findChild(ModelPage).choose("hf://datasets/a/b")
+    find(window, "model_source").edited.emit("hf://datasets/a/b")
     assert shown(window, "model_problem")
     assert find(window, "model_source").property("invalid")
     trigger(window, "use_demo_action")
@@ -167,9 +168,10 @@ def test_invalid_hub_name_is_reported(window):
 def test_facts_are_shown_before_the_engine_starts(make_window, tmp_path):
     window = make_window("--no-start")
     window.choose_model(DEMO)
-    text = facts(window, "model_facts")
-    for fact in ("LlamaForCausalLM", "2.83 M", "float16"):
-        assert fact in text
+    assert (
+        "2.83\N{NO-BREAK SPACE}M parameters"
+        in find(window, "model_line", QElidingLabel).text()
+    )
     config = {"architectures": ["BertModel"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     window.choose_model(str(tmp_path))
@@ -189,7 +191,7 @@ def test_model_is_exported_within_two_clicks(qtbot, sample, make_window, name):
     run = window.session.state.run
     assert run.config.model.source == (DEMO if name == "demo" else sample)
     assert run.exported.tokens_compared > 0  # it was reloaded and its logits compared
-    assert find(window, "open_export_button").isVisible()
+    assert window.runs.shows_run
 
 
 def test_recent_model_is_chosen_with_a_click_or_removed_if_missing(window, tmp_path):
@@ -208,20 +210,21 @@ def test_recent_model_is_chosen_with_a_click_or_removed_if_missing(window, tmp_p
 
 
 def test_missing_sample_is_downloaded_on_a_click(monkeypatch, make_window):
-    for module in (empty_state, model_page, main_window):
+    for module in (empty_state, model_card, new_place):
         monkeypatch.setattr(module, "smollm2", str)
     started = []
     monkeypatch.setattr(SampleDownload, "start", lambda self: started.append(self))
     window = make_window()
-    for name in ("empty_sample_button", "use_sample_button"):
-        assert "98" in find(window, name).text()  # MB
-        click(window, name)
+    button = find(window, "empty_sample_button")
+    action = find(window, "use_sample_action", QAction)
+    assert all("98" in each.text() for each in (button, action))  # MB
+    button.click()
+    action.trigger()
     (download,) = {*started}
     assert len(started) == 2
     download.is_busy = True
     download.changed.emit()
-    for name in ("empty_sample_button", "use_sample_button"):
-        assert "98" not in find(window, name).text()  # it cancels now
+    assert not any("98" in each.text() for each in (button, action))  # they cancel now
 
 
 def test_download_of_the_sample_shows_its_progress_and_no_old_error(
@@ -237,12 +240,11 @@ def test_download_of_the_sample_shows_its_progress_and_no_old_error(
         find(window, f"sample_progress_{part}", kind)
         for part, kind in (("bar", QProgressBar), ("label", QLabel))
     )
-    download = find_type(window, ModelPage).sample_download
+    download = find_type(window, ModelCard).sample_download
     assert not bar.isVisible()
     download.is_busy = True
     download.changed.emit()
     assert not find(window, "model_problem").isVisible()
-    assert not find(window, "model_source").property("invalid")
     assert bar.isVisible()
     assert bar.maximum() == 0  # it moves
     monkeypatch.setattr(SampleDownload, "received_bytes", 49_181_216)
