@@ -149,6 +149,7 @@ class MainWindow(QMainWindow):
 
     def open_step(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""
+        self.places.open(Place.NEW)
         self.new.open_expert(step)
 
     def save_picture(self, path: Path) -> None:

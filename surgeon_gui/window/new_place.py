@@ -114,6 +114,8 @@ class NewPlace(QStackedWidget):
 
     def open_expert(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""
+        if self._session.state.model_is_chosen:
+            self._show_page()
         self._page.open_expert(step)
 
     def choose_text(self, text: str) -> None:
