@@ -28,7 +28,7 @@ class Step(Enum):
 
 
 _ANOTHER_FOLDER = tr("Choose another folder.")
-_FITTING_SETTINGS = tr("Step 3 offers settings that fit.")
+_FITTING_SETTINGS = tr("Settings that fit are offered in Expert, Target.")
 
 
 class Kind(Enum):
@@ -128,7 +128,10 @@ class Kind(Enum):
     NO_PROTECTED_LAYER = tr("Protect: no layer is called “{pattern}”.")
     NO_LIMITED_LAYER = tr("Minimum per layer: no layer is called “{pattern}”.")
     BLOCKS_MISS_SIZE = (
-        tr("GGUF files (step 5) fill the widths of layers up to multiples of 32."),
+        tr(
+            "GGUF files (Expert, Export) fill the widths of layers up to multiples of "
+            "32."
+        ),
         tr("To reach a target size, set Width multiple to 32."),
     )
 

@@ -44,8 +44,8 @@ def disabled_formats(
         )
     if pruning.is_sized:
         disabled[Format.MASKED] = tr(
-            "Masked files are as large as the original: a target size (step 3) cannot "
-            "be reached."
+            "Masked files are as large as the original: a target size (Expert, Target) "
+            "cannot be reached."
         )
     return disabled
 
@@ -70,13 +70,13 @@ def _disabled_by_structure(
     if not pruning.has_same_widths:
         setting, same = FIELDS["pruning.widths"].label, choice_label(Widths.SAME)[0]
         reason = tr(
-            "Layers get different widths unless {setting} (step 3) is “{same}”."
+            "Layers get different widths unless {setting} (Expert, Target) is “{same}”."
         ).format(setting=setting, same=same)
         return {Format.STOCK: reason}
     if model is not None and has_partial_protection(pruning, model):
         reason = tr(
             "Layers get different widths if only some layers of a kind are protected "
-            "(step 3)."
+            "(Expert, Target)."
         )
         return {Format.STOCK: reason}
     return {}

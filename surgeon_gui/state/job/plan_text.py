@@ -152,7 +152,7 @@ def quantized_note(
     note = quantization(config, model, on_cuda=on_cuda)
     if not note or config.pruning.removes_nothing:
         return note
-    hint = tr("To quantize without pruning, set the target to 0 % (step 3).")
+    hint = tr("To quantize without pruning, choose a size of 0 %.")
     return f"{note} {hint}"
 
 
@@ -283,9 +283,9 @@ def _file_in_full(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
     )
     if goal.weight_bytes < model.file_bytes:
         return f"{original}."
-    return tr("{original}, because its weights have fewer bits: see step 5.").format(
-        original=original
-    )
+    return tr(
+        "{original}, because its weights have fewer bits: see Expert, Export."
+    ).format(original=original)
 
 
 def unsupported(supports: Iterable[StructureSupport]) -> str:

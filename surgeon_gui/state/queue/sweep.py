@@ -67,7 +67,7 @@ def unit_note(state: AppState, unit: Target) -> str:
         return ""
     target = state.config.pruning.target
     context = (target if isinstance(target, Memory) else Memory()).context
-    return tr("Each with a context of {n} tokens, which step 3 sets.").format(
+    return tr("Each with a context of {n} tokens, as on the page New.").format(
         n=numbers.whole(context)
     )
 
@@ -86,8 +86,8 @@ def plan(
     config = state.config
     if config.export.folder:
         return tr(
-            "All runs would write to {folder}. Clear the destination in step 5: each "
-            "run then writes to its own folder."
+            "All runs would write to {folder}. Clear the destination in Expert, "
+            "Export: each run then writes to its own folder."
         ).format(folder=config.export.folder)
     try:
         values = tuple(dict.fromkeys(numbers.parse_list(typed)))

@@ -1,4 +1,4 @@
-"""Step 5: destination and format of the pruned model."""
+"""The section Export: destination and format of the pruned model."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_format_like_the_original_is_named_where_it_is_chosen():
 
 
 def test_note_of_the_export_says_how_to_quantize_alone():
-    hint = "To quantize without pruning, set the target to 0 % (step 3)."
+    hint = "To quantize without pruning, choose a size of 0 %."
     assert plan_text.quantized_note(as_gguf(FileDtype.Q4_0), QUANTIZED).endswith(hint)
     alone = as_gguf(FileDtype.Q4_0, sparsity=0.0)
     assert hint not in plan_text.quantized_note(alone, QUANTIZED)
