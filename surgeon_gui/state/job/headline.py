@@ -206,7 +206,8 @@ def _alternative(config: RunConfig, model: ModelSummary, most: int) -> FileDtype
     Rounding to 4 bits or more costs less than the removal of a tenth of the weights.
     """
     for dtype, file in quantized_files(config, model).items():
-        if file.bytes(0) <= most:
+        size = file.bytes(0)
+        if size <= most and size < model.file_bytes:
             return dtype
     return None
 
