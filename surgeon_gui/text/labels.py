@@ -262,8 +262,8 @@ FIELDS = {
     ),
     "samples.after_shots": FieldText(
         "Write a sample after each shot",
-        "After each shot, the model continues the prompt by 32 tokens. The Live "
-        "tab shows the text beside the original's. The result stays the same.",
+        "After each shot, the model continues the prompt by 32 tokens. The page of "
+        "the run shows the text beside the original's. The result stays the same.",
     ),
     "samples.prompt": FieldText(
         "Prompt", "Beginning of a text that both models continue."

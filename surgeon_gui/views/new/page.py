@@ -11,7 +11,6 @@ from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
@@ -62,6 +61,7 @@ class NewPage(QWidget):
     """Draws the draft; user actions go to the session."""
 
     text_asked = Signal()
+    builtin_text_asked = Signal()
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class NewPage(QWidget):
         self._title = large_label("plan_label")
         self._details = eliding_label("plan_details", quiet=True)
         self._quantize = button("quantize_only_button", self._on_quantize)
-        self._expert_button = button("expert_button", self._on_expert_clicked)
+        self._expert_button = button("expert_button")
         self._expert_button.setCheckable(True)
         start = actions["start_action"].trigger
         self._start = button("start_button", start, primary=True)
@@ -268,12 +268,9 @@ class NewPage(QWidget):
 
     @Slot()
     def _on_text_clicked(self) -> None:
-        calibration = self._session.state.config.calibration
-        if plan.has_own_text(calibration):
-            self._session.draft.edit_part(CalibrationConfig())
-        else:
-            self._text.setChecked(False)
-            self.text_asked.emit()
+        has_own = plan.has_own_text(self._session.state.config.calibration)
+        self._text.setChecked(has_own)  # until another text is chosen
+        (self.builtin_text_asked if has_own else self.text_asked).emit()
 
     @Slot()
     def _on_quantize(self) -> None:
@@ -282,11 +279,6 @@ class NewPage(QWidget):
         if line is not None and line.alternative is not None:
             job = plan.quantized_only(state.config, line.alternative)
             self._session.draft.edit(job)
-
-    @Slot()
-    def _on_expert_clicked(self) -> None:
-        if self._expert_button.isChecked():
-            self.expert.fill_search()
 
 
 def _bands() -> tuple[Band, ...]:
