@@ -185,9 +185,6 @@ class Kind(Enum):
     NO_PROMPT = tr("Enter a prompt first.")
 
 
-RESOURCES = (Kind.MEMORY_SHORT, Kind.GPU_SHORT, Kind.DISK_SHORT)
-
-
 class Bytes(int):
     """A number of bytes."""
 
@@ -219,12 +216,6 @@ def of_error(error: _Error, step: Step | None = None, setting: str = "") -> Prob
     """Return the problem that the engine has reported."""
     values = {"message": error.message, "hint": error.hint}
     return Problem(Kind.ERROR, values, step, setting)
-
-
-def statement(problem: Problem) -> str:
-    """Return what is wrong, without what to do about it."""
-    text = problem.kind.value
-    return _text(problem, text if isinstance(text, str) else text[0])
 
 
 def sentence(problem: Problem | None) -> str:
