@@ -21,7 +21,6 @@ from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.text.problems import Step
 from surgeon_gui.views.report import reports
 from surgeon_gui.views.report.pdf import paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
@@ -179,7 +178,7 @@ def opened(qtbot, tmp_path, window):
 def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkeypatch):
     launched = []
     monkeypatch.setattr(reports, "open_folder", launched.append)
-    opened.open_step(Step.EXPORT)
+    opened.runs.show_run()
     note = find(opened, "report_note")
     assert not note.isVisible()
     pdf, html = tmp_path / "r.PDF", tmp_path / "mine.html"
