@@ -28,13 +28,13 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import psutil
 from PySide6.QtCore import QEventLoop, QTimer
-from PySide6.QtWidgets import QTabWidget
 
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_gui.app import make_application
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
+from surgeon_gui.window.places import Place
 
 _JOB = """
 version = 1
@@ -118,15 +118,13 @@ class Soak:
         self._loop.quit()
 
     def _use(self) -> None:
-        """Open the earlier run, close it, and show another tab."""
+        """Open the earlier run, close it, and show another place."""
         self._uses += 1
         if self._uses % 4 == 1:
             self._window.open_run(self._folder / "runs" / "short")
         elif self._uses % 4 == 3:
             self._session.close_opened_run()
-        for tabs in self._window.findChildren(QTabWidget):
-            if tabs.count():
-                tabs.setCurrentIndex(self._uses % tabs.count())
+        self._window.places.open(tuple(Place)[self._uses % len(Place)])
 
     @staticmethod
     def _sample(shot: int, seconds: float) -> Sample:

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 WINDOW = ROOT / "surgeon_gui"
 _ROOMS = ("surgeon_gui.views.", "surgeon_gui.window.")
 _QT_NAMES = ("qt_", "_q_", "Scroll")
-# An action for each step, tab and recent file; a page shows one of them.
-_GENERATED = re.compile(r"go_\w+_action|recent_\w+_action_\d+")
+# An action for each recent file.
+_GENERATED = re.compile(r"recent_\w+_action_\d+")
 _COMPOSED = "Names that the code composes"
 _INTRODUCTION = """\
 # Names of controls
@@ -38,9 +38,7 @@ a control by it: `window.findChild(QPushButton, "start_button")`. A setting is n
 after the section and the field of the config, such as `pruning_sparsity`. This page is
 generated from the window.
 
-The *Go* menu also has an action for each step and tab, such as `go_model_action` and
-`go_live_tab_action`. *Open recent* has one for each entry, such as
-`recent_run_action_1`.
+*Open recent* has an action for each entry, such as `recent_run_action_1`.
 """
 
 
@@ -197,8 +195,6 @@ def _kind_by_name(name: str) -> str:
         "check": "check box",
         "box": "number",
         "spin": "number",
-        "tab": "tab",
-        "dock": "panel",
         "list": "list",
         "table": "table",
         "tree": "tree",

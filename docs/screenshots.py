@@ -159,35 +159,36 @@ def take_all(studio: Studio) -> None:
     studio.wait_until(lambda: not session.start_obstacle())
     window.load_config(RunConfig())
     studio.wait_until(lambda: not session.start_obstacle())
-    take_steps(studio)
+    take_new(studio)
     take_run(studio)
     take_result(studio)
     take_playground(studio)
-    take_history(studio)
+    take_runs(studio)
     take_help(studio)
     take_queue(studio)
 
 
-def take_steps(studio: Studio) -> None:
-    """Picture the steps before a run."""
+def take_new(studio: Studio) -> None:
+    """Picture the page New, the sections of Expert, and a measured model."""
     from surgeon_gui.state.request import RequestKind
     from surgeon_gui.text.problems import Step
 
     window, session = studio.window, studio.window.session
-    window.open_step(Step.MODEL)
-    studio.picture("model")
+    studio.in_both_themes("new")
+    window.open_step(Step.TARGET)
+    studio.picture("expert")
     window.open_step(Step.CALIBRATION)
     studio.click("preview_button")
     preview = RequestKind.PREVIEW
     studio.wait_until(lambda: session.state.request(preview).response is not None)
-    studio.picture("calibration")
-    window.open_step(Step.TARGET)
-    studio.picture("target")
-    studio.click("target_diagnose_button")
+    studio.picture("text")
+    studio.click("expert_close_button")
+    studio.click("diagnose_button")
     studio.wait_until(lambda: session.state.is_busy)
     studio.wait_until(lambda: not session.state.is_busy)
-    studio.picture("diagnosis")
-    window._tabs.open_tab("live_tab")
+    studio.click("model_details_button")
+    studio.picture("details")
+    studio.click("back_button")
 
 
 def take_run(studio: Studio) -> None:
@@ -195,37 +196,21 @@ def take_run(studio: Studio) -> None:
     session = studio.window.session
     studio.click("start_button")
     studio.wait_until(lambda: len(session.state.run.history) >= 1)
-    studio.in_both_themes("live")
+    studio.in_both_themes("running")
     studio.wait_until(lambda: not session.state.run.status.is_busy)
     if session.state.run.result is None:
         raise RuntimeError(str(session.state.run.error))
 
 
 def take_result(studio: Studio) -> None:
-    """Picture the result, the measured speed and the architecture."""
-    from surgeon_gui.state.request import RequestKind
-    from surgeon_gui.text.problems import Step
-
-    window, session = studio.window, studio.window.session
-    studio.picture("result")
-    window.open_step(Step.EXPORT)
-    studio.picture("export")
-    studio.click("measure_button")
-    measurement = RequestKind.MEASUREMENT
-    studio.wait_until(lambda: not session.state.request(measurement).is_open)
-    studio.click("run_report_link")
-    studio.settle()
-    studio.picture("speed")
-    layer = next(each for each in session.state.run.layers if each.block == 1)
-    window._analysis_tabs.architecture.select(layer.name)
-    window._tabs.open_tab("architecture_tab")
-    studio.picture("architecture")
+    """Picture the verdict on the result."""
+    studio.in_both_themes("done")
 
 
 def take_playground(studio: Studio) -> None:
     """Picture the texts of both models for the same prompt."""
     window = studio.window
-    window._tabs.open_tab("playground_tab")
+    studio.trigger("go_playground_action")
     playground = window._playground
     playground.edit_prompt("The import statement")
     studio.click("playground_generate_button")
@@ -234,38 +219,32 @@ def take_playground(studio: Studio) -> None:
     studio.picture("playground")
 
 
-def take_history(studio: Studio) -> None:
+def take_runs(studio: Studio) -> None:
     """Run a second, smaller job; picture the list of runs and the comparison."""
     from dataclasses import replace
 
     from surgeon_engine.api.config.pruning import PrunableShare
-    from surgeon_gui.text.problems import Step
 
     window, session = studio.window, studio.window.session
     pruning = replace(session.state.config.pruning, target=PrunableShare(0.2), shots=2)
     session.draft.edit_part(pruning)
     studio.wait_until(lambda: not session.start_obstacle())
-    studio.click("start_button")
+    studio.trigger("start_action")
     studio.wait_until(lambda: not session.state.run.status.is_busy)
-    window.open_step(Step.RUN)
-    runs = window._history.runs
-    studio.trigger("runs_action")
+    runs = window.runs.runs
+    window.runs.show_home()
     studio.wait_until(lambda: len(runs.state.records) == 2)
     studio.picture("runs")
     for record in runs.state.records:
         runs.tick(record.folder, True)
-    studio.trigger("runs_action")
-    window._tabs.open_tab("compare_tab")
+    window.runs.show_comparison()
     studio.settle()
     studio.picture("compare")
-    window._tabs.open_tab("live_tab")
 
 
 def take_help(studio: Studio) -> None:
-    """Picture the log and a dialog."""
-    studio.click("log_button")
-    studio.picture("log")
-    studio.click("log_button")
+    """Picture the log and the list of commands."""
+    studio.dialog("log_action", "log")
     studio.dialog("commands_action", "commands")
 
 
@@ -275,13 +254,14 @@ def take_queue(studio: Studio) -> None:
     from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
     from surgeon_engine.api.config.run import RunConfig
 
-    window, queue = studio.window, studio.window._history.queue.controller
+    window, queue = studio.window, studio.window.runs.queue.controller
     calibration = CalibrationConfig(windows=16, window_length=64)
     recovery = RecoveryConfig(level=Recovery.REFIT)
     window.load_config(RunConfig(calibration=calibration, recovery=recovery))
     studio.wait_until(lambda: not window.session.start_obstacle())
     studio.trigger("sweep_action")
     studio.click("sweep_add_button")
+    window.runs.show_home()
     studio.click("queue_start_button")
     studio.wait_until(lambda: queue.state.is_complete)
     studio.picture("queue")

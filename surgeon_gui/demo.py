@@ -75,7 +75,6 @@ def run_demo(
 
     from surgeon_gui.app import SystemTheme
     from surgeon_gui.base.settings import Settings
-    from surgeon_gui.text.problems import Step
     from surgeon_gui.window.main_window import MainWindow
 
     settings = Settings()  # the defaults, so that pictures look the same everywhere
@@ -96,8 +95,8 @@ def run_demo(
         if window.session.start_obstacle():
             return
         _print(f"Pruning the demo into {folder}")
-        window.open_step(Step.RUN)
         window.start_run(folder)
+        window.runs.show_run()
 
     def on_run_ended(run: RunState) -> None:
         ended_runs.append(run)

@@ -34,11 +34,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if WINDOWS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    # The offscreen platform warns about windows of fixed size, such as message boxes.
-    ignore_size_hints = pytest.mark.qt_log_ignore("does not support propagateSizeHints")
+    # The offscreen platform warns about windows of fixed size, and those on top.
+    ignored = pytest.mark.qt_log_ignore("does not support (propagateSizeHints|raise)")
     for item in items:
         if "qtbot" in getattr(item, "fixturenames", ()):
-            item.add_marker(ignore_size_hints)
+            item.add_marker(ignored)
 
 
 def pytest_collection_finish():

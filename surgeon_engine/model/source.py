@@ -232,7 +232,8 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
         raise ModelError(
             name.not_downloaded,
             say(
-                "Download it at step 1, or by: surgeon download {source}", source=source
+                "Download it in the window, or by: surgeon download {source}",
+                source=source,
             ),
         )
     return ModelSource(name.short, name.snapshot)

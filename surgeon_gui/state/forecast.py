@@ -90,10 +90,6 @@ class Forecast:
         """Return the expected divergence at a share."""
         return float(np.interp(share, self.shares, self.expected))
 
-    def share_at(self, divergence: float) -> float:
-        """Return the share at which the expected divergence is reached."""
-        return float(np.interp(divergence, self.expected, self.shares))
-
     @property
     def smallest(self) -> float:
         """The share at the smallest size, in whole thousandths."""

@@ -59,7 +59,8 @@ FIELDS = {
     ),
     "pruning.megabytes": FieldText(
         "Weights",
-        "Size of the remaining parameters in the number format of the export (step 5).",
+        "Size of the remaining parameters in the number format of the export "
+        "(Expert, Export).",
         _MEGABYTE_NAME,
         decimals=3,
         unit_bytes=_MEGABYTE,
@@ -68,8 +69,8 @@ FIELDS = {
     "pruning.memory_gigabytes": FieldText(
         "Memory",
         "Memory in which the pruned model runs: the weights in the number format "
-        "of the export (step 5), keys and values of the context in 16 bits, and "
-        "the buffers of 512 tokens. Your programs and screen need some on top.",
+        "of the export (Expert, Export), keys and values of the context in 16 bits, "
+        "and the buffers of 512 tokens. Your programs and screen need some on top.",
         _GIGABYTE_NAME,
         decimals=3,
         unit_bytes=_GIGABYTE,
@@ -261,8 +262,8 @@ FIELDS = {
     ),
     "samples.after_shots": FieldText(
         "Write a sample after each shot",
-        "After each shot, the model continues the prompt by 32 tokens. The Live "
-        "tab shows the text beside the original's. The result stays the same.",
+        "After each shot, the model continues the prompt by 32 tokens. The page of "
+        "the run shows the text beside the original's. The result stays the same.",
     ),
     "samples.prompt": FieldText(
         "Prompt", "Beginning of a text that both models continue."

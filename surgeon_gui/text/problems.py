@@ -28,7 +28,7 @@ class Step(Enum):
 
 
 _ANOTHER_FOLDER = tr("Choose another folder.")
-_FITTING_SETTINGS = tr("Step 3 offers settings that fit.")
+_FITTING_SETTINGS = tr("Settings that fit are offered in Expert, Target.")
 
 
 class Kind(Enum):
@@ -129,7 +129,10 @@ class Kind(Enum):
     NO_PROTECTED_LAYER = tr("Protect: no layer is called “{pattern}”.")
     NO_LIMITED_LAYER = tr("Minimum per layer: no layer is called “{pattern}”.")
     BLOCKS_MISS_SIZE = (
-        tr("GGUF files (step 5) fill the widths of layers up to multiples of 32."),
+        tr(
+            "GGUF files (Expert, Export) fill the widths of layers up to multiples of "
+            "32."
+        ),
         tr("To reach a target size, set Width multiple to 32."),
     )
 
@@ -185,7 +188,6 @@ class Kind(Enum):
 
 # What passes by itself in a moment.
 PASSING = (Kind.ENGINE_STARTING, Kind.MODEL_UNREAD, Kind.TEXT_UNREAD)
-RESOURCES = (Kind.MEMORY_SHORT, Kind.GPU_SHORT, Kind.DISK_SHORT)
 
 
 class Bytes(int):
@@ -219,12 +221,6 @@ def of_error(error: _Error, step: Step | None = None, setting: str = "") -> Prob
     """Return the problem that the engine has reported."""
     values = {"message": error.message, "hint": error.hint}
     return Problem(Kind.ERROR, values, step, setting)
-
-
-def statement(problem: Problem) -> str:
-    """Return what is wrong, without what to do about it."""
-    text = problem.kind.value
-    return _text(problem, text if isinstance(text, str) else text[0])
 
 
 def sentence(problem: Problem | None) -> str:

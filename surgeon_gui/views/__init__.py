@@ -1,1 +1,1 @@
-"""The pages and tabs of the window."""
+"""The pages and dialogs of the window."""

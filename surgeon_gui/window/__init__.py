@@ -1,1 +1,1 @@
-"""The main window: menus, docks, tabs, closing."""
+"""The main window: menus, places, closing."""

@@ -33,7 +33,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text import labels
 from surgeon_gui.text.problems import Step, blocking, sentence
-from surgeon_gui.views.bars import QueueBar, ResumeBar
+from surgeon_gui.views.bars import ResumeBar
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
 from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
@@ -149,6 +149,7 @@ class MainWindow(QMainWindow):
 
     def open_step(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""
+        self.places.open(Place.NEW)
         self.new.open_expert(step)
 
     def save_picture(self, path: Path) -> None:
@@ -272,8 +273,7 @@ class MainWindow(QMainWindow):
         )
         self._error_bar = ErrorBar()
         resume = ResumeBar(self.session, self.runs.runs)
-        queue = QueueBar(self.runs.queue.controller)
-        bars = (self._error_bar, self._computers.bar, resume, queue)
+        bars = (self._error_bar, self._computers.bar, resume, self.runs.queue.bar)
         column = QWidget()
         above = QWidget()
         vertical(above, *bars, margin=(PAGE, GAP, PAGE, 0))

@@ -29,7 +29,7 @@ _SHORTCUTS = {
     "stop_action": "Ctrl+K",
     "log_action": "Ctrl+L",
     "go_new_action": "Ctrl+1",
-    "go_runs_action": "Ctrl+2, Ctrl+H",
+    "go_runs_action": "Ctrl+2",
     "go_playground_action": "Ctrl+3",
     "search_hub_action": "Ctrl+Shift+F",
     "report_html_action": "Ctrl+E",

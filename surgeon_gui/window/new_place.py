@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
@@ -71,6 +72,8 @@ class NewPlace(QStackedWidget):
         card.sample_changed.connect(self._on_sample_changed)
         self._details.back_clicked.connect(self._show_page)
         self._page.text_asked.connect(self._calibration_page.ask_for_text)
+        use_builtin = partial(self._calibration_page.choose_text, "")
+        self._page.builtin_text_asked.connect(use_builtin)
         self._model_page.source_entered.connect(card.choose)
         self._empty.sample_clicked.connect(self._on_sample_clicked)
         self._empty.source_chosen.connect(card.choose)
@@ -114,6 +117,8 @@ class NewPlace(QStackedWidget):
 
     def open_expert(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""
+        if self._session.state.model_is_chosen:
+            self._show_page()
         self._page.open_expert(step)
 
     def choose_text(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtWidgets import QMainWindow
 
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import Status
@@ -10,6 +11,7 @@ from surgeon_gui.state.sources import samples
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.new import empty_state, model_card
 from surgeon_gui.window import new_place
+from surgeon_gui.window.menus import Menus
 from tests.helpers.exports import write_export
 from tests.helpers.fake_thread import FakeThread
 from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_status
@@ -33,8 +35,19 @@ def session(qapp, engine, tmp_path):
 
 
 @pytest.fixture
+def actions(qtbot):
+    """Return the actions of the menus of a window."""
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    menus = Menus(window)
+    for each in menus.actions.values():
+        each.window = window  # it lives as long as its actions
+    return menus.actions
+
+
+@pytest.fixture
 def export_page(qtbot, window):
-    """Return a window with the export step open, before a run."""
+    """Return a window with the section Export open, before a run."""
     load_and_wait(qtbot, window)
     window.open_step(Step.EXPORT)
     return window
@@ -42,14 +55,14 @@ def export_page(qtbot, window):
 
 @pytest.fixture
 def make_finished(qtbot, make_window):
-    """Return a factory of windows with the export step open after a run."""
+    """Return a factory of windows that show a finished run."""
 
     def make(*options, config=QUICK):
         window = make_window(*options)
         load_and_wait(qtbot, window, config)
         window.start_run()
         wait_for_status(qtbot, window, Status.FINISHED)
-        window.open_step(Step.EXPORT)
+        window.runs.show_run()
         return window
 
     return make

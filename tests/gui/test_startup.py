@@ -65,7 +65,7 @@ def test_settings_are_saved_and_loaded(qtbot):
     settings_store.save(settings)
     assert settings_store.load() == settings
     settings_store.reset()
-    assert settings_store.load() == Settings(shows_hint=True)  # a first start again
+    assert settings_store.load() == Settings()
 
 
 def test_invalid_stored_settings_get_defaults(qtbot):

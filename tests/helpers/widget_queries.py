@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 
+from surgeon_gui.widgets.controls import ChoiceBox
 from tests.helpers.windows import find
 
 SLOW = ("--pause", "0.05")
@@ -16,6 +17,13 @@ def choose(window, name, member):
     """Choose an enum member in a combo box."""
     box = find(window, name, QComboBox)
     box.setCurrentIndex(list(type(member)).index(member))
+
+
+def choose_unit(window, target):
+    """Choose the unit of the size."""
+    box = find(window, "size_unit_combo", ChoiceBox)
+    box.choose(target)
+    box.currentIndexChanged.emit(box.currentIndex())
 
 
 def item(window, name, member):
@@ -48,8 +56,8 @@ def preset_shown(window):
 
 
 def is_on(window, name):
-    """Return whether a widget is enabled."""
-    return find(window, name).isEnabled()
+    """Return whether a widget or an action is enabled."""
+    return find(window, name, QObject).isEnabled()
 
 
 def question(window):

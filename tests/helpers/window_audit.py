@@ -1,4 +1,4 @@
-"""Check every widget of a window, on every step, tab and dialog.
+"""Check every widget of a window, in every place and dialog.
 
 Language and scale are fixed per process, so this is also a program that opens a window:
 
@@ -31,7 +31,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDialog,
-    QDockWidget,
     QDoubleSpinBox,
     QLabel,
     QLineEdit,
@@ -66,7 +65,6 @@ COMPOSITE = (
     QLineEdit,
     QAbstractSpinBox,
     QComboBox,
-    QDockWidget,
     QMenuBar,
     QTabBar,
     QAbstractScrollArea,
@@ -198,41 +196,35 @@ def tab_order(window: QMainWindow, first: QWidget) -> list[QWidget]:
 
 
 def walk(window: QMainWindow) -> Iterator[str]:
-    """Open every step, tab and panel before and after a run; yield what is open.
+    """Open everything before and after a run; yield what is open.
 
     The window must have a job that can be started.
     """
     from surgeon_engine.api.messages.events import Failed
     from surgeon_gui.state.run import Status
-    from surgeon_gui.text.problems import Step
 
-    yield from steps_and_tabs(window, "before a run")
+    yield from everything(window, "before a run")
     window.start_run()
     wait_until(lambda: _status(window) is Status.FINISHED)
-    yield from steps_and_tabs(window, "after a run")
+    yield from everything(window, "after a run")
     window.session.save()
     wait_until(lambda: not window.session.state.is_busy)
     window.session.measure()
     wait_until(lambda: not window.session.state.is_busy)
-    window.open_step(Step.EXPORT)
+    window.runs.show_run()
     yield "saved and measured"
     window.findChild(QAction, "queue_add_action").trigger()
-    for dock in window.findChildren(QDockWidget):
-        dock.setVisible(True)
-        yield dock.objectName()
-        dock.setVisible(False)
+    window.runs.show_home()
+    yield "a run in the queue"
     window.show_problem(Failed("It went wrong. " * 9, "Try again. " * 9, "details"))
-    window.findChild(QAction, "show_hint_action").trigger()
     window.findChild(QPushButton, "error_details_button").setChecked(True)
-    yield "an error and the hint"
+    yield "an error"
     window.session.dismiss_problem()
 
 
-def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
-    """Open every step with its advanced settings, then every tab."""
+def everything(window: QMainWindow, when: str) -> Iterator[str]:
+    """Open every section of Expert with its advanced settings, then every page."""
     from surgeon_gui.text.problems import Step
-    from surgeon_gui.window.central_tabs import CentralTabs
-    from tests.helpers.windows import find_type
 
     for step in Step:
         window.open_step(step)
@@ -240,21 +232,40 @@ def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
             if button.objectName().endswith("_advanced_button"):
                 button.setChecked(True)
         yield f"{step.value}, {when}"
-    tabs = find_type(window, CentralTabs)
-    for name in tabs.names:
-        tabs.open_tab(name)
+    for name in pages(window):
         yield f"{name}, {when}"
 
 
+def pages(window: QMainWindow) -> Iterator[str]:
+    """Open every page of the window, without Expert, and yield its name."""
+    from surgeon_gui.window.places import Place
+
+    window.findChild(QAction, "go_new_action").trigger()
+    window.findChild(QPushButton, "expert_button").setChecked(False)
+    yield "new"
+    details = window.findChild(QPushButton, "model_details_button")
+    if details.isVisible() and details.isEnabled():
+        details.click()
+        yield "details"
+        window.findChild(QPushButton, "details_back_button").click()
+    for page in ("home", "comparison", "run"):
+        if page != "run" or window.session.state.shows_run:
+            getattr(window.runs, f"show_{page}")()
+            yield page
+    window.places.open(Place.PLAYGROUND)
+    yield "playground"
+
+
 def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
-    """Open the dialogs of the menus and of step 1, and yield each."""
-    for opener, name in (
-        (window.findChild(QAction, "sweep_action").trigger, "sweep_dialog"),
-        (window.findChild(QAction, "commands_action").trigger, "commands_dialog"),
-        (window.findChild(QAction, "about_action").trigger, "about_dialog"),
-        (window.findChild(QPushButton, "search_hub_button").click, "search_dialog"),
+    """Open the dialogs of the menus, and yield each."""
+    for action, name in (
+        ("sweep_action", "sweep_dialog"),
+        ("commands_action", "commands_dialog"),
+        ("about_action", "about_dialog"),
+        ("search_hub_action", "search_dialog"),
+        ("log_action", "log_window"),
     ):
-        opener()
+        window.findChild(QAction, action).trigger()
         dialog = window.findChild(QDialog, name)
         settle()
         yield dialog
@@ -358,14 +369,8 @@ def _check_window(
 
 
 def _problems_of_run(window: QMainWindow, when: str) -> list[str]:
-    """Return the problems of the parts that show how a run stands."""
-    from surgeon_gui.state.app import Step
-    from surgeon_gui.window.central_tabs import CentralTabs
-    from tests.helpers.windows import find_type
-
-    window.open_step(Step.RUN)
-    find_type(window, CentralTabs).open_tab("live_tab")
-    return [f"{when}: {text}" for text in problems(window)]
+    """Return the problems of the pages while a run stands in some way."""
+    return [f"{page}, {when}: {x}" for page in pages(window) for x in problems(window)]
 
 
 def _status(window: QMainWindow) -> object:

@@ -110,18 +110,34 @@ def click(window, name):
     button.click()
 
 
-def cancel_run(window):
-    """Cancel the run, and confirm that if the window asks."""
-    click(window, "cancel_button")
-    if find(window, "cancel_question").isVisible():
-        click(window, "cancel_yes_button")
-
-
-def open_tab(window, name):
-    """Open a tab of the center by its entry in the Go menu."""
-    action = find(window, f"go_{name}_action", QAction)
+def trigger(window, name):
+    """Trigger the menu action called `name`, which must be enabled."""
+    action = find(window, name, QAction)
     assert action.isEnabled(), name
     action.trigger()
+
+
+def cancel_run(window):
+    """Cancel the run by its menu, and confirm it."""
+    trigger(window, "cancel_action")
+    click(window, "cancel_yes_button")
+
+
+def open_place(window, name):
+    """Open a place by its entry in the View menu: "new", "runs" or "playground"."""
+    find(window, f"go_{name}_action", QAction).trigger()
+
+
+def start(window):
+    """Start a run by the button of the page New."""
+    open_place(window, "new")
+    click(window, "start_button")
+
+
+def open_details(window):
+    """Open all about the model of the draft."""
+    open_place(window, "new")
+    click(window, "model_details_button")
 
 
 def commands_of(window, monkeypatch):

@@ -46,10 +46,11 @@ from tests.helpers.windows import (
     close_window,
     find,
     find_type,
+    open_place,
     open_real_window,
     open_remote_window,
-    open_tab,
     run_of,
+    trigger,
 )
 
 LONG_MS = 280_000  # the whole engine on a slow and busy machine
@@ -116,7 +117,7 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
     qtbot, open_window, tmp_path
 ):
     window = open_window()
-    click(window, "use_demo_button")
+    trigger(window, "use_demo_action")
     window.load_config(EVENING_JOB)
     sweep = find(window, "sweep_action", QAction)
     qtbot.waitUntil(sweep.isEnabled, timeout=LONG_MS)
@@ -152,7 +153,7 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
     best = min((report.parent for report in runs), key=divergence_of)
     other = next(report.parent for report in runs if report.parent != best)
     show(qtbot, window, best)
-    click(window, "save_button")
+    window.session.save()
     qtbot.waitUntil(lambda: bool(window.session.state.shown_run.saved), timeout=LONG_MS)
     show(qtbot, window, other)
     assert not window.session.state.shown_run.saved
@@ -168,7 +169,7 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window = real_window
     start = find(window, "start_button")
 
-    click(window, "use_demo_button")
+    trigger(window, "use_demo_action")
     qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
 
     click(window, "step_calibration_header")
@@ -180,11 +181,10 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     qtbot.waitUntil(lambda: len(preview.toPlainText()) > 100, timeout=LONG_MS)
 
     click(window, "step_target_header")
-    find(window, "sparsity_slider").setValue(25)
+    find(window, "pruning_sparsity").setValue(25)
     find(window, "pruning_shots").setValue(2)
     find(window, "recovery_own_windows").setValue(2)
 
-    click(window, "step_run_header")
     start.click()
     run = wait_for_the_run(qtbot, window)
     assert [shot.shot for shot in run.history] == [1, 2]
@@ -201,7 +201,6 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     pruning = replace(run.config.pruning, structure=pruning.structure)
     expected = replace(run.config, model=model, pruning=pruning, recovery=settled)
     assert report.config == expected
-    assert find(window, "phase_label").text().startswith("Finished")
     window.save_charts(tmp_path)
     for name in ("perplexity", "sparsity"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5_000
@@ -222,7 +221,7 @@ def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     start.click()
     wait_for_the_run(qtbot, window)
 
-    open_tab(window, "playground_tab")
+    open_place(window, "playground")
     find(window, "playground_prompt").setPlainText("The import statement")
     find(window, "playground_length").setValue(24)
     click(window, "playground_generate_button")
@@ -305,7 +304,7 @@ def test_killed_run_is_resumed_by_a_click(qtbot, tmp_path, real_window):
     assert killed.saved_state.exists
 
     window = real_window
-    find(window, "runs_refresh_action", QAction).trigger()
+    window.runs.runs.refresh()
     offer = find(window, "resume_run_button")
     qtbot.waitUntil(offer.isVisible, timeout=LONG_MS)
     click(window, "resume_run_button")

@@ -34,8 +34,8 @@ def disabled_formats(
     disabled = impossible_formats(pruning, model)
     if pruning.is_sized:
         disabled[Format.MASKED] = tr(
-            "Masked files are as large as the original: a target size (step 3) cannot "
-            "be reached."
+            "Masked files are as large as the original: a target size (Expert, Target) "
+            "cannot be reached."
         )
     return disabled
 

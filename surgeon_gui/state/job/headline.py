@@ -15,7 +15,7 @@ from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.running_memory import planned_context, smallest_memory
 from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
-from surgeon_gui.base.translation import tr
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
@@ -97,7 +97,11 @@ def basis_text(found: Forecast) -> str:
     elif found.basis is Basis.DIAGNOSIS:
         basis = tr("measured on this model")
     elif found.basis is Basis.OWN_RUNS:
-        basis = tr("estimated from {n} runs of this model").format(n=count)
+        basis = ntr(
+            "estimated from {n} run of this model",
+            "estimated from {n} runs of this model",
+            count,
+        ).format(n=count)
     else:
         basis = tr("estimated from runs of similar models")
     return basis
@@ -191,7 +195,8 @@ def _alternative(config: RunConfig, model: ModelSummary, most: int) -> FileDtype
     Rounding to 4 bits or more costs less than the removal of a tenth of the weights.
     """
     for dtype, file in quantized_files(config, model).items():
-        if file.bytes(0) <= most:
+        size = file.bytes(0)
+        if size <= most and size < model.file_bytes:
             return dtype
     return None
 

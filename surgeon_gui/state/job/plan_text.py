@@ -7,12 +7,10 @@ from collections.abc import Iterable
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
 from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
     SPARSE,
     Elements,
     FileSize,
     Memory,
-    Method,
     Parameters,
     ParameterShare,
     PrunableShare,
@@ -58,48 +56,6 @@ def brief_plan(pruning: PruningConfig) -> str:
         target=brief_target(pruning),
         shots=_shots(pruning),
         structure=structure_phrase(pruning),
-    )
-
-
-def brief_file(config: RunConfig, model: ModelSummary) -> str:
-    """Return the size of the file in few words; empty if it stays or is unknown."""
-    if leaves_zeros(config):
-        return ""
-    size = result_bytes(config, model)
-    if not size:
-        return ""
-    return tr("{size} instead of {original}").format(
-        size=numbers.size(size), original=numbers.size(model.file_bytes)
-    )
-
-
-def describe_plan(config: RunConfig, model: ModelSummary) -> str:
-    """Return what a run does, in a sentence or two."""
-    pruning = config.pruning
-    name = source_name(config.model.source)
-    if pruning.removes_nothing:
-        return _describe_unpruned(config, model)
-    how = f"{_shots(pruning)}, {_as_structure(pruning)}"
-    if pruning.method is not Method.LLM_SURGEON:
-        how = tr("{how} by {method}").format(how=how, method=CHOICES[pruning.method][0])
-    limit = _depth(pruning) + _quality_limit(pruning)
-    goal = goal_or_none(config, model)
-    if goal is None:
-        return tr("{model} is pruned {how}.{limit}").format(
-            model=name, how=how, limit=limit
-        )
-    return tr(
-        "{model}: {sparsity} of {prunable} prunable weights are removed {how}. "
-        "{remaining} of {total} parameters remain{file}.{limit}"
-    ).format(
-        model=name,
-        sparsity=numbers.percent(goal.sparsity),
-        prunable=numbers.count(goal.prunable),
-        how=how,
-        remaining=numbers.count(goal.parameters),
-        total=numbers.count(model.parameters),
-        file=_file(config, goal, model),
-        limit=limit,
     )
 
 
@@ -196,7 +152,7 @@ def quantized_note(
     note = quantization(config, model, on_cuda=on_cuda)
     if not note or config.pruning.removes_nothing:
         return note
-    hint = tr("To quantize without pruning, set the target to 0 % (step 3).")
+    hint = tr("To quantize without pruning, choose a size of 0 %.")
     return f"{note} {hint}"
 
 
@@ -305,20 +261,6 @@ def result_bytes(config: RunConfig, model: ModelSummary) -> int:
     return planned_file(model, form, config.pruning).bytes(0)
 
 
-def _file(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
-    """Return the size of the file as the end of a sentence."""
-    if config.pruning.kind in SPARSE:
-        return tr("; the others become zeros, and the file keeps its size")
-    if leaves_zeros(config):
-        return tr("; the others are stored as zeros")
-    text = tr(", in a file of about {size} (original {original})")
-    if config.pruning.kind in BY_LAYER:  # unused features are removed as well
-        text = tr(", in a file of at most {size} (original {original})")
-    return text.format(
-        size=numbers.size(goal.weight_bytes), original=numbers.size(model.file_bytes)
-    )
-
-
 def _weight_size(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
     """Return the size of the remaining weights as the end of a sentence."""
     if leaves_zeros(config):
@@ -341,9 +283,9 @@ def _file_in_full(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
     )
     if goal.weight_bytes < model.file_bytes:
         return f"{original}."
-    return tr("{original}, because its weights have fewer bits: see step 5.").format(
-        original=original
-    )
+    return tr(
+        "{original}, because its weights have fewer bits: see Expert, Export."
+    ).format(original=original)
 
 
 def unsupported(supports: Iterable[StructureSupport]) -> str:
@@ -370,14 +312,6 @@ def structure_phrase(pruning: PruningConfig) -> str:
     if isinstance(structure, Elements):
         return tr("single weights")
     return inside(CHOICES[pruning.kind][0])
-
-
-def _as_structure(pruning: PruningConfig) -> str:
-    """Return the structure with its preposition."""
-    phrase = structure_phrase(pruning)
-    if isinstance(pruning.structure, NM):
-        return tr("in a {pattern}").format(pattern=phrase)
-    return tr("as {structures}").format(structures=phrase)
 
 
 def _depth(pruning: PruningConfig) -> str:

@@ -6,7 +6,13 @@ from dataclasses import replace
 from enum import Enum
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import HeadsAndNeurons, Neurons, Structure
+from surgeon_engine.api.config.pruning import (
+    SPARSE,
+    HeadsAndNeurons,
+    Neurons,
+    PruningConfig,
+    Structure,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.file_form import file_form
@@ -25,11 +31,15 @@ class Purpose(Enum):
 def with_purpose(config: RunConfig, purpose: Purpose, model: ModelSummary) -> RunConfig:
     """Return the job with the structure and the file that a purpose needs.
 
-    Model, texts, target and recovery stay.
+    Model, texts, target and recovery stay; the method too, unless it was for single
+    weights.
     """
     can = {x.structure for x in model.structures if x.supported}
     kind = HeadsAndNeurons if Structure.HEADS_AND_NEURONS in can else Neurons
-    pruning = replace(config.pruning, structure=kind())
+    before, plain = config.pruning, PruningConfig()
+    if before.kind in SPARSE:  # some of its methods remove nothing else
+        before = replace(before, method=plain.method, damping=plain.damping)
+    pruning = replace(before, structure=kind())
     export = replace(ExportConfig(), folder=config.export.folder)
     job = replace(config, pruning=pruning, export=export)
     if purpose is Purpose.SMALLER:

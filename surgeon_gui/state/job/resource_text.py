@@ -94,22 +94,6 @@ def shortage(needs: Iterable[Need]) -> Problem | None:
     return Problem(_SHORTAGES[need.what], values)
 
 
-def describe_needs(check: ResourceCheck | None) -> str:
-    """Return memory and time of a run as a sentence; empty if unknown."""
-    if check is None:
-        return ""
-    (memory,) = (need for need in check.needs if need.what is Resource.MEMORY)
-    needs = tr("It needs {needed} of memory ({free} are free)").format(
-        needed=numbers.size(int(memory.needed)),
-        free=numbers.size(int(memory.free or 0)),
-    )
-    if check.estimate.seconds is None:
-        return f"{needs}."
-    return tr("{needs} and about {time}.").format(
-        needs=needs, time=numbers.rough_duration(check.estimate.seconds)
-    )
-
-
 def describe_settled(check: ResourceCheck | None) -> str:
     """Return which settings were chosen and why; empty if nothing was open."""
     if check is None:

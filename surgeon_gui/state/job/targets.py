@@ -194,7 +194,7 @@ def disabled_targets(structure: Structure, file_format: Format) -> dict[Target, 
         reason = tr("This structure sets weights to zero: the file keeps its size.")
         return dict.fromkeys(IN_BYTES, reason)
     if file_format is Format.MASKED:
-        reason = tr("Masked files (step 5) are as large as the original.")
+        reason = tr("Masked files (Expert, Export) are as large as the original.")
         return dict.fromkeys(IN_BYTES, reason)
     return {}
 

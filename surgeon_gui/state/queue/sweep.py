@@ -88,8 +88,8 @@ def plan(
     config = state.config
     if config.export.folder:
         return tr(
-            "All runs would write to {folder}. Clear the destination in step 5: each "
-            "run then writes to its own folder."
+            "All runs would write to {folder}. Clear the destination in Expert, "
+            "Export: each run then writes to its own folder."
         ).format(folder=config.export.folder)
     try:
         values = tuple(dict.fromkeys(numbers.parse_list(typed)))

@@ -1,4 +1,4 @@
-"""The steps, the result, and where models and texts come from."""
+"""The page New, its sections, the result, and where models and texts come from."""
 
 from __future__ import annotations
 
@@ -52,10 +52,9 @@ CAPTIONS = {
     "step_target_header": caption("Target", "Choose what to prune and how much."),
     "step_run_header": caption("Run", "Choose the run folder; save or load a job."),
     "step_export_header": caption(
-        "Export", "Choose folder and format of the pruned model, and see the result."
+        "Export", "Choose folder and format of the pruned model."
     ),
-    # 1 Model
-    # 2 Calibration
+    # Calibration
     "builtin_text_button": caption(
         "Use the built-in text", "Use the text that comes with Surgeon; works offline."
     ),
@@ -102,13 +101,13 @@ CAPTIONS = {
         "Preview", "Show the first windows and the amount of text."
     ),
     "preview_text": caption("Preview of the text", "The first windows, decoded."),
-    # 3 Target
+    # Target
     "quality_limit_combo": caption(
         "Unit of the quality limit",
         "Limit the increase of perplexity, or the KL to the original, which shows "
         "how far its predictions are from the original's.",
     ),
-    # 4 Run
+    # Run
     "run_parent_edit": caption("Runs folder", "Each run creates its own folder here."),
     "run_parent_button": caption("Choose…", "Choose the runs folder."),
     "save_job_button": caption(
@@ -130,7 +129,6 @@ CAPTIONS = {
     "preset_name_edit": caption("Preset name", "Name of the new preset."),
     "preset_keep_button": caption("Save", "Save the preset under this name."),
     "preset_drop_button": caption("Cancel", "Do not save a preset."),
-    # target
     # protections
     "protect_choose_button": caption(
         "Choose layers…", "Show the layers of the model and select those to protect."
@@ -145,7 +143,7 @@ CAPTIONS = {
     # menus
     "undo_action": caption("&Undo"),
     "redo_action": caption("&Redo"),
-    # 5 Export
+    # Export
     "export_choose_button": caption(
         "Choose…", "Choose the folder for the pruned model."
     ),
@@ -174,18 +172,10 @@ CAPTIONS = {
     "replace_yes_button": caption("Replace", "Replace the export with the new files."),
     "replace_other_button": caption("Choose another…", "Choose another folder."),
     "replace_cancel_button": caption("Cancel", "Keep the files."),
-    "computers_button": caption(
-        "Computers…", "Choose the computer on which the engine runs."
-    ),
     "empty_sample_button": caption(
         "Try SmolLM2-135M-Instruct",
         "Set up a run of SmolLM2-135M-Instruct, quantized to 4 bits (Q4_1). It is "
         "downloaded if it is not on this computer.",
-    ),
-    "use_sample_button": caption(
-        "SmolLM2-135M-Instruct",
-        "Use SmolLM2-135M-Instruct, quantized to 4 bits (Q4_1). It is downloaded "
-        "if it is not on this computer.",
     ),
     "empty_hub_edit": caption(
         "Model on the Hub",
@@ -200,9 +190,6 @@ CAPTIONS = {
         )
         for number in range(1, MAX_RECENT_SHOWN + 1)
     },
-    "search_hub_button": caption(
-        "Search the Hub…", "Find a model on this computer or on the Hugging Face Hub."
-    ),
     "search_edit": caption(
         "Words", "Words in the name of a model, such as smollm 135m"
     ),

@@ -11,7 +11,6 @@ _PLOTS = (
     "recovery",
     "memory",
     "times",
-    "forecast",
     "compare_size",
 )
 _CHARTS = (
@@ -84,6 +83,7 @@ _RUN_CAPTIONS = {
 CAPTIONS = {
     **_CHART_CAPTIONS,
     **_RUN_CAPTIONS,
+    # a run
     "pause_button": caption(
         "&Pause",
         "Pause the run at the next safe point. The model stays in memory and "
@@ -107,11 +107,6 @@ CAPTIONS = {
         "anything.",
     ),
     "diagnose_cancel_button": caption("Cancel", "Cancel the diagnosis."),
-    "target_diagnose_button": caption(
-        "Diagnose…",
-        "Measure the cost of removing each part once, then try out targets before "
-        "pruning.",
-    ),
     "sensitivity_share_combo": caption(
         "Remove the cheapest",
         "Share that is removed from one part at a time, for the map below.",
@@ -239,9 +234,9 @@ MEANINGS = {
     ),
     "costs": tr(
         "Cost of each removal. For LLM Surgeon and the OBD methods, it is the "
-        "predicted increase in loss, by default per removed weight (Cost basis in step "
-        "3). The cheapest parts are removed until the target is reached; the highest "
-        "cost among them is the threshold."
+        "predicted increase in loss, by default per removed weight (Cost basis in "
+        "Expert, Target). The cheapest parts are removed until the target is reached; "
+        "the highest cost among them is the threshold."
     ),
     "memory": tr("Memory of the engine process, and of its tensors on a GPU."),
     "times": tr("Time spent on curvature, selection, updates and evaluation."),

@@ -1,4 +1,4 @@
-"""The strip, the menus, the runs and the dialogs."""
+"""The sidebar, the menus, the runs and the dialogs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ CAPTIONS = {
     "error_details_button": caption("Details", "Show or hide the technical details."),
     "error_copy_button": caption("Copy", "Copy the message with its details."),
     "error_dismiss_button": caption("Dismiss", "Close this message."),
-    # docks and tabs
     # log
     "log_level_combo": caption("Show", "Minimum severity to show."),
     "log_filter_edit": caption("Filter", "Show only lines that contain this text."),
@@ -60,7 +59,7 @@ CAPTIONS = {
     "language_system_action": caption("Same as &system"),
     "log_action": caption("&Log"),
     "about_action": caption("&About Surgeon"),
-    # the strip at the bottom
+    # the queue
     "queue_add_button": caption(
         "Add to &queue", "Add this job to the queue, also during a run (Ctrl+Shift+R)."
     ),
@@ -201,7 +200,7 @@ CAPTIONS = {
     "preferences_device_combo": caption(
         "Compute on",
         "Device of new jobs, and of the current one unless it has another device. "
-        "Step 1 chooses it for one job.",
+        "For one job alone, choose it in Expert, Model.",
     ),
     "preferences_awake_check": caption(
         "Keep the computer awake during runs",

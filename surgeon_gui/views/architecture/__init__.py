@@ -1,1 +1,1 @@
-"""The Architecture tab."""
+"""The layers of a model."""

@@ -1,4 +1,4 @@
-"""The Architecture tab: a tree of all layers, a picture, and explanations."""
+"""The layers of a model: a tree, a picture of the blocks, and explanations."""
 
 from __future__ import annotations
 

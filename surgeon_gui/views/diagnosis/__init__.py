@@ -1,1 +1,1 @@
-"""The Diagnosis tab."""
+"""The maps of a diagnosis."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QStringListModel, Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QWidget
+from collections import Counter
+from collections.abc import Iterator
+
+from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, QTimer, Signal, Slot
+from PySide6.QtWidgets import (
+    QCompleter,
+    QFrame,
+    QLineEdit,
+    QPushButton,
+    QToolButton,
+    QWidget,
+)
+from typing_extensions import override
 
 from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.step_panel import StepPanel
@@ -34,25 +46,33 @@ class Expert(QFrame):
         completer.setFilterMode(Qt.MatchFlag.MatchContains)
         completer.activated.connect(self._on_chosen)
         self._search.setCompleter(completer)
+        self._search.installEventFilter(self)
         close = link("expert_close_button", self.closed)
         title = in_row(heading(tr("Expert")), STRETCH, close)
         vertical(
             self, title, self._search, (self.steps, 1), margin=(MARGIN, MARGIN, 0, 0)
         )
 
-    def fill_search(self) -> None:
-        """Offer the settings that the sections have."""
-        self._found = dict(self._settings())
-        self._labels.setStringList(sorted(self._found))
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.FocusIn:  # which inputs are shown may change
+            self._found = dict(self._settings())
+            self._labels.setStringList(sorted(self._found))
+        return super().eventFilter(watched, event)
 
-    def _settings(self) -> list[tuple[str, tuple[Step, QWidget]]]:
-        found = []
-        for step, page in self._pages.items():
-            for each in page.findChildren(QWidget):
-                is_input = each.focusPolicy() & Qt.FocusPolicy.TabFocus
-                if is_input and each.objectName() and each.accessibleName():
-                    found.append((each.accessibleName(), (step, each)))
-        return found
+    def _settings(self) -> Iterator[tuple[str, tuple[Step, QWidget]]]:
+        """Yield each input by its label, and by its section where that is another's."""
+        inputs = [
+            (each.accessibleName(), step, each)
+            for step, page in self._pages.items()
+            for each in page.findChildren(QWidget)
+            if _is_input(each) and _is_in_use(each, page)
+        ]
+        counts = Counter(label for label, *_ in inputs)
+        for label, step, each in inputs:
+            section = CAPTIONS[f"step_{step.value}_header"].label
+            is_alone = counts[label] == 1
+            yield label if is_alone else f"{label} ({section})", (step, each)
 
     @Slot(str)
     def _on_chosen(self, label: str) -> None:
@@ -70,3 +90,22 @@ class Expert(QFrame):
         self._search.clear()
         self.steps.ensureWidgetVisible(control)
         control.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+
+def _is_in_use(widget: QWidget, page: QWidget) -> bool:
+    """Return whether nothing but a closed section below a page hides an input."""
+    inner: QWidget | None = widget
+    while inner is not None and inner is not page:
+        parent = inner.parentWidget()
+        if inner.isHidden() and not isinstance(parent, Collapsible):
+            return False
+        inner = parent
+    return True
+
+
+def _is_input(widget: QWidget) -> bool:
+    """Return whether a widget is the named input of a setting."""
+    takes_focus = widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+    is_command = isinstance(widget, QPushButton | QToolButton)
+    has_name = bool(widget.objectName() and widget.accessibleName())
+    return bool(takes_focus) and has_name and not is_command

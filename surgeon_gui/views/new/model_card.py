@@ -104,9 +104,12 @@ class ModelCard(QFrame):
         line = model_line(state) if is_read else ""
         show_elided(self._line, line or (note if is_open else ""))
         self._details.setEnabled(state.model is not None)
-        is_busy = self.sample_download.is_busy
-        show_text(self._problem, "" if is_busy else model_problem(state))
+        self._show_problem(state)
         self._download.show_state(state)
+
+    def _show_problem(self, state: AppState) -> None:
+        is_busy = self.sample_download.is_busy  # another model is on its way
+        show_text(self._problem, "" if is_busy else model_problem(state))
 
     # Ways to choose a model
 
@@ -189,6 +192,7 @@ class ModelCard(QFrame):
         show_share(self._sample_bar, share if received else None)
         for widget in (self._sample_note, self._sample_bar):
             widget.setVisible(is_busy)
+        self._show_problem(self._session.state)
         self.sample_changed.emit()
 
     @Slot(str)

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 
 from PySide6.QtCore import QEvent, QObject, Signal, Slot
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
@@ -63,6 +62,7 @@ class NewPage(QWidget):
     """Draws the draft; user actions go to the session."""
 
     text_asked = Signal()
+    builtin_text_asked = Signal()
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class NewPage(QWidget):
         self._details = eliding_label("plan_details", quiet=True)
         self._quantize = button("quantize_only_button", self._on_quantize)
         self._use = button("use_possible_button", self._on_use_possible)
-        self._expert_button = button("expert_button", self._on_expert_clicked)
+        self._expert_button = button("expert_button")
         self._expert_button.setCheckable(True)
         start = actions["start_action"].trigger
         self._start = button("start_button", start, primary=True)
@@ -140,6 +140,18 @@ class NewPage(QWidget):
                 stack(layout, is_stacked=is_narrow)
         return super().eventFilter(watched, event)
 
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._make_room()
+
+    @Slot()
+    def _make_room(self) -> None:
+        """Hide the column while there is room for the drawer alone."""
+        has_room = self.width() >= self._column.minimumSizeHint().width() + _DRAWER
+        is_open = self._expert_button.isChecked()
+        self._column.setVisible(has_room or not is_open)
+
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
         self.expert = Expert(pages)
@@ -147,6 +159,7 @@ class NewPage(QWidget):
         self.expert.hide()
         self.expert.closed.connect(partial(self._expert_button.setChecked, False))
         self._expert_button.toggled.connect(self.expert.setVisible)
+        self._expert_button.toggled.connect(self._make_room)
         self._splitter.addWidget(self.expert)
         return self.expert
 
@@ -211,8 +224,7 @@ class NewPage(QWidget):
             size = partial(plan.size_text, config, model)
             curve = Curve(found, _bands(), size)
             end = plan.end_text(config, model, found)
-            show_elided(self._basis, plan.basis_text(found))
-            self._basis.setToolTip(end or self._basis.toolTip())
+            show_elided(self._basis, plan.basis_text(found), tip=end)
         else:
             show_elided(self._basis, "")
         hint = sentence(state.problems.get(Step.TARGET)) or self._waiting(state)
@@ -264,12 +276,9 @@ class NewPage(QWidget):
 
     @Slot()
     def _on_text_clicked(self) -> None:
-        calibration = self._session.state.config.calibration
-        if plan.has_own_text(calibration):
-            self._session.draft.edit_part(CalibrationConfig())
-        else:
-            self._text.setChecked(False)
-            self.text_asked.emit()
+        has_own = plan.has_own_text(self._session.state.config.calibration)
+        self._text.setChecked(has_own)  # until another text is chosen
+        (self.builtin_text_asked if has_own else self.text_asked).emit()
 
     @Slot()
     def _on_quantize(self) -> None:
@@ -283,11 +292,6 @@ class NewPage(QWidget):
     def _on_use_possible(self) -> None:
         if self._found is not None:
             self.size_input.set_share(self._found.smallest)
-
-    @Slot()
-    def _on_expert_clicked(self) -> None:
-        if self._expert_button.isChecked():
-            self.expert.fill_search()
 
 
 def _bands() -> tuple[Band, ...]:

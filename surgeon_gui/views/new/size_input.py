@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QDoubleSpinBox, QStackedWidget, QWidget
+from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Target
@@ -43,7 +43,6 @@ _UNITS = {
     Target.PARAMETERS: tr("Parameters left"),
 }
 _SETTINGS = settings_of(PruningConfig)
-_DASH = "\N{EM DASH}"  # for an unknown size
 
 
 class SizeInput(QWidget):
@@ -101,10 +100,8 @@ class SizeInput(QWidget):
         return self._inputs[self._values["target"]].widget
 
     def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
-        """Compute the values for `model` and the number format of the export."""
-        if model is not self._model or form != self._form:
-            self._model, self._form = model, form
-            self._show()
+        """Convert sizes for `model` and the number format of the export."""
+        self._model, self._form = model, form
 
     def disable(self, reasons: Mapping[Target, str]) -> None:
         """Disable units, each for a reason that its tooltip shows."""
@@ -145,14 +142,10 @@ class SizeInput(QWidget):
 
     def _show(self) -> None:
         target = self._values["target"]
-        sizes = targets.equivalent_sizes(self._values, self._model, self._form)
         entry = self._inputs[target]
-        box = entry.widget
-        assert isinstance(box, QDoubleSpinBox)
-        if not entry.is_being_typed_in:  # either call would write over it
-            box.setSpecialValueText("" if target in sizes else _DASH)
-            entry.show(sizes.get(target, entry.minimum))
-        self._stack.setCurrentWidget(box)
+        if not entry.is_being_typed_in:
+            entry.show(self._values[targets.target_field(target)])
+        self._stack.setCurrentWidget(entry.widget)
         self._unit.choose(target)
         if not self._context.is_being_typed_in:
             self._context.show(self._values["context"])

@@ -1,1 +1,1 @@
-"""The Playground tab."""
+"""The place Playground."""

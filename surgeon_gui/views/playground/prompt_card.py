@@ -84,7 +84,7 @@ class PromptEdit(QPlainTextEdit):
 
 
 class PromptCard(QWidget):
-    """The upper part of the tab, with a status line."""
+    """The upper part of the page, with a status line."""
 
     def __init__(self, playground: Playground) -> None:
         super().__init__()

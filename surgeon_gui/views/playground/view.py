@@ -1,4 +1,4 @@
-"""The Playground tab: a prompt, two texts side by side, and their differences."""
+"""The place Playground: a prompt, two texts side by side, and their differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 2: choose the text for calibration and validation."""
+"""The section Calibration: choose the text for calibration and validation."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ from surgeon_gui.widgets.controls import bold, described
 from surgeon_gui.widgets.layouts import inside_card, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
-STEPS_WIDTH = 384  # pixels, of a first start
+_MIN_WIDTH = 384  # pixels
 _MAX_WIDTH = 640
 _DISC = 26  # diameter, pixels
 _BY_KEYBOARD = {
@@ -60,7 +60,6 @@ _SPOKEN_MARK = {
     Mark.EMPTY: tr("not done"),
     Mark.BUSY: tr("running"),
     Mark.READY: tr("ready"),
-    Mark.WARNING: tr("warning"),
     Mark.PROBLEM: tr("problem"),
 }
 
@@ -68,15 +67,13 @@ _SPOKEN_MARK = {
 class StepPanel(QScrollArea):
     """Opening a step closes the others, so that all headers stay visible."""
 
-    opened_while_hidden = Signal()
-
     def __init__(self, pages: Mapping[Step, Page]) -> None:
         super().__init__()
         self.setObjectName("step_panel")
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(STEPS_WIDTH)
+        self.setMinimumWidth(_MIN_WIDTH)
         self.setMaximumWidth(_MAX_WIDTH)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         content = QWidget()
@@ -102,13 +99,6 @@ class StepPanel(QScrollArea):
     def open(self, step: Step) -> None:
         """Open the page of a step."""
         self._cards[step].open()
-        if self.isHidden():
-            self.opened_while_hidden.emit()
-
-    def focus(self, step: Step) -> None:
-        """Give the keyboard focus to the header of a step."""
-        header = self._cards[step].header
-        header.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
     def is_open(self, step: Step) -> bool:
         """Return True if the page of a step is open."""
@@ -197,7 +187,7 @@ class StepHeader(QAbstractButton):
     def summary(self) -> str:
         """The line below the title; an open page may show its problem itself."""
         is_problem = self._view.mark is Mark.PROBLEM
-        if self.isChecked() and is_problem and self._view.is_on_page:
+        if self.isChecked() and is_problem:
             return tr("See the message at the marked setting.")
         return self._view.summary
 
@@ -241,7 +231,7 @@ class StepHeader(QAbstractButton):
     def _paint_disc(self, painter: QPainter, theme: Theme) -> None:
         disc = QRectF(MARGIN, (self.height() - _DISC) / 2, _DISC, _DISC)
         mark = self._view.mark
-        fills = {Mark.READY: theme.accent, **_inks(theme)}
+        fills = {Mark.READY: theme.accent, Mark.PROBLEM: theme.bad}
         fill = fills.get(mark, theme.raised)
         edge = theme.accent if mark is Mark.BUSY else fills.get(mark, theme.border)
         painter.setPen(QPen(QColor(edge), 1.5))
@@ -255,7 +245,7 @@ class StepHeader(QAbstractButton):
             tick = ((-5.5, 0.5), (-1.5, 4.5), (6.0, -4.0))
             painter.drawPolyline(QPolygonF([center + QPointF(x, y) for x, y in tick]))
             return
-        signs = {Mark.WARNING: "!", Mark.PROBLEM: "!", Mark.BUSY: "…"}
+        signs = {Mark.PROBLEM: "!", Mark.BUSY: "…"}
         painter.setFont(bold(self.font()))
         sign = signs.get(mark, str(self._number))
         painter.drawText(disc, Qt.AlignmentFlag.AlignCenter, sign)
@@ -271,7 +261,8 @@ class StepHeader(QAbstractButton):
             QRect(left, top, width, line), Qt.AlignmentFlag.AlignVCenter, self.text()
         )
         painter.setFont(self.font())
-        painter.setPen(QColor(_inks(theme).get(self._view.mark, theme.muted)))
+        is_problem = self._view.mark is Mark.PROBLEM
+        painter.setPen(QColor(theme.bad if is_problem else theme.muted))
         summary = QFontMetrics(self.font()).elidedText(
             self.summary, Qt.TextElideMode.ElideRight, width
         )
@@ -330,8 +321,3 @@ class StepCard(QWidget):
         self.page.setVisible(is_open)
         if is_open:
             self.opened.emit(self)
-
-
-def _inks(theme: Theme) -> dict[Mark, str]:
-    """Return the colors of the marks that ask for attention."""
-    return {Mark.WARNING: theme.warning, Mark.PROBLEM: theme.bad}

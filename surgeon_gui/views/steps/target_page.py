@@ -1,4 +1,4 @@
-"""Step 3: choose structure, target and method, and show the plan."""
+"""The section Target: choose structure, target and method, and show the plan."""
 
 from __future__ import annotations
 

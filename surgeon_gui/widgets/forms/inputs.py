@@ -244,11 +244,6 @@ class DecimalInput(_NumberInput):
             self._box.setStepType(QAbstractSpinBox.StepType.AdaptiveDecimalStepType)
         super().__init__(self._box, self._box.valueChanged, text)
 
-    @property
-    def minimum(self) -> float:
-        """The smallest valid number."""
-        return self._low / self._scale
-
     @override
     def _read(self) -> float:
         return round(self._box.value() / self._scale, self._digits)

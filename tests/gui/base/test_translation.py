@@ -224,8 +224,7 @@ def fields(template: str) -> list[str]:
 
 
 PERMANENT = (
-    *("&File", "&Edit", "&Run", "&View", "&Go", "&Help", "&Try the bundled demo"),
-    *("&Start", "&Pause", "Resu&me", "F&inish here", "&Cancel…", "&Log", "R&uns"),
+    *("&File", "&Edit", "&Run", "&View", "&Help", "&Try the bundled demo", "&Start"),
 )
 
 

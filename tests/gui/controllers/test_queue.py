@@ -16,7 +16,7 @@ from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.state import QueueStatus
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_name
-from surgeon_gui.window.central_tabs import CentralTabs
+from surgeon_gui.views.comparison.view import CompareView
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.fake_runs import write_saved_state
@@ -78,9 +78,9 @@ def wait_for_end(qtbot, window):
 def test_failing_run_is_marked_and_the_next_one_begins(qtbot, make_window, tmp_path):
     window = make_window("--fail-method", "magnitude")
     folders, ends, opened = [], [], []
-    tabs = find_type(window, CentralTabs)
+    page = window.runs.page
     window.session.run_ended.connect(lambda run: folders.append(run.folder))
-    window.session.run_ended.connect(lambda run: opened.append(tabs.open_name))
+    window.session.run_ended.connect(lambda run: opened.append(page.isVisible()))
     queue_of(window).ended.connect(ends.append)
     add_three(qtbot, window, failing=Method.MAGNITUDE)
     assert run_of(window).status is Status.IDLE  # nothing begins by itself
@@ -94,9 +94,9 @@ def test_failing_run_is_marked_and_the_next_one_begins(qtbot, make_window, tmp_p
     names = [read_name(Path(folder)) for folder in folders]
     assert [bool(name) for name in names] == [True, False, True]
     assert not (tmp_path / "runs" / "queue.json").exists()
-    assert set(opened) == {"live_tab"}  # no run but the last opens another tab
-    wait(qtbot, lambda: tabs.open_name == "compare_tab")
-    comparison = window._history.comparison
+    assert opened == [True] * 3  # no run but the last opens another page
+    wait(qtbot, find_type(window, CompareView).isVisible)
+    comparison = window.runs.comparison
     wait(qtbot, lambda: len(comparison.compared) == 2)
     wait(qtbot, lambda: all(each.run.result for each in comparison.compared))
     sparsities = [each.run.history[-1].sparsity for each in comparison.compared]
@@ -114,8 +114,7 @@ def test_run_added_during_a_run_begins_after_it(qtbot, make_window):
     wait_for_end(qtbot, window)
     assert run_of(window).folder != first
     assert statuses(window) == [S.FINISHED]
-    tabs = find_type(window, CentralTabs)  # the result of a single run is shown
-    wait(qtbot, lambda: tabs.open_name == "live_tab")
+    wait(qtbot, window.runs.page.isVisible)  # a single run is not compared
 
 
 def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
@@ -217,7 +216,7 @@ def test_queue_is_paused_at_the_next_start_and_goes_on(qtbot, make_window):
     assert not find(window, "queue_resume_button").isVisible()
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FINISHED] * 3
-    wait(qtbot, lambda: len(window._history.comparison.compared) == 3)
+    wait(qtbot, lambda: len(window.runs.comparison.compared) == 3)
 
 
 def test_queue_of_another_computer_is_taken_over(qtbot, make_window, tmp_path):

@@ -1,22 +1,15 @@
-"""The controls of a run in each status, and the engine's other task."""
+"""The controls of a run in each status."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-
 import pytest
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QMainWindow, QPushButton
+from PySide6.QtWidgets import QMainWindow
 
-from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
-from surgeon_gui.state.action_strip import active_task, run_controls
-from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import Request, RequestKind
+from surgeon_engine.api.messages.run import Stage
+from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.views.run.head import RunHead
 from surgeon_gui.window.menus import Menus
-from tests.helpers.windows import TIMEOUT_MS, click, find, load_and_wait
 
 NOT_BUSY = ("Start", "(Pause)", "(Finish here)", "(Cancel…)")
 IN_PROGRESS = ("(Start)", "Pause", "Finish here", "Cancel…")
@@ -67,24 +60,6 @@ def test_start_shows_its_obstacle():
     assert controls.queue_add.tip == "Choose a model."
 
 
-@pytest.mark.parametrize("status", Status)
-def test_page_shows_controls_after_any_other_status(qtbot, status):
-    head = RunHead()
-    qtbot.addWidget(head)
-    for before in Status:
-        for each in (before, status):
-            run = RunState(status=each, began=time.time())
-            head.show_state(AppState(run=run), time.time())
-        for name, label, is_enabled in appearance(status):
-            if name == "start":
-                continue
-            button = find(head, f"{name}_button", QPushButton)
-            assert button.text().replace("&", "") == label
-            assert button.accessibleName() == label.removesuffix("…")
-            assert button.isEnabled() is is_enabled
-            assert button.toolTip()
-
-
 def test_menu_shows_controls(qtbot):
     window = QMainWindow()
     qtbot.addWidget(window)
@@ -96,45 +71,3 @@ def test_menu_shows_controls(qtbot):
             action = window.findChild(QAction, f"{name}_action")
             assert action.text().replace("&", "") == label
             assert action.isEnabled() is is_enabled
-
-
-@pytest.mark.parametrize(
-    ("kind", "stage", "label"),
-    [
-        (RequestKind.DIAGNOSIS, Stage.CURVATURE, "Diagnosis: "),
-        (RequestKind.SAVE, Stage.EXPORT, "Saving in another format: "),
-        (RequestKind.MEASUREMENT, Stage.MEASUREMENT, "Measuring speed and memory, "),
-    ],
-)
-def test_active_task_has_a_label_and_a_growing_share(kind, stage, label):
-    def task_of(request):
-        return active_task(AppState(requests={kind: request}))
-
-    request = Request("it").with_event(StageStarted(stage, 0))
-    started = task_of(request)
-    request = request.with_event(Progressed(stage, 0, 3, 8))
-    further = task_of(request)
-    assert further.label.startswith(label)
-    assert further.label.endswith("4 of 8")
-    assert (started.share or 0.0) < further.share < 1
-    assert task_of(request.cancelling()).label.lower().endswith("cancelling…")
-    assert task_of(replace(request, is_cancelled=True)) is None
-
-
-def test_share_of_a_task_that_loads_its_model_is_not_known():
-    loading = Request("it").with_event(StageStarted(Stage.MEASUREMENT, 0))
-    task = active_task(AppState(requests={RequestKind.MEASUREMENT: loading}))
-    assert task.share is None
-    assert task.label == "Measuring speed and memory"
-
-
-def test_action_strip_shows_the_task_until_it_ends(qtbot, make_window):
-    window = make_window("--pause", "0.03")
-    load_and_wait(qtbot, window)
-    click(window, "target_diagnose_button")
-    bar = find(window, "progress_bar")
-    qtbot.waitUntil(lambda: bar.value() > 0, timeout=TIMEOUT_MS)
-    assert find(window, "phase_label").text().startswith("Diagnosis: ")
-    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
-    assert find(window, "phase_label").text() == ""
-    assert bar.value() == 0

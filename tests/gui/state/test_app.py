@@ -28,7 +28,6 @@ from surgeon_gui.state.app import (
     AppState,
     Engine,
     only_run_progressed,
-    settings_in_view,
     with_request,
 )
 from surgeon_gui.state.job.editing import (
@@ -217,25 +216,15 @@ def test_opened_run_is_in_view_until_it_is_closed_or_another_starts():
     assert app_state.with_run(other, RunState(run="run-2")).shown_run.run == "run-2"
 
 
-def test_steps_show_the_settings_of_an_opened_run_until_it_is_closed():
+def test_opened_run_leaves_the_draft_as_it_is():
     own, other = RunConfig(), RunConfig(calibration=CalibrationConfig(windows=3))
     draft = AppState(
         config=own, model_is_chosen=True, problems={Step.RUN: Problem(Kind.ERROR)}
     )
     run = RunState(run="one", config=other, model=model_summary())
     opened = app_state.with_opened_run(draft, run)
-    shown = settings_in_view(opened)
-    assert not shown.shows_draft
-    assert (shown.config, shown.model, shown.run) == (other, model_summary(), run)
-    assert not shown.problems
-    assert opened.config == own
-    assert settings_in_view(app_state.without_opened_run(opened)).config == own
-
-
-def test_settings_that_the_draft_has_anyway_stay_editable():
-    draft = AppState(model_is_chosen=True)
-    opened = app_state.with_opened_run(draft, RunState(config=draft.config))
-    assert settings_in_view(opened) is opened
+    assert opened.shown_run.config == other
+    assert (opened.config, opened.problems) == (own, draft.problems)
 
 
 def test_deleted_run_is_shown_nowhere():

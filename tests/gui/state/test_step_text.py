@@ -12,7 +12,7 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import settings_of
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage
@@ -74,46 +74,12 @@ def test_each_control_has_a_caption():
     assert all(caption.label for caption in CAPTIONS.values())
 
 
-def test_plan_states_sizes_shots_and_structure():
-    plan = text_of(plan_text.describe_plan, pruning_config())
-    assert "2.10 M of 2.83 M parameters remain, in a file of about 8.5 MB" in plan
-    assert "(original 11.4 MB)" in plan
-    assert "30 % of 2.43 M prunable weights are removed in 3 shots" in plan
-    assert "as heads and neurons" in plan
-
-
-@pytest.mark.parametrize(
-    ("structure", "text"),
-    [
-        (Structure.N_M, "in a 2:4 pattern by Wanda"),
-        (Structure.ELEMENTS, "as single weights by Wanda"),
-    ],
-)
-def test_plan_of_a_sparse_structure_states_that_weights_become_zeros(structure, text):
-    plan = text_of(
-        plan_text.describe_plan, pruning_config(structure, method=Method.WANDA)
-    )
-    assert text in plan
-    assert "the others become zeros" in plan
-    assert "the file keeps its size" in text_of(
-        plan_text.describe_goal, pruning_config(structure)
-    )
-
-
 def test_plan_states_the_quality_limit():
     text = "The run ends before perplexity rises by more than 5 %."
     assert text in text_of(
-        plan_text.describe_plan, pruning_config(max_perplexity_increase=5.0)
+        plan_text.describe_goal, pruning_config(max_perplexity_increase=5.0)
     )
-    assert "The run ends" not in text_of(plan_text.describe_plan, PruningConfig())
-
-
-def test_plan_without_a_reachable_size_omits_it():
-    plan = text_of(plan_text.describe_plan, pruning_config(target=Target.PARAMETERS))
-    assert plan == "Bundled demo is pruned in 3 shots, as heads and neurons."
-    assert (
-        text_of(plan_text.describe_goal, pruning_config(target=Target.PARAMETERS)) == ""
-    )
+    assert "The run ends" not in text_of(plan_text.describe_goal, PruningConfig())
 
 
 def test_goal_states_the_exact_size_in_every_unit():
@@ -126,39 +92,28 @@ def test_goal_states_the_exact_size_in_every_unit():
 
 
 @pytest.mark.parametrize(
-    ("export", "planned", "in_full"),
+    ("export", "text"),
     [
-        (
-            ExportConfig(format=Format.MASKED),
-            "the others are stored as zeros",
-            "not smaller",
-        ),
+        (ExportConfig(format=Format.MASKED), "removed weights as zeros"),
         (
             ExportConfig(dtype=FileDtype.FLOAT16),
-            "a file of about 4.3 MB",
-            "4.3 MB in float16. The original file takes 11.4 MB.",
+            "4.2 MB in float16. The original file takes 11.3 MB.",
         ),
-        (
-            ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
-            "a file of about 2.3 MB",
-            "MB in 8 bits (Q8_0).",
-        ),
+        (ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0), "in 8 bits (Q8_0)."),
     ],
 )
-def test_plan_and_goal_state_the_file_size(export, planned, in_full):
+def test_goal_states_the_file_size(export, text):
     config = RunConfig(export=export)
-    plan, goal = (
-        make_text(config, model_summary()).replace(SPACE, " ")
-        for make_text in (plan_text.describe_plan, plan_text.describe_goal)
-    )
-    assert planned in plan
-    assert in_full in goal
+    goal = plan_text.describe_goal(config, model_summary()).replace(SPACE, " ")
+    assert text in goal
     assert ("in a file of" in goal) is (export.format is not Format.MASKED)
 
 
-def test_plan_of_rows_and_columns_states_an_upper_bound():
-    pruning = pruning_config(structure=Structure.ROWS_AND_COLUMNS)
-    assert "in a file of at most" in text_of(plan_text.describe_plan, pruning)
+def test_goal_that_cannot_be_reached_or_keeps_the_file_is_told():
+    missed = pruning_config(target=Target.PARAMETERS)
+    assert text_of(plan_text.describe_goal, missed) == ""
+    sparse = pruning_config(Structure.N_M)
+    assert "the file keeps its size" in text_of(plan_text.describe_goal, sparse)
 
 
 @pytest.mark.parametrize(
@@ -273,13 +228,19 @@ def test_units_are_labels_and_not_part_of_the_config():
 def test_each_step_has_a_summary_before_and_after_a_model_is_chosen():
     inspection = Request("inspect-1", ModelInspected(model_summary()))
     chosen = AppState(
-        model_is_chosen=True, requests={RequestKind.INSPECTION: inspection}
+        model_is_chosen=True,
+        run_parent="/runs",
+        requests={RequestKind.INSPECTION: inspection},
     )
-    for state in (AppState(), chosen):
+    for state in (AppState(run_parent="/runs"), chosen):
         for step in Step:
             assert step_text.step_view(state, step).summary
     assert step_text.step_view(AppState(), Step.MODEL).mark is Mark.EMPTY
     assert step_text.step_view(chosen, Step.MODEL).mark is Mark.READY
+    problem = Problem(Kind.ERROR, {"message": "At most 18 %.", "hint": ""}, Step.RUN)
+    state = dataclasses.replace(chosen, problems={Step.RUN: problem})
+    view = step_text.step_view(state, Step.RUN)
+    assert (view.mark, view.summary) == (Mark.PROBLEM, "At most 18 %.")
 
 
 def test_calibration_summary_counts_further_texts():
@@ -320,28 +281,3 @@ def test_cancelled_run_says_how_it_goes_on(can_go_on, draft, advice):
     assert text.startswith("The run was cancelled. ")
     assert advice in text
     assert run_text.phase(run) == "The run was cancelled."
-
-
-@pytest.mark.parametrize(
-    ("status", "text"), [(Status.RUNNING, "Running"), (Status.PAUSED, "Paused at")]
-)
-def test_card_and_strip_name_the_run_and_not_the_draft(status, text):
-    job = RunConfig(pruning=pruning_config(sparsity=0.15))
-    run = RunState(status=status, config=job, model=model_summary(), progress=0.061)
-    state = AppState(RunConfig(), model_is_chosen=True, run=run)
-    summary = step_text.step_view(state, Step.RUN).summary.replace(SPACE, " ")
-    assert summary.startswith(text)
-    assert summary.endswith("6 %: Bundled demo · 15 % of prunable weights")
-    plan = step_text.plan_or_hint(state, Problem(Kind.RUN_BUSY)).replace(SPACE, " ")
-    assert plan.startswith("In progress: Bundled demo: 15 %")
-
-
-def test_strip_says_what_is_wrong_with_a_step_and_its_tip_what_to_do():
-    values = {"message": "At most 18 %.", "hint": "Remove less."}
-    problem = Problem(Kind.ERROR, values, Step.TARGET)
-    state = AppState(model_is_chosen=True, problems={Step.TARGET: problem})
-    brief = step_text.plan_or_hint(state, problem, is_brief=True)
-    assert brief == "Step 3: At most 18 %."
-    assert step_text.plan_or_hint(state, problem) == f"{brief} Remove less."
-    elsewhere = Problem(Kind.ERROR, values)
-    assert step_text.plan_or_hint(state, elsewhere) == "At most 18 %. Remove less."

@@ -1,7 +1,8 @@
 """Every button and menu action is enabled in the right states of a run.
 
-A button counts as enabled if it is enabled and visible once its step, tab or panel is
-open. An action counts as enabled if its menu can be opened.
+A button counts as enabled if it is enabled and visible once its section or page is
+open; tests of the place Runs check its own. An action counts as enabled if its menu can
+be opened.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
-    QDockWidget,
     QMenu,
     QPlainTextEdit,
     QPushButton,
@@ -22,17 +22,17 @@ from PySide6.QtWidgets import (
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.steps.page import Page
-from surgeon_gui.window.central_tabs import CentralTabs
+from surgeon_gui.window.runs_place import RunsPlace
+from tests.helpers import window_audit
 from tests.helpers.windows import (
     LONG,
     QUICK,
     cancel_run,
     click,
     find,
-    find_type,
     load_and_wait,
     run_of,
+    trigger,
     wait_for_status,
     wait_until,
 )
@@ -64,175 +64,93 @@ IN_PROGRESS = {S.STARTING, S.RUNNING, S.PAUSING, S.PAUSED, S.STOPPING, S.CANCELL
 ENDED = {S.CANCELLED, S.FAILED, S.FINISHED}
 WITH_A_RUN = IN_PROGRESS | ENDED | {S.REOPENED}
 WITH_A_MODEL = {S.READY} | IN_PROGRESS | ENDED
-WITH_VIEWS = WITH_A_MODEL | {S.REOPENED}
-IDLE = {S.READY} | ENDED  # a model is chosen and the engine is idle
-WITH_A_BASELINE = WITH_A_RUN - {S.STARTING}
-WITH_A_SHOT = WITH_A_BASELINE - {S.FAILED}
-WITH_A_RESULT = {S.FINISHED, S.REOPENED}
-
-
-CHARTS_WITH_ZOOM = ("perplexity", "costs", "memory", "times")
-
-
-def chart_controls(*charts):
-    """Return the button of each chart with a menu, and the actions in it."""
-    parts = ("more_button", "enlarge_action", "png_action", "svg_action", "csv_action")
-    zoom = ("zoom_in_action", "zoom_out_action")
-    return " ".join(
-        f"{chart}_{part}"
-        for chart in charts
-        for part in (*parts, *(zoom if chart in CHARTS_WITH_ZOOM else ()))
-    )
-
+WITHOUT_A_MODEL = {S.EMPTY, S.REOPENED}
 
 # (states in which they are enabled, reason, object names). Those that are not listed
 # need more: a selection, an open question, another task, an enlarged chart.
 SPECIFICATION = (
     (
         ALL,
-        "The next job can be set up at any time, also during a run.",
-        "search_hub_button "
-        "open_folder_action open_gguf_action use_demo_action "
-        "model_advanced_button calibration_advanced_button pruning_advanced_button "
-        "evaluation_advanced_button "
-        "recovery_advanced_button export_advanced_button text_file_button "
-        "validation_file_button more_file_button more_dataset_button "
-        "preset_more_button preset_import_action "
-        "run_parent_button export_choose_button load_job_button load_job_action",
+        "Controls of the window itself, and ways to choose a job.",
+        "open_folder_action open_gguf_action search_hub_action use_demo_action "
+        "load_job_action save_picture_action preferences_action computers_action "
+        "disk_space_action quit_action theme_system_action theme_light_action "
+        "theme_dark_action language_system_action language_en_action "
+        "language_de_action log_action go_new_action go_runs_action "
+        "go_playground_action guide_action commands_action save_bundle_action "
+        "about_action place_new_button place_runs_button place_playground_button "
+        "sidebar_computers_button sidebar_preferences_button sidebar_guide_button",
     ),
     (
         ALL,
-        "Controls of the window itself.",
-        "log_button log_action log_copy_button log_save_button runs_button "
-        "runs_action runs_filter_button runs_details_button "
-        "theme_system_action theme_light_action "
-        "theme_dark_action language_system_action language_en_action "
-        "language_de_action reset_layout_action commands_action show_hint_action "
-        "save_bundle_action save_picture_action about_action quit_action "
-        "preferences_action computers_action disk_space_action guide_action "
-        "computers_button "
-        "go_model_action go_calibration_action go_target_action go_run_action "
-        "go_export_action",
-    ),
-    (
-        {S.EMPTY},
-        "The empty state is replaced by the tabs once they have content.",
-        "empty_demo_button empty_folder_button empty_gguf_button empty_hub_button "
-        "empty_sample_button",
-    ),
-    (
-        WITH_VIEWS,
-        "The empty state has the same buttons.",
-        "open_folder_button open_gguf_button use_demo_button use_sample_button",
-    ),
-    (
-        WITH_VIEWS,
-        "Tabs, the actions that open them, and choices in them.",
-        "go_live_tab_action go_diagnosis_tab_action "
-        "go_architecture_tab_action go_compare_tab_action "
-        "go_playground_tab_action target_diagnose_button compare_runs_button "
+        "The playground chooses its models by itself.",
         "playground_original_button playground_original_demo_action "
         "playground_original_folder_action playground_original_gguf_action "
         "playground_pruned_button playground_pruned_folder_action "
         "playground_pruned_gguf_action",
     ),
     (
-        WITH_A_MODEL,
-        "The job has a model, and choosing it can be undone.",
-        "save_job_button save_job_action protect_choose_button undo_action",
+        WITHOUT_A_MODEL,
+        "The ways to open a model, until one is chosen.",
+        "empty_demo_button empty_folder_button empty_gguf_button empty_hub_button "
+        "empty_sample_button",
     ),
     (
         WITH_A_MODEL,
-        "A job can be added to the queue at any time, also during a run.",
-        "queue_add_button queue_add_action queue_sweep_button sweep_action",
+        "The next job can be set up at any time, also during a run.",
+        "model_change_button model_details_button use_sample_action "
+        "details_back_button purpose_smaller_button purpose_faster_button "
+        "purpose_text_button quantize_only_button expert_button expert_close_button "
+        "model_advanced_button calibration_advanced_button pruning_advanced_button "
+        "evaluation_advanced_button recovery_advanced_button export_advanced_button "
+        "text_file_button validation_file_button more_file_button "
+        "more_dataset_button preset_more_button preset_import_action "
+        "preset_save_button protect_choose_button run_parent_button "
+        "export_choose_button load_job_button save_job_button save_job_action "
+        "queue_add_action sweep_action undo_action",
     ),
     (
-        IDLE,
+        WITH_A_MODEL,
+        "The picture of its layers.",
+        "architecture_more_button architecture_enlarge_action "
+        "architecture_png_action architecture_svg_action architecture_csv_action",
+    ),
+    (IN_PROGRESS, "Without a run, Start is enough.", "queue_add_button"),
+    (
+        {S.READY} | ENDED,
         "The engine does one thing at a time.",
         "start_button start_action preview_button diagnose_button",
     ),
     (
         {S.STARTING, S.RUNNING, S.PAUSED},
-        "Pause; the same button resumes a paused run.",
-        "pause_button pause_action",
+        "Pause; the same action resumes a paused run.",
+        "pause_action",
     ),
     (
         {S.STARTING, S.RUNNING, S.PAUSING, S.PAUSED},
         "A run can be stopped once.",
-        "stop_button stop_action",
+        "stop_action",
     ),
     (
         IN_PROGRESS - {S.CANCELLING},
         "A run that is stopping can still be cancelled.",
-        "cancel_button cancel_action",
+        "cancel_action",
     ),
     (
         WITH_A_RUN,
-        "A run has a folder and a report, whatever its outcome.",
-        "open_run_button report_html_action report_pdf_action",
+        "A run has a report, whatever its outcome.",
+        "report_html_action report_pdf_action",
     ),
     (
-        WITH_VIEWS,
-        "The architecture of the model or of the opened run.",
-        chart_controls("architecture"),
+        {S.FINISHED, S.REOPENED},
+        "The pruned model can be tried.",
+        "playground_generate_button",
     ),
-    (
-        WITH_A_BASELINE,
-        "Charts can be zoomed and saved once they have data.",
-        chart_controls("perplexity", "sparsity", "times", "memory"),
-    ),
-    (
-        WITH_A_SHOT,
-        "Costs are known after a shot.",
-        chart_controls("costs"),
-    ),
-    (
-        WITH_A_RESULT,
-        "The pruned model can be saved, measured and tried.",
-        "run_save_link save_button save_choose_button save_advanced_button "
-        "measure_button judge_button playground_generate_button run_try_button "
-        "run_gentler_button run_smaller_button run_copy_button copy_path_action",
-    ),
-    (
-        WITH_VIEWS,
-        "The list of runs can be shown.",
-        "run_back_button",
-    ),
-    (
-        WITH_A_RUN,
-        "Further charts are open while the course of the run is.",
-        "more_charts_button",
-    ),
-    (
-        ENDED | {S.REOPENED},
-        "An ended run has details, and can be discarded.",
-        "run_course_link run_layers_link run_report_link run_settings_link "
-        "copy_settings_button run_discard_link run_folder_button report_button",
-    ),
-    (
-        ENDED | {S.REOPENED},
-        "The run is a recent one.",
-        "recent_clear_action",
-    ),
+    (ENDED | {S.REOPENED}, "The run is a recent one.", "recent_clear_action"),
     (
         {S.FAILED},
         "The error bar.",
         "error_copy_button error_details_button error_dismiss_button",
-    ),
-    (
-        {S.REOPENED},
-        "An earlier run can be closed, and its settings can be used.",
-        "earlier_close_button use_settings_button",
-    ),
-    (
-        {S.EMPTY, S.REOPENED},
-        "The settings are those of a preset.",
-        "preset_export_action",
-    ),
-    (
-        ALL - {S.EMPTY, S.REOPENED},
-        "The settings are not those of a preset.",
-        "preset_save_button",
     ),
 )
 
@@ -249,8 +167,6 @@ def check(window, state):
         if state in states
         for name in names.split()
     }
-    if state is S.REOPENED:  # its settings are read only
-        expected -= buttons_of_settings(window)
     enabled = enabled_items(window)
     assert enabled - expected == set(), f"enabled although {state.value}"
     assert expected - enabled == set(), f"disabled although {state.value}"
@@ -273,11 +189,11 @@ def test_buttons_and_actions_of_a_run_that_finishes_and_is_reopened(
     check(window, S.STARTING)
     wait_until(qtbot, lambda: run_of(window).history)
     check(window, S.RUNNING)
-    click(window, "pause_button")
+    trigger(window, "pause_action")
     check(window, S.PAUSING)
     wait_for_status(qtbot, window, Status.PAUSED)
     check(window, S.PAUSED)
-    click(window, "stop_button")
+    trigger(window, "stop_action")
     check(window, S.STOPPING)
     wait_for_status(qtbot, window, Status.FINISHED)
     # The fake engine reports a checkpoint without writing it.
@@ -315,43 +231,25 @@ def test_specified_buttons_and_actions_exist_once(window):
     assert set(specified) <= {each.objectName() for each in items if has_own_name(each)}
 
 
-def buttons_of_settings(window):
-    """Return the names of the buttons with which the settings are edited."""
-    return {
-        each.objectName()
-        for page in window.findChildren(Page)
-        for kind in (*BUTTONS, QAction)
-        for each in page.settings.findChildren(kind)
-    }
-
-
 def enabled_buttons(window):
-    """Return the names of the enabled buttons on all steps, tabs and panels."""
+    """Return the names of the enabled buttons outside of the place Runs."""
     found = set()
     for _ in open_everything(window):
         for kind in BUTTONS:
             found |= {
                 button.objectName()
                 for button in window.findChildren(kind)
-                if button.isVisible() and button.isEnabled() and has_own_name(button)
+                if button.isVisible() and button.isEnabled() and is_of_interest(button)
             }
     return found - {"runs_new_button"}  # it is there until the folder has been read
 
 
 def open_everything(window):
-    """Open every step, tab and panel, one after the other."""
+    """Open every section of Expert and every page, one after the other."""
     for step in Step:
         window.open_step(step)
         yield step
-    tabs = find_type(window, CentralTabs)
-    for name in tabs.names:
-        tabs.open_tab(name)
-        yield name
-        if name == "live_tab":
-            yield from open_sections(window)
-    for dock in window.findChildren(QDockWidget):
-        dock.show()
-        yield dock
+    yield from window_audit.pages(window)
 
 
 def open_sections(window):
@@ -395,3 +293,13 @@ def has_own_name(item: QAction | QPushButton | QToolButton) -> bool:
     is_recent = re.fullmatch(r"recent_\w+_action_\d+", name) is not None
     is_of_qt = name.startswith(("qt_", "_q_", "Scroll"))
     return bool(name) and not is_of_qt and not is_recent
+
+
+def is_of_interest(button: QPushButton | QToolButton) -> bool:
+    """Return whether a button has its own name and is not in the place Runs."""
+    parent = button.parentWidget()
+    while parent is not None:
+        if isinstance(parent, RunsPlace):
+            return False
+        parent = parent.parentWidget()
+    return has_own_name(button)

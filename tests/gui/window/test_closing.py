@@ -152,7 +152,7 @@ def test_close_while_saving_asks_and_waits(qtbot, saving, tmp_path):
 def test_close_during_a_measurement_or_diagnosis_asks(qtbot, make_window):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window)
-    click(window, "target_diagnose_button")
+    click(window, "diagnose_button")
     window.close()
     diagnosing = question(window).text()
     wait_until(qtbot, lambda: not window.session.state.is_busy)

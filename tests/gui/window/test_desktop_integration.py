@@ -26,6 +26,7 @@ from tests.helpers.windows import (
     find_type,
     load_and_wait,
     run_of,
+    trigger,
     wait_for_status,
     wait_until,
 )
@@ -88,10 +89,10 @@ def test_sleep_is_inhibited_during_a_run_but_not_while_paused(qtbot, start_run):
     window, keep_awake, _, lines = start_run("--pause", "0.02")
     assert keep_awake.is_held
     wait_for_status(qtbot, window, Status.RUNNING)
-    click(window, "pause_button")
+    trigger(window, "pause_action")
     wait_for_status(qtbot, window, Status.PAUSED)
     assert not keep_awake.is_held
-    click(window, "pause_button")
+    trigger(window, "pause_action")
     wait_for_status(qtbot, window, Status.FINISHED)
     assert keep_awake.log == ["hold", "allow_sleep", "hold", "allow_sleep"]
     assert len(lines) == 1  # logged once per run

@@ -15,7 +15,7 @@ from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import STAGES_OF_A_SHOT
 from tests.helpers.fake_live import EVENTS_PER_CYCLE, SAMPLES_PER_CYCLE
-from tests.helpers.windows import click, find, load_and_wait, run_of
+from tests.helpers.windows import load_and_wait, run_of
 
 RATE = 5_000  # events a second
 # Processor seconds between two turns of the event loop; a slow processor needs 0.25.
@@ -84,8 +84,6 @@ def test_flood_of_events_keeps_all_points_and_responsiveness(qtbot, make_window)
     samples = int(RATE * SECONDS / FLOODS) * SAMPLES_PER_CYCLE // EVENTS_PER_CYCLE
     expected = FLOODS * samples + len(STAGES_OF_A_SHOT)
     assert len(run_of(window).memory) == expected
-    click(window, "run_course_link")
-    assert len(find(window, "memory_chart").rows()) == expected + 1
     for _ in range(ATTEMPTS - 1):
         if gap > MAX_GAP:
             gap, _window = run_with_flood(qtbot, make_window, SECONDS)

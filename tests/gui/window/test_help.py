@@ -23,17 +23,14 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
-from surgeon_gui.base.settings import Settings
 from surgeon_gui.state import debug_bundle
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.text.problems import Step
 from surgeon_gui.views.help.commands_dialog import entries_of
-from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.window import help_menu
-from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.help_menu import HelpMenu, make_bundle
 from surgeon_gui.window.log_view import LogView
+from surgeon_gui.window.places import Place
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
@@ -41,7 +38,6 @@ from tests.helpers.windows import (
     find_type,
     load_and_wait,
     run_until,
-    wait_for_status,
 )
 
 HOME = "/home/ada"
@@ -210,14 +206,11 @@ def test_commands_dialog_lists_filters_and_triggers_the_actions(window):
     listed = find(commands, "command_list", QTreeWidget)
     edit.setText("run start")  # without a model it is disabled
     assert not listed.selectedItems()
-    edit.setText("first st")
-    assert listed.currentItem().text(0) == "First steps"
+    edit.setText("playgr")
+    assert listed.currentItem().text(0) == "Playground"
     QTest.keyClick(edit, Qt.Key.Key_Return)
     assert not commands.isVisible()
-    assert find(window, "first_hint").isVisible()
-    click(window, "hint_dismiss_button")
-    assert not find(window, "first_hint").isVisible()
-    assert window.settings.shows_hint is False
+    assert window.places.current is Place.PLAYGROUND
     action.trigger()
     click(commands, "commands_close_button")
     assert not commands.isVisible()
@@ -233,20 +226,12 @@ def test_shortcuts_are_unique(window):
     assert len(keys) == len(set(keys))
 
 
-def test_each_step_and_tab_has_a_shortcut(qtbot, window):
-    load_and_wait(qtbot, window)
-    for number, step in enumerate(Step, start=1):
-        action = find(window, f"go_{step.value}_action", QAction)
-        assert action.shortcut().toString() == f"Alt+{number}"
+def test_each_place_has_a_shortcut(window):
+    for number, place in enumerate(Place, start=1):
+        action = find(window, f"go_{place.value}_action", QAction)
+        assert action.shortcuts()[0].toString() == f"Ctrl+{number}"
         action.trigger()
-        assert find_type(window, StepPanel).is_open(step)
-        assert find(window, f"step_{step.value}_header").hasFocus()
-    tabs = find_type(window, CentralTabs)
-    for number, name in enumerate(tabs.names, start=1):
-        action = find(window, f"go_{name}_action", QAction)
-        assert action.shortcut().toString() == f"Ctrl+{number}"
-        action.trigger()
-        assert tabs.open_name == name
+        assert window.places.current is place
 
 
 def test_about_shows_and_copies_the_versions(qtbot, window):
@@ -261,19 +246,6 @@ def test_about_shows_and_copies_the_versions(qtbot, window):
     assert len(names) == len(set(names))
     click(about, "about_close_button")
     assert not about.isVisible()
-
-
-def test_first_steps_are_hidden_when_a_run_begins(qtbot, make_window):
-    window = make_window(settings=Settings(shows_hint=True))
-    hint = find(window, "first_hint")
-    load_and_wait(qtbot, window)
-    assert hint.isVisible()
-    window.start_run()
-    assert not hint.isVisible()
-    find(window, "show_hint_action", QAction).trigger()
-    wait_for_status(qtbot, window, Status.FINISHED)
-    assert hint.isVisible()  # as the user has asked for it
-    assert window.settings.shows_hint  # at the next start, too
 
 
 def choose_file(window, action, path):

@@ -1,16 +1,14 @@
-"""The last session comes back: model, settings, splitter and the shown run."""
+"""The last session comes back: model, settings and the shown run."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from PySide6.QtWidgets import QSplitter
-
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.state.run import Status
 from tests.helpers.fake_runs import write_run
-from tests.helpers.windows import QUICK, find, load_and_wait, run_of, wait_until
+from tests.helpers.windows import QUICK, load_and_wait, run_of, wait_until
 
 
 def reopened(window, make_window):
@@ -21,16 +19,11 @@ def reopened(window, make_window):
     return again
 
 
-def test_job_and_splitter_come_back_but_no_missing_model(
-    qtbot, tmp_path, window, make_window
-):
+def test_job_comes_back_but_no_missing_model(qtbot, tmp_path, window, make_window):
     load_and_wait(qtbot, window)
-    find(window, "main_splitter", QSplitter).setSizes([500, 780])
-    sizes = find(window, "main_splitter", QSplitter).sizes()
     again = reopened(window, make_window)
     assert again.session.state.config == QUICK
     assert again.session.state.model_is_chosen
-    assert find(again, "main_splitter", QSplitter).sizes() == sizes
     again.load_config(replace(QUICK, model=ModelConfig(str(tmp_path / "gone"))))
     assert not reopened(again, make_window).session.state.model_is_chosen
 
@@ -42,7 +35,7 @@ def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
     again = reopened(window, make_window)
     wait_until(qtbot, lambda: run_of(again).status is Status.FINISHED)
     assert run_of(again).folder == str(folder)
-    assert find(again, "run_title").isVisible()
+    assert again.session.state.shown_run.run
 
 
 def test_job_of_another_version_is_ignored(qtbot, tmp_path, make_window):

@@ -6,10 +6,9 @@ import itertools
 import re
 from dataclasses import replace
 
-import pytest
 from PySide6.QtCore import QPoint
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QPushButton, QScrollArea
 
 from docs import generate_objects
 from surgeon_engine.api.config.presets import presets
@@ -19,16 +18,15 @@ from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.bars import Bar
-from surgeon_gui.window.central_tabs import CentralTabs
-from tests.helpers.window_audit import controls, cut_texts, overlapping, settle
-from tests.helpers.windows import (
-    TIMEOUT_MS,
-    click,
-    find,
-    find_type,
-    load_and_wait,
-    open_tab,
+from tests.helpers.widget_queries import choose_unit
+from tests.helpers.window_audit import (
+    controls,
+    cut_texts,
+    overlapping,
+    pages,
+    settle,
 )
+from tests.helpers.windows import click, find, load_and_wait, open_place, wait_until
 
 QT_PREFIXES = ("_q_", "Scroll")  # controls that Qt creates
 
@@ -39,7 +37,7 @@ def test_no_text_is_cut_off_with_any_preset_and_target(qtbot, window):
     find(window, "pruning_advanced_button").setChecked(True)
     for preset, target in zip(presets(), itertools.cycle(Target), strict=False):
         window.session.draft.edit_part(replace(preset.pruning, max_divergence=0.5))
-        find(window, f"hold_{target.value}_radio").click()
+        choose_unit(window, target)
         assert cut_texts(window) == [], preset.name
 
 
@@ -95,68 +93,61 @@ def test_page_of_names_has_every_control_and_every_caption_once(window):
     written = re.findall(r"^\| `(\w+)`", generate_objects.page(window), re.MULTILINE)
     assert len(written) == len(set(written))
     live = {each.objectName() for each in controls(window)}
-    named = {n for n in live if not n.startswith((*QT_PREFIXES, "recent_", "go_"))}
+    named = {n for n in live if not n.startswith((*QT_PREFIXES, "recent_"))}
     assert named | set(CAPTIONS) <= set(written)
 
 
 def test_mnemonics_that_are_always_available_are_unique(window):
-    strip = ("start", "stop", "cancel", "log", "runs")
-    texts = [find(window, f"{name}_button").text() for name in (*strip, "empty_demo")]
+    texts = [find(window, f"{name}_button").text() for name in ("start", "empty_demo")]
     texts += [action.text() for action in window.menuBar().actions()]
-    texts += [CAPTIONS[name].label for name in ("pause_button", "resume_button")]
-    keys = [text[text.index("&") + 1].upper() for text in texts]
-    assert len(keys) == len(set(keys))
+    keys = [text[text.index("&") + 1].upper() for text in texts if "&" in text]
+    assert len(keys) == len(set(keys)) > 4
 
 
 def test_window_uses_the_width_it_has(qtbot, qapp, window):
     apply_theme(qapp, ThemeChoice.LIGHT)
-    find(window, "reset_layout_action", QAction).trigger()  # as at the first start
     assert window.height() < window.screen().availableGeometry().height()
-    assert window.width() == window.minimumWidth()
     load_and_wait(qtbot, window)
-    strip, start = find(window, "action_strip"), find(window, "start_button")
-    plan = find(window, "plan_label")
     for width in (920, 1024, 1280, 1920):
         window.resize(width, 720)
-        for tab in ("live_tab", "playground_tab"):
-            open_tab(window, tab)
+        for page in pages(window):
             settle()
-            view = find_type(window, CentralTabs).currentWidget().currentWidget()
-            bar = view.horizontalScrollBar()
             # The layout of a new card takes several turns of the event loop.
-            qtbot.waitUntil(lambda bar=bar: bar.maximum() == 0, timeout=TIMEOUT_MS)
-        assert strip.height() == strip.heightForWidth(strip.width())
-        assert start.geometry().left() > plan.geometry().right()
-
-
-def test_steps_center_and_runs_are_beside_each_other_in_a_small_window(qtbot, window):
-    load_and_wait(qtbot, window)
-    window.resize(940, 540)  # a screen of 1920 x 1080 at scale 2, less its edges
-    steps, dock = find(window, "step_panel"), find(window, "runs_dock")
-    dock.show()
-    settle()
-    bottom = dock.mapTo(window, dock.rect().bottomLeft()).y()
-    assert bottom <= find(window, "action_strip").mapTo(window, QPoint()).y()
-    center = find(window, "center_tabs").parentWidget()
-    edges = []
-    for part in filter(QWidget.isVisible, (steps, center, dock)):
-        left = part.mapTo(window, QPoint()).x()
-        edges += [left, left + part.width()]
-    assert edges == sorted(edges)
-    dock.close()
-    for width, is_wide in ((960, False), (1360, True)):
-        window.resize(width, 700)
-        click(window, "runs_button")
+            wait_until(qtbot, lambda: not sideways(window))
+            assert sideways(window) == [], page
+    start, title = find(window, "start_button"), find(window, "plan_label")
+    for width, is_below in ((920, True), (1600, False)):
+        open_place(window, "new")
+        window.resize(width, 720)
         settle()
-        assert steps.isVisible() is is_wide  # they give way to the runs
+        top = start.mapTo(window, QPoint()).y()
+        assert (top > title.mapTo(window, title.rect().bottomLeft()).y()) is is_below
+
+
+def sideways(window):
+    """Return the visible areas that scroll to the side."""
+    areas = window.findChildren(QScrollArea)
+    return [x for x in areas if x.isVisible() and x.horizontalScrollBar().maximum()]
+
+
+def test_new_and_expert_share_a_window_that_has_room_for_both(qtbot, window):
+    load_and_wait(qtbot, window)
+    curve, drawer = find(window, "size_curve"), find(window, "expert_drawer")
+    window.open_step(Step.TARGET)
+    for width, is_wide in ((920, False), (1200, True)):
+        window.resize(width, 560)
+        settle()
+        assert (curve.isVisible(), drawer.isVisible()) == (is_wide, True)
+        assert drawer.mapTo(window, drawer.rect().topRight()).x() < width
         assert cut_texts(window) == []
         assert overlapping(window) == []
-        window.open_step(Step.TARGET)
-        settle()
-        assert steps.isVisible()
-        assert dock.isVisible() is is_wide
-        dock.close()
-        settle()
+    right = curve.mapTo(window, curve.rect().topRight()).x()
+    assert right < drawer.mapTo(window, QPoint()).x()
+    window.resize(920, 560)
+    click(window, "expert_close_button")
+    settle()
+    assert (curve.isVisible(), drawer.isVisible()) == (True, False)
+    assert not find(window, "expert_button").isChecked()
 
 
 def test_buttons_of_a_bar_are_below_its_text_where_it_is_narrow(qtbot):
@@ -169,17 +160,3 @@ def test_buttons_of_a_bar_are_below_its_text_where_it_is_narrow(qtbot):
         bar.resize(width, 80)
         settle()
         assert (button.geometry().top() > text.geometry().bottom()) is is_below
-
-
-@pytest.mark.parametrize("name", ["runs", "log"])
-def test_button_and_action_of_a_panel_stay_in_sync(window, name):
-    button, dock = find(window, f"{name}_button"), find(window, f"{name}_dock")
-    action = window.findChild(QAction, f"{name}_action")
-    button.click()
-    assert dock.isVisible() and action.isChecked()
-    action.trigger()
-    assert not dock.isVisible() and not button.isChecked()
-    dock.show()
-    assert button.isChecked() and action.isChecked()
-    dock.close()
-    assert not button.isChecked() and not action.isChecked()

@@ -7,7 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAction, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel, QLineEdit
+from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox
 from superqt import QElidingLabel
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -15,101 +15,92 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.steps.run_page import RunPage
-from surgeon_gui.window import run_actions
-from surgeon_gui.window.central_tabs import CentralTabs
+from surgeon_gui.views.steps.run_page import RunSettingsPage
 from surgeon_gui.window.log_view import LogView
+from surgeon_gui.window.places import Place
 from tests.helpers.fake_engine import FAILURE, HINT
 from tests.helpers.fake_results import UNSUPPORTED
-from tests.helpers.fake_runs import write_run
 from tests.helpers.widget_queries import is_on
-from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     LONG,
     QUICK,
+    cancel_run,
     click,
     find,
     find_type,
     load_and_wait,
     run_of,
+    start,
+    trigger,
     wait_for_status,
     wait_until,
 )
 
 
-def test_refused_run_says_that_it_failed_and_offers_no_folder(qtbot, make_window):
-    window = make_window("--mishap", "fail", "--at", "load")
+def test_each_place_is_reached_and_tells_what_goes_on(qtbot, make_window):
+    window = make_window("--pause", "0.02")
+    bar = find(window, "sidebar_progress_bar")
+    for place in Place:
+        click(window, f"place_{place.value}_button")
+        assert window.places.current is place
+    assert find(window, "place_playground_button").isChecked()
+    assert not bar.isVisible()
     load_and_wait(qtbot, window)
-    window.open_step(Step.RUN)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.FAILED)
-    header = find(window, "step_run_header")
-    assert header.isChecked()
-    assert header.summary == "Failed"
-    assert not find(window, "open_run_button").isVisible()
-
-
-def test_buttons_that_open_a_model_are_there_once(qtbot, window):
-    openers = ("use_demo_button", "open_folder_button", "open_gguf_button")
-    assert find(window, "empty_demo_button").isVisible()
-    assert not is_on(window, "start_button")
-    assert not any(find(window, name).isVisible() for name in openers)
-    load_and_wait(qtbot, window)
-    window.open_step(Step.MODEL)
-    assert not find(window, "empty_demo_button").isVisible()
-    assert all(find(window, name).isVisible() for name in openers)
-
-
-def test_finished_run_shows_its_metrics(qtbot, window):
-    load_and_wait(qtbot, window)
-    find_type(window, CentralTabs).open_tab("diagnosis_tab")
-    click(window, "start_button")
-    assert find(window, "run_page").isVisible()
+    start(window)
+    assert window.places.current is Place.RUNS
+    assert window.runs.shows_run
+    wait_until(qtbot, lambda: bar.value() > 0)
+    assert bar.isVisible()
+    click(window, "place_new_button")
     wait_for_status(qtbot, window, Status.FINISHED)
+    assert window.places.current is Place.NEW  # nobody is taken elsewhere
+    assert not bar.isVisible()
     assert len(run_of(window).history) == QUICK.pruning.shots
-    label = find(window, "phase_label", QElidingLabel)
-    assert "KL" in label.text()
-    assert label.elideMode() is Qt.TextElideMode.ElideRight
-    assert find(window, "run_title").text()
-    assert is_on(window, "start_button")
-    assert not is_on(window, "cancel_button")
 
 
-def test_buttons_follow_the_status_of_the_run(qtbot, make_window):
+def test_menu_follows_the_status_of_the_run(qtbot, make_window):
     window = make_window("--pause", "0.02")
     load_and_wait(qtbot, window)
     click(window, "start_button")
     assert not is_on(window, "start_button")
-    assert is_on(window, "cancel_button")
+    assert is_on(window, "cancel_action")
     wait_for_status(qtbot, window, Status.RUNNING)
-    assert is_on(window, "stop_button")
-    click(window, "stop_button")
+    trigger(window, "stop_action")
     assert run_of(window).status is Status.STOPPING
-    assert not is_on(window, "stop_button")
-    assert find(window, "stop_button").text() == "Finishing…"
+    assert not is_on(window, "stop_action")
+    assert find(window, "stop_action", QAction).text() == "Stopping…"
     wait_for_status(qtbot, window, Status.FINISHED)
+    assert is_on(window, "start_button")
+    assert not is_on(window, "cancel_action")
     assert run_of(window).result.stopped_early
     assert len(run_of(window).history) < QUICK.pruning.shots
 
 
-def test_cancel_asks_and_says_what_is_kept(qtbot, make_window, monkeypatch):
+def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    click(window, "cancel_button")
-    question = find(window, "cancel_question")
+    find(window, "pruning_sparsity").setValue(70.0)  # of the next run
+    assert window.session.state.config.pruning.target.sparsity == 0.7
+    assert run_of(window).config == LONG
+    trigger(window, "cancel_action")
+    question = find(window, "cancel_question", QMessageBox)
     assert question.isVisible()
-    assert "nothing is saved yet" in question.informativeText()
+    assert "nothing is saved" in question.informativeText()
     click(window, "cancel_no_button")
     assert not question.isVisible()
     assert run_of(window).status is Status.RUNNING
-    monkeypatch.setattr(run_actions, "has_saved_state", lambda folder: True)
-    find(window, "cancel_action", QAction).trigger()
-    assert "you can resume it" in question.informativeText()
-    click(window, "cancel_yes_button")
+    cancel_run(window)
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert is_on(window, "start_button")
+    monkeypatch.setattr(session, "has_saved_state", lambda folder: True)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    trigger(window, "cancel_action")
+    assert "resumed" in question.informativeText()
+    click(window, "cancel_yes_button")
+    wait_for_status(qtbot, window, Status.CANCELLED)
 
 
 def test_failure_shows_hint_and_details_until_dismissed(qtbot, make_window):
@@ -128,14 +119,14 @@ def test_failure_shows_hint_and_details_until_dismissed(qtbot, make_window):
     assert is_on(window, "start_button")
 
 
-def test_unreadable_model_shows_an_error_at_its_step(qtbot, window, tmp_path):
+def test_unreadable_model_shows_an_error_at_its_card(qtbot, window, tmp_path):
     source = tmp_path / "missing"
     source.mkdir()
     window.choose_model(str(source))
     label = find(window, "model_problem", QLabel)
     wait_until(qtbot, lambda: label.text())
+    assert label.isVisible()
     assert not is_on(window, "start_button")
-    assert label.text().startswith(find(window, "plan_label").text())
 
 
 def test_start_uses_a_number_that_is_being_typed(qtbot, window):
@@ -165,9 +156,7 @@ def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     QTest.keyClicks(box, "600")
     click(window, "start_button")
     assert not window.session.state.shows_run
-    plan = find(window, "plan_label").text()
-    assert plan.startswith("Step 2: ")
-    assert "600 tokens" in plan
+    assert "600 tokens" in find(window, "plan_details", QElidingLabel).text()
     assert "600 tokens" in find(window, "calibration_form_problem").text()
     assert box.property("invalid")
 
@@ -218,7 +207,6 @@ def test_dragged_file_lights_up_the_first_screen(window, tmp_path):
     window._on_picture_file_selected(str(tmp_path / "window.png"))
     assert (tmp_path / "window.png").read_bytes().startswith(b"\x89PNG")
     assert str(tmp_path / "window.png") in find_type(window, LogView).all_text()
-    assert find(window, "log_dock").isVisible()
 
 
 def test_unsupported_structure_is_disabled_with_the_reason(qtbot, window):
@@ -234,7 +222,7 @@ def test_unsupported_structure_is_disabled_with_the_reason(qtbot, window):
 def test_saved_job_can_be_loaded(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     job = tmp_path / "my job.toml"
-    find_type(window, RunPage).save_job(str(job))
+    find_type(window, RunSettingsPage).save_job(str(job))
     assert read_config(job) == QUICK
     command = find(window, "command_edit")
     assert command.text() == f"surgeon run '{job}' --run-dir {tmp_path / 'runs'}"
@@ -275,27 +263,3 @@ def test_run_begins_in_a_new_usable_folder(qtbot, window, tmp_path):
     QTest.keyClicks(edit, str(tmp_path / "elsewhere"))  # not yet entered
     find(window, "start_action", QAction).trigger()
     assert run_of(window).folder.startswith(str(tmp_path / "elsewhere"))
-
-
-def test_opened_run_begins_at_the_top_of_every_tab(qtbot, window, tmp_path):
-    for name in ("a", "b"):
-        write_run(tmp_path / "runs", name)
-    window.resize(920, 500)
-    tabs = find_type(window, CentralTabs)
-
-    def bars():
-        areas = [tabs._tabs.widget(n) for n in tabs._indices.values()]
-        return [area.verticalScrollBar() for area in areas]
-
-    window.open_run(tmp_path / "runs" / "a")
-    wait_until(qtbot, lambda: run_of(window).folder.endswith("a"))
-    for name in tabs.names:
-        tabs.open_tab(name)
-        settle()
-    for bar in bars():
-        bar.setValue(bar.maximum())
-    assert sum(bar.value() > 0 for bar in bars()) > 1
-    window.open_run(tmp_path / "runs" / "b")
-    wait_until(qtbot, lambda: run_of(window).folder.endswith("b"))
-    settle()
-    assert [bar.value() for bar in bars()] == [0] * len(bars())

@@ -13,6 +13,7 @@ from tests.helpers.windows import (
     find,
     run_of,
     run_until,
+    trigger,
     wait_for_status,
     wait_until,
 )
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 def paused(qtbot, make_window):
     window = make_window("--pause", "0.01")
     run_until(qtbot, window, Status.RUNNING)
-    click(window, "pause_button")
+    trigger(window, "pause_action")
     assert run_of(window).status is Status.PAUSING
     wait_for_status(qtbot, window, Status.PAUSED)
     return window
@@ -40,7 +41,7 @@ def test_resumed_run_finishes(qtbot, paused):
     wait_until(qtbot, lambda: run_of(paused).paused_at is None)
     action.trigger()
     wait_for_status(qtbot, paused, Status.PAUSED)
-    click(paused, "pause_button")
+    trigger(paused, "pause_action")
     wait_for_status(qtbot, paused, Status.FINISHED)
     run = run_of(paused)
     assert not run.result.stopped_early
@@ -51,15 +52,13 @@ def test_paused_run_can_be_cancelled(qtbot, paused):
     run = run_of(paused)
     assert run.seconds(now=1e12) == run.seconds(now=2e12)
     assert run.remaining_seconds(1e12) == run.remaining_seconds(2e12)
-    for name in ("phase_label", "run_time"):
-        assert "aused" in find(paused, name).text()
     cancel_run(paused)
     wait_for_status(qtbot, paused, Status.CANCELLED)
     assert run_of(paused).exported is None
 
 
 def test_stop_and_keep_of_a_paused_run_finishes_its_shot(qtbot, paused):
-    click(paused, "stop_button")
+    trigger(paused, "stop_action")
     assert run_of(paused).status is Status.STOPPING
     wait_for_status(qtbot, paused, Status.FINISHED)
     assert run_of(paused).result.stopped_early

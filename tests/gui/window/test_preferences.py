@@ -143,7 +143,7 @@ def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(
 def test_offline_mode_offers_no_download(window, dialog, monkeypatch):
     window.choose_model("hf://org/name")
     download = find(window, "download_button", QPushButton)
-    sample = find(window, "use_sample_button", QPushButton)
+    sample = find(window, "use_sample_action", QAction)
     assert download.isEnabled()
     assert sample.isEnabled()
     check = find(dialog, "preferences_offline_check", QCheckBox)

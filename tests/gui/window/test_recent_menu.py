@@ -7,6 +7,7 @@ from PySide6.QtGui import QAction
 
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings
+from surgeon_gui.views.steps.run_page import RunSettingsPage
 from surgeon_gui.window.recent_menu import RecentMenu
 from tests.helpers.fake_runs import write_run
 from tests.helpers.windows import find, find_type, load_and_wait, wait_until
@@ -25,8 +26,7 @@ def texts(window, kind):
 @pytest.fixture
 def job(window, tmp_path):
     path = tmp_path / "small & fast.toml"
-    load = find_type(window, type(window._run_page))
-    load.save_job(str(path))
+    find_type(window, RunSettingsPage).save_job(str(path))
     return path
 
 
@@ -54,7 +54,7 @@ def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     missing = tmp_path / "d"
     recent = [*map(str, folders), str(other), str(missing)]
     window = make_window(settings=Settings(recent_runs=recent))
-    runs = window._history.runs
+    runs = window.runs.runs
     wait_until(qtbot, lambda: runs.state.has_been_read)
     find_type(window, RecentMenu).fill()
     titles = [runs.state.titles[str(folder)] for folder in folders]

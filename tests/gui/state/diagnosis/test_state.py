@@ -1,4 +1,4 @@
-"""State of a diagnosis: out-of-date settings, dragged targets, comparable runs."""
+"""State of a diagnosis: which settings make it out of date, and its progress."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.fields import values_of, with_values
+from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     Damping,
     Fisher,
@@ -21,15 +21,11 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
-from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request
-from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config, surgeon_job
-from tests.helpers.fake_engine import model_summary, shot_finished
-from tests.helpers.fake_results import recovered
+from tests.helpers.fake_engine import model_summary
 
 THEN = surgeon_job()
 MODEL = model_summary()
@@ -106,16 +102,6 @@ def test_changed_fisher_counts_only_for_methods_that_use_it():
     )
 
 
-@pytest.mark.parametrize("target", Target)
-@pytest.mark.parametrize("share", [0.0, 0.123, 0.5, 1.0])
-def test_dragged_target_keeps_its_unit(target, share):
-    config = replace(THEN, pruning=pruning_config(target=target, megabytes=5.0))
-    moved = diagnosis_state.with_share(config, MODEL, share)
-    assert values_of(moved)["target"] is target
-    goal = goal_of(moved, MODEL, file_form(config, MODEL))
-    assert goal.sparsity == pytest.approx(min(0.95, max(0.001, share)), abs=0.002)
-
-
 def test_progress_never_decreases():
     request, before, values = Request("d"), 0.0, []
     stages = (Stage.LOAD, Stage.TEXT, Stage.BASELINE, Stage.CURVATURE)
@@ -128,29 +114,6 @@ def test_progress_never_decreases():
     assert values[0] == 0.0
     assert values[-1] == 1.0
     assert diagnosis_state.progress_of(Request(), 0.5) == 0.0
-
-
-def test_is_comparable_requires_same_model_text_structure_and_method():
-    assert diagnosis_state.is_comparable(known(), THEN)
-    shots = {"shots": 9, "sparsity": 0.7, "protect": ("block 0",)}
-    assert diagnosis_state.is_comparable(known(), now(pruning=shots))
-    for other in (
-        None,
-        now(model={"source": "/else"}),
-        now(calibration={"validation_windows": 3}),
-        now(pruning={"structure": Structure.ROWS}),
-        now(pruning={"method": Method.K_OBD}),
-    ):
-        assert not diagnosis_state.is_comparable(known(), other)
-
-
-def test_points_of_run_has_one_per_shot_and_one_for_recovery():
-    shots = tuple(shot_finished(n, 2, 0.3) for n in (1, 2))
-    run = RunState(history=shots, recovered=recovered(14.5))
-    points = diagnosis_state.points_of(run)
-    assert [p.is_recovered for p in points] == [False, False, True]
-    assert points[2].sparsity == points[1].sparsity == shots[1].sparsity
-    assert points[2].perplexity == 14.5
 
 
 def test_widths_that_a_file_forces_make_costs_out_of_date_and_are_planned():

@@ -390,7 +390,6 @@ def test_valid_job_can_be_started():
     ("changes", "kind"),
     [
         ({"model_is_chosen": False}, Kind.NO_MODEL),
-        ({"shows_draft": False}, Kind.EARLIER_SETTINGS),
         ({"engine": Engine.STARTING}, Kind.ENGINE_STARTING),
         ({"engine": Engine.UNAVAILABLE}, Kind.ENGINE_UNAVAILABLE),
         ({"problems": {Step.TARGET: Problem(Kind.ERROR)}}, Kind.ERROR),

@@ -113,13 +113,12 @@ def test_plan_names_the_number_format_where_its_blocks_are_as_long_as_those_of_a
 def test_plan_states_what_is_removed_as_a_whole():
     config = RunConfig(pruning=pruning_config(dropped_blocks=2, dropped_sublayers=1))
     sentence = "Removed first, as a whole: 2 blocks and 1 attention or MLP."
-    assert sentence in plan_text.describe_plan(config, QUANTIZED)
     assert sentence in plan_text.describe_goal(config, QUANTIZED)
     config = RunConfig(pruning=pruning_config(dropped_blocks=1))
-    assert "Removed first, as a whole: 1 block." in plan_text.describe_plan(
+    assert "Removed first, as a whole: 1 block." in plan_text.describe_goal(
         config, QUANTIZED
     )
-    assert "as a whole" not in plan_text.describe_plan(CONFIG, QUANTIZED)
+    assert "as a whole" not in plan_text.describe_goal(CONFIG, QUANTIZED)
 
 
 def test_plan_says_that_a_gguf_file_has_one_width():
@@ -142,7 +141,7 @@ def test_format_like_the_original_is_named_where_it_is_chosen():
 
 
 def test_note_of_the_export_says_how_to_quantize_alone():
-    hint = "To quantize without pruning, set the target to 0 % (step 3)."
+    hint = "To quantize without pruning, choose a size of 0 %."
     assert plan_text.quantized_note(as_gguf(FileDtype.Q4_0), QUANTIZED).endswith(hint)
     alone = as_gguf(FileDtype.Q4_0, sparsity=0.0)
     assert hint not in plan_text.quantized_note(alone, QUANTIZED)
@@ -152,12 +151,9 @@ def test_note_of_the_export_says_how_to_quantize_alone():
 def test_target_of_zero_only_writes_the_model():
     config = as_gguf(FileDtype.Q4_0, sparsity=0.0)
     assert plan_text.brief_plan(config.pruning) == "Write without pruning"
-    for text in (
-        plan_text.describe_plan(config, QUANTIZED),
-        plan_text.describe_goal(config, QUANTIZED),
-    ):
-        assert "nothing is removed. The run writes the model in 4 bits (Q4_0)" in text
-        assert "multiples" not in text
+    text = plan_text.describe_goal(config, QUANTIZED)
+    assert "nothing is removed. The run writes the model in 4 bits (Q4_0)" in text
+    assert "multiples" not in text
 
 
 def test_fallbacks_are_a_warning():

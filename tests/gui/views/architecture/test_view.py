@@ -1,4 +1,4 @@
-"""The Architecture tab: sizes before and after, reasons, protection and limits."""
+"""The layers of a model: sizes before and after, reasons, protection and limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.helpers.windows import (
     diagnosis_of,
     find,
     load_and_wait,
-    open_tab,
+    open_details,
     pruning_of,
     wait_for_status,
     wait_until,
@@ -44,14 +44,14 @@ OTHER = "model.layers.1.self_attn.o_proj"
 
 @pytest.fixture
 def make_open(qtbot, make_window):
-    """Return a function that makes windows with the tab open, diagnosed by default."""
+    """Return a function that opens the details of a model, diagnosed by default."""
 
     def make(config=QUICK, *, diagnosed=True):
         window = make_window()
         load_and_wait(qtbot, window, config)
         if diagnosed:
             diagnose(qtbot, window)
-        open_tab(window, "architecture_tab")
+        open_details(window)
         return window
 
     return make
@@ -229,7 +229,7 @@ def test_run_is_shown_by_default_and_the_plan_can_be_chosen(qtbot, make_open):
     last = window.session.state.run.history[-1]
     expected = {layer.name: layer for layer in last.layers}[DOWN]
     assert controller_of(window).architecture.layer(DOWN).removed == expected.removed
-    open_tab(window, "architecture_tab")
+    open_details(window)
     choose_layer(window, DOWN)
     of_run = reasons(window)
     source.setCurrentIndex(1)
@@ -239,7 +239,6 @@ def test_run_is_shown_by_default_and_the_plan_can_be_chosen(qtbot, make_open):
 
 def test_click_on_map_or_picture_selects_the_layer(qtbot, make_open):
     window = make_open()
-    open_tab(window, "diagnosis_tab")
     parts = find(window, "planned_map", HeatMap)
     cell = next(c for c in parts.cells if c.name == DOWN)
     qtbot.mouseClick(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QLineEdit, QTreeWidget
 
 from surgeon_gui.controllers.computers import ComputersController
@@ -33,7 +34,8 @@ def open_files(qtbot, window):
 
     def open_dialog(current, *, wants_file=True, clicks=""):
         if clicks:
-            click(window, clicks)
+            opener = find(window, clicks, QObject)
+            opener.trigger() if clicks.endswith("_action") else opener.click()
             opened = window.findChildren(FilesDialog)
             (dialog,) = [each for each in opened if each.isVisible()]
         else:
@@ -78,7 +80,7 @@ def test_dialog_starts_at_the_chosen_path_the_last_folder_or_home(open_files, fo
 
 def test_buttons_start_at_what_their_field_holds(window, open_files, folders):
     window.session.draft.choose_model(str(folders / "first"))
-    dialog, folder = open_files("", clicks="open_folder_button")
+    dialog, folder = open_files("", clicks="open_folder_action")
     assert (folder, selected(dialog)) == (folders, ["first/"])
     dialog.reject()
     config = window.session.state.config.calibration

@@ -32,7 +32,7 @@ from tests.helpers.windows import (
     find,
     find_type,
     load_and_wait,
-    open_tab,
+    open_place,
     run_of,
     wait_for_status,
     wait_until,
@@ -51,7 +51,7 @@ def make_playground(qtbot, make_window):
             wait_for_status(qtbot, window, Status.FINISHED)
             Path(run_of(window).exported.folder).mkdir(parents=True, exist_ok=True)
             window.session.changed.emit()
-        open_tab(window, "playground_tab")
+        open_place(window, "playground")
         return window
 
     return make

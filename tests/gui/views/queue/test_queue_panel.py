@@ -81,10 +81,10 @@ def filled(qtbot, window):
     return window
 
 
-def test_added_runs_are_shown_with_their_estimates(filled):
-    assert find(filled, "runs_dock").isVisible()
-    assert rows(filled)[0][0] == "Bundled demo, 10 % of prunable weights, LLM Surgeon"
-    assert all(row[1].startswith("about ") for row in rows(filled))
+def test_added_runs_are_shown_with_target_and_estimate(filled):
+    assert filled.runs.home.isVisible()
+    assert rows(filled)[0][:2] == ["Bundled demo, 10 %, LLM Surgeon", "10 %"]
+    assert all(row[2].startswith("about ") for row in rows(filled))
     assert find(filled, "queue_summary").text().startswith("3 ")
     assert targets(filled) == ["10 %", "20 %", "30 %"]
     filled.resize(920, 500)
@@ -92,12 +92,11 @@ def test_added_runs_are_shown_with_their_estimates(filled):
     table = table_of(filled)
     assert table.visualItemRect(table.topLevelItem(2)).bottom() < table.height()
     assert table.height() - table.header().height() < 4 * table.sizeHintForRow(0)
-    for name in ("runs_dock", "action_strip"):
-        assert problems(find(filled, name)) == []
+    assert problems(filled.runs.queue.panel) == []
 
 
 def test_empty_queue_says_how_to_fill_it(window):
-    find(window, "runs_dock").show()
+    window.runs.show_home()
     assert not table_of(window).isVisible()
     assert find(window, "queue_summary").text()
     assert not find(window, "queue_start_button").isEnabled()
@@ -185,7 +184,7 @@ def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):
     click(dialog, "sweep_add_button")
     assert len(rows(window)) == 8
     assert run_of(window).status is Status.IDLE
-    assert find(window, "runs_dock").isVisible()
+    assert window.runs.home.isVisible()
 
 
 def test_sweep_takes_sizes_in_the_unit_of_the_draft(qtbot, window):

@@ -178,7 +178,7 @@ def opened(qtbot, tmp_path, window):
 def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkeypatch):
     launched = []
     monkeypatch.setattr(reports, "open_folder", launched.append)
-    click(opened, "run_report_link")
+    opened.runs.show_run()
     note = find(opened, "report_note")
     assert not note.isVisible()
     pdf, html = tmp_path / "r.PDF", tmp_path / "mine.html"

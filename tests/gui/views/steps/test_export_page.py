@@ -1,10 +1,8 @@
-"""The Export page before a run, and the result it shows."""
+"""The section Export of the drawer Expert."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
-import msgspec
 
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
@@ -18,19 +16,15 @@ from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text.problems import Step
-from tests.helpers import fake_engine
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import FAILURE, HINT, model_summary
 from tests.helpers.widget_queries import (
     choose,
-    facts,
     is_on,
     item,
     mark,
     question,
     shown,
 )
-from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     QUICK,
     click,
@@ -39,7 +33,6 @@ from tests.helpers.windows import (
     load_and_wait,
     run_of,
     wait_for_status,
-    wait_until,
 )
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -153,53 +146,6 @@ def test_another_destination_or_job_needs_its_own_confirmation(
     export_page.load_config(replace(QUICK, export=ExportConfig(str(occupied))))
     assert not session.state.may_replace
     assert find(export_page, "export_replace_button").isVisible()
-
-
-# the result
-
-
-def test_result_is_shown_with_its_verification(make_finished):
-    window = make_finished()
-    click(window, "run_report_link")
-    settle()
-    text = facts(window, "export_facts")
-    for part in ("8.5 MB (74 %", "transformers 5.5.0", "1.5e-06"):
-        assert part in text
-    assert shown(window, "run_warning") == ""
-    assert mark(window) is Mark.READY
-
-
-def test_result_larger_than_its_original_is_no_success(make_finished, monkeypatch):
-    quantized = msgspec.structs.replace(model_summary(), dtype="", file_bytes=10**6)
-    monkeypatch.setattr(fake_engine, "model_summary", lambda *_: quantized)
-    window = make_finished()
-    assert "float32" in shown(window, "run_warning")
-    assert mark(window) is Mark.WARNING
-    assert shown(window, "export_larger_forecast")
-    assert "1.0" in shown(window, "export_sizes_note")
-
-
-def test_unverified_result_is_marked(make_finished):
-    config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
-    window = make_finished("--unrun", config=config)
-    assert "Not run" in shown(window, "run_warning")
-    assert "not run" in find(window, "step_export_header").view.summary
-    # The engine runs no files of others.
-    assert DESCRIPTIONS[Format.GGUF].label in shown(window, "measure_note")
-
-
-def test_failed_export_shows_the_error_and_no_result(qtbot, make_window):
-    window = make_window("--pause", "0.02", "--mishap", "fail", "--at", "verification")
-    load_and_wait(qtbot, window)
-    window.open_step(Step.EXPORT)
-    window.start_run()
-    wait_until(qtbot, lambda: run_of(window).is_exporting)
-    assert mark(window) is Mark.BUSY
-    wait_for_status(qtbot, window, Status.FAILED)
-    assert mark(window) is Mark.PROBLEM
-    assert f"{FAILURE} {HINT}" in shown(window, "run_time")
-    for name in ("run_try_button", "run_save_link", "measure_button"):
-        assert not find(window, name).isVisible()
 
 
 def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(

@@ -7,11 +7,8 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.resource_text import check_draft, describe_settled
-from surgeon_gui.state.run import RunState
-from surgeon_gui.views.run.course import MoreCharts
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
 from tests.helpers.fake_machine import PLENTY, machine
@@ -28,7 +25,7 @@ def state_with(folder, gpus, asked=1):
 @pytest.mark.slow
 def test_gpus_are_offered_where_there_are_several(qtbot, qapp, tmp_path):
     session = Session(FakeThread(), tmp_path)
-    page = ModelPage(session, Settings())
+    page = ModelPage(session)
     qtbot.addWidget(page)
     field = find(page, "model_gpus")
     for gpus, asked, is_hidden in ((1, 1, True), (2, 1, False), (1, 2, False)):
@@ -39,17 +36,6 @@ def test_gpus_are_offered_where_there_are_several(qtbot, qapp, tmp_path):
     field.setValue(0)
     assert field.text() == "All"
     assert session.state.config.model.gpus == 0
-
-
-@pytest.mark.slow
-def test_run_names_its_devices(qtbot, qapp):
-    view = MoreCharts()
-    qtbot.addWidget(view)
-    label = find(view, "course_notes")
-    view.show_run(RunState(), 0.0)
-    assert label.isHidden()
-    view.show_run(RunState(device="2 x a fake GPU"), 0.0)
-    assert "2 x a fake GPU" in label.text()
 
 
 def test_plan_says_how_many_gpus_share_the_run(tmp_path):

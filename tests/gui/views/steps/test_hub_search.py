@@ -15,7 +15,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.views.steps import hub_search
 from tests.helpers.fake_sources import OFFLINE, cached
 from tests.helpers.widget_queries import shown
-from tests.helpers.windows import TIMEOUT_MS, click, find, wait_until
+from tests.helpers.windows import TIMEOUT_MS, click, find, trigger, wait_until
 
 CACHED = "hf://someone/tiny"
 
@@ -43,7 +43,7 @@ def sent(monkeypatch):
 
 
 def open_search(window):
-    click(window, "search_hub_button")
+    trigger(window, "search_hub_action")
     dialog = find(window, "search_dialog", QDialog)
     assert dialog.isVisible()
     return dialog

@@ -1,4 +1,4 @@
-"""The texts of step 2 that judge the model beside the calibration text."""
+"""The texts that judge the model beside the calibration text."""
 
 from __future__ import annotations
 

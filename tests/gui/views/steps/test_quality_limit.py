@@ -1,4 +1,4 @@
-"""The quality limit of step 3, as perplexity or as KL."""
+"""The quality limit, as perplexity or as KL."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The Target page in use: linked sizes, tiles, user presets, plan, undo and redo."""
+"""The Target page in use: tiles, user presets, plan, undo and redo."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -12,18 +11,13 @@ from PySide6.QtWidgets import QApplication, QComboBox, QFileDialog, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
-from surgeon_engine.api.config.pruning import Memory, Structure, Target
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.planning.needs import ResourceStatus
-from surgeon_engine.planning.planned_file import FileForm
-from surgeon_engine.planning.running_memory import memory_to_run
-from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
 from surgeon_gui.text.problems import Step
-from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import UNSUPPORTED
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
@@ -35,14 +29,6 @@ from tests.helpers.windows import (
     wait_until,
 )
 
-MODEL = model_summary()
-BOXES = {
-    Target.PRUNABLE_SHARE: ("pruning_sparsity", 40.0),
-    Target.PARAMETER_SHARE: ("pruning_parameter_share", 22.2),
-    Target.PARAMETERS: ("pruning_million_parameters", 2.345),
-    Target.FILE_SIZE: ("pruning_megabytes", 9.123),
-    Target.MEMORY: ("pruning_memory_gigabytes", 0.026),
-}
 LARGE = replace(
     QUICK,
     calibration=CalibrationConfig(
@@ -62,57 +48,6 @@ def on_target_page(qtbot, window, config=QUICK):
 def page(qtbot, window):
     load_and_wait(qtbot, window)
     return on_target_page(qtbot, window)
-
-
-def number(window, name):
-    return float(re.sub(r"[^\d.]", "", find(window, name).text()))
-
-
-# linked sizes
-
-
-def test_editing_one_size_updates_the_others(page):
-    for target, (name, value) in BOXES.items():
-        find(page, name).setValue(value)
-        pruning = pruning_of(page)
-        assert values_of(pruning)["target"] is target
-        assert find(page, f"hold_{target.value}_radio").isChecked()
-        goal = goal_of(pruning, MODEL, FileForm())
-        shown = {
-            Target.PRUNABLE_SHARE: round(100 * goal.sparsity, 1),
-            Target.PARAMETER_SHARE: round(100 * goal.parameter_share, 1),
-            Target.PARAMETERS: goal.parameters / 1e6,
-            Target.FILE_SIZE: goal.weight_bytes / 1e6,
-            Target.MEMORY: memory_to_run(goal.weight_bytes, 4096, MODEL) / 1e9,
-        }
-        for other, (box, _) in BOXES.items():
-            assert number(page, box) == pytest.approx(shown[other], abs=6e-4), other
-        assert find(page, "sparsity_slider").value() == round(100 * goal.sparsity)
-    find(page, "pruning_million_parameters").setValue(2.5)
-    find(page, "structure_elements_tile").click()
-    assert pruning_of(page).target.millions == 2.5
-    assert not find(page, "hold_file_size_radio").isEnabled()
-    assert find(page, "pruning_megabytes").toolTip()
-    find(page, "pruning_million_parameters").setValue(50.0)  # more than the model has
-    assert find(page, "pruning_sparsity").text() == "\N{EM DASH}"
-    assert find(page, "pruning_form_problem").text()
-    find(page, "sparsity_slider").setValue(31)
-    assert pruning_of(page).target.sparsity == 0.31
-    assert find(page, "pruning_form_problem").text() == ""
-
-
-def test_editing_the_context_keeps_the_size_or_else_the_memory(page):
-    def removed():
-        return goal_of(pruning_of(page), MODEL, FileForm()).removed
-
-    before = removed()
-    find(page, "pruning_context").setValue(2048)
-    assert find(page, "hold_memory_radio").isChecked()
-    assert removed() == before
-    memory = pruning_of(page).target.gigabytes
-    find(page, "pruning_context").setValue(1500)  # leaves more for the weights
-    assert pruning_of(page).target == Memory(memory, 1500)
-    assert removed() < before
 
 
 # structures as pictures
@@ -231,11 +166,10 @@ def test_plan_shows_resources_lights_and_recovery(page):
     assert "of 16.0" in find(page, "plan_memory").text()
     assert find(page, "plan_time").text()
     assert not find(page, "plan_time_light").isVisible()  # any time fits
-    for name in ("plan_light", "plan_memory_light", "plan_disk_light"):
+    for name in ("plan_memory_light", "plan_disk_light"):
         assert find(page, name).light is ResourceStatus.GREEN
         assert find(page, name).accessibleName()
     assert not find(page, "fit_button").isVisible()
-    assert find(page, "plan_label").toolTip()
     before = find(page, "plan_memory").text()
     find(page, "calibration_batch").setValue(512)
     find(page, "calibration_windows").setValue(512)
@@ -255,7 +189,6 @@ def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
     window = make_window("--free-memory", "1500000000")
     on_target_page(qtbot, window, LARGE)
     assert find(window, "plan_memory_light").light is ResourceStatus.RED
-    assert find(window, "plan_light").light is ResourceStatus.RED
     assert not find(window, "start_button").isEnabled()
     click(window, "fit_button")
     wait_until(qtbot, lambda: window.session.state.resource_check is not None)
@@ -293,7 +226,7 @@ def undo(window):
     action.trigger()
 
 
-def test_undo_restores_presets_and_linked_sizes(page):
+def test_undo_restores_presets_and_sizes(page):
     session = page.session
     configs = [session.state.config]
     session.draft.choose_preset(presets()[2])
@@ -305,7 +238,7 @@ def test_undo_restores_presets_and_linked_sizes(page):
     for config in reversed(configs[:-1]):
         undo(page)
         assert session.state.config == config
-    assert number(page, "pruning_sparsity") == 30
+    assert find(page, "pruning_sparsity").value() == 30
     find(page, "redo_action", QAction).trigger()
     assert preset_shown(page) == presets()[2].title
     session.draft.choose_preset(None)  # the settings from before the preset
@@ -314,7 +247,7 @@ def test_undo_restores_presets_and_linked_sizes(page):
     assert find(page, "undo_action", QAction).text().endswith(": Shots")
     find(page, "structure_n_m_tile").click()
     before = session.state.config
-    find(page, "sparsity_slider").setValue(70)  # 2:4 removes at most half
+    find(page, "pruning_sparsity").setValue(70)  # 2:4 removes at most half
     assert find(page, "pruning_form_problem").text()
     undo(page)  # discards what was refused
     assert find(page, "pruning_form_problem").text() == ""

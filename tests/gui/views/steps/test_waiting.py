@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from PySide6.QtWidgets import QWidget
+from superqt import QElidingLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -18,6 +19,8 @@ from surgeon_gui.controllers.sources import TextController
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import with_request
 from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.views.new.model_card import ModelCard
+from surgeon_gui.views.new.size_input import SizeInput
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -45,31 +48,37 @@ def unread(state):
     return with_request(state, RequestKind.INSPECTION, Request("inspect-1"))
 
 
-def test_new_model_waits_for_the_run(qtbot, session, running):
-    page, card = ModelPage(session, Settings()), PlanCard()
-    for widget in (page, card):
-        qtbot.addWidget(widget)
-    page.show_state(unread(running))
+@pytest.fixture
+def model_card(qtbot, session, actions):
+    card = ModelCard(session, Settings(), actions)
+    qtbot.addWidget(card)
+    return card
+
+
+def test_new_model_waits_for_the_run(qtbot, model_card, running):
+    card = PlanCard()
+    qtbot.addWidget(card)
+    line = find(model_card, "model_line", QElidingLabel)
+    model_card.show_state(unread(running))
     card.show_state(unread(running), "")
-    assert find(page, "model_note").text() == NOTE
+    assert line.text() == NOTE
     assert find(card, "plan_waiting").text().endswith(NOTE)
     assert not find(card, "plan_waiting").isHidden()
-    page.show_state(running)
+    model_card.show_state(running)
     card.show_state(running, "")
-    assert find(page, "model_note").isHidden()
+    assert line.text().startswith("2.83\N{NO-BREAK SPACE}M parameters")
     assert find(card, "plan_waiting").isHidden()
 
 
-def test_bad_model_shows_its_reason_alone(qtbot, session, running):
-    page, card = ModelPage(session, Settings()), PlanCard()
-    for widget in (page, card):
-        qtbot.addWidget(widget)
+def test_bad_model_shows_its_reason_alone(qtbot, model_card, running):
+    card = PlanCard()
+    qtbot.addWidget(card)
     facts = model_facts(running.config.model.source)
     state = replace(unread(running), facts=facts)
-    page.show_state(state)
+    model_card.show_state(state)
     card.show_state(state, "")
-    assert find(page, "model_problem").text().startswith("new.gguf ")
-    assert find(page, "model_note").isHidden()
+    assert find(model_card, "model_problem").text().startswith("new.gguf ")
+    assert NOTE not in find(model_card, "model_line", QElidingLabel).text()
     assert find(card, "plan_waiting").isHidden()
 
 
@@ -105,9 +114,9 @@ def test_edited_text_is_read_after_a_while(
 
 
 PAGES = {
-    "model": lambda session: ModelPage(session, Settings()),
+    "model": ModelPage,
     "calibration": CalibrationPage,
-    "target": TargetPage,
+    "target": lambda session: TargetPage(session, SizeInput()),
     "export": ExportPage,
 }
 

@@ -1,0 +1,207 @@
+"""What the page New says of the draft: title, warnings, an alternative, the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import Memory, Parameters, Structure
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.api.verdict import Verdict
+from surgeon_engine.planning.running_memory import smallest_memory
+from surgeon_engine.planning.target_size import memory_of_goal
+from surgeon_gui.state.app import with_request
+from surgeon_gui.state.forecast import Basis, End, RunPoint
+from surgeon_gui.state.job import headline as plan
+from surgeon_gui.state.job.resource_text import check_draft
+from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.request import Request, RequestKind
+from tests.helpers.configs import changed, pruning_config
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.queued_runs import ready_state
+
+MODEL = model_summary()
+# As in a file with 4.5 bits a weight.
+QUANTIZED = msgspec.structs.replace(
+    MODEL, dtype="", file_bytes=int(MODEL.parameters * 4.5 / 8)
+)
+FLOAT32 = ExportConfig(format=Format.COMPACT)
+
+
+def state_of(config, model=MODEL):
+    request = Request("inspect-1", ModelInspected(model))
+    return with_request(ready_state("/runs", config), RequestKind.INSPECTION, request)
+
+
+def line_of(config, model=MODEL, points=()):
+    state = state_of(config, model)
+    return plan.headline(state, plan.draft_forecast(state, points, None))
+
+
+def job(structure=Structure.HEADS_AND_NEURONS, export=FLOAT32, **pruning):
+    return RunConfig(pruning=pruning_config(structure, **pruning), export=export)
+
+
+def plain(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(
+    ("divergence", "verdict"),
+    [
+        (0.0, Verdict.NEARLY_SAME),
+        (0.05, Verdict.NEARLY_SAME),
+        (0.06, Verdict.CLOSE),
+        (0.26, Verdict.DIFFERENT),
+        (2.1, Verdict.BROKEN),
+    ],
+)
+def test_expected_verdict_is_that_of_the_limits(divergence, verdict):
+    assert plan.expected_verdict(divergence) is verdict
+
+
+@pytest.mark.parametrize(
+    ("config", "title"),
+    [
+        (job(), "11.3 MB to 8.4 MB, likely close to the original"),
+        (job(sparsity=0.0), "11.3 MB to 11.3 MB, nothing is removed"),
+        (
+            job(max_divergence=0.2),
+            "11.3 MB to 8.4 MB at most, as the quality limit allows",
+        ),
+        (
+            job(Structure.ELEMENTS),
+            "30 % of the weights become zero, likely close to the original",
+        ),
+    ],
+)
+def test_title_has_sizes_and_what_to_expect(config, title):
+    assert plain(line_of(config).title) == title
+
+
+def test_title_follows_the_runs_of_the_model():
+    line = line_of(job(), points=(RunPoint("a", 0.3, 3.0),))
+    assert line.title.endswith(plan.VERDICTS[Verdict.BROKEN])
+
+
+def test_rounding_to_few_bits_counts_as_well():
+    points = (RunPoint("a", 0.3, 0.2),)
+    for dtype, verdict in (
+        (FileDtype.Q8_0, Verdict.CLOSE),
+        (FileDtype.Q4_0, Verdict.DIFFERENT),
+    ):
+        config = job(export=ExportConfig(format=Format.GGUF, dtype=dtype))
+        title = line_of(config, points=points).title
+        assert title.endswith(plan.VERDICTS[verdict])
+
+
+def test_file_that_becomes_larger_is_a_warning():
+    line = line_of(job(), QUANTIZED)
+    assert line.is_warning
+    assert line.alternative is None  # 8 bits would be larger than the original, too
+    assert line.details.startswith("The file is larger than the original")
+    line = line_of(job(sparsity=0.0))
+    assert not line.is_warning
+    assert "larger" not in line.details
+
+
+def test_quantizing_alone_is_offered_where_it_is_as_small():
+    config = job()
+    line = line_of(config)
+    assert line.alternative is FileDtype.Q8_0
+    assert line.is_warning
+    assert line.details.startswith("8 bits (Q8_0) alone is as small and closer")
+    alone = plan.quantized_only(config, line.alternative)
+    assert alone.pruning.removes_nothing
+    assert (alone.export.format, alone.export.dtype) == (Format.GGUF, FileDtype.Q8_0)
+    smaller = goal_or_none(alone, MODEL).weight_bytes
+    assert smaller <= goal_or_none(config, MODEL).weight_bytes
+    assert line_of(alone).alternative is None
+    assert line_of(job(Structure.ELEMENTS)).alternative is None
+    few_bits = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+    assert line_of(job(export=few_bits)).alternative is None
+
+
+@pytest.mark.parametrize("context", [4096, 131_072])
+def test_memory_is_that_at_the_context_of_the_job(context):
+    wide, config = msgspec.structs.replace(MODEL, cache_width=100_000), job()
+    goal = goal_or_none(config, wide)
+    needed = memory_of_goal(goal, context, wide, config.pruning.kind)
+    if context != Memory().context:
+        pruning = replace(config.pruning, target=Memory(needed / 1e9, context))
+        config = replace(config, pruning=pruning)
+    assert plan.context_of(config) == context
+    fits = smallest_memory(needed)
+    assert f"Runs in {fits:g} GB" in plain(line_of(config, wide).details)
+
+
+def test_details_have_time_and_format():
+    state = state_of(job())
+    check = check_draft(state)
+    timed = replace(state, resource_check=check)
+    found = plan.draft_forecast(timed, (), None)
+    assert "about " in plain(plan.headline(timed, found).details)
+    assert "about " not in plain(plan.headline(state, found).details)
+    few_bits = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+    assert plain(line_of(job(export=few_bits)).details).endswith("GGUF, 4 bits (Q4_0)")
+
+
+def test_draft_that_cannot_be_started_has_no_headline():
+    missed = replace(job().pruning, target=Parameters(0.1))
+    assert line_of(replace(job(), pruning=missed)) is None
+    unread = replace(state_of(job()), requests={})
+    assert plan.headline(unread, None) is None
+    assert plan.draft_forecast(unread, (), None) is None
+
+
+def test_size_along_the_curve_has_the_unit_of_the_target():
+    for config, share, size in (
+        (job(), 0.0, "11.3 MB"),
+        (job(), 0.3, "8.4 MB"),
+        (job(Structure.ELEMENTS), 0.25, "25 %"),
+    ):
+        assert plain(plan.size_text(config, MODEL, share)) == size
+    memory = changed(job().pruning, target="memory", memory_gigabytes=0.02)
+    in_memory = plan.size_text(replace(job(), pruning=memory), MODEL, 0.3)
+    assert float(plain(in_memory).split()[0]) > 8.4  # with the context
+
+
+def test_basis_says_what_a_forecast_rests_on():
+    found = plan.draft_forecast(state_of(job()), (), None)
+    points = tuple(RunPoint(name, 0.3, 0.2) for name in "ab")
+    texts = [
+        plan.basis_text(replace(found, basis=basis, points=points[:count]))
+        for basis, count in (
+            (Basis.SIMILAR, 0),
+            (Basis.OWN_RUNS, 1),
+            (Basis.OWN_RUNS, 2),
+            (Basis.DIAGNOSIS, 0),
+            (Basis.DIAGNOSIS, 2),
+        )
+    ]
+    assert texts == [
+        "estimated from runs of similar models",
+        "estimated from 1 run of this model",
+        "estimated from 2 runs of this model",
+        "measured on this model",
+        "measured on this model, and 2 of its runs",
+    ]
+
+
+def test_end_is_named():
+    config = job(export=ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0))
+    found = plan.draft_forecast(state_of(config), (), None)
+    texts = {end: plan.end_text(config, MODEL, replace(found, end=end)) for end in End}
+    assert texts[End.NOTHING] == ""
+    assert texts[End.FORMAT] == "The blocks of 4 bits (Q4_0) end the curve."
+    assert len(set(texts.values())) == len(End)
+
+
+def test_own_text_is_any_but_the_built_in_one():
+    assert not plan.has_own_text(CalibrationConfig(windows=3))
+    assert plan.has_own_text(CalibrationConfig("mine.txt"))

@@ -1,0 +1,117 @@
+"""The expected quality at each size: its scale, its band, its points and its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig, Structure
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.run import Estimate, Fidelity
+from surgeon_engine.planning.limits import max_removable, min_removable
+from surgeon_gui.state.forecast import Basis, End, RunPoint, forecast, points_of
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
+from tests.helpers.configs import pruning_config
+from tests.helpers.fake_engine import model_summary
+
+MODEL = model_summary()
+PLAIN = PruningConfig(HeadsAndNeurons(width_multiple=1))
+RISES = (np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.4, 4.0]))
+SMOLLM2 = 134_515_008  # parameters
+
+
+def of_size(parameters):
+    return forecast(PLAIN, msgspec.structs.replace(MODEL, parameters=parameters))
+
+
+def test_shares_reach_from_the_whole_model_to_the_smallest():
+    found = forecast(PLAIN, MODEL)
+    most = max_removable(PLAIN, MODEL) / MODEL.prunable
+    assert (found.shares[0], found.last) == (0.0, pytest.approx(min(most, 0.95)))
+    assert found.first == min_removable(PLAIN, MODEL) / MODEL.prunable > 0
+    assert found.at(0.0) == 0
+    assert np.all(np.diff(found.expected) > 0)
+    for share, possible in ((0.0, found.first), (0.3, 0.3), (2.0, found.last)):
+        assert found.possible(share) == possible
+
+
+@pytest.mark.parametrize(("share", "measured"), [(0.1, 0.23), (0.3, 0.71), (0.5, 1.29)])
+def test_measured_runs_of_a_model_of_this_size_are_expected(share, measured):
+    assert of_size(SMOLLM2).at(share) == pytest.approx(measured, abs=0.05)
+
+
+def test_models_of_other_sizes_have_the_scale_of_the_nearest():
+    at = [of_size(size).at(0.3) for size in (2_828_736, SMOLLM2, 268e6, 8e9)]
+    assert at[0] < at[1] < at[2]
+    assert at[3] == at[1]  # larger than all that were measured
+    single = forecast(pruning_config(Structure.ELEMENTS), MODEL).at(0.3)
+    assert single < forecast(PLAIN, MODEL).at(0.3)
+
+
+def test_own_runs_scale_the_curve_and_narrow_its_band():
+    similar = forecast(PLAIN, MODEL)
+    points = (RunPoint("a", 0.2, 0.8), RunPoint("b", 0.5, 0.0))  # b: not usable
+    own = forecast(PLAIN, MODEL, points)
+    assert (similar.basis, own.basis) == (Basis.SIMILAR, Basis.OWN_RUNS)
+    assert own.at(0.2) == pytest.approx(0.8, rel=0.01)
+    ratio = own.expected[1:] / similar.expected[1:]
+    assert ratio == pytest.approx(ratio[0])
+    assert own.spread < similar.spread
+    assert own.points == points
+    useless = forecast(PLAIN, MODEL, points[1:])
+    assert (useless.basis, useless.at(0.3)) == (Basis.SIMILAR, similar.at(0.3))
+
+
+def test_diagnosis_gives_the_shape_and_runs_the_scale():
+    alone = forecast(PLAIN, MODEL, rises=RISES)
+    assert alone.basis is Basis.DIAGNOSIS
+    assert alone.at(0.5) == pytest.approx(0.98 * 0.4**0.74, rel=0.03)
+    both = forecast(PLAIN, MODEL, (RunPoint("a", 0.5, 1.0),), RISES)
+    assert both.basis is Basis.DIAGNOSIS
+    assert both.at(0.5) == pytest.approx(1.0, rel=0.01)
+    assert both.spread < alone.spread < forecast(PLAIN, MODEL).spread
+
+
+@pytest.mark.parametrize(
+    ("pruning", "end"),
+    [
+        (PLAIN, End.STRUCTURE),
+        (pruning_config(Structure.ROWS), End.NOTHING),
+        (replace(PLAIN, protect=("block 0", "block 1", "block 2")), End.PROTECTION),
+        (replace(PLAIN, min_density=0.5), End.DENSITY),
+        (PruningConfig(HeadsAndNeurons(width_multiple=256)), End.FORMAT),
+    ],
+)
+def test_end_tells_what_keeps_the_model_from_becoming_smaller(pruning, end):
+    assert forecast(pruning, MODEL).end is end
+
+
+def test_model_of_which_nothing_can_be_removed_has_no_forecast():
+    assert forecast(replace(PLAIN, protect=("*",)), MODEL) is None
+
+
+def record(**changes):
+    found = tuple(
+        Fidelity(Estimate(kl, kl, kl), *2 * (Estimate(1, 1, 1),), 8, 64, text)
+        for text, kl in (("one", 0.2), ("two", 0.5))
+    )
+    plain = {"config": RunConfig(), "sparsity": 0.3, "fidelity": found}
+    return RunRecord("/runs/a", RunOutcome.FINISHED, **plain | changes)
+
+
+def test_points_are_finished_runs_of_the_model_and_the_structure():
+    other_model = RunConfig(ModelConfig("/other"))
+    other_kind = RunConfig(pruning=pruning_config(Structure.NEURONS))
+    records = [
+        record(),
+        record(config=None),
+        record(fidelity=()),
+        record(sparsity=None),
+        record(config=other_model),
+        record(config=other_kind),
+    ]
+    (point,) = points_of(records, RunConfig())
+    assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text

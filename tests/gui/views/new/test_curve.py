@@ -1,0 +1,143 @@
+"""The curve of sizes: its handle by mouse and keys, its limits, and its picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+
+from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig
+from surgeon_gui.base.settings import ThemeChoice
+from surgeon_gui.base.theme import apply_theme
+from surgeon_gui.state.forecast import RunPoint, forecast
+from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
+from tests.helpers.fake_engine import model_summary
+
+LAST = 0.9076  # of the demo
+FOUND = forecast(PruningConfig(HeadsAndNeurons(width_multiple=1)), model_summary())
+BANDS = (Band("good", 0.0, 0.25, ""), Band("bad", 0.25, math.inf, "bad"))
+
+
+def curve_of(found=FOUND, bands=BANDS):
+    return Curve(found, bands, lambda share: f"{share:.1%} less")
+
+
+@pytest.fixture
+def curve(qtbot):
+    """Return a curve at 30 %, and the list of the shares to which it was moved."""
+    curve = SizeCurve()
+    qtbot.addWidget(curve)
+    curve.resize(800, 300)
+    curve.show_curve(curve_of(), 0.3, "")
+    curve.show()
+    moved = []
+
+    def follow(share):  # as the page does
+        moved.append(share)
+        curve.show_curve(curve_of(), share, "")
+
+    curve.moved.connect(follow)
+    return curve, moved
+
+
+def test_handle_follows_the_mouse_and_stays_on_the_curve(curve):
+    widget, moved = curve
+    left = Qt.MouseButton.LeftButton
+    QTest.mousePress(widget, left, pos=QPoint(400, 100))
+    assert moved[-1] == pytest.approx(FOUND.last / 2, abs=0.01)
+    QTest.mouseMove(widget, QPoint(790, 100))
+    for x, share in ((-50, FOUND.first), (5000, FOUND.last)):
+        QTest.mouseMove(widget, QPoint(x, 100))
+        QTest.mousePress(widget, left, pos=QPoint(x, 100))
+        assert moved[-1] == widget.share == pytest.approx(share, abs=0.001)
+    assert moved[-1] <= FOUND.last
+    QTest.mousePress(widget, Qt.MouseButton.RightButton, pos=QPoint(100, 100))
+    assert widget.share > 0.9  # only the left button
+
+
+@pytest.mark.parametrize(
+    ("key", "share"),
+    [
+        (Qt.Key.Key_Right, 0.31),
+        (Qt.Key.Key_Left, 0.29),
+        (Qt.Key.Key_Up, 0.31),
+        (Qt.Key.Key_Down, 0.29),
+        (Qt.Key.Key_PageUp, 0.35),
+        (Qt.Key.Key_PageDown, 0.25),
+    ],
+)
+def test_keys_move_the_handle(curve, key, share):
+    widget, moved = curve
+    QTest.keyClick(widget, key)
+    assert moved == [pytest.approx(share)]
+
+
+def test_keys_stop_at_the_limits(curve):
+    widget, moved = curve
+    for key, limit in ((Qt.Key.Key_PageUp, FOUND.last), (Qt.Key.Key_PageDown, 0.0)):
+        for _ in range(30):
+            QTest.keyClick(widget, key)
+        assert moved[-1] == pytest.approx(limit, abs=0.001)
+        count = len(moved)
+        QTest.keyClick(widget, key)
+        assert len(moved) == count  # nothing has moved
+    QTest.keyClick(widget, Qt.Key.Key_A)
+    assert len(moved) == count
+
+
+def test_curve_without_a_model_shows_why_and_cannot_be_moved(curve):
+    widget, moved = curve
+    widget.show_curve(None, None, "")
+    empty = widget.grab().toImage()
+    widget.show_curve(None, None, "The model is being read.")
+    assert widget.grab().toImage() != empty
+    QTest.mousePress(widget, Qt.MouseButton.LeftButton, pos=QPoint(400, 100))
+    QTest.keyClick(widget, Qt.Key.Key_Right)
+    assert moved == []
+    assert widget.cursor().shape() is Qt.CursorShape.ArrowCursor
+
+
+def test_size_at_the_handle_is_read_aloud(curve):
+    widget, _ = curve
+    assert widget.accessibleDescription() == "30.0% less"
+    QTest.keyClick(widget, Qt.Key.Key_Right)
+    assert widget.accessibleDescription() == "31.0% less"
+
+
+def test_each_part_is_painted(qtbot, curve):
+    """Each difference of what is shown changes the picture."""
+    widget, _ = curve
+
+    def picture(found=FOUND, bands=BANDS, share=0.3):
+        widget.show_curve(curve_of(found, bands), share, "")
+        return widget.grab().toImage()
+
+    pictures = [
+        picture(),
+        picture(share=0.5),
+        picture(share=None),
+        picture(bands=BANDS[:1]),
+        picture(bands=(BANDS[0], replace(BANDS[1], color="warning"))),
+        picture(replace(FOUND, spread=1.3)),
+        picture(replace(FOUND, expected=FOUND.expected / 2)),
+        picture(replace(FOUND, points=(RunPoint("Nov 3", 0.3, 0.1),))),
+    ]
+    same = [(a, b) for a in range(8) for b in range(a) if pictures[a] == pictures[b]]
+    assert same == []
+    beyond = picture(replace(FOUND, points=(RunPoint("Nov 3", 0.99, 0.1),)))
+    assert beyond == pictures[0]  # a run that the limits no longer allow
+
+
+@pytest.mark.parametrize("choice", [ThemeChoice.LIGHT, ThemeChoice.DARK])
+def test_quality_that_falls_to_nothing_stays_in_the_picture(qapp, curve, choice):
+    widget, _ = curve
+    apply_theme(qapp, choice)
+    for scale in (1e-6, 1.0, 1e6):
+        found = replace(FOUND, expected=FOUND.expected * scale)
+        assert np.all(np.isfinite(found.expected))
+        widget.show_curve(curve_of(found), found.last, "")
+        assert not widget.grab().isNull()

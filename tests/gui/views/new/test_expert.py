@@ -1,0 +1,119 @@
+"""The drawer Expert: every setting is in it, and a search finds it."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+from PySide6.QtWidgets import QLineEdit, QToolButton, QWidget
+
+from surgeon_engine.api.config.fields import settings_of
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import Step
+from tests.helpers.configs import pruning_config
+from tests.helpers.windows import click, find
+
+PARTS = typing.get_type_hints(RunConfig)
+SETTINGS = [(part, name) for part, kind in PARTS.items() for name in settings_of(kind)]
+# Settings whose input has another name.
+OTHERS = {
+    ("calibration", "more_texts"): "more_texts_table",
+    ("pruning", "structure"): "structure_heads_tile",
+    ("pruning", "target"): "size_unit_combo",
+}
+ON_THE_PAGE = {"sparsity", "million_parameters", "megabytes", "memory_gigabytes"}
+
+
+def input_of(place, part, name):
+    """Return the input of a setting."""
+    return find(place, OTHERS.get((part, name), f"{part}_{name}"))
+
+
+def test_every_setting_has_an_input_in_expert_or_beside_the_curve(place):
+    drawer, outside = find(place, "expert_drawer"), set()
+    for part, name in SETTINGS:
+        if not drawer.isAncestorOf(input_of(place, part, name)):
+            outside.add(name)
+    assert outside == ON_THE_PAGE | {"target", "context"}
+
+
+def offered(place):
+    """Return what the search offers."""
+    place.open_expert(Step.MODEL)
+    edit = find(place, "expert_search_edit", QLineEdit)
+    find(place, "new_page").setFocus()
+    edit.setFocus()
+    return edit.completer().model().stringList()
+
+
+def choose(place, label):
+    find(place, "expert_search_edit", QLineEdit).completer().activated.emit(label)
+
+
+@pytest.fixture
+def active(qtbot, place):
+    """Return the place in an active window, so that inputs get the focus."""
+    place.activateWindow()
+    qtbot.waitActive(place)
+    return place
+
+
+def test_search_offers_every_setting_in_use_once(active):
+    labels = offered(active)
+    assert len(labels) == len(set(labels))
+    found = 0
+    for step in Step:
+        active.open_expert(step)
+        for button in active.findChildren(QToolButton):
+            if button.objectName().endswith("_advanced_button"):
+                button.setChecked(True)
+        for part, name in SETTINGS:
+            entry = input_of(active, part, name)
+            is_here = find(active, "expert_drawer").isAncestorOf(entry)
+            if (part, name) in OTHERS or not (is_here and entry.isVisible()):
+                continue
+            found += 1
+            assert FIELDS[f"{part}.{name}"].label in labels, (part, name)
+    assert found > 30
+    assert not {"Cancel", "Add", "Choose"} & set(labels)
+
+
+def test_search_opens_the_section_and_gives_the_focus(qtbot, active):
+    assert "Minimum density" in offered(active)
+    density = find(active, "pruning_min_density")
+    assert not density.isVisible()  # of an advanced section
+    choose(active, "Minimum density")
+    qtbot.waitUntil(density.hasFocus)
+    assert density.isVisible()
+    assert find(active, "step_target_header").isChecked()
+    assert find(active, "expert_search_edit", QLineEdit).text() == ""
+
+
+def test_search_follows_the_settings_in_use(active):
+    assert "Damping" not in offered(active)  # the method measures no curvature
+    active.session.draft.edit_part(pruning_config())
+    assert "Damping" in offered(active)
+
+
+def test_typing_part_of_a_name_finds_it(active):
+    offered(active)
+    completer = find(active, "expert_search_edit", QLineEdit).completer()
+    completer.setCompletionPrefix("density")
+    count = completer.completionCount()
+    found = [completer.completionModel().index(row, 0).data() for row in range(count)]
+    assert "Minimum density" in found
+    assert all("density" in each.lower() for each in found)
+
+
+def test_drawer_opens_and_closes_by_its_buttons(place):
+    drawer = find(place, "expert_drawer", QWidget)
+    assert not drawer.isVisible()
+    click(place, "expert_button")
+    assert drawer.isVisible()
+    click(place, "expert_close_button")
+    assert not drawer.isVisible()
+    assert not find(place, "expert_button").isChecked()
+    place.open_expert(Step.RUN)
+    assert drawer.isVisible()
+    assert find(place, "run_parent_edit").isVisible()

@@ -1,0 +1,247 @@
+"""The page New: few clicks and few words from a model to a started run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+)
+from superqt import QElidingLabel
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.job.headline import VERDICTS
+from surgeon_gui.state.job.purposes import Purpose, purpose_of
+from surgeon_gui.state.run import Status
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
+from surgeon_gui.text.problems import Kind, Problem, Step
+from surgeon_gui.views.new.curve import SizeCurve
+from tests.helpers.fake_engine import evaluation
+from tests.helpers.widget_queries import choose_unit
+from tests.helpers.windows import (
+    click,
+    find,
+    run_of,
+    wait_for_status,
+    wait_until,
+)
+
+MAX_WORDS = 120
+TEXTS = (QLabel, QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit)
+COMPOSITE = (QComboBox, QAbstractSpinBox)  # with inner parts
+
+
+def line(place, name):
+    return find(place, name, QElidingLabel).text().replace("\N{NO-BREAK SPACE}", " ")
+
+
+def config(place) -> RunConfig:
+    return place.session.state.config
+
+
+def is_checked(place, name):
+    return find(place, name).isChecked()
+
+
+def press_curve(place, part):
+    """Click the curve at a part of its width."""
+    curve = find(place, "size_curve", SizeCurve)
+    left = Qt.MouseButton.LeftButton
+    QTest.mouseClick(curve, left, pos=QPoint(int(part * curve.width()), 50))
+    return curve.share
+
+
+# from a model to a run
+
+
+def drop(window, path):
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    none = Qt.KeyboardModifier.NoModifier
+    window.dropEvent(QDropEvent(QPointF(400, 300), copy, data, left, none))
+
+
+@pytest.mark.parametrize("has_size", [False, True])
+def test_dropped_file_is_pruned_by_a_click_or_two(qtbot, window, tmp_path, has_size):
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    drop(window, tmp_path / "mine.gguf")
+    start = find(window, "start_button")
+    wait_until(qtbot, start.isEnabled)
+    share = press_curve(window, 0.6) if has_size else 0.3
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert run_of(window).config.model.source == str(tmp_path / "mine.gguf")
+    assert run_of(window).config.pruning.target.sparsity == pytest.approx(share)
+    assert window.runs.shows_run
+
+
+def words(widget):
+    shown = [
+        getattr(each, "text", None) or each.currentText
+        for kind in TEXTS
+        for each in widget.findChildren(kind)
+        if each.isVisible() and not isinstance(each.parentWidget(), COMPOSITE)
+    ]
+    painted = " ".join(VERDICTS.values())  # on the curve
+    return " ".join([*(text() for text in shown), painted]).split()
+
+
+def test_page_has_few_words_until_expert_is_open(place):
+    assert len(words(place)) <= MAX_WORDS
+    place.open_expert(Step.TARGET)
+    assert len(words(place)) > MAX_WORDS  # they are counted
+
+
+# the size
+
+
+def test_curve_and_number_are_the_same_size(place):
+    curve = find(place, "size_curve", SizeCurve)
+    assert curve.share == pytest.approx(0.3)
+    share = press_curve(place, 0.6)
+    assert share == pytest.approx(0.55, abs=0.02)
+    assert config(place).pruning.target.sparsity == pytest.approx(share)
+    assert find(place, "pruning_sparsity").value() == pytest.approx(100 * share)
+    find(place, "pruning_sparsity").setValue(20)
+    assert curve.share == pytest.approx(0.2, abs=1e-5)
+    assert line(place, "plan_label").startswith("11.3 MB to 9.4 MB")
+
+
+def test_curve_keeps_the_unit_of_the_size(place):
+    choose_unit(place, "memory")
+    press_curve(place, 0.6)
+    assert isinstance(config(place).pruning.target, Memory)
+    assert find(place, "pruning_memory_gigabytes").isVisible()
+
+
+def test_curve_is_there_once_the_model_has_been_read(place):
+    session = place.session
+    ready = session.state
+    session.store.set(replace(ready, requests={}))
+    curve = find(place, "size_curve", SizeCurve)
+    assert curve.share is None
+    assert line(place, "forecast_basis") == ""
+    assert not find(place, "start_button").isEnabled()
+    session.store.set(ready)
+    assert curve.share == pytest.approx(0.3)
+
+
+def test_finished_runs_of_the_model_are_the_basis(place):
+    assert line(place, "forecast_basis") == "estimated from runs of similar models"
+    found = evaluation(18.0).fidelity
+    record = RunRecord(
+        "/runs/a", RunOutcome.FINISHED, config=config(place), sparsity=0.3
+    )
+    place.fake_runs.state.records = (replace(record, fidelity=found),)
+    place.fake_runs.changed.emit()
+    assert line(place, "forecast_basis") == "estimated from 1 run of this model"
+    place.fake_runs.state.records = ()
+
+
+def test_size_that_cannot_be_reached_says_so_below_the_curve(place):
+    choose_unit(place, "parameters")
+    find(place, "pruning_million_parameters").setValue(0.1)
+    details = find(place, "plan_details", QElidingLabel)
+    assert "2,433,024" in details.text()
+    assert details.property("warning")
+    assert line(place, "plan_label") == ""
+    assert not find(place, "start_button").isEnabled()
+    find(place, "pruning_million_parameters").setValue(2.0)
+    assert "likely" in line(place, "plan_label")
+
+
+def test_quantizing_alone_is_a_click(place):
+    alone = find(place, "quantize_only_button")
+    assert alone.isVisible()
+    click(place, "quantize_only_button")
+    assert config(place).pruning.removes_nothing
+    export = config(place).export
+    assert (export.format, export.dtype) == (Format.GGUF, FileDtype.Q8_0)
+    assert not alone.isVisible()
+    assert line(place, "plan_label").endswith("nothing is removed")
+
+
+# purposes
+
+
+def test_purposes_follow_the_draft(place):
+    assert is_checked(place, "purpose_smaller_button")
+    click(place, "purpose_faster_button")
+    assert purpose_of(config(place), place.session.state.model) is Purpose.FASTER
+    assert not is_checked(place, "purpose_smaller_button")
+    assert config(place).pruning.structure == HeadsAndNeurons(width_multiple=64)
+    click(place, "purpose_faster_button")  # again: it stays
+    assert is_checked(place, "purpose_faster_button")
+    place.session.draft.edit_part(ExportConfig(format=Format.MASKED))
+    checked = [is_checked(place, f"purpose_{p.value}_button") for p in Purpose]
+    assert checked == [False, False]
+    click(place, "purpose_smaller_button")
+    assert config(place) == RunConfig()
+
+
+def test_own_text_is_asked_for_and_taken_back(place, tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("mine")
+    chip = find(place, "purpose_text_button")
+    chip.click()
+    assert not chip.isChecked()  # until a text is chosen
+    dialog = place.findChild(QFileDialog)
+    dialog.fileSelected.emit(str(text))
+    dialog.reject()
+    assert config(place).calibration.text == str(text)
+    assert chip.isChecked()
+    assert chip.text() == "My domain: notes.txt"
+    place.session.draft.edit_part(replace(config(place).calibration, windows=8))
+    chip.click()
+    assert config(place).calibration == CalibrationConfig(windows=8)
+    assert not chip.isChecked()
+
+
+# start, queue and details
+
+
+def test_start_and_queue_depend_on_the_run(place):
+    add = find(place, "queue_add_button")
+    assert not add.isVisible()
+    click(place, "start_button")
+    assert place.started == ["run"]
+    run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
+    idle = place.session.state
+    place.session.store.set(replace(idle, run=run))
+    assert add.isVisible()
+    assert not find(place, "start_button").isEnabled()
+    place.session.store.set(idle)
+    assert not add.isVisible()
+
+
+def test_obstacle_is_the_reason_at_start(place):
+    problem = Problem(Kind.ERROR, {"message": "At most 18 %.", "hint": "Remove less."})
+    state = place.session.state
+    place.session.store.set(replace(state, problems={Step.TARGET: problem}))
+    assert line(place, "plan_details") == "At most 18 %. Remove less."
+    assert "At most 18" in find(place, "start_button").toolTip()
+
+
+def test_details_of_the_model_lead_back(place):
+    click(place, "model_details_button")
+    assert find(place, "model_details").isVisible()
+    assert line(place, "details_title") == "Bundled demo"
+    click(place, "details_back_button")
+    assert find(place, "new_page").isVisible()
+    click(place, "model_details_button")
+    place.open_expert(Step.EXPORT)  # leaves the details
+    assert find(place, "expert_drawer").isVisible()

@@ -1,0 +1,136 @@
+"""The size as a number with a unit: every unit, the context, the share of the curve."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.fields import with_values
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.target_size import goal_of
+from surgeon_gui.state.job import targets
+from surgeon_gui.views.new.size_input import SizeInput
+from surgeon_gui.widgets.controls import ChoiceBox
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.widget_queries import choose_unit
+from tests.helpers.windows import find
+
+MODEL = model_summary()
+BOXES = {  # name and a value
+    Target.PRUNABLE_SHARE: ("pruning_sparsity", 40.0),
+    Target.PARAMETER_SHARE: ("pruning_parameter_share", 22.2),
+    Target.PARAMETERS: ("pruning_million_parameters", 2.345),
+    Target.FILE_SIZE: ("pruning_megabytes", 9.123),
+    Target.MEMORY: ("pruning_memory_gigabytes", 0.026),
+}
+
+
+# As the unit box lists them: what one wants to have first.
+BOXES_IN_ORDER = (
+    Target.FILE_SIZE,
+    Target.MEMORY,
+    Target.PRUNABLE_SHARE,
+    Target.PARAMETER_SHARE,
+    Target.PARAMETERS,
+)
+
+
+@pytest.fixture
+def size(qtbot):
+    """Return an input that shows 30 % of the demo; `.edits` counts its signals."""
+    size = SizeInput()
+    qtbot.addWidget(size)
+    size.show_model(MODEL, FileForm())
+    size.edits = []
+    size.edited.connect(lambda: size.edits.append(size.values()["target"]))
+    size.show()
+    return size
+
+
+def box_of(size, target):
+    return find(size, BOXES[target][0])
+
+
+def goal(size):
+    return goal_of(with_values(PruningConfig(), size.values()), MODEL, FileForm())
+
+
+@pytest.mark.parametrize("target", Target)
+def test_number_is_a_target_in_its_unit(size, target):
+    choose_unit(size, target)
+    name, value = BOXES[target]
+    assert [each for each in BOXES if box_of(size, each).isVisible()] == [target]
+    box_of(size, target).setValue(value)
+    assert size.values()["target"] is target
+    assert size.edits == ([target] if target is Target.PRUNABLE_SHARE else 2 * [target])
+    found = goal(size)
+    in_unit = {
+        Target.PRUNABLE_SHARE: 100 * found.sparsity,
+        Target.PARAMETER_SHARE: 100 * found.parameter_share,
+        Target.PARAMETERS: found.parameters / 1e6,
+        Target.FILE_SIZE: found.weight_bytes / 1e6,
+        Target.MEMORY: memory_to_run(found.weight_bytes, 4096, MODEL) / 1e9,
+    }[target]
+    assert in_unit == pytest.approx(value, abs=6e-4), name
+
+
+def test_other_unit_keeps_the_size_and_shows_it(size):
+    before = goal(size)
+    for target in (*Target, Target.PRUNABLE_SHARE):
+        choose_unit(size, target)
+        assert goal(size) == before
+    choose_unit(size, Target.PARAMETERS)
+    assert box_of(size, Target.PARAMETERS).text() == "2.099 M"
+    choose_unit(size, Target.FILE_SIZE)
+    assert box_of(size, Target.FILE_SIZE).text() == "8.403 MB"
+
+
+@pytest.mark.parametrize("target", Target)
+@pytest.mark.parametrize("share", [0.123, 0.5])
+def test_share_of_the_curve_keeps_the_unit(size, target, share):
+    choose_unit(size, target)
+    size.edits.clear()
+    size.set_share(share)
+    assert size.edits == [target]
+    assert goal(size).sparsity == pytest.approx(share, abs=0.002)
+
+
+def test_context_is_asked_for_a_memory_alone(size):
+    context = find(size, "pruning_context")
+    assert not context.isVisible()
+    choose_unit(size, Target.MEMORY)
+    assert context.isVisible()
+    before, memory = goal(size).removed, size.values()["memory_gigabytes"]
+    context.setValue(3500)  # leaves more for the weights
+    assert size.values()["memory_gigabytes"] == memory
+    assert size.values()["context"] == 3500
+    assert goal(size).removed < before
+
+
+@pytest.mark.parametrize(
+    ("structure", "file_format"),
+    [(Structure.ELEMENTS, Format.AUTOMATIC), (Structure.NEURONS, Format.MASKED)],
+)
+def test_units_of_bytes_are_disabled_where_the_file_keeps_its_size(
+    size, structure, file_format
+):
+    reasons = targets.disabled_targets(structure, file_format)
+    size.disable(reasons)
+    items = find(size, "size_unit_combo", ChoiceBox).model()
+    enabled = [items.item(row).isEnabled() for row in range(items.rowCount())]
+    assert enabled == [target not in targets.IN_BYTES for target in BOXES_IN_ORDER]
+    assert reasons[Target.MEMORY] in box_of(size, Target.MEMORY).toolTip()
+    size.disable({})
+    assert all(items.item(row).isEnabled() for row in range(items.rowCount()))
+
+
+def test_size_that_cannot_be_reached_is_not_converted(size):
+    missed = {"target": Target.PARAMETERS, "million_parameters": 50.0}
+    size.show_values({**size._values, **missed})
+    assert size.edits == []
+    assert box_of(size, Target.PARAMETERS).value() == 50.0
+    choose_unit(size, Target.PRUNABLE_SHARE)
+    assert size.values()["target"] is Target.PRUNABLE_SHARE
+    assert box_of(size, Target.PRUNABLE_SHARE).value() == 30.0  # as it was
