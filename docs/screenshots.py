@@ -188,7 +188,7 @@ def take_new(studio: Studio) -> None:
     studio.wait_until(lambda: not session.state.is_busy)
     studio.click("model_details_button")
     studio.picture("details")
-    studio.click("back_button")
+    studio.click("details_back_button")
 
 
 def take_run(studio: Studio) -> None:

@@ -25,10 +25,9 @@ class ArchitectureController(QObject):
 
     changed = Signal()
 
-    def __init__(self, diagnosis: Diagnosis, *, of_run: bool = False) -> None:
-        """Show the model of the run in view, or by default that of the draft."""
+    def __init__(self, diagnosis: Diagnosis) -> None:
         super().__init__(diagnosis)
-        self._of_run = of_run
+        self._of_run = False  # else the model of the draft is shown
         self._diagnosis = diagnosis
         self._session = diagnosis.session
         self._preferred: Source | None = None  # None: the first of `sources`
@@ -112,6 +111,11 @@ class ArchitectureController(QObject):
         if self.selected or number != self._selected_block:
             self.selected, self._selected_block = "", number
             self.changed.emit()
+
+    def show_run(self, is_shown: bool) -> None:
+        """Show the model of the run in view, or else that of the draft."""
+        self._of_run = is_shown
+        self._on_changed()
 
     def show_source(self, source: Source) -> None:
         """Show the layers of one of the `sources`."""

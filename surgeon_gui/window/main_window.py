@@ -253,7 +253,7 @@ class MainWindow(QMainWindow):
     def _make_places(self) -> None:
         actions = self._menus.actions
         self.new = NewPlace(self.session, self.settings, actions)
-        self.runs = RunsPlace(self.new.diagnosis, self.new.question, self)
+        self.runs = RunsPlace(self.session, self.new.question, self.new.layers, self)
         self._playground = Playground(self.session)
         self.places = Places(actions)
         self.places.add(Place.NEW, self.new)

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import PAGE
+from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
@@ -19,6 +20,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.forecast import points_of
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.text.problems import Problem, Step
+from surgeon_gui.views.architecture.view import ArchitectureView
 from surgeon_gui.views.new.details import ModelDetails
 from surgeon_gui.views.new.empty_state import EmptyState
 from surgeon_gui.views.new.page import NewPage
@@ -59,7 +61,8 @@ class NewPlace(QStackedWidget):
             self._run_page,
         )
         self._expert = self._page.add_expert({page.step: page for page in self._pages})
-        self._details = ModelDetails(self.diagnosis)
+        self.layers = ArchitectureView(ArchitectureController(self.diagnosis))
+        self._details = ModelDetails(self.diagnosis, self.layers)
         first = QWidget()
         vertical(first, scrolling(self._empty), margin=PAGE)
         for each in (first, self._page, self._details):

@@ -11,14 +11,13 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow, QMenu, QStackedWidget, QWidget
 
 from surgeon_gui.base.theme import GAP, PAGE, ROOM
-from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.controllers.comparison import ComparisonController
-from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.comparison import MIN_RUNS
-from surgeon_gui.views.architecture.view import ArchitectureView
+from surgeon_gui.views.architecture.view import ArchitectureView, LayersPlace
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.report.reports import ReportRow, Reports
@@ -36,11 +35,14 @@ class RunsPlace(QStackedWidget):
     asked_to_open = Signal()  # something in this place should be seen
 
     def __init__(
-        self, diagnosis: Diagnosis, question: ReplaceQuestion, window: QMainWindow
+        self,
+        session: Session,
+        question: ReplaceQuestion,
+        layers: ArchitectureView,
+        window: QMainWindow,
     ) -> None:
         super().__init__()
-        self._session = session = diagnosis.session
-        self._window = window
+        self._session, self._window = session, window
         self.runs = RunsController(session)
         self.queue = RunQueue(session, self.runs, window)
         self.comparison = ComparisonController(self.runs)
@@ -50,9 +52,12 @@ class RunsPlace(QStackedWidget):
         self.home = RunsHome(self.runs, self.queue.panel)
         self.page = RunPage(session, self._report_row, question)
         self._comparison_view = CompareView()
-        layers = ArchitectureController(diagnosis, of_run=True)
-        self._compare_page = _with_back(self._comparison_view, self.show_home)
-        self._layers_page = _with_back(ArchitectureView(layers), self.show_run)
+        self._compare_page = _with_back(
+            "compare", self._comparison_view, self.show_home
+        )
+        self._layers_page = _with_back(
+            "layers", LayersPlace(layers, of_run=True), self.show_run
+        )
         for each in (self.home, self.page, self._compare_page, self._layers_page):
             self.addWidget(each)
         self._connect(question)
@@ -169,10 +174,10 @@ class RunsPlace(QStackedWidget):
             self.show_run()
 
 
-def _with_back(view: QWidget, on_back: Callable[[], None]) -> QWidget:
+def _with_back(name: str, view: QWidget, on_back: Callable[[], None]) -> QWidget:
     """Return a page with a view below a link that leads back."""
     page = QWidget()
-    back = link("back_button", on_back)
+    back = link(f"{name}_back_button", on_back)
     margin = (PAGE, ROOM, PAGE, ROOM)
     vertical(
         page, in_row(back, STRETCH), (scrolling(view), 1), margin=margin, spacing=GAP

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-NAMES = {"LLM Surgeon", "Qt, PySide", "surgeon run job.toml"}
+NAMES = {"LLM Surgeon", "Qt, PySide", "surgeon run job.toml", "FROM "}
 
 _MARKUP = re.compile(r"</?\w|=\"|>$|: [^;\n]+;")  # HTML and style sheets
 _IDENTIFIER = re.compile(r"\w*[_.]\w+")

@@ -19,7 +19,9 @@ CAPTIONS = {
     "model_details_button": caption(
         "Details", "All about this model: facts, layers, sensitivity."
     ),
-    "back_button": caption("Back", "Go back to the page before."),
+    "details_back_button": caption("Back", "Go back to the page New."),
+    "layers_back_button": caption("Back", "Go back to the run."),
+    "compare_back_button": caption("Back", "Go back to all runs."),
     "use_sample_action": caption("Sample"),
     "size_curve": caption(
         "Expected quality by size",

@@ -48,6 +48,21 @@ _CELL_PADDING = 14  # pixels beside the text of a cell
 _HALF = 0.5
 
 
+class LayersPlace(QWidget):
+    """A place of the view on one of two pages; the view moves to the page in use."""
+
+    def __init__(self, view: ArchitectureView, *, of_run: bool) -> None:
+        super().__init__()
+        self._view, self._of_run = view, of_run
+        self._column = vertical(self)
+
+    @override
+    def showEvent(self, event: QShowEvent) -> None:
+        self._column.addWidget(self._view)
+        self._view.show_run(self._of_run)
+        super().showEvent(event)
+
+
 class ArchitectureView(QWidget):
     """Draws an `ArchitectureController`."""
 
@@ -80,6 +95,14 @@ class ArchitectureView(QWidget):
         self._lay_out()
         controller.changed.connect(self.redraw)
         self.redraw()
+
+    def show_run(self, is_shown: bool) -> None:
+        """Show the model of the run in view, or else that of the draft."""
+        self._controller.show_run(is_shown)
+
+    def select(self, name: str) -> None:
+        """Select a layer by its name."""
+        self._controller.select(name)
 
     @override
     def showEvent(self, event: QShowEvent) -> None:

@@ -6,12 +6,11 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import PAGE, ROOM, TITLE
-from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.text import facts_of
 from surgeon_gui.text.labels import source_name
-from surgeon_gui.views.architecture.view import ArchitectureView
+from surgeon_gui.views.architecture.view import ArchitectureView, LayersPlace
 from surgeon_gui.views.diagnosis.view import DiagnosisView
 from surgeon_gui.widgets.controls import large_label, link, show_elided
 from surgeon_gui.widgets.facts import Facts
@@ -25,18 +24,18 @@ class ModelDetails(QWidget):
 
     back_clicked = Signal()
 
-    def __init__(self, diagnosis: Diagnosis) -> None:
+    def __init__(self, diagnosis: Diagnosis, layers: ArchitectureView) -> None:
         super().__init__()
         self.setObjectName("model_details")
         self._title = large_label("details_title", TITLE)
         self._facts = Facts("model_facts")
-        architecture = ArchitectureController(diagnosis)
-        layers, maps = ArchitectureView(architecture), DiagnosisView(diagnosis)
-        layers.setMinimumHeight(_MIN_LAYERS)
-        maps.part_chosen.connect(architecture.select)
-        back = link("back_button", self.back_clicked)
+        maps = DiagnosisView(diagnosis)
+        maps.part_chosen.connect(layers.select)
+        place = LayersPlace(layers, of_run=False)
+        place.setMinimumHeight(_MIN_LAYERS)
+        back = link("details_back_button", self.back_clicked)
         content = QWidget()
-        parts = (card(self._facts), layers, maps)
+        parts = (card(self._facts), place, maps)
         vertical(content, *parts, margin=(PAGE, 0, PAGE, PAGE), spacing=ROOM)
         top = in_row(back, (self._title, 1))
         top.setContentsMargins(PAGE, ROOM, PAGE, 0)

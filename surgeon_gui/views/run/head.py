@@ -241,7 +241,7 @@ class OutcomeButtons(QWidget):
 
     @Slot()
     def _copy_modelfile(self) -> None:
-        QGuiApplication.clipboard().setText(" ".join(("FROM", self.path)))
+        QGuiApplication.clipboard().setText(f"FROM {self.path}")
 
 
 def _has_failed(run: RunState) -> bool:

@@ -212,7 +212,7 @@ def plain(text):
 
 
 def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
-    assert plain(result_text.name_of(run)) == "Bundled demo → 8.4 MB"
+    assert plain(result_text.name_of(run)) == "Bundled demo → 8.5 MB"
     before = replace(run, exported=None, status=Status.RUNNING)
     planned = plan_text.result_bytes(run.config, run.model)
     assert result_text.name_of(before).endswith(numbers.size(planned))

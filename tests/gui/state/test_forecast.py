@@ -34,8 +34,9 @@ def test_shares_reach_from_the_whole_model_to_the_smallest():
     assert found.first == min_removable(PLAIN, MODEL) / MODEL.prunable > 0
     assert found.at(0.0) == 0
     assert np.all(np.diff(found.expected) > 0)
-    for share, possible in ((0.0, found.first), (0.3, 0.3), (2.0, found.last)):
+    for share, possible in ((0.0, 0.001), (0.3, 0.3), (2.0, found.smallest)):
         assert found.possible(share) == possible
+    assert found.first <= 0.001 and found.last - 0.001 < found.smallest <= found.last
 
 
 @pytest.mark.parametrize(("share", "measured"), [(0.1, 0.23), (0.3, 0.71), (0.5, 1.29)])

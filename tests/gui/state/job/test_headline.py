@@ -19,8 +19,9 @@ from surgeon_gui.state.app import with_request
 from surgeon_gui.state.forecast import Basis, End, RunPoint
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.resource_text import check_draft
-from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.text.verdicts import PHRASES
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
@@ -68,11 +69,11 @@ def test_expected_verdict_is_that_of_the_limits(divergence, verdict):
 @pytest.mark.parametrize(
     ("config", "title"),
     [
-        (job(), "11.3 MB to 8.4 MB, likely close to the original"),
-        (job(sparsity=0.0), "11.3 MB to 11.3 MB, nothing is removed"),
+        (job(), "11.4 MB to 8.5 MB, likely close to the original"),
+        (job(sparsity=0.0), "11.4 MB to 11.4 MB, nothing is removed"),
         (
             job(max_divergence=0.2),
-            "11.3 MB to 8.4 MB at most, as the quality limit allows",
+            "11.4 MB to 8.5 MB at most, as the quality limit allows",
         ),
         (
             job(Structure.ELEMENTS),
@@ -86,7 +87,7 @@ def test_title_has_sizes_and_what_to_expect(config, title):
 
 def test_title_follows_the_runs_of_the_model():
     line = line_of(job(), points=(RunPoint("a", 0.3, 3.0),))
-    assert line.title.endswith(plan.VERDICTS[Verdict.BROKEN])
+    assert line.title.endswith(PHRASES[Verdict.BROKEN])
 
 
 def test_rounding_to_few_bits_counts_as_well():
@@ -97,7 +98,7 @@ def test_rounding_to_few_bits_counts_as_well():
     ):
         config = job(export=ExportConfig(format=Format.GGUF, dtype=dtype))
         title = line_of(config, points=points).title
-        assert title.endswith(plan.VERDICTS[verdict])
+        assert title.endswith(PHRASES[verdict])
 
 
 def test_file_that_becomes_larger_is_a_warning():
@@ -135,7 +136,7 @@ def test_memory_is_that_at_the_context_of_the_job(context):
     if context != Memory().context:
         pruning = replace(config.pruning, target=Memory(needed / 1e9, context))
         config = replace(config, pruning=pruning)
-    assert plan.context_of(config) == context
+    assert context_of(config, wide) == context
     fits = smallest_memory(needed)
     assert f"Runs in {fits:g} GB" in plain(line_of(config, wide).details)
 
@@ -161,8 +162,8 @@ def test_draft_that_cannot_be_started_has_no_headline():
 
 def test_size_along_the_curve_has_the_unit_of_the_target():
     for config, share, size in (
-        (job(), 0.0, "11.3 MB"),
-        (job(), 0.3, "8.4 MB"),
+        (job(), 0.0, "11.4 MB"),
+        (job(), 0.3, "8.5 MB"),
         (job(Structure.ELEMENTS), 0.25, "25 %"),
     ):
         assert plain(plan.size_text(config, MODEL, share)) == size

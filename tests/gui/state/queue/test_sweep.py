@@ -69,7 +69,7 @@ def test_proposed_sizes_are_those_of_the_shares(state, unit):
 
 def test_memories_have_the_context_of_the_draft(state):
     assert sweep.unit_note(state, Target.FILE_SIZE) == ""
-    assert "4,096 tokens" in sweep.unit_note(state, Target.MEMORY)
+    assert "512 tokens" in sweep.unit_note(state, Target.MEMORY)
     pruning = replace(state.config.pruning, target=Memory(0.02, context=300))
     state = replace(state, config=replace(state.config, pruning=pruning))
     assert "300 tokens" in sweep.unit_note(state, Target.MEMORY)

@@ -240,7 +240,7 @@ def test_title_is_the_target_until_there_is_a_file(tmp_path):
     assert title == "Bundled demo · 30 % of prunable weights"
     finished = read_record(write_run(tmp_path, "b", config))
     assert finished.file_bytes == 8_403_508
-    assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.4 MB"
+    assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.5 MB"
 
 
 def test_record_has_the_verdict_and_the_removed_share_of_each_block(tmp_path):
@@ -318,7 +318,7 @@ def test_write_name_tidies_the_name_and_an_empty_one_restores_the_default(tmp_pa
     assert read_name(folder) == "the good one"
     assert run_text.title(read_record(folder)) == "the good one"
     write_name(folder, " ")
-    assert run_text.title(read_record(folder)).startswith("Bundled demo · 8.4\xa0MB")
+    assert run_text.title(read_record(folder)).startswith("Bundled demo · 8.5\xa0MB")
     write_name(folder, " ")  # no name to remove
     write_name(folder, "x" * 500)
     assert len(read_name(folder)) == reading.MAX_NAME_LENGTH

@@ -70,7 +70,7 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
     assert titles == ("Bundled demo, original", "a", "b", "c")
     close, far = "Close to the original", "Noticeably different"
     assert rows["Verdict"] == [NONE, close, close, far]
-    assert rows["File"] == ["11.3 MB", "8.4 MB", "8.4 MB", "8.4 MB"]
+    assert rows["File"] == ["11.4 MB", "8.5 MB", "8.5 MB", "8.5 MB"]
     assert rows["Same tokens"] == [NONE, "95.3 %", "95.3 %", "73.3 %"]
     assert rows["Perplexity"][:2] == ["14.20", "14.90"]
     assert rows["Time"] == [NONE, "17 s", "21 s", "17 s"]

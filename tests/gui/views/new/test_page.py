@@ -23,11 +23,11 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.job.headline import VERDICTS
 from surgeon_gui.state.job.purposes import Purpose, purpose_of
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.text.problems import Kind, Problem, Step
+from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import SizeCurve
 from tests.helpers.fake_engine import evaluation
 from tests.helpers.widget_queries import choose_unit
@@ -96,7 +96,7 @@ def words(widget):
         for each in widget.findChildren(kind)
         if each.isVisible() and not isinstance(each.parentWidget(), COMPOSITE)
     ]
-    painted = " ".join(VERDICTS.values())  # on the curve
+    painted = " ".join(PHRASES.values())  # on the curve
     return " ".join([*(text() for text in shown), painted]).split()
 
 
@@ -118,7 +118,7 @@ def test_curve_and_number_are_the_same_size(place):
     assert find(place, "pruning_sparsity").value() == pytest.approx(100 * share)
     find(place, "pruning_sparsity").setValue(20)
     assert curve.share == pytest.approx(0.2, abs=1e-5)
-    assert line(place, "plan_label").startswith("11.3 MB to 9.4 MB")
+    assert line(place, "plan_label").startswith("11.4 MB to 9.4 MB")
 
 
 def test_curve_keeps_the_unit_of_the_size(place):

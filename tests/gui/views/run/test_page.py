@@ -224,8 +224,8 @@ def test_bars_show_both_sizes_and_warn_of_a_larger_file(page):
     run = finished()
     show(page, run)
     after = find(page, "file_after", QLabel)
-    assert after.text().replace("\xa0", " ") == "8.4 MB"
-    assert shown(page, "file_before").replace("\xa0", " ") == "of 11.3 MB"
+    assert after.text().replace("\xa0", " ") == "8.5 MB"
+    assert shown(page, "file_before").replace("\xa0", " ") == "of 11.4 MB"
     share = run.exported.weight_bytes / run.model.file_bytes
     assert find(page, "file_share_bar").value() == round(1000 * share)
     assert not after.property("warning")

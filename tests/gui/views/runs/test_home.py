@@ -77,7 +77,7 @@ def opened(home, monkeypatch):
 
 def test_latest_run_is_first_and_its_title_has_the_size_of_its_file(home):
     assert [title.split(", ")[1][:2] for title in titles(home)] == ["30", "40", "20"]
-    assert all(title.startswith("Bundled demo · 8.4\xa0MB, ") for title in titles(home))
+    assert all(title.startswith("Bundled demo · 8.5\xa0MB, ") for title in titles(home))
 
 
 def test_columns_follow_the_width_and_no_card_is_cut(home):
@@ -180,7 +180,7 @@ def test_run_is_renamed_by_editing_its_name(qtbot, home, tmp_path):
     view = choose(home, "40")
     do(home, "rename")
     editor = view.viewport().findChild(QLineEdit)
-    assert editor.text().startswith("Bundled demo · 8.4")
+    assert editor.text().startswith("Bundled demo · 8.5")
     editor.setText("the best")
     qtbot.keyClick(editor, Qt.Key.Key_Return)
     wait_until(qtbot, lambda: "the best" in titles(home))
