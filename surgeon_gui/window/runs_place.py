@@ -117,6 +117,8 @@ class RunsPlace(QStackedWidget):
         self._show(self._compare_page)
 
     def _show(self, page: QWidget) -> None:
+        if page is not self.currentWidget():
+            self.setFocus()  # else Qt gives it to the first button of the page
         self.setCurrentWidget(page)
         self.asked_to_open.emit()
 
@@ -174,12 +176,11 @@ class RunsPlace(QStackedWidget):
             self.show_run()
 
 
-def _with_back(name: str, view: QWidget, on_back: Callable[[], None]) -> QWidget:
-    """Return a page with a view below a link that leads back."""
+def _layers_page(layers: QWidget, on_back: Callable[[], None]) -> QWidget:
+    """Return a page with the layers of a run below a link that leads back to it."""
     page = QWidget()
-    back = link(f"{name}_back_button", on_back)
+    back = link("layers_back_button", on_back)
     margin = (PAGE, ROOM, PAGE, ROOM)
-    vertical(
-        page, in_row(back, STRETCH), (scrolling(view), 1), margin=margin, spacing=GAP
-    )
+    parts = (in_row(back, STRETCH), (scrolling(layers), 1))
+    vertical(page, *parts, margin=margin, spacing=GAP)
     return page

@@ -21,7 +21,6 @@ CAPTIONS = {
     ),
     "details_back_button": caption("Back", "Go back to the page New."),
     "layers_back_button": caption("Back", "Go back to the run."),
-    "compare_back_button": caption("Back", "Go back to all runs."),
     "use_sample_action": caption("Sample"),
     "size_curve": caption(
         "Expected quality by size",

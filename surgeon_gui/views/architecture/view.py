@@ -117,6 +117,7 @@ class ArchitectureView(QWidget):
         controller = self._controller
         sources = {source: _SOURCES[source] for source in controller.sources}
         self._source.offer(sources, controller.source)
+        self._source.setVisible(len(sources) > 1)
         was_empty = self._table.rowCount() == 0
         self._table.show_architecture(controller.architecture)
         if was_empty and self._table.rowCount():
