@@ -52,12 +52,9 @@ class RunsPlace(QStackedWidget):
         self.home = RunsHome(self.runs, self.queue.panel)
         self.page = RunPage(session, self._report_row, question)
         self._comparison_view = CompareView()
-        self._compare_page = _with_back(
-            "compare", self._comparison_view, self.show_home
-        )
-        self._layers_page = _with_back(
-            "layers", LayersPlace(layers, of_run=True), self.show_run
-        )
+        self._compare_page = scrolling(self._comparison_view)
+        place = LayersPlace(layers, of_run=True)
+        self._layers_page = _layers_page(place, self.show_run)
         for each in (self.home, self.page, self._compare_page, self._layers_page):
             self.addWidget(each)
         self._connect(question)
