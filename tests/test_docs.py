@@ -110,6 +110,7 @@ def test_versions_in_the_table_of_formats_are_those_of_the_code():
         "run.toml": versions.JOB,
         "events.jsonl": versions.LOG,
         "report.json": versions.REPORT,
+        "judgment.json": versions.JUDGMENT,
         "state.json": versions.STATE,
         "surgeon-export.json": versions.EXPORT,
         "kept.indices": versions.PLAN,

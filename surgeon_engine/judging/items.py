@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.messages.judgment import Probe
+from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.calibration.builtin import builtin_documents
@@ -39,6 +40,7 @@ _PLACES = (
     "garden",
     "theater",
 )
+_ANY = json_decoder(Any)
 _CHARACTERS = 4  # of a token, about
 
 
@@ -97,7 +99,7 @@ def _is_in(answer: str, language: str) -> bool:
 
 def _resource(name: str) -> Any:
     path = files("surgeon_resources") / "judging" / f"{name}.json"
-    return msgspec.json.decode(path.read_bytes())
+    return _ANY(path.read_bytes())
 
 
 def _needles(window: int) -> Iterator[Item]:
@@ -154,8 +156,8 @@ def _own_prompts(path: str) -> list[str]:
 def _prompt_of(path: str, number: int, line: str) -> str:
     """Return the prompt of a line of JSON: a text, or an object with one."""
     try:
-        found = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+        found = _ANY(line)
+    except msgspec.MsgspecError:
         found = None
     if isinstance(found, dict):
         found = next((found[x] for x in _FIELDS if x in found), None)

@@ -26,8 +26,9 @@ MEASURED = {
     "q4_0": ((0.171, 0.79, 43.0), Verdict.CLOSE),
     "10 % removed": ((0.232, 0.756, 43.8), Verdict.CLOSE),
     "30 % removed": ((0.708, 0.596, 53.8), Verdict.DIFFERENT),
-    "half of the top tokens gone": ((0.43, 0.5, 50.0), Verdict.DIFFERENT),
-    "50 % removed": ((1.289, 0.478, 73.0), Verdict.DIFFERENT),
+    "half of the top tokens gone": ((0.7, 0.5, 50.0), Verdict.DIFFERENT),
+    "50 % removed": ((1.289, 0.478, 73.0), Verdict.BROKEN),
+    "3 bits, rounded to nearest": ((1.465, 0.446, 159.6), Verdict.BROKEN),
     "far away": ((6.0, 0.05, 9000.0), Verdict.BROKEN),
     "not a number": ((math.nan, 1.0, 38.8), Verdict.BROKEN),
 }
@@ -47,9 +48,9 @@ def test_verdict_on_measured_models(name):
         ((0.0, 1.0, 1.2 * 38.8), Verdict.CLOSE),
         ((0.0, 0.69, 38.8), Verdict.DIFFERENT),
         ((0.0, 1.0, 1.4 * 38.8), Verdict.DIFFERENT),
-        ((2.1, 1.0, 38.8), Verdict.BROKEN),
-        ((0.0, 0.34, 38.8), Verdict.BROKEN),
-        ((0.0, 1.0, 5.1 * 38.8), Verdict.BROKEN),
+        ((1.1, 1.0, 38.8), Verdict.BROKEN),
+        ((0.0, 0.49, 38.8), Verdict.BROKEN),
+        ((0.0, 1.0, 3.1 * 38.8), Verdict.BROKEN),
     ],
 )
 def test_each_figure_decides_alone(figures, expected):
