@@ -41,6 +41,7 @@ from surgeon_gui.widgets.layouts import horizontal, in_row
 
 _NARROW = 720  # pixels, below which the buttons are below the texts
 _DOT = 18
+_FROM = "FROM"  # begins the line of a Modelfile
 _DOTS = {
     Verdict.NEARLY_SAME: (Shape.FILLED, "good"),
     Verdict.CLOSE: (Shape.FILLED, "accent"),
@@ -164,6 +165,7 @@ class RunHead(QWidget):
         if is_narrow == self._is_narrow:
             return
         self._is_narrow = is_narrow
+        self._grid.setRowMinimumHeight(3, GAP if is_narrow else 0)
         place = (4, 0, 1, 2) if is_narrow else (1, 1, 1, 1)
         side = Qt.AlignmentFlag.AlignLeft if is_narrow else Qt.AlignmentFlag.AlignRight
         for each in (self._controls, self._outcome):
@@ -243,7 +245,7 @@ class OutcomeButtons(QWidget):
 
     @Slot()
     def _copy_modelfile(self) -> None:
-        QGuiApplication.clipboard().setText(" ".join(("FROM", self.path)))
+        QGuiApplication.clipboard().setText(f"{_FROM} {self.path}")
 
 
 def _has_failed(run: RunState) -> bool:
