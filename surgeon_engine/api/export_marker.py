@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.base.errors import ExportError, UnreadableFileError
-from surgeon_engine.base.files import to_trash
+from surgeon_engine.base.files import to_trash, write_atomically
 from surgeon_engine.base.formatting import escape_controls
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import Content, nothing
@@ -71,6 +71,27 @@ def write_marker(folder: Path) -> None:
             path.rmdir()
     files = {name: _content(folder / name) for name in sorted(_entries(folder))}
     (folder / MARKER).write_bytes(sealed_json(Marker(files), EXPORT, indent=2))
+
+
+def replace_file(folder: Path, name: str, data: bytes) -> bool:
+    """Replace a file of an export and its entry in the marker.
+
+    Returns:
+        False: the file is no longer as it was written, so it stays.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        files = dict(read_marker(folder).files)
+        if files.get(name) != _content(folder / name):
+            return False
+    except UnreadableFileError:
+        return False
+    write_atomically(folder / name, data)
+    files[name] = _content(folder / name)
+    write_atomically(folder / MARKER, sealed_json(Marker(files), EXPORT, indent=2))
+    return True
 
 
 def read_marker(folder: Path) -> Marker:

@@ -39,7 +39,7 @@ class Limits:
 LIMITS = {
     Verdict.NEARLY_SAME: Limits(0.05, 0.85, 1.1, 0.0),
     Verdict.CLOSE: Limits(0.25, 0.70, 1.35, 0.25),
-    Verdict.DIFFERENT: Limits(2.0, 0.35, 5.0, 1.0),
+    Verdict.DIFFERENT: Limits(1.0, 0.50, 3.0, 1.0),
 }
 
 

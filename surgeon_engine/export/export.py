@@ -39,7 +39,11 @@ from surgeon_engine.export.destination import (
     check_disk_space,
     write_checkpoint_at,
 )
-from surgeon_engine.export.file_fidelity import Yardstick, fidelity_of_file
+from surgeon_engine.export.file_fidelity import (
+    Yardstick,
+    fidelity_of_file,
+    yardstick_of,
+)
 from surgeon_engine.export.formats import WRITERS, format_support, resolve_format
 from surgeon_engine.export.model_card import Recipe, card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
@@ -162,21 +166,24 @@ def export_again(
             folder=checkpoint,
         )
     expected_figures(run.probe_path)  # raises before the model is loaded
+    yardstick = None
+    like = export_form(config, report.config, report.model)
     with context.stage(Stage.LOAD):
         _check_checkpoint(checkpoint)
         _check_probe(run, report)
+        if {config.dtype, like.dtype}.intersection(QUANTIZED):
+            yardstick = yardstick_of(report.config, context)
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
             pruned = dataclasses.replace(pruned, loaded=loaded)
-    like = export_form(config, report.config, report.model)
     if like.format in WRITERS and not WRITERS[like.format].unsupported_reason(pruned):
         config = like
     recipe = Recipe.from_report(report)
     text = None
     if config.dtype in QUANTIZED:
         text = _calibration_of(report.config, pruned.loaded, context)
-    job = ExportJob(pruned, recipe, run, config, destination, text, replace)
+    job = ExportJob(pruned, recipe, run, config, destination, text, replace, yardstick)
     exported = export(job, context)
     context.record(run, exported)
     return exported

@@ -14,12 +14,23 @@ import torch
 from gguf import GGUFReader, quants
 from torch import Tensor
 
+from surgeon_engine.api.config.evaluation import OWN_TEXT
+from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Fidelity
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.calibration.fenced import load_windows
+from surgeon_engine.calibration.judging_texts import (
+    own_judging_text,
+    read_judging_texts,
+)
+from surgeon_engine.calibration.own_samples import Author, own_samples
+from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.evaluation.evaluate import References, evaluate
+from surgeon_engine.evaluation.evaluate import References, evaluate, references_of
 from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.file import file_tensors
 from surgeon_engine.model.head import head_weight
+from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.run_context import RunContext
@@ -32,6 +43,43 @@ class Yardstick:
     references: References
     device: torch.device
     offloads: bool = False  # blocks come to the device one at a time
+
+
+def yardstick_of(config: RunConfig, context: RunContext) -> Yardstick | None:
+    """Run the original of a finished run on the texts that have judged it.
+
+    Returns:
+        None, with a warning, if the original or a text cannot be read any longer.
+    """
+    try:
+        loaded = load_model(config.model)
+        texts = _texts_of(config, loaded, context)
+        check, batch = context.raise_if_cancelled, config.calibration.batch
+        references = references_of(loaded.model, texts, None, batch, check)
+    except EngineError as error:
+        context.warn(
+            "{error} How closely the file follows the original is not measured.",
+            error=error,
+        )
+        return None
+    offloads = config.model.offload is Offload.ON
+    return Yardstick(references, loaded.device, offloads=offloads)
+
+
+def _texts_of(
+    config: RunConfig, loaded: LoadedModel, context: RunContext
+) -> list[JudgingText]:
+    windows = load_windows(config.calibration, loaded)
+    length = windows.calibration.shape[1]
+    texts = [JudgingText(windows.text, windows.validation)]
+    texts += read_judging_texts(config, loaded, length)
+    author = Author(
+        loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
+    )
+    if own := own_judging_text(config, author, length):
+        written = own_samples(loaded.model, own, context.raise_if_cancelled)
+        texts.append(JudgingText(OWN_TEXT, written))
+    return texts
 
 
 @torch.no_grad()
@@ -69,6 +117,8 @@ def fidelity_of_file(
     """
     references, device = yardstick.references, yardstick.device
     model, check = pruned.loaded.model, context.raise_if_cancelled
+    (_, first), *_ = references.texts
+    model.to(first.hidden[0].dtype)  # a checkpoint may hold shorter numbers
     head = put_file(pruned, folder / FILE_NAME)
     try:
         if yardstick.offloads and model.device != device:

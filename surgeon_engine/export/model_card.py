@@ -15,6 +15,7 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.messages.judgment import Judgment
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Exported,
@@ -24,11 +25,13 @@ from surgeon_engine.api.messages.run import (
     format_estimate,
 )
 from surgeon_engine.api.run_folder import Report
-from surgeon_engine.api.verdict import file_fidelity, verdict_of
+from surgeon_engine.api.verdict import file_fidelity, judged_verdict, verdict_of
 from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.export.provenance import TAG, Provenance, published
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.target_size import Goal, goal_of
+
+_JUDGMENT, _VERIFICATION = "## What was lost\n", "## Verification\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def model_card(
     pruned = (recipe.recovered or last).evaluation
     fidelity = file_fidelity(exported, pruned)
     results = tuple(_results(fidelity, pruned, recipe.baseline))
-    return _template().render(
+    return _template("model_card.md.jinja").render(
         card_data=card_data(name, recipe, exported.format, provenance, results),
         name=name,
         removed=sum(layer.removed for layer in last.layers),
@@ -138,8 +141,20 @@ def _result(text: str, metric: str, value: float) -> EvalResult:
     )
 
 
+def with_judgment(card: str, judgment: Judgment) -> str:
+    """Return a model card with the figures of a judgment, in place of earlier ones."""
+    section = _template("judgment.md.jinja").render(
+        judgment=judgment,
+        verdict=judged_verdict(judgment),
+        equal=sum(each.parts_at is None for each in judgment.prompts),
+    )
+    before, _, rest = card.partition(_VERIFICATION)
+    before, _, _ = before.partition(_JUDGMENT)
+    return f"{before}{section}{_VERIFICATION}{rest}"
+
+
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("surgeon_engine.export"),
         undefined=StrictUndefined,
@@ -156,5 +171,6 @@ def _template() -> Template:
         "nats": "{:.3g}".format,
         "percent": format_percent,
         "perplexity": "{:.2f}".format,
+        "signed": "{:+.3f}".format,
     }
-    return environment.get_template("model_card.md.jinja")
+    return environment.get_template(name)

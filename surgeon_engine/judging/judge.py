@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from surgeon_engine.api.export_marker import replace_file
 from surgeon_engine.api.messages.judgment import (
     Judged,
     JudgeSettings,
@@ -25,12 +27,15 @@ from surgeon_engine.api.messages.judgment import (
     PromptJudged,
 )
 from surgeon_engine.api.messages.run import Estimate, Stage
-from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import unwritable
+from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import JUDGMENT
 from surgeon_engine.evaluation.intervals import outcome_of_loss, ratio
+from surgeon_engine.export.model_card import with_judgment
+from surgeon_engine.export.provenance import CARD
 from surgeon_engine.judging.conversation import (
     Question,
     Replies,
@@ -191,7 +196,18 @@ def _write(judgment: Judgment, target: Target, context: RunContext) -> str:
         return ""
     try:
         write_atomically(path, sealed_json(judgment, JUDGMENT, indent=2))
+        if target.export is not None:
+            _add_to_card(judgment, target.export)
     except OSError as error:
         context.warn(unwritable(path, error))
         return ""
     return str(path)
+
+
+def _add_to_card(judgment: Judgment, folder: Path) -> None:
+    """Add the figures to the model card of an export, if it is as it was written."""
+    try:
+        card = read_text(folder / CARD)
+    except UnreadableFileError:
+        return
+    replace_file(folder, CARD, with_judgment(card, judgment).encode())

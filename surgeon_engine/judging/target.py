@@ -35,6 +35,7 @@ class Target:
     gguf: Path | None  # the file, if it is one
     config: RunConfig  # names the original
     run: RunFolder | None = None  # whose export it is
+    export: Path | None = None  # the folder of that export
     path: Path | None = None  # where the judgment of no run is written; None: nowhere
 
     @property
@@ -144,6 +145,6 @@ def _exported(
     config = dataclasses.replace(report.config, model=model)
     gguf = folder / FILE_NAME
     if not gguf.is_file():
-        return Target(run.path.name, str(folder), None, config, run)
+        return Target(run.path.name, str(folder), None, config, run, folder)
     source = str(run.checkpoint_of(report))
-    return Target(run.path.name, source, gguf, config, run)
+    return Target(run.path.name, source, gguf, config, run, folder)

@@ -74,6 +74,9 @@ def test_model_is_quantized_verified_and_quantized_again(tmp_path):
     context = Recorder().context
     longer = export_again(str(tmp_path / "run"), again, context)
     assert longer.saving_divergence < exported.saving_divergence
+    nats = longer.fidelity[0].divergence.value
+    assert 0 < nats < exported.fidelity[0].divergence.value
+    assert [x.text for x in longer.fidelity] == [x.text for x in exported.fidelity]
     assert (tmp_path / "more" / "imatrix.gguf").is_file()
     assert not run.warnings()
 

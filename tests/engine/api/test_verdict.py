@@ -7,16 +7,17 @@ import math
 import msgspec
 import pytest
 
-from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported, Fidelity
+from surgeon_engine.api.messages.judgment import Outcome
+from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.api.verdict import Verdict, file_fidelity, verdict_of
+from surgeon_engine.api.verdict import (
+    Verdict,
+    file_fidelity,
+    judged_verdict,
+    verdict_of,
+)
 from tests.helpers.fake_runs import write_run
-
-
-def fidelity(nats, share, perplexity, text="story"):
-    figures = [Estimate(x, x, x) for x in (nats, share, perplexity)]
-    return Fidelity(*figures, windows=32, window_length=256, text=text)
-
+from tests.helpers.judgments import fidelity, judgment, probe
 
 # As docs/results.md has them: KL, share of same top tokens, perplexity.
 MEASURED = {
@@ -25,8 +26,9 @@ MEASURED = {
     "q4_0": ((0.171, 0.79, 43.0), Verdict.CLOSE),
     "10 % removed": ((0.232, 0.756, 43.8), Verdict.CLOSE),
     "30 % removed": ((0.708, 0.596, 53.8), Verdict.DIFFERENT),
-    "half of the top tokens gone": ((0.43, 0.5, 50.0), Verdict.DIFFERENT),
-    "50 % removed": ((1.289, 0.478, 73.0), Verdict.DIFFERENT),
+    "half of the top tokens gone": ((0.7, 0.5, 50.0), Verdict.DIFFERENT),
+    "50 % removed": ((1.289, 0.478, 73.0), Verdict.BROKEN),
+    "3 bits, rounded to nearest": ((1.465, 0.446, 159.6), Verdict.BROKEN),
     "far away": ((6.0, 0.05, 9000.0), Verdict.BROKEN),
     "not a number": ((math.nan, 1.0, 38.8), Verdict.BROKEN),
 }
@@ -46,9 +48,9 @@ def test_verdict_on_measured_models(name):
         ((0.0, 1.0, 1.2 * 38.8), Verdict.CLOSE),
         ((0.0, 0.69, 38.8), Verdict.DIFFERENT),
         ((0.0, 1.0, 1.4 * 38.8), Verdict.DIFFERENT),
-        ((2.1, 1.0, 38.8), Verdict.BROKEN),
-        ((0.0, 0.34, 38.8), Verdict.BROKEN),
-        ((0.0, 1.0, 5.1 * 38.8), Verdict.BROKEN),
+        ((1.1, 1.0, 38.8), Verdict.BROKEN),
+        ((0.0, 0.49, 38.8), Verdict.BROKEN),
+        ((0.0, 1.0, 3.1 * 38.8), Verdict.BROKEN),
     ],
 )
 def test_each_figure_decides_alone(figures, expected):
@@ -84,3 +86,24 @@ def test_report_has_the_verdict_on_its_file(tmp_path):
     broken = msgspec.structs.replace(report, exported=exported)
     assert report.verdict not in (None, Verdict.BROKEN)
     assert broken.verdict is Verdict.BROKEN
+
+
+@pytest.mark.parametrize(
+    ("probes", "expected"),
+    [
+        ([], Verdict.NEARLY_SAME),
+        ([probe(lost=7, p=0.0156)], Verdict.NEARLY_SAME),  # one of nine may be chance
+        ([probe(lost=7, p=0.009)], Verdict.CLOSE),
+        ([probe(lost=7, p=0.009), probe(lost=8)], Verdict.DIFFERENT),
+        ([probe(lost=20, items=20)], Verdict.DIFFERENT),
+    ],
+)
+def test_lost_abilities_lower_the_verdict(probes, expected):
+    assert judged_verdict(judgment(probes)) is expected
+
+
+def test_gained_items_do_not_lower_the_verdict():
+    gained = msgspec.structs.replace(
+        probe(), outcome=Outcome.BETTER, difference=Estimate(0.3, 0.2, 0.4)
+    )
+    assert judged_verdict(judgment([gained])) is Verdict.NEARLY_SAME

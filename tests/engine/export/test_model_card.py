@@ -15,10 +15,11 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Estimate, Exported, Fidelity
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.export.model_card import Recipe, model_card
+from surgeon_engine.export.model_card import Recipe, model_card, with_judgment
 from surgeon_engine.export.provenance import Provenance, provenance_of, published
 from surgeon_engine.model.source import ModelSource
 from tests.helpers.fake_runs import job, write_run
+from tests.helpers.judgments import judgment
 
 UNKNOWN = Provenance()
 
@@ -198,3 +199,17 @@ def test_model_card_compares_perplexities(report):
     text = card(report, perplexity=12.34567, expected_perplexity=12.34568)
     assert "Perplexity on the first windows: 12.3457, in memory\n12.3457." in text
     assert "Perplexity on the first" not in card(report)
+
+
+def test_model_card_has_the_latest_judgment(report):
+    text = card(report)
+    nothing = judgment()
+    once = with_judgment(text, nothing)
+    assert "| arithmetic | 20 of 30 | 12 of 30 | 0.0078 | worse |" in once
+    assert "Judged on the file: **noticeably different**" in once
+    assert "1 of 1 answers to prompts are equal" in once
+    assert with_judgment(once, nothing) == once
+    assert (
+        once.replace(once[once.index("## What") : once.index("## Verif")], "") == text
+    )
+    assert "\n\n\n" not in once

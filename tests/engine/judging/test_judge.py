@@ -15,6 +15,7 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.judgment import JudgeSettings, Outcome, Probe
 from surgeon_engine.api.model_info.source_names import DEMO
@@ -136,10 +137,15 @@ def test_file_of_a_run_is_judged_and_the_result_is_in_its_folder(tmp_path):
     assert judgment.prompts[0].parts_at is not None
     assert "llama.cpp" in judgment.file_program
     assert "transformers" in judgment.original_program
-    assert judged_verdict(judgment) in (Verdict.DIFFERENT, Verdict.BROKEN)
-    assert (
-        target_of(str(run / "export"), "", SETTINGS).gguf == run / "export/model.gguf"
-    )
+    verdict = judged_verdict(judgment)
+    assert verdict in (Verdict.DIFFERENT, Verdict.BROKEN)
+    card = (run / "export" / "README.md").read_text()
+    assert card.count("## What was lost") == 1
+    assert card.index("## What was lost") < card.index("## Verification")
+    assert f"Judged on the file: **{verdict}**" in card
+    assert not differences(run / "export").all
+    other = target_of(str(run / "export"), "", SETTINGS)
+    assert other.gguf == run / "export" / "model.gguf"
 
 
 @pytest.mark.parametrize("at", [2, 20])  # while the original answers, or the file
