@@ -86,8 +86,8 @@ def outcome(row: LostRow) -> str:
         )
     share = numbers.percent(row.share, decimals=0)
     if row.verdict is None:
-        return tr("{share} of tokens the same").format(share=share)
-    return tr("{verdict}; {share} of tokens the same").format(
+        return tr("{share} alike").format(share=share)
+    return tr("{verdict}; {share} alike").format(
         verdict=PHRASES[row.verdict], share=share
     )
 

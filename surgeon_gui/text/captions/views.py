@@ -204,19 +204,6 @@ BELOW_ORIGINAL = tr(
 
 # Explanations of tiles and charts, by name.
 MEANINGS = {
-    "fidelity": tr(
-        "How closely the pruned model follows the original on held-out text. KL "
-        "measures how far its predictions are from the original's, in nats per token: "
-        "0 if both predict the same. Same top token is the share of tokens that both "
-        "find most likely. In brackets: 95 % intervals. Usual for a default run of "
-        "SmolLM2-135M: a KL of 0.12 with 10 % removed, 0.43 with 30 % and 0.80 with "
-        "50 %."
-    ),
-    "perplexity": tr(
-        "How well the model predicts held-out calibration text: the exponential of the "
-        "mean loss per token. Lower means closer to this text, not closer to the "
-        "original."
-    ),
     "quality": tr(
         "Quality on held-out text. Fidelity: KL to the original, and the share of "
         "same top tokens, for each text. Perplexity and loss: on the calibration text."
@@ -227,7 +214,6 @@ MEANINGS = {
     ),
     "parameters": tr("Number of parameters of the model, before and after pruning."),
     "sparsity": tr("Share of the prunable weights that has been removed."),
-    "time": tr("Time since the start, without pauses."),
     "damping": tr(
         "Damping is added to the measured curvature to prevent overfitting to the "
         "calibration text. Loss is in nats per token."

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QStackedWidget, QWidget
-from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, LARGE, ROOM
 from surgeon_gui.base.translation import tr
@@ -20,6 +18,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
+from surgeon_gui.widgets.card_row import CardRow
 from surgeon_gui.widgets.controls import (
     bold,
     button,
@@ -29,25 +28,22 @@ from surgeon_gui.widgets.controls import (
     show_share,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, horizontal, in_row, row_of, vertical
-from surgeon_gui.widgets.layouts import stack as stack_layout
+from surgeon_gui.widgets.layouts import STRETCH, in_row, row_of, vertical
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
-class OutcomeBars(QWidget):
-    """The three cards beside each other, or below each other in a narrow page."""
+class OutcomeBars(CardRow):
+    """The three cards."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.setObjectName("outcome_bars")
         self._file = BarCard("file", tr("File"))
         self._memory = BarCard("memory", tr("Memory"))
         self._speed = SpeedCard(session)
-        cards = (self._file, self._memory, self._speed)
-        self._row = horizontal(self, *((each, 1) for each in cards), spacing=ROOM)
+        super().__init__(self._file, self._memory, self._speed, narrow=_NARROW)
+        self.setObjectName("outcome_bars")
 
     def show_state(self, state: AppState) -> None:
         """Show the result of the run in view."""
@@ -64,11 +60,6 @@ class OutcomeBars(QWidget):
             self._memory.show_title(title)
             self._memory.show_sizes(pair)
         self._speed.show_state(state)
-
-    @override
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        stack_layout(self._row, is_stacked=event.size().width() < _NARROW)
 
 
 class BarCard(QFrame):

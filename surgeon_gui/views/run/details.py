@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import QSize, Signal, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QPushButton, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import ROOM
 from surgeon_gui.controllers.session import Session
@@ -23,10 +25,13 @@ from surgeon_gui.widgets.controls import button, heading, link
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.layouts import (
     STRETCH,
+    Part,
     card,
+    horizontal,
     in_column,
     in_row,
     row_of,
+    stack,
     vertical,
 )
 
@@ -63,10 +68,10 @@ class RunDetails(QWidget):
         self._links = {name: self._link(name) for name in self._sections}
         layers = link("run_layers_link", self.layers_clicked)
         self._discard = link("run_discard_link", self.discard_clicked)
-        self._row = QWidget()
-        first, *others = self._links.values()
-        parts = (first, layers, *others, STRETCH, self._discard)
-        vertical(self._row, in_row(*parts))
+        course, report, save, chosen = self._links.values()
+        self._row = LinkRow(
+            (course, layers, report), (save, chosen, STRETCH, self._discard)
+        )
         _, *closed = self._sections.values()
         vertical(self, self._row, (self.course, 1), *closed, STRETCH, spacing=ROOM)
         for section in self._sections.values():
@@ -132,6 +137,26 @@ class RunDetails(QWidget):
     def _on_settings_used(self) -> None:
         self._session.use_settings()
         self.settings_used.emit()
+
+
+class LinkRow(QWidget):
+    """Links in one line, or in two where there is no room for that."""
+
+    def __init__(self, first: tuple[Part, ...], second: tuple[Part, ...]) -> None:
+        super().__init__()
+        self._halves = (in_row(*first, STRETCH), in_row(*second))
+        self._box = horizontal(self, self._halves[0], (self._halves[1], 1), spacing=0)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        needed = sum(half.minimumSize().width() for half in self._halves)
+        stack(self._box, is_stacked=event.size().width() < needed)
+
+    @override
+    def minimumSizeHint(self) -> QSize:
+        width = max(half.minimumSize().width() for half in self._halves)
+        return QSize(width, super().minimumSizeHint().height())
 
 
 class ReportSection(QWidget):

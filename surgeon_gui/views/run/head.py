@@ -162,6 +162,7 @@ class RunHead(QWidget):
         if is_narrow == self._is_narrow:
             return
         self._is_narrow = is_narrow
+        self._grid.setRowMinimumHeight(3, GAP if is_narrow else 0)
         place = (4, 0, 1, 2) if is_narrow else (1, 1, 1, 1)
         side = Qt.AlignmentFlag.AlignLeft if is_narrow else Qt.AlignmentFlag.AlignRight
         for each in (self._controls, self._outcome):

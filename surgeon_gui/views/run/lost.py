@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
-from typing_extensions import override
 
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.verdict import Verdict
@@ -24,6 +22,7 @@ from surgeon_gui.text import judgments, numbers
 from surgeon_gui.text.judgments import Answer, LostRow
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
+from surgeon_gui.widgets.card_row import CardRow
 from surgeon_gui.widgets.controls import (
     button,
     enable_unless,
@@ -36,10 +35,8 @@ from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     card,
-    horizontal,
     in_row,
     row_of,
-    stack,
     vertical,
 )
 
@@ -47,13 +44,11 @@ _NARROW = 700  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more
 
 
-class LossView(QWidget):
+class LossView(CardRow):
     """Two cards: what was lost, and where the answers part."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
         self._run: RunState | None = None  # that is shown
-        self.setObjectName("loss_view")
         self._rows = LostRows()
         self._judge = button("judge_button", session.judge)
         self._time = text_label(quiet=True, name="judge_note")
@@ -75,9 +70,8 @@ class LossView(QWidget):
         self._right = card(
             heading(tr("Where the answers part")), self._answers, STRETCH, margin=ROOM
         )
-        self._columns = horizontal(
-            self, (self._left, 1), (self._right, 1), spacing=ROOM
-        )
+        super().__init__(self._left, self._right, narrow=_NARROW)
+        self.setObjectName("loss_view")
 
     def show_state(self, state: AppState) -> None:
         """Show what is known of the file of the run in view."""
@@ -104,11 +98,6 @@ class LossView(QWidget):
         ended = problem_of(request) or ended_note(request, tr("Judging"))
         self._time.setText(obstacle or ended or about)
         self._progress.show_request(request)
-
-    @override
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        stack(self._columns, is_stacked=event.size().width() < _NARROW)
 
 
 class LostRows(QWidget):
@@ -149,6 +138,8 @@ class LostRows(QWidget):
 
 
 def _mark(row: LostRow) -> tuple[Shape, str]:
+    if row.verdict is None and row.outcome is None:
+        return Shape.RING, "muted"
     if row.verdict is Verdict.BROKEN:
         return Shape.CROSS, "bad"
     return (Shape.CROSS, "warning") if row.is_lost else (Shape.TICK, "accent")

@@ -304,7 +304,7 @@ def test_texts_are_rows_and_samples_are_answers(page):
     run = finished(Verdict.DIFFERENT)
     show(page, run)
     rows = facts(page, "lost_rows")
-    assert "built-in\nnoticeably different; 60 % of tokens the same" in rows
+    assert "built-in\nnoticeably different; 60 % alike" in rows
     assert not find(page, "answer_list").isVisible()  # there are no samples
     assert find(page, "judge_button").isVisible()
     assert "about" in shown(page, "judge_note")
@@ -324,7 +324,7 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     rows = facts(page, "lost_rows")
     assert "Arithmetic\n41 of 60, original 52" in rows
     assert "JSON answers\ncannot tell apart (20 prompts)" in rows
-    assert "Numbers\n71 % of tokens the same" in rows
+    assert "Numbers\n71 % alike" in rows
     (answer,) = [x for x in page.findChildren(QLabel, "answer_prompt") if x.isVisible()]
     assert answer.text() == "“Name three rivers.”"  # the answers to others are equal
     assert shown(page, "answer_shared") == "The Seine, the Loire and the"
