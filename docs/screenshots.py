@@ -83,11 +83,12 @@ class Studio:
         apply_theme(self._application, ThemeChoice.LIGHT)
 
     def click(self, name: str) -> None:
-        """Click the button called `name`."""
+        """Click the button called `name` once it is enabled."""
         from PySide6.QtWidgets import QAbstractButton
 
         button = self.window.findChild(QAbstractButton, name)
         assert button is not None, name
+        self.wait_until(button.isEnabled)
         button.click()
 
     def trigger(self, name: str) -> None:

@@ -23,7 +23,13 @@ from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.widgets.controls import described, heading, link
-from surgeon_gui.widgets.layouts import STRETCH, Collapsible, in_row, vertical
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    Collapsible,
+    in_column,
+    in_row,
+    vertical,
+)
 
 
 class Expert(QFrame):
@@ -49,9 +55,9 @@ class Expert(QFrame):
         self._search.installEventFilter(self)
         close = link("expert_close_button", self.closed)
         title = in_row(heading(tr("Expert")), STRETCH, close)
-        vertical(
-            self, title, self._search, (self.steps, 1), margin=(MARGIN, MARGIN, 0, 0)
-        )
+        top = in_column(title, self._search)
+        top.setContentsMargins(0, 0, MARGIN, 0)
+        vertical(self, top, (self.steps, 1), margin=(MARGIN, MARGIN, 0, 0))
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

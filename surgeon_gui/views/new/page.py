@@ -54,6 +54,7 @@ from surgeon_gui.widgets.layouts import (
 
 _DRAWER = 400  # pixels
 _NARROW = 820  # pixels of the column, below which controls are stacked
+_MIN_COLUMN = 440  # pixels, with stacked controls
 _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
 _POINTS = 120  # of a diagnosed curve
 
@@ -148,7 +149,7 @@ class NewPage(QWidget):
     @Slot()
     def _make_room(self) -> None:
         """Hide the column while there is room for the drawer alone."""
-        has_room = self.width() >= self._column.minimumSizeHint().width() + _DRAWER
+        has_room = self.width() >= _MIN_COLUMN + _DRAWER
         is_open = self._expert_button.isChecked()
         self._column.setVisible(has_room or not is_open)
 

@@ -133,8 +133,10 @@ def sideways(window):
 def test_new_and_expert_share_a_window_that_has_room_for_both(qtbot, window):
     load_and_wait(qtbot, window)
     curve, drawer = find(window, "size_curve"), find(window, "expert_drawer")
+    window.resize(1280, 560)
+    settle()
     window.open_step(Step.TARGET)
-    for width, is_wide in ((920, False), (1200, True)):
+    for width, is_wide in ((1280, True), (920, False), (1200, True)):
         window.resize(width, 560)
         settle()
         assert (curve.isVisible(), drawer.isVisible()) == (is_wide, True)

@@ -38,6 +38,8 @@ def test_button_opens_its_place_and_is_marked(places, place):
     shown = [each.text() for each in places.findChildren(QLabel) if each.isVisible()]
     assert place.value in shown
     assert len(set(shown) & {each.value for each in Place}) == 1
+    places.open(Place.PLAYGROUND)  # not by a click
+    assert button_of(places, Place.PLAYGROUND).isChecked()
 
 
 def test_arrow_keys_and_space_choose_a_place(places, qtbot):

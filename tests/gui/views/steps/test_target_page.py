@@ -11,8 +11,6 @@ from superqt import QElidingLabel
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure, Target
-from surgeon_engine.planning.planned_file import FileForm
-from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.text.problems import Step
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.widget_queries import choose_unit, preset_shown
@@ -87,16 +85,10 @@ def test_number_that_is_being_typed_is_not_written_over(page):
     assert values_of(pruning_of(page))["sparsity"] == pytest.approx(0.61)
 
 
-def test_changing_the_unit_of_the_target_keeps_the_size(page):
-    config = page.session.state.config
-    goal = goal_of(config.pruning, MODEL, FileForm())
-    for target in (*Target, Target.PRUNABLE_SHARE):
-        choose(page, "target", target)
-        assert goal_of(pruning_of(page), MODEL, FileForm()) == goal
-        assert "2,098,829" in find(page, "goal_label").text()
-        assert values_of(pruning_of(page))["target"] is target
+def test_size_in_bytes_is_refused_for_a_structure_that_keeps_the_file(page):
     choose(page, "target", Target.FILE_SIZE)
-    choose(page, "structure", Structure.ELEMENTS)  # makes no smaller files
+    assert "2,098,829" in find(page, "goal_label").text()  # as at 30 %
+    choose(page, "structure", Structure.ELEMENTS)
     assert Step.TARGET in page.session.state.rejected
     assert find(page, "pruning_megabytes").isVisible()
     choose(page, "target", Target.PARAMETERS)
