@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.messages.judgment import Probe
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import Decoder, json_decoder
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.calibration.builtin import builtin_documents
@@ -23,7 +23,7 @@ _MOST = 1000  # prompts of a file
 _FIELDS = ("prompt", "question", "instruction", "text")
 _QUICK = 3  # one of so many items
 # Tokens of an answer.
-_FREE, _SHORT, _OBJECT, _NUMBER = 48, 24, 48, 16
+_FREE, _SHORT, _OBJECT, _NUMBER = 40, 20, 40, 16
 NEEDLES = (Probe.NEEDLE_SHORT, Probe.NEEDLE_MIDDLE, Probe.NEEDLE_LONG)
 _NEEDLES_EACH = 8
 _NEEDLE = "The secret number of the {place} is {number}."
@@ -40,7 +40,8 @@ _PLACES = (
     "garden",
     "theater",
 )
-_ANY = json_decoder(Any)
+_ANY: Decoder[Any] = json_decoder(Any)
+_LONGEST = 1024  # tokens, of which the longest text has half
 _CHARACTERS = 4  # of a token, about
 
 
@@ -110,7 +111,7 @@ def _needles(window: int) -> Iterator[Item]:
         for x in document.split("\n\n")
         if x.strip() and not any(y.isdigit() for y in x)
     ]
-    whole = min(window, 2048)
+    whole = min(window, _LONGEST)
     for length, probe in zip(
         (whole // 8, whole // 4, whole // 2), NEEDLES, strict=True
     ):
