@@ -15,7 +15,7 @@ from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import STAGES_OF_A_SHOT
 from tests.helpers.fake_live import EVENTS_PER_CYCLE, SAMPLES_PER_CYCLE
-from tests.helpers.windows import load_and_wait, run_of
+from tests.helpers.windows import find, load_and_wait, run_of
 
 RATE = 5_000  # events a second
 # Processor seconds between two turns of the event loop; a slow processor needs 0.25.

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.run_page import RunSettingsPage
+from surgeon_gui.window import run_actions
 from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.places import Place
 from tests.helpers.fake_engine import FAILURE, HINT
@@ -94,7 +95,7 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     cancel_run(window)
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert is_on(window, "start_button")
-    monkeypatch.setattr(session, "has_saved_state", lambda folder: True)
+    monkeypatch.setattr(run_actions, "has_saved_state", lambda folder: True)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     trigger(window, "cancel_action")

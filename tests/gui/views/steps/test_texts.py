@@ -112,7 +112,7 @@ def cells(window):
 
 @pytest.fixture
 def calibrating(qtbot, window):
-    """Return a window with an open step 2."""
+    """Return a window with an open section Calibration."""
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
     return window
