@@ -8,7 +8,7 @@ added tokens: its first token is given, the others are predicted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,6 +33,7 @@ from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.source import first_line
 from surgeon_engine.runtime.failures import is_out_of_memory
+from surgeon_engine.runtime.shares import Batches
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
@@ -50,12 +51,16 @@ class References:
     # Calibration windows that choose the damping, and what is removed as a whole.
     held_out: Reference | None = None
 
-    @property
-    def bytes(self) -> int:
-        """The bytes of the hidden states."""
-        held_out = () if self.held_out is None else (self.held_out,)
-        references = (*(reference for _, reference in self.texts), *held_out)
-        return sum(x.nbytes for each in references for x in each.hidden)
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all hidden states by the text and the batch."""
+        texts = [reference for _, reference in self.texts]
+        if self.held_out is not None:
+            texts.append(self.held_out)
+        return {
+            f"{text}/{batch}": x
+            for text, reference in enumerate(texts)
+            for batch, x in enumerate(reference.hidden)
+        }
 
     def of_this_process(self) -> References:
         """Return those of the windows of this process, which then computes alone."""
@@ -86,6 +91,27 @@ def references_of(
     if held_out is None:
         return References(found)
     return References(found, reference_of(model, held_out, batch, step))
+
+
+def references_from(
+    tensors: Mapping[str, Tensor],
+    texts: Sequence[JudgingText],
+    held_out: Tensor | None,
+    batch: int,
+) -> References:
+    """Return what `references_of` has returned, from its hidden states by name."""
+    parts = [text.windows for text in texts]
+    if held_out is not None:
+        parts.append(held_out)
+    found = [
+        Reference(
+            windows,
+            [tensors[f"{text}/{n}"] for n in range(len(Batches(windows, batch)))],
+        )
+        for text, windows in enumerate(parts)
+    ]
+    named = zip((text.name for text in texts), found, strict=False)
+    return References(tuple(named), found[-1] if held_out is not None else None)
 
 
 def evaluate(

@@ -18,11 +18,17 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
 )
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.calibration.windows import JudgingText, digest_of
-from surgeon_engine.evaluation.evaluate import evaluate, references_of
+from surgeon_engine.evaluation.evaluate import (
+    evaluate,
+    references_from,
+    references_of,
+)
 from surgeon_engine.evaluation.held_out import split
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.constants import DEPTH_TOKENS
+from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
 from surgeon_engine.pruning.measure_curvature import (
     Factors,
@@ -34,7 +40,7 @@ from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
-from surgeon_engine.runtime.kept import Kind
+from surgeon_engine.runtime.kept import Measurement
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
@@ -161,14 +167,17 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     if held_out is not None and not pruning.searches_damping:
         held_out = held_out[: max(1, DEPTH_TOKENS // held_out.shape[1])]
     batch, model = state.config.calibration.batch, state.loaded.model
-    key = (
-        (key_of_original(state), batch, tuple(text.name for text in texts)),
-        digest_of((*(text.windows for text in texts), held_out)),
-        windows.beginning,
+    key = key_of_original(
+        state,
+        Kind.BASELINE,
+        (batch, tuple(str(text.name) for text in texts), windows.beginning),
+        digest_of(text.windows for text in texts),
+        None if held_out is None else digest_of([held_out]),
     )
-    kept = context.kept.find(Kind.BASELINE, key)
+    kept = context.kept.find(key)
     if kept is not None:
-        references, found = kept
+        found = decode_json(kept.facts.encode(), Evaluation)
+        references = references_from(kept.tensors, texts, held_out, batch)
         with context.stage(Stage.BASELINE) as step:
             step()
         context.inform("The original was evaluated on these texts before: kept.")
@@ -183,7 +192,8 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         state.keep_references(references)
         found = evaluate(model, references, step, is_original=True)
     found = msgspec.structs.replace(found, beginning=windows.beginning)
-    context.kept.keep(Kind.BASELINE, key, (references, found), references.bytes)
+    facts = encode_json(found).decode()
+    context.kept.keep(key, Measurement(references.tensors(), facts))
     return found
 
 
