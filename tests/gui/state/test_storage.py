@@ -9,7 +9,6 @@ from surgeon_gui.state import storage
 from surgeon_gui.state.sources.samples import samples_folder
 from surgeon_gui.state.storage import StoredKind
 
-
 OWN_CACHES = ("Text by the models themselves", "Measurements of the models")
 
 
