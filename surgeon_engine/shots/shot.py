@@ -68,8 +68,16 @@ class ShotPlan:
         return self.share >= 1
 
 
-def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFinished:
+def run_shot(
+    state: PruningState,
+    plan: ShotPlan,
+    context: RunContext,
+    *,
+    evaluates: bool = True,
+) -> ShotFinished:
     """Remove the cheapest candidates until the shot's share of the goal is removed.
+
+    `evaluates` is False if the model is not evaluated afterwards.
 
     Raises:
         EngineError: something that the user can act on.
@@ -96,7 +104,7 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         removed = remove(state, factors, pruning, selected.removed, step)
         state.record_removed(removed)
     del factors
-    found = evaluation(state, context, plan.number)
+    found = evaluation(state, context, plan.number) if evaluates else None
     state.finish_update()
     goal, weights = state.goal, selected.weights + state.compacted_weights
     return ShotFinished(

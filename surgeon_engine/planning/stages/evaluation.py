@@ -28,7 +28,10 @@ def baseline(job: Job) -> StageNeed:
 
 def evaluation(job: Job) -> StageNeed:
     """State the need of the evaluations after each shot and after recovery."""
-    times = job.config.pruning.shots + bool(job.recovery_windows)
+    pruning, recovers = job.config.pruning, bool(job.recovery_windows)
+    times = pruning.shots + recovers
+    if not (job.config.evaluation.before_recovery or pruning.has_quality_limit):
+        times -= recovers  # the last shot is recovered first
     seconds = times * speed.forward(job, job.judging_windows)
     return StageNeed(seconds, ANY_NUMBER, _moments(job))
 
