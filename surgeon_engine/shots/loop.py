@@ -20,6 +20,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.base.errors import EngineError, PruningError
 from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.evaluation.evaluate import is_whole
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal, share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text
@@ -83,7 +84,9 @@ def run_shots(
         result = replace(result, recovered=recovered)
         if not result.stopped_early:
             save_recovered(state, recovered, context)
-    if result.recovered is None and result.shots[-1].evaluation is None:
+    found = result.shots[-1].evaluation
+    is_evaluated = found is not None and is_whole(found, state.references)
+    if result.recovered is None and not is_evaluated:
         result = _with_evaluation(result, state, context)
     last = (result.recovered or result.shots[-1]).evaluation
     if budget.is_set and result.is_at_goal and last is not None:
@@ -94,7 +97,7 @@ def run_shots(
 def _with_evaluation(
     result: PruningResult, state: PruningState, context: RunContext
 ) -> PruningResult:
-    """Return the result with the evaluation that recovery should have brought."""
+    """Return the result with a whole evaluation of its last shot."""
     *others, last = result.shots
     found = evaluation(state, context, last.shot)
     last = msgspec.structs.replace(last, evaluation=found)
@@ -286,8 +289,14 @@ def _try_shot(
     failure: Exception | None = None
     try:
         with ranks.together():
-            evaluates = not _is_recovered_next(state, plan, budget, context)
-            shot = run_shot(state, plan, context, evaluates=evaluates)
+            recovers = not budget.is_set and plan.is_last and _comes(state, context)
+            shot = run_shot(
+                state,
+                plan,
+                context,
+                evaluates=not recovers or state.config.evaluation.before_recovery,
+                is_result=budget.is_set or (plan.is_last and not recovers),
+            )
             judged, recovered_shot = _judged(state, shot, budget, context)
     except _FAILURES as error:
         reason = _describe(error)
@@ -362,12 +371,8 @@ def _recovered(
     return recovered
 
 
-def _is_recovered_next(
-    state: PruningState, plan: ShotPlan, budget: QualityBudget, context: RunContext
-) -> bool:
-    """Return whether a shot need not be evaluated, as that of recovery follows."""
-    if state.config.evaluation.before_recovery or budget.is_set or not plan.is_last:
-        return False
+def _comes(state: PruningState, context: RunContext) -> bool:
+    """Return whether recovery, and its evaluation, will follow the last shot."""
     is_stopped = context.stops_after_shot
     return _recovers(state) and not is_stopped and recovery_text(state) is not None
 

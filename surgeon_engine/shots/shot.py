@@ -6,7 +6,7 @@ Whole blocks, attentions and MLPs are removed first, if the settings ask for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from torch import Tensor
@@ -74,10 +74,12 @@ def run_shot(
     context: RunContext,
     *,
     evaluates: bool = True,
+    is_result: bool = True,
 ) -> ShotFinished:
     """Remove the cheapest candidates until the shot's share of the goal is removed.
 
-    `evaluates` is False if the model is not evaluated afterwards.
+    `evaluates` is False if the model is not evaluated afterwards, and `is_result` if
+    the run goes on, so that a part of the windows may suffice.
 
     Raises:
         EngineError: something that the user can act on.
@@ -104,7 +106,9 @@ def run_shot(
         removed = remove(state, factors, pruning, selected.removed, step)
         state.record_removed(removed)
     del factors
-    found = evaluation(state, context, plan.number) if evaluates else None
+    found = None
+    if evaluates:
+        found = evaluation(state, context, plan.number, is_result=is_result)
     state.finish_update()
     goal, weights = state.goal, selected.weights + state.compacted_weights
     return ShotFinished(
@@ -189,7 +193,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         with context.stage(Stage.BASELINE) as step:
             step()
         context.inform("The original was evaluated on these texts before: kept.")
-        state.keep_references(references)
+        state.keep_references(references, found)
         return found
     context.kept.drop(Kind.BASELINE)
     batches = 2 * sum(len(Batches(text.windows, batch)) for text in texts)
@@ -197,27 +201,38 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         batches += len(Batches(held_out, batch))
     with context.stage(Stage.BASELINE, total=batches) as step:
         references = references_of(model, texts, held_out, batch, step)
-        state.keep_references(references)
         found = evaluate(model, references, step, is_original=True)
     found = msgspec.structs.replace(found, beginning=windows.beginning)
+    state.keep_references(references, found)
     facts = encode_json(found).decode()
     context.kept.keep(key, Measurement(references.tensors(), facts))
     return found
 
 
-def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:
+def evaluation(
+    state: PruningState, context: RunContext, shot: int = 0, *, is_result: bool = True
+) -> Evaluation:
     """Evaluate the model as it is now, as a stage of the run.
+
+    If it is not the result of the run, a part of the windows may suffice.
 
     Where memory is short, fewer windows run at a time than the references have in a
     batch: a shot whose weights have changed cannot be done again.
     """
     references = state.references
+    if not is_result:
+        references = replace(references, baseline=state.baseline)
     batches = sum(len(reference.hidden) for _, reference in references.texts)
 
     def work() -> Evaluation:
         at_once = state.config.calibration.batch
         with context.stage(Stage.EVALUATION, shot, batches) as step:
-            return evaluate(state.loaded.model, references, step, at_once=at_once)
+            return evaluate(
+                state.loaded.model,
+                references,
+                step,
+                at_once=at_once,
+            )
 
     found = with_smaller_batches(state, context, work)
     return msgspec.structs.replace(found, beginning=state.windows.beginning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -22,11 +23,16 @@ from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import REPORT
 from surgeon_engine.cli.formatting import event_line
+from surgeon_engine.evaluation import evaluate as evaluate_module
+from surgeon_engine.evaluation.evaluate import is_whole
+from surgeon_engine.evaluation.fidelity import compare
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.shots import loop
+from surgeon_engine.shots.shot import evaluate_original, evaluation
 from tests.helpers.configs import changed
 from tests.helpers.fake_machine import machine
+from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import (
     Recorder,
     assert_same_tensors,
@@ -109,3 +115,82 @@ def test_report_without_an_evaluated_result_is_damaged(short, tmp_path):
     run.report_path.write_bytes(sealed_json(report, REPORT))
     with pytest.raises(RunFolderError):
         run.read_report()
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let two windows suffice in the middle of a run."""
+    monkeypatch.setattr(evaluate_module, "_FEWEST", 2)
+    monkeypatch.setattr(evaluate_module, "_ERROR", 1e9)
+
+
+def whole_and_part(state):
+    """Return the evaluations of a state on all windows and on a part of them."""
+    for layer in state.loaded.layers:
+        layer.write(layer.weight() * 0.9)
+    return [
+        evaluation(state, silent_context(), 1, is_result=is_result)
+        for is_result in (True, False)
+    ]
+
+
+def test_part_of_the_windows_suffices_in_the_middle_of_a_run(few):
+    del few
+    state = make_state()
+    state.halve_batch()  # one window of three at a time
+    evaluate_original(state, silent_context())
+    baseline = state.baseline
+    whole, part = whole_and_part(state)
+    assert (whole.windows, part.windows) == (3, 2)
+    assert is_whole(whole, state.references)
+    assert not is_whole(part, state.references)
+    _, reference = state.references.texts[0]
+    found = compare(state.loaded.model, reference, lambda: None)
+    assert part.divergence == pytest.approx(float(found.nats[:2].mean()), rel=1e-5)
+    rise = float((found.loss - found.original_loss)[:2].mean())
+    assert part.loss == pytest.approx(baseline.loss + rise, rel=1e-5)
+    assert part.perplexity == pytest.approx(baseline.perplexity * math.exp(rise))
+    assert part.loss != pytest.approx(float(found.loss[:2].mean()), rel=1e-4)
+
+
+def test_more_windows_are_taken_for_a_smaller_error(few, monkeypatch):
+    del few
+    state = make_state()
+    state.halve_batch()
+    evaluate_original(state, silent_context())
+    monkeypatch.setattr(evaluate_module, "_ERROR", 0.0)
+    whole, part = whole_and_part(state)
+    assert part == whole
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_result_of_a_run_is_evaluated_on_all_windows(few, short, tmp_path, stops):
+    del few
+    config = replace(
+        short,
+        calibration=replace(short.calibration, batch=1),
+        pruning=changed(short.pruning, shots=2),
+        recovery=RecoveryConfig(Recovery.OFF),
+    )
+    recorder = Recorder()
+    recorder.context.stop_after = 1 if stops else 0
+    recorder.run(config, tmp_path / "run")
+    counts = [shot.evaluation.windows for shot in recorder.of(ShotFinished)]
+    assert counts == [2, 3]
+    report = RunFolder(tmp_path / "run").read_report()
+    assert report.evaluation.windows == 3
+    assert len(report.shots) == (1 if stops else 2)
+
+
+def test_every_shot_with_a_quality_limit_is_evaluated_on_all_windows(
+    few, short, tmp_path
+):
+    del few
+    config = replace(
+        short,
+        calibration=replace(short.calibration, batch=1),
+        pruning=changed(short.pruning, shots=2, max_divergence=10.0),
+    )
+    recorder = Recorder().run(config, tmp_path / "run")
+    counts = [shot.evaluation.windows for shot in recorder.of(ShotFinished)]
+    assert counts == [3, 3]
