@@ -57,6 +57,26 @@ def exact_products():
         yield
 
 
+@pytest.fixture(autouse=True)
+def nothing_measured_before(monkeypatch):
+    """Let no test find measurements of another; `measured_before` keeps them."""
+    files = sys.modules.get("surgeon_engine.runtime.kept_files")  # it imports torch
+    if files is not None:
+        monkeypatch.setattr(files, "KEPT_BYTES", 0)
+
+
+@pytest.fixture
+def measured_before(monkeypatch, tmp_path):
+    """Return the folder in which this test alone keeps measurements of originals."""
+    from surgeon_engine.base.files import measurements_folder
+    from surgeon_engine.planning.constants import KEPT_BYTES
+    from surgeon_engine.runtime import kept_files
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept_files, "KEPT_BYTES", KEPT_BYTES)
+    return measurements_folder()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_fence():
     """Read the files of tests in this process; `fenced` tests another one."""

@@ -111,10 +111,17 @@ class Report(msgspec.Struct, frozen=True):
     recovered: Recovered | None = None  # None: not requested, left out or undone
     probe: Content | None = None  # of the probe; None: it could not be written
 
+    def __post_init__(self) -> None:
+        """Check that the result was evaluated; that of a damaged file may not be."""
+        if self.recovered is None and self.shots[-1].evaluation is None:
+            raise ValueError("the result was not evaluated")
+
     @property
     def evaluation(self) -> Evaluation:
         """The evaluation of the pruned model in memory, at the end of the run."""
-        return (self.recovered or self.shots[-1]).evaluation
+        found = (self.recovered or self.shots[-1]).evaluation
+        assert found is not None  # see above
+        return found
 
     @property
     def fidelity(self) -> tuple[Fidelity, ...]:

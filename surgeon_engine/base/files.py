@@ -34,7 +34,7 @@ _READABLE = 0o644  # by everybody, the usual mode of files
 # What disks such as those of USB sticks and of other computers answer.
 _UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _PREFIX, _PARTIAL = "surgeon-", "partial"
-_OWN_SAMPLE = re.compile(r"\.?[0-9a-f]{16,64}\..+")  # a digest and an ending
+_CACHED = re.compile(r"\.?[0-9a-f]{16,64}\..+")  # a digest and an ending
 _warned: set[str] = set()
 _log = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-\w+")
@@ -79,17 +79,21 @@ def own_samples_folder() -> Path:
     return platformdirs.user_cache_path("surgeon") / "own_samples"
 
 
-def delete_own_samples() -> None:
-    """Delete the texts that models have written, and nothing else in their folder.
+def measurements_folder() -> Path:
+    """Return the folder that keeps measurements of original models."""
+    return platformdirs.user_cache_path("surgeon") / "measurements"
+
+
+def delete_cache(folder: Path) -> None:
+    """Delete what Surgeon keeps in one of these folders, and nothing else in it.
 
     Raises:
         OSError: The folder is a link, or a file cannot be deleted.
     """
-    folder = own_samples_folder()
     if folder.is_symlink():
         raise OSError(errno.ELOOP, f"{folder} is a link")
     for path in folder.iterdir():
-        if _OWN_SAMPLE.fullmatch(path.name):
+        if _CACHED.fullmatch(path.name):
             path.unlink()
     with suppress(OSError):  # it holds something else
         folder.rmdir()

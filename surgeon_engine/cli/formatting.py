@@ -78,9 +78,12 @@ def event_line(event: Event) -> str:
         case BaselineEvaluated(evaluation=evaluation):
             return f"baseline: perplexity {evaluation.perplexity:.2f}"
         case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
+            quality = ""
+            if evaluation is not None:
+                perplexity = f"perplexity {evaluation.perplexity:.2f}, "
+                quality = f"{_fidelity(evaluation)}{perplexity}"
             return (
-                f"shot {shot}: sparsity {format_percent(sparsity, 2)}, "
-                f"{_fidelity(evaluation)}perplexity {evaluation.perplexity:.2f}, "
+                f"shot {shot}: sparsity {format_percent(sparsity, 2)}, {quality}"
                 f"{format_duration(event.seconds)}{_damping(event.damping)}"
             )
         case Recovered():

@@ -8,9 +8,9 @@ added tokens: its first token is given, the others are predicted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,9 +33,13 @@ from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.source import first_line
 from surgeon_engine.runtime.failures import is_out_of_memory
+from surgeon_engine.runtime.shares import Batches
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
+# Of an evaluation in the middle of a run: half of the interval of KL, relative to KL,
+# and the windows from which on it is a good estimate.
+_ERROR, _FEWEST = 0.1, 8
 _TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
 _FAILURES = (TypeError, ValueError, AttributeError, RuntimeError, IndexError)
 _REPORT = say("The architecture is not supported. Report it with the model's name.")
@@ -49,13 +53,19 @@ class References:
     # the calibration text
     # Calibration windows that choose the damping, and what is removed as a whole.
     held_out: Reference | None = None
+    # The evaluation of the original, where a part of the windows may suffice.
+    baseline: Evaluation | None = None
 
-    @property
-    def bytes(self) -> int:
-        """The bytes of the hidden states."""
-        held_out = () if self.held_out is None else (self.held_out,)
-        references = (*(reference for _, reference in self.texts), *held_out)
-        return sum(x.nbytes for each in references for x in each.hidden)
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all hidden states by the text and the batch."""
+        texts = [reference for _, reference in self.texts]
+        if self.held_out is not None:
+            texts.append(self.held_out)
+        return {
+            f"{text}/{batch}": x
+            for text, reference in enumerate(texts)
+            for batch, x in enumerate(reference.hidden)
+        }
 
     def of_this_process(self) -> References:
         """Return those of the windows of this process, which then computes alone."""
@@ -88,6 +98,27 @@ def references_of(
     return References(found, reference_of(model, held_out, batch, step))
 
 
+def references_from(
+    tensors: Mapping[str, Tensor],
+    texts: Sequence[JudgingText],
+    held_out: Tensor | None,
+    batch: int,
+) -> References:
+    """Return what `references_of` has returned, from its hidden states by name."""
+    parts = [text.windows for text in texts]
+    if held_out is not None:
+        parts.append(held_out)
+    found = [
+        Reference(
+            windows,
+            [tensors[f"{text}/{n}"] for n in range(len(Batches(windows, batch)))],
+        )
+        for text, windows in enumerate(parts)
+    ]
+    named = zip((text.name for text in texts), found, strict=False)
+    return References(tuple(named), found[-1] if held_out is not None else None)
+
+
 def evaluate(
     model: PreTrainedModel,
     references: References,
@@ -103,15 +134,26 @@ def evaluate(
     all). The original need not run again. `head` is the weight of the original's head,
     if that of the model differs.
 
+    If the references have a baseline, as many windows suffice as a KL with a small
+    error needs. The perplexity is then that of the original times the ratio of both on
+    these windows.
+
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
     """
     found: list[Fidelity] = []
+    baseline = references.baseline
     for name, reference in references.texts:
         hidden = reference.hidden if is_original else None
+        if baseline is not None:
+            reference = replace(reference, is_enough=_is_enough)
         figures = compare_unchecked(
             model, reference, step, hidden=hidden, at_once=at_once, head=head
         )
+        if baseline is not None and len(figures.loss) < len(reference.windows):
+            whole = math.log(baseline.fidelity[len(found)].perplexity.value)
+            paired = figures.loss.double() - figures.original_loss + whole
+            figures = replace(figures, loss=paired)
         _check_finite(model, reference, figures, name if found else "")
         found.append(fidelity_of(figures, name))
         if len(found) == 1:
@@ -125,6 +167,20 @@ def evaluate(
         first.text,
         fidelity=tuple(found),
     )
+
+
+def is_whole(evaluation: Evaluation, references: References) -> bool:
+    """Return whether all windows were evaluated."""
+    counts = [len(reference.windows) for _, reference in references.texts]
+    return [each.windows for each in evaluation.fidelity] == counts
+
+
+def _is_enough(nats: Tensor) -> bool:
+    """Return whether the KL of windows, windows x tokens, has a small error."""
+    if len(nats) < _FEWEST:
+        return False
+    found = estimate(nats)
+    return found.high - found.low <= 2 * _ERROR * found.value
 
 
 def fidelity_of(figures: Comparison, name: str) -> Fidelity:

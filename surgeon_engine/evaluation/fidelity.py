@@ -33,6 +33,7 @@ from surgeon_engine.model.head import (
     logit_parts,
 )
 from surgeon_engine.planning.constants import LOGITS_AT_ONCE
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.shares import Batches
 
 Step = Callable[[], None]
@@ -64,6 +65,9 @@ class Reference:
     windows: Tensor  # windows x length, token ids
     # Of the windows of this process, per batch: windows x length x hidden, on the host.
     hidden: list[Tensor]
+    # Whether the KL of the first windows, windows x tokens, suffices: the others are
+    # then left out. None: never.
+    is_enough: Callable[[Tensor], bool] | None = None
 
     @property
     def batch(self) -> int:
@@ -88,6 +92,7 @@ class Comparison:
     agreement: Tensor  # 1.0 where both have the same top token
     loss: Tensor  # of the next token, in nats
     overlap: Tensor  # sum of min(p, q)
+    original_loss: Tensor  # of the original
 
     @property
     def divergence(self) -> float:
@@ -153,6 +158,8 @@ def compare_unchecked(
     at_once = min(at_once or reference.batch, reference.batch)
     is_whole = at_once == reference.batch
     logits = None if is_whole else LOGITS_AT_ONCE * at_once // reference.batch
+    # Processes that share a run would have to agree.
+    is_enough = reference.is_enough if ranks.size() == 1 else None
     states = repeat(None, len(reference.hidden)) if hidden is None else hidden
     for (tokens, expected), known in zip(reference.batches(), states, strict=True):
         for start in range(0, len(tokens), at_once):
@@ -165,6 +172,8 @@ def compare_unchecked(
                 found = wanted if known is expected else known[part].to(model.device)
             rows.append(_figures(model, inputs, wanted, found, logits, head))
         step()
+        if is_enough is not None and is_enough(torch.cat([row[0] for row in rows])):
+            break
     batches = Batches(reference.windows, reference.batch)
     figures = zip(*rows, strict=True) if rows else ((),) * len(fields(Comparison))
     return Comparison(*map(batches.joined, figures))
@@ -190,7 +199,8 @@ def _figures(
         nats = log_divergences(p, q).clamp(min=0.0)  # rounding may go below 0
         same = (p.argmax(dim=-1) == q.argmax(dim=-1)).float()
         overlap = torch.minimum(p, q).exp().sum(dim=-1).clamp(max=1.0)
-        parts.append((nats, same, loss, overlap))
+        given = -p.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
+        parts.append((nats, same, loss, overlap, given))
     whole = [torch.cat(x, dim=1) for x in zip(*parts, strict=True)]
     return torch.stack(whole).cpu().unbind()  # one copy to the host
 

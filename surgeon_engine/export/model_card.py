@@ -73,6 +73,7 @@ def model_card(
     """
     config, last = recipe.config, recipe.shots[-1]
     pruned = (recipe.recovered or last).evaluation
+    assert pruned is not None  # a shot that was not evaluated was recovered
     fidelity = file_fidelity(exported, pruned)
     results = tuple(_results(fidelity, pruned, recipe.baseline))
     return _template("model_card.md.jinja").render(

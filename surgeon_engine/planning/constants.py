@@ -47,5 +47,9 @@ def pinned_bytes(size: int) -> int:
     return 1 << (size - 1).bit_length() if size else 0
 
 
+# On the disk, of the measurements of originals that later runs find; those that were
+# used least recently are deleted.
+KEPT_BYTES = 2_000_000_000
+
 # Bytes of a tensor's entry in the header of a file, approximately.
 TENSOR_ENTRY = 110

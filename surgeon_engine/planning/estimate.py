@@ -16,6 +16,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import DEVICE_SHARE
 from surgeon_engine.planning.job import UNKNOWN, Job
+from surgeon_engine.planning.measured_before import measured_before
 from surgeon_engine.planning.stages import RECOVERY, STAGES
 from surgeon_engine.planning.stages.export import LIBRARIES
 from surgeon_engine.planning.stages.need import Moment, StageNeed
@@ -153,6 +154,7 @@ def estimate(
         size or planned_size(config, model),
         free_on_host=machine.free_ram_bytes // count - idle,
         rates=rates or UNKNOWN,
+        measured_before=measured_before(config, model, machine),
     )
     if on_gpu:  # a store is made beside the model
         left = max(0.0, machine.free_gpu_bytes - job.weights_on_device)

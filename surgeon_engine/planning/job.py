@@ -35,6 +35,7 @@ from surgeon_engine.planning.constants import (
     HOST_SHARE,
     pinned_bytes,
 )
+from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.target_size import PlannedSize, planned_size
 
 # Rates of a machine whose speed was not measured: nothing takes time.
@@ -55,6 +56,7 @@ class Job:
     is_on_gpu: bool = False
     free_on_host: float = math.inf  # bytes; what has no room there goes to files
     rates: Rates = UNKNOWN
+    measured_before: frozenset[Kind] = frozenset()  # and kept on the disk
 
     @classmethod
     def of(cls, config: RunConfig, model: ModelSummary) -> Job:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Fisher, Structure
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.calibration.windows import digest_of
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
@@ -30,11 +31,13 @@ from surgeon_engine.curvature.measured import (
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import GATE_DRAWS, GATE_OWN_WINDOWS
+from surgeon_engine.planning.measured_before import Kind, mark_of
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
-from surgeon_engine.runtime.kept import Kind
+from surgeon_engine.runtime.kept import Key, Measurement
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import owns
 
@@ -95,37 +98,72 @@ def _gates(
         bool(removed.any()) for removed in state.removed.values()
     )
     if not is_original or Gate.WEIGHTS in _gates_of(state.config.pruning.kind):
-        return _measure_gates(state, request, context, shot)  # as large as the model
-    key = (
-        key_of_original(state),
-        (request.batch, request.labels, request.seed),
-        _gates_of(state.config.pruning.kind),
+        measured = _measure_gates(state, request, context, shot)
+        return {**measured}  # as large as the model: not kept
+    key = key_of_original(
+        state,
+        Kind.GATES,
+        (request.batch, request.labels.value, request.seed),
+        tuple(gate.value for gate in _gates_of(state.config.pruning.kind)),
         digest_of((request.windows, state.windows.own)),
     )
+    found = context.kept.find(key)
+    kept = {} if found is None else _as_gates(found)
     names = [layer.name for layer in request.layers]
-    kept: Factors = context.kept.find(Kind.GATES, key) or {}
     if not all(name in kept for name in names):
-        kept = _measure_gates(state, request, context, shot)
-        context.kept.keep(Kind.GATES, key, {**kept})
-        return kept
+        measured = _measure_gates(state, request, context, shot)
+        context.kept.keep(key, _as_measurement(measured))
+        return {**measured}
     with context.stage(Stage.CURVATURE, shot, 1) as step:
         step()
     context.inform("The costs of this model on this text were measured before: kept.")
     return {name: kept[name] for name in names}
 
 
-def key_of_original(state: PruningState) -> Hashable:
-    """Return what determines the numbers that the original model computes."""
-    loaded = state.loaded
-    return (
+def key_of_original(state: PruningState, kind: Kind, *facts: Hashable) -> Key:
+    """Return the key of what the original model computes.
+
+    `facts` is what determines it besides the model and how it is run.
+    """
+    loaded, model = state.loaded, state.loaded.model
+    attention = getattr(model.config, "_attn_implementation", None)
+    device = loaded.device
+    original = (
         tuple(loaded.identity.items()),
-        (loaded.model.dtype, loaded.device, torch.get_num_threads()),
+        (str(model.dtype), str(device), str(devices.display_name(device))),
+        (torch.get_num_threads(), devices.FAST_ON_CPU, str(attention)),
     )
+    mark = mark_of(kind, state.config, state.original) if loaded.files else ""
+    return Key(kind, (original, facts), mark)
+
+
+def _as_measurement(gates: dict[str, GateGradients]) -> Measurement:
+    """Return gates of rows and columns as a measurement that is kept."""
+    tensors = {}
+    for name, gate in gates.items():
+        for part in (Gate.ROWS, Gate.COLUMNS):
+            if (x := getattr(gate, part.value)) is not None:
+                tensors[f"{part.value}/{name}"] = x
+    tokens = {name: gate.tokens for name, gate in gates.items()}
+    return Measurement(tensors, encode_json(tokens).decode())
+
+
+def _as_gates(found: Measurement) -> dict[str, GateGradients]:
+    """Return the gates of a measurement that was kept."""
+    tokens = decode_json(found.facts.encode(), dict[str, int])
+
+    def of(part: Gate, name: str) -> Tensor | None:
+        return found.tensors.get(f"{part.value}/{name}")
+
+    return {
+        name: GateGradients(count, of(Gate.ROWS, name), of(Gate.COLUMNS, name))
+        for name, count in tokens.items()
+    }
 
 
 def _measure_gates(
     state: PruningState, request: CurvatureRequest, context: RunContext, shot: int
-) -> Factors:
+) -> dict[str, GateGradients]:
     """Measure the gates on the text, and on the model's own windows if there are any.
 
     Both count alike. The tokens of the own windows are labels drawn from the model.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Offload, RunConfig
-from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
+from surgeon_engine.api.messages.run import Evaluation, GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.evaluation.evaluate import References
@@ -64,6 +64,7 @@ class PruningState:
     original: ModelSummary  # before anything was removed
     # What the original computes on the texts that judge, from `keep_references` on.
     references: References = field(init=False)
+    baseline: Evaluation = field(init=False)  # the evaluation of the original
     removed: Mapping[str, Tensor] = field(init=False)  # candidates of each unit, bool
     # The original numbers of the groups left in each compacted unit, int64.
     kept: Mapping[str, Tensor] = field(init=False, default_factory=_nothing)
@@ -80,9 +81,9 @@ class PruningState:
         """The number of prunable weights that compaction has taken out of the model."""
         return self.original.prunable - sum(x.weights for x in self.loaded.layers)
 
-    def keep_references(self, references: References) -> None:
+    def keep_references(self, references: References, baseline: Evaluation) -> None:
         """Keep what the original computes, before anything is removed."""
-        self.references = references
+        self.references, self.baseline = references, baseline
 
     def halve_batch(self) -> None:
         """Run half as many windows at a time from now on."""
@@ -152,7 +153,7 @@ class PruningState:
         """Return a state of the same model under other settings, nothing removed."""
         config = replace(self.config, pruning=pruning)
         state = replace(self, config=config, units=units)
-        state.keep_references(self.references)
+        state.keep_references(self.references, self.baseline)
         return state
 
     def sparsities(self) -> tuple[LayerSparsity, ...]:

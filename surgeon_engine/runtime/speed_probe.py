@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import Machine, Rates
-from surgeon_engine.runtime import devices, host_memory, ranks
+from surgeon_engine.runtime import devices, host_memory, kept_files, ranks
 
 _SIDE = {"cpu": 512, "cuda": 4096, "mps": 2048}  # that keep the device busy
 _SMALL_SIDE = 128
@@ -63,6 +63,7 @@ def room() -> Machine:
         gpu_bytes=devices.total_memory(device) if is_gpu else 0,
         free_gpu_bytes=free,
         gpu_count=devices.gpu_count() if is_gpu else 0,
+        measured=kept_files.marks(),
         sharing=ranks.on_this_machine() if ranks.started() > 1 else 0,
     )
 

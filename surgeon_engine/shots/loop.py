@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import msgspec
+
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.run import (
     Evaluation,
@@ -18,6 +20,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.base.errors import EngineError, PruningError
 from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.evaluation.evaluate import is_whole
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal, share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text
@@ -81,10 +84,25 @@ def run_shots(
         result = replace(result, recovered=recovered)
         if not result.stopped_early:
             save_recovered(state, recovered, context)
-    if budget.is_set and result.is_at_goal:
-        last = result.recovered or result.shots[-1]
-        context.inform(budget.headroom(last.evaluation))
+    found = result.shots[-1].evaluation
+    is_evaluated = found is not None and is_whole(found, state.references)
+    if result.recovered is None and not is_evaluated:
+        result = _with_evaluation(result, state, context)
+    last = (result.recovered or result.shots[-1]).evaluation
+    if budget.is_set and result.is_at_goal and last is not None:
+        context.inform(budget.headroom(last))
     return result
+
+
+def _with_evaluation(
+    result: PruningResult, state: PruningState, context: RunContext
+) -> PruningResult:
+    """Return the result with a whole evaluation of its last shot."""
+    *others, last = result.shots
+    found = evaluation(state, context, last.shot)
+    last = msgspec.structs.replace(last, evaluation=found)
+    context.emit(last)
+    return replace(result, shots=(*others, last))
 
 
 class _Steps:
@@ -271,7 +289,14 @@ def _try_shot(
     failure: Exception | None = None
     try:
         with ranks.together():
-            shot = run_shot(state, plan, context)
+            recovers = not budget.is_set and plan.is_last and _comes(state, context)
+            shot = run_shot(
+                state,
+                plan,
+                context,
+                evaluates=not recovers or state.config.evaluation.before_recovery,
+                is_result=budget.is_set or (plan.is_last and not recovers),
+            )
             judged, recovered_shot = _judged(state, shot, budget, context)
     except _FAILURES as error:
         reason = _describe(error)
@@ -284,7 +309,7 @@ def _try_shot(
             state.restore(before)
             context.inform(say_all(say("A shot is rolled back."), reason))
         return _Attempt(failure=failure)
-    if before is not None and budget.is_exceeded_by(judged):
+    if before is not None and judged and budget.is_exceeded_by(judged):
         state.restore(before)
         context.inform(budget.rejected(shot, judged))
         return _Attempt(removed=state.goal.removed_at(shot.parameters))
@@ -293,16 +318,19 @@ def _try_shot(
 
 def _judged(
     state: PruningState, shot: ShotFinished, budget: QualityBudget, context: RunContext
-) -> tuple[Evaluation, RecoveredShot | None]:
+) -> tuple[Evaluation | None, RecoveredShot | None]:
     """Return the evaluation to compare with the budget.
 
     It is that of the shot; if that exceeds the budget and the run has recovery, it is
     that of the recovered shot. The state is left as the shot has left it. After a stop,
     recovery would change nothing.
     """
-    exceeds = budget.is_exceeded_by(shot.evaluation) and not context.stops_after_shot
+    found = shot.evaluation
+    if found is None:  # there is no budget
+        return None, None
+    exceeds = budget.is_exceeded_by(found) and not context.stops_after_shot
     if not (exceeds and _recovers(state)) or recovery_text(state) is None:
-        return shot.evaluation, None
+        return found, None
     unrecovered = state.take_snapshot()
     recovered = _recover_and_evaluate(state, unrecovered, context, shot.shot)
     assert recovered is not None
@@ -341,6 +369,12 @@ def _recovered(
         return None
     context.emit(recovered)
     return recovered
+
+
+def _comes(state: PruningState, context: RunContext) -> bool:
+    """Return whether recovery, and its evaluation, will follow the last shot."""
+    is_stopped = context.stops_after_shot
+    return _recovers(state) and not is_stopped and recovery_text(state) is not None
 
 
 def _recovers(state: PruningState) -> bool:

@@ -65,6 +65,7 @@ class QualityBudget:
 
     def kept_with_recovery(self, shot: ShotFinished, recovered: Recovered) -> str:
         """Return the message on a shot that meets the limit only once recovered."""
+        assert shot.evaluation is not None  # with a limit, every shot is evaluated
         return say(
             "At a sparsity of {sparsity:percent2} {excess}; after recovery it has "
             "{after}: kept.",

@@ -6,7 +6,7 @@ Whole blocks, attentions and MLPs are removed first, if the settings ask for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 from torch import Tensor
@@ -18,11 +18,17 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
 )
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.calibration.windows import JudgingText, digest_of
-from surgeon_engine.evaluation.evaluate import evaluate, references_of
+from surgeon_engine.evaluation.evaluate import (
+    evaluate,
+    references_from,
+    references_of,
+)
 from surgeon_engine.evaluation.held_out import split
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.constants import DEPTH_TOKENS
+from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
 from surgeon_engine.pruning.measure_curvature import (
     Factors,
@@ -34,7 +40,7 @@ from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
-from surgeon_engine.runtime.kept import Kind
+from surgeon_engine.runtime.kept import Measurement
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
@@ -62,8 +68,18 @@ class ShotPlan:
         return self.share >= 1
 
 
-def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFinished:
+def run_shot(
+    state: PruningState,
+    plan: ShotPlan,
+    context: RunContext,
+    *,
+    evaluates: bool = True,
+    is_result: bool = True,
+) -> ShotFinished:
     """Remove the cheapest candidates until the shot's share of the goal is removed.
+
+    `evaluates` is False if the model is not evaluated afterwards, and `is_result` if
+    the run goes on, so that a part of the windows may suffice.
 
     Raises:
         EngineError: something that the user can act on.
@@ -90,7 +106,9 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         removed = remove(state, factors, pruning, selected.removed, step)
         state.record_removed(removed)
     del factors
-    found = evaluation(state, context, plan.number)
+    found = None
+    if evaluates:
+        found = evaluation(state, context, plan.number, is_result=is_result)
     state.finish_update()
     goal, weights = state.goal, selected.weights + state.compacted_weights
     return ShotFinished(
@@ -161,18 +179,21 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     if held_out is not None and not pruning.searches_damping:
         held_out = held_out[: max(1, DEPTH_TOKENS // held_out.shape[1])]
     batch, model = state.config.calibration.batch, state.loaded.model
-    key = (
-        (key_of_original(state), batch, tuple(text.name for text in texts)),
-        digest_of((*(text.windows for text in texts), held_out)),
-        windows.beginning,
+    key = key_of_original(
+        state,
+        Kind.BASELINE,
+        (batch, tuple(str(text.name) for text in texts), windows.beginning),
+        digest_of(text.windows for text in texts),
+        None if held_out is None else digest_of([held_out]),
     )
-    kept = context.kept.find(Kind.BASELINE, key)
+    kept = context.kept.find(key)
     if kept is not None:
-        references, found = kept
+        found = decode_json(kept.facts.encode(), Evaluation)
+        references = references_from(kept.tensors, texts, held_out, batch)
         with context.stage(Stage.BASELINE) as step:
             step()
         context.inform("The original was evaluated on these texts before: kept.")
-        state.keep_references(references)
+        state.keep_references(references, found)
         return found
     context.kept.drop(Kind.BASELINE)
     batches = 2 * sum(len(Batches(text.windows, batch)) for text in texts)
@@ -180,26 +201,38 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         batches += len(Batches(held_out, batch))
     with context.stage(Stage.BASELINE, total=batches) as step:
         references = references_of(model, texts, held_out, batch, step)
-        state.keep_references(references)
         found = evaluate(model, references, step, is_original=True)
     found = msgspec.structs.replace(found, beginning=windows.beginning)
-    context.kept.keep(Kind.BASELINE, key, (references, found), references.bytes)
+    state.keep_references(references, found)
+    facts = encode_json(found).decode()
+    context.kept.keep(key, Measurement(references.tensors(), facts))
     return found
 
 
-def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:
+def evaluation(
+    state: PruningState, context: RunContext, shot: int = 0, *, is_result: bool = True
+) -> Evaluation:
     """Evaluate the model as it is now, as a stage of the run.
+
+    If it is not the result of the run, a part of the windows may suffice.
 
     Where memory is short, fewer windows run at a time than the references have in a
     batch: a shot whose weights have changed cannot be done again.
     """
     references = state.references
+    if not is_result:
+        references = replace(references, baseline=state.baseline)
     batches = sum(len(reference.hidden) for _, reference in references.texts)
 
     def work() -> Evaluation:
         at_once = state.config.calibration.batch
         with context.stage(Stage.EVALUATION, shot, batches) as step:
-            return evaluate(state.loaded.model, references, step, at_once=at_once)
+            return evaluate(
+                state.loaded.model,
+                references,
+                step,
+                at_once=at_once,
+            )
 
     found = with_smaller_batches(state, context, work)
     return msgspec.structs.replace(found, beginning=state.windows.beginning)

@@ -119,13 +119,7 @@ def _describe_progress(event: object) -> str:
             value = numbers.perplexity(evaluation.perplexity)
             return tr("Original perplexity: {value}.").format(value=value)
         case ShotFinished():
-            value = numbers.perplexity(event.evaluation.perplexity)
-            share = numbers.percent(event.sparsity)
-            summary = tr(
-                "Shot {shot} finished: sparsity {share}, perplexity {value}"
-            ).format(shot=event.shot, share=share, value=value)
-            clauses = (fidelity.brief(event.evaluation), *damping_choice(event.damping))
-            return "; ".join(filter(None, (summary, *clauses))) + "."
+            return _shot_line(event)
         case HeldOutMeasured() | Recovered():
             return _recovery_line(event)
         case RunFinished(seconds=seconds):
@@ -133,6 +127,20 @@ def _describe_progress(event: object) -> str:
                 time=numbers.duration(seconds)
             )
     return ""
+
+
+def _shot_line(event: ShotFinished) -> str:
+    share, brief = numbers.percent(event.sparsity), ""
+    summary = tr("Shot {shot} finished: sparsity {share}")
+    if (found := event.evaluation) is not None:
+        summary = tr("Shot {shot} finished: sparsity {share}, perplexity {value}")
+        value = numbers.perplexity(found.perplexity)
+        summary = summary.format(shot=event.shot, share=share, value=value)
+        brief = fidelity.brief(found)
+    else:
+        summary = summary.format(shot=event.shot, share=share)
+    clauses = (summary, brief, *damping_choice(event.damping))
+    return "; ".join(filter(None, clauses)) + "."
 
 
 def _recovery_line(event: HeldOutMeasured | Recovered) -> str:

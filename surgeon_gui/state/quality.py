@@ -56,7 +56,8 @@ def evaluations(run: RunState) -> list[tuple[int, Evaluation]]:
     """
     if run.baseline is None:
         return []
-    points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
+    points = [(0, run.baseline)]
+    points += [(s.shot, s.evaluation) for s in run.history if s.evaluation is not None]
     if run.recovered is not None:
         points.append((len(run.history), run.recovered.evaluation))
     return points

@@ -199,9 +199,8 @@ def _tiles(run: RunState) -> Iterator[Tile]:
 def _quality_rows(run: RunState) -> Iterator[Row]:
     if run.baseline is not None:
         yield _evaluation_row(tr("Perplexity of the original"), run.baseline)
-    if run.history:
-        label = tr("Perplexity after the last shot")
-        yield _evaluation_row(label, run.history[-1].evaluation)
+    if run.history and (found := run.history[-1].evaluation) is not None:
+        yield _evaluation_row(tr("Perplexity after the last shot"), found)
     if run.recovered is not None:
         yield _evaluation_row(tr("Perplexity after recovery"), run.recovered.evaluation)
         yield (
@@ -343,7 +342,8 @@ def _resource_rows(run: RunState) -> Iterator[Row]:
 
 
 def _shots(run: RunState) -> Section:
-    has_fidelity = all(shot.evaluation.fidelity for shot in run.history)
+    found = [shot.evaluation for shot in run.history if shot.evaluation is not None]
+    has_fidelity = all(each.fidelity for each in found)
     titles = (
         tr("Shot"),
         tr("Sparsity"),
@@ -358,23 +358,30 @@ def _shots(run: RunState) -> Section:
             str(shot.shot),
             numbers.percent(shot.sparsity, decimals=2),
             numbers.whole(shot.parameters),
-            *(_fidelity_figures(shot.evaluation) if has_fidelity else ()),
-            numbers.perplexity(shot.evaluation.perplexity),
-            numbers.perplexity(shot.evaluation.loss),
+            *_figures(shot.evaluation, has_fidelity=has_fidelity),
             numbers.duration(shot.seconds),
         )
         for shot in run.history
     ]
     choice = run_text.last_choice(run).replace("\n", ". ")
     notes = [f"{choice}."] if choice else []
-    if has_fidelity:
-        texts = [
-            fidelity.text_phrase(x.text) for x in run.history[-1].evaluation.fidelity
-        ]
+    if has_fidelity and found:
+        texts = [fidelity.text_phrase(x.text) for x in found[-1].fidelity]
         text = tr("KL and same top token: {texts}.")
         notes.insert(0, text.format(texts=" / ".join(texts)))
     note = " ".join(notes)
     return Section(tr("Shot by shot"), table=ReportTable(rows, titles), note=note)
+
+
+def _figures(evaluation: Evaluation | None, *, has_fidelity: bool) -> Row:
+    """Return the quality after a shot; dashes if it was not evaluated."""
+    if evaluation is None:
+        return ("\N{EN DASH}",) * (4 if has_fidelity else 2)
+    return (
+        *(_fidelity_figures(evaluation) if has_fidelity else ()),
+        numbers.perplexity(evaluation.perplexity),
+        numbers.perplexity(evaluation.loss),
+    )
 
 
 def _fidelity_figures(evaluation: Evaluation) -> Row:

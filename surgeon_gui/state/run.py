@@ -138,7 +138,8 @@ class RunState:
         """Return the latest evaluation of the pruned model; None before a shot."""
         if self.recovered is not None:
             return self.recovered.evaluation
-        return self.history[-1].evaluation if self.history else None
+        found = [x.evaluation for x in self.history if x.evaluation is not None]
+        return found[-1] if found else None
 
     @property
     def layers(self) -> tuple[LayerSparsity, ...]:
@@ -331,6 +332,13 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
     )
 
 
+def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
+    """Add a shot; it comes again if its evaluation follows recovery that failed."""
+    del at
+    before = (each for each in state.history if each.shot != event.shot)
+    return replace(state, history=(*before, event))
+
+
 def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
     """Return to the last save: the engine does again what it had done since."""
     state = _reopened(state, at)
@@ -439,7 +447,7 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     StageStarted: _on_stage,
     Progressed: _on_progress,
     BaselineEvaluated: lambda run, event, at: replace(run, baseline=event.evaluation),
-    ShotFinished: lambda run, event, at: replace(run, history=(*run.history, event)),
+    ShotFinished: _on_shot,
     HeldOutMeasured: _on_held_out,
     Recovered: lambda run, event, at: replace(run, recovered=event),
     RecoveryUndone: lambda run, event, at: replace(run, undone=(*run.undone, event)),

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from surgeon_engine.api.model_info.source_names import hub_cache, hub_name
 from surgeon_engine.base.files import (
-    delete_own_samples,
+    delete_cache,
+    measurements_folder,
     own_samples_folder,
     size_of_folder,
 )
@@ -31,6 +32,7 @@ class StoredKind(Enum):
     HUB_DATASET = "datasets--"
     SAMPLE = "sample"
     OWN_TEXT = "own_text"  # that models have written
+    MEASUREMENTS = "measurements"  # of original models
 
 
 KIND_NAMES = {
@@ -38,6 +40,7 @@ KIND_NAMES = {
     StoredKind.HUB_DATASET: tr("Data sets of the Hugging Face Hub"),
     StoredKind.SAMPLE: tr("Sample models"),
     StoredKind.OWN_TEXT: tr("Text by the models themselves"),
+    StoredKind.MEASUREMENTS: tr("Measurements of the models"),
 }
 _HUB = (StoredKind.HUB_MODEL, StoredKind.HUB_DATASET)
 _CONSEQUENCES = {
@@ -51,6 +54,7 @@ _CONSEQUENCES = {
     ),
     StoredKind.SAMPLE: tr("It can be downloaded again."),
     StoredKind.OWN_TEXT: tr("The next run with such text writes it again."),
+    StoredKind.MEASUREMENTS: tr("The next run of each model measures it again."),
 }
 
 
@@ -67,10 +71,9 @@ class StoredItem:
 def read_storage() -> tuple[StoredItem, ...]:
     """Return what is in the caches, the largest first within each kind."""
     found = [*_hub_items(), *_sample_items()]
-    own = own_samples_folder()
-    if size := size_of_folder(own):
-        name = KIND_NAMES[StoredKind.OWN_TEXT]
-        found.append(StoredItem(StoredKind.OWN_TEXT, name, own, size))
+    for kind, folder in _own_caches().items():
+        if size := size_of_folder(folder):
+            found.append(StoredItem(kind, KIND_NAMES[kind], folder, size))
     kinds = list(StoredKind)
     return tuple(sorted(found, key=lambda x: (kinds.index(x.kind), -x.bytes, x.name)))
 
@@ -94,7 +97,7 @@ def delete_obstacle(item: StoredItem, used: Collection[Path], *, is_busy: bool) 
     """
     if item.path in used:
         return tr("A task in progress uses it.")
-    if item.kind is StoredKind.OWN_TEXT and is_busy:
+    if item.kind in _own_caches() and is_busy:
         return tr("A task in progress may use it.")
     return ""
 
@@ -112,8 +115,8 @@ def delete_question(item: StoredItem) -> tuple[str, str]:
 def delete(item: StoredItem) -> str:
     """Delete an item; return the error, empty if there is none."""
     try:
-        if item.kind is StoredKind.OWN_TEXT:
-            delete_own_samples()
+        if item.kind in _own_caches():
+            delete_cache(item.path)
         elif item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path)
         else:
@@ -121,6 +124,14 @@ def delete(item: StoredItem) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def _own_caches() -> dict[StoredKind, Path]:
+    """Return the folders that Surgeon keeps for itself."""
+    return {
+        StoredKind.OWN_TEXT: own_samples_folder(),
+        StoredKind.MEASUREMENTS: measurements_folder(),
+    }
 
 
 def _hub_items() -> list[StoredItem]:

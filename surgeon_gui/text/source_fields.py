@@ -86,6 +86,11 @@ FIELDS = {
         tr("windows"),
         unit_of_one=tr("window"),
     ),
+    "evaluation.before_recovery": FieldText(
+        "Evaluate before recovery",
+        "Also evaluate the pruned model before recovery, to see what recovery gains. "
+        "The result is evaluated in any case.",
+    ),
     "calibration.windows": FieldText(
         "Windows",
         "Number of text windows for measuring. More windows make the selection "

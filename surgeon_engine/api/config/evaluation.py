@@ -23,6 +23,9 @@ class EvaluationConfig:
     # As `CalibrationConfig.text`. Empty: the built-in text, or text that the model
     # writes itself where the built-in text calibrates.
     texts: Annotated[tuple[str, ...], Option(used_if="windows", advanced=True)] = ()
+    # Whether the pruned model is evaluated before its recovery, too. Without recovery,
+    # and with a quality limit, every shot is.
+    before_recovery: Annotated[bool, Option(advanced=True)] = True
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -39,7 +39,8 @@ NAMES = (
     "magnitude_baseline",
 )
 _WORDS = ("title", "about")
-_PARTS = ("pruning", "recovery", "calibration")
+_PARTS = ("pruning", "recovery", "calibration", "evaluation")
+_OF_EVALUATION = ("before_recovery",)
 _OF_CALIBRATION = ("windows", "validation_windows", "window_length")
 # Settings of the calibration that a preset must not set.
 _TEXTS = (
@@ -64,15 +65,18 @@ class Preset:
     pruning: PruningConfig
     recovery: RecoveryConfig
     calibration: Mapping[str, Any]  # only the settings that it names
+    evaluation: Mapping[str, Any]  # likewise
 
     def applied_to(self, config: RunConfig) -> RunConfig:
         """Return a job with these settings and its own model, texts and destination."""
         calibration = dataclasses.replace(config.calibration, **self.calibration)
+        evaluation = dataclasses.replace(config.evaluation, **self.evaluation)
         return dataclasses.replace(
             config,
             pruning=self.pruning,
             recovery=self.recovery,
             calibration=calibration,
+            evaluation=evaluation,
         )
 
     def is_in(self, config: RunConfig) -> bool:
@@ -83,7 +87,10 @@ class Preset:
 def preset_of(name: str, title: str, about: str, config: RunConfig) -> Preset:
     """Return the settings of a job as a preset."""
     calibration = {key: getattr(config.calibration, key) for key in _OF_CALIBRATION}
-    return Preset(name, title, about, config.pruning, config.recovery, calibration)
+    evaluation = {key: getattr(config.evaluation, key) for key in _OF_EVALUATION}
+    return Preset(
+        name, title, about, config.pruning, config.recovery, calibration, evaluation
+    )
 
 
 def preset_to_toml(preset: Preset) -> str:
@@ -97,6 +104,7 @@ def preset_to_toml(preset: Preset) -> str:
         "pruning": {k: v for k, v in pruning.items() if v != default[k]},
         "recovery": msgspec.to_builtins(preset.recovery),
         "calibration": msgspec.to_builtins(dict(preset.calibration)),
+        "evaluation": msgspec.to_builtins(dict(preset.evaluation)),
     }
     return tomli_w.dumps(data)
 
@@ -122,9 +130,10 @@ def preset_from_toml(name: str, text: str) -> Preset:
     check_job_version(f"The preset {name}", data)
     parts = {part: data[part] for part in _PARTS if part in data}
     config = config_from_values(parts)
-    named = parts.get("calibration", {})
+    named, judging = parts.get("calibration", {}), parts.get("evaluation", {})
     strange = [key for key in data if key not in _WORDS + _PARTS]
     strange += [key for key in named if key in _TEXTS]
+    strange += [key for key in judging if key not in _OF_EVALUATION]
     missing = [x for x in _WORDS if not isinstance(data.get(x), str) or not data[x]]
     if strange or missing:
         raise ConfigError(
@@ -145,4 +154,5 @@ def preset_from_toml(name: str, text: str) -> Preset:
         pruning=config.pruning,
         recovery=config.recovery,
         calibration={key: getattr(config.calibration, key) for key in named},
+        evaluation={key: getattr(config.evaluation, key) for key in judging},
     )

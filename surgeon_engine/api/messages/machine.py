@@ -36,6 +36,8 @@ class Machine(msgspec.Struct, frozen=True):
     processor: Rates | None = None  # None: not measured
     gpu: Rates | None = None
     pace: float = 1.0  # actual / estimated seconds of the last run
+    # Marks of the measurements on its disk (`planning/measured_before.py`).
+    measured: tuple[str, ...] = ()
 
     def computes_on_gpu(self, requested: Device) -> bool:
         """Return whether a run with this setting computes on the GPU."""

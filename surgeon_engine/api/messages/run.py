@@ -232,7 +232,7 @@ class ShotFinished(msgspec.Struct, frozen=True, tag=True):
     # evenly; None: nothing was removed.
     threshold: float | None
     parameters: Count  # remaining in the whole model
-    evaluation: Evaluation
+    evaluation: Evaluation | None  # None: left out, as recovery follows
     layers: tuple[LayerSparsity, ...]
     seconds: Seconds
     damping: DampingChoice | None = None  # None: remaining weights are not updated

@@ -20,6 +20,7 @@ from surgeon_engine.planning.constants import (
     GRADIENT_LOGITS_AT_ONCE,
 )
 from surgeon_engine.planning.job import Job, readers, width
+from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 
 _LOGIT_COPIES = 3.25  # float32: logits, probabilities, their sums
@@ -34,8 +35,9 @@ def curvature(job: Job) -> StageNeed | None:
     recorded = job.record(job.config.calibration.windows)
     # The inputs of a block are dropped when its factors have been measured.
     stored = max(job.factors, job.beyond_device(recorded))
+    shots = pruning.shots - (Kind.GATES in job.measured_before)
     return StageNeed(
-        pruning.shots * _seconds(job),
+        shots * _seconds(job),
         ANY_NUMBER,
         tuple(_moments(job)),
         stored=(stored,),

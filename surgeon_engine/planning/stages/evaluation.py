@@ -5,6 +5,7 @@ from __future__ import annotations
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import FLOAT, LOGITS_AT_ONCE
 from surgeon_engine.planning.job import Job
+from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 
 _COPIES = 5.0  # float32, of the logits of two models, without gradients
@@ -20,12 +21,17 @@ def baseline(job: Job) -> StageNeed:
     """State the need of the original's evaluation, also on held-out windows."""
     held_out = speed.forward(job, job.held_out)
     seconds = speed.forward(job, job.judging_windows) + held_out
+    if Kind.BASELINE in job.measured_before:
+        seconds = job.references / speed.DISK
     return StageNeed(seconds, ANY_NUMBER, _moments(job))
 
 
 def evaluation(job: Job) -> StageNeed:
     """State the need of the evaluations after each shot and after recovery."""
-    times = job.config.pruning.shots + bool(job.recovery_windows)
+    pruning, recovers = job.config.pruning, bool(job.recovery_windows)
+    times = pruning.shots + recovers
+    if not (job.config.evaluation.before_recovery or pruning.has_quality_limit):
+        times -= recovers  # the last shot is recovered first
     seconds = times * speed.forward(job, job.judging_windows)
     return StageNeed(seconds, ANY_NUMBER, _moments(job))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.pruning import (
@@ -15,6 +16,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     HeldOutMeasured,
@@ -36,6 +38,7 @@ from surgeon_gui.state.charts import (
     recovery_line,
     time_bars,
 )
+from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config
@@ -153,6 +156,21 @@ def test_quality_line_omits_infinite_perplexity(run):
     line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY)
     assert line.xs == (0.0, 1.0, 2.0)
     assert not line.last_text
+
+
+def test_quality_of_a_shot_without_evaluation_is_left_out(run):
+    last = msgspec.structs.replace(run.history[-1], evaluation=None)
+    state = replace(run, history=(run.history[0], last))
+    assert state.evaluation == run.history[0].evaluation
+    after = with_events(state, 30.0, recovered(13.0))
+    for measure in Quality:
+        assert quality_line(state, measure).xs == (0.0, 1.0)
+        assert quality_line(after, measure).xs == (0.0, 1.0, 2.0)
+    (line,) = log_lines([Envelope("run-1", 1.0, last)])
+    assert line.message.startswith("Shot 2 finished: sparsity 31.5\xa0%; damping")
+    assert "perplexity" not in line.message
+    evaluated_later = with_events(state, 30.0, run.history[-1])
+    assert evaluated_later.history == run.history
 
 
 def test_memory_line_has_a_second_curve_with_a_gpu(run):

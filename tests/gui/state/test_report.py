@@ -78,3 +78,10 @@ def test_memory_to_run_it_is_listed_by_context(finished):
         row = f"{context:,} tokens {numbers.size(needed)} 0.25 GB"
         assert row.replace("\xa0", " ") in text
     assert "16,384 tokens" not in text
+
+
+def test_shot_without_evaluation_has_dashes(finished):
+    last = msgspec.structs.replace(finished.history[-1], evaluation=None)
+    run = replace(finished, history=(*finished.history[:-1], last))
+    before, after = (text_of(x).count("\N{EN DASH}") for x in (finished, run))
+    assert after == before + 4

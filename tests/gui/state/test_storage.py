@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.base.files import own_samples_folder
+from surgeon_engine.base.files import measurements_folder, own_samples_folder
 from surgeon_gui.state import storage
 from surgeon_gui.state.sources.samples import samples_folder
 from surgeon_gui.state.storage import StoredKind
+
+OWN_CACHES = ("Text by the models themselves", "Measurements of the models")
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,7 @@ def caches(tmp_path, monkeypatch):
     for folder, name, size in (
         (samples_folder(), "SmolLM2.gguf", 50),
         (own_samples_folder(), f"{32 * 'a'}.npy", 40),
+        (measurements_folder(), f"{32 * 'b'}.gates-1-2.safetensors", 30),
     ):
         folder.mkdir(parents=True)
         (folder / name).write_bytes(bytes(size))
@@ -45,6 +48,7 @@ def test_items_have_names_and_sizes_and_links_count_once():
         (StoredKind.HUB_DATASET, "org/texts", 300),
         (StoredKind.SAMPLE, "SmolLM2", 50),
         (StoredKind.OWN_TEXT, "Text by the models themselves", 40),
+        (StoredKind.MEASUREMENTS, "Measurements of the models", 30),
     ]
 
 
@@ -61,7 +65,7 @@ def test_question_has_the_name_the_size_and_what_else_may_need_it():
     assert "another one may need the model" in details
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 def test_one_item_is_deleted_and_the_others_are_kept(index):
     items = storage.read_storage()
     assert storage.delete(items[index]) == ""
@@ -74,23 +78,27 @@ def test_models_and_texts_of_a_task_cannot_be_deleted():
     sources = ("hf://org/large@main", "hf://datasets/org/texts", str(sample.path))
     used = storage.paths_of_sources(sources)
     for name, item in items.items():
-        is_used = name not in ("org/small", "Text by the models themselves")
+        is_used = name in ("org/large", "org/texts", "SmolLM2")
         assert bool(storage.delete_obstacle(item, used, is_busy=False)) is is_used
-    own = items["Text by the models themselves"]
-    assert storage.delete_obstacle(own, used, is_busy=True)
+    for name in OWN_CACHES:
+        assert storage.delete_obstacle(items[name], used, is_busy=True)
 
 
-def test_only_text_of_surgeon_is_deleted():
-    (own_samples_folder() / "thesis.txt").touch()
-    assert storage.delete(storage.read_storage()[-1]) == ""
-    assert [path.name for path in own_samples_folder().iterdir()] == ["thesis.txt"]
+@pytest.mark.parametrize("name", OWN_CACHES)
+def test_only_files_of_surgeon_are_deleted(name):
+    item = next(item for item in storage.read_storage() if item.name == name)
+    (item.path / "thesis.txt").touch()
+    assert storage.delete(item) == ""
+    assert [path.name for path in item.path.iterdir()] == ["thesis.txt"]
 
 
-def test_linked_cache_is_not_cleared(tmp_path):
+@pytest.mark.parametrize("name", OWN_CACHES)
+def test_linked_cache_is_not_cleared(name, tmp_path):
     mine = tmp_path / "mine"
-    own_samples_folder().rename(mine)
-    own_samples_folder().symlink_to(mine)
-    assert "is a link" in storage.delete(storage.read_storage()[-1])
+    item = next(item for item in storage.read_storage() if item.name == name)
+    item.path.rename(mine)
+    item.path.symlink_to(mine)
+    assert "is a link" in storage.delete(item)
     assert list(mine.iterdir())
 
 

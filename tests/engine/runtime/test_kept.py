@@ -1,0 +1,276 @@
+"""What is measured of an original is found on the disk, and nothing else is served."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import msgspec
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import Method
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.events import Logged
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.model.fenced import inspect_model
+from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.measured_before import Kind
+from surgeon_engine.runtime import devices, kept_files
+from surgeon_engine.runtime.kept import Kept, Key, Measurement
+from surgeon_engine.runtime.speed_probe import room
+from tests.helpers.configs import changed
+from tests.helpers.fake_machine import machine
+from tests.helpers.runs import (
+    Recorder,
+    assert_same_tensors,
+    exported_tensors,
+    job,
+    skip_verification,
+)
+from tests.helpers.tiny_models import save_tiny_model
+
+KEY = Key(Kind.GATES, ("a model", 3), "mark")
+FOUND = Measurement(
+    {
+        "rows": torch.rand(5, 7),
+        "nothing": torch.empty(0, 3),
+        "hidden": torch.rand(3, 2).bfloat16(),
+    },
+    '{"tokens":3}',
+)
+
+
+def is_kept(key=KEY):
+    """Return whether a fresh process finds the measurement, with the same bits."""
+    found = Kept().find(key)
+    if found is None:
+        return False
+    assert found.facts == FOUND.facts
+    assert_same_tensors(found.tensors, FOUND.tensors)
+    return True
+
+
+@pytest.fixture
+def file(measured_before):
+    """Return the file that keeps a measurement."""
+    Kept().keep(KEY, FOUND)
+    (path,) = measured_before.iterdir()
+    return path
+
+
+def test_fresh_process_finds_the_same_bits(file):
+    del file
+    assert is_kept()
+    assert kept_files.marks() == ("mark",)
+
+
+def test_other_key_finds_nothing(file):
+    assert not is_kept(replace(KEY, facts=("a model", 4)))
+    assert not is_kept(replace(KEY, kind=Kind.BASELINE))
+    assert is_kept(replace(KEY, mark="another place of the same model"))
+    other = replace(KEY, facts=("another model", 3))
+    Kept().keep(other, Measurement({"rows": torch.ones(1)}, "{}"))
+    file.replace(next(path for path in file.parent.iterdir() if path != file))
+    assert not is_kept(other)  # the file of another key under its name
+
+
+def test_model_that_nothing_identifies_is_not_kept_on_the_disk(measured_before):
+    Kept().keep(replace(KEY, mark=""), FOUND)
+    assert not measured_before.exists()
+
+
+@pytest.mark.parametrize("place", [3, 40, 400, -1])
+def test_damaged_file_is_noticed_and_written_again(file, place, caplog):
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[place] ^= 1
+    file.write_bytes(damaged)
+    assert not is_kept()
+    assert "is damaged" in caplog.text
+    assert not file.exists()
+    Kept().keep(KEY, FOUND)
+    assert file.read_bytes() == whole
+    assert is_kept()
+
+
+@pytest.mark.parametrize("size", [0, 4, 300])
+def test_cut_file_is_noticed(file, size):
+    file.write_bytes(file.read_bytes()[:size])
+    assert not is_kept()
+
+
+def test_what_is_no_file_is_left_out(file):
+    file.unlink()
+    os.mkfifo(file)
+    assert not is_kept()
+    file.mkdir()
+    assert not is_kept()
+
+
+@pytest.mark.parametrize("change", ["code", "library", "processor"])
+def test_other_program_or_machine_finds_nothing(file, change, monkeypatch, tmp_path):
+    del file
+    if change == "code":
+        code = tmp_path / "code"
+        code.mkdir()
+        (code / "gates.py").write_text("draws = 2")
+        monkeypatch.setattr(kept_files, "_PACKAGE", code)
+    elif change == "library":
+        monkeypatch.setattr(kept_files, "versions", lambda: {"torch": "0"})
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(kept_files, "environment", kept_files.environment.__wrapped__)
+    assert not is_kept()
+    assert not kept_files.marks()
+
+
+def test_environment_follows_the_code(monkeypatch, tmp_path):
+    monkeypatch.setattr(kept_files, "_PACKAGE", tmp_path)
+    (tmp_path / "gates.py").write_text("draws = 2")
+    before = kept_files.environment.__wrapped__()
+    assert kept_files.environment.__wrapped__() == before
+    (tmp_path / "gates.py").write_text("draws = 3")
+    assert kept_files.environment.__wrapped__() != before
+
+
+def test_least_recently_used_files_make_room(file, monkeypatch):
+    keys = [replace(KEY, facts=n) for n in range(3)]
+    size = file.stat().st_size
+    file.unlink()
+    for age, key in enumerate(keys[:2]):
+        Kept().keep(key, FOUND)
+        (path,) = file.parent.glob(f"{kept_files._digest(key.kind, key.facts)}*")
+        os.utime(path, (age, age))
+    assert is_kept(keys[0])  # now the other one was used least recently
+    monkeypatch.setattr(kept_files, "KEPT_BYTES", size + FOUND.bytes)
+    Kept().keep(keys[2], FOUND)
+    assert [is_kept(key) for key in keys] == [True, False, True]
+
+
+def test_large_measurement_and_full_disk_keep_nothing(measured_before, monkeypatch):
+    monkeypatch.setattr(kept_files, "KEPT_BYTES", 2 * FOUND.bytes - 1)
+    Kept().keep(KEY, FOUND)
+    monkeypatch.setattr(kept_files, "KEPT_BYTES", 2**30)
+    free = kept_files._DISK_SHARE * FOUND.bytes
+    monkeypatch.setattr(kept_files, "free_bytes", lambda _: free - 1)
+    Kept().keep(KEY, FOUND)
+    assert not list(measured_before.iterdir())
+    monkeypatch.setattr(kept_files, "free_bytes", lambda _: free)
+    Kept().keep(KEY, FOUND)
+    assert is_kept()
+
+
+def test_unwritable_folder_ends_no_run(measured_before, caplog):
+    measured_before.parent.mkdir(parents=True)
+    measured_before.touch()
+    Kept().keep(KEY, FOUND)
+    assert "cannot be kept" in caplog.text
+    assert not is_kept()
+
+
+def test_mapped_numbers_may_change_without_changing_the_file(file):
+    before = file.read_bytes()
+    Kept().find(KEY).tensors["rows"].zero_()
+    assert file.read_bytes() == before
+
+
+def with_pruning(config, **settings):
+    return replace(config, pruning=changed(config.pruning, **settings))
+
+
+def calibrated(config, **settings):
+    return replace(config, calibration=replace(config.calibration, **settings))
+
+
+def runs(config, folder):
+    """Run a job as a fresh process would, and return what it says it has found."""
+    recorder = Recorder().run(config, folder)
+    said = [x.message for x in recorder.of(Logged) if "before: kept" in x.message]
+    return [text.partition(" ")[2].split()[0] for text in said]
+
+
+@pytest.fixture
+def first(measured_before, tmp_path, monkeypatch):
+    """Return the job of a first run, which has measured its original."""
+    del measured_before
+    skip_verification(monkeypatch)
+    config = job(
+        tmp_path,
+        recovery=RecoveryConfig(Recovery.REFIT, own_windows=4),
+        method=Method.FIRST_ORDER,
+    )
+    assert runs(config, tmp_path / "first") == []
+    return config
+
+
+BOTH = ["original", "costs"]
+
+
+def test_second_run_of_another_size_equals_one_that_measures(
+    first, tmp_path, monkeypatch
+):
+    second = with_pruning(first, sparsity=0.5)
+    assert runs(second, tmp_path / "second") == BOTH
+    monkeypatch.setattr(kept_files, "KEPT_BYTES", 0)
+    assert runs(second, tmp_path / "alone") == []
+    assert_same_tensors(
+        exported_tensors(tmp_path / "second"), exported_tensors(tmp_path / "alone")
+    )
+    reports = [
+        (tmp_path / name / "events.jsonl").read_text() for name in ("second", "alone")
+    ]
+    for event in ("BaselineEvaluated", "ShotFinished", "Recovered"):
+        assert all(event in text for text in reports)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("nothing", BOTH),
+        ("model", []),
+        ("text", ["original"]),
+        ("validation", ["costs"]),
+        ("seed", ["original"]),
+        ("batch", []),
+        ("threads", []),
+        ("products", []),
+    ],
+)
+def test_changed_input_is_measured_anew(first, change, found, tmp_path, monkeypatch):
+    config = first
+    match change:
+        case "model":
+            save_tiny_model(tmp_path / "llama", seed=1)
+        case "text":
+            path = tmp_path / "fit_4_16.npy"
+            data = bytearray(path.read_bytes())
+            data[-4] ^= 1  # the last token
+            path.write_bytes(data)
+        case "validation":
+            path = tmp_path / "validate_4_16.npy"
+            data = bytearray(path.read_bytes())
+            data[-4] ^= 1
+            path.write_bytes(data)
+        case "seed":  # of the draws; token files stay
+            config = calibrated(first, seed=1)
+        case "batch":
+            config = calibrated(first, batch=2)
+        case "threads":
+            threads = torch.get_num_threads()
+            monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+        case "products":
+            monkeypatch.setattr(devices, "FAST_ON_CPU", ("another",))
+    assert runs(config, tmp_path / "second") == found
+
+
+def test_estimate_of_a_second_run_is_shorter(first):
+    model = inspect_model(first.model).model
+    fresh = machine()
+    here = msgspec.structs.replace(fresh, measured=room().measured)
+    second = with_pruning(first, sparsity=0.5)
+    before, after = (estimate(second, model, each) for each in (fresh, here))
+    for stage in (Stage.BASELINE, Stage.CURVATURE):
+        assert after.seconds_of_stages[stage] < before.seconds_of_stages[stage] / 2
+    other = calibrated(second, seed=5)
+    assert estimate(other, model, here) == estimate(other, model, fresh)
