@@ -15,7 +15,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.commands import (
     InspectModel,
@@ -157,7 +157,7 @@ class DraftEditor(QObject):
 
     def new_config(self, source: str = DEMO) -> RunConfig:
         """Return the config of a new job."""
-        return RunConfig(ModelConfig(source, device=self._state.default_device))
+        return editing.new_config(source, self._state.default_device)
 
     @Slot(str)
     def set_run_parent(self, folder: str) -> None:

@@ -16,7 +16,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -35,6 +35,7 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_gui.base import paths
@@ -46,6 +47,7 @@ from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
+from surgeon_gui.state.job.editing import new_config
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import has_saved_state
@@ -71,7 +73,7 @@ class Session(QObject):
         device: Device = Device.AUTO,
         computer: str = "",
     ) -> None:
-        config = RunConfig(ModelConfig(device=device))
+        config = new_config(DEMO, device)
         state = AppState(config, default_device=device, pace=pace)
         state = replace(state, run_parent=str(run_parent), computer=computer)
         super().__init__(parent)

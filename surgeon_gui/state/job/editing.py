@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgeon_engine.api.config.presets import Preset, presets
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_gui.state.app import AppState, without_requests
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Step
+
+
+def new_config(source: str, device: Device) -> RunConfig:
+    """Return the config of a new job: the defaults, and samples to watch."""
+    samples = SamplesConfig(after_shots=True)
+    return RunConfig(ModelConfig(source, device=device), samples=samples)
 
 
 def with_config(state: AppState, config: RunConfig) -> AppState:
