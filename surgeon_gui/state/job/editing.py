@@ -87,14 +87,15 @@ def _own_settings(state: AppState) -> RunConfig | None:
         return state.config
     if state.own_config is None:
         return None
-    before = {
-        name: getattr(state.own_config.calibration, name) for name in preset.calibration
-    }
+    own, now = state.own_config, state.config
+    text = {name: getattr(own.calibration, name) for name in preset.calibration}
+    judging = {name: getattr(own.evaluation, name) for name in preset.evaluation}
     return replace(
-        state.config,
-        pruning=state.own_config.pruning,
-        recovery=state.own_config.recovery,
-        calibration=replace(state.config.calibration, **before),
+        now,
+        pruning=own.pruning,
+        recovery=own.recovery,
+        calibration=replace(now.calibration, **text),
+        evaluation=replace(now.evaluation, **judging),
     )
 
 

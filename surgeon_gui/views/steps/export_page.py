@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QCheckBox
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -26,7 +25,6 @@ from surgeon_gui.widgets.controls import (
     button,
     heading,
     mark_invalid,
-    named,
     problem_label,
     show_text,
     text_label,
@@ -68,9 +66,6 @@ class ExportPage(Page):
         for label in (self._quantized, self._sizes, self._fallback, self._larger):
             self._form.add_below("dtype", label)
         self._note = text_label(quiet=True, name="export_note")
-        saving = FIELDS["export.save_progress"]
-        self._saves = named(QCheckBox(saving.label), "export_save_progress", saving)
-        self._saves.clicked.connect(self._on_saving_clicked)
 
         self.column.addWidget(heading(FIELDS["export.folder"].label))
         self.column.addLayout(with_button(self._folder, choose))
@@ -78,13 +73,11 @@ class ExportPage(Page):
         self.column.addLayout(row_of(self._replace))
         self.column.addWidget(self._form)
         self.column.addWidget(self._note)
-        self.column.addWidget(self._saves)
 
     @override
     def show_state(self, state: AppState) -> None:
         export = state.config.export
         self._folder.show_value(export.folder)
-        self._saves.setChecked(export.save_progress)
         if Step.EXPORT not in state.rejected:
             self._form.show_config(export)
         self._show_choices(state)
@@ -134,11 +127,6 @@ class ExportPage(Page):
         export = self.session.state.config.export
         with self.session.store.showing_errors():
             self.session.draft.edit_part(replace(export, folder=folder))
-
-    @Slot(bool)
-    def _on_saving_clicked(self, is_on: bool) -> None:
-        export = self.session.state.config.export
-        self.session.draft.edit_part(replace(export, save_progress=is_on))
 
     @Slot()
     def _ask_for_folder(self) -> None:

@@ -1,7 +1,7 @@
 """A form made from a config dataclass, with a row for each field.
 
-Labels, tooltips and units come from `labels.FIELDS`. Strings, booleans and tables are
-left to the page, because they need more than an input. Advanced fields are in a section
+Labels, tooltips and units come from `labels.FIELDS`. Strings and tables are left to the
+page, because they need more than an input. Advanced fields are in a section
 that is closed at first. The row of a field that does not apply is hidden, but the field
 keeps its value. If the dataclass rejects the values, the form shows its error and keeps
 the input: below the field that was edited, which is marked.
@@ -102,7 +102,7 @@ class _FieldRow:
 
 
 class ConfigForm(QWidget):
-    """Inputs for the fields of a dataclass, except strings, booleans and tables.
+    """Inputs for the fields of a dataclass, except strings and tables.
 
     Args:
         part: Name of the section of the config, such as "pruning".
@@ -321,9 +321,9 @@ def _unchecked(config: Any, values: Values) -> Any:
 
 
 def _is_left_to_page(setting: Setting) -> bool:
-    """Return True for strings, booleans and lists of dataclasses."""
+    """Return True for strings and lists of dataclasses."""
     entries = typing.get_args(setting.type)
-    return setting.type in (str, bool) or any(map(dataclasses.is_dataclass, entries))
+    return setting.type is str or any(map(dataclasses.is_dataclass, entries))
 
 
 def _grid() -> QGridLayout:

@@ -1,6 +1,7 @@
 """Inputs of a form, by the type of the config field.
 
     Enum             combo box with a tooltip for each choice
+    bool             check box
     int              spin box
     float            spin box with decimals; a share of 1 is shown as a percentage
     tuple[str, ...]  line with values separated by commas
@@ -26,6 +27,7 @@ from PySide6.QtCore import QPoint, QSignalBlocker, Signal, SignalInstance, Slot
 from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
+    QCheckBox,
     QDoubleSpinBox,
     QLineEdit,
     QSpinBox,
@@ -107,6 +109,22 @@ class ChoiceInput(Input):
     @override
     def _write(self, value: Enum) -> None:
         self._box.setCurrentIndex(self._members.index(value))
+
+
+class CheckInput(Input):
+    """Check box; the form has its label."""
+
+    def __init__(self) -> None:
+        self._box = QCheckBox()
+        super().__init__(self._box, self._box.toggled)
+
+    @override
+    def _read(self) -> bool:
+        return self._box.isChecked()
+
+    @override
+    def _write(self, value: bool) -> None:
+        self._box.setChecked(value)
 
 
 class _NumberInput(Input):
@@ -355,6 +373,8 @@ def make_input(kind: Any, limits: Limits | None, text: FieldText) -> Input:
     """Return the input for a field of type `kind`."""
     if kind is Pattern:
         return PatternInput()
+    if kind is bool:
+        return CheckInput()
     if not isinstance(kind, type):
         return ListInput(text)
     if issubclass(kind, Enum):

@@ -135,7 +135,6 @@ def test_curve_is_there_once_the_model_has_been_read(place):
     curve = find(place, "size_curve", SizeCurve)
     assert curve.share is None
     assert line(place, "forecast_basis") == ""
-    assert not find(place, "start_button").isEnabled()
     session.store.set(ready)
     assert curve.share == pytest.approx(0.3)
 
