@@ -99,9 +99,12 @@ def judged(target, original="", settings=SETTINGS, recorder=None):
 @pytest.mark.usefixtures("few", "echo")
 def test_original_against_itself_differs_nowhere(tmp_path):
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("Once upon a time\n")
+    prompts.write_text("Once upon a time\n" + "word " * 900)
     settings = dataclasses.replace(SETTINGS, prompts=str(prompts))
-    found = judged(DEMO, DEMO, settings)
+    recorder = Recorder()
+    found = judged(DEMO, DEMO, settings, recorder)
+    (warning,) = recorder.warnings()
+    assert "1 of your prompts are longer than the window" in warning.message
     judgment = found.judgment
     assert found.path == ""  # nothing is written beside the demo
     texts, classes = judgment.texts, judgment.classes
