@@ -32,6 +32,7 @@ _SMALL_FILES = (
     "run.toml",
     "events.jsonl",
     "report.json",
+    "judgment.json",
     "report.html",
     "name.txt",
     "notes.txt",
