@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from PySide6.QtCore import QEvent, QObject, QRectF, QSignalBlocker, Qt, SignalInstance
+from PySide6.QtCore import QEvent, QObject, QRectF, Qt, SignalInstance
 from PySide6.QtGui import (
     QAction,
     QFont,
@@ -13,14 +13,11 @@ from PySide6.QtGui import (
     QKeyEvent,
     QKeySequence,
     QPainterPath,
-    QPaintEvent,
     QRegion,
-    QStandardItemModel,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
-    QComboBox,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -29,9 +26,6 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QStyle,
-    QStyleOptionComboBox,
-    QStylePainter,
     QTreeWidget,
     QWidget,
 )
@@ -48,9 +42,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _FULL = 1000  # steps of a progress bar
 _NUMBER_MARGIN = 6  # pixels between the border of a spin box and its number
-_CHOICE_PADDING = 4  # pixels between a choice and the edges of its box
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
-SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow box
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
@@ -413,77 +405,6 @@ class _CornerMask(QObject):
             shape.addRoundedRect(QRectF(watched.rect()), CONTROL_RADIUS, CONTROL_RADIUS)
             watched.setMask(QRegion(shape.toFillPolygon().toPolygon()))
         return False
-
-
-class ChoiceBox(QComboBox):
-    """Offers values by their labels; shows a long one in full in the list alone.
-
-    Elides its choice; Qt would clip it in the middle of a letter.
-    """
-
-    def __init__(self, name: str = "", min_length: int = 8) -> None:
-        super().__init__()
-        self._offered: list[tuple[Any, str]] = []
-        policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        self.setSizeAdjustPolicy(policy)
-        self.setMinimumContentsLength(min_length)
-        ignore_wheel(self)
-        round_corners(self.view().window())
-        if name:
-            described(self, name)
-
-    def offer(self, labels: Mapping[Any, str], chosen: Any = None) -> None:
-        """Offer values, and choose one of them, or else the first; emits no signal."""
-        values = list(labels)
-        with QSignalBlocker(self):
-            if self._offered != list(labels.items()):
-                self._offered = list(labels.items())
-                self.clear()
-                self.addItems(list(labels.values()))
-            self.setCurrentIndex(values.index(chosen) if chosen in values else 0)
-
-    def choose(self, value: Any) -> None:
-        """Choose a value of those that are offered; emits no signal."""
-        with QSignalBlocker(self):
-            self.setCurrentIndex([each for each, _ in self._offered].index(value))
-
-    def disable(self, index: int, reason: str, *, tip: str) -> None:
-        """Disable a choice for a reason, which replaces its tooltip; empty: enable."""
-        items = self.model()
-        assert isinstance(items, QStandardItemModel)
-        items.item(index).setEnabled(not reason)
-        roles = Qt.ItemDataRole
-        self.setItemData(index, plain_tip(reason or tip), roles.ToolTipRole)
-        self.setItemData(index, reason, roles.AccessibleDescriptionRole)
-
-    @property
-    def value(self) -> Any:
-        """The chosen value of those that are offered."""
-        return self._offered[self.currentIndex()][0]
-
-    @property
-    def shown_text(self) -> str:
-        """The choice as the box shows it, in fewer words if it has such."""
-        if self.currentIndex() < 0:
-            return self.placeholderText()
-        return str(self.currentData(SHORT) or self.currentText())
-
-    @override
-    def paintEvent(self, event: QPaintEvent) -> None:
-        option = QStyleOptionComboBox()
-        self.initStyleOption(option)
-        painter, style = QStylePainter(self), self.style()
-        width = style.subControlRect(
-            QStyle.ComplexControl.CC_ComboBox,
-            option,
-            QStyle.SubControl.SC_ComboBoxEditField,
-            self,
-        ).width()
-        option.currentText = self.fontMetrics().elidedText(
-            self.shown_text, Qt.TextElideMode.ElideRight, width - _CHOICE_PADDING
-        )
-        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
-        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
 
 def ignore_wheel(widget: AnyWidget) -> AnyWidget:

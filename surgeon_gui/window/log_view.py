@@ -25,13 +25,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
-from surgeon_gui.widgets.controls import (
-    ChoiceBox,
-    button,
-    described,
-    fixed_font,
-    line_label,
-)
+from surgeon_gui.widgets.choice_box import ChoiceBox
+from surgeon_gui.widgets.controls import button, described, fixed_font, line_label
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.layouts import add_parts, in_row, vertical
 

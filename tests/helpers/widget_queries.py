@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 
-from surgeon_gui.widgets.controls import ChoiceBox
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from tests.helpers.windows import find
 
 SLOW = ("--pause", "0.05")

@@ -25,8 +25,8 @@ from surgeon_gui.state.architecture.state import Block, Layer, Source
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_picture import BlockCard, on_card
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    ChoiceBox,
     button,
     described,
     fill_menu,

@@ -19,8 +19,8 @@ from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH, ChartCard
 from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
 from surgeon_gui.widgets.charts.table_card import TableCard
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    ChoiceBox,
     bold,
     button,
     described,

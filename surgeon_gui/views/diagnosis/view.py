@@ -19,12 +19,8 @@ from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.diagnosis.text import describe_plan
 from surgeon_gui.text import numbers
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
-from surgeon_gui.widgets.controls import (
-    ChoiceBox,
-    problem_label,
-    show_text,
-    text_label,
-)
+from surgeon_gui.widgets.choice_box import ChoiceBox
+from surgeon_gui.widgets.controls import problem_label, show_text, text_label
 from surgeon_gui.widgets.layouts import vertical
 
 _SENSITIVITY = tr("Sensitivity: perplexity increase by part")

@@ -22,7 +22,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import ChoiceBox, line_label, named
+from surgeon_gui.widgets.choice_box import ChoiceBox
+from surgeon_gui.widgets.controls import line_label, named
 from surgeon_gui.widgets.forms.inputs import DecimalInput, WholeInput
 from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip

@@ -28,8 +28,8 @@ from surgeon_gui.state.playground.text import status_line, summary
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    ChoiceBox,
     button,
     described,
     enable_unless,

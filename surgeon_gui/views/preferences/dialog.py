@@ -17,8 +17,8 @@ from surgeon_gui.base.translation import LANGUAGES, tr
 from surgeon_gui.base.units import Units
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    ChoiceBox,
     button,
     described,
     enable_unless,

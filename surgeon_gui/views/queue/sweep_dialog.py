@@ -14,8 +14,8 @@ from surgeon_gui.state.job.targets import disabled_targets
 from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.text.choices import CHOICES, choice_label
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    ChoiceBox,
     button,
     described,
     explained,

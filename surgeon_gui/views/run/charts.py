@@ -25,7 +25,7 @@ from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.controls import ChoiceBox
+from surgeon_gui.widgets.choice_box import ChoiceBox
 
 _UNITS: dict[object, str] = {
     BarUnit.WEIGHTS: tr("Weights"),

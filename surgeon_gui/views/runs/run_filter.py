@@ -18,12 +18,8 @@ from surgeon_gui.state.runs.state import (
 )
 from surgeon_gui.state.runs.text import OUTCOMES
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    SHORT,
-    ChoiceBox,
-    described,
-    enable_unless,
-)
+from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox
+from surgeon_gui.widgets.controls import described, enable_unless
 from surgeon_gui.widgets.layouts import horizontal
 
 _MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow window

@@ -13,8 +13,8 @@ from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.editing import all_presets, preset_in
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    ChoiceBox,
     button,
     described,
     fill_menu,

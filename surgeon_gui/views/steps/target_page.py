@@ -33,8 +33,8 @@ from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
 from surgeon_gui.views.steps.protection_tree import ProtectionTree
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    ChoiceBox,
     button,
     heading,
     label_of,

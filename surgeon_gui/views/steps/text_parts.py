@@ -17,7 +17,8 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text.source_fields import FIELDS
-from surgeon_gui.widgets.controls import ChoiceBox, label_of, named, text_label
+from surgeon_gui.widgets.choice_box import ChoiceBox
+from surgeon_gui.widgets.controls import label_of, named, text_label
 
 _NAMES = ("dataset_config", "split", "column", "validation_split")
 _OF_DATASETS = ("dataset_config", "split", "validation_split")

@@ -42,7 +42,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import PATTERN
-from surgeon_gui.widgets.controls import ChoiceBox, ignore_wheel, line_label, named
+from surgeon_gui.widgets.choice_box import ChoiceBox
+from surgeon_gui.widgets.controls import ignore_wheel, line_label, named
 from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
 

@@ -11,7 +11,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_gui.widgets.controls import SHORT, ChoiceBox, enable_unless, text_label
+from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox
+from surgeon_gui.widgets.controls import enable_unless, text_label
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import ChoiceBox
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.tool_tips import plain_tip
 
