@@ -122,6 +122,13 @@ def test_opened_run_can_be_saved_and_reported(qtbot, history):
     assert history.runs.home.isVisible()
 
 
+def test_comparison_leads_back_to_the_list(history):
+    history.runs.show_comparison()
+    assert find(history, "compare_note").isVisible()
+    click(history, "compare_back_button")
+    assert history.runs.home.isVisible()
+
+
 def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
     outcomes = set()
     for ending in ("cancelled", "killed", "failed"):
