@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import (
     DampingChoice,
-    MemorySampled,
     SampleWritten,
     Stage,
     UndoReason,
 )
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.ladder import NOTICEABLE
 from surgeon_gui.state.run import RunState, Status
@@ -116,23 +114,6 @@ def _outcome_in_memory(run: RunState) -> str:
         before=numbers.perplexity(run.baseline.perplexity),
         after=numbers.perplexity(run.evaluation.perplexity),
     )
-
-
-def phase_with_advice(state: AppState) -> str:
-    """Return the phase, and how a cancelled run is resumed or started again."""
-    run = state.active_run
-    if run.status is not Status.CANCELLED or run.config is None:
-        return phase(run)
-    if run.can_go_on:
-        advice = tr("Its progress is kept: resume it in the list of runs.")
-    elif run.config == state.config:
-        advice = tr("Nothing of it is saved. Start begins it again.")
-    else:
-        advice = tr(
-            "Nothing of it is saved. To start it again, choose Use these settings in "
-            "the list of runs."
-        )
-    return f"{phase(run)} {advice}"
 
 
 def cancel_note(run: RunState, now: float, *, is_saved: bool) -> str:
@@ -279,31 +260,6 @@ def undone(run: RunState) -> str:
         if each.shot in shots
     ]
     return " ".join(dict.fromkeys(sentences))
-
-
-def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
-    """Return the total time and peak memory of each stage over all shots."""
-    totals: dict[Stage, float] = {}
-    for time in run.times:
-        totals[time.stage] = totals.get(time.stage, 0.0) + time.seconds
-    return tuple(
-        (STAGES[stage][1], _time_and_memory(totals[stage], run.peaks.get(stage)))
-        for stage in Stage
-        if stage in totals
-    )
-
-
-def _time_and_memory(seconds: float, memory: MemorySampled | None) -> str:
-    """Return a duration, with the peak memory if it was sampled."""
-    time = numbers.duration(seconds)
-    if memory is None:
-        return time
-    ram = numbers.size(memory.process_bytes)
-    if not memory.device_total:
-        return tr("{time}, {memory}").format(time=time, memory=ram)
-    return tr("{time}, {memory}, GPU {gpu}").format(
-        time=time, memory=ram, gpu=numbers.size(memory.device_bytes)
-    )
 
 
 def stage_progress(stage: Stage | None, done: int, total: int) -> str:

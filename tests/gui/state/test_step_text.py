@@ -13,7 +13,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
@@ -265,19 +265,3 @@ def test_calibration_summary_of_a_token_file_has_no_window_length(
     calibration = CalibrationConfig(text=text, validation_text=validation)
     state = AppState(config=RunConfig(calibration=calibration), model_is_chosen=True)
     assert step_text.step_view(state, Step.CALIBRATION).summary == summary
-
-
-@pytest.mark.parametrize(
-    ("can_go_on", "draft", "advice"),
-    [
-        (True, RunConfig(), "Its progress is kept: resume it in the list of runs."),
-        (False, RunConfig(), "Nothing of it is saved. Start begins it again."),
-        (False, RunConfig(ModelConfig("other")), "choose Use these settings in"),
-    ],
-)
-def test_cancelled_run_says_how_it_goes_on(can_go_on, draft, advice):
-    run = RunState(status=Status.CANCELLED, config=RunConfig(), can_go_on=can_go_on)
-    text = run_text.phase_with_advice(AppState(draft, run=run))
-    assert text.startswith("The run was cancelled. ")
-    assert advice in text
-    assert run_text.phase(run) == "The run was cancelled."
