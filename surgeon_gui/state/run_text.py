@@ -16,10 +16,9 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.targets import goal_or_none
-from surgeon_gui.state.ladder import NOTICEABLE
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.verdict import baseline_of, fidelity_of
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import STAGES, UNITS
 
 _ROUNDING = 1e-9  # tolerance of a sparsity
@@ -76,31 +75,18 @@ def _current_stage(run: RunState) -> str:
 
 
 def outcome(run: RunState) -> str:
-    """Return the result of a finished run, and what saving it in few bits costs."""
-    return f"{_outcome_in_memory(run)} {_cost_of_saving(run)}".rstrip()
-
-
-def _cost_of_saving(run: RunState) -> str:
-    """Return the KL by saving as a sentence; empty if it cannot be noticed."""
-    exported = run.exported
-    nats = exported.saving_divergence if exported is not None else None
-    if exported is None or nats is None or nats < NOTICEABLE:
-        return ""
-    return tr("Saving it in {dtype} adds a KL of {nats}.").format(
-        dtype=choice_label(exported.dtype)[0], nats=numbers.nats(nats)
-    )
-
-
-def _outcome_in_memory(run: RunState) -> str:
-    """Return the result of a finished run before it is saved, as a sentence."""
+    """Return the result of a finished run as a sentence; its figures are the file's."""
     if run.evaluation is None or run.baseline is None or run.model is None:
         return tr("The run finished.")
     text = tr(
         "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
     )
-    measured_on = ""
-    if run.evaluation.fidelity:
-        measured_on = fidelity.text_phrase(run.evaluation.fidelity[0].text)
+    before, after = run.baseline.perplexity, run.evaluation.perplexity
+    words = measured_on = ""
+    if found := fidelity_of(run):
+        first, original = found[0], baseline_of(run)[0]
+        before, after = original.perplexity.value, first.perplexity.value
+        words, measured_on = fidelity.summary(first), fidelity.text_phrase(first.text)
         text = tr(
             "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
             "{all} parameters remain."
@@ -109,10 +95,10 @@ def _outcome_in_memory(run: RunState) -> str:
         how=finish_reason(run),
         left=numbers.count(run.history[-1].parameters),
         all=numbers.count(run.model.parameters),
-        fidelity=fidelity.summary(run.evaluation),
+        fidelity=words,
         text=measured_on,
-        before=numbers.perplexity(run.baseline.perplexity),
-        after=numbers.perplexity(run.evaluation.perplexity),
+        before=numbers.perplexity(before),
+        after=numbers.perplexity(after),
     )
 
 
