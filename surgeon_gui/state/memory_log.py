@@ -8,9 +8,8 @@ their beginning.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
 
-from surgeon_engine.api.messages.run import MemorySampled, Stage
+from surgeon_engine.api.messages.run import MemorySampled
 
 _DOUBLE = "d"  # exact for whole numbers up to 2^53
 
@@ -69,18 +68,3 @@ class MemoryLog:
 
     def _copied(self) -> tuple[array[float], array[float], array[float]]:
         return self.seconds, self.process_bytes, self.device_bytes
-
-
-def with_peak(
-    peaks: Mapping[Stage, MemorySampled], stage: Stage | None, sample: MemorySampled
-) -> Mapping[Stage, MemorySampled]:
-    """Return the maximum memory of each stage, for RAM and GPU separately."""
-    if stage is None:
-        return peaks
-    last = peaks.get(stage, sample)
-    peak = MemorySampled(
-        max(last.process_bytes, sample.process_bytes),
-        max(last.device_bytes, sample.device_bytes),
-        max(last.device_total, sample.device_total),
-    )
-    return {**peaks, stage: peak}

@@ -83,11 +83,14 @@ def fidelity_value(fidelity: Fidelity, measure: Quality) -> float:
 
 
 def file_nats(run: RunState) -> float:
-    """Return the KL of the file to the original in nats; NaN: not measured."""
+    """Return the KL of the file to the original in nats; NaN: not measured.
+
+    Of a file that was not evaluated, it is the sum of pruning and saving.
+    """
     found, exported = fidelity_of(run), run.exported
     if not found:
         return math.nan
     nats = found[0].divergence.value
     if exported is None or exported.fidelity:
         return nats
-    return nats + (exported.saving_divergence or 0.0)  # of a run of an earlier version
+    return nats + (exported.saving_divergence or 0.0)

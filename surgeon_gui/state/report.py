@@ -25,32 +25,29 @@ from surgeon_gui.base.translation import language, tr
 from surgeon_gui.state import export_text, ladder, run_text
 from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
+from surgeon_gui.state.report_parts import (
+    Picture,
+    ReportTable,
+    Row,
+    Section,
+    judged_sections,
+)
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.views import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import beginning_note
+from surgeon_gui.text.verdicts import VERDICTS
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
 _ARROW = "\N{RIGHTWARDS ARROW}"
 _ABOUT_MEMORY = tr(
     "The weights, keys and values of the context in 16 bits, and the buffers of 512 "
     "tokens. The program that runs the model needs some memory on top."
 )
-
-Row = Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A chart, as PNG."""
-
-    title: str
-    png: bytes
-    width: int = PICTURE_WIDTH  # in CSS pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +65,6 @@ class Tile(NamedTuple):
     name: str
     value: str
     change: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReportTable:
-    """A table; all rows have the same length."""
-
-    rows: Sequence[Row]
-    titles: Row = ()
-    has_bold_labels: bool = False  # in the first column
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A heading and its content, in the order in which it is shown."""
-
-    title: str
-    text: str = ""
-    pictures: Sequence[Picture] = ()
-    table: ReportTable | None = None
-    note: str = ""
-    code: str = ""
 
 
 def has_report(run: RunState) -> bool:
@@ -137,6 +113,8 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
         yield Section(tr("Results"), table=ReportTable(results), note=note)
     if of_texts is not None:
         yield of_texts
+    if run.judgment is not None:
+        yield from judged_sections(run)
     if (in_fewer_bits := _in_fewer_bits(run)) is not None:
         yield in_fewer_bits
     if contexts := ladder.context_rows(run):
@@ -168,14 +146,16 @@ def _summary(run: RunState) -> str:
     if run.status.is_busy:
         return tr("The run is still in progress.")
     sentences = [run_text.phase(run)]
+    if (verdict := verdict_of_run(run)) is not None:
+        sentences.insert(0, f"{VERDICTS[verdict]}.")
     if run.error is not None:
         sentences += [run.error.message, run.error.hint]
     return " ".join(sentences).strip()
 
 
 def _tiles(run: RunState) -> Iterator[Tile]:
-    if run.evaluation is not None and run.evaluation.fidelity:
-        first = run.evaluation.fidelity[0]
+    if found := fidelity_of(run):
+        first = found[0]
         yield Tile(
             fidelity.title(first),
             fidelity.divergence(first),
@@ -225,8 +205,9 @@ def _recovery_texts(run: RunState) -> str:
 
 
 def _fidelity_section(run: RunState) -> Section | None:
-    """Return the fidelity of the pruned model on each text; None: not measured."""
-    if run.evaluation is None or run.baseline is None or not run.evaluation.fidelity:
+    """Return the fidelity of the file on each text; None: not measured."""
+    found, before = fidelity_of(run), {each.text: each for each in baseline_of(run)}
+    if not found or not before:
         return None
     titles = (
         tr("Text"),
@@ -236,7 +217,6 @@ def _fidelity_section(run: RunState) -> Section | None:
         tr("Perplexity of the original"),
         tr("Windows"),
     )
-    before = {each.text: each for each in run.baseline.fidelity}
     rows = [
         (
             fidelity.text_name(each.text),
@@ -249,17 +229,16 @@ def _fidelity_section(run: RunState) -> Section | None:
                 length=numbers.whole(each.window_length),
             ),
         )
-        for each in run.evaluation.fidelity
+        for each in found
         if each.text in before
     ]
     text = tr(
-        "KL measures how far the predictions of the pruned model are from the "
+        "KL measures how far the predictions of the file are from the "
         "original's, in nats per token: 0 if both predict the same. Same top token is "
         "the share of tokens that both find most likely. In brackets: 95 % intervals."
     )
-    note = ""
-    if run.evaluation.perplexity < run.baseline.perplexity:
-        note = BELOW_ORIGINAL
+    first, original = found[0].perplexity, before[found[0].text].perplexity
+    note = BELOW_ORIGINAL if first.value < original.value else ""
     return Section(tr("Fidelity"), text, table=ReportTable(rows, titles), note=note)
 
 

@@ -40,7 +40,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.state import eta
 from surgeon_gui.state.eta import Position, RunTimeline, StageTime
-from surgeon_gui.state.memory_log import MemoryLog, with_peak
+from surgeon_gui.state.memory_log import MemoryLog
 
 
 class Status(Enum):
@@ -127,8 +127,6 @@ class RunState:
     paused_seconds: float = 0.0  # of finished pauses
     saved_seconds: float | None = None  # of a resumed run whose state is being loaded
     memory: MemoryLog = field(default_factory=MemoryLog)
-    # The maximum memory of each stage.
-    peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
     computer: str = ""  # that has its files; empty: this one
     name: str = ""  # of an earlier run that was opened
     goes_on: bool = False  # it is watched, and goes on without the window
@@ -410,8 +408,7 @@ def _on_resumed(state: RunState, event: Resumed, at: float) -> RunState:
 
 def _on_memory(state: RunState, event: MemorySampled, at: float) -> RunState:
     seconds = max(0.0, state.clock(at) - state.began)
-    peaks = with_peak(state.peaks, state.stage, event)
-    return replace(state, memory=state.memory.plus(seconds, event), peaks=peaks)
+    return replace(state, memory=state.memory.plus(seconds, event))
 
 
 def _ended(state: RunState, status: Status, at: float) -> RunState:

@@ -9,19 +9,16 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import (
     DampingChoice,
-    MemorySampled,
     SampleWritten,
     Stage,
     UndoReason,
 )
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import goal_or_none
-from surgeon_gui.state.ladder import NOTICEABLE
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.verdict import baseline_of, fidelity_of
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import STAGES, UNITS
 
 _ROUNDING = 1e-9  # tolerance of a sparsity
@@ -78,31 +75,18 @@ def _current_stage(run: RunState) -> str:
 
 
 def outcome(run: RunState) -> str:
-    """Return the result of a finished run, and what saving it in few bits costs."""
-    return f"{_outcome_in_memory(run)} {_cost_of_saving(run)}".rstrip()
-
-
-def _cost_of_saving(run: RunState) -> str:
-    """Return the KL by saving as a sentence; empty if it cannot be noticed."""
-    exported = run.exported
-    nats = exported.saving_divergence if exported is not None else None
-    if exported is None or nats is None or nats < NOTICEABLE:
-        return ""
-    return tr("Saving it in {dtype} adds a KL of {nats}.").format(
-        dtype=choice_label(exported.dtype)[0], nats=numbers.nats(nats)
-    )
-
-
-def _outcome_in_memory(run: RunState) -> str:
-    """Return the result of a finished run before it is saved, as a sentence."""
+    """Return the result of a finished run as a sentence; its figures are the file's."""
     if run.evaluation is None or run.baseline is None or run.model is None:
         return tr("The run finished.")
     text = tr(
         "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
     )
-    measured_on = ""
-    if run.evaluation.fidelity:
-        measured_on = fidelity.text_phrase(run.evaluation.fidelity[0].text)
+    before, after = run.baseline.perplexity, run.evaluation.perplexity
+    words = measured_on = ""
+    if found := fidelity_of(run):
+        first, original = found[0], baseline_of(run)[0]
+        before, after = original.perplexity.value, first.perplexity.value
+        words, measured_on = fidelity.summary(first), fidelity.text_phrase(first.text)
         text = tr(
             "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
             "{all} parameters remain."
@@ -111,28 +95,11 @@ def _outcome_in_memory(run: RunState) -> str:
         how=finish_reason(run),
         left=numbers.count(run.history[-1].parameters),
         all=numbers.count(run.model.parameters),
-        fidelity=fidelity.summary(run.evaluation),
+        fidelity=words,
         text=measured_on,
-        before=numbers.perplexity(run.baseline.perplexity),
-        after=numbers.perplexity(run.evaluation.perplexity),
+        before=numbers.perplexity(before),
+        after=numbers.perplexity(after),
     )
-
-
-def phase_with_advice(state: AppState) -> str:
-    """Return the phase, and how a cancelled run is resumed or started again."""
-    run = state.active_run
-    if run.status is not Status.CANCELLED or run.config is None:
-        return phase(run)
-    if run.can_go_on:
-        advice = tr("Its progress is kept: resume it in the list of runs.")
-    elif run.config == state.config:
-        advice = tr("Nothing of it is saved. Start begins it again.")
-    else:
-        advice = tr(
-            "Nothing of it is saved. To start it again, choose Use these settings in "
-            "the list of runs."
-        )
-    return f"{phase(run)} {advice}"
 
 
 def cancel_note(run: RunState, now: float, *, is_saved: bool) -> str:
@@ -279,31 +246,6 @@ def undone(run: RunState) -> str:
         if each.shot in shots
     ]
     return " ".join(dict.fromkeys(sentences))
-
-
-def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
-    """Return the total time and peak memory of each stage over all shots."""
-    totals: dict[Stage, float] = {}
-    for time in run.times:
-        totals[time.stage] = totals.get(time.stage, 0.0) + time.seconds
-    return tuple(
-        (STAGES[stage][1], _time_and_memory(totals[stage], run.peaks.get(stage)))
-        for stage in Stage
-        if stage in totals
-    )
-
-
-def _time_and_memory(seconds: float, memory: MemorySampled | None) -> str:
-    """Return a duration, with the peak memory if it was sampled."""
-    time = numbers.duration(seconds)
-    if memory is None:
-        return time
-    ram = numbers.size(memory.process_bytes)
-    if not memory.device_total:
-        return tr("{time}, {memory}").format(time=time, memory=ram)
-    return tr("{time}, {memory}, GPU {gpu}").format(
-        time=time, memory=ram, gpu=numbers.size(memory.device_bytes)
-    )
 
 
 def stage_progress(stage: Stage | None, done: int, total: int) -> str:

@@ -82,9 +82,6 @@ def brief(evaluation: Evaluation) -> str:
     )
 
 
-def summary(evaluation: Evaluation) -> str:
-    """Return KL and same top tokens on the first text; empty if not measured."""
-    if not evaluation.fidelity:
-        return ""
-    first = evaluation.fidelity[0]
-    return f"{divergence(first)}, {agreement(first)}"
+def summary(fidelity: Fidelity) -> str:
+    """Return KL and same top tokens in few words."""
+    return f"{divergence(fidelity)}, {agreement(fidelity)}"

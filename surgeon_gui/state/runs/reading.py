@@ -44,7 +44,7 @@ from surgeon_gui.state.run import (
     Status,
 )
 from surgeon_gui.state.runs.removed import Shares, removed_by_block
-from surgeon_gui.state.verdict import verdict_of_run
+from surgeon_gui.state.verdict import fidelity_of, verdict_of_run
 
 MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40
@@ -93,7 +93,7 @@ class RunRecord:
     sparsity: float | None = None
     perplexity_before: float | None = None
     perplexity_after: float | None = None
-    fidelity: tuple[Fidelity, ...] = ()  # of the pruned model on each text
+    fidelity: tuple[Fidelity, ...] = ()  # of its file on each text
     shots_done: int = 0
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
@@ -389,7 +389,7 @@ def _record_of(state: RunState) -> RunRecord:
         sparsity=last.sparsity if last is not None else None,
         perplexity_before=state.baseline.perplexity if state.baseline else None,
         perplexity_after=state.evaluation.perplexity if state.evaluation else None,
-        fidelity=state.evaluation.fidelity if state.evaluation else (),
+        fidelity=fidelity_of(state),
         shots_done=len(state.history),
         began=state.began,
         seconds=state.seconds(state.ended) if state.ended is not None else 0.0,

@@ -13,7 +13,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import is_small_file, is_to_be_downloaded
 from surgeon_gui.state.sources.text import facts_problem
 from surgeon_gui.text.labels import source_name
-from surgeon_gui.text.problems import Kind, Problem, Step
+from surgeon_gui.text.problems import Kind, Problem, Step, of_error
 
 
 def is_model_due(state: AppState) -> bool:
@@ -45,6 +45,16 @@ def needs_download(state: AppState) -> bool:
     return (
         name is not None and error is not None and error.message == name.not_downloaded
     )
+
+
+def model_problem(state: AppState) -> Problem | None:
+    """Return the problem with the model; None for one that is to be downloaded."""
+    if not state.model_is_chosen or needs_download(state):
+        return None
+    error = state.request(RequestKind.INSPECTION).error
+    if error is not None:
+        return of_error(error)
+    return state.problems.get(Step.MODEL) or facts_problem(state)
 
 
 def wait_note(state: AppState) -> str:

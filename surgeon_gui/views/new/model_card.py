@@ -16,13 +16,11 @@ from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.export_text import problem_of
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.sources.reading import needs_download, wait_note
+from surgeon_gui.state.sources.reading import model_problem, wait_note
 from surgeon_gui.state.sources.resolver import is_missing, resolve_model
 from surgeon_gui.state.sources.samples import PACKAGE, SAMPLE_BYTES, SMOLLM2, smollm2
 from surgeon_gui.state.sources.text import (
-    facts_problem,
     model_line,
     sample_label,
     sample_obstacle,
@@ -30,7 +28,7 @@ from surgeon_gui.state.sources.text import (
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import source_name
-from surgeon_gui.text.problems import Step, sentence
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.steps.download_card import DownloadCard
 from surgeon_gui.views.steps.hub_search import HubSearchDialog
 from surgeon_gui.widgets.controls import (
@@ -109,7 +107,8 @@ class ModelCard(QFrame):
 
     def _show_problem(self, state: AppState) -> None:
         is_busy = self.sample_download.is_busy  # another model is on its way
-        show_text(self._problem, "" if is_busy else model_problem(state))
+        problem = None if is_busy else model_problem(state)
+        show_text(self._problem, sentence(problem))
 
     # Ways to choose a model
 
@@ -204,11 +203,3 @@ class ModelCard(QFrame):
             "network connection, or choose another model."
         )
         self._session.store.show_problem(Failed(message, hint.format(package=PACKAGE)))
-
-
-def model_problem(state: AppState) -> str:
-    """Return the problem with the model; empty for one that is to be downloaded."""
-    if not state.model_is_chosen or needs_download(state):
-        return ""
-    failure = problem_of(state.request(RequestKind.INSPECTION))
-    return failure or sentence(state.problems.get(Step.MODEL) or facts_problem(state))

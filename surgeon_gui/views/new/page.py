@@ -31,8 +31,8 @@ from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
 from surgeon_gui.views.new.expert import Expert
 from surgeon_gui.views.new.model_card import ModelCard
-from surgeon_gui.views.new.size_input import SizeInput
 from surgeon_gui.views.steps.page import Page
+from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,

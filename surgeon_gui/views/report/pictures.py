@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QComboBox, QPushButton, QWidget
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.quality import Quality
-from surgeon_gui.state.report import Picture
+from surgeon_gui.state.report_parts import Picture
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, image_bytes

@@ -24,11 +24,11 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.report import (
-    Picture,
     ReportContext,
     has_report,
     report_html,
 )
+from surgeon_gui.state.report_parts import Picture
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import title

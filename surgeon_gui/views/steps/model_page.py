@@ -12,11 +12,11 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.sources.reading import model_problem
 from surgeon_gui.state.sources.resolver import resolve_model
 from surgeon_gui.state.sources.text import download_error
 from surgeon_gui.text.labels import BUNDLED_DEMO
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.new.model_card import model_problem
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import mark_invalid
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -51,7 +51,8 @@ class ModelPage(Page):
         self._form.show_config(state.config.model)
         several = state.machine is not None and state.machine.gpu_count > 1
         self._form.leave_out("gpus", not several and state.config.model.gpus == 1)
-        mark_invalid(self._source, bool(model_problem(state) or download_error(state)))
+        is_invalid = bool(model_problem(state) or download_error(state))
+        mark_invalid(self._source, is_invalid)
 
     @Slot()
     def _on_return_pressed(self) -> None:

@@ -1,4 +1,4 @@
-"""Panel on the left with all steps, one of them open, each below its header."""
+"""The sections of the drawer Expert, at most one of them open below its header."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
-from surgeon_gui.views.new.size_input import SizeInput
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
 from surgeon_gui.views.steps.protection_tree import ProtectionTree
+from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (

@@ -18,6 +18,7 @@ from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_runs import write_run
+from tests.helpers.judgments import fidelity, judgment
 
 TITLE = "The original in fewer bits"
 
@@ -85,3 +86,20 @@ def test_shot_without_evaluation_has_dashes(finished):
     run = replace(finished, history=(*finished.history[:-1], last))
     before, after = (text_of(x).count("\N{EN DASH}") for x in (finished, run))
     assert after == before + 4
+
+
+def test_fidelity_and_verdict_are_those_of_the_file(finished):
+    of_file = fidelity(0.7, 0.6, 19.0, finished.baseline.fidelity[0].text)
+    exported = msgspec.structs.replace(finished.exported, fidelity=(of_file,))
+    text = text_of(replace(finished, exported=exported))
+    assert "Noticeably different. Finished: KL 0.70, 60 % same top token" in text
+    assert "0.70 (0.70 to 0.70)" in text  # in the table
+    in_memory = finished.evaluation.fidelity[0].divergence.value
+    assert f"KL {numbers.nats(in_memory)}" not in text.partition("Shot by shot")[0]
+
+
+def test_judgment_lists_what_was_lost(finished):
+    assert "What was lost" not in text_of(finished)
+    text = text_of(replace(finished, judgment=judgment()))
+    assert "What was lost story nearly the same; 97 % alike" in text
+    assert "Arithmetic 12 of 30, original 20" in text

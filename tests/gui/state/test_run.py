@@ -36,8 +36,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import stage_times, undone
-from surgeon_gui.text.labels import STAGES
+from surgeon_gui.state.run_text import undone
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import recovered
@@ -220,9 +219,6 @@ def test_undone_recovery_is_said_in_a_sentence(starting):
     assert undone(failed) == "Recovery failed: undone."
 
 
-PEAKS = ((700, 1000), (600, 2000))  # MB in RAM and on the GPU
-
-
 @pytest.fixture
 def in_curvature():
     """Return a run 10 seconds into its first curvature of about 40 seconds."""
@@ -331,24 +327,6 @@ def test_memory_samples_are_at_the_elapsed_seconds(in_curvature):
     assert list(state.memory.seconds) == [16.0, 18.0]
     assert list(state.memory.process_bytes) == [100, 200]
     assert len(in_curvature.memory) == 0
-
-
-def test_stage_times_show_the_maximum_memory(in_curvature):
-    mega, no_break = 10**6, "\N{NO-BREAK SPACE}"
-    state = with_events(
-        in_curvature, 16.0, MemorySampled(900 * mega), MemorySampled(640 * mega)
-    )
-    state = with_events(state, 17.0, StageStarted(Stage.SELECTION, 1))
-    first, second = (MemorySampled(x * mega, y * mega, 8000 * mega) for x, y in PEAKS)
-    state = with_events(state, 18.0, first, second, StageStarted(Stage.UPDATE, 1))
-    state = with_events(state, 20.0, StageStarted(Stage.EVALUATION, 1))
-    times = {name: text.replace(no_break, " ") for name, text in stage_times(state)}
-    names = [STAGES[x][1] for x in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE)]
-    assert [times[name] for name in names] == [
-        "12 s, 900.0 MB",
-        "1.0 s, 700.0 MB, GPU 2.0 GB",
-        "2.0 s",
-    ]
 
 
 THREE_SHOTS = RunConfig(pruning=pruning_config(shots=3))

@@ -13,7 +13,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
@@ -31,6 +31,7 @@ from surgeon_gui.text.problems import Kind, Problem, Step
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import exported
+from tests.helpers.judgments import fidelity
 
 PARTS = typing.get_type_hints(RunConfig)
 FIELDS = [
@@ -193,25 +194,21 @@ def test_outcome_states_why_the_target_was_missed():
     assert run_text.outcome(run).startswith("Finished:")
 
 
-@pytest.mark.parametrize(("nats", "is_stated"), [(None, 0), (1e-4, 0), (0.0123, 1)])
-def test_outcome_states_what_saving_in_few_bits_costs(nats, is_stated):
-    """Without it, a run that only quantizes would read as exact."""
+def test_outcome_has_the_figures_of_the_file():
+    """Those of the weights in memory would make a run that only quantizes exact."""
+    shot = shot_finished(1, 1, 0.3)
+    of_file = fidelity(0.7, 0.6, 19.0)
     run = RunState(
         status=Status.FINISHED,
         model=model_summary(),
         baseline=evaluation(14.2),
-        history=(shot_finished(1, 1, 0.3),),
+        history=(shot,),
         exported=msgspec.structs.replace(
-            exported(
-                "there",
-                PruningConfig(),
-                ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
-            ),
-            saving_divergence=nats,
+            exported("there", PruningConfig(), ExportConfig()), fidelity=(of_file,)
         ),
     )
-    cost = "Saving it in 8 bits (Q8_0) adds a KL of 0.012."
-    assert run_text.outcome(run).endswith(cost) is bool(is_stated)
+    text = run_text.outcome(run).replace(SPACE, " ")
+    assert "KL 0.70, 60 % same top token, perplexity 14.20 → 19.00 on story" in text
 
 
 def text_of(make_text, pruning):
@@ -265,19 +262,3 @@ def test_calibration_summary_of_a_token_file_has_no_window_length(
     calibration = CalibrationConfig(text=text, validation_text=validation)
     state = AppState(config=RunConfig(calibration=calibration), model_is_chosen=True)
     assert step_text.step_view(state, Step.CALIBRATION).summary == summary
-
-
-@pytest.mark.parametrize(
-    ("can_go_on", "draft", "advice"),
-    [
-        (True, RunConfig(), "Its progress is kept: resume it in the list of runs."),
-        (False, RunConfig(), "Nothing of it is saved. Start begins it again."),
-        (False, RunConfig(ModelConfig("other")), "choose Use these settings in"),
-    ],
-)
-def test_cancelled_run_says_how_it_goes_on(can_go_on, draft, advice):
-    run = RunState(status=Status.CANCELLED, config=RunConfig(), can_go_on=can_go_on)
-    text = run_text.phase_with_advice(AppState(draft, run=run))
-    assert text.startswith("The run was cancelled. ")
-    assert advice in text
-    assert run_text.phase(run) == "The run was cancelled."

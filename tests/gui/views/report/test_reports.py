@@ -19,7 +19,8 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
-from surgeon_gui.state.report import Picture, ReportContext, report_html
+from surgeon_gui.state.report import ReportContext, report_html
+from surgeon_gui.state.report_parts import Picture
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.report import reports
 from surgeon_gui.views.report.pdf import paginated_document

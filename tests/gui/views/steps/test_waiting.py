@@ -20,11 +20,11 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import with_request
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.views.new.model_card import ModelCard
-from surgeon_gui.views.new.size_input import SizeInput
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
+from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.views.steps.target_page import TargetPage
 from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.queued_runs import ready_state

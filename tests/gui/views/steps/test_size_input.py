@@ -11,7 +11,7 @@ from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
-from surgeon_gui.views.new.size_input import SizeInput
+from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.widget_queries import choose_unit

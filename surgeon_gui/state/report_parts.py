@@ -1,0 +1,56 @@
+"""What a report consists of, and its sections on a judgment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.judgment import answers, lost_rows
+from surgeon_gui.state.run import RunState
+from surgeon_gui.text import judgments
+
+PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
+_ANSWERS = 5  # the worst ones
+
+Row = Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A chart, as PNG."""
+
+    title: str
+    png: bytes
+    width: int = PICTURE_WIDTH  # in CSS pixels
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """A table; all rows have the same length."""
+
+    rows: Sequence[Row]
+    titles: Row = ()
+    has_bold_labels: bool = False  # in the first column
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its content, in the order in which it is shown."""
+
+    title: str
+    text: str = ""
+    pictures: Sequence[Picture] = ()
+    table: ReportTable | None = None
+    note: str = ""
+    code: str = ""
+
+
+def judged_sections(run: RunState) -> Iterator[Section]:
+    """Yield what the file of a judged run has lost, and where the answers part."""
+    rows = [(row.name, judgments.outcome(row)) for row in lost_rows(run)]
+    yield Section(tr("What was lost"), table=ReportTable(rows))
+    titles = (tr("Prompt"), tr("Original"), tr("This file"))
+    parted = [(x.prompt, x.original, x.pruned) for x in answers(run)[:_ANSWERS]]
+    if parted:
+        yield Section(tr("Where the answers part"), table=ReportTable(parted, titles))
