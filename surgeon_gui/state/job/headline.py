@@ -176,7 +176,8 @@ def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     fits = smallest_memory(needed)
     if fits is None:
         return ""
-    return tr("Runs in {memory} GB").format(memory=f"{fits:g}")
+    memory = numbers.localize(f"{fits:g}")
+    return tr("Fits in {memory} GB of memory").format(memory=memory)
 
 
 def _time(state: AppState) -> str:
