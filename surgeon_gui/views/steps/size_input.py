@@ -163,7 +163,9 @@ class SizeInput(QWidget):
         if limits.contain(value):
             self._change({"target": unit, targets.target_field(unit): value})
         if had_focus:
-            self._inputs[unit].widget.setFocus()
+            box = self._inputs[unit].number_box
+            box.setFocus()
+            box.selectAll()  # as after Return without a unit
 
     @Slot()
     def _on_unit_chosen(self) -> None:

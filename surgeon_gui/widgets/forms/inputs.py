@@ -134,7 +134,7 @@ class _NumberInput(Input):
     def __init__(
         self, box: QSpinBox | QDoubleSpinBox, edited: SignalInstance, text: FieldText
     ) -> None:
-        self._number_box = ignore_wheel(box)
+        self.number_box = ignore_wheel(box)
         box.setGroupSeparatorShown(True)
         box.setSuffix(_suffix(text, box.value()))
         box.setSpecialValueText(text.minimum_text)
@@ -144,7 +144,7 @@ class _NumberInput(Input):
     @property
     @override
     def is_being_typed_in(self) -> bool:
-        box = self._number_box
+        box = self.number_box
         if isinstance(box, QSpinBox):
             committed = box.textFromValue(box.value())
         else:

@@ -165,6 +165,7 @@ def test_typed_unit_is_chosen(size, qtbot, before, typed, target, shown):
     qtbot.waitUntil(lambda: box_of(size, target).text() == shown)
     assert size.values()["target"] is target
     assert box_of(size, target).hasFocus()
+    assert box_of(size, target).lineEdit().hasSelectedText()
 
 
 @pytest.mark.parametrize("typed", ["8 M", "8 MB"])
