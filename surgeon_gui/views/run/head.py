@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QToolTip, QWidget
+from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import Format
@@ -39,10 +39,10 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.layouts import horizontal, in_row
-from surgeon_gui.widgets.tool_tips import plain_tip
 
 _NARROW = 720  # pixels, below which the buttons are below the texts
 _DOT = 18
+_TOLD = 2000  # milliseconds for which a button says what it did
 _UNKNOWN = (Shape.RING, "muted")
 # The labels that a button may have, by its name: it keeps the room for all of them.
 _LABELS = {
@@ -189,6 +189,7 @@ class OutcomeButtons(QWidget):
         }
         self._actions = fill_menu(self._menu, slots)
         give_menu(self._copy, self._menu)
+        _keep_room(self._copy, (tr("Copied"),))
         self._try = button("run_try_button", head.try_clicked)
         self._all = (
             *(self._resume, self._gentler, self._smaller),
@@ -247,9 +248,9 @@ class OutcomeButtons(QWidget):
 
     def _copy_text(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
-        below = self._copy.mapToGlobal(self._copy.rect().bottomLeft())
-        told = plain_tip(tr("Copied: {text}").format(text=text))
-        QToolTip.showText(below, told, self._copy)
+        self._copy.setText(tr("Copied"))
+        usual = CAPTIONS[self._copy.objectName()].label
+        QTimer.singleShot(_TOLD, self, lambda: self._copy.setText(usual))
 
 
 def _has_failed(run: RunState) -> bool:

@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QPushButton,
     QStackedWidget,
-    QToolTip,
     QVBoxLayout,
     QWidget,
 )
@@ -46,7 +45,6 @@ from surgeon_gui.views.run import head
 from surgeon_gui.views.run.lost import AnswerList
 from surgeon_gui.views.run.page import RunPage
 from surgeon_gui.widgets.dot import Shape
-from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.gui.views.test_charts_do_not_grow import CONFIG, states_of
 from tests.helpers.fake_results import exported, measured
 from tests.helpers.run_states import with_events
@@ -251,7 +249,8 @@ def test_speed_has_a_button_until_it_is_measured_and_a_reason_if_it_cannot_be(pa
     assert card.height() == height
 
 
-def test_path_and_line_of_a_modelfile_are_copied(page, tmp_path):
+def test_path_and_line_of_a_modelfile_are_copied(qtbot, page, tmp_path, monkeypatch):
+    monkeypatch.setattr(head, "_TOLD", 10)
     file = tmp_path / "model.gguf"
     file.touch()
     run = finished(file_format=Format.GGUF)
@@ -260,7 +259,9 @@ def test_path_and_line_of_a_modelfile_are_copied(page, tmp_path):
     clipboard = QGuiApplication.clipboard()
     find(page, "copy_path_action", QAction).trigger()
     assert clipboard.text() == str(file)
-    assert QToolTip.text() == plain_tip(f"Copied: {file}")
+    button = find(page, "run_copy_button")
+    assert button.text() == "Copied"
+    qtbot.waitUntil(lambda: button.text() == "Copy &path")
     find(page, "copy_modelfile_action", QAction).trigger()
     assert clipboard.text() == f"FROM {file}"
     show(page, finished())
