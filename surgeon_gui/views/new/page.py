@@ -52,7 +52,7 @@ from surgeon_gui.widgets.layouts import (
     vertical,
 )
 
-_DRAWER = 400  # pixels
+_DRAWER = 440  # pixels
 _NARROW = 820  # pixels of the column, below which controls are stacked
 _MIN_COLUMN = 440  # pixels, with stacked controls
 _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
