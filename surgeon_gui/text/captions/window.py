@@ -134,11 +134,6 @@ CAPTIONS = {
     "runs_checkpoint_action": caption("Delete &checkpoint…"),
     "runs_export_action": caption("Delete &exports…"),
     "runs_delete_action": caption("Move to &Trash…"),
-    # the bar above an earlier run
-    "use_settings_button": caption(
-        "Use these settings",
-        "Copy the settings of this run, so that you can change them.",
-    ),
     # the bar about an interrupted run
     "resume_run_button": caption(
         "Resume", "Go on with the run from its last saved state."
