@@ -171,22 +171,16 @@ def take_all(studio: Studio) -> None:
 
 def take_new(studio: Studio) -> None:
     """Picture the page New, the sections of Expert, and a measured model."""
-    from surgeon_gui.state.request import RequestKind
     from surgeon_gui.text.problems import Step
 
-    window, session = studio.window, studio.window.session
-    studio.in_both_themes("new")
+    window, diagnosis = studio.window, studio.window.new.diagnosis
+    studio.picture("new")
     window.open_step(Step.TARGET)
     studio.picture("expert")
-    window.open_step(Step.CALIBRATION)
-    studio.click("preview_button")
-    preview = RequestKind.PREVIEW
-    studio.wait_until(lambda: session.state.request(preview).response is not None)
-    studio.picture("text")
     studio.click("expert_close_button")
+    studio.wait_until(lambda: diagnosis.obstacle is None)
     studio.click("diagnose_button")
-    studio.wait_until(lambda: session.state.is_busy)
-    studio.wait_until(lambda: not session.state.is_busy)
+    studio.wait_until(lambda: diagnosis.plan is not None)
     studio.click("model_details_button")
     studio.picture("details")
     studio.click("details_back_button")
@@ -205,7 +199,7 @@ def take_run(studio: Studio) -> None:
 
 def take_result(studio: Studio) -> None:
     """Picture the verdict on the result."""
-    studio.in_both_themes("done")
+    studio.picture("done")
 
 
 def take_playground(studio: Studio) -> None:
@@ -265,6 +259,8 @@ def take_queue(studio: Studio) -> None:
     window.runs.show_home()
     studio.click("queue_start_button")
     studio.wait_until(lambda: queue.state.is_complete)
+    studio.settle()  # the window shows the comparison of the runs
+    window.runs.show_home()
     studio.picture("queue")
 
 

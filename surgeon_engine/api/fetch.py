@@ -32,6 +32,7 @@ _SMALL_FILES = (
     "run.toml",
     "events.jsonl",
     "report.json",
+    "judgment.json",
     "report.html",
     "name.txt",
     "notes.txt",
@@ -128,7 +129,7 @@ def _checked_limit(run: RunEntry, target: Path, *, with_model: bool) -> int:
     if limit > (free := free_bytes(target)):
         raise ConnectionFailed(
             "The copy takes {announced:size}, and the disk of {target} has "
-            "{free:size} free.",
+            "{free:room} free.",
             "Free some space.",
             announced=announced,
             target=target,

@@ -1,24 +1,30 @@
-"""The command surgeon judge, and the tables of its result."""
+"""The commands surgeon judge and surgeon compare, and their tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from surgeon_engine.api.config.pruning import Memory
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.messages.judgment import (
     Figures,
     JudgeSettings,
     Judgment,
+    Outcome,
+    Probe,
+    ProbeJudged,
     PromptJudged,
 )
 from surgeon_engine.api.messages.run import Estimate, format_estimate
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import judged_verdict
 from surgeon_engine.base.formatting import format_count, format_percent
-from surgeon_engine.cli.formatting import add_row, headed_table
+from surgeon_engine.cli.formatting import add_row, headed_table, sweep_table
 from surgeon_engine.cli.output import EventDisplay, Output
 
 _DEFAULTS = JudgeSettings()
@@ -170,3 +176,49 @@ _signed: Callable[[float], str] = "{:+.3f}".format
 
 def _points(share: float) -> str:
     return f"{100 * share:+.0f}"
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")],
+    context: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Tokens of prompt and answer together, for the memory."
+        ),
+    ] = Memory().context,
+) -> None:
+    """Compare the files of finished runs; their probes, too, where they are judged."""
+    folders = [RunFolder(run) for run in runs]
+    reports = {run.path.name: run.read_report() for run in folders}
+    output = Output()
+    output.print_table(sweep_table(reports, context))
+    found = {run.path.name: run.read_judgment() for run in folders}
+    judged = {name: each for name, each in found.items() if each is not None}
+    if judged:
+        output.print_line("")
+        output.print_table(_probe_table(judged))
+
+
+def _probe_table(judged: Mapping[str, Judgment]) -> Table:
+    """Return the items that each file gets right, beside those of the original."""
+    table = headed_table("probe", "original", *judged)
+    for probe in Probe:
+        cells = [_results(each).get(probe) for each in judged.values()]
+        if known := next((cell for cell in cells if cell is not None), None):
+            results = [_right(cell) for cell in cells]
+            add_row(table, probe, f"{known.original} of {known.items}", *results)
+    verdicts = [judged_verdict(each) or "-" for each in judged.values()]
+    add_row(table, "verdict with probes", "", *verdicts)
+    return table
+
+
+def _results(judgment: Judgment) -> dict[Probe, ProbeJudged]:
+    return {each.probe: each for each in judgment.probes}
+
+
+def _right(result: ProbeJudged | None) -> str:
+    """Return the items that are right, and the outcome where there is a difference."""
+    if result is None:
+        return "-"
+    outcome = "" if result.outcome is Outcome.SAME else f", {result.outcome}"
+    return f"{result.file} of {result.items}{outcome}"

@@ -12,6 +12,7 @@
     surgeon quantize MODEL     write a model as GGUF in fewer bits, without pruning it
     surgeon measure MODEL...   measure speed and memory of one model, or compare two
     surgeon judge RUN_OR_FILE  judge what a file has lost against the original
+    surgeon compare RUN...     compare the files of finished runs
 
 Commands import torch when they run, so that `--help` and `--version` are immediate.
 """
@@ -48,7 +49,7 @@ from surgeon_engine.cli.formatting import (
     resource_table,
     structure_table,
 )
-from surgeon_engine.cli.judging import judge
+from surgeon_engine.cli.judging import compare, judge
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.cli.runs import (
     Job,
@@ -292,6 +293,7 @@ def _list_formats(run: Path, output: Output) -> None:
 
 app.command()(quantize)
 app.command()(judge)
+app.command()(compare)
 
 
 @app.command()

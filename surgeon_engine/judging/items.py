@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from surgeon_engine.api.messages.judgment import Probe
 from surgeon_engine.base.decoding import Decoder, json_decoder
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.calibration.builtin import builtin_documents
 from surgeon_engine.judging.scoring import has_number, is_json, language_of, refuses
@@ -139,7 +139,7 @@ def _first(paragraphs: Sequence[str], characters: int) -> list[str]:
 def _own_prompts(path: str) -> list[str]:
     if not path:
         return []
-    text = read_text(Path(path).expanduser(), _LIMIT)
+    text = read_text(expand_path(path), _LIMIT)
     lines = [line for line in text.splitlines() if line.strip()]
     if path.endswith(".jsonl"):
         lines = [_prompt_of(path, number, x) for number, x in enumerate(lines, 1)]

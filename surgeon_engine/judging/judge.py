@@ -81,15 +81,7 @@ def judge(
     check_installed(settings.tasks)
     found = target_of(target, original, settings)
     tokenizer = _tokenizer(found)
-    window = _window(found)
-    items = all_items(settings.prompts, window, quick=settings.quick)
-    questions = questions_of(items, tokenizer, window)
-    with context.stage(Stage.GENERATION, total=2 * len(questions)) as step:
-        before = ask_all(found.original, questions, context, step)
-        questions = questions[: len(before.answers)]
-        after = ask_all(found.file, questions, context, step)
-        questions = questions[: len(after.answers)]
-
+    questions, before, after = _ask(found, tokenizer, settings, context)
     with context.stage(Stage.LOAD):
         loaded = load_model(found.config.model)
     texts = texts_of(found.config, loaded, settings.text, context, quick=settings.quick)
@@ -128,6 +120,31 @@ def judge(
         seconds=context.seconds_since(start),
     )
     return Judged(judgment, _write(judgment, found, context))
+
+
+def _ask(
+    target: Target,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: JudgeSettings,
+    context: RunContext,
+) -> tuple[Sequence[Question], Replies, Replies]:
+    """Return the questions, and the answers of the original and of the file."""
+    window = _window(target)
+    items = all_items(settings.prompts, window, quick=settings.quick)
+    questions = questions_of(items, tokenizer, window)
+    if too_long := sum(x.is_own for x in items) - sum(x.item.is_own for x in questions):
+        context.warn(
+            "{count:,} of your prompts are longer than the window of the original, "
+            "{window:,} tokens. They are left out.",
+            count=too_long,
+            window=window,
+        )
+    with context.stage(Stage.GENERATION, total=2 * len(questions)) as step:
+        before = ask_all(target.original, questions, context, step)
+        questions = questions[: len(before.answers)]
+        after = ask_all(target.file, questions, context, step)
+        questions = questions[: len(after.answers)]
+    return questions, before, after
 
 
 def _tokenizer(target: Target) -> PreTrainedTokenizerBase:

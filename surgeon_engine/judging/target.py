@@ -98,7 +98,7 @@ def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
         calibration=CalibrationConfig(text=settings.text or BUILTIN_TEXT),
     )
     # No model of the Hub, and not the demo.
-    written = _beside(path) if path.exists() else None
+    written = _beside(path) if os.path.exists(path) else None
     return Target(found.name, target, gguf, config, path=written)
 
 
@@ -111,11 +111,11 @@ def _export_of(path: Path) -> tuple[RunFolder, Path | None] | None:
 
     None for the export: the run's own. None: it is in no run.
     """
-    if RunFolder(path).report_path.is_file():
+    if os.path.isfile(RunFolder(path).report_path):
         return RunFolder(path), None
     folder = path.parent if path.name == FILE_NAME else path
     run = RunFolder(folder.parent)
-    return (run, folder) if run.report_path.is_file() else None
+    return (run, folder) if os.path.isfile(run.report_path) else None
 
 
 def _exported(
@@ -151,7 +151,7 @@ def _exported(
     is_own = folder == own and model.source == report.config.model.source
     path = run.judgment_path if is_own else _beside(folder)
     gguf = folder / FILE_NAME
-    if not gguf.is_file():
+    if not os.path.isfile(gguf):
         return Target(run.path.name, str(folder), None, config, run, folder, path)
     source = str(run.checkpoint_of(report))
     return Target(run.path.name, source, gguf, config, run, folder, path)

@@ -330,13 +330,6 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
     )
 
 
-def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
-    """Add a shot; it comes again if its evaluation follows recovery that failed."""
-    del at
-    before = (each for each in state.history if each.shot != event.shot)
-    return replace(state, history=(*before, event))
-
-
 def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
     """Return to the last save: the engine does again what it had done since."""
     state = _reopened(state, at)
@@ -444,7 +437,10 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     StageStarted: _on_stage,
     Progressed: _on_progress,
     BaselineEvaluated: lambda run, event, at: replace(run, baseline=event.evaluation),
-    ShotFinished: _on_shot,
+    # The last shot comes again if its evaluation follows.
+    ShotFinished: lambda run, event, at: replace(
+        run, history=(*run.history[: event.shot - 1], event)
+    ),
     HeldOutMeasured: _on_held_out,
     Recovered: lambda run, event, at: replace(run, recovered=event),
     RecoveryUndone: lambda run, event, at: replace(run, undone=(*run.undone, event)),

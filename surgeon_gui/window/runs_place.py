@@ -62,7 +62,6 @@ class RunsPlace(QStackedWidget):
     def _connect(self, question: ReplaceQuestion) -> None:
         self.reports.written.connect(self._report_row.show_written)
         self.comparison.changed.connect(self._on_comparison_changed)
-        self._comparison_view.runs_clicked.connect(self.show_home)
         self.home.compare_clicked.connect(self.show_comparison)
         self.page.back_clicked.connect(self.show_home)
         self.page.layers_clicked.connect(partial(self._show, self._layers_page))

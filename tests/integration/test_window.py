@@ -35,6 +35,7 @@ from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.comparison.view import CompareView
 from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_remote import remote_command
@@ -91,7 +92,7 @@ def wait_for_the_run(qtbot, window):
 def statuses(window):
     table = find(window, "queue_table", QTreeWidget)
     rows = range(table.topLevelItemCount())
-    return [table.topLevelItem(row).text(2) for row in rows]
+    return [table.topLevelItem(row).text(1) for row in rows]
 
 
 def dialogs():
@@ -167,25 +168,23 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
 @pytest.mark.slow
 def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window = real_window
-    start = find(window, "start_button")
-
     trigger(window, "use_demo_action")
-    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
-
-    click(window, "step_calibration_header")
+    window.open_step(Step.CALIBRATION)
     find(window, "calibration_windows").setValue(8)
     find(window, "calibration_validation_windows").setValue(4)
     find(window, "calibration_window_length").setValue(64)
+    qtbot.waitUntil(find(window, "preview_button").isEnabled, timeout=LONG_MS)
     click(window, "preview_button")
     preview = find(window, "preview_text", QPlainTextEdit)
     qtbot.waitUntil(lambda: len(preview.toPlainText()) > 100, timeout=LONG_MS)
 
-    click(window, "step_target_header")
+    window.open_step(Step.TARGET)
     find(window, "pruning_sparsity").setValue(25)
     find(window, "pruning_shots").setValue(2)
     find(window, "recovery_own_windows").setValue(2)
 
-    start.click()
+    click(window, "start_button")
+    qtbot.waitUntil(lambda: run_of(window).status.is_busy, timeout=LONG_MS)
     run = wait_for_the_run(qtbot, window)
     assert [shot.shot for shot in run.history] == [1, 2]
     assert run.history[-1].sparsity == pytest.approx(0.25, abs=0.03)
@@ -216,9 +215,8 @@ DEMO_JOB = surgeon_job(
 def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     window = real_window
     window.load_config(DEMO_JOB)
-    start = find(window, "start_button")
-    qtbot.waitUntil(start.isEnabled, timeout=LONG_MS)
-    start.click()
+    click(window, "start_button")  # it starts once the model has been read
+    qtbot.waitUntil(lambda: run_of(window).status.is_busy, timeout=LONG_MS)
     wait_for_the_run(qtbot, window)
 
     open_place(window, "playground")

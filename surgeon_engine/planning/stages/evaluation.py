@@ -8,6 +8,7 @@ from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 
+_MIDDLE = 0.75  # of the windows, in the middle of a run
 _COPIES = 5.0  # float32, of the logits of two models, without gradients
 
 
@@ -29,9 +30,11 @@ def baseline(job: Job) -> StageNeed:
 def evaluation(job: Job) -> StageNeed:
     """State the need of the evaluations after each shot and after recovery."""
     pruning, recovers = job.config.pruning, bool(job.recovery_windows)
-    times = pruning.shots + recovers
-    if not (job.config.evaluation.before_recovery or pruning.has_quality_limit):
-        times -= recovers  # the last shot is recovered first
+    if pruning.has_quality_limit:
+        times: float = pruning.shots + recovers
+    else:
+        is_left_out = recovers and not job.config.evaluation.before_recovery
+        times = 1 + _MIDDLE * (pruning.shots - 1 + recovers - is_left_out)
     seconds = times * speed.forward(job, job.judging_windows)
     return StageNeed(seconds, ANY_NUMBER, _moments(job))
 

@@ -156,7 +156,6 @@ CAPTIONS = {
     "delete_yes_button": caption("Move to Trash", "Move the run folder to the Trash."),
     "delete_no_button": caption("Cancel", "Keep the run."),
     # comparison
-    "compare_runs_button": caption("All runs", "Back to all runs."),
     "compare_measure_combo": caption(
         "Measure", "Measure of quality, on the held-out part of the calibration text."
     ),

@@ -55,10 +55,13 @@ class LayersPlace(QWidget):
         super().__init__()
         self._view, self._of_run = view, of_run
         self._column = vertical(self)
+        if not of_run:  # it begins there
+            self._column.addWidget(view)
 
     @override
     def showEvent(self, event: QShowEvent) -> None:
         self._column.addWidget(self._view)
+        self._view.show()  # or it would be hidden until the next event
         self._view.show_run(self._of_run)
         super().showEvent(event)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_gui.base.theme import PAGE, ROOM, TITLE
+from surgeon_gui.base.theme import ROOM, TITLE
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import comparison, ladder
 from surgeon_gui.state.comparison import MIN_RUNS, SIZE, ComparedRun
@@ -22,7 +22,6 @@ from surgeon_gui.widgets.charts.table_card import TableCard
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
     bold,
-    button,
     described,
     heading,
     problem_label,
@@ -30,7 +29,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.forms.inputs import WholeInput
-from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
+from surgeon_gui.widgets.layouts import vertical
 
 _MIN_CHART = 320  # pixels; in a lower window the view scrolls
 _MIN_WIDTH = 280  # pixels, of a chart or a table
@@ -40,14 +39,11 @@ _CONTEXT = settings_of(PruningConfig)["context"].option.limits
 class CompareView(QWidget):
     """Draws a comparison; with fewer than two runs, explains how to choose them."""
 
-    runs_clicked = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("compare_view")
         title = heading(tr("Compare"))
         title.setFont(bold(title.font(), TITLE))
-        back = button("compare_runs_button", self.runs_clicked)
         self._note = text_label(
             tr("Tick two or more runs to compare them."),
             quiet=True,
@@ -59,8 +55,7 @@ class CompareView(QWidget):
         self._sizes.setMinimumSize(_MIN_WIDTH, _MIN_CHART)
         self._files.setMinimumWidth(_MIN_WIDTH)
         parts = (self._note, self._protocol, (self._sizes, 1), self._files)
-        head = in_row(title, STRETCH, back)
-        vertical(self, head, *parts, margin=PAGE, spacing=ROOM)
+        vertical(self, title, *parts, spacing=ROOM)
         self.show_runs(())
 
     @property

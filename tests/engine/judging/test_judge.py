@@ -10,14 +10,21 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from surgeon_engine import server
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.export_marker import differences
-from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
-from surgeon_engine.api.messages.judgment import JudgeSettings, Outcome, Probe
+from surgeon_engine.api.messages.commands import Cancel, Judge, StopAndKeep
+from surgeon_engine.api.messages.judgment import (
+    Judged,
+    JudgeSettings,
+    Outcome,
+    Probe,
+)
+from surgeon_engine.api.messages.requests import ends
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict, judged_verdict
@@ -32,6 +39,8 @@ from surgeon_engine.judging.measuring import Yardstick, measure_file
 from surgeon_engine.judging.messages import Answered
 from surgeon_engine.judging.target import target_of
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.fake_runs import write_run
+from tests.helpers.judgments import judgment
 from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import save_tiny_model, tiny_model
 
@@ -99,23 +108,26 @@ def judged(target, original="", settings=SETTINGS, recorder=None):
 @pytest.mark.usefixtures("few", "echo")
 def test_original_against_itself_differs_nowhere(tmp_path):
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("Once upon a time\n")
+    prompts.write_text("Once upon a time\n" + "word " * 900)
     settings = dataclasses.replace(SETTINGS, prompts=str(prompts))
-    found = judged(DEMO, DEMO, settings)
-    judgment = found.judgment
+    recorder = Recorder()
+    found = judged(DEMO, DEMO, settings, recorder)
+    (warning,) = recorder.warnings()
+    assert "1 of your prompts are longer than the window" in warning.message
+    result = found.judgment
     assert found.path == ""  # nothing is written beside the demo
-    texts, classes = judgment.texts, judgment.classes
-    figures = [x.figures for x in (*classes, *judgment.positions)]
+    texts, classes = result.texts, result.classes
+    figures = [x.figures for x in (*classes, *result.positions)]
     assert len(texts) == 2
     assert all(x.divergence.high == x.loss.high == 0 for x in figures)
-    assert {x.outcome for x in (*texts, *figures, *judgment.probes)} == {Outcome.SAME}
-    assert all(x.parts_at is None for x in judgment.prompts)
-    assert sum(x.is_own for x in judgment.prompts) == 1
-    assert (judgment.likelihood.low, judgment.likelihood.high) == (0, 0)
-    assert judgment.likelihood_outcome is Outcome.SAME
-    assert {x.probe for x in judgment.probes} == set(Probe)
-    assert all(x.only_original == x.only_file == 0 for x in judgment.probes)
-    assert judged_verdict(judgment) is Verdict.NEARLY_SAME
+    assert {x.outcome for x in (*texts, *figures, *result.probes)} == {Outcome.SAME}
+    assert all(x.parts_at is None for x in result.prompts)
+    assert sum(x.is_own for x in result.prompts) == 1
+    assert (result.likelihood.low, result.likelihood.high) == (0, 0)
+    assert result.likelihood_outcome is Outcome.SAME
+    assert {x.probe for x in result.probes} == set(Probe)
+    assert all(x.only_original == x.only_file == 0 for x in result.probes)
+    assert judged_verdict(result) is Verdict.NEARLY_SAME
 
 
 @pytest.mark.runtimes
@@ -127,17 +139,17 @@ def test_file_of_a_run_is_judged_and_the_result_is_in_its_folder(tmp_path):
     found = judged(run)
     assert found.path == str(run / "judgment.json")
     assert RunFolder(run).read_judgment() == found.judgment
-    report, judgment = RunFolder(run).read_report(), found.judgment
+    report, result = RunFolder(run).read_report(), found.judgment
     of_file, in_memory = report.fidelity[0], report.evaluation.fidelity[0]
     assert of_file.divergence.value != in_memory.divergence.value
-    first, own = judgment.texts
+    first, own = result.texts
     nats = first.fidelity.divergence.value
     assert nats == pytest.approx(of_file.divergence.value, rel=0.001)
     assert first.outcome is own.outcome is Outcome.WORSE
-    assert judgment.prompts[0].parts_at is not None
-    assert "llama.cpp" in judgment.file_program
-    assert "transformers" in judgment.original_program
-    verdict = judged_verdict(judgment)
+    assert result.prompts[0].parts_at is not None
+    assert "llama.cpp" in result.file_program
+    assert "transformers" in result.original_program
+    verdict = judged_verdict(result)
     assert verdict in (Verdict.DIFFERENT, Verdict.BROKEN)
     card = (run / "export" / "README.md").read_text()
     assert card.count("## What was lost") == 1
@@ -174,6 +186,21 @@ def test_judging_can_be_cancelled():
         judged(DEMO, DEMO, recorder=other)
 
 
+def test_engine_answers_the_command_with_the_judgment(monkeypatch):
+    answer = Judged(judgment(), "judgment.json")
+    monkeypatch.setattr(server, "judge", lambda *_: answer)
+    events = []
+    engine = server.Engine(events.append)
+    command = Judge(run="a", target="run", original=DEMO, settings=SETTINGS)
+    engine.handle(command)
+    engine.handle(Judge(run="b", target="run"))
+    engine._queue.put(None)
+    engine.serve()
+    found = [(x.run, x.event) for x in events if isinstance(x.event, Judged)]
+    assert found == [("a", answer), ("b", answer)]
+    assert ends(command, answer)
+
+
 def test_file_without_its_original_is_refused(tmp_path):
     folder = save_tiny_model(tmp_path / "model", "llama")
     with pytest.raises(ConfigError, match="its original is unknown"):
@@ -181,6 +208,20 @@ def test_file_without_its_original_is_refused(tmp_path):
     found = target_of(str(folder), DEMO, SETTINGS)
     assert found.path == tmp_path / "model.judgment.json"
     assert (found.original.source, found.file.source) == (DEMO, str(folder))
+
+
+def test_only_the_own_export_of_a_run_gives_its_judgment(tmp_path):
+    run = write_run(tmp_path, "a")
+    for name in ("export", "again"):
+        (run / name).mkdir(exist_ok=True)
+    own, again = run / "judgment.json", run / "again.judgment.json"
+    for target, original, path in (
+        (run, "", own),
+        (run / "export", "", own),
+        (run / "again", "", again),
+        (run, "other", run / "export.judgment.json"),
+    ):
+        assert target_of(str(target), original, SETTINGS).path == path
 
 
 def test_model_without_a_tokenizer_is_refused(tmp_path):

@@ -76,7 +76,7 @@ def test_evaluation_before_recovery_is_left_out(short, tmp_path):
     model = inspect_model(short.model).model
     half, full = (estimate(x, model, machine()) for x in (short, long))
     seconds = [x.seconds_of_stages[Stage.EVALUATION] for x in (half, full)]
-    assert seconds[0] == pytest.approx(seconds[1] / 2)
+    assert seconds[0] == pytest.approx(seconds[1] / 1.75)
 
 
 def test_result_is_evaluated_where_recovery_fails(short, tmp_path, monkeypatch):

@@ -217,7 +217,9 @@ def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
     planned = plan_text.result_bytes(run.config, run.model)
     assert result_text.name_of(before).endswith(numbers.size(planned))
     zeros = replace(run.config, pruning=pruning_config(Structure.ELEMENTS))
-    assert plain(result_text.name_of(replace(before, config=zeros))).endswith("30 %")
+    assert plain(result_text.name_of(replace(before, config=zeros))).endswith(
+        "30 % of prunable weights"
+    )
     assert result_text.name_of(replace(run, name="Mine")) == "Mine"
 
 

@@ -98,7 +98,7 @@ def test_goal_states_the_exact_size_in_every_unit():
         (ExportConfig(format=Format.MASKED), "removed weights as zeros"),
         (
             ExportConfig(dtype=FileDtype.FLOAT16),
-            "4.2 MB in float16. The original file takes 11.4 MB.",
+            "4.3 MB in float16. The original file takes 11.4 MB.",
         ),
         (ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0), "in 8 bits (Q8_0)."),
     ],

@@ -69,7 +69,7 @@ def test_menu_follows_the_status_of_the_run(qtbot, make_window):
     trigger(window, "stop_action")
     assert run_of(window).status is Status.STOPPING
     assert not is_on(window, "stop_action")
-    assert find(window, "stop_action", QAction).text() == "Stopping…"
+    assert find(window, "stop_action", QAction).text() == "Finishing…"
     wait_for_status(qtbot, window, Status.FINISHED)
     assert is_on(window, "start_button")
     assert not is_on(window, "cancel_action")
@@ -99,7 +99,7 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     trigger(window, "cancel_action")
-    assert "resumed" in question.informativeText()
+    assert "resume it" in question.informativeText()
     click(window, "cancel_yes_button")
     wait_for_status(qtbot, window, Status.CANCELLED)
 

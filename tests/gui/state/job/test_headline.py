@@ -128,12 +128,12 @@ def test_quantizing_alone_is_offered_where_it_is_as_small():
     assert line_of(job(export=few_bits)).alternative is None
 
 
-@pytest.mark.parametrize("context", [4096, 131_072])
+@pytest.mark.parametrize("context", [512, 131_072])
 def test_memory_is_that_at_the_context_of_the_job(context):
     wide, config = msgspec.structs.replace(MODEL, cache_width=100_000), job()
     goal = goal_or_none(config, wide)
     needed = memory_of_goal(goal, context, wide, config.pruning.kind)
-    if context != Memory().context:
+    if context != MODEL.longest_window:
         pruning = replace(config.pruning, target=Memory(needed / 1e9, context))
         config = replace(config, pruning=pruning)
     assert context_of(config, wide) == context

@@ -220,21 +220,30 @@ def find_action(window, name):
     return action
 
 
-def test_run_is_shown_by_default_and_the_plan_can_be_chosen(qtbot, make_open):
+def test_run_has_its_layers_and_the_draft_its_plan_and_model(qtbot, make_open):
     window = make_open()
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
     source = find(window, "architecture_source_combo", QComboBox)
-    assert (source.currentIndex(), source.count()) == (0, 3)
+    assert offered(source) == ["Planned for the target", "Unpruned model"]
+    choose_layer(window, DOWN)
+    planned = reasons(window)
+    window.runs.show_run()
+    click(window, "run_layers_link")
+    assert offered(source) == ["After the run"]
     last = window.session.state.run.history[-1]
     expected = {layer.name: layer for layer in last.layers}[DOWN]
     assert controller_of(window).architecture.layer(DOWN).removed == expected.removed
+    assert reasons(window) not in ("", planned)
+    click(window, "layers_back_button")
+    assert window.runs.shows_run
     open_details(window)
-    choose_layer(window, DOWN)
-    of_run = reasons(window)
-    source.setCurrentIndex(1)
-    assert reasons(window) != of_run
     assert controller_of(window).architecture.source is Source.PLAN
+    assert reasons(window) == planned
+
+
+def offered(source):
+    return [source.itemText(index) for index in range(source.count())]
 
 
 def test_click_on_map_or_picture_selects_the_layer(qtbot, make_open):

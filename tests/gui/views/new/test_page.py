@@ -135,6 +135,7 @@ def test_curve_is_there_once_the_model_has_been_read(place):
     curve = find(place, "size_curve", SizeCurve)
     assert curve.share is None
     assert line(place, "forecast_basis") == ""
+    assert find(place, "start_button").isEnabled()  # it starts as soon as it can
     session.store.set(ready)
     assert curve.share == pytest.approx(0.3)
 

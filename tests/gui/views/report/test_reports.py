@@ -180,6 +180,7 @@ def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkey
     launched = []
     monkeypatch.setattr(reports, "open_folder", launched.append)
     opened.runs.show_run()
+    click(opened, "run_report_link")
     note = find(opened, "report_note")
     assert not note.isVisible()
     pdf, html = tmp_path / "r.PDF", tmp_path / "mine.html"

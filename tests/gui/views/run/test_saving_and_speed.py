@@ -15,7 +15,6 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.messages.commands import ExportRun
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.run import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
 from tests.helpers.fake_results import RAGGED
@@ -25,7 +24,6 @@ from tests.helpers.widget_queries import (
     facts,
     is_on,
     item,
-    mark,
     question,
     shown,
 )
@@ -71,7 +69,6 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
         assert not is_on(window, name)
     assert not find(window, "measure_button").isVisible()
     assert shown(window, "measure_note")
-    assert mark(window) is Mark.BUSY
     assert shown(window, "save_phase_label")
     assert is_on(window, "save_cancel_button")
     wait_until_idle(window)
@@ -113,7 +110,6 @@ def test_save_and_measurement_can_be_cancelled(make_finished, wait_until_idle):
     wait_until_idle(window)
     assert shown(window, "save_note")
     assert window.session.state.shown_run.saved == ()
-    assert mark(window) is Mark.READY
     assert is_on(window, "save_button")
     note = shown(window, "measure_note")
     click(window, "measure_button")
@@ -131,13 +127,11 @@ def test_failed_save_is_reported_and_can_be_retried(
     click(window, "save_button")
     wait_until_idle(window)
     assert NO_SPACE in shown(window, "save_problem")
-    assert mark(window) is Mark.PROBLEM
     assert window.session.state.shown_run.saved == ()
     window.session.edit_save_config(ExportConfig(str(tmp_path / "free")))
     click(window, "save_button")
     wait_until_idle(window)
     assert shown(window, "save_problem") == ""
-    assert mark(window) is Mark.READY
 
 
 def test_save_replaces_only_after_confirmation(
@@ -183,14 +177,14 @@ def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle
     window = make_finished(*SLOW_AFTER)
     assert shown(window, "measure_note")
     click(window, "measure_button")
-    for name in ("measure_progress_bar", "progress_bar"):
-        assert find(window, name).maximum() == 0  # it moves while the models load
+    bar = find(window, "measure_progress_bar")
+    assert bar.maximum() == 0  # it moves while the models load
     for name in ("save_button", "start_button", "preview_button"):
         assert not is_on(window, name)
     assert find(window, "start_button").toolTip()
     phase = find(window, "measure_phase_label")
     wait_until(qtbot, lambda: "turn" in phase.text())
-    assert find(window, "measure_progress_bar").value() >= 0
+    assert bar.value() >= 0
     wait_until_idle(window)
     assert shown(window, "speed_before") == "was 46.4"
     click(window, "run_report_link")
@@ -214,4 +208,3 @@ def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path
     wait_until_idle(window)
     assert DELETED in shown(window, "measure_note")
     assert DELETED in shown(window, "error_message")
-    assert mark(window) is Mark.READY

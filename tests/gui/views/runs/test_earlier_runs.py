@@ -20,7 +20,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import __main__
 from surgeon_gui.controllers import runs as runs_module
 from surgeon_gui.state.run import Status
-from surgeon_gui.text.problems import Step
+from surgeon_gui.window.places import Place
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import write_run, write_saved_state, write_three
 from tests.helpers.locks import write_lock
@@ -31,7 +31,7 @@ from tests.helpers.windows import (
     commands_of,
     find,
     load_and_wait,
-    open_tab,
+    open_place,
     run_of,
     run_until,
     wait_for_status,
@@ -63,7 +63,7 @@ def history(make_history):
 
 
 def show_runs(qtbot, window, count):
-    find(window, "runs_action", QAction).trigger()
+    open_place(window, "runs")
     wait_until(qtbot, lambda: len(titles(window)) == count)
 
 
@@ -77,62 +77,68 @@ def is_shown(window, folder):
     return run_of(window).folder == str(folder)
 
 
-def test_opened_run_has_its_charts(qtbot, history):
+def test_opened_run_has_its_figures_and_charts(qtbot, history):
     reopened(qtbot, history, "40")
     run = run_of(history)
     assert run.status is Status.FINISHED
     assert len(run.history) == 4
-    assert "Bundled demo" in shown(history, "earlier_label")
+    assert history.runs.shows_run
+    assert "Bundled demo" in find(history, "run_name").text()
+    click(history, "run_report_link")
     assert "14.20" in facts(history, "result_quality")
-    open_tab(history, "live_tab")
+    click(history, "run_course_link")
     assert not find(history, "perplexity_chart").is_empty
-    assert "14.20" in shown(history, "perplexity_figure")
 
 
-def test_opened_run_shows_its_settings_until_they_are_used(qtbot, history):
+def test_settings_of_an_opened_run_become_the_draft_on_a_click(qtbot, history):
     load_and_wait(qtbot, history)
     draft = history.session.state.config
     reopened(qtbot, history, "40")
-    target, shots = find(history, "pruning_sparsity"), find(history, "pruning_shots")
-    assert (shots.value(), shots.isEnabled(), target.isEnabled()) == (4, False, False)
-    assert not find(history, "start_button").isEnabled()
     assert history.session.state.config == draft
-    click(history, "earlier_close_button")
-    assert shots.value() == draft.pruning.shots
-    assert shots.isEnabled()
+    click(history, "run_back_button")
+    assert history.runs.home.isVisible()
     reopened(qtbot, history, "40")
-    click(history, "use_settings_button")
+    click(history, "run_settings_link")
+    click(history, "copy_settings_button")
     run = run_of(history)
     assert history.session.state.config == run.config
+    assert history.places.current is Place.NEW
     assert len(run.history) == 4  # it is still in view
-    assert shots.isEnabled()
-    assert find(history, "use_settings_button").isHidden()
+    assert find(history, "pruning_shots").value() == 4
 
 
 def test_opened_run_can_be_saved_and_reported(qtbot, history):
     load_and_wait(qtbot, history)
     reopened(qtbot, history, "40")
-    history.open_step(Step.EXPORT)
-    assert find(history, "save_button").isVisible()
-    assert find(history, "report_button").isVisible()
     assert find(history, "report_html_action", QAction).isEnabled()
+    click(history, "run_report_link")
+    assert find(history, "report_button").isVisible()
+    click(history, "run_save_link")
+    assert find(history, "save_button").isVisible()
     click(history, "save_button")
     wait_until(qtbot, lambda: history.session.state.shown_run.saved)
-    click(history, "earlier_close_button")
+    history.session.close_opened_run()
     assert run_of(history).status is Status.IDLE
-    assert shown(history, "earlier_label") == ""
+    assert history.runs.home.isVisible()
+
+
+def test_comparison_leads_back_to_the_list(history):
+    history.runs.show_comparison()
+    assert find(history, "compare_note").isVisible()
+    click(history, "compare_back_button")
+    assert history.runs.home.isVisible()
 
 
 def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
-    phases = set()
+    outcomes = set()
     for ending in ("cancelled", "killed", "failed"):
         folder = write_run(tmp_path / "runs", ending, ending=ending)
         window.open_run(folder)
         wait_until(qtbot, partial(is_shown, window, folder))
-        phases.add(find(window, "phase_label").text())
+        outcomes.add(find(window, "run_title").text())
         assert not find(window, "sparsity_chart").is_empty
-    assert len(phases) == 3
-    assert shown(window, "error_message") == run_of(window).error.message
+    assert len(outcomes) == 3
+    assert run_of(window).error.message in shown(window, "run_time")
 
 
 def test_run_is_opened_from_the_command_line(tmp_path):
@@ -151,15 +157,14 @@ def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     assert state.run.run == live
     assert state.run.status.is_busy
     assert len(state.shown_run.history) == 4
-    assert shown(window, "earlier_label")
-    assert find(window, "cancel_button").isEnabled()
+    assert find(window, "cancel_action", QAction).isEnabled()
     window.open_run(Path(state.run.folder))  # closes the earlier one
     assert window.session.state.opened_run is None
     reopened(qtbot, window, "40")
     wait_for_status(qtbot, window, Status.FINISHED)
     assert window.session.state.run.run == live
     assert len(window.session.state.shown_run.history) == 4  # the earlier one
-    click(window, "earlier_close_button")
+    window.session.close_opened_run()
     assert window.session.state.shown_run.run == live
 
 
@@ -178,7 +183,7 @@ def test_run_in_progress_is_listed_and_cannot_be_deleted(
     do(window, "delete")
     assert shown(window, "error_message")
     window.session.dismiss_problem()
-    with qtbot.waitSignal(window._history.runs.opened):
+    with qtbot.waitSignal(window.runs.runs.opened):
         do(window, "open")  # it is in view
     assert window.session.state.notice is None
     wait_for_status(qtbot, window, Status.FINISHED)

@@ -1,0 +1,62 @@
+"""The commands surgeon judge and surgeon compare."""
+
+from __future__ import annotations
+
+import pytest
+
+from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
+from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.versions import JUDGMENT
+from surgeon_engine.cli.main import main
+from surgeon_engine.judging import judge as judging
+from tests.helpers.fake_runs import write_run
+from tests.helpers.judgments import judgment, probe
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Let nothing be judged; return the arguments."""
+    calls = []
+
+    def judge(target, original, settings, _):
+        calls.append((target, original, settings))
+        return Judged(judgment(), "somewhere/judgment.json")
+
+    monkeypatch.setattr(judging, "judge", judge)
+    return calls
+
+
+def test_judge_passes_its_options_and_prints_the_figures(asked, capsys):
+    assert main(["judge", "run", "demo", "--quick", "--task", "boolq"]) == 0
+    assert asked == [("run", "demo", JudgeSettings(tasks=("boolq",), quick=True))]
+    out = capsys.readouterr().out
+    assert "0.02 (0.02 to 0.02)" in out
+    assert "+0.010 (+0.005 to +0.015)  worse" in out
+    (row,) = [x for x in out.splitlines() if x.startswith("arithmetic")]
+    assert row.split("  ")[-1] == "worse"
+    assert "20 of 30" in row
+    assert "12 of 30" in row
+    assert "Answers that differ: 0 of 1" in out
+    assert "Compared with the original: noticeably different" in out
+    assert "somewhere/judgment.json" in out
+
+
+def test_compare_shows_runs_and_the_probes_of_those_that_are_judged(tmp_path, capsys):
+    paths = [write_run(tmp_path, name) for name in ("one", "two", "three")]
+    for path, probes in zip(paths, ([probe()], [probe(lost=1, p=1.0)]), strict=False):
+        data = sealed_json(judgment(probes), JUDGMENT)
+        (path / "judgment.json").write_bytes(data)
+    assert main(["compare", *map(str, paths)]) == 0
+    whole, probes = capsys.readouterr().out.split("\n\n")
+    assert [x.split()[0] for x in whole.splitlines()[1:]] == ["one", "two", "three"]
+    titles, row, verdicts = probes.splitlines()
+    assert titles.split() == ["probe", "original", "one", "two"]
+    cells = [x.strip() for x in row.split("  ") if x]
+    assert cells == ["arithmetic", "20 of 30", "12 of 30, worse", "19 of 30"]
+    assert "noticeably different" in verdicts
+    assert "nearly the same" in verdicts
+
+
+def test_compare_names_a_folder_that_is_no_run(tmp_path, capsys):
+    assert main(["compare", str(tmp_path)]) == 1
+    assert "is not the folder of a finished run" in capsys.readouterr().err
