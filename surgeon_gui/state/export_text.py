@@ -5,7 +5,7 @@ Pure functions of the events of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
 )
 from surgeon_engine.api.messages.run import Exported, Stage
-from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.bars import memory_bytes
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.ladder import fits_in
@@ -117,18 +117,6 @@ def about_format(file_format: Format) -> str:
     return choice_label(file_format)[1]
 
 
-def unavailable(reasons: Mapping[Any, str]) -> str:
-    """Return how many choices are not possible, and where to read why."""
-    count = sum(bool(reason) for reason in reasons.values())
-    if not count:
-        return ""
-    return ntr(
-        "{n} format is not possible; see its tooltip.",
-        "{n} formats are not possible; see their tooltips.",
-        count,
-    ).format(n=count)
-
-
 def phase_of(request: Request[Any]) -> str:
     """Return the current activity of a request as a sentence; "" if it is closed."""
     if not request.is_open:
@@ -184,9 +172,9 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
 def measurement_conditions(measured: Measured) -> str:
     """Return how the figures of the speed table were measured."""
     return tr(
-        "Medians of {rounds} rounds, alternating between the models; small: the range "
-        "of the rounds. Device: {device}, {dtype}. Prompts of {prompt} tokens, "
-        "{generated} generated tokens."
+        "Medians of {rounds} rounds, alternating between the models, and their range. "
+        "Device: {device}, {dtype}. Prompts of {prompt} tokens, {generated} generated "
+        "tokens."
     ).format(
         rounds=measured.rounds,
         device=measured.device,
