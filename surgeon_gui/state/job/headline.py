@@ -90,21 +90,19 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
 
 
 def basis_text(found: Forecast) -> str:
-    """Return what a forecast rests on, and what ends it."""
+    """Return what a forecast rests on."""
     count = len(found.points)
     if found.basis is Basis.DIAGNOSIS and count:
-        basis = tr("measured on this model, and {n} of its runs").format(n=count)
-    elif found.basis is Basis.DIAGNOSIS:
-        basis = tr("measured on this model")
-    elif found.basis is Basis.OWN_RUNS:
-        basis = ntr(
+        return tr("measured on this model, and {n} of its runs").format(n=count)
+    if found.basis is Basis.DIAGNOSIS:
+        return tr("measured on this model")
+    if found.basis is Basis.OWN_RUNS:
+        return ntr(
             "estimated from {n} run of this model",
             "estimated from {n} runs of this model",
             count,
         ).format(n=count)
-    else:
-        basis = tr("estimated from runs of similar models")
-    return basis
+    return tr("estimated from runs of similar models")
 
 
 def end_text(config: RunConfig, model: ModelSummary, found: Forecast) -> str:

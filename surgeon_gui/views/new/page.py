@@ -20,7 +20,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase
-from surgeon_gui.state.forecast import Forecast, RunPoint
+from surgeon_gui.state.forecast import CURVE_POINTS, Forecast, RunPoint
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
@@ -56,7 +56,6 @@ _DRAWER = 440  # pixels
 _NARROW = 820  # pixels of the column, below which controls are stacked
 _MIN_COLUMN = 440  # pixels, with stacked controls
 _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
-_POINTS = 120  # of a diagnosed curve
 
 
 class NewPage(QWidget):
@@ -195,7 +194,7 @@ class NewPage(QWidget):
         is_out = Step.TARGET in state.problems and self._found is not None
         self._use.setVisible(is_out)
         if self._found is not None and state.model is not None:
-            size = plan.size_text(state.config, state.model, self._found.last)
+            size = plan.size_text(state.config, state.model, self._found.smallest)
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)
@@ -203,8 +202,7 @@ class NewPage(QWidget):
     def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
         line = plan.headline(state, self._found)
         problem = sentence(obstacle) if state.model is not None else ""
-        title = line.title if line is not None else ""
-        show_elided(self._title, title or ("" if state.model else problem))
+        show_elided(self._title, line.title if line is not None else "")
         text = problem or (line.details if line is not None else "")
         show_elided(self._details, text)
         is_warning = bool(problem) or (line is not None and line.is_warning)
@@ -248,7 +246,7 @@ class NewPage(QWidget):
             or not known.predicts_loss
         ):
             return None
-        weights, rises = planner.curve(_POINTS)
+        weights, rises = planner.curve(CURVE_POINTS)
         return weights / max(1, known.model.prunable), rises
 
     def _show_measuring(self, state: AppState) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Memory, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import summarize
@@ -153,12 +153,6 @@ def test_failure_note_states_why_the_export_failed(stage, result, text):
     note = export_text.failure_note(run)
     assert text in note
     assert bool(text) is bool(note)
-
-
-def test_unavailable_formats_are_counted_in_one_line():
-    text = export_text.unavailable({Format.STOCK: "No.", Format.GGUF: "No."})
-    assert text == "2 formats are not possible; see their tooltips."
-    assert export_text.unavailable({Format.STOCK: ""}) == ""
 
 
 @pytest.mark.parametrize(
