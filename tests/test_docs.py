@@ -115,7 +115,6 @@ def test_versions_in_the_table_of_formats_are_those_of_the_code():
         "surgeon-export.json": versions.EXPORT,
         "kept.indices": versions.PLAN,
         "queue.json": versions.QUEUE,
-        "judgment.json": versions.JUDGMENT,
     }
 
 
