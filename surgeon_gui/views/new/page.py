@@ -53,7 +53,7 @@ from surgeon_gui.widgets.layouts import (
 )
 
 _DRAWER = 440  # pixels
-_NARROW = 820  # pixels of the column, below which controls are stacked
+_NARROW, _SMALL = 820, 960  # pixels of the column, below which controls are stacked
 _MIN_COLUMN = 440  # pixels, with stacked controls
 _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
 
@@ -135,9 +135,9 @@ class NewPage(QWidget):
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize:
-            is_narrow = self._column.width() < _NARROW
-            for layout in (self._choices, self._below):
-                stack(layout, is_stacked=is_narrow)
+            width = self._column.width()
+            stack(self._choices, is_stacked=width < _NARROW)
+            stack(self._below, is_stacked=width < _SMALL)  # its texts are long
         return super().eventFilter(watched, event)
 
     @override
