@@ -1,8 +1,8 @@
 """The target as a number with a unit.
 
 The unit that is chosen is stored in the job, and its value is kept when the structure
-or the number format changes. As a form part it has the target, its numbers, and the
-context that a memory has to hold.
+or the number format changes. A unit that is typed is chosen: 80 MB, 0.1 GB, 20 %. As a
+form part it has the target, its numbers, and the context that a memory has to hold.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from surgeon_engine.api.config.fields import Limits, settings_of
@@ -25,6 +25,7 @@ from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import line_label, named
 from surgeon_gui.widgets.forms.inputs import DecimalInput, WholeInput
+from surgeon_gui.widgets.forms.size_box import SizeBox
 from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -78,10 +79,18 @@ class SizeInput(QWidget):
 
     def _box(self, target: Target) -> QWidget:
         text = FIELDS[f"pruning.{targets.target_field(target)}"]
-        entry = DecimalInput(_limits(targets.target_field(target)), text)
+        box = SizeBox()
+        entry = DecimalInput(_limits(targets.target_field(target)), text, box)
         named(entry.widget, _BOXES[target], text).setMinimumWidth(_MIN_WIDTH)
         entry.widget.setAccessibleName(CHOICES[target][0])
         entry.edited.connect(functools.partial(self._on_box_edited, target))
+        # Queued: the box that tells them is still reading its text.
+        box.share_typed.connect(
+            self._on_share_typed, Qt.ConnectionType.QueuedConnection
+        )
+        box.bytes_typed.connect(
+            self._on_bytes_typed, Qt.ConnectionType.QueuedConnection
+        )
         self._inputs[target] = entry
         return entry.widget
 
@@ -130,6 +139,31 @@ class SizeInput(QWidget):
     def _on_box_edited(self, target: Target, _: float) -> None:
         value = self._inputs[target].value
         self._change({"target": target, targets.target_field(target): value})
+
+    @Slot(float)
+    def _on_share_typed(self, share: float) -> None:
+        is_of_all = self._values["target"] is Target.PARAMETER_SHARE
+        unit = Target.PARAMETER_SHARE if is_of_all else Target.PRUNABLE_SHARE
+        self._choose_typed(unit, share)
+
+    @Slot(float)
+    def _on_bytes_typed(self, count: float) -> None:
+        is_memory = self._values["target"] is Target.MEMORY
+        unit = Target.MEMORY if is_memory else Target.FILE_SIZE
+        stored = FIELDS[f"pruning.{targets.target_field(unit)}"].stored_bytes
+        self._choose_typed(unit, count / stored)
+
+    def _choose_typed(self, unit: Target, value: float) -> None:
+        """Choose a unit with a value, the nearest one that its box can hold."""
+        if not self._unit.is_enabled(unit):
+            return
+        had_focus = self._inputs[self._values["target"]].widget.hasFocus()
+        limits = _limits(targets.target_field(unit))
+        value = min(max(value, limits.low), limits.high)
+        if limits.contain(value):
+            self._change({"target": unit, targets.target_field(unit): value})
+        if had_focus:
+            self._inputs[unit].widget.setFocus()
 
     @Slot()
     def _on_unit_chosen(self) -> None:

@@ -154,10 +154,10 @@ class _NumberInput(Input):
         return box.hasFocus() and box.cleanText() != committed
 
 
-def _allow_any_number(box: _CountBox | _DecimalBox, result: Validation) -> Validation:
+def _allow_any_number(box: _CountBox | DecimalBox, result: Validation) -> Validation:
     """Return Qt's validation of a text, but allow numbers beyond the limits."""
     state, text, position = result
-    bare, locale = _without_unit(box, text), box.locale()
+    bare, locale = without_unit(box, text), box.locale()
     if locale.groupSeparator() in bare and not locale.toDouble(bare)[1]:
         # Qt would ignore the separator and read 4,2 as 42.
         state = QValidator.State.Intermediate
@@ -166,18 +166,13 @@ def _allow_any_number(box: _CountBox | _DecimalBox, result: Validation) -> Valid
     return state, text, position
 
 
-def _corrected(box: _CountBox | _DecimalBox, text: str) -> str:
+def _corrected(box: _CountBox | DecimalBox, text: str) -> str:
     """Return the valid number nearest to the typed one; empty if it is no number.
 
     If the numbers differ, a tooltip shows the limit.
     """
-    bare, locale = _without_unit(box, text), box.locale()
-    number, is_number = locale.toDouble(bare)
-    if not is_number and bare.count(locale.groupSeparator()) == 1:
-        # The decimal sign of another language.
-        other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
-        number, is_number = locale.toDouble(other)
-    if not is_number:
+    number = number_in(box, without_unit(box, text))
+    if number is None:
         return ""
     nearest = min(max(number, box.minimum()), box.maximum())
     if nearest != number:
@@ -190,7 +185,19 @@ def _corrected(box: _CountBox | _DecimalBox, text: str) -> str:
     return box.text_of(nearest) + box.suffix()
 
 
-def _without_unit(box: _CountBox | _DecimalBox, text: str) -> str:
+def number_in(box: _CountBox | DecimalBox, bare: str) -> float | None:
+    """Return the number in a text without a unit; None if it is no number."""
+    locale = box.locale()
+    number, is_number = locale.toDouble(bare)
+    if not is_number and bare.count(locale.groupSeparator()) == 1:
+        # The decimal sign of another language.
+        other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
+        number, is_number = locale.toDouble(other)
+    return number if is_number else None
+
+
+def without_unit(box: _CountBox | DecimalBox, text: str) -> str:
+    """Return a text without the unit of its box."""
     return text.removesuffix(box.suffix()).strip()
 
 
@@ -248,8 +255,10 @@ class WholeInput(_NumberInput):
 class DecimalInput(_NumberInput):
     """Spin box for a number with decimals."""
 
-    def __init__(self, limits: Limits, text: FieldText) -> None:
-        self._box = _DecimalBox()
+    def __init__(
+        self, limits: Limits, text: FieldText, box: DecimalBox | None = None
+    ) -> None:
+        self._box = box or DecimalBox()
         self._scale = text.scale
         smallest = 10.0**-text.decimals
         self._low = limits.low * self._scale + (smallest if limits.low_is_open else 0)
@@ -344,7 +353,7 @@ class _PatternBoxes(QWidget):
         return entry
 
 
-class _DecimalBox(QDoubleSpinBox):
+class DecimalBox(QDoubleSpinBox):
     """Spin box that shows 0.1 instead of 0.1000."""
 
     @override

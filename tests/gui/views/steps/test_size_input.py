@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import with_values
@@ -134,3 +136,44 @@ def test_size_that_cannot_be_reached_is_not_converted(size):
     choose_unit(size, Target.PRUNABLE_SHARE)
     assert size.values()["target"] is Target.PRUNABLE_SHARE
     assert box_of(size, Target.PRUNABLE_SHARE).value() == 30.0  # as it was
+
+
+@pytest.mark.parametrize(
+    ("before", "typed", "target", "shown"),
+    [
+        (Target.PRUNABLE_SHARE, "8 MB", Target.FILE_SIZE, "8 MB"),
+        (Target.PRUNABLE_SHARE, "8.5mib", Target.FILE_SIZE, "8.913 MB"),
+        (Target.PRUNABLE_SHARE, "20 %", Target.PRUNABLE_SHARE, "20 %"),
+        (Target.FILE_SIZE, "0.0075 GB", Target.FILE_SIZE, "7.5 MB"),
+        (Target.FILE_SIZE, "0,0075 GB", Target.FILE_SIZE, "7.5 MB"),
+        (Target.FILE_SIZE, "8 MB", Target.FILE_SIZE, "8 MB"),
+        (Target.FILE_SIZE, "20 %", Target.PRUNABLE_SHARE, "20 %"),
+        (Target.MEMORY, "20 MB", Target.MEMORY, "0.02 GB"),
+        (Target.PARAMETER_SHARE, "20%", Target.PARAMETER_SHARE, "20 %"),
+        (Target.PARAMETERS, "2 M", Target.PARAMETERS, "2 M"),
+    ],
+)
+def test_typed_unit_is_chosen(size, qtbot, before, typed, target, shown):
+    choose_unit(size, before)
+    box = box_of(size, before)
+    with qtbot.waitExposed(size):
+        size.activateWindow()
+    box.setFocus()
+    box.selectAll()
+    QTest.keyClicks(box, typed)
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: box_of(size, target).text() == shown)
+    assert size.values()["target"] is target
+    assert box_of(size, target).hasFocus()
+
+
+@pytest.mark.parametrize("typed", ["8 M", "8 MB"])
+def test_unit_that_cannot_be_chosen_keeps_the_size(size, qtbot, typed):
+    size.disable(targets.disabled_targets(Structure.ELEMENTS, Format.AUTOMATIC))
+    before = size.values()
+    box = box_of(size, Target.PRUNABLE_SHARE)
+    box.selectAll()
+    QTest.keyClicks(box, typed)
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    qtbot.wait(1)
+    assert size.values() == before

@@ -1,0 +1,52 @@
+"""A spin box of a size in which one can type another unit: 80 MB, 0.1 GB, 20 %."""
+
+from __future__ import annotations
+
+import re
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QValidator
+from typing_extensions import override
+
+from surgeon_gui.widgets.forms.inputs import (
+    DecimalBox,
+    Validation,
+    number_in,
+    without_unit,
+)
+
+PERCENT = "%"
+_TYPED = re.compile(r"([\d.,\s]*)(%|[kmgt]?i?b?)", re.IGNORECASE)  # or a part of it
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+class SizeBox(DecimalBox):
+    """Keeps its number when another unit is typed, and tells what was typed."""
+
+    share_typed = Signal(float)  # a share of 1
+    bytes_typed = Signal(float)
+
+    @override
+    def validate(self, text: str, position: int) -> Validation:
+        state, text, position = super().validate(text, position)
+        is_invalid = state is QValidator.State.Invalid
+        if is_invalid and _TYPED.fullmatch(without_unit(self, text)):
+            state = QValidator.State.Intermediate
+        return state, text, position
+
+    @override
+    def fixup(self, text: str) -> str:
+        found = _TYPED.fullmatch(without_unit(self, text))
+        number = number_in(self, found[1].strip()) if found else None
+        unit = found[2].lower() if found else ""
+        if found and unit == self.suffix().strip().lower():
+            return super().fixup(found[1].strip())
+        if number is None or not (unit == PERCENT or unit.endswith("b")):
+            return super().fixup(text)
+        if unit == PERCENT:
+            self.share_typed.emit(number / 100)
+        else:
+            base = 1024 if "i" in unit else 1000
+            power = _POWERS[unit.rstrip("b").rstrip("i")]
+            self.bytes_typed.emit(number * base**power)
+        return self.textFromValue(self.value()) + self.suffix()
