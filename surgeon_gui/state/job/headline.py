@@ -13,7 +13,7 @@ from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import planned_file
-from surgeon_engine.planning.running_memory import planned_context, smallest_memory
+from surgeon_engine.planning.running_memory import planned_context
 from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
@@ -22,6 +22,7 @@ from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import context_of, goal_or_none
+from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES
@@ -161,10 +162,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     needed = memory_of_goal(goal, context_of(config, model), model, config.pruning.kind)
-    fits = smallest_memory(needed)
-    if fits is None:
-        return ""
-    return tr("Runs in {memory} GB").format(memory=f"{fits:g}")
+    return tr("Runs in {memory}").format(memory=fits_in(needed))
 
 
 def _time(state: AppState) -> str:
