@@ -69,9 +69,9 @@ _SAVE_TEXT = _CloseText(
     tr("Stay open"),
 )
 _DIAGNOSIS_TEXT = _CloseText(
-    tr("A diagnosis is in progress"),
-    tr("The model is being diagnosed. Close anyway?"),
-    tr("The results of a diagnosis are kept only while Surgeon is open."),
+    tr("A measurement is in progress"),
+    tr("The model is being measured. Close anyway?"),
+    tr("Its results are kept only while Surgeon is open."),
     "",
     tr("Cancel it and close"),
     tr("Stay open"),

@@ -19,7 +19,7 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
-from surgeon_gui.state.job.alternatives import quantized_files
+from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.ladder import fits_in
@@ -146,7 +146,9 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     is_warning = not is_same and is_larger(goal.weight_bytes, model)
     if is_warning:
         details.insert(0, tr("The file is larger than the original"))
-    alternative = None if is_same else _alternative(config, model, goal.weight_bytes)
+    # `quantized_files` is empty where the file keeps its size.
+    most = min(goal.weight_bytes, model.file_bytes - 1)
+    alternative = longest_within(quantized_files(config, model), most)
     if alternative is not None:
         note = tr("{dtype} alone is as small and closer").format(
             dtype=choice_label(alternative)[0]
@@ -183,18 +185,6 @@ def _form(state: AppState) -> str:
     return tr("{format}, {dtype}").format(
         format=choice_label(form.format)[0], dtype=label
     )
-
-
-def _alternative(config: RunConfig, model: ModelSummary, most: int) -> FileDtype | None:
-    """Return the number format that alone makes as small a file; None: there is none.
-
-    Rounding to 4 bits or more costs less than the removal of a tenth of the weights.
-    """
-    for dtype, file in quantized_files(config, model).items():
-        size = file.bytes(0)
-        if size <= most and size < model.file_bytes:
-            return dtype
-    return None
 
 
 def quantized_only(config: RunConfig, dtype: FileDtype) -> RunConfig:

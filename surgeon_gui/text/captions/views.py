@@ -106,7 +106,7 @@ CAPTIONS = {
         "Measure the cost of removing each part of the model, without pruning "
         "anything.",
     ),
-    "diagnose_cancel_button": caption("Cancel", "Cancel the diagnosis."),
+    "diagnose_cancel_button": caption("Cancel", "Cancel the measurement."),
     "sensitivity_share_combo": caption(
         "Remove the cheapest",
         "Share that is removed from one part at a time, for the map below.",
