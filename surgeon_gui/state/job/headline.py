@@ -21,8 +21,12 @@ from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
+<<<<<<< HEAD
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.ladder import fits_in
+=======
+from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
+>>>>>>> user
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES
@@ -52,6 +56,11 @@ class Headline:
     details: str
     is_warning: bool = False
     alternative: FileDtype | None = None  # quantizing alone is as small, and closer
+
+
+def cost_of_rounding(config: RunConfig, model: ModelSummary) -> float:
+    """Return the divergence that the number format of the file adds."""
+    return _ROUNDING.get(file_form(config, model).dtype, 0.0)
 
 
 def expected_verdict(divergence: float) -> Verdict:
@@ -112,6 +121,11 @@ def end_text(config: RunConfig, model: ModelSummary, found: Forecast) -> str:
     return _ENDS[found.end].format(dtype=label) if found.end in _ENDS else ""
 
 
+def nearest_share(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
+    """Return the share that can be removed and is nearest to a target out of reach."""
+    return found.possible(0.0) if is_too_large(config, model) else found.smallest
+
+
 def headline(state: AppState, found: Forecast | None) -> Headline | None:
     """Return the lines about a draft that can be started; None for another."""
     model, config = state.model, state.config
@@ -120,7 +134,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     goal = goal_or_none(config, model)
     if goal is None:
         return None
-    form, before = file_form(config, model), numbers.size(model.file_bytes)
+    before = numbers.size(model.file_bytes)
     is_same = leaves_zeros(config)
     sizes = tr("{before} to {after}").format(
         before=before, after=numbers.size(goal.weight_bytes)
@@ -137,7 +151,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     elif found is None:
         title = sizes
     else:
-        rounding = _ROUNDING.get(form.dtype, 0.0)
+        rounding = cost_of_rounding(config, model)
         verdict = expected_verdict(found.at(goal.sparsity) + rounding)
         title = tr("{sizes}, likely {verdict}").format(
             sizes=sizes, verdict=PHRASES[verdict]

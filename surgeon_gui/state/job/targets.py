@@ -57,6 +57,18 @@ def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
         return None
 
 
+def is_too_large(config: RunConfig, model: ModelSummary) -> bool:
+    """Return True if the whole model is no larger than the target."""
+    values = values_of(config.pruning)
+    name = target_field(values["target"])
+    if name == "sparsity":
+        return False
+    whole = {**values, "target": Target.PRUNABLE_SHARE, "sparsity": 0.0}
+    form = file_form(config, model)
+    largest = converted(whole, values["target"], model, form).get(name)
+    return largest is not None and values[name] >= largest
+
+
 def context_of(config: RunConfig, model: ModelSummary) -> int:
     """Return the tokens of context for which the memory of a job's model is given."""
     target = config.pruning.target

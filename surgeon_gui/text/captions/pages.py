@@ -40,9 +40,7 @@ CAPTIONS = {
     "quantize_only_button": caption(
         "Quantize only", "Write the whole model in fewer bits; remove nothing."
     ),
-    "use_possible_button": caption(
-        "Use the smallest", "Use the smallest possible size."
-    ),
+    "use_possible_button": caption("Use the nearest", "Use the nearest possible size."),
     "expert_button": caption("Expert", "Show or hide all settings."),
     "expert_close_button": caption("Close", "Hide the settings."),
     "expert_search_edit": caption("Find a setting", "Type a part of its name."),

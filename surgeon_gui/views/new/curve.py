@@ -68,7 +68,7 @@ class Curve:
 
 
 class SizeCurve(QWidget):
-    """Draws a `Curve`; the mouse and the arrow keys move the handle."""
+    """Draws a `Curve`; the mouse and keys move the handle."""
 
     moved = Signal(float)  # share of the prunable weights
 
@@ -90,6 +90,11 @@ class SizeCurve(QWidget):
         cursor = Qt.CursorShape.SizeHorCursor if is_usable else None
         self.setCursor(cursor or Qt.CursorShape.ArrowCursor)
         self.update()
+
+    @property
+    def curve(self) -> Curve | None:
+        """What is drawn; None while there is a hint in its place."""
+        return self._curve
 
     @property
     def share(self) -> float | None:
@@ -119,12 +124,13 @@ class SizeCurve(QWidget):
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
         curve = self._curve
-        step = _STEPS.get(Qt.Key(event.key()))
-        if curve is None or step is None:
+        key = Qt.Key(event.key())
+        if curve is None or key not in (*_STEPS, Qt.Key.Key_Home, Qt.Key.Key_End):
             super().keyPressEvent(event)
             return
         share = self._share if self._share is not None else curve.forecast.first
-        self._emit(curve, share + step)
+        ends = {Qt.Key.Key_Home: 0.0, Qt.Key.Key_End: curve.forecast.last}
+        self._emit(curve, ends[key] if key in ends else share + _STEPS[key])
 
     def _move_to(self, x: float) -> None:
         if self._curve is not None:
@@ -185,6 +191,7 @@ class _Picture:
     def paint(self, share: float | None) -> None:
         self._paint_bands()
         self._paint_spread()
+        self._paint_labels()
         self._paint_points()
         self._paint_axis(share)
         if share is not None:
@@ -204,28 +211,39 @@ class _Picture:
             [QPointF(self._x(float(x)), self._y(float(y))) for x, y in pairs]
         )
 
-    def _paint_bands(self) -> None:
-        painter, theme = self._painter, self._theme
-        line = painter.fontMetrics().height()
+    def _boxes(self) -> list[tuple[Band, QRectF]]:
+        """Return the bands that are in sight, each with its place."""
+        boxes = []
         for band in self._curve.bands:
             top = self._y(band.best)
             bottom = min(self._y(band.worst), self._area.bottom())
-            if bottom <= top:
-                continue
-            box = QRectF(self._area.left(), top, self._area.width(), bottom - top)
+            if bottom > top:
+                area = self._area
+                boxes.append(
+                    (band, QRectF(area.left(), top, area.width(), bottom - top))
+                )
+        return boxes
+
+    def _paint_bands(self) -> None:
+        painter, theme = self._painter, self._theme
+        for band, box in self._boxes():
             if band.color:
                 tint = QColor(getattr(theme, band.color))
                 tint.setAlpha(_TINT)
                 painter.fillRect(box, tint)
             painter.setPen(QColor(theme.border))
             painter.drawLine(box.topLeft(), box.topRight())
+
+    def _paint_labels(self) -> None:
+        painter, sides = self._painter, Qt.AlignmentFlag
+        line = painter.fontMetrics().height()
+        painter.setPen(QColor(self._theme.muted))
+        for band, box in self._boxes():
             if box.height() < line - 2:
                 continue
             # Where the curve is not: it falls from the left to the right.
-            sides = Qt.AlignmentFlag
             side = sides.AlignLeft if band.color else sides.AlignRight
             edge = sides.AlignBottom if band.color else sides.AlignTop
-            painter.setPen(QColor(theme.muted))
             place = box.adjusted(GAP, 1, -GAP, max(0.0, line - box.height()))
             painter.drawText(place, side | edge, band.label)
 

@@ -194,7 +194,12 @@ class NewPage(QWidget):
         is_out = Step.TARGET in state.problems and self._found is not None
         self._use.setVisible(is_out)
         if self._found is not None and state.model is not None:
+<<<<<<< HEAD
             size = plan.size_text(state.config, state.model, self._found.smallest)
+=======
+            nearest = plan.nearest_share(state.config, state.model, self._found)
+            size = plan.size_text(state.config, state.model, nearest)
+>>>>>>> user
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)
@@ -221,7 +226,8 @@ class NewPage(QWidget):
         curve = None
         if found is not None and model is not None:
             size = partial(plan.size_text, config, model)
-            curve = Curve(found, _bands(), size)
+            bands = _bands(plan.cost_of_rounding(config, model))
+            curve = Curve(found, bands, size)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:
@@ -289,16 +295,22 @@ class NewPage(QWidget):
 
     @Slot()
     def _on_use_possible(self) -> None:
-        if self._found is not None:
-            self.size_input.set_share(self._found.smallest)
+        state, found = self._session.state, self._found
+        if found is not None and state.model is not None:
+            nearest = plan.nearest_share(state.config, state.model, found)
+            self.size_input.set_share(nearest)
 
 
-def _bands() -> tuple[Band, ...]:
-    """Return the ranges of the quality by their verdicts."""
+def _bands(rounding: float) -> tuple[Band, ...]:
+    """Return the ranges of the quality by their verdicts.
+
+    The curve leaves out the cost of rounding, so the limits are lower by it.
+    """
     bands, best = [], 0.0
     for verdict in Verdict:
         limits = LIMITS.get(verdict)
-        worst = limits.divergence if limits is not None else math.inf
+        limit = limits.divergence if limits is not None else math.inf
+        worst = max(0.0, limit - rounding)
         label = PHRASES[verdict]
         bands.append(Band(label, best, worst, _SHADES.get(verdict, "")))
         best = worst

@@ -68,6 +68,8 @@ def test_handle_follows_the_mouse_and_stays_on_the_curve(curve):
         (Qt.Key.Key_Down, 0.29),
         (Qt.Key.Key_PageUp, 0.35),
         (Qt.Key.Key_PageDown, 0.25),
+        (Qt.Key.Key_Home, FOUND.possible(0.0)),
+        (Qt.Key.Key_End, FOUND.smallest),
     ],
 )
 def test_keys_move_the_handle(curve, key, share):

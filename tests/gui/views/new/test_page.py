@@ -164,6 +164,30 @@ def test_size_that_cannot_be_reached_says_so_below_the_curve(place):
     assert "likely" in line(place, "plan_label")
 
 
+@pytest.mark.parametrize(("wanted", "used"), [(0.1, "2.5"), (50.0, "11.4")])
+def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used):
+    use = find(place, "use_possible_button")
+    choose_unit(place, "file_size")
+    assert not use.isVisible()
+    find(place, "pruning_megabytes").setValue(wanted)
+    assert use.text().replace("\N{NO-BREAK SPACE}", " ") == f"Use {used} MB"
+    click(place, "use_possible_button")
+    assert f"to {used} MB, likely" in line(place, "plan_label")
+    assert not use.isVisible()
+
+
+@pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.IQ4_NL, FileDtype.Q4_0])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6])
+def test_band_at_the_handle_has_the_verdict_of_the_title(place, dtype, share):
+    job = replace(config(place), export=ExportConfig(format=Format.GGUF, dtype=dtype))
+    place.session.draft.edit(job)
+    find(place, "pruning_sparsity").setValue(100 * share)
+    drawn = find(place, "size_curve", SizeCurve).curve
+    divergence = drawn.forecast.at(share)
+    label = next(b.label for b in drawn.bands if divergence <= b.worst)
+    assert line(place, "plan_label").endswith(f"likely {label}")
+
+
 def test_quantizing_alone_is_a_click(place):
     alone = find(place, "quantize_only_button")
     assert alone.isVisible()
