@@ -21,12 +21,8 @@ from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
-<<<<<<< HEAD
-from surgeon_gui.state.job.targets import context_of, goal_or_none
-from surgeon_gui.state.ladder import fits_in
-=======
 from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
->>>>>>> user
+from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES

@@ -194,12 +194,8 @@ class NewPage(QWidget):
         is_out = Step.TARGET in state.problems and self._found is not None
         self._use.setVisible(is_out)
         if self._found is not None and state.model is not None:
-<<<<<<< HEAD
-            size = plan.size_text(state.config, state.model, self._found.smallest)
-=======
             nearest = plan.nearest_share(state.config, state.model, self._found)
             size = plan.size_text(state.config, state.model, nearest)
->>>>>>> user
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)
