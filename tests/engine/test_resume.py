@@ -168,10 +168,10 @@ def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     assert len(whole) > len(accepted) + 1
     tried.clear()
 
-    def cut_at_last(state, plan, context):
+    def cut_at_last(state, plan, context, **how):
         if len(tried) == len(whole) - 1:
             raise PowerCut
-        return counted(state, plan, context)
+        return counted(state, plan, context, **how)
 
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
         patch.setattr(loop, "run_shot", cut_at_last)
