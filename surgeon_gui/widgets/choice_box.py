@@ -10,7 +10,12 @@ from PySide6.QtGui import QPaintEvent, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QStyle, QStyleOptionComboBox, QStylePainter
 from typing_extensions import override
 
-from surgeon_gui.widgets.controls import described, ignore_wheel, round_corners
+from surgeon_gui.widgets.controls import (
+    described,
+    ignore_wheel,
+    round_corners,
+    update_hover,
+)
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PADDING = 4  # pixels between a choice and the edges of its box
@@ -76,6 +81,11 @@ class ChoiceBox(QComboBox):
         if self.currentIndex() < 0:
             return self.placeholderText()
         return str(self.currentData(SHORT) or self.currentText())
+
+    @override
+    def hidePopup(self) -> None:
+        super().hidePopup()
+        update_hover(self)
 
     @override
     def paintEvent(self, event: QPaintEvent) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QObject, QRectF, Qt, SignalInstance
 from PySide6.QtGui import (
     QAction,
+    QCursor,
     QFont,
     QFontDatabase,
     QKeyEvent,
@@ -177,6 +179,17 @@ def give_menu(made: QPushButton, menu: QMenu) -> None:
     """Let a button open a menu, and show that by an arrow."""
     made.setProperty("menu", True)
     made.setMenu(round_corners(menu))
+    menu.aboutToHide.connect(partial(update_hover, made))
+
+
+def update_hover(widget: QWidget) -> None:
+    """Let a widget look hovered only if the mouse is on it, after its list has closed.
+
+    The list has taken the mouse, so that Qt does not tell the widget that it has left.
+    """
+    is_hovered = widget.rect().contains(widget.mapFromGlobal(QCursor.pos()))
+    widget.setAttribute(Qt.WidgetAttribute.WA_UnderMouse, is_hovered)
+    widget.update()
 
 
 def action(

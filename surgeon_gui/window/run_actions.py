@@ -18,6 +18,8 @@ from surgeon_gui.text.problems import PASSING
 from surgeon_gui.views.question import Question
 from surgeon_gui.widgets.controls import finish_typing
 
+_NOTHING_LOST = 30.0  # seconds of reading after which a run is more than begun
+
 
 class RunActions(QObject):
     """Start a run, cancel it, or go on to another target."""
@@ -54,15 +56,16 @@ class RunActions(QObject):
 
     @Slot()
     def cancel(self) -> None:
-        """Cancel the run; ask first if it has begun."""
+        """Cancel the run; ask first if that loses something."""
         run = self._session.state.run
         if not run.status.can_cancel:
             return
-        if run.model is None:  # nothing is lost
+        now = time.time()
+        if run.model is None and run.seconds(now) < _NOTHING_LOST:
             self._session.cancel()
             return
         is_saved = not run.computer and has_saved_state(run.folder)
-        details = cancel_note(run, time.time(), is_saved=is_saved)
+        details = cancel_note(run, now, is_saved=is_saved)
         on_yes = partial(self._on_confirmed, run.folder)
         self._question.ask(tr("Cancel the run?"), details, on_yes)
 

@@ -174,7 +174,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     needed = memory_of_goal(goal, context_of(config, model), model, config.pruning.kind)
-    return tr("Runs in {memory}").format(memory=fits_in(needed))
+    return tr("Fits in {memory} of memory").format(memory=fits_in(needed))
 
 
 def _time(state: AppState) -> str:

@@ -10,13 +10,14 @@ from PySide6.QtWidgets import (
     QCompleter,
     QFrame,
     QLineEdit,
+    QListView,
     QPushButton,
     QToolButton,
     QWidget,
 )
 from typing_extensions import override
 
-from surgeon_gui.base.theme import MARGIN
+from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
@@ -51,13 +52,17 @@ class Expert(QFrame):
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         completer.setFilterMode(Qt.MatchFlag.MatchContains)
         completer.activated.connect(self._on_chosen)
+        self._completer, self._popup = completer, QListView()
+        self._popup.setObjectName("completions")
+        completer.setPopup(self._popup)
         self._search.setCompleter(completer)
+        self._search.returnPressed.connect(self._on_return)
         self._search.installEventFilter(self)
         close = link("expert_close_button", self.closed)
         title = in_row(heading(tr("Expert")), STRETCH, close)
         top = in_column(title, self._search)
-        top.setContentsMargins(0, 0, MARGIN, 0)
-        vertical(self, top, (self.steps, 1), margin=(MARGIN, MARGIN, 0, 0))
+        top.setContentsMargins(MARGIN, 0, GAP, 0)  # like the sections
+        vertical(self, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -79,6 +84,17 @@ class Expert(QFrame):
             section = CAPTIONS[f"step_{step.value}_header"].label
             is_alone = counts[label] == 1
             yield label if is_alone else f"{label} ({section})", (step, each)
+        for step, page in self._pages.items():
+            section = CAPTIONS[f"step_{step.value}_header"].label
+            if section not in counts:
+                yield section, (step, page)
+
+    @Slot()
+    def _on_return(self) -> None:
+        """Choose the first setting that is found, unless another one is chosen."""
+        is_chosen = self._popup.currentIndex().isValid()
+        if self._search.text() and self._completer.completionCount() and not is_chosen:
+            self._on_chosen(self._completer.currentCompletion())
 
     @Slot(str)
     def _on_chosen(self, label: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
+from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QToolTip, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import Format
@@ -39,6 +39,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.layouts import horizontal, in_row
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _NARROW = 720  # pixels, below which the buttons are below the texts
 _DOT = 18
@@ -238,11 +239,17 @@ class OutcomeButtons(QWidget):
 
     @Slot()
     def _copy_path(self) -> None:
-        QGuiApplication.clipboard().setText(self.path)
+        self._copy_text(self.path)
 
     @Slot()
     def _copy_modelfile(self) -> None:
-        QGuiApplication.clipboard().setText(f"FROM {self.path}")
+        self._copy_text(f"FROM {self.path}")
+
+    def _copy_text(self, text: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        below = self._copy.mapToGlobal(self._copy.rect().bottomLeft())
+        told = plain_tip(tr("Copied: {text}").format(text=text))
+        QToolTip.showText(below, told, self._copy)
 
 
 def _has_failed(run: RunState) -> bool:

@@ -209,7 +209,7 @@ class AnswerView(QWidget):
             for each in (label, nats):
                 each.setAlignment(top)
             self._rows.append((text, nats))
-        vertical(self, self._prompt, self._shared, grid, spacing=GAP // 2)
+        vertical(self, self._prompt, self._shared, grid, STRETCH, spacing=GAP // 2)
 
     def show_answer(self, answer: Answer) -> None:
         """Show one answer."""

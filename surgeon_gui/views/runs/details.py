@@ -92,6 +92,7 @@ class AnnotationForm(QWidget):
                 line_label(CAPTIONS[widget.objectName()].label, quiet=True)
             )
             column.addWidget(widget)
+        column.addStretch()
 
     def show_run(self, record: RunRecord) -> None:
         """Show the tags and notes of a run; what is being typed stays."""

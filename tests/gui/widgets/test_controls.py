@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import (
     QApplication,
     QLabel,
+    QMenu,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
 from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox
-from surgeon_gui.widgets.controls import enable_unless, text_label
+from surgeon_gui.widgets.controls import enable_unless, give_menu, text_label
 
 
 @pytest.fixture
@@ -49,6 +52,21 @@ def test_focus_that_the_user_has_moved_stays(page):
     other.clearFocus()
     enable_unless(save, "")  # it was enabled already
     assert QApplication.focusWidget() is None
+
+
+@pytest.mark.parametrize("is_menu", [True, False])
+def test_widget_is_hovered_after_its_list_only_if_the_mouse_is_on_it(page, is_menu):
+    save, box = page.findChild(QPushButton, "save"), ChoiceBox()
+    menu = QMenu(page)
+    give_menu(save, menu)
+    page.layout().addWidget(box)
+    widget, close = (save, menu.aboutToHide.emit) if is_menu else (box, box.hidePopup)
+    page.layout().activate()
+    for place, is_hovered in ((widget.rect().center(), True), (QPoint(-5, 0), False)):
+        QCursor.setPos(widget.mapToGlobal(place))
+        widget.setAttribute(Qt.WidgetAttribute.WA_UnderMouse)
+        close()
+        assert widget.underMouse() is is_hovered
 
 
 def test_box_shows_the_short_form_of_a_choice(qtbot):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAction, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtTest import QTest
@@ -101,6 +102,23 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     trigger(window, "cancel_action")
     assert "resume it" in question.informativeText()
     click(window, "cancel_yes_button")
+    wait_for_status(qtbot, window, Status.CANCELLED)
+
+
+@pytest.mark.parametrize("limit", [0.0, 30.0])
+def test_cancel_asks_before_the_model_has_been_read_if_that_takes_long(
+    qtbot, make_window, monkeypatch, limit
+):
+    monkeypatch.setattr(run_actions, "_NOTHING_LOST", limit)
+    window = make_window("--pause", "0.01")
+    load_and_wait(qtbot, window, LONG)
+    click(window, "start_button")
+    assert run_of(window).model is None
+    trigger(window, "cancel_action")
+    question = window.findChild(QMessageBox, "cancel_question")
+    assert (question is not None and question.isVisible()) is (limit == 0.0)
+    if limit == 0.0:
+        click(window, "cancel_yes_button")
     wait_for_status(qtbot, window, Status.CANCELLED)
 
 

@@ -138,7 +138,7 @@ def test_memory_is_that_at_the_context_of_the_job(context):
         config = replace(config, pruning=pruning)
     assert context_of(config, wide) == context
     fits = smallest_memory(needed)
-    assert f"Runs in {fits:g} GB" in plain(line_of(config, wide).details)
+    assert f"Fits in {fits:g} GB of memory" in plain(line_of(config, wide).details)
 
 
 def test_details_have_time_and_format():

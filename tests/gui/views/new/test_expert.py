@@ -5,6 +5,8 @@ from __future__ import annotations
 import typing
 
 import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit, QToolButton, QWidget
 
 from surgeon_engine.api.config.fields import settings_of
@@ -117,3 +119,18 @@ def test_drawer_opens_and_closes_by_its_buttons(place):
     place.open_expert(Step.RUN)
     assert drawer.isVisible()
     assert find(place, "run_parent_edit").isVisible()
+
+
+@pytest.mark.parametrize(
+    ("typed", "header"), [("density", "target"), ("export", "export")]
+)
+def test_return_opens_the_first_setting_or_section_that_is_found(
+    active, qtbot, typed, header
+):
+    offered(active)
+    edit = find(active, "expert_search_edit", QLineEdit)
+    edit.setText(typed)
+    edit.completer().setCompletionPrefix(typed)  # as typing does, without the list
+    QTest.keyClick(edit, Qt.Key.Key_Return)
+    assert find(active, f"step_{header}_header").isChecked()
+    qtbot.waitUntil(lambda: edit.text() == "")

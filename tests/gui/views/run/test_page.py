@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QPushButton,
     QStackedWidget,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )
@@ -45,6 +46,7 @@ from surgeon_gui.views.run import head
 from surgeon_gui.views.run.lost import AnswerList
 from surgeon_gui.views.run.page import RunPage
 from surgeon_gui.widgets.dot import Shape
+from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.gui.views.test_charts_do_not_grow import CONFIG, states_of
 from tests.helpers.fake_results import exported, measured
 from tests.helpers.run_states import with_events
@@ -258,6 +260,7 @@ def test_path_and_line_of_a_modelfile_are_copied(page, tmp_path):
     clipboard = QGuiApplication.clipboard()
     find(page, "copy_path_action", QAction).trigger()
     assert clipboard.text() == str(file)
+    assert QToolTip.text() == plain_tip(f"Copied: {file}")
     find(page, "copy_modelfile_action", QAction).trigger()
     assert clipboard.text() == f"FROM {file}"
     show(page, finished())
