@@ -128,7 +128,7 @@ def phase_of(request: Request[Any]) -> str:
 def doing_of(request: Request[Any]) -> str:
     """Return the current activity of an open request, for use within a sentence."""
     if request.is_cancelling:
-        return tr("cancelling…")
+        return tr("canceling…")
     return stage_progress(request.stage, request.done, request.total)
 
 
@@ -143,7 +143,7 @@ def progress_of(request: Request[Any]) -> float:
 def ended_note(request: Request[Any], name: str) -> str:
     """Return a note if the request called `name` was cancelled; otherwise ""."""
     if request.is_cancelled:
-        return tr("{what} was cancelled.").format(what=name)
+        return tr("{what} was canceled.").format(what=name)
     return ""
 
 

@@ -50,8 +50,8 @@ _PAUSED_TEXT = _CloseText(
     tr("Keep it paused"),
 )
 _CANCELLING_TEXT = _CloseText(
-    tr("A run is being cancelled"),
-    tr("The run is being cancelled, but has not ended yet. Close anyway?"),
+    tr("A run is being canceled"),
+    tr("The run is being canceled, but has not ended yet. Close anyway?"),
     tr("If the run does not obey, it goes on, and the next start of Surgeon shows it."),
     tr("Wait and close"),
     tr("Close now"),

@@ -54,8 +54,13 @@ class Headline:
     alternative: FileDtype | None = None  # quantizing alone is as small, and closer
 
 
-def cost_of_rounding(config: RunConfig, model: ModelSummary) -> float:
-    """Return the divergence that the number format of the file adds."""
+def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
+    """Return the divergence that the number format of the file adds to a forecast.
+
+    A forecast from runs of the model has it: their figures are those of files.
+    """
+    if found.points:
+        return 0.0
     return _ROUNDING.get(file_form(config, model).dtype, 0.0)
 
 
@@ -147,7 +152,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     elif found is None:
         title = sizes
     else:
-        rounding = cost_of_rounding(config, model)
+        rounding = cost_of_rounding(config, model, found)
         verdict = expected_verdict(found.at(goal.sparsity) + rounding)
         title = tr("{sizes}, likely {verdict}").format(
             sizes=sizes, verdict=PHRASES[verdict]

@@ -76,6 +76,10 @@ _RUN_CAPTIONS = {
         "Judge this file",
         "Compare the file with the original on tests, texts and prompts.",
     ),
+    "judge_prompts_button": caption(
+        "With your prompts…",
+        "Judge with prompts of your own, too: a file with one in each line, or .jsonl.",
+    ),
     "judge_cancel_button": caption("Stop", "Stop judging the file."),
     "more_answers_button": caption("More", "Show the other answers."),
 }

@@ -222,7 +222,7 @@ class NewPage(QWidget):
         curve = None
         if found is not None and model is not None:
             size = partial(plan.size_text, config, model)
-            bands = _bands(plan.cost_of_rounding(config, model))
+            bands = _bands(plan.cost_of_rounding(config, model, found))
             curve = Curve(found, bands, size)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)

@@ -166,7 +166,7 @@ def test_failure_note_states_why_the_export_failed(stage, result, text):
             "Measuring speed and memory, turn 10 of 36",
             0.25,
         ),
-        (Request("a", is_cancelling=True), "Cancelling…", 0.0),
+        (Request("a", is_cancelling=True), "Canceling…", 0.0),
     ],
 )
 def test_phase_and_progress_of_a_request(task, phase, progress):
