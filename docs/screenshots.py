@@ -259,6 +259,8 @@ def take_queue(studio: Studio) -> None:
     window.runs.show_home()
     studio.click("queue_start_button")
     studio.wait_until(lambda: queue.state.is_complete)
+    studio.settle()  # the window shows the comparison of the runs
+    window.runs.show_home()
     studio.picture("queue")
 
 

@@ -129,7 +129,7 @@ def _checked_limit(run: RunEntry, target: Path, *, with_model: bool) -> int:
     if limit > (free := free_bytes(target)):
         raise ConnectionFailed(
             "The copy takes {announced:size}, and the disk of {target} has "
-            "{free:size} free.",
+            "{free:room} free.",
             "Free some space.",
             announced=announced,
             target=target,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 
 _LOCALE = "en"
@@ -71,14 +72,29 @@ def rounded_up(number: float, decimals: int) -> float:
     if not abs(number) < _MAX:
         return number
     scale = 10**decimals
-    return math.ceil(number * scale * (1 - _NOISE)) / scale
+    noise = _NOISE if number > 0 else -_NOISE
+    return math.ceil(number * scale * (1 - noise)) / scale
+
+
+def rounded_down(number: float, decimals: int) -> float:
+    """Round a free amount down: so much of it can be used."""
+    return -rounded_up(-number, decimals) + 0.0  # no negative zero
 
 
 def format_size(size: float) -> str:
     """Format a number of bytes in MB, or in GB from 100 MB on, rounded up."""
+    return _in_bytes(size, rounded_up)
+
+
+def format_room(size: float) -> str:
+    """Format a number of free bytes as `format_size`, rounded down."""
+    return _in_bytes(size, rounded_down)
+
+
+def _in_bytes(size: float, rounded: Callable[[float, int], float]) -> str:
     if size < _GIGABYTE / 10:
-        return f"{_format_decimal(rounded_up(size / _MEGABYTE, 1), '#,##0.0')} MB"
-    return f"{_format_decimal(rounded_up(size / _GIGABYTE, 2), '#,##0.00')} GB"
+        return f"{_format_decimal(rounded(size / _MEGABYTE, 1), '#,##0.0')} MB"
+    return f"{_format_decimal(rounded(size / _GIGABYTE, 2), '#,##0.00')} GB"
 
 
 def format_duration(seconds: float) -> str:

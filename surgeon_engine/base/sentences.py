@@ -45,6 +45,7 @@ _NUMBERS: Mapping[str, Callable[[Any], str]] = MappingProxyType(
         "percent2": lambda share: formatting.format_percent(share, 2),
         "rate": formatting.format_rate,
         "size": formatting.format_size,
+        "room": formatting.format_room,
     }
 )
 _TEXTS: Mapping[str, Callable[[str], str]] = MappingProxyType(

@@ -83,7 +83,7 @@ class _Commands(TyperGroup):
             _print_error(_sentence_of(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            Output(to_stderr=True).print_line("Cancelled.")
+            Output(to_stderr=True).print_line("Canceled.")
             raise typer.Exit(_INTERRUPTED) from error
 
 

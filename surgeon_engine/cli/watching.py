@@ -54,7 +54,7 @@ def watch(run: _Run) -> None:
         case Failed(message=message, hint=hint):
             raise ProcessError(message, hint)
         case Cancelled():
-            output.print_line("Cancelled.")
+            output.print_line("Canceled.")
             raise typer.Exit(_CANCELLED)
 
 
@@ -83,7 +83,7 @@ def stop(
     if isinstance(command, Cancel):
         for _ in watched.events():
             pass  # until it has ended
-        Output().print_line("Cancelled.")
+        Output().print_line("Canceled.")
     elif isinstance(command, Pause):
         Output().print_line("The run pauses at its next safe point.")
 

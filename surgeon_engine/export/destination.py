@@ -125,7 +125,7 @@ def check_disk_space(destination: Path, needed: int) -> None:
     if free < needed:
         raise ExportError(
             "The checkpoint needs {needed:size}, but the disk of {folder} "
-            "has {free:size} free.",
+            "has {free:room} free.",
             "Free some space, or choose a folder on another disk.",
             needed=needed,
             folder=destination,

@@ -152,7 +152,7 @@ def _check_disk_space(cache: Path, missing: int) -> None:
     if free < missing + _FREE_BYTES:
         raise DownloadError(
             "The download needs {missing:size}, and the disk with {folder} has "
-            "{free:size} left.",
+            "{free:room} left.",
             "Free some space, or set HF_HOME to a folder on another disk.",
             missing=missing,
             folder=folder,

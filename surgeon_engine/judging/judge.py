@@ -208,17 +208,16 @@ def _likelihood(prompts: Sequence[PromptJudged]) -> Estimate | None:
 
 def _write(judgment: Judgment, target: Target, context: RunContext) -> str:
     """Write a judgment; return where it is, or "" with a warning."""
-    path = target.run.judgment_path if target.run is not None else target.path
-    if path is None:
+    if target.path is None:
         return ""
     try:
-        write_atomically(path, sealed_json(judgment, JUDGMENT, indent=2))
+        write_atomically(target.path, sealed_json(judgment, JUDGMENT, indent=2))
         if target.export is not None:
             _add_to_card(judgment, target.export)
     except OSError as error:
-        context.warn(unwritable(path, error))
+        context.warn(unwritable(target.path, error))
         return ""
-    return str(path)
+    return str(target.path)
 
 
 def _add_to_card(judgment: Judgment, folder: Path) -> None:

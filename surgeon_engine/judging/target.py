@@ -36,7 +36,7 @@ class Target:
     config: RunConfig  # names the original
     run: RunFolder | None = None  # whose export it is
     export: Path | None = None  # the folder of that export
-    path: Path | None = None  # where the judgment of no run is written; None: nowhere
+    path: Path | None = None  # where the judgment is written; None: nowhere
 
     @property
     def original(self) -> Speaker:
@@ -97,10 +97,13 @@ def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
         model=ModelConfig(source=original, device=settings.device),
         calibration=CalibrationConfig(text=settings.text or BUILTIN_TEXT),
     )
-    written = None
-    if os.path.exists(path):  # no model of the Hub, and not the demo
-        written = path.with_name(f"{path.name}.judgment.json")
+    # No model of the Hub, and not the demo.
+    written = _beside(path) if os.path.exists(path) else None
     return Target(found.name, target, gguf, config, path=written)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.judgment.json")
 
 
 def _export_of(path: Path) -> tuple[RunFolder, Path | None] | None:
@@ -119,17 +122,18 @@ def _exported(
     run: RunFolder, folder: Path | None, original: str, settings: JudgeSettings
 ) -> Target:
     report = run.read_report()
-    if folder is None and report.exported is None:
+    own = None
+    if report.exported is not None:
+        named = Path(report.exported.folder)
+        in_run = run.path / named.name  # the run may have been moved
+        own = in_run if os.path.isdir(in_run) else named
+    folder = folder or own
+    if folder is None:
         raise ConfigError(
             "The export of the run in {path} has failed, so there is no file to judge.",
             "Export it again: surgeon export RUN --to FOLDER.",
             path=run.path,
         )
-    if folder is None and report.exported is not None:
-        named = Path(report.exported.folder)
-        in_run = run.path / named.name  # the run may have been moved
-        folder = in_run if os.path.isdir(in_run) else named
-    assert folder is not None
     if not os.path.isdir(folder):
         raise ModelError(
             "The export of the run is no longer in {folder}.",
@@ -143,8 +147,11 @@ def _exported(
         gpus=1,
     )
     config = dataclasses.replace(report.config, model=model)
+    # The judgment of a run is that of its own export, against its own original.
+    is_own = folder == own and model.source == report.config.model.source
+    path = run.judgment_path if is_own else _beside(folder)
     gguf = folder / FILE_NAME
     if not os.path.isfile(gguf):
-        return Target(run.path.name, str(folder), None, config, run, folder)
+        return Target(run.path.name, str(folder), None, config, run, folder, path)
     source = str(run.checkpoint_of(report))
-    return Target(run.path.name, source, gguf, config, run, folder)
+    return Target(run.path.name, source, gguf, config, run, folder, path)

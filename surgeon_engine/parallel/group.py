@@ -193,7 +193,7 @@ def work_in_group(
             if isinstance(last, Failed):
                 raise RunFailed(last)
             if isinstance(last, Cancelled):
-                raise RunFailed(Failed(say("The run was cancelled.")))
+                raise RunFailed(Failed(say("The run was canceled.")))
             ended = process.wait_for_exit().summary
             reason = reason or say(
                 "The processes of the run have ended: {ended:clause}.", ended=ended

@@ -156,7 +156,7 @@ class SettledJob:
                 free=free,
             )
         return say(
-            "A closer one needs {needed:size} of {resource}, and {free:size} are free.",
+            "A closer one needs {needed:size} of {resource}, and {free:room} are free.",
             needed=need.needed,
             resource=name_of(need.what),
             free=free,

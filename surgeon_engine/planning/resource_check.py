@@ -135,7 +135,7 @@ def shortage_message(
     """Return why a run cannot start, and a hint."""
     need = fit.worst
     message = say(
-        "The run needs {needed:size} of {resource}, and {free:size} are free.",
+        "The run needs {needed:size} of {resource}, and {free:room} are free.",
         needed=need.needed,
         resource=name_of(need.what),
         free=need.free or 0.0,

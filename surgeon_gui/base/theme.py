@@ -132,7 +132,7 @@ def _palette(theme: Theme) -> QPalette:
 
 
 # Their words in the style sheet; names of files have hyphens and the theme.
-_PICTURES = ("tick", "arrow_down", "arrow_up", "close", "detach")
+_PICTURES = ("tick", "arrow_down", "arrow_up")
 
 
 @cache
@@ -150,5 +150,5 @@ def _stylesheet(theme: Theme) -> str:
         name: f"{folder}/{name.replace('_', '-')}-{theme.name}.svg"
         for name in _PICTURES
     }
-    sizes = {"radius": RADIUS, "control": CONTROL_RADIUS, "half_gap": GAP // 2}
+    sizes = {"radius": RADIUS, "control": CONTROL_RADIUS}
     return template.substitute(colors, **sizes, **pictures)

@@ -185,7 +185,7 @@ class Diagnosis(QObject):
         self._pending = None
         if isinstance(result, str):
             message = tr("The measured costs cannot be read: {reason}.")
-            hint = tr("Run the diagnosis again.")
+            hint = tr("Measure the model again.")
             self.session.store.show_problem(Failed(message.format(reason=result), hint))
             return
         self.known, self._planner = result

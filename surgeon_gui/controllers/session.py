@@ -245,12 +245,12 @@ class Session(QObject):
         self.store.start_request(RequestKind.MEASUREMENT, command, request)
 
     @Slot()
-    def judge(self) -> None:
-        """Judge what the exported model has lost against the original."""
+    def judge(self, prompts: str = "") -> None:
+        """Judge what the exported model has lost, with a file of further prompts."""
         run = self.state.shown_run
         if checks.judge_obstacle(self.state) or run.config is None:
             return
-        settings = JudgeSettings(device=run.config.model.device)
+        settings = JudgeSettings(prompts, device=run.config.model.device)
         command = partial(Judge, target=run.folder, settings=settings)
         request: Request[Judged] = Request(folder=run.folder)
         self.store.start_request(RequestKind.JUDGMENT, command, request)

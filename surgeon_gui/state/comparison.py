@@ -29,7 +29,7 @@ from surgeon_gui.state.quality import (
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
-from surgeon_gui.state.verdict import fidelity_of, verdict_of_run
+from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.fidelity import divergence_interval, text_phrase
@@ -144,7 +144,13 @@ def protocol_note(runs: Sequence[ComparedRun]) -> str:
         for each in runs
         if (b := each.run.baseline) is not None
     }
-    if len(protocols) > 1:
+    # A judged file has been measured on other windows than one that was not.
+    first = {
+        (found[0].windows, found[0].window_length)
+        for each in runs
+        if (found := baseline_of(each.run))
+    }
+    if len(protocols) > 1 or len(first) > 1:
         return tr(
             "These runs were measured on different windows or texts. Their "
             "perplexities and fidelities cannot be compared."
@@ -162,10 +168,10 @@ def _other_texts(runs: Sequence[ComparedRun]) -> set[tuple[object, ...]]:
     return {
         tuple(
             (each.windows, each.window_length, each.text, _author(each, compared.run))
-            for each in baseline.fidelity[1:]
+            for each in found[1:]
         )
         for compared in runs
-        if (baseline := compared.run.baseline) is not None and baseline.fidelity
+        if (found := baseline_of(compared.run))
     }
 
 

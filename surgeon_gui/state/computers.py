@@ -84,7 +84,7 @@ def connection_problem(state: AppState) -> str:
     if connection.status is ConnectionStatus.FAILED:
         parts = [connection.message, connection.hint]
     if state.run.status is Status.CANCELLING:
-        parts.insert(1, tr("The run is cancelled once there is a connection."))
+        parts.insert(1, tr("The run is canceled once there is a connection."))
     elif state.run.status.is_busy:
         parts.insert(1, tr("The run goes on there."))
     return " ".join(part for part in parts if part)

@@ -5,7 +5,7 @@ Pure functions of the events of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
 )
 from surgeon_engine.api.messages.run import Exported, Stage
-from surgeon_engine.planning.running_memory import memory_of_export
-from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.bars import memory_bytes
 from surgeon_gui.state.job.file_formats import is_larger
-from surgeon_gui.state.ladder import default_context, fits_in
+from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import stage_progress
@@ -64,16 +64,11 @@ def export_facts(run: RunState) -> Facts:
 
 
 def memory_to_run_of(run: RunState) -> str:
-    """Return the memory in which the exported model runs; empty if it is not known.
-
-    The context is that of the target if it is a memory, or else one that the model
-    supports.
-    """
-    model, exported = run.model, run.exported
-    if exported is None or model is None or not model.cache_width:
+    """Return the memory in which the exported model runs; empty if it is not known."""
+    if (found := memory_bytes(run)) is None:
         return ""
-    context = default_context((run,))
-    memory = memory_of_export(exported, run.layers, context, model)
+    pair, context = found
+    memory = round(pair.after)
     return tr("{memory} with {n} tokens: fits in {size}").format(
         memory=numbers.size(memory), n=numbers.whole(context), size=fits_in(memory)
     )
@@ -101,7 +96,7 @@ def larger_note(run: RunState) -> str:
         return ""
     return tr(
         "Larger than the original file, whose weights have fewer bits than {dtype}. "
-        "Save it below in a shorter number format."
+        "Choose Save in another format, and a shorter number format."
     ).format(dtype=choice_label(run.exported.dtype)[0])
 
 
@@ -122,18 +117,6 @@ def about_format(file_format: Format) -> str:
     return choice_label(file_format)[1]
 
 
-def unavailable(reasons: Mapping[Any, str]) -> str:
-    """Return how many choices are not possible, and where to read why."""
-    count = sum(bool(reason) for reason in reasons.values())
-    if not count:
-        return ""
-    return ntr(
-        "{n} format is not possible; see its tooltip.",
-        "{n} formats are not possible; see their tooltips.",
-        count,
-    ).format(n=count)
-
-
 def phase_of(request: Request[Any]) -> str:
     """Return the current activity of a request as a sentence; "" if it is closed."""
     if not request.is_open:
@@ -145,7 +128,7 @@ def phase_of(request: Request[Any]) -> str:
 def doing_of(request: Request[Any]) -> str:
     """Return the current activity of an open request, for use within a sentence."""
     if request.is_cancelling:
-        return tr("cancelling…")
+        return tr("canceling…")
     return stage_progress(request.stage, request.done, request.total)
 
 
@@ -160,7 +143,7 @@ def progress_of(request: Request[Any]) -> float:
 def ended_note(request: Request[Any], name: str) -> str:
     """Return a note if the request called `name` was cancelled; otherwise ""."""
     if request.is_cancelled:
-        return tr("{what} was cancelled.").format(what=name)
+        return tr("{what} was canceled.").format(what=name)
     return ""
 
 
@@ -189,9 +172,9 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
 def measurement_conditions(measured: Measured) -> str:
     """Return how the figures of the speed table were measured."""
     return tr(
-        "Medians of {rounds} rounds, alternating between the models; small: the range "
-        "of the rounds. Device: {device}, {dtype}. Prompts of {prompt} tokens, "
-        "{generated} generated tokens."
+        "Medians of {rounds} rounds, alternating between the models, and their range. "
+        "Device: {device}, {dtype}. Prompts of {prompt} tokens, {generated} generated "
+        "tokens."
     ).format(
         rounds=measured.rounds,
         device=measured.device,

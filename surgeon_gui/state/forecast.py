@@ -21,7 +21,7 @@ from enum import Enum
 import msgspec
 import numpy as np
 
-from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import MAX_SHARE, SPARSE, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.limits import max_removable, min_removable
@@ -36,8 +36,7 @@ _RISE_SCALE, _RISE_EXPONENT = 0.98, 0.74
 _MEASURED = {6.45: 0.22, 8.13: 1.29, 8.43: 2.5}  # demo, SmolLM2-135M, Gemma 3 270M
 _LARGE_SCALE = 1.29  # of models that are larger than those
 _SPARSE_SCALE = 0.5  # single weights lose less at the same share
-_MAX_SHARE = 0.95  # that a config accepts
-_POINTS = 120  # of the curve
+CURVE_POINTS = 120
 # Factors from the curve to the ends of the band.
 _OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
 
@@ -77,7 +76,7 @@ class Forecast:
     expected: Floats
     spread: float  # factor from the curve to the ends of the band
     basis: Basis
-    points: tuple[RunPoint, ...]
+    points: tuple[RunPoint, ...]  # runs that it rests on
     first: float  # the smallest share that can be removed
     end: End
 
@@ -130,10 +129,10 @@ def forecast(
         rises: shares and the rise of the loss that a diagnosis predicts for them.
     """
     prunable = prunable_weights(pruning, model)
-    most = min(max_removable(pruning, model), int(_MAX_SHARE * prunable))
+    most = min(max_removable(pruning, model), int(MAX_SHARE * prunable))
     if most < 1:
         return None
-    shares = np.linspace(0.0, most / prunable, _POINTS)
+    shares = np.linspace(0.0, most / prunable, CURVE_POINTS)
     scale, spread = _scale(model), _OTHER_MODELS
     shape = (shares / (1 - shares)) ** _EXPONENT
     if pruning.kind in SPARSE:
@@ -141,7 +140,7 @@ def forecast(
     if rises is not None:
         scale, spread = _RISE_SCALE, _DIAGNOSED
         shape = np.maximum(np.interp(shares, *rises), 0.0) ** _RISE_EXPONENT
-    used = [p for p in points if 0 < p.share < 1 and p.divergence > 0]
+    used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
     if used:
         found = np.interp([p.share for p in used], shares, shape)
         ratios = [p.divergence / y for p, y in zip(used, found, strict=True) if y > 0]
@@ -152,7 +151,7 @@ def forecast(
         expected=scale * shape,
         spread=_OWN_RUNS if used else spread,
         basis=Basis.DIAGNOSIS if rises is not None else basis,
-        points=tuple(points),
+        points=used,
         first=min_removable(pruning, model) / prunable,
         end=_end(pruning, model, most),
     )

@@ -60,7 +60,7 @@ def _describe(envelope: Envelope) -> tuple[Level, str]:
         case Failed(message=message, hint=hint):
             return Level.ERROR, f"{message} {hint}".strip()
         case Cancelled():
-            return Level.WARNING, tr("Cancelled.")
+            return Level.WARNING, tr("Canceled.")
         case Paused():
             return Level.INFO, tr("Paused.")
         case Resumed():

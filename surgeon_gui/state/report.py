@@ -30,7 +30,7 @@ from surgeon_gui.state.report_parts import (
     ReportTable,
     Row,
     Section,
-    judged_sections,
+    later_sections,
 )
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
@@ -113,8 +113,7 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
         yield Section(tr("Results"), table=ReportTable(results), note=note)
     if of_texts is not None:
         yield of_texts
-    if run.judgment is not None:
-        yield from judged_sections(run)
+    yield from later_sections(run)
     if (in_fewer_bits := _in_fewer_bits(run)) is not None:
         yield in_fewer_bits
     if contexts := ladder.context_rows(run):

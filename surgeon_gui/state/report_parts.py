@@ -1,4 +1,4 @@
-"""What a report consists of, and its sections on a judgment."""
+"""What a report consists of, and its sections on what was measured after the run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.export_text import measurement_conditions, speed_rows
 from surgeon_gui.state.judgment import answers, lost_rows
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import judgments
@@ -46,8 +47,21 @@ class Section:
     code: str = ""
 
 
-def judged_sections(run: RunState) -> Iterator[Section]:
-    """Yield what the file of a judged run has lost, and where the answers part."""
+def later_sections(run: RunState) -> Iterator[Section]:
+    """Yield the sections on the judgment and on the speed of a file."""
+    if run.judgment is not None:
+        yield from _judged(run)
+    if run.measured is not None:
+        titles = ("", tr("Original"), tr("Pruned"), tr("Ratio"))
+        rows = [
+            [f"{cell.value} ({cell.below})" for cell in row]
+            for row in speed_rows(run.measured)
+        ]
+        note = measurement_conditions(run.measured)
+        yield Section(tr("Speed"), table=ReportTable(rows, titles), note=note)
+
+
+def _judged(run: RunState) -> Iterator[Section]:
     rows = [(row.name, judgments.outcome(row)) for row in lost_rows(run)]
     yield Section(tr("What was lost"), table=ReportTable(rows))
     titles = (tr("Prompt"), tr("Original"), tr("This file"))

@@ -239,15 +239,7 @@ def requested(
     at: float,
     planned: Mapping[Stage, float] | None = None,
 ) -> RunState:
-    """Return the state of a run that was just requested.
-
-    Args:
-        run: the name of its events.
-        config: the job.
-        folder: of the run.
-        at: the time of the request.
-        planned: the seconds of each stage; None: unknown.
-    """
+    """Return a run just requested; `planned`: seconds of each stage, if known."""
     return RunState(
         status=Status.STARTING,
         run=run,
@@ -265,11 +257,7 @@ def resume_requested(
 ) -> RunState:
     """Return an interrupted run after the user has asked to resume it.
 
-    Args:
-        run: the new name of its events.
-        state: the run as it was.
-        at: the time of the request.
-        saved_seconds: that the run had worked when its state was saved.
+    It had worked `saved_seconds` when its state was saved.
     """
     return replace(
         _reopened(state, at),

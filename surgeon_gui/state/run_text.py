@@ -30,17 +30,17 @@ def phase(run: RunState) -> str:
         case Status.IDLE:
             return ""
         case Status.CANCELLING if run.computer:
-            return tr("Cancelling… Waiting for {computer}.").format(
+            return tr("Canceling… Waiting for {computer}.").format(
                 computer=run.computer
             )
         case Status.CANCELLING:
-            return tr("Cancelling…")
+            return tr("Canceling…")
         case Status.FINISHED:
             return outcome(run)
         case Status.FAILED:
             return tr("The run failed.")
         case Status.CANCELLED:
-            return tr("The run was cancelled.")
+            return tr("The run was canceled.")
         case Status.INTERRUPTED:
             return interruption(run)
     return _phase_template(run).format(doing=_current_stage(run))

@@ -17,7 +17,7 @@ class LostRow:
 
     name: str  # as it is shown
     verdict: Verdict | None = None  # of a kind of text
-    outcome: Outcome | None = None  # of tokens of a kind, and of a test
+    outcome: Outcome | None = None  # of a test
     share: float = 0.0  # of the tokens that are as the original's
     passed: int = 0  # prompts of a test
     passed_before: int = 0  # by the original

@@ -41,14 +41,14 @@ class Kind(Enum):
     SAVING = tr("The pruned model is being saved in another format.")
     MEASURING = tr("Speed is being measured.")
     JUDGING = tr("A file is being judged.")
-    DIAGNOSING = tr("The model is being diagnosed.")
+    DIAGNOSING = tr("The model is being measured.")
     GENERATING = tr("Both models are generating text.")
     ENGINE_STARTING = tr("The engine is still starting.")
     ENGINE_UNAVAILABLE = tr("The engine is not available. Restart Surgeon.")
     DISCONNECTED = tr("There is no connection with {computer}.")
     RUN_ELSEWHERE = tr("This run is not on {computer}: choose its computer first.")
     DIAGNOSIS_ELSEWHERE = tr(
-        "A diagnosis needs its files here. Choose This computer for it."
+        "To measure a model, its files must be here: choose This computer first."
     )
 
     # the draft

@@ -17,6 +17,7 @@ MODEL_FILES = tr("Models (*.gguf)")
 TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.csv *.parquet *.npy)")
 FURTHER_TEXT_FILES = tr("Texts (*.txt *.jsonl *.csv *.parquet)")
 JOB_FILES = tr("Jobs (*.toml)")
+PROMPT_FILES = tr("Prompts (*.txt *.jsonl)")
 # By the ending of a file to save.
 _NEW_FILES = {
     "png": tr("Pictures (*.png)"),

@@ -50,8 +50,8 @@ _PAUSED_TEXT = _CloseText(
     tr("Keep it paused"),
 )
 _CANCELLING_TEXT = _CloseText(
-    tr("A run is being cancelled"),
-    tr("The run is being cancelled, but has not ended yet. Close anyway?"),
+    tr("A run is being canceled"),
+    tr("The run is being canceled, but has not ended yet. Close anyway?"),
     tr("If the run does not obey, it goes on, and the next start of Surgeon shows it."),
     tr("Wait and close"),
     tr("Close now"),
@@ -69,9 +69,9 @@ _SAVE_TEXT = _CloseText(
     tr("Stay open"),
 )
 _DIAGNOSIS_TEXT = _CloseText(
-    tr("A diagnosis is in progress"),
-    tr("The model is being diagnosed. Close anyway?"),
-    tr("The results of a diagnosis are kept only while Surgeon is open."),
+    tr("A measurement is in progress"),
+    tr("The model is being measured. Close anyway?"),
+    tr("Its results are kept only while Surgeon is open."),
     "",
     tr("Cancel it and close"),
     tr("Stay open"),

@@ -287,15 +287,16 @@ class MainWindow(QMainWindow):
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
-        page, actions = self.runs.page, self._run_actions
-        page.pause_clicked.connect(self.session.pause_or_resume)
-        page.stop_clicked.connect(self.session.stop_and_keep)
-        page.cancel_asked.connect(actions.cancel)
-        page.try_clicked.connect(self._on_try_clicked)
-        page.smaller_clicked.connect(partial(self._prepare_next, is_smaller=True))
-        page.gentler_clicked.connect(partial(self._prepare_next, is_smaller=False))
-        page.settings_used.connect(partial(self.places.open, Place.NEW))
-        page.discard_clicked.connect(self._on_discard_clicked)
+        head, details = self.runs.page.head, self.runs.page.details
+        actions = self._run_actions
+        head.pause_clicked.connect(self.session.pause_or_resume)
+        head.stop_clicked.connect(self.session.stop_and_keep)
+        head.cancel_asked.connect(actions.cancel)
+        head.try_clicked.connect(self._on_try_clicked)
+        head.smaller_clicked.connect(partial(self._prepare_next, is_smaller=True))
+        head.gentler_clicked.connect(partial(self._prepare_next, is_smaller=False))
+        details.settings_used.connect(partial(self.places.open, Place.NEW))
+        details.discard_clicked.connect(self._on_discard_clicked)
         actions.started.connect(self.runs.show_run)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))

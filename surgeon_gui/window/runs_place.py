@@ -52,9 +52,9 @@ class RunsPlace(QStackedWidget):
         self.home = RunsHome(self.runs, self.queue.panel)
         self.page = RunPage(session, self._report_row, question)
         self._comparison_view = CompareView()
-        self._compare_page = scrolling(self._comparison_view)
-        place = LayersPlace(layers, of_run=True)
-        self._layers_page = _layers_page(place, self.show_run)
+        compared, place = self._comparison_view, LayersPlace(layers, of_run=True)
+        self._compare_page = _with_back("compare", compared, self.show_home)
+        self._layers_page = _with_back("layers", place, self.show_run)
         for each in (self.home, self.page, self._compare_page, self._layers_page):
             self.addWidget(each)
         self._connect(question)
@@ -63,9 +63,9 @@ class RunsPlace(QStackedWidget):
         self.reports.written.connect(self._report_row.show_written)
         self.comparison.changed.connect(self._on_comparison_changed)
         self.home.compare_clicked.connect(self.show_comparison)
-        self.page.back_clicked.connect(self.show_home)
-        self.page.layers_clicked.connect(partial(self._show, self._layers_page))
-        self.page.resume_clicked.connect(self._on_resume_clicked)
+        self.page.head.back_clicked.connect(self.show_home)
+        self.page.details.layers_clicked.connect(partial(self._show, self._layers_page))
+        self.page.head.resume_clicked.connect(self._on_resume_clicked)
         self.runs.replace_asked.connect(question.ask_about)
         self.runs.opened.connect(self.show_run)
         self.queue.added.connect(self.show_home)
@@ -172,11 +172,11 @@ class RunsPlace(QStackedWidget):
             self.show_run()
 
 
-def _layers_page(layers: QWidget, on_back: Callable[[], None]) -> QWidget:
-    """Return a page with the layers of a run below a link that leads back to it."""
+def _with_back(name: str, view: QWidget, on_back: Callable[[], None]) -> QWidget:
+    """Return a page with a view below a link that leads back."""
     page = QWidget()
-    back = link("layers_back_button", on_back)
+    back = link(f"{name}_back_button", on_back)
     margin = (PAGE, ROOM, PAGE, ROOM)
-    parts = (in_row(back, STRETCH), (scrolling(layers), 1))
+    parts = (in_row(back, STRETCH), (scrolling(view), 1))
     vertical(page, *parts, margin=margin, spacing=GAP)
     return page

@@ -157,9 +157,9 @@ def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     config = costly_elements(tmp_path, monkeypatch, shots=4, rise=20)
     run_shot, tried = loop.run_shot, []
 
-    def counted(state, plan, context):
+    def counted(state, plan, context, **how):
         tried.append(plan.share)
-        return run_shot(state, plan, context)
+        return run_shot(state, plan, context, **how)
 
     monkeypatch.setattr(loop, "run_shot", counted)
     Recorder().run(config, tmp_path / "whole")
@@ -168,10 +168,10 @@ def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     assert len(whole) > len(accepted) + 1
     tried.clear()
 
-    def cut_at_last(state, plan, context):
+    def cut_at_last(state, plan, context, **how):
         if len(tried) == len(whole) - 1:
             raise PowerCut
-        return counted(state, plan, context)
+        return counted(state, plan, context, **how)
 
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
         patch.setattr(loop, "run_shot", cut_at_last)
@@ -269,10 +269,10 @@ def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, monkeypatch):
     Recorder().run(config, tmp_path / "whole")
     run_shot = loop.run_shot
 
-    def fail_in_the_third(state, plan, context):
+    def fail_in_the_third(state, plan, context, **how):
         if plan.number == 3:
             raise EngineError("Made up.", "None.")
-        return run_shot(state, plan, context)
+        return run_shot(state, plan, context, **how)
 
     folder = tmp_path / "cut"
     with monkeypatch.context() as patch:

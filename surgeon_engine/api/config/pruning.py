@@ -154,7 +154,8 @@ COUPLINGS = {
     Structure.NEURONS: (Coupling.NEURONS,),
 }
 
-_SHARE = Limits(0, 0.95)  # 0: the run writes the unpruned model
+MAX_SHARE = 0.95  # that can be removed
+_SHARE = Limits(0, MAX_SHARE)  # 0: the run writes the unpruned model
 _DAMPING = Limits(0, 100)
 
 

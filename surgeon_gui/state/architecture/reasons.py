@@ -52,7 +52,7 @@ def reasons(layer: Layer, context: ReasonContext) -> list[str]:
         sentences.append(tr("The chosen structure removes nothing from this layer."))
     else:
         sentences.append(
-            tr("Diagnose the model to compare its costs to those of other layers.")
+            tr("Measure the model to compare its costs to those of other layers.")
         )
     return sentences
 

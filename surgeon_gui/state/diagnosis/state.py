@@ -165,13 +165,13 @@ def headline(
     match phase:
         case DiagnosisPhase.NONE:
             return tr(
-                "A diagnosis measures the cost of removing each part, without pruning "
-                "anything. Any target can then be tried instantly."
+                "Measure the cost of removing each part, without pruning anything. "
+                "Then any target can be tried instantly."
             )
         case DiagnosisPhase.MEASURING:
-            return tr("Diagnosing the model. Nothing is pruned.")
+            return tr("Measuring the model. Nothing is pruned.")
         case DiagnosisPhase.REMEASURING:
-            return tr("Diagnosing the model again. The previous result is shown below.")
+            return tr("Measuring the model again. The previous result is shown below.")
     assert known is not None
     if phase is DiagnosisPhase.OUT_OF_DATE:
         changed = changes_since(known, now)

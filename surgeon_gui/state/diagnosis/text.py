@@ -35,7 +35,7 @@ def _described(known: DiagnosisResult, plan: RemovalPlan) -> str:
     if not plan.is_reached:
         return tr(
             "At most {maximum} of the prunable weights can be removed: the rest is "
-            "protected, limited, or the last of its kind."
+            "protected, limited, needed by the number format, or the last of its kind."
         ).format(
             maximum=numbers.percent(
                 floor_share(1000, plan.max_removable / prunable) / 1000

@@ -44,16 +44,23 @@ def quantized_files(
     }
 
 
+def longest_within(
+    files: Mapping[FileDtype, PlannedFile], most: int
+) -> FileDtype | None:
+    """Return the longest numbers that make a file of at most `most` bytes."""
+    fitting = (dtype for dtype, file in files.items() if file.bytes(0) <= most)
+    return next(fitting, None)
+
+
 def sentence(files: Mapping[FileDtype, PlannedFile], most: int) -> str:
     """Return whether one of the files of the whole model has at most `most` bytes."""
     sizes = {dtype: file.bytes(0) for dtype, file in files.items()}
-    for dtype, size in sizes.items():
-        if size <= most:
-            return tr(
-                "If only the size of the file counts, quantize instead: the whole "
-                "model in {dtype} takes {size} and stays closer to the original. Prune "
-                "for speed, or on top of few bits."
-            ).format(dtype=choice_label(dtype)[0], size=numbers.size(size))
+    if (dtype := longest_within(files, most)) is not None:
+        return tr(
+            "If only the size of the file counts, quantize instead: the whole model in "
+            "{dtype} takes {size} and stays closer to the original. Prune for speed, "
+            "or on top of few bits."
+        ).format(dtype=choice_label(dtype)[0], size=numbers.size(sizes[dtype]))
     least = min(sizes, key=sizes.__getitem__)
     return tr(
         "Quantizing alone does not make it as small: the whole model in {dtype} takes "

@@ -13,15 +13,16 @@ from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import planned_file
-from surgeon_engine.planning.running_memory import planned_context, smallest_memory
+from surgeon_engine.planning.running_memory import planned_context
 from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
-from surgeon_gui.state.job.alternatives import quantized_files
+from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
+from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES
@@ -53,8 +54,13 @@ class Headline:
     alternative: FileDtype | None = None  # quantizing alone is as small, and closer
 
 
-def cost_of_rounding(config: RunConfig, model: ModelSummary) -> float:
-    """Return the divergence that the number format of the file adds."""
+def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
+    """Return the divergence that the number format of the file adds to a forecast.
+
+    A forecast from runs of the model has it: their figures are those of files.
+    """
+    if found.points:
+        return 0.0
     return _ROUNDING.get(file_form(config, model).dtype, 0.0)
 
 
@@ -95,21 +101,19 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
 
 
 def basis_text(found: Forecast) -> str:
-    """Return what a forecast rests on, and what ends it."""
+    """Return what a forecast rests on."""
     count = len(found.points)
     if found.basis is Basis.DIAGNOSIS and count:
-        basis = tr("measured on this model, and {n} of its runs").format(n=count)
-    elif found.basis is Basis.DIAGNOSIS:
-        basis = tr("measured on this model")
-    elif found.basis is Basis.OWN_RUNS:
-        basis = ntr(
+        return tr("measured on this model, and {n} of its runs").format(n=count)
+    if found.basis is Basis.DIAGNOSIS:
+        return tr("measured on this model")
+    if found.basis is Basis.OWN_RUNS:
+        return ntr(
             "estimated from {n} run of this model",
             "estimated from {n} runs of this model",
             count,
         ).format(n=count)
-    else:
-        basis = tr("estimated from runs of similar models")
-    return basis
+    return tr("estimated from runs of similar models")
 
 
 def end_text(config: RunConfig, model: ModelSummary, found: Forecast) -> str:
@@ -148,7 +152,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     elif found is None:
         title = sizes
     else:
-        rounding = cost_of_rounding(config, model)
+        rounding = cost_of_rounding(config, model, found)
         verdict = expected_verdict(found.at(goal.sparsity) + rounding)
         title = tr("{sizes}, likely {verdict}").format(
             sizes=sizes, verdict=PHRASES[verdict]
@@ -157,7 +161,9 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     is_warning = not is_same and is_larger(goal.weight_bytes, model)
     if is_warning:
         details.insert(0, tr("The file is larger than the original"))
-    alternative = None if is_same else _alternative(config, model, goal.weight_bytes)
+    # `quantized_files` is empty where the file keeps its size.
+    most = min(goal.weight_bytes, model.file_bytes - 1)
+    alternative = longest_within(quantized_files(config, model), most)
     if alternative is not None:
         note = tr("{dtype} alone is as small and closer").format(
             dtype=choice_label(alternative)[0]
@@ -173,11 +179,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     needed = memory_of_goal(goal, context_of(config, model), model, config.pruning.kind)
-    fits = smallest_memory(needed)
-    if fits is None:
-        return ""
-    memory = numbers.localize(f"{fits:g}")
-    return tr("Fits in {memory} GB of memory").format(memory=memory)
+    return tr("Fits in {memory} of memory").format(memory=fits_in(needed))
 
 
 def _time(state: AppState) -> str:
@@ -198,18 +200,6 @@ def _form(state: AppState) -> str:
     return tr("{format}, {dtype}").format(
         format=choice_label(form.format)[0], dtype=label
     )
-
-
-def _alternative(config: RunConfig, model: ModelSummary, most: int) -> FileDtype | None:
-    """Return the number format that alone makes as small a file; None: there is none.
-
-    Rounding to 4 bits or more costs less than the removal of a tenth of the weights.
-    """
-    for dtype, file in quantized_files(config, model).items():
-        size = file.bytes(0)
-        if size <= most and size < model.file_bytes:
-            return dtype
-    return None
 
 
 def quantized_only(config: RunConfig, dtype: FileDtype) -> RunConfig:

@@ -245,8 +245,7 @@ def larger_forecast(config: RunConfig, model: ModelSummary) -> str:
         return ""
     return tr(
         "The result will be larger than the original: {size} against {original}, whose "
-        "weights have fewer bits. Choose a shorter number format, such as GGUF with 8 "
-        "bits, or remove more."
+        "weights have fewer bits. Choose a shorter number format, or remove more."
     ).format(size=numbers.size(size), original=numbers.size(model.file_bytes))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import (
+    MAX_SHARE,
     SPARSE,
     Damping,
     Memory,
@@ -36,7 +37,6 @@ from surgeon_gui.text.choices import CHOICES
 _MILLION = 1_000_000
 _BILLION = 1_000_000_000
 _STEP = 0.1  # that the next target removes more, or less
-_MAX_SHARE = 0.95  # limit of the config
 IN_BYTES = (Target.FILE_SIZE, Target.MEMORY)
 _FIELDS = {
     Target.PRUNABLE_SHARE: "sparsity",
@@ -96,7 +96,7 @@ def with_step(config: RunConfig, *, is_smaller: bool) -> RunConfig:
     name = target_field(values["target"])
     if name == "sparsity":
         share = values[name] + (_STEP if is_smaller else -_STEP)
-        value = min(round(share, 2), _MAX_SHARE)
+        value = min(round(share, 2), MAX_SHARE)
         if value <= 0:
             return config
     else:
@@ -135,7 +135,7 @@ def implied_changes(
     if after["structure"] is Structure.N_M and is_new:
         kept, _, group = after["pattern"].partition(":")
         share = 1 - int(kept) / int(group)
-        if 0 < share <= _MAX_SHARE:
+        if 0 < share <= MAX_SHARE:
             changes.update(target=Target.PRUNABLE_SHARE, sparsity=share)
     return changes
 
@@ -228,8 +228,8 @@ def _value_in_unit(
         Target.MEMORY: memory_of_goal(goal, context, model, kind) / _BILLION,
     }[target]
     name = target_field(target)
-    if name == "sparsity" and value > _MAX_SHARE:
-        return _MAX_SHARE
+    if name == "sparsity" and value > MAX_SHARE:
+        return MAX_SHARE
     # Rounding may put a quotient just below the number of weights it stands for.
     for nearby in (value, math.nextafter(value, math.inf), math.nextafter(value, 0.0)):
         try:

@@ -120,7 +120,7 @@ def status_line(state: PlaygroundState) -> str:
     if question.is_open:
         return phase_of(question)
     if question.is_cancelled:
-        return tr("Cancelled. The texts so far are kept.")
+        return tr("Canceled. The texts so far are kept.")
     return ""
 
 

@@ -148,6 +148,6 @@ def _outcomes(queue: QueueState) -> str:
     if failed := len(queue.of(QueueStatus.FAILED)):
         counts.append(ntr("{n} failed", "{n} failed", failed).format(n=failed))
     if cancelled := len(queue.of(QueueStatus.CANCELLED)):
-        text = ntr("{n} was cancelled", "{n} were cancelled", cancelled)
+        text = ntr("{n} was canceled", "{n} were canceled", cancelled)
         counts.append(text.format(n=cancelled))
     return ", ".join(counts) + "."

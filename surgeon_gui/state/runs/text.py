@@ -30,7 +30,7 @@ OUTCOMES = {
     RunOutcome.FINISHED: tr("Finished"),
     RunOutcome.STOPPED: tr("Stopped early"),
     RunOutcome.FAILED: tr("Failed"),
-    RunOutcome.CANCELLED: tr("Cancelled"),
+    RunOutcome.CANCELLED: tr("Canceled"),
     RunOutcome.INTERRUPTED: tr("Interrupted"),
     RunOutcome.DAMAGED: tr("Damaged"),
 }

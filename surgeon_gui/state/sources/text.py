@@ -194,10 +194,10 @@ def download_line(download: Download, source: str) -> str:
     if download.error is not None:
         return f"{download.error.message} {download.error.hint}".strip()
     if download.is_cancelled and download.can_resume:
-        return tr("Cancelled at {amount}. The downloaded part is kept.").format(
+        return tr("Canceled at {amount}. The downloaded part is kept.").format(
             amount=_amount(download)
         )
-    return tr("Cancelled before any data arrived.")
+    return tr("Canceled before any data arrived.")
 
 
 def download_error(state: AppState) -> str:
@@ -219,7 +219,7 @@ def download_brief(download: Download) -> str:
 
 def _progress_lines(download: Download) -> str:
     if download.is_cancelling:
-        return tr("Cancelling the download…")
+        return tr("Canceling the download…")
     progress = download.progress
     if progress is None or not download.is_planned:
         return tr("Contacting the Hub…")

@@ -20,6 +20,7 @@ CAPTIONS = {
         "Details", "All about this model: facts, layers, sensitivity."
     ),
     "details_back_button": caption("Back", "Go back to the page New."),
+    "compare_back_button": caption("Back", "Go back to all runs."),
     "layers_back_button": caption("Back", "Go back to the run."),
     "use_sample_action": caption("Sample"),
     "size_curve": caption(

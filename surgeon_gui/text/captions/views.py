@@ -76,6 +76,10 @@ _RUN_CAPTIONS = {
         "Judge this file",
         "Compare the file with the original on tests, texts and prompts.",
     ),
+    "judge_prompts_button": caption(
+        "With your prompts…",
+        "Judge with prompts of your own, too: a file with one in each line, or .jsonl.",
+    ),
     "judge_cancel_button": caption("Stop", "Stop judging the file."),
     "more_answers_button": caption("More", "Show the other answers."),
 }
@@ -106,7 +110,7 @@ CAPTIONS = {
         "Measure the cost of removing each part of the model, without pruning "
         "anything.",
     ),
-    "diagnose_cancel_button": caption("Cancel", "Cancel the diagnosis."),
+    "diagnose_cancel_button": caption("Cancel", "Cancel the measurement."),
     "sensitivity_share_combo": caption(
         "Remove the cheapest",
         "Share that is removed from one part at a time, for the map below.",

@@ -1,1 +1,1 @@
-"""The Compare tab."""
+"""The comparison of runs."""

@@ -59,7 +59,7 @@ class DiagnosisView(QWidget):
         self._headline = text_label(quiet=True, name="diagnosis_headline")
         self._stale = problem_label("diagnosis_stale")
         self._plan = text_label(name="diagnosis_plan")
-        hint = tr("Diagnose the model to see which parts matter most.")
+        hint = tr("Measure the model to see which parts matter most.")
         self._sensitivity = MapCard("sensitivity", _SENSITIVITY, hint)
         label = tr("Cheapest {share}")
         shares = {x: label.format(share=numbers.percent(x)) for x in SHARES}
@@ -70,7 +70,7 @@ class DiagnosisView(QWidget):
         self._planned = MapCard(
             "planned",
             tr("Planned removal per part, %"),
-            tr("Diagnose the model to see where a target removes weights."),
+            tr("Measure the model to see where a target removes weights."),
         )
         maps = (self._planned, self._sensitivity)
         for chart in maps:

@@ -20,7 +20,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase
-from surgeon_gui.state.forecast import Forecast, RunPoint
+from surgeon_gui.state.forecast import CURVE_POINTS, Forecast, RunPoint
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
@@ -52,11 +52,10 @@ from surgeon_gui.widgets.layouts import (
     vertical,
 )
 
-_DRAWER = 400  # pixels
-_NARROW = 820  # pixels of the column, below which controls are stacked
+_DRAWER = 440  # pixels
+_NARROW, _SMALL = 820, 960  # pixels of the column, below which controls are stacked
 _MIN_COLUMN = 440  # pixels, with stacked controls
 _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
-_POINTS = 120  # of a diagnosed curve
 
 
 class NewPage(QWidget):
@@ -136,9 +135,9 @@ class NewPage(QWidget):
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize:
-            is_narrow = self._column.width() < _NARROW
-            for layout in (self._choices, self._below):
-                stack(layout, is_stacked=is_narrow)
+            width = self._column.width()
+            stack(self._choices, is_stacked=width < _NARROW)
+            stack(self._below, is_stacked=width < _SMALL)  # its texts are long
         return super().eventFilter(watched, event)
 
     @override
@@ -204,8 +203,7 @@ class NewPage(QWidget):
     def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
         line = plan.headline(state, self._found)
         problem = sentence(obstacle) if state.model is not None else ""
-        title = line.title if line is not None else ""
-        show_elided(self._title, title or ("" if state.model else problem))
+        show_elided(self._title, line.title if line is not None else "")
         text = problem or (line.details if line is not None else "")
         show_elided(self._details, text)
         is_warning = bool(problem) or (line is not None and line.is_warning)
@@ -224,7 +222,7 @@ class NewPage(QWidget):
         curve = None
         if found is not None and model is not None:
             size = partial(plan.size_text, config, model)
-            bands = _bands(plan.cost_of_rounding(config, model))
+            bands = _bands(plan.cost_of_rounding(config, model, found))
             curve = Curve(found, bands, size)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
@@ -250,7 +248,7 @@ class NewPage(QWidget):
             or not known.predicts_loss
         ):
             return None
-        weights, rises = planner.curve(_POINTS)
+        weights, rises = planner.curve(CURVE_POINTS)
         return weights / max(1, known.model.prunable), rises
 
     def _show_measuring(self, state: AppState) -> None:

@@ -1,6 +1,6 @@
 """Write reports: on request, and one in the folder of each run that completes.
 
-A row of the Result tab has the button, and a note after a report was saved.
+A row of the page of a run has the button, and a note after a report was saved.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from surgeon_gui.state.judgment import answers, lost_rows, seconds_to_judge
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import judgments, numbers
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.judgments import Answer, LostRow
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
@@ -31,6 +32,7 @@ from surgeon_gui.widgets.controls import (
     link,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import PROMPT_FILES, ask_file
 from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.layouts import (
     STRETCH,
@@ -50,14 +52,20 @@ class LossView(CardRow):
     def __init__(self, session: Session) -> None:
         self._run: RunState | None = None  # that is shown
         self._rows = LostRows()
-        self._judge = button("judge_button", session.judge)
+        self._session = session
+        self._judge = button("judge_button", self._on_judge_clicked)
+        self._prompts = link("judge_prompts_button", self._on_prompts_clicked)
         self._time = text_label(quiet=True, name="judge_note")
         self._progress = TaskProgress("judge")
         self._progress.cancel_clicked.connect(
             partial(session.store.cancel_request, RequestKind.JUDGMENT)
         )
         self._judging = QWidget()
-        vertical(self._judging, in_row(self._judge, (self._time, 1)), self._progress)
+        vertical(
+            self._judging,
+            in_row(self._judge, self._prompts, (self._time, 1)),
+            self._progress,
+        )
         self._judging.hide()
         self._answers = AnswerList()
         self._left = card(
@@ -82,22 +90,35 @@ class LossView(CardRow):
             found = answers(run)
             self._answers.show_answers(found)
             self._right.setVisible(bool(found))
-        self._judging.setVisible(run.judgment is None)
-        if run.judgment is None and run.model is not None:
-            self._offer_judging(state, run.model)
+        self._judging.setVisible(run.model is not None)
+        if run.model is not None:
+            self._offer_judging(state, run.model, is_judged=run.judgment is not None)
 
-    def _offer_judging(self, state: AppState, model: ModelSummary) -> None:
-        """Show the button with the time that it takes, or the progress."""
+    def _offer_judging(
+        self, state: AppState, model: ModelSummary, *, is_judged: bool
+    ) -> None:
+        """Show the buttons with the time that it takes, or the progress."""
         request = state.request_of_run(RequestKind.JUDGMENT)
         obstacle = sentence(checks.judge_obstacle(state))
-        self._judge.setHidden(request.is_open)
-        self._time.setHidden(request.is_open)
-        enable_unless(self._judge, obstacle)
+        self._judge.setHidden(request.is_open or is_judged)
+        for each in (self._prompts, self._time):
+            each.setHidden(request.is_open)
+        for made in (self._judge, self._prompts):
+            enable_unless(made, obstacle)
         time = numbers.rough_duration(seconds_to_judge(model))
         about = tr("Tests and prompts, about {time}").format(time=time)
         ended = problem_of(request) or ended_note(request, tr("Judging"))
         self._time.setText(obstacle or ended or about)
         self._progress.show_request(request)
+
+    @Slot()
+    def _on_judge_clicked(self) -> None:
+        self._session.judge()
+
+    @Slot()
+    def _on_prompts_clicked(self) -> None:
+        title = CAPTIONS["judge_prompts_button"].spoken
+        ask_file(self, title, "", PROMPT_FILES, self._session.judge)
 
 
 class LostRows(QWidget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import ROOM
@@ -27,20 +27,9 @@ class RunPage(QWidget):
     """Draws `AppState.shown_run`.
 
     In progress: its controls, one bar, its parts, charts and texts. Ended: the verdict,
-    three bars against the original, what was lost, and links to the rest.
+    three bars against the original, what was lost, and links to the rest. `head` and
+    `details` have the signals of what the user does.
     """
-
-    back_clicked = Signal()
-    pause_clicked = Signal()  # or Resume, for a paused run
-    stop_clicked = Signal()
-    cancel_asked = Signal()
-    resume_clicked = Signal()  # an unfinished run
-    try_clicked = Signal()
-    smaller_clicked = Signal()
-    gentler_clicked = Signal()
-    discard_clicked = Signal()
-    layers_clicked = Signal()
-    settings_used = Signal()
 
     def __init__(
         self, session: Session, report_row: QWidget, question: ReplaceQuestion
@@ -48,20 +37,20 @@ class RunPage(QWidget):
         super().__init__()
         self.setObjectName("run_page")
         self._run = RunState()
-        self._head = RunHead()
+        self.head = RunHead()
         self._bar = progress_bar("run_progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
         self._bars = OutcomeBars(session)
         self._loss = LossView(session)
-        self._details = RunDetails(session, report_row, question)
+        self.details = RunDetails(session, report_row, question)
         content = QWidget()
         column = vertical(
             content,
-            self._head,
+            self.head,
             self._bar,
             self._bars,
             self._loss,
-            (self._details, 1),
+            (self.details, 1),
             spacing=ROOM,
         )
         self._area = PageArea(content, column)
@@ -69,34 +58,16 @@ class RunPage(QWidget):
         self._area.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setFocusProxy(self._area)
         vertical(self, self._area)
-        self._connect()
-
-    def _connect(self) -> None:
-        head, details = self._head, self._details
-        for inner, outer in (
-            (head.back_clicked, self.back_clicked),
-            (head.pause_clicked, self.pause_clicked),
-            (head.stop_clicked, self.stop_clicked),
-            (head.cancel_asked, self.cancel_asked),
-            (head.resume_clicked, self.resume_clicked),
-            (head.try_clicked, self.try_clicked),
-            (head.smaller_clicked, self.smaller_clicked),
-            (head.gentler_clicked, self.gentler_clicked),
-            (details.discard_clicked, self.discard_clicked),
-            (details.layers_clicked, self.layers_clicked),
-            (details.settings_used, self.settings_used),
-        ):
-            inner.connect(outer)
-        self._details.opened.connect(self._scroll_to)
+        self.details.opened.connect(self._scroll_to)
 
     @property
     def charts(self) -> dict[str, ChartCard]:
         """The charts by name."""
-        return self._details.course.charts
+        return self.details.course.charts
 
     def show_all_charts(self, run: RunState, now: float) -> None:
         """Draw a run in all charts, such as for a picture of each."""
-        self._details.course.show_all(run, now)
+        self.details.course.show_all(run, now)
 
     def show_state(self, state: AppState, now: float) -> None:
         """Show the run in view at the time `now`."""
@@ -107,7 +78,7 @@ class RunPage(QWidget):
         if run.run != self._run.run:
             self._area.verticalScrollBar().setValue(0)
         has_result = run.exported is not None and run.status is Status.FINISHED
-        self._head.show_state(state, now)
+        self.head.show_state(state, now)
         self._bar.setVisible(is_busy)
         show_share(self._bar, run.progress)
         self._bars.setVisible(has_result)
@@ -115,12 +86,12 @@ class RunPage(QWidget):
         if has_result:
             self._bars.show_state(state)
             self._loss.show_state(state)
-        self._details.show_state(state, now)
+        self.details.show_state(state, now)
         self._run = run
 
     def _has_focus_inside(self) -> bool:
         focused = self.window().focusWidget()
-        return focused is not None and self._head.isAncestorOf(focused)
+        return focused is not None and self.head.isAncestorOf(focused)
 
     def _scroll_to(self, section: QWidget) -> None:
         """Show a section that was opened, once it has its size."""

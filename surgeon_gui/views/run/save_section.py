@@ -22,7 +22,6 @@ from surgeon_gui.state.export_text import (
     ended_note,
     problem_of,
     saved_facts,
-    unavailable,
     unrun_note,
 )
 from surgeon_gui.state.job import checks, file_formats
@@ -67,9 +66,7 @@ class SaveSection(QWidget):
         )
         self._form.edited.connect(session.edit_save_config)
         self._about = text_label(quiet=True, name="save_format_note")
-        self._unavailable = text_label(quiet=True, name="save_unavailable_note")
         self._form.add_below("format", self._about)
-        self._form.add_below("format", self._unavailable)
         self._folder = described(SourceEdit("export.folder"), "save_folder")
         self._folder.edited.connect(self._on_folder_edited)
         self._choose = button("save_choose_button", self._ask_for_folder)
@@ -115,7 +112,6 @@ class SaveSection(QWidget):
         dtypes = file_formats.disabled_dtypes(state.save_config.format)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(state.save_config.format))
-        show_text(self._unavailable, unavailable(reasons))
         self._folder.show_value(state.save_config.folder)
         inside = file_formats.default_folder(
             PurePath(tr("the run folder")), state.save_config.format

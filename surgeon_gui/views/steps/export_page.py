@@ -13,7 +13,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.export_text import about_format, unavailable
+from surgeon_gui.state.export_text import about_format
 from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.replacing import replace_question
@@ -56,13 +56,11 @@ class ExportPage(Page):
         self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self.reject_edit)
         self._about = text_label(quiet=True, name="export_format_note")
-        self._unavailable = text_label(quiet=True, name="export_unavailable_note")
         self._sizes = text_label(quiet=True, name="export_sizes_note")
         self._quantized = text_label(quiet=True, name="export_quantized_note")
         self._fallback = warning_label("export_fallback_note")
         self._larger = warning_label("export_larger_forecast")
-        for label in (self._about, self._unavailable):
-            self._form.add_below("format", label)
+        self._form.add_below("format", self._about)
         for label in (self._quantized, self._sizes, self._fallback, self._larger):
             self._form.add_below("dtype", label)
         self._note = text_label(quiet=True, name="export_note")
@@ -105,8 +103,6 @@ class ExportPage(Page):
             plan_text.chosen_format(state.config, state.model) if state.model else ""
         )
         self._about.setText(f"{about_format(export.format)} {chosen}".strip())
-        note = unavailable(reasons)
-        show_text(self._unavailable, note)
 
     def _show_sizes(self, state: AppState) -> None:
         quantized = fallback = sizes = larger = ""

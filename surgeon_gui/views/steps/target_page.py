@@ -102,9 +102,7 @@ class TargetPage(Page):
             self._limit,
             self._goal,
             self._plan,
-            heading(tr("Method")),
             self._form,
-            heading(tr("Recovery")),
             self._recovery,
         ):
             self.column.addWidget(widget)

@@ -44,6 +44,7 @@ _BELOW_PART = 99  # row of the grid of a part
 
 Values = Mapping[str, Any]  # values of fields by name
 ImpliedChanges = Callable[[Values, Values], Values]  # before, after -> further changes
+_ADVANCED = {"recovery": tr("Further settings of the recovery")}  # where two forms meet
 
 
 def _no_changes(before: Values, after: Values) -> Values:
@@ -160,7 +161,8 @@ class ConfigForm(QWidget):
             content = QWidget()
             content.setLayout(advanced)
             opener = f"{self._name}_advanced_button"
-            self._advanced = Collapsible(tr("Advanced"), opener, content)
+            title = _ADVANCED.get(part, tr("Advanced"))
+            self._advanced = Collapsible(title, opener, content)
             layout.addWidget(self._advanced)
         self.show_config(self._config)
 

@@ -422,7 +422,7 @@ def test_run_is_watched_and_stopped_from_other_terminals(tmp_path, capsys):
     watch.start()
     assert main(["stop", str(folder)]) == 0
     watch.join()
-    assert "Cancelled." in capsys.readouterr().out
+    assert "Canceled." in capsys.readouterr().out
     assert main(["watch", str(folder)]) == 130
     assert main(["stop", str(folder)]) == 1
     assert "No process works on" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ExportError
 from surgeon_engine.base.files import write_folder_atomically
+from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.process_lock import process_tag
 from surgeon_engine.export import export as exporting
 from surgeon_engine.export.export import export_again
@@ -307,7 +308,7 @@ def test_size_is_logged_before_the_export(finished, tmp_path):
 
 
 def size_of(event: Exported) -> str:
-    return f"{event.forecast_bytes / 1e6:.1f} MB"
+    return format_size(event.forecast_bytes)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ NUMBERS = CLASSES.index(TokenClass.NUMBERS)
 
 
 def comparison(nats, loss):
-    return Comparison(nats, torch.exp(-nats), loss, torch.exp(-nats / 2))
+    return Comparison(
+        nats, torch.exp(-nats), loss, torch.exp(-nats / 2), original_loss=loss - nats
+    )
 
 
 def compared(nats, name="text", classes=None):

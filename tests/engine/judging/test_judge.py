@@ -39,6 +39,7 @@ from surgeon_engine.judging.measuring import Yardstick, measure_file
 from surgeon_engine.judging.messages import Answered
 from surgeon_engine.judging.target import target_of
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.fake_runs import write_run
 from tests.helpers.judgments import judgment
 from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import save_tiny_model, tiny_model
@@ -207,6 +208,20 @@ def test_file_without_its_original_is_refused(tmp_path):
     found = target_of(str(folder), DEMO, SETTINGS)
     assert found.path == tmp_path / "model.judgment.json"
     assert (found.original.source, found.file.source) == (DEMO, str(folder))
+
+
+def test_only_the_own_export_of_a_run_gives_its_judgment(tmp_path):
+    run = write_run(tmp_path, "a")
+    for name in ("export", "again"):
+        (run / name).mkdir(exist_ok=True)
+    own, again = run / "judgment.json", run / "again.judgment.json"
+    for target, original, path in (
+        (run, "", own),
+        (run / "export", "", own),
+        (run / "again", "", again),
+        (run, "other", run / "export.judgment.json"),
+    ):
+        assert target_of(str(target), original, SETTINGS).path == path
 
 
 def test_model_without_a_tokenizer_is_refused(tmp_path):

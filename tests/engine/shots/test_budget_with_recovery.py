@@ -73,9 +73,9 @@ def test_gain_of_recovery_is_used_for_a_smaller_model(tmp_path, monkeypatch, gai
     config = with_recovery(plain)
     run_shot, starts = loop.run_shot, []
 
-    def watched(state, plan, context):
+    def watched(state, plan, context, **how):
         starts.append(is_marked(state.loaded.model))
-        return run_shot(state, plan, context)
+        return run_shot(state, plan, context, **how)
 
     monkeypatch.setattr(loop, "run_shot", watched)
     monkeypatch.setattr(loop, "recover", mark)

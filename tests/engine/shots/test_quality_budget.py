@@ -154,7 +154,7 @@ def test_budget_below_the_smallest_step_raises_an_error_with_the_numbers(
 
 
 def test_measurement_error_is_logged_and_raised(tmp_path, monkeypatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise CurvatureError("The inputs of one layer are not finite.", "Try float32.")
 
     monkeypatch.setattr(loop, "run_shot", fails)

@@ -37,7 +37,7 @@ def test_theme_sets_palette_and_visible_pictures(qtbot, qapp, choice, theme):
     assert (lightness < 128) is (theme is DARK)
     assert abs(lightness - text) > 128
     pictures = set(re.findall(r'url\("([^"]+)"\)', qapp.styleSheet()))
-    assert {Path(each).name for each in pictures} > {f"close-{theme.name}.svg"}
+    assert {Path(each).name for each in pictures} > {f"tick-{theme.name}.svg"}
     for picture in pictures:
         (color,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
         ground = theme.text if "tick" in picture else theme.window

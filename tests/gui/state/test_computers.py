@@ -108,11 +108,11 @@ def test_lost_connection_is_explained_until_it_is_back():
 def test_cancel_says_for_which_computer_it_waits():
     run = RunState(Status.CANCELLING, "run-1", computer="me@box")
     assert phase(run) == "Cancelling… Waiting for me@box."
-    assert phase(replace(run, computer="")) == "Cancelling…"
+    assert phase(replace(run, computer="")) == "Canceling…"
     state = replace(app.with_computer(AppState(), "me@box"), run=run)
     lost = changed(ConnectionStatus.LOST, message="It was lost.", attempt=1, attempts=8)
     text = connection_problem(applied(state, lost))
-    assert "The run is cancelled once there is a connection." in text
+    assert "The run is canceled once there is a connection." in text
     assert "goes on" not in text
 
 

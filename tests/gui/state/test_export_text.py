@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Memory, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import summarize
@@ -155,12 +155,6 @@ def test_failure_note_states_why_the_export_failed(stage, result, text):
     assert bool(text) is bool(note)
 
 
-def test_unavailable_formats_are_counted_in_one_line():
-    text = export_text.unavailable({Format.STOCK: "No.", Format.GGUF: "No."})
-    assert text == "2 formats are not possible; see their tooltips."
-    assert export_text.unavailable({Format.STOCK: ""}) == ""
-
-
 @pytest.mark.parametrize(
     ("task", "phase", "progress"),
     [
@@ -172,7 +166,7 @@ def test_unavailable_formats_are_counted_in_one_line():
             "Measuring speed and memory, turn 10 of 36",
             0.25,
         ),
-        (Request("a", is_cancelling=True), "Cancelling…", 0.0),
+        (Request("a", is_cancelling=True), "Canceling…", 0.0),
     ],
 )
 def test_phase_and_progress_of_a_request(task, phase, progress):

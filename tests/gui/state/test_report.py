@@ -17,6 +17,7 @@ from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from tests.helpers.configs import pruning_config
+from tests.helpers.fake_results import measured
 from tests.helpers.fake_runs import write_run
 from tests.helpers.judgments import fidelity, judgment
 
@@ -103,3 +104,12 @@ def test_judgment_lists_what_was_lost(finished):
     text = text_of(replace(finished, judgment=judgment()))
     assert "What was lost story nearly the same; 97 % alike" in text
     assert "Arithmetic 12 of 30, original 20" in text
+
+
+def test_speed_that_was_measured_is_reported(finished):
+    assert "tokens/s" not in text_of(finished)
+    text = text_of(replace(finished, measured=measured()))
+    first, second = (x.generation.median for x in measured().models)
+    row = text.partition("Generation (tokens/s)")[2][:80]
+    assert numbers.rate(first) in row
+    assert numbers.rate(second) in row

@@ -116,7 +116,7 @@ def test_new_request_clears_texts_and_cancelled_one_keeps_them(done):
     assert partial.question.is_cancelling
     cancelled = applied(partial, [Cancelled()])
     assert cancelled.original == partial.original != ()
-    assert "Cancelled." in playground_text.status_line(cancelled)
+    assert "Canceled." in playground_text.status_line(cancelled)
 
 
 def test_models_default_to_those_of_the_run():

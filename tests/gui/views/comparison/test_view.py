@@ -27,6 +27,7 @@ from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.view import CompareView, FilesCard, SizeChart
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
+from tests.helpers.judgments import judgment
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import find, wait_until
 
@@ -218,6 +219,8 @@ def test_protocol_note_covers_the_further_texts(runs):
     compared = ComparedRun("d", replace(runs[0].run, config=job_of_other))
     assert comparison.protocol_note([*runs, compared])
     assert comparison.protocol_note([*runs, without_fidelity(runs[0])]) == ""
+    judged = ComparedRun("d", replace(runs[0].run, judgment=judgment()))
+    assert comparison.protocol_note([*runs, judged])
 
 
 def test_page_with_fewer_than_two_runs_says_what_to_do(view, runs):

@@ -102,7 +102,7 @@ def test_job_in_report_equals_job_of_run(finished):
     ("ending", "expected"),
     [
         ("failed", "The GPU has too little memory. Choose fewer windows."),
-        ("cancelled", "The run was cancelled."),
+        ("cancelled", "The run was canceled."),
         ("killed", "interrupted after 1 of 3 shots"),
         ("stopped", "Stopped after shot 1 of 3"),
     ],

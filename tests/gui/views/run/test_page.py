@@ -77,7 +77,7 @@ def page(qtbot, session):
 
 
 def show(page, run, now=100.0):
-    session = page._details._session
+    session = page.details._session
     state = replace(session.state, run=run, engine=Engine.READY)
     session.store.state = state
     page.show_state(state, now)
@@ -156,7 +156,7 @@ def test_no_button_of_a_run_has_the_focus_by_itself(qtbot, page):
 def test_buttons_tell_what_the_user_wants(page):
     heard = []
     for name in ("pause_clicked", "stop_clicked", "cancel_asked", "back_clicked"):
-        getattr(page, name).connect(lambda name=name: heard.append(name))
+        getattr(page.head, name).connect(lambda name=name: heard.append(name))
     show(page, RUNNING)
     for name in ("pause", "stop", "cancel", "run_back"):
         click(page, f"{name}_button")
@@ -201,7 +201,7 @@ def test_clock_alone_draws_the_times_alone(page, monkeypatch):
 def test_finished_run_has_a_verdict_on_its_file(page, verdict, title, dot):
     show(page, finished(verdict))
     assert find(page, "run_title").text() == title
-    mark = page._head._dot
+    mark = page.head._dot
     assert mark.isVisible()
     assert (mark.shape, mark.color) == dot
     assert f"{100 * KL[verdict][1]:.0f} of 100 tokens" in shown(page, "run_time")
@@ -453,6 +453,6 @@ def test_settings_of_a_run_can_be_used_for_the_next_one(page, session):
     settle()
     assert "30 %" in facts(page, "run_settings")
     used = []
-    page.settings_used.connect(lambda: used.append(session.state.config))
+    page.details.settings_used.connect(lambda: used.append(session.state.config))
     click(page, "copy_settings_button")
     assert used == [CONFIG]

@@ -58,7 +58,6 @@ def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
         is_enabled, tip = item(export_page, "export_format", file_format)
         assert not is_enabled
         assert tip
-        assert "\n" not in shown(export_page, "export_unavailable_note")
         assert item(export_page, "export_format", Format.MASKED)[0]
 
 
