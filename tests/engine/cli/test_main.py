@@ -178,7 +178,7 @@ def test_run_interrupted_exits_with_130(tmp_path, capsys, monkeypatch):
     job.write_text(config_to_toml(RunConfig()))
     code, _, err = run("run", job, capsys=capsys)
     assert code == 130
-    assert "Cancelled" in err
+    assert "Canceled" in err
 
 
 @pytest.mark.parametrize("shot", [0, 4])
@@ -305,7 +305,7 @@ def test_run_ended_by_a_signal_is_resumed(job, tmp_path, capsys, monkeypatch, re
     code, out, err = run(*command, capsys=capsys)
     assert code == 130
     assert f"To resume it later: surgeon resume {folder}" in out
-    assert "Cancelled" in err
+    assert "Canceled" in err
     last = (folder / "events.jsonl").read_text().splitlines()[-1]
     assert '"type":"Cancelled"' in last
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -107,7 +107,7 @@ def test_lost_connection_is_explained_until_it_is_back():
 
 def test_cancel_says_for_which_computer_it_waits():
     run = RunState(Status.CANCELLING, "run-1", computer="me@box")
-    assert phase(run) == "Cancelling… Waiting for me@box."
+    assert phase(run) == "Canceling… Waiting for me@box."
     assert phase(replace(run, computer="")) == "Canceling…"
     state = replace(app.with_computer(AppState(), "me@box"), run=run)
     lost = changed(ConnectionStatus.LOST, message="It was lost.", attempt=1, attempts=8)

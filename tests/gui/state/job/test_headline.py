@@ -91,10 +91,11 @@ def test_title_follows_the_runs_of_the_model():
 
 
 def test_rounding_to_few_bits_counts_as_well():
-    points = (RunPoint("a", 0.3, 0.2),)
-    for dtype, verdict in (
-        (FileDtype.Q8_0, Verdict.CLOSE),
-        (FileDtype.Q4_0, Verdict.DIFFERENT),
+    of_file = (RunPoint("a", 0.3, 0.2),)  # which has been rounded
+    for dtype, points, verdict in (
+        (FileDtype.Q8_0, (), Verdict.CLOSE),
+        (FileDtype.Q4_0, (), Verdict.DIFFERENT),
+        (FileDtype.Q4_0, of_file, Verdict.CLOSE),
     ):
         config = job(export=ExportConfig(format=Format.GGUF, dtype=dtype))
         title = line_of(config, points=points).title

@@ -174,7 +174,7 @@ def test_ending_counts_the_runs():
     words = "The queue has ended. 1 run finished, 2 failed."
     assert text.ending(QueueState(ended)) == words
     cancelled = (*ended, *queued("d", status=S.CANCELLED))
-    assert "1 was cancelled." in text.ending(QueueState(cancelled))
+    assert "1 was canceled." in text.ending(QueueState(cancelled))
     stopped = QueueState((*ended, *queued("e")))
     assert text.ending(stopped) == (
         "The queue was stopped. 1 run finished, 2 failed. 1 run still waits."

@@ -67,11 +67,11 @@ def test_seconds_left_without_speed_is_unknown():
 
 def test_cancelled_download_keeps_its_progress():
     download = after(HALF).cancelling()
-    assert "Cancelling the download" in line(download)
+    assert "Canceling the download" in line(download)
     download = download.with_event(Cancelled())
     assert not download.is_open
     assert download.can_resume
-    assert "Cancelled at 500.0 MB of 1.0 GB" in line(download)
+    assert "Canceled at 500.0 MB of 1.0 GB" in line(download)
 
 
 def test_resumed_download_starts_at_the_progress_of_the_last():
