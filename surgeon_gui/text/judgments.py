@@ -74,16 +74,15 @@ CLASSES = {
 
 def outcome(row: LostRow) -> str:
     """Return how the file does in a row."""
-    if row.prompts and row.outcome is Outcome.SAME:
-        return tr("cannot tell apart ({n} prompts)").format(
-            n=numbers.whole(row.prompts)
-        )
     if row.prompts:
-        return tr("{n} of {all}, original {before}").format(
+        counts = tr("{n} of {all}, original {before}").format(
             n=numbers.whole(row.passed),
             all=numbers.whole(row.prompts),
             before=numbers.whole(row.passed_before),
         )
+        if row.outcome is not Outcome.SAME:
+            return counts
+        return tr("{counts}: cannot tell apart").format(counts=counts)
     share = numbers.percent(row.share, decimals=0)
     if row.verdict is None:
         return tr("{share} alike").format(share=share)

@@ -327,7 +327,7 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     assert not find(page, "judge_button").isVisible()
     rows = facts(page, "lost_rows")
     assert "Arithmetic\n41 of 60, original 52" in rows
-    assert "JSON answers\ncannot tell apart (20 prompts)" in rows
+    assert "JSON answers\n18 of 20, original 18: cannot tell apart" in rows
     assert "Numbers\n71 % alike" in rows
     (answer,) = [x for x in page.findChildren(QLabel, "answer_prompt") if x.isVisible()]
     assert answer.text() == "“Name three rivers.”"  # the answers to others are equal
