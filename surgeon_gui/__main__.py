@@ -93,7 +93,6 @@ def _make_window(
     from surgeon_gui.controllers.engine_thread import EngineThread
     from surgeon_gui.window.main_window import MainWindow
 
-    SystemTheme(application, settings)
     offline.use(settings.is_offline)
     make_client: Callable[[], EngineClient] = (
         _start_engine_thread if options.in_process else EngineProcess
@@ -101,6 +100,8 @@ def _make_window(
     engine = EngineThread(make_client, first=client_of(settings))
     engine.start()  # loads while the window is created
     window = MainWindow(engine, settings, options.run_dir)
+    # Before, each widget would be styled again whenever it gets into another.
+    SystemTheme(application, settings)
     relay = ExceptionRelay(window)
     relay.raised.connect(window.show_problem)
     relay.install()

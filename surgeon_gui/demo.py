@@ -78,8 +78,8 @@ def run_demo(
     from surgeon_gui.window.main_window import MainWindow
 
     settings = Settings()  # the defaults, so that pictures look the same everywhere
-    SystemTheme(application, settings)
     window = MainWindow(engine, settings, folder.parent)
+    SystemTheme(application, settings)
     ended_runs: list[RunState] = []
     obstacles: list[str] = []  # reasons why the run can never start
 

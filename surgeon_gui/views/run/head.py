@@ -42,6 +42,7 @@ from surgeon_gui.widgets.layouts import horizontal, in_row
 
 _NARROW = 720  # pixels, below which the buttons are below the texts
 _DOT = 18
+_SIDES = 40  # pixels of a button beside its label, with the arrow of a menu
 _TOLD = 2000  # milliseconds for which a button says what it did
 _UNKNOWN = (Shape.RING, "muted")
 # The labels that a button may have, by its name: it keeps the room for all of them.
@@ -259,14 +260,10 @@ def _has_failed(run: RunState) -> bool:
 
 def _keep_room(made: QPushButton, labels: tuple[str, ...]) -> None:
     """Make a button wide enough for each of its labels, so that nothing moves."""
-    usual = made.text()
-    made.ensurePolished()
-    widths = []
-    for text in (usual, *labels):
-        made.setText(text)
-        widths.append(made.sizeHint().width())
-    made.setText(usual)
-    made.setMinimumWidth(max(widths))
+    metrics = made.fontMetrics()
+    texts = [text.replace("&", "") for text in (made.text(), *labels)]
+    widest = max(metrics.horizontalAdvance(text) for text in texts)
+    made.setMinimumWidth(widest + _SIDES)
 
 
 def _set_primary(made: QPushButton, *, is_primary: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QStackedWidget, QWidget
+from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QWidget
 
 from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Target
@@ -64,7 +64,8 @@ class SizeInput(QWidget):
         self._stack = QStackedWidget()
         for target in _BOXES:
             self._stack.addWidget(self._box(target))
-        self._stack.setFixedHeight(self._stack.sizeHint().height())
+        fixed = QSizePolicy.Policy.Fixed
+        self._stack.setSizePolicy(QSizePolicy.Policy.Preferred, fixed)
         length = len(max(_UNITS.values(), key=len))
         self._unit = ChoiceBox("size_unit_combo", length)
         self._unit.offer(_UNITS, self._values["target"])
