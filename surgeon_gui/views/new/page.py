@@ -19,7 +19,7 @@ from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
-from surgeon_gui.state.diagnosis.state import DiagnosisPhase
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.forecast import CURVE_POINTS, Forecast, RunPoint
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
@@ -76,6 +76,8 @@ class NewPage(QWidget):
         self._session, self._diagnosis = session, diagnosis
         self._points: tuple[RunPoint, ...] = ()
         self._found: Forecast | None = None  # of the draft
+        # The result of a diagnosis that the curve shows, and whether it applies.
+        self._diagnosed: tuple[DiagnosisResult | None, DiagnosisPhase] | None = None
         self.model_card = ModelCard(session, settings, actions)
         self.size_input = SizeInput()
         self._curve = SizeCurve()
@@ -263,6 +265,12 @@ class NewPage(QWidget):
 
     @Slot()
     def _on_diagnosis_changed(self) -> None:
+        """Draw the curve again only for another result; this comes with each event."""
+        diagnosed = (self._diagnosis.known, self._diagnosis.phase)
+        if diagnosed == self._diagnosed:
+            self._show_measuring(self._session.state)
+            return
+        self._diagnosed = diagnosed
         self._show_curve(self._session.state)
 
     @Slot(float)
