@@ -7,8 +7,9 @@ import shlex
 import sys
 from pathlib import Path
 
-# The arguments after these are: --, the host, the command.
-LOCAL_SSH = ("sh", "-c", 'eval "$3"', "sh")
+# The arguments after these are: --, the host, the command. The shell becomes the
+# command: one that stays would say how the command ended, as ssh does not if it is cut.
+LOCAL_SSH = ("sh", "-c", 'eval "exec $3"', "sh")
 ROOT = Path(__file__).parents[2]
 
 
