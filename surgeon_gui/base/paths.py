@@ -6,6 +6,7 @@ without permission. For the window, nothing exists at such paths.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -58,6 +59,13 @@ def is_occupied(text: str) -> bool:
         return any(expanded(text).iterdir())
     except OSError:
         return True
+
+
+def new_path(folder: str, name: str) -> Path:
+    """Return a path in a folder at which there is nothing, with a number if needed."""
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    found = (expanded(folder) / each for each in names)
+    return next(each for each in found if not os.path.lexists(each))
 
 
 def unwritable_folder(text: str) -> str:

@@ -43,7 +43,7 @@ from surgeon_gui.widgets.layouts import scrolling, vertical
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.dropped_files import elsewhere, model_in, text_in, unusable
+from surgeon_gui.window.dropped_files import elsewhere, model_in, texts_in, unusable
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.log_view import LogView, WindowLog
 from surgeon_gui.window.log_window import LogWindow
@@ -221,8 +221,8 @@ class MainWindow(QMainWindow):
         elif model := model_in(urls):
             self.session.draft.choose_model(model)
             self.places.open(Place.NEW)
-        elif text_file := text_in(urls):
-            self.new.choose_text(text_file)
+        elif texts := texts_in(urls):
+            self.new.choose_texts(texts)
             self.places.open(Place.NEW)
         else:
             self.session.store.show_problem(unusable(urls))
