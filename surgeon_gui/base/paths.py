@@ -25,6 +25,14 @@ def home() -> Path:
     return expanded("~")
 
 
+def with_tilde(path: Path | str) -> str:
+    """Return a path with ~ in place of the home folder, as users know it."""
+    try:
+        return str(Path("~", Path(path).relative_to(home())))
+    except ValueError:
+        return str(path)
+
+
 def exists(text: str) -> bool:
     """Return whether a path exists."""
     return os.path.exists(expanded(text))

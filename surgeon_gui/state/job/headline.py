@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
@@ -179,10 +178,7 @@ def _joined(*parts: str) -> str:
 def destination_text(state: AppState) -> tuple[str, str]:
     """Return where the file will be, in one line, and the whole path for a tooltip."""
     folder = state.config.export.folder or state.runs_folder
-    home = str(paths.home())
-    shown = folder
-    if not state.computer and Path(folder).is_relative_to(home):
-        shown = str(Path("~", Path(folder).relative_to(home)))
+    shown = folder if state.computer else paths.with_tilde(folder)
     tip = tr("The files go to {folder}. Choose another folder.")
     if not state.config.export.folder:
         tip = tr("The files go to a new folder in {folder}. Choose another folder.")

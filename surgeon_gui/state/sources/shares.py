@@ -57,7 +57,15 @@ def with_texts(config: CalibrationConfig, texts: Sequence[str]) -> CalibrationCo
     first, *others = texts
     share = round(1 / len(texts), _DECIMALS)
     more = tuple(MoreText(text, share) for text in others)
-    return replace(config, text=first, column="", more_texts=more)
+    return replace(
+        config,
+        text=first,
+        column="",
+        dataset_config="",
+        split="",
+        validation_split="",
+        more_texts=more,
+    )
 
 
 def new_share(config: CalibrationConfig) -> float:

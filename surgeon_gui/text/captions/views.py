@@ -52,7 +52,10 @@ _RUN_CAPTIONS = {
     "run_copy_button": caption(
         "Copy &path", "Copy the path of the model, for another program."
     ),
-    "copy_path_action": caption("For LM Studio"),
+    "run_lm_studio_button": caption(
+        "Copy to &LM Studio", "Add the file to the models of LM Studio."
+    ),
+    "copy_path_action": caption("Path of the file"),
     "copy_modelfile_action": caption("For Ollama, as a line of a Modelfile"),
     "run_try_button": caption(
         "&Try it", "Generate text with the original and the pruned model."

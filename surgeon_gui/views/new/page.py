@@ -8,7 +8,7 @@ from functools import partial
 
 from PySide6.QtCore import QEvent, QObject, Signal, Slot
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QSizePolicy, QSplitter, QWidget
+from PySide6.QtWidgets import QSplitter, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.verdict import LIMITS, Verdict
@@ -57,6 +57,8 @@ from surgeon_gui.widgets.layouts import (
 _DRAWER = 440  # pixels
 _NARROW, _SMALL = 820, 960  # pixels of the column, below which controls are stacked
 _MIN_COLUMN = 440  # pixels, with stacked controls
+_AS_NEEDED = 1000  # the stretch of what takes all it needs
+_EDGE = 4  # pixels beside a text
 _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
 
 
@@ -99,8 +101,6 @@ class NewPage(QWidget):
         self._title = large_label("plan_label")
         self._warning = eliding_label("plan_warning")
         self._warning.setProperty("warning", True)
-        fixed = QSizePolicy.Policy.Fixed
-        self._warning.setSizePolicy(QSizePolicy.Policy.Maximum, fixed)
         self._details = eliding_label("plan_details", quiet=True)
         self._folder = ElidedLink("plan_folder_button", self.folder_asked)
         self._quantize = button("quantize_only_button", self._on_quantize)
@@ -122,7 +122,7 @@ class NewPage(QWidget):
         )
         chips = in_row(*self._chips.values(), self._domain.chip, STRETCH)
         self._choices = in_row((chips, 1), self.size_input)
-        line = in_row(self._warning, (self._details, 1))
+        line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         folder = row_of(self._folder)
         texts = in_column(self._title, line, folder, spacing=GAP // 2)
         buttons = (
@@ -216,16 +216,21 @@ class NewPage(QWidget):
     def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
         line = plan.headline(state, self._found)
         problem = sentence(obstacle) if state.model is not None else ""
-        is_planned = line is not None and not problem
         show_elided(self._title, line.title if line is not None else "")
-        warning = line.warning if line is not None else ""
-        show_elided(self._warning, problem or warning)
-        self._warning.setVisible(bool(problem or warning))
-        show_elided(self._details, line.details if is_planned else "")
+        self._show_warning(problem or (line.warning if line is not None else ""))
+        details = line.details if line is not None and not problem else ""
+        show_elided(self._details, details)
         self._folder.show_line(*plan.destination_text(state))
         self._folder.setVisible(state.model is not None)
         alternative = line.alternative if line is not None else None
         self._quantize.setVisible(alternative is not None)
+
+    def _show_warning(self, text: str) -> None:
+        """Show a text in amber, which takes as much of its line as it needs."""
+        show_elided(self._warning, text)
+        needed = self._warning.fontMetrics().horizontalAdvance(text)
+        self._warning.setMaximumWidth(needed + _EDGE)
+        self._warning.setVisible(bool(text))
 
     # The curve
 

@@ -182,9 +182,8 @@ class CalibrationPage(Page):
 
     def choose_texts(self, texts: Sequence[str]) -> None:
         """Calibrate on these texts alone; none: on the built-in text."""
-        config = replace(self._config, **_NO_PARTS)
         with self.session.store.showing_errors():
-            config = with_texts(config, tuple(texts) or (BUILTIN_TEXT,))
+            config = with_texts(self._config, tuple(texts) or (BUILTIN_TEXT,))
             self.session.draft.edit_part(config)
 
     @Slot(str)
