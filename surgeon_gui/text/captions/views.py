@@ -5,6 +5,8 @@ from __future__ import annotations
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import caption
 
+EXAMPLES_SHOWN = 3  # prompts in the playground
+
 _PLOTS = (
     "perplexity",
     "costs",
@@ -146,7 +148,12 @@ CAPTIONS = {
     "playground_prompt": caption(
         "Prompt", "Start of both texts. Press Ctrl+Return to generate."
     ),
-    "playground_examples_combo": caption("Examples", "Example prompts."),
+    **{
+        f"playground_example_button_{number}": caption(
+            "Example", "Let both models go on with this prompt."
+        )
+        for number in range(1, EXAMPLES_SHOWN + 1)
+    },
     "playground_seed": caption(
         "Seed", "The same seed gives the same texts. Both models use the same seed."
     ),
