@@ -36,6 +36,7 @@ class DomainChip(QFrame):
         )
         self._note = text_label(note, quiet=True, name="domain_note")
         self._choose = button("domain_files_button", self._ask)
+        self._choose.setAccessibleDescription(note)  # it gets the focus
         parts = ((self._note, 1), self._choose)
         horizontal(self, *parts, margin=(MARGIN, GAP // 2, GAP // 2, GAP // 2))
         self.hide()
