@@ -9,7 +9,7 @@ from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.export import GGUF_FILE, Format
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.lm_studio import models_folder
@@ -268,7 +268,7 @@ class OutcomeButtons(QWidget):
             return self._folder
         folder = Path(self._exported.folder)
         if self._exported.format is Format.GGUF:
-            return str(next(folder.glob("*.gguf"), folder))
+            return str(folder / GGUF_FILE)
         return str(folder)
 
     @Slot()

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtWidgets import QFileDialog
 
 from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_gui.views import bars
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import QUICK, click, find, run_of, trigger, wait_until
@@ -29,7 +30,8 @@ def with_file(window):
     """Write the file that the fake engine has only announced."""
     folder = Path(run_of(window).exported.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.gguf").write_bytes(b"GGUF")
+    (folder / "imatrix.gguf").write_bytes(b"GGUF of an importance matrix")
+    (folder / FILE_NAME).write_bytes(b"GGUF of the model")
 
 
 def test_file_is_copied_to_lm_studio_by_a_click(qtbot, make_finished, models):
@@ -40,6 +42,7 @@ def test_file_is_copied_to_lm_studio_by_a_click(qtbot, make_finished, models):
     wait_until(qtbot, lambda: shown(window, "saved_label"))
     (file,) = models.rglob("*.gguf")
     assert file.relative_to(models).parts[0] == "surgeon"
+    assert file.read_bytes() == b"GGUF of the model"
     assert f"~/{file.relative_to(models.parents[1])}" in shown(window, "saved_label")
     assert find(window, "run_lm_studio_button").isEnabled()
     click(window, "saved_dismiss_button")
