@@ -430,11 +430,15 @@ class RunFolder:
             ) from error
 
 
+def plain_name(model: str) -> str:
+    """Return the name of a model in characters that every disk takes."""
+    name = Path(model).name.removesuffix(".gguf")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+
+
 def new_run_folder(parent: Path, model: str) -> Path:
     """Return the path of a new folder in `parent`, named by the time and the model."""
-    name = Path(model).name.removesuffix(".gguf")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
-    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{plain_name(model)}"
     path, number = parent / stem, 1
     while path.exists():
         number += 1

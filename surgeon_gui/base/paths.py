@@ -6,6 +6,7 @@ without permission. For the window, nothing exists at such paths.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -22,6 +23,14 @@ def expanded(text: str) -> Path:
 def home() -> Path:
     """Return the home folder of the user, whether or not it exists."""
     return expanded("~")
+
+
+def with_tilde(path: Path | str) -> str:
+    """Return a path with ~ in place of the home folder, as users know it."""
+    try:
+        return str(Path("~", Path(path).relative_to(home())))
+    except ValueError:
+        return str(path)
 
 
 def exists(text: str) -> bool:
@@ -58,6 +67,13 @@ def is_occupied(text: str) -> bool:
         return any(expanded(text).iterdir())
     except OSError:
         return True
+
+
+def new_path(folder: str, name: str) -> Path:
+    """Return a path in a folder at which there is nothing, with a number if needed."""
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    found = (expanded(folder) / each for each in names)
+    return next(each for each in found if not os.path.lexists(each))
 
 
 def unwritable_folder(text: str) -> str:

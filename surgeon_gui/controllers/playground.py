@@ -11,12 +11,14 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Cancel, Generate, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.generation import GenerationSettings, Side
+from surgeon_engine.api.model_info.header import has_chat_template
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.playground import state as playground_state
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.text.problems import Problem
-from surgeon_gui.text.prompts import FIRST
+from surgeon_gui.text.prompts import EXAMPLES, PromptKind, first_prompt
 
 _MAX_SEED = 2**31 - 1
 
@@ -29,7 +31,8 @@ class Playground(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
-        self.state = PlaygroundState(prompt=FIRST)
+        self._kinds: dict[str, PromptKind] = {}  # of the originals so far
+        self.state = PlaygroundState(prompt=first_prompt(PromptKind.DEMO))
         session.events_arrived.connect(self._on_events_arrived)
         session.changed.connect(self._on_session_changed)
 
@@ -53,6 +56,12 @@ class Playground(QObject):
         """Set the prompt."""
         if prompt != self.state.prompt:
             self._set(replace(self.state, prompt=prompt))
+
+    def use_example(self, number: int) -> None:
+        """Make an example the prompt, and let the models go on with it."""
+        example = EXAMPLES[self.state.kind][number].prompt
+        self._set(playground_state.with_prompt(self.state, example))
+        self.generate()
 
     @Slot(object)
     def edit_settings(self, settings: GenerationSettings) -> None:
@@ -137,5 +146,18 @@ class Playground(QObject):
         self._set(self.state)
 
     def _set(self, state: PlaygroundState) -> None:
+        if original := playground_state.models_of(state, self.app).original:
+            state = playground_state.with_examples(state, self._kind_of(original))
         self.state = playground_state.without_stale_texts(state, self.app)
         self.changed.emit()
+
+    def _kind_of(self, source: str) -> PromptKind:
+        if source not in self._kinds:
+            self._kinds[source] = _kind_of(source)
+        return self._kinds[source]
+
+
+def _kind_of(source: str) -> PromptKind:
+    if source == DEMO:
+        return PromptKind.DEMO
+    return PromptKind.CHAT if has_chat_template(source) else PromptKind.TEXT

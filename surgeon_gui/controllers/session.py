@@ -387,7 +387,8 @@ class Session(QObject):
 
     def _set_status(self, status: Status) -> None:
         """Show what was requested, until the engine says that it has happened."""
-        self._set_run(replace(self.state.run, status=status))
+        # What the user asks for changes the remaining time at once.
+        self._set_run(replace(self.state.run, status=status, countdown=None))
 
     def _set_run(self, run: RunState) -> None:
         self.store.set(replace(self.state, run=run))

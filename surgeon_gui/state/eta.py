@@ -19,10 +19,14 @@ ever more slowly once its expected time is nearly over.
 A shot may return to a stage, such as curvature after the damping search: the times are
 added up, and the progress does not decrease. An evaluation ends a round. If it exceeded
 the quality limit, the next round may be recovery, or the same shot again.
+
+The time that is shown follows the expected one slowly (`Countdown`): on a busy computer
+each step takes another time, and a figure that jumps up and down cannot be read.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -38,6 +42,15 @@ _TAIL = 0.2  # of the expected time of a stage: from here on, it may take longer
 _TRUSTED = 0.085
 _STEP_TAIL = 0.5  # the same of a step
 _LATE, _LATE_SECONDS = 1.25, 15.0  # beyond the planned time of the whole run
+
+# Of a countdown: the seconds after which it follows the expected time, as a share of
+# what is left and at least and at most; and between two of its figures.
+_FOLLOWS, _LEAST, _MOST = 0.07, 3.0, 20.0
+_MOMENT = 0.4
+# Steps of the figure that is shown, in seconds, up to so many seconds.
+_READABLE = ((10, 1), (60, 5), (300, 15), (900, 30), (3600, 60), (10_800, 300))
+_LONGEST_STEP = 900
+_STAYS = 0.75  # of a step: how far off the figure may be before it changes
 
 # Default times relative to the curvature stage.
 _SHARES = {
@@ -209,6 +222,45 @@ def _with_tail(left: float, tail: float) -> float:
     They fall with the clock down to `tail`, then as its square over the time since.
     """
     return left if left >= tail else tail**2 / (2 * tail - left)
+
+
+@dataclass(frozen=True, slots=True)
+class Countdown:
+    """The remaining time as it is shown."""
+
+    seconds: float  # at the time `at`, smoothed
+    at: float  # on the clock of the run
+    shown: float  # in steps that are easy to read
+
+    def is_due(self, at: float) -> bool:
+        """Return whether so much time has passed that it may change."""
+        return at - self.at >= _MOMENT
+
+
+def followed(before: Countdown | None, expected: float, at: float) -> Countdown:
+    """Return the countdown at a time, at which so many seconds are expected.
+
+    It falls with the clock, and approaches the expected time exponentially.
+    """
+    if before is None:
+        return Countdown(expected, at, readable(expected))
+    passed = max(0.0, at - before.at)
+    left = max(0.0, before.seconds - passed)
+    slowness = min(max(_FOLLOWS * left, _LEAST), _MOST)
+    left += (1 - math.exp(-passed / slowness)) * (expected - left)
+    is_near = abs(left - before.shown) < _STAYS * _step_of(left)
+    return Countdown(left, at, before.shown if is_near else readable(left))
+
+
+def readable(seconds: float) -> float:
+    """Round a remaining time to a step that grows with it."""
+    step = _step_of(seconds)
+    return step * round(seconds / step)
+
+
+def _step_of(seconds: float) -> int:
+    steps = (step for limit, step in _READABLE if seconds < limit)
+    return next(steps, _LONGEST_STEP)
 
 
 def is_late(planned: float, elapsed: float, remaining: float) -> bool:

@@ -39,7 +39,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.state import eta
-from surgeon_gui.state.eta import Position, RunTimeline, StageTime
+from surgeon_gui.state.eta import Countdown, Position, RunTimeline, StageTime
 from surgeon_gui.state.memory_log import MemoryLog
 
 
@@ -102,6 +102,7 @@ class RunState:
     done: int = 0
     total: int = 0
     progress: float = 0.0  # of the whole run, from 0 to 1; never decreases
+    countdown: Countdown | None = None  # the remaining time that is shown
     times: tuple[StageTime, ...] = ()
     baseline: Evaluation | None = None
     history: tuple[ShotFinished, ...] = ()
@@ -199,13 +200,6 @@ class RunState:
             return max(0.0, left) if self.planned else None
         return eta.remaining_seconds(self.timeline, self.times, self._position(now))
 
-    def is_late(self, now: float) -> bool:
-        """Return whether the run takes clearly longer than planned."""
-        left = self.remaining_seconds(now)
-        if left is None or self.status is Status.STOPPING:
-            return False
-        return eta.is_late(sum(self.planned.values()), self.seconds(now), left)
-
     @property
     def settled_config(self) -> RunConfig | None:
         """The config with the recovery that the engine has chosen."""
@@ -290,11 +284,20 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
 
 
 def advanced(state: RunState, now: float) -> RunState:
-    """Return the run with its progress at a time."""
+    """Return the run with its progress and its countdown at a time."""
     if not state.status.is_busy or state.stage is None:
         return state
     share = eta.progress(state.timeline, state.times, state._position(now))
-    return replace(state, progress=share) if share > state.progress else state
+    share = max(share, state.progress)
+    return replace(state, progress=share, countdown=_countdown(state, now))
+
+
+def _countdown(state: RunState, now: float) -> Countdown | None:
+    before, at = state.countdown, state.clock(now)
+    if before is not None and not before.is_due(at):
+        return before
+    left = state.remaining_seconds(now)
+    return None if left is None else eta.followed(before, left, at)
 
 
 def with_later_result(state: RunState, event: Event) -> RunState:
@@ -347,6 +350,7 @@ def _reopened(state: RunState, at: float) -> RunState:
         done=0,
         total=0,
         progress=0.0,
+        countdown=None,
         held_out=(),
         recovered=None,
         exported=None,

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state import eta
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import baseline_of, fidelity_of
@@ -176,15 +177,19 @@ def remaining(run: RunState, now: float) -> str:
         return ""
     if not run.status.is_busy:
         return tr("took {time}").format(time=numbers.duration(run.seconds(now)))
-    seconds = run.remaining_seconds(now)
+    countdown, seconds = run.countdown, run.remaining_seconds(now)
     if seconds is None:
         return "" if run.status is Status.PAUSED else tr("estimating time left…")
     if seconds < 1 and run.status is Status.RUNNING:
         return tr("nearly done")
-    left = numbers.whole_duration(seconds)
+    if countdown is None:
+        countdown = eta.followed(None, seconds, run.clock(now))
+    left = numbers.readable_duration(countdown.shown)
     if run.status is Status.PAUSED:
         return tr("about {time} left after resuming").format(time=left)
-    if run.is_late(now):
+    planned = sum(run.planned.values())
+    is_late = eta.is_late(planned, run.seconds(now), countdown.seconds)
+    if is_late and run.status is not Status.STOPPING:
         return tr("about {time} left, longer than planned").format(time=left)
     return tr("about {time} left").format(time=left)
 

@@ -167,6 +167,14 @@ def whole_duration(seconds: float) -> str:
     return duration(seconds)
 
 
+def readable_duration(seconds: float) -> str:
+    """Format a rounded duration without a second unit of zero: 45 s, 2 min, 1 h."""
+    unit, name = (_HOUR, "h") if seconds >= _HOUR else (_MINUTE, "min")
+    if seconds >= unit and seconds % unit == 0:
+        return f"{seconds // unit:.0f}{_SPACE}{name}"
+    return whole_duration(seconds)
+
+
 def rough_duration(seconds: float) -> str:
     """Format a duration that may be wrong by half, in one unit."""
     if seconds < 2 * _MINUTE:

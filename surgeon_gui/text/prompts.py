@@ -1,18 +1,50 @@
-"""Example prompts: for the demo, which was trained on Python, and for any model."""
+"""Example prompts that fit a model, the first of which is there at first."""
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import NamedTuple
+
 from surgeon_gui.base.translation import tr
 
+
+class Example(NamedTuple):
+    """A prompt, and its name on a button."""
+
+    name: str
+    prompt: str
+
+
+class PromptKind(Enum):
+    """What a model goes on with."""
+
+    DEMO = "demo"  # it was trained on Python
+    CHAT = "chat"  # its tokenizer has a template for chats
+    TEXT = "text"
+
+
 # The prompts are not translated: models know the language of their training data.
-EXAMPLES: tuple[tuple[str, str], ...] = (
-    (tr("Python: the import statement"), "The import statement"),
-    (tr("Python: a docstring"), "Return a new dictionary with the keys"),
-    (tr("Python: a session"), ">>> from sympy import symbols\n>>> "),
-    (tr("Python: an exception"), "If the file does not exist, this function"),
-    (tr("Knowledge"), "The capital of France is"),
-    (tr("A story"), "Once upon a time, in a small village by the sea,"),
-    (tr("A list"), "To make a good cup of tea:\n1. "),
-    (tr("Code"), "def fibonacci(n):\n    "),
-)
-FIRST = EXAMPLES[0][1]
+EXAMPLES: dict[PromptKind, tuple[Example, ...]] = {
+    PromptKind.DEMO: (
+        Example(tr("Python: the import statement"), "The import statement"),
+        Example(tr("Python: a docstring"), "Return a new dictionary with the keys"),
+        Example(
+            tr("Python: an exception"), "If the file does not exist, this function"
+        ),
+    ),
+    PromptKind.CHAT: (
+        Example(tr("A question"), "Why is the sky blue? Answer in two sentences."),
+        Example(tr("A list"), "Name three rivers in Europe and the seas they reach."),
+        Example(tr("An email"), "Write a short email that moves a meeting to Friday."),
+    ),
+    PromptKind.TEXT: (
+        Example(tr("A story"), "Once upon a time, in a small village by the sea,"),
+        Example(tr("Knowledge"), "The capital of France is"),
+        Example(tr("Code"), "def fibonacci(n):\n    "),
+    ),
+}
+
+
+def first_prompt(kind: PromptKind) -> str:
+    """Return the prompt that is there at first."""
+    return EXAMPLES[kind][0].prompt

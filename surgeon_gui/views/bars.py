@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtCore import Slot
 from PySide6.QtGui import QResizeEvent
@@ -20,6 +21,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.runs.text import offer_to_resume
 from surgeon_gui.widgets.controls import button, text_label
+from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     add_parts,
@@ -76,6 +78,25 @@ class ConnectionBar(Bar):
         """Show what is wrong with the connection."""
         self.show_text(connection_problem(state))
         self._again.setEnabled(can_reconnect(state))
+
+
+class SavedBar(Bar):
+    """Says where a file was saved, until it is dismissed or another one is saved."""
+
+    def __init__(self) -> None:
+        super().__init__("saved_label")
+        self._path = ""
+        show = button("saved_folder_button", self._on_folder_clicked)
+        self.lay_out(show, button("saved_dismiss_button", self.hide))
+
+    def show_saved(self, text: str, path: str) -> None:
+        """Show a sentence about the file at a path."""
+        self._path = path
+        self.show_text(text)
+
+    @Slot()
+    def _on_folder_clicked(self) -> None:
+        open_folder(str(Path(self._path).parent))
 
 
 class ResumeBar(Bar):

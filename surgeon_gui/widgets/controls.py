@@ -48,7 +48,7 @@ RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of number
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
-_OnClick = Callable[..., object] | SignalInstance
+OnClick = Callable[..., object] | SignalInstance
 
 
 def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
@@ -151,7 +151,7 @@ def question_box(parent: QWidget, icon: QMessageBox.Icon, name: str) -> QMessage
 
 
 def button(
-    name: str, on_click: _OnClick | None = None, *, primary: bool = False
+    name: str, on_click: OnClick | None = None, *, primary: bool = False
 ) -> QPushButton:
     """Return a push button with its caption; a primary one has the accent color."""
     made = described(QPushButton(CAPTIONS[name].label), name)
@@ -193,7 +193,7 @@ def update_hover(widget: QWidget) -> None:
 
 
 def action(
-    parent: QObject, name: str, on_trigger: _OnClick | None = None, keys: str = ""
+    parent: QObject, name: str, on_trigger: OnClick | None = None, keys: str = ""
 ) -> QAction:
     """Return an action with its caption; several shortcuts are separated by commas."""
     made = QAction(CAPTIONS[name].label, parent)
@@ -204,7 +204,7 @@ def action(
     return made
 
 
-def fill_menu(menu: QMenu, slots: Mapping[str, _OnClick]) -> dict[str, QAction]:
+def fill_menu(menu: QMenu, slots: Mapping[str, OnClick]) -> dict[str, QAction]:
     """Add an action for each slot to a menu; return the actions by name."""
     actions = {name: action(menu, name, slot) for name, slot in slots.items()}
     menu.addActions(list(actions.values()))
@@ -353,7 +353,7 @@ def large_label(name: str, scale: float = LARGE) -> QElidingLabel:
     return label
 
 
-def chip(name: str, on_click: _OnClick | None = None) -> QPushButton:
+def chip(name: str, on_click: OnClick | None = None) -> QPushButton:
     """Return a checkable button of a row of choices."""
     made = button(name, on_click)
     made.setProperty("chip", True)
@@ -361,7 +361,7 @@ def chip(name: str, on_click: _OnClick | None = None) -> QPushButton:
     return made
 
 
-def link(name: str, on_click: _OnClick | None = None) -> QPushButton:
+def link(name: str, on_click: OnClick | None = None) -> QPushButton:
     """Return a button that looks like quiet text."""
     made = button(name, on_click)
     made.setProperty("link", True)

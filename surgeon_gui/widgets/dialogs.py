@@ -5,6 +5,7 @@ Those call a slot with the chosen path, unless the user cancels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt, QUrl
@@ -106,6 +107,32 @@ def ask_file(
     dialog = QFileDialog(parent, title, start, kinds)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
     _open(dialog, on_chosen)
+
+
+def ask_files(
+    parent: QWidget,
+    title: str,
+    kinds: str,
+    on_chosen: Callable[[list[str]], None],
+    on_cancelled: Callable[[], None],
+    *,
+    engine_path: str,
+) -> None:
+    """Ask for one or more existing files; on another computer, for one."""
+    if _elsewhere:
+        take = functools.partial(_take_one, on_chosen)
+        _elsewhere[0](parent, title, True, engine_path, take)
+        return
+    dialog = QFileDialog(parent, title, "", kinds)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    dialog.filesSelected.connect(on_chosen)
+    dialog.rejected.connect(on_cancelled)
+    dialog.open()
+
+
+def _take_one(on_chosen: Callable[[list[str]], None], path: str) -> None:
+    on_chosen([path])
 
 
 def ask_new_file(parent: QWidget, title: str, name: str, on_chosen: _OnChosen) -> None:

@@ -1,4 +1,4 @@
-"""Find the model or the text among files that are dropped on the window."""
+"""Find the model or the texts among files that are dropped on the window."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ def model_in(urls: list[QUrl]) -> str:
     return ""
 
 
-def text_in(urls: list[QUrl]) -> str:
-    """Return the first path that can be a calibration text; or ""."""
-    for path in _local_paths(urls):
-        if path.lower().endswith(TEXT_ENDINGS):
-            return str(Path(path))
-    return ""
+def texts_in(urls: list[QUrl]) -> tuple[str, ...]:
+    """Return all paths that can be calibration texts."""
+    found = (path for path in _local_paths(urls) if _is_text(path))
+    return tuple(str(Path(path)) for path in found)
+
+
+def _is_text(path: str) -> bool:
+    return path.lower().endswith(TEXT_ENDINGS)
 
 
 def elsewhere(computer: str) -> Failed:

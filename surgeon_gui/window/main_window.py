@@ -33,7 +33,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text import labels
 from surgeon_gui.text.problems import Step, blocking, sentence
-from surgeon_gui.views.bars import ResumeBar
+from surgeon_gui.views.bars import ResumeBar, SavedBar
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
 from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
@@ -43,7 +43,7 @@ from surgeon_gui.widgets.layouts import scrolling, vertical
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.dropped_files import elsewhere, model_in, text_in, unusable
+from surgeon_gui.window.dropped_files import elsewhere, model_in, texts_in, unusable
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.log_view import LogView, WindowLog
 from surgeon_gui.window.log_window import LogWindow
@@ -197,6 +197,7 @@ class MainWindow(QMainWindow):
         self._engine.shut_down()
         self.new.model_card.sample_download.cancel()
         self._help_menu.finish_writing()
+        self._run_actions.finish()
         self.runs.finish()
         self.closed.emit()
         event.accept()
@@ -221,8 +222,8 @@ class MainWindow(QMainWindow):
         elif model := model_in(urls):
             self.session.draft.choose_model(model)
             self.places.open(Place.NEW)
-        elif text_file := text_in(urls):
-            self.new.choose_text(text_file)
+        elif texts := texts_in(urls):
+            self.new.choose_texts(texts)
             self.places.open(Place.NEW)
         else:
             self.session.store.show_problem(unusable(urls))
@@ -273,7 +274,11 @@ class MainWindow(QMainWindow):
         )
         self._error_bar = ErrorBar()
         resume = ResumeBar(self.session, self.runs.runs)
-        bars = (self._error_bar, self._computers.bar, resume, self.runs.queue.bar)
+        self._saved_bar = SavedBar()
+        bars = (
+            *(self._error_bar, self._saved_bar, self._computers.bar),
+            *(resume, self.runs.queue.bar),
+        )
         column = QWidget()
         above = QWidget()
         vertical(above, *bars, margin=(PAGE, GAP, PAGE, 0))
@@ -297,6 +302,10 @@ class MainWindow(QMainWindow):
         head.gentler_clicked.connect(partial(self._prepare_next, is_smaller=False))
         details.settings_used.connect(partial(self.places.open, Place.NEW))
         details.discard_clicked.connect(self._on_discard_clicked)
+        head.lm_studio_clicked.connect(actions.add_to_lm_studio)
+        actions.copying.connect(lambda now: head.show_copying(is_copying=now))
+        actions.saved.connect(self._on_saved)
+        self.runs.reports.saved.connect(self._on_saved)
         actions.started.connect(self.runs.show_run)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
@@ -397,6 +406,12 @@ class MainWindow(QMainWindow):
     def _on_save_failed(self, message: str) -> None:
         self.show_problem(Failed(message, tr("Choose a folder that you may write to.")))
 
+    @Slot(str, str)
+    def _on_saved(self, text: str, path: str) -> None:
+        """Say where a file was saved."""
+        self._log.note(text)
+        self._saved_bar.show_saved(text, path)
+
     @Slot()
     def _on_may_close(self) -> None:
         self._is_closing = True
@@ -416,4 +431,5 @@ class MainWindow(QMainWindow):
                 tr("The picture cannot be written: {error}.").format(error=error)
             )
             return
-        self._log.note(tr("The picture was saved to {path}.").format(path=path))
+        text = tr("The picture was saved to {path}.").format(path=path)
+        self._on_saved(text, path)

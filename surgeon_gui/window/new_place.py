@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
@@ -51,13 +50,13 @@ class NewPlace(QStackedWidget):
         self._model_page = ModelPage(session)
         self._calibration_page = CalibrationPage(session)
         self._run_page = RunSettingsPage(session)
-        export_page = ExportPage(session)
-        self.question = export_page.question
+        self._export_page = ExportPage(session)
+        self.question = self._export_page.question
         self._pages: tuple[Page, ...] = (
             self._model_page,
             self._calibration_page,
             TargetPage(session, self._page.size_input),
-            export_page,
+            self._export_page,
             self._run_page,
         )
         self._expert = self._page.add_expert({page.step: page for page in self._pages})
@@ -74,9 +73,8 @@ class NewPlace(QStackedWidget):
         card.details_clicked.connect(self._show_details)
         card.sample_changed.connect(self._on_sample_changed)
         self._details.back_clicked.connect(self._show_page)
-        self._page.text_asked.connect(self._calibration_page.ask_for_text)
-        use_builtin = partial(self._calibration_page.choose_text, "")
-        self._page.builtin_text_asked.connect(use_builtin)
+        self._page.texts_chosen.connect(self.choose_texts)
+        self._page.folder_asked.connect(self._export_page.ask_for_folder)
         self._model_page.source_entered.connect(card.choose)
         self._empty.sample_clicked.connect(self._on_sample_clicked)
         self._empty.source_chosen.connect(card.choose)
@@ -117,6 +115,7 @@ class NewPlace(QStackedWidget):
     def show_drag(self, *, is_over: bool) -> None:
         """Show whether files are dragged over the window."""
         self._empty.show_drag(is_over=is_over)
+        self._page.show_drag(is_over=is_over)
 
     def open_expert(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""
@@ -124,9 +123,10 @@ class NewPlace(QStackedWidget):
             self._show_page()
         self._page.open_expert(step)
 
-    def choose_text(self, text: str) -> None:
-        """Choose a calibration text."""
-        self._calibration_page.choose_text(text)
+    @Slot(list)
+    def choose_texts(self, texts: Sequence[str]) -> None:
+        """Calibrate on these texts alone; none: on the built-in text."""
+        self._calibration_page.choose_texts(texts)
 
     @Slot(str)
     def load_job(self, path: str | Path) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QMainWindow
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.run_folder import plain_name
+from surgeon_gui.base.background import Background
+from surgeon_gui.base.lm_studio import add_file, models_folder
+from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.targets import with_step
@@ -22,15 +28,18 @@ _NOTHING_LOST = 30.0  # seconds of reading after which a run is more than begun
 
 
 class RunActions(QObject):
-    """Start a run, cancel it, or go on to another target."""
+    """Start a run, cancel it, go on to another target, or give its file away."""
 
     started = Signal()
+    copying = Signal(bool)  # the file to LM Studio
+    saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(self, session: Session, window: QMainWindow) -> None:
         super().__init__(window)
         self._wanted: RunConfig | None = None  # to start once it has been read
         session.changed.connect(self._go_on)
         self._session, self._window = session, window
+        self._background = Background(self)
         self._question = Question("cancel", tr("Cancel the run"), window)
 
     @Slot()
@@ -77,3 +86,40 @@ class RunActions(QObject):
         """Make the job of the run the draft, with a smaller target or a gentler one."""
         if (config := self._session.state.shown_run.config) is not None:
             self._session.draft.load(with_step(config, is_smaller=is_smaller))
+
+    @Slot(str)
+    def add_to_lm_studio(self, file: str) -> None:
+        """Copy the file of the run in view to the models of LM Studio."""
+        run, models = self._session.state.shown_run, models_folder()
+        if models is None or run.exported is None or run.config is None:
+            return
+        megabytes = round(run.exported.weight_bytes / 1e6)
+        name = f"{plain_name(run.config.model.source)}-{megabytes}MB"
+        self.copying.emit(True)
+        work = partial(_added, Path(file), models, name)
+        self._background.start(work, self._on_added)
+
+    def finish(self) -> None:
+        """Wait until a file is copied."""
+        self._background.finish()
+
+    def _on_added(self, found: Path | Failed) -> None:
+        self.copying.emit(False)
+        if isinstance(found, Failed):
+            self._session.store.show_problem(found)
+            return
+        text = tr("LM Studio has the file now: {path}.")
+        text = text.format(path=with_tilde(found))
+        self.saved.emit(text, str(found))
+
+
+def _added(file: Path, models: Path, name: str) -> Path | Failed:
+    """Return where the file lies now, or why it could not be copied."""
+    try:
+        return add_file(file, models, name)
+    except OSError as error:
+        message = tr("The file cannot be copied to {folder}: {reason}.")
+        return Failed(
+            message.format(folder=models, reason=error.strerror or error),
+            tr("Nothing was left there. Free space, or copy the file yourself."),
+        )

@@ -49,6 +49,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 INTERACTIVE = (
@@ -400,7 +401,7 @@ def _cut_text(widget: QWidget) -> str:
         widest = max(widget.fontMetrics().horizontalAdvance(word) for word in words)
         if widest > widget.width() and "/" not in widget.text():
             return f"{widget.text()} (a word)"
-    elif widget.width() < hint.width():
+    elif widget.width() < hint.width() and not isinstance(widget, ElidedLink):
         return widget.text()
     return f"{widget.text()} (height)" if widget.height() < needed else ""
 

@@ -9,6 +9,8 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
 
+GGUF_FILE = "model.gguf"  # the model in a folder of GGUF files
+
 
 class Format(StrEnum):
     """Formats of a pruned model."""

@@ -21,11 +21,16 @@ from surgeon_engine.api.model_info.files import (
     find_weight_files,
     read_options,
 )
-from surgeon_engine.api.model_info.gguf_header import SOURCES, read_gguf_header
+from surgeon_engine.api.model_info.gguf_header import (
+    SOURCES,
+    open_model,
+    read_gguf_header,
+)
 from surgeon_engine.api.model_info.quantization import quantization_of
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
-from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.base.path_problems import unreadable
+from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sentences import Text
 
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
@@ -48,6 +53,8 @@ _OF_PARTS = re.compile(
     "ForConditionalGeneration|ForVisionText2Text|ForProteinText2Text|^NemotronH_"
 )
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
+# The template follows the lists of the tokenizer, which have up to so many bytes.
+_TEMPLATE_KEY, _MAX_TOKENIZER_BYTES = b"tokenizer.chat_template", 32_000_000
 _BLOCK_TYPES = "layers_block_type"  # a list with the kind of each block
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
@@ -108,6 +115,25 @@ def local_path(source: str) -> Path | None:
         name = hub_name(source)
         return None if name is None else name.snapshot
     return Path(os.path.expanduser(source)).absolute()
+
+
+def has_chat_template(source: str) -> bool:
+    """Return whether the files of a model show a template for chats.
+
+    False, too, if they are missing or cannot be read.
+    """
+    path = local_path(source)
+    if path is None:
+        return False
+    try:
+        if not path.is_dir():
+            with open_model(path) as file:
+                return _TEMPLATE_KEY in file.read(_MAX_TOKENIZER_BYTES)
+        if (path / "chat_template.jinja").is_file():
+            return True
+        return '"chat_template"' in read_text(path / "tokenizer_config.json")
+    except (EngineError, OSError):
+        return False
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

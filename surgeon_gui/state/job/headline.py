@@ -15,6 +15,7 @@ from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.running_memory import planned_context
 from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
+from surgeon_gui.base import paths
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
@@ -50,7 +51,7 @@ class Headline:
 
     title: str
     details: str
-    is_warning: bool = False
+    warning: str = ""  # in front of the details
     alternative: FileDtype | None = None  # quantizing alone is as small, and closer
 
 
@@ -157,24 +158,31 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
         title = tr("{sizes}, likely {verdict}").format(
             sizes=sizes, verdict=PHRASES[verdict]
         )
-    details = [_memory(config, model, goal), _time(state), _form(state)]
-    is_warning = not is_same and is_larger(goal.weight_bytes, model)
-    if is_warning:
-        details.insert(0, tr("The file is larger than the original"))
+    is_growing = not is_same and is_larger(goal.weight_bytes, model)
+    warning = tr("The file is larger than the original") if is_growing else ""
     # `quantized_files` is empty where the file keeps its size.
     most = min(goal.weight_bytes, model.file_bytes - 1)
     alternative = longest_within(quantized_files(config, model), most)
     if alternative is not None:
-        note = tr("{dtype} alone is as small and closer").format(
+        warning = tr("{dtype} alone is as small and closer").format(
             dtype=choice_label(alternative)[0]
         )
-        details.insert(0, note)
-    return Headline(
-        title,
-        " \N{MIDDLE DOT} ".join(filter(None, details)),
-        is_warning or alternative is not None,
-        alternative,
-    )
+    details = (_memory(config, model, goal), _time(state), _form(state))
+    return Headline(title, _joined(*details), warning, alternative)
+
+
+def _joined(*parts: str) -> str:
+    return " \N{MIDDLE DOT} ".join(filter(None, parts))
+
+
+def destination_text(state: AppState) -> tuple[str, str]:
+    """Return where the file will be, in one line, and the whole path for a tooltip."""
+    folder = state.config.export.folder or state.runs_folder
+    shown = folder if state.computer else paths.with_tilde(folder)
+    tip = tr("The files go to {folder}. Choose another folder.")
+    if not state.config.export.folder:
+        tip = tr("The files go to a new folder in {folder}. Choose another folder.")
+    return tr("Saved in {folder}").format(folder=shown), tip.format(folder=folder)
 
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:

@@ -26,6 +26,7 @@ from surgeon_gui.state.job.checks import engine_obstacle, place_obstacle
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.problems import Kind, Problem
+from surgeon_gui.text.prompts import PromptKind, first_prompt
 
 MAX_DIFFERENCES = 12  # tokens in the list of the largest differences
 
@@ -63,6 +64,7 @@ class PlaygroundState:
     """The draft of a request, and the texts of the last one."""
 
     prompt: str = ""
+    kind: PromptKind = PromptKind.DEMO  # of the examples
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     own: Models = Models()  # the user's choice in place of the run's models
     question: Request[Generated] = Request()
@@ -125,6 +127,22 @@ def with_model(
     else:
         own = replace(own, pruned=source)
     return replace(state, own=own)
+
+
+def with_examples(state: PlaygroundState, kind: PromptKind) -> PlaygroundState:
+    """Return the state with examples of a kind; a prompt of the user stays."""
+    if kind is state.kind or state.question.is_open:
+        return state
+    if state.prompt != first_prompt(state.kind):
+        return replace(state, kind=kind)
+    return with_prompt(replace(state, kind=kind), first_prompt(kind))
+
+
+def with_prompt(state: PlaygroundState, example: str) -> PlaygroundState:
+    """Return the state with an example as prompt, as a chat message if it is one."""
+    as_chat = state.kind is PromptKind.CHAT
+    settings = replace(state.settings, as_chat=as_chat)
+    return replace(state, prompt=example, settings=settings)
 
 
 def without_stale_texts(state: PlaygroundState, app: AppState) -> PlaygroundState:

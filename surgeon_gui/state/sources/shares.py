@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
@@ -48,6 +49,22 @@ def share_rows(config: CalibrationConfig) -> tuple[ShareRow, ...]:
             config.window_counts,
             strict=True,
         )
+    )
+
+
+def with_texts(config: CalibrationConfig, texts: Sequence[str]) -> CalibrationConfig:
+    """Return a config that calibrates on these texts, all with the same share."""
+    first, *others = texts
+    share = round(1 / len(texts), _DECIMALS)
+    more = tuple(MoreText(text, share) for text in others)
+    return replace(
+        config,
+        text=first,
+        column="",
+        dataset_config="",
+        split="",
+        validation_split="",
+        more_texts=more,
     )
 
 

@@ -37,6 +37,10 @@ CAPTIONS = {
     "purpose_text_button": caption(
         "My domain…", "Keep what your own text needs. Text files can also be dropped."
     ),
+    "domain_files_button": caption(
+        "Choose files…", "Choose one or more texts, or one file of token ids."
+    ),
+    "plan_folder_button": caption("Folder of the result", "Choose another folder."),
     "quantize_only_button": caption(
         "Quantize only", "Write the whole model in fewer bits; remove nothing."
     ),

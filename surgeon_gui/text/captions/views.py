@@ -5,6 +5,8 @@ from __future__ import annotations
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import caption
 
+EXAMPLES_SHOWN = 3  # prompts in the playground
+
 _PLOTS = (
     "perplexity",
     "costs",
@@ -52,7 +54,10 @@ _RUN_CAPTIONS = {
     "run_copy_button": caption(
         "Copy &path", "Copy the path of the model, for another program."
     ),
-    "copy_path_action": caption("For LM Studio"),
+    "run_lm_studio_button": caption(
+        "Copy to &LM Studio", "Add the file to the models of LM Studio."
+    ),
+    "copy_path_action": caption("Path of the file"),
     "copy_modelfile_action": caption("For Ollama, as a line of a Modelfile"),
     "run_try_button": caption(
         "&Try it", "Generate text with the original and the pruned model."
@@ -143,7 +148,12 @@ CAPTIONS = {
     "playground_prompt": caption(
         "Prompt", "Start of both texts. Press Ctrl+Return to generate."
     ),
-    "playground_examples_combo": caption("Examples", "Example prompts."),
+    **{
+        f"playground_example_button_{number}": caption(
+            "Example", "Let both models go on with this prompt."
+        )
+        for number in range(1, EXAMPLES_SHOWN + 1)
+    },
     "playground_seed": caption(
         "Seed", "The same seed gives the same texts. Both models use the same seed."
     ),

@@ -134,6 +134,9 @@ CAPTIONS = {
     "runs_checkpoint_action": caption("Delete &checkpoint…"),
     "runs_export_action": caption("Delete &exports…"),
     "runs_delete_action": caption("Move to &Trash…"),
+    # the bar about a file that was saved
+    "saved_folder_button": caption("Open folder", "Show the file in its folder."),
+    "saved_dismiss_button": caption("Dismiss", "Close this message."),
     # the bar about an interrupted run
     "resume_run_button": caption(
         "Resume", "Go on with the run from its last saved state."

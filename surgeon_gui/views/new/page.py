@@ -25,10 +25,10 @@ from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
+from surgeon_gui.views.new.domain import DomainChip
 from surgeon_gui.views.new.expert import Expert
 from surgeon_gui.views.new.model_card import ModelCard
 from surgeon_gui.views.steps.page import Page
@@ -43,11 +43,13 @@ from surgeon_gui.widgets.controls import (
     large_label,
     show_elided,
 )
+from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     card,
     in_column,
     in_row,
+    row_of,
     stack,
     vertical,
 )
@@ -55,14 +57,16 @@ from surgeon_gui.widgets.layouts import (
 _DRAWER = 440  # pixels
 _NARROW, _SMALL = 820, 960  # pixels of the column, below which controls are stacked
 _MIN_COLUMN = 440  # pixels, with stacked controls
+_AS_NEEDED = 1000  # the stretch of what takes all it needs
+_EDGE = 4  # pixels beside a text
 _SHADES = {Verdict.DIFFERENT: "warning", Verdict.BROKEN: "bad"}
 
 
 class NewPage(QWidget):
     """Draws the draft; user actions go to the session."""
 
-    text_asked = Signal()
-    builtin_text_asked = Signal()
+    texts_chosen = Signal(list)  # paths; empty: the built-in text
+    folder_asked = Signal()  # for the result
 
     def __init__(
         self,
@@ -92,9 +96,13 @@ class NewPage(QWidget):
             )
             for purpose in Purpose
         }
-        self._text = chip("purpose_text_button", self._on_text_clicked)
+        self._domain = DomainChip(session)
+        self._domain.chosen.connect(self.texts_chosen)
         self._title = large_label("plan_label")
+        self._warning = eliding_label("plan_warning")
+        self._warning.setProperty("warning", True)
         self._details = eliding_label("plan_details", quiet=True)
+        self._folder = ElidedLink("plan_folder_button", self.folder_asked)
         self._quantize = button("quantize_only_button", self._on_quantize)
         self._use = button("use_possible_button", self._on_use_possible)
         self._expert_button = button("expert_button")
@@ -112,9 +120,11 @@ class NewPage(QWidget):
         frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        chips = in_row(*self._chips.values(), self._text, STRETCH)
+        chips = in_row(*self._chips.values(), self._domain.chip, STRETCH)
         self._choices = in_row((chips, 1), self.size_input)
-        texts = in_column(self._title, self._details, spacing=GAP // 2)
+        line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
+        folder = row_of(self._folder)
+        texts = in_column(self._title, line, folder, spacing=GAP // 2)
         buttons = (
             self._quantize,
             self._use,
@@ -124,7 +134,8 @@ class NewPage(QWidget):
         )
         self._below = in_row((texts, 1), in_row(STRETCH, *buttons))
         column = self._column = QWidget()
-        parts = (self.model_card, (frame, 1), self._choices, self._below)
+        choices = in_column(self._choices, self._domain)
+        parts = (self.model_card, (frame, 1), choices, self._below)
         vertical(column, *parts, margin=(PAGE, ROOM, PAGE, ROOM), spacing=ROOM - 4)
         column.installEventFilter(self)
         self._splitter = QSplitter()
@@ -170,6 +181,10 @@ class NewPage(QWidget):
         self._expert_button.setChecked(True)
         self.expert.steps.open(step)
 
+    def show_drag(self, *, is_over: bool) -> None:
+        """Show whether files are dragged over the window."""
+        self._domain.show_drag(is_over=is_over)
+
     def show_points(self, points: tuple[RunPoint, ...]) -> None:
         """Show the finished runs of the model on the curve."""
         if points != self._points:
@@ -186,11 +201,7 @@ class NewPage(QWidget):
         for each, made in self._chips.items():
             made.setChecked(each is purpose)
             made.setEnabled(state.model is not None)
-        own = plan.has_own_text(state.config.calibration)
-        self._text.setChecked(own)
-        name = source_name(state.config.calibration.text)
-        label = tr("My domain: {text}").format(text=name) if own else tr("My domain…")
-        self._text.setText(label)
+        self._domain.show_state(state)
         self._show_plan(state, obstacle)
         enable_unless(self._start, blocking(obstacle))
         is_out = Step.TARGET in state.problems and self._found is not None
@@ -206,14 +217,20 @@ class NewPage(QWidget):
         line = plan.headline(state, self._found)
         problem = sentence(obstacle) if state.model is not None else ""
         show_elided(self._title, line.title if line is not None else "")
-        text = problem or (line.details if line is not None else "")
-        show_elided(self._details, text)
-        is_warning = bool(problem) or (line is not None and line.is_warning)
-        if is_warning != bool(self._details.property("warning")):
-            self._details.setProperty("warning", is_warning)
-            self._details.style().polish(self._details)
+        self._show_warning(problem or (line.warning if line is not None else ""))
+        details = line.details if line is not None and not problem else ""
+        show_elided(self._details, details)
+        self._folder.show_line(*plan.destination_text(state))
+        self._folder.setVisible(state.model is not None)
         alternative = line.alternative if line is not None else None
         self._quantize.setVisible(alternative is not None)
+
+    def _show_warning(self, text: str) -> None:
+        """Show a text in amber, which takes as much of its line as it needs."""
+        show_elided(self._warning, text)
+        needed = self._warning.fontMetrics().horizontalAdvance(text)
+        self._warning.setMaximumWidth(needed + _EDGE)
+        self._warning.setVisible(bool(text))
 
     # The curve
 
@@ -282,12 +299,6 @@ class NewPage(QWidget):
         if state.model is not None:
             self._session.draft.edit(with_purpose(state.config, purpose, state.model))
         self._chips[purpose].setChecked(True)
-
-    @Slot()
-    def _on_text_clicked(self) -> None:
-        has_own = plan.has_own_text(self._session.state.config.calibration)
-        self._text.setChecked(has_own)  # until another text is chosen
-        (self.builtin_text_asked if has_own else self.text_asked).emit()
 
     @Slot()
     def _on_quantize(self) -> None:

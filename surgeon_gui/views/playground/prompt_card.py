@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
@@ -12,6 +14,7 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QGridLayout,
     QPlainTextEdit,
+    QPushButton,
     QSpinBox,
     QWidget,
 )
@@ -26,9 +29,9 @@ from surgeon_gui.state.export_text import problem_of, progress_of
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import status_line, summary
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.captions.views import EXAMPLES_SHOWN
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
-from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
     button,
     described,
@@ -39,11 +42,12 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     progress_bar,
     set_enabled,
+    show_button,
     show_share,
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card
+from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card, row_of
 
 _VISIBLE_LINES = 3
 _LIMITS: dict[str, Limits] = {
@@ -92,12 +96,10 @@ class PromptCard(QWidget):
         self._prompt = PromptEdit()
         self._prompt.textChanged.connect(self._on_prompt_edited)
         self._prompt.submitted.connect(self._on_generate)
-        self._examples = ChoiceBox("playground_examples_combo")
-        self._examples.setPlaceholderText(CAPTIONS["playground_examples_combo"].label)
-        for name, prompt in EXAMPLES:
-            self._examples.addItem(name, prompt)
-        self._examples.setCurrentIndex(-1)
-        self._examples.activated.connect(self._on_example)
+        self._examples = [
+            _example_button(number, partial(self._on_example, number))
+            for number in range(1, EXAMPLES_SHOWN + 1)
+        ]
         self._sampling = SamplingRow()
         self._sampling.edited.connect(playground.edit_settings)
         self._sampling.seed_requested.connect(playground.draw_seed)
@@ -121,6 +123,9 @@ class PromptCard(QWidget):
             with QSignalBlocker(self._prompt):
                 self._prompt.setPlainText(state.prompt)
             self._prompt.moveCursor(QTextCursor.MoveOperation.End)
+        for made, example in zip(self._examples, EXAMPLES[state.kind], strict=True):
+            is_enabled = not state.question.is_open
+            show_button(made, example.name, example.prompt, is_enabled=is_enabled)
         self._sampling.show_settings(state.settings, state.has_chat_template)
         obstacle, question = sentence(self._playground.obstacle), state.question
         enable_unless(self._generate, obstacle)
@@ -147,27 +152,33 @@ class PromptCard(QWidget):
 
     def _lay_out(self) -> None:
         buttons = in_row((self._generate, 1), (self._stop, 1))
-        side = in_column(self._examples, buttons, STRETCH)
+        side = in_column(buttons, STRETCH)
         top = in_row((self._prompt, 1), side)
+        examples = row_of(line_label(tr("Try:"), quiet=True), *self._examples)
         bottom = in_row(
             (self._status, 1), (self._summary, 1), (self._problem, 1), self._use_run
         )
-        parts = (top, self._sampling, bottom, self._bar)
+        parts = (top, examples, self._sampling, bottom, self._bar)
         inside_card(self, *parts, margin=MARGIN)
 
     @Slot()
     def _on_prompt_edited(self) -> None:
         self._playground.edit_prompt(self._prompt.toPlainText())
 
-    @Slot(int)
-    def _on_example(self, index: int) -> None:
-        self._playground.edit_prompt(self._examples.itemData(index))
-        self._prompt.setFocus()
+    def _on_example(self, number: int) -> None:
+        finish_typing(self.focusWidget())
+        self._playground.use_example(number - 1)
 
     @Slot()
     def _on_generate(self) -> None:
         finish_typing(self.focusWidget())  # the request must match the inputs
         self._playground.generate()
+
+
+def _example_button(number: int, on_click: Callable[[], None]) -> QPushButton:
+    made = button(f"playground_example_button_{number}", on_click)
+    made.setProperty("chip", True)
+    return made
 
 
 class SamplingRow(QWidget):

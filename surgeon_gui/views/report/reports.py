@@ -20,6 +20,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.background import Background
+from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
@@ -46,6 +47,7 @@ class _ReportTask(NamedTuple):
     run: RunState
     name: str
     path: Path
+    is_asked: bool = False  # by the user
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class Reports(QObject):
     """
 
     written = Signal(str, str)  # folder of the run, path of its report
+    saved = Signal(str, str)  # a sentence, the path: a report that the user asked for
 
     def __init__(self, session: Session, runs: RunsController, window: QWidget) -> None:
         super().__init__(session)
@@ -95,7 +98,8 @@ class Reports(QObject):
         """Write the report of the shown run to `path`; the suffix gives the format."""
         run = self._session.state.shown_run
         if has_report(run):
-            self._begin(_ReportTask(run, self._name_of(run), Path(path)))
+            task = _ReportTask(run, self._name_of(run), Path(path), is_asked=True)
+            self._begin(task)
 
     def finish_writing(self) -> None:
         """Finish all reports that were started; blocks until they are written."""
@@ -162,6 +166,10 @@ class Reports(QObject):
             )
         else:
             self.written.emit(task.run.folder, str(task.path))
+            if task.is_asked:
+                text = tr("The report was saved to {path}.")
+                text = text.format(path=with_tilde(task.path))
+                self.saved.emit(text, str(task.path))
 
     def _name_of(self, run: RunState) -> str:
         record = self._runs.state.record(run.folder)

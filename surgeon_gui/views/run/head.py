@@ -9,9 +9,10 @@ from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.export import GGUF_FILE, Format
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.base.lm_studio import models_folder
 from surgeon_gui.base.theme import GAP, TITLE
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import result_text
@@ -26,10 +27,12 @@ from surgeon_gui.widgets.controls import (
     button,
     eliding_label,
     enable_unless,
+    explained,
     fill_menu,
     give_menu,
     large_label,
     link,
+    set_enabled,
     show_button,
     show_elided,
     show_text,
@@ -40,7 +43,7 @@ from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.layouts import horizontal, in_row
 
-_NARROW = 720  # pixels, below which the buttons are below the texts
+_LEAST_TITLE = 280  # pixels, below which the buttons are below the texts
 _DOT = 18
 _SIDES = 40  # pixels of a button beside its label, with the arrow of a menu
 _TOLD = 2000  # milliseconds for which a button says what it did
@@ -51,6 +54,7 @@ _LABELS = {
     "stop": (tr("Finishing…"),),
     "cancel": (tr("Canceling…"),),
 }
+_COPYING = tr("Copying…")
 
 
 class RunHead(QWidget):
@@ -64,6 +68,7 @@ class RunHead(QWidget):
     try_clicked = Signal()
     smaller_clicked = Signal()
     gentler_clicked = Signal()
+    lm_studio_clicked = Signal(str)  # the file
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,6 +109,10 @@ class RunHead(QWidget):
         horizontal(row, *self._buttons.values())
         return row
 
+    def show_copying(self, *, is_copying: bool) -> None:
+        """Show whether the file is being copied to LM Studio."""
+        self._outcome.show_copying(is_copying=is_copying)
+
     def show_state(self, state: AppState, now: float) -> None:
         """Show the run in view."""
         run = state.shown_run
@@ -125,6 +134,8 @@ class RunHead(QWidget):
         self._dot.setHidden(is_busy)
         if not is_busy:
             self._outcome.show_state(state)
+        if run is not self._run:
+            self._make_room()
         self._run = run
 
     def _show_controls(self, run: RunState) -> None:
@@ -158,7 +169,13 @@ class RunHead(QWidget):
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._place_buttons(is_narrow=event.size().width() < _NARROW)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Put the buttons below the texts where they would leave too little room."""
+        is_busy = self._controls.isVisibleTo(self)
+        needed = (self._controls if is_busy else self._outcome).sizeHint().width()
+        self._place_buttons(is_narrow=self.width() < needed + _LEAST_TITLE)
 
     def _place_buttons(self, *, is_narrow: bool) -> None:
         if is_narrow == self._is_narrow:
@@ -176,6 +193,7 @@ class OutcomeButtons(QWidget):
 
     def __init__(self, head: RunHead) -> None:
         super().__init__()
+        self._run: RunState | None = None  # that is shown
         self._exported: Exported | None = None
         self._folder = ""
         self._resume = button("run_resume_button", head.resume_clicked)
@@ -191,10 +209,13 @@ class OutcomeButtons(QWidget):
         self._actions = fill_menu(self._menu, slots)
         give_menu(self._copy, self._menu)
         _keep_room(self._copy, (tr("Copied"),))
+        self._add = button("run_lm_studio_button")
+        self._add.clicked.connect(lambda: head.lm_studio_clicked.emit(self.path))
+        _keep_room(self._add, (_COPYING,))
         self._try = button("run_try_button", head.try_clicked)
         self._all = (
             *(self._resume, self._gentler, self._smaller),
-            *(self._open, self._copy, self._try),
+            *(self._open, self._copy, self._add, self._try),
         )
         horizontal(self, *self._all)
 
@@ -209,6 +230,9 @@ class OutcomeButtons(QWidget):
         self._smaller.setVisible(is_done and not is_broken)
         self._try.setVisible(is_done)
         self._copy.setVisible(is_done)
+        if run is not self._run:
+            self._run = run
+            self._show_lm_studio(run, is_done=is_done)
         self._open.setVisible(run.has_folder and bool(run.folder))
         best = self._gentler if is_broken else self._try if is_done else self._resume
         for each in self._all:
@@ -221,8 +245,21 @@ class OutcomeButtons(QWidget):
         elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
         for each in (self._open, self._copy):
             enable_unless(each, elsewhere if run.computer else "")
-        is_gguf = run.exported is not None and run.exported.format is Format.GGUF
-        self._actions["copy_modelfile_action"].setEnabled(is_gguf)
+        self._actions["copy_modelfile_action"].setEnabled(_is_gguf(run))
+
+    def _show_lm_studio(self, run: RunState, *, is_done: bool) -> None:
+        """Offer to copy the file where LM Studio is on this computer."""
+        can_read = is_done and _is_gguf(run) and not run.computer
+        models = models_folder() if can_read else None
+        self._add.setVisible(models is not None)
+        tip = tr("Add the file to the models of LM Studio, in {folder}.")
+        explained(self._add, tip.format(folder=models))
+
+    def show_copying(self, *, is_copying: bool) -> None:
+        """Show whether the file is being copied to LM Studio."""
+        usual = CAPTIONS[self._add.objectName()].label
+        self._add.setText(_COPYING if is_copying else usual)
+        set_enabled(self._add, is_enabled=not is_copying)
 
     @property
     def path(self) -> str:
@@ -231,7 +268,7 @@ class OutcomeButtons(QWidget):
             return self._folder
         folder = Path(self._exported.folder)
         if self._exported.format is Format.GGUF:
-            return str(next(folder.glob("*.gguf"), folder))
+            return str(folder / GGUF_FILE)
         return str(folder)
 
     @Slot()
@@ -252,6 +289,10 @@ class OutcomeButtons(QWidget):
         self._copy.setText(tr("Copied"))
         usual = CAPTIONS[self._copy.objectName()].label
         QTimer.singleShot(_TOLD, self, lambda: self._copy.setText(usual))
+
+
+def _is_gguf(run: RunState) -> bool:
+    return run.exported is not None and run.exported.format is Format.GGUF
 
 
 def _has_failed(run: RunState) -> bool:

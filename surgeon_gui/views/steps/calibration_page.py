@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from surgeon_gui.state.job.checks import calibration_problem
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import is_text_due, wait_note
 from surgeon_gui.state.sources.resolver import resolve_text
+from surgeon_gui.state.sources.shares import with_texts
 from surgeon_gui.state.sources.text import (
     PreviewPart,
     own_text_line,
@@ -76,7 +77,7 @@ class CalibrationPage(Page):
         )
         self._validation.edited.connect(self._on_validation_edited)
         self._builtin_button = button("builtin_text_button", self._on_builtin_clicked)
-        file = button("text_file_button", self.ask_for_text)
+        file = button("text_file_button", self._on_file_clicked)
         validation_file = button(
             "validation_file_button", self._on_validation_file_clicked
         )
@@ -179,6 +180,12 @@ class CalibrationPage(Page):
         parts = _NO_PARTS if text != self._config.text else {}
         self._edit(text=text, **parts)
 
+    def choose_texts(self, texts: Sequence[str]) -> None:
+        """Calibrate on these texts alone; none: on the built-in text."""
+        with self.session.store.showing_errors():
+            config = with_texts(self._config, tuple(texts) or (BUILTIN_TEXT,))
+            self.session.draft.edit_part(config)
+
     @Slot(str)
     def _on_validation_edited(self, text: str) -> None:
         text = resolve_text(text)
@@ -190,8 +197,7 @@ class CalibrationPage(Page):
         self.choose_text(BUILTIN_TEXT)
 
     @Slot()
-    def ask_for_text(self) -> None:
-        """Ask for a calibration text."""
+    def _on_file_clicked(self) -> None:
         self._ask(self.choose_text, self._config.text)
 
     @Slot()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from PySide6.QtCore import Slot
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.run_folder import plain_name
+from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -47,7 +51,7 @@ class ExportPage(Page):
         self._folder = SourceEdit("export.folder")
         self._folder.setPlaceholderText(tr("In the run folder"))
         self._folder.edited.connect(self._on_folder_edited)
-        choose = button("export_choose_button", self._ask_for_folder)
+        choose = button("export_choose_button", self.ask_for_folder)
         self._replace = button("export_replace_button", self._on_replace_clicked)
         self._problem = problem_label("export_problem")
         self._form = ConfigForm(
@@ -125,10 +129,21 @@ class ExportPage(Page):
             self.session.draft.edit_part(replace(export, folder=folder))
 
     @Slot()
-    def _ask_for_folder(self) -> None:
-        title, chosen = tr("Choose a folder"), self._on_folder_edited
+    def ask_for_folder(self) -> None:
+        """Ask for the folder of the result."""
+        title, chosen = tr("Choose a folder for the result"), self._on_folder_chosen
         current = self.session.state.config.export.folder
         ask_folder(self, title, "", chosen, engine_path=current)
+
+    @Slot(str)
+    def _on_folder_chosen(self, folder: str) -> None:
+        """Take a folder; in one with other files, a new folder."""
+        state = self.session.state
+        is_taken = not state.computer and paths.is_occupied(folder)
+        if is_taken and not (Path(folder) / MARKER).exists():
+            name = f"{plain_name(state.config.model.source)}-pruned"
+            folder = str(paths.new_path(folder, name))
+        self._on_folder_edited(folder)
 
     @Slot()
     def _on_replace_clicked(self) -> None:
@@ -138,7 +153,7 @@ class ExportPage(Page):
             self.session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, folder)
-            self.question.ask_about(question, on_yes, self._ask_for_folder)
+            self.question.ask_about(question, on_yes, self.ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:

@@ -1,8 +1,9 @@
 """The target as a number with a unit.
 
 The unit that is chosen is stored in the job, and its value is kept when the structure
-or the number format changes. A unit that is typed is chosen: 80 MB, 0.1 GB, 20 %. As a
-form part it has the target, its numbers, and the context that a memory has to hold.
+or the number format changes. A unit that is typed is chosen: 80 MB, 0.1 GB, 20 %. Where
+the result is one file and the target is that of a new job, its size in bytes is shown.
+As a form part it has the target, its numbers, and the context that a memory must hold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QWidget
 
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -45,6 +47,7 @@ _UNITS = {
     Target.PARAMETERS: tr("Parameters left"),
 }
 _SETTINGS = settings_of(PruningConfig)
+_NEW = (_SETTINGS["target"].default, _SETTINGS["sparsity"].default)  # of a new job
 
 
 class SizeInput(QWidget):
@@ -60,6 +63,8 @@ class SizeInput(QWidget):
         }
         self._model: ModelSummary | None = None
         self._form = FileForm()
+        self._is_unit_chosen = False  # by the user
+        self._unit_shown: Target = self._values["target"]
         self._inputs: dict[Target, DecimalInput] = {}
         self._stack = QStackedWidget()
         for target in _BOXES:
@@ -108,11 +113,13 @@ class SizeInput(QWidget):
 
     def field(self, name: str) -> QWidget:
         """Return the input of the target, whichever of its fields `name` is."""
-        return self._inputs[self._values["target"]].widget
+        return self._inputs[self._unit_shown].widget
 
     def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
-        """Convert sizes for `model` and the number format of the export."""
-        self._model, self._form = model, form
+        """Convert sizes for `model` and the form of its file."""
+        if (model, form) != (self._model, self._form):
+            self._model, self._form = model, form
+            self._show()
 
     def disable(self, reasons: Mapping[Target, str]) -> None:
         """Disable units, each for a reason that its tooltip shows."""
@@ -122,10 +129,11 @@ class SizeInput(QWidget):
             box = self._inputs[target].widget
             field = FIELDS[f"pruning.{targets.target_field(target)}"]
             box.setToolTip(plain_tip(reason or field.tip))
+        self._show()
 
     def set_share(self, share: float) -> None:
         """Set the target to a share of the prunable weights, in the chosen unit."""
-        unit = self._values["target"]
+        unit = self._unit_shown
         plain = {**self._values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
         changes = targets.converted(plain, unit, self._model, self._form)
         self._change({**plain, **changes})
@@ -143,13 +151,13 @@ class SizeInput(QWidget):
 
     @Slot(float)
     def _on_share_typed(self, share: float) -> None:
-        is_of_all = self._values["target"] is Target.PARAMETER_SHARE
+        is_of_all = self._unit_shown is Target.PARAMETER_SHARE
         unit = Target.PARAMETER_SHARE if is_of_all else Target.PRUNABLE_SHARE
         self._choose_typed(unit, share)
 
     @Slot(float)
     def _on_bytes_typed(self, count: float) -> None:
-        is_memory = self._values["target"] is Target.MEMORY
+        is_memory = self._unit_shown is Target.MEMORY
         unit = Target.MEMORY if is_memory else Target.FILE_SIZE
         stored = FIELDS[f"pruning.{targets.target_field(unit)}"].stored_bytes
         self._choose_typed(unit, count / stored)
@@ -158,7 +166,8 @@ class SizeInput(QWidget):
         """Choose a unit with a value, the nearest one that its box can hold."""
         if not self._unit.is_enabled(unit):
             return
-        had_focus = self._inputs[self._values["target"]].widget.hasFocus()
+        self._is_unit_chosen = True
+        had_focus = self._inputs[self._unit_shown].widget.hasFocus()
         limits = _limits(targets.target_field(unit))
         value = min(max(value, limits.low), limits.high)
         if limits.contain(value):
@@ -171,18 +180,34 @@ class SizeInput(QWidget):
     @Slot()
     def _on_unit_chosen(self) -> None:
         unit = self._unit.value
-        if unit is not self._values["target"]:
-            self._change(targets.converted(self._values, unit, self._model, self._form))
+        if unit is self._unit_shown:
+            return
+        self._is_unit_chosen = True
+        self._change(targets.converted(self._values, unit, self._model, self._form))
 
     @Slot(int)
     def _on_context_edited(self, context: int) -> None:
         self._change({"context": context})
 
+    def _shown_values(self) -> dict[str, Any]:
+        """Return the values of the job; or its file, while nobody has chosen a unit."""
+        values = self._values
+        is_new = (values["target"], values["sparsity"]) == _NEW
+        is_file = self._model is not None and self._form.format is Format.GGUF
+        unit = Target.FILE_SIZE
+        if self._is_unit_chosen or not (
+            is_new and is_file and self._unit.is_enabled(unit)
+        ):
+            return values
+        changes = targets.converted(values, unit, self._model, self._form)
+        return {**values, **changes} if len(changes) > 1 else values
+
     def _show(self) -> None:
-        target = self._values["target"]
+        shown = self._shown_values()
+        self._unit_shown = target = shown["target"]
         entry = self._inputs[target]
         if not entry.is_being_typed_in:
-            entry.show(self._values[targets.target_field(target)])
+            entry.show(shown[targets.target_field(target)])
         self._stack.setCurrentWidget(entry.widget)
         self._unit.choose(target)
         if not self._context.is_being_typed_in:

@@ -23,8 +23,10 @@ from surgeon_gui.state.eta import (
     Position,
     RunTimeline,
     StageTime,
+    followed,
     is_late,
     progress,
+    readable,
     remaining_seconds,
     steps_of,
     timeline_of,
@@ -349,6 +351,7 @@ class Shown(NamedTuple):
     remaining: float
     truth: float
     stage: Stage | None
+    readable: float  # what the window shows
 
 
 def replay(name: str, config: RunConfig | None = None) -> list[Shown]:
@@ -365,9 +368,12 @@ def replay(name: str, config: RunConfig | None = None) -> list[Shown]:
     while now < end:
         while events and events[0].at <= now:
             state = run_state.apply(state, events.pop(0))
+        state = run_state.advanced(state, now)
         remaining = state.remaining_seconds(now)
         assert remaining is not None
-        shown.append(Shown(now - request.began, remaining, end - now, state.stage))
+        figure = state.countdown.shown if state.countdown else readable(remaining)
+        at, truth = now - request.began, end - now
+        shown.append(Shown(at, remaining, truth, state.stage, figure))
         now += 1.0
     return shown
 
@@ -430,3 +436,47 @@ def test_remaining_time_on_a_busy_machine_is_right_within_a_few_times():
 )
 def test_recorded_runs_are_small(name):
     assert (FOLDER / name).stat().st_size < MAX_BYTES
+
+
+@pytest.mark.parametrize("name", ["demo_quiet.jsonl", "demo_busy.jsonl"])
+def test_shown_time_of_a_recorded_run_hardly_ever_rises(name):
+    shown = replay(name)
+    rises = [b for a, b in itertools.pairwise(shown) if b.readable > a.readable]
+    jumps = [b for a, b in itertools.pairwise(shown) if b.remaining > a.remaining]
+    assert len(rises) <= len(jumps) / 5
+    duration = shown[-1].at
+    later = [x for x in shown if duration / 5 < x.at < 0.8 * duration]
+    # It follows: no further from the truth than the time that jumps, or by a quarter.
+    for each in later:
+        assert each.readable < 1.25 * max(each.remaining, each.truth) + 15
+
+
+def test_shown_time_falls_with_the_clock_while_the_expected_one_swings():
+    countdown, figures = None, []
+    for second in range(60):
+        swing = (0.7, 1.0, 1.3, 1.0)[(second + 1) % 4]
+        countdown = followed(countdown, swing * (200 - second), float(second))
+        figures.append(countdown.shown)
+    assert figures == sorted(figures, reverse=True)
+    assert 125 <= figures[-1] <= 155
+
+
+def test_shown_time_follows_what_stays_longer():
+    countdown = None
+    for second in range(60):
+        countdown = followed(countdown, 60.0 if second < 5 else 600.0, float(second))
+    assert 540 <= countdown.shown <= 600
+
+
+def test_shown_time_stands_still_with_the_clock_of_the_run():
+    countdown = followed(followed(None, 90.0, 10.0), 90.0, 10.0)
+    assert countdown.seconds == 90.0
+    assert not countdown.is_due(10.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(7.4, 7), (43, 45), (130, 135), (700, 690), (2000, 1980), (5000, 5100)],
+)
+def test_shown_time_has_steps_that_grow_with_it(seconds, shown):
+    assert readable(seconds) == shown

@@ -87,7 +87,8 @@ SPECIFICATION = (
         "playground_original_button playground_original_demo_action "
         "playground_original_folder_action playground_original_gguf_action "
         "playground_pruned_button playground_pruned_folder_action "
-        "playground_pruned_gguf_action",
+        "playground_pruned_gguf_action playground_example_button_1 "
+        "playground_example_button_2 playground_example_button_3",
     ),
     (
         WITHOUT_A_MODEL,
@@ -100,7 +101,8 @@ SPECIFICATION = (
         "The next job can be set up at any time, also during a run.",
         "model_change_button model_details_button use_sample_action "
         "details_back_button purpose_smaller_button purpose_faster_button "
-        "purpose_text_button quantize_only_button expert_button expert_close_button "
+        "purpose_text_button plan_folder_button quantize_only_button "
+        "expert_button expert_close_button "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
         "evaluation_advanced_button recovery_advanced_button export_advanced_button "
         "text_file_button validation_file_button more_file_button "

@@ -13,6 +13,7 @@ from surgeon_engine.api.model_info.header import (
     DecoderSizes,
     ModelFacts,
     decoder_sizes,
+    has_chat_template,
     model_facts,
 )
 from surgeon_engine.api.model_info.source_names import (
@@ -191,3 +192,21 @@ def test_invalid_names_are_rejected(name):
 def test_names_round_trip():
     for name in (HubName("a/b"), HubName("a/b", "v1"), HubName("a/b", "", True)):
         assert hub_name(str(name)) == name
+
+
+def test_chat_template_is_found_in_the_files_of_a_model(tmp_path):
+    folder, gguf = tmp_path / "model", tmp_path / "model.gguf"
+    folder.mkdir()
+    assert not has_chat_template(str(folder))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    assert not has_chat_template(str(folder))
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ x }}"}')
+    assert has_chat_template(str(folder))
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "chat_template.jinja").write_text("{{ x }}")
+    assert has_chat_template(str(folder))
+    assert not has_chat_template(str(gguf))  # it is missing
+    gguf.write_bytes(b"GGUF" + bytes(100))
+    assert not has_chat_template(str(gguf))
+    gguf.write_bytes(b"GGUF" + bytes(100) + b"tokenizer.chat_template" + bytes(9))
+    assert has_chat_template(str(gguf))

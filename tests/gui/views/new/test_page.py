@@ -34,6 +34,7 @@ from tests.helpers.widget_queries import choose_unit
 from tests.helpers.windows import (
     click,
     find,
+    load_and_wait,
     run_of,
     wait_for_status,
     wait_until,
@@ -67,9 +68,9 @@ def press_curve(place, part):
 # from a model to a run
 
 
-def drop(window, path):
+def drop(window, *paths):
     data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
     copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
     none = Qt.KeyboardModifier.NoModifier
     window.dropEvent(QDropEvent(QPointF(400, 300), copy, data, left, none))
@@ -82,10 +83,15 @@ def test_dropped_file_is_pruned_by_a_click_or_two(qtbot, window, tmp_path, has_s
     start = find(window, "start_button")
     wait_until(qtbot, start.isEnabled)
     share = press_curve(window, 0.6) if has_size else 0.3
+    size = find(window, "pruning_megabytes").value()
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).config.model.source == str(tmp_path / "mine.gguf")
-    assert run_of(window).config.pruning.target.sparsity == pytest.approx(share)
+    target = run_of(window).config.pruning.target
+    if has_size:
+        assert target.megabytes == pytest.approx(size, abs=1e-3)
+    else:
+        assert target.sparsity == pytest.approx(share)
     assert window.runs.shows_run
 
 
@@ -155,9 +161,8 @@ def test_finished_runs_of_the_model_are_the_basis(place):
 def test_size_that_cannot_be_reached_says_so_below_the_curve(place):
     choose_unit(place, "parameters")
     find(place, "pruning_million_parameters").setValue(0.1)
-    details = find(place, "plan_details", QElidingLabel)
-    assert "2,433,024" in details.text()
-    assert details.property("warning")
+    assert "2,433,024" in line(place, "plan_warning")
+    assert line(place, "plan_details") == ""
     assert line(place, "plan_label") == ""
     assert not find(place, "start_button").isEnabled()
     find(place, "pruning_million_parameters").setValue(2.0)
@@ -191,7 +196,10 @@ def test_band_at_the_handle_has_the_verdict_of_the_title(place, dtype, share):
 def test_quantizing_alone_is_a_click(place):
     alone = find(place, "quantize_only_button")
     assert alone.isVisible()
+    assert line(place, "plan_warning") == "8 bits (Q8_0) alone is as small and closer"
+    assert line(place, "plan_details").startswith("Fits in")  # not in amber
     click(place, "quantize_only_button")
+    assert not find(place, "plan_warning").isVisible()
     assert config(place).pruning.removes_nothing
     export = config(place).export
     assert (export.format, export.dtype) == (Format.GGUF, FileDtype.Q8_0)
@@ -217,22 +225,103 @@ def test_purposes_follow_the_draft(place):
     assert config(place) == RunConfig()
 
 
-def test_own_text_is_asked_for_and_taken_back(place, tmp_path):
-    text = tmp_path / "notes.txt"
-    text.write_text("mine")
+def texts(tmp_path, *names):
+    """Write texts; return their paths."""
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.write_text("mine")
+    return [str(path) for path in paths]
+
+
+def test_own_text_is_explained_before_it_is_asked_for(place):
+    chip, note = find(place, "purpose_text_button"), find(place, "domain_line")
+    assert not note.isVisible()
+    chip.click()
+    assert note.isVisible()
+    assert "drop them here" in find(place, "domain_note", QLabel).text()
+    assert place.findChild(QFileDialog) is None
+    assert find(place, "domain_files_button").hasFocus()
+    chip.click()
+    assert not note.isVisible()
+    assert not chip.isChecked()
+
+
+def test_own_texts_are_chosen_and_taken_back(place, tmp_path):
+    chosen = texts(tmp_path, "notes.txt", "letters.txt")
     chip = find(place, "purpose_text_button")
     chip.click()
-    assert not chip.isChecked()  # until a text is chosen
+    click(place, "domain_files_button")
     dialog = place.findChild(QFileDialog)
-    dialog.fileSelected.emit(str(text))
-    dialog.reject()
-    assert config(place).calibration.text == str(text)
+    assert "texts like those your model will read" in dialog.windowTitle()
+    dialog.filesSelected.emit(chosen)
+    dialog.done(1)
+    calibration = config(place).calibration
+    assert calibration.all_texts == tuple(chosen)
+    assert calibration.window_counts == (calibration.windows // 2,) * 2
     assert chip.isChecked()
-    assert chip.text() == "My domain: notes.txt"
-    place.session.draft.edit_part(replace(config(place).calibration, windows=8))
+    assert chip.text() == "My domain: notes.txt and 1 more"
+    assert not find(place, "domain_line").isVisible()
+    place.session.draft.edit_part(replace(calibration, windows=8))
     chip.click()
     assert config(place).calibration == CalibrationConfig(windows=8)
     assert not chip.isChecked()
+
+
+def test_canceled_choice_of_texts_leaves_the_purpose(place):
+    click(place, "purpose_faster_button")
+    before = config(place)
+    chip = find(place, "purpose_text_button")
+    chip.click()
+    click(place, "domain_files_button")
+    place.findChild(QFileDialog).reject()
+    assert not chip.isChecked()
+    assert not find(place, "domain_line").isVisible()
+    assert is_checked(place, "purpose_faster_button")
+    assert config(place) == before
+
+
+def test_dropped_texts_are_all_used(qtbot, window, tmp_path):
+    load_and_wait(qtbot, window)
+    chosen = texts(tmp_path, "a.txt", "b.jsonl")
+    drop(window, *chosen, tmp_path / "picture.png")
+    assert window.session.state.config.calibration.all_texts == tuple(chosen)
+
+
+# where the file goes
+
+
+def choose_in_dialog(place, folder):
+    dialog = place.findChild(QFileDialog)
+    dialog.fileSelected.emit(str(folder))
+    dialog.done(1)
+
+
+def test_folder_of_the_result_is_shown_and_chosen(place, tmp_path):
+    folder = find(place, "plan_folder_button")
+    assert folder.accessibleName() == f"Saved in {place.session.state.run_parent}"
+    assert place.session.state.run_parent in folder.toolTip()
+    click(place, "plan_folder_button")
+    choose_in_dialog(place, tmp_path / "mine")
+    assert config(place).export.folder == str(tmp_path / "mine")
+    assert str(tmp_path / "mine") in folder.accessibleName()
+    assert is_checked(place, "purpose_smaller_button")
+
+
+def test_result_goes_to_a_new_folder_among_other_files(place, tmp_path):
+    taken = tmp_path / "documents"
+    (taken / "demo-pruned").mkdir(parents=True)
+    click(place, "plan_folder_button")
+    choose_in_dialog(place, taken)
+    assert config(place).export.folder == str(taken / "demo-pruned-2")
+    assert find(place, "start_button").isEnabled()
+
+
+def test_long_folder_is_elided_in_its_middle(place, tmp_path):
+    folder = find(place, "plan_folder_button")
+    place.session.draft.set_run_parent(f"{tmp_path}/{'long' * 80}/end")
+    assert "\N{HORIZONTAL ELLIPSIS}" in folder.text()
+    assert folder.text().endswith("end")
+    assert folder.width() < place.width()
 
 
 # start, queue and details
@@ -256,7 +345,7 @@ def test_obstacle_is_the_reason_at_start(place):
     problem = Problem(Kind.ERROR, {"message": "At most 18 %.", "hint": "Remove less."})
     state = place.session.state
     place.session.store.set(replace(state, problems={Step.TARGET: problem}))
-    assert line(place, "plan_details") == "At most 18 %. Remove less."
+    assert line(place, "plan_warning") == "At most 18 %. Remove less."
     assert "At most 18" in find(place, "start_button").toolTip()
 
 

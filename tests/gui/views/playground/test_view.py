@@ -19,7 +19,7 @@ from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
-from surgeon_gui.text.prompts import EXAMPLES, FIRST
+from surgeon_gui.text.prompts import EXAMPLES, PromptKind, first_prompt
 from surgeon_gui.views.playground.prompt_card import PromptCard
 from surgeon_gui.views.playground.text_view import shade
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -37,6 +37,9 @@ from tests.helpers.windows import (
     wait_for_status,
     wait_until,
 )
+
+DEMO_PROMPTS = EXAMPLES[PromptKind.DEMO]
+FIRST = first_prompt(PromptKind.DEMO)
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def models(window):
 def test_tab_without_a_run_explains_what_to_do(make_playground, tmp_path):
     window = make_playground(has_run=False)
     assert not is_on(window, "playground_generate_button")
-    assert find(window, "playground_examples_combo").placeholderText() == "Examples"
+    assert find(window, "playground_prompt").toPlainText() == FIRST
     reason = shown(window, "playground_status")
     assert reason
     assert find(window, "playground_generate_button").toolTip() == plain_tip(reason)
@@ -197,6 +200,52 @@ def test_start_of_a_run_cancels_generation(qtbot, slow_playground):
     wait_for_status(qtbot, window, Status.RUNNING)
 
 
+def examples(window):
+    buttons = [find(window, f"playground_example_button_{n}") for n in (1, 2, 3)]
+    return [button.text() for button in buttons]
+
+
+def chat_model(folder):
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ x }}"}')
+    return str(folder)
+
+
+def plain_model(path):
+    path.write_bytes(b"GGUF without a template")
+    return str(path)
+
+
+def test_example_is_generated_by_a_click(qtbot, make_playground):
+    window = make_playground()
+    assert examples(window) == [each.name for each in DEMO_PROMPTS]
+    click(window, "playground_example_button_2")
+    wait_until_done(qtbot, window)
+    assert find(window, "playground_prompt").toPlainText() == DEMO_PROMPTS[1].prompt
+    assert text(window, Side.PRUNED).startswith(DEMO_PROMPTS[1].prompt)
+
+
+def test_first_prompt_and_examples_fit_the_model(make_playground, tmp_path):
+    window = make_playground()
+    playground, prompt = playground_of(window), find(window, "playground_prompt")
+    playground.choose_model(Side.ORIGINAL, chat_model(tmp_path / "chat"))
+    assert prompt.toPlainText() == first_prompt(PromptKind.CHAT)
+    assert playground.state.settings.as_chat
+    assert examples(window) == [each.name for each in EXAMPLES[PromptKind.CHAT]]
+    playground.choose_model(Side.ORIGINAL, plain_model(tmp_path / "plain.gguf"))
+    assert prompt.toPlainText() == first_prompt(PromptKind.TEXT)
+    assert not playground.state.settings.as_chat
+
+
+def test_prompt_of_the_user_stays_with_another_model(make_playground, tmp_path):
+    window = make_playground()
+    find(window, "playground_prompt").setPlainText("My own")
+    playground = playground_of(window)
+    playground.choose_model(Side.ORIGINAL, chat_model(tmp_path / "chat"))
+    assert find(window, "playground_prompt").toPlainText() == "My own"
+    assert not playground.state.settings.as_chat
+
+
 def test_settings_are_sent_with_the_request(qtbot, make_playground):
     window = make_playground()
     assert not is_on(window, "playground_seed")  # at temperature 0
@@ -204,14 +253,11 @@ def test_settings_are_sent_with_the_request(qtbot, make_playground):
     find(window, "playground_top_p").setValue(0.9)
     find(window, "playground_seed").setValue(41)
     find(window, "playground_length").setValue(3)
-    examples = find(window, "playground_examples_combo")
-    examples.setCurrentIndex(4)
-    examples.activated.emit(4)
     find(window, "playground_chat_check").setChecked(True)
     prompt = find(window, "playground_prompt")
+    prompt.setPlainText("My own")
     QTest.keyClick(prompt, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     wait_until_done(qtbot, window)
-    assert prompt.toPlainText() == EXAMPLES[4][1]
     assert playground_of(window).state.settings.as_chat
     assert is_on(window, "playground_chat_check")
     find(window, "playground_chat_check").setChecked(False)
@@ -219,7 +265,7 @@ def test_settings_are_sent_with_the_request(qtbot, make_playground):
     settings = playground_of(window).state.settings
     assert (settings.temperature, settings.top_p) == (0.8, 0.9)
     assert (settings.seed, settings.new_tokens) == (41, 3)
-    assert text(window, Side.ORIGINAL).startswith(EXAMPLES[4][1])
+    assert text(window, Side.ORIGINAL).startswith("My own")
     assert text(window, Side.ORIGINAL).endswith(" loads a module")
     click(window, "playground_new_seed_button")
     seed = find(window, "playground_seed").value()

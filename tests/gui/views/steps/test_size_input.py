@@ -178,3 +178,44 @@ def test_unit_that_cannot_be_chosen_keeps_the_size(size, qtbot, typed):
     QTest.keyClick(box, Qt.Key.Key_Return)
     qtbot.wait(1)
     assert size.values() == before
+
+
+FILE = FileForm(Format.GGUF)
+
+
+def visible_unit(size):
+    return next(each for each in BOXES if box_of(size, each).isVisible())
+
+
+def test_size_of_a_file_starts_in_bytes_without_an_edit(size):
+    before = size.values()
+    size.show_model(MODEL, FILE)
+    assert visible_unit(size) is Target.FILE_SIZE
+    assert box_of(size, Target.FILE_SIZE).text() == "8.404 MB"
+    assert size.values() == before
+    assert size.edits == []
+    size.show_model(MODEL, FileForm())  # a folder of files
+    assert visible_unit(size) is Target.PRUNABLE_SHARE
+
+
+def test_size_of_a_file_is_edited_in_bytes(size):
+    size.show_model(MODEL, FILE)
+    size.set_share(0.5)
+    assert size.edits == [Target.FILE_SIZE]
+    assert goal(size).sparsity == pytest.approx(0.5, abs=0.001)
+
+
+def test_unit_that_was_chosen_stays_for_a_file(size):
+    size.show_model(MODEL, FILE)
+    choose_unit(size, Target.PRUNABLE_SHARE)
+    assert visible_unit(size) is Target.PRUNABLE_SHARE
+    assert size.values()["sparsity"] == pytest.approx(0.3)
+    size.show_model(None, FileForm())
+    size.show_model(MODEL, FILE)
+    assert visible_unit(size) is Target.PRUNABLE_SHARE
+
+
+def test_size_that_is_not_new_keeps_its_unit_for_a_file(size):
+    size.show_values({**size._values, "sparsity": 0.2})
+    size.show_model(MODEL, FILE)
+    assert visible_unit(size) is Target.PRUNABLE_SHARE

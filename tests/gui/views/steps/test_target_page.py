@@ -149,7 +149,7 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     find(page, "pruning_sparsity").setValue(70)
     assert not find(page, "plan_sizes").isVisible()
     problem = find(page, "pruning_form_problem")
-    assert "2:4" in find(page, "plan_details", QElidingLabel).text()
+    assert "2:4" in find(page, "plan_warning", QElidingLabel).text()
     assert find(page, "pruning_sparsity").property("invalid")
     header = find(page, "step_target_header")
     header.setChecked(True)

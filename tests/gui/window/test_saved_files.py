@@ -1,0 +1,88 @@
+"""What the window says of files that it has saved, and the copy for LM Studio."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QFileDialog
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.export.gguf.check import FILE_NAME
+from surgeon_gui.views import bars
+from tests.helpers.widget_queries import shown
+from tests.helpers.windows import QUICK, click, find, run_of, trigger, wait_until
+
+GGUF = replace(QUICK, export=ExportConfig(format=Format.GGUF))
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Return the folder of models of LM Studio in a home of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / ".lmstudio" / "models"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def with_file(window):
+    """Write the file that the fake engine has only announced."""
+    folder = Path(run_of(window).exported.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "imatrix.gguf").write_bytes(b"GGUF of an importance matrix")
+    (folder / FILE_NAME).write_bytes(b"GGUF of the model")
+
+
+def test_file_is_copied_to_lm_studio_by_a_click(qtbot, make_finished, models):
+    window = make_finished(config=GGUF)
+    with_file(window)
+    assert str(models) in find(window, "run_lm_studio_button").toolTip()
+    click(window, "run_lm_studio_button")
+    wait_until(qtbot, lambda: shown(window, "saved_label"))
+    (file,) = models.rglob("*.gguf")
+    assert file.relative_to(models).parts[0] == "surgeon"
+    assert file.read_bytes() == b"GGUF of the model"
+    assert f"~/{file.relative_to(models.parents[1])}" in shown(window, "saved_label")
+    assert find(window, "run_lm_studio_button").isEnabled()
+    click(window, "saved_dismiss_button")
+    assert shown(window, "saved_label") == ""
+
+
+def test_copy_that_fails_says_why(qtbot, make_finished, models):
+    window = make_finished(config=GGUF)  # its file is missing
+    click(window, "run_lm_studio_button")
+    wait_until(qtbot, lambda: window.session.state.notice)
+    notice = window.session.state.notice
+    assert notice.message.startswith(f"The file cannot be copied to {models}: ")
+    assert shown(window, "saved_label") == ""
+    assert list(models.iterdir()) == []
+
+
+def test_lm_studio_is_offered_only_where_it_is_and_for_its_files(
+    make_finished, models, monkeypatch
+):
+    window = make_finished()  # a folder for transformers
+    assert not find(window, "run_lm_studio_button").isVisible()
+    monkeypatch.setenv("HOME", str(models))
+    other = make_finished(config=GGUF)
+    assert not find(other, "run_lm_studio_button").isVisible()
+
+
+def test_saved_report_is_announced_with_its_folder(
+    qtbot, make_finished, tmp_path, monkeypatch
+):
+    opened: list[str] = []
+    monkeypatch.setattr(bars, "open_folder", opened.append)
+    window = make_finished()
+    window.runs.reports.finish_writing()
+    qtbot.wait(1)
+    assert shown(window, "saved_label") == ""  # that of the run itself
+    trigger(window, "report_html_action")
+    dialog = window.findChild(QFileDialog)
+    dialog.fileSelected.emit(str(tmp_path / "mine.html"))
+    dialog.done(1)
+    wait_until(qtbot, lambda: shown(window, "saved_label"))
+    assert "mine.html" in shown(window, "saved_label")
+    click(window, "saved_folder_button")
+    assert opened == [str(tmp_path)]
