@@ -56,7 +56,9 @@ class RecoveryConfig:
     own_windows: Annotated[
         int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
     ] = 64
-    epochs: Annotated[float, Option(Limits(0, 100), used_if="trains")] = 1.0
+    # From the second on, the original writes new windows in place of its first ones.
+    # The training ends earlier when nothing more is gained.
+    epochs: Annotated[float, Option(Limits(0, 1_000), used_if="trains")] = 1.0
     # 0: no limit. A limit in minutes makes results depend on the speed of the machine.
     max_minutes: Annotated[
         float, Option(Limits(0, 100_000), used_if="trains", advanced=True)
@@ -83,6 +85,11 @@ class RecoveryConfig:
     def trains(self) -> bool:
         """True if the model is trained to match the original, or may be."""
         return self.level in (Recovery.DISTILLATION, Recovery.BOTH, Recovery.AUTOMATIC)
+
+    @property
+    def reads_fresh_text(self) -> bool:
+        """True if the original writes new text while the pruned model is trained."""
+        return self.trains and self.epochs > 1 and self.own_windows > 0
 
     @property
     def reconstructs(self) -> bool:
