@@ -216,7 +216,10 @@ FIELDS = {
         unit_of_one=tr("window"),
     ),
     "recovery.epochs": FieldText(
-        "Epochs", "How often the training sees the whole text."
+        "Epochs",
+        "How often the training sees your text. In each epoch after the first, the "
+        "original writes new own text. The training ends early when nothing more is "
+        "gained.",
     ),
     "recovery.max_minutes": FieldText(
         "Time limit",
