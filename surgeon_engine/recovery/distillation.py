@@ -49,6 +49,7 @@ _LONG_RATE = 2e-4  # of more than one epoch
 # A training is flat if the best of its last checks is hardly below the best before.
 _FLAT_CHECKS, _FLAT_GAIN = 4, 0.005
 _WIND_DOWN = 3  # a flat training lasts for one of so many steps more
+_PARTS = 500  # of a time, whose progress is reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +111,31 @@ class _Distillation:
             self._weights = WeightTraining(trainable(state), masks_of(state))
             self._rate = _RATE if self._fresh is None else _LONG_RATE
         self._of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
-        self._total = math.ceil(self._config.epochs * self._of_epoch)
+        self._total = math.ceil(self._config.most_epochs * self._of_epoch)
+        self._limit = 60 * self._config.minutes  # seconds; 0: none
         self._measured: list[float] = []  # nats of the held-out windows
         self._flat_at: tuple[int, float] | None = None  # its step, the share by then
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
-        total = self._total
-        with self._context.stage(Stage.DISTILLATION, shot, total) as step:
-            if not total:
+        parts = _PARTS if self._limit else self._total
+        with self._context.stage(Stage.DISTILLATION, shot, parts) as step:
+            if not self._total:
                 return Training(before, before, 0)
+            reported = 0
             try:
                 self._weights.start()
                 best, first = (before, 0) if shot else self._resumed(before)
-                self._context.emit(HeldOutMeasured(first, total, best))
-                for _ in range(first):
-                    step()
+                self._emit(first, best)
                 done, is_measured = first, True
                 for done in self._steps(first):
                     is_end = self._is_over or done >= self._total
                     if is_measured := is_end or self._is_due(done):
                         best = self._measure(done, best)
-                    step()
+                    while reported < round(self._share(done) * parts):
+                        step()
+                        reported += 1
                     if is_end:
                         break
                     if shot == 0 and self._context.saver.is_due:
@@ -150,19 +153,27 @@ class _Distillation:
 
     def _is_due(self, done: int) -> bool:
         """Return whether the held-out windows are to be measured after a step."""
+        if self._limit:
+            return done % self._of_epoch == 0
         checks = max(TRAINING_CHECKS, math.ceil(self._config.epochs))
         return done * checks % self._total < checks
 
     def _measure(self, done: int, best: float) -> float:
         """Measure the held-out windows, and return the best so far."""
         nats = self._judge.divergence()
-        self._context.emit(HeldOutMeasured(done, self._total, nats))
+        self._emit(done, nats)
         self._measured.append(nats)
         if self._flat_at is None and self._is_flat:
             self._wind_down(done, self._share(done))
         if nats < best:
             self._weights.remember()
         return min(nats, best)
+
+    def _emit(self, done: int, nats: float) -> None:
+        total = self._total
+        if self._limit and done:  # expected
+            total = round(done / max(self._share(done), done / total))
+        self._context.emit(HeldOutMeasured(done, total, nats))
 
     def _wind_down(self, done: int, share: float) -> None:
         """Let the training end soon, its rate falling to the last one meanwhile."""
@@ -237,8 +248,7 @@ class _Distillation:
 
     @property
     def _is_over(self) -> bool:
-        limit = self._config.max_minutes
-        over_time = bool(limit) and self._elapsed > 60 * limit
+        over_time = bool(self._limit) and self._elapsed > self._limit
         return over_time or self._context.stops_after_shot
 
     @property
@@ -248,8 +258,8 @@ class _Distillation:
     def _share(self, done: int) -> float:
         """Return the share of the training, by steps or by time, that is done."""
         share = done / self._total
-        if limit := self._config.max_minutes:
-            share = max(share, min(1.0, self._elapsed / (60 * limit)))
+        if self._limit:
+            share = max(share, min(1.0, self._elapsed / self._limit))
         if self._flat_at is not None:  # the rate falls from where it was
             step, before = self._flat_at
             rest = (done - step) / max(1, self._total - step)

@@ -93,12 +93,13 @@ def distillation(job: Job) -> StageNeed | None:
     recovery = job.config.recovery
     if not recovery.trains:
         return None
-    passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
-    seconds = passes * _pass(job)
-    if recovery.reads_fresh_text:
-        seconds += (recovery.epochs - 1) * _writing(job)
-    if limit := 60 * recovery.max_minutes:
-        seconds = min(seconds, limit)
+    if recovery.minutes:
+        seconds = 60 * recovery.minutes
+    else:
+        passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
+        seconds = passes * _pass(job)
+        if recovery.reads_fresh_text:
+            seconds += (recovery.epochs - 1) * _writing(job)
     seconds += (TRAINING_CHECKS + 1) * _judging(job)
     trained = _trained_weights(job) * _SAVED_NUMBERS * FLOAT / job.each
     saved = saved_shots(job) + saved_weights(job, job.weights_left + 2 * trained)

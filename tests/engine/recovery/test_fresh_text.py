@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.messages.commands import StopAndKeep
-from surgeon_engine.api.messages.run import HeldOutMeasured
+from surgeon_engine.api.messages.run import HeldOutMeasured, Progressed
 from surgeon_engine.evaluation.fidelity import reference_of
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
@@ -86,6 +86,28 @@ def test_training_that_gains_nothing_ends_early(monkeypatch):
     assert training.steps == 60 + 20
     assert rates[-1] == pytest.approx(1.0, abs=0.06)  # the schedule is at its end
     assert rates == sorted(rates)
+
+
+@pytest.mark.slow
+def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
+    rates = []
+    monkeypatch.setattr(
+        distillation, "rate_at", lambda *args: rates.append(args[2]) or 1e-4
+    )
+    seconds = property(lambda _: 12.0 * len(rates))
+    monkeypatch.setattr(distillation._Distillation, "_elapsed", seconds)
+    monkeypatch.setattr(distillation, "_FLAT_GAIN", -1.0)  # it is never flat
+    state = state_of()
+    fresh = fresh_text(state)
+    remove_some(state)
+    recorder = Recorder()
+    training = train(state, fresh, recorder.context, epochs=1.0, minutes=10.0)
+    assert training.steps == 51
+    assert rates == pytest.approx([step / 50 for step in range(51)])
+    *_, first, last = recorder.of(HeldOutMeasured)
+    assert (first.done, first.total) == (48, 50)
+    assert last.done == last.total == 51
+    assert [each.done for each in recorder.of(Progressed)][-1] == distillation._PARTS
 
 
 def test_stop_while_text_is_written_ends_the_training():
