@@ -86,6 +86,9 @@ class SavedTraining(msgspec.Struct, frozen=True):
     steps: Count
     best: float  # held-out KL to the original, nats per token
     seconds: Seconds
+    measured: tuple[float, ...] = ()  # held-out KL at each check
+    # The step at which it was flat, and the share of the training done by then.
+    flat_at: tuple[Count, float] | None = None
 
 
 class SavedState(msgspec.Struct, frozen=True):

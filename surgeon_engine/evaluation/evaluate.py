@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,6 +32,7 @@ from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.source import first_line
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.shares import Batches
 
@@ -40,6 +41,9 @@ _CHECKED = 64  # tokens of which the logits exist at once
 # Of an evaluation in the middle of a run: half of the interval of KL, relative to KL,
 # and the windows from which on it is a good estimate.
 _ERROR, _FEWEST = 0.1, 8
+# Windows on which the error of 16-bit products is measured, and what it may be of half
+# of the interval of KL.
+_PROBED, _ROUNDING = 4, 0.1
 _TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
 _FAILURES = (TypeError, ValueError, AttributeError, RuntimeError, IndexError)
 _REPORT = say("The architecture is not supported. Report it with the model's name.")
@@ -134,6 +138,9 @@ def evaluate(
     all). The original need not run again. `head` is the weight of the original's head,
     if that of the model differs.
 
+    Products of the model take 16-bit inputs where that is fast, if the error of KL on a
+    few windows is small beside its interval.
+
     If the references have a baseline, as many windows suffice as a KL with a small
     error needs. The perplexity is then that of the original times the ratio of both on
     these windows.
@@ -143,13 +150,18 @@ def evaluate(
     """
     found: list[Fidelity] = []
     baseline = references.baseline
+    error = None
+    if not is_original:
+        error = _rounding_error(model, references.texts[0][1], at_once, head)
+    products = nullcontext() if error is None else fast_products(model)
     for name, reference in references.texts:
         hidden = reference.hidden if is_original else None
         if baseline is not None:
             reference = replace(reference, is_enough=_is_enough)
-        figures = compare_unchecked(
-            model, reference, step, hidden=hidden, at_once=at_once, head=head
-        )
+        with products:
+            figures = compare_unchecked(
+                model, reference, step, hidden=hidden, at_once=at_once, head=head
+            )
         if baseline is not None and len(figures.loss) < len(reference.windows):
             whole = math.log(baseline.fidelity[len(found)].perplexity.value)
             paired = figures.loss.double() - figures.original_loss + whole
@@ -166,7 +178,40 @@ def evaluate(
         first.window_length,
         first.text,
         fidelity=tuple(found),
+        rounding=error,
     )
+
+
+def _rounding_error(
+    model: PreTrainedModel, reference: Reference, at_once: int, head: Tensor | None
+) -> float | None:
+    """Return the error of KL by 16-bit products, in nats per token; None: too large.
+
+    Also None: such products are not fast here, or processes share the windows.
+    """
+    products = fast_products(model)
+    if isinstance(products, nullcontext) or ranks.size() > 1:
+        return None
+    count = min(_PROBED, len(reference.windows))
+    first = Reference(reference.windows[:count], _first(reference.hidden, count))
+
+    def nats() -> Tensor:
+        return compare_unchecked(
+            model, first, lambda: None, at_once=at_once, head=head
+        ).nats
+
+    exact = nats()
+    with products:
+        error = float((nats() - exact).double().mean().abs())
+    found = estimate(exact)
+    half = (found.high - found.low) / 2 * math.sqrt(count / len(reference.windows))
+    return error if error <= _ROUNDING * half else None
+
+
+def _first(hidden: Sequence[Tensor], count: int) -> list[Tensor]:
+    """Return the hidden states of the first windows, in one batch."""
+    batches = math.ceil(count / len(hidden[0]))
+    return [torch.cat(list(hidden[:batches]))[:count]]
 
 
 def is_whole(evaluation: Evaluation, references: References) -> bool:

@@ -314,10 +314,10 @@ def _time_lacking(
 ) -> list[Need]:
     """Return the time if the limit is too short for a part of the training."""
     recovery = config.recovery
-    limit = 60 * recovery.max_minutes
+    limit = 60 * recovery.minutes
     if not limit:
         return []
-    part = replace(recovery, epochs=min(recovery.epochs, _MIN_EPOCHS), max_minutes=0.0)
+    part = replace(recovery, epochs=min(recovery.epochs, _MIN_EPOCHS), minutes=0.0)
     nominal = msgspec.structs.replace(machine, pace=1.0)
     found = estimate(replace(config, recovery=part), model, nominal, size)
     seconds = sum(

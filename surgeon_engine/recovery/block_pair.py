@@ -21,6 +21,7 @@ class RecoveryText:
 
     fitted: Batches
     held_out: Batches
+    users: int = 0  # of the windows to fit: the first ones are the user's
 
 
 class BlockPair:

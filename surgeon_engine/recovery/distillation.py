@@ -7,11 +7,13 @@ original is not held in memory: its last hidden states are enough (`fidelity.py`
 The weights of the blocks and the last norm are trained, or low-rank adapters of the
 layers (`low_rank.py`); embeddings, head and protected layers stay. Held-out windows are
 measured several times, and the best weights are kept: the result is never worse than
-the start.
+the start. A training of several epochs reads new text in each (`fresh_text.py`), and
+ends early once the divergence on the held-out windows has stopped falling.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import STEP_WINDOWS, TRAINING_CHECKS
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.recovery.fresh_text import FreshText
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.recovery.low_rank import LowRankTraining
 from surgeon_engine.recovery.weight_training import (
@@ -37,11 +40,16 @@ from surgeon_engine.recovery.weight_training import (
     rate_at,
     trainable,
 )
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
-_RATE = 1e-4
-_LORA_RATE = 1e-3
+_RATE, _LORA_RATE = 1e-4, 1e-3
+_LONG_RATE = 2e-4  # of more than one epoch
+# A training is flat if the best of its last checks is hardly below the best before.
+_FLAT_CHECKS, _FLAT_GAIN = 4, 0.005
+_WIND_DOWN = 3  # a flat training lasts for one of so many steps more
+_PARTS = 500  # of a time, whose progress is reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class Training:
 
 def distil(
     state: PruningState,
-    fitted: Reference,
+    text: Reference | FreshText,
     judge: Judge,
     before: float,
     context: RunContext,
@@ -65,28 +73,34 @@ def distil(
 
     Stop ends the training; what is won so far is kept.
 
-    `before` is what the judge measures of the model as it is. `shot` is that after
-    which the training comes; 0: the end of the run.
+    Args:
+        state: The pruned model.
+        text: That of all epochs, or of each of them.
+        judge: Measures the held-out text.
+        before: What the judge measures of the model as it is.
+        context: Receives the events.
+        shot: That after which the training comes; 0: the end of the run.
 
     Raises:
         EvaluationError: the divergence is not finite.
         RunCancelled: the user has cancelled; the weights are then between two steps.
     """
-    return _Distillation(state, fitted, judge, context).run(before, shot)
+    return _Distillation(state, text, judge, context).run(before, shot)
 
 
 class _Distillation:
     def __init__(
         self,
         state: PruningState,
-        fitted: Reference,
+        text: Reference | FreshText,
         judge: Judge,
         context: RunContext,
     ) -> None:
         self._model = state.loaded.model
         self._dtype = self._model.dtype
-        self._fitted, self._judge = fitted, judge
-        self._context = context
+        self._fresh = text if isinstance(text, FreshText) else None
+        self._fitted = text.first if isinstance(text, FreshText) else text
+        self._judge, self._context = judge, context
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
         self._recomputed = state.loaded.blocks if self._config.recomputes else ()
@@ -95,43 +109,84 @@ class _Distillation:
             self._rate = _LORA_RATE
         else:
             self._weights = WeightTraining(trainable(state), masks_of(state))
-            self._rate = _RATE
+            self._rate = _RATE if self._fresh is None else _LONG_RATE
+        self._of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
+        self._total = math.ceil(self._config.most_epochs * self._of_epoch)
+        self._limit = 60 * self._config.minutes  # seconds; 0: none
+        self._measured: list[float] = []  # nats of the held-out windows
+        self._flat_at: tuple[int, float] | None = None  # its step, the share by then
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
-        of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
-        total = math.ceil(self._config.epochs * of_epoch)
-        with self._context.stage(Stage.DISTILLATION, shot, total) as step:
-            if not total:
+        parts = _PARTS if self._limit else self._total
+        with self._context.stage(Stage.DISTILLATION, shot, parts) as step:
+            if not self._total:
                 return Training(before, before, 0)
+            reported = 0
             try:
                 self._weights.start()
                 best, first = (before, 0) if shot else self._resumed(before)
-                done = first
-                self._context.emit(HeldOutMeasured(first, total, best))
-                for _ in range(first):
-                    step()
-                for done in self._steps(first, total):
-                    is_end = done == total or self._is_over
-                    is_due = done * TRAINING_CHECKS % total < TRAINING_CHECKS
-                    if is_due or is_end:
-                        nats = self._judge.divergence()
-                        self._context.emit(HeldOutMeasured(done, total, nats))
-                        if nats < best:
-                            best = nats
-                            self._weights.remember()
-                    step()
+                self._emit(first, best)
+                done, is_measured = first, True
+                for done in self._steps(first):
+                    is_end = self._is_over or done >= self._total
+                    if is_measured := is_end or self._is_due(done):
+                        best = self._measure(done, best)
+                    while reported < round(self._share(done) * parts):
+                        step()
+                        reported += 1
                     if is_end:
                         break
                     if shot == 0 and self._context.saver.is_due:
-                        saved = SavedTraining(done, best, self._elapsed)
-                        self._context.save(
-                            {"training": self._weights.tensors()}, training=saved
-                        )
+                        self._save(done, best)
+                if not is_measured:  # it ended while text was written
+                    best = self._measure(done, best)
             finally:
                 self._weights.finish()
         return Training(before, best, done)
+
+    def _save(self, done: int, best: float) -> None:
+        measured = tuple(self._measured)
+        saved = SavedTraining(done, best, self._elapsed, measured, self._flat_at)
+        self._context.save({"training": self._weights.tensors()}, training=saved)
+
+    def _is_due(self, done: int) -> bool:
+        """Return whether the held-out windows are to be measured after a step."""
+        if self._limit:
+            return done % self._of_epoch == 0
+        checks = max(TRAINING_CHECKS, math.ceil(self._config.epochs))
+        return done * checks % self._total < checks
+
+    def _measure(self, done: int, best: float) -> float:
+        """Measure the held-out windows, and return the best so far."""
+        nats = self._judge.divergence()
+        self._emit(done, nats)
+        self._measured.append(nats)
+        if self._flat_at is None and self._is_flat:
+            self._wind_down(done, self._share(done))
+        if nats < best:
+            self._weights.remember()
+        return min(nats, best)
+
+    def _emit(self, done: int, nats: float) -> None:
+        total = self._total
+        if self._limit and done:  # expected
+            total = round(done / max(self._share(done), done / total))
+        self._context.emit(HeldOutMeasured(done, total, nats))
+
+    def _wind_down(self, done: int, share: float) -> None:
+        """Let the training end soon, its rate falling to the last one meanwhile."""
+        self._flat_at = done, share
+        rest = max(self._of_epoch, done // _WIND_DOWN)
+        self._total = min(self._total, done + rest)
+
+    @property
+    def _is_flat(self) -> bool:
+        """Whether a long training gains nothing more at its present rate."""
+        before, last = self._measured[:-_FLAT_CHECKS], self._measured[-_FLAT_CHECKS:]
+        is_long = self._fresh is not None and bool(before)
+        return is_long and min(last) > (1 - _FLAT_GAIN) * min(before)
 
     def _resumed(self, before: float) -> tuple[float, int]:
         """Return the best divergence of an interrupted training, and its steps."""
@@ -141,28 +196,41 @@ class _Distillation:
             return before, 0
         self._weights.load(weights)
         self._start_time -= saved.seconds
+        self._measured = list(saved.measured)
+        if saved.flat_at is not None:
+            self._wind_down(*saved.flat_at)
         return saved.best, saved.steps
 
-    def _steps(self, first: int, total: int) -> Iterator[int]:
+    def _steps(self, first: int) -> Iterator[int]:
         """Make one step after the other; yield how many are done.
 
         Args:
-            first: the steps of an interrupted training, which are not made again.
-            total: all steps.
+            first: The steps of an interrupted training, which are not made again.
         """
         generator = torch.Generator().manual_seed(self._seed)
         order: list[int] = []
-        for number in range(total):
-            if len(order) < STEP_WINDOWS:
+        for number in itertools.count():
+            epoch, of_epoch = divmod(number, self._of_epoch)
+            if of_epoch == 0:
                 count = len(self._fitted.windows)
-                order += torch.randperm(count, generator=generator).tolist()
-            chosen, order = order[:STEP_WINDOWS], order[STEP_WINDOWS:]
+                order = torch.randperm(count, generator=generator).tolist()
             if number < first:
                 continue
-            self._add_gradients(chosen)
-            share = self._share(number, total)
-            self._weights.step(rate_at(self._rate, number, share))
+            if self._fresh is not None and (of_epoch == 0 or number == first):
+                try:
+                    self._fitted = self._fresh.of(epoch, self._while_written)
+                except _OverError:
+                    return
+            start = of_epoch * STEP_WINDOWS
+            self._add_gradients(order[start : start + STEP_WINDOWS])
+            self._weights.step(rate_at(self._rate, number, self._share(number)))
             yield number + 1
+
+    def _while_written(self) -> None:
+        self._context.raise_if_cancelled()
+        # Processes that share a run do not write equally many tokens.
+        if ranks.size() == 1 and self._is_over:
+            raise _OverError
 
     def _add_gradients(self, windows: list[int]) -> None:
         """Add the gradients of a step; each process computes those of some windows."""
@@ -180,20 +248,27 @@ class _Distillation:
 
     @property
     def _is_over(self) -> bool:
-        limit = self._config.max_minutes
-        over_time = bool(limit) and self._elapsed > 60 * limit
+        over_time = bool(self._limit) and self._elapsed > self._limit
         return over_time or self._context.stops_after_shot
 
     @property
     def _elapsed(self) -> float:
         return self._context.seconds_since(self._start_time)
 
-    def _share(self, done: int, total: int) -> float:
+    def _share(self, done: int) -> float:
         """Return the share of the training, by steps or by time, that is done."""
-        share = done / total
-        if limit := self._config.max_minutes:
-            share = max(share, min(1.0, self._elapsed / (60 * limit)))
+        share = done / self._total
+        if self._limit:
+            share = max(share, min(1.0, self._elapsed / self._limit))
+        if self._flat_at is not None:  # the rate falls from where it was
+            step, before = self._flat_at
+            rest = (done - step) / max(1, self._total - step)
+            share = max(share, before + (1 - before) * rest)
         return share
+
+
+class _OverError(Exception):
+    """The training is over."""
 
 
 def add_gradients(

@@ -16,11 +16,12 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.evaluation.fidelity import Reference
-from surgeon_engine.model.load import load_original
+from surgeon_engine.model.load import LoadedModel, load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
+from surgeon_engine.recovery.fresh_text import FreshText
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -63,17 +64,22 @@ def recover(
     with HiddenStore(state.loaded.device) as store:
         recovered = recover_blocks(state, original, text, store, context, shot)
         passed, after = _judged(state, before, recovered, judge, shot)
-        del original
-        devices.release_memory()
         steps = 0
         trains = state.config.recovery.trains and not context.stops_after_shot
         if trains and passed.hidden is not None:
             fitted = Reference(text.fitted.windows, passed.hidden)
-            training = distil(state, fitted, judge, after, context, shot)
+            read = _training_text(state, original, fitted, text.users)
+            del original
+            devices.release_memory()
+            training = distil(state, read, judge, after, context, shot)
             if training.steps and training.after >= training.before:
                 undone = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot)
                 context.emit(undone)
             after, steps = training.after, training.steps
+            del read
+        else:
+            del original
+        devices.release_memory()
     seconds = context.clock() - start_time
     return Recovered(
         judge.before,
@@ -99,7 +105,21 @@ def recovery_text(state: PruningState) -> RecoveryText | None:
     if not len(fitted) or not len(held_out):
         return None
     batch = state.config.calibration.batch
-    return RecoveryText(Batches(fitted, batch), Batches(held_out, batch))
+    users = len(_split(state.windows.calibration)[0])
+    return RecoveryText(Batches(fitted, batch), Batches(held_out, batch), users)
+
+
+def _training_text(
+    state: PruningState, original: LoadedModel, fitted: Reference, users: int
+) -> Reference | FreshText:
+    """Return the text of a training, of which the first `users` windows are the user's.
+
+    The original is let go unless it is to write more.
+    """
+    if not state.config.recovery.reads_fresh_text:
+        return fitted
+    seed = state.config.calibration.seed
+    return FreshText(original, fitted, fitted.windows[:users], seed)
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,10 +46,13 @@ class WeightTraining:
         self._dtypes = [p.dtype for p in self.parameters]
 
     def start(self) -> None:
-        """Make the weights trainable, in float32; they are the best so far."""
+        """Make the weights trainable, in float32; they are the best so far.
+
+        They are copies: the original may share the last norm.
+        """
         self.remember()
         for parameter in self.parameters:
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(torch.float32, copy=True)
             parameter.requires_grad_(True)
         self._optimizer = torch.optim.AdamW(
             self.parameters, betas=_BETAS, weight_decay=0.0, fused=True

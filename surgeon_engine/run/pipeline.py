@@ -102,7 +102,7 @@ def prune(
     def checked() -> Preflight:
         config.check_gpus(ranks.size())
         _check_destination(run, config, context, replace=replace)
-        is_timed = config.recovery.max_minutes > 0
+        is_timed = config.recovery.minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
         check_fits(found)
         return found

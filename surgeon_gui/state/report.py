@@ -287,6 +287,10 @@ def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
         text=fidelity.text_phrase(evaluation.text),
     )
     protocol += beginning_note(evaluation.beginning)
+    if evaluation.rounding is not None:
+        protocol += tr(", products of 16 bits (error of KL: {error})").format(
+            error=numbers.scientific(evaluation.rounding)
+        )
     return label, numbers.perplexity(evaluation.perplexity), protocol
 
 

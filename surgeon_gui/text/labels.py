@@ -216,15 +216,18 @@ FIELDS = {
         unit_of_one=tr("window"),
     ),
     "recovery.epochs": FieldText(
-        "Epochs", "How often the training sees the whole text."
+        "Epochs",
+        "How often the training sees your text. In each epoch after the first, the "
+        "original writes new own text. The training ends early when nothing more is "
+        "gained.",
     ),
-    "recovery.max_minutes": FieldText(
-        "Time limit",
-        "The training ends after this time. Automatic recovery trains only if a "
-        "quarter of an epoch fits into it. With a limit, results depend on the "
+    "recovery.minutes": FieldText(
+        "Training time",
+        "How long the training lasts, with new own text in each epoch after the first. "
+        "It ends early when nothing more is gained. With a time, results depend on the "
         "speed of the machine.",
         tr("min"),
-        minimum_text=tr("no limit"),
+        minimum_text=tr("by epochs"),
     ),
     "recovery.trained_weights": FieldText(
         "Trained weights", "What the distillation trains."

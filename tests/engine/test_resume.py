@@ -89,7 +89,7 @@ CASES = [
         Recovery.RECONSTRUCTION,
         at_step(Stage.RECONSTRUCTION, 1),
     ),
-    (Structure.HEADS_AND_NEURONS, Recovery.BOTH, at_step(Stage.DISTILLATION, 4)),
+    (Structure.HEADS_AND_NEURONS, Recovery.BOTH, at_step(Stage.DISTILLATION, 7)),
     (Structure.ELEMENTS, Recovery.REFIT, at_step(Stage.REFIT, 1)),
 ]
 

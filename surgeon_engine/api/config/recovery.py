@@ -39,6 +39,7 @@ class GradientCheckpointing(StrEnum):
     ON = "on"
 
 
+_MOST_EPOCHS = 1_000.0  # of a training that ends by its time
 _ONE_OF, _MOST = 8, 8  # windows of a kind, of which one judges; judging windows
 
 
@@ -56,11 +57,10 @@ class RecoveryConfig:
     own_windows: Annotated[
         int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
     ] = 64
-    epochs: Annotated[float, Option(Limits(0, 100), used_if="trains")] = 1.0
-    # 0: no limit. A limit in minutes makes results depend on the speed of the machine.
-    max_minutes: Annotated[
-        float, Option(Limits(0, 100_000), used_if="trains", advanced=True)
-    ] = 0.0
+    epochs: Annotated[float, Option(Limits(0, 1_000), used_if="counts_epochs")] = 1.0
+    # How long the training lasts, in place of `epochs`; 0: by these. With a time,
+    # results depend on the speed of the machine.
+    minutes: Annotated[float, Option(Limits(0, 100_000), used_if="trains")] = 0.0
     trained_weights: Annotated[
         TrainedWeights, Option(used_if="trains", advanced=True)
     ] = TrainedWeights.AUTOMATIC
@@ -83,6 +83,21 @@ class RecoveryConfig:
     def trains(self) -> bool:
         """True if the model is trained to match the original, or may be."""
         return self.level in (Recovery.DISTILLATION, Recovery.BOTH, Recovery.AUTOMATIC)
+
+    @property
+    def counts_epochs(self) -> bool:
+        """True if the training ends after some epochs, and not after some time."""
+        return self.trains and not self.minutes
+
+    @property
+    def most_epochs(self) -> float:
+        """The epochs after which the training ends at the latest."""
+        return _MOST_EPOCHS if self.minutes else self.epochs
+
+    @property
+    def reads_fresh_text(self) -> bool:
+        """True if the original writes new text while the pruned model is trained."""
+        return self.trains and self.most_epochs > 1 and self.own_windows > 0
 
     @property
     def reconstructs(self) -> bool:

@@ -164,6 +164,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     beginning: str = ""  # of each window, such as "<bos>"
     # On the same windows, and then on texts of other kinds. Empty: not measured.
     fidelity: tuple[Fidelity, ...] = ()
+    # Error of KL by 16-bit products, nats per token on some windows. None: float32.
+    rounding: float | None = None
 
     @property
     def divergence(self) -> float | None:

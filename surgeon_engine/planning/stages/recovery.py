@@ -24,6 +24,7 @@ from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
     FLOAT,
     LOGITS_AT_ONCE,
+    OWN_WINDOWS_AT_ONCE,
     RECONSTRUCTION_EPOCHS,
     STEP_WINDOWS,
     SUMS_ON_HOST,
@@ -92,10 +93,13 @@ def distillation(job: Job) -> StageNeed | None:
     recovery = job.config.recovery
     if not recovery.trains:
         return None
-    passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
-    seconds = passes * _pass(job)
-    if limit := 60 * recovery.max_minutes:
-        seconds = min(seconds, limit)
+    if recovery.minutes:
+        seconds = 60 * recovery.minutes
+    else:
+        passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
+        seconds = passes * _pass(job)
+        if recovery.reads_fresh_text:
+            seconds += (recovery.epochs - 1) * _writing(job)
     seconds += (TRAINING_CHECKS + 1) * _judging(job)
     trained = _trained_weights(job) * _SAVED_NUMBERS * FLOAT / job.each
     saved = saved_shots(job) + saved_weights(job, job.weights_left + 2 * trained)
@@ -154,8 +158,10 @@ def _training_moment(job: Job) -> Moment:
     host = _held_out(job) + weights * _BEST + _LIBRARIES
     states = _states(job) - _held_out(job)
     if job.offloads:
-        return Moment(device, host + _masks(job), states)
-    return Moment(device + _masks(job), host, states)
+        moment = Moment(device, host + _masks(job), states)
+    else:
+        moment = Moment(device + _masks(job), host, states)
+    return replace(moment, has_original=recovery.reads_fresh_text)
 
 
 def _with_original(job: Job, device: float, host: float, states: float) -> Moment:
@@ -246,6 +252,16 @@ def _logits(job: Job, tokens: int) -> float:
 def _pass(job: Job) -> float:
     """Return the time of a forward of all windows."""
     return speed.forward(job, job.recovery_windows, speed.fast_products(job))
+
+
+def _writing(job: Job) -> float:
+    """Return the time of the original to write and read the new text of an epoch."""
+    steps = -(-job.config.own_windows // OWN_WINDOWS_AT_ONCE) * job.length
+    return (
+        _pass(job)
+        + speed.forward(job, job.config.own_windows)
+        + speed.writing(job, steps)
+    )
 
 
 def _judging(job: Job) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.evaluation import evaluate as evaluate_module
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.fidelity import (
     compare,
@@ -168,6 +171,26 @@ def test_evaluation_of_another_model_gives_its_divergence_on_each_text():
         assert text.divergence.value == pytest.approx(float(nats.mean()), rel=1e-3)
         assert text.divergence.low < text.divergence.value < text.divergence.high
     assert found.divergence == found.fidelity[0].divergence.value
+
+
+@pytest.mark.parametrize("distance", [1.0, 1e-4])
+def test_products_of_16_bits_are_used_where_their_error_is_small(distance, monkeypatch):
+    original, model = tiny_model("llama"), tiny_model("llama", seed=1)
+    judged = references(original)
+    for own, other in zip(original.parameters(), model.parameters(), strict=True):
+        other.data = torch.lerp(own.data, other.data, distance)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: nullcontext())
+    exact = evaluate(model, judged, int)
+    assert exact.rounding is None
+    fast = partial(torch.autocast, "cpu", torch.bfloat16)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
+    found = evaluate(model, judged, int)
+    if distance < 1:  # the rounding of products would be all that is seen
+        assert found == exact
+        return
+    assert 0 < found.rounding < 0.01 * exact.divergence
+    assert found.fidelity != exact.fidelity
+    assert found.divergence == pytest.approx(exact.divergence, rel=0.01)
 
 
 def test_held_out_windows_get_a_reference():

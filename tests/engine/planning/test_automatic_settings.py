@@ -171,8 +171,8 @@ def explicit_in(job, rung):
 
 
 def test_short_time_limit_lowers_the_level():
-    long = with_recovery(max_minutes=1e5)
-    short = with_recovery(max_minutes=1e-3)
+    long = with_recovery(minutes=1e5)
+    short = with_recovery(minutes=1e-3)
     assert chosen(long, PLENTY) == LADDER[0]
     found = settle(short, MODEL, machine(free=PLENTY))
     assert found.config.recovery.level is Recovery.REFIT
@@ -181,7 +181,7 @@ def test_short_time_limit_lowers_the_level():
 
 
 def test_pace_of_the_machine_does_not_change_the_choice():
-    job = with_recovery(max_minutes=5.0)
+    job = with_recovery(minutes=5.0)
     one, other = (
         settle(job, MODEL, msgspec.structs.replace(machine(free=PLENTY), pace=pace))
         for pace in (0.01, 100.0)

@@ -363,7 +363,7 @@ def test_hidden_states_beyond_the_free_memory_are_on_the_disk():
     assert little.disk - plenty.disk > 10**10
 
 
-def test_time_of_recovery_grows_with_epochs_until_its_limit():
+def test_time_of_recovery_grows_with_epochs_or_is_given():
     def training(**settings):
         recovery = RecoveryConfig(Recovery.DISTILLATION, **settings)
         config = replace(JOB, recovery=recovery)
@@ -371,8 +371,20 @@ def test_time_of_recovery_grows_with_epochs_until_its_limit():
         return stages[Stage.DISTILLATION]
 
     assert training(epochs=8.0) > 3 * training(epochs=1.0)
-    limited = training(epochs=100.0, max_minutes=1.0)
-    assert limited < training(epochs=0.0) + 61
+    assert training(minutes=60.0) == pytest.approx(training(epochs=0.0) + 3600)
+
+
+def test_original_stays_while_it_writes_for_the_training():
+    def stays(**settings):
+        recovery = RecoveryConfig(Recovery.DISTILLATION, **settings)
+        job = Job.of(replace(JOB, recovery=recovery), MODEL)
+        (moment,) = Footprint(job).stages[Stage.DISTILLATION].moments
+        return moment.has_original
+
+    assert stays(minutes=60.0)
+    assert stays(epochs=2.0)
+    assert not stays(epochs=1.0)
+    assert not stays(epochs=2.0, own_windows=0)
 
 
 def test_gpus_divide_time_and_each_process_needs_memory():

@@ -179,7 +179,7 @@ def test_plan_shows_resources_lights_and_recovery(page):
     session.draft.edit_part(recovery)
     complete = label.text()
     assert label.isVisible()
-    session.draft.edit_part(replace(recovery, max_minutes=1e-3))
+    session.draft.edit_part(replace(recovery, minutes=1e-3))
     assert label.text() != complete
     session.draft.edit_part(replace(recovery, level=Recovery.REFIT))
     assert not label.isVisible()
