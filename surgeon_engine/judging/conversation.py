@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from transformers import PreTrainedTokenizerBase
 
@@ -87,14 +88,25 @@ def ask_all(
     """
     window = max(len(x.tokens) + x.item.tokens + 1 for x in questions)
     has_ended = context.stops_after_shot  # while another model answered
-    answers = []
+    answers: list[Answered] = []
     with answering(speaker, window, context.raise_if_cancelled) as model:
-        for each in questions:
-            answers.append(model.answer(each.tokens, each.item.tokens))
-            step()
+        for limit, prompts in _together(questions, model.at_once):
+            answers += model.answer(prompts, limit)
+            for _ in prompts:
+                step()
             if context.stops_after_shot and not has_ended:
                 break
         return Replies(model.program, tuple(answers))
+
+
+def _together(
+    questions: Sequence[Question], at_once: int
+) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
+    """Yield the tokens of an answer and the next prompts that have so many."""
+    for limit, group in groupby(questions, key=lambda x: x.item.tokens):
+        prompts = [each.tokens for each in group]
+        for start in range(0, len(prompts), at_once):
+            yield limit, prompts[start : start + at_once]
 
 
 def prompt_judged(

@@ -11,7 +11,14 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
-from surgeon_engine.judging.messages import Answered, Ask, FileOpened, OpenFile, Request
+from surgeon_engine.judging.messages import (
+    AllAnswered,
+    Answered,
+    Ask,
+    FileOpened,
+    OpenFile,
+    Request,
+)
 from surgeon_engine.runtime.json_server import serve
 
 PACKAGE = "xllamacpp"
@@ -28,7 +35,7 @@ class LlamaProcess:
     def __init__(self) -> None:
         self._server: Any = None
 
-    def respond(self, request: Request) -> FileOpened | Answered:
+    def respond(self, request: Request) -> FileOpened | AllAnswered:
         """Handle a request.
 
         Raises:
@@ -41,6 +48,8 @@ class LlamaProcess:
     def _open(self, request: OpenFile) -> FileOpened:
         xllamacpp = import_module(PACKAGE)
         parameters = server_parameters(xllamacpp, request.path, request.window)
+        parameters.n_parallel = request.at_once
+        parameters.n_ctx *= request.at_once
         threads = os.cpu_count() or 1
         parameters.cpuparams.n_threads = threads
         parameters.cpuparams_batch.n_threads = threads
@@ -55,19 +64,24 @@ class LlamaProcess:
             ) from error
         return FileOpened(str(xllamacpp.__version__))
 
-    def _answer(self, request: Ask) -> Answered:
+    def _answer(self, request: Ask) -> AllAnswered:
         response = self._server.handle_completions(
             {
-                "prompt": list(request.tokens),
+                "prompt": [list(tokens) for tokens in request.prompts],
                 "n_predict": request.limit,
                 "temperature": 0,
-                "cache_prompt": False,  # answers do not depend on earlier prompts
+                "cache_prompt": True,  # the beginning that all have in common
             }
         )
-        # An answer that ends within a character of several bytes has no choices.
-        for choice in response.get("choices", ()):
-            return Answered(choice["text"], choice["finish_reason"] == "stop")
-        return Answered("", is_complete=False)
+        found = {
+            choice["index"]: Answered(choice["text"], choice["finish_reason"] == "stop")
+            for choice in response.get("choices", ())
+        }
+        # An answer that ends within a character of several bytes has no choice.
+        none = Answered("", is_complete=False)
+        return AllAnswered(
+            tuple(found.get(number, none) for number in range(len(request.prompts)))
+        )
 
 
 if __name__ == "__main__":
