@@ -18,6 +18,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.base.json_process import SubprocessClient, module_command
 from surgeon_engine.base.sentences import say
+from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.generation.messages import (
     Begin,
     FinishText,
@@ -29,7 +30,6 @@ from surgeon_engine.generation.messages import (
 )
 from surgeon_engine.generation.messages import Response as GenerationResponse
 from surgeon_engine.generation.pair import COMMAND as WORKER
-from surgeon_engine.judging.llama_process import is_installed
 from surgeon_engine.judging.messages import (
     AllAnswered,
     Answered,

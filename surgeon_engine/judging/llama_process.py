@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
+from surgeon_engine.export.gguf.server import PACKAGE, open_server
 from surgeon_engine.judging.messages import (
     AllAnswered,
     Answered,
@@ -20,13 +19,6 @@ from surgeon_engine.judging.messages import (
     Request,
 )
 from surgeon_engine.runtime.json_server import serve
-
-PACKAGE = "xllamacpp"
-
-
-def is_installed() -> bool:
-    """Return whether llama.cpp can be used here."""
-    return find_spec(PACKAGE) is not None
 
 
 class LlamaProcess:
@@ -50,18 +42,7 @@ class LlamaProcess:
         parameters = server_parameters(xllamacpp, request.path, request.window)
         parameters.n_parallel = request.at_once
         parameters.n_ctx *= request.at_once
-        threads = os.cpu_count() or 1
-        parameters.cpuparams.n_threads = threads
-        parameters.cpuparams_batch.n_threads = threads
-        try:
-            self._server = xllamacpp.Server(parameters)
-        except RuntimeError as error:
-            raise ModelError(
-                "llama.cpp cannot load {path}: {reason:clause}.",
-                "Export the model again, or choose another file.",
-                path=request.path,
-                reason=error,
-            ) from error
+        self._server = open_server(parameters, os.cpu_count() or 1)
         return FileOpened(str(xllamacpp.__version__))
 
     def _answer(self, request: Ask) -> AllAnswered:
