@@ -11,7 +11,7 @@ from surgeon_gui.text.fidelity import text_name
 from surgeon_gui.text.judgments import CLASSES, POSITIONS, PROBES, Answer, LostRow
 
 # On two cores of a desktop, very roughly.
-_SECONDS, _SECONDS_PER_PARAMETER = 30.0, 1.8e-6
+_SECONDS, _SECONDS_PER_PARAMETER = 30.0, 1.5e-6
 
 
 def seconds_to_judge(model: ModelSummary) -> float:
