@@ -29,6 +29,7 @@ from surgeon_engine.runtime.run_context import RunContext
 
 _PLAIN = "Question: {prompt}\nAnswer:"  # for models without a chat template
 _ALPHA = 0.05  # of McNemar's test
+_LONG = 128  # tokens of a prompt
 _SHOWN = 10  # items of a probe that have changed
 _SHOWN_CHARACTERS = 600  # of a prompt
 
@@ -102,11 +103,19 @@ def ask_all(
 def _together(
     questions: Sequence[Question], at_once: int
 ) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
-    """Yield the tokens of an answer and the next prompts that have so many."""
-    for limit, group in groupby(questions, key=lambda x: x.item.tokens):
+    """Yield the tokens of an answer and the next prompts that have so many.
+
+    A long prompt is alone: it may share its beginning with the one before it.
+    """
+
+    def kind(question: Question) -> tuple[int, bool]:
+        return question.item.tokens, len(question.tokens) > _LONG
+
+    for (limit, is_long), group in groupby(questions, key=kind):
         prompts = [each.tokens for each in group]
-        for start in range(0, len(prompts), at_once):
-            yield limit, prompts[start : start + at_once]
+        size = 1 if is_long else at_once
+        for start in range(0, len(prompts), size):
+            yield limit, prompts[start : start + size]
 
 
 def prompt_judged(
