@@ -58,7 +58,11 @@ class LlamaProcess:
             choice["index"]: Answered(choice["text"], choice["finish_reason"] == "stop")
             for choice in response.get("choices", ())
         }
-        # An answer that ends within a character of several bytes has no choice.
+        # An answer that ends within a character of several bytes has no choice, and may
+        # leave the others without one.
+        if not found and len(request.prompts) > 1:
+            alone = [self._answer(Ask((x,), request.limit)) for x in request.prompts]
+            return AllAnswered(tuple(y for each in alone for y in each.answers))
         none = Answered("", is_complete=False)
         return AllAnswered(
             tuple(found.get(number, none) for number in range(len(request.prompts)))
