@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmarks.judging import _CONTEXT, _compared, _damaged, _texts
+from benchmarks.judging import CONTEXT, compared, damaged, texts_of
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.judgment import Probe
 from surgeon_engine.generation.generated_text import encode_prompt
@@ -55,15 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     loaded = load_model(ModelConfig(source=options.model))
     assert loaded.tokenizer is not None
-    texts = _texts(loaded, options.windows)
-    yardstick = measure_original(loaded, texts, _CONTEXT, quick=True)
+    texts = texts_of(loaded, options.windows)
+    yardstick = measure_original(loaded, texts, CONTEXT, quick=True)
     items = [x for x in all_items("", 4096, quick=False) if x.probe in _PROBES]
     questions = questions_of(items, loaded.tokenizer, 4096)
     before = _answers(loaded, questions)
     print("| copy | KL | " + " | ".join(_PROBES) + " |\n|---|---|---|---|", flush=True)
 
     def measured(name: str, damage: Callable[[], None]) -> float:
-        with _damaged(loaded, damage):
+        with damaged(loaded, damage):
             nats = _nats(loaded, yardstick)
             cells = _cells(questions, before, _answers(loaded, questions))
         print(f"| {name} | {nats:.3f} | {' | '.join(cells)} |", flush=True)
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     low, high = 0.0, _MOST
     for _ in range(_SEARCH):
         middle = (low + high) / 2
-        with _damaged(loaded, lambda: _add_noise(loaded, middle)):  # noqa: B023
+        with damaged(loaded, lambda: _add_noise(loaded, middle)):  # noqa: B023
             nats = _nats(loaded, yardstick)
         low, high = (middle, high) if nats < aim else (low, middle)
     measured("noise in all weights", lambda: _add_noise(loaded, (low + high) / 2))
@@ -111,7 +111,7 @@ def _add_noise(loaded: LoadedModel, scale: float) -> None:
 
 
 def _nats(loaded: LoadedModel, yardstick: Yardstick) -> float:
-    texts = judge_texts(_compared(loaded, yardstick))
+    texts = judge_texts(compared(loaded, yardstick))
     return max(each.fidelity.divergence.value for each in texts)
 
 
