@@ -38,7 +38,7 @@ from surgeon_engine.runtime.run_context import RunContext
 _GROUP = 32  # weights with a common scale
 _STEPS = 8  # of the search for noise of the same KL
 _NOISE = 0.5  # of the rows of digits, relative to their spread
-_CONTEXT = RunContext("judging", lambda _: None)
+CONTEXT = RunContext("judging", lambda _: None)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,33 +48,34 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--windows", type=int, default=16, help="of each text")
     options = parser.parse_args(arguments)
     loaded = load_model(ModelConfig(source=options.model))
-    texts = _texts(loaded, options.windows)
-    yardstick = measure_original(loaded, texts, _CONTEXT, quick=True)
+    texts = texts_of(loaded, options.windows)
+    yardstick = measure_original(loaded, texts, CONTEXT, quick=True)
     print("| file | KL | same | overlap | perplexity ratio | verdict |")
     print("|---|---|---|---|---|---|")
     for name, damage in _damages(loaded).items():
-        with _damaged(loaded, damage):
+        with damaged(loaded, damage):
             print(_row(name, loaded, yardstick), flush=True)
     print("\n| noise in the head | KL, all tokens | KL, numbers | KL, others |")
     print("|---|---|---|---|")
     digits = torch.tensor(_digits(loaded))
-    with _damaged(loaded, lambda: _add_noise(loaded, digits, _NOISE)):
-        found = _compared(loaded, yardstick)
+    with damaged(loaded, lambda: _add_noise(loaded, digits, _NOISE)):
+        found = compared(loaded, yardstick)
     aim = judge_texts(found)[0].fidelity.divergence.value
     _print_classes("rows of digits", found)
     everything = torch.arange(len(head_weight(loaded.model)))
     low, high = 0.0, _NOISE
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        with _damaged(loaded, lambda: _add_noise(loaded, everything, middle)):  # noqa: B023
-            found = _compared(loaded, yardstick)
+        with damaged(loaded, lambda: _add_noise(loaded, everything, middle)):  # noqa: B023
+            found = compared(loaded, yardstick)
         nats = judge_texts(found)[0].fidelity.divergence.value
         low, high = (middle, high) if nats < aim else (low, middle)
     _print_classes("all rows", found)
     return 0
 
 
-def _texts(loaded: LoadedModel, count: int) -> list[JudgingText]:
+def texts_of(loaded: LoadedModel, count: int) -> list[JudgingText]:
+    """Return the built-in text and one that the model writes."""
     config = CalibrationConfig(windows=8, validation_windows=count)
     windows = load_windows(config, loaded).validation
     author = Author(
@@ -100,7 +101,7 @@ def _damages(loaded: LoadedModel) -> dict[str, Callable[[], None]]:
 
 
 @contextmanager
-def _damaged(loaded: LoadedModel, damage: Callable[[], None]) -> Iterator[None]:
+def damaged(loaded: LoadedModel, damage: Callable[[], None]) -> Iterator[None]:
     """Damage a model during the block."""
     state = {name: x.clone() for name, x in loaded.model.state_dict().items()}
     path, _, name = blocks_path(loaded.model).rpartition(".")
@@ -150,12 +151,13 @@ def _add_noise(loaded: LoadedModel, rows: Tensor, scale: float) -> None:
     weight[rows] += scale * weight.std() * noise
 
 
-def _compared(loaded: LoadedModel, yardstick: Yardstick) -> tuple[Compared, ...]:
-    return measure_file(loaded.model, yardstick, _CONTEXT)[0]
+def compared(loaded: LoadedModel, yardstick: Yardstick) -> tuple[Compared, ...]:
+    """Return the figures of a model as it is now."""
+    return measure_file(loaded.model, yardstick, CONTEXT)[0]
 
 
 def _row(name: str, loaded: LoadedModel, yardstick: Yardstick) -> str:
-    texts = judge_texts(_compared(loaded, yardstick))
+    texts = judge_texts(compared(loaded, yardstick))
     fidelity, baseline = [x.fidelity for x in texts], [x.baseline for x in texts]
     cells = [
         [f"{x.divergence.value:.3f}" for x in fidelity],

@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from surgeon_engine.api.config.run import Device
@@ -49,6 +50,7 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.fenced import described_text, preview_text
 from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.export.export import export_again
+from surgeon_engine.export.gguf.server import PACKAGE, is_installed
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.hub.search import search_hub
@@ -212,10 +214,15 @@ def _measure(command: MeasureModels | Judge, context: RunContext) -> Measured | 
     return measured
 
 
+def _runtimes() -> dict[str, str]:
+    """Return the version of llama.cpp's package, if it is installed."""
+    return {PACKAGE: version(PACKAGE)} if is_installed() else {}
+
+
 def _ready() -> EngineReady:
     device = devices.choose(Device.AUTO)
     return EngineReady(
-        versions=versions(),
+        versions=versions() | _runtimes(),
         device=devices.display_name(device),
         memory_bytes=devices.total_memory(device),
     )

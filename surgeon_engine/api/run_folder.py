@@ -55,7 +55,13 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
-from surgeon_engine.api.verdict import Verdict, file_fidelity, verdict_of
+from surgeon_engine.api.verdict import (
+    Basis,
+    Verdict,
+    basis_of,
+    file_fidelity,
+    verdict_of,
+)
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
@@ -132,6 +138,11 @@ class Report(msgspec.Struct, frozen=True):
     def verdict(self) -> Verdict | None:
         """The verdict on that file; None: its fidelity was not measured."""
         return verdict_of(self.fidelity, self.baseline.fidelity)
+
+    @property
+    def basis(self) -> Basis:
+        """What the verdict rests on."""
+        return basis_of(self.exported)
 
 
 class RunFolder:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.messages.judgment import Judgment, Outcome, ProbeJudged
 from surgeon_engine.api.messages.run import Evaluation, Exported, Fidelity
 
@@ -23,6 +24,13 @@ class Verdict(StrEnum):
     CLOSE = "close"
     DIFFERENT = "noticeably different"
     BROKEN = "broken"
+
+
+class Basis(StrEnum):
+    """What the figures of a verdict were taken of."""
+
+    FILE = "the file"
+    WEIGHTS = "the weights in memory, not the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,17 @@ def file_fidelity(
     """
     own = exported.fidelity if exported is not None else ()
     return own or evaluation.fidelity
+
+
+def basis_of(exported: Exported | None) -> Basis:
+    """Return of what `file_fidelity` is.
+
+    Rounding to 16 bits changes nothing that counts: the weights in memory then stand
+    for the file.
+    """
+    if exported is None or (exported.dtype in QUANTIZED and not exported.fidelity):
+        return Basis.WEIGHTS
+    return Basis.FILE
 
 
 def _is_within(limits: Limits, found: Fidelity, before: float | None) -> bool:

@@ -344,7 +344,7 @@ def measurement_notes(measured: Measured) -> str:
     if measured.rounds >= ROUNDS_TO_TRIM:
         spread = "the range without " + spread
     return (
-        f"{measured.device}, {measured.dtype}.\n"
+        f"{', '.join(filter(None, (measured.device, measured.dtype)))}.\n"
         f"Prompts of {format_count(measured.prompt_tokens)} tokens; "
         f"{format_count(measured.generated_tokens)} tokens generated one by one.\n"
         f"Medians of {measured.rounds} rounds; in brackets {spread}."

@@ -142,7 +142,7 @@ def _tables(judgment: Judgment) -> Iterator[Table]:
             f"{probe.file} of {probe.items}",
             format_estimate(probe.difference, _points),
             f"{probe.p:.2g}",
-            probe.outcome,
+            "the original fails it, too" if probe.original_fails else probe.outcome,
         )
     for task in judgment.tasks:
         add_row(

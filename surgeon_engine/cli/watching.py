@@ -21,6 +21,7 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Cancelled, Failed
 from surgeon_engine.api.messages.run import Paused, Resumed, RunFinished
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.verdict import Basis
 from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
 from surgeon_engine.cli.formatting import fidelity_table
 from surgeon_engine.cli.output import EventDisplay, Output
@@ -93,4 +94,5 @@ def print_fidelity(run: Path, output: Output) -> None:
     report = RunFolder(run).read_report()
     output.print_table(fidelity_table(report.baseline, report.fidelity))
     if (verdict := report.verdict) is not None:
-        output.print_line(f"Compared with the original: {verdict}")
+        basis = "" if report.basis is Basis.FILE else f" (judged on {report.basis})"
+        output.print_line(f"Compared with the original: {verdict}{basis}")

@@ -94,6 +94,12 @@ class Comparison:
     overlap: Tensor  # sum of min(p, q)
     original_loss: Tensor  # of the original
 
+    def of_original(self) -> Comparison:
+        """Return the figures of the original, compared with itself."""
+        none, loss = torch.zeros_like(self.nats), self.original_loss
+        whole = torch.ones_like(self.nats)
+        return Comparison(none, whole, loss, whole, loss)
+
     @property
     def divergence(self) -> float:
         """The mean KL, in nats per token."""

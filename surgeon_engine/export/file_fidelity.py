@@ -119,8 +119,8 @@ def fidelity_of_file(
     model, check = pruned.loaded.model, context.raise_if_cancelled
     (_, first), *_ = references.texts
     model.to(first.hidden[0].dtype)  # a checkpoint may hold shorter numbers
-    head = put_file(pruned, folder / FILE_NAME)
     try:
+        head = put_file(pruned, folder / FILE_NAME)
         if yardstick.offloads and model.device != device:
             OffloadedBlocks(model, pruned.loaded.blocks, device, in_files=True)
         elif not yardstick.offloads:

@@ -25,7 +25,12 @@ from surgeon_engine.api.messages.run import (
     format_estimate,
 )
 from surgeon_engine.api.run_folder import Report
-from surgeon_engine.api.verdict import file_fidelity, judged_verdict, verdict_of
+from surgeon_engine.api.verdict import (
+    basis_of,
+    file_fidelity,
+    judged_verdict,
+    verdict_of,
+)
 from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.export.provenance import TAG, Provenance, published
 from surgeon_engine.planning.file_form import file_form
@@ -91,6 +96,7 @@ def model_card(
         pruned=pruned,
         fidelity=fidelity,
         verdict=verdict_of(fidelity, recipe.baseline.fidelity),
+        basis=basis_of(exported),
         exported=exported,
         config=config_to_toml(published(config)),
     )

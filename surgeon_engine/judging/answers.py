@@ -18,6 +18,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.base.json_process import SubprocessClient, module_command
 from surgeon_engine.base.sentences import say
+from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.generation.messages import (
     Begin,
     FinishText,
@@ -29,8 +30,8 @@ from surgeon_engine.generation.messages import (
 )
 from surgeon_engine.generation.messages import Response as GenerationResponse
 from surgeon_engine.generation.pair import COMMAND as WORKER
-from surgeon_engine.judging.llama_process import is_installed
 from surgeon_engine.judging.messages import (
+    AllAnswered,
     Answered,
     Ask,
     FileOpened,
@@ -39,6 +40,7 @@ from surgeon_engine.judging.messages import (
 )
 
 _LLAMA = module_command("surgeon_engine.judging.llama_process")
+_AT_ONCE = 4  # prompts: each has memory for a window
 Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 
 
@@ -61,9 +63,12 @@ class Answering(Protocol):
     """A model in memory."""
 
     program: str
+    at_once: int  # prompts, at most
 
-    def answer(self, tokens: Sequence[int], limit: int) -> Answered:
-        """Continue a prompt by at most `limit` tokens."""
+    def answer(
+        self, prompts: Sequence[tuple[int, ...]], limit: int
+    ) -> Sequence[Answered]:
+        """Continue each prompt by at most `limit` tokens."""
 
 
 @contextmanager
@@ -83,7 +88,7 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
     command, kind = (_LLAMA, Response) if by_llama else (WORKER, GenerationResponse)
     with SubprocessClient(name, command, kind, measures=False) as child:
         if by_llama:
-            opening = OpenFile(str(speaker.gguf), window)
+            opening = OpenFile(str(speaker.gguf), window, _AT_ONCE)
             opened = child.ask(opening, FileOpened, check)
             yield _Llama(child, check, opened.version)
         else:
@@ -92,22 +97,34 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
 
 
 class _Llama:
+    at_once = _AT_ONCE
+
     def __init__(self, child: SubprocessClient, check: Check, version: str) -> None:
         self._child, self._check = child, check
         self.program = say("llama.cpp in xllamacpp {version}", version=version)
 
-    def answer(self, tokens: Sequence[int], limit: int) -> Answered:
-        return self._child.ask(Ask(tuple(tokens), limit), Answered, self._check)
+    def answer(
+        self, prompts: Sequence[tuple[int, ...]], limit: int
+    ) -> Sequence[Answered]:
+        request = Ask(tuple(prompts), limit)
+        return self._child.ask(request, AllAnswered, self._check).answers
 
 
 class _Transformers:
+    at_once = 1
+
     def __init__(self, child: SubprocessClient, check: Check) -> None:
         self._child, self._check = child, check
         self.program = f"transformers {transformers.__version__}"
 
-    def answer(self, tokens: Sequence[int], limit: int) -> Answered:
+    def answer(
+        self, prompts: Sequence[tuple[int, ...]], limit: int
+    ) -> Sequence[Answered]:
+        return [self._answer(tokens, limit) for tokens in prompts]
+
+    def _answer(self, tokens: tuple[int, ...], limit: int) -> Answered:
         pieces: list[str] = []
-        request: Begin | Next = Begin(tuple(tokens), GenerationSettings())
+        request: Begin | Next = Begin(tokens, GenerationSettings())
         for _ in range(limit):
             found = self._child.ask(request, TokenGenerated, self._check)
             if found.ends:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from transformers import PreTrainedTokenizerBase
 
@@ -28,6 +29,7 @@ from surgeon_engine.runtime.run_context import RunContext
 
 _PLAIN = "Question: {prompt}\nAnswer:"  # for models without a chat template
 _ALPHA = 0.05  # of McNemar's test
+_LONG = 128  # tokens of a prompt
 _SHOWN = 10  # items of a probe that have changed
 _SHOWN_CHARACTERS = 600  # of a prompt
 
@@ -87,14 +89,33 @@ def ask_all(
     """
     window = max(len(x.tokens) + x.item.tokens + 1 for x in questions)
     has_ended = context.stops_after_shot  # while another model answered
-    answers = []
+    answers: list[Answered] = []
     with answering(speaker, window, context.raise_if_cancelled) as model:
-        for each in questions:
-            answers.append(model.answer(each.tokens, each.item.tokens))
-            step()
+        for limit, prompts in _together(questions, model.at_once):
+            answers += model.answer(prompts, limit)
+            for _ in prompts:
+                step()
             if context.stops_after_shot and not has_ended:
                 break
         return Replies(model.program, tuple(answers))
+
+
+def _together(
+    questions: Sequence[Question], at_once: int
+) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
+    """Yield the tokens of an answer and the next prompts that have so many.
+
+    A long prompt is alone: it may share its beginning with the one before it.
+    """
+
+    def kind(question: Question) -> tuple[int, bool]:
+        return question.item.tokens, len(question.tokens) > _LONG
+
+    for (limit, is_long), group in groupby(questions, key=kind):
+        prompts = [each.tokens for each in group]
+        size = 1 if is_long else at_once
+        for start in range(0, len(prompts), size):
+            yield limit, prompts[start : start + size]
 
 
 def prompt_judged(

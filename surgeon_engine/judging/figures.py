@@ -28,8 +28,7 @@ class Compared:
     """Both models on the windows of a text."""
 
     name: str
-    original: Comparison
-    file: Comparison
+    file: Comparison  # with the original
     classes: Tensor | None  # of each predicted token; None: there is no tokenizer
 
 
@@ -37,9 +36,9 @@ def judge_texts(texts: Sequence[Compared]) -> tuple[TextJudged, ...]:
     """Return the fidelity on each text."""
     found = []
     for each in texts:
-        loss = estimate(each.file.loss - each.original.loss)
+        loss = estimate(each.file.loss - each.file.original_loss)
         fidelity = fidelity_of(each.file, each.name)
-        baseline = fidelity_of(each.original, each.name)
+        baseline = fidelity_of(each.file.of_original(), each.name)
         found.append(TextJudged(fidelity, baseline, loss, outcome_of_loss(loss)))
     return tuple(found)
 
@@ -87,7 +86,7 @@ def _figures(texts: Sequence[Compared], masks: Sequence[Tensor]) -> Figures | No
         pairs = zip(values, masks, strict=True)
         return torch.cat([(x.double() * mask).sum(dim=1) for x, mask in pairs])
 
-    loss = ratio(mean([x.file.loss - x.original.loss for x in texts]), counts)
+    loss = ratio(mean([x.file.loss - x.file.original_loss for x in texts]), counts)
     return Figures(
         int(counts.sum()),
         ratio(mean([x.file.nats for x in texts]), counts),

@@ -104,7 +104,11 @@ def _resource(name: str) -> Any:
 
 
 def _needles(window: int) -> Iterator[Item]:
-    """Yield questions about a number that stands in a text, at several depths."""
+    """Yield questions about a number that stands in a text, at several depths.
+
+    All are in the same text: llama.cpp reads once what two questions in a row begin
+    with.
+    """
     paragraphs = [
         " ".join(x.split())
         for document in builtin_documents("validation")
@@ -115,10 +119,10 @@ def _needles(window: int) -> Iterator[Item]:
     for length, probe in zip(
         (whole // 8, whole // 4, whole // 2), NEEDLES, strict=True
     ):
+        chosen = _first(paragraphs, length * _CHARACTERS)
         for index, place in enumerate(_PLACES):
             number = 1000 + (7919 * (index + 1) + 613 * length) % 9000
             needle = _NEEDLE.format(place=place, number=number)
-            chosen = _first(paragraphs[index:], length * _CHARACTERS)
             depth = round(len(chosen) * index / (_NEEDLES_EACH - 1))
             text = "\n\n".join([*chosen[:depth], needle, *chosen[depth:]])
             prompt = _QUESTION.format(text=text, place=place)

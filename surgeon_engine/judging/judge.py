@@ -55,7 +55,7 @@ from surgeon_engine.judging.target import Target, target_of
 from surgeon_engine.judging.tasks import check_installed, scores_of, tasks_judged
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate, read_model_config
-from surgeon_engine.model.tokenizer import load_tokenizer
+from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -154,15 +154,14 @@ def _tokenizer(target: Target) -> PreTrainedTokenizerBase:
         ModelError: it has none.
     """
     source = locate(target.config.model.source)
-    tokenizer = load_tokenizer(source)
-    if tokenizer is None:
+    if tokenizer_problem(source):
         raise ModelError(
             "{source} has no tokenizer that can be read, so it cannot be asked "
             "anything.",
             "Put the tokenizer's files into the folder of its weights.",
             source=source.name,
         )
-    return tokenizer
+    return kept_tokenizer(source)
 
 
 def _window(target: Target) -> int:
@@ -189,9 +188,11 @@ def _prompts(
             tokenizer(x.text, add_special_tokens=False, verbose=False).input_ids
             for x in answers
         )
+        loss = loss_of_answer(model, question.tokens, first)
+        is_same = first == second
         losses = (
-            loss_of_answer(model, question.tokens, first),
-            loss_of_answer(model, question.tokens, second),
+            loss,
+            loss if is_same else loss_of_answer(model, question.tokens, second),
         )
         pair = (answers[0], answers[1])
         found.append(prompt_judged(question, pair, (first, second), losses))

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
-from surgeon_engine.judging.messages import Answered, Ask, FileOpened, OpenFile, Request
+from surgeon_engine.export.gguf.server import PACKAGE, open_server
+from surgeon_engine.judging.messages import (
+    AllAnswered,
+    Answered,
+    Ask,
+    FileOpened,
+    OpenFile,
+    Request,
+)
 from surgeon_engine.runtime.json_server import serve
-
-PACKAGE = "xllamacpp"
-
-
-def is_installed() -> bool:
-    """Return whether llama.cpp can be used here."""
-    return find_spec(PACKAGE) is not None
 
 
 class LlamaProcess:
@@ -28,7 +27,7 @@ class LlamaProcess:
     def __init__(self) -> None:
         self._server: Any = None
 
-    def respond(self, request: Request) -> FileOpened | Answered:
+    def respond(self, request: Request) -> FileOpened | AllAnswered:
         """Handle a request.
 
         Raises:
@@ -41,33 +40,33 @@ class LlamaProcess:
     def _open(self, request: OpenFile) -> FileOpened:
         xllamacpp = import_module(PACKAGE)
         parameters = server_parameters(xllamacpp, request.path, request.window)
-        threads = os.cpu_count() or 1
-        parameters.cpuparams.n_threads = threads
-        parameters.cpuparams_batch.n_threads = threads
-        try:
-            self._server = xllamacpp.Server(parameters)
-        except RuntimeError as error:
-            raise ModelError(
-                "llama.cpp cannot load {path}: {reason:clause}.",
-                "Export the model again, or choose another file.",
-                path=request.path,
-                reason=error,
-            ) from error
+        parameters.n_parallel = request.at_once
+        parameters.n_ctx *= request.at_once
+        self._server = open_server(parameters, os.cpu_count() or 1)
         return FileOpened(str(xllamacpp.__version__))
 
-    def _answer(self, request: Ask) -> Answered:
+    def _answer(self, request: Ask) -> AllAnswered:
         response = self._server.handle_completions(
             {
-                "prompt": list(request.tokens),
+                "prompt": [list(tokens) for tokens in request.prompts],
                 "n_predict": request.limit,
                 "temperature": 0,
-                "cache_prompt": False,  # answers do not depend on earlier prompts
+                "cache_prompt": True,  # the beginning that all have in common
             }
         )
-        # An answer that ends within a character of several bytes has no choices.
-        for choice in response.get("choices", ()):
-            return Answered(choice["text"], choice["finish_reason"] == "stop")
-        return Answered("", is_complete=False)
+        found = {
+            choice["index"]: Answered(choice["text"], choice["finish_reason"] == "stop")
+            for choice in response.get("choices", ())
+        }
+        # An answer that ends within a character of several bytes has no choice, and may
+        # leave the others without one.
+        if not found and len(request.prompts) > 1:
+            alone = [self._answer(Ask((x,), request.limit)) for x in request.prompts]
+            return AllAnswered(tuple(y for each in alone for y in each.answers))
+        none = Answered("", is_complete=False)
+        return AllAnswered(
+            tuple(found.get(number, none) for number in range(len(request.prompts)))
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from surgeon_engine.calibration.judging_texts import read_judging_texts
 from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
 from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.evaluation.evaluate import References, references_of
-from surgeon_engine.evaluation.fidelity import Comparison, compare_unchecked
+from surgeon_engine.evaluation.fidelity import compare_unchecked
 from surgeon_engine.judging.figures import Compared
 from surgeon_engine.judging.likelihood import Continuations, continuations_of
 from surgeon_engine.judging.token_classes import classes_of
@@ -40,7 +40,6 @@ class Yardstick:
     """What the original computes."""
 
     references: References
-    figures: tuple[Comparison, ...]  # of the original itself, on each text
     classes: tuple[Tensor | None, ...]  # of the tokens of each text
     head: Tensor  # the weight of its head
     continuations: Continuations
@@ -102,16 +101,12 @@ def measure_original(
     model = loaded.model
     items = _QUICK_CHOICES if quick else _CHOICES
     continuations = continuations_of(texts[0].windows, items)
-    with _stage(texts, 2, continuations, context) as step:
+    with _stage(texts, continuations, context) as step:
         references = references_of(model, texts, None, _BATCH, step)
-        figures = tuple(
-            compare_unchecked(model, x, step, hidden=x.hidden)
-            for _, x in references.texts
-        )
         chosen = continuations.chosen(model, step)
     classes = tuple(_classes(x.windows, loaded.tokenizer) for x in texts)
     head = head_weight(model).clone()
-    return Yardstick(references, figures, classes, head, continuations, chosen)
+    return Yardstick(references, classes, head, continuations, chosen)
 
 
 def measure_file(
@@ -127,9 +122,9 @@ def measure_file(
     texts = [JudgingText(name, x.windows) for name, x in yardstick.references.texts]
     head = yardstick.head.to(device=model.device, dtype=head_weight(model).dtype)
     found = []
-    with _stage(texts, 1, yardstick.continuations, context) as step:
-        parts = (yardstick.references.texts, yardstick.figures, yardstick.classes)
-        for (name, reference), figures, classes in zip(*parts, strict=True):
+    with _stage(texts, yardstick.continuations, context) as step:
+        parts = (yardstick.references.texts, yardstick.classes)
+        for (name, reference), classes in zip(*parts, strict=True):
             of_file = compare_unchecked(model, reference, step, head=head)
             if not bool(of_file.nats.isfinite().all()):
                 raise EvaluationError(
@@ -137,19 +132,16 @@ def measure_file(
                     "It is damaged: export the model again.",
                     text=name,
                 )
-            found.append(Compared(name, figures, of_file, classes))
+            found.append(Compared(name, of_file, classes))
         chosen = yardstick.continuations.chosen(model, step)
     return tuple(found), chosen
 
 
 def _stage(
-    texts: Sequence[JudgingText],
-    passes: int,
-    continuations: Continuations,
-    context: RunContext,
+    texts: Sequence[JudgingText], continuations: Continuations, context: RunContext
 ) -> AbstractContextManager[Callable[[], None]]:
     batches = sum(-(-len(x.windows) // _BATCH) for x in texts)
-    return context.stage(Stage.COMPARISON, total=passes * batches + len(continuations))
+    return context.stage(Stage.COMPARISON, total=batches + len(continuations))
 
 
 def _classes(

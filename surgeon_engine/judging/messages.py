@@ -12,6 +12,7 @@ class OpenFile(msgspec.Struct, frozen=True, tag=True):
 
     path: str
     window: int  # tokens of prompt and answer together
+    at_once: int  # prompts of an `Ask`, at most
 
 
 class FileOpened(msgspec.Struct, frozen=True, tag=True):
@@ -21,18 +22,24 @@ class FileOpened(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):
-    """Continue a prompt with the likeliest tokens. The response is `Answered`."""
+    """Continue prompts with the likeliest tokens. The response is `AllAnswered`."""
 
-    tokens: tuple[int, ...]
-    limit: int  # tokens of the answer
+    prompts: tuple[tuple[int, ...], ...]  # tokens
+    limit: int  # tokens of an answer
 
 
-class Answered(msgspec.Struct, frozen=True, tag=True):
+class Answered(msgspec.Struct, frozen=True):
     """An answer."""
 
     text: str
     is_complete: bool  # it has ended by itself
 
 
+class AllAnswered(msgspec.Struct, frozen=True, tag=True):
+    """The answers, in the order of the prompts."""
+
+    answers: tuple[Answered, ...]
+
+
 Request = OpenFile | Ask
-Response = FileOpened | Answered | RequestFailed
+Response = FileOpened | AllAnswered | RequestFailed

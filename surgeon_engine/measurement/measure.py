@@ -2,8 +2,9 @@
 
 Each model runs in a process of its own. In each round both do the same work, one right
 after the other, and the order alternates between rounds, so that other load and the
-temperature of the machine affect both equally. This module imports neither torch nor
-Qt.
+temperature of the machine affect both equally. GGUF files run in llama.cpp if it is
+installed, unless they are compared with another kind of file. This module imports
+neither torch nor Qt.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.benchmark import (
@@ -20,7 +22,9 @@ from surgeon_engine.api.messages.benchmark import (
     rate_of,
 )
 from surgeon_engine.base.errors import ConfigError, ModelError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.json_process import SubprocessClient, module_command
+from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,
     FinishBenchmark,
@@ -38,6 +42,8 @@ _MAX_MODELS = 2
 Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 
 COMMAND = module_command("surgeon_engine.measurement.benchmark_process")
+GGUF_COMMAND = module_command("surgeon_engine.measurement.gguf_process")
+_GGUF = "model.gguf"  # in the folder of an export
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,15 +91,21 @@ def measure(
             "Measure the others afterwards.",
             sources=len(sources),
         )
+    files = [_gguf_of(source) for source in sources]
+    by_llama = all(files) and is_installed()
+    if by_llama:
+        sources = [str(path) for path in files]
+    command = GGUF_COMMAND if by_llama else COMMAND
+    window = max(settings.prompt_tokens, _SHORT_PROMPT + settings.generated_tokens)
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(SubprocessClient(source, COMMAND, Response))
+            stack.enter_context(SubprocessClient(source, command, Response))
             for source in sources
         ]
         timed_models = []
         for client, source in zip(clients, sources, strict=True):
             model = ModelConfig(source, settings.dtype, settings.device)
-            load = Load(model, settings.threads)
+            load = Load(model, settings.threads, window)
             timed_models.append(_TimedModel(client, client.ask(load, Loaded, check)))
         work = _workload(settings, [each.loaded for each in timed_models])
         for number in range(-settings.warm_ups, settings.rounds):
@@ -106,8 +118,17 @@ def measure(
         generated_tokens=work.generated,
         rounds=settings.rounds,
         device=timed_models[0].loaded.device,
-        dtype=settings.dtype,
+        dtype=None if by_llama else settings.dtype,
     )
+
+
+def _gguf_of(source: str) -> Path | None:
+    """Return the GGUF file that a source names, itself or by its folder."""
+    path = expand_path(source)
+    for each in (path, path / _GGUF):
+        if each.suffix == ".gguf" and each.is_file():
+            return each
+    return None
 
 
 def _workload(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Workload:

@@ -16,7 +16,8 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     """Load a model. The response is `Loaded`."""
 
     model: ModelConfig
-    threads: int  # 0: the default of torch
+    threads: int  # 0: the default of the library
+    window: int = 0  # tokens of prompt and answer together; 0: any
 
 
 class ReadPrompt(msgspec.Struct, frozen=True, tag=True):

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient
-from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
@@ -229,12 +229,18 @@ class Session(QObject):
 
     @Slot()
     def measure(self) -> None:
-        """Measure speed and memory of the original and of the exported model."""
+        """Measure speed and memory of the original and of the exported model.
+
+        A GGUF file is measured alone if the original is none: other programs run it.
+        """
         run = self.state.shown_run
         config, exported = run.config, run.exported
         if checks.measure_obstacle(self.state) or config is None or exported is None:
             return
-        sources = (config.model.source, exported.folder)
+        is_gguf = exported.format is Format.GGUF
+        is_comparable = not is_gguf or config.model.source.lower().endswith(".gguf")
+        original = (config.model.source,) if is_comparable else ()
+        sources = (*original, exported.folder)
         settings = BenchmarkSettings(
             dtype=config.model.dtype, device=config.model.device
         )

@@ -46,8 +46,11 @@ def memory_bytes(run: RunState) -> tuple[Pair, int] | None:
 
 
 def generation(measured: Measured | None) -> Pair | None:
-    """Return the generated tokens per second of both models; None: not measured."""
-    if measured is None or len(measured.models) != 2:
+    """Return the generated tokens per second of both models; None: not measured.
+
+    That of the original is 0 if the file was measured alone.
+    """
+    if measured is None:
         return None
-    first, second = (model.generation.median for model in measured.models)
-    return Pair(second, first)
+    before, after = (0.0, *(each.generation.median for each in measured.models))[-2:]
+    return Pair(after, before)

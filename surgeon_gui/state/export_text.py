@@ -5,7 +5,7 @@ Pure functions of the events of the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,7 @@ class SpeedCell:
     below: str = ""  # second line, in a smaller font
 
 
-SpeedRow = tuple[
-    SpeedCell, SpeedCell, SpeedCell, SpeedCell
-]  # metric and unit, original, pruned, ratio
+SpeedRow = tuple[SpeedCell, ...]  # metric and unit, original, pruned, ratio
 
 
 def export_facts(run: RunState) -> Facts:
@@ -153,18 +151,31 @@ def problem_of(request: Request[Any]) -> str:
     return f"{error.message} {error.hint}".strip() if error is not None else ""
 
 
+def speed_titles(measured: Measured) -> tuple[str, ...]:
+    """Return the titles of the speed table, but for that of the metric."""
+    if len(measured.models) == 1:
+        return (tr("Pruned"),)
+    return tr("Original"), tr("Pruned"), tr("Ratio")
+
+
 def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
-    """Return the rows of the speed table: metric, original, pruned, ratio."""
-    first, second = measured.models
-    ratios = speedups(measured)
+    """Return the rows of the speed table: metric, original, pruned, ratio.
+
+    The original and the ratio are left out if the file was measured alone.
+    """
+    models = measured.models
+    prompt = generation = None
+    if len(models) == 2:
+        ratios = speedups(measured)
+        prompt, generation = ratios.prompt, ratios.generation
     return (
         (
             SpeedCell(tr("Prompt"), "tokens/s"),
-            *_rates(first.prompt, second.prompt, ratios.prompt),
+            *_rates([each.prompt for each in models], prompt),
         ),
         (
             SpeedCell(tr("Generation"), "tokens/s"),
-            *_rates(first.generation, second.generation, ratios.generation),
+            *_rates([each.generation for each in models], generation),
         ),
     )
 
@@ -173,12 +184,10 @@ def measurement_conditions(measured: Measured) -> str:
     """Return how the figures of the speed table were measured."""
     return tr(
         "Medians of {rounds} rounds, alternating between the models, and their range. "
-        "Device: {device}, {dtype}. Prompts of {prompt} tokens, {generated} generated "
-        "tokens."
+        "Device: {device}. Prompts of {prompt} tokens, {generated} generated tokens."
     ).format(
         rounds=measured.rounds,
-        device=measured.device,
-        dtype=measured.dtype,
+        device=", ".join(filter(None, (measured.device, measured.dtype))),
         prompt=numbers.whole(measured.prompt_tokens),
         generated=numbers.whole(measured.generated_tokens),
     )
@@ -251,14 +260,11 @@ def _verified(exported: Exported) -> str:
     )
 
 
-def _rates(
-    first: Rate, second: Rate, ratio: Ratio
-) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
-    return (
-        _with_range(first, numbers.rate),
-        _with_range(second, numbers.rate),
-        _with_range(ratio, numbers.ratio),
-    )
+def _rates(rates: Sequence[Rate], ratio: Ratio | None) -> Iterator[SpeedCell]:
+    for each in rates:
+        yield _with_range(each, numbers.rate)
+    if ratio is not None:
+        yield _with_range(ratio, numbers.ratio)
 
 
 def _with_range(figure: Rate | Ratio, to_text: Callable[[float], str]) -> SpeedCell:

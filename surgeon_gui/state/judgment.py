@@ -8,10 +8,10 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import sample_pair
 from surgeon_gui.state.verdict import on_texts
 from surgeon_gui.text.fidelity import text_name
-from surgeon_gui.text.judgments import CLASSES, PROBES, Answer, LostRow
+from surgeon_gui.text.judgments import CLASSES, POSITIONS, PROBES, Answer, LostRow
 
 # On two cores of a desktop, very roughly.
-_SECONDS, _SECONDS_PER_PARAMETER = 30.0, 1.8e-6
+_SECONDS, _SECONDS_PER_PARAMETER = 30.0, 1.5e-6
 
 
 def seconds_to_judge(model: ModelSummary) -> float:
@@ -38,6 +38,7 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
         LostRow(
             PROBES[each.probe],
             outcome=each.outcome,
+            original_fails=each.original_fails,
             passed=each.file,
             passed_before=each.original,
             prompts=each.items,
@@ -58,7 +59,9 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
         LostRow(CLASSES[each.kind], share=each.figures.overlap.value)
         for each in judgment.classes
     )
-    return (*probes, *tasks, *classes)
+    shares = tuple(x.figures.overlap.value for x in judgment.positions)
+    positions = (LostRow(POSITIONS, shares=shares),) if len(shares) > 1 else ()
+    return (*probes, *tasks, *classes, *positions)
 
 
 def answers(run: RunState) -> tuple[Answer, ...]:

@@ -33,12 +33,17 @@ from surgeon_gui.state.report_parts import (
     later_sections,
 )
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
+from surgeon_gui.state.verdict import (
+    baseline_of,
+    fidelity_of,
+    rests_on_weights,
+    verdict_of_run,
+)
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.views import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import beginning_note
-from surgeon_gui.text.verdicts import VERDICTS
+from surgeon_gui.text.verdicts import ON_WEIGHTS, VERDICTS
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -146,7 +151,8 @@ def _summary(run: RunState) -> str:
         return tr("The run is still in progress.")
     sentences = [run_text.phase(run)]
     if (verdict := verdict_of_run(run)) is not None:
-        sentences.insert(0, f"{VERDICTS[verdict]}.")
+        basis = (ON_WEIGHTS,) if rests_on_weights(run) else ()
+        sentences[:0] = (f"{VERDICTS[verdict]}.", *basis)
     if run.error is not None:
         sentences += [run.error.message, run.error.hint]
     return " ".join(sentences).strip()

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import measurement_conditions, speed_rows
+from surgeon_gui.state.export_text import (
+    measurement_conditions,
+    speed_rows,
+    speed_titles,
+)
 from surgeon_gui.state.judgment import answers, lost_rows
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import judgments
@@ -52,7 +56,7 @@ def later_sections(run: RunState) -> Iterator[Section]:
     if run.judgment is not None:
         yield from _judged(run)
     if run.measured is not None:
-        titles = ("", tr("Original"), tr("Pruned"), tr("Ratio"))
+        titles = ("", *speed_titles(run.measured))
         rows = [
             [f"{cell.value} ({cell.below})" for cell in row]
             for row in speed_rows(run.measured)

@@ -16,6 +16,7 @@ from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
     fidelity_of,
+    rests_on_weights,
     same_share,
     verdict_of_run,
 )
@@ -98,6 +99,7 @@ def warnings(run: RunState) -> str:
     reason = unusual_end(run)
     found = (
         f"{reason}." if reason else "",
+        verdicts.ON_WEIGHTS if rests_on_weights(run) else "",
         larger_note(run),
         unrun_note(run.exported),
         undone(run),

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.verdict import (
+    Basis,
     Verdict,
+    basis_of,
     file_fidelity,
     judged_verdict,
     verdict_of,
@@ -38,6 +40,13 @@ def verdict_of_run(run: RunState) -> Verdict | None:
     if run.judgment is not None:
         return judged_verdict(run.judgment)
     return verdict_of(fidelity_of(run), baseline_of(run))
+
+
+def rests_on_weights(run: RunState) -> bool:
+    """Return True if the verdict on a file is only on the weights in memory."""
+    if run.judgment is not None or run.exported is None:
+        return False
+    return basis_of(run.exported) is Basis.WEIGHTS
 
 
 def on_texts(run: RunState) -> tuple[OnText, ...]:

@@ -13,12 +13,14 @@ from surgeon_gui.text.verdicts import PHRASES
 
 @dataclass(frozen=True, slots=True)
 class LostRow:
-    """A kind of text with its verdict, tokens of a kind, or a test with its counts."""
+    """A kind of text with its verdict, a test with its counts, or kinds of tokens."""
 
     name: str  # as it is shown
     verdict: Verdict | None = None  # of a kind of text
     outcome: Outcome | None = None  # of a test
+    original_fails: bool = False  # the test, too, so that it shows nothing
     share: float = 0.0  # of the tokens that are as the original's
+    shares: tuple[float, ...] = ()  # the same in parts of a window, in order
     passed: int = 0  # prompts of a test
     passed_before: int = 0  # by the original
     prompts: int = 0  # 0: it is no test
@@ -72,6 +74,9 @@ CLASSES = {
 }
 
 
+POSITIONS = tr("From start to end of a text")
+
+
 def outcome(row: LostRow) -> str:
     """Return how the file does in a row."""
     if row.prompts:
@@ -82,8 +87,11 @@ def outcome(row: LostRow) -> str:
         )
         if row.outcome is not Outcome.SAME:
             return counts
+        if row.original_fails:
+            return tr("{counts}: the original fails it, too").format(counts=counts)
         return tr("{counts}: cannot tell apart").format(counts=counts)
-    share = numbers.percent(row.share, decimals=0)
+    shares = row.shares or (row.share,)
+    share = ", ".join(numbers.percent(x, decimals=0) for x in shares)
     if row.verdict is None:
         return tr("{share} alike").format(share=share)
     return tr("{verdict}; {share} alike").format(

@@ -173,8 +173,8 @@ class Kind(Enum):
     UNSAVEABLE = tr("Only the export of a finished run can be saved in another format.")
     SAVE_FORMAT_IMPOSSIBLE = tr("{label} is not possible."), "{reason}"
     UNMEASURABLE = tr("Only the export of a finished run can be measured.")
-    FORMAT_UNMEASURABLE = tr(
-        "Only files for transformers can be measured here, not {label}."
+    GGUF_UNMEASURABLE = tr(
+        "To measure GGUF files, install {package}: pip install {package}."
     )
 
     # the playground

@@ -26,6 +26,7 @@ COLORS = {
     Verdict.BROKEN: "bad",
 }
 NOT_MEASURED = tr("Not compared with the original")
+ON_WEIGHTS = tr("Judged on the weights before rounding, not on the file.")
 
 
 def title(verdict: Verdict | None) -> str:

@@ -113,7 +113,7 @@ class Measured(msgspec.Struct, frozen=True, tag=True):
     generated_tokens: int
     rounds: int
     device: Text  # display name
-    dtype: Dtype = Dtype.FLOAT32
+    dtype: Dtype | None = Dtype.FLOAT32  # None: that of the file
 
 
 def rate_of(tokens: int, seconds: Sequence[float]) -> Rate:

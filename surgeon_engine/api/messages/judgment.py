@@ -156,6 +156,11 @@ class ProbeJudged(msgspec.Struct, frozen=True):
     outcome: Outcome
     changed: tuple[ItemJudged, ...] = ()
 
+    @property
+    def original_fails(self) -> bool:
+        """Whether the original, too, fails most items: nothing is shown by it."""
+        return self.outcome is Outcome.SAME and 2 * self.original < self.items
+
 
 class TaskJudged(msgspec.Struct, frozen=True):
     """The results of a task of lm_eval."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
-    FOR_TRANSFORMERS,
     FileDtype,
     Format,
 )
@@ -72,11 +71,6 @@ def suggested_format(exported: Exported) -> Format:
         f for f in _SUGGESTED if f is not exported.format and not reasons.get(f)
     )
     return next(possible, Format.AUTOMATIC)
-
-
-def is_measurable(exported: Exported) -> bool:
-    """Return True if the engine can measure the speed of the exported files."""
-    return exported.format in FOR_TRANSFORMERS
 
 
 def leaves_zeros(config: RunConfig) -> bool:

@@ -32,6 +32,7 @@ from surgeon_gui.widgets.layouts import STRETCH, in_row, row_of, vertical
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
+_NO_GGUF = tr("The original is no GGUF file.")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
@@ -95,11 +96,12 @@ class FigureRow(QWidget):
         vertical(self, row_of(self._after, self._before), STRETCH, self._bar)
 
     def show_texts(self, after: str, before: str, pair: Pair) -> None:
-        """Show two figures as texts, and the bar that belongs to them."""
+        """Show two figures as texts, and their bar if both are known."""
         self._after.setText(after)
         self._before.setText(before)
         self._bar.setAccessibleName(f"{after}, {before}")
         show_share(self._bar, pair.share)
+        self._bar.setVisible(bool(pair.before))
 
     def warn(self, *, is_larger: bool) -> None:
         """Show the figure in the color of warnings, or as usual."""
@@ -143,7 +145,9 @@ class SpeedCard(QFrame):
             self._pages.setCurrentWidget(self._work)
         elif pair is not None:
             after = tr("{n} tokens/s").format(n=numbers.rate(pair.after))
-            before = tr("was {n}").format(n=numbers.rate(pair.before))
+            before = _NO_GGUF
+            if pair.before:
+                before = tr("was {n}").format(n=numbers.rate(pair.before))
             self._figures.show_texts(after, before, pair)
             self._pages.setCurrentWidget(self._figures)
         else:

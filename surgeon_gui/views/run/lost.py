@@ -159,7 +159,7 @@ class LostRows(QWidget):
 
 
 def _mark(row: LostRow) -> tuple[Shape, str]:
-    if row.verdict is None and row.outcome is None:
+    if row.original_fails or (row.verdict is None and row.outcome is None):
         return Shape.RING, "muted"
     if row.verdict is Verdict.BROKEN:
         return Shape.CROSS, "bad"

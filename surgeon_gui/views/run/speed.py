@@ -12,11 +12,12 @@ from surgeon_gui.state.export_text import (
     SpeedCell,
     measurement_conditions,
     speed_rows,
+    speed_titles,
 )
 from surgeon_gui.widgets.controls import bold, heading, line_label, text_label
 from surgeon_gui.widgets.layouts import vertical
 
-_TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
+_COLUMNS = 4  # with the metric
 _SMALLER = 0.85  # font scale of the spreads
 
 
@@ -56,7 +57,7 @@ class SpeedTable(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setHorizontalSpacing(2 * GAP)
         self._layout.setVerticalSpacing(0)
-        self._layout.setColumnStretch(len(_TITLES) + 1, 1)
+        self._layout.setColumnStretch(_COLUMNS, 1)
 
     def show_measured(self, measured: Measured) -> None:
         """Show the figures of a measurement."""
@@ -68,7 +69,7 @@ class SpeedTable(QWidget):
             cell.hide()  # deletion is deferred
             cell.deleteLater()
         self._cells.clear()
-        for column, title in enumerate(_TITLES, start=1):
+        for column, title in enumerate(speed_titles(measured), start=1):
             self._add(title, 0, column, is_quiet=True)
         for number, cells in enumerate(speed_rows(measured)):
             row = 1 + 3 * number  # figure, spread, and the gap below

@@ -7,11 +7,14 @@ import math
 import msgspec
 import pytest
 
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.messages.judgment import Outcome
 from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import (
+    Basis,
     Verdict,
+    basis_of,
     file_fidelity,
     judged_verdict,
     verdict_of,
@@ -78,6 +81,23 @@ def test_figures_of_the_file_come_before_those_of_the_weights():
     assert file_fidelity(None, evaluation) == (in_memory,)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "is_measured", "basis"),
+    [
+        (FileDtype.Q4_0, True, Basis.FILE),
+        (FileDtype.Q4_0, False, Basis.WEIGHTS),
+        (FileDtype.BFLOAT16, False, Basis.FILE),  # as good as those in memory
+    ],
+)
+def test_basis_is_the_weights_where_rounding_was_not_measured(
+    dtype, is_measured, basis
+):
+    figures = (fidelity(0.3, 0.7, 12.0),) if is_measured else ()
+    exported = Exported("folder", 1, 64, 0.1, dtype=dtype, fidelity=figures)
+    assert basis_of(exported) is basis
+    assert basis_of(None) is Basis.WEIGHTS
+
+
 def test_report_has_the_verdict_on_its_file(tmp_path):
     report = RunFolder(write_run(tmp_path)).read_report()
     texts = [each.text for each in report.baseline.fidelity]
@@ -86,6 +106,7 @@ def test_report_has_the_verdict_on_its_file(tmp_path):
     broken = msgspec.structs.replace(report, exported=exported)
     assert report.verdict not in (None, Verdict.BROKEN)
     assert broken.verdict is Verdict.BROKEN
+    assert (report.basis, broken.basis) == (Basis.FILE, Basis.FILE)
 
 
 @pytest.mark.parametrize(

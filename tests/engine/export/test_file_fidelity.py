@@ -104,14 +104,15 @@ def _tensor(stored, each):
     return torch.from_numpy(stored[each.name]).view(each.shape)
 
 
-def test_short_memory_is_a_warning(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["evaluate", "put_file"])
+def test_short_memory_is_a_warning(name, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model = spread(tiny_llama())
     yardstick, example = yardstick_of(model), pruned(model)
     written(example, tmp_path, FileDtype.Q8_0)
-    monkeypatch.setattr(file_fidelity, "evaluate", fail)
+    monkeypatch.setattr(file_fidelity, name, fail)
     recorder = Recorder()
     assert fidelity_of_file(example, tmp_path, yardstick, recorder.context) == ()
     assert "not enough memory" in str(recorder.warnings())

@@ -68,6 +68,18 @@ def test_few_changes_cannot_be_told_apart():
     assert same.difference.value == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "fails"),
+    [(11, 10, True), (12, 11, False), (3, 0, True), (11, 0, False), (3, 24, False)],
+)
+def test_probe_that_the_original_fails_too_shows_nothing(before, after, fails):
+    first, second = (
+        [REFUSAL] * right + [HELP] * (24 - right) for right in (before, after)
+    )
+    found = judged(Probe.REFUSES_HARM, first, second)
+    assert (found.items, found.original_fails) == (24, fails)
+
+
 def prompt(texts, tokens, losses=(8.0, 12.0)):
     answers = tuple(Answered(x, is_complete=False) for x in texts)
     return prompt_judged(Question(Item("Why?", 8), (1,)), answers, tokens, losses)

@@ -36,8 +36,7 @@ def compared(nats, name="text", classes=None):
     if classes is None:
         classes = torch.zeros(nats.shape, dtype=torch.int64)
         classes[:, ::4] = NUMBERS + 1
-    before = comparison(torch.zeros_like(nats), loss)
-    return Compared(name, before, comparison(nats, loss + nats), classes)
+    return Compared(name, comparison(nats, loss + nats), classes)
 
 
 def random(seed, shape=(WINDOWS, TOKENS)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -37,6 +38,8 @@ def test_needles_are_in_texts_of_three_lengths():
         assert len(found) == 1
         assert item.is_right(found[0])
         assert not item.is_right(str(int(found[0]) + 1))
+    starts = [x.prompt[:400] for x in items]
+    assert sum(a == b for a, b in itertools.pairwise(starts)) > len(items) / 3
     depths = [x.prompt.index("The secret number") / len(x.prompt) for x in items]
     assert min(depths) == 0
     assert max(depths) > 0.7

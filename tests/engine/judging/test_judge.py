@@ -71,9 +71,10 @@ class Echo:
     """Answers with the number of the prompt's tokens."""
 
     program = "echo"
+    at_once = 3
 
-    def answer(self, tokens, limit):
-        return Answered(str(len(tokens)), is_complete=limit > 0)
+    def answer(self, prompts, limit):
+        return [Answered(str(len(x)), is_complete=limit > 0) for x in prompts]
 
 
 @pytest.fixture
@@ -165,11 +166,12 @@ def test_file_of_a_run_is_judged_and_the_result_is_in_its_folder(tmp_path):
 def test_answers_can_be_ended_early(at, monkeypatch):
     recorder, count = Recorder(), itertools.count(1)
 
-    def answer(self, tokens, limit):
+    def answer(self, prompts, limit):
         if next(count) == at:
             recorder.context.handle(StopAndKeep(run="test"))
-        return Answered("1", is_complete=True)
+        return [Answered("1", is_complete=True)] * len(prompts)
 
+    monkeypatch.setattr(Echo, "at_once", 1)
     monkeypatch.setattr(Echo, "answer", answer)
     found = judged(DEMO, DEMO, recorder=recorder).judgment
     asked = len(found.prompts) + sum(
@@ -236,6 +238,6 @@ def test_other_vocabulary_is_refused():
     model = tiny_model("llama")
     nothing = continuations_of(torch.ones(2, 8, dtype=torch.int64), 1)
     head = torch.zeros(7, model.config.hidden_size)
-    yardstick = Yardstick(References(()), (), (), head, nothing, [])
+    yardstick = Yardstick(References(()), (), head, nothing, [])
     with pytest.raises(ModelError, match="heads of different sizes"):
         measure_file(model, yardstick, Recorder().context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,7 @@ from surgeon_engine.measurement.messages import (
     ReadPrompt,
 )
 from surgeon_engine.model.load import load_model
+from tests.helpers.gguf_files import pruned, tiny_llama, written
 from tests.helpers.pruned_models import without
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
@@ -373,3 +375,50 @@ def test_benchmark_reports_a_missing_model(tmp_path, capsys):
     arguments = ["--original", str(tmp_path / "none"), "--pruned", "x"]
     assert export_speed.main(arguments) == 1
     assert "There is no model at" in capsys.readouterr().err
+
+
+# GGUF files
+
+
+@pytest.mark.runtimes
+@pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+def test_gguf_files_run_in_llama_cpp(tmp_path):
+    model = tiny_llama()
+    written(pruned(model), tmp_path)
+    file = tmp_path / "model.gguf"
+    # The folder of an export and its file are the same model.
+    found = measure.measure((str(file), str(tmp_path)), QUICK, nothing)
+    assert found.dtype is None
+    assert "llama.cpp" in str(found.device)
+    for each in found.models:
+        assert each.parameters == sum(x.numel() for x in model.parameters())
+        assert each.file_bytes == file.stat().st_size
+        assert each.prompt.low > each.generation.high > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "is_installed", "expected"),
+    [
+        (("a.gguf", "b"), True, measure.GGUF_COMMAND),
+        (("a.gguf",), False, measure.COMMAND),
+        (("a.gguf", "c"), True, measure.COMMAND),  # c is for transformers
+    ],
+)
+def test_llama_cpp_measures_only_gguf_files(
+    names, is_installed, expected, tmp_path, monkeypatch
+):
+    for folder in ("b", "c"):
+        (tmp_path / folder).mkdir()
+    for name in ("a.gguf", "b/model.gguf"):
+        (tmp_path / name).touch()
+    commands = []
+
+    def client(_source, command, *_):
+        commands.append(command)
+        raise StopIteration
+
+    monkeypatch.setattr(measure, "SubprocessClient", client)
+    monkeypatch.setattr(measure, "is_installed", lambda: is_installed)
+    with pytest.raises(StopIteration):
+        measure.measure([str(tmp_path / x) for x in names], QUICK, nothing)
+    assert commands == [expected]

@@ -9,88 +9,24 @@ import msgspec
 import pytest
 from PySide6.QtCore import QEvent, QPoint
 from PySide6.QtGui import QAction, QGuiApplication
-from PySide6.QtWidgets import (
-    QApplication,
-    QLabel,
-    QPushButton,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 
-from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.messages.commands import Cancel, Judge
-from surgeon_engine.api.messages.events import Cancelled, Failed
-from surgeon_engine.api.messages.judgment import Answer as Said
-from surgeon_engine.api.messages.judgment import (
-    ClassJudged,
-    Figures,
-    Judgment,
-    Outcome,
-    Probe,
-    ProbeJudged,
-    PromptJudged,
-    TextJudged,
-    TokenClass,
-)
-from surgeon_engine.api.messages.run import Estimate, Fidelity
+from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.verdict import Verdict
-from surgeon_gui.state.app import Engine
+from surgeon_gui.state.export_text import speed_rows
 from surgeon_gui.state.run import Status, interrupted
-from surgeon_gui.state.verdict import verdict_of_run
-from surgeon_gui.text.judgments import Answer
-from surgeon_gui.views.question import ReplaceQuestion
-from surgeon_gui.views.report.reports import ReportRow
 from surgeon_gui.views.run import head
-from surgeon_gui.views.run.lost import AnswerList
-from surgeon_gui.views.run.page import RunPage
+from surgeon_gui.views.run.speed import SpeedTable
 from surgeon_gui.widgets.dot import Shape
-from tests.gui.views.test_charts_do_not_grow import CONFIG, states_of
-from tests.helpers.fake_results import exported, measured
+from tests.gui.views.test_charts_do_not_grow import CONFIG
+from tests.helpers.fake_results import measured
+from tests.helpers.judgments import judgment
+from tests.helpers.run_pages import KL, RUNNING, finished, show
 from tests.helpers.run_states import with_events
 from tests.helpers.widget_queries import facts, is_on, shown
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import click, find
-
-STATES = states_of("run-1")
-RUNNING = STATES[20]
-KL = {
-    Verdict.NEARLY_SAME: (0.01, 0.96),
-    Verdict.CLOSE: (0.2, 0.8),
-    Verdict.DIFFERENT: (0.9, 0.6),
-    Verdict.BROKEN: (4.0, 0.1),
-}
-
-
-@pytest.fixture
-def page(qtbot, session):
-    host = QWidget()
-    qtbot.addWidget(host)
-    column = QVBoxLayout(host)
-    made = RunPage(session, ReportRow(), ReplaceQuestion(host))
-    column.addWidget(made)
-    host.resize(1100, 900)
-    host.show()
-    qtbot.waitExposed(host)
-    yield made
-    del host
-
-
-def show(page, run, now=100.0):
-    session = page.details._session
-    state = replace(session.state, run=run, engine=Engine.READY)
-    session.store.state = state
-    page.show_state(state, now)
-    QApplication.processEvents()
-
-
-def finished(verdict=Verdict.CLOSE, file_format=Format.COMPACT, **changes):
-    nats, share = KL[verdict]
-    estimates = [Estimate(x, x, x) for x in (nats, share, 14.2)]
-    fidelity = (Fidelity(*estimates, 32, 256, "built-in", overlap=estimates[1]),)
-    result = exported("folder", CONFIG.pruning, ExportConfig(format=file_format))
-    result = msgspec.structs.replace(result, fidelity=fidelity)
-    return replace(STATES[-1], exported=result, **changes)
 
 
 def visible_buttons(page):
@@ -242,11 +178,49 @@ def test_speed_has_a_button_until_it_is_measured_and_a_reason_if_it_cannot_be(pa
     height = card.height()
     show(page, finished(file_format=Format.GGUF))
     assert not find(page, "measure_button").isVisible()
-    assert "GGUF" in shown(page, "measure_note")
+    assert "pip install xllamacpp" in shown(page, "measure_note")
     show(page, finished(measured=measured()))
     assert shown(page, "speed_after").replace("\xa0", " ") == "59.6 tokens/s"
     assert shown(page, "speed_before") == "was 46.4"
+    assert find(page, "speed_share_bar").isVisible()
     assert card.height() == height
+
+
+@pytest.mark.parametrize("source", ["/models/a", "/models/a.GGUF"])
+def test_gguf_file_is_measured_with_the_original_only_if_that_is_one(
+    page, session, source
+):
+    ready = EngineReady({"xllamacpp": "1.0"}, "cpu", 1)
+    session.store.state = replace(session.state, ready=ready)
+    run = finished(file_format=Format.GGUF)
+    config = replace(run.config, model=replace(run.config.model, source=source))
+    show(page, replace(run, config=config))
+    click(page, "measure_button")
+    originals = (source,) if source.endswith("GGUF") else ()
+    sources = session.store.engine.commands[-1].sources
+    assert sources == (*originals, run.exported.folder)
+
+
+def test_speed_of_a_file_that_was_measured_alone_has_no_bar(page):
+    alone = msgspec.structs.replace(measured(), models=measured().models[1:])
+    show(page, finished(measured=alone))
+    assert shown(page, "speed_after").replace("\xa0", " ") == "59.6 tokens/s"
+    assert shown(page, "speed_before") == "The original is no GGUF file."
+    assert not find(page, "speed_share_bar").isVisible()
+    assert [len(row) for row in speed_rows(alone)] == [2, 2]  # a name and a rate
+    find(page, "speed_table", SpeedTable).show_measured(alone)
+
+
+def test_verdict_on_the_weights_alone_is_named(page):
+    run = finished(file_format=Format.GGUF)
+    result = msgspec.structs.replace(run.exported, dtype=FileDtype.Q4_0)
+    show(page, replace(run, exported=result))
+    assert "not on the file" not in shown(page, "run_warning")
+    result = msgspec.structs.replace(result, fidelity=())
+    show(page, replace(run, exported=result))
+    assert "before rounding, not on the file" in shown(page, "run_warning")
+    show(page, replace(run, exported=result, judgment=judgment()))
+    assert "not on the file" not in shown(page, "run_warning")
 
 
 def test_path_and_line_of_a_modelfile_are_copied(qtbot, page, tmp_path, monkeypatch):
@@ -299,129 +273,6 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         assert visible_buttons(page) == [*resume, "run_folder"]
         assert find(page, "course_view").isVisible()
         assert not find(page, "outcome_bars").isVisible()
-
-
-# what was lost
-
-
-def test_texts_are_rows_and_samples_are_answers(page):
-    run = finished(Verdict.DIFFERENT)
-    show(page, run)
-    rows = facts(page, "lost_rows")
-    assert "built-in\nnoticeably different; 60 % alike" in rows
-    assert not find(page, "answer_list").isVisible()  # there are no samples
-    assert find(page, "judge_button").isVisible()
-    assert "about" in shown(page, "judge_note")
-
-
-def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
-    show(page, finished())
-    sent = session.store.engine.commands
-    click(page, "judge_button")
-    assert sent[-1] == Judge(run=sent[-1].run, target="folder")
-    show_request(page, session)
-    assert not find(page, "judge_button").isVisible()
-    click(page, "judge_cancel_button")
-    assert isinstance(sent[-1], Cancel)
-    show(page, finished(judgment=judgment()))
-    assert not find(page, "judge_button").isVisible()
-    rows = facts(page, "lost_rows")
-    assert "Arithmetic\n41 of 60, original 52" in rows
-    assert "JSON answers\n18 of 20, original 18: cannot tell apart" in rows
-    assert "Numbers\n71 % alike" in rows
-    (answer,) = [x for x in page.findChildren(QLabel, "answer_prompt") if x.isVisible()]
-    assert answer.text() == "“Name three rivers.”"  # the answers to others are equal
-    assert shown(page, "answer_shared") == "The Seine, the Loire and the"
-    assert shown(page, "answer_original") == "… Rhône."
-    assert shown(page, "answer_pruned_nats") == "1.20 nats per byte"
-
-
-def show_request(page, session):
-    """Show the state as the session has it after a request."""
-    page.show_state(session.state, 100.0)
-    QApplication.processEvents()
-
-
-def test_judgment_gives_the_verdict_and_its_probes_count(page):
-    assert verdict_of_run(finished()) is Verdict.CLOSE
-    assert verdict_of_run(finished(judgment=judgment(nats=0.01))) is Verdict.NEARLY_SAME
-    worse = judgment(nats=0.01, p=1e-4)
-    assert verdict_of_run(finished(judgment=worse)) is Verdict.CLOSE
-    show(page, finished(judgment=judgment(nats=0.01)))
-    assert find(page, "run_title").text() == "Nearly the same"
-
-
-def judgment(nats=0.2, p=0.5):
-    """Return a judgment of one text, two probes, one class and two prompts."""
-
-    def same(x):
-        return Estimate(x, x, x)
-
-    def probe(kind, items, before, after, outcome):
-        change = same((after - before) / items)
-        lost = before - after
-        return ProbeJudged(kind, items, before, after, lost, 0, change, p, outcome)
-
-    text = Fidelity(same(nats), same(0.9), same(14.2), 32, 256, "built-in", same(0.8))
-    figures = Figures(9, same(0.1), same(0.8), same(0.71), same(0.1), Outcome.WORSE)
-    river = "The Seine, the Loire and the "
-    return Judgment(
-        "original",
-        "file",
-        "transformers",
-        "llama.cpp",
-        texts=(TextJudged(text, text, same(0.0), Outcome.SAME),),
-        classes=(ClassJudged(TokenClass.NUMBERS, figures),),
-        positions=(),
-        prompts=(
-            PromptJudged(
-                "Name three rivers.",
-                False,
-                Said(f"{river}Rhône.", 9, True, 0.3),
-                Said(f"{river}Danube.", 9, True, 1.2),
-                parts_at=8,
-            ),
-            PromptJudged("Hi", True, Said("Hi", 1, True), Said("Hi", 1, True), None),
-        ),
-        likelihood=None,
-        likelihood_outcome=Outcome.SAME,
-        probes=(
-            probe(Probe.ARITHMETIC, 60, 52, 41, Outcome.WORSE),
-            probe(Probe.JSON, 20, 18, 18, Outcome.SAME),
-        ),
-        tasks=(),
-        is_chat=True,
-        seconds=9.0,
-    )
-
-
-@pytest.mark.parametrize(
-    ("original", "pruned", "shared"),
-    [
-        ("The Seine and the Rhône.", "The Seine and the Danube.", "The Seine and the "),
-        ("Yes.", "No.", ""),
-        ("Yes.", "Yes.", "Yes."),
-        ("Yes, it is", "Yes, it isn't", "Yes, it "),
-        ("", "Yes", ""),
-    ],
-)
-def test_answers_part_between_two_words(original, pruned, shared):
-    assert Answer("Rivers?", original, pruned).shared == shared
-
-
-def test_all_answers_are_shown_on_request(qtbot):
-    view = AnswerList()
-    qtbot.addWidget(view)
-    view.show()
-    view.show_answers(
-        tuple(Answer(f"Prompt {n}", "one two", "one three") for n in range(5))
-    )
-    prompts = view.findChildren(QLabel, "answer_prompt")
-    assert [each.isVisible() for each in prompts] == [True] * 2 + [False] * 3
-    assert find(view, "more_answers_button").text() == "3 more"
-    click(view, "more_answers_button")
-    assert all(each.isVisible() for each in prompts)
-    assert not find(view, "more_answers_button").isVisible()
 
 
 # links

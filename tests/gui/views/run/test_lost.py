@@ -1,0 +1,163 @@
+"""What a file has lost: rows, answers, and the command that judges it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from PySide6.QtWidgets import QApplication, QLabel
+
+from surgeon_engine.api.messages.commands import Cancel, Judge
+from surgeon_engine.api.messages.judgment import Answer as Said
+from surgeon_engine.api.messages.judgment import (
+    ClassJudged,
+    Figures,
+    Judgment,
+    Outcome,
+    PositionJudged,
+    Probe,
+    ProbeJudged,
+    PromptJudged,
+    TextJudged,
+    TokenClass,
+)
+from surgeon_engine.api.messages.run import Estimate, Fidelity
+from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.state.verdict import verdict_of_run
+from surgeon_gui.text.judgments import Answer
+from surgeon_gui.views.run.lost import AnswerList
+from surgeon_gui.widgets.dot import Dot, Shape
+from tests.helpers.run_pages import finished, show
+from tests.helpers.widget_queries import facts, shown
+from tests.helpers.windows import click, find
+
+
+def test_texts_are_rows_and_samples_are_answers(page):
+    run = finished(Verdict.DIFFERENT)
+    show(page, run)
+    rows = facts(page, "lost_rows")
+    assert "built-in\nnoticeably different; 60 % alike" in rows
+    assert not find(page, "answer_list").isVisible()  # there are no samples
+    assert find(page, "judge_button").isVisible()
+    assert "about" in shown(page, "judge_note")
+
+
+def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
+    show(page, finished())
+    sent = session.store.engine.commands
+    click(page, "judge_button")
+    assert sent[-1] == Judge(run=sent[-1].run, target="folder")
+    show_request(page, session)
+    assert not find(page, "judge_button").isVisible()
+    click(page, "judge_cancel_button")
+    assert isinstance(sent[-1], Cancel)
+    show(page, finished(judgment=judgment()))
+    assert not find(page, "judge_button").isVisible()
+    rows = facts(page, "lost_rows")
+    assert "Arithmetic\n41 of 60, original 52" in rows
+    assert "JSON answers\n18 of 20, original 18: cannot tell apart" in rows
+    fails = "Answers in the language of the question\n2 of 20, original 3: "
+    assert fails + "the original fails it, too" in rows
+    assert "Numbers\n71 % alike" in rows
+    assert "From start to end of a text\n71 %, 60 % alike" in rows
+    dots = find(page, "lost_rows").findChildren(Dot)
+    shapes = [x.shape for x in dots if x.isVisible()]
+    assert shapes[1:4] == [Shape.CROSS, Shape.TICK, Shape.RING]
+    (answer,) = [x for x in page.findChildren(QLabel, "answer_prompt") if x.isVisible()]
+    assert answer.text() == "“Name three rivers.”"  # the answers to others are equal
+    assert shown(page, "answer_shared") == "The Seine, the Loire and the"
+    assert shown(page, "answer_original") == "… Rhône."
+    assert shown(page, "answer_pruned_nats") == "1.20 nats per byte"
+
+
+def show_request(page, session):
+    """Show the state as the session has it after a request."""
+    page.show_state(session.state, 100.0)
+    QApplication.processEvents()
+
+
+def test_judgment_gives_the_verdict_and_its_probes_count(page):
+    assert verdict_of_run(finished()) is Verdict.CLOSE
+    assert verdict_of_run(finished(judgment=judgment(nats=0.01))) is Verdict.NEARLY_SAME
+    worse = judgment(nats=0.01, p=1e-4)
+    assert verdict_of_run(finished(judgment=worse)) is Verdict.CLOSE
+    show(page, finished(judgment=judgment(nats=0.01)))
+    assert find(page, "run_title").text() == "Nearly the same"
+
+
+def judgment(nats=0.2, p=0.5):
+    """Return a judgment of one text, two probes, one class and two prompts."""
+
+    def same(x):
+        return Estimate(x, x, x)
+
+    def probe(kind, items, before, after, outcome):
+        change = same((after - before) / items)
+        lost = before - after
+        return ProbeJudged(kind, items, before, after, lost, 0, change, p, outcome)
+
+    text = Fidelity(same(nats), same(0.9), same(14.2), 32, 256, "built-in", same(0.8))
+    figures = Figures(9, same(0.1), same(0.8), same(0.71), same(0.1), Outcome.WORSE)
+    river = "The Seine, the Loire and the "
+    return Judgment(
+        "original",
+        "file",
+        "transformers",
+        "llama.cpp",
+        texts=(TextJudged(text, text, same(0.0), Outcome.SAME),),
+        classes=(ClassJudged(TokenClass.NUMBERS, figures),),
+        positions=(
+            PositionJudged(1, 128, figures),
+            PositionJudged(
+                129, 256, msgspec.structs.replace(figures, overlap=same(0.6))
+            ),
+        ),
+        prompts=(
+            PromptJudged(
+                "Name three rivers.",
+                False,
+                Said(f"{river}Rhône.", 9, True, 0.3),
+                Said(f"{river}Danube.", 9, True, 1.2),
+                parts_at=8,
+            ),
+            PromptJudged("Hi", True, Said("Hi", 1, True), Said("Hi", 1, True), None),
+        ),
+        likelihood=None,
+        likelihood_outcome=Outcome.SAME,
+        probes=(
+            probe(Probe.ARITHMETIC, 60, 52, 41, Outcome.WORSE),
+            probe(Probe.JSON, 20, 18, 18, Outcome.SAME),
+            probe(Probe.LANGUAGE, 20, 3, 2, Outcome.SAME),
+        ),
+        tasks=(),
+        is_chat=True,
+        seconds=9.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("original", "pruned", "shared"),
+    [
+        ("The Seine and the Rhône.", "The Seine and the Danube.", "The Seine and the "),
+        ("Yes.", "No.", ""),
+        ("Yes.", "Yes.", "Yes."),
+        ("Yes, it is", "Yes, it isn't", "Yes, it "),
+        ("", "Yes", ""),
+    ],
+)
+def test_answers_part_between_two_words(original, pruned, shared):
+    assert Answer("Rivers?", original, pruned).shared == shared
+
+
+def test_all_answers_are_shown_on_request(qtbot):
+    view = AnswerList()
+    qtbot.addWidget(view)
+    view.show()
+    view.show_answers(
+        tuple(Answer(f"Prompt {n}", "one two", "one three") for n in range(5))
+    )
+    prompts = view.findChildren(QLabel, "answer_prompt")
+    assert [each.isVisible() for each in prompts] == [True] * 2 + [False] * 3
+    assert find(view, "more_answers_button").text() == "3 more"
+    click(view, "more_answers_button")
+    assert all(each.isVisible() for each in prompts)
+    assert not find(view, "more_answers_button").isVisible()
