@@ -41,8 +41,8 @@ _CHECKED = 64  # tokens of which the logits exist at once
 # Of an evaluation in the middle of a run: half of the interval of KL, relative to KL,
 # and the windows from which on it is a good estimate.
 _ERROR, _FEWEST = 0.1, 8
-# Windows on which the error of 16-bit products is measured, and what it may be of half
-# of the interval of KL.
+# Windows of the first text on which the error of 16-bit products is measured, and the
+# largest error, as a share of half of KL's interval.
 _PROBED, _ROUNDING = 4, 0.1
 _TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
 _FAILURES = (TypeError, ValueError, AttributeError, RuntimeError, IndexError)
@@ -187,13 +187,17 @@ def _rounding_error(
 ) -> float | None:
     """Return the error of KL by 16-bit products, in nats per token; None: too large.
 
-    Also None: such products are not fast here, or processes share the windows.
+    Also None: such products are not fast here, the model has 16 bits anyway, or
+    processes share the windows.
     """
     products = fast_products(model)
     if isinstance(products, nullcontext) or ranks.size() > 1:
         return None
+    if model.dtype != torch.float32:
+        return None
     count = min(_PROBED, len(reference.windows))
     first = Reference(reference.windows[:count], _first(reference.hidden, count))
+    at_once = at_once or reference.batch
 
     def nats() -> Tensor:
         return compare_unchecked(

@@ -77,4 +77,4 @@ def _losses_after(model: PreTrainedModel, rows: Tensor, given: int) -> Tensor:
     losses = functional.cross_entropy(
         logits.flatten(0, 1).float(), rows[:, given:].flatten(), reduction="none"
     )
-    return losses.view(len(rows), -1).double().sum(dim=1).cpu()
+    return losses.view(len(rows), -1).cpu().double().sum(dim=1)

@@ -59,13 +59,15 @@ class LlamaProcess:
             for choice in response.get("choices", ())
         }
         # An answer that ends within a character of several bytes has no choice, and may
-        # leave the others without one.
-        if not found and len(request.prompts) > 1:
-            alone = [self._answer(Ask((x,), request.limit)) for x in request.prompts]
-            return AllAnswered(tuple(y for each in alone for y in each.answers))
+        # leave others without one.
+        prompts = request.prompts
+        for number in range(len(prompts)):
+            if number not in found and len(prompts) > 1:
+                alone = self._answer(Ask((prompts[number],), request.limit))
+                found[number] = alone.answers[0]
         none = Answered("", is_complete=False)
         return AllAnswered(
-            tuple(found.get(number, none) for number in range(len(request.prompts)))
+            tuple(found.get(number, none) for number in range(len(prompts)))
         )
 
 

@@ -17,6 +17,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ def distil(
 
     Args:
         state: The pruned model.
-        text: That of all epochs, or of each of them.
+        text: The same for all epochs, or new in each.
         judge: Measures the held-out text.
         before: What the judge measures of the model as it is.
         context: Receives the events.
@@ -99,7 +100,7 @@ class _Distillation:
         self._model = state.loaded.model
         self._dtype = self._model.dtype
         self._fresh = text if isinstance(text, FreshText) else None
-        self._fitted = text.first if isinstance(text, FreshText) else text
+        self._fitted = text.latest if isinstance(text, FreshText) else text
         self._judge, self._context = judge, context
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
@@ -119,11 +120,10 @@ class _Distillation:
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
-        parts = _PARTS if self._limit else self._total
-        with self._context.stage(Stage.DISTILLATION, shot, parts) as step:
+        self._parts, self._reported = _PARTS if self._limit else self._total, 0
+        with self._context.stage(Stage.DISTILLATION, shot, self._parts) as self._step:
             if not self._total:
                 return Training(before, before, 0)
-            reported = 0
             try:
                 self._weights.start()
                 best, first = (before, 0) if shot else self._resumed(before)
@@ -133,9 +133,7 @@ class _Distillation:
                     is_end = self._is_over or done >= self._total
                     if is_measured := is_end or self._is_due(done):
                         best = self._measure(done, best)
-                    while reported < round(self._share(done) * parts):
-                        step()
-                        reported += 1
+                    self._report(done)
                     if is_end:
                         break
                     if shot == 0 and self._context.saver.is_due:
@@ -145,6 +143,13 @@ class _Distillation:
             finally:
                 self._weights.finish()
         return Training(before, best, done)
+
+    def _report(self, done: int) -> None:
+        """Send the progress; wait while the run is paused."""
+        self._context.raise_if_cancelled()
+        while self._reported < round(self._share(done) * self._parts):
+            self._step()
+            self._reported += 1
 
     def _save(self, done: int, best: float) -> None:
         measured = tuple(self._measured)
@@ -183,7 +188,7 @@ class _Distillation:
 
     @property
     def _is_flat(self) -> bool:
-        """Whether a long training gains nothing more at its present rate."""
+        """True if the last checks hardly improve on the best before them."""
         before, last = self._measured[:-_FLAT_CHECKS], self._measured[-_FLAT_CHECKS:]
         is_long = self._fresh is not None and bool(before)
         return is_long and min(last) > (1 - _FLAT_GAIN) * min(before)
@@ -216,9 +221,11 @@ class _Distillation:
                 order = torch.randperm(count, generator=generator).tolist()
             if number < first:
                 continue
-            if self._fresh is not None and (of_epoch == 0 or number == first):
+            is_new = epoch > 0 and (of_epoch == 0 or number == first)
+            if self._fresh is not None and is_new:
+                written = partial(self._while_written, number)
                 try:
-                    self._fitted = self._fresh.of(epoch, self._while_written)
+                    self._fitted = self._fresh.next(epoch, written)
                 except _OverError:
                     return
             start = of_epoch * STEP_WINDOWS
@@ -226,11 +233,13 @@ class _Distillation:
             self._weights.step(rate_at(self._rate, number, self._share(number)))
             yield number + 1
 
-    def _while_written(self) -> None:
+    def _while_written(self, done: int) -> None:
         self._context.raise_if_cancelled()
         # Processes that share a run do not write equally many tokens.
-        if ranks.size() == 1 and self._is_over:
-            raise _OverError
+        if ranks.size() == 1:
+            self._report(done)
+            if self._is_over:
+                raise _OverError
 
     def _add_gradients(self, windows: list[int]) -> None:
         """Add the gradients of a step; each process computes those of some windows."""
@@ -258,12 +267,12 @@ class _Distillation:
     def _share(self, done: int) -> float:
         """Return the share of the training, by steps or by time, that is done."""
         share = done / self._total
-        if self._limit:
-            share = max(share, min(1.0, self._elapsed / self._limit))
         if self._flat_at is not None:  # the rate falls from where it was
             step, before = self._flat_at
             rest = (done - step) / max(1, self._total - step)
-            share = max(share, before + (1 - before) * rest)
+            share = before + (1 - before) * rest
+        if self._limit:
+            share = max(share, min(1.0, self._elapsed / self._limit))
         return share
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from surgeon_engine.calibration.own_samples import (
     Author,
@@ -24,40 +23,46 @@ from surgeon_engine.calibration.own_samples import (
 from surgeon_engine.evaluation.fidelity import Reference, reference_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.products import fast_products
+from surgeon_engine.runtime.hidden_store import HiddenStore
 
 _SEEDS = 1_000  # between the text of the refit, that judges, and that of later epochs
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class FreshText:
-    """The text of each epoch.
+    """The text of each epoch; only that of the latest one is held.
 
     Args:
         original: The model before anything was removed.
-        first: The text of the first epoch, with the original's last hidden states.
-        users: The user's windows of `first`, windows x length.
-        seed: Of the calibration; each epoch has one of its own.
+        latest: The text of the first epoch, with the original's last hidden states.
+        users: The number of the user's windows in it; they are the first ones.
+        seed: Calibration seed; each epoch derives its own.
+        store: Holds the hidden states.
     """
 
     original: LoadedModel
-    first: Reference
-    users: Tensor
+    latest: Reference
+    users: int
     seed: int
+    store: HiddenStore
 
-    def of(self, epoch: int, step: Callable[[], None]) -> Reference:
-        """Return the windows of an epoch, from 0 on, and the original's hidden states.
+    def next(self, epoch: int, step: Callable[[], None]) -> Reference:
+        """Return the text of an epoch after the first; that of the latest is dropped.
 
         `step` is called after each token that is written, and each batch.
 
         Raises:
             EvaluationError: The predictions of the original are not finite.
         """
-        if epoch == 0:
-            return self.first
-        text, model = self.text_of(epoch), self.original.model
-        windows = torch.cat([self.users, own_samples(model, text, step)])
+        batch, text, model = self.latest.batch, self.text_of(epoch), self.original.model
+        written = own_samples(model, text, step)
+        windows = torch.cat([self.latest.windows[: self.users], written])
+        self.store.drop(self.latest.hidden)
         with fast_products(model):
-            return reference_of(model, windows, self.first.batch, step)
+            found = reference_of(model, windows, batch, step)
+        kept = [self.store.move(x) for x in found.hidden]
+        self.latest = Reference(windows, kept)
+        return self.latest
 
     def text_of(self, epoch: int) -> OwnText:
         """Return what determines the windows that the original writes for an epoch."""
@@ -65,6 +70,6 @@ class FreshText:
         author = Author(
             found.files, found.model.dtype, found.model.config, found.tokenizer
         )
-        count, length = self.first.windows.shape
+        count, length = self.latest.windows.shape
         seed = self.seed + _SEEDS + epoch
-        return own_text(author, count - len(self.users), length, seed)
+        return own_text(author, count - self.users, length, seed)

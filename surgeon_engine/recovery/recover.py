@@ -16,7 +16,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.evaluation.fidelity import Reference
-from surgeon_engine.model.load import LoadedModel, load_original
+from surgeon_engine.model.load import load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
@@ -67,8 +67,11 @@ def recover(
         steps = 0
         trains = state.config.recovery.trains and not context.stops_after_shot
         if trains and passed.hidden is not None:
-            fitted = Reference(text.fitted.windows, passed.hidden)
-            read = _training_text(state, original, fitted, text.users)
+            read: Reference | FreshText
+            read = Reference(text.fitted.windows, passed.hidden)
+            if state.config.recovery.reads_fresh_text:
+                seed = state.config.calibration.seed
+                read = FreshText(original, read, text.users, seed, store)
             del original
             devices.release_memory()
             training = distil(state, read, judge, after, context, shot)
@@ -107,19 +110,6 @@ def recovery_text(state: PruningState) -> RecoveryText | None:
     batch = state.config.calibration.batch
     users = len(_split(state.windows.calibration)[0])
     return RecoveryText(Batches(fitted, batch), Batches(held_out, batch), users)
-
-
-def _training_text(
-    state: PruningState, original: LoadedModel, fitted: Reference, users: int
-) -> Reference | FreshText:
-    """Return the text of a training, of which the first `users` windows are the user's.
-
-    The original is let go unless it is to write more.
-    """
-    if not state.config.recovery.reads_fresh_text:
-        return fitted
-    seed = state.config.calibration.seed
-    return FreshText(original, fitted, fitted.windows[:users], seed)
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:

@@ -218,14 +218,15 @@ FIELDS = {
     "recovery.epochs": FieldText(
         "Epochs",
         "How often the training sees your text. In each epoch after the first, the "
-        "original writes new own text. The training ends early when nothing more is "
+        "original writes new text. The training ends early when nothing more is "
         "gained.",
     ),
     "recovery.minutes": FieldText(
         "Training time",
-        "How long the training lasts, with new own text in each epoch after the first. "
-        "It ends early when nothing more is gained. With a time, results depend on the "
-        "speed of the machine.",
+        "How long the training lasts. In each epoch after the first, the original "
+        "writes new text. The training ends early when nothing more is gained. "
+        "Automatic recovery trains only if a quarter of an epoch fits into this time. "
+        "With a time, results depend on the speed of the machine.",
         tr("min"),
         minimum_text=tr("by epochs"),
     ),

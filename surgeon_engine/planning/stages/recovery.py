@@ -13,6 +13,7 @@ States are in a store, which uses the device, the host or files
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -94,13 +95,14 @@ def distillation(job: Job) -> StageNeed | None:
     if not recovery.trains:
         return None
     if recovery.minutes:
-        seconds = 60 * recovery.minutes
+        seconds = 60 * recovery.minutes + _judging(job)
     else:
         passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
         seconds = passes * _pass(job)
+        epochs = math.ceil(recovery.epochs)
         if recovery.reads_fresh_text:
-            seconds += (recovery.epochs - 1) * _writing(job)
-    seconds += (TRAINING_CHECKS + 1) * _judging(job)
+            seconds += (epochs - 1) * _writing(job)
+        seconds += (max(TRAINING_CHECKS, epochs) + 1) * _judging(job)
     trained = _trained_weights(job) * _SAVED_NUMBERS * FLOAT / job.each
     saved = saved_shots(job) + saved_weights(job, job.weights_left + 2 * trained)
     return StageNeed(seconds, STEP_WINDOWS, (_training_moment(job),), saved=saved)
