@@ -20,7 +20,7 @@ from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, default_run_parent
-from surgeon_gui.base.theme import GAP, PAGE, ROOM
+from surgeon_gui.base.theme import PAGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.engine_thread import EngineThread
@@ -95,6 +95,7 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self._menus = Menus(self)
         self._make_places()
+        self.setCentralWidget(self.places)
         self._log = LogView()
         self._log_window = LogWindow(self._log, self)
         WindowLog(self).arrived.connect(self._log.append_line)
@@ -104,7 +105,6 @@ class MainWindow(QMainWindow):
         self._close_question = CloseQuestion(self.session, queue, self)
         self._desktop_integration = DesktopIntegration(self.session, queue, self)
         self._run_actions = RunActions(self.session, self)
-        self._lay_out()
         self._connect_session()
         self._connect_controls()
         self._connect_menus()
@@ -174,7 +174,7 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
-        """Show an error in the bar above the page."""
+        """Show an error in the bar below the page."""
         self.session.store.show_problem(problem)
 
     # Qt events
@@ -255,7 +255,11 @@ class MainWindow(QMainWindow):
         self.new = NewPlace(self.session, self.settings, actions)
         self.runs = RunsPlace(self.session, self.new.question, self.new.layers, self)
         self._playground = Playground(self.session)
-        self.places = Places(actions)
+        self._error_bar = ErrorBar()
+        self._computers = ComputersMenu(self.session, self.settings, actions, self)
+        resume = ResumeBar(self.session, self.runs.runs)
+        bars = (self._error_bar, self._computers.bar, resume, self.runs.queue.bar)
+        self.places = Places(actions, bars)
         self.places.add(Place.NEW, self.new)
         self.places.add(Place.RUNS, self.runs)
         playground = QWidget()
@@ -266,19 +270,6 @@ class MainWindow(QMainWindow):
         )
         self.places.add(Place.PLAYGROUND, scrolling(playground))
         self.new.show_records_of(self.runs.runs)
-
-    def _lay_out(self) -> None:
-        self._computers = ComputersMenu(
-            self.session, self.settings, self._menus.actions, self
-        )
-        self._error_bar = ErrorBar()
-        resume = ResumeBar(self.session, self.runs.runs)
-        bars = (self._error_bar, self._computers.bar, resume, self.runs.queue.bar)
-        column = QWidget()
-        above = QWidget()
-        vertical(above, *bars, margin=(PAGE, GAP, PAGE, 0))
-        vertical(column, above, (self.places, 1), spacing=0)
-        self.setCentralWidget(column)
 
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)

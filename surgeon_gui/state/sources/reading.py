@@ -9,6 +9,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfi
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
+from surgeon_gui.state.computers import connection_wait
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import is_small_file, is_to_be_downloaded
 from surgeon_gui.state.sources.text import facts_problem
@@ -59,6 +60,8 @@ def model_problem(state: AppState) -> Problem | None:
 
 def wait_note(state: AppState) -> str:
     """Return when the engine reads what is due; empty if it reads it now."""
+    if not state.is_connected:
+        return connection_wait(state)
     if state.run.status.is_busy:
         return tr("It is read when the run has ended.")
     if state.is_busy:

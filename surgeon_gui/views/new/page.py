@@ -204,7 +204,8 @@ class NewPage(QWidget):
 
     def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
         line = plan.headline(state, self._found)
-        problem = sentence(obstacle) if state.model is not None else ""
+        is_told = state.model is not None or not state.is_connected
+        problem = sentence(obstacle) if is_told else ""
         show_elided(self._title, line.title if line is not None else "")
         text = problem or (line.details if line is not None else "")
         show_elided(self._details, text)
