@@ -5,7 +5,10 @@ The engine reads nothing during a run or another task.
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
@@ -56,6 +59,21 @@ def model_problem(state: AppState) -> Problem | None:
     if error is not None:
         return of_error(error)
     return state.problems.get(Step.MODEL) or facts_problem(state)
+
+
+def text_problem(error: Failed, config: CalibrationConfig) -> Problem:
+    """Return the problem of the text that an error names, by default the main one."""
+    values = getattr(error.message, "values", {})
+    named = {str(value) for value in values.values()}
+    settings = {
+        "validation_text": (config.validation_text,),
+        "more_texts": tuple(more.text for more in config.more_texts),
+    }
+    for setting, texts in settings.items():
+        is_main = PurePath(config.text).name in named
+        if not is_main and named.intersection(PurePath(text).name for text in texts):
+            return of_error(error, Step.CALIBRATION, setting)
+    return of_error(error, Step.CALIBRATION, "text")
 
 
 def wait_note(state: AppState) -> str:

@@ -188,7 +188,7 @@ class StepHeader(QAbstractButton):
         """The line below the title; an open page may show its problem itself."""
         is_problem = self._view.mark is Mark.PROBLEM
         if self.isChecked() and is_problem:
-            return tr("See the message at the marked setting.")
+            return tr("See the message below.")
         return self._view.summary
 
     def show_view(self, view: StepView) -> None:
