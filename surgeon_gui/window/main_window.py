@@ -165,6 +165,19 @@ class MainWindow(QMainWindow):
                 chart.save_picture(folder / f"{name}.png")
 
     @Slot()
+    def remember(self) -> None:
+        """Put into the settings what is to be there at the next start."""
+        self.settings.geometry = self.saveGeometry()
+        state = self.session.state
+        is_chosen = state.model_is_chosen
+        self.settings.job = config_to_toml(state.config) if is_chosen else ""
+        shown = state.shown_run
+        self.settings.open_run = "" if shown.computer else shown.folder
+        is_usable = Step.RUN not in state.problems
+        if is_usable and state.run_parent != self._initial_run_parent:
+            self.settings.run_parent = state.run_parent
+
+    @Slot()
     def close_without_question(self) -> None:
         """Close as after a question: what is in progress here is cancelled."""
         if self._close_question.is_needed:
@@ -185,14 +198,7 @@ class MainWindow(QMainWindow):
             event.ignore()
             self._close_question.ask()
             return
-        self.settings.geometry = self.saveGeometry()
-        state = self.session.state
-        is_chosen = state.model_is_chosen
-        self.settings.job = config_to_toml(state.config) if is_chosen else ""
-        shown = state.shown_run
-        self.settings.open_run = "" if shown.computer else shown.folder
-        if self.session.state.run_parent != self._initial_run_parent:
-            self.settings.run_parent = self.session.state.run_parent
+        self.remember()
         self._computers.finish()
         self._engine.shut_down()
         self.new.model_card.sample_download.cancel()
