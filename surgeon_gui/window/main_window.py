@@ -39,7 +39,8 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
 from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
-from surgeon_gui.widgets.layouts import scrolling, vertical
+from surgeon_gui.widgets.layouts import vertical
+from surgeon_gui.widgets.page_area import PageArea
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration
@@ -269,12 +270,9 @@ class MainWindow(QMainWindow):
         self.places.add(Place.NEW, self.new)
         self.places.add(Place.RUNS, self.runs)
         playground = QWidget()
-        vertical(
-            playground,
-            PlaygroundView(self._playground),
-            margin=(PAGE, ROOM, PAGE, ROOM),
-        )
-        self.places.add(Place.PLAYGROUND, scrolling(playground))
+        view, margin = PlaygroundView(self._playground), (PAGE, ROOM, PAGE, ROOM)
+        column = vertical(playground, view, margin=margin)
+        self.places.add(Place.PLAYGROUND, PageArea(playground, column))
         self.new.show_records_of(self.runs.runs)
 
     def _connect_session(self) -> None:

@@ -41,7 +41,9 @@ class Places(QWidget):
 
     opened = Signal(object)  # Place
 
-    def __init__(self, actions: Mapping[str, QAction], bars: Iterable[QWidget]) -> None:
+    def __init__(
+        self, actions: Mapping[str, QAction], bars: Iterable[QWidget] = ()
+    ) -> None:
         super().__init__()
         self._stack = QStackedWidget()
         self._widgets: dict[Place, QWidget] = {}
@@ -56,8 +58,10 @@ class Places(QWidget):
         sidebar = QFrame()
         sidebar.setObjectName("sidebar")
         sidebar.setFixedWidth(SIDEBAR_WIDTH)
-        new, runs, playground = self._buttons.values()
-        buttons = (new, runs, self._progress, playground)
+        # At the lower edge of its button it moves nothing when it comes.
+        runs = self._buttons[Place.RUNS]
+        vertical(runs, STRETCH, self._progress, margin=(MARGIN, 0, MARGIN, 1))
+        buttons = self._buttons.values()
         margin = (MARGIN, ROOM, MARGIN, MARGIN)
         vertical(
             sidebar, name, *buttons, STRETCH, *foot, margin=margin, spacing=GAP // 2
