@@ -52,7 +52,7 @@ def later_sections(run: RunState) -> Iterator[Section]:
     if run.judgment is not None:
         yield from _judged(run)
     if run.measured is not None:
-        titles = ("", tr("Original"), tr("Pruned"), tr("Ratio"))
+        titles = ("", tr("Original"), tr("Pruned"), tr("Ratio per round"))
         rows = [
             [f"{cell.value} ({cell.below})" for cell in row]
             for row in speed_rows(run.measured)

@@ -16,7 +16,7 @@ from surgeon_gui.state.export_text import (
 from surgeon_gui.widgets.controls import bold, heading, line_label, text_label
 from surgeon_gui.widgets.layouts import vertical
 
-_TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
+_TITLES = (tr("Original"), tr("Pruned"), tr("Ratio per round"))
 _SMALLER = 0.85  # font scale of the spreads
 
 
