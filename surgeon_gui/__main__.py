@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from surgeon_gui.window.main_window import MainWindow
 
 _LOG_LEVELS = ("debug", "info", "warning", "error")
+_SETTLED_MS = 1_000  # after which the window has been drawn
 
 
 def main(argv: list[str] | None = None) -> int:
     """Show the window until it is closed; return the exit status."""
+    gc.disable()  # imports leave no garbage; later it is collected by a timer
     _open_missing_streams()
     options = make_parser().parse_args(argv)
     logging.basicConfig(
@@ -55,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     window = _make_window(application, settings, options)
     window.show()
     load_job(window, options)
+    settings_store.AutoSave(window.settings, window.remember, window)
     code = application.exec()
     settings_store.save(window.settings)
     return code
@@ -86,6 +89,8 @@ def _start_engine_thread() -> EngineClient:
 def _make_window(
     application: QApplication, settings: Settings, options: argparse.Namespace
 ) -> MainWindow:
+    from PySide6.QtCore import QTimer
+
     from surgeon_engine.api.client import EngineProcess
     from surgeon_gui.app import ExceptionRelay, ExitSignals, SystemTheme
     from surgeon_gui.base import offline
@@ -110,11 +115,17 @@ def _make_window(
     signals.install()
     application.aboutToQuit.connect(signals.remove)
     application.aboutToQuit.connect(engine.shut_down)
-    # Existing objects live until the end. Without freezing them, each collection would
-    # traverse them all and delay the window.
+    QTimer.singleShot(_SETTLED_MS, window, _freeze_objects)
+    return window
+
+
+def _freeze_objects() -> None:
+    """Let collections leave out the objects that live until the end.
+
+    Otherwise each would traverse them all and delay the window.
+    """
     gc.collect()
     gc.freeze()
-    return window
 
 
 def load_job(window: MainWindow, options: argparse.Namespace) -> None:

@@ -123,7 +123,7 @@ class RemoteEngine:
 
     def exit_reason(self) -> tuple[str, str]:
         """Return that the connection was closed, and no error output."""
-        return "The connection was closed.", ""
+        return say("The connection was closed."), ""
 
     def reconnect(self) -> None:
         """Try to connect again at once; callable from any thread."""

@@ -28,11 +28,6 @@ from surgeon_engine.runtime import fence
 
 Row = Mapping[str, Any]
 
-_SHAPES = {
-    ".jsonl": 'Each line must be a JSON object such as {"text": "..."}.',
-    ".csv": "The first line must name the columns; fields with commas need quotes.",
-    ".parquet": "The file may be incomplete: download or write it again.",
-}
 USUAL_COLUMN = "text"
 CHAT_COLUMNS = ("messages", "conversations")
 _SAMPLE_ROWS = 50  # rows that show which column holds the longest texts
@@ -186,17 +181,20 @@ def _json_rows(path: Path, _: str) -> Iterator[Row]:
         row: Row
         try:
             row = decode(line)
-        except msgspec.MsgspecError as error:
-            row = _python_json(line, number, error)
+        except msgspec.MsgspecError:
+            row = _python_json(line, number)
         _check_columns(len(row))
         yield row
 
 
-def _python_json(line: str, number: int, reason: Exception) -> Row:
-    """Return a line that may have what Python writes, or raise the reason.
+def _python_json(line: str, number: int) -> Row:
+    """Return a line that may have what Python writes.
 
     That is NaN, and halves of the pairs of UTF-16, which become question marks: no
     tokenizer takes them.
+
+    Raises:
+        ValueError: The line is not a JSON object.
     """
     try:
         plain = json.dumps(json.loads(line), ensure_ascii=False)
@@ -204,7 +202,7 @@ def _python_json(line: str, number: int, reason: Exception) -> Row:
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
-        raise ValueError(say("line {number:,}: {reason}", number=number, reason=reason))
+        raise ValueError(say("line {number:,} is not a JSON object", number=number))
     return row
 
 
@@ -307,4 +305,11 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 
 def _shape(path: Path) -> str:
-    return _SHAPES[path.suffix.lower()]
+    match path.suffix.lower():
+        case ".jsonl":
+            return say('Each line must be a JSON object such as {{"text": "..."}}.')
+        case ".csv":
+            return say(
+                "The first line must name the columns; fields with commas need quotes."
+            )
+    return say("The file may be incomplete: download or write it again.")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum
 from pathlib import Path
 
@@ -16,8 +17,11 @@ import platformdirs
 from PySide6.QtCore import (
     QByteArray,
     QCoreApplication,
+    QObject,
     QSettings,
     QStandardPaths,
+    QTimer,
+    Slot,
 )
 
 from surgeon_engine.api.config.run import Device
@@ -26,6 +30,7 @@ from surgeon_gui.base.units import Units
 
 _APPLICATION = "Surgeon"
 MAX_RECENT = 8  # of each kind
+_SAVE_MS = 3_000  # between two looks for changes
 
 
 class ThemeChoice(StrEnum):
@@ -134,6 +139,31 @@ def save(settings: Settings) -> None:
     for each in fields(Settings):
         value = getattr(settings, each.name)
         store.setValue(each.name, value.value if isinstance(value, Enum) else value)
+
+
+class AutoSave(QObject):
+    """Stores settings soon after they have changed, so that a kill loses little.
+
+    `refresh` is called before each look at them.
+    """
+
+    def __init__(
+        self, settings: Settings, refresh: Callable[[], object], parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._settings, self._refresh = settings, refresh
+        self._stored: Settings | None = None
+        self._timer = QTimer(self, interval=_SAVE_MS)
+        self._timer.timeout.connect(self.save)
+        self._timer.start()
+
+    @Slot()
+    def save(self) -> None:
+        """Store the settings unless they are stored."""
+        self._refresh()
+        if self._settings != self._stored:
+            save(self._settings)
+            self._stored = replace(self._settings)
 
 
 def reset() -> None:

@@ -90,6 +90,15 @@ def connection_problem(state: AppState) -> str:
     return " ".join(part for part in parts if part)
 
 
+def connection_wait(state: AppState) -> str:
+    """Return that the engine waits for its connection; empty with one."""
+    if state.is_connected:
+        return ""
+    return tr("Waiting for the connection with {computer}.").format(
+        computer=state.computer
+    )
+
+
 def can_reconnect(state: AppState) -> bool:
     """Return True if another attempt to connect waits for the user, or for its time."""
     connection = state.connection

@@ -155,7 +155,7 @@ def speed_titles(measured: Measured) -> tuple[str, ...]:
     """Return the titles of the speed table, but for that of the metric."""
     if len(measured.models) == 1:
         return (tr("Pruned"),)
-    return tr("Original"), tr("Pruned"), tr("Ratio")
+    return tr("Original"), tr("Pruned"), tr("Ratio per round")
 
 
 def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
-from surgeon_gui.state.job.file_formats import leaves_zeros
-from surgeon_gui.state.job.plan_text import brief_target, result_bytes
+from surgeon_gui.state.job.plan_text import brief_target, planned_bytes
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import phase, remaining, undone, unusual_end
 from surgeon_gui.state.runs.text import title_of
@@ -52,9 +51,7 @@ def _size(run: RunState) -> str:
     assert run.config is not None
     if run.exported is not None:
         return numbers.size(run.exported.weight_bytes)
-    if run.model is None or leaves_zeros(run.config):
-        return brief_target(run.config.pruning)
-    planned = result_bytes(run.config, run.model)
+    planned = planned_bytes(run.config, run.model)
     return numbers.size(planned) if planned else brief_target(run.config.pruning)
 
 

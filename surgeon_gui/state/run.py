@@ -270,8 +270,10 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     """Return the run after an event."""
     if envelope.run != state.run:
         return state
-    if state.status is Status.STARTING and envelope.at < state.began:
-        state = replace(state, began=envelope.at, stage_began=envelope.at)  # watched
+    is_new = state.status is Status.STARTING and state.saved_seconds is None
+    if is_new and state.stage is None and isinstance(envelope.event, StageStarted):
+        # As when its log is read: the time that it took is the same.
+        state = replace(state, began=envelope.at, stage_began=envelope.at)
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
         return with_later_result(state, envelope.event)
     handle = _HANDLERS.get(type(envelope.event))

@@ -1,4 +1,4 @@
-"""Bars above the views: each with a text, buttons, and a reason to be shown."""
+"""Bars below the pages: each with a text, buttons, and a reason to be shown."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from surgeon_gui.state.runs.text import offer_to_resume
 from surgeon_gui.widgets.controls import button, text_label
 from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.layouts import (
+    BAR_MARGINS,
     STRETCH,
     add_parts,
     card,
@@ -50,7 +51,7 @@ class Bar(QFrame):
         self._inner = QBoxLayout(QBoxLayout.Direction.LeftToRight, frame)
         self._inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
         add_parts(self._inner, (self._text, 1), row)
-        horizontal(self, frame)
+        horizontal(self, frame, margin=BAR_MARGINS)
         self.hide()
 
     def show_text(self, text: str) -> None:
@@ -67,12 +68,12 @@ class Bar(QFrame):
 class ConnectionBar(Bar):
     """Shown without a connection with the engine's computer."""
 
-    def __init__(self, session: Session, show_computers: Callable[[], None]) -> None:
+    def __init__(self, session: Session, use_here: Callable[[], None]) -> None:
         super().__init__("connection_label")
         name = "connection_again_button"
         self._again = button(name, session.reconnect, primary=True)
-        computers = button("connection_computers_button", show_computers)
-        self.lay_out(self._again, computers)
+        here = button("connection_here_button", use_here)
+        self.lay_out(self._again, here)
 
     def show_state(self, state: AppState) -> None:
         """Show what is wrong with the connection."""

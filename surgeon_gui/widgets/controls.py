@@ -39,6 +39,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.numbers import keep_units
+from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
@@ -163,9 +164,7 @@ def button(
 
 def progress_bar(name: str) -> QProgressBar:
     """Return a progress bar without a text; see `show_share`."""
-    made = QProgressBar(maximum=_FULL, textVisible=False)
-    made.setObjectName(name)
-    return made
+    return ProgressBar(name, _FULL)
 
 
 def show_share(bar: QProgressBar, share: float | None) -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QPlainTextEdit
+from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.controls import bold, button, fixed_font, text_label
-from surgeon_gui.widgets.layouts import CARD_MARGINS, in_column, in_row, vertical
+from surgeon_gui.widgets.layouts import (
+    BAR_MARGINS,
+    CARD_MARGINS,
+    card,
+    in_column,
+    in_row,
+    vertical,
+)
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _DETAILS_HEIGHT = 140
 
 
-class ErrorBar(QFrame):
+class ErrorBar(QWidget):
     """Shows message, hint and details of an error; hidden if there is none."""
 
     dismissed = Signal()
@@ -24,7 +31,6 @@ class ErrorBar(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("error_bar")
-        self.setProperty("card", "error")
         self._problem: Failed | None = None
         self._message = text_label(name="error_message")
         self._message.setFont(bold(self._message.font()))
@@ -44,7 +50,9 @@ class ErrorBar(QFrame):
         texts = in_column(self._message, self._hint, spacing=GAP // 2)
         buttons = (self._details_button, copy_button, dismiss_button)
         top = in_row((texts, 1), *buttons, spacing=None)
-        vertical(self, top, self._details, margin=CARD_MARGINS, spacing=None)
+        frame = card(top, self._details, margin=CARD_MARGINS, spacing=None)
+        frame.setProperty("card", "error")
+        vertical(self, frame, margin=BAR_MARGINS)
         self._details.hide()
         self.hide()
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from surgeon_gui.base.theme import PAGE
-
 
 class PageArea(QScrollArea):
-    """Scrolls a column with the margins of a page; the bar takes its room from them."""
+    """Scrolls a column; the bar takes its room from the column's right margin."""
 
     def __init__(self, content: QWidget, column: QVBoxLayout) -> None:
         super().__init__()
-        self._column = column
+        self._column, self._margins = column, column.contentsMargins()
         self.setWidget(content)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -24,6 +22,9 @@ class PageArea(QScrollArea):
 
     @Slot()
     def _make_room(self) -> None:
-        bar = self.verticalScrollBar()
+        bar, margins = self.verticalScrollBar(), self._margins
         room = bar.sizeHint().width() if bar.maximum() > 0 else 0
-        self._column.setContentsMargins(PAGE, PAGE, PAGE - room, PAGE)
+        right = max(0, margins.right() - room)
+        self._column.setContentsMargins(
+            margins.left(), margins.top(), right, margins.bottom()
+        )

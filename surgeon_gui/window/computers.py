@@ -33,13 +33,17 @@ class ComputersMenu(QObject):
         self._session, self._window = session, window
         self._controller = ComputersController(session, settings, self)
         self._controller.fetched.connect(self.fetched)
-        self.bar = ConnectionBar(session, self.show_dialog)
+        self.bar = ConnectionBar(session, self._use_here)
         actions["computers_action"].triggered.connect(self.show_dialog)
 
     @Slot()
     def show_dialog(self) -> None:
         """Open the dialog Computers."""
         ComputersDialog(self._controller, self._window).open()
+
+    @Slot()
+    def _use_here(self) -> None:
+        self._controller.use("")
 
     @Slot()
     def redraw(self) -> None:

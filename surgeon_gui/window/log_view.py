@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 from typing_extensions import override
@@ -31,6 +31,7 @@ from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.layouts import add_parts, in_row, vertical
 
 MAX_LINES = 5_000
+_TYPING_MS = 150
 _LEVELS = list(Level)  # by severity
 
 
@@ -55,7 +56,10 @@ class LogView(QWidget):
             button("log_save_button", self._on_save_clicked),
         )
         self._level.currentIndexChanged.connect(self._apply_filter)
-        self._filter.textChanged.connect(self._apply_filter)
+        # Filtering takes as long as some keys, so it waits until they have been typed.
+        self._waiting = QTimer(self, singleShot=True, interval=_TYPING_MS)
+        self._waiting.timeout.connect(self._apply_filter)
+        self._filter.textChanged.connect(self._on_typed)
 
         top = in_row()
         level_label = line_label(CAPTIONS["log_level_combo"].label)
@@ -95,6 +99,8 @@ class LogView(QWidget):
 
     def shown_text(self) -> str:
         """Return the lines that match the filter."""
+        if self._waiting.isActive():
+            self._apply_filter()
         return self._text.toPlainText()
 
     def save(self, path: Path) -> None:
@@ -110,8 +116,13 @@ class LogView(QWidget):
             return False
         return self._filter.text().casefold() in line.message.casefold()
 
+    @Slot(str)
+    def _on_typed(self, _: str) -> None:
+        self._waiting.start()
+
     @Slot()
     def _apply_filter(self) -> None:
+        self._waiting.stop()
         matching = [_format(line) for line in self._lines if self._matches(line)]
         self._text.setPlainText("\n".join(matching))
 

@@ -20,7 +20,7 @@ from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, default_run_parent
-from surgeon_gui.base.theme import GAP, PAGE, ROOM
+from surgeon_gui.base.theme import PAGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.engine_thread import EngineThread
@@ -39,7 +39,8 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
 from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
-from surgeon_gui.widgets.layouts import scrolling, vertical
+from surgeon_gui.widgets.layouts import vertical
+from surgeon_gui.widgets.page_area import PageArea
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration
@@ -95,6 +96,7 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         self._menus = Menus(self)
         self._make_places()
+        self.setCentralWidget(self.places)
         self._log = LogView()
         self._log_window = LogWindow(self._log, self)
         WindowLog(self).arrived.connect(self._log.append_line)
@@ -104,7 +106,6 @@ class MainWindow(QMainWindow):
         self._close_question = CloseQuestion(self.session, queue, self)
         self._desktop_integration = DesktopIntegration(self.session, queue, self)
         self._run_actions = RunActions(self.session, self)
-        self._lay_out()
         self._connect_session()
         self._connect_controls()
         self._connect_menus()
@@ -165,6 +166,19 @@ class MainWindow(QMainWindow):
                 chart.save_picture(folder / f"{name}.png")
 
     @Slot()
+    def remember(self) -> None:
+        """Put into the settings what is to be there at the next start."""
+        self.settings.geometry = self.saveGeometry()
+        state = self.session.state
+        is_chosen = state.model_is_chosen
+        self.settings.job = config_to_toml(state.config) if is_chosen else ""
+        shown = state.shown_run
+        self.settings.open_run = "" if shown.computer else shown.folder
+        is_usable = Step.RUN not in state.problems
+        if is_usable and state.run_parent != self._initial_run_parent:
+            self.settings.run_parent = state.run_parent
+
+    @Slot()
     def close_without_question(self) -> None:
         """Close as after a question: what is in progress here is cancelled."""
         if self._close_question.is_needed:
@@ -174,7 +188,7 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
-        """Show an error in the bar above the page."""
+        """Show an error in the bar below the page."""
         self.session.store.show_problem(problem)
 
     # Qt events
@@ -185,14 +199,7 @@ class MainWindow(QMainWindow):
             event.ignore()
             self._close_question.ask()
             return
-        self.settings.geometry = self.saveGeometry()
-        state = self.session.state
-        is_chosen = state.model_is_chosen
-        self.settings.job = config_to_toml(state.config) if is_chosen else ""
-        shown = state.shown_run
-        self.settings.open_run = "" if shown.computer else shown.folder
-        if self.session.state.run_parent != self._initial_run_parent:
-            self.settings.run_parent = self.session.state.run_parent
+        self.remember()
         self._computers.finish()
         self._engine.shut_down()
         self.new.model_card.sample_download.cancel()
@@ -256,34 +263,22 @@ class MainWindow(QMainWindow):
         self.new = NewPlace(self.session, self.settings, actions)
         self.runs = RunsPlace(self.session, self.new.question, self.new.layers, self)
         self._playground = Playground(self.session)
-        self.places = Places(actions)
-        self.places.add(Place.NEW, self.new)
-        self.places.add(Place.RUNS, self.runs)
-        playground = QWidget()
-        vertical(
-            playground,
-            PlaygroundView(self._playground),
-            margin=(PAGE, ROOM, PAGE, ROOM),
-        )
-        self.places.add(Place.PLAYGROUND, scrolling(playground))
-        self.new.show_records_of(self.runs.runs)
-
-    def _lay_out(self) -> None:
-        self._computers = ComputersMenu(
-            self.session, self.settings, self._menus.actions, self
-        )
         self._error_bar = ErrorBar()
+        self._computers = ComputersMenu(self.session, self.settings, actions, self)
         resume = ResumeBar(self.session, self.runs.runs)
         self._saved_bar = SavedBar()
         bars = (
             *(self._error_bar, self._saved_bar, self._computers.bar),
             *(resume, self.runs.queue.bar),
         )
-        column = QWidget()
-        above = QWidget()
-        vertical(above, *bars, margin=(PAGE, GAP, PAGE, 0))
-        vertical(column, above, (self.places, 1), spacing=0)
-        self.setCentralWidget(column)
+        self.places = Places(actions, bars)
+        self.places.add(Place.NEW, self.new)
+        self.places.add(Place.RUNS, self.runs)
+        playground = QWidget()
+        view, margin = PlaygroundView(self._playground), (PAGE, ROOM, PAGE, ROOM)
+        column = vertical(playground, view, margin=margin)
+        self.places.add(Place.PLAYGROUND, PageArea(playground, column))
+        self.new.show_records_of(self.runs.runs)
 
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)

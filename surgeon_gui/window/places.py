@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from PySide6.QtCore import Qt, Signal
@@ -18,7 +18,7 @@ from surgeon_gui.widgets.controls import (
     progress_bar,
     show_share,
 )
-from surgeon_gui.widgets.layouts import STRETCH, horizontal, vertical
+from surgeon_gui.widgets.layouts import STRETCH, horizontal, in_column, vertical
 
 SIDEBAR_WIDTH = 176  # pixels
 _ELIDE = Qt.TextElideMode.ElideMiddle
@@ -34,11 +34,16 @@ class Place(Enum):
 
 
 class Places(QWidget):
-    """A sidebar, and at its right the widget of the place that is open."""
+    """A sidebar, and at its right the widget of the place that is open.
+
+    Bars that come and go are below it: what is above keeps its place.
+    """
 
     opened = Signal(object)  # Place
 
-    def __init__(self, actions: Mapping[str, QAction]) -> None:
+    def __init__(
+        self, actions: Mapping[str, QAction], bars: Iterable[QWidget] = ()
+    ) -> None:
         super().__init__()
         self._stack = QStackedWidget()
         self._widgets: dict[Place, QWidget] = {}
@@ -53,13 +58,16 @@ class Places(QWidget):
         sidebar = QFrame()
         sidebar.setObjectName("sidebar")
         sidebar.setFixedWidth(SIDEBAR_WIDTH)
-        new, runs, playground = self._buttons.values()
-        buttons = (new, runs, self._progress, playground)
+        # At the lower edge of its button it moves nothing when it comes.
+        runs = self._buttons[Place.RUNS]
+        vertical(runs, STRETCH, self._progress, margin=(MARGIN, 0, MARGIN, 1))
+        buttons = self._buttons.values()
         margin = (MARGIN, ROOM, MARGIN, MARGIN)
         vertical(
             sidebar, name, *buttons, STRETCH, *foot, margin=margin, spacing=GAP // 2
         )
-        horizontal(self, sidebar, (self._stack, 1), spacing=0)
+        column = in_column((self._stack, 1), *bars, spacing=0)
+        horizontal(self, sidebar, (column, 1), spacing=0)
 
     def _button(self, place: Place) -> QPushButton:
         made = button(f"place_{place.value}_button", lambda: self.open(place))

@@ -79,14 +79,18 @@ def npy_of(shape: str) -> bytes:
 TEXTS = {
     "later.jsonl": (
         b'\n{"text":' + b"[" * DEEP,
-        "later.jsonl cannot be read: line 2: JSON is nested too deeply",
+        "later.jsonl cannot be read: line 2 is not a JSON object",
     ),
     "deep.jsonl": (
         b'{"text":' + b"[" * DEEP,
-        "deep.jsonl cannot be read: line 1: JSON is nested too deeply",
+        "deep.jsonl cannot be read: line 1 is not a JSON object",
     ),
-    "null.jsonl": (b"null\n" * 200, "line 1: Expected `object`"),
-    "number.jsonl": (b"1\n", "line 1: Expected `object`"),
+    "null.jsonl": (b"null\n" * 200, "line 1 is not a JSON object"),
+    "number.jsonl": (b"1\n", "line 1 is not a JSON object"),
+    "tail.jsonl": (
+        b'{"messages": [{"role": "user", "content": "a"}]}\n' * 300 + b'{"mess',
+        "line 301 is not a JSON object",
+    ),
     "keys.jsonl": (
         json.dumps(dict.fromkeys(map(str, range(6_000)), "a")).encode(),
         "it has 6,000 columns",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PySide6.QtCore import QObject
 
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings, ThemeChoice
@@ -66,6 +67,22 @@ def test_settings_are_saved_and_loaded(qtbot):
     assert settings_store.load() == settings
     settings_store.reset()
     assert settings_store.load() == Settings()
+
+
+def test_changed_settings_are_stored_before_the_program_ends(qtbot, monkeypatch):
+    monkeypatch.setattr(settings_store, "_SAVE_MS", 5)
+    settings, parent = Settings(language="de"), QObject()
+    looks = []
+    saver = settings_store.AutoSave(settings, lambda: looks.append(1), parent)
+    qtbot.waitUntil(lambda: settings_store.load().language == "de")
+    writes = []
+    monkeypatch.setattr(settings_store, "save", writes.append)
+    seen = len(looks)
+    qtbot.waitUntil(lambda: len(looks) > seen + 1)
+    assert writes == []  # nothing has changed
+    settings.remember_model("one")
+    saver.save()
+    assert writes == [settings]
 
 
 def test_invalid_stored_settings_get_defaults(qtbot):

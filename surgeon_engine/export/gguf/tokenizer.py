@@ -92,7 +92,7 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
             writer.add_key_value(*entry)
         return
     tokenizer = loaded.tokenizer
-    converted = _convert(tokenizer) if tokenizer else "There is no tokenizer."
+    converted = _convert(tokenizer) if tokenizer else say("There is no tokenizer.")
     if isinstance(converted, str) or tokenizer is None:
         raise ValueError(converted)
     tokens, types = _tokens(converted, vocabulary)

@@ -81,7 +81,8 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
     if written.tokens_per_second is not None:
         speed = numbers.rate(written.tokens_per_second)
         parts.append(tr("{rate} tokens/s").format(rate=speed))
-    parts.append(tr("{size} memory").format(size=numbers.size(written.memory_bytes)))
+    size = numbers.size(written.memory_bytes)
+    parts.append(tr("{size} for the process").format(size=size))
     if ending := _ending(written):
         parts.append(ending)
     return " · ".join(parts)

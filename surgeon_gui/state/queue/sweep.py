@@ -156,10 +156,10 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
     context = context_of(config, model)
     memory = memory_of_goal(goal, context, model, config.pruning.kind)
     return tr(
-        "{target}: weights {weights}, {memory} with {n} tokens, fits in {fits}"
+        "{target}: file {size}, at most {memory} with {n} tokens, fits in {fits}"
     ).format(
         target=brief_target(config.pruning),
-        weights=numbers.size(goal.weight_bytes),
+        size=numbers.size(goal.weight_bytes),
         memory=numbers.size(memory),
         n=numbers.whole(context),
         fits=fits_in(memory),

@@ -55,15 +55,16 @@ OUTCOME_DETAILS = {
 def title(record: RunRecord) -> str:
     """Return the title of a run: the user's name, or the model and what became of it.
 
-    That is the size of its file, or the target while there is none.
+    That is the size of its file, as planned while there is none, or else the target.
     """
-    return title_of(record.folder, record.name, record.config, record.file_bytes)
+    size = record.file_bytes or record.planned_bytes
+    return title_of(record.folder, record.name, record.config, size)
 
 
 def title_of(
     folder: str, name: str, config: RunConfig | None, file_bytes: int = 0
 ) -> str:
-    """Return the title of the run in a folder; `file_bytes`: 0, there is no file."""
+    """Return the title of the run in a folder; `file_bytes`: 0, it is not known."""
     if name:
         return name
     if config is None:
@@ -95,7 +96,7 @@ def when(record: RunRecord, now: datetime) -> str:
     if record.name and record.file_bytes:
         parts.insert(0, numbers.size(record.file_bytes))
     if record.seconds:
-        parts.append(numbers.rough_duration(record.seconds))
+        parts.append(numbers.duration(record.seconds))
     return ", ".join(parts)
 
 

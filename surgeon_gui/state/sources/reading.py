@@ -5,10 +5,14 @@ The engine reads nothing during a run or another task.
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
+from surgeon_gui.state.computers import connection_wait
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import is_small_file, is_to_be_downloaded
 from surgeon_gui.state.sources.text import facts_problem
@@ -57,8 +61,25 @@ def model_problem(state: AppState) -> Problem | None:
     return state.problems.get(Step.MODEL) or facts_problem(state)
 
 
+def text_problem(error: Failed, config: CalibrationConfig) -> Problem:
+    """Return the problem of the text that an error names, by default the main one."""
+    values = getattr(error.message, "values", {})
+    named = {str(value) for value in values.values()}
+    settings = {
+        "validation_text": (config.validation_text,),
+        "more_texts": tuple(more.text for more in config.more_texts),
+    }
+    for setting, texts in settings.items():
+        is_main = PurePath(config.text).name in named
+        if not is_main and named.intersection(PurePath(text).name for text in texts):
+            return of_error(error, Step.CALIBRATION, setting)
+    return of_error(error, Step.CALIBRATION, "text")
+
+
 def wait_note(state: AppState) -> str:
     """Return when the engine reads what is due; empty if it reads it now."""
+    if not state.is_connected:
+        return connection_wait(state)
     if state.run.status.is_busy:
         return tr("It is read when the run has ended.")
     if state.is_busy:

@@ -18,6 +18,7 @@ from surgeon_engine.planning.resource_check import ResourceCheck, check_resource
 from surgeon_engine.planning.sketch import sketch_model
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.computers import connection_wait
 from surgeon_gui.state.job.resource_text import (
     LIGHTS,
     NAMES,
@@ -120,6 +121,8 @@ def estimated_row(state: AppState, model: HubModel) -> SearchRow:
 def search_line(state: AppState) -> str:
     """Return how the latest search stands, or what to type."""
     search = search_of(state)
+    if not state.is_connected:
+        return connection_wait(state)
     if search.error is not None:
         return f"{search.error.message} {search.error.hint}".strip()
     if search.response is not None:

@@ -263,8 +263,10 @@ CAPTIONS = {
     ),
     "computers_close_button": caption("Close", "Close the dialog."),
     "connection_again_button": caption("Connect again", "Try to connect now."),
-    "connection_computers_button": caption(
-        "Computers…", "Choose the computer on which the engine runs."
+    "connection_here_button": caption(
+        "Use this computer",
+        "Use the engine of this computer instead. A run that is in progress there goes "
+        "on.",
     ),
     # a file of another computer
     "files_path_edit": caption("Folder", "The path of the folder that is shown."),

@@ -40,11 +40,12 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.dialogs import Dialog
-from surgeon_gui.widgets.layouts import STRETCH, answer_row, row_of, vertical
+from surgeon_gui.widgets.layouts import STRETCH, answer_row, in_row, row_of, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (720, 640)
 _LIST_HEIGHT = 130
+_ABOUT_LINES = 3  # of text about the connection, for which there is always room
 _DATA = Qt.ItemDataRole.UserRole
 
 
@@ -70,6 +71,7 @@ class ComputersDialog(Dialog):
         self._list.setMaximumHeight(_LIST_HEIGHT)
         self._use = button("computers_use_button", self._on_use_clicked, primary=True)
         self._remove = button("computers_remove_button", self._on_remove_clicked)
+        self._obstacle = text_label(quiet=True, name="computers_obstacle_label")
         self._machine = text_label(quiet=True, name="computers_machine_label")
         self._connection = problem_label("computers_connection_label")
         self._again = button("computers_again_button", self._session.reconnect)
@@ -83,7 +85,9 @@ class ComputersDialog(Dialog):
         self._form.setSpacing(GAP)
         for edit in (self._host, self._command):
             self._form.addRow(line_label(CAPTIONS[edit.objectName()].label), edit)
+        # Beside its button it keeps its room, and nothing moves.
         self._problem = problem_label("computers_problem")
+        self._problem.show()
         self._add = button("computers_add_button", self._on_add_clicked)
 
     def _make_runs(self) -> None:
@@ -111,17 +115,18 @@ class ComputersDialog(Dialog):
             "Surgeon must be installed there, in the same version, and ssh must reach "
             "the computer without a password."
         )
+        about = QWidget()
+        vertical(about, self._machine, self._connection, STRETCH)
+        about.setMinimumHeight(_ABOUT_LINES * self.fontMetrics().lineSpacing())
         vertical(
             self,
             self._list,
-            row_of(self._use, self._remove, self._again),
-            self._machine,
-            self._connection,
+            in_row(self._use, self._remove, self._again, (self._obstacle, 1)),
+            about,
             heading(tr("Add a computer")),
             text_label(needs, quiet=True),
             self._form,
-            self._problem,
-            row_of(self._add),
+            in_row(self._add, (self._problem, 1)),
             self._runs_title,
             (self._runs, 1),
             self._note,
@@ -168,6 +173,7 @@ class ComputersDialog(Dialog):
             self._list.clear()
             for host, name, status in rows:
                 item = QTreeWidgetItem([name, status])
+                item.setToolTip(0, plain_tip(host))
                 item.setData(0, _DATA, host)
                 self._list.addTopLevelItem(item)
                 chosen = state.computer if current is None else current
@@ -211,7 +217,7 @@ class ComputersDialog(Dialog):
         if error is not None:
             return f"{error.message} {error.hint}".strip()
         if listed is None:
-            return ""
+            return text.connection_wait(self._session.state)
         if self._computers.fetch_note:
             return self._computers.fetch_note
         note = tr("Runs in {folder}").format(folder=listed.folder)
@@ -226,6 +232,7 @@ class ComputersDialog(Dialog):
         choose = tr("Select a computer.")
         obstacle = choose if host is None else self._computers.use_obstacle(host)
         enable_unless(self._use, obstacle)
+        self._obstacle.setText("" if host == state.computer else obstacle)
         obstacle = "" if host else tr("Select another computer.")
         if host and host == state.computer:
             obstacle = tr("It is in use. Choose This computer first.")
@@ -265,7 +272,7 @@ class ComputersDialog(Dialog):
     def _on_add_clicked(self) -> None:
         host = self._host.text()
         problem = self._computers.add(host, self._command.text())
-        show_text(self._problem, problem)
+        self._problem.setText(problem)
         if problem:
             return
         self._host.clear()

@@ -72,14 +72,15 @@ class FilesDialog(Dialog):
 
     @Slot()
     def _show(self) -> None:
-        request = self._computers.session.state.request(RequestKind.FILES)
+        state = self._computers.session.state
+        request = state.request(RequestKind.FILES)
         if request.error is not None and self._starts:
             self._start()
             return
         if request.error is not None:
             self._note.setText(f"{request.error.message} {request.error.hint}".strip())
         elif request.is_open:
-            self._note.setText(tr("Reading…"))
+            self._note.setText(text.connection_wait(state) or tr("Reading…"))
         listed: FilesListed | None = request.response
         if listed is None or listed is self._listed:
             self._show_choose()

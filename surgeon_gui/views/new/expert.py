@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
@@ -61,7 +61,7 @@ class Expert(QFrame):
         close = link("expert_close_button", self.closed)
         title = in_row(heading(tr("Expert")), STRETCH, close)
         top = in_column(title, self._search)
-        top.setContentsMargins(MARGIN, 0, GAP, 0)  # like the sections
+        top.setContentsMargins(MARGIN, 0, ROOM, 0)  # like the sections
         vertical(self, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
 
     @override

@@ -215,7 +215,8 @@ class NewPage(QWidget):
 
     def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
         line = plan.headline(state, self._found)
-        problem = sentence(obstacle) if state.model is not None else ""
+        is_told = state.model is not None or not state.is_connected
+        problem = sentence(obstacle) if is_told else ""
         show_elided(self._title, line.title if line is not None else "")
         self._show_warning(problem or (line.warning if line is not None else ""))
         details = line.details if line is not None and not problem else ""

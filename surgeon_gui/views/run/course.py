@@ -91,6 +91,10 @@ class CourseView(QWidget):
         self._quality.show_run(run)
         self._map.show_run(run)
         self._sample.show_run(run)
+        has_begun = run.status.is_busy or run.model is not None
+        for each in (self._quality.place, self._remaining, self._map.place):
+            each.setVisible(has_begun)  # else there is nothing to show, for good
+        self._more_button.setVisible(has_begun)
         if not self._more.isHidden():
             self._more.show_run(run, now)
 
@@ -133,7 +137,7 @@ class CourseView(QWidget):
         quality, layers = self._quality.place, self._map.place
         places = {
             1: ((0, 0, 1, 1), (1, 0, 1, 1), (2, 0, 1, 1), (3, 0, 1, 1)),
-            2: ((0, 0, 2, 1), (0, 1, 1, 1), (1, 1, 1, 1), (2, 0, 1, 2)),
+            2: ((0, 0, 2, 1), (0, 1, 1, 1), (2, 0, 1, 1), (1, 1, 2, 1)),
             3: ((0, 0, 2, 1), (0, 1, 1, 1), (1, 1, 1, 1), (0, 2, 2, 1)),
         }[columns]
         widgets = (self._parts_card, quality, self._remaining, layers)
@@ -142,9 +146,9 @@ class CourseView(QWidget):
         for column in range(3):
             is_chart = 0 < column < columns or (is_single and column == 0)
             self._grid.setColumnStretch(column, int(is_chart))
+        stretched = {1: (1, 3), 2: (0, 1), 3: (0,)}[columns]
         for row in range(4):
-            is_stretched = row == 0 or (row == 2 and columns < 3)
-            self._grid.setRowStretch(row, int(is_stretched))
+            self._grid.setRowStretch(row, int(row in stretched))
 
 
 class RemainingCard(QFrame):

@@ -45,7 +45,7 @@ class RunDetails(QWidget):
     layers_clicked = Signal()
     discard_clicked = Signal()
     settings_used = Signal()
-    opened = Signal(QWidget)  # a section
+    opened = Signal(QWidget)  # a section, by the user
 
     def __init__(
         self, session: Session, report_row: QWidget, question: ReplaceQuestion
@@ -81,6 +81,7 @@ class RunDetails(QWidget):
         made = link(f"run_{name}_link")
         made.setCheckable(True)
         made.toggled.connect(partial(self._on_toggled, name))
+        made.clicked.connect(partial(self._on_clicked, name))
         return made
 
     def show_state(self, state: AppState, now: float) -> None:
@@ -94,7 +95,7 @@ class RunDetails(QWidget):
         is_done = run.exported is not None and run.status is Status.FINISHED
         self._links["save"].setVisible(is_done)
         self._links["report"].setVisible(is_done or has_report(run))
-        self._discard.setEnabled(not run.computer and run.has_folder)
+        self._discard.setVisible(not run.computer and run.has_folder)
         for name in self._sections:
             self._draw(name)
 
@@ -131,7 +132,10 @@ class RunDetails(QWidget):
         for other, made in self._links.items():
             made.setChecked(other == name)
         self._draw(name)
-        self.opened.emit(section)
+
+    def _on_clicked(self, name: str) -> None:
+        if self._links[name].isChecked():
+            self.opened.emit(self._sections[name])
 
     @Slot()
     def _on_settings_used(self) -> None:

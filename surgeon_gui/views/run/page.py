@@ -7,7 +7,7 @@ from functools import partial
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QWidget
 
-from surgeon_gui.base.theme import ROOM
+from surgeon_gui.base.theme import PAGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -51,6 +51,7 @@ class RunPage(QWidget):
             self._bars,
             self._loss,
             (self.details, 1),
+            margin=PAGE,
             spacing=ROOM,
         )
         self._area = PageArea(content, column)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QLayout, QPlainTextEdit, QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
@@ -21,7 +21,7 @@ from surgeon_gui.controllers.sources import TextController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import calibration_problem
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.sources.reading import is_text_due, wait_note
+from surgeon_gui.state.sources.reading import is_text_due, text_problem, wait_note
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.shares import with_texts
 from surgeon_gui.state.sources.text import (
@@ -33,7 +33,7 @@ from surgeon_gui.state.sources.text import (
 )
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
-from surgeon_gui.text.problems import Problem, Step, of_error, sentence
+from surgeon_gui.text.problems import Problem, Step, sentence
 from surgeon_gui.views.steps.more_texts import MoreTexts
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.text_parts import TextParts
@@ -163,7 +163,11 @@ class CalibrationPage(Page):
         if setting == "window_length":
             self._form.show_problem(text, setting)
             text = ""
-        below = {"text": self._text_row, "validation_text": self._validation_row}
+        below: dict[str, QWidget | QLayout] = {
+            "text": self._text_row,
+            "validation_text": self._validation_row,
+            "more_texts": self._more_texts,
+        }
         anchor = below.get(setting)
         place = self.column.indexOf(self._preview_row)
         if anchor is not None:
@@ -230,7 +234,7 @@ def _problem(state: AppState) -> Problem | None:
     for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
         error = state.request(kind).error
         if problem is None and error is not None:
-            problem = of_error(error, Step.CALIBRATION, "text")
+            problem = text_problem(error, state.config.calibration)
     return problem
 
 

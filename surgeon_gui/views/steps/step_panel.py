@@ -29,7 +29,6 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
-    QFrame,
     QScrollArea,
     QSizePolicy,
     QWidget,
@@ -37,7 +36,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_gui.base.colors import Theme
-from surgeon_gui.base.theme import GAP, MARGIN, theme_of
+from surgeon_gui.base.theme import GAP, MARGIN, ROOM, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.step_text import Mark, StepView, step_view
@@ -46,6 +45,7 @@ from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import bold, described
 from surgeon_gui.widgets.layouts import inside_card, vertical
+from surgeon_gui.widgets.page_area import PageArea
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_WIDTH = 384  # pixels
@@ -64,20 +64,17 @@ _SPOKEN_MARK = {
 }
 
 
-class StepPanel(QScrollArea):
+class StepPanel(PageArea):
     """Opening a step closes the others, so that all headers stay visible."""
 
     def __init__(self, pages: Mapping[Step, Page]) -> None:
-        super().__init__()
+        content = QWidget()
+        column = vertical(content, margin=(MARGIN, MARGIN, ROOM, MARGIN))
+        super().__init__(content, column)
         self.setObjectName("step_panel")
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumWidth(_MIN_WIDTH)
         self.setMaximumWidth(_MAX_WIDTH)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        content = QWidget()
-        self._column = column = vertical(content, margin=(MARGIN, MARGIN, GAP, MARGIN))
         self._cards: dict[Step, StepCard] = {}
         self._pages = pages
         for number, (step, page) in enumerate(pages.items(), start=1):
@@ -87,7 +84,6 @@ class StepPanel(QScrollArea):
             self._cards[step] = made
         column.addStretch()
         self._content = content
-        self.setWidget(content)
         self._control: QWidget | None = None  # has the focus
         self._control_y = 0  # in the content, pixels
         self._position: int | None = None  # of the bar, before the content changes
@@ -188,7 +184,7 @@ class StepHeader(QAbstractButton):
         """The line below the title; an open page may show its problem itself."""
         is_problem = self._view.mark is Mark.PROBLEM
         if self.isChecked() and is_problem:
-            return tr("See the message at the marked setting.")
+            return tr("See the message below.")
         return self._view.summary
 
     def show_view(self, view: StepView) -> None:

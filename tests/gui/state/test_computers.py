@@ -27,6 +27,7 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.computers import (
     connection_problem,
+    connection_wait,
     machine_text,
     start_folders,
 )
@@ -37,7 +38,8 @@ from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import phase
 from surgeon_gui.state.sources.download import Download
-from surgeon_gui.state.sources.reading import needs_download
+from surgeon_gui.state.sources.reading import needs_download, wait_note
+from surgeon_gui.state.sources.search import search_line
 from surgeon_gui.state.sources.text import download_title
 from surgeon_gui.text.problems import Kind
 from surgeon_gui.views.steps.plan_card import PlanCard
@@ -67,6 +69,17 @@ def test_files_of_another_computer_are_not_looked_for():
     assert state.runs_folder == ""
     assert applied(state, STARTED).runs_folder == "/home/me/runs"
     assert replace(state, remote_runs="/data").runs_folder == "/data"
+
+
+def test_nothing_is_read_without_a_connection_and_the_texts_say_so():
+    waits = "Waiting for the connection with me@box."
+    state = app.with_computer(AppState(CONFIG, model_is_chosen=True), "me@box")
+    connected = applied(state, changed(ConnectionStatus.CONNECTED))
+    failed = applied(state, changed(ConnectionStatus.FAILED, message="No."))
+    for text in (connection_wait, wait_note, search_line):
+        assert text(state) == text(failed) == waits
+        assert text(connected) != waits
+    assert connection_wait(connected) == ""
 
 
 def test_another_computer_begins_without_what_is_known_of_this_one():

@@ -66,7 +66,8 @@ def object_counts(view):
     items = [len(plot.scene().items()) for plot in view.findChildren(pg.PlotWidget)]
     # Counted first: findChildren creates Python wrappers, which would count as growth.
     children = len(view.findChildren(QObject))
-    gc.collect()
+    for _ in range(2):  # hidden charts free further objects as they go
+        gc.collect()
     return len(gc.get_objects()), children, sum(items)
 
 

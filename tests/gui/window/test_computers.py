@@ -184,9 +184,13 @@ def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
         ),
     )
     assert "There is no Surgeon on" in find(window, "connection_label", QLabel).text()
+    window.load_config(QUICK)
+    line = find(window, "model_line", QLabel)
+    wait(qtbot, lambda: BOX in line.text())  # and not that it is being read
+    assert BOX in find(window, "plan_details", QLabel).text()
     dialog = open_computers(window)
-    select(find(dialog, "computers_list", QTreeWidget), "This computer")
-    click(dialog, "computers_use_button")
+    assert BOX in find(dialog, "computers_runs_note", QLabel).text()
+    click(window, "connection_here_button")
     wait(qtbot, lambda: window.session.state.engine is Engine.READY)
     assert not window.session.state.computer
     assert window.settings.computer == ""
@@ -228,7 +232,7 @@ def test_computer_is_added_and_models_are_chosen_by_path(
     command = remote_command(tmp_path / "there")
     find(dialog, "computers_command_edit", QLineEdit).setText(command)
     click(dialog, "computers_add_button")
-    assert not problem.isVisible()
+    assert problem.text() == ""
     click(dialog, "computers_use_button")
     wait(qtbot, lambda: window.session.state.engine is Engine.READY)
     wait(qtbot, lambda: window.session.state.machine is not None)

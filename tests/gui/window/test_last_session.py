@@ -45,3 +45,13 @@ def test_job_of_another_version_is_ignored(qtbot, tmp_path, make_window):
     window.restore_last_session()
     assert not window.session.state.model_is_chosen
     wait_until(qtbot, lambda: run_of(window).run)
+
+
+def test_runs_folder_is_kept_only_if_it_can_be_used(qtbot, tmp_path, window):
+    load_and_wait(qtbot, window)
+    (tmp_path / "file").write_text("")
+    usable, unusable = str(tmp_path / "usable"), str(tmp_path / "file" / "runs")
+    for chosen, kept in ((unusable, ""), (usable, usable), (unusable, usable)):
+        window.session.draft.set_run_parent(chosen)
+        window.remember()
+        assert window.settings.run_parent == kept

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QPushButton, QScrollArea
 from docs import generate_objects
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Target
+from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.captions import CAPTIONS
@@ -50,6 +51,33 @@ def test_header_of_an_opened_step_is_visible(qtbot, window):
         area = find(window, "step_panel")
         top = header.mapTo(area, header.rect().topLeft()).y()
         assert 0 <= top <= area.height() - header.height(), step
+
+
+def test_scroll_bars_and_errors_move_nothing(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.resize(1280, 800)
+    settle()
+    watched = ["model_card", "place_runs_button", "model_change_button"]
+
+    def places():
+        found = [find(window, name) for name in watched]
+        return [(x.mapTo(window, QPoint()), x.width()) for x in found]
+
+    before = places()
+    window.show_problem(Failed("Nothing can be written.", "Choose another folder."))
+    settle()
+    assert find(window, "error_bar").isVisible()
+    assert places() == before
+    find(window, "expert_button").click()
+    settle()
+    watched += ["expert_search_edit", "step_model_header"]
+    before, bar = places(), find(window, "step_panel").verticalScrollBar()
+    assert bar.maximum() == 0
+    window.open_step(Step.CALIBRATION)
+    settle()
+    assert bar.maximum() > 0
+    bar.setValue(0)
+    assert places() == before
 
 
 def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, window):

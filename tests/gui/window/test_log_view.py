@@ -44,6 +44,13 @@ def test_level_and_filter_hide_lines_and_the_shown_ones_are_saved(log, tmp_path)
     assert "unseen" in shown(log)
 
 
+def test_lines_are_filtered_after_the_keys_have_been_typed(qtbot, log):
+    text = log.findChild(QPlainTextEdit, "log_text")
+    qtbot.keyClicks(log.findChild(object, "log_filter_edit"), "mem")
+    assert len(text.toPlainText().splitlines()) == 3
+    qtbot.waitUntil(lambda: len(text.toPlainText().splitlines()) == 1)
+
+
 def test_log_lines_skips_progress_events():
     events = [
         Progressed(Stage.CURVATURE, 1, 1, 2),

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state import run as run_state
+from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs import reading
 from surgeon_gui.state.runs import state as runs_state
@@ -233,10 +234,16 @@ def test_distinct_titles_adds_details_to_equal_titles(tmp_path):
     assert run_text.distinct_titles([record]) == {record.folder: plain}
 
 
-def test_title_is_the_target_until_there_is_a_file(tmp_path):
+def test_title_is_the_planned_size_or_the_target_until_there_is_a_file(tmp_path):
     config = job(sparsity=0.3)
     running = read_record(write_run(tmp_path, "a", config, ending="killed"))
-    title = run_text.title(running).replace("\xa0", " ")
+    planned = numbers.size(running.planned_bytes)
+    assert running.planned_bytes > 1_000_000
+    assert run_text.title(running) == f"Bundled demo · {planned}"
+    page = read_state(tmp_path / "a")  # has the same name
+    assert name_of(page) == f"Bundled demo → {planned}"
+    unread = replace(running, planned_bytes=0)
+    title = run_text.title(unread).replace("\xa0", " ")
     assert title == "Bundled demo · 30 % of prunable weights"
     finished = read_record(write_run(tmp_path, "b", config))
     assert finished.file_bytes == 8_403_508
@@ -273,9 +280,9 @@ def test_recent_days_are_named(days, shown):
     )
     now = datetime(2025, 11, 24, 9, 0) + timedelta(days)
     text = run_text.when(record, now).replace("\xa0", " ")
-    assert text == f"70.0 MB, {shown}, 4 min"
+    assert text == f"70.0 MB, {shown}, 4 min 10 s"
     plain = replace(record, name="")  # its title has the size
-    assert run_text.when(plain, now).replace("\xa0", " ") == f"{shown}, 4 min"
+    assert run_text.when(plain, now).replace("\xa0", " ") == f"{shown}, 4 min 10 s"
 
 
 def test_run_in_progress_tells_how_far_it_is():

@@ -12,6 +12,7 @@ from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
 from surgeon_engine.api.model_info.header import model_facts
+from surgeon_engine.base.sentences import say
 from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from surgeon_gui.state import run as run_state
@@ -19,7 +20,7 @@ from surgeon_gui.state.app import AppState, with_request, without_requests
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems, start_obstacle
 from surgeon_gui.state.job.editing import with_config
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.sources.reading import wait_note
+from surgeon_gui.state.sources.reading import text_problem, wait_note
 from surgeon_gui.state.sources.shares import max_share, new_share, share_rows
 from surgeon_gui.state.sources.text import (
     inspected_facts,
@@ -35,6 +36,30 @@ from tests.helpers.queued_runs import ready_state
 
 RUN = run_state.requested("run-1", RunConfig(), "folder", 0.0)
 WAITING = {"run": Kind.READ_AFTER_RUN, "task": Kind.READ_LATER}
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("main.txt", "text"),
+        ("chats.jsonl", "more_texts"),
+        ("held-out.txt", "validation_text"),
+        ("both.txt", "text"),
+        ("", "text"),
+    ],
+)
+def test_problem_belongs_to_the_text_that_the_error_names(name, setting):
+    main = "/a/both.txt" if name == "both.txt" else "/a/main.txt"
+    config = CalibrationConfig(
+        text=main,
+        validation_text="/b/held-out.txt",
+        more_texts=(MoreText("/c/both.txt"), MoreText("/c/chats.jsonl")),
+    )
+    error = Failed(
+        say("{path} cannot be read: {reason}.", path=name, reason="line 301")
+    )
+    problem = text_problem(error, config)
+    assert (problem.step, problem.setting) == (Step.CALIBRATION, setting)
 
 
 def busy(state, with_what):

@@ -24,7 +24,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.base import translation
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.theme import apply_theme_to
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.bar_chart import BarChart
@@ -385,3 +385,25 @@ def test_tick_labels_use_the_decimal_separator_of_the_language(qtbot, monkeypatc
     assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0.5", "1.5"]
     monkeypatch.setattr(translation, "_language", "de")
     assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0,5", "1,5"]
+
+
+def test_what_leads_a_run_fits_into_a_window_of_1024_by_700(qtbot):
+    view = CourseView()
+    qtbot.addWidget(view)
+    view.resize(784, 490)  # the room for it below the head of the page
+    view.show()
+    view.show_run(FINISHED, now=100.0)
+    QApplication.processEvents()
+    leading = [find(view, f"{name}_chart") for name in ("perplexity", "sparsity")]
+    for each in (*leading, find(view, "remaining_bar")):
+        assert each.mapTo(view, each.rect().bottomLeft()).y() <= 490, each.objectName()
+
+
+def test_run_that_ended_before_its_model_was_loaded_has_no_empty_charts(qtbot):
+    view = CourseView()
+    qtbot.addWidget(view)
+    canceled = replace(STATES[0], model=None, status=Status.CANCELLED)
+    for run, has_charts in ((FINISHED, True), (canceled, False), (STATES[0], True)):
+        view.show_run(run, now=100.0)
+        for name in ("perplexity_chart", "remaining_bar", "more_charts_button"):
+            assert find(view, name).isVisibleTo(view) is has_charts, name

@@ -275,6 +275,16 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         assert not find(page, "outcome_bars").isVisible()
 
 
+
+def test_title_stays_in_view_when_a_run_is_canceled(qtbot, page):
+    page.window().resize(800, 620)
+    show(page, RUNNING)
+    show(page, replace(RUNNING, status=Status.CANCELLED))
+    assert find(page, "run_course_link").isChecked()
+    bar = page.focusProxy().verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    settle()
+    assert bar.value() == 0
 # links
 
 
