@@ -30,7 +30,7 @@ _NOTHING_LOST = 30.0  # seconds of reading after which a run is more than begun
 
 
 class RunActions(QObject):
-    """Start a run, cancel it, go on to another target, or copy its file to LM Studio."""
+    """Start, cancel or repeat a run, or copy its file to LM Studio."""
 
     started = Signal()
     copying = Signal(bool)  # the file to LM Studio
