@@ -186,7 +186,7 @@ def test_speed_has_a_button_until_it_is_measured_and_a_reason_if_it_cannot_be(pa
     assert card.height() == height
 
 
-@pytest.mark.parametrize("source", ["/models/a", "/models/a.GGUF"])
+@pytest.mark.parametrize("source", ["/models/a", "hf://a/b.gguf", "/models/a.GGUF"])
 def test_gguf_file_is_measured_with_the_original_only_if_that_is_one(
     page, session, source
 ):
