@@ -104,8 +104,8 @@ def file_fidelity(
 def basis_of(exported: Exported | None, judgment: Judgment | None = None) -> Basis:
     """Return whether the fidelity was measured on the file or on the weights in memory.
 
-    A file that was judged was measured itself. Rounding to 16 bits changes nothing that counts: the weights in memory then stand
-    for the file.
+    A file that was judged was measured itself. Rounding to 16 bits changes nothing that
+    counts: the weights in memory then stand for the file.
     """
     if judgment is not None:
         return Basis.FILE
