@@ -27,10 +27,10 @@ class Verdict(StrEnum):
 
 
 class Basis(StrEnum):
-    """What the figures of a verdict were taken of."""
+    """Source of a verdict's figures."""
 
     FILE = "the file"
-    WEIGHTS = "the weights in memory, not the file"
+    WEIGHTS = "the weights before rounding, not on the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,14 @@ def file_fidelity(
     return own or evaluation.fidelity
 
 
-def basis_of(exported: Exported | None) -> Basis:
-    """Return of what `file_fidelity` is.
+def basis_of(exported: Exported | None, judgment: Judgment | None = None) -> Basis:
+    """Return whether the fidelity was measured on the file or on the weights in memory.
 
-    Rounding to 16 bits changes nothing that counts: the weights in memory then stand
-    for the file.
+    A file that was judged was measured itself. Rounding to 16 bits changes nothing that
+    counts: the weights in memory then stand for the file.
     """
+    if judgment is not None:
+        return Basis.FILE
     if exported is None or (exported.dtype in QUANTIZED and not exported.fidelity):
         return Basis.WEIGHTS
     return Basis.FILE

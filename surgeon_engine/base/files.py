@@ -179,11 +179,16 @@ def write_folder_atomically(path: Path, aside: Path | None = None) -> Iterator[P
         raise
 
 
+def numbered_names(name: str) -> Iterator[str]:
+    """Yield name, name-2, name-3 and so on."""
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"
+
+
 def name_beside(path: Path) -> Path:
     """Return a free path beside `path` for what is there now."""
-    name = f"{path.name}-replaced"
-    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-    paths = (path.with_name(each) for each in names)
+    paths = map(path.with_name, numbered_names(f"{path.name}-replaced"))
     return next(each for each in paths if not os.path.lexists(each))
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
+    GGUF_FILE,
     QUANTIZED,
     ExportConfig,
     FileDtype,
@@ -308,6 +309,6 @@ def _weight_bytes(folder: Path) -> int:
     """Return the size of the files that hold weights, without the pruning plan."""
     return sum(
         path.stat().st_size
-        for pattern in ("model*.safetensors", "model.gguf")
+        for pattern in ("model*.safetensors", GGUF_FILE)
         for path in folder.glob(pattern)
     )

@@ -15,6 +15,7 @@ from gguf import GGUFReader, quants
 from torch import Tensor
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
+from surgeon_engine.api.config.export import GGUF_FILE
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.base.errors import EngineError
@@ -27,7 +28,6 @@ from surgeon_engine.calibration.own_samples import Author, own_samples
 from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.evaluation.evaluate import References, evaluate, references_of
-from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.file import file_tensors
 from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.load import LoadedModel, load_model
@@ -120,7 +120,7 @@ def fidelity_of_file(
     (_, first), *_ = references.texts
     model.to(first.hidden[0].dtype)  # a checkpoint may hold shorter numbers
     try:
-        head = put_file(pruned, folder / FILE_NAME)
+        head = put_file(pruned, folder / GGUF_FILE)
         if yardstick.offloads and model.device != device:
             OffloadedBlocks(model, pruned.loaded.blocks, device, in_files=True)
         elif not yardstick.offloads:

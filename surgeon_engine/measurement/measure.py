@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from surgeon_engine.api.config.export import GGUF_FILE
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
@@ -21,6 +22,7 @@ from surgeon_engine.api.messages.benchmark import (
     ModelMeasured,
     rate_of,
 )
+from surgeon_engine.api.model_info.source_names import is_gguf_name
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.json_process import SubprocessClient, module_command
@@ -43,7 +45,6 @@ Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 
 COMMAND = module_command("surgeon_engine.measurement.benchmark_process")
 GGUF_COMMAND = module_command("surgeon_engine.measurement.gguf_process")
-_GGUF = "model.gguf"  # in the folder of an export
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,8 +126,8 @@ def measure(
 def _gguf_of(source: str) -> Path | None:
     """Return the GGUF file that a source names, itself or by its folder."""
     path = expand_path(source)
-    for each in (path, path / _GGUF):
-        if each.suffix == ".gguf" and each.is_file():
+    for each in (path, path / GGUF_FILE):
+        if is_gguf_name(each.name) and each.is_file():
             return each
     return None
 

@@ -6,24 +6,26 @@ settings, or the folder `models` in its home, which a file in the user's home na
 
 from __future__ import annotations
 
-import filecmp
-import itertools
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from surgeon_engine.base.errors import EngineError
-from surgeon_engine.base.files import file_written_atomically
+from surgeon_engine.base.files import file_written_atomically, numbered_names
 from surgeon_engine.base.reading import read_json, read_text
 from surgeon_gui.base import paths
 
 _POINTER = ".lmstudio-home-pointer"
 _HOMES = (".lmstudio", ".cache/lm-studio")
 _PUBLISHER = "surgeon"
+_CHUNK_BYTES = 2**24
+
+
+class Stopped(Exception):
+    """The file is no longer wanted."""
 
 
 class _Settings(msgspec.Struct, frozen=True):
@@ -55,25 +57,30 @@ def _chosen_in(home: Path) -> Path | None:
     return None
 
 
-def add_file(file: Path, models: Path, name: str) -> Path:
+def add_file(
+    file: Path, models: Path, name: str, is_stopped: Callable[[], bool] = lambda: False
+) -> Path:
     """Add a file to the models of LM Studio; return where it lies.
 
     It is linked on the same disk, and copied to another one. What is there under the
-    name stays: the file gets a number, unless it is there already.
+    name stays: the file gets a number, unless it is there already. Nothing new stays
+    there if it raises.
 
     Raises:
         OSError: The file cannot be read, or not be written there.
+        Stopped: `is_stopped` has returned True.
     """
-    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-    places = (models / _PUBLISHER / each / f"{each}.gguf" for each in names)
-    place = next(x for x in places if not os.path.lexists(x) or _is_same(file, x))
-    if os.path.lexists(place):
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
+    for each in numbered_names(name):
+        place = models / _PUBLISHER / each / f"{each}.gguf"
+        if not os.path.lexists(place):
+            break
+        if _is_same(file, place, is_stopped):
+            return place
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         with file_written_atomically(place) as temporary:
-            _link_or_copy(file, temporary)
-    except OSError:
+            _link_or_copy(file, temporary, is_stopped)
+    except (OSError, Stopped):
         for folder in (place.parent, place.parent.parent):
             with suppress(OSError):  # it holds something else
                 folder.rmdir()
@@ -81,16 +88,31 @@ def add_file(file: Path, models: Path, name: str) -> Path:
     return place
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(one: Path, other: Path, is_stopped: Callable[[], bool]) -> bool:
     try:
-        return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
-    except OSError:
+        if one.samefile(other):
+            return True
+        if one.stat().st_size != other.stat().st_size:
+            return False
+        chunks = zip(_chunks(one, is_stopped), _chunks(other, is_stopped), strict=True)
+        return all(first == second for first, second in chunks)
+    except (OSError, ValueError):  # unreadable, or cut off meanwhile
         return False
 
 
-def _link_or_copy(file: Path, temporary: Path) -> None:
+def _link_or_copy(file: Path, temporary: Path, is_stopped: Callable[[], bool]) -> None:
     temporary.unlink()
     try:
         os.link(file, temporary)
     except OSError:
-        shutil.copyfile(file, temporary)
+        with temporary.open("wb") as copy:
+            for chunk in _chunks(file, is_stopped):
+                copy.write(chunk)
+
+
+def _chunks(file: Path, is_stopped: Callable[[], bool]) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while chunk := opened.read(_CHUNK_BYTES):
+            if is_stopped():
+                raise Stopped
+            yield chunk

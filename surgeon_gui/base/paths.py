@@ -6,13 +6,12 @@ without permission. For the window, nothing exists at such paths.
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from pathlib import Path
 
 from surgeon_engine.base.files import free_bytes as free_bytes_at
-from surgeon_engine.base.files import nearest_existing
+from surgeon_engine.base.files import nearest_existing, numbered_names
 
 
 def expanded(text: str) -> Path:
@@ -71,8 +70,7 @@ def is_occupied(text: str) -> bool:
 
 def new_path(folder: str, name: str) -> Path:
     """Return a path in a folder at which there is nothing, with a number if needed."""
-    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-    found = (expanded(folder) / each for each in names)
+    found = (expanded(folder) / each for each in numbered_names(name))
     return next(each for each in found if not os.path.lexists(each))
 
 

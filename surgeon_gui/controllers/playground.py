@@ -31,7 +31,7 @@ class Playground(QObject):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._session = session
-        self._kinds: dict[str, PromptKind] = {}  # of the originals so far
+        self._templates: dict[str, bool] = {}  # whether originals have one
         self.state = PlaygroundState(prompt=first_prompt(PromptKind.DEMO))
         session.events_arrived.connect(self._on_events_arrived)
         session.changed.connect(self._on_session_changed)
@@ -147,17 +147,20 @@ class Playground(QObject):
 
     def _set(self, state: PlaygroundState) -> None:
         if original := playground_state.models_of(state, self.app).original:
-            state = playground_state.with_examples(state, self._kind_of(original))
+            kind = self._kind_of(original, state)
+            state = playground_state.with_examples(state, kind)
         self.state = playground_state.without_stale_texts(state, self.app)
         self.changed.emit()
 
-    def _kind_of(self, source: str) -> PromptKind:
-        if source not in self._kinds:
-            self._kinds[source] = _kind_of(source)
-        return self._kinds[source]
-
-
-def _kind_of(source: str) -> PromptKind:
-    if source == DEMO:
-        return PromptKind.DEMO
-    return PromptKind.CHAT if has_chat_template(source) else PromptKind.TEXT
+    def _kind_of(self, source: str, state: PlaygroundState) -> PromptKind:
+        if source == DEMO:
+            return PromptKind.DEMO
+        found = self._templates.get(source)
+        is_loaded = source == state.requested_models.original
+        if is_loaded and state.has_chat_template is not None:
+            found = state.has_chat_template  # as the engine has read it
+        if found is None:
+            found = has_chat_template(source)
+        if found is not None:  # its files are here
+            self._templates[source] = found
+        return PromptKind.CHAT if found else PromptKind.TEXT

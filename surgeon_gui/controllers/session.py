@@ -35,7 +35,7 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.model_info.source_names import DEMO, is_gguf_name
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_gui.base import paths
@@ -238,7 +238,7 @@ class Session(QObject):
         if checks.measure_obstacle(self.state) or config is None or exported is None:
             return
         is_gguf = exported.format is Format.GGUF
-        is_comparable = not is_gguf or config.model.source.lower().endswith(".gguf")
+        is_comparable = not is_gguf or is_gguf_name(config.model.source)
         original = (config.model.source,) if is_comparable else ()
         sources = (*original, exported.folder)
         settings = BenchmarkSettings(

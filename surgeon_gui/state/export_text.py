@@ -182,10 +182,16 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
 
 def measurement_conditions(measured: Measured) -> str:
     """Return how the figures of the speed table were measured."""
-    return tr(
+    text = tr(
         "Medians of {rounds} rounds, alternating between the models, and their range. "
         "Device: {device}. Prompts of {prompt} tokens, {generated} generated tokens."
-    ).format(
+    )
+    if len(measured.models) == 1:
+        text = tr(
+            "Medians of {rounds} rounds and their range. Device: {device}. Prompts of "
+            "{prompt} tokens, {generated} generated tokens."
+        )
+    return text.format(
         rounds=measured.rounds,
         device=", ".join(filter(None, (measured.device, measured.dtype))),
         prompt=numbers.whole(measured.prompt_tokens),

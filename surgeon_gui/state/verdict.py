@@ -44,9 +44,7 @@ def verdict_of_run(run: RunState) -> Verdict | None:
 
 def rests_on_weights(run: RunState) -> bool:
     """Return True if the verdict on a file is only on the weights in memory."""
-    if run.judgment is not None or run.exported is None:
-        return False
-    return basis_of(run.exported) is Basis.WEIGHTS
+    return basis_of(run.exported, run.judgment) is Basis.WEIGHTS
 
 
 def on_texts(run: RunState) -> tuple[OnText, ...]:

@@ -74,7 +74,7 @@ CLASSES = {
 }
 
 
-POSITIONS = tr("From start to end of a text")
+POSITIONS = tr("By position in the text")
 
 
 def outcome(row: LostRow) -> str:

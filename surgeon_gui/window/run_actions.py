@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_folder import plain_name
 from surgeon_gui.base.background import Background
-from surgeon_gui.base.lm_studio import add_file, models_folder
+from surgeon_gui.base.lm_studio import Stopped, add_file, models_folder
 from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -28,7 +30,7 @@ _NOTHING_LOST = 30.0  # seconds of reading after which a run is more than begun
 
 
 class RunActions(QObject):
-    """Start a run, cancel it, go on to another target, or give its file away."""
+    """Start, cancel or repeat a run, or copy its file to LM Studio."""
 
     started = Signal()
     copying = Signal(bool)  # the file to LM Studio
@@ -40,6 +42,7 @@ class RunActions(QObject):
         session.changed.connect(self._go_on)
         self._session, self._window = session, window
         self._background = Background(self)
+        self._is_closing = threading.Event()  # a copy then ends
         self._question = Question("cancel", tr("Cancel the run"), window)
 
     @Slot()
@@ -96,27 +99,34 @@ class RunActions(QObject):
         megabytes = round(run.exported.weight_bytes / 1e6)
         name = f"{plain_name(run.config.model.source)}-{megabytes}MB"
         self.copying.emit(True)
-        work = partial(_added, Path(file), models, name)
+        work = partial(_added, Path(file), models, name, self._is_closing.is_set)
         self._background.start(work, self._on_added)
 
     def finish(self) -> None:
-        """Wait until a file is copied."""
+        """Stop a copy, and wait until nothing of it is left."""
+        self._is_closing.set()
         self._background.finish()
 
-    def _on_added(self, found: Path | Failed) -> None:
+    def _on_added(self, found: Path | Failed | None) -> None:
         self.copying.emit(False)
+        if found is None:
+            return
         if isinstance(found, Failed):
             self._session.store.show_problem(found)
             return
-        text = tr("LM Studio has the file now: {path}.")
+        text = tr("Added to LM Studio: {path}.")
         text = text.format(path=with_tilde(found))
         self.saved.emit(text, str(found))
 
 
-def _added(file: Path, models: Path, name: str) -> Path | Failed:
-    """Return where the file lies now, or why it could not be copied."""
+def _added(
+    file: Path, models: Path, name: str, is_stopped: Callable[[], bool]
+) -> Path | Failed | None:
+    """Return where the file lies now, or why it could not be copied; None: stopped."""
     try:
-        return add_file(file, models, name)
+        return add_file(file, models, name, is_stopped)
+    except Stopped:
+        return None
     except OSError as error:
         message = tr("The file cannot be copied to {folder}: {reason}.")
         return Failed(

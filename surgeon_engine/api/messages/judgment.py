@@ -158,7 +158,10 @@ class ProbeJudged(msgspec.Struct, frozen=True):
 
     @property
     def original_fails(self) -> bool:
-        """Whether the original, too, fails most items: nothing is shown by it."""
+        """True if the original fails most items too.
+
+        The probe is then not informative.
+        """
         return self.outcome is Outcome.SAME and 2 * self.original < self.items
 
 

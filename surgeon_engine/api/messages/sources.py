@@ -11,6 +11,7 @@ from surgeon_engine.api.config.pruning import (
     display_name,
 )
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
+from surgeon_engine.api.model_info.source_names import is_gguf_name
 from surgeon_engine.base.sentences import Text, say
 
 
@@ -172,7 +173,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     @property
     def is_gguf(self) -> bool:
         """Whether the weights are in a GGUF file."""
-        return self.source.lower().endswith(".gguf")
+        return is_gguf_name(self.source)
 
 
 class ModelInspected(msgspec.Struct, frozen=True, tag=True):

@@ -117,14 +117,14 @@ def local_path(source: str) -> Path | None:
     return Path(os.path.expanduser(source)).absolute()
 
 
-def has_chat_template(source: str) -> bool:
+def has_chat_template(source: str) -> bool | None:
     """Return whether the files of a model show a template for chats.
 
-    False, too, if they are missing or cannot be read.
+    None if they are missing or cannot be read.
     """
     path = local_path(source)
     if path is None:
-        return False
+        return None
     try:
         if not path.is_dir():
             with open_model(path) as file:
@@ -133,7 +133,7 @@ def has_chat_template(source: str) -> bool:
             return True
         return '"chat_template"' in read_text(path / "tokenizer_config.json")
     except (EngineError, OSError):
-        return False
+        return None
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -125,6 +125,11 @@ def is_hub_source(source: str) -> bool:
     return source.startswith(SCHEME)
 
 
+def is_gguf_name(source: str) -> bool:
+    """Return whether `source` is named like a GGUF file; it need not exist."""
+    return source.lower().endswith(".gguf") and not is_hub_source(source)
+
+
 def parse_hub_source(typed: str, *, is_dataset: bool = False) -> str:
     """Return the full name for a typed or pasted name; empty if it is not one.
 

@@ -25,7 +25,7 @@ import numpy as np
 from gguf import GGUFReader
 from safetensors.numpy import load_file
 
-FILE_NAME = "model.gguf"
+FILE_NAME = "model.gguf"  # `GGUF_FILE`, which cannot be imported here
 _MAX_LIKELIEST = 1000  # tokens per position; a whole large vocabulary takes seconds
 _IN_SOME = ("output", "ffn_gate", "attn_output")  # tensors that some models lack
 # Half of the cores: the server and its client run at the same time.

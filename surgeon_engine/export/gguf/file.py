@@ -23,6 +23,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import (
+    GGUF_FILE,
     QUANTIZED,
     ExportConfig,
     FileDtype,
@@ -32,7 +33,6 @@ from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.calibrated import encoded, mean_squares
-from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.header import Options, add_options, rope_tensors
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME, write_imatrix
 from surgeon_engine.export.gguf.layout import layout_of
@@ -95,7 +95,7 @@ class GgufWriter(Writer):
         # Exact: the header is written to a temporary file.
         mixture = _mixture(pruned, dtype)
         with temporary_folder() as folder:
-            path = Path(folder) / FILE_NAME
+            path = Path(folder) / GGUF_FILE
             with _open_with_header(pruned, mixture, path) as (_, tensors):
                 pass
             header = _padded(path.stat().st_size)
@@ -107,7 +107,7 @@ class GgufWriter(Writer):
         squares: dict[str, Tensor] = {}
         check_installed(mixture.dtype)
         calibration = self.calibration if mixture.dtype in QUANTIZED else None
-        with _open_with_header(pruned, mixture, folder / FILE_NAME) as opened:
+        with _open_with_header(pruned, mixture, folder / GGUF_FILE) as opened:
             writer, tensors = opened
             if calibration is not None:
                 squares = mean_squares(loaded, calibration)

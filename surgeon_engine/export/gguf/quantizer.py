@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType, quants
 
-from surgeon_engine.api.config.export import QUANTIZED, FileDtype
+from surgeon_engine.api.config.export import LLAMA_PACKAGE, QUANTIZED, FileDtype
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 
-_PACKAGE = "xllamacpp"
 _FUNCTION = "ggml_quantize_chunk"
 _ROWS_AT_ONCE = 256
 _Float = np.float32
@@ -87,15 +86,15 @@ def _library() -> Callable[..., int]:
     Raises:
         ExportError: It is not installed, or the installed package lacks it.
     """
-    spec = find_spec(_PACKAGE)
+    spec = find_spec(LLAMA_PACKAGE)
     if spec is None or spec.origin is None:
         raise ExportError(
             say(
                 "Quantized GGUF files need the package {package}, which contains "
                 "llama.cpp's quantizers. It is not installed.",
-                package=_PACKAGE,
+                package=LLAMA_PACKAGE,
             ),
-            say("Install it: pip install {package}", package=_PACKAGE),
+            say("Install it: pip install {package}", package=LLAMA_PACKAGE),
         )
     for path in sorted(Path(spec.origin).parent.iterdir()):
         if path.suffix in (".so", ".dylib", ".dll", ".pyd"):
@@ -115,10 +114,11 @@ def _library() -> Callable[..., int]:
         say(
             "The installed package {package} has no function {function}, which "
             "quantized GGUF files need.",
-            package=_PACKAGE,
+            package=LLAMA_PACKAGE,
             function=_FUNCTION,
         ),
         say(
-            "Install another version: pip install --upgrade {package}", package=_PACKAGE
+            "Install another version: pip install --upgrade {package}",
+            package=LLAMA_PACKAGE,
         ),
     )

@@ -6,9 +6,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from surgeon_engine.api.config.export import LLAMA_PACKAGE
 from surgeon_engine.base.errors import ModelError
 
-PACKAGE = "xllamacpp"
+PACKAGE = LLAMA_PACKAGE
 
 
 def is_installed() -> bool:

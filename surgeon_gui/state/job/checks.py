@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
-from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER
@@ -37,7 +37,6 @@ from surgeon_gui.state.sources.text import facts_problem
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.problems import Kind, Problem, Step, Value, of_error
 
-_LLAMA = "xllamacpp"  # the package that runs GGUF files
 _MAX_BEGINNING = 4  # tokens that a window may begin with besides its text
 _BUSY = {
     RequestKind.SAVE: Kind.SAVING,
@@ -149,8 +148,8 @@ def measure_obstacle(state: AppState) -> Problem | None:
     if state.shown_run.status is not Status.FINISHED or exported is None:
         return Problem(Kind.UNMEASURABLE)
     versions = state.ready.versions if state.ready is not None else {}
-    if exported.format is Format.GGUF and _LLAMA not in versions:
-        return Problem(Kind.GGUF_UNMEASURABLE, {"package": _LLAMA})
+    if exported.format is Format.GGUF and LLAMA_PACKAGE not in versions:
+        return Problem(Kind.GGUF_UNMEASURABLE, {"package": LLAMA_PACKAGE})
     return None
 
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
+from surgeon_engine.base.errors import ConfigError
+from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
 
 _USUAL = 0.25  # share of a new text
 _DECIMALS = 3  # of a share
+_PARTS = 10**_DECIMALS
 
 
 class ShareRow(NamedTuple):
@@ -53,9 +56,27 @@ def share_rows(config: CalibrationConfig) -> tuple[ShareRow, ...]:
 
 
 def with_texts(config: CalibrationConfig, texts: Sequence[str]) -> CalibrationConfig:
-    """Return a config that calibrates on these texts, all with the same share."""
+    """Return a config that calibrates on these texts, all with the same share.
+
+    Raises:
+        ConfigError: There are more texts than windows or shares.
+    """
     first, *others = texts
-    share = round(1 / len(texts), _DECIMALS)
+    most = min(config.windows, _PARTS)
+    if len(texts) > most:
+        message = tr(
+            "{n} texts were chosen, but at most {most} can be used together: each "
+            "needs a window and a share of at least {share}."
+        )
+        raise ConfigError(
+            message.format(
+                n=numbers.whole(len(texts)),
+                most=numbers.whole(most),
+                share=numbers.percent(1 / _PARTS),
+            ),
+            tr("Choose fewer texts, or more windows in Expert, Calibration."),
+        )
+    share = _PARTS // len(texts) / _PARTS  # rounded down: the main text has the rest
     more = tuple(MoreText(text, share) for text in others)
     return replace(
         config,

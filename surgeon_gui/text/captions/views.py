@@ -150,7 +150,7 @@ CAPTIONS = {
     ),
     **{
         f"playground_example_button_{number}": caption(
-            "Example", "Let both models go on with this prompt."
+            "Example", "Continue this prompt with both models."
         )
         for number in range(1, EXAMPLES_SHOWN + 1)
     },

@@ -32,7 +32,7 @@ from surgeon_gui.widgets.layouts import STRETCH, in_row, row_of, vertical
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
-_NO_GGUF = tr("The original is no GGUF file.")
+_NO_GGUF = tr("The original is not a GGUF file.")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 

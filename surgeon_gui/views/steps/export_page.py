@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from PySide6.QtCore import Slot
 from typing_extensions import override
@@ -140,7 +139,7 @@ class ExportPage(Page):
         """Take a folder; in one with other files, a new folder."""
         state = self.session.state
         is_taken = not state.computer and paths.is_occupied(folder)
-        if is_taken and not (Path(folder) / MARKER).exists():
+        if is_taken and not paths.exists(f"{folder}/{MARKER}"):
             name = f"{plain_name(state.config.model.source)}-pruned"
             folder = str(paths.new_path(folder, name))
         self._on_folder_edited(folder)

@@ -95,6 +95,7 @@ def test_basis_is_the_weights_where_rounding_was_not_measured(
     figures = (fidelity(0.3, 0.7, 12.0),) if is_measured else ()
     exported = Exported("folder", 1, 64, 0.1, dtype=dtype, fidelity=figures)
     assert basis_of(exported) is basis
+    assert basis_of(exported, judgment()) is Basis.FILE
     assert basis_of(None) is Basis.WEIGHTS
 
 

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Estimate, Exported, Fidelity
@@ -163,6 +163,9 @@ def test_model_card_has_the_figures_of_the_file(report):
     assert "0.391 (0.35 to 0.43)" in text
     assert "this file is **noticeably different**" in text
     assert ModelCard(text).data.eval_results[1].metric_value == 0.391
+    assert "**, judged on the file." in text
+    rounded = card(measured, dtype=FileDtype.Q4_0)
+    assert "**, judged on the weights before rounding, not on the file." in rounded
 
 
 def with_fidelity(report, nats, perplexity):

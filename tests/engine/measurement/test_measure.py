@@ -400,6 +400,7 @@ def test_gguf_files_run_in_llama_cpp(tmp_path):
     ("names", "is_installed", "expected"),
     [
         (("a.gguf", "b"), True, measure.GGUF_COMMAND),
+        (("A.GGUF", "b"), True, measure.GGUF_COMMAND),
         (("a.gguf",), False, measure.COMMAND),
         (("a.gguf", "c"), True, measure.COMMAND),  # c is for transformers
     ],
@@ -409,7 +410,7 @@ def test_llama_cpp_measures_only_gguf_files(
 ):
     for folder in ("b", "c"):
         (tmp_path / folder).mkdir()
-    for name in ("a.gguf", "b/model.gguf"):
+    for name in ("a.gguf", "A.GGUF", "b/model.gguf"):
         (tmp_path / name).touch()
     commands = []
 

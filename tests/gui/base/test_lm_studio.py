@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 
-from surgeon_gui.base.lm_studio import add_file, models_folder
+from surgeon_gui.base import lm_studio
+from surgeon_gui.base.lm_studio import Stopped, add_file, models_folder
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +97,35 @@ def test_other_file_of_the_same_name_stays(models, file):
 
 
 def test_file_that_cannot_be_copied_leaves_nothing(models, file, monkeypatch):
-    def half(source, target):
-        target.write_bytes(b"GG")
+    def half(source, is_stopped):
+        yield b"GG"
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "link", no_link)
-    monkeypatch.setattr(shutil, "copyfile", half)
+    monkeypatch.setattr(lm_studio, "_chunks", half)
     with pytest.raises(OSError, match="No space left"):
         add_file(file, models, "small")
     assert list(models.iterdir()) == []
+
+
+def test_folder_that_cannot_be_made_leaves_nothing(models, file):
+    with pytest.raises(OSError, match="too long"):
+        add_file(file, models, "x" * 300)
+    assert list(models.iterdir()) == []
+
+
+def test_stopped_copy_leaves_nothing(models, file, monkeypatch):
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(lm_studio, "_CHUNK_BYTES", 4)
+    asked = iter((False, True))
+    with pytest.raises(Stopped):
+        add_file(file, models, "small", lambda: next(asked))
+    assert list(models.iterdir()) == []
+
+
+def test_stopped_comparison_adds_nothing(models, file, monkeypatch):
+    monkeypatch.setattr(os, "link", no_link)
+    add_file(file, models, "small")
+    with pytest.raises(Stopped):
+        add_file(file, models, "small", lambda: True)
+    assert files_in(models) == ["surgeon/small/small.gguf"]

@@ -182,6 +182,13 @@ def test_speed_rows():
     assert "7 rounds" in export_text.measurement_conditions(measured())
 
 
+def test_measurement_alternates_only_between_two_models():
+    alone = msgspec.structs.replace(measured(), models=measured().models[1:])
+    assert "alternating" in export_text.measurement_conditions(measured())
+    assert "alternating" not in export_text.measurement_conditions(alone)
+    assert "7 rounds" in export_text.measurement_conditions(alone)
+
+
 def test_speed_summary_is_in_the_language_and_units_of_the_window():
     first, second = measured().models
     larger = msgspec.structs.replace(second, peak_bytes=2 * first.peak_bytes)

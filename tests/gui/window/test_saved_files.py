@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PySide6.QtWidgets import QFileDialog
 
-from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.export.gguf.check import FILE_NAME
+from surgeon_engine.api.config.export import GGUF_FILE, ExportConfig, Format
+from surgeon_gui.base.lm_studio import Stopped
 from surgeon_gui.views import bars
+from surgeon_gui.window import run_actions
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import QUICK, click, find, run_of, trigger, wait_until
 
@@ -31,7 +33,7 @@ def with_file(window):
     folder = Path(run_of(window).exported.folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "imatrix.gguf").write_bytes(b"GGUF of an importance matrix")
-    (folder / FILE_NAME).write_bytes(b"GGUF of the model")
+    (folder / GGUF_FILE).write_bytes(b"GGUF of the model")
 
 
 def test_file_is_copied_to_lm_studio_by_a_click(qtbot, make_finished, models):
@@ -57,6 +59,24 @@ def test_copy_that_fails_says_why(qtbot, make_finished, models):
     assert notice.message.startswith(f"The file cannot be copied to {models}: ")
     assert shown(window, "saved_label") == ""
     assert list(models.iterdir()) == []
+
+
+def test_closing_the_window_stops_a_copy(make_finished, models, monkeypatch):
+    stopped: list[bool] = []
+
+    def copy(file, models, name, is_stopped):
+        for _ in range(100):
+            if is_stopped():
+                break
+            time.sleep(0.05)
+        stopped.append(is_stopped())
+        raise Stopped
+
+    monkeypatch.setattr(run_actions, "add_file", copy)
+    window = make_finished(config=GGUF)
+    click(window, "run_lm_studio_button")
+    window.close()
+    assert stopped == [True]
 
 
 def test_lm_studio_is_offered_only_where_it_is_and_for_its_files(

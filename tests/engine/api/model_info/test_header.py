@@ -197,16 +197,16 @@ def test_names_round_trip():
 def test_chat_template_is_found_in_the_files_of_a_model(tmp_path):
     folder, gguf = tmp_path / "model", tmp_path / "model.gguf"
     folder.mkdir()
-    assert not has_chat_template(str(folder))
+    assert has_chat_template(str(folder)) is None
     (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
-    assert not has_chat_template(str(folder))
+    assert has_chat_template(str(folder)) is False
     (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ x }}"}')
     assert has_chat_template(str(folder))
     (folder / "tokenizer_config.json").unlink()
     (folder / "chat_template.jinja").write_text("{{ x }}")
     assert has_chat_template(str(folder))
-    assert not has_chat_template(str(gguf))  # it is missing
+    assert has_chat_template(str(gguf)) is None  # it is missing
     gguf.write_bytes(b"GGUF" + bytes(100))
-    assert not has_chat_template(str(gguf))
+    assert has_chat_template(str(gguf)) is False
     gguf.write_bytes(b"GGUF" + bytes(100) + b"tokenizer.chat_template" + bytes(9))
     assert has_chat_template(str(gguf))

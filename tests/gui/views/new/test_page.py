@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.export_marker import MARKER
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.job.purposes import Purpose, purpose_of
 from surgeon_gui.state.run import Status
@@ -314,6 +316,22 @@ def test_result_goes_to_a_new_folder_among_other_files(place, tmp_path):
     choose_in_dialog(place, taken)
     assert config(place).export.folder == str(taken / "demo-pruned-2")
     assert find(place, "start_button").isEnabled()
+
+
+def test_folder_that_cannot_be_searched_is_no_earlier_export(
+    place, tmp_path, monkeypatch
+):
+    def stat(path, *args, real=os.stat, **options):
+        if str(path) == str(taken / MARKER):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    taken = tmp_path / "documents"
+    (taken / "notes").mkdir(parents=True)
+    monkeypatch.setattr(os, "stat", stat)
+    click(place, "plan_folder_button")
+    choose_in_dialog(place, taken)
+    assert config(place).export.folder == str(taken / "demo-pruned")
 
 
 def test_long_folder_is_elided_in_its_middle(place, tmp_path):

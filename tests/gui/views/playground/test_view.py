@@ -237,6 +237,25 @@ def test_first_prompt_and_examples_fit_the_model(make_playground, tmp_path):
     assert not playground.state.settings.as_chat
 
 
+def test_examples_fit_a_model_whose_files_arrive_later(make_playground, tmp_path):
+    window = make_playground()
+    playground = playground_of(window)
+    playground.choose_model(Side.ORIGINAL, str(tmp_path / "chat"))
+    assert playground.state.kind is PromptKind.TEXT
+    playground.choose_model(Side.ORIGINAL, chat_model(tmp_path / "chat"))
+    assert playground.state.kind is PromptKind.CHAT
+
+
+def test_engine_knows_better_whether_a_model_chats(qtbot, make_playground, tmp_path):
+    window = make_playground()
+    playground = playground_of(window)
+    playground.choose_model(Side.ORIGINAL, chat_model(tmp_path / "chat"))
+    assert playground.state.kind is PromptKind.CHAT
+    playground.generate()
+    wait_until_done(qtbot, window)  # the fake engine finds no template
+    assert playground.state.kind is PromptKind.TEXT
+
+
 def test_prompt_of_the_user_stays_with_another_model(make_playground, tmp_path):
     window = make_playground()
     find(window, "playground_prompt").setPlainText("My own")

@@ -58,7 +58,7 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     fails = "Answers in the language of the question\n2 of 20, original 3: "
     assert fails + "the original fails it, too" in rows
     assert "Numbers\n71 % alike" in rows
-    assert "From start to end of a text\n71 %, 60 % alike" in rows
+    assert "By position in the text\n71 %, 60 % alike" in rows
     dots = find(page, "lost_rows").findChildren(Dot)
     shapes = [x.shape for x in dots if x.isVisible()]
     assert shapes[1:4] == [Shape.CROSS, Shape.TICK, Shape.RING]
