@@ -275,7 +275,6 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         assert not find(page, "outcome_bars").isVisible()
 
 
-
 def test_title_stays_in_view_when_a_run_is_canceled(qtbot, page):
     page.window().resize(800, 620)
     show(page, RUNNING)
@@ -285,6 +284,8 @@ def test_title_stays_in_view_when_a_run_is_canceled(qtbot, page):
     qtbot.waitUntil(lambda: bar.maximum() > 0)
     settle()
     assert bar.value() == 0
+
+
 # links
 
 
