@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 
-from surgeon_engine.api.config.fields import settings_of
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_gui.base.theme import ROOM, TITLE
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state import comparison, ladder
+from surgeon_gui.state import comparison
 from surgeon_gui.state.comparison import MIN_RUNS, ComparedRun
-from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.views.comparison.files_card import FilesCard
 from surgeon_gui.views.comparison.size_chart import SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.table_card import TableCard
 from surgeon_gui.widgets.controls import (
     bold,
-    described,
     heading,
     problem_label,
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.forms.inputs import WholeInput
 from surgeon_gui.widgets.layouts import vertical
 
 _MIN_CHART = 320  # pixels; in a lower window the view scrolls
 _MIN_WIDTH = 280  # pixels, of a chart or a table
-_CONTEXT = settings_of(PruningConfig)["context"].option.limits
 
 
 class CompareView(QWidget):
@@ -71,32 +63,3 @@ class CompareView(QWidget):
             shown = comparison.by_size(runs)
             self._sizes.show_runs(shown)
             self._files.show_runs(shown)
-
-
-class FilesCard(TableCard):
-    """A column for each file, with the memory that all need at the same context."""
-
-    min_column = 120  # pixels
-
-    def __init__(self) -> None:
-        super().__init__("compare_files", tr("Files"), "")
-        self._runs: Sequence[ComparedRun] = ()
-        self._is_chosen = False  # the context, by the user
-        self._context = WholeInput(_CONTEXT, FIELDS["pruning.context"])
-        self.add_control(described(self._context.widget, "compare_context_box"))
-        self._context.edited.connect(self._on_context_edited)
-
-    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
-        """Show the files of these runs and their originals."""
-        self._runs = runs
-        if not self._is_chosen:
-            self._context.show(ladder.default_context([each.run for each in runs]))
-        self._redraw()
-
-    @Slot(int)
-    def _on_context_edited(self, _: int) -> None:
-        self._is_chosen = True
-        self._redraw()
-
-    def _redraw(self) -> None:
-        self.show_table(comparison.table(self._runs, self._context.value))
