@@ -128,15 +128,6 @@ def test_invalid_line_makes_the_run_damaged_and_is_named(tmp_path):
         read_state(folder)
 
 
-def test_changed_figure_in_the_log_is_noticed(tmp_path):
-    folder = write_run(tmp_path)
-    path = RunFolder(folder).events_path
-    log = path.read_bytes()
-    at = log.index(b'"perplexity":') + len(b'"perplexity":')
-    path.write_bytes(log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :])
-    assert "its checksum does not match" in read_record(folder).problem
-
-
 def test_later_exports_and_speed_of_a_run_come_back(tmp_path):
     folder = write_run(tmp_path)
     later = exported("elsewhere", PruningConfig())
@@ -358,14 +349,6 @@ def test_deleted_run_loses_its_tick(tmp_path):
     shutil.rmtree(second)
     state = runs_state.with_records(state, read_runs(tmp_path, {}))
     assert state.ticked == (first, third)
-
-
-def test_facts_of_an_interrupted_run(tmp_path):
-    config = replace(job(), pruning=replace(job().pruning, shots=3))
-    record = read_record(write_run(tmp_path, config=config, ending="killed"))
-    facts = dict(run_text.facts(record))
-    assert "its process no longer exists" in facts["Status"]
-    assert facts["Target"].startswith("30")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

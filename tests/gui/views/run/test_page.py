@@ -93,15 +93,13 @@ def finished(verdict=Verdict.CLOSE, file_format=Format.COMPACT, **changes):
     return replace(STATES[-1], exported=result, **changes)
 
 
+BUTTONS = (
+    "pause stop cancel run_resume run_gentler run_smaller run_folder run_copy run_try"
+)
+
+
 def visible_buttons(page):
-    names = (
-        *("pause", "stop", "cancel"),
-        *(
-            f"run_{x}"
-            for x in ["resume", "gentler", "smaller", "folder", "copy", "try"]
-        ),
-    )
-    return [n for n in names if find(page, f"{n}_button").isVisible()]
+    return [x for x in BUTTONS.split() if find(page, f"{x}_button").isVisible()]
 
 
 def primary(page):
@@ -319,7 +317,7 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     sent = session.store.engine.commands
     click(page, "judge_button")
     assert sent[-1] == Judge(run=sent[-1].run, target="folder")
-    show_request(page, session)
+    page.show_state(session.state, 100.0)  # with the request
     assert not find(page, "judge_button").isVisible()
     click(page, "judge_cancel_button")
     assert isinstance(sent[-1], Cancel)
@@ -334,12 +332,6 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     assert shown(page, "answer_shared") == "The Seine, the Loire and the"
     assert shown(page, "answer_original") == "… Rhône."
     assert shown(page, "answer_pruned_nats") == "1.20 nats per byte"
-
-
-def show_request(page, session):
-    """Show the state as the session has it after a request."""
-    page.show_state(session.state, 100.0)
-    QApplication.processEvents()
 
 
 def test_judgment_gives_the_verdict_and_its_probes_count(page):
