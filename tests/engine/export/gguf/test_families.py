@@ -396,6 +396,11 @@ def test_header_states_the_heads_of_linear_attention_that_are_left(tmp_path):
     assert value_of(reader, "qwen35.ssm.inner_size") == 2 * 32
 
 
+def test_heads_of_linear_attention_that_differ_have_a_reason():
+    reason = GgufWriter().unsupported_reason(without_a_head("qwen3_5_text"))
+    assert "has the same widths in all blocks" in reason
+
+
 def test_window_that_llama_cpp_lacks_limits_the_context(tmp_path):
     example = pruned(tiny_model("mistral"))
     reader = written(example, tmp_path)

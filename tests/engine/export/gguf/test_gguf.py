@@ -160,6 +160,14 @@ def gguf_name(name: str) -> str:
     return name
 
 
+def test_qwen2_with_all_heads_is_not_reordered(tmp_path):
+    model = tiny_model("qwen2")
+    reader = written(pruned(model), tmp_path)
+    assert value_of(reader, "general.architecture") == "qwen2"
+    expected = model.model.layers[1].self_attn.q_proj.weight.numpy()
+    np.testing.assert_array_equal(numbers(reader)["blk.1.attn_q.weight"], expected)
+
+
 def test_tied_embeddings_are_written_once(tmp_path):
     reader = written(pruned(tiny_llama(tie_word_embeddings=True)), tmp_path)
     assert "output.weight" not in numbers(reader)
