@@ -14,6 +14,7 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.header import check_model_kind, model_facts
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from tests.helpers.gguf_headers import gguf_header, packed
@@ -187,6 +188,21 @@ def test_missing_weights_raise(folder, tmp_path):
     other = save_tiny_model(tmp_path / "other", "opt")
     shutil.copy(other / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(ModelError, match=r"21 tensors are missing, such as lm_head"):
+        load_model(ModelConfig(source=str(folder)))
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+def test_error_of_the_library_is_a_sentence_unless_memory_is_short(
+    folder, monkeypatch, is_short
+):
+    kind = torch.OutOfMemoryError if is_short else KeyError
+
+    def fail(*_):
+        raise kind("rotary")
+
+    monkeypatch.setattr(load, "_read", fail)
+    expected = kind if is_short else ModelError
+    with pytest.raises(expected, match="rotary"):
         load_model(ModelConfig(source=str(folder)))
 
 

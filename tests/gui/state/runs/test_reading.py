@@ -1,15 +1,13 @@
-"""Reading runs from their folders, in every state, and the list of them."""
+"""Reading runs from their folders, in every state."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
-from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.run_folder import RunFolder
@@ -21,7 +19,6 @@ from surgeon_gui.state.runs import state as runs_state
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
-    RunRecord,
     UnreadableRunError,
     read_name,
     read_record,
@@ -31,12 +28,7 @@ from surgeon_gui.state.runs.reading import (
 )
 from surgeon_gui.state.runs.removed import removed_by_block
 from surgeon_gui.state.runs.state import (
-    RunFilter,
     RunsState,
-    models_of,
-    outcomes_of,
-    tags_of,
-    with_records,
 )
 from surgeon_gui.text import numbers
 from tests.helpers.configs import changed
@@ -126,6 +118,15 @@ def test_invalid_line_makes_the_run_damaged_and_is_named(tmp_path):
     assert "Line 2 of events.jsonl" in record.problem
     with pytest.raises(UnreadableRunError):
         read_state(folder)
+
+
+def test_changed_figure_in_the_log_is_noticed(tmp_path):
+    folder = write_run(tmp_path)
+    path = RunFolder(folder).events_path
+    log = path.read_bytes()
+    at = log.index(b'"perplexity":') + len(b'"perplexity":')
+    path.write_bytes(log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :])
+    assert "its checksum does not match" in read_record(folder).problem
 
 
 def test_later_exports_and_speed_of_a_run_come_back(tmp_path):
@@ -253,31 +254,6 @@ def test_record_has_the_verdict_and_the_removed_share_of_each_block(tmp_path):
     assert removed_by_block(without) == ()
 
 
-@pytest.mark.parametrize(
-    ("days", "shown"),
-    [(0, "today"), (1, "yesterday"), (3, "Monday"), (9, "2025-11-24")],
-)
-def test_recent_days_are_named(days, shown):
-    began = datetime(2025, 11, 24, 23, 50)
-    record = replace(
-        BEST, began=began.timestamp(), seconds=250.0, file_bytes=70_000_000
-    )
-    now = datetime(2025, 11, 24, 9, 0) + timedelta(days)
-    text = run_text.when(record, now).replace("\xa0", " ")
-    assert text == f"70.0 MB, {shown}, 4 min"
-    plain = replace(record, name="")  # its title has the size
-    assert run_text.when(plain, now).replace("\xa0", " ") == f"{shown}, 4 min"
-
-
-def test_run_in_progress_tells_how_far_it_is():
-    running = RunRecord("/runs/a", RunOutcome.RUNNING, progress=0.25)
-    state = RunsState(records=(running,), live=("/runs/b", 60))
-    assert state.percent(running) == 25
-    state = replace(state, live=("/runs/a", 46))
-    assert run_text.verdict(running, state.percent(running)) == "Running, 46\xa0%"
-    assert run_text.verdict(FAILED) == "Failed"
-
-
 def test_read_runs_ignores_other_folders(tmp_path):
     write_run(tmp_path, "run")
     write_run(tmp_path, ".hidden")
@@ -398,52 +374,3 @@ def test_log_of_two_processes_is_one_run(tmp_path):
     assert state.status is Status.CANCELLED
     assert [shot.shot for shot in state.history] == [1, 2]
     assert read_record(folder).seconds == pytest.approx(8.0)
-
-
-JOB = job()
-OTHER = replace(JOB, model=ModelConfig("/models/other"))
-BEST = RunRecord(
-    "/runs/a",
-    RunOutcome.FINISHED,
-    name="best",
-    config=JOB,
-    notes="for the talk",
-    tags=("talk", "Baseline"),
-)
-FAILED = RunRecord("/runs/b", RunOutcome.FAILED, config=OTHER, tags=("baseline",))
-DAMAGED = RunRecord("/runs/c", RunOutcome.DAMAGED)
-RECORDS = (BEST, FAILED, DAMAGED)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (RunFilter(), RECORDS),
-        (RunFilter(outcome=RunOutcome.FAILED), (FAILED,)),
-        (RunFilter(tag="talk"), (BEST,)),
-        (RunFilter(model="other"), (FAILED,)),
-        (RunFilter(search="for the TALK"), (BEST,)),
-        (RunFilter(search="baseline"), (BEST, FAILED)),
-        (RunFilter(search="baseline", outcome=RunOutcome.FINISHED), (BEST,)),
-        (RunFilter(tag="talk", model="other"), ()),
-    ],
-)
-def test_runs_match_all_parts_of_a_filter(wanted, expected):
-    assert tuple(filter(wanted.matches, RECORDS)) == expected
-
-
-def test_choices_are_those_of_the_runs():
-    assert outcomes_of(RECORDS) == (
-        RunOutcome.FINISHED,
-        RunOutcome.FAILED,
-        RunOutcome.DAMAGED,
-    )
-    assert tags_of(RECORDS) == ("Baseline", "baseline", "talk")
-    assert models_of(RECORDS) == ("Bundled demo", "other")
-
-
-def test_titles_are_distinct_even_for_runs_of_the_same_second():
-    twins = [replace(BEST, folder=f"/runs/{name}", name="") for name in "xyz"]
-    titles = with_records(RunsState(), tuple(twins)).titles
-    assert len(set(titles.values())) == 3
-    assert titles["/runs/x"].endswith(", x")
