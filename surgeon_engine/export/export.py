@@ -159,19 +159,11 @@ def export_again(
             "Put it back, or prune again.",
             folder=checkpoint,
         )
-    if not run.probe_path.is_file():
-        raise ExportError(
-            "{path}, which is needed to verify exports, is missing.",
-            "The pruned model is in {folder}.",
-            path=run.probe_path,
-            folder=checkpoint,
-        )
-    expected_figures(run.probe_path)  # raises before the model is loaded
+    _check_probe(run, report)
     yardstick = None
     like = export_form(config, report.config, report.model)
     with context.stage(Stage.LOAD):
         _check_checkpoint(checkpoint)
-        _check_probe(run, report)
         if {config.dtype, like.dtype}.intersection(QUANTIZED):
             yardstick = yardstick_of(report.config, context)
         pruned = restore(checkpoint, report.model.name)

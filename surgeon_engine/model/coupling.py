@@ -280,10 +280,9 @@ def _known(
     """Return the rules for a family, and why groups are inseparable all the same."""
     family = family_of(config.model_type)
     if kind is Coupling.NEURONS:
-        own, shared, reason = family.mlp, MLP, family.inseparable_neurons
-    else:
-        own, shared, reason = family.attention, ATTENTION, family.inseparable_heads
-    return ((own, *shared) if own else shared), reason
+        return ((family.mlp, *MLP) if family.mlp else MLP), ""
+    own = family.attention
+    return ((own, *ATTENTION) if own else ATTENTION), family.inseparable_heads
 
 
 def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:

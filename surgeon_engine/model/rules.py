@@ -122,7 +122,6 @@ class Family:
     has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
     is_zero_at_zero: bool = False  # its activation, which the config does not name
     inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
-    inseparable_neurons: str = ""
 
 
 def separate(

@@ -1,18 +1,15 @@
-"""A round mark: filled, a ring, or with a tick. The word beside it says the same."""
+"""A small mark with a shape and a color. The word beside it says the same."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
-
-_TICK = ((0.27, 0.53), (0.44, 0.7), (0.74, 0.33))  # in a square of side 1
-_CROSS = (((0.33, 0.33), (0.67, 0.67)), ((0.67, 0.33), (0.33, 0.67)))
 
 
 class Shape(Enum):
@@ -20,8 +17,18 @@ class Shape(Enum):
 
     FILLED = "filled"
     RING = "ring"
-    TICK = "tick"
-    CROSS = "cross"
+    TICK = "tick"  # in a circle
+    WARNING = "warning"  # an exclamation mark in a triangle
+    CROSS = "cross"  # in a circle
+
+
+# The strokes of the signs, in a square of side 1.
+_STROKES = {
+    Shape.TICK: (((0.27, 0.53), (0.44, 0.7), (0.74, 0.33)),),
+    Shape.WARNING: (((0.5, 0.4), (0.5, 0.65)), ((0.5, 0.83), (0.5, 0.84))),
+    Shape.CROSS: (((0.33, 0.33), (0.67, 0.67)), ((0.67, 0.33), (0.33, 0.67))),
+}
+_TRIANGLE = ((0.5, 0.0), (1.0, 1.0), (0.0, 1.0))
 
 
 class Dot(QWidget):
@@ -70,12 +77,12 @@ class Dot(QWidget):
             return
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(color)
-        painter.drawEllipse(place)
-        if self._shape is Shape.FILLED:
-            return
+        if self._shape is Shape.WARNING:
+            painter.drawPolygon(QPolygonF([self._at(x, y) for x, y in _TRIANGLE]))
+        else:
+            painter.drawEllipse(place)
         painter.setPen(QPen(QColor(theme.surface), 1.8, c=Qt.PenCapStyle.RoundCap))
-        strokes = (_TICK,) if self._shape is Shape.TICK else _CROSS
-        for stroke in strokes:
+        for stroke in _STROKES.get(self._shape, ()):
             painter.drawPolyline([self._at(x, y) for x, y in stroke])
 
     def _at(self, x: float, y: float) -> QPointF:

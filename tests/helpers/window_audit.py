@@ -186,16 +186,6 @@ def out_of_order(page: QWidget) -> list[str]:
     return found
 
 
-def tab_order(window: QMainWindow, first: QWidget) -> list[QWidget]:
-    """Return the widgets that Tab reaches, from `first` on."""
-    first.setFocus()
-    reached: list[QWidget] = []
-    while (widget := window.focusWidget()) is not None and widget not in reached:
-        reached.append(widget)
-        window.focusNextChild()
-    return reached
-
-
 def walk(window: QMainWindow) -> Iterator[str]:
     """Open everything before and after a run; yield what is open.
 

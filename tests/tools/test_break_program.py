@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.tools.break_program import ROOT, broken, places
 from tests.tools.break_program import tests_beside as folder_beside
+from tests.tools.break_program import tests_beyond as others
 
 SOURCE = '''LIMIT = 3
 
@@ -26,3 +27,9 @@ def test_tests_beside_a_module_are_those_of_the_nearest_folder():
     assert (ROOT / folder_beside(path)).is_dir()
     assert folder_beside(path).startswith("tests/engine/pruning")
     assert folder_beside("surgeon_engine/server.py") == "tests/engine"
+
+
+def test_window_is_tested_without_the_engine_and_most_of_the_engine_without_a_window():
+    assert "tests/engine/test_hostile_run_folder.py" in others("surgeon_gui/app.py")
+    assert "--ignore=tests/gui" in others("surgeon_engine/pruning/costs.py")
+    assert others("surgeon_engine/api/remote.py") == []

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
-from typing_extensions import override
 
-from surgeon_engine.api.config.fields import settings_of
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_gui.base.theme import ROOM, TITLE
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state import comparison, ladder
-from surgeon_gui.state.comparison import MIN_RUNS, SIZE, ComparedRun
-from surgeon_gui.state.quality import NAMES, Quality, measures
-from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH, ChartCard
-from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
-from surgeon_gui.widgets.charts.table_card import TableCard
-from surgeon_gui.widgets.choice_box import ChoiceBox
+from surgeon_gui.state import comparison
+from surgeon_gui.state.comparison import MIN_RUNS, ComparedRun
+from surgeon_gui.views.comparison.files_card import FilesCard
+from surgeon_gui.views.comparison.size_chart import SizeChart
+from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import (
     bold,
-    described,
     heading,
     problem_label,
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.forms.inputs import WholeInput
 from surgeon_gui.widgets.layouts import vertical
 
 _MIN_CHART = 320  # pixels; in a lower window the view scrolls
 _MIN_WIDTH = 280  # pixels, of a chart or a table
-_CONTEXT = settings_of(PruningConfig)["context"].option.limits
 
 
 class CompareView(QWidget):
@@ -74,86 +63,3 @@ class CompareView(QWidget):
             shown = comparison.by_size(runs)
             self._sizes.show_runs(shown)
             self._files.show_runs(shown)
-
-
-class SizeChart(SeriesChart):
-    """Quality over the size of each file, with a line through the best."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "compare_size",
-            tr("Size and quality"),
-            tr("None of these runs has a file yet."),
-        )
-        self._runs: Sequence[ComparedRun] = ()
-        self._measure = ChoiceBox("compare_measure_combo", MEASURE_LENGTH)
-        self._chosen: Quality | None = None  # by the user
-        self._measure.offer(NAMES)
-        self.add_control(self._measure)
-        self._measure.currentIndexChanged.connect(self._on_measure_chosen)
-
-    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
-        """Show the files of these runs, and their originals."""
-        self._runs = runs
-        offered = {each: NAMES[each] for each in measures(each.run for each in runs)}
-        self._measure.offer(offered, self._chosen)
-        self._redraw()
-
-    @Slot()
-    def _on_measure_chosen(self) -> None:
-        self._chosen = self._measure.value
-        self._redraw()
-
-    def _redraw(self) -> None:
-        measure = self._measure.value
-        models = comparison.points(self._runs, measure)
-        best = comparison.front(models)
-        line = Series(
-            tr("Best for their size"),
-            tuple(point.size for point in best),
-            tuple(point.quality for point in best),
-            has_symbols=False,
-        )
-        series = [
-            Series(x.name, (x.size,), (x.quality,), x.run, is_joined=False)
-            for x in models
-        ]
-        axes = Axes(SIZE, comparison.axis_label(self._runs, measure))
-        self.show_series([line, *series], axes)
-
-    @override
-    def rows(self) -> list[tuple[object, ...]]:
-        measure = self._measure.value
-        label = comparison.axis_label(self._runs, measure)
-        found = comparison.points(self._runs, measure)
-        header = ("model", SIZE, label, "best for its size")
-        return [header, *((x.name, x.size, x.quality, x.is_best) for x in found)]
-
-
-class FilesCard(TableCard):
-    """A column for each file, with the memory that all need at the same context."""
-
-    min_column = 120  # pixels
-
-    def __init__(self) -> None:
-        super().__init__("compare_files", tr("Files"), "")
-        self._runs: Sequence[ComparedRun] = ()
-        self._is_chosen = False  # the context, by the user
-        self._context = WholeInput(_CONTEXT, FIELDS["pruning.context"])
-        self.add_control(described(self._context.widget, "compare_context_box"))
-        self._context.edited.connect(self._on_context_edited)
-
-    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
-        """Show the files of these runs and their originals."""
-        self._runs = runs
-        if not self._is_chosen:
-            self._context.show(ladder.default_context([each.run for each in runs]))
-        self._redraw()
-
-    @Slot(int)
-    def _on_context_edited(self, _: int) -> None:
-        self._is_chosen = True
-        self._redraw()
-
-    def _redraw(self) -> None:
-        self.show_table(comparison.table(self._runs, self._context.value))

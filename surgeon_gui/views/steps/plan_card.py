@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QGridLayout
 
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
@@ -21,8 +21,15 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.layouts import row_of, vertical
-from surgeon_gui.widgets.light_badge import LightBadge
+
+_LIGHT = 16  # pixels
+_LIGHTS = {
+    ResourceStatus.GREEN: (Shape.TICK, "good"),
+    ResourceStatus.YELLOW: (Shape.WARNING, "warning"),
+    ResourceStatus.RED: (Shape.CROSS, "bad"),
+}
 
 
 class PlanCard(QFrame):
@@ -48,7 +55,8 @@ class PlanCard(QFrame):
         for number, row in enumerate(self._rows.values()):
             grid.addWidget(row.name, number, 0)
             grid.addWidget(row.amount, number, 1)
-            grid.addWidget(row.badge, number, 2, Qt.AlignmentFlag.AlignRight)
+            grid.addWidget(row.light, number, 2)
+            grid.addWidget(row.word, number, 3)
         grid.setColumnStretch(1, 1)
         margin = (MARGIN, GAP, MARGIN, MARGIN)
         above = (title, self._sizes, self._waiting)
@@ -104,20 +112,20 @@ class _NeedRow:
 
     def __init__(self, resource: Resource) -> None:
         name = resource.name.lower()
-        self._resource = resource
         self.name = line_label(resource_text.NAMES[resource])
         self.amount = text_label(name=f"plan_{name}")
-        self.badge = LightBadge(f"plan_{name}_light")
+        self.light = Dot(_LIGHT)
+        self.light.setObjectName(f"plan_{name}_light")
+        self.word = line_label()
 
     def show_need(self, need: Need | None) -> None:
         """Show the amount; hidden if it is unknown (None)."""
-        for widget in (self.name, self.amount, self.badge):
-            widget.setVisible(need is not None)
+        is_lit = need is not None and resource_text.has_light(need)
+        self.name.setVisible(need is not None)
+        self.amount.setVisible(need is not None)
+        self.light.setVisible(is_lit)
+        self.word.setVisible(is_lit)
         if need is not None:
-            self.badge.setVisible(resource_text.has_light(need))
             self.amount.setText(resource_text.format_amount(need))
-            self.badge.show_light(
-                need.light,
-                resource_text.light_label(need),
-                resource_text.NAMES[self._resource],
-            )
+            self.light.show_shape(*_LIGHTS[need.light])
+            self.word.setText(resource_text.light_label(need))

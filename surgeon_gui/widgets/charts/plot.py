@@ -305,11 +305,6 @@ def padded(low: float, high: float, share: float = 0.02) -> Range:
     return low - room, high + room
 
 
-def log_label(axis: str, is_log: bool) -> str:
-    """Return the label of an axis, which names a log scale."""
-    return tr("{axis}, log").format(axis=axis) if is_log else axis
-
-
 def _overlap(part: Range, whole: Range) -> Range:
     return max(part[0], whole[0]), min(part[1], whole[1])
 

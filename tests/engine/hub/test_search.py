@@ -24,7 +24,7 @@ from surgeon_engine.hub.search import _judged, search_hub
 from surgeon_engine.hub.search_process import MAX_MODELS, _search, describe_failure
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.server import Engine
-from tests.helpers.fake_hub import TOKEN, FakeHub, used_hub
+from tests.helpers.fake_hub import used_hub
 
 NAME = "someone/tiny"
 CONFIG = {
@@ -250,21 +250,6 @@ def test_response_that_is_no_list_is_described(hub, body):
     failed = describe_failure(error.value, "https://hub")
     assert "does not give a valid answer" in failed.message
     assert failed.hint
-
-
-def test_list_without_an_end_is_cut_off(hub):
-    hub.endless = "api"
-    with pytest.raises(DownloadError, match="an answer of more than"):
-        _search("tiny")
-
-
-def test_token_is_sent_to_the_hub_alone(hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with FakeHub() as other:
-        hub.redirects["config.json"] = f"{other.address}/x"
-        _search("tiny")
-        assert other.tokens == set()
-    assert hub.tokens == {TOKEN}
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,6 @@ from surgeon_engine.api.messages.run import (
     MemorySampled,
     Progressed,
     RunFinished,
-    ShotFinished,
     Stage,
     StageStarted,
 )
@@ -52,7 +51,6 @@ from surgeon_gui.controllers.engine_thread import (
     EngineThread,
     coalesce_progress,
 )
-from tests.helpers.fake_engine import OUTSIDE_OF_SHOTS, STAGES_OF_A_SHOT, UNITS
 from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_process
 
 START = StartRun(run="run-1", config=QUICK, folder="folder")
@@ -340,21 +338,6 @@ def test_shut_down_in_a_hung_run_leaves_no_process(listen):
     recorder.thread.shut_down()
     assert recorder.thread.isFinished()
     assert not psutil.Process().children(recursive=True)
-
-
-@pytest.mark.slow
-def test_flood_of_events_loses_only_obsolete_progress(listen):
-    recorder = listen("--flood", "3000")
-    recorder.thread.send(START)
-    recorder.wait_for(RunFinished)
-    times = [envelope.at for envelope in recorder.envelopes]
-    assert times == sorted(times)
-    assert len(times) < 1_000
-    assert len(recorder.events_of(ShotFinished)) == QUICK.pruning.shots
-    stages = len(OUTSIDE_OF_SHOTS) + QUICK.pruning.shots * len(STAGES_OF_A_SHOT)
-    assert len(recorder.events_of(StageStarted)) == stages
-    ends = [x for x in recorder.events_of(Progressed) if x.event.done == UNITS]
-    assert len(ends) == stages
 
 
 def test_coalesce_progress_keeps_the_last_of_each_stage():

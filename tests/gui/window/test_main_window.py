@@ -60,24 +60,6 @@ def test_each_place_is_reached_and_tells_what_goes_on(qtbot, make_window):
     assert len(run_of(window).history) == QUICK.pruning.shots
 
 
-def test_menu_follows_the_status_of_the_run(qtbot, make_window):
-    window = make_window("--pause", "0.02")
-    load_and_wait(qtbot, window)
-    click(window, "start_button")
-    assert not is_on(window, "start_button")
-    assert is_on(window, "cancel_action")
-    wait_for_status(qtbot, window, Status.RUNNING)
-    trigger(window, "stop_action")
-    assert run_of(window).status is Status.STOPPING
-    assert not is_on(window, "stop_action")
-    assert find(window, "stop_action", QAction).text() == "Finishing…"
-    wait_for_status(qtbot, window, Status.FINISHED)
-    assert is_on(window, "start_button")
-    assert not is_on(window, "cancel_action")
-    assert run_of(window).result.stopped_early
-    assert len(run_of(window).history) < QUICK.pruning.shots
-
-
 def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import QMessageBox
 
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import (
-    cancel_run,
     click,
     find,
     run_of,
@@ -46,20 +45,3 @@ def test_resumed_run_finishes(qtbot, paused):
     run = run_of(paused)
     assert not run.result.stopped_early
     assert run.paused_seconds > 0
-
-
-def test_paused_run_can_be_cancelled(qtbot, paused):
-    run = run_of(paused)
-    assert run.seconds(now=1e12) == run.seconds(now=2e12)
-    assert run.remaining_seconds(1e12) == run.remaining_seconds(2e12)
-    cancel_run(paused)
-    wait_for_status(qtbot, paused, Status.CANCELLED)
-    assert run_of(paused).exported is None
-
-
-def test_stop_and_keep_of_a_paused_run_finishes_its_shot(qtbot, paused):
-    trigger(paused, "stop_action")
-    assert run_of(paused).status is Status.STOPPING
-    wait_for_status(qtbot, paused, Status.FINISHED)
-    assert run_of(paused).result.stopped_early
-    assert run_of(paused).exported is not None

@@ -177,14 +177,6 @@ def test_layers_in_another_order_are_quantized_in_place(name, tmp_path):
         assert torch.equal(value, before[key]), key
 
 
-def test_writing_leaves_the_model_as_it_was(tmp_path):
-    example = uniform(tiny_llama(attention_bias=True))
-    before = {k: x.clone() for k, x in example.loaded.model.state_dict().items()}
-    written(example, tmp_path, FileDtype.Q4_0, text())
-    for name, tensor in example.loaded.model.state_dict().items():
-        assert torch.equal(tensor, before[name]), name
-
-
 def test_pruned_columns_are_fed_forward_too(tmp_path):
     example = uniform(tiny_llama())  # 43 of 64 neurons, and 4 of 6 heads
     reader = written(example, tmp_path, FileDtype.Q4_0, text())

@@ -13,13 +13,11 @@ import torch
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.base.errors import ExportError, ModelError
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.provenance import Provenance, provenance_of
-from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import ModelSource
 from tests.helpers.gguf_files import (
     LLAMA_3_ROPE,
@@ -168,13 +166,6 @@ def test_qwen2_with_all_heads_is_not_reordered(tmp_path):
     assert value_of(reader, "general.architecture") == "qwen2"
     expected = model.model.layers[1].self_attn.q_proj.weight.numpy()
     np.testing.assert_array_equal(numbers(reader)["blk.1.attn_q.weight"], expected)
-
-
-def test_model_cannot_be_pruned_again_from_a_file_with_uneven_widths(tmp_path):
-    written(ragged(), tmp_path)
-    with pytest.raises(ModelError, match=r"layers of model\.gguf differ in") as error:
-        inspect_model(ModelConfig(str(tmp_path / "model.gguf")))
-    assert "masked format" in error.value.hint
 
 
 def test_tied_embeddings_are_written_once(tmp_path):

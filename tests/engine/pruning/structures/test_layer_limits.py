@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.config.layer_patterns import min_kept_share, parse_limit
-from surgeon_engine.api.config.pruning import Damping, Structure, Widths
-from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.config.layer_patterns import min_kept_share
+from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import make_state
-from tests.helpers.runs import Recorder, job, preflight_error, run
+from tests.helpers.runs import job, preflight_error, run
 from tests.helpers.tiny_models import tiny_model
 from tests.helpers.units import removable
 
@@ -99,28 +97,3 @@ def test_limit_that_matches_no_layer_raises(tmp_path):
     config = job(tmp_path, layer_min_density=("block 9=0.5",))
     error = preflight_error(config, tmp_path / "run", PruningError)
     assert "'block 9' sets a minimum density for no layer" in error.message
-
-
-def test_limit_that_forbids_the_target_raises_before_any_work(tmp_path):
-    config = job(tmp_path, layer_min_density=("*=0.9",), sparsity=0.3)
-    preflight_error(config, tmp_path / "run", PruningError)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("quick_runs")
-def test_equal_widths_follow_the_tightest_limit(tmp_path):
-    settings = {"structure": Structure.NEURONS, "sparsity": 0.3}
-    limits = ("block 0=0.9",)
-    Recorder().run(
-        job(tmp_path, layer_min_density=limits, **settings), tmp_path / "free"
-    )
-    same = job(tmp_path, layer_min_density=limits, widths=Widths.SAME, **settings)
-    error = preflight_error(same, tmp_path / "run", PruningError)
-    assert error.hint.startswith("All layers lose equally many. Lower the target")
-
-
-def test_limits_are_restored_from_the_job_file():
-    pruning = pruning_config(layer_min_density=("block 3=0.5", "*.down_proj = 0.4"))
-    config = RunConfig(pruning=pruning)
-    assert config_from_toml(config_to_toml(config)) == config
-    assert str(parse_limit(pruning.layer_min_density[1])) == "*.down_proj=0.4"

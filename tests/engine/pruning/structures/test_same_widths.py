@@ -82,17 +82,6 @@ def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
     assert difference <= 1e-4 * expected.abs().max()
 
 
-@pytest.mark.slow
-def test_rows_and_columns_have_no_widths(tmp_path):
-    free = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS)
-    same = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS, widths=Widths.SAME)
-    shots = [
-        Recorder().run(config, tmp_path / name).of(ShotFinished)[0]
-        for name, config in (("free", free), ("same", same))
-    ]
-    assert shots[0].layers == shots[1].layers
-
-
 def test_plain_format_raises_at_once_if_some_layers_keep_their_width(tmp_path):
     config = job(
         tmp_path,

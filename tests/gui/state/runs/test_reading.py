@@ -1,15 +1,13 @@
-"""Reading runs from their folders, in every state, and the list of them."""
+"""Reading runs from their folders, in every state."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
-from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.run_folder import RunFolder
@@ -22,7 +20,6 @@ from surgeon_gui.state.runs import state as runs_state
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
-    RunRecord,
     UnreadableRunError,
     read_name,
     read_record,
@@ -32,12 +29,7 @@ from surgeon_gui.state.runs.reading import (
 )
 from surgeon_gui.state.runs.removed import removed_by_block
 from surgeon_gui.state.runs.state import (
-    RunFilter,
     RunsState,
-    models_of,
-    outcomes_of,
-    tags_of,
-    with_records,
 )
 from surgeon_gui.text import numbers
 from tests.helpers.configs import changed
@@ -269,31 +261,6 @@ def test_record_has_the_verdict_and_the_removed_share_of_each_block(tmp_path):
     assert removed_by_block(without) == ()
 
 
-@pytest.mark.parametrize(
-    ("days", "shown"),
-    [(0, "today"), (1, "yesterday"), (3, "Monday"), (9, "2025-11-24")],
-)
-def test_recent_days_are_named(days, shown):
-    began = datetime(2025, 11, 24, 23, 50)
-    record = replace(
-        BEST, began=began.timestamp(), seconds=250.0, file_bytes=70_000_000
-    )
-    now = datetime(2025, 11, 24, 9, 0) + timedelta(days)
-    text = run_text.when(record, now).replace("\xa0", " ")
-    assert text == f"70.0 MB, {shown}, 4 min 10 s"
-    plain = replace(record, name="")  # its title has the size
-    assert run_text.when(plain, now).replace("\xa0", " ") == f"{shown}, 4 min 10 s"
-
-
-def test_run_in_progress_tells_how_far_it_is():
-    running = RunRecord("/runs/a", RunOutcome.RUNNING, progress=0.25)
-    state = RunsState(records=(running,), live=("/runs/b", 60))
-    assert state.percent(running) == 25
-    state = replace(state, live=("/runs/a", 46))
-    assert run_text.verdict(running, state.percent(running)) == "Running, 46\xa0%"
-    assert run_text.verdict(FAILED) == "Failed"
-
-
 def test_read_runs_ignores_other_folders(tmp_path):
     write_run(tmp_path, "run")
     write_run(tmp_path, ".hidden")
@@ -367,14 +334,6 @@ def test_deleted_run_loses_its_tick(tmp_path):
     assert state.ticked == (first, third)
 
 
-def test_facts_of_an_interrupted_run(tmp_path):
-    config = replace(job(), pruning=replace(job().pruning, shots=3))
-    record = read_record(write_run(tmp_path, config=config, ending="killed"))
-    facts = dict(run_text.facts(record))
-    assert "its process no longer exists" in facts["Status"]
-    assert facts["Target"].startswith("30")
-
-
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_run_with_saved_progress_can_be_resumed_unless_it_is_complete(tmp_path, ending):
     folder = write_run(tmp_path, ending=ending)
@@ -422,52 +381,3 @@ def test_log_of_two_processes_is_one_run(tmp_path):
     assert state.status is Status.CANCELLED
     assert [shot.shot for shot in state.history] == [1, 2]
     assert read_record(folder).seconds == pytest.approx(8.0)
-
-
-JOB = job()
-OTHER = replace(JOB, model=ModelConfig("/models/other"))
-BEST = RunRecord(
-    "/runs/a",
-    RunOutcome.FINISHED,
-    name="best",
-    config=JOB,
-    notes="for the talk",
-    tags=("talk", "Baseline"),
-)
-FAILED = RunRecord("/runs/b", RunOutcome.FAILED, config=OTHER, tags=("baseline",))
-DAMAGED = RunRecord("/runs/c", RunOutcome.DAMAGED)
-RECORDS = (BEST, FAILED, DAMAGED)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (RunFilter(), RECORDS),
-        (RunFilter(outcome=RunOutcome.FAILED), (FAILED,)),
-        (RunFilter(tag="talk"), (BEST,)),
-        (RunFilter(model="other"), (FAILED,)),
-        (RunFilter(search="for the TALK"), (BEST,)),
-        (RunFilter(search="baseline"), (BEST, FAILED)),
-        (RunFilter(search="baseline", outcome=RunOutcome.FINISHED), (BEST,)),
-        (RunFilter(tag="talk", model="other"), ()),
-    ],
-)
-def test_runs_match_all_parts_of_a_filter(wanted, expected):
-    assert tuple(filter(wanted.matches, RECORDS)) == expected
-
-
-def test_choices_are_those_of_the_runs():
-    assert outcomes_of(RECORDS) == (
-        RunOutcome.FINISHED,
-        RunOutcome.FAILED,
-        RunOutcome.DAMAGED,
-    )
-    assert tags_of(RECORDS) == ("Baseline", "baseline", "talk")
-    assert models_of(RECORDS) == ("Bundled demo", "other")
-
-
-def test_titles_are_distinct_even_for_runs_of_the_same_second():
-    twins = [replace(BEST, folder=f"/runs/{name}", name="") for name in "xyz"]
-    titles = with_records(RunsState(), tuple(twins)).titles
-    assert len(set(titles.values())) == 3
-    assert titles["/runs/x"].endswith(", x")

@@ -24,7 +24,9 @@ from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.quality import Quality, measures
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.views.comparison.view import CompareView, FilesCard, SizeChart
+from surgeon_gui.views.comparison.files_card import FilesCard
+from surgeon_gui.views.comparison.size_chart import SizeChart
+from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.judgments import judgment

@@ -18,6 +18,7 @@ from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
 from surgeon_gui.text.problems import Step
+from surgeon_gui.widgets.dot import Shape
 from tests.helpers.fake_results import UNSUPPORTED
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
@@ -167,8 +168,7 @@ def test_plan_shows_resources_lights_and_recovery(page):
     assert find(page, "plan_time").text()
     assert not find(page, "plan_time_light").isVisible()  # any time fits
     for name in ("plan_memory_light", "plan_disk_light"):
-        assert find(page, name).light is ResourceStatus.GREEN
-        assert find(page, name).accessibleName()
+        assert find(page, name).shape is Shape.TICK
     assert not find(page, "fit_button").isVisible()
     before = find(page, "plan_memory").text()
     find(page, "calibration_batch").setValue(512)
@@ -188,7 +188,7 @@ def test_plan_shows_resources_lights_and_recovery(page):
 def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
     window = make_window("--free-memory", "1500000000")
     on_target_page(qtbot, window, LARGE)
-    assert find(window, "plan_memory_light").light is ResourceStatus.RED
+    assert find(window, "plan_memory_light").shape is Shape.CROSS
     assert not find(window, "start_button").isEnabled()
     click(window, "fit_button")
     wait_until(qtbot, lambda: window.session.state.resource_check is not None)
@@ -201,15 +201,15 @@ def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
 
 
 @pytest.mark.parametrize(
-    ("free", "light"),
-    [("1100000000", ResourceStatus.YELLOW), ("1000000", ResourceStatus.RED)],
+    ("free", "shape"),
+    [("1100000000", Shape.WARNING), ("1000000", Shape.CROSS)],
 )
 def test_tight_run_can_start_but_not_one_that_no_settings_fit(
-    qtbot, make_window, free, light
+    qtbot, make_window, free, shape
 ):
     window = on_target_page(qtbot, make_window("--free-memory", free))
-    assert find(window, "plan_memory_light").light is light
-    can_start = light is ResourceStatus.YELLOW
+    assert find(window, "plan_memory_light").shape is shape
+    can_start = shape is Shape.WARNING
     assert find(window, "start_button").isEnabled() is can_start
     if not can_start:
         click(window, "fit_button")

@@ -1,8 +1,10 @@
-"""A table of texts in a card that can be saved like a chart."""
+"""The table of a comparison: a column for each file; it can be saved like a chart."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRect, Qt
+from collections.abc import Sequence
+
+from PySide6.QtCore import QRect, Qt, Slot
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -12,10 +14,19 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from surgeon_engine.api.config.fields import settings_of
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state import comparison, ladder
+from surgeon_gui.state.comparison import ComparedRun, Table
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.controls import described
+from surgeon_gui.widgets.forms.inputs import WholeInput
 from surgeon_gui.widgets.tool_tips import plain_tip
 
-Table = tuple[tuple[str, ...], ...]  # of texts, the header first
+_CONTEXT = settings_of(PruningConfig)["context"].option.limits
+_MIN_COLUMN = 120  # pixels; the table scrolls in a narrower window
 _EDGES = 4
 _PADDING, _MAX_HEIGHT = 14, 1000  # pixels, of a title or text
 _CELL_MARGINS = 6  # above and below a text, together
@@ -23,17 +34,20 @@ _MAX_NAME = 280  # pixels, of the column of labels
 _WRAPPED = int(Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWordWrap)
 
 
-class TableCard(ChartCard):
-    """A column of labels and one for each run; as high as its rows."""
+class FilesCard(ChartCard):
+    """A column of labels and one for each file, with the memory at one context."""
 
-    min_column = 150  # pixels; the table scrolls in a narrower window
-
-    def __init__(self, name: str, title: str, when_empty: str) -> None:
-        super().__init__(name, title, when_empty)
+    def __init__(self) -> None:
+        super().__init__("compare_files", tr("Files"), "")
+        self._runs: Sequence[ComparedRun] = ()
+        self._is_chosen = False  # the context, by the user
+        self._context = WholeInput(_CONTEXT, FIELDS["pruning.context"])
+        self.add_control(described(self._context.widget, "compare_context_box"))
+        self._context.edited.connect(self._on_context_edited)
         self._shown: Table = ()
         table = self._table = QTableWidget()
-        table.setObjectName(f"{name}_table")
-        table.setAccessibleName(title)
+        table.setObjectName("compare_files_table")
+        table.setAccessibleName(tr("Files"))
         table.setFrameShape(QFrame.Shape.NoFrame)
         table.setShowGrid(False)
         table.setAlternatingRowColors(True)
@@ -45,10 +59,25 @@ class TableCard(ChartCard):
         header = table.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
         header.setHighlightSections(False)
-        header.setMinimumSectionSize(self.min_column)
+        header.setMinimumSectionSize(_MIN_COLUMN)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         header.sectionResized.connect(self._fit)
         self.set_body(table)
+
+    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
+        """Show the files of these runs and their originals."""
+        self._runs = runs
+        if not self._is_chosen:
+            self._context.show(ladder.default_context([each.run for each in runs]))
+        self._redraw()
+
+    @Slot(int)
+    def _on_context_edited(self, _: int) -> None:
+        self._is_chosen = True
+        self._redraw()
+
+    def _redraw(self) -> None:
+        self.show_table(comparison.table(self._runs, self._context.value))
 
     def show_table(self, table: Table) -> None:
         """Replace the shown table; the first row has the titles."""
@@ -78,7 +107,7 @@ class TableCard(ChartCard):
         header = self._table.horizontalHeader()
         if not self._shown or not self._shown[0]:
             return
-        needed = max(self._table.sizeHintForColumn(0), self.min_column)
+        needed = max(self._table.sizeHintForColumn(0), _MIN_COLUMN)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         header.resizeSection(0, min(needed, _MAX_NAME))
 
@@ -93,7 +122,7 @@ class TableCard(ChartCard):
         )
         scroll = self._table.horizontalScrollBar()
         others = max(0, self._table.columnCount() - 1)
-        needed = self._table.columnWidth(0) + others * self.min_column
+        needed = self._table.columnWidth(0) + others * _MIN_COLUMN
         is_wide = needed > self._table.width()
         self._table.setFixedHeight(
             height + (scroll.sizeHint().height() if is_wide else 0)

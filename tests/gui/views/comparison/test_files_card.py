@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from surgeon_gui.widgets.charts.table_card import TableCard
+from surgeon_gui.views.comparison.files_card import FilesCard
 
 
 def test_long_titles_wrap_and_the_header_is_as_high_as_they_are(qtbot):
-    card = TableCard("compare_files", "Figures", "Nothing.")
+    card = FilesCard()
     qtbot.addWidget(card)
     card.resize(460, 400)
     card.show()
@@ -27,7 +27,7 @@ def test_long_titles_wrap_and_the_header_is_as_high_as_they_are(qtbot):
 
 
 def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(qtbot):
-    card = TableCard("compare_files", "Figures", "Nothing.")
+    card = FilesCard()
     qtbot.addWidget(card)
     card.resize(460, 400)
     card.show()
@@ -45,7 +45,7 @@ def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(qtbo
 
 
 def test_names_have_the_width_that_they_need(qtbot):
-    card = TableCard("compare_files", "Memory", "Nothing.")
+    card = FilesCard()
     qtbot.addWidget(card)
     card.resize(460, 400)
     card.show()
