@@ -37,9 +37,9 @@ _RISE_SCALE, _RISE_EXPONENT = 0.98, 0.74
 _MEASURED = {6.45: 0.22, 8.13: 1.29, 8.43: 2.5}  # demo, SmolLM2-135M, Gemma 3 270M
 _LARGE_SCALE = 1.29  # of models that are larger than those
 _SPARSE_SCALE = 0.5  # single weights lose less at the same share
-# Factors of d without a training, at these shares: SmolLM2-135M before and after recovery
-# at 10, 30 and 50 % (docs/results.md, Fidelity), and with the refit alone at 30 %. Means
-# of both texts.
+# Factors of d without a training, at these shares: SmolLM2-135M before and after
+# recovery at 10, 30 and 50 %, and with the refit alone at 30 %, as means of both texts
+# (docs/results.md, Fidelity).
 _AT_SHARES = (0.1, 0.3, 0.5)
 _UNTRAINED = {Recovery.OFF: (1.3, 1.5, 2.0), Recovery.REFIT: (1.06, 1.06, 1.06)}
 CURVE_POINTS = 120
