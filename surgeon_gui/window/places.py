@@ -37,6 +37,7 @@ class Places(QWidget):
     """A sidebar, and at its right the widget of the place that is open."""
 
     opened = Signal(object)  # Place
+    clicked = Signal(object)  # Place, by the user in the sidebar
 
     def __init__(self, actions: Mapping[str, QAction]) -> None:
         super().__init__()
@@ -62,11 +63,15 @@ class Places(QWidget):
         horizontal(self, sidebar, (self._stack, 1), spacing=0)
 
     def _button(self, place: Place) -> QPushButton:
-        made = button(f"place_{place.value}_button", lambda: self.open(place))
+        made = button(f"place_{place.value}_button", lambda: self._on_clicked(place))
         made.setProperty("place", True)
         made.setCheckable(True)
         self._group.addButton(made)
         return made
+
+    def _on_clicked(self, place: Place) -> None:
+        self.open(place)
+        self.clicked.emit(place)
 
     def _foot(self, name: str, actions: Mapping[str, QAction]) -> QPushButton:
         made = button(f"sidebar_{name}_button", actions[f"{name}_action"].trigger)
