@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from surgeon_engine.api.config.pruning import MAX_SHARE, SPARSE, PruningConfig
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.limits import max_removable, min_removable
@@ -36,6 +37,11 @@ _RISE_SCALE, _RISE_EXPONENT = 0.98, 0.74
 _MEASURED = {6.45: 0.22, 8.13: 1.29, 8.43: 2.5}  # demo, SmolLM2-135M, Gemma 3 270M
 _LARGE_SCALE = 1.29  # of models that are larger than those
 _SPARSE_SCALE = 0.5  # single weights lose less at the same share
+# Factors of d without a training, at these shares: SmolLM2-135M before and after
+# recovery at 10, 30 and 50 %, and with the refit alone at 30 %, as means of both texts
+# (docs/results.md, Fidelity).
+_AT_SHARES = (0.1, 0.3, 0.5)
+_UNTRAINED = {Recovery.OFF: (1.3, 1.5, 2.0), Recovery.REFIT: (1.06, 1.06, 1.06)}
 CURVE_POINTS = 120
 # Factors from the curve to the ends of the band.
 _OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
@@ -66,6 +72,7 @@ class RunPoint:
     name: str
     share: float  # removed, of the prunable weights
     divergence: float
+    recovery: Recovery = Recovery.AUTOMATIC
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +117,8 @@ def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint
         is_same = job.model.source == config.model.source
         if is_same and job.pruning.kind is config.pruning.kind:
             worst = max(each.divergence.value for each in found)
-            points.append(RunPoint(date(record), record.sparsity, worst))
+            level = job.recovery.level
+            points.append(RunPoint(date(record), record.sparsity, worst, level))
     return tuple(points)
 
 
@@ -119,6 +127,7 @@ def forecast(
     model: ModelSummary,
     points: Sequence[RunPoint] = (),
     rises: tuple[Floats, Floats] | None = None,
+    recovery: Recovery = Recovery.AUTOMATIC,
 ) -> Forecast | None:
     """Return the forecast of a job; None if nothing of the model can be removed.
 
@@ -127,6 +136,7 @@ def forecast(
         model: the model.
         points: finished runs of this model.
         rises: shares and the rise of the loss that a diagnosis predicts for them.
+        recovery: level of the job.
     """
     prunable = prunable_weights(pruning, model)
     most = min(max_removable(pruning, model), int(MAX_SHARE * prunable))
@@ -142,19 +152,28 @@ def forecast(
         shape = np.maximum(np.interp(shares, *rises), 0.0) ** _RISE_EXPONENT
     used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
     if used:
-        found = np.interp([p.share for p in used], shares, shape)
+        found = [
+            np.interp(p.share, shares, shape * _untrained(p.recovery, shares))
+            for p in used
+        ]
         ratios = [p.divergence / y for p, y in zip(used, found, strict=True) if y > 0]
         scale = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else scale
     basis = Basis.OWN_RUNS if used else Basis.SIMILAR
     return Forecast(
         shares=shares,
-        expected=scale * shape,
+        expected=scale * shape * _untrained(recovery, shares),
         spread=_OWN_RUNS if used else spread,
         basis=Basis.DIAGNOSIS if rises is not None else basis,
         points=used,
         first=min_removable(pruning, model) / prunable,
         end=_end(pruning, model, most),
     )
+
+
+def _untrained(recovery: Recovery, shares: Floats) -> Floats:
+    """Return the factors of the divergence at a level of recovery."""
+    factors = _UNTRAINED.get(recovery, (1.0, 1.0, 1.0))
+    return np.interp(shares, _AT_SHARES, factors)
 
 
 def _scale(model: ModelSummary) -> float:

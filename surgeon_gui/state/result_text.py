@@ -10,7 +10,14 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
 from surgeon_gui.state.job.plan_text import brief_target, planned_bytes
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import phase, remaining, undone, unusual_end
+from surgeon_gui.state.run_text import (
+    has_planned_size,
+    missed_target,
+    phase,
+    remaining,
+    undone,
+    unusual_end,
+)
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
@@ -86,6 +93,8 @@ def _made(run: RunState) -> str:
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
+    if reason := _harmless_end(run):
+        sentences.append(f"{reason}.")
     return " ".join(sentences)
 
 
@@ -93,7 +102,7 @@ def warnings(run: RunState) -> str:
     """Return what is unusual about the result of a finished run; empty if nothing."""
     if run.status is not Status.FINISHED:
         return ""
-    reason = unusual_end(run)
+    reason = "" if _harmless_end(run) else unusual_end(run)
     found = (
         f"{reason}." if reason else "",
         verdicts.ON_WEIGHTS if rests_on_weights(run) else "",
@@ -102,6 +111,13 @@ def warnings(run: RunState) -> str:
         undone(run),
     )
     return " ".join(filter(None, found))
+
+
+def _harmless_end(run: RunState) -> str:
+    """Return by how much a run misses its target though its file is small enough."""
+    reason = unusual_end(run)
+    is_harmless = reason == missed_target(run) and has_planned_size(run)
+    return reason if is_harmless else ""
 
 
 def _failure(run: RunState) -> str:

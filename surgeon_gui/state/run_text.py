@@ -16,12 +16,14 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import eta
+from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import baseline_of, fidelity_of
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES, UNITS
 
+_SIZE_TOLERANCE = 0.01  # of the planned size of a file
 _ROUNDING = 1e-9  # tolerance of a sparsity
 
 
@@ -141,7 +143,7 @@ def unusual_end(run: RunState) -> str:
         return tr("Ended at the quality limit after shot {shot}").format(
             shot=len(run.history)
         )
-    return _missed_target(run)
+    return missed_target(run)
 
 
 def _ended_at_quality_limit(run: RunState) -> bool:
@@ -151,7 +153,7 @@ def _ended_at_quality_limit(run: RunState) -> bool:
     return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING
 
 
-def _missed_target(run: RunState) -> str:
+def missed_target(run: RunState) -> str:
     """Return by how much a run misses its target, and why; "" if it reached it."""
     goal = _goal(run)
     if goal is None or goal.sparsity - run.history[-1].sparsity <= TARGET_TOLERANCE:
@@ -163,6 +165,16 @@ def _missed_target(run: RunState) -> str:
         reached=numbers.percent(run.history[-1].sparsity, decimals=2),
         target=numbers.percent(goal.sparsity, decimals=2),
     )
+
+
+def has_planned_size(run: RunState) -> bool:
+    """Return True if the file is about as small as planned, or smaller."""
+    goal = _goal(run)
+    if goal is None or run.config is None or run.exported is None:
+        return False
+    if leaves_zeros(run.config):
+        return False
+    return run.exported.weight_bytes <= (1 + _SIZE_TOLERANCE) * goal.weight_bytes
 
 
 def _goal(run: RunState) -> Goal | None:

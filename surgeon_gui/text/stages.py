@@ -42,6 +42,11 @@ _NAMES = {
     Part.DISTILL: tr("Distill"),
     Part.SAVE: tr("Save and verify"),
 }
+_TIPS = {
+    Part.WRITE: tr(
+        "The original writes text of its own, on which the smaller model is fitted."
+    ),
+}
 _MARKS = {
     Mark.DONE: tr("done"),
     Mark.NOW: tr("in progress"),
@@ -75,6 +80,11 @@ def label(view: PartView) -> str:
     if text is None or not view.number:
         return _NAMES[view.part]
     return text.format(number=view.number, count=view.count)
+
+
+def tip(part: Part) -> str:
+    """Return what a part is for, where its name does not tell; else empty."""
+    return _TIPS.get(part, "")
 
 
 def time(view: PartView) -> str:

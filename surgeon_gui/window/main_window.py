@@ -286,6 +286,11 @@ class MainWindow(QMainWindow):
         self._desktop_integration.logged.connect(self._on_events_arrived)
         self.session.run_ended.connect(self._on_run_ended)
 
+    @Slot(object)
+    def _on_place_clicked(self, place: Place) -> None:
+        if place is Place.NEW:
+            self.new.show_page()
+
     def _connect_controls(self) -> None:
         head, details = self.runs.page.head, self.runs.page.details
         actions = self._run_actions
@@ -305,6 +310,7 @@ class MainWindow(QMainWindow):
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
         self.runs.runs.duplicated.connect(partial(self.places.open, Place.NEW))
+        self.places.clicked.connect(self._on_place_clicked)
         self.new.asked_to_open.connect(partial(self.places.open, Place.NEW))
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
         for chart in self.findChildren(ChartCard):

@@ -72,7 +72,7 @@ class NewPlace(QStackedWidget):
         card = self.model_card
         card.details_clicked.connect(self._show_details)
         card.sample_changed.connect(self._on_sample_changed)
-        self._details.back_clicked.connect(self._show_page)
+        self._details.back_clicked.connect(self.show_page)
         self._page.texts_chosen.connect(self.choose_texts)
         self._page.folder_asked.connect(self._export_page.ask_for_folder)
         self._model_page.source_entered.connect(card.choose)
@@ -110,7 +110,7 @@ class NewPlace(QStackedWidget):
         if not state.model_is_chosen:
             self.setCurrentIndex(0)
         elif self.currentIndex() == 0:
-            self._show_page()
+            self.show_page()
 
     def show_drag(self, *, is_over: bool) -> None:
         """Show whether files are dragged over the window."""
@@ -119,8 +119,7 @@ class NewPlace(QStackedWidget):
 
     def open_expert(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""
-        if self._session.state.model_is_chosen:
-            self._show_page()
+        self.show_page()
         self._page.open_expert(step)
 
     @Slot(list)
@@ -139,8 +138,10 @@ class NewPlace(QStackedWidget):
         self._page.show_points(points_of(records, config))
 
     @Slot()
-    def _show_page(self) -> None:
-        self.setCurrentWidget(self._page)
+    def show_page(self) -> None:
+        """Show the draft in place of the details of its model."""
+        if self._session.state.model_is_chosen:
+            self.setCurrentWidget(self._page)
 
     @Slot()
     def _show_details(self) -> None:

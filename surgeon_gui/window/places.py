@@ -40,6 +40,7 @@ class Places(QWidget):
     """
 
     opened = Signal(object)  # Place
+    clicked = Signal(object)  # Place, by the user in the sidebar
 
     def __init__(
         self, actions: Mapping[str, QAction], bars: Iterable[QWidget] = ()
@@ -70,11 +71,15 @@ class Places(QWidget):
         horizontal(self, sidebar, (column, 1), spacing=0)
 
     def _button(self, place: Place) -> QPushButton:
-        made = button(f"place_{place.value}_button", lambda: self.open(place))
+        made = button(f"place_{place.value}_button", lambda: self._on_clicked(place))
         made.setProperty("place", True)
         made.setCheckable(True)
         self._group.addButton(made)
         return made
+
+    def _on_clicked(self, place: Place) -> None:
+        self.open(place)
+        self.clicked.emit(place)
 
     def _foot(self, name: str, actions: Mapping[str, QAction]) -> QPushButton:
         made = button(f"sidebar_{name}_button", actions[f"{name}_action"].trigger)

@@ -83,7 +83,8 @@ def draft_forecast(
     if model is None:
         return None
     settled = with_width_multiple(state.config, model, on_cuda=state.on_cuda)
-    return forecast(settled.pruning, model, points, rises)
+    level = settled.recovery.level
+    return forecast(settled.pruning, model, points, rises, level)
 
 
 def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:

@@ -45,7 +45,7 @@ _EMPTY_VALUES = {
 _DATASET_SETTINGS = tuple(
     f"calibration.{name}" for name in ("dataset_config", "split", "validation_split")
 )
-_DOES_NOT_APPLY = "\N{EN DASH}"
+DOES_NOT_APPLY = "\N{EN DASH}"
 
 
 class Setting(NamedTuple):
@@ -81,9 +81,9 @@ def differences(configs: Sequence[RunConfig]) -> tuple[tuple[str, ...], ...]:
     labels = {name: each.label for job in jobs for name, each in job.items()}
     rows = []
     for name in (name for name in FIELDS if name in labels):
-        values = [job[name].value if name in job else _DOES_NOT_APPLY for job in jobs]
+        values = [job[name].value if name in job else DOES_NOT_APPLY for job in jobs]
         different = set(values)
-        if different == {_DOES_NOT_APPLY, FIELDS[name].minimum_text}:
+        if different == {DOES_NOT_APPLY, FIELDS[name].minimum_text}:
             continue
         if len(different) > 1:
             rows.append((labels[name], *values))

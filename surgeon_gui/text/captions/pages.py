@@ -46,6 +46,11 @@ CAPTIONS = {
     ),
     "use_possible_button": caption("Use the nearest", "Use the nearest possible size."),
     "expert_button": caption("Expert", "Show or hide all settings."),
+    "expert_reset_button": caption(
+        "Reset",
+        "Restore the default settings. Model, texts, size and purpose stay. Edit, Undo "
+        "brings your settings back.",
+    ),
     "expert_close_button": caption("Close", "Hide the settings."),
     "expert_search_edit": caption("Find a setting", "Type a part of its name."),
     # sections of Expert

@@ -119,8 +119,8 @@ CAPTIONS = {
     "runs_new_button": caption("New", "Choose a model and start a run."),
     "runs_grid": caption(
         "Runs",
-        "Return opens a run, Space ticks it to compare it, F2 renames it and Delete "
-        "moves it to the Trash.",
+        "A click or Return opens a run, Space ticks it to compare it, F2 renames it "
+        "and Delete moves it to the Trash.",
     ),
     "runs_compare_button": caption("Compare", "Compare the ticked runs."),
     "runs_refresh_action": caption("Refresh"),

@@ -37,6 +37,7 @@ class Expert(QFrame):
     """A search line above the sections."""
 
     closed = Signal()
+    reset_clicked = Signal()
 
     def __init__(self, pages: dict[Step, Page]) -> None:
         super().__init__()
@@ -58,11 +59,16 @@ class Expert(QFrame):
         self._search.setCompleter(completer)
         self._search.returnPressed.connect(self._on_return)
         self._search.installEventFilter(self)
+        self._reset = link("expert_reset_button", self.reset_clicked)
         close = link("expert_close_button", self.closed)
-        title = in_row(heading(tr("Expert")), STRETCH, close)
+        title = in_row(heading(tr("Expert")), STRETCH, self._reset, close)
         top = in_column(title, self._search)
         top.setContentsMargins(MARGIN, 0, ROOM, 0)  # like the sections
         vertical(self, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
+
+    def show_changes(self, *, are_there: bool) -> None:
+        """Show whether there are changes to reset."""
+        self._reset.setVisible(are_there)
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

@@ -21,10 +21,12 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.forecast import CURVE_POINTS, Forecast, RunPoint
+from surgeon_gui.state.job import changes
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
@@ -41,6 +43,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     large_label,
+    show_button,
     show_elided,
 )
 from surgeon_gui.widgets.elided_link import ElidedLink
@@ -170,6 +173,7 @@ class NewPage(QWidget):
         self.expert = Expert(pages)
         self.expert.setMinimumWidth(_DRAWER)
         self.expert.hide()
+        self.expert.reset_clicked.connect(self._on_reset)
         self.expert.closed.connect(partial(self._expert_button.setChecked, False))
         self._expert_button.toggled.connect(self.expert.setVisible)
         self._expert_button.toggled.connect(self._make_room)
@@ -202,6 +206,7 @@ class NewPage(QWidget):
             made.setChecked(each is purpose)
             made.setEnabled(state.model is not None)
         self._domain.show_state(state)
+        self._show_changes(changes.changes(state))
         self._show_plan(state, obstacle)
         enable_unless(self._start, blocking(obstacle))
         is_out = Step.TARGET in state.problems and self._found is not None
@@ -212,6 +217,16 @@ class NewPage(QWidget):
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)
+
+    def _show_changes(self, changed: tuple[str, ...]) -> None:
+        """Show how many settings are not those of the model and the purpose."""
+        label, tip = CAPTIONS["expert_button"].label, CAPTIONS["expert_button"].tip
+        if changed:
+            label = tr("Expert \N{MIDDLE DOT} {n} changed").format(n=len(changed))
+            named = tr("Changed: {changes}.").format(changes=", ".join(changed))
+            tip = f"{tip} {named}"
+        show_button(self._expert_button, label, tip, is_enabled=True)
+        self.expert.show_changes(are_there=bool(changed))
 
     def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
         line = plan.headline(state, self._found)
@@ -308,6 +323,12 @@ class NewPage(QWidget):
         if line is not None and line.alternative is not None:
             job = plan.quantized_only(state.config, line.alternative)
             self._session.draft.edit(job)
+
+    @Slot()
+    def _on_reset(self) -> None:
+        state, draft = self._session.state, self._session.draft
+        draft.drop_rejected()
+        draft.edit(changes.without_changes(state))
 
     @Slot()
     def _on_use_possible(self) -> None:

@@ -76,6 +76,6 @@ class _Row:
             self.dot.show_shape(*_SHAPES[view.mark])
             self.label.setFont(bold(self._plain) if is_now else self._plain)
             self.label.setEnabled(view.mark is not Mark.NEXT)
-        show_elided(self.label, stages.label(view))
+        show_elided(self.label, stages.label(view), tip=stages.tip(view.part))
         self.label.setAccessibleName(stages.spoken(view))
         self.time.setText(stages.time(view))

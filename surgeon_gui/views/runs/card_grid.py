@@ -59,6 +59,7 @@ class CardGrid(QListView):
         self.setMovement(QListView.Movement.Static)
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.setUniformItemSizes(True)
+        self.setStyleSheet("CardGrid { activate-on-singleclick: 1; }")
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setMouseTracking(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -184,7 +185,7 @@ class CardDelegate(QStyledItemDelegate):
             if is_release:
                 self.menu_clicked.emit(model.index(index.row(), 0))
             return True
-        # A double click in the gap between two cards opens none.
+        # A click in the gap between two cards opens none.
         return not card_rect(option.rect).contains(place)
 
 

@@ -2,7 +2,8 @@
 
 The unit that is chosen is stored in the job, and its value is kept when the structure
 or the number format changes. A unit that is typed is chosen: 80 MB, 0.1 GB, 20 %. Where
-the result is one file and the target is that of a new job, its size in bytes is shown.
+the result is one file and the target is a share, its size in bytes is shown until a
+unit is chosen for this model.
 As a form part it has the target, its numbers, and the context that a memory must hold.
 """
 
@@ -47,7 +48,7 @@ _UNITS = {
     Target.PARAMETERS: tr("Parameters left"),
 }
 _SETTINGS = settings_of(PruningConfig)
-_NEW = (_SETTINGS["target"].default, _SETTINGS["sparsity"].default)  # of a new job
+_SHARES = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 
 
 class SizeInput(QWidget):
@@ -63,7 +64,8 @@ class SizeInput(QWidget):
         }
         self._model: ModelSummary | None = None
         self._form = FileForm()
-        self._is_unit_chosen = False  # by the user
+        self._is_unit_chosen = False  # by the user, for the latest model
+        self._source = ""  # of that model
         self._unit_shown: Target = self._values["target"]
         self._inputs: dict[Target, DecimalInput] = {}
         self._stack = QStackedWidget()
@@ -115,8 +117,12 @@ class SizeInput(QWidget):
         """Return the input of the target, whichever of its fields `name` is."""
         return self._inputs[self._unit_shown].widget
 
-    def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
-        """Convert sizes for `model` and the form of its file."""
+    def show_model(
+        self, model: ModelSummary | None, form: FileForm, source: str = ""
+    ) -> None:
+        """Convert sizes for the model of a source and the form of its file."""
+        if source != self._source:
+            self._source, self._is_unit_chosen = source, False
         if (model, form) != (self._model, self._form):
             self._model, self._form = model, form
             self._show()
@@ -192,11 +198,11 @@ class SizeInput(QWidget):
     def _shown_values(self) -> dict[str, Any]:
         """Return the values of the job; or its file, while nobody has chosen a unit."""
         values = self._values
-        is_new = (values["target"], values["sparsity"]) == _NEW
+        is_share = values["target"] in _SHARES
         is_file = self._model is not None and self._form.format is Format.GGUF
         unit = Target.FILE_SIZE
         if self._is_unit_chosen or not (
-            is_new and is_file and self._unit.is_enabled(unit)
+            is_share and is_file and self._unit.is_enabled(unit)
         ):
             return values
         changes = targets.converted(values, unit, self._model, self._form)

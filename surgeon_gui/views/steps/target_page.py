@@ -112,7 +112,8 @@ class TargetPage(Page):
     @override
     def show_state(self, state: AppState) -> None:
         is_rejected = Step.TARGET in state.rejected
-        self._sizes.show_model(state.model, _form(state))
+        source = state.config.model.source
+        self._sizes.show_model(state.model, _form(state), source)
         if not is_rejected:
             self._form.show_config(state.config.pruning)
             self._recovery.show_config(state.config.recovery)

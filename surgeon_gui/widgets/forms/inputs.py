@@ -48,6 +48,8 @@ from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
+_HOURS = re.compile(r"([\d.,\s]+)h([\d.,\s]*)", re.IGNORECASE)  # and minutes
+_PARTIAL_TIME = re.compile(r"[\d.,\s]*(h[\d.,\s]*)?(m|mi|min)?", re.IGNORECASE)
 _PARTIAL_NUMBER = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")
 
 Validation = tuple[QValidator.State, str, int]
@@ -379,6 +381,28 @@ class DecimalBox(QDoubleSpinBox):
         return self.suffix()
 
 
+class MinutesBox(DecimalBox):
+    """Spin box of minutes in which one can type hours: 8 h, 1 h 30 min."""
+
+    @override
+    def validate(self, text: str, position: int) -> Validation:
+        state, text, position = super().validate(text, position)
+        is_invalid = state is QValidator.State.Invalid
+        if is_invalid and _PARTIAL_TIME.fullmatch(without_unit(self, text)):
+            state = QValidator.State.Intermediate
+        return state, text, position
+
+    @override
+    def fixup(self, text: str) -> str:
+        bare = without_unit(self, text).lower().removesuffix("min").strip()
+        if found := _HOURS.fullmatch(bare):
+            hours = number_in(self, found[1].strip())
+            minutes = number_in(self, found[2].strip() or "0")
+            if hours is not None and minutes is not None:
+                bare = self.textFromValue(60 * hours + minutes)
+        return super().fixup(bare)
+
+
 def make_input(kind: Any, limits: Limits | None, text: FieldText) -> Input:
     """Return the input for a field of type `kind`."""
     if kind is Pattern:
@@ -392,7 +416,8 @@ def make_input(kind: Any, limits: Limits | None, text: FieldText) -> Input:
     if issubclass(kind, int):
         return WholeInput(limits, text)
     assert limits is not None, f"{text.label} has no limits"
-    return DecimalInput(limits, text)
+    box = MinutesBox() if text.unit == tr("min") else None
+    return DecimalInput(limits, text, box)
 
 
 def _suffix(text: FieldText, number: float) -> str:

@@ -13,7 +13,9 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import translation
 from surgeon_gui.state import bars, export_text, result_text
 from surgeon_gui.state.bars import Pair
@@ -256,6 +258,20 @@ def test_warnings_name_what_is_unusual(run):
     assert "checked with" not in result_text.summary(unrun)
     early = msgspec.structs.replace(run.result, stopped_early=True)
     assert "Stopped after shot" in result_text.warnings(replace(run, result=early))
+
+
+@pytest.mark.parametrize(("excess", "is_warning"), [(1.0, False), (1.02, True)])
+def test_missed_share_is_a_plain_note_where_the_file_is_small_enough(
+    run, excess, is_warning
+):
+    (*before, last) = run.history
+    planned = goal_of(run.config.pruning, run.model, file_form(run.config, run.model))
+    last = msgspec.structs.replace(last, sparsity=planned.sparsity - 0.0073)
+    size = int(excess * planned.weight_bytes)
+    file = msgspec.structs.replace(run.exported, weight_bytes=size)
+    missed = replace(run, history=(*before, last), exported=file)
+    assert ("instead of" in result_text.warnings(missed)) is is_warning
+    assert ("instead of" in result_text.summary(missed)) is not is_warning
 
 
 def test_clock_has_one_time_for_a_finished_run(run):

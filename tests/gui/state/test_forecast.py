@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.planning.limits import max_removable, min_removable
@@ -77,6 +78,29 @@ def test_diagnosis_gives_the_shape_and_runs_the_scale():
 
 
 @pytest.mark.parametrize(
+    ("level", "factors"),
+    [
+        (Recovery.OFF, (1.3, 1.5, 2.0)),
+        (Recovery.REFIT, (1.06, 1.06, 1.06)),
+        (Recovery.DISTILLATION, (1, 1, 1)),
+    ],
+)
+def test_model_without_a_training_is_expected_to_be_worse(level, factors):
+    usual, other = forecast(PLAIN, MODEL), forecast(PLAIN, MODEL, recovery=level)
+    for share, factor in zip((0.1, 0.3, 0.5), factors, strict=True):
+        assert other.at(share) == pytest.approx(factor * usual.at(share), rel=0.01)
+
+
+def test_runs_with_and_without_a_training_scale_the_same_curve():
+    trained = RunPoint("a", 0.5, 0.8)
+    untrained = RunPoint("b", 0.5, 1.6, Recovery.OFF)
+    for level, expected in ((Recovery.AUTOMATIC, 0.8), (Recovery.OFF, 1.6)):
+        for point in (trained, untrained):
+            found = forecast(PLAIN, MODEL, (point,), recovery=level)
+            assert found.at(0.5) == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
     ("pruning", "end"),
     [
         (PLAIN, End.STRUCTURE),
@@ -116,3 +140,5 @@ def test_points_are_finished_runs_of_the_model_and_the_structure():
     ]
     (point,) = points_of(records, RunConfig())
     assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text
+    off = record(config=RunConfig(recovery=RecoveryConfig(Recovery.OFF)))
+    assert points_of([off], RunConfig())[0].recovery is Recovery.OFF

@@ -41,6 +41,7 @@ from surgeon_engine.api.config.pruning import (
     UpdateKind,
     Widths,
 )
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
@@ -378,3 +379,28 @@ def test_narrow_choice_box_elides_its_text(qtbot):
 
     assert look_alike(400)
     assert not look_alike(120)  # Qt cuts through letters
+
+
+@pytest.mark.parametrize(
+    ("typed", "minutes"),
+    [
+        ("8 h", 480),
+        ("1.5H", 90),
+        ("1,5 h", 90),
+        ("1 h 30 min", 90),
+        ("90 min", 90),
+        ("45", 45),
+        ("9999 h", 100_000),  # at most
+        ("h", 20),  # as before
+    ],
+)
+def test_time_is_typed_in_hours_or_minutes(qtbot, typed, minutes):
+    form = ConfigForm("recovery", RecoveryConfig)
+    qtbot.addWidget(form)
+    form.show_config(RecoveryConfig(minutes=20))
+    box = form.field("minutes")
+    box.selectAll()
+    QTest.keyClicks(box, typed)
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    assert form.config().minutes == minutes
+    assert box.text().endswith(" min")

@@ -60,6 +60,14 @@ def test_each_place_is_reached_and_tells_what_goes_on(qtbot, make_window):
     assert len(run_of(window).history) == QUICK.pruning.shots
 
 
+def test_new_in_the_sidebar_leads_back_from_the_details_of_the_model(qtbot, window):
+    load_and_wait(qtbot, window)
+    click(window, "model_details_button")
+    assert find(window, "model_details").isVisible()
+    click(window, "place_new_button")
+    assert find(window, "new_page").isVisible()
+
+
 def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)

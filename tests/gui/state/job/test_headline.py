@@ -10,6 +10,7 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Memory, Parameters, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.verdict import Verdict
@@ -83,6 +84,16 @@ def test_expected_verdict_is_that_of_the_limits(divergence, verdict):
 )
 def test_title_has_sizes_and_what_to_expect(config, title):
     assert plain(line_of(config).title) == title
+
+
+def test_title_without_recovery_expects_less():
+    points = (RunPoint("a", 0.3, 0.2),)
+    for level, verdict in (
+        (Recovery.AUTOMATIC, Verdict.CLOSE),
+        (Recovery.OFF, Verdict.DIFFERENT),
+    ):
+        config = replace(job(), recovery=RecoveryConfig(level))
+        assert line_of(config, points=points).title.endswith(PHRASES[verdict])
 
 
 def test_title_follows_the_runs_of_the_model():

@@ -21,7 +21,8 @@ from superqt import QElidingLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory
+from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory, Method
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_gui.state import run as run_state
@@ -376,3 +377,34 @@ def test_details_of_the_model_lead_back(place):
     click(place, "model_details_button")
     place.open_expert(Step.EXPORT)  # leaves the details
     assert find(place, "expert_drawer").isVisible()
+
+
+# Expert, while it is closed
+
+
+def test_expert_button_counts_and_names_changed_settings(place):
+    button = find(place, "expert_button")
+    assert button.text() == "Expert"
+    changed = replace(
+        config(place),
+        pruning=replace(config(place).pruning, method=Method.MAGNITUDE),
+        recovery=RecoveryConfig(level=Recovery.OFF),
+    )
+    place.session.draft.edit(changed)
+    assert button.text() == "Expert · 2 changed"
+    assert "Method: Magnitude" in button.toolTip()
+    assert "Recovery: Off" in button.toolTip()
+    assert len(words(place)) <= MAX_WORDS
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_reset_keeps_model_texts_size_and_purpose(place, purpose):
+    click(place, f"purpose_{purpose.value}_button")
+    press_curve(place, 0.6)
+    before = config(place)
+    assert find(place, "expert_button").text() == "Expert"
+    place.session.draft.edit(replace(before, recovery=RecoveryConfig(own_windows=8)))
+    place.open_expert(Step.TARGET)
+    click(place, "expert_reset_button")
+    assert config(place) == before
+    assert not find(place, "expert_reset_button").isVisible()

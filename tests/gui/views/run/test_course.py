@@ -26,7 +26,9 @@ from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions.views import MEANINGS
+from surgeon_gui.text.stages import Mark, Part, PartView
 from surgeon_gui.views.run.course import CourseView
+from surgeon_gui.views.run.part_list import PartList
 from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import Legend
@@ -328,6 +330,14 @@ def test_charts_follow_the_theme(view):
         for name in WITH_PLOT:
             plot = plot_of(view, name)
             assert plot.backgroundBrush().color() == QColor(theme.surface)
+
+
+def test_part_that_writes_text_says_what_for(qtbot):
+    parts = PartList()
+    qtbot.addWidget(parts)
+    parts.show_parts((PartView(Part.WRITE, Mark.NOW), PartView(Part.REFIT, Mark.NEXT)))
+    assert "smaller model is fitted" in find(parts, "part_write_label").toolTip()
+    assert "Refit" in find(parts, "part_refit_label").toolTip()
 
 
 @pytest.mark.parametrize(("width", "columns"), [(500, 1), (760, 2), (1500, 3)])

@@ -215,7 +215,15 @@ def test_unit_that_was_chosen_stays_for_a_file(size):
     assert visible_unit(size) is Target.PRUNABLE_SHARE
 
 
-def test_size_that_is_not_new_keeps_its_unit_for_a_file(size):
-    size.show_values({**size._values, "sparsity": 0.2})
-    size.show_model(MODEL, FILE)
+def test_file_of_another_model_is_shown_in_bytes(size):
+    size.show_model(MODEL, FileForm(), "one")
+    choose_unit(size, Target.PARAMETER_SHARE)
+    choose_unit(size, Target.PRUNABLE_SHARE)
+    size.set_share(0.32)
+    size.show_model(None, FILE, "two")
+    size.show_model(MODEL, FILE, "two")
+    assert visible_unit(size) is Target.FILE_SIZE
+    assert size.values()["sparsity"] == pytest.approx(0.32)
+    choose_unit(size, Target.PRUNABLE_SHARE)
+    size.show_model(MODEL, FILE, "two")
     assert visible_unit(size) is Target.PRUNABLE_SHARE

@@ -1,0 +1,56 @@
+"""Settings of a job that differ from those its model and purpose imply. No Qt."""
+
+from __future__ import annotations
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job import settings_list
+from surgeon_gui.state.job.purposes import Purpose, with_purpose
+
+_TEXTS = (  # which text is read, and what of it
+    "text",
+    "more_texts",
+    "column",
+    "dataset_config",
+    "split",
+    "validation_text",
+    "validation_split",
+)
+
+
+def without_changes(state: AppState) -> RunConfig:
+    """Return the draft with the implied settings.
+
+    Its model, texts, size, folder, samples and purpose stay. Of a job without a purpose
+    it is the one with the fewest changes.
+    """
+    config, model = state.config, state.model
+    texts = {name: getattr(config.calibration, name) for name in _TEXTS}
+    plain = RunConfig(
+        model=ModelConfig(config.model.source, device=state.default_device),
+        calibration=CalibrationConfig(**texts),
+        pruning=PruningConfig(target=config.pruning.target),
+        export=ExportConfig(folder=config.export.folder),
+        samples=config.samples,
+    )
+    if model is None:
+        return plain
+    jobs = [with_purpose(plain, purpose, model) for purpose in Purpose]
+    return min(jobs, key=lambda job: len(_rows(config, job)))
+
+
+def changes(state: AppState) -> tuple[str, ...]:
+    """Return each changed setting as its label and value, as in "Method: Magnitude"."""
+    if state.model is None:
+        return ()
+    rows = _rows(state.config, without_changes(state))
+    return tuple(f"{label}: {value}" for label, value, _ in rows)
+
+
+def _rows(config: RunConfig, implied: RunConfig) -> list[tuple[str, ...]]:
+    """Return label, value and implied value where a setting applies to both jobs."""
+    rows = settings_list.differences((config, implied))
+    return [row for row in rows if settings_list.DOES_NOT_APPLY not in row]
