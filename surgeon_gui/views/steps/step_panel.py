@@ -132,8 +132,10 @@ class StepPanel(PageArea):
         if control is None or control is not self._control or not control.isVisible():
             return
         before, self._control_y = self._control_y, self._y_of(control)
-        if position is None or isinstance(control, StepHeader):
+        if isinstance(control, StepHeader):
             return
+        if position is None:  # the layout went on after an earlier call
+            position = self.verticalScrollBar().value()
         if -control.height() < before - position < self.viewport().height():
             # The bar may have moved by itself, as the content got shorter.
             self.verticalScrollBar().setValue(position + self._control_y - before)

@@ -102,7 +102,7 @@ SPECIFICATION = (
         "model_change_button model_details_button use_sample_action "
         "details_back_button purpose_smaller_button purpose_faster_button "
         "purpose_text_button plan_folder_button quantize_only_button "
-        "expert_button expert_close_button "
+        "expert_button expert_close_button expert_reset_button "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
         "evaluation_advanced_button recovery_advanced_button export_advanced_button "
         "text_file_button validation_file_button more_file_button "

@@ -187,7 +187,8 @@ def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
     window.load_config(QUICK)
     line = find(window, "model_line", QLabel)
     wait(qtbot, lambda: BOX in line.text())  # and not that it is being read
-    assert BOX in find(window, "plan_details", QLabel).text()
+    plan = find(window, "plan_warning", QLabel)
+    wait(qtbot, lambda: BOX in plan.text())
     dialog = open_computers(window)
     assert BOX in find(dialog, "computers_runs_note", QLabel).text()
     click(window, "connection_here_button")
