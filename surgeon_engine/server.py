@@ -14,6 +14,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from surgeon_engine.api.config.export import LLAMA_PACKAGE
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import (
@@ -50,7 +51,7 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.fenced import described_text, preview_text
 from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.export.export import export_again
-from surgeon_engine.export.gguf.server import PACKAGE, is_installed
+from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.hub.search import search_hub
@@ -216,7 +217,7 @@ def _measure(command: MeasureModels | Judge, context: RunContext) -> Measured | 
 
 def _runtimes() -> dict[str, str]:
     """Return the version of llama.cpp's package, if it is installed."""
-    return {PACKAGE: version(PACKAGE)} if is_installed() else {}
+    return {LLAMA_PACKAGE: version(LLAMA_PACKAGE)} if is_installed() else {}
 
 
 def _ready() -> EngineReady:

@@ -6,10 +6,11 @@ import os
 from importlib import import_module
 from typing import Any
 
+from surgeon_engine.api.config.export import LLAMA_PACKAGE
 from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
-from surgeon_engine.export.gguf.server import PACKAGE, open_server
+from surgeon_engine.export.gguf.server import open_server
 from surgeon_engine.judging.messages import (
     AllAnswered,
     Answered,
@@ -38,7 +39,7 @@ class LlamaProcess:
         return self._answer(request)
 
     def _open(self, request: OpenFile) -> FileOpened:
-        xllamacpp = import_module(PACKAGE)
+        xllamacpp = import_module(LLAMA_PACKAGE)
         parameters = server_parameters(xllamacpp, request.path, request.window)
         parameters.n_parallel = request.at_once
         parameters.n_ctx *= request.at_once

@@ -12,6 +12,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.export import GGUF_FILE
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.judgment import JudgeSettings
 from surgeon_engine.api.run_folder import RunFolder
@@ -19,7 +20,6 @@ from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.file_fidelity import put_file
-from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.judging.answers import Speaker
 from surgeon_engine.measurement.benchmark_process import load
 from surgeon_engine.model.source import locate
@@ -113,7 +113,7 @@ def _export_of(path: Path) -> tuple[RunFolder, Path | None] | None:
     """
     if os.path.isfile(RunFolder(path).report_path):
         return RunFolder(path), None
-    folder = path.parent if path.name == FILE_NAME else path
+    folder = path.parent if path.name == GGUF_FILE else path
     run = RunFolder(folder.parent)
     return (run, folder) if os.path.isfile(run.report_path) else None
 
@@ -150,7 +150,7 @@ def _exported(
     # The judgment of a run is that of its own export, against its own original.
     is_own = folder == own and model.source == report.config.model.source
     path = run.judgment_path if is_own else _beside(folder)
-    gguf = folder / FILE_NAME
+    gguf = folder / GGUF_FILE
     if not os.path.isfile(gguf):
         return Target(run.path.name, str(folder), None, config, run, folder, path)
     source = str(run.checkpoint_of(report))

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from gguf import GGUFReader
 
+from surgeon_engine.api.config.export import LLAMA_PACKAGE
 from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
-from surgeon_engine.export.gguf.server import PACKAGE, open_server
+from surgeon_engine.export.gguf.server import open_server
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,
     FinishBenchmark,
@@ -61,7 +62,7 @@ class GgufWorker:
                 return BenchmarkFinished(devices.peak_memory(_CPU), zeros=0)
 
     def _load(self, request: Load) -> Loaded:
-        xllamacpp, path = import_module(PACKAGE), Path(request.model.source)
+        xllamacpp, path = import_module(LLAMA_PACKAGE), Path(request.model.source)
         parameters = server_parameters(xllamacpp, path, request.window + _MORE)
         # What programs use, where it is not as exact.
         usual = xllamacpp.CommonParams()

@@ -9,12 +9,10 @@ from typing import Any
 from surgeon_engine.api.config.export import LLAMA_PACKAGE
 from surgeon_engine.base.errors import ModelError
 
-PACKAGE = LLAMA_PACKAGE
-
 
 def is_installed() -> bool:
     """Return whether llama.cpp can be used here."""
-    return find_spec(PACKAGE) is not None
+    return find_spec(LLAMA_PACKAGE) is not None
 
 
 def open_server(parameters: Any, threads: int) -> Any:
@@ -26,7 +24,7 @@ def open_server(parameters: Any, threads: int) -> Any:
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
     try:
-        return import_module(PACKAGE).Server(parameters)
+        return import_module(LLAMA_PACKAGE).Server(parameters)
     except RuntimeError as error:
         raise ModelError(
             "llama.cpp cannot load {path}: {reason:clause}.",

@@ -358,6 +358,8 @@ class _PatternBoxes(QWidget):
 class DecimalBox(QDoubleSpinBox):
     """Spin box that shows 0.1 instead of 0.1000."""
 
+    typed: re.Pattern[str] | None = None  # what else may be typed, or a part of it
+
     @override
     def textFromValue(self, value: float) -> str:
         text = super().textFromValue(value)
@@ -366,7 +368,12 @@ class DecimalBox(QDoubleSpinBox):
 
     @override
     def validate(self, text: str, position: int) -> Validation:
-        return _allow_any_number(self, super().validate(text, position))
+        found = super().validate(text, position)
+        state, text, position = _allow_any_number(self, found)
+        is_invalid = state is QValidator.State.Invalid
+        if is_invalid and self.typed and self.typed.fullmatch(without_unit(self, text)):
+            state = QValidator.State.Intermediate
+        return state, text, position
 
     @override
     def fixup(self, text: str) -> str:
@@ -384,13 +391,7 @@ class DecimalBox(QDoubleSpinBox):
 class MinutesBox(DecimalBox):
     """Spin box of minutes in which one can type hours: 8 h, 1 h 30 min."""
 
-    @override
-    def validate(self, text: str, position: int) -> Validation:
-        state, text, position = super().validate(text, position)
-        is_invalid = state is QValidator.State.Invalid
-        if is_invalid and _PARTIAL_TIME.fullmatch(without_unit(self, text)):
-            state = QValidator.State.Intermediate
-        return state, text, position
+    typed = _PARTIAL_TIME
 
     @override
     def fixup(self, text: str) -> str:

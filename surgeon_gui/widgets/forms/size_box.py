@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QValidator
 from typing_extensions import override
 
 from surgeon_gui.widgets.forms.inputs import (
     DecimalBox,
-    Validation,
     number_in,
     without_unit,
 )
@@ -26,13 +24,7 @@ class SizeBox(DecimalBox):
     share_typed = Signal(float)  # a share of 1
     bytes_typed = Signal(float)
 
-    @override
-    def validate(self, text: str, position: int) -> Validation:
-        state, text, position = super().validate(text, position)
-        is_invalid = state is QValidator.State.Invalid
-        if is_invalid and _TYPED.fullmatch(without_unit(self, text)):
-            state = QValidator.State.Intermediate
-        return state, text, position
+    typed = _TYPED
 
     @override
     def fixup(self, text: str) -> str:
