@@ -23,6 +23,7 @@ from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer, body_parameters
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import Goal
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
@@ -70,6 +71,8 @@ class PruningState:
     kept: Mapping[str, Tensor] = field(init=False, default_factory=_nothing)
     # The cost of everything removed from each unit so far.
     total_cost: Mapping[str, float] = field(init=False, default_factory=_nothing)
+    # None: that of the original.
+    vocabulary: SmallerVocabulary | None = field(init=False, default=None)
     # Whether a shot has begun to write weights and has not ended.
     is_partially_updated: bool = field(init=False, default=False)
 
@@ -84,6 +87,26 @@ class PruningState:
     def keep_references(self, references: References, baseline: Evaluation) -> None:
         """Keep what the original computes, before anything is removed."""
         self.references, self.baseline = references, baseline
+
+    def use_vocabulary(
+        self,
+        vocabulary: SmallerVocabulary,
+        loaded: LoadedModel,
+        units: Iterable[Unit],
+        goal: Goal,
+    ) -> None:
+        """Go on with a model of fewer tokens, from which nothing else is removed.
+
+        Args:
+            vocabulary: Its tokens.
+            loaded: The model.
+            units: Its units.
+            goal: What remains to be removed.
+        """
+        self.vocabulary, self.loaded, self.units = vocabulary, loaded, tuple(units)
+        self.goal = goal
+        self.windows = vocabulary.token_windows()
+        self.references = vocabulary.references(self.references)
 
     def halve_batch(self) -> None:
         """Run half as many windows at a time from now on."""
