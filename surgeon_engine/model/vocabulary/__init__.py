@@ -1,0 +1,1 @@
+"""Remove tokens from a model and from its tokenizer."""
