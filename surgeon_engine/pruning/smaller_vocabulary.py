@@ -90,9 +90,7 @@ class SmallerVocabulary:
         """Return likewise what the original computes on the texts that judge."""
         texts = tuple((name, self.reference(x)) for name, x in originals.texts)
         held_out = originals.held_out
-        return References(
-            texts, None if held_out is None else self.reference(held_out)
-        )
+        return References(texts, None if held_out is None else self.reference(held_out))
 
     def token_windows(self) -> TokenWindows:
         """Return the windows of the run in the tokens of the model."""
