@@ -31,7 +31,6 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest
 from surgeon_engine.pruning.token_costs import (
-    PROBED,
     nats_per_removed,
     removable_tokens,
     token_frequencies,
@@ -157,10 +156,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
         first = removable_tokens(frequencies, table, fixed, each)
         nu = 1.0
         if isinstance(settings, AutomaticVocabulary):
-            is_kept = torch.ones(size, dtype=torch.bool)
-            is_kept[first.candidate[: round((1 - PROBED) * size)]] = False
-            kept = is_kept.nonzero().squeeze(1)
-            nu = nats_per_removed(loaded, windows, kept, context.raise_if_cancelled)
+            nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
             context.inform(
                 "Text costs {nats:.2f} nats more for each token that is written with "
                 "others.",
