@@ -168,12 +168,12 @@ def _kind(content: Mapping[str, Any]) -> Kind:
     )
     if model["type"] == "Unigram" and has_spaces:
         return Kind.UNIGRAM
-    affixes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
-    if any(model.get(name) for name in affixes):
-        raise _unsupported(
-            say("its tokenizer has dropout, or prefixes or suffixes of tokens")
-        )
     if model["type"] == "BPE":
+        affixes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+        if any(model.get(name) for name in affixes):
+            raise _unsupported(
+                say("its tokenizer has dropout, or prefixes or suffixes of tokens")
+            )
         if any(step["type"] == "ByteLevel" for step in steps(content["pre_tokenizer"])):
             return Kind.BYTES
         if has_spaces:
