@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 from tokenizers import pre_tokenizers as pre
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from surgeon_engine.model.gguf_tokenizer import SPLITS
+from surgeon_engine.model.vocabulary.tokens import closed_costs, token_table
+from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from tests.helpers.gguf_files import split_by
 
 ROOT = Path(__file__).parents[2]
@@ -159,3 +163,30 @@ KINDS = {
     "unigram": unigram,
     "unigram of characters": lambda: unigram(falls_back=False),
 }
+
+
+@cache
+def tokenizer_of(kind: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of a kind, which tests share and do not change."""
+    return KINDS[kind]()
+
+
+def kept_ids(tokenizer: PreTrainedTokenizerFast, share: float = 2 / 3) -> list[int]:
+    """Return a closed choice of tokens, by costs at random."""
+    table = token_table(tokenizer)
+    costs = np.random.default_rng(0).random(table.size)
+    _, order = closed_costs(costs, table)
+    removed = order[: round(table.size * (1 - share))]
+    return sorted(set(range(table.size)) - set(removed.tolist()))
+
+
+@cache
+def trimmed_of(kind: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of a kind with two thirds of its tokens."""
+    tokenizer = tokenizer_of(kind)
+    return trimmed_tokenizer(tokenizer, kept_ids(tokenizer))
+
+
+def ids_of(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> list[list[int]]:
+    """Return the tokens of texts, without special ones."""
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]

@@ -8,8 +8,14 @@ import pytest
 from surgeon_engine.model.vocabulary.recoding import Recoding
 from surgeon_engine.model.vocabulary.tokens import occurrences, token_table
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
-from tests.engine.model.vocabulary.test_trimmed import ids_of, kept_ids
-from tests.helpers.vocabularies import KINDS, byte_level, lines
+from tests.helpers.vocabularies import (
+    KINDS,
+    ids_of,
+    kept_ids,
+    lines,
+    tokenizer_of,
+    trimmed_of,
+)
 
 LENGTH = 40
 
@@ -17,8 +23,7 @@ LENGTH = 40
 @pytest.fixture(scope="module", params=KINDS)
 def example(request):
     """Return a tokenizer, its trimmed one, and windows with special tokens."""
-    original = KINDS[request.param]()
-    trimmed = trimmed_tokenizer(original, kept_ids(original))
+    original, trimmed = tokenizer_of(request.param), trimmed_of(request.param)
     stream = []
     for ids in ids_of(original, lines(600)):
         stream += [*ids, original.eos_token_id]
@@ -109,7 +114,7 @@ def test_first_piece_begins_the_encoding_of_each_token(example):
 
 
 def test_cut_characters_are_encoded_by_bytes():
-    original = byte_level()
+    original = tokenizer_of("bytes")
     pieces = token_table(original).pieces
     kept = [i for i in kept_ids(original) if not (pieces[i] or b"").startswith(b"\xe4")]
     kept = sorted({*kept, pieces.index(b"\xe4")})
@@ -127,9 +132,7 @@ def test_cut_characters_are_encoded_by_bytes():
 
 
 def test_shorter_windows_go_on_with_the_end_of_text():
-    original = byte_level()
-    kept = kept_ids(original)
-    trimmed = trimmed_tokenizer(original, kept)
+    original, trimmed = tokenizer_of("bytes"), trimmed_of("bytes")
     recoding = Recoding(original, trimmed)
     pieces = token_table(original).pieces
     removed = next(

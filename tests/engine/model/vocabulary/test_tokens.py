@@ -18,7 +18,10 @@ from surgeon_engine.model.vocabulary.tokens import (
     token_table,
 )
 from tests.helpers.tiny_models import byte_tokenizer
-from tests.helpers.vocabularies import KINDS, byte_level, pieces, unigram
+from tests.helpers.vocabularies import (
+    KINDS,
+    tokenizer_of,
+)
 
 _WORD_PIECE = {
     "type": "WordPiece",
@@ -31,7 +34,7 @@ _WORD_PIECE = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def tokenizer(request):
-    return KINDS[request.param]()
+    return tokenizer_of(request.param)
 
 
 def test_pieces_are_what_tokens_stand_for(tokenizer):
@@ -69,7 +72,7 @@ def test_token_that_the_merges_never_make_has_no_parts():
 
 
 def test_bytes_digits_and_texts_of_the_template_are_fixed():
-    tokenizer = byte_level()
+    tokenizer = tokenizer_of("bytes")
     table = token_table(tokenizer)
     for text in ("assistant", "<|turn|>", "\n", "0", "<think>"):
         for i in tokenizer(text, add_special_tokens=False).input_ids:
@@ -81,7 +84,9 @@ def test_bytes_digits_and_texts_of_the_template_are_fixed():
 
 
 def test_characters_are_fixed_where_no_bytes_replace_them():
-    with_bytes, without = token_table(unigram()), token_table(unigram(False))
+    with_bytes, without = (
+        token_table(tokenizer_of(kind)) for kind in ("unigram", "unigram of characters")
+    )
     han = {
         kind: {i for i, x in enumerate(table.pieces) if x == "一".encode()}
         for kind, table in (("with", with_bytes), ("without", without))
@@ -116,7 +121,7 @@ def test_closed_costs_are_the_least_that_are_closed(tokenizer):
 
 
 def test_scripts_languages_and_words_are_protected(tmp_path):
-    tokenizer = pieces()
+    tokenizer = tokenizer_of("pieces")
     table = token_table(tokenizer)
 
     def texts(keep):

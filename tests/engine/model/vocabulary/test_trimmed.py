@@ -15,33 +15,28 @@ from transformers import (
 )
 
 from surgeon_engine.model.gguf_tokenizer import tokenizer_entries
-from surgeon_engine.model.vocabulary.tokens import closed_costs, token_table
+from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.model.vocabulary.trimmed import trimmed_entries, trimmed_tokenizer
-from tests.engine.export.gguf.test_gguf_tokenizers import TOKENIZE
-from tests.helpers.gguf_files import output_of, pruned, tiny_llama, written
-from tests.helpers.vocabularies import KINDS, byte_level, demo, lines, pieces
-
-
-def kept_ids(tokenizer, share=2 / 3, seed=0) -> list[int]:
-    """Return a closed choice of tokens, by random costs."""
-    table = token_table(tokenizer)
-    costs = np.random.default_rng(seed).random(table.size)
-    _, order = closed_costs(costs, table)
-    removed = order[: round(table.size * (1 - share))]
-    return sorted(set(range(table.size)) - set(removed.tolist()))
-
-
-def ids_of(tokenizer, texts) -> list[list[int]]:
-    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+from tests.helpers.gguf_files import llama_cpp_tokens, pruned, tiny_llama, written
+from tests.helpers.vocabularies import (
+    KINDS,
+    byte_level,
+    ids_of,
+    kept_ids,
+    lines,
+    pieces,
+    tokenizer_of,
+    trimmed_of,
+)
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def example(request):
     """Return a tokenizer, the kept ids, and the trimmed tokenizer."""
-    original = KINDS[request.param]()
+    original = tokenizer_of(request.param)
     kept = kept_ids(original)
     assert len(kept) < 0.8 * len(original)
-    return original, kept, trimmed_tokenizer(original, kept)
+    return original, kept, trimmed_of(request.param)
 
 
 def test_all_tokens_kept_give_the_same_tokenizer(example):
@@ -140,19 +135,11 @@ def test_classes_that_build_themselves_anew_read_it_alike(kind, made, tmp_path):
     assert ids_of(again, lines(500)) == ids_of(trimmed, lines(500))
 
 
-HEADERS = {
-    "merges of bytes": demo,
-    "whole words": lambda: byte_level(whole=True),
-    "scores of pieces": lambda: pieces(size=500),
-}
-
-
-@pytest.fixture(params=HEADERS)
+@pytest.fixture(params=["demo", "whole words", "pieces"])
 def headers(request, tmp_path):
     """Return the entries of an original and of its trimmed tokenizer's file."""
-    original = HEADERS[request.param]()
+    original, trimmed = tokenizer_of(request.param), trimmed_of(request.param)
     kept = kept_ids(original)
-    trimmed = trimmed_tokenizer(original, kept)
     entries = []
     for name, tokenizer in (("original", original), ("trimmed", trimmed)):
         folder = tmp_path / name
@@ -181,5 +168,5 @@ def test_header_of_a_gguf_file_is_trimmed_like_the_tokenizer(headers):
 def test_llama_cpp_encodes_texts_alike(headers):
     *_, trimmed, path = headers
     texts = [line for line in lines() if "\x00" not in line]
-    found = output_of(TOKENIZE, str(path), json.dumps(texts))
-    assert found == [trimmed(text, verbose=False)["input_ids"] for text in texts]
+    found = llama_cpp_tokens(path, texts)
+    assert found == trimmed(texts, verbose=False)["input_ids"]
