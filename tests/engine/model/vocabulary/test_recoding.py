@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surgeon_engine.model.vocabulary.recoding import Recoding
-from surgeon_engine.model.vocabulary.tokens import occurrences, token_table
+from surgeon_engine.model.vocabulary.recoding import Recoding, occurrences
+from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from tests.helpers.vocabularies import (
     KINDS,

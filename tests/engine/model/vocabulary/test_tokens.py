@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -17,9 +18,12 @@ from surgeon_engine.model.vocabulary.tokens import (
     protected,
     token_table,
 )
+from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from tests.helpers.tiny_models import byte_tokenizer
 from tests.helpers.vocabularies import (
     KINDS,
+    ids_of,
+    kept_ids,
     tokenizer_of,
 )
 
@@ -69,6 +73,34 @@ def test_token_that_the_merges_never_make_has_no_parts():
     inner.pre_tokenizer = pre.ByteLevel(add_prefix_space=False)
     table = token_table(PreTrainedTokenizerFast(tokenizer_object=inner))
     assert 5 not in table.parts  # a and bc remain
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_closed_vocabularies_encode_texts_of_their_tokens_alike(seed, whole):
+    """Whatever the merges are, and in whatever order."""
+    draw = random.Random(seed)
+    vocabulary, merges = {"a": 0, "b": 1, "c": 2}, []
+    while len(vocabulary) < 40:
+        pair = draw.choice(list(vocabulary)), draw.choice(list(vocabulary))
+        merges.append(pair)
+        vocabulary.setdefault("".join(pair), len(vocabulary))
+    draw.shuffle(merges)
+    inner = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=whole))
+    inner.pre_tokenizer = pre.ByteLevel(add_prefix_space=False)
+    original = PreTrainedTokenizerFast(tokenizer_object=inner)
+    table = token_table(original)
+    texts = ["".join(draw.choices("abc", k=draw.randrange(1, 12))) for _ in range(300)]
+    encoded = ids_of(original, texts)
+    if not whole:
+        found = {token for ids in encoded for token in ids}
+        assert found <= table.parts.keys() | table.fixed
+    for _ in range(3):
+        kept = kept_ids(original, draw.random())
+        trimmed = trimmed_tokenizer(original, kept)
+        for before, after in zip(encoded, ids_of(trimmed, texts), strict=True):
+            if set(before) <= set(kept):
+                assert [kept[i] for i in after] == before
 
 
 def test_bytes_digits_and_texts_of_the_template_are_fixed():
