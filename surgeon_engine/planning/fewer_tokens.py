@@ -7,6 +7,7 @@ import msgspec
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.constants import HEADER_OPTIONS
 from surgeon_engine.planning.file_form import similar_dtype
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 
@@ -24,11 +25,13 @@ def with_fewer_tokens(model: ModelSummary, tokens: int) -> ModelSummary:
     removed = max(0, model.vocabulary - tokens)
     if not removed or not model.token_parameters:
         return model
+    options = min(HEADER_OPTIONS, model.tokenizer_bytes)
+    of_tokens = (model.tokenizer_bytes - options) * tokens // model.vocabulary
     fewer = msgspec.structs.replace(
         model,
         vocabulary=tokens,
         parameters=model.parameters - removed * model.token_parameters,
-        tokenizer_bytes=model.tokenizer_bytes * tokens // model.vocabulary,
+        tokenizer_bytes=options + of_tokens,
     )
     form = FileForm(Format.AUTOMATIC, FileDtype(model.dtype or FileDtype.BFLOAT16))
     if model.is_gguf or not model.dtype:

@@ -28,6 +28,7 @@ from tests.helpers.gguf_files import (
     END,
     GPT_2,
     INSTALLED,
+    TOKENIZE,
     byte_pairs,
     output_of,
     pruned,
@@ -74,22 +75,6 @@ CUTS = {
         )
     ),
 }
-TOKENIZE = """
-import json, sys
-from pathlib import Path
-from urllib.request import Request, urlopen
-import xllamacpp
-from surgeon_engine.export.gguf.check import server_parameters
-server = xllamacpp.Server(server_parameters(xllamacpp, Path(sys.argv[1]), 64))
-ids = []
-for text in json.loads(sys.argv[2]):
-    body = {"content": text, "add_special": True, "parse_special": True}
-    kind = {"Content-Type": "application/json"}
-    address = f"{server.listening_address}/tokenize"
-    with urlopen(Request(address, json.dumps(body).encode(), kind)) as answer:
-        ids.append(json.load(answer)["tokens"])
-print(json.dumps(ids))
-"""
 SENTENCES = (
     "Hello world",
     "It's 12345 o'clock, isn't it? WE'LL see; I'M here.",
