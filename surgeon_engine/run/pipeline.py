@@ -70,6 +70,7 @@ from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.resume import check_origin, origin_of
 from surgeon_engine.shots.shot import evaluate_original
+from surgeon_engine.shots.vocabulary_step import remove_tokens
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 
@@ -132,6 +133,7 @@ def prune(
         samples.write(0)
         baseline = evaluate_original(state, context)
         context.emit(BaselineEvaluated(baseline))
+        remove_tokens(state, context)
         _prune(state, baseline, run, samples, replace=replace)
 
 
@@ -198,6 +200,7 @@ def resume(
             context.warn(note)
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
+        remove_tokens(state, context)
         samples = RunSamples(state, context)
         _prune(state, baseline, run, samples, replace=may_replace)
 

@@ -57,6 +57,7 @@ _SHARES = {
     Stage.LOAD: 0.2,
     Stage.TEXT: 0.1,
     Stage.BASELINE: 0.25,
+    Stage.VOCABULARY: 0.3,
     Stage.DEPTH: 0.5,
     Stage.CURVATURE: 1.0,
     Stage.DAMPING: 0.7,
@@ -118,6 +119,7 @@ class RunTimeline:
     stages: tuple[Stage, ...] = SHOT_STAGES
     recovery: tuple[Stage, ...] = ()
     samples: bool = False  # the original writes text first
+    tokens: bool = False  # some leave the vocabulary before the shots
     planned: Mapping[Stage, float] = field(default_factory=dict)  # seconds of a step
 
 
@@ -147,7 +149,8 @@ def timeline_of(
     if config.samples.after_shots:
         stages = (*stages, Stage.GENERATION)
         recovery = (*recovery, Stage.GENERATION) if recovery else ()
-    whole = RunTimeline(pruning.shots, stages, recovery, samples)
+    tokens = pruning.removes_tokens
+    whole = RunTimeline(pruning.shots, stages, recovery, samples, tokens)
     counts = Counter(stage for stage, _ in steps_of(whole))
     each = {
         stage: seconds / counts[stage]
@@ -161,7 +164,8 @@ def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     """Return all stages of a run in order, each with its shot."""
     shots = range(1, timeline.shots + 1)
     sampling = (Stage.SAMPLING,) if timeline.samples else ()
-    start = (Stage.LOAD, Stage.TEXT, *sampling, Stage.BASELINE)
+    tokens = (Stage.VOCABULARY,) if timeline.tokens else ()
+    start = (Stage.LOAD, Stage.TEXT, *sampling, Stage.BASELINE, *tokens)
     before = [(stage, 0) for stage in start]
     between = [(stage, shot) for shot in shots for stage in timeline.stages]
     end = (Stage.EXPORT, Stage.VERIFICATION)

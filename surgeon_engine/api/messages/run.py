@@ -69,6 +69,7 @@ class Stage(Enum):
     LOAD = "load"
     TEXT = "text"
     BASELINE = "baseline"
+    VOCABULARY = "vocabulary"  # costs of tokens
     DEPTH = "depth"  # costs of whole blocks, attentions and MLPs
     CURVATURE = "curvature"
     DAMPING = "damping"
@@ -144,13 +145,16 @@ class Fidelity(msgspec.Struct, frozen=True):
 
     divergence: Estimate  # KL(original || model), nats per token
     agreement: Estimate  # share of tokens with the same top token
-    perplexity: Estimate
+    perplexity: Estimate  # per token of the original
     windows: Count
     window_length: Count
     text: str  # name
     # Mean of the sum of min(p, q): the share of its own tokens that the original would
     # keep if the model drafted them. None: not measured.
     overlap: Estimate | None = None
+    # The share of tokens that are compared, where the model has fewer tokens than the
+    # original: those that end at the same byte as one of the original's. None: all.
+    compared: float | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
