@@ -38,6 +38,7 @@ from surgeon_engine.pruning.token_costs import (
     texts_of,
     token_frequencies,
 )
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 from surgeon_engine.shots.selection import costs_of
@@ -60,7 +61,8 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     gates: Factors | None = None
     tokens = _saved_tokens(context)
     if tokens is None:
-        removals = _removals(state, context)
+        # Processes that share a run must choose the same.
+        removals = ranks.agree(lambda: _removals(state, context))
         gates = _gates(state, context)
         tokens = _chosen_tokens(state, removals, gates, context)
         context.save({_VOCABULARY: tokens}, has_tokens=True)
