@@ -223,7 +223,7 @@ def _check_facts(exported: Exported, text: str = "") -> Facts:
     verified_with = (tr("Checked with"), exported.checked_with)
     if not exported.tokens_compared:
         return verified_with, folder
-    facts = [verified_with, (tr("Compared with memory"), _verified(exported))]
+    facts = [verified_with, (tr("File and model in memory"), _verified(exported))]
     if exported.saving_divergence is not None:
         nats = numbers.nats(exported.saving_divergence)
         facts.append((tr("KL by saving"), _on_text(nats, text)))
@@ -258,7 +258,8 @@ def _change(change: float) -> str:
 def _verified(exported: Exported) -> str:
     compared = exported.tokens_compared
     return tr(
-        "same top token for {same}/{compared}; max logit difference {difference}"
+        "same top token for {same} of {compared} tokens that check the file; max "
+        "logit difference {difference}"
     ).format(
         same=numbers.whole(round(exported.agreement * compared)),
         compared=numbers.whole(compared),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from surgeon_engine.api.messages.judgment import Judgment
+from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import sample_pair
 from surgeon_gui.state.verdict import on_texts
@@ -25,12 +27,20 @@ def lost_rows(run: RunState) -> tuple[LostRow, ...]:
     Without a judgment there are the texts of the run alone.
     """
     texts = [
-        LostRow(text_name(each.text), verdict=each.verdict, share=each.share)
-        for each in on_texts(run)
+        _text_row(each.fidelity, each.verdict)
+        for each in sorted(on_texts(run), key=lambda x: x.fidelity.agreement.value)
     ]
-    texts.sort(key=lambda row: row.share)
     further = _judged_rows(run.judgment) if run.judgment is not None else ()
     return (*texts, *further)
+
+
+def _text_row(found: Fidelity, verdict: Verdict) -> LostRow:
+    return LostRow(
+        text_name(found.text),
+        verdict=verdict,
+        shares=(found.agreement.value,),
+        kept=None if found.overlap is None else found.overlap.value,
+    )
 
 
 def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
@@ -56,10 +66,10 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
         for each in judgment.tasks
     )
     classes = (
-        LostRow(CLASSES[each.kind], share=each.figures.overlap.value)
+        LostRow(CLASSES[each.kind], shares=(each.figures.agreement.value,))
         for each in judgment.classes
     )
-    shares = tuple(x.figures.overlap.value for x in judgment.positions)
+    shares = tuple(x.figures.agreement.value for x in judgment.positions)
     positions = (LostRow(POSITIONS, shares=shares),) if len(shares) > 1 else ()
     return (*probes, *tasks, *classes, *positions)
 

@@ -23,7 +23,6 @@ from surgeon_gui.state.verdict import (
     baseline_of,
     fidelity_of,
     rests_on_weights,
-    same_share,
     verdict_of_run,
 )
 from surgeon_gui.text import fidelity, numbers, verdicts
@@ -88,8 +87,8 @@ def _made(run: RunState) -> str:
     found = fidelity_of(run)
     sentences = []
     if found:  # the worst text decides, as for the verdict
-        share = min(map(same_share, found))
-        sentences.append(verdicts.same_tokens(share))
+        worst = min(found, key=lambda each: each.agreement.value)
+        sentences.append(fidelity.same_tokens(worst))
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
@@ -153,7 +152,7 @@ def _doing(run: RunState) -> str:
 
 
 def quality_facts(run: RunState) -> Facts:
-    """Return the fidelity of the file and its perplexity on each text that judges."""
+    """Return the KL of the file and its perplexity on each text that judges."""
     if run.evaluation is None or run.baseline is None:
         return ()
     before = {each.text: each for each in baseline_of(run)}
@@ -171,14 +170,11 @@ def quality_facts(run: RunState) -> Facts:
 
 
 def _quality(after: Fidelity, before: Fidelity | None) -> str:
-    text = tr("{kl}, {agreement}").format(
-        kl=tr("KL {nats}").format(nats=fidelity.divergence_interval(after)),
-        agreement=fidelity.agreement(after),
-    )
+    nats = tr("KL {nats}").format(nats=fidelity.divergence_interval(after))
     if before is None:
-        return text
+        return nats
     change = tr("perplexity {before} \N{RIGHTWARDS ARROW} {after}").format(
         before=numbers.perplexity(before.perplexity.value),
         after=numbers.perplexity(after.perplexity.value),
     )
-    return f"{text}\n{change}"
+    return f"{nats}, {change}"

@@ -20,9 +20,8 @@ from surgeon_gui.state.run import RunState
 class OnText:
     """How a file follows the original on one text."""
 
-    text: str
+    fidelity: Fidelity
     verdict: Verdict
-    share: float  # of the tokens that are as the original's
 
 
 def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
@@ -54,7 +53,7 @@ def on_texts(run: RunState) -> tuple[OnText, ...]:
     for each in fidelity_of(run):
         verdict = verdict_of((each,), before)
         if verdict is not None:
-            found.append(OnText(each.text, verdict, same_share(each)))
+            found.append(OnText(each, verdict))
     return tuple(found)
 
 
@@ -63,13 +62,3 @@ def baseline_of(run: RunState) -> tuple[Fidelity, ...]:
     if run.judgment is not None:
         return tuple(each.baseline for each in run.judgment.texts)
     return run.baseline.fidelity if run.baseline is not None else ()
-
-
-def same_share(fidelity: Fidelity) -> float:
-    """Return the share of tokens that a model writes as the original does.
-
-    Where both models sample, it is the overlap of their predictions; runs of an earlier
-    version have the share of same top tokens alone.
-    """
-    estimate = fidelity.overlap or fidelity.agreement
-    return estimate.value

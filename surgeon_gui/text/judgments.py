@@ -19,8 +19,9 @@ class LostRow:
     verdict: Verdict | None = None  # of a kind of text
     outcome: Outcome | None = None  # of a test
     original_fails: bool = False  # the test, too, so that it shows nothing
-    share: float = 0.0  # of the tokens that are as the original's
-    shares: tuple[float, ...] = ()  # the same in parts of a window, in order
+    # The shares of same top tokens; of parts of a window in order.
+    shares: tuple[float, ...] = ()
+    kept: float | None = None  # share of its tokens that the original would keep
     passed: int = 0  # prompts of a test
     passed_before: int = 0  # by the original
     prompts: int = 0  # 0: it is no test
@@ -75,6 +76,10 @@ CLASSES = {
 
 
 POSITIONS = tr("By position in the text")
+_SAME_TOKEN = tr(
+    "Same top token: the share of tokens for which both models have the same first "
+    "choice."
+)
 
 
 def outcome(row: LostRow) -> str:
@@ -90,13 +95,29 @@ def outcome(row: LostRow) -> str:
         if row.original_fails:
             return tr("{counts}: the original fails it, too").format(counts=counts)
         return tr("{counts}: cannot tell apart").format(counts=counts)
-    shares = row.shares or (row.share,)
-    share = ", ".join(numbers.percent(x, decimals=0) for x in shares)
+    share = ", ".join(numbers.percent(x, decimals=0) for x in row.shares)
+    same = tr("{share} same top token").format(share=share)
     if row.verdict is None:
-        return tr("{share} alike").format(share=share)
-    return tr("{verdict}; {share} alike").format(
-        verdict=PHRASES[row.verdict], share=share
-    )
+        return same
+    return tr("{verdict}; {same}").format(verdict=PHRASES[row.verdict], same=same)
+
+
+def meaning(row: LostRow) -> str:
+    """Return the definition of the figures of a row."""
+    if row.prompts:
+        return tr(
+            "Prompts that this file and the original get right. If the difference may "
+            "be chance (p at least 0.05), they cannot be told apart."
+        )
+    if len(row.shares) > 1:
+        where = tr("Here: in each quarter of the windows of all texts, in order.")
+        return f"{_SAME_TOKEN} {where}"
+    if row.verdict is None:
+        return f"{_SAME_TOKEN} " + tr("Here: of these words in all texts.")
+    if row.kept is None:
+        return _SAME_TOKEN
+    kept = tr("Of 100 tokens that the file samples, the original would keep {n}.")
+    return f"{_SAME_TOKEN} " + kept.format(n=numbers.whole(round(100 * row.kept)))
 
 
 def likelihood(nats: float) -> str:

@@ -37,7 +37,9 @@ def finished(verdict=Verdict.CLOSE, file_format=Format.COMPACT, **changes):
     """Return a finished run with a verdict on its file."""
     nats, share = KL[verdict]
     estimates = [Estimate(x, x, x) for x in (nats, share, 14.2)]
-    fidelity = (Fidelity(*estimates, 32, 256, "built-in", overlap=estimates[1]),)
+    fidelity = (
+        Fidelity(*estimates, 32, 256, "built-in", overlap=Estimate(0.5, 0.5, 0.5)),
+    )
     result = exported("folder", CONFIG.pruning, ExportConfig(format=file_format))
     result = msgspec.structs.replace(result, fidelity=fidelity)
     return replace(STATES[-1], exported=result, **changes)

@@ -132,7 +132,10 @@ def summary(state: PlaygroundState) -> str:
         return ""
     agreement = sum(each.agrees for each in found) / len(found)
     sentences = [
-        tr("Same top token for {share} of the tokens; mean difference {mean}.").format(
+        tr(
+            "Same top token for {share} of the tokens of these two texts; mean "
+            "difference {mean}."
+        ).format(
             share=numbers.percent(agreement, decimals=0),
             mean=nats(sum(each.nats for each in found) / len(found)),
         )

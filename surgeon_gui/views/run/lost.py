@@ -27,6 +27,7 @@ from surgeon_gui.widgets.card_row import CardRow
 from surgeon_gui.widgets.controls import (
     button,
     enable_unless,
+    explained,
     heading,
     line_label,
     link,
@@ -150,6 +151,7 @@ class LostRows(QWidget):
                 dot.show_shape(*_mark(row))
                 name.setText(row.name)
                 outcome.setText(judgments.outcome(row))
+                explained(outcome, judgments.meaning(row))
 
     def _add_row(self) -> None:
         made = (Dot(), line_label(), text_label(quiet=True))

@@ -47,8 +47,8 @@ def test_export_facts():
         "Weights on disk": "8.5 MB (74 % of the original)",
         "Memory to run it": "15.5 MB with 512 tokens: fits in 0.25 GB",
         "Checked with": "transformers 5.5.0",
-        "Compared with memory": "same top token for 512/512; "
-        "max logit difference 1.5e-06",
+        "File and model in memory": "same top token for 512 of 512 tokens that "
+        "check the file; max logit difference 1.5e-06",
         "Perplexity": "unchanged by saving",
         "KL to the original": "unchanged by saving",
         "Folder": "there",
@@ -108,7 +108,7 @@ def test_export_that_no_program_could_run_is_marked():
     result = exported("there", PruningConfig(), is_run=False)
     facts = facts_of(result)
     assert facts["Checked with"] == READ_BACK
-    assert "Compared with memory" not in facts
+    assert "File and model in memory" not in facts
     assert export_text.unrun_note(result).startswith("Not run")
     assert export_text.unrun_note(exported("there", PruningConfig())) == ""
 
@@ -129,7 +129,7 @@ def test_saved_facts_are_the_most_important_ones():
         "Number format",
         "Weights on disk",
         "Checked with",
-        "Compared with memory",
+        "File and model in memory",
         "Folder",
     }
     # The size of the original is unknown.
@@ -227,9 +227,11 @@ def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
 
 
 def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
-    worst = min(each.agreement.value for each in run.evaluation.fidelity)
+    worst = min(run.evaluation.fidelity, key=lambda each: each.agreement.value)
+    assert worst is not run.evaluation.fidelity[0]
     assert plain(result_text.summary(run)) == (
-        f"It would write {100 * worst:.0f} of 100 tokens as the original does. "
+        f"Its top token is the original's in {100 * worst.agreement.value:.0f} of 100 "
+        f"places, on {worst.text}. "
         "The saved file was checked with transformers 5.5.0."
     )
     assert result_text.warnings(run) == ""

@@ -74,7 +74,10 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
     close, far = "Close to the original", "Noticeably different"
     assert rows["Verdict"] == [NONE, close, close, far]
     assert rows["File"] == ["11.4 MB", "8.5 MB", "8.5 MB", "8.5 MB"]
-    assert rows["Same tokens"] == [NONE, "95.3 %", "95.3 %", "73.3 %"]
+    assert [x.split(" (")[0] for x in rows["Same top token, built-in"]] == [
+        *(NONE, "95.3 %", "95.3 %", "73.3 %"),
+    ]
+    assert "Same top token, text by the model itself" in rows
     assert rows["Perplexity"][:2] == ["14.20", "14.90"]
     assert rows["Time"] == [NONE, "17 s", "21 s", "17 s"]
     assert rows["KL, built-in"][1] == "0.048 (0.043 to 0.053)"
@@ -114,7 +117,7 @@ def test_figures_are_those_of_the_file(runs):
     _, rows = table_of([compared])
     assert rows["Verdict"][1] == "Broken"
     assert rows["KL, built-in"][1] == "2.50 (2.40 to 2.60)"
-    assert rows["Same tokens"][1] == "20 %"
+    assert rows["Same top token, built-in"][1] == "20 % (10 % to 30 %)"
     (_, point) = comparison.points([compared], Quality.DIVERGENCE)
     assert (point.size, point.quality) == (4.0, 2.5)
     older = resized(runs[0], 4_000_000, saving_divergence=0.5)

@@ -140,7 +140,7 @@ def test_finished_run_has_a_verdict_on_its_file(page, verdict, title, dot):
     mark = page.head._dot
     assert mark.isVisible()
     assert (mark.shape, mark.color) == dot
-    assert f"{100 * KL[verdict][1]:.0f} of 100 tokens" in shown(page, "run_time")
+    assert f"{100 * KL[verdict][1]:.0f} of 100 places" in shown(page, "run_time")
     assert not find(page, "run_progress_bar").isVisible()
 
 
