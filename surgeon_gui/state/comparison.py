@@ -30,7 +30,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
-from surgeon_gui.text import numbers
+from surgeon_gui.text import memory, numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.fidelity import (
     agreement_interval,
@@ -215,7 +215,6 @@ def table(runs: Sequence[ComparedRun], context: int) -> Table:
     rungs = [each.rung for each in found if each.rung is not None]
     best = ladder.best_memories(rungs)
     best_for = {id(rungs[number]): memories for number, memories in best.items()}
-    memory = tr("Memory, {n} tokens").format(n=numbers.whole(context))
 
     def rung_row(title: str, to_text: Callable[[Rung], str]) -> tuple[str, ...]:
         shown = (
@@ -227,7 +226,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> Table:
         ("", *(each.name for each in found)),
         _row(tr("Verdict"), found, _verdict),
         _row(tr("File"), found, _file_size),
-        rung_row(memory, lambda rung: numbers.size(rung.memory)),
+        rung_row(memory.title(context), lambda rung: numbers.size(rung.memory)),
         rung_row(tr("Fits in"), lambda rung: ladder.fits_with(rung, context)),
         rung_row(
             tr("Best for"), lambda rung: ladder.memories(best_for.get(id(rung), ()))

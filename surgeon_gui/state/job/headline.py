@@ -23,7 +23,6 @@ from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
-from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES
@@ -187,8 +186,11 @@ def destination_text(state: AppState) -> tuple[str, str]:
 
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
-    needed = memory_of_goal(goal, context_of(config, model), model, config.pruning.kind)
-    return tr("Fits in {memory} of memory").format(memory=fits_in(needed))
+    context = context_of(config, model)
+    needed = memory_of_goal(goal, context, model, config.pruning.kind)
+    return tr("At most {memory} of memory with {n} tokens").format(
+        memory=numbers.size(needed), n=numbers.whole(context)
+    )
 
 
 def _time(state: AppState) -> str:

@@ -17,7 +17,7 @@ from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import translation
-from surgeon_gui.state import bars, export_text, result_text
+from surgeon_gui.state import bars, comparison, export_text, result_text
 from surgeon_gui.state.bars import Pair
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.request import Request
@@ -45,7 +45,7 @@ def test_export_facts():
         "Format": "transformers, compact",
         "Number format": "float32",
         "Weights on disk": "8.5 MB (74 % of the original)",
-        "Memory to run it": "15.5 MB with 512 tokens: fits in 0.25 GB",
+        "Memory, 512 tokens": "15.5 MB",
         "Checked with": "transformers 5.5.0",
         "File and model in memory": "same top token for 512 of 512 tokens that "
         "check the file; max logit difference 1.5e-06",
@@ -70,10 +70,16 @@ def test_memory_to_run_has_the_context_of_the_target():
     result = exported("there", PruningConfig())
     run = RunState(config=config, model=model, exported=result)
     memory = numbers.size(memory_to_run(result.weight_bytes, 100, model))
-    text = f"{memory} with 100 tokens: fits in 0.25{SPACE}GB"
-    assert export_text.memory_to_run_of(run) == text
-    old = msgspec.structs.replace(model, cache_width=0)  # of an earlier version
-    assert export_text.memory_to_run_of(replace(run, model=old)) == ""
+    assert ("Memory, 100 tokens", memory) in export_text.export_facts(run)
+    pair, context = bars.memory_bytes(run)
+    assert (numbers.size(pair.after), context) == (memory, 100)
+    rows = comparison.table([comparison.ComparedRun("a", run)], 100)
+    (row,) = [each for each in rows if each[0] == "Memory, 100 tokens"]
+    assert row[-1] == memory
+    old = replace(run, model=msgspec.structs.replace(model, cache_width=0))
+    assert not any(
+        name.startswith("Memory") for name, _ in export_text.export_facts(old)
+    )
 
 
 @pytest.mark.parametrize(

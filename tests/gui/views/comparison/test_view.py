@@ -17,9 +17,8 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state import comparison
+from surgeon_gui.state import bars, comparison
 from surgeon_gui.state.comparison import ComparedRun, Point
-from surgeon_gui.state.export_text import memory_to_run_of
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.quality import Quality, measures
 from surgeon_gui.state.run import RunState
@@ -89,7 +88,7 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
 def test_memory_of_all_files_is_at_one_context(runs):
     config = RunConfig(pruning=PruningConfig(target=Memory(1.0, context=3000)))
     other = replace(runs[1], run=replace(runs[1].run, config=config))
-    assert "3,000 tokens" in memory_to_run_of(other.run)
+    assert bars.memory_bytes(other.run)[1] == 3000
     titles, rows = table_of([runs[0], other], 512)
     memories = [label for label in rows if label.startswith("Memory, ")]
     assert memories == ["Memory, 512 tokens"]
