@@ -21,6 +21,7 @@ from surgeon_gui.state.run_text import (
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
+    expected_verdict,
     fidelity_of,
     rests_on_weights,
     verdict_of_run,
@@ -89,12 +90,35 @@ def _made(run: RunState) -> str:
     if found:  # the worst text decides, as for the verdict
         worst = min(found, key=lambda each: each.agreement.value)
         sentences.append(fidelity.same_tokens(worst))
+    sentences.append(expectation(run))
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
     if reason := _harmless_end(run):
         sentences.append(f"{reason}.")
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
+
+
+def expectation(run: RunState) -> str:
+    """Return what was expected of a run and what came, if their verdicts differ."""
+    verdict, expected = verdict_of_run(run), run.expected
+    if verdict is None or expected is None:
+        return ""
+    likely = expected_verdict(expected.value)
+    if likely is verdict:
+        return ""
+    worst = max(fidelity_of(run), key=lambda each: each.divergence.value)
+    return tr(
+        "Expected: {likely} (KL {low} to {high}). Measured: {verdict} (KL {nats} on "
+        "{text})."
+    ).format(
+        likely=verdicts.PHRASES[likely],
+        low=numbers.nats(expected.low),
+        high=numbers.nats(expected.high),
+        verdict=verdicts.PHRASES[verdict],
+        nats=numbers.nats(worst.divergence.value),
+        text=fidelity.text_phrase(worst.text),
+    )
 
 
 def warnings(run: RunState) -> str:

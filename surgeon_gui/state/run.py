@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope, Event, Faile
 from surgeon_engine.api.messages.judgment import Judged, Judgment
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Estimate,
     Evaluation,
     Exported,
     HeldOutMeasured,
@@ -111,6 +112,7 @@ class RunState:
     undone: tuple[RecoveryUndone, ...] = ()
     samples: tuple[SampleWritten, ...] = ()  # the original's first
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
+    expected: Estimate | None = None  # KL of its file, before it started
     exported: Exported | None = None
     # Its later exports and its measured speed.
     saved: tuple[Exported, ...] = ()
@@ -320,6 +322,7 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
         shots=event.shots,
         folder=event.folder,
         recovery=event.recovery,
+        expected=event.expected,
     )
 
 

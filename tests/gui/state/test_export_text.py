@@ -243,6 +243,21 @@ def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
     assert result_text.warnings(run) == ""
 
 
+def test_expectation_is_told_where_the_verdict_is_another_one(run):
+    assert result_text.expectation(run) == ""  # nothing is known of it
+    as_expected = replace(run, expected=Estimate(0.2, 0.1, 0.4))
+    assert result_text.expectation(as_expected) == ""
+    worst = max(run.evaluation.fidelity, key=lambda each: each.divergence.value)
+    nats = numbers.nats(worst.divergence.value)
+    other = replace(run, expected=Estimate(0.04, 0.02, 0.08))
+    text = result_text.expectation(other)
+    assert text == (
+        "Expected: nearly the same (KL 0.02 to 0.08). Measured: close to the "
+        f"original (KL {nats} on {worst.text})."
+    )
+    assert text in result_text.summary(other)
+
+
 def test_verdict_is_that_on_the_file_where_it_was_measured(run):
     def on_file(nats, share):
         estimates = [Estimate(x, x, x) for x in (nats, share, 14.2)]

@@ -21,6 +21,7 @@ from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.resource_text import check_draft
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
 from tests.helpers.configs import changed, pruning_config
@@ -64,7 +65,7 @@ def plain(text):
     ],
 )
 def test_expected_verdict_is_that_of_the_limits(divergence, verdict):
-    assert plan.expected_verdict(divergence) is verdict
+    assert expected_verdict(divergence) is verdict
 
 
 @pytest.mark.parametrize(
