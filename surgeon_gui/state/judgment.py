@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from surgeon_engine.api.messages.judgment import Judgment
-from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import sample_pair
-from surgeon_gui.state.verdict import on_texts
-from surgeon_gui.text.fidelity import text_name
+from surgeon_gui.state.verdict import OnText, on_texts
+from surgeon_gui.text.fidelity import divergence_interval, text_name
 from surgeon_gui.text.judgments import CLASSES, POSITIONS, PROBES, Answer, LostRow
 
 # On two cores of a desktop, very roughly.
@@ -27,17 +25,20 @@ def lost_rows(run: RunState) -> tuple[LostRow, ...]:
     Without a judgment there are the texts of the run alone.
     """
     texts = [
-        _text_row(each.fidelity, each.verdict)
+        _text_row(each)
         for each in sorted(on_texts(run), key=lambda x: x.fidelity.agreement.value)
     ]
     further = _judged_rows(run.judgment) if run.judgment is not None else ()
     return (*texts, *further)
 
 
-def _text_row(found: Fidelity, verdict: Verdict) -> LostRow:
+def _text_row(on_text: OnText) -> LostRow:
+    found = on_text.fidelity
     return LostRow(
         text_name(found.text),
-        verdict=verdict,
+        verdict=on_text.verdict,
+        ends=on_text.ends,
+        nats=divergence_interval(found),
         shares=(found.agreement.value,),
         kept=None if found.overlap is None else found.overlap.value,
     )

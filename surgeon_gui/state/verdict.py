@@ -13,6 +13,7 @@ from surgeon_engine.api.verdict import (
     file_fidelity,
     judged_verdict,
     verdict_of,
+    verdict_range,
 )
 from surgeon_gui.state.run import RunState
 
@@ -23,6 +24,7 @@ class OnText:
 
     fidelity: Fidelity
     verdict: Verdict
+    ends: tuple[Verdict, Verdict]  # at both ends of its intervals, the better first
 
 
 def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
@@ -62,7 +64,7 @@ def on_texts(run: RunState) -> tuple[OnText, ...]:
     for each in fidelity_of(run):
         verdict = verdict_of((each,), before)
         if verdict is not None:
-            found.append(OnText(each, verdict))
+            found.append(OnText(each, verdict, verdict_range(each, before)))
     return tuple(found)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.messages.judgment import Outcome, Probe, TokenClass
-from surgeon_engine.api.verdict import Verdict
+from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
+
+_LOST = {Verdict.DIFFERENT, Verdict.BROKEN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,8 @@ class LostRow:
 
     name: str  # as it is shown
     verdict: Verdict | None = None  # of a kind of text
+    ends: tuple[Verdict, ...] = ()  # the same at both ends of its intervals
+    nats: str = ""  # its KL with the interval
     outcome: Outcome | None = None  # of a test
     original_fails: bool = False  # the test, too, so that it shows nothing
     # The shares of same top tokens; of parts of a window in order.
@@ -28,9 +32,17 @@ class LostRow:
 
     @property
     def is_lost(self) -> bool:
-        """True if the file is clearly worse than the original here."""
-        lost = (Verdict.DIFFERENT, Verdict.BROKEN)
-        return self.verdict in lost or self.outcome is Outcome.WORSE
+        """True if the file is worse than the original here, beyond chance."""
+        if self.ends:
+            return not set(self.ends) - _LOST
+        return self.outcome is Outcome.WORSE
+
+    @property
+    def is_kept(self) -> bool:
+        """True if the file is as close as the limits ask for here, beyond chance."""
+        if self.ends:
+            return not set(self.ends) & _LOST
+        return self.outcome is Outcome.BETTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +111,39 @@ def outcome(row: LostRow) -> str:
     same = tr("{share} same top token").format(share=share)
     if row.verdict is None:
         return same
-    return tr("{verdict}; {same}").format(verdict=PHRASES[row.verdict], same=same)
+    verdict = PHRASES[row.verdict]
+    if not row.is_lost and not row.is_kept:
+        verdict = tr("{verdict}, at the limit").format(verdict=verdict)
+    return tr("{verdict}; {same}").format(verdict=verdict, same=same)
 
 
 def meaning(row: LostRow) -> str:
     """Return the definition of the figures of a row."""
     if row.prompts:
         return tr(
-            "Prompts that this file and the original get right. If the difference may "
-            "be chance (p at least 0.05), they cannot be told apart."
+            "Prompts that this file and the original get right. The mark is a cross "
+            "if the file gets fewer right, a tick if it gets more, and a ring if that "
+            "may be chance (p at least 0.05): they cannot be told apart."
         )
     if len(row.shares) > 1:
         where = tr("Here: in each quarter of the windows of all texts, in order.")
         return f"{_SAME_TOKEN} {where}"
     if row.verdict is None:
         return f"{_SAME_TOKEN} " + tr("Here: of these words in all texts.")
-    if row.kept is None:
-        return _SAME_TOKEN
-    kept = tr("Of 100 tokens that the file samples, the original would keep {n}.")
-    return f"{_SAME_TOKEN} " + kept.format(n=numbers.whole(round(100 * row.kept)))
+    limits = LIMITS[Verdict.CLOSE]
+    mark = tr(
+        "KL {nats}. The mark is a tick up to a KL of {limit} and from {share} same top "
+        "token, a cross beyond, and a ring where a limit is within the 95 % interval."
+    ).format(
+        nats=row.nats,
+        limit=numbers.nats(limits.divergence),
+        share=numbers.percent(limits.agreement, decimals=0),
+    )
+    parts = [mark, _SAME_TOKEN]
+    if row.kept is not None:
+        kept = tr("Of 100 tokens that the file samples, the original would keep {n}.")
+        parts.append(kept.format(n=numbers.whole(round(100 * row.kept))))
+    return "\n".join(parts)
 
 
 def likelihood(nats: float) -> str:

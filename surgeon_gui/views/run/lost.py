@@ -161,11 +161,10 @@ class LostRows(QWidget):
 
 
 def _mark(row: LostRow) -> tuple[Shape, str]:
-    if row.original_fails or (row.verdict is None and row.outcome is None):
-        return Shape.RING, "muted"
-    if row.verdict is Verdict.BROKEN:
-        return Shape.CROSS, "bad"
-    return (Shape.CROSS, "warning") if row.is_lost else (Shape.TICK, "accent")
+    if row.is_lost:
+        is_broken = row.verdict is Verdict.BROKEN
+        return Shape.CROSS, "bad" if is_broken else "warning"
+    return (Shape.TICK, "accent") if row.is_kept else (Shape.RING, "muted")
 
 
 class AnswerList(QWidget):
