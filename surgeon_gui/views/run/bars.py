@@ -29,11 +29,11 @@ from surgeon_gui.widgets.controls import (
     show_share,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
-_NO_GGUF = tr("The original is not a GGUF file.")
+_NO_GGUF = tr("original: no GGUF file")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
@@ -91,9 +91,9 @@ class FigureRow(QWidget):
         super().__init__()
         self._after = line_label(name=f"{name}_after")
         self._after.setFont(bold(self._after.font(), LARGE))
-        self._before = line_label(quiet=True, name=f"{name}_before")
+        self._before = text_label(quiet=True, name=f"{name}_before")
         self._bar = progress_bar(f"{name}_share_bar")
-        vertical(self, row_of(self._after, self._before), STRETCH, self._bar)
+        vertical(self, in_row(self._after, (self._before, 1)), STRETCH, self._bar)
 
     def show_texts(self, after: str, before: str, pair: Pair) -> None:
         """Show two figures as texts, and their bar if both are known."""

@@ -43,7 +43,7 @@ from surgeon_gui.widgets.layouts import (
     vertical,
 )
 
-_NARROW = 700  # pixels, below which the answers are below the rows
+_NARROW = 900  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more
 
 
