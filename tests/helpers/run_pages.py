@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state.app import Engine
 from tests.gui.views.test_charts_do_not_grow import CONFIG, states_of
+from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import exported
 
 STATES = states_of("run-1")
@@ -27,7 +28,7 @@ KL = {
 def show(page, run, now=100.0):
     """Show a run on its page."""
     session = page.details._session
-    state = replace(session.state, run=run, engine=Engine.READY)
+    state = replace(session.state, run=run, engine=Engine.READY, machine=machine())
     session.store.state = state
     page.show_state(state, now)
     QApplication.processEvents()
