@@ -196,7 +196,7 @@ def destination_text(state: AppState) -> tuple[str, str]:
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     context = context_of(config, model)
     needed = memory_of_goal(goal, context, model, config.pruning.kind)
-    return tr("At most {memory} of memory with {n} tokens").format(
+    return tr("Up to {memory} of memory, {n} tokens").format(
         memory=numbers.size(needed), n=numbers.whole(context)
     )
 

@@ -118,7 +118,7 @@ def test_file_that_becomes_larger_is_a_warning():
     line = line_of(job(), QUANTIZED)
     assert line.warning == "The file is larger than the original"
     assert line.alternative is None  # 8 bits would be larger than the original, too
-    assert line.details.startswith("At most")
+    assert line.details.startswith("Up to")
     line = line_of(job(sparsity=0.0))
     assert not line.warning
 
@@ -148,7 +148,7 @@ def test_memory_is_that_at_the_context_of_the_job(context):
         pruning = replace(config.pruning, target=Memory(needed / 1e9, context))
         config = replace(config, pruning=pruning)
     assert context_of(config, wide) == context
-    memory = f"{plain(numbers.size(needed))} of memory with {context:,} tokens"
+    memory = f"{plain(numbers.size(needed))} of memory, {context:,} tokens"
     assert memory in plain(line_of(config, wide).details)
 
 
