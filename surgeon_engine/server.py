@@ -34,6 +34,7 @@ from surgeon_engine.api.messages.commands import (
     ListRuns,
     MeasureModels,
     PreviewText,
+    PreviewVocabulary,
     ProbeMachine,
     ResumeRun,
     SearchHub,
@@ -48,7 +49,11 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.fenced import described_text, preview_text
+from surgeon_engine.calibration.fenced import (
+    described_text,
+    preview_text,
+    preview_vocabulary,
+)
 from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf.server import is_installed
@@ -182,6 +187,9 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(described_text(calibration))
         case PreviewText(model=model, calibration=calibration, own_windows=count):
             context.emit(preview_text(model, calibration, count))
+        case PreviewVocabulary(model=model, calibration=calibration):
+            found = preview_vocabulary(model, calibration, command.vocabulary)
+            context.emit(found)
         case StartRun() | ResumeRun() | ExportRun():
             _work_on_run(command, context)
         case Diagnose(config=config, folder=folder):

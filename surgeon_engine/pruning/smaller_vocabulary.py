@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.translation import Translation, aligned_hidden
 from surgeon_engine.model.head import head_bias, head_weight
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.vocabulary.recoding import Recoding
+from surgeon_engine.model.vocabulary.recoding import Recoding, stretch
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from surgeon_engine.runtime.shares import Batches
 
@@ -84,15 +83,13 @@ class SmallerVocabulary:
             for hidden, of_batch in zip(original.hidden, places, strict=True)
         ]
         windows = torch.from_numpy(found).long()
-        return Reference(windows, hidden, self.translation, _stretch(positions))
+        return Reference(windows, hidden, self.translation, stretch(positions))
 
     def references(self, originals: References) -> References:
         """Return likewise what the original computes on the texts that judge."""
         texts = tuple((name, self.reference(x)) for name, x in originals.texts)
         held_out = originals.held_out
-        return References(
-            texts, None if held_out is None else self.reference(held_out)
-        )
+        return References(texts, None if held_out is None else self.reference(held_out))
 
     def token_windows(self) -> TokenWindows:
         """Return the windows of the run in the tokens of the model."""
@@ -107,12 +104,3 @@ class SmallerVocabulary:
             own=None if windows.own is None else self.windows(windows.own),
             others=others,
         )
-
-
-def _stretch(positions: np.ndarray) -> float:
-    """Return how many tokens there are for each of the original's, in windows."""
-    new = old = 0
-    for row in positions:
-        last = int(np.flatnonzero(row >= 0)[-1])
-        new, old = new + last, old + int(row[last])
-    return new / max(1, old)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
-from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.run import Stage, TokensRemoved
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.vocabulary.smaller import (
@@ -21,7 +21,11 @@ from surgeon_engine.model.vocabulary.smaller import (
     tokenizer_size,
     with_vocabulary,
 )
-from surgeon_engine.model.vocabulary.tokens import protected, token_table
+from surgeon_engine.model.vocabulary.tokens import (
+    protected,
+    token_table,
+    too_few_tokens,
+)
 from surgeon_engine.planning.target_size import Goal
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
@@ -62,6 +66,8 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None
     vocabulary = vocabulary.with_rows(loaded.kept_tokens)
+    rows = len(vocabulary.translation.weight)
+    context.emit(TokensRemoved(before=rows, after=len(loaded.kept_tokens)))
     units = units_of(state.config.pruning, loaded.model)
     state.use_vocabulary(vocabulary, loaded, units, goal)
 
@@ -87,25 +93,14 @@ def _kept_tokens(state: PruningState, context: RunContext) -> Tensor:
     if isinstance(settings, SomeTokens):
         count = removals.candidates - settings.tokens
         if count > len(removals.candidate):
-            raise ConfigError(
-                "The vocabulary cannot have fewer than {least:,} tokens, and "
-                "{tokens:,} are asked for: bytes, special tokens, digits and those to "
-                "keep stay.",
-                "Keep more tokens.",
-                least=removals.candidates - len(removals.candidate),
-                tokens=settings.tokens,
-            )
+            least = removals.candidates - len(removals.candidate)
+            raise too_few_tokens(settings.tokens, least)
         count = max(0, count)
     else:
         assert isinstance(settings, AutomaticVocabulary)
         count = _share_of_tokens(state, removals, context)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
-    context.inform(
-        "{count:,} of {tokens:,} tokens leave the vocabulary.",
-        count=count,
-        tokens=removals.candidates,
-    )
     return is_kept.nonzero().squeeze(1)
 
 
@@ -152,9 +147,7 @@ def weights_of_token(state: PruningState) -> int:
     return embeddings.shape[1] + (0 if head is embeddings else head.shape[1])
 
 
-def _share_of_tokens(
-    state: PruningState, tokens: Removals, context: RunContext
-) -> int:
+def _share_of_tokens(state: PruningState, tokens: Removals, context: RunContext) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
     pruning = state.config.pruning
     if pruning.removes_nothing or pruning.cost_basis is not CostBasis.PER_PARAMETER:

@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.api.messages.vocabulary import ScriptLoss
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.model.chat_template import DATE, TEMPLATE_ERRORS, render
@@ -59,16 +60,6 @@ class TokenTable:
     def size(self) -> int:
         """The number of ids."""
         return len(self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptLoss:
-    """How many tokens a script loses."""
-
-    script: str  # "Common": punctuation, digits and others
-    tokens: int  # before
-    removed: int
-    examples: tuple[str, ...]  # removed ones, from the smallest id
 
 
 def token_table(tokenizer: PreTrainedTokenizerBase | None) -> TokenTable:
@@ -152,6 +143,17 @@ def protected(
                 name=name,
             )
     return _with_parts(found, table.parts)
+
+
+def too_few_tokens(tokens: int, least: int) -> ConfigError:
+    """Return the error for a vocabulary that is too small."""
+    return ConfigError(
+        "The vocabulary cannot have fewer than {least:,} tokens, and {tokens:,} are "
+        "asked for: bytes, special tokens, digits and those to keep stay.",
+        "Keep more tokens.",
+        least=least,
+        tokens=tokens,
+    )
 
 
 def lost(table: TokenTable, removed: Collection[int]) -> tuple[ScriptLoss, ...]:
