@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
-from surgeon_engine.api.messages.run import Stage, TokensRemoved
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.vocabulary.smaller import (
@@ -66,10 +66,10 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None
     vocabulary = vocabulary.with_rows(loaded.kept_tokens)
-    rows = len(vocabulary.translation.weight)
-    context.emit(TokensRemoved(before=rows, after=len(loaded.kept_tokens)))
     units = units_of(state.config.pruning, loaded.model)
     state.use_vocabulary(vocabulary, loaded, units, goal)
+    assert state.tokens is not None
+    context.emit(state.tokens)
 
 
 def _saved_tokens(context: RunContext) -> Tensor | None:
