@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
@@ -150,11 +149,6 @@ def weights_of_token(state: PruningState) -> int:
 def _share_of_tokens(state: PruningState, tokens: Removals, context: RunContext) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
     pruning = state.config.pruning
-    if pruning.removes_nothing or pruning.cost_basis is not CostBasis.PER_PARAMETER:
-        raise ConfigError(
-            "The target says nothing about the share of tokens to remove.",
-            "Give a number of tokens.",
-        )
     factors = measure(state, state.windows.calibration, context, 1)
     costs = costs_of(state, factors, pruning)
     selected = cheapest_of(

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
+    CostBasis,
     HeadsAndNeurons,
     Neurons,
     PruningConfig,
@@ -25,6 +26,7 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 
@@ -161,9 +163,26 @@ class RunConfig:
                 "be reached.",
                 "Choose another format, or give the target as a share.",
             )
+        check_vocabulary(self.pruning)
         if self.blocks_miss_size:
             raise ConfigError(
                 "GGUF files fill the widths of layers up to multiples of 32; a target "
                 "size in bytes cannot be guaranteed.",
                 "Set width_multiple to 32, or give the target as a share.",
             )
+
+
+def check_vocabulary(pruning: PruningConfig) -> None:
+    """Check that an automatic choice of tokens has a target to share with the blocks.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    has_share = (
+        not pruning.removes_nothing and pruning.cost_basis is CostBasis.PER_PARAMETER
+    )
+    if isinstance(pruning.vocabulary, AutomaticVocabulary) and not has_share:
+        raise ConfigError(
+            "The target says nothing about the share of tokens to remove.",
+            "Give a number of tokens, or a target above 0 % and costs per parameter.",
+        )
