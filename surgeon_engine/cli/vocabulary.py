@@ -73,7 +73,7 @@ def hit_line(hit: HitScript) -> str:
     """Return the warning that a script of the user's text loses many tokens."""
     return (
         f"{hit.script} makes up {format_percent(hit.of_text, 0)} of your text, and "
-        f"{format_percent(hit.share, 0)} of its tokens there are written with others. "
+        f"{format_percent(hit.share, 0)} of its tokens there are split. "
         "Keep more tokens, or the language: --keep."
     )
 
@@ -93,7 +93,7 @@ def _script_table(found: VocabularyPreviewed) -> Table:
 
 
 def _text_table(found: VocabularyPreviewed) -> Table:
-    table = headed_table("text", "tokens", "written with others", "longer by")
+    table = headed_table("text", "tokens", "split", "longer by")
     for each in found.texts:
         add_row(
             table,

@@ -84,8 +84,8 @@ FIELDS = {
     "pruning.vocabulary": FieldText(
         "Vocabulary",
         "Whether tokens are removed from the vocabulary, before anything else. They "
-        "count toward the target. What a removed token stands for is written with "
-        "several others, so no text is lost, but some texts get longer.",
+        "count toward the target. A removed token is split into others, so no text is "
+        "lost, but some texts get longer.",
     ),
     "pruning.vocabulary_tokens": FieldText(
         "Tokens",

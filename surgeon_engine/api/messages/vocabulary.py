@@ -19,7 +19,7 @@ class Rewritten(msgspec.Struct, frozen=True):
 
     text: str  # name
     tokens: int  # that were read
-    share: float  # of them that are written with others
+    share: float  # of them that are split into others
     longer: float  # share of more tokens
 
 
@@ -28,7 +28,7 @@ class HitScript(msgspec.Struct, frozen=True):
 
     script: str
     of_text: float  # share of the tokens of the texts
-    share: float  # of its tokens in the texts that are written with others
+    share: float  # of its tokens in the texts that are split into others
 
 
 class VocabularyPreviewed(msgspec.Struct, frozen=True, tag=True):

@@ -78,7 +78,7 @@ def text_rows(found: VocabularyPreviewed) -> Rows:
     return tuple(
         (
             text_name(each.text),
-            tr("{longer} more tokens; {share} are written with others").format(
+            tr("{longer} longer; {share} of its tokens are split").format(
                 longer=numbers.percent(each.longer), share=numbers.percent(each.share)
             ),
         )
@@ -96,15 +96,15 @@ def brief_warning(found: VocabularyPreviewed | None) -> str:
     if found is None or not found.hit:
         return ""
     first = found.hit[0]
-    return tr("{share} of the tokens in your text ({script}) are removed").format(
-        share=numbers.percent(first.share, decimals=0), script=script_name(first.script)
+    return tr("{script}: {share} of the tokens in your text are split").format(
+        script=script_name(first.script), share=numbers.percent(first.share, decimals=0)
     )
 
 
 def _hit_sentence(hit: HitScript) -> str:
     return tr(
-        "{script} makes up {of_text} of your text, and {share} of its tokens there "
-        "would be written with others. Keep more tokens, or name the language in Keep."
+        "{script} makes up {of_text} of your text, and {share} of its tokens there are "
+        "split. Keep more tokens, or name the language in Keep."
     ).format(
         script=script_name(hit.script),
         of_text=numbers.percent(hit.of_text, decimals=0),
