@@ -38,6 +38,7 @@ from surgeon_engine.model.vocabulary.tokens import (
     protected,
     token_table,
     too_few_tokens,
+    zipf,
 )
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 
@@ -123,12 +124,10 @@ def _windows(
 def _expected(windows: np.ndarray, size: int) -> np.ndarray:
     """Return how often each token is expected, per token of text, by id.
 
-    One half is how often it occurs. The other falls with its rank, as the frequencies
-    of words do.
+    One half is how often it occurs, the other Zipf's law.
     """
     counts = occurrences(windows, size)[:size]
-    ranks = 1 / np.arange(1, size + 1)
-    return (counts / max(1, counts.sum()) + ranks / ranks.sum()) / 2
+    return (counts / max(1, counts.sum()) + zipf(size)) / 2
 
 
 def _count(

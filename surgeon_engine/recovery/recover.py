@@ -146,9 +146,7 @@ def _read_first(
     if vocabulary is None:
         return Reference(text.fitted.windows, hidden)
     store.drop(hidden)
-    found = predictions(
-        original, text.in_original.fitted, lambda: None, vocabulary
-    )
+    found = predictions(original, text.in_original.fitted, lambda: None, vocabulary)
     return replace(found, hidden=[store.move(x) for x in found.hidden])
 
 

@@ -17,6 +17,7 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
     CostBasis,
     HeadsAndNeurons,
+    Method,
     Neurons,
     PruningConfig,
 )
@@ -173,16 +174,20 @@ class RunConfig:
 
 
 def check_vocabulary(pruning: PruningConfig) -> None:
-    """Check that an automatic choice of tokens has a target to share with the blocks.
+    """Check that an automatic choice of tokens can compare their costs with others.
 
     Raises:
-        ConfigError: It has none.
+        ConfigError: It cannot.
     """
-    has_share = (
-        not pruning.removes_nothing and pruning.cost_basis is CostBasis.PER_PARAMETER
+    is_compared = (
+        pruning.method is Method.FIRST_ORDER
+        and pruning.cost_basis is CostBasis.PER_PARAMETER
+        and not (pruning.removes_nothing or pruning.drops_depth)
     )
-    if isinstance(pruning.vocabulary, AutomaticVocabulary) and not has_share:
+    if isinstance(pruning.vocabulary, AutomaticVocabulary) and not is_compared:
         raise ConfigError(
-            "The target says nothing about the share of tokens to remove.",
-            "Give a number of tokens, or a target above 0 % and costs per parameter.",
+            "The target, the method or the cost basis does not say what tokens may "
+            "cost beside heads and neurons.",
+            "Give the number of tokens to keep, or choose first-order gates, costs per "
+            "parameter, a target above 0 % and no whole blocks.",
         )

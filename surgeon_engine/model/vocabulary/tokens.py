@@ -34,6 +34,7 @@ from surgeon_engine.model.vocabulary.scripts import (
     script_of,
 )
 
+_FLAT = 100  # the first tokens are about equally frequent: 1 / (number + 100)
 _EXAMPLES = 8  # of each script
 _LARGEST_TEXT = 2**26  # bytes of a file of words
 _WORDS = re.compile(r"\S+\s*")
@@ -177,6 +178,15 @@ def lost(table: TokenTable, removed: Collection[int]) -> tuple[ScriptLoss, ...]:
 def occurrences(windows: np.ndarray, size: int) -> np.ndarray:
     """Return how often each token occurs in windows, by id."""
     return np.bincount(windows.ravel(), minlength=size)
+
+
+def zipf(size: int) -> np.ndarray:
+    """Return how often each token is expected by Zipf's law, by id; 1 in all.
+
+    Tokenizers learn frequent tokens first.
+    """
+    law = 1 / (np.arange(size) + _FLAT)
+    return law / law.sum()
 
 
 def _basic(definition: Definition) -> set[int]:
