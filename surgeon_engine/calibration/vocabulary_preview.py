@@ -28,13 +28,12 @@ from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.source import locate, read_model_config
 from surgeon_engine.model.tokenizer import kept_tokenizer
 from surgeon_engine.model.vocabulary.config_ids import named_tokens
-from surgeon_engine.model.vocabulary.recoding import Recoding, stretch
+from surgeon_engine.model.vocabulary.recoding import Recoding, occurrences, stretch
 from surgeon_engine.model.vocabulary.scripts import COMMON, script_of
 from surgeon_engine.model.vocabulary.tokens import (
     TokenTable,
     closed_costs,
     lost,
-    occurrences,
     protected,
     token_table,
     too_few_tokens,
