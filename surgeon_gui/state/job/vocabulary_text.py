@@ -29,8 +29,8 @@ def planned_tokens(config: RunConfig, model: ModelSummary) -> str:
     if not config.pruning.removes_tokens:
         return ""
     if isinstance(vocabulary, SomeTokens):
-        left = min(vocabulary.tokens, model.vocabulary)
-        return tokens_phrase(model.vocabulary, left)
+        left, whole = vocabulary.tokens, model.vocabulary
+        return tokens_phrase(whole, left) if left < whole else ""
     return tr("fewer tokens, as the run decides")
 
 
