@@ -31,7 +31,7 @@ from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.threshold import Removals
 
 _ZIPF = 0.2  # share of Zipf's law in f
-_SPELLED = 0.03  # of the text: written otherwise while `nu` is measured
+_PROBED = 0.03  # of the text: written otherwise while `nu` is measured
 _WINDOWS = 8  # of each kind of text, on which it is
 
 
@@ -91,7 +91,7 @@ def nats_per_removed(
         step: Called after each window.
     """
     text = torch.cat([x[:_WINDOWS] for x in texts_of(windows)])
-    kept = kept_without(removals, text, 0)
+    kept = kept_for_probe(removals, text)
     is_removed = torch.ones(removals.candidates, dtype=torch.bool)
     is_removed[kept] = False
     vocabulary = SmallerVocabulary.of(loaded, kept, windows)
@@ -108,19 +108,20 @@ def nats_per_removed(
     return max(0.0, more) / max(1, removed)
 
 
-def kept_without(removals: Removals, text: Tensor, count: int) -> Tensor:
-    """Return the tokens that are left without some of a text: int64, ascending.
+def kept_for_probe(removals: Removals, text: Tensor) -> Tensor:
+    """Return the tokens that are left without a small share of a text.
 
     Args:
         removals: The tokens that can be removed, in order.
-        text: Windows in which these are a small share.
-        count: The tokens that are removed at least.
+        text: Windows x length.
+
+    Returns:
+        int64, ascending.
     """
     occurring = torch.bincount(text.flatten(), minlength=removals.candidates)
     share = occurring[removals.candidate].cumsum(0) / text.numel()
-    count = max(count, int((share < _SPELLED).sum()) + 1)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
-    is_kept[removals.candidate[:count]] = False
+    is_kept[removals.candidate[: int((share < _PROBED).sum()) + 1]] = False
     return is_kept.nonzero().squeeze(1)
 
 

@@ -6,7 +6,6 @@ nats per token of text and parameter. Later stages see a model with fewer tokens
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -36,7 +35,6 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest
 from surgeon_engine.pruning.token_costs import (
-    kept_without,
     nats_per_removed,
     removable_tokens,
     texts_of,
@@ -48,8 +46,7 @@ from surgeon_engine.runtime.shares import Batches
 from surgeon_engine.shots.selection import costs_of
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
-# In the saved state. Texts for training are written with the spelled tokens alone.
-_VOCABULARY, _KEPT, _SPELLED = "vocabulary", "kept", "spelled"
+_VOCABULARY, _KEPT = "vocabulary", "kept"  # in the saved state
 
 
 def remove_tokens(state: PruningState, context: RunContext) -> None:
@@ -63,21 +60,18 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     if not state.config.pruning.removes_tokens:
         return
     gates: Factors | None = None
-    tokens = _saved_tokens(context)
-    if tokens is None:
+    kept = _saved_tokens(context)
+    if kept is None:
         # Processes that share a run must choose the same.
         removals = ranks.agree(lambda: _removals(state, context))
         gates = _gates(state, context)
-        tokens = _chosen_tokens(state, removals, gates, context)
-        context.save({_VOCABULARY: tokens}, has_tokens=True)
+        kept = _kept_tokens(state, removals, gates)
+        context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
     elif not context.saver.saved.shots:
         gates = _gates(state, context)
-    kept = tokens[_KEPT]
     if len(kept) == _tokens_of(state):
         return
-    vocabulary = SmallerVocabulary.of(
-        state.loaded, kept, state.windows, tokens[_SPELLED]
-    )
+    vocabulary = SmallerVocabulary.of(state.loaded, kept, state.windows)
     goal = _goal_without_tokens(state, kept)
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None
@@ -88,11 +82,12 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     context.emit(state.tokens)
 
 
-def _saved_tokens(context: RunContext) -> Mapping[str, Tensor] | None:
-    """Return what `_chosen_tokens` has returned before an interruption."""
+def _saved_tokens(context: RunContext) -> Tensor | None:
+    """Return what `_kept_tokens` has returned before an interruption."""
     if not context.saver.saved.has_tokens:
         return None
-    return context.load_progress(_VOCABULARY)
+    found = context.load_progress(_VOCABULARY)
+    return None if found is None else found[_KEPT]
 
 
 def _tokens_of(state: PruningState) -> int:
@@ -117,10 +112,10 @@ def _gates(state: PruningState, context: RunContext) -> Factors | None:
     )
 
 
-def _chosen_tokens(
-    state: PruningState, removals: Removals, gates: Factors | None, context: RunContext
-) -> Mapping[str, Tensor]:
-    """Return the tokens that the model keeps, and those that it is trained on."""
+def _kept_tokens(
+    state: PruningState, removals: Removals, gates: Factors | None
+) -> Tensor:
+    """Return the tokens that the model keeps: int64, ascending."""
     settings = state.config.pruning.vocabulary
     if isinstance(settings, SomeTokens):
         count = removals.candidates - settings.tokens
@@ -131,11 +126,9 @@ def _chosen_tokens(
     else:
         assert isinstance(settings, AutomaticVocabulary)
         count = _share_of_tokens(state, removals, gates)
-    text = torch.cat(texts_of(state.windows))
-    spelled = kept_without(removals, text, count)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
-    return {_KEPT: is_kept.nonzero().squeeze(1), _SPELLED: spelled}
+    return is_kept.nonzero().squeeze(1)
 
 
 def _removals(state: PruningState, context: RunContext) -> Removals:
