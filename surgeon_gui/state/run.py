@@ -112,9 +112,8 @@ class RunState:
     samples: tuple[SampleWritten, ...] = ()  # the original's first
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
     exported: Exported | None = None
-    # Its later exports and its measured speed.
-    saved: tuple[Exported, ...] = ()
-    measured: Measured | None = None
+    saved: tuple[Exported, ...] = ()  # later exports
+    measured: Measured | None = None  # its speed
     judgment: Judgment | None = None  # on its file
     result: RunFinished | None = None
     error: Failed | None = None
