@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if WINDOWS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    # They take longest: none is left to one process at the end.
+    items.sort(key=lambda item: "fresh_process" not in item.keywords)
     # The offscreen platform warns about windows of fixed size, and those on top.
     ignored = pytest.mark.qt_log_ignore("does not support (propagateSizeHints|raise)")
     for item in items:
