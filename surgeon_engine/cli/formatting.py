@@ -35,7 +35,7 @@ from surgeon_engine.api.messages.run import (
     format_estimate,
 )
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
-from surgeon_engine.api.run_folder import Report
+from surgeon_engine.api.report import Report
 from surgeon_engine.base.formatting import (
     escape_controls,
     format_count,

@@ -26,7 +26,8 @@ from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.messages.run import Exported, Fidelity, Stage
 from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
 from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.formatting import format_size

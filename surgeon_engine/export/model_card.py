@@ -25,7 +25,7 @@ from surgeon_engine.api.messages.run import (
     TokensRemoved,
     format_estimate,
 )
-from surgeon_engine.api.run_folder import Report
+from surgeon_engine.api.report import Report
 from surgeon_engine.api.verdict import (
     basis_of,
     file_fidelity,

@@ -30,7 +30,8 @@ from surgeon_engine.api.messages.run import (
     RunResumed,
     RunStarted,
 )
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.base.errors import (
     ConfigError,

@@ -116,8 +116,8 @@ class RunState:
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
     expected: Estimate | None = None  # KL of its file, before it started
     exported: Exported | None = None
-    saved: tuple[Exported, ...] = ()  # its later exports
-    measured: Measured | None = None
+    saved: tuple[Exported, ...] = ()  # later exports
+    measured: Measured | None = None  # its speed
     judgment: Judgment | None = None  # on its file
     result: RunFinished | None = None
     error: Failed | None = None
