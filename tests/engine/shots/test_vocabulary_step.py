@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     AnyTarget,
     ParameterShare,
@@ -29,6 +29,7 @@ from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.evaluation.fidelity import reference_of
+from surgeon_engine.export.export import export_again
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.pruning.measure_curvature import measure
@@ -147,7 +148,6 @@ def test_one_threshold_divides_the_target():
     texts = [windows.calibration, windows.own]
     f = token_frequencies(whole, [x for x in texts if x is not None], 4, lambda: None)
     remove_tokens(state, recorder.context)
-    print(recorder.of(Logged))
     kept = state.vocabulary.kept
     assert 256 < len(kept) < TOKENS
     rest = goal - (TOKENS - len(kept)) * each
@@ -209,3 +209,27 @@ def test_run_goes_on_with_the_same_tokens(stage, tmp_path, quick_runs, save_ever
     cut_at(at_stage(stage), config, tmp_path / "cut")
     resumed(tmp_path / "cut")
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.fresh_process
+def test_finished_run_is_exported_again(tmp_path):
+    """With the texts of the run, in the tokens that are left."""
+    form = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
+    config = replace(config_of(SomeTokens(KEPT), PrunableShare(0.2)), export=form)
+    run = tmp_path / "run"
+    _, first = Recorder().run(config, run).of(Exported)
+    recorder = Recorder()
+    form = replace(form, folder=str(tmp_path / "again"))
+    second = export_again(str(run), form, recorder.context)
+    assert first.expected_divergence > 0.0
+    assert 0.5 < first.fidelity[0].compared < 1.0
+    names = ("fidelity", "weight_bytes", "expected_divergence", "saving_divergence")
+    for name in names:
+        assert getattr(first, name) == getattr(second, name), name
+    files = [Path(x.folder) / "model.gguf" for x in (first, second)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    plain = ExportConfig(str(tmp_path / "plain"), Format.MASKED)
+    export_again(str(run), plain, recorder.context)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "plain")) == KEPT
+    assert not recorder.warnings()
