@@ -32,10 +32,16 @@ class SmallerVocabulary:
     recoding: Recoding
     translation: Translation
     original_windows: TokenWindows  # of the run, in the original's tokens
+    # With still fewer tokens, and their numbers among those of the model.
+    spelling: tuple[Recoding, Tensor] | None = None
 
     @classmethod
     def of(
-        cls, original: LoadedModel, kept: Tensor, windows: TokenWindows
+        cls,
+        original: LoadedModel,
+        kept: Tensor,
+        windows: TokenWindows,
+        spelled: Tensor | None = None,
     ) -> SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
@@ -43,6 +49,7 @@ class SmallerVocabulary:
             original: The whole model, with a tokenizer.
             kept: int64, ascending.
             windows: Those of the run.
+            spelled: Some of `kept`, in which texts for training are written.
         """
         tokenizer = original.tokenizer
         recoding = Recoding(tokenizer, trimmed_tokenizer(tokenizer, kept.tolist()))
@@ -57,7 +64,11 @@ class SmallerVocabulary:
             kept,
             first,
         )
-        return cls(kept, recoding, translation, windows)
+        spelling = None
+        if spelled is not None:
+            fewer = trimmed_tokenizer(tokenizer, spelled.tolist())
+            spelling = Recoding(tokenizer, fewer), torch.searchsorted(kept, spelled)
+        return cls(kept, recoding, translation, windows, spelling)
 
     @classmethod
     def of_rows(
@@ -98,6 +109,18 @@ class SmallerVocabulary:
         ]
         windows = torch.from_numpy(found).long()
         return Reference(windows, hidden, self.translation, _stretch(positions))
+
+    def spelled(self, original: Reference) -> Reference:
+        """Return likewise a text for training, in which some tokens are in pieces.
+
+        The text of a run has hardly any of the removed tokens, so that the model would
+        not learn to read what is written in their place.
+        """
+        if self.spelling is None:
+            return self.reference(original)
+        recoding, numbers = self.spelling
+        found = replace(self, recoding=recoding).reference(original)
+        return replace(found, windows=numbers[found.windows])
 
     def references(self, originals: References) -> References:
         """Return likewise what the original computes on the texts that judge."""

@@ -30,7 +30,7 @@ from tests.helpers.gguf_files import (
     INSTALLED,
     TOKENIZE,
     byte_pairs,
-    output_of,
+    llama_cpp_tokens,
     pruned,
     split_by,
     tiny_llama,
@@ -340,5 +340,5 @@ def test_texts_are_split_alike(name, tmp_path):
         pytest.skip("only xllamacpp's server gives the tokens of a text")
     tokenizer = ALL_CUTS[name]
     written(pruned(tiny_llama(vocab_size=310), tokenizer=tokenizer), tmp_path)
-    found = output_of(TOKENIZE, str(tmp_path / "model.gguf"), json.dumps(SENTENCES))
+    found = llama_cpp_tokens(tmp_path / "model.gguf", SENTENCES)
     assert found == [tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
