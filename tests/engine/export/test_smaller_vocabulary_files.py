@@ -31,9 +31,8 @@ from tests.helpers.gguf_files import (
     INSTALLED,
     RUNTIMES,
     TEXT,
-    TOKENIZE,
     byte_pairs,
-    output_of,
+    llama_cpp_tokens,
     probe_of,
     tiny_llama,
     value_of,
@@ -291,6 +290,5 @@ def test_llama_cpp_computes_the_same(small, runtime, tmp_path):
     assert result.agreement == 1
     if runtime == "xllamacpp":
         texts = (TEXT, "It's one clock <image> <think> prune", "漢字 🙂\x00\x7f")
-        path = str(folder / "model.gguf")
-        found = output_of(TOKENIZE, path, json.dumps(texts))
+        found = llama_cpp_tokens(folder / "model.gguf", texts)
         assert found == [small.tokenizer(text).input_ids for text in texts]
