@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -27,8 +28,12 @@ from surgeon_engine.api.config.vocabulary import (
 )
 from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.evaluation.fidelity import reference_of
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
+from surgeon_engine.evaluation.fidelity import compare_unchecked, reference_of
 from surgeon_engine.export.export import export_again
+from surgeon_engine.export.transformers.check import compare
+from surgeon_engine.export.transformers.files import MaskedWriter
+from surgeon_engine.export.verify import expected_figures, save_probe
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.pruning.measure_curvature import measure
@@ -259,9 +264,29 @@ def test_run_goes_on_with_the_same_tokens(stage, tmp_path, quick_runs, save_ever
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
+def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_path):
+    state, _ = trimmed
+    loaded, probe = state.loaded, tmp_path / "probe.safetensors"
+    _, validation = state.references.texts[0]
+    save_probe(loaded, validation, probe)
+    nats = compare_unchecked(loaded.model, validation, lambda: None).nats[0]
+    known = load_file(probe)["original"][0, :-1].isfinite().all(dim=-1)
+    assert torch.equal(known, ~nats.isnan())
+    assert 0 < known.sum() < len(known)
+    # The last token is not in the comparison.
+    expected = expected_figures(probe).divergence
+    assert expected == pytest.approx(float(nats.nanmean()), rel=0.1)
+    whole = PrunedModel(loaded, CompactionPlan())
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    MaskedWriter().write(whole, ExportConfig(dtype=FileDtype.FLOAT32), folder)
+    found = compare(folder, probe)
+    assert found["divergence"] == pytest.approx(expected, rel=1e-4)
+    assert found["agreement"] == 1
+
+
 @pytest.mark.slow
-@pytest.mark.fresh_process
-def test_finished_run_is_exported_again(tmp_path):
+def test_finished_run_is_exported_again(tmp_path, quick_runs):
     """With the texts of the run, in the tokens that are left."""
     form = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
     config = replace(config_of(SomeTokens(KEPT), PrunableShare(0.2)), export=form)
@@ -277,7 +302,4 @@ def test_finished_run_is_exported_again(tmp_path):
     assert 0.5 < one.compared == two.compared < 1.0
     # The checkpoint of the run has 16 bits.
     assert one.divergence.value == pytest.approx(two.divergence.value, rel=0.01)
-    plain = ExportConfig(str(tmp_path / "plain"), Format.MASKED)
-    export_again(str(run), plain, recorder.context)
-    assert len(AutoTokenizer.from_pretrained(tmp_path / "plain")) == KEPT
     assert not recorder.warnings()
