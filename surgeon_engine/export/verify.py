@@ -46,7 +46,8 @@ class _Tolerance:
 _TOLERANCES = {
     FileDtype.FLOAT32: _Tolerance(1e-4, 1e-3, 0.98, 1e-3),
     FileDtype.FLOAT16: _Tolerance(1e-2, 1e-2, 0.9, 0.02),
-    FileDtype.BFLOAT16: _Tolerance(3e-2, 5e-2, 0.9, 0.05),
+    # Products of 16 bits differ most at the first token, by up to 5 %.
+    FileDtype.BFLOAT16: _Tolerance(8e-2, 8e-2, 0.9, 0.05),
 }
 # KL(model in memory || file) in nats: rounded weights change many logits a little.
 _MAX_DIVERGENCE = {

@@ -23,6 +23,7 @@ from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Estimate,
     Evaluation,
     Exported,
     RunFinished,
@@ -128,7 +129,7 @@ def prune(
                 settled.config.pruning.width_multiple,
             )
             context.saver = Saver(run.saved_state, saved)
-        context.emit(_run_started(run, state))
+        context.emit(_run_started(run, state, context.expected))
         samples = RunSamples(state, context)
         samples.write(0)
         baseline = evaluate_original(state, context)
@@ -309,6 +310,7 @@ def _prune(
         result.shots,
         result.stopped_early,
         result.recovered,
+        state.tokens,
     )
     if not ranks.is_first():
         return
@@ -394,7 +396,9 @@ def _finish(
     return report
 
 
-def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
+def _run_started(
+    run: RunFolder, state: PruningState, expected: Estimate | None
+) -> RunStarted:
     windows = state.windows
     return RunStarted(
         folder=str(run.path),
@@ -404,6 +408,7 @@ def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
         recovery=state.config.recovery,
+        expected=expected,
     )
 
 
@@ -431,4 +436,5 @@ def _report(
         seconds_of_stages=dict(context.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),
         probe=probe,
+        tokens=recipe.tokens,
     )

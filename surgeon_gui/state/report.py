@@ -39,7 +39,7 @@ from surgeon_gui.state.verdict import (
     rests_on_weights,
     verdict_of_run,
 )
-from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text import fidelity, memory, numbers
 from surgeon_gui.text.captions.views import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import beginning_note
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
-_ABOUT_MEMORY = tr(
-    "The weights, keys and values of the context in 16 bits, and the buffers of 512 "
-    "tokens. The program that runs the model needs some memory on top."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +120,7 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
     if contexts := ladder.context_rows(run):
         titles, *rows = contexts
         yield Section(
-            tr("Memory to run it"), _ABOUT_MEMORY, table=ReportTable(rows, titles)
+            tr("Memory to run it"), memory.MEANING, table=ReportTable(rows, titles)
         )
     if context.pictures:
         yield Section(tr("Charts"), pictures=context.pictures)
@@ -173,6 +169,9 @@ def _tiles(run: RunState) -> Iterator[Tile]:
     if run.model is not None and run.history:
         total, left = run.model.parameters, run.history[-1].parameters
         compared.append((tr("Parameters"), numbers.count, total, left))
+    if run.tokens is not None:
+        before, after = run.tokens.before, run.tokens.after
+        compared.append((tr("Tokens"), numbers.whole, before, after))
     if run.model is not None and run.exported is not None:
         old, new = run.model.file_bytes, run.exported.weight_bytes
         compared.append((tr("Weights on disk"), numbers.size, old, new))
@@ -244,6 +243,8 @@ def _fidelity_section(run: RunState) -> Section | None:
     )
     first, original = found[0].perplexity, before[found[0].text].perplexity
     note = BELOW_ORIGINAL if first.value < original.value else ""
+    if run.tokens is not None:
+        note = f"{fidelity.about_tokens(found)} {note}".strip()
     return Section(tr("Fidelity"), text, table=ReportTable(rows, titles), note=note)
 
 
@@ -303,6 +304,9 @@ def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
 def _size_rows(run: RunState) -> Iterator[Row]:
     if run.model is not None and run.history:
         last, total = run.history[-1], run.model.parameters
+        if run.tokens is not None:
+            yield tr("Tokens of the original"), numbers.whole(run.tokens.before), ""
+            yield tr("Tokens left"), numbers.whole(run.tokens.after), ""
         yield tr("Parameters of the original"), numbers.whole(total), ""
         share = numbers.percent(last.parameters / total)
         yield (
@@ -326,7 +330,11 @@ def _resource_rows(run: RunState) -> Iterator[Row]:
         yield tr("Time"), numbers.duration(seconds), ""
     if run.result is not None:
         note = tr("of the engine process, or of GPU memory on a GPU")
-        yield tr("Peak memory"), numbers.size(run.result.peak_memory_bytes), note
+        yield (
+            tr("Peak memory of the run"),
+            numbers.size(run.result.peak_memory_bytes),
+            note,
+        )
 
 
 def _shots(run: RunState) -> Section:

@@ -9,6 +9,7 @@ from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
 from surgeon_gui.state.job.plan_text import brief_target, planned_bytes
+from surgeon_gui.state.job.vocabulary_text import tokens_phrase
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
     has_planned_size,
@@ -21,9 +22,9 @@ from surgeon_gui.state.run_text import (
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
+    expected_verdict,
     fidelity_of,
     rests_on_weights,
-    same_share,
     verdict_of_run,
 )
 from surgeon_gui.text import fidelity, numbers, verdicts
@@ -88,14 +89,41 @@ def _made(run: RunState) -> str:
     found = fidelity_of(run)
     sentences = []
     if found:  # the worst text decides, as for the verdict
-        share = min(map(same_share, found))
-        sentences.append(verdicts.same_tokens(share))
+        worst = min(found, key=lambda each: each.agreement.value)
+        sentences.append(fidelity.same_tokens(worst))
+    sentences.append(expectation(run))
+    if run.tokens is not None:
+        text = tr("Its vocabulary went from {tokens}.")
+        tokens = tokens_phrase(run.tokens.before, run.tokens.after)
+        sentences.append(text.format(tokens=tokens))
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
     if reason := _harmless_end(run):
         sentences.append(f"{reason}.")
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
+
+
+def expectation(run: RunState) -> str:
+    """Return what was expected of a run and what came, if their verdicts differ."""
+    verdict, expected = verdict_of_run(run), run.expected
+    if verdict is None or expected is None:
+        return ""
+    likely = expected_verdict(expected.value)
+    if likely is verdict:
+        return ""
+    worst = max(fidelity_of(run), key=lambda each: each.divergence.value)
+    return tr(
+        "Expected: {likely} (KL {low} to {high}). Measured: {verdict} (KL {nats} on "
+        "{text})."
+    ).format(
+        likely=verdicts.PHRASES[likely],
+        low=numbers.nats(expected.low),
+        high=numbers.nats(expected.high),
+        verdict=verdicts.PHRASES[verdict],
+        nats=numbers.nats(worst.divergence.value),
+        text=fidelity.text_phrase(worst.text),
+    )
 
 
 def warnings(run: RunState) -> str:
@@ -153,7 +181,7 @@ def _doing(run: RunState) -> str:
 
 
 def quality_facts(run: RunState) -> Facts:
-    """Return the fidelity of the file and its perplexity on each text that judges."""
+    """Return the KL of the file and its perplexity on each text that judges."""
     if run.evaluation is None or run.baseline is None:
         return ()
     before = {each.text: each for each in baseline_of(run)}
@@ -167,18 +195,26 @@ def quality_facts(run: RunState) -> Facts:
             after=numbers.perplexity(run.evaluation.perplexity),
         )
         facts = [(tr("Perplexity"), change)]
-    return tuple(facts)
+    return (*facts, *vocabulary_facts(run))
+
+
+def vocabulary_facts(run: RunState) -> Facts:
+    """Return the tokens before and after, and at how many the file is compared."""
+    if run.tokens is None:
+        return ()
+    text = tokens_phrase(run.tokens.before, run.tokens.after)
+    parts = (text, fidelity.compared(fidelity_of(run)))
+    note = tr("Perplexity is per token of the original.")
+    value = ", ".join(filter(None, parts))
+    return ((tr("Vocabulary"), f"{value}\n{note}"),)
 
 
 def _quality(after: Fidelity, before: Fidelity | None) -> str:
-    text = tr("{kl}, {agreement}").format(
-        kl=tr("KL {nats}").format(nats=fidelity.divergence_interval(after)),
-        agreement=fidelity.agreement(after),
-    )
+    nats = tr("KL {nats}").format(nats=fidelity.divergence_interval(after))
     if before is None:
-        return text
+        return nats
     change = tr("perplexity {before} \N{RIGHTWARDS ARROW} {after}").format(
         before=numbers.perplexity(before.perplexity.value),
         after=numbers.perplexity(after.perplexity.value),
     )
-    return f"{text}\n{change}"
+    return f"{nats}, {change}"

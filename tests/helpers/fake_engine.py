@@ -42,6 +42,7 @@ from surgeon_engine.api.messages.commands import (
     MeasureModels,
     Pause,
     PreviewText,
+    PreviewVocabulary,
     ProbeMachine,
     Resume,
     ResumeRun,
@@ -234,7 +235,13 @@ class FakeEngine:
         match command:
             case InspectModel(model=model):
                 self._inspect(model.source)
-            case DownloadModel() | SearchHub() | DescribeText() | PreviewText():
+            case (
+                DownloadModel()
+                | SearchHub()
+                | DescribeText()
+                | PreviewText()
+                | PreviewVocabulary()
+            ):
                 pause, check = self._options.pause, self._raise_if_cancelled
                 fake_sources.respond(command, self._emit, check, pause)
             case ExportRun(export=export, replace=replace):
@@ -273,7 +280,17 @@ class FakeEngine:
         shots = config.pruning.shots
         for stage in OUTSIDE_OF_SHOTS[:2]:
             self._stage(stage)
-        self._emit(RunStarted(command.folder, shots, model, "a processor", 16384, 8192))
+        self._emit(
+            RunStarted(
+                command.folder,
+                shots,
+                model,
+                "a processor",
+                16384,
+                8192,
+                expected=command.expected,
+            )
+        )
         self._stage(Stage.BASELINE)
         self._emit(BaselineEvaluated(evaluation(14.2)))
         self._finish(config, command.folder, 0)

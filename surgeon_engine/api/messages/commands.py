@@ -11,9 +11,11 @@ import msgspec
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.judgment import JudgeSettings
+from surgeon_engine.api.messages.run import Estimate
 
 
 class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -56,6 +58,14 @@ class PreviewText(_Command, frozen=True):
     own_windows: int = 0  # that the model writes; shown if they are in the cache
 
 
+class PreviewVocabulary(_Command, frozen=True):
+    """Say what fewer tokens mean for texts. The response is `VocabularyPreviewed`."""
+
+    model: ModelConfig
+    calibration: CalibrationConfig
+    vocabulary: AutomaticVocabulary | SomeTokens
+
+
 class StartRun(_Command, frozen=True):
     """Prune a model as `config` describes and write the run to `folder`.
 
@@ -67,6 +77,7 @@ class StartRun(_Command, frozen=True):
     replace: bool = False  # a person allows to replace the export at the destination
     detached: bool = False
     stop_after: int = 0  # the shot after which to stop and export; 0: none
+    expected: Estimate | None = None  # KL of the file, as it was shown to a person
 
 
 class ResumeRun(_Command, frozen=True):
@@ -188,6 +199,7 @@ Command = (
     | SearchHub
     | DescribeText
     | PreviewText
+    | PreviewVocabulary
     | StartRun
     | ResumeRun
     | Watch

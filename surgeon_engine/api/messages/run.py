@@ -127,7 +127,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean over windows of text, with its 95 % interval."""
+    """A mean over windows of text, with its 95 % interval; or a forecast."""
 
     value: float
     low: float
@@ -197,6 +197,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     calibration_tokens: Count
     validation_tokens: Count
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
+    expected: Estimate | None = None  # as of `StartRun`
 
 
 class RunResumed(msgspec.Struct, frozen=True, tag=True):
@@ -226,6 +227,13 @@ class BaselineEvaluated(msgspec.Struct, frozen=True, tag=True):
     """The unpruned model's loss on the validation windows."""
 
     evaluation: Evaluation
+
+
+class TokensRemoved(msgspec.Struct, frozen=True, tag=True):
+    """The vocabulary has fewer tokens: rows of the embedding before and after."""
+
+    before: Positive
+    after: Positive
 
 
 class ShotFinished(msgspec.Struct, frozen=True, tag=True):
@@ -330,6 +338,7 @@ RunEvent = (
     | StageStarted
     | Progressed
     | BaselineEvaluated
+    | TokensRemoved
     | ShotFinished
     | HeldOutMeasured
     | Recovered

@@ -14,6 +14,12 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.vocabulary import (
+    AnyVocabulary,
+    AutomaticVocabulary,
+    SomeTokens,
+    WholeVocabulary,
+)
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import planned_file
@@ -57,3 +63,21 @@ def purpose_of(config: RunConfig, model: ModelSummary | None) -> Purpose | None:
         if with_purpose(config, purpose, model) == config:
             return purpose
     return None
+
+
+def languages_of(config: RunConfig) -> tuple[str, ...]:
+    """Return what keeps all its tokens while others are removed."""
+    return getattr(config.pruning.vocabulary, "keep", ())
+
+
+def with_languages(config: RunConfig, languages: tuple[str, ...]) -> RunConfig:
+    """Return the job that removes tokens, but none of these languages.
+
+    Without languages it keeps all tokens.
+    """
+    vocabulary: AnyVocabulary = WholeVocabulary()
+    if languages:
+        vocabulary = AutomaticVocabulary(languages)
+        if isinstance(held := config.pruning.vocabulary, SomeTokens):
+            vocabulary = SomeTokens(held.tokens, languages)
+    return replace(config, pruning=replace(config.pruning, vocabulary=vocabulary))

@@ -37,6 +37,16 @@ CAPTIONS = {
     "purpose_text_button": caption(
         "My domain…", "Keep what your own text needs. Text files can also be dropped."
     ),
+    "purpose_languages_button": caption(
+        "Keep languages…",
+        "Remove tokens of other languages from the vocabulary, where that costs less "
+        "than heads and neurons.",
+    ),
+    "languages_edit": caption(
+        "Languages to keep",
+        "Languages by their English names, scripts, or text files, separated by "
+        "commas.",
+    ),
     "domain_files_button": caption(
         "Choose files…", "Choose one or more texts, or one file of token ids."
     ),
@@ -174,7 +184,7 @@ CAPTIONS = {
     "measure_button": caption(
         "Measure speed",
         "Run the original and the pruned model in turns, each in its own process, "
-        "and compare their speed and memory.",
+        "and compare their speed.",
     ),
     "measure_cancel_button": caption("Cancel", "Cancel the measurement."),
     # question before an export is replaced

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 from typing_extensions import override
 
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
@@ -32,6 +33,7 @@ from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
 from surgeon_gui.views.new.domain import DomainChip
 from surgeon_gui.views.new.expert import Expert
+from surgeon_gui.views.new.languages import LanguagesChip
 from surgeon_gui.views.new.model_card import ModelCard
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.size_input import SizeInput
@@ -101,6 +103,7 @@ class NewPage(QWidget):
         }
         self._domain = DomainChip(session)
         self._domain.chosen.connect(self.texts_chosen)
+        self._languages = LanguagesChip(session)
         self._title = large_label("plan_label")
         self._warning = eliding_label("plan_warning")
         self._warning.setProperty("warning", True)
@@ -123,7 +126,8 @@ class NewPage(QWidget):
         frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        chips = in_row(*self._chips.values(), self._domain.chip, STRETCH)
+        more = (self._domain.chip, self._languages.chip, STRETCH)
+        chips = in_row(*self._chips.values(), *more)
         self._choices = in_row((chips, 1), self.size_input)
         line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         folder = row_of(self._folder)
@@ -137,7 +141,7 @@ class NewPage(QWidget):
         )
         self._below = in_row((texts, 1), in_row(STRETCH, *buttons))
         column = self._column = QWidget()
-        choices = in_column(self._choices, self._domain)
+        choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
         vertical(column, *parts, margin=(PAGE, ROOM, PAGE, ROOM), spacing=ROOM - 4)
         column.installEventFilter(self)
@@ -189,6 +193,14 @@ class NewPage(QWidget):
         """Show whether files are dragged over the window."""
         self._domain.show_drag(is_over=is_over)
 
+    @property
+    def expected(self) -> Estimate | None:
+        """The expected KL of the draft's file; None: it is not known."""
+        state = self._session.state
+        if state.model is None:
+            return None
+        return plan.expected_divergence(state.config, state.model, self._found)
+
     def show_points(self, points: tuple[RunPoint, ...]) -> None:
         """Show the finished runs of the model on the curve."""
         if points != self._points:
@@ -206,6 +218,7 @@ class NewPage(QWidget):
             made.setChecked(each is purpose)
             made.setEnabled(state.model is not None)
         self._domain.show_state(state)
+        self._languages.show_state(state)
         self._show_changes(changes.changes(state))
         self._show_plan(state, obstacle)
         enable_unless(self._start, blocking(obstacle))
