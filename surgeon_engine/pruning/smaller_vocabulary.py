@@ -18,6 +18,7 @@ from surgeon_engine.evaluation.translation import Translation, aligned_hidden
 from surgeon_engine.model.head import head_bias, head_weight
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.vocabulary.recoding import Recoding, stretch
+from surgeon_engine.model.vocabulary.smaller import tokenizer_size
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from surgeon_engine.runtime.shares import Batches
 
@@ -59,6 +60,18 @@ class SmallerVocabulary:
             first,
         )
         return cls(kept, recoding, translation, windows)
+
+    @classmethod
+    def of_rows(
+        cls, original: LoadedModel, rows: Tensor, windows: TokenWindows
+    ) -> SmallerVocabulary:
+        """Return the vocabulary of a model that has some rows of the embedding.
+
+        `rows` are int64, ascending; those that are no tokens are the last ones.
+        """
+        assert original.tokenizer is not None
+        kept = rows[rows < tokenizer_size(original.tokenizer)]
+        return cls.of(original, kept, windows).with_rows(rows)
 
     def with_rows(self, kept: Tensor) -> SmallerVocabulary:
         """Return the vocabulary with rows of the embedding that no text has.
