@@ -81,6 +81,7 @@ class NewPage(QWidget):
         super().__init__()
         self.setObjectName("new_page")
         self._session, self._diagnosis = session, diagnosis
+        self._actions = actions
         self._points: tuple[RunPoint, ...] = ()
         self._found: Forecast | None = None  # of the draft
         # The result of a diagnosis that the curve shows, and whether it applies.
@@ -170,7 +171,7 @@ class NewPage(QWidget):
 
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
-        self.expert = Expert(pages)
+        self.expert = Expert(pages, self._actions)
         self.expert.setMinimumWidth(_DRAWER)
         self.expert.hide()
         self.expert.reset_clicked.connect(self._on_reset)
