@@ -227,6 +227,7 @@ class MainWindow(QMainWindow):
         if computer := self.session.state.computer:
             self.session.store.show_problem(elsewhere(computer))
         elif model := model_in(urls):
+            self.settings.remember_folder_of(model)
             self.session.draft.choose_model(model)
             self.places.open(Place.NEW)
         elif texts := texts_in(urls):

@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QMenu
 
 from surgeon_engine.api.messages.events import Failed
+from surgeon_gui.base.model_folders import start_folder
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, ROOM
 from surgeon_gui.base.translation import tr
@@ -115,14 +116,16 @@ class ModelCard(QFrame):
     @Slot()
     def ask_for_folder(self) -> None:
         """Ask for a model folder."""
-        title, start = CAPTIONS["open_folder_action"].spoken, self._settings.last_folder
+        title = CAPTIONS["open_folder_action"].spoken
+        start = start_folder(self._settings.last_folder)
         source = self._session.state.config.model.source
         ask_folder(self, title, start, self._on_path_chosen, engine_path=source)
 
     @Slot()
     def ask_for_gguf(self) -> None:
         """Ask for a .gguf file."""
-        title, start = CAPTIONS["open_gguf_action"].spoken, self._settings.last_folder
+        title = CAPTIONS["open_gguf_action"].spoken
+        start = start_folder(self._settings.last_folder)
         source = self._session.state.config.model.source
         chosen = self._on_path_chosen
         ask_file(self, title, start, MODEL_FILES, chosen, engine_path=source)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QWidget
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.base.model_folders import start_folder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (
@@ -89,13 +92,17 @@ class ModelPane(QWidget):
     @Slot()
     def _ask_for_folder(self) -> None:
         title, chosen, current = tr("Choose a model"), self._on_chosen, self._source
-        ask_folder(self, title, "", chosen, engine_path=current)
+        ask_folder(self, title, self._start(), chosen, engine_path=current)
 
     @Slot()
     def _ask_for_file(self) -> None:
         title, chosen, current = tr("Choose a model"), self._on_chosen, self._source
-        kinds = MODEL_FILES
-        ask_file(self, title, "", kinds, chosen, engine_path=current)
+        start, kinds = self._start(), MODEL_FILES
+        ask_file(self, title, start, kinds, chosen, engine_path=current)
+
+    def _start(self) -> str:
+        """Return the folder of the chosen model, or one in which models lie."""
+        return start_folder(str(Path(self._source).parent) if self._source else "")
 
     @Slot(str)
     def _on_chosen(self, source: str) -> None:

@@ -310,6 +310,18 @@ def test_folder_of_the_result_is_shown_and_chosen(place, tmp_path):
     assert is_checked(place, "purpose_smaller_button")
 
 
+def test_model_is_looked_for_where_the_last_one_was(place, actions, tmp_path):
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF")
+    actions["open_gguf_action"].trigger()
+    choose_in_dialog(place, model)
+    for name in ("open_gguf_action", "open_folder_action"):
+        actions[name].trigger()
+        dialog = place.findChildren(QFileDialog)[-1]
+        assert dialog.directory().path() == str(tmp_path)
+        dialog.done(0)
+
+
 def test_result_goes_to_a_new_folder_among_other_files(place, tmp_path):
     taken = tmp_path / "documents"
     (taken / "demo-pruned").mkdir(parents=True)
