@@ -14,7 +14,6 @@ from surgeon_gui.base.model_folders import start_folder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (
-    model_name,
     side_name,
     text_of,
     written_line,
@@ -60,11 +59,11 @@ class ModelPane(QWidget):
         bottom = in_row((self._figures, 1), self._copy)
         inside_card(self, top, (self.text, 1), bottom)
 
-    def show_state(self, state: PlaygroundState, models: Models) -> None:
-        """Show this side of the state."""
+    def show_state(self, state: PlaygroundState, models: Models, name: str) -> None:
+        """Show this side of the state, and the name of its model."""
         self._state = state
         self._source = source = models.source(self._side)
-        show_elided(self._model, model_name(source), source)
+        show_elided(self._model, name, source)
         tokens = state.tokens(self._side)
         is_shown = bool(tokens) or state.question.is_open
         self.text.show_text(state.requested_prompt if is_shown else "", tokens)
