@@ -26,7 +26,9 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_gui.state import run as run_state
+from surgeon_gui.state.app import without_requests
 from surgeon_gui.state.job.purposes import Purpose, purpose_of
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.text.problems import Kind, Problem, Step
@@ -226,6 +228,35 @@ def test_purposes_follow_the_draft(place):
     assert checked == [False, False]
     click(place, "purpose_smaller_button")
     assert config(place) == RunConfig()
+
+
+def lit(place):
+    """Return the purposes whose chips are lit."""
+    return [p for p in Purpose if is_checked(place, f"purpose_{p.value}_button")]
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_purpose_is_lit_whenever_its_settings_are_in_force(place, purpose):
+    click(place, f"purpose_{purpose.value}_button")
+    dtype = find(place, "export_dtype", QComboBox)
+    widths = find(place, "pruning_widths", QComboBox)
+    for box in (dtype, widths):
+        box.setCurrentIndex(2 if box is dtype else 1)
+        assert lit(place) == []
+        box.setCurrentIndex(0)
+        assert lit(place) == [purpose]
+    find(place, "export_save_progress").setChecked(False)
+    find(place, "pruning_shots").setValue(3)
+    assert lit(place) == [purpose]
+    other = Purpose.FASTER if purpose is Purpose.SMALLER else Purpose.SMALLER
+    multiple = find(place, "pruning_width_multiple")
+    multiple.setValue(64 if purpose is Purpose.SMALLER else 0)
+    assert lit(place) == [other]
+    # The model is read again, such as after a change of the computer.
+    store = place.session.store
+    store.set(without_requests(store.state, RequestKind.INSPECTION))
+    assert place.session.state.model is None
+    assert lit(place) == [other]
 
 
 def texts(tmp_path, *names):
