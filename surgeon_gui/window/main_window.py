@@ -307,8 +307,8 @@ class MainWindow(QMainWindow):
         details.discard_clicked.connect(self._on_discard_clicked)
         head.lm_studio_clicked.connect(actions.add_to_lm_studio)
         actions.copying.connect(lambda now: head.show_copying(is_copying=now))
-        actions.saved.connect(self._on_saved)
-        self.runs.reports.saved.connect(self._on_saved)
+        for each in (actions, self.runs.reports, self.new, self._log):
+            each.saved.connect(self._on_saved)
         actions.started.connect(self.runs.show_run)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
