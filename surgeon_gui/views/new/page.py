@@ -26,6 +26,7 @@ from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.sources.reading import is_model_being_read, reading_note
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.text.verdicts import PHRASES
@@ -265,12 +266,14 @@ class NewPage(QWidget):
         else:
             show_elided(self._basis, "")
         hint = sentence(state.problems.get(Step.TARGET)) or self._waiting(state)
-        self._curve.show_curve(curve, goal.sparsity if goal else None, hint)
+        is_busy = is_model_being_read(state)
+        self._curve.show_curve(curve, goal.sparsity if goal else None, hint, is_busy)
         self._show_measuring(state)
 
     def _waiting(self, state: AppState) -> str:
         if state.model is None and state.model_is_chosen:
-            return tr("The curve appears when the model has been read.")
+            later = tr("The curve appears when the model has been read.")
+            return reading_note(state) or later
         return ""
 
     def _rises(self) -> tuple[Floats, Floats] | None:

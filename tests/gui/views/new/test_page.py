@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QLabel,
     QLineEdit,
+    QProgressBar,
 )
 from superqt import QElidingLabel
 
@@ -25,10 +26,11 @@ from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory, Method
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER
+from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import without_requests
+from surgeon_gui.state.app import Engine, without_requests
 from surgeon_gui.state.job.purposes import Purpose, purpose_of
-from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.text.problems import Kind, Problem, Step
@@ -147,8 +149,20 @@ def test_curve_is_there_once_the_model_has_been_read(place):
     assert curve.share is None
     assert line(place, "forecast_basis") == ""
     assert find(place, "start_button").isEnabled()  # it starts as soon as it can
+    bar = find(place, "model_reading_bar", QProgressBar)
+    assert bar.isVisible()
+    assert bar.maximum() == 0  # it moves
+    assert curve.accessibleDescription().startswith("Reading Bundled demo: layers")
+    starting = replace(ready, requests={}, engine=Engine.STARTING)
+    session.store.set(starting)
+    assert bar.isVisible()
+    assert "engine is starting" in curve.accessibleDescription()
+    failed = Request("inspect-1", error=Failed("It is damaged.", ""))
+    session.store.set(replace(ready, requests={RequestKind.INSPECTION: failed}))
+    assert not bar.isVisible()
     session.store.set(ready)
     assert curve.share == pytest.approx(0.3)
+    assert not bar.isVisible()
 
 
 def test_finished_runs_of_the_model_are_the_basis(place):
