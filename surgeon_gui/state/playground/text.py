@@ -91,7 +91,7 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
         speed = numbers.rate(written.tokens_per_second)
         parts.append(tr("{rate} tokens/s").format(rate=speed))
     size = numbers.size(written.memory_bytes)
-    parts.append(tr("{size} for the process").format(size=size))
+    parts.append(tr("{size} of memory").format(size=size))
     if ending := _ending(written):
         parts.append(ending)
     return " · ".join(parts)

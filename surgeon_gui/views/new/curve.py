@@ -213,6 +213,7 @@ class _Picture:
         self._curve, self._forecast = curve, curve.forecast
         low = float(np.exp(-self._forecast.expected[-1] * self._forecast.spread))
         self._bottom = min(low, _MOST_SHOWN)
+        self._texts: list[QRectF] = []  # the places of those that are painted
 
     def paint(self, share: float | None) -> None:
         self._paint_bands()
@@ -272,6 +273,7 @@ class _Picture:
             edge = sides.AlignBottom if band.color else sides.AlignTop
             place = box.adjusted(GAP, 1, -GAP, max(0.0, line - box.height()))
             painter.drawText(place, side | edge, band.label)
+            self._texts.append(painter.boundingRect(place, side | edge, band.label))
 
     def _paint_spread(self) -> None:
         painter, theme, found = self._painter, self._theme, self._forecast
@@ -292,7 +294,6 @@ class _Picture:
     def _paint_points(self) -> None:
         painter, theme = self._painter, self._theme
         metrics = painter.fontMetrics()
-        taken: list[QRectF] = []
         for point in self._forecast.points:
             if point.share > self._forecast.last:
                 continue
@@ -305,8 +306,8 @@ class _Picture:
                 at.x() + GAP, at.y() - metrics.height(), width, metrics.height()
             )
             is_free = room.right() < self._area.right()
-            if is_free and not any(room.intersects(other) for other in taken):
-                taken.append(room)
+            if is_free and not any(room.intersects(other) for other in self._texts):
+                self._texts.append(room)
                 painter.setPen(QColor(theme.muted))
                 painter.drawText(room, Qt.AlignmentFlag.AlignLeft, point.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QWidget
 
@@ -55,6 +55,7 @@ class ModelPane(QWidget):
         self.text = TextView(f"{name}_text")
         set_min_height(self.text, _MIN_TEXT)
         self._figures = eliding_label(f"{name}_figures", quiet=True)
+        self._figures.setElideMode(Qt.TextElideMode.ElideRight)  # else within a number
         top = in_row(heading(side_name(side)), (self._model, 1), self._choose)
         bottom = in_row((self._figures, 1), self._copy)
         inside_card(self, top, (self.text, 1), bottom)
@@ -70,7 +71,8 @@ class ModelPane(QWidget):
         self.text.setPlaceholderText(_invitation(self._side, models))
         answer = state.question.response
         line = written_line(state, self._side, answer)
-        show_elided(self._figures, line, written_tip(answer) if line else "")
+        tip = f"{line}\n{written_tip(answer)}" if line else ""
+        show_elided(self._figures, line, tip)
         self._copy.setEnabled(bool(tokens))
         self._choose.setEnabled(not state.question.is_open)
 

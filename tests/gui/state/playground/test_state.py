@@ -269,8 +269,8 @@ def test_written_line_has_speed_memory_and_ending(done):
         playground_text.written_line(done, side, answer).replace(SPACE, " ")
         for side in Side
     )
-    assert original == "7 tokens · 12.0 tokens/s · 390.0 MB for the process"
-    assert pruned == ("5 tokens · 20.0 tokens/s · 380.0 MB for the process · ended")
+    assert original == "7 tokens · 12.0 tokens/s · 390.0 MB of memory"
+    assert pruned == ("5 tokens · 20.0 tokens/s · 380.0 MB of memory · ended")
     partial = applied(open_request(), events_of(open_request(), 4))
     assert playground_text.written_line(partial, Side.ORIGINAL, None) == "1 token"
     assert "take turns" in playground_text.written_tip(answer)
