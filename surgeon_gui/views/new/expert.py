@@ -34,12 +34,11 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.text.search_words import WORDS
 from surgeon_gui.views.steps.page import Page
-from surgeon_gui.views.steps.step_panel import StepPanel
+from surgeon_gui.views.steps.step_panel import MAX_WIDTH, StepPanel
 from surgeon_gui.widgets.controls import described, heading, link
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     Collapsible,
-    in_column,
     in_row,
     vertical,
 )
@@ -80,8 +79,9 @@ class Expert(QFrame):
         self._reset = link("expert_reset_button", self.reset_clicked)
         close = link("expert_close_button", self.closed)
         title = in_row(heading(tr("Expert")), STRETCH, self._reset, close)
-        top = in_column(title, self._search)
-        top.setContentsMargins(MARGIN, 0, ROOM, 0)  # like the sections
+        top = QWidget()
+        top.setMaximumWidth(MAX_WIDTH)  # like the sections
+        vertical(top, title, self._search, margin=(MARGIN, 0, ROOM, 0))
         vertical(self, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
 
     def show_changes(self, *, are_there: bool) -> None:
