@@ -9,7 +9,6 @@ _TRANSFORMERS = "vLLM, SGLang, transformers, Hugging Face, safetensors, MLX"
 WORDS = {
     "export_format": f"{_LLAMA_CPP}, {_TRANSFORMERS}",
     "export_dtype": f"{_LLAMA_CPP}, quantization",
-    "export_folder": f"{_LLAMA_CPP}, {_TRANSFORMERS}",
     "pruning_widths": _TRANSFORMERS,
     "open_gguf_action": _LLAMA_CPP,
     "open_folder_action": _TRANSFORMERS,
