@@ -96,6 +96,7 @@ class SavedState(msgspec.Struct, frozen=True):
 
     The tensors of its parts are in files of their own:
 
+    vocabulary      the tokens that are kept
     shot            weights, what is removed and what is left after the last shot
     recovered_shot  the weights after a recovery that a quality limit asked for
     trials          the divergences that a damping search has found
@@ -109,6 +110,7 @@ class SavedState(msgspec.Struct, frozen=True):
     width_multiple: Count = 0  # as it was chosen; 0: none was
     seconds: Seconds = 0.0  # that the run has worked
     seconds_of_stages: dict[str, Seconds] = {}
+    has_tokens: bool = False  # the tokens to keep have been chosen
     shots: tuple[ShotFinished, ...] = ()
     steps: SavedSteps | None = None
     total_cost: dict[str, float] = {}  # of all removals, by unit
@@ -124,9 +126,10 @@ class SavedState(msgspec.Struct, frozen=True):
     @property
     def needed_parts(self) -> tuple[str, ...]:
         """The parts without which no run can go on from this state."""
+        needed: tuple[str, ...] = ("vocabulary",) if self.has_tokens else ()
         if self.is_recovered:
-            return ("recovered",)
-        needed = ("shot",) if self.shots else ()
+            return (*needed, "recovered")
+        needed += ("shot",) if self.shots else ()
         return (*needed, "recovered_shot") if self.recovered_shot else needed
 
     def without_progress(self) -> SavedState:

@@ -3,6 +3,7 @@
     groups     the remaining heads or neurons of each consumer; none: the whole
                attention or MLP is removed, and with both the block
     layers     the remaining rows and columns of each layer
+    tokens     the remaining tokens; the model has their embeddings alone
 
 Removed single weights are zeros in matrices of the original size, so that a plan for
 them is empty. The plan is saved with a compact checkpoint, so that removed parts can be
@@ -31,6 +32,7 @@ from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 
 _CONFIG, _VERSION = "config", "version"  # in the file's metadata
+_TOKENS = "tokens"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +63,11 @@ class CompactionPlan:
 
     groups: tuple[KeptGroups, ...] = ()
     layers: tuple[KeptPart, ...] = ()
+    tokens: Tensor | None = None  # int64, ascending; None: all
 
     @property
     def is_empty(self) -> bool:
-        """Whether no whole structures are removed."""
+        """Whether no whole structures of the blocks are removed."""
         return not self.groups and not self.layers
 
     def dropped_blocks(self, layers: Iterable[PrunableLayer]) -> tuple[int, ...]:
@@ -92,16 +95,28 @@ class CompactionPlan:
         for part in self.layers:
             kept[f"{part.layer.name}.rows"] = part.rows
             kept[f"{part.layer.name}.columns"] = part.columns
+        if self.tokens is not None:
+            kept[_TOKENS] = self.tokens
         metadata = {"format": "pt", _VERSION: str(PLAN), _CONFIG: json.dumps(config)}
         save_file({name: x.int() for name, x in kept.items()}, path, metadata)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrunedModel:
-    """A pruned model of full size, with zeros for removed weights, and its plan."""
+    """A pruned model of full size, with zeros for removed weights, and its plan.
+
+    Removed tokens are not in it.
+    """
 
     loaded: LoadedModel
     plan: CompactionPlan
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """The original numbers of its tokens, ascending; None: it has all."""
+        if self.loaded.kept_tokens is not None:
+            return self.loaded.kept_tokens
+        return self.plan.tokens
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -150,7 +165,7 @@ def load_plan(path: Path, model: PreTrainedModel) -> CompactionPlan:
         for layer in prunable_layers(model)
         if f"{layer.name}.rows" in kept
     )
-    return CompactionPlan(groups, layers)
+    return CompactionPlan(groups, layers, kept.get(_TOKENS))
 
 
 def _indices(mask: Tensor) -> Tensor:

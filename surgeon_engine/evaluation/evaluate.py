@@ -156,7 +156,7 @@ def evaluate(
     products = nullcontext() if error is None else fast_products(model)
     for name, reference in references.texts:
         hidden = reference.hidden if is_original else None
-        if baseline is not None:
+        if baseline is not None and reference.translation is None:
             reference = replace(reference, is_enough=_is_enough)
         with products:
             figures = compare_unchecked(
@@ -167,9 +167,9 @@ def evaluate(
             paired = figures.loss.double() - figures.original_loss + whole
             figures = replace(figures, loss=paired)
         _check_finite(model, reference, figures, name if found else "")
-        found.append(fidelity_of(figures, name))
+        found.append(fidelity_of(figures, name, reference.stretch))
         if len(found) == 1:
-            loss = figures.mean_loss
+            loss = figures.mean_loss * reference.stretch
     first = found[0]
     return Evaluation(
         loss,
@@ -196,7 +196,8 @@ def _rounding_error(
     if model.dtype != torch.float32:
         return None
     count = min(_PROBED, len(reference.windows))
-    first = Reference(reference.windows[:count], _first(reference.hidden, count))
+    hidden = _first(reference.hidden, count)
+    first = replace(reference, windows=reference.windows[:count], hidden=hidden)
     at_once = at_once or reference.batch
 
     def nats() -> Tensor:
@@ -232,10 +233,18 @@ def _is_enough(nats: Tensor) -> bool:
     return found.high - found.low <= 2 * _ERROR * found.value
 
 
-def fidelity_of(figures: Comparison, name: str) -> Fidelity:
-    """Return the means of the figures of tokens, with their intervals."""
+def fidelity_of(figures: Comparison, name: str, stretch: float = 1.0) -> Fidelity:
+    """Return the means of the figures of tokens, with their intervals.
+
+    Args:
+        figures: Those of each token.
+        name: The text.
+        stretch: Tokens of the model for each of the original's: the perplexity is per
+            token of the original.
+    """
     count, predicted = figures.loss.shape
-    loss = estimate(figures.loss)
+    loss = estimate(figures.loss * stretch)
+    is_compared = ~figures.nats.isnan()
     return Fidelity(
         estimate(figures.nats),
         estimate(figures.agreement),
@@ -244,6 +253,7 @@ def fidelity_of(figures: Comparison, name: str) -> Fidelity:
         predicted + 1,
         name,
         estimate(figures.overlap),
+        None if bool(is_compared.all()) else float(is_compared.double().mean()),
     )
 
 

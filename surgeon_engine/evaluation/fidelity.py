@@ -9,14 +9,18 @@ alone, turns both models' hidden states into logits, with whatever the head does
 (scale, softcap, bias). If the head is rounded, the original's own weight takes its
 place. Logits exist for a few hundred tokens at a time. Several processes share the
 windows, and each keeps the hidden states of its own; the figures are those of all.
+
+If the model has a smaller vocabulary, the windows are in its own tokens, and what the
+original predicts is translated into them (`translation.py`). Where the original has no
+token that ends at the same byte, its hidden state is NaN, and nothing is compared.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import repeat
 
 import torch
@@ -26,11 +30,12 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.perplexity import DAMAGED
+from surgeon_engine.evaluation.translation import Translation
 from surgeon_engine.model.head import (
     head_logits,
-    head_weight,
     last_hidden,
     logit_parts,
+    with_head,
 )
 from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 from surgeon_engine.runtime import ranks
@@ -65,6 +70,9 @@ class Reference:
     windows: Tensor  # windows x length, token ids
     # Of the windows of this process, per batch: windows x length x hidden, on the host.
     hidden: list[Tensor]
+    # Into the tokens of the model; None: it has those of the original.
+    translation: Translation | None = None
+    stretch: float = 1.0  # tokens of the model for each of the original's
     # Whether the KL of the first windows, windows x tokens, suffices: the others are
     # then left out. None: never.
     is_enough: Callable[[Tensor], bool] | None = None
@@ -77,7 +85,7 @@ class Reference:
     def own(self) -> Reference:
         """Return the part of this process as a whole."""
         batches = list(Batches(self.windows, self.batch))
-        return Reference(torch.cat(batches), self.hidden)
+        return replace(self, windows=torch.cat(batches), is_enough=None)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the tokens and hidden states of each batch of this process."""
@@ -86,7 +94,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Figures of each predicted token: windows x (length - 1), float32, on the host."""
+    """Figures of each predicted token: windows x (length - 1), float32, on the host.
+
+    All but the loss are NaN where the original predicts nothing.
+    """
 
     nats: Tensor  # KL(original || model)
     agreement: Tensor  # 1.0 where both have the same top token
@@ -96,14 +107,14 @@ class Comparison:
 
     def of_original(self) -> Comparison:
         """Return the figures of the original, compared with itself."""
-        none, loss = torch.zeros_like(self.nats), self.original_loss
-        whole = torch.ones_like(self.nats)
+        none, loss = 0 * self.nats, self.original_loss
+        whole = none + 1
         return Comparison(none, whole, loss, whole, loss)
 
     @property
     def divergence(self) -> float:
         """The mean KL, in nats per token."""
-        return float(self.nats.double().mean())
+        return float(self.nats.double().nanmean())
 
     @property
     def mean_loss(self) -> float:
@@ -130,7 +141,7 @@ def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Compari
         EvaluationError: a divergence is not finite.
     """
     found = compare_unchecked(model, reference, step)
-    if not bool(found.nats.isfinite().all()):
+    if not math.isfinite(found.divergence):
         raise EvaluationError(
             "The divergence from the original is {divergence}.",
             DAMAGED,
@@ -167,6 +178,7 @@ def compare_unchecked(
     # Processes that share a run would have to agree.
     is_enough = reference.is_enough if ranks.size() == 1 else None
     states = repeat(None, len(reference.hidden)) if hidden is None else hidden
+    predict = partial(_of_original, model, head, reference.translation)
     for (tokens, expected), known in zip(reference.batches(), states, strict=True):
         for start in range(0, len(tokens), at_once):
             part = slice(start, start + at_once)
@@ -176,13 +188,16 @@ def compare_unchecked(
                 found = last_hidden(model, inputs)
             else:
                 found = wanted if known is expected else known[part].to(model.device)
-            rows.append(_figures(model, inputs, wanted, found, logits, head))
+            figures = _figures(model, inputs, wanted, found, predict, logits)
+            if reference.translation is not None:
+                figures = _where_known(figures, wanted)
+            rows.append(figures)
         step()
         if is_enough is not None and is_enough(torch.cat([row[0] for row in rows])):
             break
     batches = Batches(reference.windows, reference.batch)
-    figures = zip(*rows, strict=True) if rows else ((),) * len(fields(Comparison))
-    return Comparison(*map(batches.joined, figures))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(fields(Comparison))
+    return Comparison(*map(batches.joined, columns))
 
 
 def _figures(
@@ -190,19 +205,22 @@ def _figures(
     tokens: Tensor,
     expected: Tensor,
     found: Tensor,
+    predict: Callable[[Tensor], Tensor],
     logits_at_once: int | None = None,
-    head: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Return the figures of a `Comparison` of each predicted token of a batch."""
+    """Return the figures of a `Comparison` of each predicted token of a batch.
+
+    `predict` returns the original's log-probabilities.
+    """
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []
     for part in logit_parts(model, labels, logits_at_once):
-        with _with_head(model, head):
-            p = q = _log_probabilities(model, expected[:, :-1][:, part])
+        p = q = predict(expected[:, :-1][:, part])
         if found is not expected:
             q = _log_probabilities(model, found[:, :-1][:, part])
         loss = -q.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
         nats = log_divergences(p, q).clamp(min=0.0)  # rounding may go below 0
+        nats = nats.masked_fill(nats.isnan(), torch.inf)
         same = (p.argmax(dim=-1) == q.argmax(dim=-1)).float()
         overlap = torch.minimum(p, q).exp().sum(dim=-1).clamp(max=1.0)
         given = -p.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
@@ -211,20 +229,45 @@ def _figures(
     return torch.stack(whole).cpu().unbind()  # one copy to the host
 
 
+def _where_known(figures: tuple[Tensor, ...], expected: Tensor) -> tuple[Tensor, ...]:
+    """Return all figures but the loss as NaN where the original predicts nothing."""
+    is_unknown = expected[:, :-1, 0].isnan().cpu()
+    nats, same, loss, overlap, given = figures
+    masked = (x.masked_fill(is_unknown, torch.nan) for x in (nats, same))
+    others = (x.masked_fill(is_unknown, torch.nan) for x in (overlap, given))
+    return (*masked, loss, *others)
+
+
+def _of_original(
+    model: PreTrainedModel,
+    head: Tensor | None,
+    translation: Translation | None,
+    hidden: Tensor,
+) -> Tensor:
+    """Return the original's log-probabilities, in the tokens of the model."""
+    if translation is not None:
+        return original_probabilities(model, hidden, translation).log()
+    with with_head(model, head):
+        return _log_probabilities(model, hidden)
+
+
 def _log_probabilities(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return head_logits(model, hidden).float().log_softmax(dim=-1)
 
 
-@contextmanager
-def _with_head(model: PreTrainedModel, weight: Tensor | None) -> Iterator[None]:
-    """Let the head of a model have another weight during the block; None: its own."""
-    if weight is None:
-        yield
-        return
-    parameter = head_weight(model)
-    own = parameter.data
-    parameter.data = weight
-    try:
-        yield
-    finally:
-        parameter.data = own
+def original_probabilities(
+    model: PreTrainedModel, hidden: Tensor, translation: Translation
+) -> Tensor:
+    """Return the original's probabilities of the tokens of a smaller vocabulary.
+
+    Args:
+        model: has the smaller vocabulary.
+        hidden: windows x length x hidden, of the original; they may be NaN.
+        translation: holds the original's head.
+
+    Returns:
+        windows x length x tokens, float32; of no meaning where `hidden` is NaN.
+    """
+    with with_head(model, translation.weight, translation.bias):
+        logits = head_logits(model, hidden.nan_to_num()).float()
+    return translation.probabilities(logits)

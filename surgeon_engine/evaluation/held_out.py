@@ -28,7 +28,8 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
 class Trial:
     """The divergences of a model from the original on held-out windows."""
 
-    nats: Tensor | None  # KL of each token; None: they are not all finite
+    # KL of each token that is compared; None: they are not all finite.
+    nats: Tensor | None
 
     @property
     def divergence(self) -> float:
@@ -58,4 +59,5 @@ def evaluate_held_out(
     `at_once` windows run at a time; 0: a batch of the reference.
     """
     nats = compare_unchecked(model, held_out, lambda: None, at_once=at_once).nats
+    nats = nats[~nats.isnan()]
     return Trial(nats if bool(nats.isfinite().all()) else None)

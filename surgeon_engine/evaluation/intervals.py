@@ -18,9 +18,12 @@ _Z = _NORMAL.inv_cdf((1 + _INTERVAL) / 2)
 
 
 def estimate(values: Tensor, seed: int = 0) -> Estimate:
-    """Return the mean of figures, windows x tokens, with its 95 % interval."""
-    values = values.double()
-    return ratio(values.sum(dim=1), torch.full((len(values),), values.shape[1]), seed)
+    """Return the mean of figures, windows x tokens, with its 95 % interval.
+
+    Those that are NaN are left out.
+    """
+    counts = (~values.isnan()).sum(dim=1)
+    return ratio(values.double().nansum(dim=1), counts, seed)
 
 
 def ratio(sums: Tensor, counts: Tensor, seed: int = 0) -> Estimate:

@@ -7,6 +7,7 @@ tokens, so that they need not be held at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -47,6 +48,42 @@ def head_weight(model: PreTrainedModel) -> Tensor:
     """Return the weight of the head: vocabulary x hidden."""
     weight: Tensor = language_model_of(model).get_output_embeddings().weight
     return weight
+
+
+def head_bias(model: PreTrainedModel) -> Tensor | None:
+    """Return the bias of the head; None: it has none."""
+    head = language_model_of(model).get_output_embeddings()
+    bias: Tensor | None = getattr(head, "bias", None)
+    return bias
+
+
+@contextmanager
+def with_head(
+    model: PreTrainedModel, weight: Tensor | None, bias: Tensor | None = None
+) -> Iterator[None]:
+    """Let the head of a model have other numbers during the block.
+
+    Args:
+        model: has the head.
+        weight: vocabulary x hidden, of any vocabulary; None: nothing changes.
+        bias: of the same vocabulary; None: the head keeps its own, if it has one.
+    """
+    if weight is None:
+        yield
+        return
+    parameters = [(head_weight(model), weight)]
+    if bias is not None:
+        own_bias = head_bias(model)
+        assert own_bias is not None
+        parameters.append((own_bias, bias))
+    own = [parameter.data for parameter, _ in parameters]
+    for parameter, data in parameters:
+        parameter.data = data
+    try:
+        yield
+    finally:
+        for (parameter, _), data in zip(parameters, own, strict=True):
+            parameter.data = data
 
 
 def logit_parts(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     PretrainedConfig,
     PreTrainedModel,
@@ -63,6 +63,8 @@ class LoadedModel:
     files: tuple[FileStamp, ...] = ()  # that were read
     # Of the tensors in the original's files, by their names there.
     stored_dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
+    # The numbers of its tokens in the files, ascending; None: it has all of them.
+    kept_tokens: Tensor | None = None
 
     @property
     def identity(self) -> dict[str, str]:
@@ -123,7 +125,10 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
     if pruned.device.type != "cpu":
         config = replace(config, offload=Offload.ON)
     with parsed_once():
-        original = _load(config, pruned.source, pruned.tokenizer, pruned.stored)
+        tokenizer = pruned.tokenizer
+        if pruned.kept_tokens is not None:
+            tokenizer = kept_tokenizer(pruned.source)
+        original = _load(config, pruned.source, tokenizer, pruned.stored)
     _share(original, pruned)
     return original
 

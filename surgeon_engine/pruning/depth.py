@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -256,7 +256,8 @@ def held_out_part(reference: Reference) -> Reference:
     length = reference.windows.shape[1]
     batches = max(1, DEPTH_TOKENS // (length * reference.batch))
     hidden = reference.hidden[:batches]
-    return Reference(reference.windows[: sum(map(len, hidden))], hidden)
+    windows = reference.windows[: sum(map(len, hidden))]
+    return replace(reference, windows=windows, hidden=hidden)
 
 
 def in_order_of_removal(

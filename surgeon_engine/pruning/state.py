@@ -19,10 +19,12 @@ from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Evaluation, GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer, body_parameters
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import Goal
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
@@ -70,6 +72,10 @@ class PruningState:
     kept: Mapping[str, Tensor] = field(init=False, default_factory=_nothing)
     # The cost of everything removed from each unit so far.
     total_cost: Mapping[str, float] = field(init=False, default_factory=_nothing)
+    # None: that of the original.
+    vocabulary: SmallerVocabulary | None = field(init=False, default=None)
+    # Gates of the first shot that were measured before tokens were removed, by layer.
+    gates: Mapping[str, Measured] | None = field(init=False, default=None)
     # Whether a shot has begun to write weights and has not ended.
     is_partially_updated: bool = field(init=False, default=False)
 
@@ -84,6 +90,28 @@ class PruningState:
     def keep_references(self, references: References, baseline: Evaluation) -> None:
         """Keep what the original computes, before anything is removed."""
         self.references, self.baseline = references, baseline
+
+    def use_vocabulary(
+        self,
+        vocabulary: SmallerVocabulary,
+        loaded: LoadedModel,
+        units: Iterable[Unit],
+        goal: Goal,
+        gates: Mapping[str, Measured] | None,
+    ) -> None:
+        """Go on with a model of fewer tokens, from which nothing else is removed.
+
+        Args:
+            vocabulary: Its tokens.
+            loaded: The model.
+            units: Its units.
+            goal: What remains to be removed.
+            gates: Those of the first shot, if they are known.
+        """
+        self.vocabulary, self.loaded, self.units = vocabulary, loaded, tuple(units)
+        self.goal, self.gates = goal, gates
+        self.windows = vocabulary.token_windows()
+        self.references = vocabulary.references(self.references)
 
     def halve_batch(self) -> None:
         """Run half as many windows at a time from now on."""

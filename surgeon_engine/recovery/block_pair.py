@@ -22,6 +22,13 @@ class RecoveryText:
     fitted: Batches
     held_out: Batches
     users: int = 0  # of the windows to fit: the first ones are the user's
+    # The same in the tokens of the original; None: these are the same.
+    in_original_tokens: RecoveryText | None = None
+
+    @property
+    def in_original(self) -> RecoveryText:
+        """The windows in the tokens of the original."""
+        return self.in_original_tokens or self
 
 
 class BlockPair:
@@ -39,13 +46,20 @@ class BlockPair:
         text: RecoveryText,
         store: HiddenStore,
         context: RunContext,
+        kept_tokens: Tensor | None = None,
     ) -> None:
         """Start before the first block.
+
+        Both models read the tokens of the pruned one. `kept_tokens` are their numbers
+        in the original; None: they are the same.
 
         Raises:
             ModelError: the blocks of the model cannot be run one at a time.
         """
         windows = [*text.fitted, *text.held_out]
+        of_original = windows
+        if kept_tokens is not None:
+            of_original = [kept_tokens[tokens] for tokens in windows]
         counts = range(1, STEP_WINDOWS + 1)
         self.index = 0
         self.fitted = text.fitted  # the first of the batches
@@ -54,7 +68,7 @@ class BlockPair:
         self.original_blocks = original.blocks
         hint = say("Switch recovery off.")
         self._original = BlockRunner(
-            original.model, original.blocks, windows, store=store, hint=hint
+            original.model, original.blocks, of_original, store=store, hint=hint
         )
         self._pruned = BlockRunner(
             pruned.model, pruned.blocks, windows, counts, store, hint

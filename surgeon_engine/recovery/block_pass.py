@@ -77,7 +77,9 @@ def recover_blocks(
         context.stage(stage, shot, len(original.blocks)) as step,
         one_at_a_time(blocks),
     ):
-        pair = BlockPair(original, state.loaded, text, store, context)
+        vocabulary = state.vocabulary
+        kept = None if vocabulary is None else vocabulary.kept
+        pair = BlockPair(original, state.loaded, text, store, context, kept)
         for index, block in enumerate(state.loaded.blocks):
             if index < done:
                 pair.compute_after()

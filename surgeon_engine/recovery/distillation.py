@@ -16,17 +16,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.api.saved_state import SavedTraining
-from surgeon_engine.evaluation.fidelity import Reference
+from surgeon_engine.evaluation.fidelity import Reference, original_probabilities
+from surgeon_engine.evaluation.translation import Translation
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import STEP_WINDOWS, TRAINING_CHECKS
@@ -248,8 +250,7 @@ class _Distillation:
         if hidden:
             add_gradients(
                 self._model,
-                tokens,
-                torch.stack(hidden),
+                replace(self._fitted, windows=tokens, hidden=[torch.stack(hidden)]),
                 self._dtype,
                 self._recomputed,
                 count=text.windows[windows, 1:].numel(),
@@ -282,8 +283,7 @@ class _OverError(Exception):
 
 def add_gradients(
     model: PreTrainedModel,
-    tokens: Tensor,
-    expected: Tensor,
+    text: Reference,
     dtype: torch.dtype,
     recomputed: Iterable[nn.Module] = (),
     count: int | None = None,
@@ -293,14 +293,17 @@ def add_gradients(
     The head runs on a part of the tokens at a time, and back to their hidden states;
     then these go back through the blocks at once.
 
+    Where the original predicts nothing, inside of a token that the model does not have,
+    the next token of the text takes the place of a prediction.
+
     Args:
         model: the model, with trainable weights.
-        tokens: windows x length.
-        expected: the original's last hidden states, windows x length x hidden.
+        text: one batch of windows.
         dtype: the model's own, which its trainable weights may not have.
         recomputed: blocks that compute their activations again in the backward.
         count: the predicted tokens that the mean is over; None: those of the batch.
     """
+    (expected,), tokens = text.hidden, text.windows
     count = count or tokens[:, 1:].numel()
     with fast_products(model, dtype), checkpointed(recomputed):
         found = last_hidden(model, tokens.to(model.device))
@@ -309,11 +312,29 @@ def add_gradients(
     for part in logit_parts(model, tokens[:, 1:]):
         with fast_products(model, dtype):
             with torch.no_grad():
-                p = head_logits(model, expected[:, :-1][:, part])
+                given = expected[:, :-1][:, part]
+                labels = tokens[:, 1:][:, part]
+                p = _probabilities(model, given, labels, text.translation)
             q = head_logits(model, leaf[:, :-1][:, part])
         # The gradient of KL(p || q) by the logits of q.
         of_logits = q.detach().float().softmax(dim=-1)
-        of_logits -= p.float().softmax(dim=-1)
+        of_logits -= p
         q.backward(of_logits.to(q.dtype))
     assert leaf.grad is not None
     found.backward(leaf.grad / count)
+
+
+def _probabilities(
+    model: PreTrainedModel,
+    hidden: Tensor,
+    labels: Tensor,
+    translation: Translation | None,
+) -> Tensor:
+    """Return what the model should predict: windows x length x vocabulary, float32."""
+    if translation is None:
+        return head_logits(model, hidden).float().softmax(dim=-1)
+    p = original_probabilities(model, hidden, translation)
+    is_unknown = hidden[..., 0].isnan()
+    labels = labels.to(p.device)[is_unknown]
+    p[is_unknown] = functional.one_hot(labels, p.shape[-1]).to(p.dtype)
+    return p

@@ -10,9 +10,10 @@ text (`calibration/own_samples.py`), so that an interrupted training goes on wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from surgeon_engine.calibration.own_samples import (
     Author,
@@ -20,10 +21,12 @@ from surgeon_engine.calibration.own_samples import (
     own_samples,
     own_text,
 )
-from surgeon_engine.evaluation.fidelity import Reference, reference_of
+from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.products import fast_products
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
+from surgeon_engine.recovery.judge import predictions
 from surgeon_engine.runtime.hidden_store import HiddenStore
+from surgeon_engine.runtime.shares import Batches
 
 _SEEDS = 1_000  # between the text of the refit, that judges, and that of later epochs
 
@@ -35,16 +38,19 @@ class FreshText:
     Args:
         original: The model before anything was removed.
         latest: The text of the first epoch, with the original's last hidden states.
-        users: The number of the user's windows in it; they are the first ones.
+        users: The user's windows in it, in the tokens of the original; they are the
+            first ones.
         seed: Calibration seed; each epoch derives its own.
         store: Holds the hidden states.
+        vocabulary: Of the pruned model; None: that of the original.
     """
 
     original: LoadedModel
     latest: Reference
-    users: int
+    users: Tensor
     seed: int
     store: HiddenStore
+    vocabulary: SmallerVocabulary | None = None
 
     def next(self, epoch: int, step: Callable[[], None]) -> Reference:
         """Return the text of an epoch after the first; that of the latest is dropped.
@@ -56,12 +62,11 @@ class FreshText:
         """
         batch, text, model = self.latest.batch, self.text_of(epoch), self.original.model
         written = own_samples(model, text, step)
-        windows = torch.cat([self.latest.windows[: self.users], written])
+        windows = Batches(torch.cat([self.users, written]), batch)
         self.store.drop(self.latest.hidden)
-        with fast_products(model):
-            found = reference_of(model, windows, batch, step)
+        found = predictions(model, windows, step, self.vocabulary, for_training=True)
         kept = [self.store.move(x) for x in found.hidden]
-        self.latest = Reference(windows, kept)
+        self.latest = replace(found, hidden=kept)
         return self.latest
 
     def text_of(self, epoch: int) -> OwnText:
@@ -72,4 +77,4 @@ class FreshText:
         )
         count, length = self.latest.windows.shape
         seed = self.seed + _SEEDS + epoch
-        return own_text(author, count - self.users, length, seed)
+        return own_text(author, count - len(self.users), length, seed)

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
 from surgeon_engine.model.products import fast_products
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
@@ -36,14 +37,19 @@ class Judge:
         text: Batches,
         context: RunContext,
         step: Callable[[], None] = lambda: None,
+        vocabulary: SmallerVocabulary | None = None,
     ) -> Judge:
         """Return the judge of a model, with the original's hidden states on `text`.
 
-        `step` is called after each batch of the original, which is not kept,
-        and of the model.
+        Args:
+            original: Is not kept.
+            model: Is judged, and measured first.
+            text: Windows in the tokens of the original.
+            context: Receives the command to cancel.
+            step: Called after each batch of the original, and of the model.
+            vocabulary: Of the model; None: that of the original.
         """
-        with fast_products(original):
-            held_out = reference_of(original, text.windows, text.size, step)
+        held_out = predictions(original, text, step, vocabulary)
         judge = cls(model, held_out, context, model.dtype)
         return replace(judge, before=judge.divergence(step))
 
@@ -61,3 +67,27 @@ class Judge:
 
         with fast_products(self.model, self.dtype):
             return compare(self.model, self.held_out, check).divergence
+
+
+def predictions(
+    original: PreTrainedModel,
+    text: Batches,
+    step: Callable[[], None],
+    vocabulary: SmallerVocabulary | None = None,
+    *,
+    for_training: bool = False,
+) -> Reference:
+    """Return what the original computes on a text, at the tokens of the model.
+
+    Args:
+        original: Products may take 16-bit inputs where that is fast.
+        text: Windows in the tokens of the original.
+        step: Called after each batch.
+        vocabulary: Of the model; None: that of the original.
+        for_training: Whether some tokens are in pieces, if there is a vocabulary.
+    """
+    with fast_products(original):
+        found = reference_of(original, text.windows, text.size, step)
+    if vocabulary is None:
+        return found
+    return vocabulary.spelled(found) if for_training else vocabulary.reference(found)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.recovery import judging_windows
 from surgeon_engine.api.messages.run import (
@@ -15,6 +17,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
     UndoReason,
 )
+from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
@@ -22,7 +25,7 @@ from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
-from surgeon_engine.recovery.judge import Judge
+from surgeon_engine.recovery.judge import Judge, predictions
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
@@ -60,7 +63,14 @@ def recover(
         original = load_original(state.config.model, state.loaded)
         step()
         pruned = state.loaded.model
-        judge = Judge.of(original.model, pruned, text.held_out, context, step)
+        judge = Judge.of(
+            original.model,
+            pruned,
+            text.in_original.held_out,
+            context,
+            step,
+            state.vocabulary,
+        )
     with HiddenStore(state.loaded.device) as store:
         recovered = recover_blocks(state, original, text, store, context, shot)
         passed, after = _judged(state, before, recovered, judge, shot)
@@ -68,10 +78,11 @@ def recover(
         trains = state.config.recovery.trains and not context.stops_after_shot
         if trains and passed.hidden is not None:
             read: Reference | FreshText
-            read = Reference(text.fitted.windows, passed.hidden)
+            read = _read_first(state, original.model, text, passed.hidden, store)
             if state.config.recovery.reads_fresh_text:
                 seed = state.config.calibration.seed
-                read = FreshText(original, read, text.users, seed, store)
+                users = text.in_original.fitted.windows[: text.users]
+                read = FreshText(original, read, users, seed, store, state.vocabulary)
             del original
             devices.release_memory()
             training = distil(state, read, judge, after, context, shot)
@@ -101,15 +112,43 @@ def recovery_text(state: PruningState) -> RecoveryText | None:
     Returns:
         The text; None if there are too few windows.
     """
-    kinds = [state.windows.calibration]
-    if state.windows.own is not None:
-        kinds.append(state.windows.own)
+    found = _recovery_text(state, state.windows)
+    if found is None or state.vocabulary is None:
+        return found
+    in_original = _recovery_text(state, state.vocabulary.original_windows)
+    return replace(found, in_original_tokens=in_original)
+
+
+def _recovery_text(state: PruningState, windows: TokenWindows) -> RecoveryText | None:
+    kinds = [windows.calibration]
+    if windows.own is not None:
+        kinds.append(windows.own)
     fitted, held_out = map(torch.cat, zip(*map(_split, kinds), strict=True))
     if not len(fitted) or not len(held_out):
         return None
     batch = state.config.calibration.batch
-    users = len(_split(state.windows.calibration)[0])
+    users = len(_split(windows.calibration)[0])
     return RecoveryText(Batches(fitted, batch), Batches(held_out, batch), users)
+
+
+def _read_first(
+    state: PruningState,
+    original: PreTrainedModel,
+    text: RecoveryText,
+    hidden: list[Tensor],
+    store: HiddenStore,
+) -> Reference:
+    """Return what a training reads first.
+
+    `hidden` is what the original has computed on the tokens of the model.
+    """
+    vocabulary = state.vocabulary
+    if vocabulary is None:
+        return Reference(text.fitted.windows, hidden)
+    store.drop(hidden)
+    fitted = text.in_original.fitted
+    found = predictions(original, fitted, lambda: None, vocabulary, for_training=True)
+    return replace(found, hidden=[store.move(x) for x in found.hidden])
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:

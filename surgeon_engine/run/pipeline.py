@@ -23,6 +23,7 @@ from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Estimate,
     Evaluation,
     Exported,
     RunFinished,
@@ -70,6 +71,7 @@ from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.resume import check_origin, origin_of
 from surgeon_engine.shots.shot import evaluate_original
+from surgeon_engine.shots.vocabulary_step import remove_tokens
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 
@@ -127,11 +129,12 @@ def prune(
                 settled.config.pruning.width_multiple,
             )
             context.saver = Saver(run.saved_state, saved)
-        context.emit(_run_started(run, state))
+        context.emit(_run_started(run, state, context.expected))
         samples = RunSamples(state, context)
         samples.write(0)
         baseline = evaluate_original(state, context)
         context.emit(BaselineEvaluated(baseline))
+        remove_tokens(state, context)
         _prune(state, baseline, run, samples, replace=replace)
 
 
@@ -198,6 +201,7 @@ def resume(
             context.warn(note)
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
+        remove_tokens(state, context)
         samples = RunSamples(state, context)
         _prune(state, baseline, run, samples, replace=may_replace)
 
@@ -391,7 +395,9 @@ def _finish(
     return report
 
 
-def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
+def _run_started(
+    run: RunFolder, state: PruningState, expected: Estimate | None
+) -> RunStarted:
     windows = state.windows
     return RunStarted(
         folder=str(run.path),
@@ -401,6 +407,7 @@ def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
         recovery=state.config.recovery,
+        expected=expected,
     )
 
 

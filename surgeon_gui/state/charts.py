@@ -63,7 +63,11 @@ EVALUATION_STAGES = (Stage.BASELINE, Stage.EVALUATION, Stage.GENERATION)
 _STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.SAMPLING, Stage.BASELINE)
 # Stages that share a series in the chart of times, in the order of the theme's series.
 PHASES = {
-    STAGES[Stage.CURVATURE][1]: (Stage.DEPTH, Stage.CURVATURE),
+    STAGES[Stage.CURVATURE][1]: (
+        Stage.VOCABULARY,
+        Stage.DEPTH,
+        Stage.CURVATURE,
+    ),
     STAGES[Stage.DAMPING][1]: (Stage.DAMPING,),
     STAGES[Stage.UPDATE][1]: (Stage.UPDATE,),
     STAGES[Stage.SELECTION][1]: (Stage.SELECTION,),

@@ -57,6 +57,7 @@ _SHARES = {
     Stage.LOAD: 0.2,
     Stage.TEXT: 0.1,
     Stage.BASELINE: 0.25,
+    Stage.VOCABULARY: 0.3,
     Stage.DEPTH: 0.5,
     Stage.CURVATURE: 1.0,
     Stage.DAMPING: 0.7,
@@ -72,6 +73,8 @@ _SHARES = {
     Stage.EXPORT: 0.2,
     Stage.VERIFICATION: 0.3,
 }
+# Stages that end with their next step once a run is to be finished.
+ENDED_EARLY = (Stage.REFIT, Stage.RECONSTRUCTION, Stage.DISTILLATION)
 _WITHOUT_STEPS = (Stage.LOAD, Stage.TEXT, Stage.VERIFICATION)
 _SIMILAR = {Stage.EVALUATION: Stage.BASELINE}
 
@@ -118,6 +121,7 @@ class RunTimeline:
     stages: tuple[Stage, ...] = SHOT_STAGES
     recovery: tuple[Stage, ...] = ()
     samples: bool = False  # the original writes text first
+    tokens: bool = False  # some leave the vocabulary before the shots
     planned: Mapping[Stage, float] = field(default_factory=dict)  # seconds of a step
 
 
@@ -147,7 +151,8 @@ def timeline_of(
     if config.samples.after_shots:
         stages = (*stages, Stage.GENERATION)
         recovery = (*recovery, Stage.GENERATION) if recovery else ()
-    whole = RunTimeline(pruning.shots, stages, recovery, samples)
+    tokens = pruning.removes_tokens
+    whole = RunTimeline(pruning.shots, stages, recovery, samples, tokens)
     counts = Counter(stage for stage, _ in steps_of(whole))
     each = {
         stage: seconds / counts[stage]
@@ -157,11 +162,23 @@ def timeline_of(
     return replace(whole, shots=shots, planned=each)
 
 
+def ended_early(
+    timeline: RunTimeline, shots: int, current: Stage | None
+) -> RunTimeline:
+    """Return the timeline of a run that is finished after so many shots.
+
+    Recovery does nothing more, but for the stage that it is in.
+    """
+    left = [x for x in timeline.recovery if x is current or x not in ENDED_EARLY]
+    return replace(timeline, shots=shots, recovery=tuple(left))
+
+
 def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     """Return all stages of a run in order, each with its shot."""
     shots = range(1, timeline.shots + 1)
     sampling = (Stage.SAMPLING,) if timeline.samples else ()
-    start = (Stage.LOAD, Stage.TEXT, *sampling, Stage.BASELINE)
+    tokens = (Stage.VOCABULARY,) if timeline.tokens else ()
+    start = (Stage.LOAD, Stage.TEXT, *sampling, Stage.BASELINE, *tokens)
     before = [(stage, 0) for stage in start]
     between = [(stage, shot) for shot in shots for stage in timeline.stages]
     end = (Stage.EXPORT, Stage.VERIFICATION)

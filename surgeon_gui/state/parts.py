@@ -17,6 +17,7 @@ _PARTS = {
     Stage.TEXT: Part.READ,
     Stage.SAMPLING: Part.WRITE,
     Stage.BASELINE: Part.MEASURE,
+    Stage.VOCABULARY: Part.MEASURE,
     Stage.DEPTH: Part.MEASURE,
     Stage.CURVATURE: Part.MEASURE,
     Stage.DAMPING: Part.MEASURE,

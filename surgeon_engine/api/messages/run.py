@@ -69,6 +69,7 @@ class Stage(Enum):
     LOAD = "load"
     TEXT = "text"
     BASELINE = "baseline"
+    VOCABULARY = "vocabulary"  # costs of tokens
     DEPTH = "depth"  # costs of whole blocks, attentions and MLPs
     CURVATURE = "curvature"
     DAMPING = "damping"
@@ -126,7 +127,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean over windows of text, with its 95 % interval."""
+    """A mean over windows of text, with its 95 % interval; or a forecast."""
 
     value: float
     low: float
@@ -144,13 +145,16 @@ class Fidelity(msgspec.Struct, frozen=True):
 
     divergence: Estimate  # KL(original || model), nats per token
     agreement: Estimate  # share of tokens with the same top token
-    perplexity: Estimate
+    perplexity: Estimate  # per token of the original
     windows: Count
     window_length: Count
     text: str  # name
     # Mean of the sum of min(p, q): the share of its own tokens that the original would
     # keep if the model drafted them. None: not measured.
     overlap: Estimate | None = None
+    # The share of tokens that are compared, where the model has fewer tokens than the
+    # original: those that end at the same byte as one of the original's. None: all.
+    compared: float | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -193,6 +197,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     calibration_tokens: Count
     validation_tokens: Count
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
+    expected: Estimate | None = None  # as of `StartRun`
 
 
 class RunResumed(msgspec.Struct, frozen=True, tag=True):

@@ -19,22 +19,20 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from gguf import GGUFWriter, TokenType
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.base.sentences import say
+from surgeon_engine.export.transformers.tokenizer_files import header_entries
 from surgeon_engine.model.gguf_tokenizer import (
     DIGITS,
     GPT_2,
-    HEADER_FILE,
     NUMBERS,
     PUNCTUATION,
     SPLITS,
     Splits,
-    tokenizer_entries,
 )
 from surgeon_engine.model.load import LoadedModel
 
@@ -67,7 +65,7 @@ class _Tokenizer:
 
 def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
     """Return why llama.cpp does not support the tokenizer; empty if it does."""
-    if _gguf_header(loaded) is not None:
+    if header_entries(loaded) is not None:
         return ""
     if loaded.tokenizer is None:
         return say("A GGUF file needs a tokenizer, and this model has none.")
@@ -86,9 +84,9 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
     Raises:
         ValueError: llama.cpp does not support the tokenizer.
     """
-    header = _gguf_header(loaded)
-    if header is not None:
-        for entry in tokenizer_entries(header):
+    entries = header_entries(loaded)
+    if entries is not None:
+        for entry in entries:
             writer.add_key_value(*entry)
         return
     tokenizer = loaded.tokenizer
@@ -122,13 +120,6 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
         template = template.get("default")
     if template:
         writer.add_chat_template(template)
-
-
-def _gguf_header(loaded: LoadedModel) -> Path | None:
-    """Return a GGUF file with the original's tokenizer; None if there is none."""
-    source = loaded.source
-    path = source.folder / (source.gguf_file or HEADER_FILE)
-    return path if path.is_file() else None
 
 
 def _convert(tokenizer: PreTrainedTokenizerBase) -> _Tokenizer | str:

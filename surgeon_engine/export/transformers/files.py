@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import transformers
 from transformers import (
     AutoConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
@@ -37,6 +37,7 @@ from surgeon_engine.compaction.shrink import (
 from surgeon_engine.compaction.slices import TensorSlice, whole_slices
 from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
+from surgeon_engine.export.transformers.tokenizer_files import write_tokenizer
 from surgeon_engine.export.transformers.weight_files import (
     bytes_of,
     file_dtype,
@@ -45,42 +46,13 @@ from surgeon_engine.export.transformers.weight_files import (
 )
 from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.gguf_tokenizer import (
-    HEADER_FILE,
-    tokenizer_entries,
-    write_header,
-)
 from surgeon_engine.model.layers import head_size
-from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.runtime import devices
 
 LAYERS = "compact_layers.py"
 MODELING = "modeling_pruned.py"
 CHECK = Path(__file__).with_name("check.py")
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    # Of models that read images or sound, too.
-    "preprocessor_config.json",
-    "processor_config.json",
-    "video_preprocessor_config.json",
-    HEADER_FILE,
-)
-_TEMPLATES = "additional_chat_templates"
-_TOKENIZER_CONFIG = "tokenizer_config.json"
-_CODE = "auto_map"  # names code of others
-# Keys that describe how transformers loaded a tokenizer on this machine.
-_LOADING_KEYS = ("is_local", "local_files_only", "gguf_file", "trust_remote_code")
 _MODELING = '''\
 """{model} with layers of different widths; written by Surgeon.
 
@@ -153,8 +125,9 @@ class MaskedWriter(Writer):
         dtype = devices.name_of(file_dtype(config.dtype, loaded))
         with_dtype = dict(model_config) | {"dtype": dtype}
         write_configs(loaded.model, with_dtype, folder)
-        if not pruned.plan.is_empty:  # removed parts can be restored as zeros
-            pruned.plan.save(folder / PLAN_FILE, stock_config(loaded.model))
+        plan = replace(pruned.plan, tokens=pruned.tokens)
+        if not plan.is_empty or plan.tokens is not None:  # it restores zeros
+            plan.save(folder / PLAN_FILE, stock_config(loaded.model))
         write_tokenizer(loaded, folder)
 
 
@@ -174,7 +147,7 @@ class StockWriter(_SmallerWriter):
         plan, model = pruned.plan, pruned.loaded.model
         if plan.layers:
             return say("Plain models have no layers with removed rows and columns.")
-        if plan.is_empty:
+        if plan.is_empty and pruned.tokens is None:
             return say(
                 "No whole structures are removed: plain files would be no smaller."
             )
@@ -286,70 +259,6 @@ def write_configs(
         # save_pretrained rejects the generation configs of many models.
         text = model.generation_config.to_json_string(keys_to_pop=["compile_config"])
         (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
-
-
-def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
-    """Write the tokenizer of a model, if it has one, into `folder`.
-
-    Tokenizer files are copied unchanged, because transformers would save another class
-    name and omit files that other programs read; only code of others is left out. The
-    tokenizer of a GGUF file is saved by transformers; its entries are kept beside it.
-    """
-    tokenizer, source = loaded.tokenizer, loaded.source
-    if tokenizer is None:
-        return
-    if source.gguf_file is None:
-        names = {*_TOKENIZER_FILES, *tokenizer.vocab_files_names.values()}
-        existing = [name for name in sorted(names) if (source.folder / name).is_file()]
-        for name in existing:
-            shutil.copyfile(source.folder / name, folder / name)
-        _remove_key(folder / _TOKENIZER_CONFIG, _CODE)
-        _copy_templates(source.folder / _TEMPLATES, folder / _TEMPLATES)
-        if existing:
-            return
-    _save_tokenizer(tokenizer, loaded, folder)
-    if source.gguf_file is not None and source.weight_files[0].is_file():
-        write_header(tokenizer_entries(source.weight_files[0]), folder / HEADER_FILE)
-
-
-def _copy_templates(source: Path, folder: Path) -> None:
-    """Copy the templates of chats; links to folders could go on forever."""
-    for path in sorted(source.glob("*.jinja")):
-        if path.is_file():
-            folder.mkdir(exist_ok=True)
-            shutil.copyfile(path, folder / path.name)
-
-
-def _save_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, loaded: LoadedModel, folder: Path
-) -> None:
-    """Save a tokenizer so that transformers 4 loads it, too."""
-    tokenizer.save_pretrained(folder)
-    path = folder / _TOKENIZER_CONFIG
-    config = json.loads(path.read_text(encoding="utf-8"))
-    for name in (_CODE, *_LOADING_KEYS):
-        config.pop(name, None)
-    if config.get("tokenizer_class") == "TokenizersBackend":  # new in transformers 5
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    text = loaded.model.config.get_text_config()
-    longest = getattr(text, "max_position_embeddings", None)
-    if longest and config.get("model_max_length", 0) > longest:
-        config["model_max_length"] = longest
-    _write_json(config, path)
-
-
-def _remove_key(path: Path, name: str) -> None:
-    """Remove a key of a JSON object; a file without it stays as it is."""
-    if not path.is_file():
-        return
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.pop(name, None) is not None:
-        _write_json(config, path)
-
-
-def _write_json(value: Mapping[str, Any], path: Path) -> None:
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
 
 
 class _RaggedError(ValueError):

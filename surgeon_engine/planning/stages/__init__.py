@@ -27,6 +27,7 @@ STAGES: dict[Stage, Statement] = {
     Stage.TEXT: model_and_text.text,
     Stage.SAMPLING: model_and_text.sampling,
     Stage.BASELINE: evaluation.baseline,
+    Stage.VOCABULARY: selection.vocabulary,
     Stage.DEPTH: selection.depth,
     Stage.CURVATURE: curvature.curvature,
     Stage.DAMPING: selection.damping,

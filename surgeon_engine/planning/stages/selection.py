@@ -46,6 +46,15 @@ def depth(job: Job) -> StageNeed | None:
     return StageNeed(pruning.shots * passes * speed.forward(job, windows))
 
 
+def vocabulary(job: Job) -> StageNeed | None:
+    """State the need of measuring what the removal of tokens costs."""
+    if not job.config.pruning.removes_tokens:
+        return None
+    windows = job.config.calibration.windows + job.config.own_windows
+    batch = evaluated(job, job.config.calibration.batch)
+    return StageNeed(speed.forward(job, windows), ANY_NUMBER, (Moment(batch),))
+
+
 def damping(job: Job) -> StageNeed | None:
     """State the need of the search: each trial is a selection and an update."""
     shots = job.config.pruning.shots

@@ -1,0 +1,154 @@
+"""The numbers of tokens, and the sizes of vocabularies, that configs state.
+
+Those of the language model are renumbered, wherever they stand: "eos_token_id",
+"image_token_index", "vocab_size_per_layer_input", "suppress_tokens". Configs of towers
+have vocabularies of their own, but for an offset behind that of the texts.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from transformers import GenerationConfig, PretrainedConfig
+
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
+
+_SIZE = re.compile(r"vocab_(size|offset)(_\w+)?$")
+_NAMED = re.compile(r"(\w+_)?token_(id|ids|index|idx)$")
+# Lists of tokens that a model must not write, or of such sequences.
+_DROPPED = {"suppress_tokens", "begin_suppress_tokens", "bad_words_ids"}
+_OFFSET = "vocab_offset"
+_TABLES = ("vocabulary_map", "sequence_bias", "force_words_ids", "forced_decoder_ids")
+
+Values = dict[str, Any]
+
+
+class NewNumbers:
+    """The numbers of the tokens in a smaller vocabulary."""
+
+    def __init__(self, kept: list[int]) -> None:
+        """Take the original numbers of the kept tokens, ascending."""
+        self._kept = kept
+
+    def size(self, before: int) -> int:
+        """Return how many of the first tokens are kept."""
+        return bisect_left(self._kept, before)
+
+    def holds(self, token: int) -> bool:
+        """Return whether a token is kept."""
+        place = self.size(token)
+        return place < len(self._kept) and self._kept[place] == token
+
+    def of(self, value: Any) -> Any:
+        """Return the number of a token, or lists of them; others stay as they are.
+
+        They are those of no token, such as -1.
+        """
+        if isinstance(value, list | tuple):
+            return type(value)(self.of(x) for x in value)
+        return self.size(value) if _is_token(value) and self.holds(value) else value
+
+    def left(self, value: list[Any]) -> list[Any]:
+        """Return the tokens, or sequences of tokens, of which all are kept."""
+        return [self.of(x) for x in value if all(map(self.holds, _tokens(x)))]
+
+
+def text_configs(config: PretrainedConfig) -> list[PretrainedConfig]:
+    """Return a config and those inside it, down to that of the language model."""
+    text, found = config.get_text_config(), [config]
+    while found[-1] is not text:
+        parts = (getattr(found[-1], name, None) for name in found[-1].sub_configs)
+        inner = [
+            part
+            for part in parts
+            if isinstance(part, PretrainedConfig) and part.get_text_config() is text
+        ]
+        found.append(inner[0] if inner else text)
+    return found
+
+
+def offsets(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
+    """Yield the configs of towers whose tokens come after those of texts."""
+    for name in config.sub_configs:
+        part = getattr(config, name, None)
+        if isinstance(getattr(part, _OFFSET, None), int):
+            yield part
+
+
+def named_tokens(
+    config: PretrainedConfig, generation: GenerationConfig | None = None
+) -> set[int]:
+    """Return the tokens to which a model gives a meaning, which all must be kept."""
+    values = [vars(each) for each in text_configs(config)]
+    if generation is not None:
+        values.append(vars(generation))
+    return {token for each in values for token in tokens_in(each)}
+
+
+def tokens_in(values: Mapping[Any, Any]) -> Iterator[int]:
+    """Yield the tokens that the values of a config, or of a file, name."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from tokens_in(value)
+        elif _NAMED.match(str(name)):
+            yield from _tokens(value)
+
+
+def renumber(config: PretrainedConfig | GenerationConfig, numbers: NewNumbers) -> None:
+    """Renumber the tokens of a config, in place, and shrink its vocabulary.
+
+    Raises:
+        ModelError: It has a table of tokens.
+    """
+    is_model = isinstance(config, PretrainedConfig)
+    for each in text_configs(config) if is_model else [config]:
+        for name in _TABLES:
+            if getattr(each, name, None):
+                raise _table_error(name)
+        for name, value in renumbered(vars(each), numbers).items():
+            if value is not getattr(each, name, None):
+                setattr(each, name, value)
+    for part in offsets(config) if is_model else ():
+        setattr(part, _OFFSET, numbers.size(getattr(part, _OFFSET)))
+
+
+def renumbered(values: Mapping[Any, Any], numbers: NewNumbers) -> dict[Any, Any]:
+    """Return the values of a config, or of the file of a processor, renumbered."""
+    result = dict(values)
+    for name, value in values.items():
+        if isinstance(value, Mapping) and any(True for _ in tokens_in(value)):
+            result[name] = renumbered(value, numbers)
+        elif _NAMED.match(str(name)):
+            result[name] = numbers.of(value)
+        elif _SIZE.match(str(name)) and isinstance(value, int):
+            result[name] = numbers.size(value)
+        elif name in _DROPPED and value:
+            result[name] = numbers.left(value) or None
+    return result
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _tokens(value: Any) -> Iterator[int]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _tokens(each)
+    elif _is_token(value):
+        yield value
+
+
+def _table_error(name: str) -> ModelError:
+    return ModelError(
+        say(
+            "The vocabulary of this model cannot be made smaller: its config lists "
+            "tokens in {name}.",
+            name=name,
+        ),
+        say("Prune other structures."),
+    )

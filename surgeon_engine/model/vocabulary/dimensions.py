@@ -1,0 +1,160 @@
+"""The tensors with a dimension of the vocabulary, in any model.
+
+Its class says which: they are those that change when the config has fewer tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
+from surgeon_engine.model import offload
+from surgeon_engine.model.source import UNREADABLE, first_line
+from surgeon_engine.model.vocabulary.config_ids import (
+    NewNumbers,
+    named_tokens,
+    offsets,
+    renumber,
+)
+
+OTHERS = say("Prune other structures.")
+# Attributes of modules.
+_NUMBER = re.compile(r"num_embeddings$|out_features$|padding_idx$|vocab_")
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """A parameter or buffer, and the part of a dimension of it that remains."""
+
+    module: nn.Module
+    name: str  # in the module
+    dimension: int
+    rows: Tensor  # int64, on the host
+
+    def apply(self) -> None:
+        """Remove the other part; tied modules have the same parameter."""
+        tensor: Any = getattr(self.module, self.name)
+        rows = self.rows.to(tensor.device)
+        data = tensor.data.index_select(self.dimension, rows)
+        if isinstance(tensor, nn.Parameter):
+            offload.set_data(tensor, data)
+        else:
+            self.module._buffers[self.name] = data
+
+
+def parameters_per_token(model: PreTrainedModel) -> int:
+    """Return how many parameters a model loses with a token; tied ones count once.
+
+    Raises:
+        ModelError: Its vocabulary cannot be made smaller.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    spare = min(set(range(rows)) - required_rows(model), default=0)
+    kept = torch.tensor([row for row in range(rows) if row != spare])
+    new = empty_model(model, NewNumbers(kept.tolist()))
+    found = shortened(model, new, kept)
+    sizes = ((getattr(x.module, x.name), x.dimension) for x in found)
+    return sum(x.numel() // x.shape[dimension] for x, dimension in sizes)
+
+
+def required_rows(model: PreTrainedModel) -> set[int]:
+    """Return the rows of the embedding that a model needs whatever its texts are.
+
+    They are the tokens that its configs name, those of towers, and those beyond the
+    stated size of the vocabulary, which some models have for images.
+    """
+    config = model.config
+    rows = model.get_input_embeddings().weight.shape[0]
+    vocabulary = config.get_text_config().vocab_size
+    first = min((x.vocab_offset for x in offsets(config)), default=vocabulary)
+    named = named_tokens(config, model.generation_config)
+    return {*range(min(first, vocabulary), rows), *(x for x in named if x < rows)}
+
+
+def empty_model(model: PreTrainedModel, numbers: NewNumbers) -> PreTrainedModel:
+    """Return a model of the class with fewer tokens, on the meta device.
+
+    Raises:
+        ModelError: There is none.
+    """
+    config = copy.deepcopy(model.config)
+    renumber(config, numbers)
+    try:
+        with torch.device("meta"):
+            return type(model)._from_config(config)
+    except UNREADABLE as error:
+        raise ModelError(
+            say(
+                "transformers cannot build this model with fewer tokens: "
+                "{reason:clause}.",
+                reason=first_line(error),
+            ),
+            OTHERS,
+        ) from error
+
+
+def shortened(
+    model: PreTrainedModel, new: PreTrainedModel, kept: Tensor
+) -> Iterator[Shortened]:
+    """Yield what is shorter in the new model, tied weights once.
+
+    Raises:
+        ModelError: Something has another shape that fewer tokens do not explain.
+    """
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        other = new.get_submodule(path)
+        tensors = {**module._parameters, **module._buffers}
+        for name, tensor in tensors.items():
+            if tensor is None or id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            wanted = getattr(other, name).shape
+            if tensor.shape == wanted:
+                continue
+            full = f"{path}.{name}"
+            dimension = _dimension(full, tensor.shape, wanted)
+            rows = kept[kept < tensor.shape[dimension]]
+            if len(rows) != wanted[dimension]:
+                raise _shape_error(full, tensor.shape, wanted)
+            yield Shortened(module, name, dimension, rows)
+
+
+def _dimension(name: str, before: torch.Size, after: torch.Size) -> int:
+    """Return the only dimension in which shapes differ."""
+    if len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        different = [i for i, (old, wanted) in pairs if old != wanted]
+        if len(different) == 1:
+            return different[0]
+    raise _shape_error(name, before, after)
+
+
+def _shape_error(name: str, before: torch.Size, after: torch.Size) -> ModelError:
+    return ModelError(
+        say(
+            "The vocabulary of this model cannot be made smaller: {name} would be "
+            "{after} instead of {before}.",
+            name=name,
+            after=" x ".join(map(str, after)),
+            before=" x ".join(map(str, before)),
+        ),
+        OTHERS,
+    )
+
+
+def take_numbers(model: PreTrainedModel, new: PreTrainedModel) -> None:
+    """Take the numbers of a vocabulary that modules hold from those of a new model."""
+    for path, module in model.named_modules():
+        other = vars(new.get_submodule(path))
+        for name in filter(_NUMBER.match, list(vars(module))):
+            setattr(module, name, other[name])

@@ -1,0 +1,139 @@
+"""A model whose vocabulary is smaller than that of its original.
+
+Texts are in its own tokens, and so are the predictions of the original that it is
+compared with (`evaluation/translation.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.evaluation.evaluate import References
+from surgeon_engine.evaluation.fidelity import Reference
+from surgeon_engine.evaluation.translation import Translation, aligned_hidden
+from surgeon_engine.model.head import head_bias, head_weight
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.vocabulary.recoding import Recoding
+from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
+from surgeon_engine.runtime.shares import Batches
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SmallerVocabulary:
+    """The tokens that a model keeps, and how texts and predictions are translated."""
+
+    kept: Tensor  # int64, ascending: the original's number of each token
+    recoding: Recoding
+    translation: Translation
+    original_windows: TokenWindows  # of the run, in the original's tokens
+    # With still fewer tokens, and their numbers among those of the model.
+    spelling: tuple[Recoding, Tensor] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        original: LoadedModel,
+        kept: Tensor,
+        windows: TokenWindows,
+        spelled: Tensor | None = None,
+    ) -> SmallerVocabulary:
+        """Return the vocabulary of some tokens of `original`, which is not changed.
+
+        Args:
+            original: The whole model, with a tokenizer.
+            kept: int64, ascending.
+            windows: Those of the run.
+            spelled: Some of `kept`, in which texts for training are written.
+        """
+        tokenizer = original.tokenizer
+        recoding = Recoding(tokenizer, trimmed_tokenizer(tokenizer, kept.tolist()))
+        model = original.model
+        bias = head_bias(model)
+        first = torch.full((len(head_weight(model)),), -1)
+        pieces = torch.from_numpy(recoding.first_piece).long()[: len(first)]
+        first[: len(pieces)] = pieces
+        translation = Translation.of(
+            head_weight(model).detach().clone(),
+            None if bias is None else bias.detach().clone(),
+            kept,
+            first,
+        )
+        spelling = None
+        if spelled is not None:
+            fewer = trimmed_tokenizer(tokenizer, spelled.tolist())
+            spelling = Recoding(tokenizer, fewer), torch.searchsorted(kept, spelled)
+        return cls(kept, recoding, translation, windows, spelling)
+
+    def with_rows(self, kept: Tensor) -> SmallerVocabulary:
+        """Return the vocabulary with rows of the embedding that no text has.
+
+        `kept` are all rows of the model, int64, in the original's numbers.
+        """
+        place = self.translation.kept.device
+        translation = replace(self.translation, kept=kept.to(place))
+        return replace(self, kept=kept, translation=translation)
+
+    def windows(self, tokens: Tensor) -> Tensor:
+        """Return windows of the original's tokens in those of the model.
+
+        They are cut to the length that they had.
+        """
+        found, _ = self.recoding.windows(tokens.numpy())
+        return torch.from_numpy(found).long()
+
+    def reference(self, original: Reference) -> Reference:
+        """Return what the original computes, at the tokens of the model."""
+        found, positions = self.recoding.windows(original.windows.numpy())
+        places = Batches(torch.from_numpy(positions).long(), original.batch)
+        hidden = [
+            aligned_hidden(hidden, of_batch)
+            for hidden, of_batch in zip(original.hidden, places, strict=True)
+        ]
+        windows = torch.from_numpy(found).long()
+        return Reference(windows, hidden, self.translation, _stretch(positions))
+
+    def spelled(self, original: Reference) -> Reference:
+        """Return likewise a text for training, in which some tokens are in pieces.
+
+        The text of a run has hardly any of the removed tokens, so that the model would
+        not learn to read what is written in their place.
+        """
+        if self.spelling is None:
+            return self.reference(original)
+        recoding, numbers = self.spelling
+        found = replace(self, recoding=recoding).reference(original)
+        return replace(found, windows=numbers[found.windows])
+
+    def references(self, originals: References) -> References:
+        """Return likewise what the original computes on the texts that judge."""
+        texts = tuple((name, self.reference(x)) for name, x in originals.texts)
+        held_out = originals.held_out
+        return References(texts, None if held_out is None else self.reference(held_out))
+
+    def token_windows(self) -> TokenWindows:
+        """Return the windows of the run in the tokens of the model."""
+        windows = self.original_windows
+        others = tuple(
+            replace(text, windows=self.windows(text.windows)) for text in windows.others
+        )
+        return replace(
+            windows,
+            calibration=self.windows(windows.calibration),
+            validation=self.windows(windows.validation),
+            own=None if windows.own is None else self.windows(windows.own),
+            others=others,
+        )
+
+
+def _stretch(positions: np.ndarray) -> float:
+    """Return how many tokens there are for each of the original's, in windows."""
+    new = old = 0
+    for row in positions:
+        last = int(np.flatnonzero(row >= 0)[-1])
+        new, old = new + last, old + int(row[last])
+    return new / max(1, old)

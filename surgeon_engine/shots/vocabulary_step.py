@@ -1,0 +1,221 @@
+"""Remove tokens from the vocabulary, before the first shot.
+
+One threshold divides the target between tokens, heads and neurons: all have costs in
+nats per token of text and parameter. Later stages see a model with fewer tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.config.pruning import CostBasis
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.model.head import head_weight
+from surgeon_engine.model.vocabulary.smaller import (
+    required_tokens,
+    tokenizer_size,
+    with_vocabulary,
+)
+from surgeon_engine.model.vocabulary.tokens import protected, token_table
+from surgeon_engine.planning.target_size import Goal
+from surgeon_engine.pruning.measure_curvature import Factors, measure
+from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.methods.base import Needs
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.pruning.threshold import Removals, cheapest
+from surgeon_engine.pruning.token_costs import (
+    kept_without,
+    nats_per_removed,
+    removable_tokens,
+    texts_of,
+    token_frequencies,
+)
+from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
+from surgeon_engine.shots.selection import costs_of
+from surgeon_engine.shots.smaller_batches import with_smaller_batches
+
+# In the saved state. Texts for training are written with the spelled tokens alone.
+_VOCABULARY, _KEPT, _SPELLED = "vocabulary", "kept", "spelled"
+
+
+def remove_tokens(state: PruningState, context: RunContext) -> None:
+    """Remove the tokens that the settings ask for from a model that is still whole.
+
+    An interrupted run has saved its choice.
+
+    Raises:
+        ConfigError: so many tokens cannot be removed, or the model has no tokenizer.
+    """
+    if not state.config.pruning.removes_tokens:
+        return
+    gates: Factors | None = None
+    tokens = _saved_tokens(context)
+    if tokens is None:
+        # Processes that share a run must choose the same.
+        removals = ranks.agree(lambda: _removals(state, context))
+        gates = _gates(state, context)
+        tokens = _chosen_tokens(state, removals, gates, context)
+        context.save({_VOCABULARY: tokens}, has_tokens=True)
+    elif not context.saver.saved.shots:
+        gates = _gates(state, context)
+    kept = tokens[_KEPT]
+    if len(kept) == _tokens_of(state):
+        return
+    vocabulary = SmallerVocabulary.of(
+        state.loaded, kept, state.windows, tokens[_SPELLED]
+    )
+    goal = _goal_without_tokens(state, kept)
+    loaded = with_vocabulary(state.loaded, kept)
+    assert loaded.kept_tokens is not None
+    vocabulary = vocabulary.with_rows(loaded.kept_tokens)
+    units = units_of(state.config.pruning, loaded.model)
+    state.use_vocabulary(vocabulary, loaded, units, goal, gates)
+
+
+def _saved_tokens(context: RunContext) -> Mapping[str, Tensor] | None:
+    """Return what `_chosen_tokens` has returned before an interruption."""
+    if not context.saver.saved.has_tokens:
+        return None
+    return context.load_progress(_VOCABULARY)
+
+
+def _tokens_of(state: PruningState) -> int:
+    """Return the tokens of the whole vocabulary."""
+    tokenizer = state.loaded.tokenizer
+    assert tokenizer is not None
+    return tokenizer_size(tokenizer)
+
+
+def _gates(state: PruningState, context: RunContext) -> Factors | None:
+    """Measure the gates of the first shot; None: the method needs something else.
+
+    They are those of the original, which runs with other settings share.
+    """
+    pruning = state.config.pruning
+    is_gates = METHODS[pruning.method].needs is Needs.GATES
+    if pruning.removes_nothing or pruning.drops_depth or not is_gates:
+        return None
+    windows = state.windows.calibration
+    return with_smaller_batches(
+        state, context, lambda: measure(state, windows, context, 1)
+    )
+
+
+def _chosen_tokens(
+    state: PruningState, removals: Removals, gates: Factors | None, context: RunContext
+) -> Mapping[str, Tensor]:
+    """Return the tokens that the model keeps, and those that it is trained on."""
+    settings = state.config.pruning.vocabulary
+    if isinstance(settings, SomeTokens):
+        count = removals.candidates - settings.tokens
+        if count > len(removals.candidate):
+            raise ConfigError(
+                "The vocabulary cannot have fewer than {least:,} tokens, and "
+                "{tokens:,} are asked for: bytes, special tokens, digits and those to "
+                "keep stay.",
+                "Keep more tokens.",
+                least=removals.candidates - len(removals.candidate),
+                tokens=settings.tokens,
+            )
+        count = max(0, count)
+    else:
+        assert isinstance(settings, AutomaticVocabulary)
+        count = _share_of_tokens(state, removals, gates)
+    text = torch.cat(texts_of(state.windows))
+    spelled = kept_without(removals, text, count)
+    is_kept = torch.ones(removals.candidates, dtype=torch.bool)
+    is_kept[removals.candidate[:count]] = False
+    context.inform(
+        "{count:,} of {tokens:,} tokens leave the vocabulary.",
+        count=count,
+        tokens=removals.candidates,
+    )
+    return {_KEPT: is_kept.nonzero().squeeze(1), _SPELLED: spelled}
+
+
+def _removals(state: PruningState, context: RunContext) -> Removals:
+    """Return the tokens that can be removed, in the order of their costs."""
+    loaded, windows = state.loaded, state.windows
+    settings = state.config.pruning.vocabulary
+    assert isinstance(settings, AutomaticVocabulary | SomeTokens)
+    if loaded.tokenizer is None:
+        raise ConfigError(
+            "The model has no tokenizer, so no tokens can be removed.",
+            "Keep the whole vocabulary, or add the files of the tokenizer.",
+        )
+    table = token_table(loaded.tokenizer)
+    fixed = table.fixed | required_tokens(loaded)
+    fixed |= protected(table, settings.keep, loaded.tokenizer)
+    texts = texts_of(windows)
+    batch = state.config.calibration.batch
+    batches = sum(len(Batches(text, batch)) for text in texts)
+    with context.stage(Stage.VOCABULARY, total=batches) as step:
+        frequencies = token_frequencies(loaded.model, texts, batch, step)
+        size = min(table.size, len(frequencies))
+        frequencies = frequencies[:size]
+        each = weights_of_token(state)
+        first = removable_tokens(frequencies, table, fixed, each)
+        nu = 1.0
+        if isinstance(settings, AutomaticVocabulary):
+            nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
+            context.inform(
+                "Text costs {nats:.2f} nats more for each token that is written with "
+                "others.",
+                nats=nu,
+            )
+    return replace(first, cost=first.cost * nu)
+
+
+def weights_of_token(state: PruningState) -> int:
+    """Return how many parameters a token takes in the embeddings and the head."""
+    embeddings = state.loaded.model.get_input_embeddings().weight
+    head = head_weight(state.loaded.model)
+    return embeddings.shape[1] + (0 if head is embeddings else head.shape[1])
+
+
+def _share_of_tokens(
+    state: PruningState, tokens: Removals, gates: Factors | None
+) -> int:
+    """Return how many tokens one threshold removes beside heads and neurons."""
+    pruning = state.config.pruning
+    if gates is None or pruning.cost_basis is not CostBasis.PER_PARAMETER:
+        raise ConfigError(
+            "The target, the method or the cost basis does not say what tokens may "
+            "cost beside heads and neurons.",
+            "Give the number of tokens to keep, or choose first-order gates, costs per "
+            "parameter, a target above 0 % and no whole blocks.",
+        )
+    costs = costs_of(state, gates, pruning)
+    costs[_VOCABULARY] = tokens
+    selected = cheapest(costs, state.goal.removed)
+    return int(selected.removed[_VOCABULARY].sum())
+
+
+def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
+    """Return what remains to be removed from the blocks."""
+    gone = (len(head_weight(state.loaded.model)) - len(kept)) * weights_of_token(state)
+    goal = state.goal
+    if state.config.pruning.removes_nothing:
+        return replace(goal, parameters=goal.parameters - gone)
+    removed = goal.removed - gone
+    if removed < 0:
+        raise ConfigError(
+            "{tokens:,} tokens have {gone:,} parameters, more than the {goal:,} that "
+            "the target removes.",
+            "Keep more tokens, or raise the target; a target of 0 % removes tokens "
+            "alone.",
+            tokens=len(kept),
+            gone=gone,
+            goal=goal.removed,
+        )
+    return replace(goal, removed=removed, sparsity=removed / goal.prunable)
