@@ -52,6 +52,7 @@ from surgeon_engine.api.messages.run import (
     Recovered,
     Seconds,
     ShotFinished,
+    TokensRemoved,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
@@ -116,6 +117,7 @@ class Report(msgspec.Struct, frozen=True):
     peak_memory_bytes: Count  # of the engine's process; on a GPU: of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
     probe: Content | None = None  # of the probe; None: it could not be written
+    tokens: TokensRemoved | None = None  # None: the vocabulary is whole
 
     def __post_init__(self) -> None:
         """Check that the result was evaluated; that of a damaged file may not be."""

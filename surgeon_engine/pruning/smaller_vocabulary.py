@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.translation import Translation, aligned_hidden
 from surgeon_engine.model.head import head_bias, head_weight
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.vocabulary.recoding import Recoding
+from surgeon_engine.model.vocabulary.recoding import Recoding, stretch
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from surgeon_engine.runtime.shares import Batches
 
@@ -95,7 +94,7 @@ class SmallerVocabulary:
             for hidden, of_batch in zip(original.hidden, places, strict=True)
         ]
         windows = torch.from_numpy(found).long()
-        return Reference(windows, hidden, self.translation, _stretch(positions))
+        return Reference(windows, hidden, self.translation, stretch(positions))
 
     def spelled(self, original: Reference) -> Reference:
         """Return likewise a text for training, in which some tokens are in pieces.
@@ -128,12 +127,3 @@ class SmallerVocabulary:
             own=None if windows.own is None else self.windows(windows.own),
             others=others,
         )
-
-
-def _stretch(positions: np.ndarray) -> float:
-    """Return how many tokens there are for each of the original's, in windows."""
-    new = old = 0
-    for row in positions:
-        last = int(np.flatnonzero(row >= 0)[-1])
-        new, old = new + last, old + int(row[last])
-    return new / max(1, old)

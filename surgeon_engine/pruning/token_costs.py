@@ -26,11 +26,11 @@ from surgeon_engine.evaluation.fidelity import original_probabilities
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.products import fast_products
-from surgeon_engine.model.vocabulary.tokens import TokenTable, closed_costs
+from surgeon_engine.model.vocabulary.tokens import TokenTable, closed_costs, zipf
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.threshold import Removals
 
-_ZIPF, _FLAT = 0.2, 100  # share of the law 1 / (number + 100) in f
+_ZIPF = 0.2  # share of Zipf's law in f
 _SPELLED = 0.03  # of the text: written otherwise while `nu` is measured
 _WINDOWS = 8  # of each kind of text, on which it is
 
@@ -71,8 +71,8 @@ def token_frequencies(
         mean = (expected + occurring) / (2 * windows[:, 1:].numel() * len(texts))
         total = mean if total is None else total + mean
     assert total is not None
-    law = 1 / (torch.arange(len(total)).double() + _FLAT)
-    return (1 - _ZIPF) * total.cpu() + _ZIPF * law / law.sum()
+    law = torch.from_numpy(zipf(len(total)))
+    return (1 - _ZIPF) * total.cpu() + _ZIPF * law
 
 
 @torch.no_grad()

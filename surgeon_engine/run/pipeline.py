@@ -310,6 +310,7 @@ def _prune(
         result.shots,
         result.stopped_early,
         result.recovered,
+        state.tokens,
     )
     if not ranks.is_first():
         return
@@ -435,4 +436,5 @@ def _report(
         seconds_of_stages=dict(context.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),
         probe=probe,
+        tokens=recipe.tokens,
     )

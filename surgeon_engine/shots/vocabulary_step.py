@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import CostBasis
+from surgeon_engine.api.config.run import check_vocabulary
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
@@ -22,7 +22,11 @@ from surgeon_engine.model.vocabulary.smaller import (
     tokenizer_size,
     with_vocabulary,
 )
-from surgeon_engine.model.vocabulary.tokens import protected, token_table
+from surgeon_engine.model.vocabulary.tokens import (
+    protected,
+    token_table,
+    too_few_tokens,
+)
 from surgeon_engine.planning.target_size import Goal
 from surgeon_engine.pruning.measure_curvature import Factors, measure
 from surgeon_engine.pruning.methods import METHODS
@@ -80,6 +84,8 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     vocabulary = vocabulary.with_rows(loaded.kept_tokens)
     units = units_of(state.config.pruning, loaded.model)
     state.use_vocabulary(vocabulary, loaded, units, goal, gates)
+    assert state.tokens is not None
+    context.emit(state.tokens)
 
 
 def _saved_tokens(context: RunContext) -> Mapping[str, Tensor] | None:
@@ -119,14 +125,8 @@ def _chosen_tokens(
     if isinstance(settings, SomeTokens):
         count = removals.candidates - settings.tokens
         if count > len(removals.candidate):
-            raise ConfigError(
-                "The vocabulary cannot have fewer than {least:,} tokens, and "
-                "{tokens:,} are asked for: bytes, special tokens, digits and those to "
-                "keep stay.",
-                "Keep more tokens.",
-                least=removals.candidates - len(removals.candidate),
-                tokens=settings.tokens,
-            )
+            least = removals.candidates - len(removals.candidate)
+            raise too_few_tokens(settings.tokens, least)
         count = max(0, count)
     else:
         assert isinstance(settings, AutomaticVocabulary)
@@ -135,11 +135,6 @@ def _chosen_tokens(
     spelled = kept_without(removals, text, count)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
-    context.inform(
-        "{count:,} of {tokens:,} tokens leave the vocabulary.",
-        count=count,
-        tokens=removals.candidates,
-    )
     return {_KEPT: is_kept.nonzero().squeeze(1), _SPELLED: spelled}
 
 
@@ -188,13 +183,8 @@ def _share_of_tokens(
 ) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
     pruning = state.config.pruning
-    if gates is None or pruning.cost_basis is not CostBasis.PER_PARAMETER:
-        raise ConfigError(
-            "The target, the method or the cost basis does not say what tokens may "
-            "cost beside heads and neurons.",
-            "Give the number of tokens to keep, or choose first-order gates, costs per "
-            "parameter, a target above 0 % and no whole blocks.",
-        )
+    check_vocabulary(pruning)
+    assert gates is not None
     costs = costs_of(state, gates, pruning)
     costs[_VOCABULARY] = tokens
     selected = cheapest(costs, state.goal.removed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.evaluation import OWN_TEXT
@@ -70,6 +70,28 @@ def agreement_interval(fidelity: Fidelity) -> str:
 def perplexity_interval(fidelity: Fidelity) -> str:
     """Return the perplexity with its interval."""
     return with_interval(fidelity.perplexity, numbers.perplexity)
+
+
+def compared(found: Iterable[Fidelity]) -> str:
+    """Return at how many tokens a file of fewer tokens is compared; empty: at all."""
+    shares = [x.compared for x in found if x.compared is not None]
+    if not shares:
+        return ""
+    return tr("compared at {share} of the tokens").format(
+        share=numbers.percent(min(shares))
+    )
+
+
+def about_tokens(found: Iterable[Fidelity]) -> str:
+    """Return what fewer tokens mean for the figures of a file."""
+    text = tr("The file has fewer tokens. Perplexity is per token of the original.")
+    if places := compared(found):
+        more = tr(
+            "KL and same top token are {compared}: where a token of the original "
+            "ends, too."
+        )
+        text += " " + more.format(compared=places)
+    return text
 
 
 def line(fidelity: Fidelity) -> str:

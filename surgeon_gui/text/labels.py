@@ -81,6 +81,24 @@ FIELDS = {
         "Length of prompt and answer together, for the memory to run it.",
         tr("tokens"),
     ),
+    "pruning.vocabulary": FieldText(
+        "Vocabulary",
+        "Whether tokens are removed from the vocabulary, before anything else. They "
+        "count toward the target. A removed token is split into others, so no text is "
+        "lost, but some texts get longer.",
+    ),
+    "pruning.vocabulary_tokens": FieldText(
+        "Tokens",
+        "Number of tokens to keep. The rarest ones are removed; bytes, digits and "
+        "special tokens are not.",
+        tr("tokens"),
+    ),
+    "pruning.kept_texts": FieldText(
+        "Keep",
+        "What keeps all its tokens, separated by commas: languages by their English "
+        "names, scripts such as Cyrillic or Emoji, or text files.",
+        example=tr("e.g. English, German, words.txt"),
+    ),
     "pruning.max_perplexity_increase": FieldText(
         "Quality limit",
         "Maximum increase in perplexity over the original. A shot that exceeds it, "

@@ -164,6 +164,18 @@ class Recoding:
         return tokens, np.where(old_ends[at] == ends, at, -1)
 
 
+def stretch(positions: np.ndarray) -> float:
+    """Return how many new tokens there are for each of the original's, in windows.
+
+    `positions` are those of `Recoding.windows`.
+    """
+    new = old = 0
+    for row in positions:
+        last = int(np.flatnonzero(row >= 0)[-1])
+        new, old = new + last, old + int(row[last])
+    return new / max(1, old)
+
+
 def occurrences(windows: np.ndarray, size: int) -> np.ndarray:
     """Return how often each token occurs in windows, by id."""
     return np.bincount(windows.ravel(), minlength=size)

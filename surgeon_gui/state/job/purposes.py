@@ -14,6 +14,12 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.vocabulary import (
+    AnyVocabulary,
+    AutomaticVocabulary,
+    SomeTokens,
+    WholeVocabulary,
+)
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
@@ -81,3 +87,21 @@ def _settled(config: RunConfig, model: ModelSummary) -> tuple[PruningConfig, Fil
     """Return what a run removes and writes, without automatic settings."""
     job = with_width_multiple(config, model, on_cuda=False)
     return job.pruning, file_form(job, model)
+
+
+def languages_of(config: RunConfig) -> tuple[str, ...]:
+    """Return what keeps all its tokens while others are removed."""
+    return getattr(config.pruning.vocabulary, "keep", ())
+
+
+def with_languages(config: RunConfig, languages: tuple[str, ...]) -> RunConfig:
+    """Return the job that removes tokens, but none of these languages.
+
+    Without languages it keeps all tokens.
+    """
+    vocabulary: AnyVocabulary = WholeVocabulary()
+    if languages:
+        vocabulary = AutomaticVocabulary(languages)
+        if isinstance(held := config.pruning.vocabulary, SomeTokens):
+            vocabulary = SomeTokens(held.tokens, languages)
+    return replace(config, pruning=replace(config.pruning, vocabulary=vocabulary))

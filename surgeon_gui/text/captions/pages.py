@@ -37,6 +37,16 @@ CAPTIONS = {
     "purpose_text_button": caption(
         "My domain…", "Keep what your own text needs. Text files can also be dropped."
     ),
+    "purpose_languages_button": caption(
+        "Keep languages…",
+        "Remove tokens of other languages from the vocabulary, where that costs less "
+        "than heads and neurons.",
+    ),
+    "languages_edit": caption(
+        "Languages to keep",
+        "Languages by their English names, scripts, or text files, separated by "
+        "commas.",
+    ),
     "domain_files_button": caption(
         "Choose files…", "Choose one or more texts, or one file of token ids."
     ),

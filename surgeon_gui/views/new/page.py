@@ -34,6 +34,7 @@ from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
 from surgeon_gui.views.new.domain import DomainChip
 from surgeon_gui.views.new.expert import Expert
+from surgeon_gui.views.new.languages import LanguagesChip
 from surgeon_gui.views.new.model_card import ModelCard
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.size_input import SizeInput
@@ -104,6 +105,7 @@ class NewPage(QWidget):
         }
         self._domain = DomainChip(session)
         self._domain.chosen.connect(self.texts_chosen)
+        self._languages = LanguagesChip(session)
         self._title = large_label("plan_label")
         self._warning = eliding_label("plan_warning")
         self._warning.setProperty("warning", True)
@@ -126,7 +128,8 @@ class NewPage(QWidget):
         frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        chips = in_row(*self._chips.values(), self._domain.chip, STRETCH)
+        more = (self._domain.chip, self._languages.chip, STRETCH)
+        chips = in_row(*self._chips.values(), *more)
         self._choices = in_row((chips, 1), self.size_input)
         line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         folder = row_of(self._folder)
@@ -140,7 +143,7 @@ class NewPage(QWidget):
         )
         self._below = in_row((texts, 1), in_row(STRETCH, *buttons))
         column = self._column = QWidget()
-        choices = in_column(self._choices, self._domain)
+        choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
         vertical(column, *parts, margin=(PAGE, ROOM, PAGE, ROOM), spacing=ROOM - 4)
         column.installEventFilter(self)
@@ -217,6 +220,7 @@ class NewPage(QWidget):
             made.setChecked(each is purpose)
             made.setEnabled(state.model is not None)
         self._domain.show_state(state)
+        self._languages.show_state(state)
         self._show_changes(changes.changes(state))
         self._show_plan(state, obstacle)
         enable_unless(self._start, blocking(obstacle))

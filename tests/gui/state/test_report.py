@@ -10,6 +10,7 @@ import pytest
 
 from surgeon_engine.api.config.export import QUANTIZED, Format
 from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.messages.run import TokensRemoved
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.state.report import ReportContext, report_html
@@ -113,3 +114,15 @@ def test_speed_that_was_measured_is_reported(finished):
     row = text.partition("Generation (tokens/s)")[2][:80]
     assert numbers.rate(first) in row
     assert numbers.rate(second) in row
+
+
+def test_fewer_tokens_are_named_with_the_share_that_is_compared(finished):
+    assert "Tokens left" not in text_of(finished)
+    of_file = fidelity(0.7, 0.6, 19.0, finished.baseline.fidelity[0].text)
+    of_file = msgspec.structs.replace(of_file, compared=0.968)
+    exported = msgspec.structs.replace(finished.exported, fidelity=(of_file,))
+    tokens = TokensRemoved(before=2_048, after=1_500)
+    text = text_of(replace(finished, exported=exported, tokens=tokens))
+    assert "Tokens left 1,500" in text
+    assert "Perplexity is per token of the original" in text
+    assert "compared at 96.8 % of the tokens" in text

@@ -19,11 +19,18 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
-from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
+from surgeon_gui.state.job.purposes import (
+    Purpose,
+    languages_of,
+    purpose_of,
+    with_languages,
+    with_purpose,
+)
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
@@ -124,3 +131,14 @@ def test_model_without_heads_to_remove_loses_neurons():
         job = with_purpose(RunConfig(), purpose, model)
         assert isinstance(job.pruning.structure, Neurons)
         assert purpose_of(job, model) is purpose
+
+
+def test_languages_make_the_number_of_tokens_automatic_unless_it_is_set():
+    kept = with_languages(RunConfig(), ("German",))
+    assert kept.pruning.vocabulary == AutomaticVocabulary(("German",))
+    assert languages_of(kept) == ("German",)
+    assert purpose_of(kept, MODEL) is SMALLER
+    number = replace(kept, pruning=replace(kept.pruning, vocabulary=SomeTokens(1_500)))
+    again = with_languages(number, ("German",)).pruning.vocabulary
+    assert again == SomeTokens(1_500, ("German",))
+    assert with_languages(kept, ()) == RunConfig()

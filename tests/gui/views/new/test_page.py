@@ -25,10 +25,11 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory, Method
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import Engine, without_requests
+from surgeon_gui.state.app import Engine, with_request, without_requests
 from surgeon_gui.state.job.purposes import Purpose, purpose_of
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
@@ -37,6 +38,7 @@ from surgeon_gui.text.problems import Kind, Problem, Step
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import SizeCurve
 from tests.helpers.fake_engine import evaluation
+from tests.helpers.fake_sources import fewer_tokens
 from tests.helpers.widget_queries import choose_unit
 from tests.helpers.windows import (
     click,
@@ -326,6 +328,39 @@ def test_canceled_choice_of_texts_leaves_the_purpose(place):
     assert not find(place, "domain_line").isVisible()
     assert is_checked(place, "purpose_faster_button")
     assert config(place) == before
+
+
+def test_languages_to_keep_are_asked_for_and_taken_back(place):
+    chip, row = find(place, "purpose_languages_button"), find(place, "languages_line")
+    assert not row.isVisible()
+    chip.click()
+    assert row.isVisible()
+    assert not config(place).pruning.removes_tokens  # nothing is named yet
+    edit = find(place, "languages_edit", QLineEdit)
+    edit.setText("German,  Cyrillic ,")
+    edit.editingFinished.emit()
+    kept = AutomaticVocabulary(("German", "Cyrillic"))
+    assert config(place).pruning.vocabulary == kept
+    assert chip.text() == "Keep German, Cyrillic"
+    assert is_checked(place, "purpose_smaller_button")
+    assert find(place, "expert_button").text() == "Expert"  # it is a purpose
+    chip.click()
+    assert config(place) == RunConfig()
+    assert not chip.isChecked()
+    assert not row.isVisible()
+
+
+def test_plan_says_how_many_tokens_are_left_and_warns_of_a_hit_language(place):
+    pruning = replace(config(place).pruning, vocabulary=SomeTokens(1_500))
+    place.session.draft.edit_part(pruning)
+    whole = place.session.state.model.vocabulary
+    assert f"{whole:,} to 1,500 tokens" in line(place, "plan_details")
+    found = Request("vocabulary-1", response=fewer_tokens(pruning.vocabulary))
+    state = with_request(place.session.state, RequestKind.VOCABULARY, found)
+    place.session.draft.edit_part(ExportConfig(format=Format.MASKED))
+    place.session.store.set(replace(state, config=config(place)))
+    warning = "Cyrillic: 25 % of the tokens in your text are split"
+    assert line(place, "plan_warning") == warning
 
 
 def test_dropped_texts_are_all_used(qtbot, window, tmp_path):
