@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QWidget
 
@@ -47,7 +47,7 @@ class ModelPane(QWidget):
         self._state = PlaygroundState()
         self._source = ""  # of the model
         name = f"playground_{side.value}"
-        self._model = eliding_label(f"{name}_model")
+        self._model = eliding_label(f"{name}_model", keeps_end=True)
         self._choose = button(f"{name}_button")
         self._choose.setText(tr("Choose…"))
         give_menu(self._choose, self._menu(name))
@@ -55,7 +55,6 @@ class ModelPane(QWidget):
         self.text = TextView(f"{name}_text")
         set_min_height(self.text, _MIN_TEXT)
         self._figures = eliding_label(f"{name}_figures", quiet=True)
-        self._figures.setElideMode(Qt.TextElideMode.ElideRight)  # else within a number
         top = in_row(heading(side_name(side)), (self._model, 1), self._choose)
         bottom = in_row((self._figures, 1), self._copy)
         inside_card(self, top, (self.text, 1), bottom)

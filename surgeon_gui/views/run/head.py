@@ -77,7 +77,7 @@ class RunHead(QWidget):
         self._named: tuple[object, ...] = ()  # what the name was made from
         self._name = ""
         self._back = link("run_back_button", self.back_clicked)
-        self._crumb = eliding_label("run_name", quiet=True)
+        self._crumb = eliding_label("run_name", quiet=True, keeps_end=True)
         self._dot = Dot(_DOT)
         self._title = large_label("run_title", TITLE)
         self._title.setElideMode(Qt.TextElideMode.ElideMiddle)  # the size is at its end
