@@ -165,7 +165,7 @@ def export_again(
     with context.stage(Stage.LOAD):
         _check_checkpoint(checkpoint)
         if {config.dtype, like.dtype}.intersection(QUANTIZED):
-            yardstick = yardstick_of(report.config, context)
+            yardstick = yardstick_of(report.config, checkpoint, context)
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)

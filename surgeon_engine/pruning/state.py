@@ -73,11 +73,13 @@ class PruningState:
     total_cost: Mapping[str, float] = field(init=False, default_factory=_nothing)
     # None: that of the original.
     vocabulary: SmallerVocabulary | None = field(init=False, default=None)
+    original_windows: TokenWindows = field(init=False)  # in the original's tokens
     # Whether a shot has begun to write weights and has not ended.
     is_partially_updated: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.removed = _nothing_removed(self.units)
+        self.original_windows = self.windows
 
     @property
     def compacted_weights(self) -> int:
@@ -105,8 +107,8 @@ class PruningState:
         """
         self.vocabulary, self.loaded, self.units = vocabulary, loaded, tuple(units)
         self.goal = goal
-        self.windows = vocabulary.token_windows()
-        self.references = vocabulary.references(self.references)
+        self.windows = vocabulary.token_windows(self.windows)
+        self.references = vocabulary.references(self.references, loaded.model)
 
     def halve_batch(self) -> None:
         """Run half as many windows at a time from now on."""

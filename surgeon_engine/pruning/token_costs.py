@@ -88,7 +88,7 @@ def nats_per_removed(
         step: Called after each window.
     """
     model = loaded.model
-    vocabulary = SmallerVocabulary.of(loaded, kept, windows)
+    vocabulary = SmallerVocabulary.of(loaded, kept)
     is_removed = torch.ones(len(vocabulary.translation.weight), dtype=torch.bool)
     is_removed[kept] = False
     more, count = 0.0, 0

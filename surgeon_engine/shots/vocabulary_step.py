@@ -57,7 +57,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
         context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
     if len(kept) == _tokens_of(state):
         return
-    vocabulary = SmallerVocabulary.of(state.loaded, kept, state.windows)
+    vocabulary = SmallerVocabulary.of(state.loaded, kept)
     goal = _goal_without_tokens(state, kept)
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None
@@ -152,9 +152,7 @@ def weights_of_token(state: PruningState) -> int:
     return embeddings.shape[1] + (0 if head is embeddings else head.shape[1])
 
 
-def _share_of_tokens(
-    state: PruningState, tokens: Removals, context: RunContext
-) -> int:
+def _share_of_tokens(state: PruningState, tokens: Removals, context: RunContext) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
     pruning = state.config.pruning
     if pruning.removes_nothing or pruning.cost_basis is not CostBasis.PER_PARAMETER:
