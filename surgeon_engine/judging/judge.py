@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.export_marker import replace_file
 from surgeon_engine.api.messages.judgment import (
+    DraftJudged,
     Judged,
     JudgeSettings,
     Judgment,
@@ -49,6 +50,7 @@ from surgeon_engine.judging.conversation import (
     rights_of,
     worst_first,
 )
+from surgeon_engine.judging.drafting import PROMPTS, check_drafting, draft_judged
 from surgeon_engine.judging.figures import judge_classes, judge_positions, judge_texts
 from surgeon_engine.judging.items import all_items
 from surgeon_engine.judging.likelihood import loss_of_answer
@@ -85,7 +87,11 @@ def judge(
     found = target_of(target, original, settings)
     tokenizer = _tokenizer(found.config.model.source)
     smaller = _smaller_tokenizer(found, tokenizer)
+    if settings.draft:
+        fewer = smaller is not None
+        check_drafting(found.original, found.file, has_fewer_tokens=fewer)
     questions, before, after = _ask(found, tokenizer, smaller, settings, context)
+    draft = _drafted(found, questions, context) if settings.draft else None
     with context.stage(Stage.LOAD):
         loaded = load_model(found.config.model)
     texts = texts_of(found.config, loaded, settings.text, context, quick=settings.quick)
@@ -125,6 +131,7 @@ def judge(
         tasks=tasks_judged(scores, file_scores),
         is_chat=bool(tokenizer.chat_template),
         seconds=context.seconds_since(start),
+        draft=draft,
     )
     return Judged(judgment, _write(judgment, found, context))
 
@@ -161,6 +168,19 @@ def _ask(
     if smaller is not None:
         after = cut_to(questions, after, tokenizer)
     return questions, before, after
+
+
+def _drafted(
+    target: Target, questions: Sequence[Question], context: RunContext
+) -> DraftJudged | None:
+    """Measure the file as a draft model; None: there are no questions."""
+    original, file = target.original.gguf, target.file.gguf
+    if not questions or original is None or file is None:
+        return None
+    total = 2 * min(PROMPTS, len(questions))
+    with context.stage(Stage.GENERATION, total=total) as step:
+        check = context.raise_if_cancelled
+        return draft_judged(original, file, questions, check, step)
 
 
 def _smaller_tokenizer(
