@@ -49,7 +49,7 @@ def check_drafting(original: Speaker, file: Speaker, *, has_fewer_tokens: bool) 
         raise ConfigError(
             "llama.cpp runs a draft model beside the original only if both are GGUF "
             "files.",
-            "Export the file as GGUF, and the original by a run that removes nothing. "
+            "Write both as GGUF, with surgeon export RUN and surgeon quantize MODEL. "
             "Then name both files: surgeon judge FILE ORIGINAL --draft.",
         )
 

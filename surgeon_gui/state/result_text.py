@@ -175,10 +175,12 @@ def _quality(after: Fidelity, before: Fidelity | None) -> str:
         kl=tr("KL {nats}").format(nats=fidelity.divergence_interval(after)),
         agreement=fidelity.agreement(after),
     )
+    if where := fidelity.compared(after):
+        text = f"{text}, {where}"
     if before is None:
         return text
     change = tr("perplexity {before} \N{RIGHTWARDS ARROW} {after}").format(
         before=numbers.perplexity(before.perplexity.value),
         after=numbers.perplexity(after.perplexity.value),
     )
-    return f"{text}\n{change}"
+    return "\n".join(filter(None, (text, change, fidelity.bits(after))))
