@@ -123,6 +123,17 @@ def kept_tokens(
     return torch.tensor(kept)
 
 
+def is_part(
+    smaller: PreTrainedTokenizerBase, original: PreTrainedTokenizerBase
+) -> bool:
+    """Return whether the tokens of a tokenizer are some of the original's."""
+    try:
+        kept_tokens(original, smaller)
+    except ModelError:
+        return False
+    return True
+
+
 def with_rows_beside(loaded: LoadedModel, kept: Tensor) -> Tensor:
     """Return kept tokens and the required rows after those of the tokenizer."""
     return torch.cat([kept, torch.tensor(_rows_beside(loaded), dtype=torch.int64)])
