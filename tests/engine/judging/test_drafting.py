@@ -63,7 +63,8 @@ def test_file_that_cannot_draft_is_refused(
 @pytest.mark.runtimes
 @pytest.mark.fresh_process
 @needs_llama
-def test_equal_file_drafts_what_the_original_writes(tmp_path):
+def test_equal_file_drafts_what_the_original_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(drafting, "_TOKENS", 12)
     original = demo()
     written(PrunedModel(original, CompactionPlan()), tmp_path)
     rows = windows_of(original, count=2, length=24, end=False).tolist()
