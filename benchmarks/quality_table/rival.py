@@ -92,7 +92,8 @@ def distil(
         if len(order) < _BATCH:
             order += torch.randperm(len(fitted), generator=generator).tolist()
         chosen, order = order[:_BATCH], order[_BATCH:]
-        add_gradients(model, fitted[chosen], hidden[chosen], dtype)
+        text = Reference(fitted[chosen], [hidden[chosen]])
+        add_gradients(model, text, dtype)
         done = (progress(steps) - start) / (1 - start)
         weights.step(rate_at(_RATE, steps, min(1.0, done)))
         steps += 1

@@ -126,7 +126,7 @@ class SavedState(msgspec.Struct, frozen=True):
     @property
     def needed_parts(self) -> tuple[str, ...]:
         """The parts without which no run can go on from this state."""
-        needed = ("vocabulary",) if self.has_tokens else ()
+        needed: tuple[str, ...] = ("vocabulary",) if self.has_tokens else ()
         if self.is_recovered:
             return (*needed, "recovered")
         needed += ("shot",) if self.shots else ()

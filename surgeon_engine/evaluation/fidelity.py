@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import repeat
 
 import torch
@@ -199,6 +200,7 @@ def compare_unchecked(
     # Processes that share a run would have to agree.
     is_enough = reference.is_enough if ranks.size() == 1 else None
     states = repeat(None, len(reference.hidden)) if hidden is None else hidden
+    predict = partial(_of_original, model, head, reference.translation)
     for (tokens, expected), known in zip(reference.batches(), states, strict=True):
         for start in range(0, len(tokens), at_once):
             part = slice(start, start + at_once)
@@ -208,16 +210,16 @@ def compare_unchecked(
                 found = last_hidden(model, inputs)
             else:
                 found = wanted if known is expected else known[part].to(model.device)
-            translation = reference.translation
-            rows.append(
-                _figures(model, inputs, wanted, found, logits, head, translation)
-            )
+            figures = _figures(model, inputs, wanted, found, predict, logits)
+            if reference.translation is not None:
+                figures = _where_known(figures, wanted)
+            rows.append(figures)
         step()
         if is_enough is not None and is_enough(torch.cat([row[0] for row in rows])):
             break
     batches = Batches(reference.windows, reference.batch)
-    figures = zip(*rows, strict=True) if rows else ((),) * len(fields(Comparison))
-    return Comparison(*map(batches.joined, figures))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(fields(Comparison))
+    return Comparison(*map(batches.joined, columns))
 
 
 def _figures(
@@ -225,20 +227,17 @@ def _figures(
     tokens: Tensor,
     expected: Tensor,
     found: Tensor,
+    predict: Callable[[Tensor], Tensor],
     logits_at_once: int | None = None,
-    head: Tensor | None = None,
-    translation: Translation | None = None,
 ) -> tuple[Tensor, ...]:
-    """Return the figures of a `Comparison` of each predicted token of a batch."""
+    """Return the figures of a `Comparison` of each predicted token of a batch.
+
+    `predict` returns the original's log-probabilities.
+    """
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []
     for part in logit_parts(model, labels, logits_at_once):
-        given = expected[:, :-1][:, part]
-        if translation is None:
-            with with_head(model, head):
-                p = q = _log_probabilities(model, given)
-        else:
-            p = q = original_probabilities(model, given, translation).log()
+        p = q = predict(expected[:, :-1][:, part])
         if found is not expected:
             q = _log_probabilities(model, found[:, :-1][:, part])
         loss = -q.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
@@ -246,14 +245,32 @@ def _figures(
         nats = nats.masked_fill(nats.isnan(), torch.inf)
         same = (p.argmax(dim=-1) == q.argmax(dim=-1)).float()
         overlap = torch.minimum(p, q).exp().sum(dim=-1).clamp(max=1.0)
-        of_original = -p.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
-        figures = [nats, same, overlap, of_original]
-        if translation is not None:
-            is_unknown = given[..., 0].isnan()
-            figures = [x.masked_fill(is_unknown, torch.nan) for x in figures]
-        parts.append((*figures[:2], loss, *figures[2:]))
+        given = -p.gather(2, labels[:, part].unsqueeze(2)).squeeze(2)
+        parts.append((nats, same, loss, overlap, given))
     whole = [torch.cat(x, dim=1) for x in zip(*parts, strict=True)]
     return torch.stack(whole).cpu().unbind()  # one copy to the host
+
+
+def _where_known(figures: tuple[Tensor, ...], expected: Tensor) -> tuple[Tensor, ...]:
+    """Return all figures but the loss as NaN where the original predicts nothing."""
+    is_unknown = expected[:, :-1, 0].isnan().cpu()
+    nats, same, loss, overlap, given = figures
+    masked = (x.masked_fill(is_unknown, torch.nan) for x in (nats, same))
+    others = (x.masked_fill(is_unknown, torch.nan) for x in (overlap, given))
+    return (*masked, loss, *others)
+
+
+def _of_original(
+    model: PreTrainedModel,
+    head: Tensor | None,
+    translation: Translation | None,
+    hidden: Tensor,
+) -> Tensor:
+    """Return the original's log-probabilities, in the tokens of the model."""
+    if translation is not None:
+        return original_probabilities(model, hidden, translation).log()
+    with with_head(model, head):
+        return _log_probabilities(model, hidden)
 
 
 def _log_probabilities(model: PreTrainedModel, hidden: Tensor) -> Tensor:

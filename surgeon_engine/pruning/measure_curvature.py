@@ -130,10 +130,12 @@ def key_of_original(state: PruningState, kind: Kind, *facts: Hashable) -> Key:
     device = loaded.device
     original = (
         tuple(loaded.identity.items()),
+        digest_of([loaded.kept_tokens]),
         (str(model.dtype), str(device), str(devices.display_name(device))),
         (torch.get_num_threads(), devices.FAST_ON_CPU, str(attention)),
     )
-    mark = mark_of(kind, state.config, state.original) if loaded.files else ""
+    is_whole = bool(loaded.files) and loaded.kept_tokens is None
+    mark = mark_of(kind, state.config, state.original) if is_whole else ""
     return Key(kind, (original, facts), mark)
 
 

@@ -19,6 +19,7 @@ from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Evaluation, GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer, body_parameters
 from surgeon_engine.model.load import LoadedModel
@@ -74,6 +75,8 @@ class PruningState:
     # None: that of the original.
     vocabulary: SmallerVocabulary | None = field(init=False, default=None)
     original_windows: TokenWindows = field(init=False)  # in the original's tokens
+    # Gates of the first shot that were measured before tokens were removed, by layer.
+    gates: Mapping[str, Measured] | None = field(init=False, default=None)
     # Whether a shot has begun to write weights and has not ended.
     is_partially_updated: bool = field(init=False, default=False)
 
@@ -96,6 +99,7 @@ class PruningState:
         loaded: LoadedModel,
         units: Iterable[Unit],
         goal: Goal,
+        gates: Mapping[str, Measured] | None,
     ) -> None:
         """Go on with a model of fewer tokens, from which nothing else is removed.
 
@@ -104,9 +108,10 @@ class PruningState:
             loaded: The model.
             units: Its units.
             goal: What remains to be removed.
+            gates: Those of the first shot, if they are known.
         """
         self.vocabulary, self.loaded, self.units = vocabulary, loaded, tuple(units)
-        self.goal = goal
+        self.goal, self.gates = goal, gates
         self.windows = vocabulary.token_windows(self.windows)
         self.references = vocabulary.references(self.references, loaded.model)
 

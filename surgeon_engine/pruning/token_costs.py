@@ -5,10 +5,11 @@
 
 The cost of a token is nu f, in nats per token of text, as that of a head or a neuron.
 
-A few thousand tokens of text say little about a rare token, but the predictions of the
-model on them do: f is the mean of its probability of a token and of how often the token
-occurs. `nu` is measured: the model reads text in which the third of its vocabulary that
-is expected least is written otherwise.
+A few thousand tokens of text say little about a rare token. The predictions of the
+model on them say more, and so does the number of a token, since tokenizers learn
+frequent ones first. f is a mean of how often a token occurs, of its predicted
+probability, and of Zipf's law. `nu` is measured: the model reads text in which the
+tokens that are expected least, some of a hundred, are written otherwise.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from surgeon_engine.model.vocabulary.tokens import TokenTable, closed_costs
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.threshold import Removals
 
-PROBED = 2 / 3  # of the vocabulary: kept while `nu` is measured
+_ZIPF, _FLAT = 0.2, 100  # share of the law 1 / (number + 100) in f
+_PROBED = 0.03  # of the text: written otherwise while `nu` is measured
 _WINDOWS = 8  # of each kind of text, on which it is
 
 
@@ -69,41 +71,45 @@ def token_frequencies(
         mean = (expected + occurring) / (2 * windows[:, 1:].numel() * len(texts))
         total = mean if total is None else total + mean
     assert total is not None
-    return total.cpu()
+    law = 1 / (torch.arange(len(total)).double() + _FLAT)
+    return (1 - _ZIPF) * total.cpu() + _ZIPF * law / law.sum()
 
 
 @torch.no_grad()
 def nats_per_removed(
     loaded: LoadedModel,
     windows: TokenWindows,
-    kept: Tensor,
+    removals: Removals,
     step: Callable[[], None],
 ) -> float:
-    """Return `nu`: nats more per removed token, in text that has only `kept` ones.
+    """Return `nu`: nats more per removed token, in text that is written without some.
 
     Args:
         loaded: The original.
         windows: Those of the run.
-        kept: int64, ascending.
+        removals: The tokens that can be removed, in order.
         step: Called after each window.
     """
-    model = loaded.model
-    vocabulary = SmallerVocabulary.of(loaded, kept)
-    is_removed = torch.ones(len(vocabulary.translation.weight), dtype=torch.bool)
-    is_removed[kept] = False
-    more, count = 0.0, 0
     texts = [windows.calibration, *([] if windows.own is None else [windows.own])]
-    for text in texts:
-        for tokens in text[:_WINDOWS].split(1):
-            found, positions = vocabulary.recoding.windows(tokens.numpy())
-            whole = torch.from_numpy(positions).long()
-            end = int((whole[0] >= 0).nonzero()[-1])  # the last byte of both
-            before = tokens[:, : int(whole[0, end]) + 1]
-            after = torch.from_numpy(found).long()[:, : end + 1]
-            more += _loss(model, after, vocabulary) - _loss(model, before)
-            count += int(is_removed[before[:, 1:]].sum())
-            step()
-    return max(0.0, more) / max(1, count)
+    text = torch.cat([x[:_WINDOWS] for x in texts])
+    occurring = torch.bincount(text.flatten(), minlength=removals.candidates)
+    share = occurring[removals.candidate].cumsum(0) / text.numel()
+    count = int((share < _PROBED).sum()) + 1
+    is_removed = torch.zeros(removals.candidates, dtype=torch.bool)
+    is_removed[removals.candidate[:count]] = True
+    kept = (~is_removed).nonzero().squeeze(1)
+    vocabulary = SmallerVocabulary.of(loaded, kept)
+    more, removed = 0.0, 0
+    for tokens in text.split(1):
+        found, positions = vocabulary.recoding.windows(tokens.numpy())
+        whole = torch.from_numpy(positions).long()
+        end = int((whole[0] >= 0).nonzero()[-1])  # the last byte of both
+        before = tokens[:, : int(whole[0, end]) + 1]
+        after = torch.from_numpy(found).long()[:, : end + 1]
+        more += _loss(loaded.model, after, vocabulary) - _loss(loaded.model, before)
+        removed += int(is_removed[before[:, 1:]].sum())
+        step()
+    return max(0.0, more) / max(1, removed)
 
 
 def _loss(

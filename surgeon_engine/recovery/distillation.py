@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -250,12 +250,10 @@ class _Distillation:
         if hidden:
             add_gradients(
                 self._model,
-                tokens,
-                torch.stack(hidden),
+                replace(self._fitted, windows=tokens, hidden=[torch.stack(hidden)]),
                 self._dtype,
                 self._recomputed,
                 count=text.windows[windows, 1:].numel(),
-                translation=self._fitted.translation,
             )
 
     @property
@@ -285,12 +283,10 @@ class _OverError(Exception):
 
 def add_gradients(
     model: PreTrainedModel,
-    tokens: Tensor,
-    expected: Tensor,
+    text: Reference,
     dtype: torch.dtype,
     recomputed: Iterable[nn.Module] = (),
     count: int | None = None,
-    translation: Translation | None = None,
 ) -> None:
     """Add the gradients of the mean KL(original || model) on a batch of windows.
 
@@ -302,13 +298,12 @@ def add_gradients(
 
     Args:
         model: the model, with trainable weights.
-        tokens: windows x length.
-        expected: the original's last hidden states, windows x length x hidden.
+        text: one batch of windows.
         dtype: the model's own, which its trainable weights may not have.
         recomputed: blocks that compute their activations again in the backward.
         count: the predicted tokens that the mean is over; None: those of the batch.
-        translation: into the tokens of the model; None: it has those of the original.
     """
+    (expected,), tokens = text.hidden, text.windows
     count = count or tokens[:, 1:].numel()
     with fast_products(model, dtype), checkpointed(recomputed):
         found = last_hidden(model, tokens.to(model.device))
@@ -318,7 +313,8 @@ def add_gradients(
         with fast_products(model, dtype):
             with torch.no_grad():
                 given = expected[:, :-1][:, part]
-                p = _probabilities(model, given, tokens[:, 1:][:, part], translation)
+                labels = tokens[:, 1:][:, part]
+                p = _probabilities(model, given, labels, text.translation)
             q = head_logits(model, leaf[:, :-1][:, part])
         # The gradient of KL(p || q) by the logits of q.
         of_logits = q.detach().float().softmax(dim=-1)

@@ -23,20 +23,22 @@ from surgeon_engine.model.vocabulary.smaller import (
 )
 from surgeon_engine.model.vocabulary.tokens import protected, token_table
 from surgeon_engine.planning.target_size import Goal
-from surgeon_engine.pruning.measure_curvature import measure
+from surgeon_engine.pruning.measure_curvature import Factors, measure
+from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.methods.base import Needs
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.pruning.threshold import Removals
+from surgeon_engine.pruning.threshold import Removals, cheapest
 from surgeon_engine.pruning.token_costs import (
-    PROBED,
     nats_per_removed,
     removable_tokens,
     token_frequencies,
 )
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
-from surgeon_engine.shots.selection import cheapest_of, costs_of
+from surgeon_engine.shots.selection import costs_of
+from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
 _VOCABULARY, _KEPT = "vocabulary", "kept"  # in the saved state
 
@@ -51,10 +53,15 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     """
     if not state.config.pruning.removes_tokens:
         return
+    gates: Factors | None = None
     kept = _saved_tokens(context)
-    if kept is None:
-        kept = _kept_tokens(state, context)
-        context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
+    if kept is None or not context.saver.saved.shots:
+        removals = _removals(state, context) if kept is None else None
+        gates = _gates(state, context)
+        if removals is not None:
+            kept = _kept_tokens(state, removals, gates, context)
+            context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
+    assert kept is not None
     if len(kept) == _tokens_of(state):
         return
     vocabulary = SmallerVocabulary.of(state.loaded, kept)
@@ -63,7 +70,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     assert loaded.kept_tokens is not None
     vocabulary = vocabulary.with_rows(loaded.kept_tokens)
     units = units_of(state.config.pruning, loaded.model)
-    state.use_vocabulary(vocabulary, loaded, units, goal)
+    state.use_vocabulary(vocabulary, loaded, units, goal, gates)
 
 
 def _saved_tokens(context: RunContext) -> Tensor | None:
@@ -80,9 +87,25 @@ def _tokens_of(state: PruningState) -> int:
     return tokenizer_size(tokenizer)
 
 
-def _kept_tokens(state: PruningState, context: RunContext) -> Tensor:
+def _gates(state: PruningState, context: RunContext) -> Factors | None:
+    """Measure the gates of the first shot; None: the method needs something else.
+
+    They are those of the original, which runs with other settings share.
+    """
+    pruning = state.config.pruning
+    is_gates = METHODS[pruning.method].needs is Needs.GATES
+    if pruning.removes_nothing or pruning.drops_depth or not is_gates:
+        return None
+    windows = state.windows.calibration
+    return with_smaller_batches(
+        state, context, lambda: measure(state, windows, context, 1)
+    )
+
+
+def _kept_tokens(
+    state: PruningState, removals: Removals, gates: Factors | None, context: RunContext
+) -> Tensor:
     """Return the tokens that the model keeps: int64, ascending."""
-    removals = _removals(state, context)
     settings = state.config.pruning.vocabulary
     if isinstance(settings, SomeTokens):
         count = removals.candidates - settings.tokens
@@ -98,7 +121,7 @@ def _kept_tokens(state: PruningState, context: RunContext) -> Tensor:
         count = max(0, count)
     else:
         assert isinstance(settings, AutomaticVocabulary)
-        count = _share_of_tokens(state, removals, context)
+        count = _share_of_tokens(state, removals, gates)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
     context.inform(
@@ -133,10 +156,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
         first = removable_tokens(frequencies, table, fixed, each)
         nu = 1.0
         if isinstance(settings, AutomaticVocabulary):
-            is_kept = torch.ones(size, dtype=torch.bool)
-            is_kept[first.candidate[: round((1 - PROBED) * size)]] = False
-            kept = is_kept.nonzero().squeeze(1)
-            nu = nats_per_removed(loaded, windows, kept, context.raise_if_cancelled)
+            nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
             context.inform(
                 "Text costs {nats:.2f} nats more for each token that is written with "
                 "others.",
@@ -152,19 +172,21 @@ def weights_of_token(state: PruningState) -> int:
     return embeddings.shape[1] + (0 if head is embeddings else head.shape[1])
 
 
-def _share_of_tokens(state: PruningState, tokens: Removals, context: RunContext) -> int:
+def _share_of_tokens(
+    state: PruningState, tokens: Removals, gates: Factors | None
+) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
     pruning = state.config.pruning
-    if pruning.removes_nothing or pruning.cost_basis is not CostBasis.PER_PARAMETER:
+    if gates is None or pruning.cost_basis is not CostBasis.PER_PARAMETER:
         raise ConfigError(
-            "The target says nothing about the share of tokens to remove.",
-            "Give a number of tokens.",
+            "The target, the method or the cost basis does not say what tokens may "
+            "cost beside heads and neurons.",
+            "Give the number of tokens to keep, or choose first-order gates, costs per "
+            "parameter, a target above 0 % and no whole blocks.",
         )
-    factors = measure(state, state.windows.calibration, context, 1)
-    costs = costs_of(state, factors, pruning)
-    selected = cheapest_of(
-        state.units, {**costs, _VOCABULARY: tokens}, pruning, state.goal.removed
-    )
+    costs = costs_of(state, gates, pruning)
+    costs[_VOCABULARY] = tokens
+    selected = cheapest(costs, state.goal.removed)
     return int(selected.removed[_VOCABULARY].sum())
 
 

@@ -19,7 +19,11 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured
-from surgeon_engine.evaluation.fidelity import divergences, reference_of
+from surgeon_engine.evaluation.fidelity import (
+    Reference,
+    divergences,
+    reference_of,
+)
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
@@ -126,7 +130,7 @@ def test_gradient_is_that_of_the_mean_divergence():
     p, q = (model.lm_head(x)[:, :-1] for x in (expected, last_hidden(model, tokens)))
     parameter = model.model.layers[0].mlp.down_proj.weight
     (dense,) = torch.autograd.grad(divergences(p.detach(), q).mean(), parameter)
-    distillation.add_gradients(model, tokens, expected, model.dtype)
+    distillation.add_gradients(model, Reference(tokens, [expected]), model.dtype)
     torch.testing.assert_close(parameter.grad, dense.float(), rtol=1e-4, atol=1e-7)
 
 

@@ -31,7 +31,7 @@ def fresh_text(state, seed=0):
     first = reference_of(original.model, windows, 4, int)
     store = HiddenStore(state.loaded.device)
     first = replace(first, hidden=[store.keep(x) for x in first.hidden])
-    return FreshText(original, first, USERS, seed, store)
+    return FreshText(original, first, windows[:USERS], seed, store)
 
 
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():

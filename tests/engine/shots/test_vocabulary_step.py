@@ -1,0 +1,211 @@
+"""Tokens are removed before the first shot, by one threshold for the whole model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import (
+    AnyTarget,
+    ParameterShare,
+    PrunableShare,
+    PruningConfig,
+)
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.vocabulary import (
+    AnyVocabulary,
+    AutomaticVocabulary,
+    SomeTokens,
+)
+from surgeon_engine.api.messages.events import Logged
+from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.evaluation.fidelity import reference_of
+from surgeon_engine.model.load import load_model
+from surgeon_engine.model.vocabulary.tokens import token_table
+from surgeon_engine.pruning.measure_curvature import measure
+from surgeon_engine.pruning.token_costs import token_frequencies
+from surgeon_engine.run.prepare import prepare
+from surgeon_engine.shots.selection import costs_of
+from surgeon_engine.shots.shot import evaluate_original
+from surgeon_engine.shots.vocabulary_step import remove_tokens
+from tests.helpers.interrupted_runs import (
+    assert_same_result,
+    at_stage,
+    cut_at,
+    resumed,
+)
+from tests.helpers.pruning_states import silent_context
+from tests.helpers.runs import Recorder
+
+TOKENS, KEPT = 2048, 1400
+
+
+def config_of(
+    vocabulary: AnyVocabulary,
+    target: AnyTarget | None = None,
+    recovery: Recovery = Recovery.OFF,
+) -> RunConfig:
+    """Return a small job on the demo model."""
+    return RunConfig(
+        calibration=CalibrationConfig(
+            windows=4, validation_windows=2, window_length=48
+        ),
+        pruning=PruningConfig(vocabulary=vocabulary, target=target or PrunableShare()),
+        recovery=RecoveryConfig(recovery, own_windows=2),
+        evaluation=EvaluationConfig(windows=0),
+        export=ExportConfig(format=Format.AUTOMATIC),
+    )
+
+
+def state_of(config: RunConfig):
+    state = prepare(config, silent_context())
+    evaluate_original(state, silent_context())
+    return state
+
+
+@pytest.fixture(scope="module")
+def trimmed():
+    """Return the state after the step, and the original windows."""
+    state = state_of(config_of(SomeTokens(KEPT)))
+    windows = state.windows
+    remove_tokens(state, silent_context())
+    return state, windows
+
+
+def test_model_and_texts_have_the_kept_tokens_alone(trimmed):
+    state, windows = trimmed
+    model, tokenizer = state.loaded.model, state.loaded.tokenizer
+    assert model.config.vocab_size == len(tokenizer) == KEPT
+    assert model.get_input_embeddings().weight.shape[0] == KEPT
+    for before, after in (
+        (windows.calibration, state.windows.calibration),
+        (windows.validation, state.windows.validation),
+    ):
+        assert after.shape == before.shape
+        assert int(after.max()) < KEPT
+        original = load_model(state.config.model).tokenizer
+        for old, new in zip(before, after, strict=True):
+            assert original.decode(old).startswith(tokenizer.decode(new[:-4]))
+
+
+def test_kept_tokens_are_the_most_expected_ones(trimmed):
+    state, windows = trimmed
+    kept = state.vocabulary.kept
+    original = load_model(state.config.model).model
+    f = token_frequencies(original, [windows.calibration], 4, lambda: None)
+    assert float(f.sum()) == pytest.approx(1.0)
+    occurring = windows.calibration[:, 1:].unique()
+    is_kept = torch.isin(occurring, kept)
+    assert float(is_kept.double().mean()) > 0.95
+    removed = torch.ones(TOKENS, dtype=torch.bool)
+    removed[kept] = False
+    assert float(f[removed].sum()) < 0.1
+
+
+def test_the_size_is_that_of_the_target_whatever_is_removed(trimmed):
+    state, _ = trimmed
+    whole = prepare(config_of(SomeTokens(TOKENS)), silent_context()).goal
+    each = state.loaded.model.get_input_embeddings().weight.shape[1]
+    tokens = (TOKENS - KEPT) * each
+    assert state.goal.parameters == whole.parameters
+    assert state.goal.removed == whole.removed - tokens
+
+
+def test_predictions_equal_those_of_the_original_where_all_tokens_are_kept(trimmed):
+    state, _ = trimmed
+    vocabulary = state.vocabulary
+    known = vocabulary.kept
+    tokens = known[torch.randint(len(known), (2, 24))]
+    original = load_model(state.config.model).model
+    whole = reference_of(original, tokens, 2, lambda: None)
+    reference = vocabulary.reference(whole)
+    assert torch.equal(known[reference.windows], tokens)
+    assert torch.equal(reference.hidden[0], whole.hidden[0])
+    with torch.no_grad():
+        logits = original(tokens).logits[..., known]
+        assert torch.equal(state.loaded.model(reference.windows).logits, logits)
+
+
+def test_one_threshold_divides_the_target():
+    state = state_of(config_of(AutomaticVocabulary(), PrunableShare(0.7)))
+    recorder, goal = Recorder(), state.goal.removed
+    whole, windows = state.loaded.model, state.windows
+    each = whole.get_input_embeddings().weight.shape[1]
+    gates = measure(state, windows.calibration, recorder.context, 1)
+    blocks = costs_of(state, gates, state.config.pruning).values()
+    cost, order = torch.cat([x.cost for x in blocks]).sort()
+    weights = torch.cat([x.weights for x in blocks])[order]
+    texts = [windows.calibration, windows.own]
+    f = token_frequencies(whole, [x for x in texts if x is not None], 4, lambda: None)
+    remove_tokens(state, recorder.context)
+    print(recorder.of(Logged))
+    kept = state.vocabulary.kept
+    assert 256 < len(kept) < TOKENS
+    rest = goal - (TOKENS - len(kept)) * each
+    assert state.goal.removed == rest
+    (nu,) = (
+        x.message.values["nats"]
+        for x in recorder.of(Logged)
+        if "nats" in x.message.values
+    )
+    assert 1 < nu < 20
+    threshold = float(cost[int((weights.cumsum(0) <= rest).sum()) - 1])
+    removed = torch.ones(TOKENS, dtype=torch.bool)
+    removed[kept] = False
+    dearest = nu * float(f[removed].max()) / each
+    assert threshold == pytest.approx(dearest, rel=0.2)
+
+
+def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
+    state, _ = trimmed
+    table = token_table(load_model(state.config.model).tokenizer)
+    kept = set(state.vocabulary.kept.tolist())
+    assert all(set(table.parts[x]) <= kept for x in kept if x in table.parts)
+
+
+def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
+    config = config_of(SomeTokens(KEPT), ParameterShare(0.0))
+    recorder = Recorder().run(config, tmp_path / "run")
+    (shot,) = recorder.of(ShotFinished)
+    (exported,) = recorder.of(Exported)
+    folder = Path(exported.folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer) == KEPT
+    total = sum(p.numel() for p in model.parameters())
+    assert total == shot.parameters
+    assert 0.7 < shot.evaluation.fidelity[0].compared < 1
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "target", "message"),
+    [
+        (SomeTokens(256), None, "cannot have fewer than"),
+        (SomeTokens(KEPT), PrunableShare(0.01), "more than the"),
+        (AutomaticVocabulary(), PrunableShare(0.0), "does not say"),
+    ],
+)
+def test_what_cannot_be_done_is_said(vocabulary, target, message):
+    state = state_of(config_of(vocabulary, target))
+    with pytest.raises(ConfigError, match=message):
+        remove_tokens(state, silent_context())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [Stage.SELECTION, Stage.DISTILLATION])
+def test_run_goes_on_with_the_same_tokens(stage, tmp_path, quick_runs, save_everywhere):
+    config = config_of(AutomaticVocabulary(), recovery=Recovery.DISTILLATION)
+    config = replace(config, recovery=replace(config.recovery, epochs=3))
+    Recorder().run(config, tmp_path / "whole")
+    cut_at(at_stage(stage), config, tmp_path / "cut")
+    resumed(tmp_path / "cut")
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
