@@ -120,7 +120,7 @@ def test_bits_per_byte_are_in_the_report_and_the_result(finished):
     assert "1.125" in html
     assert "compared at 75 % of the tokens" in html
     ((_, fact),) = quality_facts(run)
-    text, perplexity, change = fact.split("\n")
+    text, perplexity, change = fact.replace("\N{NO-BREAK SPACE}", " ").split("\n")
     assert text.endswith("compared at 75 % of the tokens")
     assert "perplexity" in perplexity
     assert change == "bits per byte 1.125 \N{RIGHTWARDS ARROW} 1.250"
