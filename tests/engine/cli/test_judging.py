@@ -71,9 +71,9 @@ def test_bits_and_the_use_as_a_draft_model_are_printed(monkeypatch, capsys):
     expected = [(1 - acceptance ** (x + 1)) / (1 - acceptance) for x in (2, 4, 8)]
     assert row.split()[-3:] == [f"{x:.2f}" for x in expected]
     assert "20.0 tokens per second alone, 35.0 with the file" in out
-    assert "drafts of 4 tokens, 75.0 % accepted" in out
+    assert "drafts of 4 tokens, 75 % accepted" in out
     fewer = printed(compared=0.75)
-    assert "those of 75.0 % of the tokens" in fewer
+    assert "those of 75 % of the tokens" in fewer
     assert "as a draft model" not in fewer
 
 
