@@ -89,7 +89,7 @@ def _is_class(text: Compared, number: int) -> Tensor:
 
 
 def _quarters(texts: Sequence[Compared]) -> Iterator[PositionJudged]:
-    length = 1 + max(int(each.places.max()) for each in texts)
+    length = max(each.file.nats.shape[1] for each in texts)
     ends = [length * part // _PARTS for part in range(_PARTS + 1)]
     for first, last in itertools.pairwise(ends):
         masks = [(x.places >= first) & (x.places < last) for x in texts]
