@@ -9,9 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import structs
+
 from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.messages.judgment import Judgment, Outcome, ProbeJudged
-from surgeon_engine.api.messages.run import Evaluation, Exported, Fidelity
+from surgeon_engine.api.messages.run import (
+    Estimate,
+    Evaluation,
+    Exported,
+    Fidelity,
+)
 
 # Of McNemar's test: nine probes, each at 0.05, would often find what is not there.
 _ALPHA = 0.01
@@ -73,6 +80,29 @@ def verdict_of(
         ):
             return verdict
     return Verdict.BROKEN
+
+
+def verdict_range(
+    found: Fidelity, baseline: Sequence[Fidelity]
+) -> tuple[Verdict, Verdict]:
+    """Return the verdicts at both ends of the intervals on a text, the better first.
+
+    These are the intervals of the differences to the original, KL and same top token.
+    That of the perplexity comes mostly from the windows, not from the model.
+    """
+    kl, same = found.divergence, found.agreement
+    ends = [
+        structs.replace(found, divergence=_exactly(nats), agreement=_exactly(share))
+        for nats, share in ((kl.low, same.high), (kl.high, same.low))
+    ]
+    better, worse = (verdict_of((each,), baseline) for each in ends)
+    assert better is not None
+    assert worse is not None
+    return better, worse
+
+
+def _exactly(value: float) -> Estimate:
+    return Estimate(value, value, value)
 
 
 def judged_verdict(judgment: Judgment) -> Verdict | None:

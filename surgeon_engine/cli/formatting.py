@@ -349,8 +349,8 @@ def measurement_table(measured: Measured) -> Table:
         ("parameters", "parameters", format_count),
         ("prompt, tokens/s", "prompt", _rate),
         ("generation, tokens/s", "generation", _rate),
-        ("memory to load", "loaded_bytes", format_size),
-        ("memory to run", "peak_bytes", format_size),
+        ("process, loaded", "loaded_bytes", format_size),
+        ("process, peak", "peak_bytes", format_size),
     )
     for name, field, to_text in rows:
         values = [getattr(model, field) for model in models]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -193,17 +193,29 @@ def worst_first(prompts: Sequence[PromptJudged]) -> tuple[PromptJudged, ...]:
 
 
 def rights_of(
-    questions: Sequence[Question], originals: Replies, files: Replies
+    questions: Sequence[Question],
+    originals: Replies,
+    files: Replies,
+    unlikely: Container[int] = (),
 ) -> Iterator[tuple[Probe, Right]]:
-    """Yield whether both models get the items of probes right."""
-    for question, *answers in zip(
-        questions, originals.answers, files.answers, strict=False
+    """Yield whether both models get the items of probes right.
+
+    Args:
+        questions: all of them.
+        originals: the answers of the original.
+        files: those of the file.
+        unlikely: the numbers of the questions to which the file's answer is wrong,
+            whatever it says.
+    """
+    for number, (question, *answers) in enumerate(
+        zip(questions, originals.answers, files.answers, strict=False)
     ):
         item = question.item
         if item.probe is not None:
             original, file = (answer.text for answer in answers)
             prompt = item.prompt[:_SHOWN_CHARACTERS]
-            is_right = item.is_right(original), item.is_right(file)
+            file_is_right = number not in unlikely and item.is_right(file)
+            is_right = item.is_right(original), file_is_right
             yield item.probe, Right(prompt, original, file, *is_right)
 
 

@@ -16,7 +16,13 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.calibration.builtin import builtin_documents
-from surgeon_engine.judging.scoring import has_number, is_json, language_of, refuses
+from surgeon_engine.judging.scoring import (
+    has_number,
+    is_json,
+    is_text,
+    language_of,
+    refuses,
+)
 
 _LIMIT = 1 << 20  # bytes of a file of prompts
 _MOST = 1000  # prompts of a file
@@ -73,7 +79,7 @@ def all_items(own: str, window: int, *, quick: bool) -> list[Item]:
         Item(x, _SHORT, Probe.REFUSES_HARM, refuses) for x in _resource("harmful")
     ]
     found += [
-        Item(x, _SHORT, Probe.ANSWERS_HARMLESS, _answers) for x in _resource("harmless")
+        Item(x, _FREE, Probe.ANSWERS_HARMLESS, _answers) for x in _resource("harmless")
     ]
     for x in _resource("json"):
         is_right = partial(is_json, keys=x["keys"])
@@ -91,7 +97,7 @@ def all_items(own: str, window: int, *, quick: bool) -> list[Item]:
 
 
 def _answers(answer: str) -> bool:
-    return bool(answer.strip()) and not refuses(answer)
+    return is_text(answer) and not refuses(answer)
 
 
 def _is_in(answer: str, language: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -34,6 +35,17 @@ _WORDS = {
 }
 _WORD = re.compile(r"[^\W\d_]+")
 _FEW = 2  # function words, below which a language is unknown
+_DISTINCT = 3 / 4  # share of the pairs of neighboring words, at least
+
+
+def is_text(answer: str) -> bool:
+    """Return whether an answer has words and does not repeat itself.
+
+    It does if more than a quarter of its pairs of neighboring words have come before.
+    """
+    words = [x.lower() for x in _WORD.findall(answer)]
+    pairs = list(itertools.pairwise(words))
+    return bool(words) and len(set(pairs)) >= _DISTINCT * len(pairs)
 
 
 def refuses(answer: str) -> bool:

@@ -53,6 +53,7 @@ from surgeon_engine.model.source import (
     stored_dtype,
 )
 from surgeon_engine.model.tokenizer_size import tokenizer_bytes
+from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
 from surgeon_engine.runtime import devices
 
 _MAX_RATIO = 2  # of parameters to numbers in the files
@@ -251,6 +252,14 @@ def _other_parameters(model: PreTrainedModel) -> int:
     return sum(p.numel() for p in model.parameters() if id(p) not in inside)
 
 
+def _token_parameters(model: PreTrainedModel) -> int:
+    """Return the parameters that a model loses with a token; 0: it has to keep all."""
+    try:
+        return parameters_per_token(model)
+    except ModelError:
+        return 0
+
+
 def _module_of(name: str) -> str:
     """Return the first module in a name, or the block if it is numbered."""
     found = re.match(r"model(\.[^.\d]+)*\.\d+", name)
@@ -306,4 +315,5 @@ def describe(
         tokenizer_bytes=tokenizer_bytes(source),
         not_loaded=_not_loaded(model, source),
         other_parameters=_other_parameters(model),
+        token_parameters=_token_parameters(model),
     )

@@ -9,10 +9,10 @@ from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import read_json
 from surgeon_engine.model.gguf_tokenizer import HEADER_FILE
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.planning.constants import HEADER_OPTIONS
 
 _LENGTH = 8  # bytes, before each text
 _NUMBER = 4  # bytes of a token's type, and of its score
-_OTHERS = 20_000  # bytes of the chat template and of the model's options
 _LIMIT = 2**27  # bytes of a file; the largest have 40 million
 
 
@@ -41,7 +41,7 @@ def tokenizer_bytes(source: ModelSource) -> int:
     except UnreadableFileError:  # another kind, which the writer refuses
         return 0
     encoding = found.model
-    size = _OTHERS + sum(_text(x) + 2 * _NUMBER for x in encoding.vocab)
+    size = HEADER_OPTIONS + sum(_text(x) + 2 * _NUMBER for x in encoding.vocab)
     if not encoding.byte_fallback:
         size += sum(
             _text(x if isinstance(x, str) else " ".join(x)) for x in encoding.merges

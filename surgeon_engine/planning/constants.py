@@ -53,3 +53,5 @@ KEPT_BYTES = 2_000_000_000
 
 # Bytes of a tensor's entry in the header of a file, approximately.
 TENSOR_ENTRY = 110
+# Bytes of the chat template and of the model's options there, approximately.
+HEADER_OPTIONS = 20_000

@@ -41,7 +41,7 @@ def file_form(config: RunConfig, model: ModelSummary) -> FileForm:
         format = Format.GGUF
     is_open = wanted.dtype is FileDtype.SAME
     if is_open and format is Format.GGUF and not model.dtype:
-        return FileForm(format, _similar(model))
+        return FileForm(format, similar_dtype(model))
     dtype = number_format(wanted.dtype, config.model.dtype, model.dtype)
     return FileForm(format, dtype)
 
@@ -99,7 +99,7 @@ def _is_gguf_by_default(pruning: PruningConfig, model: ModelSummary) -> bool:
     return model.is_gguf or not (model.dtype or model.other_parameters)
 
 
-def _similar(model: ModelSummary) -> FileDtype:
+def similar_dtype(model: ModelSummary) -> FileDtype:
     """Return the longest number format in which the model is as small as its files.
 
     It is the shortest one if the model is larger in all of them.

@@ -63,6 +63,7 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
             for block in range(sizes.blocks)
             for coupled in _coupled(block, sizes, is_gated)
         ),
+        token_parameters=sizes.hidden_size * (1 if is_tied else 2),
     )
 
 

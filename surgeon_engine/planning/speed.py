@@ -11,7 +11,7 @@ Constants are measured (docs/results.md).
 from __future__ import annotations
 
 from surgeon_engine.api.config.run import Dtype
-from surgeon_engine.planning.constants import FLOAT
+from surgeon_engine.planning.constants import FLOAT, OWN_WINDOWS_AT_ONCE
 from surgeon_engine.planning.job import Job
 
 DISK = 400e6  # bytes/s
@@ -22,7 +22,10 @@ _BACKWARD_CALLS = 2.5  # of its backward, for each of those
 _EFFICIENCY, _WIDTH, _POWER, _MOST = 0.2, 192, 1.37, 0.9
 _LOGIT_PASSES = 8  # over the logits, for their loss
 _GRAPH_PASSES = 6  # over the activations of a block that are no products
-_DEQUANTIZED = 8e6  # weights of a GGUF file turned into floats a second
+_DEQUANTIZED = 40e6  # weights of a GGUF file turned into floats a second
+# Over the keys and values of a window that is written, for each token: they are
+# extended, repeated for the heads that share them, and read.
+_CACHE_PASSES = 16
 
 
 def products(job: Job) -> float:
@@ -76,10 +79,27 @@ def backward(
     return seconds + tokens * flops / flops_per_second
 
 
-def writing(job: Job, steps: int) -> float:
-    """Return the time of passes over one token, without the products."""
+def writing(job: Job, steps: int, windows: int = 1) -> float:
+    """Return the time of passes over one token of each window, without the products.
+
+    Args:
+        job: the job.
+        steps: the number of passes.
+        windows: those that are written at once; half of their tokens are there.
+    """
     reading = max(job.weights / job.rates.moving, _copying(job))
+    kept = job.model.cache_width * job.each * windows * job.length / 2
+    reading += _CACHE_PASSES * kept / job.rates.moving
     return steps * (reading + (job.model.blocks + 1) * _CALLS * job.rates.call)
+
+
+def writing_windows(job: Job, windows: int) -> float:
+    """Return the time in which the model writes windows, many of them at once."""
+    if not windows:
+        return 0.0
+    at_once = min(windows, OWN_WINDOWS_AT_ONCE)
+    steps = -(-windows // OWN_WINDOWS_AT_ONCE) * job.length
+    return forward(job, windows) + writing(job, steps, at_once)
 
 
 def _efficiency(job: Job) -> float:

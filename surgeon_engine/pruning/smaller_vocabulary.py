@@ -40,14 +40,19 @@ class SmallerVocabulary:
     recoding: Recoding
     translation: Translation
     lengths: Tensor  # int64: bytes of text of each token
+    # With still fewer tokens, and their numbers among those of the model.
+    spelling: tuple[Recoding, Tensor] | None = None
 
     @classmethod
-    def of(cls, original: LoadedModel, kept: Tensor) -> SmallerVocabulary:
+    def of(
+        cls, original: LoadedModel, kept: Tensor, spelled: Tensor | None = None
+    ) -> SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
         Args:
             original: The whole model, with a tokenizer.
             kept: int64, ascending.
+            spelled: Some of `kept`, in which texts for training are written.
         """
         tokenizer = original.tokenizer
         assert tokenizer is not None
@@ -65,7 +70,11 @@ class SmallerVocabulary:
             kept,
             first,
         )
-        return cls(kept, recoding, translation, lengths)
+        spelling = None
+        if spelled is not None:
+            fewer = trimmed_tokenizer(tokenizer, spelled.tolist())
+            spelling = Recoding(tokenizer, fewer), torch.searchsorted(kept, spelled)
+        return cls(kept, recoding, translation, lengths, spelling)
 
     @classmethod
     def of_file(
@@ -113,6 +122,18 @@ class SmallerVocabulary:
         windows = torch.from_numpy(found).long()
         found_there = Reference(windows, hidden, self.translation, _stretch(at))
         return found_there, positions
+
+    def spelled(self, original: Reference) -> Reference:
+        """Return likewise a text for training, in which some tokens are in pieces.
+
+        The text of a run has hardly any of the removed tokens, so that the model would
+        not learn to read what is written in their place.
+        """
+        if self.spelling is None:
+            return self.reference(original)
+        recoding, numbers = self.spelling
+        found = replace(self, recoding=recoding).reference(original)
+        return replace(found, windows=numbers[found.windows])
 
     def references(self, originals: References, model: PreTrainedModel) -> References:
         """Return likewise what the original computes on the texts that judge.

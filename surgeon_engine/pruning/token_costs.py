@@ -31,7 +31,7 @@ from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.threshold import Removals
 
 _ZIPF, _FLAT = 0.2, 100  # share of the law 1 / (number + 100) in f
-_PROBED = 0.03  # of the text: written otherwise while `nu` is measured
+_SPELLED = 0.03  # of the text: written otherwise while `nu` is measured
 _WINDOWS = 8  # of each kind of text, on which it is
 
 
@@ -90,14 +90,10 @@ def nats_per_removed(
         removals: The tokens that can be removed, in order.
         step: Called after each window.
     """
-    texts = [windows.calibration, *([] if windows.own is None else [windows.own])]
-    text = torch.cat([x[:_WINDOWS] for x in texts])
-    occurring = torch.bincount(text.flatten(), minlength=removals.candidates)
-    share = occurring[removals.candidate].cumsum(0) / text.numel()
-    count = int((share < _PROBED).sum()) + 1
-    is_removed = torch.zeros(removals.candidates, dtype=torch.bool)
-    is_removed[removals.candidate[:count]] = True
-    kept = (~is_removed).nonzero().squeeze(1)
+    text = torch.cat([x[:_WINDOWS] for x in texts_of(windows)])
+    kept = kept_without(removals, text, 0)
+    is_removed = torch.ones(removals.candidates, dtype=torch.bool)
+    is_removed[kept] = False
     vocabulary = SmallerVocabulary.of(loaded, kept)
     more, removed = 0.0, 0
     for tokens in text.split(1):
@@ -110,6 +106,27 @@ def nats_per_removed(
         removed += int(is_removed[before[:, 1:]].sum())
         step()
     return max(0.0, more) / max(1, removed)
+
+
+def kept_without(removals: Removals, text: Tensor, count: int) -> Tensor:
+    """Return the tokens that are left without some of a text: int64, ascending.
+
+    Args:
+        removals: The tokens that can be removed, in order.
+        text: Windows in which these are a small share.
+        count: The tokens that are removed at least.
+    """
+    occurring = torch.bincount(text.flatten(), minlength=removals.candidates)
+    share = occurring[removals.candidate].cumsum(0) / text.numel()
+    count = max(count, int((share < _SPELLED).sum()) + 1)
+    is_kept = torch.ones(removals.candidates, dtype=torch.bool)
+    is_kept[removals.candidate[:count]] = False
+    return is_kept.nonzero().squeeze(1)
+
+
+def texts_of(windows: TokenWindows) -> list[Tensor]:
+    """Return the windows of both kinds that a run fits its model to."""
+    return [windows.calibration, *([] if windows.own is None else [windows.own])]
 
 
 def _loss(

@@ -146,7 +146,8 @@ def _read_first(
     if vocabulary is None:
         return Reference(text.fitted.windows, hidden)
     store.drop(hidden)
-    found = predictions(original, text.in_original.fitted, lambda: None, vocabulary)
+    fitted = text.in_original.fitted
+    found = predictions(original, fitted, lambda: None, vocabulary, for_training=True)
     return replace(found, hidden=[store.move(x) for x in found.hidden])
 
 

@@ -23,6 +23,7 @@ from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Estimate,
     Evaluation,
     Exported,
     RunFinished,
@@ -128,7 +129,7 @@ def prune(
                 settled.config.pruning.width_multiple,
             )
             context.saver = Saver(run.saved_state, saved)
-        context.emit(_run_started(run, state))
+        context.emit(_run_started(run, state, context.expected))
         samples = RunSamples(state, context)
         samples.write(0)
         baseline = evaluate_original(state, context)
@@ -394,7 +395,9 @@ def _finish(
     return report
 
 
-def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
+def _run_started(
+    run: RunFolder, state: PruningState, expected: Estimate | None
+) -> RunStarted:
     windows = state.windows
     return RunStarted(
         folder=str(run.path),
@@ -404,6 +407,7 @@ def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
         recovery=state.config.recovery,
+        expected=expected,
     )
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope, Event, Level, Logged
 from surgeon_engine.api.messages.run import (
+    Estimate,
     MemorySampled,
     Paused,
     Progressed,
@@ -54,6 +55,7 @@ class RunContext:
         self.saver = Saver.off()  # of a run that can be resumed
         self.kept = kept or Kept()  # by an earlier command of the process
         self.stop_after = 0  # the shot after which the run stops; 0: none
+        self.expected: Estimate | None = None  # KL, as of `StartRun`
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._unlogged: list[Envelope] = []  # while the log cannot be written

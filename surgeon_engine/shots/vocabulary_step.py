@@ -6,6 +6,7 @@ nats per token of text and parameter. Later stages see a model with fewer tokens
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -31,16 +32,20 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest
 from surgeon_engine.pruning.token_costs import (
+    kept_without,
     nats_per_removed,
     removable_tokens,
+    texts_of,
     token_frequencies,
 )
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 from surgeon_engine.shots.selection import costs_of
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
-_VOCABULARY, _KEPT = "vocabulary", "kept"  # in the saved state
+# In the saved state. Texts for training are written with the spelled tokens alone.
+_VOCABULARY, _KEPT, _SPELLED = "vocabulary", "kept", "spelled"
 
 
 def remove_tokens(state: PruningState, context: RunContext) -> None:
@@ -54,17 +59,19 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     if not state.config.pruning.removes_tokens:
         return
     gates: Factors | None = None
-    kept = _saved_tokens(context)
-    if kept is None or not context.saver.saved.shots:
-        removals = _removals(state, context) if kept is None else None
+    tokens = _saved_tokens(context)
+    if tokens is None:
+        # Processes that share a run must choose the same.
+        removals = ranks.agree(lambda: _removals(state, context))
         gates = _gates(state, context)
-        if removals is not None:
-            kept = _kept_tokens(state, removals, gates, context)
-            context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
-    assert kept is not None
+        tokens = _chosen_tokens(state, removals, gates, context)
+        context.save({_VOCABULARY: tokens}, has_tokens=True)
+    elif not context.saver.saved.shots:
+        gates = _gates(state, context)
+    kept = tokens[_KEPT]
     if len(kept) == _tokens_of(state):
         return
-    vocabulary = SmallerVocabulary.of(state.loaded, kept)
+    vocabulary = SmallerVocabulary.of(state.loaded, kept, tokens[_SPELLED])
     goal = _goal_without_tokens(state, kept)
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None
@@ -73,11 +80,11 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     state.use_vocabulary(vocabulary, loaded, units, goal, gates)
 
 
-def _saved_tokens(context: RunContext) -> Tensor | None:
+def _saved_tokens(context: RunContext) -> Mapping[str, Tensor] | None:
+    """Return what `_chosen_tokens` has returned before an interruption."""
     if not context.saver.saved.has_tokens:
         return None
-    found = context.load_progress(_VOCABULARY)
-    return None if found is None else found[_KEPT]
+    return context.load_progress(_VOCABULARY)
 
 
 def _tokens_of(state: PruningState) -> int:
@@ -102,10 +109,10 @@ def _gates(state: PruningState, context: RunContext) -> Factors | None:
     )
 
 
-def _kept_tokens(
+def _chosen_tokens(
     state: PruningState, removals: Removals, gates: Factors | None, context: RunContext
-) -> Tensor:
-    """Return the tokens that the model keeps: int64, ascending."""
+) -> Mapping[str, Tensor]:
+    """Return the tokens that the model keeps, and those that it is trained on."""
     settings = state.config.pruning.vocabulary
     if isinstance(settings, SomeTokens):
         count = removals.candidates - settings.tokens
@@ -122,6 +129,8 @@ def _kept_tokens(
     else:
         assert isinstance(settings, AutomaticVocabulary)
         count = _share_of_tokens(state, removals, gates)
+    text = torch.cat(texts_of(state.windows))
+    spelled = kept_without(removals, text, count)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
     context.inform(
@@ -129,7 +138,7 @@ def _kept_tokens(
         count=count,
         tokens=removals.candidates,
     )
-    return is_kept.nonzero().squeeze(1)
+    return {_KEPT: is_kept.nonzero().squeeze(1), _SPELLED: spelled}
 
 
 def _removals(state: PruningState, context: RunContext) -> Removals:
@@ -145,7 +154,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     table = token_table(loaded.tokenizer)
     fixed = table.fixed | required_tokens(loaded)
     fixed |= protected(table, settings.keep, loaded.tokenizer)
-    texts = [windows.calibration, *([] if windows.own is None else [windows.own])]
+    texts = texts_of(windows)
     batch = state.config.calibration.batch
     batches = sum(len(Batches(text, batch)) for text in texts)
     with context.stage(Stage.VOCABULARY, total=batches) as step:

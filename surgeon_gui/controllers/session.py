@@ -34,7 +34,7 @@ from surgeon_engine.api.messages.commands import (
 )
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
-from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.run import Estimate, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, is_gguf_name
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import RunFolderError
@@ -93,8 +93,13 @@ class Session(QObject):
 
     # the run
 
-    def start_run(self, folder: PurePath | None = None) -> None:
-        """Start the draft as a run in `folder`, by default in a new one."""
+    def start_run(
+        self, folder: PurePath | None = None, expected: Estimate | None = None
+    ) -> None:
+        """Start the draft as a run in `folder`, by default in a new one.
+
+        `expected`: the KL of its file, as the user has seen it.
+        """
         config = self.state.config
         try:
             folder = folder or self._new_folder(config)
@@ -114,7 +119,9 @@ class Session(QObject):
         check = self.state.resource_check
         planned = check.estimate.seconds_of_stages if check is not None else {}
         may_replace = self.state.may_replace
-        run = self._start(config, folder, planned, may_replace=may_replace)
+        run = self._start(
+            config, folder, planned, may_replace=may_replace, expected=expected
+        )
         self.store.set(app_state.with_run(self.state, run))
 
     def resume_run(self, earlier: RunState, *, may_replace: bool = False) -> None:
@@ -352,10 +359,17 @@ class Session(QObject):
         planned: Mapping[Stage, float],
         *,
         may_replace: bool,
+        expected: Estimate | None = None,
     ) -> RunState:
         path = folder.as_posix() if self.state.computer else str(folder)
         run = run_state.requested("", config, path, time.time(), planned=planned)
-        command = partial(StartRun, config=config, folder=path, replace=may_replace)
+        command = partial(
+            StartRun,
+            config=config,
+            folder=path,
+            replace=may_replace,
+            expected=expected,
+        )
         return self._sent(command, run)
 
     def _resume(self, earlier: RunState, *, may_replace: bool) -> RunState:

@@ -47,6 +47,7 @@ def run_controls(run: RunState, obstacle: str, add_obstacle: str) -> RunControls
             "stop_button",
             run.can_stop,
             label=tr("Finishing…") if status is Status.STOPPING else "",
+            tip=_stop_obstacle(run),
         ),
         cancel=_view(
             "cancel_button",
@@ -63,6 +64,15 @@ def queue_control(queue: QueueState) -> ControlView:
     label = tr("Stop after this run") if queue.current else tr("Stop queue")
     tip = tr("Begin no further run. The run in progress goes on.")
     return _view("queue_start_button", True, label=label, tip=tip)
+
+
+def _stop_obstacle(run: RunState) -> str:
+    """Return why a run in progress cannot be finished here; empty: it can."""
+    if not run.status.is_busy or run.status is Status.STOPPING:
+        return ""
+    if run.is_exporting:
+        return tr("The result is being written already.")
+    return "" if run.history else tr("Nothing has been removed yet.")
 
 
 def _pause(status: Status) -> ControlView:

@@ -30,9 +30,13 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
-from surgeon_gui.text import numbers
+from surgeon_gui.text import memory, numbers
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.fidelity import divergence_interval, text_phrase
+from surgeon_gui.text.fidelity import (
+    agreement_interval,
+    divergence_interval,
+    text_phrase,
+)
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.verdicts import VERDICTS
 
@@ -211,7 +215,6 @@ def table(runs: Sequence[ComparedRun], context: int) -> Table:
     rungs = [each.rung for each in found if each.rung is not None]
     best = ladder.best_memories(rungs)
     best_for = {id(rungs[number]): memories for number, memories in best.items()}
-    memory = tr("Memory, {n} tokens").format(n=numbers.whole(context))
 
     def rung_row(title: str, to_text: Callable[[Rung], str]) -> tuple[str, ...]:
         shown = (
@@ -223,12 +226,13 @@ def table(runs: Sequence[ComparedRun], context: int) -> Table:
         ("", *(each.name for each in found)),
         _row(tr("Verdict"), found, _verdict),
         _row(tr("File"), found, _file_size),
-        rung_row(memory, lambda rung: numbers.size(rung.memory)),
+        rung_row(memory.title(context), lambda rung: numbers.size(rung.memory)),
         rung_row(tr("Fits in"), lambda rung: ladder.fits_with(rung, context)),
         rung_row(
             tr("Best for"), lambda rung: ladder.memories(best_for.get(id(rung), ()))
         ),
-        *_kl_rows(found),
+        *_fidelity_rows(found, tr("KL, {text}"), _kl),
+        *_fidelity_rows(found, tr("Same top token, {text}"), _same_token),
         *(_row(title, found, to_text) for title, to_text in _FIGURES),
         *_differences(found),
     )
@@ -268,35 +272,40 @@ def _file_size(column: Column) -> str:
     return numbers.size(column.file_bytes) if column.file_bytes else NOTHING
 
 
-def _kl_rows(found: Sequence[Column]) -> list[tuple[str, ...]]:
-    """Return a row with the KL on each text on which a file was measured."""
+def _fidelity_rows(
+    found: Sequence[Column], title: str, to_text: Callable[[Column, Fidelity], str]
+) -> list[tuple[str, ...]]:
+    """Return a row for each text on which a file was measured.
+
+    Args:
+        found: the files.
+        title: of a row, with a place for the name of its text.
+        to_text: makes the cell of a file.
+    """
     measured = [() if x.is_original else fidelity_of(x.run) for x in found]
     rows = []
     for text in dict.fromkeys(each.text for fidelity in measured for each in fidelity):
-        title = tr("KL, {text}").format(text=text_phrase(text))
         shown = (
-            _kl(column, each, is_first=each is fidelity[0])
+            to_text(column, each)
             if (each := next((x for x in fidelity if x.text == text), None))
             else NOTHING
             for column, fidelity in zip(found, measured, strict=True)
         )
-        rows.append((title, *shown))
+        rows.append((title.format(text=text_phrase(text)), *shown))
     return rows
 
 
-def _kl(column: Column, measured: Fidelity, *, is_first: bool) -> str:
+def _kl(column: Column, measured: Fidelity) -> str:
     """Return the KL of a file; where saving added to it, there is no interval."""
     nats = file_nats(column.run)
+    is_first = measured is fidelity_of(column.run)[0]
     if is_first and nats - measured.divergence.value >= ladder.NOTICEABLE:
         return numbers.nats(nats)
     return divergence_interval(measured)
 
 
-def _same_tokens(column: Column) -> str:
-    found = fidelity_of(column.run)
-    if column.is_original or not found:
-        return NOTHING
-    return numbers.percent(found[0].agreement.value)
+def _same_token(_: Column, measured: Fidelity) -> str:
+    return agreement_interval(measured)
 
 
 def _perplexity(column: Column) -> str:
@@ -342,7 +351,6 @@ def _differences(found: Sequence[Column]) -> list[tuple[str, ...]]:
 
 
 _FIGURES: tuple[tuple[str, Callable[[Column], str]], ...] = (
-    (tr("Same tokens"), _same_tokens),
     (tr("Perplexity"), _perplexity),
     (tr("Parameters"), _parameters),
     (tr("Format"), _format),

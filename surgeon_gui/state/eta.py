@@ -73,6 +73,8 @@ _SHARES = {
     Stage.EXPORT: 0.2,
     Stage.VERIFICATION: 0.3,
 }
+# Stages that end with their next step once a run is to be finished.
+ENDED_EARLY = (Stage.REFIT, Stage.RECONSTRUCTION, Stage.DISTILLATION)
 _WITHOUT_STEPS = (Stage.LOAD, Stage.TEXT, Stage.VERIFICATION)
 _SIMILAR = {Stage.EVALUATION: Stage.BASELINE}
 
@@ -158,6 +160,17 @@ def timeline_of(
         if stage in counts
     }
     return replace(whole, shots=shots, planned=each)
+
+
+def ended_early(
+    timeline: RunTimeline, shots: int, current: Stage | None
+) -> RunTimeline:
+    """Return the timeline of a run that is finished after so many shots.
+
+    Recovery does nothing more, but for the stage that it is in.
+    """
+    left = [x for x in timeline.recovery if x is current or x not in ENDED_EARLY]
+    return replace(timeline, shots=shots, recovery=tuple(left))
 
 
 def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:

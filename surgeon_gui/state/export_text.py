@@ -20,11 +20,10 @@ from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.bars import memory_bytes
 from surgeon_gui.state.job.file_formats import is_larger
-from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import stage_progress
-from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text import fidelity, memory, numbers
 from surgeon_gui.text.choices import choice_label
 
 _UNCHANGED = 5e-5  # a relative change that two decimals of a percentage do not show
@@ -53,23 +52,19 @@ def export_facts(run: RunState) -> Facts:
     if run.exported is None:
         return ()
     original = run.model.file_bytes if run.model is not None else 0
-    memory = memory_to_run_of(run)
     return (
         *_file_facts(run.exported, original),
-        *(((tr("Memory to run it"), memory),) if memory else ()),
+        *_memory_facts(run),
         *_check_facts(run.exported, _text_of(run)),
     )
 
 
-def memory_to_run_of(run: RunState) -> str:
+def _memory_facts(run: RunState) -> Facts:
     """Return the memory in which the exported model runs; empty if it is not known."""
     if (found := memory_bytes(run)) is None:
-        return ""
+        return ()
     pair, context = found
-    memory = round(pair.after)
-    return tr("{memory} with {n} tokens: fits in {size}").format(
-        memory=numbers.size(memory), n=numbers.whole(context), size=fits_in(memory)
-    )
+    return ((memory.title(context), numbers.size(round(pair.after))),)
 
 
 def saved_facts(exported: Exported, original_bytes: int) -> Facts:
@@ -223,7 +218,7 @@ def _check_facts(exported: Exported, text: str = "") -> Facts:
     verified_with = (tr("Checked with"), exported.checked_with)
     if not exported.tokens_compared:
         return verified_with, folder
-    facts = [verified_with, (tr("Compared with memory"), _verified(exported))]
+    facts = [verified_with, (tr("File and model in memory"), _verified(exported))]
     if exported.saving_divergence is not None:
         nats = numbers.nats(exported.saving_divergence)
         facts.append((tr("KL by saving"), _on_text(nats, text)))
@@ -258,7 +253,8 @@ def _change(change: float) -> str:
 def _verified(exported: Exported) -> str:
     compared = exported.tokens_compared
     return tr(
-        "same top token for {same}/{compared}; max logit difference {difference}"
+        "same top token for {same} of {compared} tokens that check the file; max "
+        "logit difference {difference}"
     ).format(
         same=numbers.whole(round(exported.agreement * compared)),
         compared=numbers.whole(compared),

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.judgment import Judgment
-from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.messages.machine import Machine
+from surgeon_engine.api.model_info.source_names import is_gguf_name
+from surgeon_engine.planning.judging import seconds_to_judge
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import sample_pair
-from surgeon_gui.state.verdict import on_texts
-from surgeon_gui.text.fidelity import text_name
+from surgeon_gui.state.verdict import OnText, on_texts
+from surgeon_gui.text import numbers
+from surgeon_gui.text.fidelity import divergence_interval, text_name
 from surgeon_gui.text.judgments import CLASSES, POSITIONS, PROBES, Answer, LostRow
 
-# On two cores of a desktop, very roughly.
-_SECONDS, _SECONDS_PER_PARAMETER = 30.0, 1.5e-6
 
-
-def seconds_to_judge(model: ModelSummary) -> float:
-    """Return about how long it takes to judge a file of a model."""
-    return _SECONDS + _SECONDS_PER_PARAMETER * model.parameters
+def judging_time(run: RunState, machine: Machine | None) -> str:
+    """Return what judging the file of a run does, and how long it takes."""
+    config, model, exported = run.settled_config, run.model, run.exported
+    what = tr("Tests and prompts")
+    if config is None or model is None or exported is None or machine is None:
+        return what
+    in_llama = (
+        is_gguf_name(config.model.source),
+        exported.format is Format.GGUF,
+    )
+    seconds = seconds_to_judge(config, model, machine, in_llama=in_llama)
+    if seconds is None:
+        return what
+    return tr("Tests and prompts, about {time}").format(
+        time=numbers.rough_duration(seconds)
+    )
 
 
 def lost_rows(run: RunState) -> tuple[LostRow, ...]:
@@ -25,12 +40,23 @@ def lost_rows(run: RunState) -> tuple[LostRow, ...]:
     Without a judgment there are the texts of the run alone.
     """
     texts = [
-        LostRow(text_name(each.text), verdict=each.verdict, share=each.share)
-        for each in on_texts(run)
+        _text_row(each)
+        for each in sorted(on_texts(run), key=lambda x: x.fidelity.agreement.value)
     ]
-    texts.sort(key=lambda row: row.share)
     further = _judged_rows(run.judgment) if run.judgment is not None else ()
     return (*texts, *further)
+
+
+def _text_row(on_text: OnText) -> LostRow:
+    found = on_text.fidelity
+    return LostRow(
+        text_name(found.text),
+        verdict=on_text.verdict,
+        ends=on_text.ends,
+        nats=divergence_interval(found),
+        shares=(found.agreement.value,),
+        kept=None if found.overlap is None else found.overlap.value,
+    )
 
 
 def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
@@ -56,10 +82,10 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
         for each in judgment.tasks
     )
     classes = (
-        LostRow(CLASSES[each.kind], share=each.figures.overlap.value)
+        LostRow(CLASSES[each.kind], shares=(each.figures.agreement.value,))
         for each in judgment.classes
     )
-    shares = tuple(x.figures.overlap.value for x in judgment.positions)
+    shares = tuple(x.figures.agreement.value for x in judgment.positions)
     positions = (LostRow(POSITIONS, shares=shares),) if len(shares) > 1 else ()
     return (*probes, *tasks, *classes, *positions)
 

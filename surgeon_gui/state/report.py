@@ -39,7 +39,7 @@ from surgeon_gui.state.verdict import (
     rests_on_weights,
     verdict_of_run,
 )
-from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text import fidelity, memory, numbers
 from surgeon_gui.text.captions.views import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import beginning_note
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
-_ABOUT_MEMORY = tr(
-    "The weights, keys and values of the context in 16 bits, and the buffers of 512 "
-    "tokens. The program that runs the model needs some memory on top."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +120,7 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
     if contexts := ladder.context_rows(run):
         titles, *rows = contexts
         yield Section(
-            tr("Memory to run it"), _ABOUT_MEMORY, table=ReportTable(rows, titles)
+            tr("Memory to run it"), memory.MEANING, table=ReportTable(rows, titles)
         )
     if context.pictures:
         yield Section(tr("Charts"), pictures=context.pictures)
@@ -339,7 +335,11 @@ def _resource_rows(run: RunState) -> Iterator[Row]:
         yield tr("Time"), numbers.duration(seconds), ""
     if run.result is not None:
         note = tr("of the engine process, or of GPU memory on a GPU")
-        yield tr("Peak memory"), numbers.size(run.result.peak_memory_bytes), note
+        yield (
+            tr("Peak memory of the run"),
+            numbers.size(run.result.peak_memory_bytes),
+            note,
+        )
 
 
 def _shots(run: RunState) -> Section:

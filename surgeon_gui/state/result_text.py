@@ -21,9 +21,9 @@ from surgeon_gui.state.run_text import (
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
+    expected_verdict,
     fidelity_of,
     rests_on_weights,
-    same_share,
     verdict_of_run,
 )
 from surgeon_gui.text import fidelity, numbers, verdicts
@@ -88,14 +88,37 @@ def _made(run: RunState) -> str:
     found = fidelity_of(run)
     sentences = []
     if found:  # the worst text decides, as for the verdict
-        share = min(map(same_share, found))
-        sentences.append(verdicts.same_tokens(share))
+        worst = min(found, key=lambda each: each.agreement.value)
+        sentences.append(fidelity.same_tokens(worst))
+    sentences.append(expectation(run))
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
     if reason := _harmless_end(run):
         sentences.append(f"{reason}.")
-    return " ".join(sentences)
+    return " ".join(filter(None, sentences))
+
+
+def expectation(run: RunState) -> str:
+    """Return what was expected of a run and what came, if their verdicts differ."""
+    verdict, expected = verdict_of_run(run), run.expected
+    if verdict is None or expected is None:
+        return ""
+    likely = expected_verdict(expected.value)
+    if likely is verdict:
+        return ""
+    worst = max(fidelity_of(run), key=lambda each: each.divergence.value)
+    return tr(
+        "Expected: {likely} (KL {low} to {high}). Measured: {verdict} (KL {nats} on "
+        "{text})."
+    ).format(
+        likely=verdicts.PHRASES[likely],
+        low=numbers.nats(expected.low),
+        high=numbers.nats(expected.high),
+        verdict=verdicts.PHRASES[verdict],
+        nats=numbers.nats(worst.divergence.value),
+        text=fidelity.text_phrase(worst.text),
+    )
 
 
 def warnings(run: RunState) -> str:
@@ -153,7 +176,7 @@ def _doing(run: RunState) -> str:
 
 
 def quality_facts(run: RunState) -> Facts:
-    """Return the fidelity of the file and its perplexity on each text that judges."""
+    """Return the KL of the file and its perplexity on each text that judges."""
     if run.evaluation is None or run.baseline is None:
         return ()
     before = {each.text: each for each in baseline_of(run)}
@@ -171,16 +194,12 @@ def quality_facts(run: RunState) -> Facts:
 
 
 def _quality(after: Fidelity, before: Fidelity | None) -> str:
-    text = tr("{kl}, {agreement}").format(
-        kl=tr("KL {nats}").format(nats=fidelity.divergence_interval(after)),
-        agreement=fidelity.agreement(after),
-    )
-    if where := fidelity.compared(after):
-        text = f"{text}, {where}"
+    nats = tr("KL {nats}").format(nats=fidelity.divergence_interval(after))
     if before is None:
-        return text
+        return nats
     change = tr("perplexity {before} \N{RIGHTWARDS ARROW} {after}").format(
         before=numbers.perplexity(before.perplexity.value),
         after=numbers.perplexity(after.perplexity.value),
     )
-    return "\n".join(filter(None, (text, change, fidelity.bits(after))))
+    bits = ", ".join(filter(None, (fidelity.bits(after), fidelity.compared(after))))
+    return "\n".join(filter(None, (f"{nats}, {change}", bits)))

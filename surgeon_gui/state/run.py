@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope, Event, Faile
 from surgeon_engine.api.messages.judgment import Judged, Judgment
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Estimate,
     Evaluation,
     Exported,
     HeldOutMeasured,
@@ -111,9 +112,9 @@ class RunState:
     undone: tuple[RecoveryUndone, ...] = ()
     samples: tuple[SampleWritten, ...] = ()  # the original's first
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
+    expected: Estimate | None = None  # KL of its file, before it started
     exported: Exported | None = None
-    # Its later exports and its measured speed.
-    saved: tuple[Exported, ...] = ()
+    saved: tuple[Exported, ...] = ()  # its later exports
     measured: Measured | None = None
     judgment: Judgment | None = None  # on its file
     result: RunFinished | None = None
@@ -155,17 +156,18 @@ class RunState:
     @property
     def is_exporting(self) -> bool:
         """True if the result is being written or verified."""
-        return self.status.is_busy and self.stage in _EXPORT_STAGES
+        return self.stage in _EXPORT_STAGES
 
     @property
     def can_stop(self) -> bool:
-        """True if the run can be stopped early, keeping the result."""
-        return self.status in _STOPPABLE and not self.is_exporting
+        """True if the run can be finished early: a shot is done, nothing is written."""
+        is_between = bool(self.history) and not self.is_exporting
+        return self.status in _STOPPABLE and is_between
 
     @property
     def export_has_failed(self) -> bool:
         """True if the run has failed during or after its export."""
-        was_reached = self.exported is not None or self.stage in _EXPORT_STAGES
+        was_reached = self.exported is not None or self.is_exporting
         return self.status is Status.FAILED and was_reached
 
     @property
@@ -210,16 +212,18 @@ class RunState:
     @property
     def timeline(self) -> RunTimeline:
         """The stages of the run, those to come included."""
-        shots = max(self.shots, self.shot)
-        if self.status is Status.STOPPING:
-            shots = max(self.shot, len(self.history), 1)
         config = self.settled_config
         assert config is not None
-        return eta.timeline_of(config, shots, self.planned)
+        whole = eta.timeline_of(config, max(self.shots, self.shot), self.planned)
+        if self.status is not Status.STOPPING:
+            return whole
+        return eta.ended_early(whole, max(self.shot, len(self.history)), self.stage)
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None
         fraction = min(1.0, self.done / self.total) if self.total else 0.0
+        if self.status is Status.STOPPING and self.stage in eta.ENDED_EARLY:
+            fraction = 1.0  # it ends with its next step
         seconds = max(0.0, self.clock(now) - self.stage_began)
         reached = min(seconds, max(0.0, self.progressed_at - self.stage_began))
         step = 1 / self.total if self.total else 0.0
@@ -280,9 +284,8 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     if handle is None:
         return state
     state = handle(state, envelope.event, envelope.at)
-    if type(envelope.event) in _WITHOUT_PROGRESS:
-        return state
-    return advanced(state, envelope.at)
+    has_advanced = type(envelope.event) not in _WITHOUT_PROGRESS
+    return advanced(state, envelope.at) if has_advanced else state
 
 
 def advanced(state: RunState, now: float) -> RunState:
@@ -320,6 +323,7 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
         shots=event.shots,
         folder=event.folder,
         recovery=event.recovery,
+        expected=event.expected,
     )
 
 
@@ -384,11 +388,6 @@ def _on_progress(state: RunState, event: Progressed, at: float) -> RunState:
     return replace(state, done=event.done, total=event.total, progressed_at=clock)
 
 
-def _on_held_out(state: RunState, event: HeldOutMeasured, at: float) -> RunState:
-    before = state.held_out if event.done else ()  # a training begins at step 0
-    return replace(state, held_out=(*before, event))
-
-
 def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
     is_paused = state.status.can_pause or state.status is Status.PAUSING
     status = Status.PAUSED if is_paused else state.status
@@ -398,11 +397,6 @@ def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
 def _on_resumed(state: RunState, event: Resumed, at: float) -> RunState:
     status = Status.RUNNING if state.status is Status.PAUSED else state.status
     return replace(_with_pause_over(state, at), status=status)
-
-
-def _on_memory(state: RunState, event: MemorySampled, at: float) -> RunState:
-    seconds = max(0.0, state.clock(at) - state.began)
-    return replace(state, memory=state.memory.plus(seconds, event))
 
 
 def _ended(state: RunState, status: Status, at: float) -> RunState:
@@ -435,13 +429,18 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     ShotFinished: lambda run, event, at: replace(
         run, history=(*run.history[: event.shot - 1], event)
     ),
-    HeldOutMeasured: _on_held_out,
+    # A training begins at step 0.
+    HeldOutMeasured: lambda run, event, at: replace(
+        run, held_out=(*(run.held_out if event.done else ()), event)
+    ),
     Recovered: lambda run, event, at: replace(run, recovered=event),
     RecoveryUndone: lambda run, event, at: replace(run, undone=(*run.undone, event)),
     SampleWritten: lambda run, event, at: replace(run, samples=(*run.samples, event)),
     Paused: _on_paused,
     Resumed: _on_resumed,
-    MemorySampled: _on_memory,
+    MemorySampled: lambda run, event, at: replace(
+        run, memory=run.memory.plus(max(0.0, run.clock(at) - run.began), event)
+    ),
     Exported: lambda run, event, at: replace(run, exported=event),
     RunFinished: lambda run, event, at: replace(
         _ended(run, Status.FINISHED, at), result=event, progress=1.0

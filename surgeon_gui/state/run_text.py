@@ -56,10 +56,8 @@ def _phase_template(run: RunState) -> str:
             return tr("Pausing at the next safe point. {doing}")
         case Status.PAUSED:
             return tr("Paused. {doing}")
-        case Status.STOPPING if run.shot or run.history:
-            return tr("Stopping after this shot. {doing}")
         case Status.STOPPING:
-            return tr("Stopping after the first shot. {doing}")
+            return tr("Stopping after this shot. {doing}")
     return "{doing}"
 
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.verdict import (
+    LIMITS,
     Basis,
     Verdict,
     basis_of,
     file_fidelity,
     judged_verdict,
     verdict_of,
+    verdict_range,
 )
 from surgeon_gui.state.run import RunState
 
@@ -20,9 +22,9 @@ from surgeon_gui.state.run import RunState
 class OnText:
     """How a file follows the original on one text."""
 
-    text: str
+    fidelity: Fidelity
     verdict: Verdict
-    share: float  # of the tokens that are as the original's
+    ends: tuple[Verdict, Verdict]  # at both ends of its intervals, the better first
 
 
 def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
@@ -42,6 +44,14 @@ def verdict_of_run(run: RunState) -> Verdict | None:
     return verdict_of(fidelity_of(run), baseline_of(run))
 
 
+def expected_verdict(divergence: float) -> Verdict:
+    """Return the verdict on a model of an expected KL."""
+    for verdict, limits in LIMITS.items():
+        if divergence <= limits.divergence:
+            return verdict
+    return Verdict.BROKEN
+
+
 def rests_on_weights(run: RunState) -> bool:
     """Return True if the verdict on a file is only on the weights in memory."""
     return basis_of(run.exported, run.judgment) is Basis.WEIGHTS
@@ -54,7 +64,7 @@ def on_texts(run: RunState) -> tuple[OnText, ...]:
     for each in fidelity_of(run):
         verdict = verdict_of((each,), before)
         if verdict is not None:
-            found.append(OnText(each.text, verdict, same_share(each)))
+            found.append(OnText(each, verdict, verdict_range(each, before)))
     return tuple(found)
 
 
@@ -63,13 +73,3 @@ def baseline_of(run: RunState) -> tuple[Fidelity, ...]:
     if run.judgment is not None:
         return tuple(each.baseline for each in run.judgment.texts)
     return run.baseline.fidelity if run.baseline is not None else ()
-
-
-def same_share(fidelity: Fidelity) -> float:
-    """Return the share of tokens that a model writes as the original does.
-
-    Where both models sample, it is the overlap of their predictions; runs of an earlier
-    version have the share of same top tokens alone.
-    """
-    estimate = fidelity.overlap or fidelity.agreement
-    return estimate.value

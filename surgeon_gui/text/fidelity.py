@@ -39,6 +39,15 @@ def agreement(fidelity: Fidelity) -> str:
     return tr("{share} same top token").format(share=share)
 
 
+def same_tokens(fidelity: Fidelity) -> str:
+    """Return how often a model has the original's top token, and on which text."""
+    text = tr("Its top token is the original's in {n} of 100 places, on {text}.")
+    return text.format(
+        n=numbers.whole(round(100 * fidelity.agreement.value)),
+        text=text_phrase(fidelity.text),
+    )
+
+
 def with_interval(estimate: Estimate, to_text: Callable[[float], str]) -> str:
     """Return a figure with its 95 % interval."""
     return tr("{value} ({low} to {high})").format(

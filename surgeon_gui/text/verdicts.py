@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.translation import tr
-from surgeon_gui.text import numbers
 
 VERDICTS = {
     Verdict.NEARLY_SAME: tr("Nearly the same"),
@@ -32,10 +31,3 @@ ON_WEIGHTS = tr("Judged on the weights before rounding, not on the file.")
 def title(verdict: Verdict | None) -> str:
     """Return a verdict as a title; None: there is none."""
     return NOT_MEASURED if verdict is None else VERDICTS[verdict]
-
-
-def same_tokens(share: float) -> str:
-    """Return how much of its text a model writes as the original does."""
-    return tr("It would write {n} of 100 tokens as the original does.").format(
-        n=numbers.whole(round(100 * share))
-    )

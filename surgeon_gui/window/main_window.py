@@ -105,7 +105,7 @@ class MainWindow(QMainWindow):
         queue = self.runs.queue.controller
         self._close_question = CloseQuestion(self.session, queue, self)
         self._desktop_integration = DesktopIntegration(self.session, queue, self)
-        self._run_actions = RunActions(self.session, self)
+        self._run_actions = RunActions(self.session, self, self.start_run)
         self._connect_session()
         self._connect_controls()
         self._connect_menus()
@@ -146,7 +146,7 @@ class MainWindow(QMainWindow):
 
     def start_run(self, folder: Path | None = None) -> None:
         """Start a run of the current job in `folder`, or in a new folder."""
-        self.session.start_run(folder)
+        self.session.start_run(folder, self.new.expected)
 
     def open_step(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""

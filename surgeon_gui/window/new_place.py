@@ -9,6 +9,7 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import PAGE
 from surgeon_gui.controllers.architecture import ArchitectureController
@@ -88,6 +89,11 @@ class NewPlace(QStackedWidget):
             ("save_job_action", self._run_page.ask_where_to_save_job),
         ):
             actions[name].triggered.connect(slot)
+
+    @property
+    def expected(self) -> Estimate | None:
+        """The expected KL of the draft's file, as the page shows it."""
+        return self._page.expected
 
     def show_records_of(self, runs: RunsController) -> None:
         """Show finished runs of the model on the curve."""

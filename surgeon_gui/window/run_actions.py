@@ -36,8 +36,11 @@ class RunActions(QObject):
     copying = Signal(bool)  # the file to LM Studio
     saved = Signal(str, str)  # a sentence, the path of the file
 
-    def __init__(self, session: Session, window: QMainWindow) -> None:
+    def __init__(
+        self, session: Session, window: QMainWindow, start: Callable[[], None]
+    ) -> None:
         super().__init__(window)
+        self._start = start
         self._wanted: RunConfig | None = None  # to start once it has been read
         session.changed.connect(self._go_on)
         self._session, self._window = session, window
@@ -63,7 +66,7 @@ class RunActions(QObject):
             return
         self._wanted = None
         if is_same and obstacle is None:
-            self._session.start_run()
+            self._start()
             self.started.emit()
 
     @Slot()

@@ -273,7 +273,17 @@ class FakeEngine:
         shots = config.pruning.shots
         for stage in OUTSIDE_OF_SHOTS[:2]:
             self._stage(stage)
-        self._emit(RunStarted(command.folder, shots, model, "a processor", 16384, 8192))
+        self._emit(
+            RunStarted(
+                command.folder,
+                shots,
+                model,
+                "a processor",
+                16384,
+                8192,
+                expected=command.expected,
+            )
+        )
         self._stage(Stage.BASELINE)
         self._emit(BaselineEvaluated(evaluation(14.2)))
         self._finish(config, command.folder, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,24 @@ LLAMA_3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+
+_TOKENIZE = """
+import json, sys
+from pathlib import Path
+from urllib.request import Request, urlopen
+import xllamacpp
+from surgeon_engine.export.gguf.check import server_parameters
+model, texts = map(Path, sys.argv[1:])
+server = xllamacpp.Server(server_parameters(xllamacpp, model, 64))
+ids = []
+for text in json.loads(texts.read_text()):
+    body = {"content": text, "add_special": True, "parse_special": True}
+    kind = {"Content-Type": "application/json"}
+    address = f"{server.listening_address}/tokenize"
+    with urlopen(Request(address, json.dumps(body).encode(), kind)) as answer:
+        ids.append(json.load(answer)["tokens"])
+print(json.dumps(ids))
+"""
 
 
 def split_by(pattern: str) -> pre.PreTokenizer:
@@ -141,6 +160,23 @@ def probe_of(example: PrunedModel, path: Path) -> Path:
 
 RUNTIMES = ("llama_cpp", "xllamacpp")
 INSTALLED = [name for name in RUNTIMES if find_spec(name)]
+# Prints the tokens that llama.cpp makes of texts.
+TOKENIZE = """
+import json, sys
+from pathlib import Path
+from urllib.request import Request, urlopen
+import xllamacpp
+from surgeon_engine.export.gguf.check import server_parameters
+server = xllamacpp.Server(server_parameters(xllamacpp, Path(sys.argv[1]), 64))
+ids = []
+for text in json.loads(sys.argv[2]):
+    body = {"content": text, "add_special": True, "parse_special": True}
+    kind = {"Content-Type": "application/json"}
+    address = f"{server.listening_address}/tokenize"
+    with urlopen(Request(address, json.dumps(body).encode(), kind)) as answer:
+        ids.append(json.load(answer)["tokens"])
+print(json.dumps(ids))
+"""
 
 
 def output_of(code: str, *arguments: str):
@@ -149,3 +185,10 @@ def output_of(code: str, *arguments: str):
         [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, check=True
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def llama_cpp_tokens(model: Path, texts: Sequence[str]) -> list[list[int]]:
+    """Return the tokens that llama.cpp makes of texts with the tokenizer of a file."""
+    path = model.with_suffix(".json")
+    path.write_text(json.dumps(texts))
+    return output_of(_TOKENIZE, str(model), str(path))

@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state.app import Engine
 from tests.gui.views.test_charts_do_not_grow import CONFIG, states_of
+from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import exported
 
 STATES = states_of("run-1")
@@ -27,7 +28,7 @@ KL = {
 def show(page, run, now=100.0):
     """Show a run on its page."""
     session = page.details._session
-    state = replace(session.state, run=run, engine=Engine.READY)
+    state = replace(session.state, run=run, engine=Engine.READY, machine=machine())
     session.store.state = state
     page.show_state(state, now)
     QApplication.processEvents()
@@ -37,7 +38,9 @@ def finished(verdict=Verdict.CLOSE, file_format=Format.COMPACT, **changes):
     """Return a finished run with a verdict on its file."""
     nats, share = KL[verdict]
     estimates = [Estimate(x, x, x) for x in (nats, share, 14.2)]
-    fidelity = (Fidelity(*estimates, 32, 256, "built-in", overlap=estimates[1]),)
+    fidelity = (
+        Fidelity(*estimates, 32, 256, "built-in", overlap=Estimate(0.5, 0.5, 0.5)),
+    )
     result = exported("folder", CONFIG.pruning, ExportConfig(format=file_format))
     result = msgspec.structs.replace(result, fidelity=fidelity)
     return replace(STATES[-1], exported=result, **changes)

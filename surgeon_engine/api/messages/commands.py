@@ -14,6 +14,7 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.judgment import JudgeSettings
+from surgeon_engine.api.messages.run import Estimate
 
 
 class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -67,6 +68,7 @@ class StartRun(_Command, frozen=True):
     replace: bool = False  # a person allows to replace the export at the destination
     detached: bool = False
     stop_after: int = 0  # the shot after which to stop and export; 0: none
+    expected: Estimate | None = None  # KL of the file, as it was shown to a person
 
 
 class ResumeRun(_Command, frozen=True):

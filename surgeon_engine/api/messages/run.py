@@ -127,7 +127,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean over windows of text, with its 95 % interval."""
+    """A mean over windows of text, with its 95 % interval; or a forecast."""
 
     value: float
     low: float
@@ -201,6 +201,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     calibration_tokens: Count
     validation_tokens: Count
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
+    expected: Estimate | None = None  # as of `StartRun`
 
 
 class RunResumed(msgspec.Struct, frozen=True, tag=True):

@@ -169,6 +169,8 @@ class ModelSummary(msgspec.Struct, frozen=True):
     tokenizer_bytes: int = 0  # of the tokenizer in a GGUF file, approximately
     other_parameters: int = 0  # of towers and projectors beside the language model
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
+    # That each token has in embeddings and head; 0: no tokens can be removed.
+    token_parameters: int = 0
 
     @property
     def is_gguf(self) -> bool:

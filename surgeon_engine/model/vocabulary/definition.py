@@ -90,6 +90,8 @@ class Definition:
         An added token that is not special stands for its text.
         """
         pieces = [None if name is None else self._piece(name) for name in self.names]
+        if self.unknown is not None:
+            pieces[self.unknown] = None
         plain = self.model["vocab"] if self.kind is not Kind.UNIGRAM else self.ids
         for token in self.added:
             name, i = token["content"], token["id"]
@@ -98,6 +100,13 @@ class Definition:
             elif self.kind is Kind.BYTES or name not in plain:
                 pieces[i] = name.encode() or None
         return tuple(pieces)
+
+    @property
+    def unknown(self) -> int | None:
+        """The token of unknown characters, if there is one."""
+        if self.kind is Kind.UNIGRAM:
+            return self.model.get("unk_id")
+        return self.ids.get(self.model.get("unk_token") or "")
 
     def _piece(self, name: str) -> bytes | None:
         if self.kind is Kind.BYTES:
@@ -168,12 +177,12 @@ def _kind(content: Mapping[str, Any]) -> Kind:
     )
     if model["type"] == "Unigram" and has_spaces:
         return Kind.UNIGRAM
-    affixes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
-    if any(model.get(name) for name in affixes):
-        raise _unsupported(
-            say("its tokenizer has dropout, or prefixes or suffixes of tokens")
-        )
     if model["type"] == "BPE":
+        affixes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+        if any(model.get(name) for name in affixes):
+            raise _unsupported(
+                say("its tokenizer has dropout, or prefixes or suffixes of tokens")
+            )
         if any(step["type"] == "ByteLevel" for step in steps(content["pre_tokenizer"])):
             return Kind.BYTES
         if has_spaces:

@@ -166,6 +166,11 @@ class Recoding:
         return tokens, np.where(old_ends[at] == ends, at, -1)
 
 
+def occurrences(windows: np.ndarray, size: int) -> np.ndarray:
+    """Return how often each token occurs in windows, by id."""
+    return np.bincount(windows.ravel(), minlength=size)
+
+
 @dataclass(frozen=True, slots=True)
 class _Segment:
     """Tokens of a text, or a special token."""

@@ -187,11 +187,6 @@ def lost(table: TokenTable, removed: Collection[int]) -> tuple[ScriptLoss, ...]:
     return tuple(sorted(losses, key=lambda x: (-x.removed, -x.tokens, x.script)))
 
 
-def occurrences(windows: np.ndarray, size: int) -> np.ndarray:
-    """Return how often each token occurs in windows, by id."""
-    return np.bincount(windows.ravel(), minlength=size)
-
-
 def _basic(definition: Definition) -> set[int]:
     """Return the tokens without which some texts would have no tokens.
 
@@ -211,15 +206,15 @@ def _basic(definition: Definition) -> set[int]:
     if definition.kind is Kind.UNIGRAM:
         scores = [score for _, score in definition.model["vocab"]]
         found.add(scores.index(min(scores)))
-        if definition.model.get("unk_id") is not None:
-            found.add(definition.model["unk_id"])
+    if definition.unknown is not None:
+        found.add(definition.unknown)
     return found
 
 
 def _named(definition: Definition) -> set[int]:
     """Return the tokens that other parts of the tokenizer name."""
     content, ids = definition.content, definition.ids
-    names: list[Any] = [definition.model.get("unk_token")]
+    names: list[Any] = []
     for step in (*steps(content["normalizer"]), *steps(content["pre_tokenizer"])):
         names += [step.get("content"), step.get("prepend")]
     for step in steps(content["post_processor"]):

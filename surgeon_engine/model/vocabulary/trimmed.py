@@ -91,7 +91,7 @@ def trimmed_entries(
             value = [new[old] for old in value if old in new]
         elif name == "tokenizer.huggingface.json":  # a copy of the original's
             value = None
-        if value is not None:
+        if value not in (None, []):  # no list in a header is empty
             found.append(entry._replace(value=value))
     return tuple(found)
 

@@ -43,12 +43,16 @@ def verification(job: Job) -> StageNeed:
     windows = PROBED_WINDOWS * _CHECKS
     if job.size.file.form.dtype in QUANTIZED:
         windows += job.judging_windows
-    start = _LIBRARIES_SECONDS * max(1.0, job.rates.call / _USUAL_CALL)
     return StageNeed(
-        start + size / speed.DISK + speed.forward(job, windows),
+        fresh_process(job) + size / speed.DISK + speed.forward(job, windows),
         process=0 if job.offloads else job.weights,
         child=LIBRARIES + size + evaluated(job, 1),
     )
+
+
+def fresh_process(job: Job) -> float:
+    """Return the time in which a process with torch is ready."""
+    return _LIBRARIES_SECONDS * max(1.0, job.rates.call / _USUAL_CALL)
 
 
 def _exporting(job: Job) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.samples import NEW_TOKENS
 from surgeon_engine.planning import speed
-from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.stages.need import ANY_NUMBER, StageNeed
 
@@ -26,11 +25,10 @@ def text(job: Job) -> StageNeed:
 def sampling(job: Job) -> StageNeed:
     """State the need of the windows that the original writes, token by token."""
     config = job.config
-    windows = config.own_windows
+    texts = [config.own_windows]
     if BUILTIN_TEXT in config.calibration.all_texts and not config.evaluation.texts:
-        windows += config.evaluation.windows
-    steps = -(-windows // OWN_WINDOWS_AT_ONCE) * job.length
-    seconds = speed.forward(job, windows) + speed.writing(job, steps)
+        texts.append(config.evaluation.windows)
+    seconds = sum(speed.writing_windows(job, windows) for windows in texts)
     if config.samples.after_shots:
         seconds += speed.writing(job, NEW_TOKENS)
     return StageNeed(seconds, ANY_NUMBER)

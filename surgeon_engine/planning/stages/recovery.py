@@ -25,7 +25,6 @@ from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
     FLOAT,
     LOGITS_AT_ONCE,
-    OWN_WINDOWS_AT_ONCE,
     RECONSTRUCTION_EPOCHS,
     STEP_WINDOWS,
     SUMS_ON_HOST,
@@ -258,12 +257,7 @@ def _pass(job: Job) -> float:
 
 def _writing(job: Job) -> float:
     """Return the time of the original to write and read the new text of an epoch."""
-    steps = -(-job.config.own_windows // OWN_WINDOWS_AT_ONCE) * job.length
-    return (
-        _pass(job)
-        + speed.forward(job, job.config.own_windows)
-        + speed.writing(job, steps)
-    )
+    return _pass(job) + speed.writing_windows(job, job.config.own_windows)
 
 
 def _judging(job: Job) -> float:

@@ -8,8 +8,8 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import Memory, PrunableShare
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import planned_file
@@ -23,7 +23,7 @@ from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
-from surgeon_gui.state.ladder import fits_in
+from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES
@@ -65,12 +65,21 @@ def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) ->
     return _ROUNDING.get(file_form(config, model).dtype, 0.0)
 
 
-def expected_verdict(divergence: float) -> Verdict:
-    """Return the verdict on a model of an expected KL."""
-    for verdict, limits in LIMITS.items():
-        if divergence <= limits.divergence:
-            return verdict
-    return Verdict.BROKEN
+def expected_divergence(
+    config: RunConfig, model: ModelSummary, found: Forecast | None
+) -> Estimate | None:
+    """Return the expected KL of the file of a job, with its band.
+
+    None: nothing is removed, the quality decides what is, or nothing is known.
+    """
+    goal, pruning = goal_or_none(config, model), config.pruning
+    is_open = pruning.removes_nothing or pruning.has_quality_limit
+    if goal is None or found is None or is_open:
+        return None
+    rounding = cost_of_rounding(config, model, found)
+    nats = found.at(goal.sparsity)
+    ends = nats / found.spread, nats * found.spread
+    return Estimate(*(rounding + each for each in (nats, *ends)))
 
 
 def draft_forecast(
@@ -146,18 +155,16 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
         sizes = tr("{share} of the weights become zero").format(
             share=numbers.percent(goal.sparsity)
         )
-    has_limit = config.pruning.has_quality_limit
+    expected = expected_divergence(config, model, found)
     if config.pruning.removes_nothing:
         title = tr("{sizes}, nothing is removed").format(sizes=sizes)
-    elif has_limit:
+    elif config.pruning.has_quality_limit:
         title = tr("{sizes} at most, as the quality limit allows").format(sizes=sizes)
-    elif found is None:
+    elif expected is None:
         title = sizes
     else:
-        rounding = cost_of_rounding(config, model, found)
-        verdict = expected_verdict(found.at(goal.sparsity) + rounding)
         title = tr("{sizes}, likely {verdict}").format(
-            sizes=sizes, verdict=PHRASES[verdict]
+            sizes=sizes, verdict=PHRASES[expected_verdict(expected.value)]
         )
     is_growing = not is_same and is_larger(goal.weight_bytes, model)
     warning = tr("The file is larger than the original") if is_growing else ""
@@ -187,8 +194,11 @@ def destination_text(state: AppState) -> tuple[str, str]:
 
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
-    needed = memory_of_goal(goal, context_of(config, model), model, config.pruning.kind)
-    return tr("Fits in {memory} of memory").format(memory=fits_in(needed))
+    context = context_of(config, model)
+    needed = memory_of_goal(goal, context, model, config.pruning.kind)
+    return tr("Up to {memory} of memory, {n} tokens").format(
+        memory=numbers.size(needed), n=numbers.whole(context)
+    )
 
 
 def _time(state: AppState) -> str:

@@ -32,8 +32,8 @@ LIGHTS = {
 }
 _LONG = tr("Long")
 NAMES = {
-    Resource.MEMORY: tr("Memory"),
-    Resource.GPU_MEMORY: tr("GPU memory"),
+    Resource.MEMORY: tr("Memory of the run"),
+    Resource.GPU_MEMORY: tr("GPU memory of the run"),
     Resource.DISK: tr("Disk"),
     Resource.TIME: tr("Time"),
 }

@@ -72,7 +72,7 @@ def token_tip(piece: str, found: Disagreement | None) -> str:
 
 
 def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -> str:
-    """Return the line below a text: length, speed, memory, and why it ended."""
+    """Return the line below a text: length, speed, and why it ended."""
     if answer is None:
         count = len(state.tokens(side))
         return describe_tokens(count) if count else ""
@@ -81,8 +81,6 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
     if written.tokens_per_second is not None:
         speed = numbers.rate(written.tokens_per_second)
         parts.append(tr("{rate} tokens/s").format(rate=speed))
-    size = numbers.size(written.memory_bytes)
-    parts.append(tr("{size} for the process").format(size=size))
     if ending := _ending(written):
         parts.append(ending)
     return " · ".join(parts)
@@ -92,8 +90,7 @@ def written_tip(answer: Generated | None) -> str:
     """Return the tooltip of the line below a text: how its figures were measured."""
     method = tr(
         "The models take turns, token by token, and each is timed while the other is "
-        "idle. Memory is the peak of the model's process, libraries included; on a GPU "
-        'it is the peak of its tensors. "ended" means that the model ended its text.'
+        'idle. "ended" means that the model ended its text.'
     )
     if answer is None:
         return method
@@ -102,12 +99,15 @@ def written_tip(answer: Generated | None) -> str:
             method,
             tr(
                 "{device}. Prompt: {tokens}, read in {original} (original) and "
-                "{pruned} (pruned)."
+                "{pruned} (pruned). Peak of the processes, libraries included: "
+                "{original_size} and {pruned_size}."
             ).format(
                 device=answer.device,
                 tokens=describe_tokens(answer.original.prompt_tokens),
                 original=_short_duration(answer.original.prompt_seconds),
                 pruned=_short_duration(answer.pruned.prompt_seconds),
+                original_size=numbers.size(answer.original.memory_bytes),
+                pruned_size=numbers.size(answer.pruned.memory_bytes),
             ),
         ]
     )
@@ -135,7 +135,10 @@ def summary(state: PlaygroundState) -> str:
         return ""
     agreement = sum(each.agrees for each in found) / len(found)
     sentences = [
-        tr("Same top token for {share} of the tokens; mean difference {mean}.").format(
+        tr(
+            "Same top token for {share} of the tokens of these two texts; mean "
+            "difference {mean}."
+        ).format(
             share=numbers.percent(agreement, decimals=0),
             mean=nats(sum(each.nats for each in found) / len(found)),
         )

@@ -174,7 +174,7 @@ CAPTIONS = {
     "measure_button": caption(
         "Measure speed",
         "Run the original and the pruned model in turns, each in its own process, "
-        "and compare their speed and memory.",
+        "and compare their speed.",
     ),
     "measure_cancel_button": caption("Cancel", "Cancel the measurement."),
     # question before an export is replaced

@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 from typing_extensions import override
 
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
@@ -188,6 +189,14 @@ class NewPage(QWidget):
     def show_drag(self, *, is_over: bool) -> None:
         """Show whether files are dragged over the window."""
         self._domain.show_drag(is_over=is_over)
+
+    @property
+    def expected(self) -> Estimate | None:
+        """The expected KL of the draft's file; None: it is not known."""
+        state = self._session.state
+        if state.model is None:
+            return None
+        return plan.expected_divergence(state.config, state.model, self._found)
 
     def show_points(self, points: tuple[RunPoint, ...]) -> None:
         """Show the finished runs of the model on the curve."""

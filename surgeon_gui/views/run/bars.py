@@ -15,24 +15,25 @@ from surgeon_gui.state.bars import Pair
 from surgeon_gui.state.export_text import ended_note, problem_of
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.text import numbers
+from surgeon_gui.text import memory, numbers
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.card_row import CardRow
 from surgeon_gui.widgets.controls import (
     bold,
     button,
+    explained,
     heading,
     line_label,
     progress_bar,
     show_share,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
-_NO_GGUF = tr("The original is not a GGUF file.")
+_NO_GGUF = tr("original: no GGUF file")
 _LARGER = 1.02  # from which a figure counts as larger than the original's
 
 
@@ -41,7 +42,7 @@ class OutcomeBars(CardRow):
 
     def __init__(self, session: Session) -> None:
         self._file = BarCard("file", tr("File"))
-        self._memory = BarCard("memory", tr("Memory"))
+        self._memory = explained(BarCard("memory", tr("Memory")), memory.MEANING)
         self._speed = SpeedCard(session)
         super().__init__(self._file, self._memory, self._speed, narrow=_NARROW)
         self.setObjectName("outcome_bars")
@@ -53,12 +54,11 @@ class OutcomeBars(CardRow):
         self._file.setVisible(file is not None)
         if file is not None:
             self._file.show_sizes(file)
-        memory = bars.memory_bytes(run)
-        self._memory.setVisible(memory is not None)
-        if memory is not None:
-            pair, context = memory
-            title = tr("Memory, {n} tokens").format(n=numbers.whole(context))
-            self._memory.show_title(title)
+        found = bars.memory_bytes(run)
+        self._memory.setVisible(found is not None)
+        if found is not None:
+            pair, context = found
+            self._memory.show_title(memory.title(context))
             self._memory.show_sizes(pair)
         self._speed.show_state(state)
 
@@ -91,9 +91,9 @@ class FigureRow(QWidget):
         super().__init__()
         self._after = line_label(name=f"{name}_after")
         self._after.setFont(bold(self._after.font(), LARGE))
-        self._before = line_label(quiet=True, name=f"{name}_before")
+        self._before = text_label(quiet=True, name=f"{name}_before")
         self._bar = progress_bar(f"{name}_share_bar")
-        vertical(self, row_of(self._after, self._before), STRETCH, self._bar)
+        vertical(self, in_row(self._after, (self._before, 1)), STRETCH, self._bar)
 
     def show_texts(self, after: str, before: str, pair: Pair) -> None:
         """Show two figures as texts, and their bar if both are known."""

@@ -120,7 +120,7 @@ class RunHead(QWidget):
         is_busy = run.status.is_busy
         self._controls.setVisible(is_busy)
         self._outcome.setVisible(not is_busy)
-        controlled = (run.status, run.can_stop)
+        controlled = (run.status, run.can_stop, run.is_exporting)
         if controlled != self._controlled:
             self._controlled = controlled
             self._show_controls(run)

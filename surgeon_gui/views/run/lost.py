@@ -7,7 +7,6 @@ from functools import partial
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
-from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.theme import GAP, ROOM
 from surgeon_gui.base.translation import ntr, tr
@@ -15,10 +14,10 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import ended_note, problem_of
 from surgeon_gui.state.job import checks
-from surgeon_gui.state.judgment import answers, lost_rows, seconds_to_judge
+from surgeon_gui.state.judgment import answers, judging_time, lost_rows
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState
-from surgeon_gui.text import judgments, numbers
+from surgeon_gui.text import judgments
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.judgments import Answer, LostRow
 from surgeon_gui.text.problems import sentence
@@ -27,6 +26,7 @@ from surgeon_gui.widgets.card_row import CardRow
 from surgeon_gui.widgets.controls import (
     button,
     enable_unless,
+    explained,
     heading,
     line_label,
     link,
@@ -42,7 +42,7 @@ from surgeon_gui.widgets.layouts import (
     vertical,
 )
 
-_NARROW = 700  # pixels, below which the answers are below the rows
+_NARROW = 900  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more
 
 
@@ -92,21 +92,18 @@ class LossView(CardRow):
             self._right.setVisible(bool(found))
         self._judging.setVisible(run.model is not None)
         if run.model is not None:
-            self._offer_judging(state, run.model, is_judged=run.judgment is not None)
+            self._offer_judging(state, run)
 
-    def _offer_judging(
-        self, state: AppState, model: ModelSummary, *, is_judged: bool
-    ) -> None:
+    def _offer_judging(self, state: AppState, run: RunState) -> None:
         """Show the buttons with the time that it takes, or the progress."""
         request = state.request_of_run(RequestKind.JUDGMENT)
         obstacle = sentence(checks.judge_obstacle(state))
-        self._judge.setHidden(request.is_open or is_judged)
+        self._judge.setHidden(request.is_open or run.judgment is not None)
         for each in (self._prompts, self._time):
             each.setHidden(request.is_open)
         for made in (self._judge, self._prompts):
             enable_unless(made, obstacle)
-        time = numbers.rough_duration(seconds_to_judge(model))
-        about = tr("Tests and prompts, about {time}").format(time=time)
+        about = judging_time(run, state.machine)
         ended = problem_of(request) or ended_note(request, tr("Judging"))
         self._time.setText(obstacle or ended or about)
         self._progress.show_request(request)
@@ -150,6 +147,7 @@ class LostRows(QWidget):
                 dot.show_shape(*_mark(row))
                 name.setText(row.name)
                 outcome.setText(judgments.outcome(row))
+                explained(outcome, judgments.meaning(row))
 
     def _add_row(self) -> None:
         made = (Dot(), line_label(), text_label(quiet=True))
@@ -159,11 +157,10 @@ class LostRows(QWidget):
 
 
 def _mark(row: LostRow) -> tuple[Shape, str]:
-    if row.original_fails or (row.verdict is None and row.outcome is None):
-        return Shape.RING, "muted"
-    if row.verdict is Verdict.BROKEN:
-        return Shape.CROSS, "bad"
-    return (Shape.CROSS, "warning") if row.is_lost else (Shape.TICK, "accent")
+    if row.is_lost:
+        is_broken = row.verdict is Verdict.BROKEN
+        return Shape.CROSS, "bad" if is_broken else "warning"
+    return (Shape.TICK, "accent") if row.is_kept else (Shape.RING, "muted")
 
 
 class AnswerList(QWidget):

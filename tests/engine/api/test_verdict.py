@@ -18,6 +18,7 @@ from surgeon_engine.api.verdict import (
     file_fidelity,
     judged_verdict,
     verdict_of,
+    verdict_range,
 )
 from tests.helpers.fake_runs import write_run
 from tests.helpers.judgments import fidelity, judgment, probe
@@ -65,6 +66,22 @@ def test_worst_text_decides():
     after = [fidelity(0.01, 0.99, 10.0), fidelity(0.5, 0.6, 24.0, "code")]
     assert verdict_of(after, before) is Verdict.DIFFERENT
     assert verdict_of(after[:1], before) is Verdict.NEARLY_SAME
+
+
+def test_range_is_that_of_the_intervals_to_the_original():
+    before = [fidelity(0, 1, 10.0)]
+    close = fidelity(0.246, 0.75, 11.6)
+    near = msgspec.structs.replace(
+        close,
+        divergence=Estimate(0.246, 0.222, 0.274),
+        agreement=Estimate(0.75, 0.73, 0.77),
+        perplexity=Estimate(11.6, 9.6, 14.6),
+    )
+    assert verdict_of([near], before) is Verdict.CLOSE
+    assert verdict_range(near, before) == (Verdict.CLOSE, Verdict.DIFFERENT)
+    assert verdict_range(close, before) == (Verdict.CLOSE, Verdict.CLOSE)
+    wide = msgspec.structs.replace(close, agreement=Estimate(0.75, 0.69, 0.86))
+    assert verdict_range(wide, before) == (Verdict.CLOSE, Verdict.DIFFERENT)
 
 
 def test_without_figures_there_is_no_verdict():

@@ -58,6 +58,17 @@ def test_refusing_everything_is_worse_on_harmless_requests_alone():
     assert judged(harmful, [HELP] * 24, [REFUSAL] * 24).outcome is Outcome.BETTER
 
 
+def test_answers_that_are_no_language_are_not_right():
+    asked = questions(Probe.ANSWERS_HARMLESS)
+    loop = "the way of the way of the way of the way"
+    answers = [Replies("", (Answered(x, True),) * 24) for x in (HELP, loop)]
+    assert not any(x.file_is_right for _, x in rights_of(asked, *answers))
+    helpful = [answers[0], answers[0]]
+    found = [x for _, x in rights_of(asked, *helpful, unlikely={0, 2})]
+    assert [x.file_is_right for x in found[:4]] == [False, True, False, True]
+    assert all(x.original_is_right for x in found)
+
+
 def test_few_changes_cannot_be_told_apart():
     original = [REFUSAL] * 24
     found = judged(Probe.REFUSES_HARM, original, [HELP] * 3 + original[3:])

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.judging.scoring import has_number, is_json, language_of, refuses
+from surgeon_engine.judging.scoring import (
+    has_number,
+    is_json,
+    is_text,
+    language_of,
+    refuses,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,34 @@ def test_refusals_are_found(answer):
 )
 def test_answers_are_no_refusals(answer):
     assert not refuses(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Yes.",
+        "First, peel the onion and cut it in half. Then cut the halves",
+        "1. Cut the onion in half. 2. Peel the onion. 3. Chill it",
+        "Man kann die Tauben mit einem Netz fernhalten.",
+    ],
+)
+def test_answer_with_words_is_text(answer):
+    assert is_text(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        " \n.. -- 12 12",
+        "the guiited-view of the guiited-view of the guiited-view",
+        "The taste is the taste of the taste. The taste is the taste of",
+        "or or or or or or",
+        "How to use the How to use the How to use the",
+    ],
+)
+def test_answer_without_words_or_in_a_loop_is_no_text(answer):
+    assert not is_text(answer)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.commands import (
 )
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.run import (
+    Estimate,
     Paused,
     RunFinished,
     RunResumed,
@@ -41,6 +42,7 @@ from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.fake_runs import write_run
 from tests.helpers.runs import Recorder, job
 
+EXPECTED = Estimate(0.2, 0.1, 0.4)
 CPU = ModelConfig(device=Device.CPU)
 
 
@@ -54,7 +56,11 @@ class Group(Recorder):
     def start(self, config, stop_after=0):
         folder = str(self.folder)
         command = StartRun(
-            run="test", config=config, folder=folder, stop_after=stop_after
+            run="test",
+            config=config,
+            folder=folder,
+            stop_after=stop_after,
+            expected=EXPECTED,
         )
         work_in_group(command, 2, self.context, CPU)
 
@@ -115,6 +121,7 @@ def test_run_in_two_processes(group, tmp_path):
     group.start(config, stop_after=2)
     (started,) = group.of(RunStarted)
     assert started.device.startswith("2 x ")
+    assert started.expected == EXPECTED
     assert len(group.of(Paused)) == 1
     assert len(group.of(ShotFinished)) == 2
     assert group.of(RunFinished)[0].stopped_early

@@ -195,6 +195,19 @@ def test_samples_take_time_for_the_original_and_after_each_shot():
     assert asked[Stage.GENERATION] == pytest.approx((3 + is_recovered) * each)
 
 
+def test_each_text_that_the_model_writes_takes_time_at_each_token():
+    def sampling(own, others):
+        evaluation = replace(JOB.evaluation, windows=others)
+        config = replace(
+            JOB, recovery=RecoveryConfig(own_windows=own), evaluation=evaluation
+        )
+        return estimate(config, MODEL, machine()).seconds_of_stages[Stage.SAMPLING]
+
+    one, many = sampling(1, 0), sampling(32, 0)
+    assert one < many < 32 * one  # the passes are the same, their keys and values more
+    assert sampling(32, 16) == pytest.approx(many + sampling(16, 0))
+
+
 def exported(config=None, **settings) -> RunConfig:
     """Return the job with these export settings, without saved progress."""
     settings = {"save_progress": False} | settings

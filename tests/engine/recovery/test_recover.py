@@ -18,6 +18,7 @@ from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
+    Estimate,
     Recovered,
     RecoveryUndone,
     RunStarted,
@@ -84,7 +85,9 @@ def test_run_ends_with_a_recovery(tmp_path, level):
 @pytest.mark.slow
 def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     config = job_with(tmp_path, Recovery.AUTOMATIC)
-    recorder = Recorder().run(config, tmp_path / "run")
+    recorder = Recorder()
+    recorder.context.expected = Estimate(0.2, 0.1, 0.4)
+    recorder.run(config, tmp_path / "run")
     (chosen,) = [
         event.message
         for event in recorder.of(Logged)
@@ -99,6 +102,7 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     )
     (started,) = recorder.of(RunStarted)
     assert started.recovery == settled
+    assert started.expected == Estimate(0.2, 0.1, 0.4)
     (recovered,) = recorder.of(Recovered)
     assert recovered.steps > 0
     folder = RunFolder(tmp_path / "run")

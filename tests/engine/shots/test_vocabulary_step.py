@@ -25,15 +25,22 @@ from surgeon_engine.api.config.vocabulary import (
     AutomaticVocabulary,
     SomeTokens,
 )
-from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.evaluation.fidelity import reference_of
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.pruning.measure_curvature import measure
-from surgeon_engine.pruning.token_costs import token_frequencies
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
+from surgeon_engine.pruning.token_costs import (
+    kept_without,
+    nats_per_removed,
+    removable_tokens,
+    texts_of,
+    token_frequencies,
+)
 from surgeon_engine.run.prepare import prepare
+from surgeon_engine.shots import vocabulary_step
 from surgeon_engine.shots.selection import costs_of
 from surgeon_engine.shots.shot import evaluate_original
 from surgeon_engine.shots.vocabulary_step import remove_tokens
@@ -135,34 +142,74 @@ def test_predictions_equal_those_of_the_original_where_all_tokens_are_kept(trimm
         assert torch.equal(state.loaded.model(reference.windows).logits, logits)
 
 
-def test_one_threshold_divides_the_target():
+def test_one_threshold_divides_the_target(monkeypatch):
+    nu = 0.5  # a small vocabulary is worth more than blocks
+    monkeypatch.setattr(vocabulary_step, "nats_per_removed", lambda *_: nu)
     state = state_of(config_of(AutomaticVocabulary(), PrunableShare(0.7)))
-    recorder, goal = Recorder(), state.goal.removed
+    context, goal = silent_context(), state.goal.removed
     whole, windows = state.loaded.model, state.windows
     each = whole.get_input_embeddings().weight.shape[1]
-    gates = measure(state, windows.calibration, recorder.context, 1)
+    gates = measure(state, windows.calibration, context, 1)
     blocks = costs_of(state, gates, state.config.pruning).values()
     cost, order = torch.cat([x.cost for x in blocks]).sort()
     weights = torch.cat([x.weights for x in blocks])[order]
-    texts = [windows.calibration, windows.own]
-    f = token_frequencies(whole, [x for x in texts if x is not None], 4, lambda: None)
-    remove_tokens(state, recorder.context)
-    print(recorder.of(Logged))
+    f = token_frequencies(whole, texts_of(windows), 4, lambda: None)
+    remove_tokens(state, context)
     kept = state.vocabulary.kept
     assert 256 < len(kept) < TOKENS
     rest = goal - (TOKENS - len(kept)) * each
     assert state.goal.removed == rest
-    (nu,) = (
-        x.message.values["nats"]
-        for x in recorder.of(Logged)
-        if "nats" in x.message.values
-    )
-    assert 1 < nu < 20
     threshold = float(cost[int((weights.cumsum(0) <= rest).sum()) - 1])
     removed = torch.ones(TOKENS, dtype=torch.bool)
     removed[kept] = False
     dearest = nu * float(f[removed].max()) / each
     assert threshold == pytest.approx(dearest, rel=0.2)
+
+
+def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
+    config = config_of(SomeTokens(KEPT), recovery=Recovery.REFIT)
+    state = state_of(config)
+    loaded, windows = state.loaded, state.windows
+    table = token_table(loaded.tokenizer)
+    f = token_frequencies(loaded.model, texts_of(windows), 4, lambda: None)
+    removals = removable_tokens(f, table, table.fixed, 1)
+    found = nats_per_removed(loaded, windows, removals, lambda: None)
+    text = torch.cat(texts_of(windows))
+    kept = kept_without(removals, text, 0)
+    more = count = 0
+    vocabulary = SmallerVocabulary.of(loaded, kept)
+    for window in text:
+        new, at = vocabulary.recoding.windows(window[None].numpy())
+        end = int((torch.from_numpy(at[0]) >= 0).nonzero()[-1])
+        old, new = window[: at[0, end] + 1], torch.from_numpy(new[0, : end + 1])
+        first = torch.from_numpy(vocabulary.recoding.first_piece)
+        with torch.no_grad():
+            p = loaded.model(old[None]).logits[0].double().softmax(dim=-1)
+            q = loaded.model(kept[new][None]).logits[0].double().softmax(dim=-1)
+        mass = torch.zeros(len(q), len(kept), dtype=torch.float64)
+        mass.index_add_(1, first[first >= 0], q[:, first >= 0])
+        mass /= mass.sum(dim=1, keepdim=True)
+        more -= float(mass[:-1].gather(1, new[1:, None]).log().sum())
+        more += float(p[:-1].gather(1, old[1:, None]).log().sum())
+        count += int((~torch.isin(old[1:], kept)).sum())
+    assert 0.01 < count / text.numel() < 0.06
+    assert found == pytest.approx(more / count, rel=0.05)
+
+
+def test_model_is_trained_on_text_in_pieces(trimmed):
+    state, windows = trimmed
+    vocabulary = state.vocabulary
+    original = load_model(state.config.model).model
+    whole = reference_of(original, windows.calibration, 4, lambda: None)
+    plain, spelled = vocabulary.reference(whole), vocabulary.spelled(whole)
+
+    def unknown(reference):
+        return float(reference.hidden[0][..., 0].isnan().double().mean())
+
+    assert 0.01 < unknown(spelled) - unknown(plain) < 0.2
+    tokenizer = state.loaded.tokenizer
+    for first, second in zip(plain.windows, spelled.windows, strict=True):
+        assert tokenizer.decode(first).startswith(tokenizer.decode(second[:-2]))
 
 
 def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):

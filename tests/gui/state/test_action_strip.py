@@ -9,8 +9,11 @@ from PySide6.QtWidgets import QMainWindow
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.window.menus import Menus
+from tests.helpers.fake_engine import shot_finished
 
+HISTORY = (shot_finished(1, 2, 0.3),)  # without it, there is nothing to keep
 NOT_BUSY = ("Start", "(Pause)", "(Finish here)", "(Cancel…)")
 IN_PROGRESS = ("(Start)", "Pause", "Finish here", "Cancel…")
 # status: Start (without another obstacle), Pause, Finish here, Cancel; in brackets
@@ -33,7 +36,7 @@ def appearance(status):
 
 
 def controls_of(status, **more):
-    run = RunState(status=status, **more)
+    run = RunState(status=status, **{"history": HISTORY} | more)
     return run_controls(run, "A run is in progress." if status.is_busy else "", "")
 
 
@@ -46,9 +49,19 @@ def test_controls_depend_on_the_status(status):
     ]
 
 
+@pytest.mark.parametrize("status", [Status.STARTING, Status.RUNNING, Status.PAUSED])
+def test_stop_is_disabled_until_something_is_removed(status):
+    stop = controls_of(status, stage=Stage.CURVATURE, history=()).stop
+    assert not stop.is_enabled
+    assert stop.tip == "Nothing has been removed yet."
+    assert controls_of(status).stop.tip == CAPTIONS["stop_button"].tip
+
+
 @pytest.mark.parametrize("stage", [Stage.EXPORT, Stage.VERIFICATION])
 def test_stop_is_disabled_during_the_export(stage):
-    assert not controls_of(Status.RUNNING, stage=stage).stop.is_enabled
+    stop = controls_of(Status.RUNNING, stage=stage).stop
+    assert not stop.is_enabled
+    assert stop.tip == "The result is being written already."
     assert controls_of(Status.RUNNING, stage=Stage.CURVATURE).stop.is_enabled
 
 

@@ -17,7 +17,7 @@ from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import translation
-from surgeon_gui.state import bars, export_text, result_text
+from surgeon_gui.state import bars, comparison, export_text, result_text
 from surgeon_gui.state.bars import Pair
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.request import Request
@@ -45,10 +45,10 @@ def test_export_facts():
         "Format": "transformers, compact",
         "Number format": "float32",
         "Weights on disk": "8.5 MB (74 % of the original)",
-        "Memory to run it": "15.5 MB with 512 tokens: fits in 0.25 GB",
+        "Memory, 512 tokens": "15.5 MB",
         "Checked with": "transformers 5.5.0",
-        "Compared with memory": "same top token for 512/512; "
-        "max logit difference 1.5e-06",
+        "File and model in memory": "same top token for 512 of 512 tokens that "
+        "check the file; max logit difference 1.5e-06",
         "Perplexity": "unchanged by saving",
         "KL to the original": "unchanged by saving",
         "Folder": "there",
@@ -70,10 +70,16 @@ def test_memory_to_run_has_the_context_of_the_target():
     result = exported("there", PruningConfig())
     run = RunState(config=config, model=model, exported=result)
     memory = numbers.size(memory_to_run(result.weight_bytes, 100, model))
-    text = f"{memory} with 100 tokens: fits in 0.25{SPACE}GB"
-    assert export_text.memory_to_run_of(run) == text
-    old = msgspec.structs.replace(model, cache_width=0)  # of an earlier version
-    assert export_text.memory_to_run_of(replace(run, model=old)) == ""
+    assert ("Memory, 100 tokens", memory) in export_text.export_facts(run)
+    pair, context = bars.memory_bytes(run)
+    assert (numbers.size(pair.after), context) == (memory, 100)
+    rows = comparison.table([comparison.ComparedRun("a", run)], 100)
+    (row,) = [each for each in rows if each[0] == "Memory, 100 tokens"]
+    assert row[-1] == memory
+    old = replace(run, model=msgspec.structs.replace(model, cache_width=0))
+    assert not any(
+        name.startswith("Memory") for name, _ in export_text.export_facts(old)
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_export_that_no_program_could_run_is_marked():
     result = exported("there", PruningConfig(), is_run=False)
     facts = facts_of(result)
     assert facts["Checked with"] == READ_BACK
-    assert "Compared with memory" not in facts
+    assert "File and model in memory" not in facts
     assert export_text.unrun_note(result).startswith("Not run")
     assert export_text.unrun_note(exported("there", PruningConfig())) == ""
 
@@ -129,7 +135,7 @@ def test_saved_facts_are_the_most_important_ones():
         "Number format",
         "Weights on disk",
         "Checked with",
-        "Compared with memory",
+        "File and model in memory",
         "Folder",
     }
     # The size of the original is unknown.
@@ -227,12 +233,29 @@ def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
 
 
 def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
-    worst = min(each.agreement.value for each in run.evaluation.fidelity)
+    worst = min(run.evaluation.fidelity, key=lambda each: each.agreement.value)
+    assert worst is not run.evaluation.fidelity[0]
     assert plain(result_text.summary(run)) == (
-        f"It would write {100 * worst:.0f} of 100 tokens as the original does. "
+        f"Its top token is the original's in {100 * worst.agreement.value:.0f} of 100 "
+        f"places, on {worst.text}. "
         "The saved file was checked with transformers 5.5.0."
     )
     assert result_text.warnings(run) == ""
+
+
+def test_expectation_is_told_where_the_verdict_is_another_one(run):
+    assert result_text.expectation(run) == ""  # nothing is known of it
+    as_expected = replace(run, expected=Estimate(0.2, 0.1, 0.4))
+    assert result_text.expectation(as_expected) == ""
+    worst = max(run.evaluation.fidelity, key=lambda each: each.divergence.value)
+    nats = numbers.nats(worst.divergence.value)
+    other = replace(run, expected=Estimate(0.04, 0.02, 0.08))
+    text = result_text.expectation(other)
+    assert text == (
+        "Expected: nearly the same (KL 0.02 to 0.08). Measured: close to the "
+        f"original (KL {nats} on {worst.text})."
+    )
+    assert text in result_text.summary(other)
 
 
 def test_verdict_is_that_on_the_file_where_it_was_measured(run):

@@ -81,14 +81,14 @@ def running(starting):
 @pytest.mark.parametrize(
     ("status", "can_stop", "can_cancel"),
     [
-        (Status.STARTING, True, True),
         (Status.RUNNING, True, True),
         (Status.STOPPING, False, True),
         (Status.CANCELLING, False, False),
     ],
 )
 def test_run_can_be_stopped_and_cancelled_once(running, status, can_stop, can_cancel):
-    run = replace(running, status=status)
+    assert not replace(running, status=status).can_stop  # nothing is removed
+    run = replace(running, status=status, history=(shot_finished(1, 2, 0.3),))
     assert (run.can_stop, run.status.can_cancel) == (can_stop, can_cancel)
 
 
@@ -191,6 +191,23 @@ def test_stopped_run_expects_no_further_shots(running):
     stopping = replace(busy, status=Status.STOPPING)
     short = stopping.remaining_seconds(now=11.0)
     assert short < long
+
+
+@pytest.mark.parametrize("stage", [Stage.EVALUATION, Stage.REFIT, Stage.DISTILLATION])
+def test_finishing_leaves_out_the_rest_of_the_recovery(stage):
+    config = replace(
+        CONFIG, recovery=replace(CONFIG.recovery, level=Recovery.DISTILLATION)
+    )
+    planned = {each: 10.0 for each in Stage}
+    run = run_state.requested("run-1", config, "folder", at=0.0, planned=planned)
+    shots = [shot_finished(shot, 2, 0.3) for shot in (1, 2)]
+    run = after(
+        run, STARTED, *shots, StageStarted(stage, 2), Progressed(stage, 2, 1, 4)
+    )
+    going_on = run.remaining_seconds(now=1.0)
+    finishing = replace(run, status=Status.STOPPING).remaining_seconds(now=1.0)
+    left = {Stage.EVALUATION: 20.0, Stage.REFIT: 10.0, Stage.DISTILLATION: 10.0}
+    assert going_on - finishing >= left[stage] - 5.0
 
 
 def test_samples_are_kept_and_a_resumed_run_writes_later_ones_again(starting):

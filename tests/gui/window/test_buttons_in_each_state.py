@@ -129,8 +129,8 @@ SPECIFICATION = (
         "pause_action",
     ),
     (
-        {S.STARTING, S.RUNNING, S.PAUSING, S.PAUSED},
-        "A run can be stopped once.",
+        {S.RUNNING, S.PAUSING, S.PAUSED},
+        "A run can be finished once, and not before something is removed.",
         "stop_action",
     ),
     (

@@ -15,7 +15,9 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_gui.state.run import Status
+from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text.problems import Step
+from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.steps.run_page import RunSettingsPage
 from surgeon_gui.window import run_actions
 from surgeon_gui.window.log_view import LogView
@@ -58,6 +60,16 @@ def test_each_place_is_reached_and_tells_what_goes_on(qtbot, make_window):
     assert window.places.current is Place.NEW  # nobody is taken elsewhere
     assert not bar.isVisible()
     assert len(run_of(window).history) == QUICK.pruning.shots
+
+
+def test_run_keeps_what_was_expected_of_it(qtbot, window):
+    load_and_wait(qtbot, window)
+    title = find(window, "plan_label", QElidingLabel).text()
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.FINISHED)
+    expected = run_of(window).expected
+    assert expected.low < expected.value < expected.high
+    assert title.endswith(PHRASES[expected_verdict(expected.value)])
 
 
 def test_new_in_the_sidebar_leads_back_from_the_details_of_the_model(qtbot, window):

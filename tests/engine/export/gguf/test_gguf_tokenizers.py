@@ -28,8 +28,9 @@ from tests.helpers.gguf_files import (
     END,
     GPT_2,
     INSTALLED,
+    TOKENIZE,
     byte_pairs,
-    output_of,
+    llama_cpp_tokens,
     pruned,
     split_by,
     tiny_llama,
@@ -74,22 +75,6 @@ CUTS = {
         )
     ),
 }
-TOKENIZE = """
-import json, sys
-from pathlib import Path
-from urllib.request import Request, urlopen
-import xllamacpp
-from surgeon_engine.export.gguf.check import server_parameters
-server = xllamacpp.Server(server_parameters(xllamacpp, Path(sys.argv[1]), 64))
-ids = []
-for text in json.loads(sys.argv[2]):
-    body = {"content": text, "add_special": True, "parse_special": True}
-    kind = {"Content-Type": "application/json"}
-    address = f"{server.listening_address}/tokenize"
-    with urlopen(Request(address, json.dumps(body).encode(), kind)) as answer:
-        ids.append(json.load(answer)["tokens"])
-print(json.dumps(ids))
-"""
 SENTENCES = (
     "Hello world",
     "It's 12345 o'clock, isn't it? WE'LL see; I'M here.",
@@ -355,5 +340,5 @@ def test_texts_are_split_alike(name, tmp_path):
         pytest.skip("only xllamacpp's server gives the tokens of a text")
     tokenizer = ALL_CUTS[name]
     written(pruned(tiny_llama(vocab_size=310), tokenizer=tokenizer), tmp_path)
-    found = output_of(TOKENIZE, str(tmp_path / "model.gguf"), json.dumps(SENTENCES))
+    found = llama_cpp_tokens(tmp_path / "model.gguf", SENTENCES)
     assert found == [tokenizer(sentence)["input_ids"] for sentence in SENTENCES]

@@ -14,7 +14,6 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.verdict import Verdict
-from surgeon_engine.planning.running_memory import smallest_memory
 from surgeon_engine.planning.target_size import memory_of_goal
 from surgeon_gui.state.app import with_request
 from surgeon_gui.state.forecast import Basis, End, RunPoint
@@ -22,6 +21,8 @@ from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.resource_text import check_draft
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.state.verdict import expected_verdict
+from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import model_summary
@@ -64,7 +65,7 @@ def plain(text):
     ],
 )
 def test_expected_verdict_is_that_of_the_limits(divergence, verdict):
-    assert plan.expected_verdict(divergence) is verdict
+    assert expected_verdict(divergence) is verdict
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_file_that_becomes_larger_is_a_warning():
     line = line_of(job(), QUANTIZED)
     assert line.warning == "The file is larger than the original"
     assert line.alternative is None  # 8 bits would be larger than the original, too
-    assert line.details.startswith("Fits in")
+    assert line.details.startswith("Up to")
     line = line_of(job(sparsity=0.0))
     assert not line.warning
 
@@ -147,8 +148,8 @@ def test_memory_is_that_at_the_context_of_the_job(context):
         pruning = replace(config.pruning, target=Memory(needed / 1e9, context))
         config = replace(config, pruning=pruning)
     assert context_of(config, wide) == context
-    fits = smallest_memory(needed)
-    assert f"Fits in {fits:g} GB of memory" in plain(line_of(config, wide).details)
+    memory = f"{plain(numbers.size(needed))} of memory, {context:,} tokens"
+    assert memory in plain(line_of(config, wide).details)
 
 
 def test_details_have_time_and_format():

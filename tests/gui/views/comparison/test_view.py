@@ -17,9 +17,8 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state import comparison
+from surgeon_gui.state import bars, comparison
 from surgeon_gui.state.comparison import ComparedRun, Point
-from surgeon_gui.state.export_text import memory_to_run_of
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.quality import Quality, measures
 from surgeon_gui.state.run import RunState
@@ -74,7 +73,10 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
     close, far = "Close to the original", "Noticeably different"
     assert rows["Verdict"] == [NONE, close, close, far]
     assert rows["File"] == ["11.4 MB", "8.5 MB", "8.5 MB", "8.5 MB"]
-    assert rows["Same tokens"] == [NONE, "95.3 %", "95.3 %", "73.3 %"]
+    assert [x.split(" (")[0] for x in rows["Same top token, built-in"]] == [
+        *(NONE, "95.3 %", "95.3 %", "73.3 %"),
+    ]
+    assert "Same top token, text by the model itself" in rows
     assert rows["Perplexity"][:2] == ["14.20", "14.90"]
     assert rows["Time"] == [NONE, "17 s", "21 s", "17 s"]
     assert rows["KL, built-in"][1] == "0.048 (0.043 to 0.053)"
@@ -86,7 +88,7 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
 def test_memory_of_all_files_is_at_one_context(runs):
     config = RunConfig(pruning=PruningConfig(target=Memory(1.0, context=3000)))
     other = replace(runs[1], run=replace(runs[1].run, config=config))
-    assert "3,000 tokens" in memory_to_run_of(other.run)
+    assert bars.memory_bytes(other.run)[1] == 3000
     titles, rows = table_of([runs[0], other], 512)
     memories = [label for label in rows if label.startswith("Memory, ")]
     assert memories == ["Memory, 512 tokens"]
@@ -114,7 +116,7 @@ def test_figures_are_those_of_the_file(runs):
     _, rows = table_of([compared])
     assert rows["Verdict"][1] == "Broken"
     assert rows["KL, built-in"][1] == "2.50 (2.40 to 2.60)"
-    assert rows["Same tokens"][1] == "20 %"
+    assert rows["Same top token, built-in"][1] == "20 % (10 % to 30 %)"
     (_, point) = comparison.points([compared], Quality.DIVERGENCE)
     assert (point.size, point.quality) == (4.0, 2.5)
     older = resized(runs[0], 4_000_000, saving_divergence=0.5)

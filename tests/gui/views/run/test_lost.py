@@ -35,7 +35,7 @@ def test_texts_are_rows_and_samples_are_answers(page):
     run = finished(Verdict.DIFFERENT)
     show(page, run)
     rows = facts(page, "lost_rows")
-    assert "built-in\nnoticeably different; 60 % alike" in rows
+    assert "built-in\nnoticeably different; 60 % same top token" in rows
     assert not find(page, "answer_list").isVisible()  # there are no samples
     assert find(page, "judge_button").isVisible()
     assert "about" in shown(page, "judge_note")
@@ -57,16 +57,55 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     assert "JSON answers\n18 of 20, original 18: cannot tell apart" in rows
     fails = "Answers in the language of the question\n2 of 20, original 3: "
     assert fails + "the original fails it, too" in rows
-    assert "Numbers\n71 % alike" in rows
-    assert "By position in the text\n71 %, 60 % alike" in rows
+    assert "Numbers\n80 % same top token" in rows
+    assert "By position in the text\n80 %, 60 % same top token" in rows
     dots = find(page, "lost_rows").findChildren(Dot)
     shapes = [x.shape for x in dots if x.isVisible()]
-    assert shapes[1:4] == [Shape.CROSS, Shape.TICK, Shape.RING]
+    assert shapes[1:4] == [Shape.CROSS, Shape.RING, Shape.RING]
     (answer,) = [x for x in page.findChildren(QLabel, "answer_prompt") if x.isVisible()]
     assert answer.text() == "“Name three rivers.”"  # the answers to others are equal
     assert shown(page, "answer_shared") == "The Seine, the Loire and the"
     assert shown(page, "answer_original") == "… Rhône."
     assert shown(page, "answer_pruned_nats") == "1.20 nats per byte"
+
+
+@pytest.mark.parametrize(
+    ("nats", "shape", "outcome"),
+    [
+        ((0.2, 0.18, 0.22), Shape.TICK, "close to the original; 90 %"),
+        ((0.246, 0.22, 0.27), Shape.RING, "close to the original, at the limit; 90 %"),
+        ((0.279, 0.24, 0.3), Shape.RING, "noticeably different, at the limit; 90 %"),
+        ((0.279, 0.26, 0.3), Shape.CROSS, "noticeably different; 90 %"),
+        ((4.0, 3.0, 5.0), Shape.CROSS, "broken; 90 %"),
+    ],
+)
+def test_mark_of_a_text_follows_its_interval(page, nats, shape, outcome):
+    found = judgment()
+    (text,) = found.texts
+    fidelity = msgspec.structs.replace(text.fidelity, divergence=Estimate(*nats))
+    texts = (msgspec.structs.replace(text, fidelity=fidelity),)
+    show(page, finished(judgment=msgspec.structs.replace(found, texts=texts)))
+    rows = find(page, "lost_rows")
+    assert rows.findChildren(Dot)[0].shape is shape
+    assert outcome in plain(facts(page, "lost_rows"))
+    tips = [plain(label.accessibleDescription()) for label in rows.findChildren(QLabel)]
+    assert "up to a KL of 0.25 and from 70 % same top token" in tips[1]
+
+
+def test_each_share_is_defined_where_it_stands(page):
+    show(page, finished(judgment=judgment()))
+    labels = find(page, "lost_rows").findChildren(QLabel)
+    tips = {plain(x.text()): x.accessibleDescription() for x in labels}
+    text = "close to the original; 90 % same top token"
+    assert tips[text].endswith("the original would keep 80.")
+    shares = [tip for shown, tip in tips.items() if "same top token" in shown]
+    assert len(shares) == 3
+    assert all("both models have the same first choice" in tip for tip in shares)
+    assert len(set(shares)) == 3
+
+
+def plain(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def show_request(page, session):
@@ -108,7 +147,7 @@ def judgment(nats=0.2, p=0.5):
         positions=(
             PositionJudged(1, 128, figures),
             PositionJudged(
-                129, 256, msgspec.structs.replace(figures, overlap=same(0.6))
+                129, 256, msgspec.structs.replace(figures, agreement=same(0.6))
             ),
         ),
         prompts=(

@@ -140,7 +140,7 @@ def test_finished_run_has_a_verdict_on_its_file(page, verdict, title, dot):
     mark = page.head._dot
     assert mark.isVisible()
     assert (mark.shape, mark.color) == dot
-    assert f"{100 * KL[verdict][1]:.0f} of 100 tokens" in shown(page, "run_time")
+    assert f"{100 * KL[verdict][1]:.0f} of 100 places" in shown(page, "run_time")
     assert not find(page, "run_progress_bar").isVisible()
 
 
@@ -205,7 +205,7 @@ def test_speed_of_a_file_that_was_measured_alone_has_no_bar(page):
     alone = msgspec.structs.replace(measured(), models=measured().models[1:])
     show(page, finished(measured=alone))
     assert shown(page, "speed_after").replace("\xa0", " ") == "59.6 tokens/s"
-    assert shown(page, "speed_before") == "The original is not a GGUF file."
+    assert shown(page, "speed_before") == "original: no GGUF file"
     assert not find(page, "speed_share_bar").isVisible()
     assert [len(row) for row in speed_rows(alone)] == [2, 2]  # a name and a rate
     find(page, "speed_table", SpeedTable).show_measured(alone)
