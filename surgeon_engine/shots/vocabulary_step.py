@@ -71,7 +71,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
         gates = _gates(state, context)
     if len(kept) == _tokens_of(state):
         return
-    vocabulary = SmallerVocabulary.of(state.loaded, kept, state.windows)
+    vocabulary = SmallerVocabulary.of(state.loaded, kept)
     goal = _goal_without_tokens(state, kept)
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None

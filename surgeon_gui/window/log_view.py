@@ -20,8 +20,8 @@ from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.base.files import write_atomically
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.paths import with_tilde
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS

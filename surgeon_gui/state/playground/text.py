@@ -137,6 +137,9 @@ def status_line(state: PlaygroundState) -> str:
 def summary(state: PlaygroundState) -> str:
     """Summarize the agreement of both models; empty before the comparison."""
     found = comparisons(state.original) + comparisons(state.pruned)
+    response = state.question.response
+    if response is not None and not response.is_compared:
+        return tr("The models have different tokens: only their texts are shown.")
     if not found:
         return ""
     agreement = sum(each.agrees for each in found) / len(found)

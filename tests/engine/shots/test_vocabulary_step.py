@@ -184,7 +184,7 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     text = torch.cat(texts_of(windows))
     kept = kept_for_probe(removals, text)
     more = count = 0
-    vocabulary = SmallerVocabulary.of(loaded, kept, windows)
+    vocabulary = SmallerVocabulary.of(loaded, kept)
     for window in text:
         new, at = vocabulary.recoding.windows(window[None].numpy())
         end = int((torch.from_numpy(at[0]) >= 0).nonzero()[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, Format
@@ -116,6 +117,14 @@ def test_apply_appends_tokens_and_then_compares_them(done):
         assert tuple(token.disagreement.nats for token in tokens) == NATS[side]
     assert done.question.response is not None
     assert done.has_chat_template is False
+
+
+def test_summary_says_that_models_with_different_tokens_are_not_compared(done):
+    response = msgspec.structs.replace(done.question.response, is_compared=False)
+    question = replace(done.question, response=response)
+    found = playground_text.summary(replace(done, question=question))
+    assert "different tokens" in found
+    assert "different tokens" not in playground_text.summary(done)
 
 
 def test_events_of_other_requests_and_after_the_end_are_ignored(done):
