@@ -84,7 +84,8 @@ run: system $(VENV)/.run
 demo: system $(VENV)/.run
 	$(BIN)/python -m surgeon_gui.demo
 
-test: system test-system $(VENV)/.test check docs
+test: system test-system $(VENV)/.test $(VENV)/.docs
+	@$(TOGETHER) docs
 
 check:
 	@$(TOGETHER)

@@ -34,6 +34,7 @@ from surgeon_engine.api.messages.commands import (
     ListRuns,
     MeasureModels,
     PreviewText,
+    PreviewVocabulary,
     ProbeMachine,
     ResumeRun,
     SearchHub,
@@ -45,10 +46,16 @@ from surgeon_engine.api.messages.judgment import Judged
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.requests import is_watched
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.sources import TextDescribed, TextPreviewed
+from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.fenced import described_text, preview_text
+from surgeon_engine.calibration.fenced import (
+    described_text,
+    preview_text,
+    preview_vocabulary,
+)
 from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf.server import is_installed
@@ -178,10 +185,8 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(download_model(source, context))
         case SearchHub(query=query):
             context.emit(search_hub(query, context))
-        case DescribeText(calibration=calibration):
-            context.emit(described_text(calibration))
-        case PreviewText(model=model, calibration=calibration, own_windows=count):
-            context.emit(preview_text(model, calibration, count))
+        case DescribeText() | PreviewText() | PreviewVocabulary():
+            context.emit(_read_text(command))
         case StartRun() | ResumeRun() | ExportRun():
             _work_on_run(command, context)
         case Diagnose(config=config, folder=folder):
@@ -190,6 +195,17 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(_measure(command, context))
         case ProbeMachine():
             context.emit(MachineProbed(machine()))
+
+
+def _read_text(
+    command: DescribeText | PreviewText | PreviewVocabulary,
+) -> TextDescribed | TextPreviewed | VocabularyPreviewed:
+    match command:
+        case PreviewText(model=model, calibration=calibration, own_windows=count):
+            return preview_text(model, calibration, count)
+        case PreviewVocabulary(model=model, calibration=calibration):
+            return preview_vocabulary(model, calibration, command.vocabulary)
+    return described_text(command.calibration)
 
 
 def _work_on_run(

@@ -25,6 +25,12 @@ def flowing(text: str) -> str:
     return " ".join(text.split())
 
 
+def test_changelog_and_guide_are_short():
+    changes = read("CHANGELOG.md").split("\n## ")[1:]
+    assert max(each.count("\n") for each in changes) <= 60
+    assert len(read("docs/guide.md").split()) <= 5_000
+
+
 def anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {

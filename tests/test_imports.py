@@ -67,3 +67,18 @@ def test_resources_hold_no_code_that_is_installed():
     assert (Path(where.stdout.strip()) / "demo" / "model.safetensors").is_file()
     source = (ROOT / "resources" / "__init__.py").read_text()
     assert len(ast.parse(source).body) == 1  # its docstring
+
+
+def test_no_module_has_more_than_450_lines_and_no_function_more_than_69():
+    long = []
+    for path in ENGINE + GUI:
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 450:
+            long.append(path.name)
+        long += [
+            f"{path.name}: {node.name}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef)
+            and node.end_lineno - node.lineno + 1 > 69
+        ]
+    assert long == []

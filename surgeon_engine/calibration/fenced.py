@@ -14,7 +14,9 @@ from torch import Tensor
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import TextDescribed, TextPreviewed
+from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say
@@ -55,6 +57,29 @@ def preview_text(
     check_tokenizer(problem, names)
     arguments = (model, config, own_windows, not problem)
     return _read("preview:preview_text", arguments, TextPreviewed, names, source)
+
+
+def preview_vocabulary(
+    model: ModelConfig,
+    config: CalibrationConfig,
+    vocabulary: AutomaticVocabulary | SomeTokens,
+) -> VocabularyPreviewed:
+    """Return what fewer tokens mean for the texts, by the tokenizer alone.
+
+    Raises:
+        ModelError: The model cannot be read.
+        CalibrationError: See `load_windows`.
+        ConfigError: So many tokens cannot be removed, or none can.
+    """
+    source, names = locate(model.source), names_of(config)
+    check_tokenizer(tokenizer_problem(source), (*names, BUILTIN_TEXT))
+    return _read(
+        "vocabulary_preview:preview_vocabulary",
+        (model, config, vocabulary),
+        VocabularyPreviewed,
+        (*names, *vocabulary.keep),
+        source,
+    )
 
 
 def load_windows(config: CalibrationConfig, loaded: LoadedModel) -> TokenWindows:

@@ -31,10 +31,11 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
     StageStarted,
+    TokensRemoved,
     format_estimate,
 )
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
-from surgeon_engine.api.run_folder import Report
+from surgeon_engine.api.report import Report
 from surgeon_engine.base.formatting import (
     escape_controls,
     format_count,
@@ -71,7 +72,7 @@ def stage_name(stage: Stage, shot: int) -> str:
 def event_line(event: Event) -> str:
     """Return the line to print for an event, or an empty string for none."""
     match event:
-        case RunStarted() | RunResumed() | RunFinished():
+        case RunStarted() | RunResumed() | TokensRemoved() | RunFinished():
             return _run_line(event)
         case StageStarted(stage=stage, shot=shot):
             return f"  {stage_name(stage, shot)}"
@@ -97,8 +98,10 @@ def event_line(event: Event) -> str:
     return ""
 
 
-def _run_line(event: RunStarted | RunResumed | RunFinished) -> str:
+def _run_line(event: RunStarted | RunResumed | TokensRemoved | RunFinished) -> str:
     match event:
+        case TokensRemoved(before=before, after=after):
+            return f"vocabulary: {format_count(before)} to {format_count(after)} tokens"
         case RunStarted(folder=folder, model=model, device=device):
             return (
                 f"{model.name}: {format_count(model.parameters)} parameters, "
@@ -166,15 +169,19 @@ def bits_cells(fidelity: Fidelity) -> tuple[str, str]:
     )
 
 
-def compared_lines(fidelity: Iterable[Fidelity]) -> Iterator[str]:
-    """Yield the share of tokens that are compared on each text, if not all are."""
-    for each in fidelity:
-        if each.compared is not None:
-            yield (
-                f"{each.text}: KL, top tokens and overlap are those of "
-                f"{format_percent(each.compared)} of the tokens, which end where one "
-                "of the original's ends"
-            )
+def tokens_note(tokens: TokensRemoved | None, fidelity: Sequence[Fidelity]) -> str:
+    """Return what fewer tokens mean for the figures; empty: there are not fewer."""
+    if tokens is None:
+        return ""
+    shares = [format_percent(x.compared) for x in fidelity if x.compared is not None]
+    note = (
+        f"Vocabulary: {format_count(tokens.before)} to {format_count(tokens.after)} "
+        "tokens. Perplexity is per token of the original."
+    )
+    if shares:
+        note += f" KL, top token and overlap are compared at {', '.join(shares)} of "
+        note += "the tokens: where one of the original ends, too."
+    return note
 
 
 def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:

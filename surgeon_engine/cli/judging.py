@@ -29,7 +29,6 @@ from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.cli.formatting import (
     add_row,
     bits_cells,
-    compared_lines,
     headed_table,
     sweep_table,
 )
@@ -103,8 +102,9 @@ def print_judgment(judgment: Judgment, output: Output) -> None:
     for table in _tables(judgment):
         output.print_table(table)
         output.print_line("")
-    for line in compared_lines(x.fidelity for x in judgment.texts):
-        output.print_line(line)
+    for text in judgment.texts:
+        if text.fidelity.compared is not None:
+            output.print_line(_compared(text.fidelity.text, text.fidelity.compared))
     if judgment.draft is not None:
         output.print_line(_speed(judgment.draft))
     parted = [each for each in judgment.prompts if each.parts_at is not None]
@@ -120,6 +120,13 @@ def print_judgment(judgment: Judgment, output: Output) -> None:
     programs = dict.fromkeys((judgment.original_program, judgment.file_program))
     output.print_line(f"Answers by {' and '.join(programs)}.")
     output.print_line(f"Compared with the original: {judged_verdict(judgment)}")
+
+
+def _compared(text: str, share: float) -> str:
+    return (
+        f"{text}: KL, top tokens and overlap are those of {format_percent(share)} of "
+        "the tokens, which end where one of the original's ends"
+    )
 
 
 def _speed(draft: DraftJudged) -> str:

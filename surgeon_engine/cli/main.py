@@ -7,6 +7,7 @@
     surgeon sweep JOB.toml     run a job with several values of some settings
     surgeon estimate JOB.toml  estimate the memory, disk space and time of a job
     surgeon inspect MODEL      describe a model and how it can be pruned
+    surgeon vocabulary MODEL   preview what fewer tokens mean for languages and texts
     surgeon download MODEL     download a model from the Hugging Face Hub
     surgeon export RUN         export the model of a finished run in another format
     surgeon quantize MODEL     write a model as GGUF in fewer bits, without pruning it
@@ -60,6 +61,7 @@ from surgeon_engine.cli.runs import (
     start_fence,
     sweep,
 )
+from surgeon_engine.cli.vocabulary import vocabulary
 from surgeon_engine.cli.watching import stop, watch
 from surgeon_engine.planning.needs import ResourceStatus
 
@@ -212,6 +214,9 @@ def inspect(
     output.print_table(layer_table(described), indent=4)
     output.print_line("  structures")
     output.print_table(structure_table(described), indent=4)
+
+
+app.command()(vocabulary)
 
 
 @app.command()

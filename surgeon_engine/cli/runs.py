@@ -33,7 +33,8 @@ from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import Cancelled
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.run_folder import Report, RunFolder, new_run_folder
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,

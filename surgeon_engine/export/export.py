@@ -25,14 +25,15 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.messages.run import Exported, Fidelity, Stage
-from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.model_info.header import PLAN_FILE, local_path
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
 from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
-from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.compaction.plan import PrunedModel, read_tokens
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import Calibration, VerificationResult
 from surgeon_engine.export.destination import (
@@ -165,7 +166,8 @@ def export_again(
     with context.stage(Stage.LOAD):
         _check_checkpoint(checkpoint)
         if {config.dtype, like.dtype}.intersection(QUANTIZED):
-            yardstick = yardstick_of(report.config, checkpoint, context)
+            tokens = read_tokens(checkpoint / PLAN_FILE)
+            yardstick = yardstick_of(report.config, tokens, context)
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
@@ -175,7 +177,7 @@ def export_again(
     recipe = Recipe.from_report(report)
     text = None
     if config.dtype in QUANTIZED:
-        text = _calibration_of(report.config, pruned.loaded, context)
+        text = _calibration_of(report.config, pruned.loaded, yardstick, context)
     job = ExportJob(pruned, recipe, run, config, destination, text, replace, yardstick)
     exported = export(job, context)
     context.record(run, exported)
@@ -224,12 +226,17 @@ def _check_probe(run: RunFolder, report: Report) -> None:
 
 
 def _calibration_of(
-    config: RunConfig, loaded: LoadedModel, context: RunContext
+    config: RunConfig,
+    loaded: LoadedModel,
+    yardstick: Yardstick | None,
+    context: RunContext,
 ) -> Calibration | None:
     """Return the calibration text of a run; warn and return None if it is gone."""
     calibration = config.calibration
+    windows = None if yardstick is None else yardstick.calibration
     try:
-        found = load_windows(calibration, loaded)
+        if windows is None:
+            windows = load_windows(calibration, loaded).calibration
     except EngineError as error:
         context.warn(
             "{error} The weights are rounded without the calibration text, which "
@@ -237,7 +244,7 @@ def _calibration_of(
             error=error,
         )
         return None
-    return Calibration(found.calibration, calibration.batch, calibration.text)
+    return Calibration(windows, calibration.batch, calibration.text)
 
 
 def write_unverified(job: ExportJob, context: RunContext) -> None:

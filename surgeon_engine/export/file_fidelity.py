@@ -25,15 +25,13 @@ from surgeon_engine.calibration.judging_texts import (
     read_judging_texts,
 )
 from surgeon_engine.calibration.own_samples import Author, own_samples
-from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.evaluation.evaluate import References, evaluate, references_of
 from surgeon_engine.export.gguf.file import file_tensors
 from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.offload import OffloadedBlocks
-from surgeon_engine.model.source import ModelSource, vocabulary_size
-from surgeon_engine.model.tokenizer import kept_tokenizer
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.run_context import RunContext
@@ -46,32 +44,35 @@ class Yardstick:
     references: References
     device: torch.device
     offloads: bool = False  # blocks come to the device one at a time
+    calibration: Tensor | None = None  # windows in the tokens of the file
 
 
 def yardstick_of(
-    config: RunConfig, checkpoint: Path, context: RunContext
+    config: RunConfig, tokens: Tensor | None, context: RunContext
 ) -> Yardstick | None:
     """Run the original of a finished run on the texts that have judged it.
 
     Args:
-        config: the settings of the run.
-        checkpoint: the pruned model, which may have fewer tokens.
-        context: receives warnings, and the command to stop.
+        config: of the run.
+        tokens: the original's numbers of the model's tokens; None: it has them all.
+        context: receives the warning, and the command to stop.
 
     Returns:
         None, with a warning, if the original or a text cannot be read any longer.
     """
     try:
         loaded = load_model(config.model)
-        texts = _texts_of(config, loaded, context)
+        windows = load_windows(config.calibration, loaded)
+        texts = _texts_of(config, loaded, windows, context)
         check, batch = context.raise_if_cancelled, config.calibration.batch
         references = references_of(
             loaded.model, texts, None, batch, check, loaded.tokenizer
         )
-        source = ModelSource(checkpoint.name, checkpoint)
-        if vocabulary_size(source) < len(head_weight(loaded.model)):
-            smaller = SmallerVocabulary.of_file(loaded, kept_tokenizer(source))
-            references = smaller.references(references, loaded.model)
+        calibration = windows.calibration
+        if tokens is not None:
+            vocabulary = SmallerVocabulary.of_rows(loaded, tokens)
+            references = vocabulary.references(references, loaded.model)
+            calibration = vocabulary.windows(calibration)
     except EngineError as error:
         context.warn(
             "{error} How closely the file follows the original is not measured.",
@@ -79,13 +80,13 @@ def yardstick_of(
         )
         return None
     offloads = config.model.offload is Offload.ON
-    return Yardstick(references, loaded.device, offloads=offloads)
+    device = loaded.device
+    return Yardstick(references, device, offloads=offloads, calibration=calibration)
 
 
 def _texts_of(
-    config: RunConfig, loaded: LoadedModel, context: RunContext
+    config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
 ) -> list[JudgingText]:
-    windows = load_windows(config.calibration, loaded)
     length = windows.calibration.shape[1]
     texts = [JudgingText(windows.text, windows.validation)]
     texts += read_judging_texts(config, loaded, length)

@@ -22,9 +22,10 @@ from surgeon_engine.api.messages.run import (
     Fidelity,
     Recovered,
     ShotFinished,
+    TokensRemoved,
     format_estimate,
 )
-from surgeon_engine.api.run_folder import Report
+from surgeon_engine.api.report import Report
 from surgeon_engine.api.verdict import (
     basis_of,
     file_fidelity,
@@ -49,6 +50,7 @@ class Recipe:
     shots: tuple[ShotFinished, ...]
     stopped_early: bool
     recovered: Recovered | None = None
+    tokens: TokensRemoved | None = None  # None: the vocabulary is whole
 
     @classmethod
     def from_report(cls, report: Report) -> Recipe:
@@ -62,6 +64,7 @@ class Recipe:
             report.shots,
             report.stopped_early,
             report.recovered,
+            report.tokens,
         )
 
 
@@ -93,6 +96,8 @@ def model_card(
         shots=recipe.shots,
         last=last,
         recovered=recipe.recovered,
+        tokens=recipe.tokens,
+        compared=[x.compared for x in fidelity if x.compared is not None],
         pruned=pruned,
         fidelity=fidelity,
         verdict=verdict_of(fidelity, recipe.baseline.fidelity),
@@ -110,7 +115,7 @@ def card_data(
     results: Sequence[EvalResult] = (),
 ) -> str:
     """Return the front matter of a card, without its delimiters."""
-    is_pruned = recipe.goal.removed > 0
+    is_pruned = recipe.goal.removed > 0 or recipe.tokens is not None
     data = ModelCardData(
         base_model=provenance.base_model or None,
         license=provenance.license or None,

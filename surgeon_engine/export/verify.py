@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError, UnreadableFileError
@@ -17,8 +19,13 @@ from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import damaged
 from surgeon_engine.base.reading import Content, read_bytes
 from surgeon_engine.base.sentences import say, say_list
-from surgeon_engine.evaluation.fidelity import Reference, log_divergences
+from surgeon_engine.evaluation.fidelity import (
+    Reference,
+    log_divergences,
+    original_probabilities,
+)
 from surgeon_engine.evaluation.perplexity import perplexity
+from surgeon_engine.evaluation.translation import Translation
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.head import head_logits
 from surgeon_engine.model.layers import language_model_of
@@ -39,7 +46,8 @@ class _Tolerance:
 _TOLERANCES = {
     FileDtype.FLOAT32: _Tolerance(1e-4, 1e-3, 0.98, 1e-3),
     FileDtype.FLOAT16: _Tolerance(1e-2, 1e-2, 0.9, 0.02),
-    FileDtype.BFLOAT16: _Tolerance(3e-2, 5e-2, 0.9, 0.05),
+    # Products of 16 bits differ most at the first token, by up to 5 %.
+    FileDtype.BFLOAT16: _Tolerance(8e-2, 8e-2, 0.9, 0.05),
 }
 # KL(model in memory || file) in nats: rounded weights change many logits a little.
 _MAX_DIVERGENCE = {
@@ -74,7 +82,7 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Conten
     with torch.no_grad():
         whole = language_model_of(loaded.model)
         logits = whole(tokens, use_cache=False).logits.float()
-        original = head_logits(loaded.model, hidden).float()
+        original = _original_logits(loaded.model, hidden, validation.translation)
     windows = validation.windows[:PROBED_WINDOWS]
     probe = {
         "tokens": tokens.cpu().clone(),
@@ -87,6 +95,17 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Conten
     }
     write_atomically(path, save(probe))
     return Content.of(path)
+
+
+def _original_logits(
+    model: PreTrainedModel, hidden: Tensor, translation: Translation | None
+) -> Tensor:
+    """Return the logits of the original; NaN where it predicts nothing."""
+    if translation is None:
+        return head_logits(model, hidden).float()
+    found = original_probabilities(model, hidden, translation)
+    logits = found.clamp(min=torch.finfo(found.dtype).tiny).log()
+    return logits.masked_fill(hidden[..., :1].isnan(), torch.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +128,8 @@ def expected_figures(path: Path) -> Expected:
         logits, original = probe["logits"], probe["original"]
         if not _fits(probe) or not math.isfinite(perplexity):
             raise ValueError(say("its tensors do not belong together"))
-        log_p, log_q = (x.log_softmax(-1) for x in (original, logits))
+        is_known = ~original.isnan().any(dim=-1)
+        log_p, log_q = (x[is_known].log_softmax(-1) for x in (original, logits))
         return Expected(perplexity, float(log_divergences(log_p, log_q).mean()))
     except UnreadableFileError as error:
         raise ExportError(error.message, _NO_PROBE) from error
@@ -117,7 +137,7 @@ def expected_figures(path: Path) -> Expected:
         raise ExportError(damaged(path, error), _NO_PROBE) from error
 
 
-def _fits(probe: Mapping[str, torch.Tensor]) -> bool:
+def _fits(probe: Mapping[str, Tensor]) -> bool:
     """Return whether tokens (1 x n), logits (1 x n x vocabulary) and windows fit."""
     tokens, logits, windows = (probe[x] for x in ("tokens", "logits", "windows"))
     if tokens.ndim != 2 or windows.ndim != 2 or not tokens.numel():

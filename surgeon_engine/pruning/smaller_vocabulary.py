@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,8 +24,12 @@ from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.translation import Translation, aligned_hidden
 from surgeon_engine.model.head import head_bias, head_weight
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.vocabulary.recoding import Recoding
-from surgeon_engine.model.vocabulary.smaller import kept_tokens, with_rows_beside
+from surgeon_engine.model.vocabulary.recoding import Recoding, stretch
+from surgeon_engine.model.vocabulary.smaller import (
+    kept_tokens,
+    tokenizer_size,
+    with_rows_beside,
+)
 from surgeon_engine.model.vocabulary.tokens import token_bytes
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from surgeon_engine.runtime.shares import Batches
@@ -40,19 +43,14 @@ class SmallerVocabulary:
     recoding: Recoding
     translation: Translation
     lengths: Tensor  # int64: bytes of text of each token
-    # With still fewer tokens, and their numbers among those of the model.
-    spelling: tuple[Recoding, Tensor] | None = None
 
     @classmethod
-    def of(
-        cls, original: LoadedModel, kept: Tensor, spelled: Tensor | None = None
-    ) -> SmallerVocabulary:
+    def of(cls, original: LoadedModel, kept: Tensor) -> SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
         Args:
             original: The whole model, with a tokenizer.
             kept: int64, ascending.
-            spelled: Some of `kept`, in which texts for training are written.
         """
         tokenizer = original.tokenizer
         assert tokenizer is not None
@@ -70,11 +68,17 @@ class SmallerVocabulary:
             kept,
             first,
         )
-        spelling = None
-        if spelled is not None:
-            fewer = trimmed_tokenizer(tokenizer, spelled.tolist())
-            spelling = Recoding(tokenizer, fewer), torch.searchsorted(kept, spelled)
-        return cls(kept, recoding, translation, lengths, spelling)
+        return cls(kept, recoding, translation, lengths)
+
+    @classmethod
+    def of_rows(cls, original: LoadedModel, rows: Tensor) -> SmallerVocabulary:
+        """Return the vocabulary of a model that has some rows of the embedding.
+
+        `rows` are int64, ascending; those that are no tokens are the last ones.
+        """
+        assert original.tokenizer is not None
+        kept = rows[rows < tokenizer_size(original.tokenizer)]
+        return cls.of(original, kept).with_rows(rows)
 
     @classmethod
     def of_file(
@@ -87,7 +91,7 @@ class SmallerVocabulary:
         """
         assert original.tokenizer is not None
         kept = kept_tokens(original.tokenizer, tokenizer)
-        return cls.of(original, kept).with_rows(with_rows_beside(original, kept))
+        return cls.of_rows(original, with_rows_beside(original, kept))
 
     def with_rows(self, kept: Tensor) -> SmallerVocabulary:
         """Return the vocabulary with rows of the embedding that no text has.
@@ -120,20 +124,8 @@ class SmallerVocabulary:
             for hidden, of_batch in zip(original.hidden, places, strict=True)
         ]
         windows = torch.from_numpy(found).long()
-        found_there = Reference(windows, hidden, self.translation, _stretch(at))
+        found_there = Reference(windows, hidden, self.translation, stretch(at))
         return found_there, positions
-
-    def spelled(self, original: Reference) -> Reference:
-        """Return likewise a text for training, in which some tokens are in pieces.
-
-        The text of a run has hardly any of the removed tokens, so that the model would
-        not learn to read what is written in their place.
-        """
-        if self.spelling is None:
-            return self.reference(original)
-        recoding, numbers = self.spelling
-        found = replace(self, recoding=recoding).reference(original)
-        return replace(found, windows=numbers[found.windows])
 
     def references(self, originals: References, model: PreTrainedModel) -> References:
         """Return likewise what the original computes on the texts that judge.
@@ -172,12 +164,3 @@ class SmallerVocabulary:
             own=None if windows.own is None else self.windows(windows.own),
             others=others,
         )
-
-
-def _stretch(positions: np.ndarray) -> float:
-    """Return how many tokens there are for each of the original's, in windows."""
-    new = old = 0
-    for row in positions:
-        last = int(np.flatnonzero(row >= 0)[-1])
-        new, old = new + last, old + int(row[last])
-    return new / max(1, old)

@@ -16,7 +16,12 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Offload, RunConfig
-from surgeon_engine.api.messages.run import Evaluation, GroupsLeft, LayerSparsity
+from surgeon_engine.api.messages.run import (
+    Evaluation,
+    GroupsLeft,
+    LayerSparsity,
+    TokensRemoved,
+)
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.curvature.measured import Measured
@@ -88,6 +93,14 @@ class PruningState:
     def compacted_weights(self) -> int:
         """The number of prunable weights that compaction has taken out of the model."""
         return self.original.prunable - sum(x.weights for x in self.loaded.layers)
+
+    @property
+    def tokens(self) -> TokensRemoved | None:
+        """The size of the vocabulary before and after; None: it is whole."""
+        if self.vocabulary is None:
+            return None
+        before, after = self.vocabulary.translation.weight, self.vocabulary.kept
+        return TokensRemoved(before=len(before), after=len(after))
 
     def keep_references(self, references: References, baseline: Evaluation) -> None:
         """Keep what the original computes, before anything is removed."""

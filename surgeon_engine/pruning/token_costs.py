@@ -26,12 +26,12 @@ from surgeon_engine.evaluation.fidelity import original_probabilities
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.products import fast_products
-from surgeon_engine.model.vocabulary.tokens import TokenTable, closed_costs
+from surgeon_engine.model.vocabulary.tokens import TokenTable, closed_costs, zipf
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.threshold import Removals
 
-_ZIPF, _FLAT = 0.2, 100  # share of the law 1 / (number + 100) in f
-_SPELLED = 0.03  # of the text: written otherwise while `nu` is measured
+_ZIPF = 0.2  # share of Zipf's law in f
+_PROBED = 0.03  # of the text: written otherwise while `nu` is measured
 _WINDOWS = 8  # of each kind of text, on which it is
 
 
@@ -71,8 +71,8 @@ def token_frequencies(
         mean = (expected + occurring) / (2 * windows[:, 1:].numel() * len(texts))
         total = mean if total is None else total + mean
     assert total is not None
-    law = 1 / (torch.arange(len(total)).double() + _FLAT)
-    return (1 - _ZIPF) * total.cpu() + _ZIPF * law / law.sum()
+    law = torch.from_numpy(zipf(len(total)))
+    return (1 - _ZIPF) * total.cpu() + _ZIPF * law
 
 
 @torch.no_grad()
@@ -91,7 +91,7 @@ def nats_per_removed(
         step: Called after each window.
     """
     text = torch.cat([x[:_WINDOWS] for x in texts_of(windows)])
-    kept = kept_without(removals, text, 0)
+    kept = kept_for_probe(removals, text)
     is_removed = torch.ones(removals.candidates, dtype=torch.bool)
     is_removed[kept] = False
     vocabulary = SmallerVocabulary.of(loaded, kept)
@@ -108,19 +108,20 @@ def nats_per_removed(
     return max(0.0, more) / max(1, removed)
 
 
-def kept_without(removals: Removals, text: Tensor, count: int) -> Tensor:
-    """Return the tokens that are left without some of a text: int64, ascending.
+def kept_for_probe(removals: Removals, text: Tensor) -> Tensor:
+    """Return the tokens that are left without a small share of a text.
 
     Args:
         removals: The tokens that can be removed, in order.
-        text: Windows in which these are a small share.
-        count: The tokens that are removed at least.
+        text: Windows x length.
+
+    Returns:
+        int64, ascending.
     """
     occurring = torch.bincount(text.flatten(), minlength=removals.candidates)
     share = occurring[removals.candidate].cumsum(0) / text.numel()
-    count = max(count, int((share < _SPELLED).sum()) + 1)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
-    is_kept[removals.candidate[:count]] = False
+    is_kept[removals.candidate[: int((share < _PROBED).sum()) + 1]] = False
     return is_kept.nonzero().squeeze(1)
 
 

@@ -64,7 +64,7 @@ class FreshText:
         written = own_samples(model, text, step)
         windows = Batches(torch.cat([self.users, written]), batch)
         self.store.drop(self.latest.hidden)
-        found = predictions(model, windows, step, self.vocabulary, for_training=True)
+        found = predictions(model, windows, step, self.vocabulary)
         kept = [self.store.move(x) for x in found.hidden]
         self.latest = replace(found, hidden=kept)
         return self.latest

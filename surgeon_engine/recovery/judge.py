@@ -74,8 +74,6 @@ def predictions(
     text: Batches,
     step: Callable[[], None],
     vocabulary: SmallerVocabulary | None = None,
-    *,
-    for_training: bool = False,
 ) -> Reference:
     """Return what the original computes on a text, at the tokens of the model.
 
@@ -84,10 +82,7 @@ def predictions(
         text: Windows in the tokens of the original.
         step: Called after each batch.
         vocabulary: Of the model; None: that of the original.
-        for_training: Whether some tokens are in pieces, if there is a vocabulary.
     """
     with fast_products(original):
         found = reference_of(original, text.windows, text.size, step)
-    if vocabulary is None:
-        return found
-    return vocabulary.spelled(found) if for_training else vocabulary.reference(found)
+    return found if vocabulary is None else vocabulary.reference(found)

@@ -147,7 +147,7 @@ def _read_first(
         return Reference(text.fitted.windows, hidden)
     store.drop(hidden)
     fitted = text.in_original.fitted
-    found = predictions(original, fitted, lambda: None, vocabulary, for_training=True)
+    found = predictions(original, fitted, lambda: None, vocabulary)
     return replace(found, hidden=[store.move(x) for x in found.hidden])
 
 

@@ -30,7 +30,8 @@ from surgeon_engine.api.messages.run import (
     RunResumed,
     RunStarted,
 )
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.base.errors import (
     ConfigError,
@@ -310,6 +311,7 @@ def _prune(
         result.shots,
         result.stopped_early,
         result.recovered,
+        state.tokens,
     )
     if not ranks.is_first():
         return
@@ -435,4 +437,5 @@ def _report(
         seconds_of_stages=dict(context.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),
         probe=probe,
+        tokens=recipe.tokens,
     )

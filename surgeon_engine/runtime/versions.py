@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging as python_logging
 import platform
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 
 from transformers.utils import logging
 
@@ -13,8 +14,13 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and the libraries that affect results."""
     packages = ("surgeon", "torch", "transformers", "datasets")
     return {"python": platform.python_version()} | {
-        name: version(name) for name in packages
+        name: _version(name) for name in packages
     }
+
+
+@cache  # reading the metadata of torch takes milliseconds
+def _version(package: str) -> str:
+    return metadata.version(package)
 
 
 _UNEVEN = "transformers.integrations.heterogeneity.configuration_utils"

@@ -6,24 +6,27 @@ nats per token of text and parameter. Later stages see a model with fewer tokens
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import CostBasis
+from surgeon_engine.api.config.run import check_vocabulary
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.vocabulary.smaller import (
     required_tokens,
     tokenizer_size,
     with_vocabulary,
 )
-from surgeon_engine.model.vocabulary.tokens import protected, token_table
-from surgeon_engine.planning.target_size import Goal
+from surgeon_engine.model.vocabulary.tokens import (
+    protected,
+    token_table,
+    too_few_tokens,
+)
+from surgeon_engine.planning.fewer_tokens import with_fewer_tokens
+from surgeon_engine.planning.target_size import Goal, goal_of
 from surgeon_engine.pruning.measure_curvature import Factors, measure
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
@@ -32,7 +35,6 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest
 from surgeon_engine.pruning.token_costs import (
-    kept_without,
     nats_per_removed,
     removable_tokens,
     texts_of,
@@ -44,8 +46,7 @@ from surgeon_engine.runtime.shares import Batches
 from surgeon_engine.shots.selection import costs_of
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
-# In the saved state. Texts for training are written with the spelled tokens alone.
-_VOCABULARY, _KEPT, _SPELLED = "vocabulary", "kept", "spelled"
+_VOCABULARY, _KEPT = "vocabulary", "kept"  # in the saved state
 
 
 def remove_tokens(state: PruningState, context: RunContext) -> None:
@@ -59,32 +60,34 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     if not state.config.pruning.removes_tokens:
         return
     gates: Factors | None = None
-    tokens = _saved_tokens(context)
-    if tokens is None:
+    kept = _saved_tokens(context)
+    if kept is None:
         # Processes that share a run must choose the same.
         removals = ranks.agree(lambda: _removals(state, context))
         gates = _gates(state, context)
-        tokens = _chosen_tokens(state, removals, gates, context)
-        context.save({_VOCABULARY: tokens}, has_tokens=True)
+        kept = _kept_tokens(state, removals, gates)
+        context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
     elif not context.saver.saved.shots:
         gates = _gates(state, context)
-    kept = tokens[_KEPT]
     if len(kept) == _tokens_of(state):
         return
-    vocabulary = SmallerVocabulary.of(state.loaded, kept, tokens[_SPELLED])
+    vocabulary = SmallerVocabulary.of(state.loaded, kept)
     goal = _goal_without_tokens(state, kept)
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None
     vocabulary = vocabulary.with_rows(loaded.kept_tokens)
     units = units_of(state.config.pruning, loaded.model)
     state.use_vocabulary(vocabulary, loaded, units, goal, gates)
+    assert state.tokens is not None
+    context.emit(state.tokens)
 
 
-def _saved_tokens(context: RunContext) -> Mapping[str, Tensor] | None:
-    """Return what `_chosen_tokens` has returned before an interruption."""
+def _saved_tokens(context: RunContext) -> Tensor | None:
+    """Return what `_kept_tokens` has returned before an interruption."""
     if not context.saver.saved.has_tokens:
         return None
-    return context.load_progress(_VOCABULARY)
+    found = context.load_progress(_VOCABULARY)
+    return None if found is None else found[_KEPT]
 
 
 def _tokens_of(state: PruningState) -> int:
@@ -109,36 +112,23 @@ def _gates(state: PruningState, context: RunContext) -> Factors | None:
     )
 
 
-def _chosen_tokens(
-    state: PruningState, removals: Removals, gates: Factors | None, context: RunContext
-) -> Mapping[str, Tensor]:
-    """Return the tokens that the model keeps, and those that it is trained on."""
+def _kept_tokens(
+    state: PruningState, removals: Removals, gates: Factors | None
+) -> Tensor:
+    """Return the tokens that the model keeps: int64, ascending."""
     settings = state.config.pruning.vocabulary
     if isinstance(settings, SomeTokens):
         count = removals.candidates - settings.tokens
         if count > len(removals.candidate):
-            raise ConfigError(
-                "The vocabulary cannot have fewer than {least:,} tokens, and "
-                "{tokens:,} are asked for: bytes, special tokens, digits and those to "
-                "keep stay.",
-                "Keep more tokens.",
-                least=removals.candidates - len(removals.candidate),
-                tokens=settings.tokens,
-            )
+            least = removals.candidates - len(removals.candidate)
+            raise too_few_tokens(settings.tokens, least)
         count = max(0, count)
     else:
         assert isinstance(settings, AutomaticVocabulary)
         count = _share_of_tokens(state, removals, gates)
-    text = torch.cat(texts_of(state.windows))
-    spelled = kept_without(removals, text, count)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
-    context.inform(
-        "{count:,} of {tokens:,} tokens leave the vocabulary.",
-        count=count,
-        tokens=removals.candidates,
-    )
-    return {_KEPT: is_kept.nonzero().squeeze(1), _SPELLED: spelled}
+    return is_kept.nonzero().squeeze(1)
 
 
 def _removals(state: PruningState, context: RunContext) -> Removals:
@@ -154,6 +144,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     table = token_table(loaded.tokenizer)
     fixed = table.fixed | required_tokens(loaded)
     fixed |= protected(table, settings.keep, loaded.tokenizer)
+    each = _parameters_of_token(state)
     texts = texts_of(windows)
     batch = state.config.calibration.batch
     batches = sum(len(Batches(text, batch)) for text in texts)
@@ -161,7 +152,6 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
         frequencies = token_frequencies(loaded.model, texts, batch, step)
         size = min(table.size, len(frequencies))
         frequencies = frequencies[:size]
-        each = weights_of_token(state)
         first = removable_tokens(frequencies, table, fixed, each)
         nu = 1.0
         if isinstance(settings, AutomaticVocabulary):
@@ -174,46 +164,56 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     return replace(first, cost=first.cost * nu)
 
 
-def weights_of_token(state: PruningState) -> int:
-    """Return how many parameters a token takes in the embeddings and the head."""
-    embeddings = state.loaded.model.get_input_embeddings().weight
-    head = head_weight(state.loaded.model)
-    return embeddings.shape[1] + (0 if head is embeddings else head.shape[1])
-
-
 def _share_of_tokens(
     state: PruningState, tokens: Removals, gates: Factors | None
 ) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
     pruning = state.config.pruning
-    if gates is None or pruning.cost_basis is not CostBasis.PER_PARAMETER:
-        raise ConfigError(
-            "The target, the method or the cost basis does not say what tokens may "
-            "cost beside heads and neurons.",
-            "Give the number of tokens to keep, or choose first-order gates, costs per "
-            "parameter, a target above 0 % and no whole blocks.",
-        )
+    check_vocabulary(pruning)
+    assert gates is not None
     costs = costs_of(state, gates, pruning)
     costs[_VOCABULARY] = tokens
     selected = cheapest(costs, state.goal.removed)
     return int(selected.removed[_VOCABULARY].sum())
 
 
+def _parameters_of_token(state: PruningState) -> int:
+    """Return the parameters of a token, in embeddings and head.
+
+    Raises:
+        ConfigError: the model must keep all tokens.
+    """
+    found = state.original.token_parameters
+    if not found:
+        raise ConfigError(
+            "The vocabulary of this model cannot be made smaller.",
+            "Keep the whole vocabulary.",
+        )
+    return found
+
+
 def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
-    """Return what remains to be removed from the blocks."""
-    gone = (len(head_weight(state.loaded.model)) - len(kept)) * weights_of_token(state)
-    goal = state.goal
-    if state.config.pruning.removes_nothing:
+    """Return what remains to be removed from the blocks.
+
+    Raises:
+        ConfigError: the tokens alone are more than the target removes.
+    """
+    goal, pruning = state.goal, state.config.pruning
+    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
+        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
+    removed = state.original.vocabulary - len(kept)
+    gone = removed * _parameters_of_token(state)
+    if pruning.removes_nothing:
         return replace(goal, parameters=goal.parameters - gone)
-    removed = goal.removed - gone
-    if removed < 0:
+    if gone > goal.removed:
         raise ConfigError(
             "{tokens:,} tokens have {gone:,} parameters, more than the {goal:,} that "
             "the target removes.",
             "Keep more tokens, or raise the target; a target of 0 % removes tokens "
             "alone.",
-            tokens=len(kept),
+            tokens=removed,
             gone=gone,
             goal=goal.removed,
         )
-    return replace(goal, removed=removed, sparsity=removed / goal.prunable)
+    rest = goal.removed - gone
+    return replace(goal, removed=rest, sparsity=rest / goal.prunable)

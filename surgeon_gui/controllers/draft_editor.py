@@ -17,9 +17,11 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.config.vocabulary import WholeVocabulary
 from surgeon_engine.api.messages.commands import (
     InspectModel,
     PreviewText,
+    PreviewVocabulary,
 )
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import DEMO
@@ -191,6 +193,21 @@ class DraftEditor(QObject):
                 own_windows=config.own_windows,
             ),
         )
+
+    @Slot()
+    def preview_vocabulary(self) -> None:
+        """Request what fewer tokens mean for the texts."""
+        config = self._state.config
+        vocabulary = config.pruning.vocabulary
+        if isinstance(vocabulary, WholeVocabulary):
+            return
+        command = partial(
+            PreviewVocabulary,
+            model=config.model,
+            calibration=config.calibration,
+            vocabulary=vocabulary,
+        )
+        self._store.start_request(RequestKind.VOCABULARY, command)
 
     @Slot()
     def _inspect(self) -> None:

@@ -233,6 +233,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> Table:
         ),
         *_fidelity_rows(found, tr("KL, {text}"), _kl),
         *_fidelity_rows(found, tr("Same top token, {text}"), _same_token),
+        *_token_rows(found),
         *(_row(title, found, to_text) for title, to_text in _FIGURES),
         *_differences(found),
     )
@@ -302,6 +303,30 @@ def _kl(column: Column, measured: Fidelity) -> str:
     if is_first and nats - measured.divergence.value >= ladder.NOTICEABLE:
         return numbers.nats(nats)
     return divergence_interval(measured)
+
+
+def _token_rows(found: Sequence[Column]) -> list[tuple[str, ...]]:
+    """Return the tokens of each file, and at how many it was compared."""
+    if all(each.run.tokens is None for each in found):
+        return []
+    return [
+        _row(tr("Vocabulary"), found, _tokens),
+        _row(tr("Compared at"), found, _compared),
+    ]
+
+
+def _tokens(column: Column) -> str:
+    run = column.run
+    if run.tokens is not None and not column.is_original:
+        return numbers.whole(run.tokens.after)
+    return numbers.whole(run.model.vocabulary) if run.model is not None else NOTHING
+
+
+def _compared(column: Column) -> str:
+    shares = [x.compared for x in fidelity_of(column.run) if x.compared is not None]
+    if column.is_original or not shares:
+        return NOTHING
+    return numbers.percent(min(shares))
 
 
 def _same_token(_: Column, measured: Fidelity) -> str:

@@ -27,8 +27,10 @@ from surgeon_engine.api.messages.run import (
     RunStarted,
     ShotFinished,
     StageStarted,
+    TokensRemoved,
 )
 from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.state.job.vocabulary_text import tokens_phrase
 from surgeon_gui.state.run_text import damping_choice
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES
@@ -118,6 +120,10 @@ def _describe_progress(event: object) -> str:
         case BaselineEvaluated(evaluation=evaluation):
             value = numbers.perplexity(evaluation.perplexity)
             return tr("Original perplexity: {value}.").format(value=value)
+        case TokensRemoved(before=before, after=after):
+            return tr("Vocabulary: {tokens}.").format(
+                tokens=tokens_phrase(before, after)
+            )
         case ShotFinished():
             return _shot_line(event)
         case HeldOutMeasured() | Recovered():

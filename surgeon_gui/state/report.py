@@ -169,6 +169,9 @@ def _tiles(run: RunState) -> Iterator[Tile]:
     if run.model is not None and run.history:
         total, left = run.model.parameters, run.history[-1].parameters
         compared.append((tr("Parameters"), numbers.count, total, left))
+    if run.tokens is not None:
+        before, after = run.tokens.before, run.tokens.after
+        compared.append((tr("Tokens"), numbers.whole, before, after))
     if run.model is not None and run.exported is not None:
         old, new = run.model.file_bytes, run.exported.weight_bytes
         compared.append((tr("Weights on disk"), numbers.size, old, new))
@@ -243,16 +246,10 @@ def _fidelity_section(run: RunState) -> Section | None:
         "the share of tokens that both find most likely. Bits per byte is the loss on "
         "the text, whatever the tokens of a model are. In brackets: 95 % intervals."
     )
-    parts = [
-        tr("{text}: {compared}.").format(
-            text=fidelity.text_name(each.text), compared=fidelity.compared(each)
-        )
-        for each in found
-        if each.compared is not None
-    ]
-    text = " ".join((text, *parts))
     first, original = found[0].perplexity, before[found[0].text].perplexity
     note = BELOW_ORIGINAL if first.value < original.value else ""
+    if run.tokens is not None:
+        note = f"{fidelity.about_tokens(found)} {note}".strip()
     return Section(tr("Fidelity"), text, table=ReportTable(rows, titles), note=note)
 
 
@@ -312,6 +309,9 @@ def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
 def _size_rows(run: RunState) -> Iterator[Row]:
     if run.model is not None and run.history:
         last, total = run.history[-1], run.model.parameters
+        if run.tokens is not None:
+            yield tr("Tokens of the original"), numbers.whole(run.tokens.before), ""
+            yield tr("Tokens left"), numbers.whole(run.tokens.after), ""
         yield tr("Parameters of the original"), numbers.whole(total), ""
         share = numbers.percent(last.parameters / total)
         yield (

@@ -21,6 +21,7 @@ class RequestKind(Enum):
     SEARCH = "search"
     DESCRIPTION = "describe"
     PREVIEW = "preview"
+    VOCABULARY = "vocabulary"  # a preview of fewer tokens
     SAVE = "save"
     MEASUREMENT = "measure"
     JUDGMENT = "judge"

@@ -9,6 +9,7 @@ from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
 from surgeon_gui.state.job.plan_text import brief_target, planned_bytes
+from surgeon_gui.state.job.vocabulary_text import tokens_phrase
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
     has_planned_size,
@@ -91,6 +92,10 @@ def _made(run: RunState) -> str:
         worst = min(found, key=lambda each: each.agreement.value)
         sentences.append(fidelity.same_tokens(worst))
     sentences.append(expectation(run))
+    if run.tokens is not None:
+        text = tr("Its vocabulary went from {tokens}.")
+        tokens = tokens_phrase(run.tokens.before, run.tokens.after)
+        sentences.append(text.format(tokens=tokens))
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
@@ -190,7 +195,18 @@ def quality_facts(run: RunState) -> Facts:
             after=numbers.perplexity(run.evaluation.perplexity),
         )
         facts = [(tr("Perplexity"), change)]
-    return tuple(facts)
+    return (*facts, *vocabulary_facts(run))
+
+
+def vocabulary_facts(run: RunState) -> Facts:
+    """Return the tokens before and after, and at how many the file is compared."""
+    if run.tokens is None:
+        return ()
+    text = tokens_phrase(run.tokens.before, run.tokens.after)
+    parts = (text, fidelity.compared(fidelity_of(run)))
+    note = tr("Perplexity is per token of the original.")
+    value = ", ".join(filter(None, parts))
+    return ((tr("Vocabulary"), f"{value}\n{note}"),)
 
 
 def _quality(after: Fidelity, before: Fidelity | None) -> str:
@@ -201,5 +217,4 @@ def _quality(after: Fidelity, before: Fidelity | None) -> str:
         before=numbers.perplexity(before.perplexity.value),
         after=numbers.perplexity(after.perplexity.value),
     )
-    bits = ", ".join(filter(None, (fidelity.bits(after), fidelity.compared(after))))
-    return "\n".join(filter(None, (f"{nats}, {change}", bits)))
+    return "\n".join(filter(None, (f"{nats}, {change}", fidelity.bits(after))))

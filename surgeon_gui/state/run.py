@@ -37,6 +37,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
     StageStarted,
+    TokensRemoved,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.state import eta
@@ -106,6 +107,7 @@ class RunState:
     countdown: Countdown | None = None  # the remaining time that is shown
     times: tuple[StageTime, ...] = ()
     baseline: Evaluation | None = None
+    tokens: TokensRemoved | None = None  # None: the vocabulary is whole
     history: tuple[ShotFinished, ...] = ()
     held_out: tuple[HeldOutMeasured, ...] = ()  # of the training in the last recovery
     recovered: Recovered | None = None
@@ -114,8 +116,8 @@ class RunState:
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
     expected: Estimate | None = None  # KL of its file, before it started
     exported: Exported | None = None
-    saved: tuple[Exported, ...] = ()  # its later exports
-    measured: Measured | None = None
+    saved: tuple[Exported, ...] = ()  # later exports
+    measured: Measured | None = None  # its speed
     judgment: Judgment | None = None  # on its file
     result: RunFinished | None = None
     error: Failed | None = None
@@ -425,6 +427,7 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     StageStarted: _on_stage,
     Progressed: _on_progress,
     BaselineEvaluated: lambda run, event, at: replace(run, baseline=event.evaluation),
+    TokensRemoved: lambda run, event, at: replace(run, tokens=event),
     # The last shot comes again if its evaluation follows.
     ShotFinished: lambda run, event, at: replace(
         run, history=(*run.history[: event.shot - 1], event)

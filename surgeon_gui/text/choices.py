@@ -23,6 +23,7 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import Device, Dtype, Offload
+from surgeon_engine.api.config.vocabulary import Vocabulary
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import Caption, caption
 
@@ -282,6 +283,18 @@ _TRAINED_WEIGHTS: dict[Enum, Caption] = {
     ),
 }
 
+_VOCABULARY: dict[Enum, Caption] = {
+    Vocabulary.WHOLE: caption("Whole", "Keeps all tokens."),
+    Vocabulary.AUTOMATIC: caption(
+        "Automatic",
+        "Removes tokens as long as that costs less, for each parameter, than heads and "
+        "neurons do. The run measures both.",
+    ),
+    Vocabulary.TOKENS: caption(
+        "A number of tokens", "Keeps as many tokens as you say, the most useful ones."
+    ),
+}
+
 _CHECKPOINTING: dict[Enum, Caption] = {
     GradientCheckpointing.AUTOMATIC: caption("Automatic", "On if memory is short."),
     GradientCheckpointing.OFF: caption(
@@ -312,6 +325,7 @@ _TABLES: Mapping[type, Mapping[Enum, Caption]] = {
     TrainedWeights: _TRAINED_WEIGHTS,
     GradientCheckpointing: _CHECKPOINTING,
     Offload: _OFFLOAD,
+    Vocabulary: _VOCABULARY,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.evaluation import OWN_TEXT
@@ -96,12 +96,26 @@ def original_bits(fidelity: Fidelity) -> str:
     return "" if found is None else numbers.fixed(found.value, 3)
 
 
-def compared(fidelity: Fidelity) -> str:
-    """Return the share of tokens that are compared; empty: all."""
-    if fidelity.compared is None:
+def compared(found: Iterable[Fidelity]) -> str:
+    """Return at how many tokens a file of fewer tokens is compared; empty: at all."""
+    shares = [x.compared for x in found if x.compared is not None]
+    if not shares:
         return ""
-    share = numbers.percent(fidelity.compared, decimals=0)
-    return tr("compared at {share} of the tokens").format(share=share)
+    return tr("compared at {share} of the tokens").format(
+        share=numbers.percent(min(shares))
+    )
+
+
+def about_tokens(found: Iterable[Fidelity]) -> str:
+    """Return what fewer tokens mean for the figures of a file."""
+    text = tr("The file has fewer tokens. Perplexity is per token of the original.")
+    if places := compared(found):
+        more = tr(
+            "KL and same top token are {compared}: where a token of the original "
+            "ends, too."
+        )
+        text += " " + more.format(compared=places)
+    return text
 
 
 def line(fidelity: Fidelity) -> str:

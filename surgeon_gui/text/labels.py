@@ -62,7 +62,7 @@ FIELDS = {
         "Size of the remaining parameters in the number format of the export "
         "(Expert, Export).",
         _MEGABYTE_NAME,
-        decimals=3,
+        decimals=1,  # as `numbers.size` has
         unit_bytes=_MEGABYTE,
         stored_bytes=10**6,
     ),
@@ -80,6 +80,24 @@ FIELDS = {
         "Context",
         "Length of prompt and answer together, for the memory to run it.",
         tr("tokens"),
+    ),
+    "pruning.vocabulary": FieldText(
+        "Vocabulary",
+        "Whether tokens are removed from the vocabulary, before anything else. They "
+        "count toward the target. A removed token is split into others, so no text is "
+        "lost, but some texts get longer.",
+    ),
+    "pruning.vocabulary_tokens": FieldText(
+        "Tokens",
+        "Number of tokens to keep. The rarest ones are removed; bytes, digits and "
+        "special tokens are not.",
+        tr("tokens"),
+    ),
+    "pruning.kept_texts": FieldText(
+        "Keep",
+        "What keeps all its tokens, separated by commas: languages by their English "
+        "names, scripts such as Cyrillic or Emoji, or text files.",
+        example=tr("e.g. English, German, words.txt"),
     ),
     "pruning.max_perplexity_increase": FieldText(
         "Quality limit",

@@ -131,31 +131,36 @@ def test_copy_of_the_model_is_the_same_model(interrupted, tmp_path):
     assert resumed(interrupted).of(RunFinished)
 
 
-@pytest.mark.parametrize("damaged", ["state.json", "shot-2.safetensors"])
-def test_run_with_a_damaged_shot_goes_on_from_the_shot_before(tmp_path, damaged):
+def test_run_with_a_damaged_shot_goes_on_from_the_shot_before(tmp_path):
     config = config_of(tmp_path)
     Recorder().run(config, tmp_path / "whole")
     cut_at(after_shot(2), config, tmp_path / "cut")
-    flip(RunFolder(tmp_path / "cut").saved_state.path / damaged)
-    recorder = resumed(tmp_path / "cut")
-    assert [event.shots for event in recorder.of(RunResumed)] == [1]
-    assert f"{damaged}" in recorder.warnings()[0].message
-    assert "goes on from the state before" in recorder.warnings()[0].message
-    assert_same_result(tmp_path / "cut", tmp_path / "whole")
+    for name in ("state.json", "shot-2.safetensors"):
+        damaged = tmp_path / name
+        shutil.copytree(tmp_path / "cut", damaged)
+        flip(RunFolder(damaged).saved_state.path / name)
+        recorder = resumed(damaged)
+        assert [event.shots for event in recorder.of(RunResumed)] == [1]
+        assert name in recorder.warnings()[0].message
+        assert "goes on from the state before" in recorder.warnings()[0].message
+        assert_same_result(damaged, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("part", ["blocks", "training", "recovered"])
-def test_run_with_damaged_recovery_recovers_again(tmp_path, part):
+def test_run_with_damaged_recovery_recovers_again(tmp_path):
     config = config_of(tmp_path, shots=1, level=Recovery.DISTILLATION)
-    Recorder().run(config, tmp_path / "whole")
-    is_over = part == "recovered"
-    when = at_stage(Stage.EXPORT) if is_over else at_step(Stage.DISTILLATION, 3)
-    cut_at(when, config, tmp_path / "cut")
-    (path,) = RunFolder(tmp_path / "cut").saved_state.path.glob(f"{part}-*")
-    flip(path)
-    recorder = resumed(tmp_path / "cut")
-    assert path.name in recorder.warnings()[0].message
-    assert_same_result(tmp_path / "cut", tmp_path / "whole")
+    whole, cut, over = (tmp_path / name for name in ("whole", "cut", "over"))
+    Recorder().run(config, whole)
+    cut_at(at_step(Stage.DISTILLATION, 3), config, cut)
+    shutil.copytree(cut, over)
+    cut_at(at_stage(Stage.EXPORT), None, over)
+    for part, folder in (("blocks", cut), ("training", cut), ("recovered", over)):
+        damaged = tmp_path / part
+        shutil.copytree(folder, damaged)
+        (path,) = RunFolder(damaged).saved_state.path.glob(f"{part}-*")
+        flip(path)
+        recorder = resumed(damaged)
+        assert path.name in recorder.warnings()[0].message
+        assert_same_result(damaged, whole)
 
 
 def test_other_settings_are_refused(interrupted):

@@ -42,6 +42,7 @@ from surgeon_engine.api.messages.commands import (
     MeasureModels,
     Pause,
     PreviewText,
+    PreviewVocabulary,
     ProbeMachine,
     Resume,
     ResumeRun,
@@ -234,7 +235,13 @@ class FakeEngine:
         match command:
             case InspectModel(model=model):
                 self._inspect(model.source)
-            case DownloadModel() | SearchHub() | DescribeText() | PreviewText():
+            case (
+                DownloadModel()
+                | SearchHub()
+                | DescribeText()
+                | PreviewText()
+                | PreviewVocabulary()
+            ):
                 pause, check = self._options.pause, self._raise_if_cancelled
                 fake_sources.respond(command, self._emit, check, pause)
             case ExportRun(export=export, replace=replace):

@@ -23,7 +23,8 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import LOG_HEADER, Report, RunFolder
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.base.sealed_json import sealed_json, sealed_line
 from surgeon_engine.base.versions import STATE

@@ -10,9 +10,12 @@ import json
 import struct
 import time
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_engine.api.messages.commands import (
     DescribeText,
     DownloadModel,
+    PreviewVocabulary,
     SearchHub,
 )
 from surgeon_engine.api.messages.events import Failed
@@ -24,6 +27,12 @@ from surgeon_engine.api.messages.sources import (
     PreviewedText,
     TextDescribed,
     TextPreviewed,
+)
+from surgeon_engine.api.messages.vocabulary import (
+    HitScript,
+    Rewritten,
+    ScriptLoss,
+    VocabularyPreviewed,
 )
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.api.model_info.source_names import hub_name
@@ -65,8 +74,37 @@ def respond(command, emit, check, pause):
         emit(searched(command.query))
     elif isinstance(command, DescribeText):
         emit(described(command.calibration))
+    elif isinstance(command, PreviewVocabulary):
+        emit(fewer_tokens(command.vocabulary))
     else:
         emit(previewed(command.calibration, command.own_windows))
+
+
+def fewer_tokens(vocabulary):
+    """Return the preview of a vocabulary; a language called "broken" is unknown.
+
+    Cyrillic is hit unless it is kept.
+    """
+    if "broken" in vocabulary.keep:
+        return Failed("broken is no language.", "Name one.")
+    hit = () if "Cyrillic" in vocabulary.keep else (HitScript("Cyrillic", 0.5, 0.25),)
+    return VocabularyPreviewed(
+        tokens=2_048,
+        kept=getattr(vocabulary, "tokens", 1_365),
+        least=278,
+        parameters=105_216,
+        share=0.0372,
+        scripts=(
+            ScriptLoss("Latin", 1_668, 495, ("tensor", "els", "node")),
+            ScriptLoss("Han", 20, 0, ()),
+        ),
+        texts=(
+            Rewritten("mine.txt", 8_192, share=0.25, longer=0.5),
+            Rewritten(BUILTIN_TEXT, 8_192, share=0.0317, longer=0.0336),
+        ),
+        hit=hit,
+        is_typical=isinstance(vocabulary, AutomaticVocabulary),
+    )
 
 
 def download(source, emit, check, pause):

@@ -160,23 +160,6 @@ def probe_of(example: PrunedModel, path: Path) -> Path:
 
 RUNTIMES = ("llama_cpp", "xllamacpp")
 INSTALLED = [name for name in RUNTIMES if find_spec(name)]
-# Prints the tokens that llama.cpp makes of texts.
-TOKENIZE = """
-import json, sys
-from pathlib import Path
-from urllib.request import Request, urlopen
-import xllamacpp
-from surgeon_engine.export.gguf.check import server_parameters
-server = xllamacpp.Server(server_parameters(xllamacpp, Path(sys.argv[1]), 64))
-ids = []
-for text in json.loads(sys.argv[2]):
-    body = {"content": text, "add_special": True, "parse_special": True}
-    kind = {"Content-Type": "application/json"}
-    address = f"{server.listening_address}/tokenize"
-    with urlopen(Request(address, json.dumps(body).encode(), kind)) as answer:
-        ids.append(json.load(answer)["tokens"])
-print(json.dumps(ids))
-"""
 
 
 def output_of(code: str, *arguments: str):

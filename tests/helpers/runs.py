@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,20 @@ class Recorder:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)  # no slots: there are cached properties
 class Outcome:
     """The events of a run, the original weights and the exported model."""
 
     recorder: Recorder
-    before: dict[str, torch.Tensor]  # W by layer
+    config: RunConfig
     exported: tuple[PrunableLayer, ...]
     folder: Path
+
+    @cached_property
+    def before(self) -> dict[str, torch.Tensor]:
+        """The original W by layer."""
+        original = AutoModelForCausalLM.from_pretrained(self.config.model.source)
+        return {layer.name: layer.weight() for layer in prunable_layers(original)}
 
     @property
     def started(self) -> RunStarted:
@@ -181,11 +188,9 @@ def run(folder: Path, family: str = "llama", name: str = "run", **settings) -> O
 
 def outcome(config: RunConfig, folder: Path) -> Outcome:
     """Run a job and load the exported model."""
-    original = AutoModelForCausalLM.from_pretrained(config.model.source)
     recorder = Recorder().run(config, folder)
     model = AutoModelForCausalLM.from_pretrained(folder / "export")
-    before = {layer.name: layer.weight() for layer in prunable_layers(original)}
-    return Outcome(recorder, before, prunable_layers(model), folder)
+    return Outcome(recorder, config, prunable_layers(model), folder)
 
 
 def preflight_error(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,6 +215,24 @@ def save_tiny_model(
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> Path:
     """Write a model folder with transformers; default: with a `byte_tokenizer`."""
-    tiny_model(family, seed).save_pretrained(folder)
-    (tokenizer or byte_tokenizer()).save_pretrained(folder)
+    if tokenizer is not None:
+        tiny_model(family, seed).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+    files, numbers = _tiny_files(family, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    torch.set_rng_state(numbers)  # as if the model had been made for this folder
     return folder
+
+
+@functools.cache
+def _tiny_files(family: str, seed: int) -> tuple[dict[str, bytes], torch.Tensor]:
+    """Return the files of a model folder, and the state of the generator after it."""
+    model = tiny_model(family, seed)
+    numbers = torch.get_rng_state()
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+        return {x.name: x.read_bytes() for x in Path(folder).iterdir()}, numbers

@@ -75,6 +75,9 @@ def byte_level(whole: bool = False, size: int = 900) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(lines(700, any_characters=False), trainer)
     tokenizer.add_special_tokens([BEGIN, END, "<|turn|>"])
     tokenizer.add_tokens(["<think>"])
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{BEGIN} $A", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
+    )
     made = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=BEGIN, eos_token=END
     )

@@ -42,7 +42,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="it cannot fork"),
     pytest.mark.slow,
 ]
-WINDOWS = 13  # the shares are of different sizes
+WINDOWS = 7  # the shares are of different sizes
 FIRST_ORDER = {"method": Method.FIRST_ORDER, "fisher": Fisher.SAMPLED}
 
 
@@ -63,7 +63,7 @@ def config_of(
     **pruning,
 ):
     found = job(folder, family, windows=WINDOWS, **pruning)
-    recovery = RecoveryConfig(level, own_windows=5, trained_weights=trained)
+    recovery = RecoveryConfig(level, own_windows=3, trained_weights=trained)
     return dataclasses.replace(
         found,
         calibration=dataclasses.replace(found.calibration, batch=4),

@@ -166,6 +166,7 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
 
 
 @pytest.mark.slow
+@pytest.mark.fresh_process
 def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window = real_window
     trigger(window, "use_demo_action")
@@ -192,6 +193,11 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     assert run.recovered.nats_after < run.recovered.nats_before
     assert run.evaluation == run.recovered.evaluation
     report = RunFolder(tmp_path / "runs" / run.folder).read_report()
+    exported = report.exported
+    assert exported.tokens_compared > 0
+    assert 0 < exported.largest_difference < 0.1  # the demo has numbers of 16 bits
+    expected = exported.expected_divergence
+    assert exported.divergence == pytest.approx(expected, rel=0.05)
     settled = report.config.recovery
     assert settled.level is Recovery.DISTILLATION
     model = replace(run.config.model, offload=Offload.OFF)

@@ -15,7 +15,9 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
+    CostBasis,
     HeadsAndNeurons,
+    Method,
     Neurons,
     PruningConfig,
 )
@@ -25,6 +27,7 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 
@@ -161,9 +164,30 @@ class RunConfig:
                 "be reached.",
                 "Choose another format, or give the target as a share.",
             )
+        check_vocabulary(self.pruning)
         if self.blocks_miss_size:
             raise ConfigError(
                 "GGUF files fill the widths of layers up to multiples of 32; a target "
                 "size in bytes cannot be guaranteed.",
                 "Set width_multiple to 32, or give the target as a share.",
             )
+
+
+def check_vocabulary(pruning: PruningConfig) -> None:
+    """Check that an automatic choice of tokens can compare their costs with others.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    is_compared = (
+        pruning.method is Method.FIRST_ORDER
+        and pruning.cost_basis is CostBasis.PER_PARAMETER
+        and not (pruning.removes_nothing or pruning.drops_depth)
+    )
+    if isinstance(pruning.vocabulary, AutomaticVocabulary) and not is_compared:
+        raise ConfigError(
+            "The target, the method or the cost basis does not say what tokens may "
+            "cost beside heads and neurons.",
+            "Give the number of tokens to keep, or choose first-order gates, costs per "
+            "parameter, a target above 0 % and no whole blocks.",
+        )

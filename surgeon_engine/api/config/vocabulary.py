@@ -47,4 +47,5 @@ class SomeTokens(Member, frozen=True, tag="tokens"):
     keep: _Keep = ()
 
 
-AnyVocabulary: TypeAlias = WholeVocabulary | AutomaticVocabulary | SomeTokens
+# In this order, forms show a number of tokens above what is kept.
+AnyVocabulary: TypeAlias = WholeVocabulary | SomeTokens | AutomaticVocabulary

@@ -11,6 +11,7 @@ import msgspec
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.judgment import JudgeSettings
@@ -55,6 +56,14 @@ class PreviewText(_Command, frozen=True):
     model: ModelConfig
     calibration: CalibrationConfig
     own_windows: int = 0  # that the model writes; shown if they are in the cache
+
+
+class PreviewVocabulary(_Command, frozen=True):
+    """Say what fewer tokens mean for texts. The response is `VocabularyPreviewed`."""
+
+    model: ModelConfig
+    calibration: CalibrationConfig
+    vocabulary: AutomaticVocabulary | SomeTokens
 
 
 class StartRun(_Command, frozen=True):
@@ -190,6 +199,7 @@ Command = (
     | SearchHub
     | DescribeText
     | PreviewText
+    | PreviewVocabulary
     | StartRun
     | ResumeRun
     | Watch

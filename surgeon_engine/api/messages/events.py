@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.judgment import Judged
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import RunEvent
 from surgeon_engine.api.messages.sources import SourceEvent
+from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 from surgeon_engine.base.decoding import Time
 from surgeon_engine.base.sentences import Text
 
@@ -92,6 +93,7 @@ Event = (
     | ConnectionChanged
     | FileEvent
     | SourceEvent
+    | VocabularyPreviewed
     | RunEvent
     | Measured
     | Diagnosed

@@ -22,6 +22,7 @@ from surgeon_engine.api.messages.sources import (
     TextDescribed,
     TextPreviewed,
 )
+from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 
 RUN_ENDS = (RunFinished, Failed, Cancelled)
 RESPONSES = (
@@ -30,6 +31,7 @@ RESPONSES = (
     HubSearched,
     TextDescribed,
     TextPreviewed,
+    VocabularyPreviewed,
     Exported,
     Measured,
     Diagnosed,

@@ -233,6 +233,13 @@ class BaselineEvaluated(msgspec.Struct, frozen=True, tag=True):
     evaluation: Evaluation
 
 
+class TokensRemoved(msgspec.Struct, frozen=True, tag=True):
+    """The vocabulary has fewer tokens: rows of the embedding before and after."""
+
+    before: Positive
+    after: Positive
+
+
 class ShotFinished(msgspec.Struct, frozen=True, tag=True):
     """A shot is complete: `sparsity` of the prunable weights are removed."""
 
@@ -335,6 +342,7 @@ RunEvent = (
     | StageStarted
     | Progressed
     | BaselineEvaluated
+    | TokensRemoved
     | ShotFinished
     | HeldOutMeasured
     | Recovered

@@ -5,7 +5,8 @@ It writes one line of JSON, a `VerificationResult`. The probe holds
 
     tokens   1 x n           int64
     logits   1 x n x vocab   float32, of the model in memory
-    original 1 x n x vocab   float32, of the model before pruning; may be missing
+    original 1 x n x vocab   float32, of the model before pruning, NaN where it predicts
+                             nothing; may be missing
     windows  m x length      int64, for the perplexity
 """
 
@@ -93,7 +94,8 @@ def divergence(original: Any, logits: Any) -> float | None:
     """Return the mean KL(original || checkpoint) in nats; None: not finite."""
     if original is None:
         return None
-    p, q = original.double().log_softmax(-1), logits.double().log_softmax(-1)
+    is_known = ~original.isnan().any(-1)
+    p, q = (x[is_known].double().log_softmax(-1) for x in (original, logits))
     nats = float((p.exp() * (p - q)).sum(-1).mean())
     return nats if math.isfinite(nats) else None
 

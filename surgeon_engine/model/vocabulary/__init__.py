@@ -6,4 +6,7 @@ tokens.py       the tokens that can be removed, and in which order
 scripts.py      the scripts and languages of tokens
 trimmed.py      a tokenizer, or the header of a GGUF file, with the kept tokens alone
 recoding.py     windows of the original's tokens, in the kept tokens
+dimensions.py   the tensors that have a row for each token, in any model
+config_ids.py   the numbers of tokens that configs state
+smaller.py      a model with the kept tokens alone
 """

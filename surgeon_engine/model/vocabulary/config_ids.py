@@ -150,5 +150,5 @@ def _table_error(name: str) -> ModelError:
             "tokens in {name}.",
             name=name,
         ),
-        say("Prune other structures."),
+        say("Remove other parts of the model instead."),
     )

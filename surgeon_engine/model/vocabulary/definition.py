@@ -10,13 +10,13 @@ Three kinds of tokenizers can be trimmed, by how a token's name tells its text:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache, cached_property
 from typing import Any
 
+import msgspec
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.base.errors import ConfigError
@@ -64,6 +64,14 @@ class Definition:
             names[i] = name
         return tuple(names)
 
+    def is_in_model(self, name: str) -> bool:
+        """Return whether a name is in the vocabulary without added tokens."""
+        if self.kind is Kind.UNIGRAM:
+            return self.ids.get(name, len(self.model["vocab"])) < len(
+                self.model["vocab"]
+            )
+        return name in self.model["vocab"]
+
     @property
     def added(self) -> list[Mapping[str, Any]]:
         """The added tokens, which are found in a text before it is split."""
@@ -92,12 +100,11 @@ class Definition:
         pieces = [None if name is None else self._piece(name) for name in self.names]
         if self.unknown is not None:
             pieces[self.unknown] = None
-        plain = self.model["vocab"] if self.kind is not Kind.UNIGRAM else self.ids
         for token in self.added:
             name, i = token["content"], token["id"]
             if token["special"]:
                 pieces[i] = None
-            elif self.kind is Kind.BYTES or name not in plain:
+            elif self.kind is Kind.BYTES or not self.is_in_model(name):
                 pieces[i] = name.encode() or None
         return tuple(pieces)
 
@@ -135,7 +142,7 @@ def definition_of(tokenizer: PreTrainedTokenizerBase | None) -> Definition:
         raise _unsupported(say("there is no tokenizer"))
     if backend is None or not hasattr(backend, "to_str"):
         raise _unsupported(say("its tokenizer has no tokenizer.json"))
-    content = json.loads(backend.to_str())
+    content = msgspec.json.decode(backend.to_str())
     return Definition(content, _kind(content))
 
 

@@ -26,7 +26,7 @@ from surgeon_engine.model.vocabulary.config_ids import (
     renumber,
 )
 
-OTHERS = say("Prune other structures.")
+OTHERS = say("Remove other parts of the model instead.")
 # Attributes of modules.
 _NUMBER = re.compile(r"num_embeddings$|out_features$|padding_idx$|vocab_")
 

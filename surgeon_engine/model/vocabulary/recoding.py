@@ -8,14 +8,16 @@ kept tokens keeps them; only sections with a removed token take the new encoding
 
 from __future__ import annotations
 
-import json
+import copy
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.model.vocabulary.definition import (
@@ -45,9 +47,14 @@ class Recoding:
         self._pieces, self._new_pieces = before.pieces, after.pieces
         ids = (-1 if x is None else after.ids.get(x, -1) for x in before.names)
         self.new_ids = np.fromiter(ids, np.int64, len(before.names))
+        self._separate = {  # kept, and found before a text is split
+            x["id"]
+            for x in before.added
+            if self.new_ids[x["id"]] >= 0 and not before.is_in_model(x["content"])
+        }
         self._lengths = _lengths(before.pieces)
         self._new_lengths = _lengths(after.pieces)
-        self._encoder = _Encoder(after)
+        self._encoder = _Encoder(trimmed, after)
         self._end = _end_of_text(trimmed)
         self._splits = self._encoded_pieces(before)
         self.first_piece = self.new_ids.copy()
@@ -115,11 +122,11 @@ class Recoding:
         return found
 
     def _segments(self, row: list[int]) -> list[_Segment]:
-        """Divide a window at special tokens."""
+        """Divide a window at special and added tokens."""
         segments: list[_Segment] = []
         text: list[int] = []
         for token in [*row, None]:
-            if token is not None and self._pieces[token] is not None:
+            if token is not None and self._is_text(token):
                 text.append(token)
                 continue
             if text:
@@ -129,6 +136,9 @@ class Recoding:
             if token is not None:
                 segments.append(_Segment([token], b""))
         return segments
+
+    def _is_text(self, token: int) -> bool:
+        return self._pieces[token] is not None and token not in self._separate
 
     def _text(self, tokens: Iterable[int]) -> bytes:
         """Return the bytes of new tokens; special ones have none."""
@@ -166,6 +176,18 @@ class Recoding:
         return tokens, np.where(old_ends[at] == ends, at, -1)
 
 
+def stretch(positions: np.ndarray) -> float:
+    """Return how many new tokens there are for each of the original's, in windows.
+
+    `positions` are those of `Recoding.windows`.
+    """
+    new = old = 0
+    for row in positions:
+        last = int(np.flatnonzero(row >= 0)[-1])
+        new, old = new + last, old + int(row[last])
+    return new / max(1, old)
+
+
 def occurrences(windows: np.ndarray, size: int) -> np.ndarray:
     """Return how often each token occurs in windows, by id."""
     return np.bincount(windows.ravel(), minlength=size)
@@ -182,23 +204,23 @@ class _Segment:
 class _Encoder:
     """Encodes texts without special tokens, and without a space in front."""
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, definition: Definition
+    ) -> None:
         self._ids = definition.ids
         self._definition = definition
         self._replaces_spaces = definition.kind is not Kind.BYTES
-        plain = {
-            **definition.content,
-            "normalizer": None,  # the texts are those of tokens already
-            "post_processor": None,
-            "padding": None,
-            "truncation": None,
-            "added_tokens": [],
-        }
-        self._of_names = Tokenizer.from_str(json.dumps(plain | {"pre_tokenizer": None}))
-        for step in steps(plain["pre_tokenizer"]):
-            _remove_prefix(step)
-        added = [x for x in definition.added if not x["special"]]
-        self._of_texts = Tokenizer.from_str(json.dumps(plain | {"added_tokens": added}))
+        # No normalizer: the texts are those of tokens already.
+        model = tokenizer.backend_tokenizer.model
+        self._of_names, self._of_texts = Tokenizer(model), Tokenizer(model)
+        self._of_texts.pre_tokenizer = _without_prefix(definition)
+        self._of_texts.add_tokens(
+            [
+                AddedToken(x["content"], normalized=False)
+                for x in definition.added
+                if not x["special"] and definition.is_in_model(x["content"])
+            ]
+        )
 
     def names(self, names: Sequence[str]) -> list[list[int]]:
         """Encode names of tokens, which need not be whole characters."""
@@ -235,12 +257,18 @@ class _Encoder:
         return [self._ids[name] for name in names]
 
 
-def _remove_prefix(step: dict[str, Any]) -> None:
-    """Change a step of a pre-tokenizer so that it puts no space before a text."""
-    if step["type"] == "ByteLevel":
-        step["add_prefix_space"] = False
-    elif step["type"] == "Metaspace":
-        step["prepend_scheme"] = "never"
+def _without_prefix(definition: Definition) -> PreTokenizer | None:
+    """Return the pre-tokenizer, changed so that it puts no space before a text."""
+    empty = Tokenizer(BPE()).to_str()
+    content = msgspec.json.decode(empty) | {
+        "pre_tokenizer": copy.deepcopy(definition.content["pre_tokenizer"])
+    }
+    for step in steps(content["pre_tokenizer"]):
+        if step["type"] == "ByteLevel":
+            step["add_prefix_space"] = False
+        elif step["type"] == "Metaspace":
+            step["prepend_scheme"] = "never"
+    return Tokenizer.from_str(msgspec.json.encode(content).decode()).pre_tokenizer
 
 
 def _lengths(pieces: Sequence[bytes | None]) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.api.messages.vocabulary import ScriptLoss
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.model.chat_template import DATE, TEMPLATE_ERRORS, render
@@ -35,6 +36,7 @@ from surgeon_engine.model.vocabulary.scripts import (
     script_of,
 )
 
+_FLAT = 100  # the first tokens are about equally frequent: 1 / (number + 100)
 _EXAMPLES = 8  # of each script
 _LARGEST_TEXT = 2**26  # bytes of a file of words
 _WORDS = re.compile(r"\S+\s*")
@@ -61,16 +63,6 @@ class TokenTable:
     def size(self) -> int:
         """The number of ids."""
         return len(self.pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptLoss:
-    """How many tokens a script loses."""
-
-    script: str  # "Common": punctuation, digits and others
-    tokens: int  # before
-    removed: int
-    examples: tuple[str, ...]  # removed ones, from the smallest id
 
 
 def token_table(tokenizer: PreTrainedTokenizerBase | None) -> TokenTable:
@@ -169,6 +161,17 @@ def protected(
     return _with_parts(found, table.parts)
 
 
+def too_few_tokens(tokens: int, least: int) -> ConfigError:
+    """Return the error for a vocabulary that is too small."""
+    return ConfigError(
+        "The vocabulary cannot have fewer than {least:,} tokens, and {tokens:,} are "
+        "asked for: bytes, special tokens, digits and those to keep stay.",
+        "Keep more tokens.",
+        least=least,
+        tokens=tokens,
+    )
+
+
 def lost(table: TokenTable, removed: Collection[int]) -> tuple[ScriptLoss, ...]:
     """Return how many tokens each script loses, the most first."""
     before: Counter[str] = Counter()
@@ -185,6 +188,15 @@ def lost(table: TokenTable, removed: Collection[int]) -> tuple[ScriptLoss, ...]:
         for script, count in before.items()
     ]
     return tuple(sorted(losses, key=lambda x: (-x.removed, -x.tokens, x.script)))
+
+
+def zipf(size: int) -> np.ndarray:
+    """Return how often each token is expected by Zipf's law, by id; 1 in all.
+
+    Tokenizers learn frequent tokens first.
+    """
+    law = 1 / (np.arange(size) + _FLAT)
+    return law / law.sum()
 
 
 def _basic(definition: Definition) -> set[int]:

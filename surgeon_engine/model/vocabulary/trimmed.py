@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -52,7 +52,7 @@ def trimmed_tokenizer(
         pad = new.get(padding["pad_id"], 0)
         content["padding"] = {**padding, "pad_id": pad}
     trimmed = copy.copy(tokenizer)
-    trimmed._tokenizer = Tokenizer.from_str(json.dumps(content))
+    trimmed._tokenizer = Tokenizer.from_str(msgspec.json.encode(content).decode())
     trimmed.init_kwargs = _options(tokenizer.init_kwargs, new)
     for name in ("_vocab", "_merges", "vocab_file"):  # of the original
         trimmed.__dict__.pop(name, None)

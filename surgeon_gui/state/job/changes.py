@@ -6,9 +6,15 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import settings_list
-from surgeon_gui.state.job.purposes import Purpose, with_purpose
+from surgeon_gui.state.job.purposes import (
+    Purpose,
+    languages_of,
+    with_languages,
+    with_purpose,
+)
 
 _TEXTS = (  # which text is read, and what of it
     "text",
@@ -36,6 +42,8 @@ def without_changes(state: AppState) -> RunConfig:
         export=ExportConfig(folder=config.export.folder),
         samples=config.samples,
     )
+    if isinstance(config.pruning.vocabulary, AutomaticVocabulary):
+        plain = with_languages(plain, languages_of(config))
     if model is None:
         return plain
     jobs = [with_purpose(plain, purpose, model) for purpose in Purpose]

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import RunConfig, check_vocabulary
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
@@ -94,8 +94,9 @@ def draft_obstacle(state: AppState) -> Problem | None:
     for problem in (*state.problems.values(), facts_problem(state)):
         if problem is not None:
             return problem
-    if (error := state.request(RequestKind.PREVIEW).error) is not None:
-        return of_error(error)
+    for kind in (RequestKind.PREVIEW, RequestKind.VOCABULARY):
+        if (error := state.request(kind).error) is not None:
+            return of_error(error)
     if state.engine is Engine.STARTING:
         return Problem(Kind.ENGINE_STARTING)
     return reading_obstacle(state) or resource_obstacle(state.resource_check)
@@ -296,6 +297,10 @@ def target_problem(
         return unknown
     if with_file_form(config, model).blocks_miss_size:
         return Problem(Kind.BLOCKS_MISS_SIZE, {}, Step.TARGET, "width_multiple")
+    try:
+        check_vocabulary(config.pruning)
+    except ConfigError as error:
+        return of_error(error, Step.TARGET, "vocabulary")
     try:
         pruning = with_width_multiple(config, model, on_cuda=on_cuda).pruning
         goal = goal_of(pruning, model, file_form(config, model))

@@ -34,6 +34,8 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
         obsolete.append(RequestKind.DESCRIPTION)
     if _previewed(config) != _previewed(old):
         obsolete.append(RequestKind.PREVIEW)
+    if _vocabulary_of(config) != _vocabulary_of(old):
+        obsolete.append(RequestKind.VOCABULARY)
     return replace(
         without_requests(state, *obsolete),
         config=config,
@@ -47,6 +49,11 @@ def _previewed(config: RunConfig) -> tuple[object, ...]:
     """Return the settings on which a preview depends."""
     model = config.model
     return model.source, model.dtype, config.calibration, config.own_windows
+
+
+def _vocabulary_of(config: RunConfig) -> tuple[object, ...]:
+    """Return the settings on which a preview of the vocabulary depends."""
+    return config.model.source, config.calibration, config.pruning.vocabulary
 
 
 def _is_same_table(one: RunConfig, other: RunConfig) -> bool:

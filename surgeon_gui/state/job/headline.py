@@ -23,6 +23,8 @@ from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
+from surgeon_gui.state.job.vocabulary_text import brief_warning, planned_tokens
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
@@ -156,7 +158,9 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
             share=numbers.percent(goal.sparsity)
         )
     expected = expected_divergence(config, model, found)
-    if config.pruning.removes_nothing:
+    if config.pruning.removes_nothing and config.pruning.removes_tokens:
+        title = tr("{sizes}, only tokens are removed").format(sizes=sizes)
+    elif config.pruning.removes_nothing:
         title = tr("{sizes}, nothing is removed").format(sizes=sizes)
     elif config.pruning.has_quality_limit:
         title = tr("{sizes} at most, as the quality limit allows").format(sizes=sizes)
@@ -175,7 +179,10 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
         warning = tr("{dtype} alone is as small and closer").format(
             dtype=choice_label(alternative)[0]
         )
-    details = (_memory(config, model, goal), _time(state), _form(state))
+    preview = state.request(RequestKind.VOCABULARY).response
+    warning = warning or brief_warning(preview)
+    tokens = planned_tokens(config, model)
+    details = (tokens, _memory(config, model, goal), _time(state), _form(state))
     return Headline(title, _joined(*details), warning, alternative)
 
 

@@ -33,6 +33,7 @@ from surgeon_gui.state.job.file_formats import (
     leaves_zeros,
 )
 from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.job.vocabulary_text import planned_tokens
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.labels import source_name
@@ -50,6 +51,8 @@ _WIDTHS = {
 
 def brief_plan(pruning: PruningConfig) -> str:
     """Return the target, the number of shots and the structure in few words."""
+    if pruning.removes_nothing and pruning.removes_tokens:
+        return tr("Remove tokens alone")
     if pruning.removes_nothing:
         return tr("Write without pruning")
     return tr("{target} {shots}, {structure}").format(
@@ -81,7 +84,8 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
         parameters=numbers.whole(goal.parameters),
         size=_weight_size(config, goal, model),
         file=_file_in_full(config, goal, model),
-        limit=_groups(pruning, goal)
+        limit=_tokens(config, model)
+        + _groups(pruning, goal)
         + _depth(pruning)
         + _file_widths(config, model)
         + _quality_limit(pruning),
@@ -111,6 +115,15 @@ def _file_widths(config: RunConfig, model: ModelSummary) -> str:
 def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
     """Return what a run does that removes nothing."""
     form = file_form(config, model)
+    if tokens := planned_tokens(config, model):
+        return tr(
+            "{model}: {tokens}; nothing else is removed. The run writes the model in "
+            "{dtype} and verifies it."
+        ).format(
+            model=source_name(config.model.source),
+            tokens=tokens,
+            dtype=choice_label(form.dtype)[0],
+        )
     return tr(
         "{model}: nothing is removed. The run writes the model in {dtype}, in a file "
         "of about {size} (original {original}), and verifies it."
@@ -173,6 +186,12 @@ def fallback_warning(config: RunConfig, model: ModelSummary) -> str:
     )
 
 
+def _tokens(config: RunConfig, model: ModelSummary) -> str:
+    """Return what happens to the vocabulary, after a space; empty if nothing does."""
+    tokens = planned_tokens(config, model)
+    return " " + tr("Vocabulary: {tokens}.").format(tokens=tokens) if tokens else ""
+
+
 def _groups(pruning: PruningConfig, goal: Goal) -> str:
     """Return the share of groups with the pattern, after a space; empty if all."""
     if not isinstance(pruning.structure, NM):
@@ -202,6 +221,8 @@ def brief_sizes(
     parameters = tr("{before} \N{RIGHTWARDS ARROW} {after} parameters").format(
         before=numbers.count(model.parameters), after=numbers.count(goal.parameters)
     )
+    if tokens := planned_tokens(config, model):
+        parameters = f"{parameters}, {tokens}"
     if leaves_zeros(config):
         zeros = tr("The file keeps its size: removed weights become zeros.")
         widths = _widths(config, model, on_cuda=on_cuda)

@@ -26,7 +26,8 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import (
     ConfigError,

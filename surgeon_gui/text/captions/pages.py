@@ -37,6 +37,16 @@ CAPTIONS = {
     "purpose_text_button": caption(
         "My domain…", "Keep what your own text needs. Text files can also be dropped."
     ),
+    "purpose_languages_button": caption(
+        "Keep languages…",
+        "Remove tokens of other languages from the vocabulary, where that costs less "
+        "than heads and neurons.",
+    ),
+    "languages_edit": caption(
+        "Languages to keep",
+        "Languages by their English names, scripts, or text files, separated by "
+        "commas.",
+    ),
     "domain_files_button": caption(
         "Choose files…", "Choose one or more texts, or one file of token ids."
     ),
@@ -52,7 +62,10 @@ CAPTIONS = {
         "brings your settings back.",
     ),
     "expert_close_button": caption("Close", "Hide the settings."),
-    "expert_search_edit": caption("Find a setting", "Type a part of its name."),
+    "expert_search_edit": caption(
+        "Find a setting",
+        "Type a part of its name, a choice, or a program such as LM Studio.",
+    ),
     # sections of Expert
     "step_model_header": caption("Model", "Choose the model to prune."),
     "step_calibration_header": caption(

@@ -27,12 +27,14 @@ from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.sources.reading import is_model_being_read, reading_note
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
 from surgeon_gui.views.new.domain import DomainChip
 from surgeon_gui.views.new.expert import Expert
+from surgeon_gui.views.new.languages import LanguagesChip
 from surgeon_gui.views.new.model_card import ModelCard
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.size_input import SizeInput
@@ -82,6 +84,7 @@ class NewPage(QWidget):
         super().__init__()
         self.setObjectName("new_page")
         self._session, self._diagnosis = session, diagnosis
+        self._actions = actions
         self._points: tuple[RunPoint, ...] = ()
         self._found: Forecast | None = None  # of the draft
         # The result of a diagnosis that the curve shows, and whether it applies.
@@ -102,6 +105,7 @@ class NewPage(QWidget):
         }
         self._domain = DomainChip(session)
         self._domain.chosen.connect(self.texts_chosen)
+        self._languages = LanguagesChip(session)
         self._title = large_label("plan_label")
         self._warning = eliding_label("plan_warning")
         self._warning.setProperty("warning", True)
@@ -124,7 +128,8 @@ class NewPage(QWidget):
         frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        chips = in_row(*self._chips.values(), self._domain.chip, STRETCH)
+        more = (self._domain.chip, self._languages.chip, STRETCH)
+        chips = in_row(*self._chips.values(), *more)
         self._choices = in_row((chips, 1), self.size_input)
         line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         folder = row_of(self._folder)
@@ -138,7 +143,7 @@ class NewPage(QWidget):
         )
         self._below = in_row((texts, 1), in_row(STRETCH, *buttons))
         column = self._column = QWidget()
-        choices = in_column(self._choices, self._domain)
+        choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
         vertical(column, *parts, margin=(PAGE, ROOM, PAGE, ROOM), spacing=ROOM - 4)
         column.installEventFilter(self)
@@ -171,7 +176,7 @@ class NewPage(QWidget):
 
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
-        self.expert = Expert(pages)
+        self.expert = Expert(pages, self._actions)
         self.expert.setMinimumWidth(_DRAWER)
         self.expert.hide()
         self.expert.reset_clicked.connect(self._on_reset)
@@ -215,6 +220,7 @@ class NewPage(QWidget):
             made.setChecked(each is purpose)
             made.setEnabled(state.model is not None)
         self._domain.show_state(state)
+        self._languages.show_state(state)
         self._show_changes(changes.changes(state))
         self._show_plan(state, obstacle)
         enable_unless(self._start, blocking(obstacle))
@@ -273,12 +279,14 @@ class NewPage(QWidget):
         else:
             show_elided(self._basis, "")
         hint = sentence(state.problems.get(Step.TARGET)) or self._waiting(state)
-        self._curve.show_curve(curve, goal.sparsity if goal else None, hint)
+        is_busy = is_model_being_read(state)
+        self._curve.show_curve(curve, goal.sparsity if goal else None, hint, is_busy)
         self._show_measuring(state)
 
     def _waiting(self, state: AppState) -> str:
         if state.model is None and state.model_is_chosen:
-            return tr("The curve appears when the model has been read.")
+            later = tr("The curve appears when the model has been read.")
+            return reading_note(state) or later
         return ""
 
     def _rises(self) -> tuple[Floats, Floats] | None:

@@ -33,6 +33,7 @@ from surgeon_gui.views.steps.preset_box import PresetBox
 from surgeon_gui.views.steps.protection_tree import ProtectionTree
 from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
+from surgeon_gui.views.steps.vocabulary_rows import VocabularyRows
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
     button,
@@ -45,7 +46,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.forms.inputs import DecimalInput
 
-_IN_FRONT = ("protect",)
+_IN_FRONT = ("protect", "kept_texts")
 
 
 class TargetPage(Page):
@@ -78,6 +79,7 @@ class TargetPage(Page):
         self._goal = text_label(quiet=True, name="goal_label")
         self._choose_layers = button("protect_choose_button")
         self._tree = ProtectionTree()
+        self._vocabulary = VocabularyRows(session)
         self._plan = PlanCard()
         self._fitted = ""  # the settings changed to make the draft fit
         self._fitted_draft: object = None  # the draft with these changes
@@ -106,6 +108,7 @@ class TargetPage(Page):
             self._recovery,
         ):
             self.column.addWidget(widget)
+        self._form.add_below("kept_texts", self._vocabulary)
         for below in (self._choose_layers, self._tree):
             self._form.add_below("protect", below)
 
@@ -120,6 +123,7 @@ class TargetPage(Page):
         values = self._form.values()
         self._presets.show_state(state)
         self._show_choices(state, values)
+        self._vocabulary.show_state(state)
         self._tree.show_model(state.model)
         self._tree.show_patterns(values["protect"])
         self._choose_layers.setEnabled(state.model is not None)

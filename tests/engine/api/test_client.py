@@ -42,13 +42,16 @@ from tests.helpers.remote import envelopes_until, receive_until
 
 @pytest.fixture(scope="module")
 def client():
-    client = EngineProcess()
+    """Return a client of an engine in a thread; one in a process needs seconds."""
+    client = EngineThreadClient(Engine)
     receive_until(client, EngineReady)
     yield client
     client.kill()
+    while client.receive(0.0) is not None:
+        pass
+    assert client.ended
 
 
-@pytest.mark.slow
 def test_response_carries_the_name_of_its_request(client):
     client.send(InspectModel(run="inspect-1", model=ModelConfig()))
     (envelope,) = envelopes_until(client, ModelInspected)
@@ -56,7 +59,6 @@ def test_response_carries_the_name_of_its_request(client):
     assert envelope.event.model.name == "Demo"
 
 
-@pytest.mark.slow
 def test_failed_request_gives_a_message_and_a_hint(client, tmp_path):
     config = ModelConfig(source=str(tmp_path / "none"))
     client.send(InspectModel(run="inspect-2", model=config))
@@ -86,7 +88,6 @@ def test_run_can_be_paused_resumed_and_cancelled(client, tmp_path):
     assert not (tmp_path / "run" / "export").exists()
 
 
-@pytest.mark.slow
 def test_run_cancelled_while_queued_does_not_start(client, tmp_path):
     client.send(InspectModel(run="inspect-3", model=ModelConfig()))
     client.send(StartRun(run="b", config=RunConfig(), folder=str(tmp_path / "b")))
@@ -167,17 +168,6 @@ def test_engine_exits_with_its_parent():
     process.stdout.close()
 
 
-def test_engine_runs_in_a_thread():
-    client = EngineThreadClient(Engine)
-    client.send(InspectModel(run="t", model=ModelConfig()))
-    receive_until(client, ModelInspected)
-    client.kill()
-    while client.receive(0.0) is not None:
-        pass
-    assert client.ended
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [

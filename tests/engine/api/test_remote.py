@@ -173,6 +173,29 @@ def test_line_that_a_lost_connection_cuts_off_is_no_reason_to_give_up():
     engine.kill()
 
 
+@pytest.mark.parametrize(
+    ("first_line", "exit_code", "waits", "attempts"),
+    [
+        (b"", 255, (0.0, 0.0), 1),  # it has never been connected
+        (STARTED, 255, (), 1),
+        (STARTED, 255, (0.0, 0.0), 3),  # as often as there are waits
+        (STARTED, 127, (0.0, 0.0), 1),  # another attempt would find no command, too
+    ],
+)
+def test_lost_connection_is_tried_again_until_that_is_of_no_use(
+    first_line, exit_code, waits, attempts
+):
+    line = shlex.quote(first_line.decode())
+    ssh = ("sh", "-c", f"printf %s {line}; exit {exit_code}")
+    engine = RemoteEngine(Computer("there"), ssh, waits)
+    statuses = []
+    while ConnectionStatus.FAILED not in statuses:
+        statuses.append(receive_until(engine, ConnectionChanged)[-1].status)
+    assert statuses.count(ConnectionStatus.CONNECTING) == attempts
+    assert statuses.count(ConnectionStatus.LOST) == attempts - 1
+    engine.kill()
+
+
 def test_engine_that_crashes_fails_its_requests_and_is_not_sent_them_again():
     crash = "import sys, os; print(sys.argv[1], flush=True); input(); os._exit(3)"
     ssh = (sys.executable, "-c", crash, STARTED.decode().strip())

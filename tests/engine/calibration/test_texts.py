@@ -111,6 +111,20 @@ def test_missing_column_raises(table):
     assert "has no column 'stars' with text. Choose one of these: story, id." in message
 
 
+@pytest.mark.parametrize(("count", "end"), [(12, "k, l."), (14, "k, l and 2 more.")])
+def test_long_list_of_columns_is_cut(tmp_path, count, end):
+    path = tmp_path / "wide.jsonl"
+    row = {chr(97 + n): (count - n) * "x" for n in range(count)}
+    path.write_text(json.dumps(row))
+    assert error_of(path, column="stars").endswith(end)
+
+
+def test_row_without_a_text_is_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one"}\n{"text": null}\n{"text": "three"}')
+    assert "no text in document 2, but NoneType" in error_of(path)
+
+
 def test_described_table_lists_its_columns(table):
     described = described_text(CalibrationConfig(text=str(table)))
     assert described.columns == ("story", "id")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from rich.table import Table
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.cli.formatting import format_table, layer_table, model_table
+from surgeon_engine.api.messages.run import Estimate, Fidelity, TokensRemoved
+from surgeon_engine.cli.formatting import (
+    event_line,
+    format_table,
+    layer_table,
+    model_table,
+    tokens_note,
+)
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
 from tests.helpers.fake_engine import model_summary
@@ -43,3 +51,16 @@ def test_number_format_is_shown_or_estimated():
     assert cells(model_table(model, "FP8"), 1)[-1] == "FP8"
     bits = 8 * model.file_bytes / model.parameters
     assert f"about {bits:.1f} bits" in cells(model_table(model, ""), 1)[-1]
+
+
+def test_fewer_tokens_are_named_with_the_share_that_is_compared():
+    tokens = TokensRemoved(before=49_152, after=32_768)
+    assert event_line(tokens) == "vocabulary: 49,152 to 32,768 tokens"
+    measured = Fidelity(*[Estimate(0.5, 0.4, 0.6)] * 3, 4, 32, "a text", compared=0.975)
+    note = tokens_note(tokens, (measured,))
+    assert "49,152 to 32,768 tokens" in note
+    assert "per token of the original" in note
+    assert "compared at 97.5 % of the tokens" in note
+    whole = replace(measured, compared=None)
+    assert "compared" not in tokens_note(tokens, (whole,))
+    assert tokens_note(None, (whole,)) == ""

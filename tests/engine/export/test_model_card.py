@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -11,9 +12,15 @@ from huggingface_hub import ModelCard
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.messages.run import Estimate, Exported, Fidelity
+from surgeon_engine.api.messages.run import (
+    Estimate,
+    Exported,
+    Fidelity,
+    TokensRemoved,
+)
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.model_card import Recipe, model_card, with_judgment
 from surgeon_engine.export.provenance import Provenance, provenance_of, published
@@ -216,3 +223,33 @@ def test_model_card_has_the_latest_judgment(report):
         once.replace(once[once.index("## What") : once.index("## Verif")], "") == text
     )
     assert "\n\n\n" not in once
+
+
+def test_card_names_the_tokens_that_are_left(report):
+    assert "The vocabulary has" not in card(report)
+    measured = Fidelity(*[Estimate(0.5, 0.4, 0.6)] * 3, 4, 32, "a text", compared=0.968)
+    baseline = msgspec.structs.replace(report.baseline, fidelity=(measured,))
+    fewer = msgspec.structs.replace(
+        report, tokens=TokensRemoved(before=2_048, after=1_500), baseline=baseline
+    )
+    text = card(fewer, fidelity=(measured,))
+    assert "The vocabulary has 1,500 of 2,048 tokens." in text
+    assert "They are compared at 96.8 % of the tokens" in text
+    assert "per token of the original." in text
+
+
+def test_card_of_fewer_tokens_alone_does_not_say_that_nothing_was_removed(report):
+    shots = tuple(
+        msgspec.structs.replace(shot, layers=(), sparsity=0.0) for shot in report.shots
+    )
+    config = replace(report.config, pruning=PruningConfig(target=PrunableShare(0.0)))
+    fewer = msgspec.structs.replace(
+        report,
+        tokens=TokensRemoved(before=2_048, after=1_500),
+        shots=shots,
+        config=config,
+    )
+    text = card(fewer)
+    assert "# Tiny {{ name }} with 1,500 tokens" in text
+    assert "No weights were removed" not in text
+    assert "pruned" in ModelCard(text).data.tags

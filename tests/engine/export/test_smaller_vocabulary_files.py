@@ -29,11 +29,9 @@ from surgeon_engine.planning.planned_file import FileForm, planned_file
 from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import (
     INSTALLED,
-    RUNTIMES,
     TEXT,
-    TOKENIZE,
     byte_pairs,
-    output_of,
+    llama_cpp_tokens,
     probe_of,
     tiny_llama,
     value_of,
@@ -83,21 +81,24 @@ def smaller(config: ModelConfig) -> LoadedModel:
     return with_vocabulary(full, torch.tensor(kept))
 
 
-@pytest.fixture
-def from_folder(tmp_path) -> LoadedModel:
-    config = ModelConfig(str(save_source(tmp_path / "source")), device=Device.CPU)
-    return smaller(config)
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> dict[str, Path]:
+    """Return the same model as a folder and as a GGUF file."""
+    folder = save_source(tmp_path_factory.mktemp("source"))
+    source = load_model(ModelConfig(str(folder), device=Device.CPU))
+    target = tmp_path_factory.mktemp("gguf")
+    written(PrunedModel(source, CompactionPlan()), target)
+    return {"folder": folder, "gguf": target / "model.gguf"}
 
 
 @pytest.fixture
-def from_gguf(tmp_path) -> LoadedModel:
-    source = load_model(
-        ModelConfig(str(save_source(tmp_path / "source")), device=Device.CPU)
-    )
-    (tmp_path / "first").mkdir()
-    written(PrunedModel(source, CompactionPlan()), tmp_path / "first")
-    path = tmp_path / "first" / "model.gguf"
-    return smaller(ModelConfig(str(path), device=Device.CPU))
+def from_folder(sources) -> LoadedModel:
+    return smaller(ModelConfig(str(sources["folder"]), device=Device.CPU))
+
+
+@pytest.fixture
+def from_gguf(sources) -> LoadedModel:
+    return smaller(ModelConfig(str(sources["gguf"]), device=Device.CPU))
 
 
 @pytest.fixture(params=["from_folder", "from_gguf"])
@@ -229,9 +230,8 @@ def test_header_beside_a_checkpoint_has_the_kept_tokens(from_gguf, tmp_path):
     )
     entries = {x.name: x.value for x in tokenizer_entries(folder / HEADER_FILE)}
     before = {x.name: x.value for x in original}
-    names = "tokenizer.ggml.tokens"
-    kept = from_gguf.kept_tokens.tolist()
-    assert entries[names] == [before[names][x] for x in kept]
+    name, kept = "tokenizer.ggml.tokens", from_gguf.kept_tokens.tolist()
+    assert entries[name] == [before[name][x] for x in kept]
     assert entries.keys() == before.keys()
 
 
@@ -275,10 +275,10 @@ def test_forecast_of_fewer_tokens(format, dtype, is_tied, tmp_path):
 
 
 @pytest.mark.runtimes
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_llama_cpp_computes_the_same(small, runtime, tmp_path):
-    if runtime not in INSTALLED:
-        pytest.skip(f"{runtime} is not installed")
+def test_llama_cpp_computes_the_same(small, tmp_path):
+    """By the first of its packages that is installed."""
+    if not INSTALLED:
+        pytest.skip("no package with llama.cpp is installed")
     folder = tmp_path / "export"
     folder.mkdir()
     pruned = PrunedModel(small, CompactionPlan())
@@ -289,8 +289,7 @@ def test_llama_cpp_computes_the_same(small, runtime, tmp_path):
     assert result.tokens >= 23
     assert result.largest_difference < 1e-3
     assert result.agreement == 1
-    if runtime == "xllamacpp":
+    if "xllamacpp" in INSTALLED:
         texts = (TEXT, "It's one clock <image> <think> prune", "漢字 🙂\x00\x7f")
-        path = str(folder / "model.gguf")
-        found = output_of(TOKENIZE, path, json.dumps(texts))
+        found = llama_cpp_tokens(folder / "model.gguf", texts)
         assert found == [small.tokenizer(text).input_ids for text in texts]

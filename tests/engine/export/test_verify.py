@@ -143,6 +143,7 @@ def test_divergence_from_the_original_is_that_of_two_whole_models(tmp_path):
     model.save_pretrained(tmp_path / "checkpoint")
     found = compare(tmp_path / "checkpoint", probe)
     assert found["tokens"] == tokens.numel()
+    assert found["largest_difference"] < 1e-5
     assert found["divergence"] == pytest.approx(nats, rel=1e-3)
 
 

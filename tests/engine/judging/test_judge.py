@@ -57,7 +57,7 @@ needs_llama = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not install
 
 @pytest.fixture
 def few(monkeypatch):
-    """Let models be asked two items of each kind, with short answers."""
+    """Let models be asked two items of each kind, with short answers and windows."""
 
     def chosen(own, window, *, quick):
         found = {}
@@ -71,6 +71,7 @@ def few(monkeypatch):
 
     monkeypatch.setattr(judging, "all_items", chosen)
     monkeypatch.setattr(measuring, "_QUICK_WINDOWS", 4)
+    monkeypatch.setattr(measuring, "_LENGTH", SHORT.window_length)
 
 
 class Echo:

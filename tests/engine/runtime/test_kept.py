@@ -224,44 +224,34 @@ def test_second_run_of_another_size_equals_one_that_measures(
         assert all(event in text for text in reports)
 
 
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        ("nothing", BOTH),
-        ("model", []),
-        ("text", ["original"]),
-        ("validation", ["costs"]),
-        ("seed", ["original"]),
-        ("batch", []),
-        ("threads", []),
-        ("products", []),
-    ],
-)
-def test_changed_input_is_measured_anew(first, change, found, tmp_path, monkeypatch):
-    config = first
-    match change:
-        case "model":
-            save_tiny_model(tmp_path / "llama", seed=1)
-        case "text":
-            path = tmp_path / "fit_4_16.npy"
-            data = bytearray(path.read_bytes())
-            data[-4] ^= 1  # the last token
-            path.write_bytes(data)
-        case "validation":
-            path = tmp_path / "validate_4_16.npy"
-            data = bytearray(path.read_bytes())
-            data[-4] ^= 1
-            path.write_bytes(data)
-        case "seed":  # of the draws; token files stay
-            config = calibrated(first, seed=1)
-        case "batch":
-            config = calibrated(first, batch=2)
-        case "threads":
-            threads = torch.get_num_threads()
-            monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
-        case "products":
-            monkeypatch.setattr(devices, "FAST_ON_CPU", ("another",))
-    assert runs(config, tmp_path / "second") == found
+@pytest.mark.slow
+def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
+    def found_by(name, config=first):
+        return runs(config, tmp_path / name)
+
+    def found_with_another_last_token(name):
+        path = tmp_path / name
+        data = path.read_bytes()
+        path.write_bytes(data[:-4] + bytes([data[-4] ^ 1]) + data[-3:])
+        found = found_by(f"another-{name}")
+        path.write_bytes(data)
+        return found
+
+    assert found_by("nothing") == BOTH
+    assert found_with_another_last_token("fit_4_16.npy") == ["original"]
+    assert found_with_another_last_token("validate_4_16.npy") == ["costs"]
+    # The seed is that of the draws; token files stay.
+    assert found_by("seed", calibrated(first, seed=1)) == ["original"]
+    assert found_by("batch", calibrated(first, batch=2)) == []
+    threads = torch.get_num_threads()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: threads + 1)
+        assert found_by("threads") == []
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "FAST_ON_CPU", ("another",))
+        assert found_by("products") == []
+    save_tiny_model(tmp_path / "llama", seed=1)
+    assert found_by("model") == []
 
 
 def test_estimate_of_a_second_run_is_shorter(first):

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     AnyTarget,
+    FileSize,
     ParameterShare,
     PrunableShare,
     PruningConfig,
@@ -27,13 +29,18 @@ from surgeon_engine.api.config.vocabulary import (
 )
 from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.evaluation.fidelity import reference_of
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
+from surgeon_engine.evaluation.fidelity import compare_unchecked, reference_of
+from surgeon_engine.export.export import export_again
+from surgeon_engine.export.transformers.check import compare
+from surgeon_engine.export.transformers.files import MaskedWriter
+from surgeon_engine.export.verify import expected_figures, save_probe
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.token_costs import (
-    kept_without,
+    kept_for_probe,
     nats_per_removed,
     removable_tokens,
     texts_of,
@@ -175,7 +182,7 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     removals = removable_tokens(f, table, table.fixed, 1)
     found = nats_per_removed(loaded, windows, removals, lambda: None)
     text = torch.cat(texts_of(windows))
-    kept = kept_without(removals, text, 0)
+    kept = kept_for_probe(removals, text)
     more = count = 0
     vocabulary = SmallerVocabulary.of(loaded, kept)
     for window in text:
@@ -194,22 +201,6 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
         count += int((~torch.isin(old[1:], kept)).sum())
     assert 0.01 < count / text.numel() < 0.06
     assert found == pytest.approx(more / count, rel=0.05)
-
-
-def test_model_is_trained_on_text_in_pieces(trimmed):
-    state, windows = trimmed
-    vocabulary = state.vocabulary
-    original = load_model(state.config.model).model
-    whole = reference_of(original, windows.calibration, 4, lambda: None)
-    plain, spelled = vocabulary.reference(whole), vocabulary.spelled(whole)
-
-    def unknown(reference):
-        return float(reference.hidden[0][..., 0].isnan().double().mean())
-
-    assert 0.01 < unknown(spelled) - unknown(plain) < 0.2
-    tokenizer = state.loaded.tokenizer
-    for first, second in zip(plain.windows, spelled.windows, strict=True):
-        assert tokenizer.decode(first).startswith(tokenizer.decode(second[:-2]))
 
 
 def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
@@ -256,3 +247,55 @@ def test_run_goes_on_with_the_same_tokens(stage, tmp_path, quick_runs, save_ever
     cut_at(at_stage(stage), config, tmp_path / "cut")
     resumed(tmp_path / "cut")
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_path):
+    state, _ = trimmed
+    loaded, probe = state.loaded, tmp_path / "probe.safetensors"
+    _, validation = state.references.texts[0]
+    save_probe(loaded, validation, probe)
+    nats = compare_unchecked(loaded.model, validation, lambda: None).nats[0]
+    known = load_file(probe)["original"][0, :-1].isfinite().all(dim=-1)
+    assert torch.equal(known, ~nats.isnan())
+    assert 0 < known.sum() < len(known)
+    # The last token is not in the comparison.
+    expected = expected_figures(probe).divergence
+    assert expected == pytest.approx(float(nats.nanmean()), rel=0.1)
+    whole = PrunedModel(loaded, CompactionPlan())
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    MaskedWriter().write(whole, ExportConfig(dtype=FileDtype.FLOAT32), folder)
+    found = compare(folder, probe)
+    assert found["divergence"] == pytest.approx(expected, rel=1e-4)
+    assert found["agreement"] == 1
+
+
+@pytest.mark.slow
+def test_finished_run_is_exported_again(tmp_path, quick_runs):
+    """With the texts of the run, in the tokens that are left."""
+    form = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
+    config = replace(config_of(SomeTokens(KEPT), PrunableShare(0.2)), export=form)
+    run = tmp_path / "run"
+    _, first = Recorder().run(config, run).of(Exported)
+    recorder = Recorder()
+    form = replace(form, folder=str(tmp_path / "again"))
+    second = export_again(str(run), form, recorder.context)
+    assert first.expected_divergence > 0.0
+    assert first.expected_divergence == second.expected_divergence
+    assert first.weight_bytes == second.weight_bytes
+    one, two = (x.fidelity[0] for x in (first, second))
+    assert 0.5 < one.compared == two.compared < 1.0
+    # The checkpoint of the run has 16 bits.
+    assert one.divergence.value == pytest.approx(two.divergence.value, rel=0.01)
+    assert not recorder.warnings()
+
+
+@pytest.mark.slow
+def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
+    config = config_of(SomeTokens(KEPT), FileSize(4.0))
+    recorder = Recorder().run(config, tmp_path / "run")
+    (exported,) = recorder.of(Exported)
+    weights = sum(
+        path.stat().st_size for path in Path(exported.folder).glob("*.safetensors")
+    )
+    assert 0.99 * 4e6 < weights <= 4e6

@@ -55,7 +55,8 @@ def test_models_of_other_sizes_have_the_scale_of_the_nearest():
 
 def test_own_runs_scale_the_curve_and_narrow_its_band():
     similar = forecast(PLAIN, MODEL)
-    points = (RunPoint("a", 0.2, 0.8), RunPoint("b", 0.5, 0.0))  # b: not usable
+    unusable = RunPoint("b", 0.5, 0.0), RunPoint("c", 0.0, 0.1), RunPoint("d", 1.0, 9.0)
+    points = (RunPoint("a", 0.2, 0.8), *unusable)
     own = forecast(PLAIN, MODEL, points)
     assert (similar.basis, own.basis) == (Basis.SIMILAR, Basis.OWN_RUNS)
     assert own.at(0.2) == pytest.approx(0.8, rel=0.01)
@@ -63,7 +64,7 @@ def test_own_runs_scale_the_curve_and_narrow_its_band():
     assert ratio == pytest.approx(ratio[0])
     assert own.spread < similar.spread
     assert own.points == points[:1]
-    useless = forecast(PLAIN, MODEL, points[1:])
+    useless = forecast(PLAIN, MODEL, unusable)
     assert (useless.basis, useless.at(0.3)) == (Basis.SIMILAR, similar.at(0.3))
 
 
@@ -75,6 +76,10 @@ def test_diagnosis_gives_the_shape_and_runs_the_scale():
     assert both.basis is Basis.DIAGNOSIS
     assert both.at(0.5) == pytest.approx(1.0, rel=0.01)
     assert both.spread < alone.spread < forecast(PLAIN, MODEL).spread
+    # No scale follows from a run where the diagnosis predicts no rise.
+    flat = (RISES[0], np.array([0.0, 0.0, 4.0]))
+    at_0 = forecast(PLAIN, MODEL, (RunPoint("a", 0.2, 0.1),), flat)
+    assert at_0.at(0.8) == forecast(PLAIN, MODEL, rises=flat).at(0.8)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from surgeon_engine.api.config.export import QUANTIZED, Format
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.api.messages.run import Estimate, TokensRemoved
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.state.report import ReportContext, report_html
@@ -107,7 +107,6 @@ def test_bits_per_byte_are_in_the_report_and_the_result(finished):
         fidelity(0.02, 0.93, 10.1),
         bits_per_byte=bits[0],
         original_bits=bits[1],
-        compared=0.75,
     )
     before = fidelity(0, 1, 10.0)
     run = replace(
@@ -118,13 +117,10 @@ def test_bits_per_byte_are_in_the_report_and_the_result(finished):
     html = text_of(run)
     assert "1.250 (1.240 to 1.260)" in html
     assert "1.125" in html
-    assert "compared at 75 % of the tokens" in html
     ((_, fact),) = quality_facts(run)
-    first, bits = fact.replace("\N{NO-BREAK SPACE}", " ").split("\n")
+    first, bits = fact.split("\n")
     assert "perplexity" in first
-    assert bits == (
-        "bits per byte 1.125 \N{RIGHTWARDS ARROW} 1.250, compared at 75 % of the tokens"
-    )
+    assert bits == "bits per byte 1.125 \N{RIGHTWARDS ARROW} 1.250"
 
 
 def test_judgment_lists_what_was_lost(finished):
@@ -141,3 +137,15 @@ def test_speed_that_was_measured_is_reported(finished):
     row = text.partition("Generation (tokens/s)")[2][:80]
     assert numbers.rate(first) in row
     assert numbers.rate(second) in row
+
+
+def test_fewer_tokens_are_named_with_the_share_that_is_compared(finished):
+    assert "Tokens left" not in text_of(finished)
+    of_file = fidelity(0.7, 0.6, 19.0, finished.baseline.fidelity[0].text)
+    of_file = msgspec.structs.replace(of_file, compared=0.968)
+    exported = msgspec.structs.replace(finished.exported, fidelity=(of_file,))
+    tokens = TokensRemoved(before=2_048, after=1_500)
+    text = text_of(replace(finished, exported=exported, tokens=tokens))
+    assert "Tokens left 1,500" in text
+    assert "Perplexity is per token of the original" in text
+    assert "compared at 96.8 % of the tokens" in text

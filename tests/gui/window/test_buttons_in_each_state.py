@@ -101,7 +101,8 @@ SPECIFICATION = (
         "The next job can be set up at any time, also during a run.",
         "model_change_button model_details_button use_sample_action "
         "details_back_button purpose_smaller_button purpose_faster_button "
-        "purpose_text_button plan_folder_button quantize_only_button "
+        "purpose_text_button purpose_languages_button plan_folder_button "
+        "quantize_only_button "
         "expert_button expert_close_button expert_reset_button "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
         "evaluation_advanced_button recovery_advanced_button export_advanced_button "

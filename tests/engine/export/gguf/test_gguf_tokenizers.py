@@ -28,7 +28,6 @@ from tests.helpers.gguf_files import (
     END,
     GPT_2,
     INSTALLED,
-    TOKENIZE,
     byte_pairs,
     llama_cpp_tokens,
     pruned,

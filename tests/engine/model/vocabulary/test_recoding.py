@@ -25,7 +25,8 @@ def example(request):
     """Return a tokenizer, its trimmed one, and windows with special tokens."""
     original, trimmed = tokenizer_of(request.param), trimmed_of(request.param)
     stream = []
-    for ids in ids_of(original, lines(600)):
+    texts = [f"{line}<think>ab" for line in lines(600)]
+    for ids in ids_of(original, texts):
         stream += [*ids, original.eos_token_id]
     count = len(stream) // LENGTH
     windows = np.array(stream[: count * LENGTH]).reshape(count, LENGTH)

@@ -16,10 +16,21 @@ from surgeon_engine.api.config.pruning import (
     Neurons,
     PruningConfig,
     Structure,
+    Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import StructureSupport
-from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
+from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import FileForm
+from surgeon_gui.state.job.purposes import (
+    Purpose,
+    languages_of,
+    purpose_of,
+    with_languages,
+    with_purpose,
+)
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
@@ -29,7 +40,7 @@ SMALLER, FASTER = Purpose.SMALLER, Purpose.FASTER
 
 def test_default_job_makes_a_smaller_file():
     assert purpose_of(RunConfig(), MODEL) is SMALLER
-    assert purpose_of(RunConfig(), None) is None
+    assert purpose_of(RunConfig(), None) is SMALLER  # it has not been read yet
 
 
 @pytest.mark.parametrize("purpose", Purpose)
@@ -65,6 +76,41 @@ def test_target_texts_and_destination_stay():
     assert purpose_of(job, MODEL) is None  # settings of the user
 
 
+QUANTIZED = msgspec.structs.replace(
+    MODEL,
+    dtype="",
+    file_bytes=MODEL.parameters // 2,
+    gguf_widths=Widths.FREE,
+    tokenizer_bytes=1000,
+)
+
+
+@pytest.mark.parametrize("model", [MODEL, QUANTIZED])
+@pytest.mark.parametrize("purpose", Purpose)
+def test_choice_of_what_is_automatic_keeps_the_purpose(purpose, model):
+    job = with_purpose(RunConfig(), purpose, model)
+    settled = with_width_multiple(job, model, on_cuda=False)
+    assert purpose_of(settled, model) is purpose
+    aside = replace(job.export, folder="there", shard_gigabytes=1, save_progress=False)
+    assert purpose_of(replace(job, export=aside), model) is purpose
+    protected = replace(job.pruning, protect=("block 0",), shots=3)
+    assert purpose_of(replace(job, pruning=protected), model) is purpose
+
+
+def test_other_widths_or_another_file_are_no_purpose():
+    form = file_form(RunConfig(), QUANTIZED)
+    assert form == FileForm(Format.GGUF, FileDtype.Q4_0)
+    same = RunConfig(export=ExportConfig(format=form.format, dtype=form.dtype))
+    assert purpose_of(same, QUANTIZED) is SMALLER
+    for other in (
+        RunConfig(export=ExportConfig(dtype=FileDtype.Q8_0)),
+        RunConfig(export=ExportConfig(format=Format.COMPACT)),
+        RunConfig(pruning=PruningConfig(structure=HeadsAndNeurons(96))),
+        RunConfig(pruning=PruningConfig(structure=HeadsAndNeurons(widths=Widths.SAME))),
+    ):
+        assert purpose_of(other, QUANTIZED) is None
+
+
 def test_faster_has_wide_multiples_and_smaller_any_width():
     small = with_purpose(RunConfig(), SMALLER, MODEL).pruning
     fast = with_purpose(RunConfig(), FASTER, MODEL).pruning
@@ -85,3 +131,14 @@ def test_model_without_heads_to_remove_loses_neurons():
         job = with_purpose(RunConfig(), purpose, model)
         assert isinstance(job.pruning.structure, Neurons)
         assert purpose_of(job, model) is purpose
+
+
+def test_languages_make_the_number_of_tokens_automatic_unless_it_is_set():
+    kept = with_languages(RunConfig(), ("German",))
+    assert kept.pruning.vocabulary == AutomaticVocabulary(("German",))
+    assert languages_of(kept) == ("German",)
+    assert purpose_of(kept, MODEL) is SMALLER
+    number = replace(kept, pruning=replace(kept.pruning, vocabulary=SomeTokens(1_500)))
+    again = with_languages(number, ("German",)).pruning.vocabulary
+    assert again == SomeTokens(1_500, ("German",))
+    assert with_languages(kept, ()) == RunConfig()

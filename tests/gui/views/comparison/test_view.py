@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QComboBox, QSpinBox
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Memory, Method, PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.api.messages.run import Estimate, TokensRemoved
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import bars, comparison
@@ -301,3 +301,15 @@ def test_ticked_runs_are_read_and_compared(qtbot, session, tmp_path):
     assert {x.name for x in controller.compared} == {*runs.state.titles.values()}
     runs.tick_only(())
     assert controller.compared == ()
+
+
+def test_tokens_are_compared_where_a_run_has_removed_some(runs):
+    titles = [row[0] for row in comparison.table(runs, 4096)]
+    assert "Vocabulary" not in titles
+    first, *others = runs
+    tokens = TokensRemoved(before=2_048, after=1_500)
+    changed = [replace(first, run=replace(first.run, tokens=tokens)), *others]
+    rows = {row[0]: row[1:] for row in comparison.table(changed, 4096)}
+    whole = f"{first.run.model.vocabulary:,}"
+    assert rows["Vocabulary"] == (whole, "1,500", whole, whole)
+    assert "Compared at" not in rows  # it was compared at all

@@ -1,0 +1,49 @@
+"""What fewer tokens in the vocabulary mean, before a run."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ScriptLoss(msgspec.Struct, frozen=True):
+    """How many tokens a script loses."""
+
+    script: str  # "Common": punctuation, digits and others
+    tokens: int  # before
+    removed: int
+    examples: tuple[str, ...]  # removed ones, from the smallest id
+
+
+class Rewritten(msgspec.Struct, frozen=True):
+    """A text in the kept tokens."""
+
+    text: str  # name
+    tokens: int  # that were read
+    share: float  # of them that are split into others
+    longer: float  # share of more tokens
+
+
+class HitScript(msgspec.Struct, frozen=True):
+    """A script of the user's texts of which many tokens are removed."""
+
+    script: str
+    of_text: float  # share of the tokens of the texts
+    share: float  # of its tokens in the texts that are split into others
+
+
+class VocabularyPreviewed(msgspec.Struct, frozen=True, tag=True):
+    """Response to `PreviewVocabulary`.
+
+    Instead of the predictions of the model, it takes the ranks of tokens: a run removes
+    other tokens, though about as useful ones.
+    """
+
+    tokens: int  # of the original
+    kept: int
+    least: int  # that must be kept
+    parameters: int  # that are removed
+    share: float  # of all parameters
+    scripts: tuple[ScriptLoss, ...]  # the largest losses first
+    texts: tuple[Rewritten, ...]  # the calibration texts, then the built-in text
+    hit: tuple[HitScript, ...] = ()
+    is_typical: bool = False  # the run chooses the number, and this is a typical one

@@ -1,0 +1,184 @@
+"""Preview what fewer tokens mean for texts, by the tokenizer alone.
+
+Instead of the predictions of the model, the ranks of tokens say how often each is
+expected beside how often it occurs in the calibration texts: tokenizers number frequent
+tokens first. Texts are judged on windows of which nothing was counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
+from surgeon_engine.api.messages.vocabulary import (
+    HitScript,
+    Rewritten,
+    VocabularyPreviewed,
+)
+from surgeon_engine.calibration.texts import calibration_source, validation_source
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows, vocabulary_of
+from surgeon_engine.model.gguf_parsing import parsed_once
+from surgeon_engine.model.inspect import describe_files
+from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.model.tokenizer import kept_tokenizer
+from surgeon_engine.model.vocabulary.config_ids import named_tokens
+from surgeon_engine.model.vocabulary.recoding import Recoding, occurrences, stretch
+from surgeon_engine.model.vocabulary.scripts import COMMON, script_of
+from surgeon_engine.model.vocabulary.tokens import (
+    TokenTable,
+    closed_costs,
+    lost,
+    protected,
+    token_table,
+    too_few_tokens,
+    zipf,
+)
+from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
+
+_TYPICAL = 2 / 3  # of the tokens, which a run keeps that chooses the number
+_OF_TEXT = 0.01  # the share of a text from which on a script matters
+_HIT = 0.05  # the share of its tokens from which on a script is hit
+
+
+def preview_vocabulary(
+    model: ModelConfig,
+    config: CalibrationConfig,
+    vocabulary: AutomaticVocabulary | SomeTokens,
+) -> VocabularyPreviewed:
+    """Return what fewer tokens mean for the texts.
+
+    Raises:
+        ModelError: The model cannot be read.
+        CalibrationError: See `load_windows`.
+        ConfigError: So many tokens cannot be removed, or none can.
+    """
+    source = locate(model.source)
+    with parsed_once():
+        tokenizer, described = kept_tokenizer(source), describe_files(model).model
+        model_config = read_model_config(source)
+    table = _table(model_config, vocabulary.keep, tokenizer)
+    counted, judging = _windows(config, vocabulary_of(model_config), tokenizer)
+    _, removable = closed_costs(_expected(counted, table.size), table)
+    least = table.size - len(removable)
+    removed = removable[: _count(vocabulary, table.size, least)].tolist()
+    gone = len(removed) + described.vocabulary - table.size if removed else 0
+    parameters = gone * described.token_parameters
+    own = [x for name, x in judging.items() if name in config.all_texts]
+    return VocabularyPreviewed(
+        tokens=described.vocabulary,
+        kept=described.vocabulary - gone,
+        least=least,
+        parameters=parameters,
+        share=parameters / described.parameters,
+        scripts=lost(table, removed),
+        texts=_rewritten(tokenizer, table, removed, judging),
+        hit=_hit(np.concatenate([x.ravel() for x in own]), table, removed),
+        is_typical=isinstance(vocabulary, AutomaticVocabulary),
+    )
+
+
+def _table(
+    config: PretrainedConfig,
+    keep: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> TokenTable:
+    """Return the tokens, of which those are fixed that a run must keep."""
+    table = token_table(tokenizer)
+    named = {x for x in named_tokens(config) if x < table.size}
+    fixed = table.fixed | named | protected(table, keep, tokenizer)
+    return replace(table, fixed=fixed)
+
+
+def _windows(
+    config: CalibrationConfig,
+    vocabulary: Vocabulary,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return windows to count tokens in, and windows of each text that is judged.
+
+    The built-in text is judged, too. Where a text is not held out, these are the same.
+    """
+    texts, drawn = draw_windows(config, tokenizer, vocabulary)
+    judging = {
+        name: windows.numpy()
+        for name, windows in zip(config.all_texts, texts, strict=True)
+        if len(windows)
+    }
+    is_held_out = calibration_source(config).is_same(validation_source(config))
+    if is_held_out and len(drawn.validation):
+        judging[config.text] = drawn.validation.numpy()
+    if BUILTIN_TEXT not in judging:
+        builtin = CalibrationConfig(window_length=config.window_length)
+        found = draw_windows(builtin, tokenizer, vocabulary)[1].validation
+        judging[BUILTIN_TEXT] = found.numpy()
+    return drawn.calibration.numpy(), judging
+
+
+def _expected(windows: np.ndarray, size: int) -> np.ndarray:
+    """Return how often each token is expected, per token of text, by id.
+
+    One half is how often it occurs, the other Zipf's law.
+    """
+    counts = occurrences(windows, size)[:size]
+    return (counts / max(1, counts.sum()) + zipf(size)) / 2
+
+
+def _count(
+    vocabulary: AutomaticVocabulary | SomeTokens, tokens: int, least: int
+) -> int:
+    """Return how many tokens are removed.
+
+    Raises:
+        ConfigError: More than possible.
+    """
+    if isinstance(vocabulary, AutomaticVocabulary):
+        return tokens - max(least, round(_TYPICAL * tokens))
+    if vocabulary.tokens < least:
+        raise too_few_tokens(vocabulary.tokens, least)
+    return max(0, tokens - vocabulary.tokens)
+
+
+def _rewritten(
+    tokenizer: PreTrainedTokenizerBase | None,
+    table: TokenTable,
+    removed: Sequence[int],
+    texts: Mapping[str, np.ndarray],
+) -> tuple[Rewritten, ...]:
+    """Return what the texts become in the kept tokens."""
+    if not removed or tokenizer is None:
+        return tuple(Rewritten(name, x.size, 0.0, 0.0) for name, x in texts.items())
+    kept = np.setdiff1d(np.arange(table.size), removed).tolist()
+    recoding = Recoding(tokenizer, trimmed_tokenizer(tokenizer, kept))
+    return tuple(
+        Rewritten(
+            name,
+            windows.size,
+            share=float(np.isin(windows, removed).mean()),
+            longer=stretch(recoding.windows(windows)[1]) - 1,
+        )
+        for name, windows in texts.items()
+    )
+
+
+def _hit(
+    text: np.ndarray, table: TokenTable, removed: Sequence[int]
+) -> tuple[HitScript, ...]:
+    """Return the scripts of a text that lose many of their tokens in it."""
+    tokens, counts = np.unique(text, return_counts=True)
+    scripts = np.array([script_of(table.pieces[x] or b"") for x in tokens.tolist()])
+    is_removed = np.isin(tokens, removed)
+    found = []
+    for script in sorted({*scripts.tolist()} - {COMMON}):
+        of_script = scripts == script
+        count = int(counts[of_script].sum())
+        of_text = count / counts.sum()
+        share = int(counts[of_script & is_removed].sum()) / count
+        if of_text >= _OF_TEXT and share >= _HIT:
+            found.append(HitScript(script, float(of_text), share))
+    return tuple(sorted(found, key=lambda x: -x.of_text))

@@ -1,0 +1,70 @@
+"""The chip for languages that the model must keep, and the line that asks for them."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QFrame, QLineEdit, QPushButton
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.purposes import languages_of, with_languages
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.widgets.controls import chip, described, text_label
+from surgeon_gui.widgets.layouts import horizontal
+
+
+class LanguagesChip(QFrame):
+    """The line, hidden until `chip` is clicked.
+
+    With languages of the user, a click on the chip takes them back.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.setObjectName("languages_line")
+        self.setProperty("card", "drop")
+        self._session = session
+        self.chip: QPushButton = chip("purpose_languages_button", self._on_clicked)
+        note = tr("Languages to keep; others lose tokens:")
+        self._edit = described(QLineEdit(), "languages_edit")
+        self._edit.setPlaceholderText(FIELDS["pruning.kept_texts"].example)
+        self._edit.editingFinished.connect(self._on_edited)
+        parts = (text_label(note, quiet=True), (self._edit, 1))
+        horizontal(self, *parts, margin=(MARGIN, GAP // 2, GAP // 2, GAP // 2))
+        self.hide()
+
+    def show_state(self, state: AppState) -> None:
+        """Show the languages of the draft on the chip."""
+        languages = languages_of(state.config)
+        if not self._edit.hasFocus():
+            self._edit.setText(", ".join(languages))
+        label = CAPTIONS["purpose_languages_button"].label
+        if languages:
+            label = tr("Keep {languages}").format(languages=", ".join(languages))
+        self.chip.setText(label)
+        self.chip.setChecked(bool(languages) or not self.isHidden())
+        self.chip.setEnabled(state.model is not None)
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        is_closed = self.isHidden() and not languages_of(self._session.state.config)
+        if not is_closed:
+            self._edit.clear()
+            self._apply(())
+        self.setVisible(is_closed)
+        self.chip.setChecked(is_closed)
+        if is_closed:
+            self._edit.setFocus()
+
+    @Slot()
+    def _on_edited(self) -> None:
+        typed = (name.strip() for name in self._edit.text().split(","))
+        self._apply(tuple(filter(None, typed)))
+
+    def _apply(self, languages: tuple[str, ...]) -> None:
+        config = self._session.state.config
+        if languages != languages_of(config):
+            self._session.draft.edit(with_languages(config, languages))

@@ -1,0 +1,96 @@
+"""The preview of a smaller vocabulary, by the tokenizer and the texts alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.calibration.fenced import preview_vocabulary
+from surgeon_engine.model.fenced import inspect_model
+
+MODEL = ModelConfig(source=DEMO)
+SHORT = CalibrationConfig(windows=8, validation_windows=8, window_length=64)
+RARE = "Zyx qwv jkq xzz wvu kqj vxw zqk. "  # words that no merge was made for
+
+
+@cache
+def preview(tokens: int, *keep: str, config: CalibrationConfig = SHORT):
+    return preview_vocabulary(MODEL, config, SomeTokens(tokens, keep))
+
+
+def losses(found) -> dict[str, int]:
+    return {each.script: each.removed for each in found.scripts}
+
+
+def test_kept_tokens_and_removed_parameters_are_counted():
+    model, found = inspect_model(MODEL).model, preview(1_500)
+    assert (found.tokens, found.kept) == (model.vocabulary, 1_500)
+    removed = model.vocabulary - 1_500
+    assert found.parameters == removed * model.hidden_size  # tied with the head
+    assert found.share == pytest.approx(found.parameters / model.parameters)
+    assert sum(losses(found).values()) == removed
+    assert not found.is_typical
+
+
+def test_fewer_tokens_make_texts_longer():
+    many, few = (preview(tokens).texts[0] for tokens in (1_900, 600))
+    assert many.text == BUILTIN_TEXT
+    assert many.tokens == 8 * 64
+    assert few.longer > many.longer >= 0
+    assert few.share > many.share
+    assert few.longer > 0.2
+
+
+def test_all_tokens_change_nothing():
+    found = preview(2_048)
+    assert (found.kept, found.parameters, found.hit) == (2_048, 0, ())
+    assert (found.texts[0].share, found.texts[0].longer) == (0, 0)
+    assert sum(losses(found).values()) == 0
+
+
+def test_automatic_choice_shows_two_thirds():
+    found = preview_vocabulary(MODEL, SHORT, AutomaticVocabulary())
+    assert found.is_typical
+    assert found.kept == round(2_048 * 2 / 3)
+
+
+def test_kept_script_loses_no_tokens():
+    assert losses(preview(1_900))["Latin"] > 0
+    kept = preview(1_900, "Latin")
+    assert losses(kept)["Latin"] == 0
+    assert 1_668 < kept.least <= 1_900  # tokens of the script, and others
+
+
+def test_too_few_tokens_are_refused_with_the_least_number():
+    least = preview(2_048).least
+    assert preview(least).kept == least
+    with pytest.raises(ConfigError, match=f"fewer than {least:,} tokens"):
+        preview(least - 1)
+
+
+def test_script_is_hit_where_many_of_its_tokens_in_the_text_are_removed():
+    assert preview(1_900).hit == ()
+    (hit,) = preview(600).hit
+    assert hit.script == "Latin"
+    assert 0.5 < hit.of_text < 1
+    assert 0.05 < hit.share < 1
+
+
+def test_users_text_stands_before_the_builtin_one(tmp_path):
+    path = tmp_path / "rare.txt"
+    path.write_text(RARE * 200)
+    own, builtin = preview(600, config=replace(SHORT, text=str(path))).texts
+    assert (own.text, builtin.text) == (str(path), BUILTIN_TEXT)
+    assert own.share < builtin.share  # its tokens were counted
+
+
+def test_unknown_language_is_refused():
+    with pytest.raises(ConfigError, match="Klingon"):
+        preview(1_500, "Klingon")

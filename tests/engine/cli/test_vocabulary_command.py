@@ -1,0 +1,26 @@
+"""surgeon vocabulary: what fewer tokens mean for languages and texts."""
+
+from __future__ import annotations
+
+from surgeon_engine.cli.main import main
+
+
+def test_preview_names_tokens_scripts_and_texts(capsys):
+    assert main(["vocabulary", "demo", "--tokens", "1500", "--keep", "Greek"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1,500 of 2,048 tokens are kept; at least ")
+    scripts = {line.split()[0]: line.split()[1:3] for line in lines}
+    assert scripts["Latin"][0] == "1,668"
+    removed = sum(int(scripts[name][1]) for name in ("Latin", "Common"))
+    assert removed == 548
+    assert scripts["builtin"][0] == "8,192"
+
+
+def test_without_a_number_a_typical_one_is_shown(capsys):
+    assert main(["vocabulary", "demo"]) == 0
+    assert "this one is typical" in capsys.readouterr().out
+
+
+def test_unknown_language_is_an_error(capsys):
+    assert main(["vocabulary", "demo", "--keep", "Klingon"]) == 1
+    assert "Klingon” is no script" in capsys.readouterr().err
