@@ -61,7 +61,7 @@ from surgeon_gui.widgets.layouts import (
 )
 
 _DRAWER = 440  # pixels
-_NARROW, _SMALL = 820, 960  # pixels of the column, below which controls are stacked
+_SMALL = 960  # pixels of the column, below which the buttons are below the texts
 _MIN_COLUMN = 440  # pixels, with stacked controls
 _AS_NEEDED = 1000  # the stretch of what takes all it needs
 _EDGE = 4  # pixels beside a text
@@ -129,8 +129,8 @@ class NewPage(QWidget):
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
         more = (self._domain.chip, self._languages.chip, STRETCH)
-        chips = in_row(*self._chips.values(), *more)
-        self._choices = in_row((chips, 1), self.size_input)
+        self._purposes = in_row(*self._chips.values(), *more)
+        self._choices = in_row((self._purposes, 1), self.size_input)
         line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         folder = row_of(self._folder)
         texts = in_column(self._title, line, folder, spacing=GAP // 2)
@@ -156,9 +156,11 @@ class NewPage(QWidget):
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize:
+        if event.type() in {QEvent.Type.Resize, QEvent.Type.LayoutRequest}:
             width = self._column.width()
-            stack(self._choices, is_stacked=width < _NARROW)
+            size = self.size_input.minimumSizeHint().width() + GAP
+            needed = self._purposes.sizeHint().width() + size + 2 * PAGE
+            stack(self._choices, is_stacked=width < needed)
             stack(self._below, is_stacked=width < _SMALL)  # its texts are long
         return super().eventFilter(watched, event)
 
