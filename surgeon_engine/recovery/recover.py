@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.recovery import judging_windows
 from surgeon_engine.api.messages.run import (
@@ -19,7 +18,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.evaluation.fidelity import Reference
-from surgeon_engine.model.load import load_original
+from surgeon_engine.model.load import LoadedModel, load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
@@ -77,12 +76,7 @@ def recover(
         steps = 0
         trains = state.config.recovery.trains and not context.stops_after_shot
         if trains and passed.hidden is not None:
-            read: Reference | FreshText
-            read = _read_first(state, original.model, text, passed.hidden, store)
-            if state.config.recovery.reads_fresh_text:
-                seed = state.config.calibration.seed
-                users = text.in_original.fitted.windows[: text.users]
-                read = FreshText(original, read, users, seed, store, state.vocabulary)
+            read = _training_text(state, original, text, passed.hidden, store)
             del original
             devices.release_memory()
             training = distil(state, read, judge, after, context, shot)
@@ -131,24 +125,30 @@ def _recovery_text(state: PruningState, windows: TokenWindows) -> RecoveryText |
     return RecoveryText(Batches(fitted, batch), Batches(held_out, batch), users)
 
 
-def _read_first(
+def _training_text(
     state: PruningState,
-    original: PreTrainedModel,
+    original: LoadedModel,
     text: RecoveryText,
     hidden: list[Tensor],
     store: HiddenStore,
-) -> Reference:
-    """Return what a training reads first.
+) -> Reference | FreshText:
+    """Return what a training reads.
 
     `hidden` is what the original has computed on the tokens of the model.
     """
     vocabulary = state.vocabulary
     if vocabulary is None:
-        return Reference(text.fitted.windows, hidden)
-    store.drop(hidden)
-    fitted = text.in_original.fitted
-    found = predictions(original, fitted, lambda: None, vocabulary)
-    return replace(found, hidden=[store.move(x) for x in found.hidden])
+        first = Reference(text.fitted.windows, hidden)
+    else:
+        store.drop(hidden)
+        fitted = text.in_original.fitted
+        found = predictions(original.model, fitted, lambda: None, vocabulary)
+        first = replace(found, hidden=[store.move(x) for x in found.hidden])
+    if not state.config.recovery.reads_fresh_text:
+        return first
+    seed = state.config.calibration.seed
+    users = text.in_original.fitted.windows[: text.users]
+    return FreshText(original, first, users, seed, store, vocabulary)
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:

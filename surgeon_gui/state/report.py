@@ -246,14 +246,6 @@ def _fidelity_section(run: RunState) -> Section | None:
         "the share of tokens that both find most likely. Bits per byte is the loss on "
         "the text, whatever the tokens of a model are. In brackets: 95 % intervals."
     )
-    parts = [
-        tr("{text}: {compared}.").format(
-            text=fidelity.text_name(each.text), compared=fidelity.compared([each])
-        )
-        for each in found
-        if each.compared is not None
-    ]
-    text = " ".join((text, *parts))
     first, original = found[0].perplexity, before[found[0].text].perplexity
     note = BELOW_ORIGINAL if first.value < original.value else ""
     if run.tokens is not None:

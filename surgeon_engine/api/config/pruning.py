@@ -211,12 +211,7 @@ class FixedDamping(Member, frozen=True, tag="fixed"):
 
     cost: Annotated[
         float,
-        Option(
-            _DAMPING,
-            advanced=True,
-            name="cost_damping",
-            used_if="uses_damping",
-        ),
+        Option(_DAMPING, advanced=True, name="cost_damping", used_if="uses_damping"),
     ] = 0.01
     update: Annotated[
         float,

@@ -109,8 +109,9 @@ def renumber(config: PretrainedConfig | GenerationConfig, numbers: NewNumbers) -
         for name in _TABLES:
             if getattr(each, name, None):
                 raise _table_error(name)
-        for name, value in renumbered(vars(each), numbers).items():
-            if value is not getattr(each, name, None):
+        before = dict(vars(each))  # some configs forbid to read widths of blocks
+        for name, value in renumbered(before, numbers).items():
+            if value is not before[name]:
                 setattr(each, name, value)
     for part in offsets(config) if is_model else ():
         setattr(part, _OFFSET, numbers.size(getattr(part, _OFFSET)))

@@ -16,9 +16,9 @@ from enum import Enum
 from functools import cache, cached_property
 from typing import Any
 
-import msgspec
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
 
@@ -142,7 +142,7 @@ def definition_of(tokenizer: PreTrainedTokenizerBase | None) -> Definition:
         raise _unsupported(say("there is no tokenizer"))
     if backend is None or not hasattr(backend, "to_str"):
         raise _unsupported(say("its tokenizer has no tokenizer.json"))
-    content = msgspec.json.decode(backend.to_str())
+    content = decode_json(backend.to_str().encode(), dict[str, Any])
     return Definition(content, _kind(content))
 
 

@@ -12,14 +12,15 @@ import copy
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import msgspec
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.model.vocabulary.definition import (
     SPACE,
     Definition,
@@ -260,7 +261,7 @@ class _Encoder:
 def _without_prefix(definition: Definition) -> PreTokenizer | None:
     """Return the pre-tokenizer, changed so that it puts no space before a text."""
     empty = Tokenizer(BPE()).to_str()
-    content = msgspec.json.decode(empty) | {
+    content = decode_json(empty.encode(), dict[str, Any]) | {
         "pre_tokenizer": copy.deepcopy(definition.content["pre_tokenizer"])
     }
     for step in steps(content["pre_tokenizer"]):
@@ -268,7 +269,7 @@ def _without_prefix(definition: Definition) -> PreTokenizer | None:
             step["add_prefix_space"] = False
         elif step["type"] == "Metaspace":
             step["prepend_scheme"] = "never"
-    return Tokenizer.from_str(msgspec.json.encode(content).decode()).pre_tokenizer
+    return Tokenizer.from_str(encode_json(content).decode()).pre_tokenizer
 
 
 def _lengths(pieces: Sequence[bytes | None]) -> np.ndarray:

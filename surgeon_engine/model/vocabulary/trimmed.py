@@ -6,10 +6,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.model.gguf_tokenizer import Entry
 from surgeon_engine.model.vocabulary.definition import (
@@ -52,7 +52,7 @@ def trimmed_tokenizer(
         pad = new.get(padding["pad_id"], 0)
         content["padding"] = {**padding, "pad_id": pad}
     trimmed = copy.copy(tokenizer)
-    trimmed._tokenizer = Tokenizer.from_str(msgspec.json.encode(content).decode())
+    trimmed._tokenizer = Tokenizer.from_str(encode_json(content).decode())
     trimmed.init_kwargs = _options(tokenizer.init_kwargs, new)
     for name in ("_vocab", "_merges", "vocab_file"):  # of the original
         trimmed.__dict__.pop(name, None)
