@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -128,7 +128,10 @@ def _fidelity(evaluation: Evaluation) -> str:
         f"same top token) on {each.text}"
         for each in evaluation.fidelity
     )
-    return f"KL {'; '.join(parts)}, "
+    bits = evaluation.fidelity[0].bits_per_byte
+    return f"KL {'; '.join(parts)}, " + (
+        "" if bits is None else f"{bits.value:.3f} bits per byte, "
+    )
 
 
 def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
@@ -139,7 +142,8 @@ def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
         fidelity: that of the file.
     """
     headers = ("KL to the original", "same top token", "overlap")
-    table = headed_table("text", *headers, "perplexity", "original")
+    bits = ("bits per byte", "original")
+    table = headed_table("text", *headers, "perplexity", "original", *bits)
     before = {each.text: each for each in baseline.fidelity}
     for each in fidelity:
         overlap = each.overlap
@@ -151,6 +155,7 @@ def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
             "-" if overlap is None else format_estimate(overlap, format_percent),
             format_estimate(each.perplexity, "{:.2f}".format),
             f"{before[each.text].perplexity.value:.2f}",
+            *bits_cells(each),
         )
     return table
 
@@ -168,6 +173,26 @@ def tokens_note(tokens: TokensRemoved | None, fidelity: Sequence[Fidelity]) -> s
         note += f" KL, top token and overlap are compared at {', '.join(shares)} of "
         note += "the tokens: where one of the original ends, too."
     return note
+
+
+def bits_cells(fidelity: Fidelity) -> tuple[str, str]:
+    """Return the bits per byte of a file, and those of the original."""
+    bits, before = fidelity.bits_per_byte, fidelity.original_bits
+    return (
+        "-" if bits is None else format_estimate(bits, "{:.3f}".format),
+        "-" if before is None else f"{before.value:.3f}",
+    )
+
+
+def compared_lines(fidelity: Iterable[Fidelity]) -> Iterator[str]:
+    """Yield the share of tokens that are compared on each text, if not all are."""
+    for each in fidelity:
+        if each.compared is not None:
+            yield (
+                f"{each.text}: KL, top tokens and overlap are those of "
+                f"{format_percent(each.compared)} of the tokens, which end where one "
+                "of the original's ends"
+            )
 
 
 def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:

@@ -12,6 +12,7 @@ from rich.table import Table
 from surgeon_engine.api.config.pruning import Memory
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.messages.judgment import (
+    DraftJudged,
     Figures,
     JudgeSettings,
     Judgment,
@@ -19,15 +20,23 @@ from surgeon_engine.api.messages.judgment import (
     Probe,
     ProbeJudged,
     PromptJudged,
+    tokens_per_step,
 )
 from surgeon_engine.api.messages.run import Estimate, format_estimate
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import judged_verdict
 from surgeon_engine.base.formatting import format_count, format_percent
-from surgeon_engine.cli.formatting import add_row, headed_table, sweep_table
+from surgeon_engine.cli.formatting import (
+    add_row,
+    bits_cells,
+    compared_lines,
+    headed_table,
+    sweep_table,
+)
 from surgeon_engine.cli.output import EventDisplay, Output
 
 _DEFAULTS = JudgeSettings()
+_DRAFTED = (2, 4, 8)  # tokens
 _SHOWN = 3  # of the worst prompts
 _CHARACTERS = 300  # of an answer
 
@@ -64,6 +73,13 @@ def judge(  # noqa: PLR0913  one parameter for each option
     device: Annotated[
         Device, typer.Option(help="auto: a GPU if there is one.")
     ] = _DEFAULTS.device,
+    draft: Annotated[
+        bool,
+        typer.Option(
+            "--draft",
+            help="Measure the original with the file as its draft model, in llama.cpp.",
+        ),
+    ] = False,
 ) -> None:
     """Judge what a pruned or quantized file has lost against the original."""
     from surgeon_engine.judging.judge import judge as judge_file
@@ -71,7 +87,8 @@ def judge(  # noqa: PLR0913  one parameter for each option
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
-    settings = JudgeSettings(prompts, text, tuple(task or ()), limit, quick, device)
+    tasks = tuple(task or ())
+    settings = JudgeSettings(prompts, text, tasks, limit, quick, device, draft)
     output = Output()
     with EventDisplay(output) as display:
         context = RunContext("judge", display.show)
@@ -86,6 +103,10 @@ def print_judgment(judgment: Judgment, output: Output) -> None:
     for table in _tables(judgment):
         output.print_table(table)
         output.print_line("")
+    for line in compared_lines(x.fidelity for x in judgment.texts):
+        output.print_line(line)
+    if judgment.draft is not None:
+        output.print_line(_speed(judgment.draft))
     parted = [each for each in judgment.prompts if each.parts_at is not None]
     count = len(judgment.prompts)
     output.print_line(f"Answers that differ: {len(parted)} of {count}")
@@ -101,6 +122,15 @@ def print_judgment(judgment: Judgment, output: Output) -> None:
     output.print_line(f"Compared with the original: {judged_verdict(judgment)}")
 
 
+def _speed(draft: DraftJudged) -> str:
+    share = format_percent(draft.accepted / max(1, draft.drafted))
+    return (
+        f"The original in llama.cpp: {draft.speed_alone:.1f} tokens per second alone, "
+        f"{draft.speed:.1f} with the file as its draft model (drafts of "
+        f"{draft.tokens} tokens, {share} accepted, the likeliest token each time)"
+    )
+
+
 def _prompt(prompt: PromptJudged) -> str:
     return (
         f"\n> {prompt.prompt}\n"
@@ -111,7 +141,7 @@ def _prompt(prompt: PromptJudged) -> str:
 
 def _tables(judgment: Judgment) -> Iterator[Table]:
     headers = ("KL to the original", "same top token", "overlap", "loss", "")
-    table = headed_table("text", *headers)
+    table = headed_table("text", *headers, "bits per byte", "original")
     for text in judgment.texts:
         found = text.fidelity
         assert found.overlap is not None
@@ -123,8 +153,10 @@ def _tables(judgment: Judgment) -> Iterator[Table]:
             text.loss,
             text.outcome,
         )
-        add_row(table, found.text, *_cells(figures))
+        add_row(table, found.text, *_cells(figures), *bits_cells(found))
     yield table
+    if all(text.fidelity.compared is None for text in judgment.texts):
+        yield _as_draft(judgment)
     table = headed_table("tokens", "count", *headers)
     for each in judgment.classes:
         count = format_count(each.figures.tokens)
@@ -155,6 +187,20 @@ def _tables(judgment: Judgment) -> Iterator[Table]:
             task.outcome,
         )
     yield table
+
+
+def _as_draft(judgment: Judgment) -> Table:
+    """Return how many tokens a step of the original gives if the file drafts."""
+    steps = [f"tokens per step, {x} drafted" for x in _DRAFTED]
+    table = headed_table("as a draft model", "acceptance", *steps)
+    for text in judgment.texts:
+        found = text.fidelity
+        assert found.overlap is not None
+        acceptance = found.overlap
+        counts = [f"{tokens_per_step(acceptance.value, x):.2f}" for x in _DRAFTED]
+        cell = format_estimate(acceptance, format_percent)
+        add_row(table, found.text, cell, *counts)
+    return table
 
 
 def _cells(figures: Figures) -> tuple[str, ...]:

@@ -133,17 +133,6 @@ def read_config(path: Path) -> dict[str, object]:
     return config
 
 
-def read_tokens(path: Path) -> Tensor | None:
-    """Return the original's numbers of a model's tokens from the plan at `path`.
-
-    None if there is no plan, or the model has all tokens.
-    """
-    if not path.is_file():
-        return None
-    found: dict[str, Tensor] = load_file(path)
-    return found[_TOKENS].long() if _TOKENS in found else None
-
-
 def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> CompactionPlan:
     """Return the plan for units of which `removed` marks the removed candidates."""
     groups: list[KeptGroups] = []

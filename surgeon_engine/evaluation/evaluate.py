@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
+import msgspec
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.messages.run import Estimate, Evaluation, Fidelity
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.evaluation.bits import bits_per_byte, bytes_of
 from surgeon_engine.evaluation.fidelity import (
     Comparison,
     Reference,
@@ -32,6 +34,7 @@ from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.source import first_line
+from surgeon_engine.model.vocabulary.tokens import token_bytes
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.shares import Batches
@@ -82,24 +85,37 @@ def references_of(
     held_out: Tensor | None,
     batch: int,
     step: Callable[[], None],
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> References:
     """Run the original on the texts that judge a run.
 
     The first of `texts` is like the calibration text. `held_out` are calibration
     windows that choose settings, windows x length. `step` is called after each
-    batch.
+    batch. Without a tokenizer, the bytes of the texts are unknown.
 
     Raises:
         EvaluationError: the model does not run on text alone, or its head does not
             give its logits by itself.
     """
     _check_head(model, texts[0].windows[:1, :_CHECKED])
-    found = tuple(
-        (text.name, reference_of(model, text.windows, batch, step)) for text in texts
-    )
-    if held_out is None:
-        return References(found)
-    return References(found, reference_of(model, held_out, batch, step))
+    found = [reference_of(model, text.windows, batch, step) for text in texts]
+    chosen = None
+    if held_out is not None:
+        chosen = reference_of(model, held_out, batch, step)
+    return _references(texts, found, chosen, tokenizer)
+
+
+def _references(
+    texts: Sequence[JudgingText],
+    found: Sequence[Reference],
+    held_out: Reference | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> References:
+    lengths = token_bytes(tokenizer)
+    if lengths is not None:
+        found = [replace(x, bytes=bytes_of(x.windows, lengths)) for x in found]
+    names = (text.name for text in texts)
+    return References(tuple(zip(names, found, strict=True)), held_out)
 
 
 def references_from(
@@ -107,6 +123,7 @@ def references_from(
     texts: Sequence[JudgingText],
     held_out: Tensor | None,
     batch: int,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> References:
     """Return what `references_of` has returned, from its hidden states by name."""
     parts = [text.windows for text in texts]
@@ -119,8 +136,8 @@ def references_from(
         )
         for text, windows in enumerate(parts)
     ]
-    named = zip((text.name for text in texts), found, strict=False)
-    return References(tuple(named), found[-1] if held_out is not None else None)
+    chosen = None if held_out is None else found.pop()
+    return _references(texts, found, chosen, tokenizer)
 
 
 def evaluate(
@@ -167,7 +184,7 @@ def evaluate(
             paired = figures.loss.double() - figures.original_loss + whole
             figures = replace(figures, loss=paired)
         _check_finite(model, reference, figures, name if found else "")
-        found.append(fidelity_of(figures, name, reference.stretch))
+        found.append(fidelity_of(figures, name, reference))
         if len(found) == 1:
             loss = figures.mean_loss * reference.stretch
     first = found[0]
@@ -233,28 +250,71 @@ def _is_enough(nats: Tensor) -> bool:
     return found.high - found.low <= 2 * _ERROR * found.value
 
 
-def fidelity_of(figures: Comparison, name: str, stretch: float = 1.0) -> Fidelity:
+def fidelity_of(figures: Comparison, name: str, reference: Reference) -> Fidelity:
     """Return the means of the figures of tokens, with their intervals.
 
     Args:
         figures: Those of each token.
         name: The text.
-        stretch: Tokens of the model for each of the original's: the perplexity is per
-            token of the original.
+        reference: Its windows. The perplexity is per token of the original.
     """
     count, predicted = figures.loss.shape
-    loss = estimate(figures.loss * stretch)
+    loss = estimate(figures.loss * reference.stretch)
     is_compared = ~figures.nats.isnan()
     return Fidelity(
         estimate(figures.nats),
         estimate(figures.agreement),
-        Estimate(*(math.exp(x) for x in (loss.value, loss.low, loss.high))),
+        _perplexity(loss),
         count,
         predicted + 1,
         name,
         estimate(figures.overlap),
         None if bool(is_compared.all()) else float(is_compared.double().mean()),
+        *_bits(figures, reference),
     )
+
+
+def fidelity_of_original(
+    figures: Comparison, name: str, reference: Reference
+) -> Fidelity:
+    """Return the fidelity of the original to itself, by its own tokens.
+
+    Args:
+        figures: Those of a model.
+        name: The text.
+        reference: Its windows.
+    """
+    found = fidelity_of(figures.of_original(), name, reference)
+    own = reference.original
+    if own is not None:
+        loss = estimate(own.nats)
+        found = msgspec.structs.replace(
+            found,
+            perplexity=_perplexity(loss),
+            compared=None,
+            bits_per_byte=found.original_bits,
+        )
+    return found
+
+
+def _perplexity(loss: Estimate) -> Estimate:
+    return Estimate(*(math.exp(x) for x in (loss.value, loss.low, loss.high)))
+
+
+def _bits(
+    figures: Comparison, reference: Reference
+) -> tuple[Estimate | None, Estimate | None]:
+    """Return the bits per byte of the model and of the original; None: unknown."""
+    if reference.bytes is None or len(figures.loss) < len(reference.bytes):
+        return None, None
+    own = reference.original
+    if own is not None:
+        original = bits_per_byte(own.nats, own.bytes)
+    elif reference.translation is None:
+        original = bits_per_byte(figures.original_loss, reference.bytes)
+    else:
+        original = None
+    return bits_per_byte(figures.loss, reference.bytes), original
 
 
 def _check_finite(

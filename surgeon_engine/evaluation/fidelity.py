@@ -29,6 +29,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.evaluation.bits import OriginalTokens
 from surgeon_engine.evaluation.perplexity import DAMAGED
 from surgeon_engine.evaluation.translation import Translation
 from surgeon_engine.model.head import (
@@ -73,6 +74,12 @@ class Reference:
     # Into the tokens of the model; None: it has those of the original.
     translation: Translation | None = None
     stretch: float = 1.0  # tokens of the model for each of the original's
+    # Of each predicted token, windows x (length - 1), int64; 0: it does not count.
+    # None: unknown.
+    bytes: Tensor | None = None
+    # The original by its own tokens. None: it has those of the model, or is not
+    # measured.
+    original: OriginalTokens | None = None
     # Whether the KL of the first windows, windows x tokens, suffices: the others are
     # then left out. None: never.
     is_enough: Callable[[Tensor], bool] | None = None
@@ -84,8 +91,23 @@ class Reference:
 
     def own(self) -> Reference:
         """Return the part of this process as a whole."""
-        batches = list(Batches(self.windows, self.batch))
-        return replace(self, windows=torch.cat(batches), is_enough=None)
+        original = self.original
+        if original is not None:
+            original = OriginalTokens(
+                self._own(original.nats),
+                self._own(original.bytes),
+                self._own(original.positions),
+            )
+        return replace(
+            self,
+            windows=self._own(self.windows),
+            bytes=None if self.bytes is None else self._own(self.bytes),
+            original=original,
+            is_enough=None,
+        )
+
+    def _own(self, rows: Tensor) -> Tensor:
+        return torch.cat(list(Batches(rows, self.batch)))
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the tokens and hidden states of each batch of this process."""

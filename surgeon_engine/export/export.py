@@ -25,7 +25,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.messages.run import Exported, Fidelity, Stage
-from surgeon_engine.api.model_info.header import PLAN_FILE, local_path
+from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
@@ -33,7 +33,7 @@ from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
-from surgeon_engine.compaction.plan import PrunedModel, read_tokens
+from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import Calibration, VerificationResult
 from surgeon_engine.export.destination import (
@@ -166,8 +166,7 @@ def export_again(
     with context.stage(Stage.LOAD):
         _check_checkpoint(checkpoint)
         if {config.dtype, like.dtype}.intersection(QUANTIZED):
-            tokens = read_tokens(checkpoint / PLAN_FILE)
-            yardstick = yardstick_of(report.config, tokens, context)
+            yardstick = yardstick_of(report.config, checkpoint, context)
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)

@@ -32,6 +32,8 @@ from surgeon_engine.export.gguf.file import file_tensors
 from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.offload import OffloadedBlocks
+from surgeon_engine.model.source import ModelSource, vocabulary_size
+from surgeon_engine.model.tokenizer import kept_tokenizer
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.run_context import RunContext
@@ -48,14 +50,14 @@ class Yardstick:
 
 
 def yardstick_of(
-    config: RunConfig, tokens: Tensor | None, context: RunContext
+    config: RunConfig, checkpoint: Path, context: RunContext
 ) -> Yardstick | None:
     """Run the original of a finished run on the texts that have judged it.
 
     Args:
-        config: of the run.
-        tokens: the original's numbers of the model's tokens; None: it has them all.
-        context: receives the warning, and the command to stop.
+        config: the settings of the run.
+        checkpoint: the pruned model, which may have fewer tokens.
+        context: receives warnings, and the command to stop.
 
     Returns:
         None, with a warning, if the original or a text cannot be read any longer.
@@ -65,12 +67,15 @@ def yardstick_of(
         windows = load_windows(config.calibration, loaded)
         texts = _texts_of(config, loaded, windows, context)
         check, batch = context.raise_if_cancelled, config.calibration.batch
-        references = references_of(loaded.model, texts, None, batch, check)
+        references = references_of(
+            loaded.model, texts, None, batch, check, loaded.tokenizer
+        )
         calibration = windows.calibration
-        if tokens is not None:
-            vocabulary = SmallerVocabulary.of_rows(loaded, tokens, windows)
-            references = vocabulary.references(references)
-            calibration = vocabulary.windows(calibration)
+        source = ModelSource(checkpoint.name, checkpoint)
+        if vocabulary_size(source) < len(head_weight(loaded.model)):
+            smaller = SmallerVocabulary.of_file(loaded, kept_tokenizer(source))
+            references = smaller.references(references, loaded.model)
+            calibration = smaller.windows(calibration)
     except EngineError as error:
         context.warn(
             "{error} How closely the file follows the original is not measured.",

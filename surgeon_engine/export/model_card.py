@@ -138,6 +138,8 @@ def _results(
     for each in fidelity:
         yield _result(each.text, "perplexity", each.perplexity.value)
         yield _result(each.text, "KL to the original", each.divergence.value)
+        if each.bits_per_byte is not None:
+            yield _result(each.text, "bits per byte", each.bits_per_byte.value)
     if not fidelity:
         yield _result(baseline.text, "perplexity", pruned.perplexity)
 
@@ -183,6 +185,7 @@ def _template(name: str) -> Template:
         "nats": "{:.3g}".format,
         "percent": format_percent,
         "perplexity": "{:.2f}".format,
+        "bits": "{:.3f}".format,
         "signed": "{:+.3f}".format,
     }
     return environment.get_template(name)

@@ -1,7 +1,8 @@
 """Generate text with two models from one prompt and compare them at each token.
 
 The models take turns token by token, so that both texts grow at the same time and
-neither model computes while the other is timed. Then both models score both texts.
+neither model computes while the other is timed. Then both models score both texts,
+unless they have different tokens.
 """
 
 from __future__ import annotations
@@ -147,28 +148,31 @@ def _generate(
         if finished.rest:
             last = len(draft.tokens) - 1
             context.emit(TokenWritten(side, last, finished.rest))
-    _compare(pair, tokens, drafts, context)
+    if not pair.has_fewer_tokens:
+        _compare(pair, tokens[Side.ORIGINAL], drafts, context)
     original, pruned = (
-        _written(pair, side, draft, len(tokens)) for side, draft in drafts.items()
+        _written(pair, side, draft, len(tokens[side])) for side, draft in drafts.items()
     )
-    return Generated(original, pruned, pair.opened[Side.ORIGINAL].device)
+    device = pair.opened[Side.ORIGINAL].device
+    return Generated(original, pruned, device, is_compared=not pair.has_fewer_tokens)
 
 
 def _generate_drafts(
     pair: Pair,
-    prompt: tuple[int, ...],
+    prompts: dict[Side, tuple[int, ...]],
     settings: GenerationSettings,
     context: RunContext,
 ) -> dict[Side, _Draft]:
     """Generate both texts; the models take turns token by token."""
-    max_tokens, limit = _max_new_tokens(pair, len(prompt), settings)
+    longest = max(map(len, prompts.values()))
+    max_tokens, limit = _max_new_tokens(pair, longest, settings)
     drafts = {side: _Draft() for side in Side}
     with context.stage(Stage.GENERATION, total=2 * max_tokens) as step:
         while unfinished := [side for side in Side if drafts[side].stop is None]:
             is_last = context.stops_after_shot
             for side in unfinished:
                 draft = drafts[side]
-                request = Next() if draft.tokens else Begin(prompt, settings)
+                request = Next() if draft.tokens else Begin(prompts[side], settings)
                 worker = pair.children[side]
                 generated = worker.ask(
                     request, TokenGenerated, context.raise_if_cancelled

@@ -21,7 +21,7 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     """Load a model. The response is `Opened`."""
 
     model: ModelConfig
-    tokenizer: str = ""  # source of a tokenizer for a model that has none
+    tokenizer: str = ""  # source of the original's, for a model that has none
 
 
 class Encode(msgspec.Struct, frozen=True, tag=True):
@@ -76,6 +76,7 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
     longest_window: int  # tokens; 0: not stated by the model
     device: Text  # display name
     has_chat_template: bool
+    has_fewer_tokens: bool = False  # which are some of the original's
 
 
 class Encoded(msgspec.Struct, frozen=True, tag=True):

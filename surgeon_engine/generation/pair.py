@@ -48,7 +48,7 @@ class Pair:
                 self.opened[side] = self.children[side].ask(request, Opened, check)
                 step()
             ours, theirs = (self.opened[side].vocabulary for side in Side)
-            if ours != theirs:
+            if ours != theirs and not self.has_fewer_tokens:
                 raise self._incomparable(
                     say(
                         "They have different vocabularies ({ours:,} and {theirs:,} "
@@ -60,19 +60,36 @@ class Pair:
             self._running = running.pop_all()
 
     @property
+    def has_fewer_tokens(self) -> bool:
+        """Whether the pruned model has some of the original's tokens.
+
+        Texts are then cut into tokens by each model's own tokenizer.
+        """
+        return self.opened[Side.PRUNED].has_fewer_tokens
+
+    @property
     def longest_window(self) -> int | None:
         """Maximum window of both models in tokens; None: neither states one."""
         stated = [opened.longest_window for opened in self.opened.values()]
         return min((window for window in stated if window), default=None)
 
-    def encode(self, prompt: str, *, as_chat: bool, check: Check) -> tuple[int, ...]:
-        """Tokenize a prompt with the tokenizer of the original.
+    def encode(
+        self, prompt: str, *, as_chat: bool, check: Check
+    ) -> dict[Side, tuple[int, ...]]:
+        """Tokenize a prompt with the tokenizer of the original, for both models.
+
+        If the pruned model has fewer tokens, it gets those of its own tokenizer.
 
         Raises:
             ModelError: The tokenizer of the pruned model gives other tokens, so that
                 predictions cannot be compared.
         """
-        plain = Encode(prompt, as_chat=False)
+        chat, plain = Encode(prompt, as_chat), Encode(prompt, as_chat=False)
+        if self.has_fewer_tokens:
+            return {
+                side: child.ask(chat, Encoded, check).tokens
+                for side, child in self.children.items()
+            }
         ours, theirs = (
             child.ask(plain, Encoded, check).tokens for child in self.children.values()
         )
@@ -85,10 +102,9 @@ class Pair:
                     theirs=len(theirs),
                 )
             )
-        if not as_chat:
-            return ours
-        chat = Encode(prompt, as_chat=True)
-        return self.children[Side.ORIGINAL].ask(chat, Encoded, check).tokens
+        if as_chat:
+            ours = self.children[Side.ORIGINAL].ask(chat, Encoded, check).tokens
+        return dict.fromkeys(Side, ours)
 
     def wait_until_idle(self) -> bool:
         """Return whether both processes became idle after an abandoned request."""

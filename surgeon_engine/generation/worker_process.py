@@ -45,8 +45,9 @@ from surgeon_engine.generation.messages import (
 )
 from surgeon_engine.generation.prompt_logits import PromptScorer
 from surgeon_engine.measurement.benchmark_process import load
-from surgeon_engine.model.source import locate
+from surgeon_engine.model.source import locate, vocabulary_size
 from surgeon_engine.model.tokenizer import load_tokenizer
+from surgeon_engine.model.vocabulary.smaller import is_part
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_server import serve
 
@@ -118,7 +119,19 @@ class GenerationWorker:
             longest_window=getattr(stated, "max_position_embeddings", None) or 0,
             device=devices.display_name(self._model.device),
             has_chat_template=bool(self._tokenizer.chat_template),
+            has_fewer_tokens=self._has_fewer_tokens(request, stated.vocab_size),
         )
+
+    def _has_fewer_tokens(self, request: Open, size: int) -> bool:
+        """Return whether the model has some of the original's tokens."""
+        if not request.tokenizer:
+            return False
+        source = locate(request.tokenizer)
+        if size >= vocabulary_size(source):
+            return False
+        original = load_tokenizer(source)
+        assert self._tokenizer is not None
+        return original is not None and is_part(self._tokenizer, original)
 
     def _score(self, request: Score | Compare) -> Scored | Compared:
         assert self._scorer is not None

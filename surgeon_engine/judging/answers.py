@@ -39,7 +39,7 @@ from surgeon_engine.judging.messages import (
     Response,
 )
 
-_LLAMA = module_command("surgeon_engine.judging.llama_process")
+LLAMA = module_command("surgeon_engine.judging.llama_process")
 _AT_ONCE = 4  # prompts: each has memory for a window
 Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 
@@ -85,7 +85,7 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
         EvaluationError: its process has ended.
     """
     name, by_llama = Path(speaker.source).name, speaker.by_llama
-    command, kind = (_LLAMA, Response) if by_llama else (WORKER, GenerationResponse)
+    command, kind = (LLAMA, Response) if by_llama else (WORKER, GenerationResponse)
     with SubprocessClient(name, command, kind, measures=False) as child:
         if by_llama:
             opening = OpenFile(str(speaker.gguf), window, _AT_ONCE)

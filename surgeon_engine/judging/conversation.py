@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from transformers import PreTrainedTokenizerBase
@@ -30,6 +31,7 @@ from surgeon_engine.runtime.run_context import RunContext
 _PLAIN = "Question: {prompt}\nAnswer:"  # for models without a chat template
 _ALPHA = 0.05  # of McNemar's test
 _LONG = 128  # tokens of a prompt
+_MORE = 1.5  # tokens of an answer by a model with fewer tokens
 _SHOWN = 10  # items of a probe that have changed
 _SHOWN_CHARACTERS = 600  # of a prompt
 
@@ -73,6 +75,39 @@ def questions_of(
         if len(tokens) + item.tokens <= window:
             found.append(Question(item, tokens))
     return tuple(found)
+
+
+def in_both(
+    questions: Sequence[Question], smaller: PreTrainedTokenizerBase, window: int
+) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    """Return the questions that fit in the tokens of a smaller vocabulary, too.
+
+    Their answers may have more tokens there.
+
+    Returns:
+        The questions as they are, and in these tokens.
+    """
+    items = [
+        replace(x.item, tokens=math.ceil(_MORE * x.item.tokens)) for x in questions
+    ]
+    found = {x.item: x for x in questions_of(items, smaller, window)}
+    pairs = [(x, found[y]) for x, y in zip(questions, items, strict=True) if y in found]
+    return tuple(x for x, _ in pairs), tuple(x for _, x in pairs)
+
+
+def cut_to(
+    questions: Sequence[Question], replies: Replies, tokenizer: PreTrainedTokenizerBase
+) -> Replies:
+    """Cut answers to as many tokens of the original as it may answer with."""
+    answers = []
+    for question, answer in zip(questions, replies.answers, strict=False):
+        tokens = tokenizer(answer.text, add_special_tokens=False, verbose=False)
+        if len(tokens.input_ids) > question.item.tokens:
+            first = tokens.input_ids[: question.item.tokens]
+            text = tokenizer.decode(first, clean_up_tokenization_spaces=False)
+            answer = Answered(str(text), is_complete=False)
+        answers.append(answer)
+    return Replies(replies.program, tuple(answers))
 
 
 def ask_all(

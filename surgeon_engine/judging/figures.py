@@ -15,8 +15,10 @@ from surgeon_engine.api.messages.judgment import (
     PositionJudged,
     TextJudged,
 )
-from surgeon_engine.evaluation.evaluate import fidelity_of
-from surgeon_engine.evaluation.fidelity import Comparison
+from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.evaluation.bits import nats_of_text
+from surgeon_engine.evaluation.evaluate import fidelity_of, fidelity_of_original
+from surgeon_engine.evaluation.fidelity import Comparison, Reference
 from surgeon_engine.evaluation.intervals import estimate, outcome_of_loss, ratio
 from surgeon_engine.judging.token_classes import CLASSES
 
@@ -29,16 +31,37 @@ class Compared:
 
     name: str
     file: Comparison  # with the original
-    classes: Tensor | None  # of each predicted token; None: there is no tokenizer
+    classes: Tensor | None  # of the original's tokens; None: there is no tokenizer
+    reference: Reference
+
+    @property
+    def places(self) -> Tensor:
+        """The original's predicted token of each figure, from 0; -1: there is none."""
+        own = self.reference.original
+        if own is None:
+            return torch.arange(self.file.nats.shape[1]).expand_as(self.file.nats)
+        places = own.positions[:, : self.file.nats.shape[1]]
+        return places.masked_fill(places >= own.nats.shape[1], -1)
+
+    @property
+    def loss(self) -> Estimate:
+        """The difference of both losses on the text, per token of the original."""
+        own, file = self.reference.original, self.file
+        if own is None:
+            return estimate(file.loss - file.original_loss)
+        assert self.reference.bytes is not None
+        after = nats_of_text(file.loss, self.reference.bytes)
+        rise = after - nats_of_text(own.nats, own.bytes)
+        return ratio(rise, (own.bytes > 0).sum(dim=1))
 
 
 def judge_texts(texts: Sequence[Compared]) -> tuple[TextJudged, ...]:
     """Return the fidelity on each text."""
     found = []
     for each in texts:
-        loss = estimate(each.file.loss - each.file.original_loss)
-        fidelity = fidelity_of(each.file, each.name)
-        baseline = fidelity_of(each.file.of_original(), each.name)
+        loss = each.loss
+        fidelity = fidelity_of(each.file, each.name, each.reference)
+        baseline = fidelity_of_original(each.file, each.name, each.reference)
         found.append(TextJudged(fidelity, baseline, loss, outcome_of_loss(loss)))
     return tuple(found)
 
@@ -60,31 +83,34 @@ def judge_positions(texts: Sequence[Compared]) -> tuple[PositionJudged, ...]:
 def _is_class(text: Compared, number: int) -> Tensor:
     if text.classes is None:
         return torch.zeros_like(text.file.nats, dtype=torch.bool)
-    return text.classes == number
+    places = text.places
+    of_figures = text.classes.gather(1, places.clamp(min=0))
+    return (of_figures == number) & (places >= 0)
 
 
 def _quarters(texts: Sequence[Compared]) -> Iterator[PositionJudged]:
     length = max(each.file.nats.shape[1] for each in texts)
     ends = [length * part // _PARTS for part in range(_PARTS + 1)]
     for first, last in itertools.pairwise(ends):
-        masks = []
-        for each in texts:
-            mask = torch.zeros_like(each.file.nats, dtype=torch.bool)
-            mask[:, first:last] = True
-            masks.append(mask)
+        masks = [(x.places >= first) & (x.places < last) for x in texts]
         if figures := _figures(texts, masks):
             yield PositionJudged(first + 1, last, figures)
 
 
 def _figures(texts: Sequence[Compared], masks: Sequence[Tensor]) -> Figures | None:
     """Return the figures of the tokens of some masks; None: there are none."""
+    masks = [
+        mask & ~text.file.nats.isnan() for mask, text in zip(masks, texts, strict=True)
+    ]
     counts = torch.cat([mask.sum(dim=1) for mask in masks])
     if not int(counts.sum()):
         return None
 
     def mean(values: Sequence[Tensor]) -> Tensor:
         pairs = zip(values, masks, strict=True)
-        return torch.cat([(x.double() * mask).sum(dim=1) for x, mask in pairs])
+        return torch.cat(
+            [x.double().masked_fill(~mask, 0.0).sum(dim=1) for x, mask in pairs]
+        )
 
     loss = ratio(mean([x.file.loss - x.file.original_loss for x in texts]), counts)
     return Figures(

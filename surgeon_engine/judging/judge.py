@@ -5,7 +5,7 @@
     -> the file's numbers in memory: figures of each token, continuations
 
 One model is in memory at a time. Both get the same tokens, cut by the original's
-tokenizer.
+tokenizer; a file that has fewer tokens gets the same texts, cut by its own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.export_marker import replace_file
 from surgeon_engine.api.messages.judgment import (
+    DraftJudged,
     Judged,
     JudgeSettings,
     Judgment,
@@ -41,12 +42,15 @@ from surgeon_engine.judging.conversation import (
     Replies,
     Right,
     ask_all,
+    cut_to,
+    in_both,
     probe_judged,
     prompt_judged,
     questions_of,
     rights_of,
     worst_first,
 )
+from surgeon_engine.judging.drafting import PROMPTS, check_drafting, draft_judged
 from surgeon_engine.judging.figures import judge_classes, judge_positions, judge_texts
 from surgeon_engine.judging.items import all_items
 from surgeon_engine.judging.likelihood import loss_of_answer
@@ -54,8 +58,9 @@ from surgeon_engine.judging.measuring import measure_file, measure_original, tex
 from surgeon_engine.judging.target import Target, target_of
 from surgeon_engine.judging.tasks import check_installed, scores_of, tasks_judged
 from surgeon_engine.model.load import load_model
-from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.model.source import locate, read_model_config, vocabulary_size
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
+from surgeon_engine.model.vocabulary.smaller import kept_tokens
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -83,12 +88,19 @@ def judge(
     start = context.clock()
     check_installed(settings.tasks)
     found = target_of(target, original, settings)
-    tokenizer = _tokenizer(found)
-    questions, before, after = _ask(found, tokenizer, settings, context)
+    tokenizer = _tokenizer(found.config.model.source)
+    smaller = _smaller_tokenizer(found, tokenizer)
+    if settings.draft:
+        fewer = smaller is not None
+        check_drafting(found.original, found.file, has_fewer_tokens=fewer)
+    questions, before, after = _ask(found, tokenizer, smaller, settings, context)
+    draft = _drafted(found, questions, context) if settings.draft else None
     with context.stage(Stage.LOAD):
         loaded = load_model(found.config.model)
     texts = texts_of(found.config, loaded, settings.text, context, quick=settings.quick)
-    yardstick = measure_original(loaded, texts, context, quick=settings.quick)
+    yardstick = measure_original(
+        loaded, texts, context, quick=settings.quick, smaller=smaller
+    )
     prompts = _prompts(loaded.model, tokenizer, questions, before, after)
     unlikely = _unlikely(loaded.model, tokenizer, questions, after)
     scores = scores_of(loaded.model, tokenizer, settings.tasks, settings.limit)
@@ -96,7 +108,8 @@ def judge(
     devices.release_memory()
     with found.loaded() as model:
         compared, chosen = measure_file(model, yardstick, context)
-        file_scores = scores_of(model, tokenizer, settings.tasks, settings.limit)
+        own = smaller or tokenizer
+        file_scores = scores_of(model, own, settings.tasks, settings.limit)
 
     rights: defaultdict[Probe, list[Right]] = defaultdict(list)
     for probe, right in rights_of(questions, before, after, unlikely):
@@ -122,6 +135,7 @@ def judge(
         tasks=tasks_judged(scores, file_scores),
         is_chat=bool(tokenizer.chat_template),
         seconds=context.seconds_since(start),
+        draft=draft,
     )
     return Judged(judgment, _write(judgment, found, context))
 
@@ -129,13 +143,20 @@ def judge(
 def _ask(
     target: Target,
     tokenizer: PreTrainedTokenizerBase,
+    smaller: PreTrainedTokenizerBase | None,
     settings: JudgeSettings,
     context: RunContext,
 ) -> tuple[Sequence[Question], Replies, Replies]:
-    """Return the questions, and the answers of the original and of the file."""
+    """Return the questions, and the answers of the original and of the file.
+
+    `smaller` is the tokenizer of the file if it has fewer tokens.
+    """
     window = _window(target)
     items = all_items(settings.prompts, window, quick=settings.quick)
     questions = questions_of(items, tokenizer, window)
+    of_file = questions
+    if smaller is not None:
+        questions, of_file = in_both(questions, smaller, window)
     if too_long := sum(x.is_own for x in items) - sum(x.item.is_own for x in questions):
         context.warn(
             "{count:,} of your prompts are longer than the window of the original, "
@@ -146,18 +167,50 @@ def _ask(
     with context.stage(Stage.GENERATION, total=2 * len(questions)) as step:
         before = ask_all(target.original, questions, context, step)
         questions = questions[: len(before.answers)]
-        after = ask_all(target.file, questions, context, step)
+        after = ask_all(target.file, of_file[: len(questions)], context, step)
         questions = questions[: len(after.answers)]
+    if smaller is not None:
+        after = cut_to(questions, after, tokenizer)
     return questions, before, after
 
 
-def _tokenizer(target: Target) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of the original.
+def _drafted(
+    target: Target, questions: Sequence[Question], context: RunContext
+) -> DraftJudged | None:
+    """Measure the file as a draft model; None: there are no questions."""
+    original, file = target.original.gguf, target.file.gguf
+    if not questions or original is None or file is None:
+        return None
+    total = 2 * min(PROMPTS, len(questions))
+    with context.stage(Stage.GENERATION, total=total) as step:
+        check = context.raise_if_cancelled
+        return draft_judged(original, file, questions, check, step)
+
+
+def _smaller_tokenizer(
+    target: Target, original: PreTrainedTokenizerBase
+) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer of a file that has fewer tokens; None: it has as many.
+
+    Raises:
+        ModelError: it has none, or its tokens are not some of the original's.
+    """
+    sources = (target.config.model.source, target.source)
+    whole, size = (vocabulary_size(locate(x)) for x in sources)
+    if size >= whole:
+        return None
+    found = _tokenizer(target.source)
+    kept_tokens(original, found)  # raises before the models are asked
+    return found
+
+
+def _tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model.
 
     Raises:
         ModelError: it has none.
     """
-    source = locate(target.config.model.source)
+    source = locate(name)
     if tokenizer_problem(source):
         raise ModelError(
             "{source} has no tokenizer that can be read, so it cannot be asked "

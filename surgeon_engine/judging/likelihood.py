@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.model.head import head_logits, last_hidden
+from surgeon_engine.model.vocabulary.recoding import Recoding
 
 _CHOICES = 4
 _CONTEXT, _CONTINUATION = 48, 16  # tokens
@@ -22,6 +24,7 @@ class Continuations:
     """Contexts of a text, each with its continuation and those of other places."""
 
     rows: Tensor  # items x choices x tokens; the true one is the first
+    is_scored: Tensor  # likewise: tokens of a continuation, after its context
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -31,11 +34,29 @@ class Continuations:
         found: list[int] = []
         for start in range(0, len(self), _AT_ONCE):
             items = self.rows[start : start + _AT_ONCE]
-            losses = _losses_after(model, items.flatten(0, 1), _CONTEXT)
+            is_scored = self.is_scored[start : start + _AT_ONCE].flatten(0, 1)
+            losses = _losses_of(model, items.flatten(0, 1), is_scored)
             found += losses.view(len(items), _CHOICES).argmin(dim=1).tolist()
             for _ in items:
                 step()
         return found
+
+    def recoded(self, recoding: Recoding) -> Continuations:
+        """Return the same texts in the tokens of a smaller vocabulary."""
+        tokens = self.rows.flatten(0, 1).numpy()
+        contexts = [x for x, _ in recoding.rows(tokens[:, :_CONTEXT])]
+        endings = [x for x, _ in recoding.rows(tokens[:, _CONTEXT:])]
+        pairs = list(zip(contexts, endings, strict=True))
+        longest = max((len(x) + len(y) for x, y in pairs), default=0)
+        rows = np.zeros((len(pairs), longest), np.int64)  # what follows is not read
+        is_scored = np.zeros(rows.shape, bool)
+        for number, (context, ending) in enumerate(pairs):
+            size = len(context) + len(ending)
+            rows[number, :size] = np.concatenate([context, ending])
+            is_scored[number, len(context) : size] = True
+        shape = (len(self), _CHOICES, longest)
+        found = torch.from_numpy(rows).view(shape)
+        return Continuations(found, torch.from_numpy(is_scored).view(shape))
 
 
 def continuations_of(windows: Tensor, count: int) -> Continuations:
@@ -48,11 +69,17 @@ def continuations_of(windows: Tensor, count: int) -> Continuations:
     size = _CONTEXT + _CONTINUATION
     cut = windows[:, : windows.shape[1] // size * size].reshape(-1, size)[:count]
     if len(cut) < _CHOICES:
-        return Continuations(cut.new_zeros((0, _CHOICES, size)))
+        return _after_context(cut.new_zeros((0, _CHOICES, size)))
     context, endings = cut[:, :_CONTEXT], cut[:, _CONTEXT:]
     shifts = range(0, -_CHOICES, -1)  # those of the next places
     rows = [torch.cat([context, endings.roll(x, dims=0)], dim=1) for x in shifts]
-    return Continuations(torch.stack(rows, dim=1))
+    return _after_context(torch.stack(rows, dim=1))
+
+
+def _after_context(rows: Tensor) -> Continuations:
+    is_scored = torch.zeros_like(rows, dtype=torch.bool)
+    is_scored[..., _CONTEXT:] = True
+    return Continuations(rows, is_scored)
 
 
 def loss_of_answer(
@@ -62,19 +89,23 @@ def loss_of_answer(
     if not answer:
         return 0.0
     tokens = torch.tensor([[*prompt, *answer]])
-    return float(_losses_after(model, tokens, len(prompt)))
+    is_scored = torch.arange(tokens.shape[1])[None] >= len(prompt)
+    return float(_losses_of(model, tokens, is_scored))
 
 
 @torch.no_grad()
-def _losses_after(model: PreTrainedModel, rows: Tensor, given: int) -> Tensor:
-    """Return -log of the probability of what follows the given tokens of each row.
+def _losses_of(model: PreTrainedModel, rows: Tensor, is_scored: Tensor) -> Tensor:
+    """Return -log of the probability of the scored tokens of each row.
 
-    Only these tokens need logits, which take as long as the blocks of a small model.
+    Those before the first need no logits, which take as long as the blocks of a small
+    model.
     """
     rows = rows.to(model.device)
+    given = int(is_scored.any(dim=0).nonzero()[0])
     logits = head_logits(model, last_hidden(model, rows)[:, given - 1 : -1])
     # Tokens in rows: along another dimension torch adds up less accurately.
     losses = functional.cross_entropy(
         logits.flatten(0, 1).float(), rows[:, given:].flatten(), reduction="none"
     )
-    return losses.view(len(rows), -1).cpu().double().sum(dim=1)
+    found = losses.view(len(rows), -1).cpu().double()
+    return found.masked_fill(~is_scored[:, given:], 0.0).sum(dim=1)

@@ -21,6 +21,8 @@ from surgeon_engine.judging.messages import (
 )
 from surgeon_engine.runtime.json_server import serve
 
+_MILLISECONDS = 1000
+
 
 class LlamaProcess:
     """Responds to requests about one file."""
@@ -43,6 +45,13 @@ class LlamaProcess:
         parameters = server_parameters(xllamacpp, request.path, request.window)
         parameters.n_parallel = request.at_once
         parameters.n_ctx *= request.at_once
+        if request.draft:
+            kinds = xllamacpp.common_speculative_type
+            speculative = parameters.speculative
+            speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+            speculative.draft.mparams.path = request.draft
+            speculative.draft.n_max = request.drafted
+            speculative.draft.n_gpu_layers = 0
         self._server = open_server(parameters, os.cpu_count() or 1)
         return FileOpened(str(xllamacpp.__version__))
 
@@ -67,8 +76,13 @@ class LlamaProcess:
                 alone = self._answer(Ask((prompts[number],), request.limit))
                 found[number] = alone.answers[0]
         none = Answered("", is_complete=False)
+        timings = response.get("timings", {})
         return AllAnswered(
-            tuple(found.get(number, none) for number in range(len(prompts)))
+            tuple(found.get(number, none) for number in range(len(prompts))),
+            tokens=timings.get("predicted_n", 0),
+            seconds=timings.get("predicted_ms", 0.0) / _MILLISECONDS,
+            drafted=timings.get("draft_n", 0),
+            accepted=timings.get("draft_n_accepted", 0),
         )
 
 

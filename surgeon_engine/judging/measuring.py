@@ -26,6 +26,8 @@ from surgeon_engine.judging.likelihood import Continuations, continuations_of
 from surgeon_engine.judging.token_classes import classes_of
 from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.vocabulary.smaller import UNRELATED
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -40,10 +42,11 @@ class Yardstick:
     """What the original computes."""
 
     references: References
-    classes: tuple[Tensor | None, ...]  # of the tokens of each text
+    classes: tuple[Tensor | None, ...]  # of its predicted tokens, of each text
     head: Tensor  # the weight of its head
-    continuations: Continuations
+    continuations: Continuations  # in the tokens of the file
     chosen: list[int]  # of them
+    rows: int  # tokens that the file has embeddings of
 
 
 def texts_of(
@@ -96,17 +99,30 @@ def measure_original(
     context: RunContext,
     *,
     quick: bool,
+    smaller: PreTrainedTokenizerBase | None = None,
 ) -> Yardstick:
-    """Run the original on the texts."""
+    """Run the original on the texts.
+
+    `smaller` is the tokenizer of the file if it has fewer tokens.
+
+    Raises:
+        ModelError: its tokens are not some of the original's.
+    """
     model = loaded.model
     items = _QUICK_CHOICES if quick else _CHOICES
     continuations = continuations_of(texts[0].windows, items)
     with _stage(texts, continuations, context) as step:
-        references = references_of(model, texts, None, _BATCH, step)
+        references = references_of(model, texts, None, _BATCH, step, loaded.tokenizer)
         chosen = continuations.chosen(model, step)
     classes = tuple(_classes(x.windows, loaded.tokenizer) for x in texts)
     head = head_weight(model).clone()
-    return Yardstick(references, classes, head, continuations, chosen)
+    rows = len(head)
+    if smaller is not None:
+        vocabulary = SmallerVocabulary.of_file(loaded, smaller)
+        references = vocabulary.references(references, model)
+        continuations = continuations.recoded(vocabulary.recoding)
+        rows = len(vocabulary.kept)
+    return Yardstick(references, classes, head, continuations, chosen, rows)
 
 
 def measure_file(
@@ -118,7 +134,7 @@ def measure_file(
         ModelError: it has another vocabulary.
         EvaluationError: a figure is not finite.
     """
-    _check_vocabulary(model, yardstick.head)
+    _check_vocabulary(model, yardstick)
     texts = [JudgingText(name, x.windows) for name, x in yardstick.references.texts]
     head = yardstick.head.to(device=model.device, dtype=head_weight(model).dtype)
     found = []
@@ -126,13 +142,13 @@ def measure_file(
         parts = (yardstick.references.texts, yardstick.classes)
         for (name, reference), classes in zip(*parts, strict=True):
             of_file = compare_unchecked(model, reference, step, head=head)
-            if not bool(of_file.nats.isfinite().all()):
+            if bool(of_file.nats.isinf().any()):
                 raise EvaluationError(
                     "The file gives no finite predictions on {text}.",
                     "It is damaged: export the model again.",
                     text=name,
                 )
-            found.append(Compared(name, of_file, classes))
+            found.append(Compared(name, of_file, classes, reference))
         chosen = yardstick.continuations.chosen(model, step)
     return tuple(found), chosen
 
@@ -150,13 +166,13 @@ def _classes(
     return None if tokenizer is None else classes_of(windows, tokenizer)
 
 
-def _check_vocabulary(model: PreTrainedModel, head: Tensor) -> None:
-    found = head_weight(model)
-    if found.shape != head.shape:
+def _check_vocabulary(model: PreTrainedModel, yardstick: Yardstick) -> None:
+    found, head = head_weight(model), yardstick.head
+    if found.shape != (yardstick.rows, head.shape[1]):
         raise ModelError(
             "The models have heads of different sizes ({ours} and {theirs}), so their "
             "predictions cannot be compared.",
-            "Choose a model and a pruned or quantized version of it.",
+            UNRELATED,
             ours=" x ".join(map(str, head.shape)),
             theirs=" x ".join(map(str, found.shape)),
         )

@@ -13,6 +13,8 @@ class OpenFile(msgspec.Struct, frozen=True, tag=True):
     path: str
     window: int  # tokens of prompt and answer together
     at_once: int  # prompts of an `Ask`, at most
+    draft: str = ""  # a file with the same tokens that drafts; empty: none
+    drafted: int = 0  # tokens of a draft
 
 
 class FileOpened(msgspec.Struct, frozen=True, tag=True):
@@ -39,6 +41,11 @@ class AllAnswered(msgspec.Struct, frozen=True, tag=True):
     """The answers, in the order of the prompts."""
 
     answers: tuple[Answered, ...]
+    # Of the last answer: what it took after the first token.
+    tokens: int = 0
+    seconds: float = 0.0
+    drafted: int = 0  # tokens
+    accepted: int = 0  # of them
 
 
 Request = OpenFile | Ask

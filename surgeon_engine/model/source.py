@@ -148,8 +148,24 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
         ModelError: The architecture is unknown, is not a decoder, is a mixture of
             experts, or is quantized in a way that Surgeon does not read.
     """
+    config = _unchecked_config(source)
+    _check_model_kind(source.name, config)
+    _check_sizes(source.name, config)
+    return config
+
+
+def vocabulary_size(source: ModelSource) -> int:
+    """Return how many tokens a model has embeddings of, by its config.
+
+    Raises:
+        ModelError: The config cannot be read.
+    """
+    return int(_unchecked_config(source).get_text_config().vocab_size)
+
+
+def _unchecked_config(source: ModelSource) -> PretrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(source.folder, **source.arguments)
+        return AutoConfig.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE as error:
         if source.gguf_file:
             raise _gguf_error(source.weight_files[0], error) from error
@@ -164,9 +180,6 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
                 "does not run code from a model's folder."
             ),
         ) from error
-    _check_model_kind(source.name, config)
-    _check_sizes(source.name, config)
-    return config
 
 
 def stored_dtype(source: ModelSource) -> torch.dtype | None:

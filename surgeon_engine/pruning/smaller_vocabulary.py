@@ -10,15 +10,23 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.evaluation.bits import (
+    OriginalTokens,
+    bytes_of,
+    common_bytes,
+    losses_by_head,
+)
 from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.translation import Translation, aligned_hidden
 from surgeon_engine.model.head import head_bias, head_weight
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.vocabulary.recoding import Recoding, stretch
-from surgeon_engine.model.vocabulary.smaller import tokenizer_size
+from surgeon_engine.model.vocabulary.smaller import kept_tokens, with_rows_beside
+from surgeon_engine.model.vocabulary.tokens import token_bytes
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from surgeon_engine.runtime.shares import Batches
 
@@ -30,24 +38,21 @@ class SmallerVocabulary:
     kept: Tensor  # int64, ascending: the original's number of each token
     recoding: Recoding
     translation: Translation
-    original_windows: TokenWindows  # of the run, in the original's tokens
+    lengths: Tensor  # int64: bytes of text of each token
 
     @classmethod
-    def of(
-        cls,
-        original: LoadedModel,
-        kept: Tensor,
-        windows: TokenWindows,
-    ) -> SmallerVocabulary:
+    def of(cls, original: LoadedModel, kept: Tensor) -> SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
         Args:
             original: The whole model, with a tokenizer.
             kept: int64, ascending.
-            windows: Those of the run.
         """
         tokenizer = original.tokenizer
-        recoding = Recoding(tokenizer, trimmed_tokenizer(tokenizer, kept.tolist()))
+        assert tokenizer is not None
+        trimmed = trimmed_tokenizer(tokenizer, kept.tolist())
+        recoding, lengths = Recoding(tokenizer, trimmed), token_bytes(trimmed)
+        assert lengths is not None
         model = original.model
         bias = head_bias(model)
         first = torch.full((len(head_weight(model)),), -1)
@@ -59,19 +64,20 @@ class SmallerVocabulary:
             kept,
             first,
         )
-        return cls(kept, recoding, translation, windows)
+        return cls(kept, recoding, translation, lengths)
 
     @classmethod
-    def of_rows(
-        cls, original: LoadedModel, rows: Tensor, windows: TokenWindows
+    def of_file(
+        cls, original: LoadedModel, tokenizer: PreTrainedTokenizerBase
     ) -> SmallerVocabulary:
-        """Return the vocabulary of a model that has some rows of the embedding.
+        """Return the vocabulary of a file that has the tokens of `tokenizer`.
 
-        `rows` are int64, ascending; those that are no tokens are the last ones.
+        Raises:
+            ModelError: They are not some of the original's.
         """
         assert original.tokenizer is not None
-        kept = rows[rows < tokenizer_size(original.tokenizer)]
-        return cls.of(original, kept, windows).with_rows(rows)
+        kept = kept_tokens(original.tokenizer, tokenizer)
+        return cls.of(original, kept).with_rows(with_rows_beside(original, kept))
 
     def with_rows(self, kept: Tensor) -> SmallerVocabulary:
         """Return the vocabulary with rows of the embedding that no text has.
@@ -92,24 +98,48 @@ class SmallerVocabulary:
 
     def reference(self, original: Reference) -> Reference:
         """Return what the original computes, at the tokens of the model."""
-        found, positions = self.recoding.windows(original.windows.numpy())
-        places = Batches(torch.from_numpy(positions).long(), original.batch)
+        return self._aligned(original)[0]
+
+    def _aligned(self, original: Reference) -> tuple[Reference, Tensor]:
+        """Return also the original's token that ends with each of the model."""
+        found, at = self.recoding.windows(original.windows.numpy())
+        positions = torch.from_numpy(at).long()
+        places = Batches(positions, original.batch)
         hidden = [
             aligned_hidden(hidden, of_batch)
             for hidden, of_batch in zip(original.hidden, places, strict=True)
         ]
         windows = torch.from_numpy(found).long()
-        return Reference(windows, hidden, self.translation, stretch(positions))
+        found_there = Reference(windows, hidden, self.translation, stretch(at))
+        return found_there, positions
 
-    def references(self, originals: References) -> References:
-        """Return likewise what the original computes on the texts that judge."""
-        texts = tuple((name, self.reference(x)) for name, x in originals.texts)
+    def references(self, originals: References, model: PreTrainedModel) -> References:
+        """Return likewise what the original computes on the texts that judge.
+
+        `model` gives logits by the original's head; it may have fewer tokens.
+        """
+        texts = tuple(
+            (name, self._on_same_bytes(x, model)) for name, x in originals.texts
+        )
         held_out = originals.held_out
         return References(texts, None if held_out is None else self.reference(held_out))
 
-    def token_windows(self) -> TokenWindows:
-        """Return the windows of the run in the tokens of the model."""
-        windows = self.original_windows
+    def _on_same_bytes(self, original: Reference, model: PreTrainedModel) -> Reference:
+        """Return a reference with the loss of the original by its own tokens."""
+        found, positions = self._aligned(original)
+        if original.bytes is None:
+            return found
+        by_batch = losses_by_head(
+            model, original.batches(), self.translation.weight, self.translation.bias
+        )
+        nats = Batches(original.windows, original.batch).joined(by_batch)
+        new_bytes = bytes_of(found.windows, self.lengths)
+        ours, theirs = common_bytes(original.bytes, new_bytes, positions)
+        own = OriginalTokens(nats, ours, positions)
+        return replace(found, bytes=theirs, original=own)
+
+    def token_windows(self, windows: TokenWindows) -> TokenWindows:
+        """Return the windows of a run in the tokens of the model."""
         others = tuple(
             replace(text, windows=self.windows(text.windows)) for text in windows.others
         )

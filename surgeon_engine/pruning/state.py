@@ -79,6 +79,7 @@ class PruningState:
     total_cost: Mapping[str, float] = field(init=False, default_factory=_nothing)
     # None: that of the original.
     vocabulary: SmallerVocabulary | None = field(init=False, default=None)
+    original_windows: TokenWindows = field(init=False)  # in the original's tokens
     # Gates of the first shot that were measured before tokens were removed, by layer.
     gates: Mapping[str, Measured] | None = field(init=False, default=None)
     # Whether a shot has begun to write weights and has not ended.
@@ -86,6 +87,7 @@ class PruningState:
 
     def __post_init__(self) -> None:
         self.removed = _nothing_removed(self.units)
+        self.original_windows = self.windows
 
     @property
     def compacted_weights(self) -> int:
@@ -123,8 +125,8 @@ class PruningState:
         """
         self.vocabulary, self.loaded, self.units = vocabulary, loaded, tuple(units)
         self.goal, self.gates = goal, gates
-        self.windows = vocabulary.token_windows()
-        self.references = vocabulary.references(self.references)
+        self.windows = vocabulary.token_windows(self.windows)
+        self.references = vocabulary.references(self.references, loaded.model)
 
     def halve_batch(self) -> None:
         """Run half as many windows at a time from now on."""

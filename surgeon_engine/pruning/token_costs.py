@@ -94,7 +94,7 @@ def nats_per_removed(
     kept = kept_for_probe(removals, text)
     is_removed = torch.ones(removals.candidates, dtype=torch.bool)
     is_removed[kept] = False
-    vocabulary = SmallerVocabulary.of(loaded, kept, windows)
+    vocabulary = SmallerVocabulary.of(loaded, kept)
     more, removed = 0.0, 0
     for tokens in text.split(1):
         found, positions = vocabulary.recoding.windows(tokens.numpy())

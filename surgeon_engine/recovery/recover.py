@@ -115,7 +115,7 @@ def recovery_text(state: PruningState) -> RecoveryText | None:
     found = _recovery_text(state, state.windows)
     if found is None or state.vocabulary is None:
         return found
-    in_original = _recovery_text(state, state.vocabulary.original_windows)
+    in_original = _recovery_text(state, state.original_windows)
     return replace(found, in_original_tokens=in_original)
 
 

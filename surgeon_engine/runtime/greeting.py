@@ -1,4 +1,4 @@
-"""The first line of an engine. This module imports no torch."""
+"""The beginning of an engine, before its libraries. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ from importlib.metadata import version
 import platformdirs
 
 from surgeon_engine.api.messages.events import EngineStarted, Envelope
+from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.json_streams import JsonOutput
+
+_READERS = "surgeon_engine.model.inspect"
 
 
 def greet() -> JsonOutput:
-    """Send `EngineStarted` on the standard output; return the output."""
+    """Send `EngineStarted` on the standard output; return the output.
+
+    The process that reads models loads its libraries from now on, beside the engine:
+    otherwise the first model would wait for both, one after the other.
+    """
     output = JsonOutput()
     runs = platformdirs.user_data_path("surgeon") / "runs"
     event = EngineStarted(
         version("surgeon"), _sendable(socket.gethostname()), _sendable(str(runs))
     )
     output.write(Envelope("", time.time(), event))
+    fence.start(_READERS)
     return output
 
 

@@ -179,6 +179,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     if held_out is not None and not pruning.searches_damping:
         held_out = held_out[: max(1, DEPTH_TOKENS // held_out.shape[1])]
     batch, model = state.config.calibration.batch, state.loaded.model
+    tokenizer = state.loaded.tokenizer
     key = key_of_original(
         state,
         Kind.BASELINE,
@@ -189,7 +190,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     kept = context.kept.find(key)
     if kept is not None:
         found = decode_json(kept.facts.encode(), Evaluation)
-        references = references_from(kept.tensors, texts, held_out, batch)
+        references = references_from(kept.tensors, texts, held_out, batch, tokenizer)
         with context.stage(Stage.BASELINE) as step:
             step()
         context.inform("The original was evaluated on these texts before: kept.")
@@ -200,7 +201,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     if held_out is not None:
         batches += len(Batches(held_out, batch))
     with context.stage(Stage.BASELINE, total=batches) as step:
-        references = references_of(model, texts, held_out, batch, step)
+        references = references_of(model, texts, held_out, batch, step, tokenizer)
         found = evaluate(model, references, step, is_original=True)
     found = msgspec.structs.replace(found, beginning=windows.beginning)
     state.keep_references(references, found)

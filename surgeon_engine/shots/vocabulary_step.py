@@ -15,7 +15,6 @@ from surgeon_engine.api.config.run import check_vocabulary
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.model.head import head_weight
 from surgeon_engine.model.vocabulary.smaller import (
     required_tokens,
     tokenizer_size,
@@ -26,7 +25,8 @@ from surgeon_engine.model.vocabulary.tokens import (
     token_table,
     too_few_tokens,
 )
-from surgeon_engine.planning.target_size import Goal
+from surgeon_engine.planning.fewer_tokens import with_fewer_tokens
+from surgeon_engine.planning.target_size import Goal, goal_of
 from surgeon_engine.pruning.measure_curvature import Factors, measure
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
@@ -71,7 +71,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
         gates = _gates(state, context)
     if len(kept) == _tokens_of(state):
         return
-    vocabulary = SmallerVocabulary.of(state.loaded, kept, state.windows)
+    vocabulary = SmallerVocabulary.of(state.loaded, kept)
     goal = _goal_without_tokens(state, kept)
     loaded = with_vocabulary(state.loaded, kept)
     assert loaded.kept_tokens is not None
@@ -144,6 +144,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     table = token_table(loaded.tokenizer)
     fixed = table.fixed | required_tokens(loaded)
     fixed |= protected(table, settings.keep, loaded.tokenizer)
+    each = _parameters_of_token(state)
     texts = texts_of(windows)
     batch = state.config.calibration.batch
     batches = sum(len(Batches(text, batch)) for text in texts)
@@ -151,7 +152,6 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
         frequencies = token_frequencies(loaded.model, texts, batch, step)
         size = min(table.size, len(frequencies))
         frequencies = frequencies[:size]
-        each = weights_of_token(state)
         first = removable_tokens(frequencies, table, fixed, each)
         nu = 1.0
         if isinstance(settings, AutomaticVocabulary):
@@ -162,13 +162,6 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
                 nats=nu,
             )
     return replace(first, cost=first.cost * nu)
-
-
-def weights_of_token(state: PruningState) -> int:
-    """Return how many parameters a token takes in the embeddings and the head."""
-    embeddings = state.loaded.model.get_input_embeddings().weight
-    head = head_weight(state.loaded.model)
-    return embeddings.shape[1] + (0 if head is embeddings else head.shape[1])
 
 
 def _share_of_tokens(
@@ -184,21 +177,43 @@ def _share_of_tokens(
     return int(selected.removed[_VOCABULARY].sum())
 
 
+def _parameters_of_token(state: PruningState) -> int:
+    """Return the parameters of a token, in embeddings and head.
+
+    Raises:
+        ConfigError: the model must keep all tokens.
+    """
+    found = state.original.token_parameters
+    if not found:
+        raise ConfigError(
+            "The vocabulary of this model cannot be made smaller.",
+            "Keep the whole vocabulary.",
+        )
+    return found
+
+
 def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
-    """Return what remains to be removed from the blocks."""
-    gone = (len(head_weight(state.loaded.model)) - len(kept)) * weights_of_token(state)
-    goal = state.goal
-    if state.config.pruning.removes_nothing:
+    """Return what remains to be removed from the blocks.
+
+    Raises:
+        ConfigError: the tokens alone are more than the target removes.
+    """
+    goal, pruning = state.goal, state.config.pruning
+    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
+        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
+    removed = state.original.vocabulary - len(kept)
+    gone = removed * _parameters_of_token(state)
+    if pruning.removes_nothing:
         return replace(goal, parameters=goal.parameters - gone)
-    removed = goal.removed - gone
-    if removed < 0:
+    if gone > goal.removed:
         raise ConfigError(
             "{tokens:,} tokens have {gone:,} parameters, more than the {goal:,} that "
             "the target removes.",
             "Keep more tokens, or raise the target; a target of 0 % removes tokens "
             "alone.",
-            tokens=len(kept),
+            tokens=removed,
             gone=gone,
             goal=goal.removed,
         )
-    return replace(goal, removed=removed, sparsity=removed / goal.prunable)
+    rest = goal.removed - gone
+    return replace(goal, removed=rest, sparsity=rest / goal.prunable)

@@ -219,6 +219,8 @@ def _fidelity_section(run: RunState) -> Section | None:
         tr("Same top token"),
         tr("Perplexity"),
         tr("Perplexity of the original"),
+        tr("Bits per byte"),
+        tr("Bits per byte of the original"),
         tr("Windows"),
     )
     rows = [
@@ -228,6 +230,8 @@ def _fidelity_section(run: RunState) -> Section | None:
             fidelity.agreement_interval(each),
             fidelity.perplexity_interval(each),
             fidelity.perplexity_interval(before[each.text]),
+            fidelity.bits_interval(each),
+            fidelity.original_bits(each),
             tr("{windows} of {length} tokens").format(
                 windows=numbers.whole(each.windows),
                 length=numbers.whole(each.window_length),
@@ -239,8 +243,17 @@ def _fidelity_section(run: RunState) -> Section | None:
     text = tr(
         "KL measures how far the predictions of the file are from the "
         "original's, in nats per token: 0 if both predict the same. Same top token is "
-        "the share of tokens that both find most likely. In brackets: 95 % intervals."
+        "the share of tokens that both find most likely. Bits per byte is the loss on "
+        "the text, whatever the tokens of a model are. In brackets: 95 % intervals."
     )
+    parts = [
+        tr("{text}: {compared}.").format(
+            text=fidelity.text_name(each.text), compared=fidelity.compared([each])
+        )
+        for each in found
+        if each.compared is not None
+    ]
+    text = " ".join((text, *parts))
     first, original = found[0].perplexity, before[found[0].text].perplexity
     note = BELOW_ORIGINAL if first.value < original.value else ""
     if run.tokens is not None:

@@ -217,4 +217,5 @@ def _quality(after: Fidelity, before: Fidelity | None) -> str:
         before=numbers.perplexity(before.perplexity.value),
         after=numbers.perplexity(after.perplexity.value),
     )
-    return f"{nats}, {change}"
+    bits = ", ".join(filter(None, (fidelity.bits(after), fidelity.compared([after]))))
+    return "\n".join(filter(None, (f"{nats}, {change}", bits)))

@@ -94,6 +94,30 @@ def about_tokens(found: Iterable[Fidelity]) -> str:
     return text
 
 
+def bits(fidelity: Fidelity) -> str:
+    """Return the bits per byte of the original and the model; empty: not measured."""
+    before, after = fidelity.original_bits, fidelity.bits_per_byte
+    if before is None or after is None:
+        return ""
+    return tr("bits per byte {before} \N{RIGHTWARDS ARROW} {after}").format(
+        before=numbers.fixed(before.value, 3), after=numbers.fixed(after.value, 3)
+    )
+
+
+def bits_interval(fidelity: Fidelity) -> str:
+    """Return the bits per byte with their interval; empty: not measured."""
+    found = fidelity.bits_per_byte
+    if found is None:
+        return ""
+    return with_interval(found, lambda x: numbers.fixed(x, 3))
+
+
+def original_bits(fidelity: Fidelity) -> str:
+    """Return the bits per byte of the original; empty: not measured."""
+    found = fidelity.original_bits
+    return "" if found is None else numbers.fixed(found.value, 3)
+
+
 def line(fidelity: Fidelity) -> str:
     """Return the fidelity on one text with its intervals, in a line."""
     return tr("{text}: KL {nats}, same top token {share}").format(
@@ -105,12 +129,13 @@ def line(fidelity: Fidelity) -> str:
 
 def brief(evaluation: Evaluation) -> str:
     """Return the KL on each text in few words; empty if it was not measured."""
-    return "; ".join(
+    parts = [
         tr("KL {nats} on {text}").format(
             nats=numbers.nats(each.divergence.value), text=text_phrase(each.text)
         )
         for each in evaluation.fidelity
-    )
+    ]
+    return "; ".join(filter(None, [*parts, *map(bits, evaluation.fidelity[:1])]))
 
 
 def summary(fidelity: Fidelity) -> str:

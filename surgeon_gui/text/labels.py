@@ -62,7 +62,7 @@ FIELDS = {
         "Size of the remaining parameters in the number format of the export "
         "(Expert, Export).",
         _MEGABYTE_NAME,
-        decimals=3,
+        decimals=1,  # as `numbers.size` has
         unit_bytes=_MEGABYTE,
         stored_bytes=10**6,
     ),

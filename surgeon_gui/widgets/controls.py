@@ -315,16 +315,19 @@ def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
         each.style().polish(each)  # applies the style sheet again
 
 
-def eliding_label(name: str, *, quiet: bool = False) -> QElidingLabel:
-    """Return a one-line label that elides the middle of a long text.
+def eliding_label(
+    name: str, *, quiet: bool = False, keeps_end: bool = False
+) -> QElidingLabel:
+    """Return a one-line label that elides the end of a long text.
 
-    The ends of paths and of lines of figures carry the most information.
+    `keeps_end`: the middle instead, for a path, or a name with a size at its end.
     """
     label = QElidingLabel()
     label.setObjectName(name)
     label.setProperty("quiet", quiet)
     label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setElideMode(Qt.TextElideMode.ElideMiddle)
+    modes = Qt.TextElideMode
+    label.setElideMode(modes.ElideMiddle if keeps_end else modes.ElideRight)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     return label
 
@@ -347,7 +350,6 @@ def heading(text: str) -> QLabel:
 def large_label(name: str, scale: float = LARGE) -> QElidingLabel:
     """Return an emphasized line; `scale` is a size of the type scale."""
     label = eliding_label(name)
-    label.setElideMode(Qt.TextElideMode.ElideRight)
     label.setFont(bold(label.font(), scale))
     return label
 

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.base.files import write_atomically
+from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
@@ -39,6 +40,7 @@ class LogView(QWidget):
     """Keep the last `MAX_LINES` lines and show those that match the filter."""
 
     save_failed = Signal(str)
+    saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,6 +144,9 @@ class LogView(QWidget):
             self.save_failed.emit(
                 tr("The log cannot be written: {error}.").format(error=error)
             )
+            return
+        text = tr("The log was saved to {path}.").format(path=with_tilde(path))
+        self.saved.emit(text, path)
 
 
 def _format(line: LogLine) -> str:

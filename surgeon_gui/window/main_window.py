@@ -227,6 +227,7 @@ class MainWindow(QMainWindow):
         if computer := self.session.state.computer:
             self.session.store.show_problem(elsewhere(computer))
         elif model := model_in(urls):
+            self.settings.remember_folder_of(model)
             self.session.draft.choose_model(model)
             self.places.open(Place.NEW)
         elif texts := texts_in(urls):
@@ -286,10 +287,12 @@ class MainWindow(QMainWindow):
         self._desktop_integration.logged.connect(self._on_events_arrived)
         self.session.run_ended.connect(self._on_run_ended)
 
-    @Slot(object)
-    def _on_place_clicked(self, place: Place) -> None:
+    @Slot(object, bool)
+    def _on_place_chosen(self, place: Place, was_open: bool) -> None:
         if place is Place.NEW:
             self.new.show_page()
+        elif place is Place.RUNS and was_open:
+            self.runs.show_home()
 
     def _connect_controls(self) -> None:
         head, details = self.runs.page.head, self.runs.page.details
@@ -304,13 +307,13 @@ class MainWindow(QMainWindow):
         details.discard_clicked.connect(self._on_discard_clicked)
         head.lm_studio_clicked.connect(actions.add_to_lm_studio)
         actions.copying.connect(lambda now: head.show_copying(is_copying=now))
-        actions.saved.connect(self._on_saved)
-        self.runs.reports.saved.connect(self._on_saved)
+        for each in (actions, self.runs.reports, self.new, self._log):
+            each.saved.connect(self._on_saved)
         actions.started.connect(self.runs.show_run)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
         self.runs.runs.duplicated.connect(partial(self.places.open, Place.NEW))
-        self.places.clicked.connect(self._on_place_clicked)
+        self.places.chosen.connect(self._on_place_chosen)
         self.new.asked_to_open.connect(partial(self.places.open, Place.NEW))
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
         for chart in self.findChildren(ChartCard):
@@ -331,7 +334,7 @@ class MainWindow(QMainWindow):
         }
         for place in Place:
             name = f"go_{place.value}_action"
-            slots[name] = partial(self.places.open, place)
+            slots[name] = partial(self.places.choose, place)
         self._menus.connect_slots(slots)
         self.runs.connect_actions(self._menus.actions)
         self._help_menu.connect_menus(self._menus)

@@ -38,6 +38,7 @@ class NewPlace(QStackedWidget):
 
     asked_to_open = Signal()  # something in this place should be seen
     job_used = Signal(str)  # the file was loaded or saved
+    saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(
         self, session: Session, settings: Settings, actions: Mapping[str, QAction]
@@ -80,6 +81,7 @@ class NewPlace(QStackedWidget):
         self._empty.sample_clicked.connect(self._on_sample_clicked)
         self._empty.source_chosen.connect(card.choose)
         self._run_page.job_used.connect(self.job_used)
+        self._run_page.saved.connect(self.saved)
         for name, slot in (
             ("open_folder_action", card.ask_for_folder),
             ("open_gguf_action", card.ask_for_gguf),

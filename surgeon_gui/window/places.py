@@ -40,7 +40,7 @@ class Places(QWidget):
     """
 
     opened = Signal(object)  # Place
-    clicked = Signal(object)  # Place, by the user in the sidebar
+    chosen = Signal(object, bool)  # Place, by the user; whether it was open before
 
     def __init__(
         self, actions: Mapping[str, QAction], bars: Iterable[QWidget] = ()
@@ -71,15 +71,11 @@ class Places(QWidget):
         horizontal(self, sidebar, (column, 1), spacing=0)
 
     def _button(self, place: Place) -> QPushButton:
-        made = button(f"place_{place.value}_button", lambda: self._on_clicked(place))
+        made = button(f"place_{place.value}_button", lambda: self.choose(place))
         made.setProperty("place", True)
         made.setCheckable(True)
         self._group.addButton(made)
         return made
-
-    def _on_clicked(self, place: Place) -> None:
-        self.open(place)
-        self.clicked.emit(place)
 
     def _foot(self, name: str, actions: Mapping[str, QAction]) -> QPushButton:
         made = button(f"sidebar_{name}_button", actions[f"{name}_action"].trigger)
@@ -102,6 +98,12 @@ class Places(QWidget):
         self._stack.setCurrentWidget(self._widgets[place])
         self._buttons[place].setChecked(True)
         self.opened.emit(place)
+
+    def choose(self, place: Place) -> None:
+        """Open a place for the user, who may want its first page if it is open."""
+        was_open = self.current is place
+        self.open(place)
+        self.chosen.emit(place, was_open)
 
     def show_progress(self, share: float | None) -> None:
         """Show the progress of the run below its place; None: there is no run."""

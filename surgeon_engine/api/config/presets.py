@@ -33,6 +33,7 @@ NAMES = (
     "standard",
     "quick_look",
     "deployable_heads_and_neurons",
+    "draft",
     "paper_structured",
     "paper_2_4",
     "paper_unstructured",

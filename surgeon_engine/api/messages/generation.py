@@ -121,6 +121,7 @@ class Generated(msgspec.Struct, frozen=True, tag=True):
     original: Written
     pruned: Written
     device: Text  # display name
+    is_compared: bool = True  # False: the models have different tokens
 
 
 GenerationEvent = ModelsLoaded | TokenWritten | TextCompared | Generated

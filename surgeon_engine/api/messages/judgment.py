@@ -35,6 +35,7 @@ class JudgeSettings:
     limit: Annotated[int, Option(Limits(0, 100_000))] = 100  # items of a task; 0: all
     quick: bool = False  # a third of the items
     device: Device = Device.AUTO
+    draft: bool = False  # measure the original with the file as its draft model
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -177,6 +178,30 @@ class TaskJudged(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
+class DraftJudged(msgspec.Struct, frozen=True):
+    """The original in llama.cpp alone, and with the file as its draft model."""
+
+    tokens: Positive  # of a draft, at most
+    drafted: Count  # tokens
+    accepted: Count  # of them
+    speed_alone: float  # tokens per second
+    speed: float
+
+
+def tokens_per_step(acceptance: float, drafted: int) -> float:
+    """Return how many tokens a step of the original gives if a model drafts for it.
+
+    The sum of the powers of the acceptance from 0 on, which assumes that all drafted
+    tokens are accepted with the same probability (Leviathan et al., arXiv 2211.17192,
+    equation 1).
+
+    Args:
+        acceptance: the mean of the sum of min(p, q).
+        drafted: tokens that are drafted for a step.
+    """
+    return sum(acceptance**power for power in range(drafted + 1))
+
+
 class Judgment(msgspec.Struct, frozen=True):
     """What a file has lost against the original, stored in `judgment.json`."""
 
@@ -194,6 +219,7 @@ class Judgment(msgspec.Struct, frozen=True):
     tasks: tuple[TaskJudged, ...]
     is_chat: bool  # prompts were put into the chat template of the original
     seconds: Seconds
+    draft: DraftJudged | None = None  # None: not asked for
 
 
 class Judged(msgspec.Struct, frozen=True, tag=True):

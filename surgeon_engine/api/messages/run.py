@@ -155,6 +155,10 @@ class Fidelity(msgspec.Struct, frozen=True):
     # The share of tokens that are compared, where the model has fewer tokens than the
     # original: those that end at the same byte as one of the original's. None: all.
     compared: float | None = None
+    # Bits per byte of the text: comparable between models with different tokens. None:
+    # not measured.
+    bits_per_byte: Estimate | None = None
+    original_bits: Estimate | None = None  # likewise, on the same bytes
 
 
 class Evaluation(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -75,18 +75,20 @@ class Recoding:
         count, length = tokens.shape
         found = np.full((count, length), self._end, np.int64)
         positions = np.full((count, length), -1, np.int64)
-        rows = np.flatnonzero((self.new_ids[tokens] < 0).any(axis=1))
-        encoded = iter(self._encoded_rows(tokens[rows]))
-        is_changed = np.isin(np.arange(count), rows)
-        for row in range(count):
-            if not is_changed[row]:
-                found[row] = self.new_ids[tokens[row]]
-                positions[row] = np.arange(length)
-                continue
-            new, at = self._aligned(tokens[row], next(encoded))
+        for row, (new, at) in enumerate(self.rows(tokens)):
             found[row, : len(new)] = new[:length]
             positions[row, : len(at)] = at[:length]
         return found, positions
+
+    def rows(self, tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Encode windows anew, like `windows`, but yield each as long as it becomes."""
+        is_changed = (self.new_ids[tokens] < 0).any(axis=1)
+        encoded = iter(self._encoded_rows(tokens[is_changed]))
+        for old, has_removed in zip(tokens, is_changed, strict=True):
+            if has_removed:
+                yield self._aligned(old, next(encoded))
+            else:
+                yield self.new_ids[old], np.arange(len(old))
 
     def _encoded_pieces(self, before: Definition) -> dict[int, list[int]]:
         """Return the new tokens of each removed token."""

@@ -31,6 +31,8 @@ from surgeon_engine.model.vocabulary.dimensions import (
 )
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 
+UNRELATED = say("Choose a model and a pruned or quantized version of it.")
+
 
 def with_vocabulary(loaded: LoadedModel, kept: Tensor) -> LoadedModel:
     """Remove all other tokens from a whole model, in place, and from its tokenizer.
@@ -59,7 +61,7 @@ def with_vocabulary(loaded: LoadedModel, kept: Tensor) -> LoadedModel:
     if len(kept) >= tokenizer_size(tokenizer):
         return loaded
     model = loaded.model
-    rows = torch.cat([kept, torch.tensor(_rows_beside(loaded), dtype=torch.int64)])
+    rows = with_rows_beside(loaded, kept)
     numbers = NewNumbers(rows.tolist())
     new = empty_model(model, numbers)
     found = list(shortened(model, new, rows))
@@ -84,6 +86,57 @@ def required_tokens(loaded: LoadedModel) -> frozenset[int]:
 def tokenizer_size(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the number after that of the last token."""
     return 1 + max(tokenizer.get_vocab().values(), default=-1)
+
+
+def kept_tokens(
+    original: PreTrainedTokenizerBase, smaller: PreTrainedTokenizerBase
+) -> Tensor:
+    """Return the original's number of each token of a smaller vocabulary.
+
+    Unknown tokens at the end are left out: rows of embeddings without a token.
+
+    Returns:
+        int64, ascending.
+
+    Raises:
+        ModelError: The tokens are not some of the original's in the same order.
+    """
+    numbers = original.get_vocab()
+    names = sorted(smaller.get_vocab().items(), key=lambda x: x[1])
+    kept = [numbers.get(name, -1) for name, _ in names]
+    while kept and kept[-1] < 0:
+        kept.pop()
+    before = [-1, *kept[:-1]]
+    strange = [i for i, x in enumerate(kept) if x <= before[i]]
+    if strange or not kept:
+        first = strange[0] if strange else 0
+        raise ModelError(
+            say(
+                "The tokens of the file are not some of the original's: {count:,} of "
+                "{tokens:,} differ, such as {token:shown}.",
+                count=len(strange) or len(names),
+                tokens=len(names),
+                token=names[first][0] if names else "",
+            ),
+            UNRELATED,
+        )
+    return torch.tensor(kept)
+
+
+def is_part(
+    smaller: PreTrainedTokenizerBase, original: PreTrainedTokenizerBase
+) -> bool:
+    """Return whether the tokens of a tokenizer are some of the original's."""
+    try:
+        kept_tokens(original, smaller)
+    except ModelError:
+        return False
+    return True
+
+
+def with_rows_beside(loaded: LoadedModel, kept: Tensor) -> Tensor:
+    """Return kept tokens and the required rows after those of the tokenizer."""
+    return torch.cat([kept, torch.tensor(_rows_beside(loaded), dtype=torch.int64)])
 
 
 def _check_tokens(loaded: LoadedModel, kept: Tensor) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.api.messages.vocabulary import ScriptLoss
@@ -80,6 +82,19 @@ def token_table(tokenizer: PreTrainedTokenizerBase | None) -> TokenTable:
     }
     closed = _with_parts(fixed, parts)
     return TokenTable(definition.pieces, parts, frozenset(closed))
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerBase | None) -> Tensor | None:
+    """Return how many bytes of text each token stands for, by id; special ones none.
+
+    Returns:
+        int64; None if the names of the tokens do not tell.
+    """
+    try:
+        pieces = definition_of(tokenizer).pieces
+    except ConfigError:
+        return None
+    return torch.tensor([len(piece or b"") for piece in pieces])
 
 
 def closed_costs(costs: np.ndarray, table: TokenTable) -> tuple[np.ndarray, np.ndarray]:

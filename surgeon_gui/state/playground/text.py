@@ -18,14 +18,17 @@ from surgeon_gui.state.playground.state import (
     PlaygroundState,
     TokenPlace,
     comparisons,
+    models_of_run,
     ranking,
 )
+from surgeon_gui.state.run import RunState
+from surgeon_gui.state.runs.reading import is_run, read_record
+from surgeon_gui.state.runs.text import title, title_of
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
 
 LINE_END = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
 _TAB = "\N{RIGHTWARDS ARROW TO BAR}"
-_GENERIC = ("export", "checkpoint", "compact", "masked", "stock")  # folder names
 _MIN_SHOWN = 0.005  # nats; rounds to 0.01
 
 
@@ -34,12 +37,18 @@ def side_name(side: Side) -> str:
     return tr("Original") if side is Side.ORIGINAL else tr("Pruned")
 
 
-def model_name(source: str) -> str:
-    """Return the name of a model, with its parent folder if the name is generic."""
+def model_name(source: str, shown: RunState) -> str:
+    """Return the name of a model: the title of its run if it comes from one."""
     if not source:
         return tr("no model chosen")
-    name, parent = source_name(source), Path(source).parent.name
-    return f"{parent}/{name}" if name in _GENERIC and parent else name
+    if source == models_of_run(shown).pruned and shown.exported is not None:
+        size = shown.exported.weight_bytes
+        return title_of(shown.folder, shown.name, shown.config, size)
+    path = Path(source)
+    folders = (path, path.parent) if path.is_absolute() else ()
+    if (folder := next(filter(is_run, folders), None)) is not None:
+        return title(read_record(folder))
+    return source_name(source)
 
 
 def shown_token(piece: str) -> str:
@@ -128,6 +137,9 @@ def status_line(state: PlaygroundState) -> str:
 def summary(state: PlaygroundState) -> str:
     """Summarize the agreement of both models; empty before the comparison."""
     found = comparisons(state.original) + comparisons(state.pruned)
+    response = state.question.response
+    if response is not None and not response.is_compared:
+        return tr("The models have different tokens: only their texts are shown.")
     if not found:
         return ""
     agreement = sum(each.agrees for each in found) / len(found)

@@ -87,6 +87,25 @@ def wait_note(state: AppState) -> str:
     return ""
 
 
+def reading_note(state: AppState) -> str:
+    """Return what is being read of the model, or when; empty if nothing is due."""
+    if not is_model_due(state):
+        return ""
+    if note := wait_note(state):
+        return note
+    name = source_name(state.config.model.source)
+    if state.engine is Engine.STARTING:
+        return tr("The engine is starting, to read {name}…").format(name=name)
+    return tr("Reading {name}: layers, tokenizer, what can be removed…").format(
+        name=name
+    )
+
+
+def is_model_being_read(state: AppState) -> bool:
+    """Return True if the model is read now, or as soon as the engine has started."""
+    return is_model_due(state) and not wait_note(state)
+
+
 def doing(state: AppState) -> str:
     """Return in few words whether what is due is read, or for what it waits."""
     if state.run.status.is_busy:

@@ -62,7 +62,10 @@ CAPTIONS = {
         "brings your settings back.",
     ),
     "expert_close_button": caption("Close", "Hide the settings."),
-    "expert_search_edit": caption("Find a setting", "Type a part of its name."),
+    "expert_search_edit": caption(
+        "Find a setting",
+        "Type a part of its name, a choice, or a program such as LM Studio.",
+    ),
     # sections of Expert
     "step_model_header": caption("Model", "Choose the model to prune."),
     "step_calibration_header": caption(

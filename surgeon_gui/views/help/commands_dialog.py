@@ -13,6 +13,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.search_words import WORDS
 from surgeon_gui.widgets.controls import (
     bold,
     button,
@@ -113,7 +114,9 @@ class CommandsDialog(Dialog):
         first = None
         for group in self._groups():
             for item in _children(group):
-                text = " ".join((group.text(0), item.text(0), item.text(1))).casefold()
+                programs = WORDS.get(item.data(0, _ACTION).objectName(), "")
+                shown = (group.text(0), item.text(0), item.text(1), programs)
+                text = " ".join(shown).casefold()
                 item.setHidden(not all(word in text for word in words))
                 if not item.isHidden() and not item.isDisabled() and first is None:
                     first = item

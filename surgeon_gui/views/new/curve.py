@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFocusEvent,
@@ -22,17 +22,20 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
     QPolygonF,
+    QResizeEvent,
 )
 from PySide6.QtWidgets import QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.forecast import Forecast
-from surgeon_gui.widgets.controls import bold, described
+from surgeon_gui.widgets.controls import bold, described, progress_bar, show_share
 
 _MIN_SIZE = QSize(320, 150)
+_BUSY_WIDTH = 160  # pixels
 _HANDLE = 9  # radius, pixels
 _DOT = 4
 _STEP, _PAGE_STEP = 0.01, 0.05  # of the prunable weights, by a key
@@ -80,10 +83,25 @@ class SizeCurve(QWidget):
         self._curve: Curve | None = None
         self._share: float | None = None
         self._hint = ""
+        self._busy = progress_bar("model_reading_bar")
+        self._busy.setAccessibleName(tr("The model is being read"))
+        self._busy.setParent(self)
+        show_share(self._busy, None)
 
-    def show_curve(self, curve: Curve | None, share: float | None, hint: str) -> None:
-        """Show a curve with the handle at a share, or a hint in place of a curve."""
+    def show_curve(
+        self,
+        curve: Curve | None,
+        share: float | None,
+        hint: str,
+        is_busy: bool = False,
+    ) -> None:
+        """Show a curve with the handle at a share, or a hint in place of a curve.
+
+        If the curve is still being made, a moving bar is below the hint.
+        """
         self._curve, self._share, self._hint = curve, share, hint
+        self._busy.setVisible(is_busy and curve is None)
+        self.setAccessibleDescription(hint)
         if curve is not None and share is not None:
             self.setAccessibleDescription(curve.size_text(share))
         is_usable = curve is not None
@@ -108,6 +126,14 @@ class SizeCurve(QWidget):
     @override
     def sizeHint(self) -> QSize:
         return QSize(_MIN_SIZE.width(), 2 * _MIN_SIZE.height())
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        place = QRect(0, 0, _BUSY_WIDTH, self._busy.sizeHint().height())
+        below = QPoint(0, 2 * self.fontMetrics().height())
+        place.moveCenter(self.rect().center() + below)
+        self._busy.setGeometry(place)
 
     # User actions
 
@@ -187,6 +213,7 @@ class _Picture:
         self._curve, self._forecast = curve, curve.forecast
         low = float(np.exp(-self._forecast.expected[-1] * self._forecast.spread))
         self._bottom = min(low, _MOST_SHOWN)
+        self._texts: list[QRectF] = []  # the places of those that are painted
 
     def paint(self, share: float | None) -> None:
         self._paint_bands()
@@ -246,6 +273,7 @@ class _Picture:
             edge = sides.AlignBottom if band.color else sides.AlignTop
             place = box.adjusted(GAP, 1, -GAP, max(0.0, line - box.height()))
             painter.drawText(place, side | edge, band.label)
+            self._texts.append(painter.boundingRect(place, side | edge, band.label))
 
     def _paint_spread(self) -> None:
         painter, theme, found = self._painter, self._theme, self._forecast
@@ -266,7 +294,6 @@ class _Picture:
     def _paint_points(self) -> None:
         painter, theme = self._painter, self._theme
         metrics = painter.fontMetrics()
-        taken: list[QRectF] = []
         for point in self._forecast.points:
             if point.share > self._forecast.last:
                 continue
@@ -279,8 +306,8 @@ class _Picture:
                 at.x() + GAP, at.y() - metrics.height(), width, metrics.height()
             )
             is_free = room.right() < self._area.right()
-            if is_free and not any(room.intersects(other) for other in taken):
-                taken.append(room)
+            if is_free and not any(room.intersects(other) for other in self._texts):
+                self._texts.append(room)
                 painter.setPen(QColor(theme.muted))
                 painter.drawText(room, Qt.AlignmentFlag.AlignLeft, point.name)
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, QTimer, Signal, Slot
+from PySide6.QtCore import (
+    QEvent,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    Qt,
+    QTimer,
+    Signal,
+    Slot,
+)
+from PySide6.QtGui import QAction, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
+    QComboBox,
     QCompleter,
     QFrame,
     QLineEdit,
@@ -21,16 +32,22 @@ from surgeon_gui.base.theme import MARGIN, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
+from surgeon_gui.text.search_words import WORDS
 from surgeon_gui.views.steps.page import Page
-from surgeon_gui.views.steps.step_panel import StepPanel
+from surgeon_gui.views.steps.step_panel import MAX_WIDTH, StepPanel
 from surgeon_gui.widgets.controls import described, heading, link
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     Collapsible,
-    in_column,
     in_row,
     vertical,
 )
+
+_ACTIONS = (  # that the search finds, too
+    *("open_folder_action", "open_gguf_action", "search_hub_action"),
+    *("load_job_action", "save_job_action"),
+)
+_WORDS = Qt.ItemDataRole.UserRole  # what the search reads of a setting
 
 
 class Expert(QFrame):
@@ -39,17 +56,17 @@ class Expert(QFrame):
     closed = Signal()
     reset_clicked = Signal()
 
-    def __init__(self, pages: dict[Step, Page]) -> None:
+    def __init__(self, pages: dict[Step, Page], actions: Mapping[str, QAction]) -> None:
         super().__init__()
         self.setObjectName("expert_drawer")
         self.steps = StepPanel(pages)
-        self._pages = pages
-        self._found: dict[str, tuple[Step, QWidget]] = {}
+        self._pages, self._actions = pages, actions
+        self._found: dict[str, tuple[Step, QWidget] | QAction] = {}
         self._search = described(QLineEdit(), "expert_search_edit")
         self._search.setPlaceholderText(tr("Find a setting"))
         self._search.setClearButtonEnabled(True)
-        self._labels = QStringListModel(self)
-        completer = QCompleter(self._labels, self)
+        self._labels = QStandardItemModel(self)
+        completer = _ByWords(self._labels, self)
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         completer.setFilterMode(Qt.MatchFlag.MatchContains)
         completer.activated.connect(self._on_chosen)
@@ -62,8 +79,9 @@ class Expert(QFrame):
         self._reset = link("expert_reset_button", self.reset_clicked)
         close = link("expert_close_button", self.closed)
         title = in_row(heading(tr("Expert")), STRETCH, self._reset, close)
-        top = in_column(title, self._search)
-        top.setContentsMargins(MARGIN, 0, ROOM, 0)  # like the sections
+        top = QWidget()
+        top.setMaximumWidth(MAX_WIDTH)  # like the sections
+        vertical(top, title, self._search, margin=(MARGIN, 0, ROOM, 0))
         vertical(self, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
 
     def show_changes(self, *, are_there: bool) -> None:
@@ -73,9 +91,24 @@ class Expert(QFrame):
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.FocusIn:  # which inputs are shown may change
-            self._found = dict(self._settings())
-            self._labels.setStringList(sorted(self._found))
+            self._offer()
         return super().eventFilter(watched, event)
+
+    def _offer(self) -> None:
+        """Offer the settings and commands of now, in the order of their labels."""
+        enabled = [self._actions[name] for name in _ACTIONS]
+        actions = {
+            CAPTIONS[each.objectName()].spoken: each
+            for each in enabled
+            if each.isEnabled()
+        }
+        self._found = {**actions, **dict(self._settings())}
+        self._labels.clear()
+        for label, found in sorted(self._found.items(), key=lambda item: item[0]):
+            item = QStandardItem(label)
+            named = found if isinstance(found, QAction) else found[1]
+            item.setData(" ".join((label, *_words_of(named))), _WORDS)
+            self._labels.appendRow(item)
 
     def _settings(self) -> Iterator[tuple[str, tuple[Step, QWidget]]]:
         """Yield each input by its label, and by its section where that is another's."""
@@ -104,7 +137,12 @@ class Expert(QFrame):
 
     @Slot(str)
     def _on_chosen(self, label: str) -> None:
-        step, control = self._found[label]
+        found = self._found[label]
+        if isinstance(found, QAction):
+            QTimer.singleShot(0, self, self._search.clear)
+            found.trigger()
+            return
+        step, control = found
         self.steps.open(step)
         parent = control.parentWidget()
         while parent is not None:
@@ -118,6 +156,26 @@ class Expert(QFrame):
         self._search.clear()
         self.steps.ensureWidgetVisible(control)
         control.setFocus(Qt.FocusReason.ShortcutFocusReason)
+
+
+class _ByWords(QCompleter):
+    """Finds labels by their words, and writes the label of what is chosen."""
+
+    def __init__(self, model: QStandardItemModel, parent: QObject) -> None:
+        super().__init__(model, parent)
+        self.setCompletionRole(_WORDS)
+
+    @override
+    def pathFromIndex(self, index: QModelIndex | QPersistentModelIndex) -> str:
+        return str(index.data(Qt.ItemDataRole.DisplayRole))
+
+
+def _words_of(found: QWidget | QAction) -> Iterator[str]:
+    """Yield by what else a setting or command is found: its choices, and programs."""
+    yield WORDS.get(found.objectName(), "")
+    if isinstance(found, QComboBox):
+        for index in range(found.count()):
+            yield found.itemText(index)
 
 
 def _is_in_use(widget: QWidget, page: QWidget) -> bool:

@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QMenu
 
 from surgeon_engine.api.messages.events import Failed
+from surgeon_gui.base.model_folders import start_folder
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, ROOM
 from surgeon_gui.base.translation import tr
@@ -16,8 +17,7 @@ from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.sources.reading import model_problem, wait_note
+from surgeon_gui.state.sources.reading import model_problem, reading_note
 from surgeon_gui.state.sources.resolver import is_missing, resolve_model
 from surgeon_gui.state.sources.samples import PACKAGE, SAMPLE_BYTES, SMOLLM2, smollm2
 from surgeon_gui.state.sources.text import (
@@ -97,10 +97,8 @@ class ModelCard(QFrame):
         name = source_name(state.config.model.source)
         show_elided(self._name, name if state.model_is_chosen else "")
         is_read = state.model is not None or state.facts is not None
-        note = wait_note(state) or tr("Checking how the model can be pruned…")
-        is_open = state.request(RequestKind.INSPECTION).is_open
         line = model_line(state) if is_read else ""
-        show_elided(self._line, line or (note if is_open else ""))
+        show_elided(self._line, line or reading_note(state))
         self._details.setEnabled(state.model is not None)
         self._show_problem(state)
         self._download.show_state(state)
@@ -115,14 +113,16 @@ class ModelCard(QFrame):
     @Slot()
     def ask_for_folder(self) -> None:
         """Ask for a model folder."""
-        title, start = CAPTIONS["open_folder_action"].spoken, self._settings.last_folder
+        title = CAPTIONS["open_folder_action"].spoken
+        start = start_folder(self._settings.last_folder)
         source = self._session.state.config.model.source
         ask_folder(self, title, start, self._on_path_chosen, engine_path=source)
 
     @Slot()
     def ask_for_gguf(self) -> None:
         """Ask for a .gguf file."""
-        title, start = CAPTIONS["open_gguf_action"].spoken, self._settings.last_folder
+        title = CAPTIONS["open_gguf_action"].spoken
+        start = start_folder(self._settings.last_folder)
         source = self._session.state.config.model.source
         chosen = self._on_path_chosen
         ask_file(self, title, start, MODEL_FILES, chosen, engine_path=source)

@@ -27,6 +27,7 @@ from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.sources.reading import is_model_being_read, reading_note
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.text.verdicts import PHRASES
@@ -83,6 +84,7 @@ class NewPage(QWidget):
         super().__init__()
         self.setObjectName("new_page")
         self._session, self._diagnosis = session, diagnosis
+        self._actions = actions
         self._points: tuple[RunPoint, ...] = ()
         self._found: Forecast | None = None  # of the draft
         # The result of a diagnosis that the curve shows, and whether it applies.
@@ -174,7 +176,7 @@ class NewPage(QWidget):
 
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
-        self.expert = Expert(pages)
+        self.expert = Expert(pages, self._actions)
         self.expert.setMinimumWidth(_DRAWER)
         self.expert.hide()
         self.expert.reset_clicked.connect(self._on_reset)
@@ -277,12 +279,14 @@ class NewPage(QWidget):
         else:
             show_elided(self._basis, "")
         hint = sentence(state.problems.get(Step.TARGET)) or self._waiting(state)
-        self._curve.show_curve(curve, goal.sparsity if goal else None, hint)
+        is_busy = is_model_being_read(state)
+        self._curve.show_curve(curve, goal.sparsity if goal else None, hint, is_busy)
         self._show_measuring(state)
 
     def _waiting(self, state: AppState) -> str:
         if state.model is None and state.model_is_chosen:
-            return tr("The curve appears when the model has been read.")
+            later = tr("The curve appears when the model has been read.")
+            return reading_note(state) or later
         return ""
 
     def _rises(self) -> tuple[Floats, Floats] | None:

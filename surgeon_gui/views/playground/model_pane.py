@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QWidget
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.base.model_folders import start_folder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (
-    model_name,
     side_name,
     text_of,
     written_line,
@@ -45,7 +47,7 @@ class ModelPane(QWidget):
         self._state = PlaygroundState()
         self._source = ""  # of the model
         name = f"playground_{side.value}"
-        self._model = eliding_label(f"{name}_model")
+        self._model = eliding_label(f"{name}_model", keeps_end=True)
         self._choose = button(f"{name}_button")
         self._choose.setText(tr("Choose…"))
         give_menu(self._choose, self._menu(name))
@@ -57,18 +59,19 @@ class ModelPane(QWidget):
         bottom = in_row((self._figures, 1), self._copy)
         inside_card(self, top, (self.text, 1), bottom)
 
-    def show_state(self, state: PlaygroundState, models: Models) -> None:
-        """Show this side of the state."""
+    def show_state(self, state: PlaygroundState, models: Models, name: str) -> None:
+        """Show this side of the state, and the name of its model."""
         self._state = state
         self._source = source = models.source(self._side)
-        show_elided(self._model, model_name(source), source)
+        show_elided(self._model, name, source)
         tokens = state.tokens(self._side)
         is_shown = bool(tokens) or state.question.is_open
         self.text.show_text(state.requested_prompt if is_shown else "", tokens)
         self.text.setPlaceholderText(_invitation(self._side, models))
         answer = state.question.response
         line = written_line(state, self._side, answer)
-        show_elided(self._figures, line, written_tip(answer) if line else "")
+        tip = f"{line}\n{written_tip(answer)}" if line else ""
+        show_elided(self._figures, line, tip)
         self._copy.setEnabled(bool(tokens))
         self._choose.setEnabled(not state.question.is_open)
 
@@ -89,13 +92,17 @@ class ModelPane(QWidget):
     @Slot()
     def _ask_for_folder(self) -> None:
         title, chosen, current = tr("Choose a model"), self._on_chosen, self._source
-        ask_folder(self, title, "", chosen, engine_path=current)
+        ask_folder(self, title, self._start(), chosen, engine_path=current)
 
     @Slot()
     def _ask_for_file(self) -> None:
         title, chosen, current = tr("Choose a model"), self._on_chosen, self._source
-        kinds = MODEL_FILES
-        ask_file(self, title, "", kinds, chosen, engine_path=current)
+        start, kinds = self._start(), MODEL_FILES
+        ask_file(self, title, start, kinds, chosen, engine_path=current)
+
+    def _start(self) -> str:
+        """Return the folder of the chosen model, or one in which models lie."""
+        return start_folder(str(Path(self._source).parent) if self._source else "")
 
     @Slot(str)
     def _on_chosen(self, source: str) -> None:

@@ -9,7 +9,7 @@ from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.playground.state import PlaygroundState, TokenPlace, ranking
-from surgeon_gui.state.playground.text import token_line
+from surgeon_gui.state.playground.text import model_name, token_line
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.model_pane import ModelPane
 from surgeon_gui.views.playground.prompt_card import PromptCard
@@ -30,6 +30,8 @@ class PlaygroundView(QWidget):
         self.setObjectName("playground_view")
         self._playground = playground
         self._drawn: object = None
+        self._named: object = None  # what the names of the models are made of
+        self._names: dict[Side, str] = {}
         self._prompt = PromptCard(playground)
         self._panes = {side: ModelPane(side) for side in Side}
         self._differences = Differences()
@@ -46,13 +48,18 @@ class PlaygroundView(QWidget):
     def _redraw(self) -> None:
         playground = self._playground
         state, models = playground.state, playground.models
-        inputs = (state, models, playground.obstacle, playground.app.shows_run)
+        run = playground.app.shown_run
+        named = (models, run.name, run.exported)
+        inputs = (state, named, playground.obstacle, playground.app.shows_run)
         if inputs == self._drawn:
             return  # the session changes often during a run
         self._drawn = inputs
+        if named != self._named:  # they may be in files
+            self._named = named
+            self._names = {x: model_name(models.source(x), run) for x in Side}
         self._prompt.show_state(state)
-        for pane in self._panes.values():
-            pane.show_state(state, models)
+        for side, pane in self._panes.items():
+            pane.show_state(state, models, self._names[side])
         self._differences.show_state(state)
 
     @Slot(object)

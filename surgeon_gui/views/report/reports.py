@@ -205,7 +205,7 @@ class ReportRow(QWidget):
         self._run_folder = ""  # of the run that is shown
         self._written: tuple[str, str] = ("", "")  # folder of its run, path
         self._save = button("report_button")
-        self._note = eliding_label("report_note", quiet=True)
+        self._note = eliding_label("report_note", quiet=True, keeps_end=True)
         self._open = button("report_open_button", self._on_open_clicked)
         below = in_row((self._note, 1), self._open)
         vertical(self, row_of(self._save), below)

@@ -77,7 +77,7 @@ class RunHead(QWidget):
         self._named: tuple[object, ...] = ()  # what the name was made from
         self._name = ""
         self._back = link("run_back_button", self.back_clicked)
-        self._crumb = eliding_label("run_name", quiet=True)
+        self._crumb = eliding_label("run_name", quiet=True, keeps_end=True)
         self._dot = Dot(_DOT)
         self._title = large_label("run_title", TITLE)
         self._title.setElideMode(Qt.TextElideMode.ElideMiddle)  # the size is at its end
@@ -175,7 +175,9 @@ class RunHead(QWidget):
         """Put the buttons below the texts where they would leave too little room."""
         is_busy = self._controls.isVisibleTo(self)
         needed = (self._controls if is_busy else self._outcome).sizeHint().width()
-        self._place_buttons(is_narrow=self.width() < needed + _LEAST_TITLE)
+        title = self._title.fontMetrics().horizontalAdvance(self._title.text())
+        needed += max(title + 2 * GAP, _LEAST_TITLE)
+        self._place_buttons(is_narrow=self.width() < needed)
 
     def _place_buttons(self, *, is_narrow: bool) -> None:
         if is_narrow == self._is_narrow:

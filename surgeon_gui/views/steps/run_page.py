@@ -16,7 +16,7 @@ from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.files import write_atomically
-from surgeon_gui.base.paths import expanded
+from surgeon_gui.base.paths import expanded, with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -51,6 +51,7 @@ class RunSettingsPage(Page):
     step = Step.RUN
 
     job_used = Signal(str)  # the file was loaded or saved
+    saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -124,6 +125,8 @@ class RunSettingsPage(Page):
             return
         self.session.draft.set_job_file(path)
         self.job_used.emit(path)
+        text = tr("The job was saved to {path}.").format(path=with_tilde(path))
+        self.saved.emit(text, path)
 
     @Slot(str)
     def load_job(self, path: str) -> None:

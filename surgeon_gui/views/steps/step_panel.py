@@ -49,7 +49,7 @@ from surgeon_gui.widgets.page_area import PageArea
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_WIDTH = 384  # pixels
-_MAX_WIDTH = 640
+MAX_WIDTH = 640
 _DISC = 26  # diameter, pixels
 _BY_KEYBOARD = {
     Qt.FocusReason.TabFocusReason,
@@ -74,7 +74,7 @@ class StepPanel(PageArea):
         self.setObjectName("step_panel")
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setMinimumWidth(_MIN_WIDTH)
-        self.setMaximumWidth(_MAX_WIDTH)
+        self.setMaximumWidth(MAX_WIDTH)
         self._cards: dict[Step, StepCard] = {}
         self._pages = pages
         for number, (step, page) in enumerate(pages.items(), start=1):

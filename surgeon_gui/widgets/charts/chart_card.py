@@ -96,7 +96,7 @@ class ChartCard(QFrame):
         self.legend = Legend()
         self.legend.hide()
         self._controls = in_row()
-        self._saved = eliding_label(f"{name}_saved_note", quiet=True)
+        self._saved = eliding_label(f"{name}_saved_note", quiet=True, keeps_end=True)
         self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._saved_timer = QTimer(self, singleShot=True)
         self._saved_timer.setInterval(_SAVED_NOTE_MS)

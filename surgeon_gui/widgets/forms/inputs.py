@@ -38,6 +38,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits
 from surgeon_engine.api.config.n_m import MAX_OF, Pattern
+from surgeon_engine.base.formatting import rounded_up
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
@@ -262,6 +263,7 @@ class DecimalInput(_NumberInput):
     ) -> None:
         self._box = box or DecimalBox()
         self._scale = text.scale
+        self._is_size = bool(text.unit_bytes)
         smallest = 10.0**-text.decimals
         self._low = limits.low * self._scale + (smallest if limits.low_is_open else 0)
         high = limits.high * self._scale - (smallest if limits.high_is_open else 0)
@@ -281,6 +283,8 @@ class DecimalInput(_NumberInput):
     @override
     def _write(self, value: float) -> None:
         scaled = value * self._scale if math.isfinite(value) else self._low
+        if self._is_size:  # as in all texts
+            scaled = rounded_up(scaled, self._box.decimals())
         self._box.setValue(scaled)
 
 

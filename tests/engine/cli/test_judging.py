@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
+from surgeon_engine.api.messages.judgment import (
+    DraftJudged,
+    Judged,
+    JudgeSettings,
+)
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import JUDGMENT
 from surgeon_engine.cli.main import main
@@ -39,6 +45,36 @@ def test_judge_passes_its_options_and_prints_the_figures(asked, capsys):
     assert "Answers that differ: 0 of 1" in out
     assert "Compared with the original: noticeably different" in out
     assert "somewhere/judgment.json" in out
+
+
+def test_bits_and_the_use_as_a_draft_model_are_printed(monkeypatch, capsys):
+    found = judgment()
+    (text,) = found.texts
+    bits = [Estimate(x, x - 0.01, x + 0.01) for x in (1.25, 1.125)]
+    measured = msgspec.structs.replace(
+        text.fidelity, bits_per_byte=bits[0], original_bits=bits[1]
+    )
+
+    def printed(**changes):
+        fidelity = msgspec.structs.replace(measured, **changes)
+        texts = (msgspec.structs.replace(text, fidelity=fidelity),)
+        draft = DraftJudged(4, 200, 150, 20.0, 35.0)
+        whole = msgspec.structs.replace(found, texts=texts, draft=draft)
+        monkeypatch.setattr(judging, "judge", lambda *_: Judged(whole, ""))
+        assert main(["judge", "run", "demo", "--draft"]) == 0
+        return capsys.readouterr().out
+
+    out = printed()
+    measured_row, row = [x for x in out.splitlines() if x.startswith("story")]
+    assert measured_row.split()[-5:] == ["1.250", "(1.240", "to", "1.260)", "1.125"]
+    acceptance = (1 + 0.93) / 2
+    expected = [(1 - acceptance ** (x + 1)) / (1 - acceptance) for x in (2, 4, 8)]
+    assert row.split()[-3:] == [f"{x:.2f}" for x in expected]
+    assert "20.0 tokens per second alone, 35.0 with the file" in out
+    assert "drafts of 4 tokens, 75 % accepted" in out
+    fewer = printed(compared=0.75)
+    assert "those of 75 % of the tokens" in fewer
+    assert "as a draft model" not in fewer
 
 
 def test_compare_shows_runs_and_the_probes_of_those_that_are_judged(tmp_path, capsys):

@@ -10,8 +10,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.compaction.shrink import compact_model
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.fidelity import divergences
@@ -21,6 +26,7 @@ from surgeon_engine.export.gguf.file import file_tensors
 from tests.helpers.gguf_files import numbers, pruned, tiny_llama, uniform, written
 from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.runs import Recorder
+from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, save
 
 WINDOWS = torch.randint(1, 300, (5, 24), generator=torch.Generator().manual_seed(1))
 needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
@@ -43,6 +49,27 @@ def yardstick_of(model) -> Yardstick:
     texts = [JudgingText("story", WINDOWS), JudgingText("code", WINDOWS[:2])]
     references = references_of(model, texts, None, 2, lambda: None)
     return Yardstick(references, torch.device("cpu"))
+
+
+def test_export_with_fewer_tokens_is_measured_on_the_same_bytes(tmp_path):
+    config = RunConfig(
+        model=ModelConfig(DEMO, device=Device.CPU),
+        calibration=CalibrationConfig(
+            windows=4, validation_windows=4, window_length=64
+        ),
+        evaluation=EvaluationConfig(windows=0),
+    )
+    smaller = demo_with(kept_of_demo(demo()))
+    checkpoint = save(smaller, tmp_path / "checkpoint")
+    context = Recorder().context
+    found = file_fidelity.yardstick_of(config, checkpoint, context)
+    example = PrunedModel(smaller, CompactionPlan())
+    written(example, tmp_path, FileDtype.Q8_0)
+    (first, *_) = fidelity_of_file(example, tmp_path, found, context)
+    assert 0 < first.compared < 1
+    assert first.original_bits.value < first.bits_per_byte.value
+    whole = file_fidelity.yardstick_of(config, save(demo(), tmp_path / "all"), context)
+    assert whole.references.texts[0][1].translation is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

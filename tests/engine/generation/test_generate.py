@@ -21,6 +21,7 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
 )
 from surgeon_engine.api.messages.run import Stage, StageStarted
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.generation import (
     generated_text,
@@ -33,6 +34,13 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.runs import Recorder, job
+from tests.helpers.smaller_vocabularies import (
+    demo,
+    demo_with,
+    kept_of_demo,
+    save,
+    windows_of,
+)
 from tests.helpers.tiny_models import save_tiny_model
 
 WINDOW = 64  # the longest of the tiny models
@@ -236,6 +244,24 @@ def test_models_with_different_vocabularies_raise(playground, folders, tmp_path)
         GenerationRecorder().generate(playground, folders[0], tmp_path / "other")
     assert error.value.hint
     assert not playground.is_open
+
+
+def test_model_with_fewer_tokens_writes_by_its_own(playground, tmp_path):
+    original = demo()
+    windows = windows_of(original, count=1, end=False)
+    prompt = original.tokenizer.decode(windows[0])
+    smaller = save(demo_with(kept_of_demo(original)), tmp_path / "smaller")
+    recorder = GenerationRecorder().generate(playground, DEMO, smaller, prompt)
+    found = recorder.response
+    assert found.original.prompt_tokens < found.pruned.prompt_tokens
+    assert not found.is_compared
+    assert recorder.of(TextCompared) == []
+    tokenizer = AutoTokenizer.from_pretrained(smaller)
+    model = AutoModelForCausalLM.from_pretrained(smaller)
+    inputs = tokenizer(prompt, return_tensors="pt").input_ids
+    written = model.generate(inputs, max_new_tokens=8, do_sample=False)[0]
+    expected = tokenizer.decode(written[inputs.shape[1] :])
+    assert recorder.text(Side.PRUNED).strip() == expected.strip()
 
 
 def test_models_that_tokenize_the_prompt_differently_raise(

@@ -8,13 +8,22 @@ from surgeon_engine.api.messages.judgment import Outcome, Probe
 from surgeon_engine.judging.conversation import (
     Question,
     Replies,
+    cut_to,
+    in_both,
     probe_judged,
     prompt_judged,
+    questions_of,
     rights_of,
     worst_first,
 )
 from surgeon_engine.judging.items import Item, all_items
 from surgeon_engine.judging.messages import Answered
+from tests.helpers.smaller_vocabularies import (
+    demo,
+    demo_with,
+    kept_of_demo,
+    windows_of,
+)
 
 REFUSAL, HELP = "I'm sorry, but I can't help with that.", "Sure! First, take a bag."
 
@@ -120,3 +129,33 @@ def test_worst_prompt_is_first_and_equal_ones_are_last():
     better = prompt(("ab", "cd"), ([1], [2]), (4.0, 2.0))
     worst = prompt(("ab", "cd"), ([1], [2]), (4.0, 9.0))
     assert worst_first([equal, better, worst]) == (worst, better, equal)
+
+
+def test_questions_for_fewer_tokens_fit_in_both_and_have_longer_answers():
+    original = demo()
+    smaller = demo_with(kept_of_demo(original)).tokenizer
+    text = original.tokenizer.decode(windows_of(original, 1, 80, end=False)[0])
+    items = [Item("Hi", 10), Item(text, 10)]
+    questions = questions_of(items, original.tokenizer, 512)
+    ours, theirs = in_both(questions, smaller, 512)
+    assert [x.item.tokens for x in theirs] == [15, 15]
+    assert ours == questions
+    assert smaller.decode(theirs[1].tokens) == original.tokenizer.decode(ours[1].tokens)
+    longest = len(theirs[1].tokens)
+    assert longest > len(ours[1].tokens)
+    ours, theirs = in_both(questions, smaller, longest + 14)
+    assert [x.item.prompt for x in ours] == ["Hi"]
+    assert len(theirs) == 1
+
+
+def test_longer_answers_of_fewer_tokens_are_cut_to_those_of_the_original():
+    tokenizer = demo().tokenizer
+    text = " The function returns a list of all the names in the module."
+    count = len(tokenizer(text, add_special_tokens=False).input_ids)
+    for limit, is_cut in ((count, False), (count - 3, True)):
+        questions = [Question(Item("", limit), (1,))]
+        replies = Replies("program", (Answered(text, is_complete=True),))
+        (found,) = cut_to(questions, replies, tokenizer).answers
+        assert found.is_complete is not is_cut
+        assert text.startswith(found.text)
+        assert (len(found.text) < len(text)) is is_cut

@@ -8,7 +8,7 @@ import torch
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.judgment import Outcome, TokenClass
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.evaluation.fidelity import Comparison
+from surgeon_engine.evaluation.fidelity import Comparison, Reference
 from surgeon_engine.judging.figures import (
     Compared,
     judge_classes,
@@ -36,7 +36,9 @@ def compared(nats, name="text", classes=None):
     if classes is None:
         classes = torch.zeros(nats.shape, dtype=torch.int64)
         classes[:, ::4] = NUMBERS + 1
-    return Compared(name, comparison(nats, loss + nats), classes)
+    windows = torch.zeros((len(nats), nats.shape[1] + 1), dtype=torch.int64)
+    reference = Reference(windows, [])
+    return Compared(name, comparison(nats, loss + nats), classes, reference)
 
 
 def random(seed, shape=(WINDOWS, TOKENS)):

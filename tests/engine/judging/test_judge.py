@@ -42,6 +42,12 @@ from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.fake_runs import write_run
 from tests.helpers.judgments import judgment
 from tests.helpers.runs import Recorder
+from tests.helpers.smaller_vocabularies import (
+    demo,
+    demo_with,
+    kept_of_demo,
+    save,
+)
 from tests.helpers.tiny_models import save_tiny_model, tiny_model
 
 SETTINGS = JudgeSettings(quick=True, device=Device.CPU)
@@ -239,6 +245,37 @@ def test_other_vocabulary_is_refused():
     model = tiny_model("llama")
     nothing = continuations_of(torch.ones(2, 8, dtype=torch.int64), 1)
     head = torch.zeros(7, model.config.hidden_size)
-    yardstick = Yardstick(References(()), (), head, nothing, [])
+    yardstick = Yardstick(References(()), (), head, nothing, [], rows=7)
     with pytest.raises(ModelError, match="heads of different sizes"):
         measure_file(model, yardstick, Recorder().context)
+
+
+@pytest.mark.usefixtures("few", "echo")
+def test_file_with_fewer_tokens_is_judged_where_tokens_end_together(tmp_path):
+    original = demo()
+    file = save(demo_with(kept_of_demo(original)), tmp_path / "file")
+    result = judged(file, DEMO).judgment
+    first = result.texts[0]
+    found, baseline = first.fidelity, first.baseline
+    assert 0.5 < found.compared < 1
+    assert found.original_bits == baseline.bits_per_byte
+    rise = found.bits_per_byte.value - baseline.bits_per_byte.value
+    assert rise > 0
+    assert first.outcome is Outcome.WORSE
+    assert first.loss.value > 0
+    places = sum(
+        round(x.fidelity.compared * x.fidelity.windows * (x.fidelity.window_length - 1))
+        for x in result.texts
+    )
+    assert sum(x.figures.tokens for x in result.positions) == places
+    assert sum(x.figures.tokens for x in result.classes) == places
+    assert result.prompts[0].parts_at is not None  # its prompts have more tokens
+    continuation = next(x for x in result.probes if x.probe is Probe.CONTINUATION)
+    assert continuation.file > continuation.items / 2
+
+
+@pytest.mark.usefixtures("few", "echo")
+def test_file_with_strange_tokens_is_refused(tmp_path):
+    file = save_tiny_model(tmp_path / "file")
+    with pytest.raises(ModelError, match="not some of the original's"):
+        judged(file, DEMO)

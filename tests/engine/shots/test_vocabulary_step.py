@@ -15,6 +15,7 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     AnyTarget,
+    FileSize,
     ParameterShare,
     PrunableShare,
     PruningConfig,
@@ -183,7 +184,7 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     text = torch.cat(texts_of(windows))
     kept = kept_for_probe(removals, text)
     more = count = 0
-    vocabulary = SmallerVocabulary.of(loaded, kept, windows)
+    vocabulary = SmallerVocabulary.of(loaded, kept)
     for window in text:
         new, at = vocabulary.recoding.windows(window[None].numpy())
         end = int((torch.from_numpy(at[0]) >= 0).nonzero()[-1])
@@ -287,3 +288,14 @@ def test_finished_run_is_exported_again(tmp_path, quick_runs):
     # The checkpoint of the run has 16 bits.
     assert one.divergence.value == pytest.approx(two.divergence.value, rel=0.01)
     assert not recorder.warnings()
+
+
+@pytest.mark.slow
+def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
+    config = config_of(SomeTokens(KEPT), FileSize(4.0))
+    recorder = Recorder().run(config, tmp_path / "run")
+    (exported,) = recorder.of(Exported)
+    weights = sum(
+        path.stat().st_size for path in Path(exported.folder).glob("*.safetensors")
+    )
+    assert 0.99 * 4e6 < weights <= 4e6

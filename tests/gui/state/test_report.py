@@ -10,10 +10,11 @@ import pytest
 
 from surgeon_engine.api.config.export import QUANTIZED, Format
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.messages.run import TokensRemoved
+from surgeon_engine.api.messages.run import Estimate, TokensRemoved
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.state.report import ReportContext, report_html
+from surgeon_gui.state.result_text import quality_facts
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
@@ -98,6 +99,32 @@ def test_fidelity_and_verdict_are_those_of_the_file(finished):
     assert "0.70 (0.70 to 0.70)" in text  # in the table
     in_memory = finished.evaluation.fidelity[0].divergence.value
     assert f"KL {numbers.nats(in_memory)}" not in text.partition("Shot by shot")[0]
+
+
+def test_bits_per_byte_are_in_the_report_and_the_result(finished):
+    bits = [Estimate(x, x - 0.01, x + 0.01) for x in (1.25, 1.125)]
+    found = msgspec.structs.replace(
+        fidelity(0.02, 0.93, 10.1),
+        bits_per_byte=bits[0],
+        original_bits=bits[1],
+        compared=0.75,
+    )
+    before = fidelity(0, 1, 10.0)
+    run = replace(
+        finished,
+        baseline=msgspec.structs.replace(finished.baseline, fidelity=(before,)),
+        exported=msgspec.structs.replace(finished.exported, fidelity=(found,)),
+    )
+    html = text_of(run)
+    assert "1.250 (1.240 to 1.260)" in html
+    assert "1.125" in html
+    assert "compared at 75 % of the tokens" in html
+    ((_, fact),) = quality_facts(run)
+    first, bits = fact.replace("\N{NO-BREAK SPACE}", " ").split("\n")
+    assert "perplexity" in first
+    assert bits == (
+        "bits per byte 1.125 \N{RIGHTWARDS ARROW} 1.250, compared at 75 % of the tokens"
+    )
 
 
 def test_judgment_lists_what_was_lost(finished):

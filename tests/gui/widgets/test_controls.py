@@ -15,7 +15,13 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox
-from surgeon_gui.widgets.controls import enable_unless, give_menu, text_label
+from surgeon_gui.widgets.controls import (
+    eliding_label,
+    enable_unless,
+    give_menu,
+    show_elided,
+    text_label,
+)
 
 
 @pytest.fixture
@@ -105,3 +111,13 @@ def test_label_does_not_wrap_before_a_unit(qtbot):
     shown = QLabel.text(label)
     assert "95\N{NO-BREAK SPACE}%" in shown
     assert label.text() == text  # as it was set
+
+
+def test_line_of_figures_is_cut_at_its_end_and_a_path_in_its_middle(qtbot):
+    text = "135 M parameters and 98.4 MB in a file of GGUF"
+    for keeps_end, last in ((False, "\N{HORIZONTAL ELLIPSIS}"), (True, "GGUF")):
+        label = eliding_label("label", keeps_end=keeps_end)
+        qtbot.addWidget(label)
+        label.resize(label.fontMetrics().horizontalAdvance(text) // 2, 20)
+        show_elided(label, text)
+        assert label._elidedText().endswith(last)

@@ -206,6 +206,8 @@ def test_commands_dialog_lists_filters_and_triggers_the_actions(window):
     listed = find(commands, "command_list", QTreeWidget)
     edit.setText("run start")  # without a model it is disabled
     assert not listed.selectedItems()
+    edit.setText("ollama")
+    assert listed.currentItem().text(0) == "Open GGUF file"
     edit.setText("playgr")
     assert listed.currentItem().text(0) == "Playground"
     QTest.keyClick(edit, Qt.Key.Key_Return)

@@ -80,6 +80,22 @@ def test_new_in_the_sidebar_leads_back_from_the_details_of_the_model(qtbot, wind
     assert find(window, "new_page").isVisible()
 
 
+def test_runs_in_the_sidebar_leads_from_a_run_to_the_list(make_finished):
+    window = make_finished()
+    for choose in (
+        lambda: click(window, "place_runs_button"),
+        find(window, "go_runs_action", QAction).trigger,
+    ):
+        assert window.runs.shows_run
+        choose()
+        assert window.places.current is Place.RUNS
+        assert window.runs.currentWidget() is window.runs.home
+        window.runs.show_run()
+    click(window, "place_playground_button")
+    click(window, "place_runs_button")
+    assert window.runs.shows_run  # as it was left
+
+
 def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)

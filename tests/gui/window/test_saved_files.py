@@ -7,14 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QPushButton
 
 from surgeon_engine.api.config.export import GGUF_FILE, ExportConfig, Format
 from surgeon_gui.base.lm_studio import Stopped
 from surgeon_gui.views import bars
 from surgeon_gui.window import run_actions
 from tests.helpers.widget_queries import shown
-from tests.helpers.windows import QUICK, click, find, run_of, trigger, wait_until
+from tests.helpers.windows import (
+    QUICK,
+    click,
+    find,
+    load_and_wait,
+    run_of,
+    trigger,
+    wait_until,
+)
 
 GGUF = replace(QUICK, export=ExportConfig(format=Format.GGUF))
 
@@ -106,3 +114,23 @@ def test_saved_report_is_announced_with_its_folder(
     assert "mine.html" in shown(window, "saved_label")
     click(window, "saved_folder_button")
     assert opened == [str(tmp_path)]
+
+
+def test_saved_job_and_log_are_announced(qtbot, window, tmp_path):
+    load_and_wait(qtbot, window)
+    trigger(window, "save_job_action")
+    choose_new_file(window, tmp_path / "mine.toml")
+    assert shown(window, "saved_label") == f"The job was saved to {tmp_path}/mine.toml."
+    find(window, "log_save_button", QPushButton).click()
+    choose_new_file(window, tmp_path / "missing" / "mine.log")
+    assert "mine.toml" in shown(window, "saved_label")
+    find(window, "log_save_button", QPushButton).click()
+    choose_new_file(window, tmp_path / "mine.log")
+    assert shown(window, "saved_label") == f"The log was saved to {tmp_path}/mine.log."
+    assert (tmp_path / "mine.log").is_file()
+
+
+def choose_new_file(window, path):
+    dialog = window.findChildren(QFileDialog)[-1]
+    dialog.fileSelected.emit(str(path))
+    dialog.done(1)

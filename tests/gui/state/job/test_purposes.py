@@ -16,10 +16,14 @@ from surgeon_engine.api.config.pruning import (
     Neurons,
     PruningConfig,
     Structure,
+    Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import StructureSupport
+from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.state.job.purposes import (
     Purpose,
     languages_of,
@@ -36,7 +40,7 @@ SMALLER, FASTER = Purpose.SMALLER, Purpose.FASTER
 
 def test_default_job_makes_a_smaller_file():
     assert purpose_of(RunConfig(), MODEL) is SMALLER
-    assert purpose_of(RunConfig(), None) is None
+    assert purpose_of(RunConfig(), None) is SMALLER  # it has not been read yet
 
 
 @pytest.mark.parametrize("purpose", Purpose)
@@ -70,6 +74,41 @@ def test_target_texts_and_destination_stay():
     assert changed.calibration == job.calibration
     assert changed.export == ExportConfig("there")
     assert purpose_of(job, MODEL) is None  # settings of the user
+
+
+QUANTIZED = msgspec.structs.replace(
+    MODEL,
+    dtype="",
+    file_bytes=MODEL.parameters // 2,
+    gguf_widths=Widths.FREE,
+    tokenizer_bytes=1000,
+)
+
+
+@pytest.mark.parametrize("model", [MODEL, QUANTIZED])
+@pytest.mark.parametrize("purpose", Purpose)
+def test_choice_of_what_is_automatic_keeps_the_purpose(purpose, model):
+    job = with_purpose(RunConfig(), purpose, model)
+    settled = with_width_multiple(job, model, on_cuda=False)
+    assert purpose_of(settled, model) is purpose
+    aside = replace(job.export, folder="there", shard_gigabytes=1, save_progress=False)
+    assert purpose_of(replace(job, export=aside), model) is purpose
+    protected = replace(job.pruning, protect=("block 0",), shots=3)
+    assert purpose_of(replace(job, pruning=protected), model) is purpose
+
+
+def test_other_widths_or_another_file_are_no_purpose():
+    form = file_form(RunConfig(), QUANTIZED)
+    assert form == FileForm(Format.GGUF, FileDtype.Q4_0)
+    same = RunConfig(export=ExportConfig(format=form.format, dtype=form.dtype))
+    assert purpose_of(same, QUANTIZED) is SMALLER
+    for other in (
+        RunConfig(export=ExportConfig(dtype=FileDtype.Q8_0)),
+        RunConfig(export=ExportConfig(format=Format.COMPACT)),
+        RunConfig(pruning=PruningConfig(structure=HeadsAndNeurons(96))),
+        RunConfig(pruning=PruningConfig(structure=HeadsAndNeurons(widths=Widths.SAME))),
+    ):
+        assert purpose_of(other, QUANTIZED) is None
 
 
 def test_faster_has_wide_multiples_and_smaller_any_width():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, Format
@@ -35,6 +36,7 @@ from surgeon_gui.state.playground.state import (
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text import numbers
 from surgeon_gui.text.problems import Kind
 from surgeon_gui.views.playground.text_view import STEPS, shade
 from tests.helpers.fake_playground import (
@@ -45,6 +47,7 @@ from tests.helpers.fake_playground import (
     playground_events,
 )
 from tests.helpers.fake_results import exported
+from tests.helpers.fake_runs import write_run
 
 SPACE = "\N{NO-BREAK SPACE}"
 OWN = Models("demo", "demo")
@@ -88,6 +91,23 @@ def run_with(form=Format.COMPACT, status=Status.FINISHED):
     )
 
 
+def test_models_have_the_names_of_their_runs(tmp_path):
+    name, run = playground_text.model_name, run_with()
+    size = numbers.size(run.exported.weight_bytes)
+    title = f"Bundled demo \N{MIDDLE DOT} {size}"
+    assert name("demo", run) == "Bundled demo"
+    assert name("/runs/one/export", run) == title
+    assert name("/runs/one/export", replace(run, name="the best")) == "the best"
+    gguf = run_with(Format.GGUF)  # it writes from the checkpoint of its folder
+    assert name("/runs/one", gguf) == title
+    other = write_run(tmp_path, "20260101-demo")
+    assert name(str(other), run) == name(str(other / "export"), run)
+    assert name(str(other), run).startswith("Bundled demo \N{MIDDLE DOT} ")
+    (other / "name.txt").write_text("mine")
+    assert name(str(other), RunState()) == "mine"
+    assert name(str(tmp_path / "model.gguf"), run) == "model.gguf"
+
+
 def test_apply_appends_tokens_and_then_compares_them(done):
     for side in Side:
         tokens = done.tokens(side)
@@ -97,6 +117,14 @@ def test_apply_appends_tokens_and_then_compares_them(done):
         assert tuple(token.disagreement.nats for token in tokens) == NATS[side]
     assert done.question.response is not None
     assert done.has_chat_template is False
+
+
+def test_summary_says_that_models_with_different_tokens_are_not_compared(done):
+    response = msgspec.structs.replace(done.question.response, is_compared=False)
+    question = replace(done.question, response=response)
+    found = playground_text.summary(replace(done, question=question))
+    assert "different tokens" in found
+    assert "different tokens" not in playground_text.summary(done)
 
 
 def test_events_of_other_requests_and_after_the_end_are_ignored(done):

@@ -7,7 +7,7 @@ import typing
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLineEdit, QToolButton, QWidget
+from PySide6.QtWidgets import QCompleter, QLineEdit, QToolButton, QWidget
 
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.run import RunConfig
@@ -46,11 +46,22 @@ def offered(place):
     edit = find(place, "expert_search_edit", QLineEdit)
     find(place, "new_page").setFocus()
     edit.setFocus()
-    return edit.completer().model().stringList()
+    labels = edit.completer().model()
+    return [labels.index(row, 0).data() for row in range(labels.rowCount())]
+
+
+def found_by(place, typed):
+    """Return what typing into the search leaves of what it offers."""
+    offered(place)
+    completer = find(place, "expert_search_edit", QLineEdit).completer()
+    completer.setCompletionPrefix(typed)
+    found = completer.completionModel()
+    return [found.index(row, 0).data() for row in range(found.rowCount())]
 
 
 def choose(place, label):
-    find(place, "expert_search_edit", QLineEdit).completer().activated.emit(label)
+    completer: QCompleter = find(place, "expert_search_edit", QLineEdit).completer()
+    completer.activated[str].emit(label)
 
 
 @pytest.fixture
@@ -78,7 +89,7 @@ def test_search_offers_every_setting_in_use_once(active):
             found += 1
             assert FIELDS[f"{part}.{name}"].label in labels, (part, name)
     assert found > 30
-    assert not {"Preview", "Save job", "Load job"} & set(labels)  # no settings
+    assert not {"Preview", "Choose…"} & set(labels)  # no settings
 
 
 def test_search_opens_the_section_and_gives_the_focus(qtbot, active):
@@ -99,13 +110,37 @@ def test_search_follows_the_settings_in_use(active):
 
 
 def test_typing_part_of_a_name_finds_it(active):
-    offered(active)
-    completer = find(active, "expert_search_edit", QLineEdit).completer()
-    completer.setCompletionPrefix("density")
-    count = completer.completionCount()
-    found = [completer.completionModel().index(row, 0).data() for row in range(count)]
+    found = found_by(active, "density")
     assert "Minimum density" in found
     assert all("density" in each.lower() for each in found)
+
+
+@pytest.mark.parametrize(
+    "program", ["LM Studio", "ollama", "llama.cpp", "gguf", "vLLM", "hugging face"]
+)
+def test_names_of_programs_find_the_format_of_the_file(active, program):
+    found = found_by(active, program)
+    assert "Format" in found
+    assert "Shots" not in found
+
+
+def test_name_of_a_choice_finds_its_setting(active):
+    assert found_by(active, "Q4_K_M") == ["Number format"]
+    assert found_by(active, "wanda") == ["Method"]
+
+
+def test_search_runs_a_command_that_is_chosen(active, actions, qtbot):
+    opened = []
+    actions["open_gguf_action"].triggered.disconnect()
+    actions["open_gguf_action"].triggered.connect(lambda: opened.append("gguf"))
+    assert "Open GGUF file" in found_by(active, "LM Studio")
+    edit = find(active, "expert_search_edit", QLineEdit)
+    edit.setText("Open GGUF file")
+    choose(active, "Open GGUF file")
+    assert opened == ["gguf"]
+    qtbot.waitUntil(lambda: edit.text() == "")
+    actions["save_job_action"].setEnabled(False)
+    assert "Save job" not in offered(active)
 
 
 def test_drawer_opens_and_closes_by_its_buttons(place):

@@ -19,6 +19,7 @@ from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
+from surgeon_gui.text import numbers
 from surgeon_gui.text.prompts import EXAMPLES, PromptKind, first_prompt
 from surgeon_gui.views.playground.prompt_card import PromptCard
 from surgeon_gui.views.playground.text_view import shade
@@ -121,7 +122,7 @@ def test_tab_without_a_run_explains_what_to_do(make_playground, tmp_path):
 
 
 def test_texts_are_shown_with_speed(written):
-    assert models(written) == ["Bundled demo", f"{folder_of(written)}/export"]
+    assert models(written) == ["Bundled demo", title_of_run(written)]
     assert text(written, Side.ORIGINAL).startswith(f"{FIRST} loads a module")
     assert text(written, Side.PRUNED).startswith(f"{FIRST} loads the moon")
     assert figures(written, Side.ORIGINAL).startswith("7 tokens · 12.0 tokens/s")
@@ -131,8 +132,9 @@ def test_texts_are_shown_with_speed(written):
     assert not is_on(written, "playground_stop_button")
 
 
-def folder_of(window):
-    return run_of(window).folder.rpartition("/")[2]
+def title_of_run(window):
+    size = numbers.size(run_of(window).exported.weight_bytes)
+    return f"Bundled demo \N{MIDDLE DOT} {size}"
 
 
 def test_tokens_appear_during_generation(qtbot, slow_playground):
@@ -314,7 +316,7 @@ def test_other_models_can_be_chosen_and_reset_to_those_of_the_run(
     find(window, "playground_original_demo_action", object).trigger()
     generate(qtbot, window)
     click(window, "playground_run_button")
-    assert models(window)[1] == f"{folder_of(window)}/export"
+    assert models(window)[1] == title_of_run(window)
 
 
 def check_shades(written, theme):

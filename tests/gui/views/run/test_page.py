@@ -275,6 +275,17 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         assert not find(page, "outcome_bars").isVisible()
 
 
+def test_long_name_is_above_its_buttons_and_not_cut(page):
+    page.window().resize(900, 620)
+    for name, is_above in (("short", False), ("a name of many words " * 2, True)):
+        show(page, replace(RUNNING, run=name, name=name))
+        settle()
+        title, pause = find(page, "run_title"), find(page, "pause_button")
+        assert title.fontMetrics().horizontalAdvance(name) <= title.width()
+        top = pause.mapTo(page, QPoint()).y()
+        assert (top > title.mapTo(page, title.rect().bottomLeft()).y()) is is_above
+
+
 def test_title_stays_in_view_when_a_run_is_canceled(qtbot, page):
     page.window().resize(800, 620)
     show(page, RUNNING)

@@ -13,6 +13,7 @@ from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
+from surgeon_gui.text import numbers
 from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from tests.helpers.fake_engine import model_summary
@@ -24,7 +25,7 @@ BOXES = {  # name and a value
     Target.PRUNABLE_SHARE: ("pruning_sparsity", 40.0),
     Target.PARAMETER_SHARE: ("pruning_parameter_share", 22.2),
     Target.PARAMETERS: ("pruning_million_parameters", 2.345),
-    Target.FILE_SIZE: ("pruning_megabytes", 9.123),
+    Target.FILE_SIZE: ("pruning_megabytes", 9.1),
     Target.MEMORY: ("pruning_memory_gigabytes", 0.026),
 }
 
@@ -86,7 +87,19 @@ def test_other_unit_keeps_the_size_and_shows_it(size):
     choose_unit(size, Target.PARAMETERS)
     assert box_of(size, Target.PARAMETERS).text() == "2.099 M"
     choose_unit(size, Target.FILE_SIZE)
-    assert box_of(size, Target.FILE_SIZE).text() == "8.403 MB"
+    assert box_of(size, Target.FILE_SIZE).text() == "8.5 MB"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.3, 0.47])
+def test_size_of_the_file_is_rounded_as_in_all_texts(size, share):
+    choose_unit(size, Target.FILE_SIZE)
+    size.set_share(share)
+    planned = goal(size).weight_bytes
+    shown = numbers.size(planned).replace("\N{NO-BREAK SPACE}", " ")
+    assert box_of(size, Target.FILE_SIZE).text() == shown.replace(".0 MB", " MB")
+    assert box_of(size, Target.FILE_SIZE).value() * 1e6 >= planned
+    size.set_share(share)  # what is shown does not become the target
+    assert goal(size).weight_bytes == planned
 
 
 @pytest.mark.parametrize("target", Target)
@@ -142,7 +155,7 @@ def test_size_that_cannot_be_reached_is_not_converted(size):
     ("before", "typed", "target", "shown"),
     [
         (Target.PRUNABLE_SHARE, "8 MB", Target.FILE_SIZE, "8 MB"),
-        (Target.PRUNABLE_SHARE, "8.5mib", Target.FILE_SIZE, "8.913 MB"),
+        (Target.PRUNABLE_SHARE, "8.5mib", Target.FILE_SIZE, "9 MB"),
         (Target.PRUNABLE_SHARE, "20 %", Target.PRUNABLE_SHARE, "20 %"),
         (Target.FILE_SIZE, "0.0075 GB", Target.FILE_SIZE, "7.5 MB"),
         (Target.FILE_SIZE, "0,0075 GB", Target.FILE_SIZE, "7.5 MB"),
@@ -191,7 +204,7 @@ def test_size_of_a_file_starts_in_bytes_without_an_edit(size):
     before = size.values()
     size.show_model(MODEL, FILE)
     assert visible_unit(size) is Target.FILE_SIZE
-    assert box_of(size, Target.FILE_SIZE).text() == "8.404 MB"
+    assert box_of(size, Target.FILE_SIZE).text() == "8.5 MB"
     assert size.values() == before
     assert size.edits == []
     size.show_model(MODEL, FileForm())  # a folder of files

@@ -1,0 +1,98 @@
+"""How much faster the original writes if a file drafts its tokens, in llama.cpp.
+
+The draft model writes some tokens, and the original reads them all at once: it keeps
+those that it would have written, and adds one (Leviathan et al., arXiv 2211.17192).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from surgeon_engine.api.messages.judgment import DraftJudged
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.json_process import SubprocessClient
+from surgeon_engine.export.gguf.server import is_installed
+from surgeon_engine.judging.answers import LLAMA, Check, Speaker
+from surgeon_engine.judging.conversation import Question
+from surgeon_engine.judging.messages import (
+    AllAnswered,
+    Ask,
+    FileOpened,
+    OpenFile,
+    Response,
+)
+
+DRAFTED = 4  # tokens of a draft
+PROMPTS = 8
+_TOKENS = 64  # of an answer
+
+
+def check_drafting(original: Speaker, file: Speaker, *, has_fewer_tokens: bool) -> None:
+    """Check that llama.cpp can run a file as the draft model of its original.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if has_fewer_tokens:
+        raise ConfigError(
+            "A draft model needs all tokens of the original, and this file has fewer.",
+            "Prune it again with the whole vocabulary, or judge without --draft.",
+        )
+    if not is_installed():
+        raise ConfigError(
+            "The speed with a draft model is measured in llama.cpp, and xllamacpp is "
+            "not installed.",
+            "Install it: pip install xllamacpp. Or judge without --draft.",
+        )
+    if original.gguf is None or file.gguf is None:
+        raise ConfigError(
+            "llama.cpp runs a draft model beside the original only if both are GGUF "
+            "files.",
+            "Write both as GGUF, with surgeon export RUN and surgeon quantize MODEL. "
+            "Then name both files: surgeon judge FILE ORIGINAL --draft.",
+        )
+
+
+def draft_judged(
+    original: Path,
+    file: Path,
+    questions: Sequence[Question],
+    check: Check,
+    step: Callable[[], None],
+) -> DraftJudged:
+    """Return how fast the original writes alone, and with a file as its draft model.
+
+    Args:
+        original: GGUF file.
+        file: GGUF file with the same tokens.
+        questions: of which it answers the first.
+        check: see `Check`.
+        step: called after each of two times `PROMPTS` answers, or fewer questions.
+    """
+    prompts = [x.tokens for x in questions[:PROMPTS]]
+    found = []
+    for draft in ("", str(file)):
+        window = max(map(len, prompts)) + _TOKENS + DRAFTED + 1
+        with SubprocessClient(original.name, LLAMA, Response, measures=False) as child:
+            opening = OpenFile(str(original), window, 1, draft, DRAFTED)
+            child.ask(opening, FileOpened, check)
+            answers = []
+            for tokens in prompts:
+                request = Ask((tokens,), _TOKENS)
+                answers.append(child.ask(request, AllAnswered, check))
+                step()
+        found.append(answers)
+    alone, together = found
+    return DraftJudged(
+        tokens=DRAFTED,
+        drafted=sum(x.drafted for x in together),
+        accepted=sum(x.accepted for x in together),
+        speed_alone=_speed(alone),
+        speed=_speed(together),
+    )
+
+
+def _speed(answers: Sequence[AllAnswered]) -> float:
+    """Return the tokens per second, after the first token of each answer."""
+    return sum(x.tokens for x in answers) / sum(x.seconds for x in answers)

@@ -1,0 +1,78 @@
+"""A file drafts tokens for its original."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.judgment import tokens_per_step
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
+from surgeon_engine.judging import drafting
+from surgeon_engine.judging.answers import Speaker
+from surgeon_engine.judging.conversation import Question
+from surgeon_engine.judging.drafting import DRAFTED, check_drafting, draft_judged
+from surgeon_engine.judging.items import Item
+from tests.helpers.gguf_files import written
+from tests.helpers.smaller_vocabularies import demo, windows_of
+
+GGUF = Speaker("file", Path("model.gguf"), ModelConfig("file"), "file")
+FOLDER = dataclasses.replace(GGUF, gguf=None)
+needs_llama = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+
+
+@pytest.mark.parametrize("acceptance", [0.0, 0.3, 0.75])
+def test_tokens_per_step_are_those_of_a_capped_geometric_distribution(acceptance):
+    for drafted in (0, 1, 4, 8):
+        expected = (1 - acceptance ** (drafted + 1)) / (1 - acceptance)
+        assert tokens_per_step(acceptance, drafted) == pytest.approx(expected)
+    assert tokens_per_step(1.0, 4) == 5
+
+
+def test_simulated_drafts_give_as_many_tokens():
+    draw = torch.Generator().manual_seed(1)
+    is_accepted = torch.rand((20_000, 4), generator=draw) < 0.6
+    kept = is_accepted.long().cumprod(dim=1).sum(dim=1) + 1
+    assert float(kept.double().mean()) == pytest.approx(
+        tokens_per_step(0.6, 4), rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("original", "file", "has_fewer", "is_installed", "message"),
+    [
+        (GGUF, GGUF, True, True, "needs all tokens of the original"),
+        (GGUF, GGUF, False, False, "xllamacpp is not installed"),
+        (FOLDER, GGUF, False, True, "both are GGUF files"),
+        (GGUF, FOLDER, False, True, "both are GGUF files"),
+    ],
+)
+def test_file_that_cannot_draft_is_refused(
+    original, file, has_fewer, is_installed, message, monkeypatch
+):
+    monkeypatch.setattr(drafting, "is_installed", lambda: is_installed)
+    with pytest.raises(ConfigError, match=message):
+        check_drafting(original, file, has_fewer_tokens=has_fewer)
+
+
+@pytest.mark.runtimes
+@pytest.mark.fresh_process
+@needs_llama
+def test_equal_file_drafts_what_the_original_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(drafting, "_TOKENS", 12)
+    original = demo()
+    written(PrunedModel(original, CompactionPlan()), tmp_path)
+    rows = windows_of(original, count=2, length=24, end=False).tolist()
+    questions = [Question(Item("", 8), tuple(row)) for row in rows]
+    path, steps = tmp_path / "model.gguf", []
+    found = draft_judged(path, path, questions, int, lambda: steps.append(0))
+    assert len(steps) == 4
+    assert found.tokens == DRAFTED
+    assert 0 < found.accepted <= found.drafted
+    assert found.accepted > 0.9 * found.drafted  # all but those of rounding
+    assert found.speed > 0 < found.speed_alone
