@@ -255,10 +255,7 @@ def requested(
 def resume_requested(
     run: str, state: RunState, at: float, saved_seconds: float
 ) -> RunState:
-    """Return an interrupted run after the user has asked to resume it.
-
-    It had worked `saved_seconds` when its state was saved.
-    """
+    """Return an interrupted run to resume; it had worked `saved_seconds` when saved."""
     return replace(
         _reopened(state, at),
         status=Status.STARTING,
