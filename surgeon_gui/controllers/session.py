@@ -159,9 +159,11 @@ class Session(QObject):
 
     @Slot()
     def stop_and_keep(self) -> None:
-        """End the run after the current shot and export the result."""
-        if self.state.run.can_stop:
-            self.store.send(StopAndKeep(run=self.state.run.run))
+        """End the run after the current shot, or the first, and export the result."""
+        run = self.state.run
+        is_open = run.status.can_cancel and run.status is not Status.STOPPING
+        if is_open and not run.is_exporting:
+            self.store.send(StopAndKeep(run=run.run))
             self._set_status(Status.STOPPING)
 
     @Slot()

@@ -163,8 +163,8 @@ class RunState:
     @property
     def can_stop(self) -> bool:
         """True if the run can be finished early: a shot is done, nothing is written."""
-        is_between = bool(self.history) and not self.is_exporting
-        return self.status in _STOPPABLE and is_between
+        has_shot, is_open = bool(self.history), self.status in _STOPPABLE
+        return has_shot and is_open and not self.is_exporting
 
     @property
     def export_has_failed(self) -> bool:
@@ -255,13 +255,12 @@ def requested(
 def resume_requested(
     run: str, state: RunState, at: float, saved_seconds: float
 ) -> RunState:
-    """Return an interrupted run to resume; it had worked `saved_seconds` when saved."""
-    return replace(
-        _reopened(state, at),
-        status=Status.STARTING,
-        run=run,
-        saved_seconds=saved_seconds,
-    )
+    """Return an interrupted run after the user has asked to resume it.
+
+    It had worked `saved_seconds` when its state was saved.
+    """
+    state = replace(_reopened(state, at), saved_seconds=saved_seconds)
+    return replace(state, status=Status.STARTING, run=run)
 
 
 def interrupted(state: RunState, at: float) -> RunState:
@@ -338,9 +337,7 @@ def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
         stage_began=state.began + event.seconds,
         history=state.history[: event.shots],
         samples=tuple(
-            each
-            for each in state.samples
-            if each.shot <= event.shots and not each.is_recovered
+            x for x in state.samples if x.shot <= event.shots and not x.is_recovered
         ),
         times=tuple(each for each in state.times if each.shot <= event.shots),
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from surgeon_engine.calibration.windows import JudgingText
-from surgeon_engine.evaluation.bits import bits_per_byte, bytes_of
+from surgeon_engine.evaluation.bits import bits_per_byte, bytes_of, common_bytes
 from surgeon_engine.evaluation.evaluate import (
     evaluate,
     fidelity_of_original,
@@ -61,6 +61,17 @@ def test_bits_are_nats_of_the_tokens_that_have_bytes():
 def test_tokens_beyond_the_tokenizer_have_no_bytes():
     found = bytes_of(torch.tensor([[0, 1, 2, 7]]), torch.tensor([3, 4, 0]))
     assert found.tolist() == [[4, 0, 0]]
+
+
+def test_common_bytes_begin_after_the_first_common_end_and_end_with_the_last():
+    original = torch.tensor([[2, 3, 4, 5, 6]])  # of the tokens 1 to 5
+    model = torch.tensor([[1, 1, 3, 4, 2]])
+    positions = torch.tensor([[-1, 0, -1, 2, 3, -1]])
+    ours, theirs = common_bytes(original, model, positions)
+    assert ours.tolist() == [[2, 3, 4, 0, 0]]
+    assert theirs.tolist() == [[0, 1, 3, 4, 0]]
+    nothing = common_bytes(original, model, torch.full((1, 6), -1))
+    assert not any(bool(x.any()) for x in nothing)
 
 
 def test_evaluation_has_the_bits_of_the_text(original):

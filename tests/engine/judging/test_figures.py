@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.judgment import Outcome, TokenClass
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.evaluation.bits import OriginalTokens
 from surgeon_engine.evaluation.fidelity import Comparison, Reference
 from surgeon_engine.judging.figures import (
     Compared,
@@ -93,6 +96,30 @@ def test_files_of_equal_divergence_with_damaged_numbers_are_told_apart():
     )
     assert second[TokenClass.NUMBERS].low > first[TokenClass.NUMBERS].high
     assert second[TokenClass.CODE].high < first[TokenClass.CODE].low
+
+
+def test_figures_of_fewer_tokens_are_those_of_the_original_tokens_there():
+    nats = torch.tensor([[0.1, torch.nan, 0.2, 0.4, 0.8, 1.6]])
+    # The last one ends with the window: what follows is unknown.
+    positions = torch.tensor([[0, -1, 1, 3, 4, 6, -1]])
+    own = OriginalTokens(torch.ones(1, 6), torch.full((1, 6), 2), positions)
+    code, others = map(CLASSES.index, (TokenClass.CODE, TokenClass.OTHERS))
+    classes = torch.tensor([[others, code, others, code, others, others]])
+    windows = torch.zeros((1, 7), dtype=torch.int64)
+    lengths = torch.full((1, 6), 2)
+    reference = Reference(windows, [], bytes=lengths, original=own)
+    text = compared(nats, classes=classes)
+    loss = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
+    file = replace(text.file, loss=loss)
+    text = replace(text, file=file, reference=reference)
+    found = {x.kind: x.figures for x in judge_classes([text])}
+    assert found[TokenClass.CODE].tokens == 2
+    assert found[TokenClass.CODE].divergence.value == pytest.approx(0.3)
+    assert found[TokenClass.OTHERS].tokens == 2
+    assert found[TokenClass.OTHERS].divergence.value == pytest.approx(0.45)
+    quarters = {(x.first, x.last): x.figures.tokens for x in judge_positions([text])}
+    assert quarters == {(1, 1): 1, (2, 3): 1, (4, 4): 1, (5, 6): 1}
+    assert text.loss.value == pytest.approx((21 - 6) / 6)  # per token of the original
 
 
 def test_tokens_have_the_class_of_their_text():

@@ -25,8 +25,9 @@ from tests.helpers.untranslated import called, untranslated
 ROOT = Path(__file__).parents[3]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
 ENGINE = sorted((ROOT / "surgeon_engine").rglob("*.py"))
-# Terminal output, style sheets and prompts for models.
+# Terminal output, style sheets, prompts for models and names of programs.
 NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colors.py", "theme.py", "prompts.py"}
+NOT_IN_THE_WINDOW |= {"search_words.py"}
 
 
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
