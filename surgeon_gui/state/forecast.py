@@ -108,11 +108,16 @@ class Forecast:
 
 
 def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint, ...]:
-    """Return the finished runs of the model and the structure of a job."""
+    """Return the finished runs of the model and the structure of a job.
+
+    Those that have removed tokens are left out: the rest of their target is smaller.
+    """
     points = []
     for record in records:
         job, found = record.config, record.fidelity
         if job is None or record.sparsity is None or not found:
+            continue
+        if job.pruning.removes_tokens:
             continue
         is_same = job.model.source == config.model.source
         if is_same and job.pruning.kind is config.pruning.kind:

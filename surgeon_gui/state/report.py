@@ -30,6 +30,7 @@ from surgeon_gui.state.report_parts import (
     ReportTable,
     Row,
     Section,
+    environment_rows,
     later_sections,
 )
 from surgeon_gui.state.run import RunState, Status
@@ -131,7 +132,7 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
     if run.config is not None:
         table = ReportTable(list(_setting_rows(run)), has_bold_labels=True)
         yield Section(tr("Settings"), table=table)
-    environment = ReportTable(list(_environment_rows(run, context.versions)))
+    environment = ReportTable(list(environment_rows(run, context.versions)))
     yield Section(tr("Environment"), table=environment)
     if run.config is not None:
         text = tr("Save this as job.toml and run: {command}")
@@ -437,13 +438,3 @@ def _setting_rows(run: RunState) -> Iterator[Row]:
     for step, group in groupby(settings(run.config), lambda setting: setting.part):
         for number, setting in enumerate(group):
             yield "" if number else step, setting.label, setting.value
-
-
-def _environment_rows(run: RunState, versions: Mapping[str, str]) -> Iterator[Row]:
-    yield from versions.items()
-    if run.device:
-        yield tr("Device"), run.device
-    if run.folder:
-        yield tr("Run folder"), run.folder
-    if not versions:
-        yield tr("Versions"), tr("not recorded, because the run did not complete")

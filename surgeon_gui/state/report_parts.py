@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from surgeon_gui.base.translation import tr
@@ -72,3 +72,14 @@ def _judged(run: RunState) -> Iterator[Section]:
     parted = [(x.prompt, x.original, x.pruned) for x in answers(run)[:_ANSWERS]]
     if parted:
         yield Section(tr("Where the answers part"), table=ReportTable(parted, titles))
+
+
+def environment_rows(run: RunState, versions: Mapping[str, str]) -> Iterator[Row]:
+    """Yield the versions of the libraries, the device and the folder of a run."""
+    yield from versions.items()
+    if run.device:
+        yield tr("Device"), run.device
+    if run.folder:
+        yield tr("Run folder"), run.folder
+    if not versions:
+        yield tr("Versions"), tr("not recorded, because the run did not complete")

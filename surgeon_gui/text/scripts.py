@@ -5,7 +5,7 @@ from __future__ import annotations
 from surgeon_gui.base.translation import tr
 
 _NAMES = {
-    "Common": tr("Signs, digits and parts of characters"),
+    "Common": tr("Signs and digits"),
     "Emoji": tr("Emoji"),
     "Latin": tr("Latin"),
     "Greek": tr("Greek"),

@@ -24,11 +24,7 @@ from typing import Annotated, TypeAlias
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.api.config.n_m import NM, MaxCorrelated
-from surgeon_engine.api.config.vocabulary import (
-    AnyVocabulary,
-    Vocabulary,
-    WholeVocabulary,
-)
+from surgeon_engine.api.config.vocabulary import WHOLE, AnyVocabulary, Vocabulary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.base.sentences import reworded, say
@@ -296,7 +292,7 @@ class PruningConfig:
     structure: Annotated[AnyStructure, Option(kinds=Structure)] = HeadsAndNeurons()
     method: Method = Method.FIRST_ORDER
     target: Annotated[AnyTarget, Option(kinds=Target)] = PrunableShare()
-    vocabulary: Annotated[AnyVocabulary, Option(kinds=Vocabulary)] = WholeVocabulary()
+    vocabulary: Annotated[AnyVocabulary, Option(kinds=Vocabulary)] = WHOLE
     # In percent of the original's perplexity; 0: no limit.
     max_perplexity_increase: Annotated[float, Option(Limits(0, 100))] = 0.0
     # KL to the original on held-out calibration text, in nats per token; 0: no limit.
@@ -361,7 +357,7 @@ class PruningConfig:
     @property
     def removes_tokens(self) -> bool:
         """True if the model loses a part of its vocabulary."""
-        return not isinstance(self.vocabulary, WholeVocabulary)
+        return self.vocabulary != WHOLE
 
     @property
     def has_quality_limit(self) -> bool:

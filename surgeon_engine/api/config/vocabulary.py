@@ -32,6 +32,9 @@ class WholeVocabulary(Member, frozen=True, tag="whole"):
     """Keep all tokens."""
 
 
+WHOLE = WholeVocabulary()
+
+
 class AutomaticVocabulary(Member, frozen=True, tag="automatic"):
     """Remove tokens while that costs less, per parameter, than heads and neurons."""
 

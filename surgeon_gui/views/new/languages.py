@@ -28,7 +28,7 @@ class LanguagesChip(QFrame):
         self.setProperty("card", "drop")
         self._session = session
         self.chip: QPushButton = chip("purpose_languages_button", self._on_clicked)
-        note = tr("Languages to keep; others lose tokens:")
+        note = tr("Keep these languages:")
         self._edit = described(QLineEdit(), "languages_edit")
         self._edit.setPlaceholderText(FIELDS["pruning.kept_texts"].example)
         self._edit.editingFinished.connect(self._on_edited)

@@ -11,6 +11,7 @@ import pytest
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.planning.limits import max_removable, min_removable
 from surgeon_gui.state.forecast import Basis, End, RunPoint, forecast, points_of
@@ -145,5 +146,7 @@ def test_points_are_finished_runs_of_the_model_and_the_structure():
     ]
     (point,) = points_of(records, RunConfig())
     assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text
+    tokens = PruningConfig(vocabulary=SomeTokens(1_500))
+    assert points_of([record(config=RunConfig(pruning=tokens))], RunConfig()) == ()
     off = record(config=RunConfig(recovery=RecoveryConfig(Recovery.OFF)))
     assert points_of([off], RunConfig())[0].recovery is Recovery.OFF

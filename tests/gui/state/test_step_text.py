@@ -15,7 +15,7 @@ from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
-from surgeon_engine.api.messages.run import DampingChoice, Stage
+from surgeon_engine.api.messages.run import DampingChoice, Stage, TokensRemoved
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
 from surgeon_gui.state import run_text, step_text
 from surgeon_gui.state.app import AppState
@@ -192,6 +192,24 @@ def test_outcome_states_why_the_target_was_missed():
     reached = msgspec.structs.replace(shot, sparsity=0.298)  # within tolerance
     run = dataclasses.replace(run, history=(reached,))
     assert run_text.outcome(run).startswith("Finished:")
+
+
+def test_tokens_make_up_for_the_rest_of_the_target():
+    shot = msgspec.structs.replace(shot_finished(3, 3, 0.27), sparsity=0.27)
+    model = msgspec.structs.replace(model_summary(), token_parameters=192)
+    removed = round(0.03 * model.prunable / 192)
+    run = RunState(
+        status=Status.FINISHED,
+        config=RunConfig(pruning=pruning_config(sparsity=0.3)),
+        model=model,
+        shots=3,
+        baseline=evaluation(14.2),
+        history=(shot,),
+        tokens=TokensRemoved(before=model.vocabulary, after=model.vocabulary - removed),
+    )
+    assert run_text.outcome(run).startswith("Finished:")
+    none = dataclasses.replace(run, tokens=None)
+    assert "instead of" in run_text.outcome(none)
 
 
 def test_outcome_has_the_figures_of_the_file():
