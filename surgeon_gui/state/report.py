@@ -249,7 +249,7 @@ def _fidelity_section(run: RunState) -> Section | None:
     )
     first, original = found[0].perplexity, before[found[0].text].perplexity
     note = BELOW_ORIGINAL if first.value < original.value else ""
-    if run.tokens is not None:
+    if fidelity.compared(found):
         note = f"{fidelity.about_tokens(found)} {note}".strip()
     return Section(tr("Fidelity"), text, table=ReportTable(rows, titles), note=note)
 
