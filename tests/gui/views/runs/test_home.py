@@ -96,6 +96,7 @@ def test_cards_are_painted_in_every_state(home, tmp_path, qtbot):
     broken = write_run(tmp_path, "damaged", hour=9)
     RunFolder(broken).config_path.write_text("[[[")
     home.runs.refresh()
+    wait_until(qtbot, lambda: any("damaged" in title for title in titles(home)))
     wait_until(qtbot, lambda: len(titles(home)) == 7)
     choose(home, "damaged")
     assert home.grab().toImage() != before
