@@ -254,10 +254,11 @@ def _figures(
 def _where_known(figures: tuple[Tensor, ...], expected: Tensor) -> tuple[Tensor, ...]:
     """Return all figures but the loss as NaN where the original predicts nothing."""
     is_unknown = expected[:, :-1, 0].isnan().cpu()
-    nats, same, loss, overlap, given = figures
-    masked = (x.masked_fill(is_unknown, torch.nan) for x in (nats, same))
-    others = (x.masked_fill(is_unknown, torch.nan) for x in (overlap, given))
-    return (*masked, loss, *others)
+    nats, same, loss, *others = figures
+    nats, same, *others = (
+        x.masked_fill(is_unknown, torch.nan) for x in (nats, same, *others)
+    )
+    return (nats, same, loss, *others)
 
 
 def _of_original(
@@ -268,7 +269,7 @@ def _of_original(
 ) -> Tensor:
     """Return the original's log-probabilities, in the tokens of the model."""
     if translation is not None:
-        return original_probabilities(model, hidden, translation).log()
+        return original_log_probabilities(model, hidden, translation)
     with with_head(model, head):
         return _log_probabilities(model, hidden)
 
@@ -293,3 +294,11 @@ def original_probabilities(
     with with_head(model, translation.weight, translation.bias):
         logits = head_logits(model, hidden.nan_to_num()).float()
     return translation.probabilities(logits)
+
+
+def original_log_probabilities(
+    model: PreTrainedModel, hidden: Tensor, translation: Translation
+) -> Tensor:
+    """Return the logarithms of `original_probabilities`, which are finite."""
+    found = original_probabilities(model, hidden, translation)
+    return found.clamp_(min=torch.finfo(found.dtype).tiny).log_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -105,6 +107,19 @@ def test_figures_are_those_of_the_translated_predictions(original, reference):
         found.loss.double().flatten(), loss, rtol=1e-4, atol=1e-5
     )
     assert found.divergence == pytest.approx(float(nats[is_known].mean()), rel=1e-4)
+
+
+def test_figures_are_finite_where_the_original_gives_a_token_no_probability(
+    original, reference
+):
+    """Its logits are further apart than float32 has probabilities."""
+    translation = replace(reference.translation, weight=1e4 * head_weight(original))
+    certain = replace(reference, translation=translation)
+    model = with_fewer_tokens(tiny_model("llama", seed=3))
+    found = compare(model, certain, lambda: None)
+    losses = found.original_loss[~found.original_loss.isnan()]
+    assert float(losses.max()) > 80
+    assert bool(losses.isfinite().all())
 
 
 def test_broken_model_is_noticed(reference):
