@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch.nn import functional
 
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.evaluation import evaluate as evaluate_module
+from surgeon_engine.evaluation.evaluate import References, evaluate
 from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
 from surgeon_engine.evaluation.translation import Translation, aligned_hidden
 from surgeon_engine.model.head import head_weight, last_hidden
@@ -120,6 +123,16 @@ def test_figures_are_finite_where_the_original_gives_a_token_no_probability(
     losses = found.original_loss[~found.original_loss.isnan()]
     assert float(losses.max()) > 80
     assert bool(losses.isfinite().all())
+
+
+def test_products_of_16_bits_are_used_with_fewer_tokens_too(reference, monkeypatch):
+    model = with_fewer_tokens(tiny_model("llama", seed=3))
+    judged = References((("story", reference),), None)
+    fast = partial(torch.autocast, "cpu", torch.bfloat16)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
+    found = evaluate(model, judged, int)
+    assert found.rounding is not None
+    assert 0 < found.rounding < 0.01 * found.divergence
 
 
 def test_broken_model_is_noticed(reference):
