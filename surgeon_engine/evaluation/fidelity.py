@@ -200,7 +200,9 @@ def compare_unchecked(
     # Processes that share a run would have to agree.
     is_enough = reference.is_enough if ranks.size() == 1 else None
     states = repeat(None, len(reference.hidden)) if hidden is None else hidden
-    predict = partial(_of_original, model, head, reference.translation)
+    translation = reference.translation
+    predict = partial(_of_original, model, head, translation)
+    largest = head if translation is None else translation.weight
     for (tokens, expected), known in zip(reference.batches(), states, strict=True):
         for start in range(0, len(tokens), at_once):
             part = slice(start, start + at_once)
@@ -210,8 +212,9 @@ def compare_unchecked(
                 found = last_hidden(model, inputs)
             else:
                 found = wanted if known is expected else known[part].to(model.device)
-            figures = _figures(model, inputs, wanted, found, predict, logits)
-            if reference.translation is not None:
+            parts = logit_parts(model, inputs[:, 1:], logits, largest)
+            figures = _figures(model, inputs, wanted, found, predict, parts)
+            if translation is not None:
                 figures = _where_known(figures, wanted)
             rows.append(figures)
         step()
@@ -228,15 +231,16 @@ def _figures(
     expected: Tensor,
     found: Tensor,
     predict: Callable[[Tensor], Tensor],
-    logits_at_once: int | None = None,
+    slices: Iterable[slice],
 ) -> tuple[Tensor, ...]:
     """Return the figures of a `Comparison` of each predicted token of a batch.
 
-    `predict` returns the original's log-probabilities.
+    `predict` returns the original's log-probabilities. `slices` are those of the
+    predicted tokens of which logits exist at a time.
     """
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []
-    for part in logit_parts(model, labels, logits_at_once):
+    for part in slices:
         p = q = predict(expected[:, :-1][:, part])
         if found is not expected:
             q = _log_probabilities(model, found[:, :-1][:, part])

@@ -143,9 +143,7 @@ def _loss(
             if vocabulary is None:
                 log_p = head_logits(model, given).float().log_softmax(dim=-1)
             else:
-                log_p = original_log_probabilities(
-                    model, given, vocabulary.translation
-                )
+                log_p = original_log_probabilities(model, given, vocabulary.translation)
             total += float(
                 functional.nll_loss(
                     log_p.flatten(0, 1), labels[:, part].flatten(), reduction="sum"

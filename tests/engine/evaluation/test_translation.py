@@ -135,6 +135,25 @@ def test_products_of_16_bits_are_used_with_fewer_tokens_too(reference, monkeypat
     assert 0 < found.rounding < 0.01 * found.divergence
 
 
+def test_logits_of_the_original_exist_for_a_few_tokens_at_a_time(
+    original, reference, monkeypatch
+):
+    whole = compare(with_fewer_tokens(tiny_model("llama", seed=3)), reference, int)
+    limit = 2 * len(TOKENS) * VOCABULARY
+    monkeypatch.setattr("surgeon_engine.model.head.LOGITS_AT_ONCE", limit)
+    sizes = []
+
+    def noted(self, logits):
+        sizes.append(logits.numel())
+        return probabilities(self, logits)
+
+    probabilities = Translation.probabilities
+    monkeypatch.setattr(Translation, "probabilities", noted)
+    found = compare(with_fewer_tokens(tiny_model("llama", seed=3)), reference, int)
+    torch.testing.assert_close(found.nats, whole.nats, equal_nan=True)
+    assert max(sizes) == limit
+
+
 def test_broken_model_is_noticed(reference):
     model = with_fewer_tokens(tiny_model("llama", seed=3))
     model.model.norm.weight.data.fill_(torch.nan)
