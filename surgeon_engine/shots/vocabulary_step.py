@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.run import check_vocabulary
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
@@ -168,10 +167,8 @@ def _share_of_tokens(
     state: PruningState, tokens: Removals, gates: Factors | None
 ) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
-    pruning = state.config.pruning
-    check_vocabulary(pruning)
-    assert gates is not None
-    costs = costs_of(state, gates, pruning)
+    assert gates is not None  # see `check_vocabulary`
+    costs = costs_of(state, gates, state.config.pruning)
     costs[_VOCABULARY] = tokens
     selected = cheapest(costs, state.goal.removed)
     return int(selected.removed[_VOCABULARY].sum())
@@ -199,8 +196,6 @@ def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
         ConfigError: the tokens alone are more than the target removes.
     """
     goal, pruning = state.goal, state.config.pruning
-    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
-        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
     removed = state.original.vocabulary - len(kept)
     gone = removed * _parameters_of_token(state)
     if pruning.removes_nothing:
@@ -215,5 +210,7 @@ def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
             gone=gone,
             goal=goal.removed,
         )
+    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
+        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
     rest = goal.removed - gone
     return replace(goal, removed=rest, sparsity=rest / goal.prunable)

@@ -229,13 +229,19 @@ def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
     [
         (SomeTokens(256), None, "cannot have fewer than"),
         (SomeTokens(KEPT), PrunableShare(0.01), "more than the"),
-        (AutomaticVocabulary(), PrunableShare(0.0), "does not say"),
+        (SomeTokens(KEPT), FileSize(5.5), "648 tokens have"),
     ],
 )
 def test_what_cannot_be_done_is_said(vocabulary, target, message):
     state = state_of(config_of(vocabulary, target))
     with pytest.raises(ConfigError, match=message):
         remove_tokens(state, silent_context())
+
+
+def test_automatic_choice_needs_costs_to_compare():
+    with pytest.raises(ConfigError, match="does not say"):
+        config_of(AutomaticVocabulary(), PrunableShare(0.0)).check_consistency()
+    config_of(AutomaticVocabulary()).check_consistency()
 
 
 @pytest.mark.slow
