@@ -24,7 +24,7 @@ from surgeon_engine.base.sentences import say
 
 SPACE = "\u2581"  # replaces a space in names
 BYTE_NAMES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-_HINT = say("Remove other parts of the model instead.")
+OTHERS = say("Remove other parts of the model instead.")
 
 
 class Kind(Enum):
@@ -205,5 +205,5 @@ def _kind(content: Mapping[str, Any]) -> Kind:
 
 def _unsupported(reason: str) -> ConfigError:
     return ConfigError(
-        "No tokens can be removed from this model: {reason}.", _HINT, reason=reason
+        "No tokens can be removed from this model: {reason}.", OTHERS, reason=reason
     )
