@@ -20,6 +20,7 @@ from surgeon_engine.model.vocabulary.smaller import (
     with_vocabulary,
 )
 from surgeon_engine.model.vocabulary.tokens import (
+    check_rows,
     protected,
     token_table,
     too_few_tokens,
@@ -141,6 +142,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
             "Keep the whole vocabulary, or add the files of the tokenizer.",
         )
     table = token_table(loaded.tokenizer)
+    check_rows(table, state.original.vocabulary)
     fixed = table.fixed | required_tokens(loaded)
     fixed |= protected(table, settings.keep, loaded.tokenizer)
     each = _parameters_of_token(state)
@@ -149,9 +151,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     batches = sum(len(Batches(text, batch)) for text in texts)
     with context.stage(Stage.VOCABULARY, total=batches) as step:
         frequencies = token_frequencies(loaded.model, texts, batch, step)
-        size = min(table.size, len(frequencies))
-        frequencies = frequencies[:size]
-        first = removable_tokens(frequencies, table, fixed, each)
+        first = removable_tokens(frequencies[: table.size], table, fixed, each)
         nu = 1.0
         if isinstance(settings, AutomaticVocabulary):
             nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
