@@ -26,7 +26,10 @@ ROOT = Path(__file__).parents[3]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
 ENGINE = sorted((ROOT / "surgeon_engine").rglob("*.py"))
 # Terminal output, style sheets and prompts for models.
-NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colors.py", "theme.py", "prompts.py"}
+NOT_IN_THE_WINDOW = {
+    *("__main__.py", "demo.py", "colors.py", "theme.py", "prompts.py"),
+    "search_words.py",  # names of programs
+}
 
 
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
