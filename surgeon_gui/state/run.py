@@ -282,8 +282,7 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
         state = replace(state, began=envelope.at, stage_began=envelope.at)
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
         return with_later_result(state, envelope.event)
-    handle = _HANDLERS.get(type(envelope.event))
-    if handle is None:
+    if (handle := _HANDLERS.get(type(envelope.event))) is None:
         return state
     state = handle(state, envelope.event, envelope.at)
     has_advanced = type(envelope.event) not in _WITHOUT_PROGRESS
@@ -341,9 +340,7 @@ def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
         stage_began=state.began + event.seconds,
         history=state.history[: event.shots],
         samples=tuple(
-            each
-            for each in state.samples
-            if each.shot <= event.shots and not each.is_recovered
+            x for x in state.samples if x.shot <= event.shots and not x.is_recovered
         ),
         times=tuple(each for each in state.times if each.shot <= event.shots),
     )
