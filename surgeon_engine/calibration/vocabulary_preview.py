@@ -32,6 +32,7 @@ from surgeon_engine.model.vocabulary.recoding import Recoding, occurrences, stre
 from surgeon_engine.model.vocabulary.scripts import COMMON, script_of
 from surgeon_engine.model.vocabulary.tokens import (
     TokenTable,
+    check_rows,
     closed_costs,
     lost,
     protected,
@@ -63,6 +64,7 @@ def preview_vocabulary(
         tokenizer, described = kept_tokenizer(source), describe_files(model).model
         model_config = read_model_config(source)
     table = _table(model_config, vocabulary.keep, tokenizer)
+    check_rows(table, described.vocabulary)
     counted, judging = _windows(config, vocabulary_of(model_config), tokenizer)
     _, removable = closed_costs(_expected(counted, table.size), table)
     least = table.size - len(removable)

@@ -100,8 +100,8 @@ def event_line(event: Event) -> str:
 
 def _run_line(event: RunStarted | RunResumed | TokensRemoved | RunFinished) -> str:
     match event:
-        case TokensRemoved(before=before, after=after):
-            return f"vocabulary: {format_count(before)} to {format_count(after)} tokens"
+        case TokensRemoved():
+            return _tokens_line(event)
         case RunStarted(folder=folder, model=model, device=device):
             return (
                 f"{model.name}: {format_count(model.parameters)} parameters, "
@@ -117,6 +117,11 @@ def _run_line(event: RunStarted | RunResumed | TokensRemoved | RunFinished) -> s
             return (
                 f"done in {format_duration(seconds)}, peak memory {format_size(peak)}"
             )
+
+
+def _tokens_line(event: TokensRemoved) -> str:
+    before, after = format_count(event.before), format_count(event.after)
+    return f"vocabulary: {before} to {after} tokens"
 
 
 def _fidelity(evaluation: Evaluation) -> str:
@@ -160,19 +165,13 @@ def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
     return table
 
 
-def tokens_note(tokens: TokensRemoved | None, fidelity: Sequence[Fidelity]) -> str:
-    """Return what fewer tokens mean for the figures; empty: there are not fewer."""
-    if tokens is None:
-        return ""
-    shares = [format_percent(x.compared) for x in fidelity if x.compared is not None]
-    note = (
-        f"Vocabulary: {format_count(tokens.before)} to {format_count(tokens.after)} "
-        "tokens. Perplexity is per token of the original."
-    )
-    if shares:
-        note += f" KL, top token and overlap are compared at {', '.join(shares)} of "
-        note += "the tokens: where one of the original ends, too."
-    return note
+def tokens_lines(
+    tokens: TokensRemoved | None, fidelity: Iterable[Fidelity]
+) -> Iterator[str]:
+    """Yield what fewer tokens mean for the figures; nothing: there are not fewer."""
+    if tokens is not None:
+        yield (f"{_tokens_line(tokens)}; perplexity is per token of the original")
+        yield from compared_lines(fidelity)
 
 
 def bits_cells(fidelity: Fidelity) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from surgeon_engine.api.messages.run import Paused, Resumed, RunFinished
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Basis
 from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
-from surgeon_engine.cli.formatting import fidelity_table, tokens_note
+from surgeon_engine.cli.formatting import fidelity_table, tokens_lines
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.detached.start import start_run
 from surgeon_engine.detached.watch import RunWatch
@@ -93,8 +93,8 @@ def print_fidelity(run: Path, output: Output) -> None:
     """Print how closely the file of a finished run follows the original."""
     report = RunFolder(run).read_report()
     output.print_table(fidelity_table(report.baseline, report.fidelity))
-    if note := tokens_note(report.tokens, report.fidelity):
-        output.print_line(note)
+    for line in tokens_lines(report.tokens, report.fidelity):
+        output.print_line(line)
     if (verdict := report.verdict) is not None:
         basis = "" if report.basis is Basis.FILE else f" (judged on {report.basis})"
         output.print_line(f"Compared with the original: {verdict}{basis}")

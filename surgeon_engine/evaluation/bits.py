@@ -104,7 +104,7 @@ def losses_by_head(
     for tokens, hidden in batches:
         labels = tokens[:, 1:].to(weight.device)
         parts = []
-        for part in logit_parts(model, labels):
+        for part in logit_parts(model, labels, head=weight):
             given = hidden[:, :-1][:, part].to(weight.device)
             with with_head(model, weight, bias):
                 logits = head_logits(model, given).float()

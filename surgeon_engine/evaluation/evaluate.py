@@ -224,7 +224,7 @@ def _rounding_error(
 
     exact = nats()
     with products:
-        error = float((nats() - exact).double().mean().abs())
+        error = float((nats() - exact).double().nanmean().abs())
     found = estimate(exact)
     half = (found.high - found.low) / 2 * math.sqrt(count / len(reference.windows))
     return error if error <= _ROUNDING * half else None

@@ -200,7 +200,9 @@ def compare_unchecked(
     # Processes that share a run would have to agree.
     is_enough = reference.is_enough if ranks.size() == 1 else None
     states = repeat(None, len(reference.hidden)) if hidden is None else hidden
-    predict = partial(_of_original, model, head, reference.translation)
+    translation = reference.translation
+    predict = partial(_of_original, model, head, translation)
+    largest = head if translation is None else translation.weight
     for (tokens, expected), known in zip(reference.batches(), states, strict=True):
         for start in range(0, len(tokens), at_once):
             part = slice(start, start + at_once)
@@ -210,8 +212,9 @@ def compare_unchecked(
                 found = last_hidden(model, inputs)
             else:
                 found = wanted if known is expected else known[part].to(model.device)
-            figures = _figures(model, inputs, wanted, found, predict, logits)
-            if reference.translation is not None:
+            parts = logit_parts(model, inputs[:, 1:], logits, largest)
+            figures = _figures(model, inputs, wanted, found, predict, parts)
+            if translation is not None:
                 figures = _where_known(figures, wanted)
             rows.append(figures)
         step()
@@ -228,15 +231,16 @@ def _figures(
     expected: Tensor,
     found: Tensor,
     predict: Callable[[Tensor], Tensor],
-    logits_at_once: int | None = None,
+    slices: Iterable[slice],
 ) -> tuple[Tensor, ...]:
     """Return the figures of a `Comparison` of each predicted token of a batch.
 
-    `predict` returns the original's log-probabilities.
+    `predict` returns the original's log-probabilities. `slices` are those of the
+    predicted tokens of which logits exist at a time.
     """
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []
-    for part in logit_parts(model, labels, logits_at_once):
+    for part in slices:
         p = q = predict(expected[:, :-1][:, part])
         if found is not expected:
             q = _log_probabilities(model, found[:, :-1][:, part])
@@ -254,10 +258,11 @@ def _figures(
 def _where_known(figures: tuple[Tensor, ...], expected: Tensor) -> tuple[Tensor, ...]:
     """Return all figures but the loss as NaN where the original predicts nothing."""
     is_unknown = expected[:, :-1, 0].isnan().cpu()
-    nats, same, loss, overlap, given = figures
-    masked = (x.masked_fill(is_unknown, torch.nan) for x in (nats, same))
-    others = (x.masked_fill(is_unknown, torch.nan) for x in (overlap, given))
-    return (*masked, loss, *others)
+    nats, same, loss, *others = figures
+    nats, same, *others = (
+        x.masked_fill(is_unknown, torch.nan) for x in (nats, same, *others)
+    )
+    return (nats, same, loss, *others)
 
 
 def _of_original(
@@ -268,7 +273,7 @@ def _of_original(
 ) -> Tensor:
     """Return the original's log-probabilities, in the tokens of the model."""
     if translation is not None:
-        return original_probabilities(model, hidden, translation).log()
+        return original_log_probabilities(model, hidden, translation)
     with with_head(model, head):
         return _log_probabilities(model, hidden)
 
@@ -293,3 +298,11 @@ def original_probabilities(
     with with_head(model, translation.weight, translation.bias):
         logits = head_logits(model, hidden.nan_to_num()).float()
     return translation.probabilities(logits)
+
+
+def original_log_probabilities(
+    model: PreTrainedModel, hidden: Tensor, translation: Translation
+) -> Tensor:
+    """Return the logarithms of `original_probabilities`, which are finite."""
+    found = original_probabilities(model, hidden, translation)
+    return found.clamp_(min=torch.finfo(found.dtype).tiny).log_()

@@ -22,7 +22,7 @@ from surgeon_engine.base.sentences import say, say_list
 from surgeon_engine.evaluation.fidelity import (
     Reference,
     log_divergences,
-    original_probabilities,
+    original_log_probabilities,
 )
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.evaluation.translation import Translation
@@ -103,9 +103,8 @@ def _original_logits(
     """Return the logits of the original; NaN where it predicts nothing."""
     if translation is None:
         return head_logits(model, hidden).float()
-    found = original_probabilities(model, hidden, translation)
-    logits = found.clamp(min=torch.finfo(found.dtype).tiny).log()
-    return logits.masked_fill(hidden[..., :1].isnan(), torch.nan)
+    found = original_log_probabilities(model, hidden, translation)
+    return found.masked_fill(hidden[..., :1].isnan(), torch.nan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,10 @@ def with_head(
 
 
 def logit_parts(
-    model: PreTrainedModel, labels: Tensor, at_once: int | None = None
+    model: PreTrainedModel,
+    labels: Tensor,
+    at_once: int | None = None,
+    head: Tensor | None = None,
 ) -> Iterator[slice]:
     """Yield slices of the tokens of a window with at most so many logits.
 
@@ -95,8 +98,11 @@ def logit_parts(
         model: has the vocabulary.
         labels: windows x tokens, of which slices are yielded.
         at_once: numbers, at least those of a token; None: a usual number.
+        head: the weight of another head that may give more logits; None: none does.
     """
     vocabulary = model.config.get_text_config().vocab_size
+    if head is not None:
+        vocabulary = max(vocabulary, len(head))
     size = max(1, (at_once or LOGITS_AT_ONCE) // (len(labels) * vocabulary))
     for start in range(0, labels.shape[1], size):
         yield slice(start, start + size)

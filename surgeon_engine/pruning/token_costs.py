@@ -22,7 +22,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.calibration.windows import TokenWindows
-from surgeon_engine.evaluation.fidelity import original_probabilities
+from surgeon_engine.evaluation.fidelity import original_log_probabilities
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.products import fast_products
@@ -143,8 +143,7 @@ def _loss(
             if vocabulary is None:
                 log_p = head_logits(model, given).float().log_softmax(dim=-1)
             else:
-                translation = vocabulary.translation
-                log_p = original_probabilities(model, given, translation).log()
+                log_p = original_log_probabilities(model, given, vocabulary.translation)
             total += float(
                 functional.nll_loss(
                     log_p.flatten(0, 1), labels[:, part].flatten(), reduction="sum"

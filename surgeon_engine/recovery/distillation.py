@@ -309,12 +309,14 @@ def add_gradients(
         found = last_hidden(model, tokens.to(model.device))
     leaf = found.detach().requires_grad_()
     expected = expected.to(model.device)
-    for part in logit_parts(model, tokens[:, 1:]):
+    translation = text.translation
+    head = None if translation is None else translation.weight
+    for part in logit_parts(model, tokens[:, 1:], head=head):
         with fast_products(model, dtype):
             with torch.no_grad():
                 given = expected[:, :-1][:, part]
                 labels = tokens[:, 1:][:, part]
-                p = _probabilities(model, given, labels, text.translation)
+                p = _probabilities(model, given, labels, translation)
             q = head_logits(model, leaf[:, :-1][:, part])
         # The gradient of KL(p || q) by the logits of q.
         of_logits = q.detach().float().softmax(dim=-1)

@@ -61,15 +61,9 @@ def recover(
     with context.stage(Stage.REFERENCE, shot, 1 + 2 * len(text.held_out)) as step:
         original = load_original(state.config.model, state.loaded)
         step()
-        pruned = state.loaded.model
-        judge = Judge.of(
-            original.model,
-            pruned,
-            text.in_original.held_out,
-            context,
-            step,
-            state.vocabulary,
-        )
+        pruned, vocabulary = state.loaded.model, state.vocabulary
+        held_out = text.in_original.held_out
+        judge = Judge.of(original.model, pruned, held_out, context, step, vocabulary)
     with HiddenStore(state.loaded.device) as store:
         recovered = recover_blocks(state, original, text, store, context, shot)
         passed, after = _judged(state, before, recovered, judge, shot)

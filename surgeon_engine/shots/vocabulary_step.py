@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.run import check_vocabulary
+from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
@@ -21,6 +21,7 @@ from surgeon_engine.model.vocabulary.smaller import (
     with_vocabulary,
 )
 from surgeon_engine.model.vocabulary.tokens import (
+    check_rows,
     protected,
     token_table,
     too_few_tokens,
@@ -142,6 +143,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
             "Keep the whole vocabulary, or add the files of the tokenizer.",
         )
     table = token_table(loaded.tokenizer)
+    check_rows(table, state.original.vocabulary)
     fixed = table.fixed | required_tokens(loaded)
     fixed |= protected(table, settings.keep, loaded.tokenizer)
     each = _parameters_of_token(state)
@@ -150,9 +152,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     batches = sum(len(Batches(text, batch)) for text in texts)
     with context.stage(Stage.VOCABULARY, total=batches) as step:
         frequencies = token_frequencies(loaded.model, texts, batch, step)
-        size = min(table.size, len(frequencies))
-        frequencies = frequencies[:size]
-        first = removable_tokens(frequencies, table, fixed, each)
+        first = removable_tokens(frequencies[: table.size], table, fixed, each)
         nu = 1.0
         if isinstance(settings, AutomaticVocabulary):
             nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
@@ -168,10 +168,8 @@ def _share_of_tokens(
     state: PruningState, tokens: Removals, gates: Factors | None
 ) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
-    pruning = state.config.pruning
-    check_vocabulary(pruning)
-    assert gates is not None
-    costs = costs_of(state, gates, pruning)
+    assert gates is not None  # see `check_vocabulary`
+    costs = costs_of(state, gates, state.config.pruning)
     costs[_VOCABULARY] = tokens
     selected = cheapest(costs, state.goal.removed)
     return int(selected.removed[_VOCABULARY].sum())
@@ -199,11 +197,9 @@ def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
         ConfigError: the tokens alone are more than the target removes.
     """
     goal, pruning = state.goal, state.config.pruning
-    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
-        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
     removed = state.original.vocabulary - len(kept)
     gone = removed * _parameters_of_token(state)
-    if pruning.removes_nothing:
+    if pruning.removes_nothing or pruning.kind in SPARSE:  # beside zeros
         return replace(goal, parameters=goal.parameters - gone)
     if gone > goal.removed:
         raise ConfigError(
@@ -215,5 +211,7 @@ def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
             gone=gone,
             goal=goal.removed,
         )
+    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
+        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
     rest = goal.removed - gone
     return replace(goal, removed=rest, sparsity=rest / goal.prunable)

@@ -158,11 +158,8 @@ def _summary(run: RunState) -> str:
 def _tiles(run: RunState) -> Iterator[Tile]:
     if found := fidelity_of(run):
         first = found[0]
-        yield Tile(
-            fidelity.title(first),
-            fidelity.divergence(first),
-            fidelity.agreement(first),
-        )
+        title, nats = fidelity.title(first), fidelity.divergence(first)
+        yield Tile(title, nats, fidelity.agreement(first))
     compared: list[tuple[str, Callable[[Any], str], float, float]] = []
     if run.baseline is not None and run.evaluation is not None:
         before, after = run.baseline.perplexity, run.evaluation.perplexity
@@ -315,11 +312,8 @@ def _size_rows(run: RunState) -> Iterator[Row]:
             yield tr("Tokens left"), numbers.whole(run.tokens.after), ""
         yield tr("Parameters of the original"), numbers.whole(total), ""
         share = numbers.percent(last.parameters / total)
-        yield (
-            tr("Parameters left"),
-            numbers.whole(last.parameters),
-            tr("{share} of the original").format(share=share),
-        )
+        note = tr("{share} of the original").format(share=share)
+        yield tr("Parameters left"), numbers.whole(last.parameters), note
         prunable = numbers.whole(run.model.prunable)
         yield (
             tr("Sparsity"),
@@ -336,11 +330,8 @@ def _resource_rows(run: RunState) -> Iterator[Row]:
         yield tr("Time"), numbers.duration(seconds), ""
     if run.result is not None:
         note = tr("of the engine process, or of GPU memory on a GPU")
-        yield (
-            tr("Peak memory of the run"),
-            numbers.size(run.result.peak_memory_bytes),
-            note,
-        )
+        peak = numbers.size(run.result.peak_memory_bytes)
+        yield tr("Peak memory of the run"), peak, note
 
 
 def _shots(run: RunState) -> Section:

@@ -278,8 +278,7 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
         state = replace(state, began=envelope.at, stage_began=envelope.at)
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
         return with_later_result(state, envelope.event)
-    handle = _HANDLERS.get(type(envelope.event))
-    if handle is None:
+    if (handle := _HANDLERS.get(type(envelope.event))) is None:
         return state
     state = handle(state, envelope.event, envelope.at)
     has_advanced = type(envelope.event) not in _WITHOUT_PROGRESS

@@ -128,8 +128,7 @@ CHOICES: dict[Enum, Caption] = {
     ),
     Target.PARAMETER_SHARE: caption(
         "Share of all parameters",
-        "Share of the whole model to remove, including embeddings and norms, which "
-        "are never pruned.",
+        "Share of the whole model to remove; embeddings and norms count, too.",
     ),
     Target.PARAMETERS: caption(
         "Remaining parameters", "Number of parameters that the whole model keeps."

@@ -46,7 +46,7 @@ FIELDS = {
     "pruning.sparsity": FieldText(
         "Sparsity",
         "Share to remove: of the prunable weights or of all parameters, depending "
-        "on the target. Embeddings and norms are never pruned.",
+        "on the target.",
         "%",
         decimals=1,
         is_share=True,

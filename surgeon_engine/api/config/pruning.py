@@ -300,9 +300,8 @@ class PruningConfig:
     shots: Annotated[int, Option(Limits(1, 200))] = 1
     # Names of layers, in which * matches anything.
     protect: Annotated[tuple[str, ...], Option(advanced=True)] = ()
-    # The share of its weights that each layer keeps.
+    # The share of its weights that each layer keeps; of some, as in "block 3=0.5".
     min_density: Annotated[float, Option(Limits(0, 1), advanced=True)] = 0.0
-    # The same for some layers, as in "block 3=0.5".
     layer_min_density: Annotated[tuple[str, ...], Option(advanced=True)] = ()
     schedule: Annotated[Schedule, Option(advanced=True)] = Schedule.LINEAR
     fisher: Annotated[Fisher, Option(advanced=True, used_if="measures_gradients")] = (
@@ -349,10 +348,8 @@ class PruningConfig:
     @property
     def removes_nothing(self) -> bool:
         """True if the run only writes the unpruned model."""
-        match self.target:
-            case PrunableShare(sparsity=share) | ParameterShare(sparsity=share):
-                return share == 0
-        return False
+        shares = PrunableShare | ParameterShare
+        return isinstance(self.target, shares) and self.target.sparsity == 0
 
     @property
     def removes_tokens(self) -> bool:
@@ -425,9 +422,8 @@ class PruningConfig:
     @property
     def fixed_damping(self) -> FixedDamping:
         """The damping where none is searched for, or none can be."""
-        return (
-            self.damping if isinstance(self.damping, FixedDamping) else FixedDamping()
-        )
+        found = self.damping
+        return found if isinstance(found, FixedDamping) else FixedDamping()
 
     def _check_sparsity(self, structure: NM) -> None:
         if not isinstance(self.target, PrunableShare):

@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PretrainedConfig
 
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
+from surgeon_engine.model.vocabulary.definition import OTHERS
 
 _SIZE = re.compile(r"vocab_(size|offset)(_\w+)?$")
 _NAMED = re.compile(r"(\w+_)?token_(id|ids|index|idx)$")
@@ -151,5 +152,5 @@ def _table_error(name: str) -> ModelError:
             "tokens in {name}.",
             name=name,
         ),
-        say("Remove other parts of the model instead."),
+        OTHERS,
     )

@@ -24,7 +24,7 @@ from surgeon_engine.base.sentences import say
 
 SPACE = "\u2581"  # replaces a space in names
 BYTE_NAMES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-_HINT = say("Remove other parts of the model instead.")
+OTHERS = say("Remove other parts of the model instead.")
 
 
 class Kind(Enum):
@@ -139,9 +139,9 @@ def definition_of(tokenizer: PreTrainedTokenizerBase | None) -> Definition:
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if tokenizer is None:
-        raise _unsupported(say("there is no tokenizer"))
+        raise unsupported(say("there is no tokenizer"))
     if backend is None or not hasattr(backend, "to_str"):
-        raise _unsupported(say("its tokenizer has no tokenizer.json"))
+        raise unsupported(say("its tokenizer has no tokenizer.json"))
     content = decode_json(backend.to_str().encode(), dict[str, Any])
     return Definition(content, _kind(content))
 
@@ -187,14 +187,14 @@ def _kind(content: Mapping[str, Any]) -> Kind:
     if model["type"] == "BPE":
         affixes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
         if any(model.get(name) for name in affixes):
-            raise _unsupported(
+            raise unsupported(
                 say("its tokenizer has dropout, or prefixes or suffixes of tokens")
             )
         if any(step["type"] == "ByteLevel" for step in steps(content["pre_tokenizer"])):
             return Kind.BYTES
         if has_spaces:
             return Kind.PIECES
-    raise _unsupported(
+    raise unsupported(
         say(
             "its tokenizer ({kind}) is no byte pair encoding of bytes or pieces, and "
             "no Unigram of pieces",
@@ -203,7 +203,8 @@ def _kind(content: Mapping[str, Any]) -> Kind:
     )
 
 
-def _unsupported(reason: str) -> ConfigError:
+def unsupported(reason: str) -> ConfigError:
+    """Return the error for a model that must keep all its tokens."""
     return ConfigError(
-        "No tokens can be removed from this model: {reason}.", _HINT, reason=reason
+        "No tokens can be removed from this model: {reason}.", OTHERS, reason=reason
     )

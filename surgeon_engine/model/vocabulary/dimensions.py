@@ -25,8 +25,8 @@ from surgeon_engine.model.vocabulary.config_ids import (
     offsets,
     renumber,
 )
+from surgeon_engine.model.vocabulary.definition import OTHERS
 
-OTHERS = say("Remove other parts of the model instead.")
 # Attributes of modules.
 _NUMBER = re.compile(r"num_embeddings$|out_features$|padding_idx$|vocab_")
 

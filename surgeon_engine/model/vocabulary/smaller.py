@@ -22,8 +22,8 @@ from surgeon_engine.model.vocabulary.config_ids import (
     renumber,
     text_configs,
 )
+from surgeon_engine.model.vocabulary.definition import OTHERS
 from surgeon_engine.model.vocabulary.dimensions import (
-    OTHERS,
     empty_model,
     required_rows,
     shortened,

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from surgeon_engine.api.messages.vocabulary import ScriptLoss
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.reading import read_text
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.chat_template import DATE, TEMPLATE_ERRORS, render
 from surgeon_engine.model.vocabulary.definition import (
     SPACE,
@@ -26,6 +27,7 @@ from surgeon_engine.model.vocabulary.definition import (
     Kind,
     definition_of,
     steps,
+    unsupported,
 )
 from surgeon_engine.model.vocabulary.merges import parts_of
 from surgeon_engine.model.vocabulary.scripts import (
@@ -82,6 +84,22 @@ def token_table(tokenizer: PreTrainedTokenizerBase | None) -> TokenTable:
     }
     closed = _with_parts(fixed, parts)
     return TokenTable(definition.pieces, parts, frozenset(closed))
+
+
+def check_rows(table: TokenTable, rows: int) -> None:
+    """Check that a model has embeddings of all tokens.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    if table.size > rows:
+        raise unsupported(
+            say(
+                "its tokenizer has {tokens:,} tokens, and its embedding {rows:,} rows",
+                tokens=table.size,
+                rows=rows,
+            )
+        )
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerBase | None) -> Tensor | None:

@@ -13,7 +13,7 @@ from surgeon_engine.cli.formatting import (
     format_table,
     layer_table,
     model_table,
-    tokens_note,
+    tokens_lines,
 )
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
@@ -57,10 +57,11 @@ def test_fewer_tokens_are_named_with_the_share_that_is_compared():
     tokens = TokensRemoved(before=49_152, after=32_768)
     assert event_line(tokens) == "vocabulary: 49,152 to 32,768 tokens"
     measured = Fidelity(*[Estimate(0.5, 0.4, 0.6)] * 3, 4, 32, "a text", compared=0.975)
-    note = tokens_note(tokens, (measured,))
+    note, compared = tokens_lines(tokens, (measured,))
     assert "49,152 to 32,768 tokens" in note
     assert "per token of the original" in note
-    assert "compared at 97.5 % of the tokens" in note
+    assert "a text: " in compared
+    assert "those of 97.5 % of the tokens" in compared
     whole = replace(measured, compared=None)
-    assert "compared" not in tokens_note(tokens, (whole,))
-    assert tokens_note(None, (whole,)) == ""
+    assert list(tokens_lines(tokens, (whole,))) == [note]
+    assert list(tokens_lines(None, (whole,))) == []

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional
 
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.evaluation import evaluate as evaluate_module
+from surgeon_engine.evaluation.evaluate import References, evaluate
 from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
 from surgeon_engine.evaluation.translation import Translation, aligned_hidden
 from surgeon_engine.model.head import head_weight, last_hidden
@@ -105,6 +110,48 @@ def test_figures_are_those_of_the_translated_predictions(original, reference):
         found.loss.double().flatten(), loss, rtol=1e-4, atol=1e-5
     )
     assert found.divergence == pytest.approx(float(nats[is_known].mean()), rel=1e-4)
+
+
+def test_figures_are_finite_where_the_original_gives_a_token_no_probability(
+    original, reference
+):
+    """Its logits are further apart than float32 has probabilities."""
+    translation = replace(reference.translation, weight=1e4 * head_weight(original))
+    certain = replace(reference, translation=translation)
+    model = with_fewer_tokens(tiny_model("llama", seed=3))
+    found = compare(model, certain, lambda: None)
+    losses = found.original_loss[~found.original_loss.isnan()]
+    assert float(losses.max()) > 80
+    assert bool(losses.isfinite().all())
+
+
+def test_products_of_16_bits_are_used_with_fewer_tokens_too(reference, monkeypatch):
+    model = with_fewer_tokens(tiny_model("llama", seed=3))
+    judged = References((("story", reference),), None)
+    fast = partial(torch.autocast, "cpu", torch.bfloat16)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
+    found = evaluate(model, judged, int)
+    assert found.rounding is not None
+    assert 0 < found.rounding < 0.01 * found.divergence
+
+
+def test_logits_of_the_original_exist_for_a_few_tokens_at_a_time(
+    original, reference, monkeypatch
+):
+    whole = compare(with_fewer_tokens(tiny_model("llama", seed=3)), reference, int)
+    limit = 2 * len(TOKENS) * VOCABULARY
+    monkeypatch.setattr("surgeon_engine.model.head.LOGITS_AT_ONCE", limit)
+    sizes = []
+
+    def noted(self, logits):
+        sizes.append(logits.numel())
+        return probabilities(self, logits)
+
+    probabilities = Translation.probabilities
+    monkeypatch.setattr(Translation, "probabilities", noted)
+    found = compare(with_fewer_tokens(tiny_model("llama", seed=3)), reference, int)
+    torch.testing.assert_close(found.nats, whole.nats, equal_nan=True)
+    assert max(sizes) == limit
 
 
 def test_broken_model_is_noticed(reference):

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     AnyTarget,
     FileSize,
@@ -229,13 +230,19 @@ def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
     [
         (SomeTokens(256), None, "cannot have fewer than"),
         (SomeTokens(KEPT), PrunableShare(0.01), "more than the"),
-        (AutomaticVocabulary(), PrunableShare(0.0), "does not say"),
+        (SomeTokens(KEPT), FileSize(5.5), "648 tokens have"),
     ],
 )
 def test_what_cannot_be_done_is_said(vocabulary, target, message):
     state = state_of(config_of(vocabulary, target))
     with pytest.raises(ConfigError, match=message):
         remove_tokens(state, silent_context())
+
+
+def test_automatic_choice_needs_costs_to_compare():
+    with pytest.raises(ConfigError, match="does not say"):
+        config_of(AutomaticVocabulary(), PrunableShare(0.0)).check_consistency()
+    config_of(AutomaticVocabulary()).check_consistency()
 
 
 @pytest.mark.slow
@@ -299,3 +306,12 @@ def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
         path.stat().st_size for path in Path(exported.folder).glob("*.safetensors")
     )
     assert 0.99 * 4e6 < weights <= 4e6
+
+
+def test_patterns_of_zeros_keep_their_target_beside_fewer_tokens():
+    config = config_of(SomeTokens(KEPT), PrunableShare(0.5))
+    pruning = replace(config.pruning, structure=NM(pattern="2:4"))
+    state = state_of(replace(config, pruning=pruning))
+    before = state.goal
+    remove_tokens(state, silent_context())
+    assert (state.goal.removed, state.goal.sparsity) == (before.removed, 0.5)

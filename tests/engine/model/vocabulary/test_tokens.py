@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.model.vocabulary.tokens import (
+    check_rows,
     closed_costs,
     lost,
     protected,
@@ -210,6 +211,13 @@ def test_other_tokenizers_are_refused(change, reason):
     inner = Tokenizer.from_str(json.dumps(content))
     with pytest.raises(ConfigError, match=f"No tokens can be removed.*{reason}"):
         token_table(PreTrainedTokenizerFast(tokenizer_object=inner))
+
+
+def test_tokens_without_embeddings_are_refused():
+    table = token_table(tokenizer_of(next(iter(KINDS))))
+    check_rows(table, table.size)
+    with pytest.raises(ConfigError, match=f"embedding {table.size - 1:,} rows"):
+        check_rows(table, table.size - 1)
 
 
 def test_models_without_tokenizer_are_refused():
