@@ -71,6 +71,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     elif not context.saver.saved.shots:
         gates = _gates(state, context)
     if len(kept) == _tokens_of(state):
+        _warn_of_whole_vocabulary(state, context)
         return
     vocabulary = SmallerVocabulary.of(state.loaded, kept)
     goal = _goal_without_tokens(state, kept)
@@ -81,6 +82,18 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     state.use_vocabulary(vocabulary, loaded, units, goal, gates)
     assert state.tokens is not None
     context.emit(state.tokens)
+
+
+def _warn_of_whole_vocabulary(state: PruningState, context: RunContext) -> None:
+    if isinstance(state.config.pruning.vocabulary, AutomaticVocabulary):
+        context.warn(
+            "No token was removed: for their size, heads and neurons cost less. To "
+            "remove some all the same, give the number of tokens to keep."
+        )
+    else:
+        context.warn(
+            "No token was removed: the vocabulary has no more than are to be kept."
+        )
 
 
 def _saved_tokens(context: RunContext) -> Tensor | None:

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
+    SPARSE,
     CostBasis,
     HeadsAndNeurons,
     Method,
@@ -179,15 +180,23 @@ def check_vocabulary(pruning: PruningConfig) -> None:
     Raises:
         ConfigError: It cannot.
     """
+    if not isinstance(pruning.vocabulary, AutomaticVocabulary):
+        return
+    if pruning.removes_nothing:
+        raise ConfigError(
+            "The target removes nothing, so a run cannot choose how many tokens to "
+            "remove.",
+            "Give the number of tokens to keep, or a target above 0 %.",
+        )
     is_compared = (
         pruning.method is Method.FIRST_ORDER
         and pruning.cost_basis is CostBasis.PER_PARAMETER
-        and not (pruning.removes_nothing or pruning.drops_depth)
+        and not pruning.drops_depth
+        and pruning.kind not in SPARSE
     )
-    if isinstance(pruning.vocabulary, AutomaticVocabulary) and not is_compared:
+    if not is_compared:
         raise ConfigError(
-            "The target, the method or the cost basis does not say what tokens may "
-            "cost beside heads and neurons.",
-            "Give the number of tokens to keep, or choose first-order gates, costs per "
-            "parameter, a target above 0 % and no whole blocks.",
+            "The number of tokens is chosen by first-order gates and costs per "
+            "parameter alone, without whole blocks and zeros.",
+            "Give the number of tokens to keep, or choose these settings.",
         )

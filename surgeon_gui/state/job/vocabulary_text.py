@@ -48,6 +48,8 @@ def preview_line(found: VocabularyPreviewed) -> str:
     if not found.is_typical:
         return line
     about = tr("The run chooses the number of tokens. A typical one, two thirds:")
+    if found.kept == found.least:
+        about = tr("The run chooses the number of tokens. The smallest one:")
     return f"{about} {line}"
 
 

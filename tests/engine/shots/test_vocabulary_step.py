@@ -240,7 +240,7 @@ def test_what_cannot_be_done_is_said(vocabulary, target, message):
 
 
 def test_automatic_choice_needs_costs_to_compare():
-    with pytest.raises(ConfigError, match="does not say"):
+    with pytest.raises(ConfigError, match="removes nothing"):
         config_of(AutomaticVocabulary(), PrunableShare(0.0)).check_consistency()
     config_of(AutomaticVocabulary()).check_consistency()
 
@@ -315,3 +315,13 @@ def test_patterns_of_zeros_keep_their_target_beside_fewer_tokens():
     before = state.goal
     remove_tokens(state, silent_context())
     assert (state.goal.removed, state.goal.sparsity) == (before.removed, 0.5)
+
+
+@pytest.mark.parametrize("vocabulary", [AutomaticVocabulary(), SomeTokens(TOKENS)])
+def test_it_is_said_where_no_token_is_removed(vocabulary):
+    """The few tokens of the demo cost more, for their size, than heads and neurons."""
+    state, recorder = state_of(config_of(vocabulary)), Recorder()
+    remove_tokens(state, recorder.context)
+    assert state.vocabulary is None
+    (warning,) = recorder.warnings()
+    assert "No token was removed" in str(warning.message)
