@@ -57,13 +57,28 @@ def parameters_per_token(model: PreTrainedModel) -> int:
     Raises:
         ModelError: Its vocabulary cannot be made smaller.
     """
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = _rows(model)
     spare = min(set(range(rows)) - required_rows(model), default=0)
     kept = torch.tensor([row for row in range(rows) if row != spare])
     new = empty_model(model, NewNumbers(kept.tolist()))
     found = shortened(model, new, kept)
     sizes = ((getattr(x.module, x.name), x.dimension) for x in found)
     return sum(x.numel() // x.shape[dimension] for x, dimension in sizes)
+
+
+def _rows(model: PreTrainedModel) -> int:
+    """Return the rows of the embedding of tokens.
+
+    Raises:
+        ModelError: There are several, as in models of sounds.
+    """
+    try:
+        weight: Tensor = model.get_input_embeddings().weight
+    except (AttributeError, NotImplementedError) as error:
+        raise ModelError(
+            say("The model does not have one embedding for all tokens."), OTHERS
+        ) from error
+    return len(weight)
 
 
 def required_rows(model: PreTrainedModel) -> set[int]:
@@ -73,7 +88,7 @@ def required_rows(model: PreTrainedModel) -> set[int]:
     stated size of the vocabulary, which some models have for images.
     """
     config = model.config
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = _rows(model)
     vocabulary = config.get_text_config().vocab_size
     first = min((x.vocab_offset for x in offsets(config)), default=vocabulary)
     named = named_tokens(config, model.generation_config)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
 from transformers import (
     Gemma3nForCausalLM,
     Gemma3nTextConfig,
@@ -23,6 +24,7 @@ from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.load import load_model, load_original
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
 from surgeon_engine.model.vocabulary.smaller import (
     required_tokens,
     with_vocabulary,
@@ -301,3 +303,11 @@ def test_blocks_stay_offloaded(folder, gpu):
     check(full, text_of(kept), kept)
     assert {p.device.type for x in full.blocks for p in x.parameters()} == {"cpu"}
     assert full.model.get_input_embeddings().weight.device.type != "cpu"
+
+
+def test_model_with_several_embeddings_keeps_its_tokens(monkeypatch):
+    model = tiny_model("llama")
+    several = nn.ModuleList([model.get_input_embeddings()])
+    monkeypatch.setattr(type(model), "get_input_embeddings", lambda _: several)
+    with pytest.raises(ModelError, match="one embedding"):
+        parameters_per_token(model)
