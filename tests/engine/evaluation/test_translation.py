@@ -176,8 +176,9 @@ def test_training_follows_predictions_and_between_them_the_text(original, refere
     torch.testing.assert_close(weight.grad, wanted.float(), rtol=0.03, atol=1e-5)
 
 
-def test_original_itself_is_at_no_distance(original, reference):
-    """Windows of kept tokens whose other tokens have no probability."""
+def test_without_mass_on_removed_tokens_predictions_are_those_of_the_original(
+    original, reference
+):
     translation = reference.translation
     removed = torch.ones(VOCABULARY, dtype=torch.bool)
     removed[KEPT] = False
