@@ -25,11 +25,11 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import (
     CostBasis,
     HeadsAndNeurons,
-    PrunableShare,
     PruningConfig,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.pruning.depth import (
     Depth,

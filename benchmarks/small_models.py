@@ -33,7 +33,8 @@ from benchmarks.small_sizes import (
     particular,
 )
 from surgeon_engine.base.errors import EngineError
-from surgeon_engine.model.layers import has_experts, language_model_of
+from surgeon_engine.model.experts import has_experts
+from surgeon_engine.model.layers import language_model_of
 
 KINDS = {
     "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -101,7 +102,7 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
 def routes(model: PreTrainedModel) -> bool:
     """Return whether a model has experts; it may have no blocks at all."""
     try:
-        return has_experts(model)
+        return has_experts(model.config)
     except EngineError:
         return False
 

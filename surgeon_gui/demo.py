@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from surgeon_engine.api.config.pruning import (
     HeadsAndNeurons,
-    PrunableShare,
     PruningConfig,
 )
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder

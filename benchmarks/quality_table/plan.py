@@ -30,9 +30,10 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_from_values
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.target_size import share_of_goal

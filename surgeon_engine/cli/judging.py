@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from surgeon_engine.api.config.pruning import Memory
 from surgeon_engine.api.config.run import Device
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.judgment import (
     DraftJudged,
     Figures,

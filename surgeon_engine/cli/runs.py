@@ -20,9 +20,10 @@ import typer
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Memory, PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
+from surgeon_engine.api.config.target import Memory, PrunableShare
 from surgeon_engine.api.config.toml import (
     config_from_toml,
     config_to_toml,

@@ -11,15 +11,15 @@ The entry `pruned` of the checkpoint's config describes the widths:
                   "consumer": "self_attn.o_proj",
                   "producers": ["self_attn.q_proj", ...],
                   "left": {"0": [2, 4], "3": [0, 4]}},
-                 {"kind": "neurons", ...}],
+                 {"kind": "neurons", ...}, {"kind": "experts", ...}],
       "layers": {"model.layers.0.mlp.up_proj": {"weight": [700, 400],
                                                 "gathers": true, "scatters_to": 0}}
     }
 
 `left` has the remaining and the original number of groups of each block that has lost
 some; without any, the whole module is removed. `parameters` of groups are those beside
-the linear layers that have entries for each; `counts` are attributes of a mixer with a
-state, which count heads or their features. `layers` are those with removed inputs or
+the linear layers that have entries for each; `counts` are attributes of modules that
+count groups or their features. `layers` are those with removed inputs or
 outputs.
 """
 
@@ -141,15 +141,17 @@ def shrink(model: Any, config: Any) -> None:
 
 
 def shrink_groups(block: Any, spec: Mapping[str, Any], left: int, groups: int) -> None:
-    """Resize a block to `left` of its `groups` heads or neurons, without weights."""
-    _resize(block, spec["consumer"], inputs=lambda n: n * left // groups)
+    """Resize a block to `left` of its `groups`, without weights."""
+    if spec["kind"] != "experts":
+        _resize(block, spec["consumer"], inputs=lambda n: n * left // groups)
     for name in spec["producers"]:
         _resize(block, name, outputs=lambda n: n * left // groups)
     for name in spec.get("parameters", ()):
         _resize_parameter(block, name, lambda n: n * left // groups)
     if "counts" in spec:
-        module = block.get_submodule(spec["module"])
-        for name in spec["counts"]:
+        for counted in spec["counts"]:
+            path, _, name = counted.rpartition(".")
+            module = block.get_submodule(".".join(filter(None, (spec["module"], path))))
             if hasattr(module, name):
                 setattr(module, name, getattr(module, name) * left // groups)
     elif spec["kind"] == "heads":
@@ -260,7 +262,7 @@ def _resize_parameter(block: Any, path: str, entries: Any) -> None:
     module = block.get_submodule(path)
     old = getattr(module, name)
     new = _empty(old, entries(len(old)), *old.shape[1:])
-    setattr(module, name, new)
+    setattr(module, name, new.data if name in module._buffers else new)
     if isinstance(module, nn.Conv1d):  # each channel has a filter of its own
         module.in_channels = module.out_channels = module.groups = len(new)
 

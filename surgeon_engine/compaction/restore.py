@@ -31,6 +31,7 @@ from surgeon_engine.compaction.plan import (
     read_config,
 )
 from surgeon_engine.compaction.shrink import compact, pruned_class
+from surgeon_engine.model.experts import hide_removed_experts
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
@@ -177,6 +178,7 @@ def expand_to_full_size(
                     needed=needed,
                 )
             target.put(tensor)
+    hide_removed_experts(model)
     return model.eval().requires_grad_(False), plan
 
 

@@ -286,6 +286,8 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
             if hasattr(config, name) and getattr(config, name) in (None, groups):
                 return {name: kept}
         return {}
+    if coupled.kind is Coupling.EXPERTS:
+        return dict.fromkeys(coupled.stated, kept)
     names = HEAD_COUNTS if coupled.is_attention else coupled.stated
     names = tuple(name for name in names if not is_per_block(name, config))
     stated = {name: getattr(config, name, None) for name in names}

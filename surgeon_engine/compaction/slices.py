@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from surgeon_engine.compaction.dead_features import CompactPart
 from surgeon_engine.compaction.plan import KeptGroups
 from surgeon_engine.model.families import family_of
-from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,9 +89,10 @@ def slice_groups(
         _remove_groups(each, tensors)
         return
     consumer = each.coupled.consumer
-    size = consumer.columns // each.coupled.groups
-    columns = (each.kept.unsqueeze(1) * size + torch.arange(size)).flatten()
-    _slice_layer(consumer, None, columns, tensors)
+    if not isinstance(consumer, ExpertsLayer):
+        size = consumer.columns // each.coupled.groups
+        columns = (each.kept.unsqueeze(1) * size + torch.arange(size)).flatten()
+        _slice_layer(consumer, None, columns, tensors)
     for producer in each.coupled.producers:
         rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
         _slice_layer(producer.layer, rows, None, tensors)

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
-from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.shares import Batches, add_sums
 
@@ -109,7 +109,12 @@ class GateSums:
     def hooks(self) -> Iterator[RemovableHandle]:
         """Register hooks that collect the gradients of the layers."""
         for layer in self._layers:
-            yield layer.module.register_forward_hook(partial(self._hook, layer))
+            if isinstance(layer, ExpertsLayer):
+                yield layer.module.register_forward_pre_hook(
+                    partial(self._hook_experts, layer)
+                )
+            else:
+                yield layer.module.register_forward_hook(partial(self._hook, layer))
 
     def gates(self, device: torch.device) -> dict[str, GateGradients]:
         """Return what was measured on all windows, by all processes.
@@ -157,6 +162,34 @@ class GateSums:
         if output.requires_grad:
             a, y = inputs[0].detach(), output.detach()
             output.register_hook(lambda dy: self._add(layer, a, y, dy))
+
+    def _hook_experts(
+        self, layer: ExpertsLayer, _: nn.Module, inputs: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...] | None:
+        """Collect the gradients of what the outputs of the experts are multiplied by.
+
+        `inputs` are hidden states, tokens x hidden; the experts chosen for each token,
+        and their weights, both tokens x chosen.
+        """
+        if len(inputs) != 3 or not inputs[2].requires_grad:
+            return None
+        hidden, index, weights = inputs
+        used = weights.view_as(weights)  # nothing else reads it
+        used.register_hook(
+            lambda gradient: self._add_experts(layer, index, weights, gradient)
+        )
+        return hidden, index, used
+
+    def _add_experts(
+        self, layer: ExpertsLayer, index: Tensor, weights: Tensor, gradient: Tensor
+    ) -> None:
+        """Add the gradients of a batch by the gates of experts: windows x experts."""
+        length = self._batches.windows.shape[1]
+        of_token = (weights.detach() * gradient).float()
+        found = of_token.new_zeros(len(of_token), layer.columns)
+        found.scatter_add_(1, index, of_token)
+        found = found.view(-1, length, layer.columns).sum(dim=1)
+        self._columns[layer.name].append(found)
 
     def _add(self, layer: PrunableLayer, a: Tensor, y: Tensor, dy: Tensor) -> None:
         """Add the gradients of a batch: a, y, dy are windows x length x features.

@@ -38,8 +38,10 @@ from surgeon_engine.model.division import (
     neurons_of,
     own_parameters,
 )
+from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.families import ATTENTION, MLP, family_of
 from surgeon_engine.model.layers import (
+    ExpertsLayer,
     PrunableLayer,
     find_blocks,
     prunable_layers,
@@ -83,6 +85,8 @@ class CoupledGroups:
     counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
     stated: tuple[str, ...] = ()  # those of the config
     mixer: Mixer = Mixer.ATTENTION  # of heads
+    least: int = 1  # groups that stay
+    classes: int = 1  # equal runs of groups, each of which loses equally many
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -210,6 +214,8 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
 def _unsupported_reason(structure: Structure, found: Mapping[Coupling, _Found]) -> str:
     """Return why a structure in COUPLED cannot be removed; empty if it can."""
     kinds = COUPLINGS[structure]
+    if Coupling.EXPERTS in kinds and not found[Coupling.EXPERTS].groups:
+        return found[Coupling.EXPERTS].reason(Coupling.EXPERTS)
     if any(found[kind].groups for kind in kinds):
         return ""
     if not any(any(found[kind].left_whole.values()) for kind in kinds):
@@ -233,6 +239,8 @@ def _left_whole(
 def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
     """Find the groups of each block by the rules of its family."""
     config = model.config.get_text_config()
+    if kind is Coupling.EXPERTS:
+        return _find_experts(model)
     blocks = find_blocks(model)
     rules, reason = _known(kind, config)
     if reason:
@@ -259,6 +267,50 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
         if not matches and not reasons:
             unknown = unknown or ", ".join(by_kind)
     return _Found(tuple(groups), left_whole, unknown)
+
+
+def _find_experts(model: PreTrainedModel) -> _Found:
+    """Find the experts of each block; a block without any is no exception."""
+    layers = prunable_layers(model)
+    found = tuple(_experts(x) for x in layers if isinstance(x, ExpertsLayer))
+    if found:
+        return _Found(found)
+    if has_experts(model.config):
+        reason = say(
+            "Surgeon does not find the experts of this architecture, or how its router "
+            "chooses among them."
+        )
+    else:
+        reason = say("The model has no experts.")
+    return _Found(left_whole={layer.block: reason for layer in layers})
+
+
+def _experts(layer: ExpertsLayer) -> CoupledGroups:
+    """Return the experts of a block as groups."""
+    experts, block = layer.experts, layer.name.removesuffix(layer.kind)
+    groups = torch.arange(layer.columns, device="cpu")
+
+    def inside(name: str) -> str:
+        return name.removeprefix(block)
+
+    module = experts.parent.removeprefix(block.rstrip(".")).lstrip(".")
+    return CoupledGroups(
+        Coupling.EXPERTS,
+        module,
+        layer,
+        (),
+        layer.columns,
+        parameters=tuple(
+            OwnParameter(inside(x.name), groups.repeat_interleave(x.entries))
+            for x in experts.tensors
+        ),
+        counts=tuple(
+            inside(name).removeprefix(module).lstrip(".") for name in experts.counts
+        ),
+        stated=experts.stated,
+        least=experts.least(layer.columns),
+        classes=experts.classes,
+    )
 
 
 def _check_not_tied(coupled: CoupledGroups, tied: Set[str]) -> None:

@@ -25,7 +25,6 @@ from surgeon_engine.api.messages.sources import (
     NotLoaded,
 )
 from surgeon_engine.api.model_info.files import read_tensors
-from surgeon_engine.api.model_info.header import experts_error
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.classes import model_class
@@ -37,7 +36,6 @@ from surgeon_engine.model.layers import (
     PrunableLayer,
     body_of,
     find_blocks,
-    has_experts,
     head_size,
     language_model_of,
     prunable_layers,
@@ -100,8 +98,6 @@ def describe_files(config: ModelConfig) -> ModelInspected:
                 ),
                 say("Choose a decoder-only model that transformers knows."),
             ) from error
-        if has_experts(model):
-            raise experts_error(source.name)
         _check_runs_alone(model, source)
         stored = stored_dtype(source)
         _check_numbers(model, source)
@@ -305,6 +301,8 @@ def describe(
                 each.kind,
                 (each.consumer.name, *(p.layer.name for p in each.producers)),
                 each.groups,
+                each.least,
+                each.classes,
             )
             for each in coupled
         ),

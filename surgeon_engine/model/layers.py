@@ -13,18 +13,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from typing_extensions import override
 
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
+from surgeon_engine.model.experts import Experts, experts_of
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
-_EXPERTS = re.compile(r"Experts|SparseMoe|MoE")  # in the name of a class
 # Names of modules that read images or sound, which GIT has in its language model.
 _TOWER = re.compile(r"(vision|visual|image|audio|speech)_")
 
@@ -36,7 +38,8 @@ class PrunableLayer:
     name: str  # full name in the model
     block: int  # index of its decoder block
     kind: str  # its name inside the block
-    module: nn.Linear  # or GPT-2's Conv1D, which has the same attributes
+    # Or GPT-2's Conv1D, which has the same attributes; of experts the stacked weights.
+    module: nn.Linear
 
     @property
     def has_bias(self) -> bool:
@@ -72,6 +75,15 @@ class PrunableLayer:
             if self.has_bias:
                 self.module.bias.copy_(W[:, self.columns])
 
+    @property
+    def device(self) -> torch.device:
+        """The device of its weights."""
+        return self.matrix.device
+
+    def zero(self, mask: Tensor) -> None:
+        """Set the weights of a mask of W to zero."""
+        self.write(self.weight().masked_fill(mask, 0))
+
     def inputs(self, a: Tensor) -> Tensor:
         """Return inputs as rows in float32, with a 1 appended if there is a bias."""
         a = a.detach().flatten(0, -2).float()
@@ -92,6 +104,57 @@ class PrunableLayer:
         """The weight itself as R x C, without a bias; Conv1D stores it transposed."""
         weight = self.module.weight
         return weight.T if isinstance(self.module, Conv1D) else weight
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpertsLayer(PrunableLayer):
+    """The experts of a block with their part of the router; each is a column of W.
+
+    W itself is never made: the weights of an expert are slices of several tensors.
+    """
+
+    experts: Experts
+    parts: tuple[tuple[nn.Module, str, int], ...]  # module, its tensor, entries of each
+
+    @property
+    @override
+    def has_bias(self) -> bool:
+        return False
+
+    @property
+    @override
+    def rows(self) -> int:
+        """The number of weights of one expert."""
+        return sum(tensor.numel() for tensor, _ in self._tensors()) // self.columns
+
+    @property
+    @override
+    def columns(self) -> int:
+        """The number of experts."""
+        tensor, entries = next(self._tensors())
+        return len(tensor) // entries
+
+    @property
+    @override
+    def device(self) -> torch.device:
+        return next(self._tensors())[0].device
+
+    @override
+    def zero(self, mask: Tensor) -> None:
+        with torch.no_grad():
+            for tensor, entries in self._tensors():
+                removed = mask[0].to(tensor.device).repeat_interleave(entries)
+                tensor[removed] = 0
+
+    @override
+    def masked_parameters(self, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for tensor, entries in self._tensors():
+            removed = mask[0].to(tensor.device).repeat_interleave(entries)
+            yield tensor, removed.view(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor)
+
+    def _tensors(self) -> Iterator[tuple[Tensor, int]]:
+        for module, name, entries in self.parts:
+            yield getattr(module, name), entries
 
 
 class KeptWeights:
@@ -213,29 +276,40 @@ def find_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
     return tuple(blocks)
 
 
-def has_experts(model: PreTrainedModel) -> bool:
-    """Return whether a block has several MLPs of which a router chooses some."""
-    return any(
-        _EXPERTS.search(type(module).__name__)
-        or (isinstance(module, nn.ModuleList) and name.endswith("experts"))
-        for block in find_blocks(model)
-        for name, module in block.named_modules()
-    )
-
-
 def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
-    """Return all linear layers of all blocks, in the order of the model's modules.
+    """Return the linear layers and the experts of all blocks, in the modules' order.
 
     Raises:
         ModelError: The model has no decoder blocks.
     """
     prefix, blocks = _named_blocks(model)
-    return tuple(
-        PrunableLayer(f"{prefix}.{index}.{kind}", index, kind, module)
-        for index, block in enumerate(blocks)
-        for kind, module in block.named_modules()
-        if isinstance(module, LINEAR)
+    experts = {each.module: each for each in experts_of(model)}
+    routers = {each.router for each in experts.values()}
+    found: list[PrunableLayer] = []
+    for index, block in enumerate(blocks):
+        for kind, module in block.named_modules():
+            name = f"{prefix}.{index}.{kind}"
+            if name in experts:
+                found.append(_experts_layer(model, experts[name], index, kind))
+            elif isinstance(module, LINEAR) and name not in routers:
+                found.append(PrunableLayer(name, index, kind, module))
+    return tuple(found)
+
+
+def linear_layers(layers: Iterable[PrunableLayer]) -> tuple[PrunableLayer, ...]:
+    """Return those of some layers that have one matrix."""
+    return tuple(x for x in layers if not isinstance(x, ExpertsLayer))
+
+
+def _experts_layer(
+    model: PreTrainedModel, experts: Experts, index: int, kind: str
+) -> ExpertsLayer:
+    parts = tuple(
+        (model.get_submodule(x.module), x.name.rpartition(".")[2], x.entries)
+        for x in experts.tensors
     )
+    module: Any = model.get_submodule(experts.module)
+    return ExpertsLayer(experts.module, index, kind, module, experts, parts)
 
 
 def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:

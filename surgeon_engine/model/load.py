@@ -19,6 +19,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
 from surgeon_engine.model.classes import model_class
+from surgeon_engine.model.experts import hide_removed_experts
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.identity import (
     FileStamp,
@@ -173,6 +174,7 @@ def _load(
         model.hf_quantizer.remove_quantization_config(model)
     model.requires_grad_(False)
     model.eval()
+    hide_removed_experts(model)
     device, blocks = devices.choose(config.device), find_blocks(model)
     if config.offload is Offload.ON:
         size = sum(devices.size_on_host(p, device) for p in model.parameters())

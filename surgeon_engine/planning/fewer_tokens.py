@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import HEADER_OPTIONS
 from surgeon_engine.planning.file_form import similar_dtype

@@ -13,11 +13,11 @@ from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, FileDtype,
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     SPARSE,
-    PrunableShare,
     PruningConfig,
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.planned_file import FileForm, planned_file

@@ -74,15 +74,15 @@ def share_to_keep(layers: Iterable[NamedLayer], pruning: PruningConfig) -> float
     return min_kept_share(pruning.min_density, pruning.layer_min_density, layers)
 
 
-def groups_to_keep(groups: int, share: float, bundle: int) -> int:
-    """Return the minimum number of heads or neurons to keep, in whole bundles."""
-    least = max(1, ceil_share(groups, share))
+def groups_to_keep(groups: int, share: float, bundle: int, least: int = 1) -> int:
+    """Return the minimum number of groups to keep, in whole bundles."""
+    least = max(least, ceil_share(groups, share))
     return -(-least // bundle) * bundle
 
 
-def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
-    """Return how many groups are removed together; heads are never bundled."""
-    return max(1, pruning.width_multiple) if kind is Coupling.NEURONS else 1
+def bundle_of(kind: Coupling, pruning: PruningConfig, classes: int = 1) -> int:
+    """Return how many groups are removed together, of experts one of each class."""
+    return max(1, pruning.width_multiple) if kind is Coupling.NEURONS else classes
 
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
@@ -117,8 +117,10 @@ def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         return 1
     steps = []
     for kind, coupled in _kinds(pruning, model).items():
-        bundle = bundle_of(kind, pruning)
-        each = [x.weights_per_group * (x.groups % bundle or bundle) for x in coupled]
+        each = []
+        for x in coupled:
+            bundle = bundle_of(kind, pruning, x.classes)
+            each.append(x.weights_per_group * (x.groups % bundle or bundle))
         most = _max_groups(kind, coupled, pruning)
         if not pruning.has_same_widths:
             steps += [weights for weights, n in zip(each, most, strict=True) if n]
@@ -267,6 +269,8 @@ class _Coupled:
 
     layers: tuple[LayerSummary, ...]  # first the one whose columns they are
     groups: int
+    least: int  # that stay
+    classes: int
 
     @property
     def weights_per_group(self) -> int:
@@ -357,12 +361,12 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
 def _max_groups(
     kind: Coupling, coupled: Iterable[_Coupled], pruning: PruningConfig
 ) -> list[int]:
-    """Return the maximum number of heads or neurons that each block can lose."""
+    """Return the maximum number of groups that each block can lose."""
     groups = []
     for one in coupled:
-        least = groups_to_keep(
-            one.groups, share_to_keep(one.layers, pruning), bundle_of(kind, pruning)
-        )
+        bundle = bundle_of(kind, pruning, one.classes)
+        share = share_to_keep(one.layers, pruning)
+        least = groups_to_keep(one.groups, share, bundle, one.least)
         groups.append(max(0, one.groups - least))
     return groups
 
@@ -377,5 +381,7 @@ def _kinds(
         layers = tuple(by_name[name] for name in one.layers)
         is_wanted = one.kind in COUPLINGS[pruning.kind]
         if is_wanted and not any_matches(layers, pruning.protect):
-            kinds.setdefault(one.kind, []).append(_Coupled(layers, one.groups))
+            kinds.setdefault(one.kind, []).append(
+                _Coupled(layers, one.groups, one.least, one.classes)
+            )
     return kinds

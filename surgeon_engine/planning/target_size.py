@@ -24,16 +24,18 @@ from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     Elements,
-    FileSize,
-    Memory,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
     PruningConfig,
     Schedule,
     Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import (
+    FileSize,
+    Memory,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
+)
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import rounded_up

@@ -138,7 +138,7 @@ def _remove_candidate(state: PruningState, candidate: Sublayers, cost: float) ->
         removed[name] = torch.ones(unit.candidates, dtype=torch.bool)
         with on_device(state.loaded.blocks[candidate.block], changes=True):
             for layer, mask in unit.zeros(removed[name]):
-                layer.write(layer.weight().masked_fill(mask, 0))
+                layer.zero(mask)
         share = unit.all_weights / candidate.weights
         state.add_costs({name: max(0.0, cost) * share})
     state.record_removed(removed)

@@ -157,15 +157,17 @@ def remove(
             W, of_unit = unit.updated(
                 factors[name], state.removed[name], selected[name], pruning
             )
-        return W.to(unit.measured.module.weight.dtype), of_unit
+        return (W.to(unit.measured.matrix.dtype) if W.numel() else W), of_unit
 
     removed: dict[str, Tensor] = {}
     for unit, (W, of_unit) in divided(state.units, _block_of, updated):
         with on_device(state.loaded.blocks[unit.measured.block], changes=True):
-            # Layers other than the measured one lose weights, and are not updated.
+            # Other layers lose weights, and are not updated.
             for layer, mask in unit.zeros(of_unit):
-                is_measured = layer is unit.measured
-                layer.write(W if is_measured else layer.weight().masked_fill(mask, 0))
+                if layer is unit.measured and W.numel():
+                    layer.write(W)
+                else:
+                    layer.zero(mask)
         removed[unit.measured.name] = of_unit
         step()
     return removed

@@ -21,9 +21,10 @@ from enum import Enum
 import msgspec
 import numpy as np
 
-from surgeon_engine.api.config.pruning import MAX_SHARE, SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import MAX_SHARE
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.limits import max_removable, min_removable
 from surgeon_engine.planning.target_size import prunable_weights

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from surgeon_engine.api.config.pruning import Memory
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.running_memory import (
     COMMON_MEMORIES,

@@ -31,12 +31,12 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
     Damping,
     Method,
-    PrunableShare,
     PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.run import pipeline

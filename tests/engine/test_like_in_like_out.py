@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Method, Target
+from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import Target
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.model_info.gguf_header import check_lists

@@ -10,8 +10,9 @@ import pytest
 
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,

@@ -8,6 +8,9 @@ import msgspec
 
 from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    COUPLINGS,
+    Coupling,
     Fisher,
     Method,
     PruningConfig,
@@ -17,6 +20,9 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.decoding import convert
 
+# What can be removed from models without experts.
+DENSE = tuple(s for s in Structure if Coupling.EXPERTS not in COUPLINGS.get(s, ()))
+DENSE_COUPLED = tuple(structure for structure in COUPLED if structure in DENSE)
 _SURGEON = {
     "method": Method.LLM_SURGEON,
     "shots": 3,
@@ -32,6 +38,8 @@ def pruning_config(
     The others are those of an LLM Surgeon run of three shots.
     """
     values = _SURGEON | {"structure": structure, **settings}
+    if structure not in DENSE and "method" not in settings:
+        values["method"] = Method.FIRST_ORDER
     return convert(
         msgspec.to_builtins(with_values(PruningConfig(), values)), PruningConfig
     )

@@ -24,6 +24,14 @@ from typing import Annotated, TypeAlias
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.api.config.n_m import NM, MaxCorrelated
+from surgeon_engine.api.config.target import (
+    AnyTarget,
+    FileSize,
+    Memory,
+    ParameterShare,
+    PrunableShare,
+    Target,
+)
 from surgeon_engine.api.config.vocabulary import WHOLE, AnyVocabulary, Vocabulary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
@@ -36,6 +44,8 @@ class Structure(StrEnum):
     HEADS_AND_NEURONS = "heads_and_neurons"
     NEURONS = "neurons"  # of the MLPs
     HEADS = "heads"  # whole KV groups, where heads share keys and values
+    EXPERTS = "experts"  # of a mixture of experts
+    EXPERTS_HEADS_AND_NEURONS = "experts_heads_and_neurons"
     ROWS_AND_COLUMNS = "rows_and_columns"
     ROWS = "rows"
     COLUMNS = "columns"
@@ -43,7 +53,13 @@ class Structure(StrEnum):
     ELEMENTS = "elements"  # single weights, anywhere
 
 
-COUPLED = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
+COUPLED = (
+    Structure.HEADS_AND_NEURONS,
+    Structure.NEURONS,
+    Structure.HEADS,
+    Structure.EXPERTS,
+    Structure.EXPERTS_HEADS_AND_NEURONS,
+)
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
 
@@ -58,16 +74,6 @@ class Method(StrEnum):
     MAGNITUDE = "magnitude"
     SPARSEGPT = "sparsegpt"
     WANDA = "wanda"
-
-
-class Target(StrEnum):
-    """The units of a pruning target."""
-
-    PRUNABLE_SHARE = "prunable_share"
-    PARAMETER_SHARE = "parameter_share"
-    PARAMETERS = "parameters"
-    FILE_SIZE = "file_size"
-    MEMORY = "memory"
 
 
 class Fisher(StrEnum):
@@ -121,6 +127,8 @@ _NAMES: dict[str, str] = {
     Structure.HEADS_AND_NEURONS: say("heads and neurons"),
     Structure.NEURONS: say("neurons"),
     Structure.HEADS: say("heads"),
+    Structure.EXPERTS: say("experts"),
+    Structure.EXPERTS_HEADS_AND_NEURONS: say("experts, heads and neurons"),
     Structure.ROWS_AND_COLUMNS: say("rows and columns"),
     Structure.ROWS: say("rows"),
     Structure.COLUMNS: say("columns"),
@@ -138,6 +146,8 @@ _NAMES: dict[str, str] = {
 
 def methods_for(structure: Structure) -> tuple[Method, ...]:
     """Return the methods that can remove `structure`."""
+    if Coupling.EXPERTS in COUPLINGS.get(structure, ()):
+        return (Method.FIRST_ORDER,)
     for_sparse = (Method.SPARSEGPT, Method.WANDA)
     return tuple(m for m in Method if structure in SPARSE or m not in for_sparse)
 
@@ -147,55 +157,18 @@ class Coupling(StrEnum):
 
     HEADS = "heads"  # a key and value head with all query heads that share it
     NEURONS = "neurons"
+    EXPERTS = "experts"  # one of those that a router chooses from
 
 
 COUPLINGS = {
     Structure.HEADS_AND_NEURONS: (Coupling.HEADS, Coupling.NEURONS),
     Structure.HEADS: (Coupling.HEADS,),
     Structure.NEURONS: (Coupling.NEURONS,),
+    Structure.EXPERTS: (Coupling.EXPERTS,),
+    Structure.EXPERTS_HEADS_AND_NEURONS: tuple(Coupling),
 }
 
-MAX_SHARE = 0.95  # that can be removed
-_SHARE = Limits(0, MAX_SHARE)  # 0: the run writes the unpruned model
 _DAMPING = Limits(0, 100)
-
-
-class PrunableShare(Member, frozen=True, tag="prunable_share"):
-    """Remove a share of the prunable weights."""
-
-    sparsity: Annotated[float, Option(_SHARE)] = 0.3
-
-
-class ParameterShare(Member, frozen=True, tag="parameter_share"):
-    """Remove a share of all parameters."""
-
-    sparsity: Annotated[float, Option(_SHARE)] = 0.3
-
-
-class Parameters(Member, frozen=True, tag="parameters"):
-    """Keep a number of parameters."""
-
-    millions: Annotated[
-        float, Option(Limits(0, 1e7, low_is_open=True), name="million_parameters")
-    ] = 100.0
-
-
-class FileSize(Member, frozen=True, tag="file_size"):
-    """Keep as many parameters as a file of some size holds in its number format."""
-
-    megabytes: Annotated[float, Option(Limits(0, 1e8, low_is_open=True))] = 400.0
-
-
-class Memory(Member, frozen=True, tag="memory"):
-    """Keep as many parameters as run in a memory of some size, with their context."""
-
-    gigabytes: Annotated[
-        float, Option(Limits(0, 1e5, low_is_open=True), name="memory_gigabytes")
-    ] = 8.0
-    context: Annotated[int, Option(Limits(1, 10_000_000))] = 4096  # tokens
-
-
-AnyTarget: TypeAlias = PrunableShare | ParameterShare | Parameters | FileSize | Memory
 
 
 class AutomaticDamping(Member, frozen=True, tag="automatic"):
@@ -251,6 +224,21 @@ class Heads(Member, frozen=True, tag="heads"):
     cost_basis: _Basis = CostBasis.PER_PARAMETER
 
 
+class Experts(Member, frozen=True, tag="experts"):
+    """Remove experts of a mixture of experts."""
+
+    widths: _AnyWidths = Widths.FREE
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
+class ExpertsHeadsAndNeurons(Member, frozen=True, tag="experts_heads_and_neurons"):
+    """Remove experts, attention heads, and neurons of MLPs that all tokens use."""
+
+    width_multiple: _WidthMultiple = 0
+    widths: _AnyWidths = Widths.FREE
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
 class RowsAndColumns(Member, frozen=True, tag="rows_and_columns"):
     """Remove rows and columns of each layer by itself."""
 
@@ -279,7 +267,16 @@ class Elements(Member, frozen=True, tag="elements"):
 
 
 AnyStructure: TypeAlias = (
-    HeadsAndNeurons | Neurons | Heads | RowsAndColumns | Rows | Columns | NM | Elements
+    HeadsAndNeurons
+    | Neurons
+    | Heads
+    | Experts
+    | ExpertsHeadsAndNeurons
+    | RowsAndColumns
+    | Rows
+    | Columns
+    | NM
+    | Elements
 )
 
 _ROUNDING = 0.001  # 66.7 % is accepted where 2/3 is the maximum

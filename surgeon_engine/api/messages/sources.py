@@ -133,15 +133,17 @@ class LayerSummary(msgspec.Struct, frozen=True):
     rows: int
     columns: int
     weights: int  # including the bias, if any
-    coupling: str = ""  # "heads" or "neurons" if its columns are divided into them
+    coupling: str = ""  # the kind of groups that its columns are divided into
 
 
 class CoupledSummary(msgspec.Struct, frozen=True):
-    """The heads or the neurons of a block."""
+    """The heads, the neurons or the experts of a block."""
 
     kind: Coupling
     layers: tuple[str, ...]  # the consumer, then its producers
-    groups: int  # number of heads or neurons
+    groups: int  # number of them
+    least: int = 1  # that stay
+    classes: int = 1  # equal runs of experts, each of which loses equally many
 
 
 class ModelSummary(msgspec.Struct, frozen=True):

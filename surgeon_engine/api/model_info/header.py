@@ -52,10 +52,8 @@ _DECODER = re.compile(r"ForCausalLM|LMHead|Decoder$")
 _OF_PARTS = re.compile(
     "ForConditionalGeneration|ForVisionText2Text|ForProteinText2Text|^NemotronH_"
 )
-_EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 # The template follows the lists of the tokenizer, which have up to so many bytes.
 _TEMPLATE_KEY, _MAX_TOKENIZER_BYTES = b"tokenizer.chat_template", 32_000_000
-_BLOCK_TYPES = "layers_block_type"  # a list with the kind of each block
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
 
@@ -144,23 +142,6 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """
     if architectures := _architectures(options):
         check_model_kind(name, architectures, options)
-    parts = [options, *(part for part in options.values() if isinstance(part, dict))]
-    if any("moe" not in part.get(_BLOCK_TYPES, "moe") for part in parts):
-        return  # Nemotron-H states a number of experts although no block has any
-    if not options.get("is_moe", True):
-        return  # so does Doge
-    for option, value in (item for part in parts for item in part.items()):
-        if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
-            raise experts_error(name)
-
-
-def experts_error(name: str) -> ModelError:
-    """Return the error for a model with experts."""
-    return ModelError(
-        "{name} is a mixture of experts.",
-        "Surgeon prunes dense models; choose one without experts.",
-        name=name,
-    )
 
 
 def check_model_kind(

@@ -68,7 +68,7 @@ class Unit(Protocol):
             pruning: the settings.
 
         Returns:
-            W, and the removed candidates, bool.
+            W, and the removed candidates, bool. W is empty if no other weight changes.
         """
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.planning.limits import bundle_of, groups_to_keep, share_to_keep
 from surgeon_engine.pruning.methods.base import MeasuredLayer, PruningMethod
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
@@ -60,8 +60,9 @@ class CoupledUnit:
             return self._all_removed()
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         groups = int((~before).sum())
+        is_matrix = not isinstance(self.measured, ExpertsLayer)
         layer = MeasuredLayer(
-            self.measured.weight(),
+            self.measured.weight() if is_matrix else torch.empty(0),
             self.measured.columns,
             measured,
             pruning.fixed_damping.cost,
@@ -71,11 +72,12 @@ class CoupledUnit:
         each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             cost = cost / each
-        cost, candidate = cost.sort(stable=True)
+        cost, candidate = self._sorted(cost)
         weights = torch.full_like(candidate, each)
-        bundle = bundle_of(self.coupled.kind, pruning)
+        bundle = bundle_of(self.coupled.kind, pruning, self.coupled.classes)
         share = share_to_keep(self.layers, pruning)
-        kept = min(groups, groups_to_keep(self.originally, share, bundle))
+        least = groups_to_keep(self.originally, share, bundle, self.coupled.least)
+        kept = min(groups, least)
         count = self.candidates - kept
         cost, candidate, weights = cost[:count], candidate[:count], weights[:count]
         if bundle > 1:
@@ -89,10 +91,12 @@ class CoupledUnit:
         after: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        """Return W of the consumer after the removal of groups, and `after`."""
+        """Return W of the consumer after the removal of groups, and `after`.
+
+        W is empty if the kept weights do not change.
+        """
         if not isinstance(self.method, UpdatingMethod) or bool(after.all()):
-            (_, mask), *_ = self.zeros(after)
-            return self.measured.weight().masked_fill(mask, 0), after
+            return torch.empty(0), after
         W, remaining = self.measured.weight(), ~self._columns(before)
         A, G = self.method.quadratic(W, measured)
         W, A = W[:, remaining], A[remaining][:, remaining]
@@ -137,7 +141,18 @@ class CoupledUnit:
         size = self.measured.columns // self.coupled.groups
         column = removed.repeat_interleave(size)
         column = torch.cat([column, column.new_zeros(int(self.measured.has_bias))])
-        return column.to(self.measured.module.weight.device)
+        return column.to(self.measured.device)
+
+    def _sorted(self, cost: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the costs in ascending order, and the groups that have them.
+
+        With classes of groups, the cheapest of each come first, then the next of each.
+        """
+        by_class = cost.view(self.coupled.classes, -1)
+        cost, candidate = by_class.sort(dim=1, stable=True)
+        first = torch.arange(self.coupled.classes) * by_class.shape[1]
+        candidate = candidate + first.unsqueeze(1)
+        return cost.T.flatten(), candidate.T.flatten()
 
     def _bundled(
         self, cost: Tensor, weights: Tensor, pruning: PruningConfig
@@ -147,7 +162,7 @@ class CoupledUnit:
         All groups of a bundle have its cost, and the first has all of its weights: once
         that fits the budget, the others are free and follow it in any order by cost.
         """
-        bundle = bundle_of(self.coupled.kind, pruning)
+        bundle = bundle_of(self.coupled.kind, pruning, self.coupled.classes)
         removed = int((cost == -torch.inf).sum())
         first = (self.candidates - removed) % bundle or bundle
         cost, weights = cost.clone(), weights.clone()

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
-from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
 from surgeon_gui.base.translation import tr

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.pruning import Memory, PrunableShare
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Memory, PrunableShare
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.automatic_settings import with_width_multiple

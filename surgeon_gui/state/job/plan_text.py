@@ -9,14 +9,16 @@ from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     Elements,
+    PruningConfig,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import (
     FileSize,
     Memory,
     Parameters,
     ParameterShare,
     PrunableShare,
-    PruningConfig,
 )
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
 from surgeon_engine.planning.automatic_settings import (
     WidthReason,

@@ -10,17 +10,15 @@ from typing import Any
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import (
-    MAX_SHARE,
     SPARSE,
     Damping,
-    Memory,
     Method,
     PruningConfig,
     Structure,
-    Target,
     methods_for,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import MAX_SHARE, Memory, Target
 from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 
 from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.pruning import (
-    AnyTarget,
     Method,
     PruningConfig,
-    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
+from surgeon_engine.api.config.target import AnyTarget, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from surgeon_engine.api.config.pruning import COUPLED, Structure
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, KeptPart
 from surgeon_engine.compaction.shrink import (
     compact,
@@ -19,11 +19,17 @@ from surgeon_engine.compaction.shrink import (
 )
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
+from tests.helpers.configs import DENSE_COUPLED
 from tests.helpers.pairs import pairs
 from tests.helpers.pruned_models import assert_close, logits, masked, tokens
 from tests.helpers.tiny_models import FAMILIES, HYBRIDS, MORE_FAMILIES, tiny_model
 
-STRUCTURES = (*COUPLED, Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
+STRUCTURES = (
+    *DENSE_COUPLED,
+    Structure.ROWS_AND_COLUMNS,
+    Structure.ROWS,
+    Structure.COLUMNS,
+)
 
 
 def parameters(model) -> int:

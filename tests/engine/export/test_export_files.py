@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Parameters, Target
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Parameters, Target
 from surgeon_engine.api.export_marker import MARKER, differences, write_marker
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported

@@ -12,8 +12,9 @@ from huggingface_hub import ModelCard
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import (
     Estimate,

@@ -322,9 +322,9 @@ def test_disk_space_is_checked_before_the_download(hub, recorder, monkeypatch):
 
 
 def test_unsupported_model_raises_before_weights_are_downloaded(hub, tiny_files):
-    options = json.loads(tiny_files["config.json"]) | {"num_experts": 8}
+    options = json.loads(tiny_files["config.json"]) | {"pruned": {"layers": 3}}
     hub.models["someone/tiny"]["config.json"] = json.dumps(options).encode()
-    assert "mixture of experts" in failed_fetch()
+    assert "has been pruned already" in failed_fetch()
     assert WEIGHTS not in hub.sent
 
 

@@ -13,9 +13,10 @@ import torch
 from surgeon_engine import server
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.commands import Cancel, Judge, StopAndKeep
 from surgeon_engine.api.messages.judgment import (

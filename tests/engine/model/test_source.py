@@ -88,23 +88,6 @@ CHANGES = [
         )
     ),
     (
-        options(
-            model_type="mixtral",
-            architectures=["MixtralForCausalLM"],
-            num_local_experts=4,
-        ),
-        "mixture of experts",
-    ),
-    (  # the numbers of heads differ in all models of this type
-        options(
-            model_type="dots3_note_text",
-            architectures=["Dots3NoteForCausalLM"],
-            num_key_value_heads=4,
-            n_routed_experts=4,
-        ),
-        "mixture of experts",
-    ),
-    (
         options(per_layer_config={"0": {"intermediate_size": 8}}),
         "The layers of tiny differ in intermediate_size",
     ),

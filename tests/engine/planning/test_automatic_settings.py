@@ -10,7 +10,6 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Method,
-    PrunableShare,
     Structure,
     Widths,
 )
@@ -21,6 +20,7 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError

@@ -34,7 +34,7 @@ from surgeon_engine.planning.resource_check import (
     settings_that_fit,
 )
 from surgeon_engine.planning.stages.export import LIBRARIES
-from tests.helpers.configs import changed, pruning_config, surgeon_job
+from tests.helpers.configs import DENSE, changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 
@@ -42,7 +42,6 @@ MODEL = model_summary()
 AFTER_RECOVERY = (Stage.EXPORT, Stage.VERIFICATION)
 PLENTY = 10**14
 JOB = surgeon_job()
-ANY = [*Structure]
 BASE = estimate(JOB, MODEL, machine()).engine - int(Footprint(Job.of(JOB, MODEL)).peak)
 
 
@@ -93,7 +92,7 @@ def test_memory_estimate_matches_measured_runs(config, peak):
     assert found.engine - BASE == pytest.approx(peak - BASE, rel=0.3, abs=40e6)
 
 
-@pytest.mark.parametrize("structure", ANY)
+@pytest.mark.parametrize("structure", DENSE)
 def test_needs_grow_with_windows_length_and_batch(structure):
     config = pruned(structure=structure)
     for field in ("windows", "window_length", "batch"):
@@ -280,7 +279,7 @@ def test_disk_light_is_exact_and_green_without_a_limit():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [10**6, 10**8, 10**10])
-@pytest.mark.parametrize("structure", [*Structure])
+@pytest.mark.parametrize("structure", DENSE)
 def test_settings_that_fit_return_a_fitting_job_or_none(structure, free):
     config = calibrated(pruned(structure=structure), batch=256, windows=4096)
     fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)

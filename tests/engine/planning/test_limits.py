@@ -9,13 +9,12 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.pruning import (
-    COUPLED,
     Coupling,
-    Parameters,
     PruningConfig,
     Structure,
     Widths,
 )
+from surgeon_engine.api.config.target import Parameters
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
@@ -28,7 +27,7 @@ from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.pruning.structures.units import units_of
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import DENSE_COUPLED, pruning_config
 from tests.helpers.pairs import pairs
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 from tests.helpers.units import removable
@@ -81,7 +80,7 @@ def check(weights: int, pruning: PruningConfig, model) -> None:
 
 
 @pytest.mark.parametrize("widths", Widths)
-@pytest.mark.parametrize("structure", COUPLED)
+@pytest.mark.parametrize("structure", DENSE_COUPLED)
 def test_goal_below_the_minimum_raises(structure, widths, tmp_path):
     model = described("llama", tmp_path)
     pruning = pruning_config(structure=structure, widths=widths, width_multiple=10)

@@ -13,8 +13,9 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import FileSize, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import FileSize
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.base.errors import PruningError

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.pruning import Memory, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.planning.limits import check_target_in_limits

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import Structure, Target
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Target
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form

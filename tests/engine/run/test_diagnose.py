@@ -35,14 +35,14 @@ from surgeon_engine.shots.selection import selection
 from surgeon_gui.state.architecture.state import planned_architecture
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, rules_of
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import DENSE, pruning_config
 from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.runs import Recorder, job, run
 from tests.helpers.units import removable
 
 FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
 SHARES = (0.02, 0.05, 0.1, 0.17, 0.25)
-ALL = [("llama", {"structure": structure}) for structure in Structure] + [
+ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
     ("opt", {"structure": Structure.HEADS_AND_NEURONS}),
     ("opt", {"structure": Structure.ROWS_AND_COLUMNS}),
     ("llama", {"structure": Structure.HEADS_AND_NEURONS, "protect": ("block 0",)}),

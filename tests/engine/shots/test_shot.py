@@ -16,11 +16,11 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import (
     Damping,
     Method,
-    PrunableShare,
     Schedule,
     Structure,
 )
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.evaluation import fidelity

@@ -15,14 +15,16 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    AnyTarget,
-    FileSize,
-    ParameterShare,
-    PrunableShare,
     PruningConfig,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import (
+    AnyTarget,
+    FileSize,
+    ParameterShare,
+    PrunableShare,
+)
 from surgeon_engine.api.config.vocabulary import (
     AnyVocabulary,
     AutomaticVocabulary,

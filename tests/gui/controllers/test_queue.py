@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import Method, PrunableShare
+from surgeon_engine.api.config.pruning import Method
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.state import QueueStatus

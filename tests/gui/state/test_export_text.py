@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import Memory, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage

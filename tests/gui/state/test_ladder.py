@@ -7,8 +7,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.pruning import Memory, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import units

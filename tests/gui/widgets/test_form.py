@@ -25,24 +25,26 @@ from surgeon_engine.api.config.pruning import (
     CostBasis,
     Damping,
     Elements,
-    FileSize,
     Fisher,
     FixedDamping,
     HeadsAndNeurons,
     Method,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
     PruningConfig,
     RowsAndColumns,
     Schedule,
     Structure,
-    Target,
     UpdateKind,
     Widths,
 )
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
+from surgeon_engine.api.config.target import (
+    FileSize,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
+    Target,
+)
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.forms.form import ConfigForm

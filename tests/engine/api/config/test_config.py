@@ -19,36 +19,43 @@ from surgeon_engine.api.config.pruning import (
     Columns,
     CostBasis,
     Elements,
-    FileSize,
+    Experts,
+    ExpertsHeadsAndNeurons,
     Fisher,
     FixedDamping,
     Heads,
     HeadsAndNeurons,
-    Memory,
     Method,
     Neurons,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
     PruningConfig,
     Rows,
     RowsAndColumns,
     Schedule,
     Structure,
-    Target,
     UpdateKind,
     Widths,
     methods_for,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.config.target import (
+    FileSize,
+    Memory,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
+    Target,
+)
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.base.errors import ConfigError
+from tests.helpers.configs import DENSE
 
 ONE_OF_EACH = [
     HeadsAndNeurons(64, Widths.SAME, CostBasis.RAW),
     Neurons(32, Widths.SAME, CostBasis.RAW),
     Heads(Widths.SAME, CostBasis.RAW),
+    Experts(Widths.SAME, CostBasis.RAW),
+    ExpertsHeadsAndNeurons(64, Widths.SAME, CostBasis.RAW),
     RowsAndColumns(CostBasis.RAW, UpdateKind.SEPARATE),
     Rows(CostBasis.RAW),
     Columns(CostBasis.RAW),
@@ -140,7 +147,7 @@ def test_sparsegpt_has_a_fixed_damping():
 
 
 def test_only_single_weights_have_wanda():
-    for structure in Structure:
+    for structure in DENSE:
         has_wanda = Method.WANDA in methods_for(structure)
         assert has_wanda == (structure in SPARSE)
         assert Method.LLM_SURGEON in methods_for(structure)

@@ -25,13 +25,13 @@ from surgeon_engine.api.config.pruning import (
     Fisher,
     FixedDamping,
     Method,
-    PrunableShare,
     PruningConfig,
     RowsAndColumns,
     UpdateKind,
 )
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.base.errors import ConfigError
 from tests.helpers.runs import job, outcome

@@ -8,14 +8,12 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
-    FileSize,
     Method,
-    PrunableShare,
     PruningConfig,
-    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations, variations
+from surgeon_engine.api.config.target import FileSize, PrunableShare, Target
 from surgeon_engine.base.errors import ConfigError
 
 JOB = RunConfig(pruning=PruningConfig(target=PrunableShare(0.3)))

@@ -59,7 +59,6 @@ def test_facts_match_those_of_the_engine():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"ffn_config": {"moe_num_experts": 16}}, "is a mixture of experts"),
         ({"pruned": {"layers": 3}}, "has been pruned already"),
     ],
 )
@@ -68,10 +67,6 @@ def test_other_kinds_have_a_problem(tiny, options, sentence):
     assert sentence in facts.problem
     assert facts.hint
     assert facts.hidden_size  # known facts are still returned
-
-
-def test_disabled_experts_are_ignored(tiny):
-    assert not with_options(tiny, is_moe=False, num_experts=16_384).problem
 
 
 def test_same_weights_under_another_name_are_counted_once(tiny):

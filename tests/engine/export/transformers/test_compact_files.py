@@ -19,13 +19,14 @@ from transformers import (
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import COUPLED, Structure
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
 )
 from surgeon_engine.model.layers import prunable_layers
 from tests.engine.export.transformers.test_files import without_neurons
+from tests.helpers.configs import DENSE_COUPLED
 from tests.helpers.pairs import pairs
 from tests.helpers.pruned_models import (
     assert_close,
@@ -52,7 +53,7 @@ def compact_checkpoint(parent: Path, family: str, structure: Structure, name: st
 
 @pytest.mark.parametrize(
     ("family", "structure"),
-    pairs([*FAMILIES, *MORE_FAMILIES], [*COUPLED, Structure.ROWS_AND_COLUMNS]),
+    pairs([*FAMILIES, *MORE_FAMILIES], [*DENSE_COUPLED, Structure.ROWS_AND_COLUMNS]),
 )
 def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     model, folder = compact_checkpoint(tmp_path, family, structure)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import (
-    COUPLED,
     CostBasis,
     Coupling,
     Method,
@@ -17,6 +16,7 @@ from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import cheapest
 from surgeon_engine.runtime.linalg import damped
+from tests.helpers.configs import DENSE_COUPLED
 from tests.helpers.pairs import pairs
 from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense
 from tests.helpers.tiny_models import (
@@ -51,7 +51,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, s
     assert share < 1.0 or left == 0  # everything that counts as removable is
 
 
-@pytest.mark.parametrize("structure", COUPLED)
+@pytest.mark.parametrize("structure", DENSE_COUPLED)
 def test_one_head_and_one_neuron_of_each_block_are_kept(structure):
     settings = pruning(structure)
     for unit in units("llama", settings):

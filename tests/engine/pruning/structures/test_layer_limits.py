@@ -8,7 +8,7 @@ from surgeon_engine.api.config.layer_patterns import min_kept_share
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.pruning.structures.units import units_of
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import DENSE, pruning_config
 from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import job, preflight_error, run
 from tests.helpers.tiny_models import tiny_model
@@ -54,7 +54,7 @@ def test_only_layers_with_a_limit_keep_its_share(tmp_path, family, structure):
     assert any(found.reported[name] > free.reported[name] for name in others)
 
 
-@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize("structure", DENSE)
 def test_limit_of_all_layers_equals_the_minimum_share(structure):
     """The minimum share itself is tested against the weights."""
     one, other = (

@@ -7,7 +7,6 @@ import pytest
 from surgeon_engine.api.config.layer_patterns import matches
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
-    COUPLED,
     SPARSE,
     Structure,
 )
@@ -15,7 +14,7 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import DENSE, DENSE_COUPLED, pruning_config
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 from tests.helpers.units import pruning
 
@@ -32,7 +31,7 @@ def test_every_layer_is_a_unit(family, structure):
     assert names(structure, family=family) == expected
 
 
-@pytest.mark.parametrize("structure", COUPLED)
+@pytest.mark.parametrize("structure", DENSE_COUPLED)
 def test_every_consumer_is_a_unit(structure):
     attention, mlp = "self_attn.o_proj", "mlp.down_proj"
     kinds = {
@@ -49,7 +48,7 @@ def test_every_consumer_is_a_unit(structure):
 def test_structure_that_a_model_lacks_raises_with_the_reason(family):
     model = tiny_model(family)
     for support in structure_support(model):
-        settings = pruning(support.structure)
+        settings = pruning_config(support.structure)
         if support.supported:
             assert units_of(settings, model)
             continue
@@ -106,7 +105,7 @@ def test_group_is_protected_by_any_of_its_layers(pattern, left):
     assert found == [f"model.layers.{name}" for name in left]
 
 
-@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize("structure", DENSE)
 def test_pattern_that_matches_nothing_raises(structure):
     with pytest.raises(PruningError, match=r"'block 7' protects no layer"):
         names(structure, "block 0", "block 7")
@@ -115,7 +114,7 @@ def test_pattern_that_matches_nothing_raises(structure):
 @pytest.mark.parametrize(
     ("structure", "protect"),
     [
-        *[(structure, ("*",)) for structure in Structure],
+        *[(structure, ("*",)) for structure in DENSE],
         (Structure.HEADS, ("self_attn.q_proj",)),
         (Structure.NEURONS, ("block 0", "model.layers.1.mlp.up_proj")),
     ],

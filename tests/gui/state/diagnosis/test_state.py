@@ -16,10 +16,10 @@ from surgeon_engine.api.config.pruning import (
     Fisher,
     Method,
     Structure,
-    Target,
     Widths,
 )
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.target import Target
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult

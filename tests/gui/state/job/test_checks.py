@@ -13,12 +13,11 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
-    PrunableShare,
     PruningConfig,
     Structure,
-    Target,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare, Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.base.errors import ConfigError

@@ -9,9 +9,10 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Memory, Parameters, Structure
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Memory, Parameters
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.planning.target_size import memory_of_goal

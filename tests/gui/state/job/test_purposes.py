@@ -11,7 +11,6 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     HeadsAndNeurons,
-    Memory,
     Method,
     Neurons,
     PruningConfig,
@@ -19,6 +18,7 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.planning.automatic_settings import with_width_multiple

@@ -13,21 +13,23 @@ from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     SPARSE,
-    FileSize,
     Method,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import (
+    FileSize,
     Parameters,
     ParameterShare,
     PrunableShare,
-    PruningConfig,
-    Structure,
     Target,
 )
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
 from surgeon_gui.state.job.protections import protected_layers, with_protection
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import DENSE_COUPLED, pruning_config
 from tests.helpers.fake_engine import model_summary
 
 FORM = FileForm()
@@ -116,7 +118,7 @@ def test_goal_or_none_of_an_unreachable_target_is_none():
     assert targets.goal_or_none(unreachable, MODEL) is None
 
 
-@pytest.mark.parametrize("structure", [*COUPLED, *SPARSE])
+@pytest.mark.parametrize("structure", [*DENSE_COUPLED, *SPARSE])
 @pytest.mark.parametrize("unit", Target)
 def test_equivalent_sizes_remove_the_same_weights(structure, unit):
     for sparsity in (0.011, 1 / 3, 0.4999):

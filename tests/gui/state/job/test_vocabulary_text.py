@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace as changed
 
-from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.vocabulary import ScriptLoss
 from surgeon_gui.state.job import plan_text

@@ -9,12 +9,11 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
-    FileSize,
     Method,
-    Parameters,
     PruningConfig,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import FileSize, Parameters
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import LockedError
 from surgeon_gui.state.queue import state as queue_state

@@ -9,16 +9,18 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     Elements,
+    Method,
+    PruningConfig,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import (
     FileSize,
     Memory,
-    Method,
     Parameters,
     ParameterShare,
     PrunableShare,
-    PruningConfig,
     Target,
 )
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation

@@ -12,8 +12,9 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QComboBox, QSpinBox
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
-from surgeon_engine.api.config.pruning import Memory, Method, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.run import Estimate, TokensRemoved
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController

@@ -22,9 +22,10 @@ from superqt import QElidingLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import HeadsAndNeurons, Memory, Method
+from surgeon_engine.api.config.pruning import HeadsAndNeurons, Method
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed

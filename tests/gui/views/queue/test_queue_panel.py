@@ -10,7 +10,8 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QTreeWidget
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import FileSize, Method, PrunableShare
+from surgeon_engine.api.config.pruning import Method
+from surgeon_engine.api.config.target import FileSize, PrunableShare
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog

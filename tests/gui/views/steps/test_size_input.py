@@ -8,7 +8,8 @@ from PySide6.QtTest import QTest
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import with_values
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.target import Target
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of

@@ -10,7 +10,8 @@ from superqt import QElidingLabel
 
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure, Target
+from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.config.target import PrunableShare, Target
 from surgeon_gui.text.problems import Step
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.widget_queries import choose_unit, preset_shown

@@ -1,0 +1,263 @@
+"""Mixtures of experts: which entries of which tensors belong to an expert.
+
+A router chooses a few experts for each token. Their weights are stacked in tensors with
+an entry for each expert; the router has a row for each, and may have further numbers.
+No list of families says which tensors these are: the model is built a second time, on
+the meta device, with half as many experts, and what is smaller there belongs to them.
+
+A removed expert has zeros for all of its weights. A zero row of the router would still
+be chosen sometimes, so that `hide_removed_experts` takes such rows out of the choice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from transformers import PretrainedConfig, PreTrainedModel
+from typing_extensions import override
+
+# The names under which configs state how many experts a block has.
+EXPERT_COUNTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
+_CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k")
+_NEVER = -1e30  # added to the score of a removed expert
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertTensor:
+    """A parameter or buffer whose first dimension is divided among the experts."""
+
+    name: str  # in the model
+    module: str  # that has it
+    entries: int  # of each expert, one after another
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """The experts of one module, and the router that chooses among them."""
+
+    module: str  # the stacked weights, by its name in the model
+    router: str  # the module with a row for each expert
+    tensors: tuple[ExpertTensor, ...]
+    counts: tuple[str, ...]  # attributes of modules that count experts, with paths
+    stated: tuple[str, ...]  # those of the config
+    chosen: int  # experts for each token
+    classes: int = 1  # equal runs of experts, among which the router chooses first
+    chosen_classes: int = 1
+
+    @property
+    def parent(self) -> str:
+        """The module that holds experts and router."""
+        return self.module.rpartition(".")[0]
+
+    def least(self, count: int) -> int:
+        """Return how many of `count` experts stay: as many as a token has."""
+        of_class = -(-self.chosen // self.chosen_classes)
+        # The score of a class is often that of its two best experts.
+        least = self.classes * max(of_class, 2) if self.classes > 1 else self.chosen
+        return min(count, least)
+
+    def router_row(self) -> ExpertTensor:
+        """Return the weight of the router."""
+        return next(x for x in self.tensors if x.module == self.router)
+
+
+_FOUND: WeakKeyDictionary[PreTrainedModel, tuple[Experts, ...]] = WeakKeyDictionary()
+
+
+def experts_of(model: PreTrainedModel) -> tuple[Experts, ...]:
+    """Return the experts of a model, in the order of its modules; empty: it has none.
+
+    The model may be without weights (on the meta device).
+    """
+    if model not in _FOUND:
+        _FOUND[model] = _find(model)
+    return _FOUND[model]
+
+
+def has_experts(config: PretrainedConfig) -> bool:
+    """Return whether a config states more than one expert."""
+    return any(_counts(config.get_text_config()))
+
+
+def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
+    config = model.config.get_text_config()
+    if not has_experts(config):
+        return ()
+    halved = deepcopy(model.config)
+    stated = _halve(halved.get_text_config())
+    with torch.device("meta"):
+        whole = _stock(type(model))._from_config(deepcopy(model.config))
+        half = _stock(type(model))._from_config(halved)
+    found: dict[str, list[ExpertTensor]] = {}
+    smaller = dict(_tensors(half))
+    for name, (module, tensor) in _tensors(whole):
+        entries = _entries(tensor, smaller[name][1]) if name in smaller else 0
+        if entries:
+            found.setdefault(module, []).append(ExpertTensor(name, module, entries))
+    shapes = {name: tensor.shape for name, (_, tensor) in _tensors(whole)}
+    stacks = [
+        module
+        for module, tensors in found.items()
+        if any(x.entries > 1 or len(shapes[x.name]) > 2 for x in tensors)
+    ]
+    return tuple(_grouped(config, stated, stacks, found, shapes, (whole, half)))
+
+
+def _grouped(
+    config: PretrainedConfig,
+    stated: tuple[str, ...],
+    stacks: list[str],
+    found: Mapping[str, list[ExpertTensor]],
+    shapes: Mapping[str, torch.Size],
+    models: tuple[nn.Module, nn.Module],
+) -> Iterator[Experts]:
+    """Yield the experts of each stack that has a router beside it."""
+    parents = {stack: stack.rpartition(".")[0] for stack in stacks}
+    for stack, parent in parents.items():
+        inside = [*found[stack]]
+        routers = []
+        for module, tensors in found.items():
+            if module in stacks or not f"{module}.".startswith(f"{parent}."):
+                continue
+            inside += tensors
+            if any(len(shapes[x.name]) == 2 for x in tensors):
+                routers.append(module)
+        if len(routers) != 1:
+            continue
+        yield Experts(
+            stack,
+            routers[0],
+            tuple(inside),
+            tuple(_counting(parent, *models)),
+            stated,
+            _chosen(config),
+            *_classes(config),
+        )
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, tuple[str, Tensor]]]:
+    """Yield each parameter and buffer with its name and the module that has it."""
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        own = (*module._parameters.items(), *module._buffers.items())
+        for name, tensor in own:
+            if tensor is not None:
+                yield f"{prefix}{name}", (path, tensor)
+
+
+def _entries(whole: Tensor, half: Tensor) -> int:
+    """Return 1 or more if a tensor has that many entries for each expert; else 0.
+
+    With half of the experts its first dimension is half as long.
+    """
+    if whole.ndim != half.ndim or whole.shape[1:] != half.shape[1:]:
+        return 0
+    return int(len(whole) == 2 * len(half))
+
+
+def _counting(parent: str, whole: nn.Module, half: nn.Module) -> Iterator[str]:
+    """Yield the attributes of modules inside `parent` that are half as large."""
+    for path, module in whole.get_submodule(parent).named_modules():
+        other = half.get_submodule(".".join(filter(None, (parent, path))))
+        for name, value in vars(module).items():
+            if isinstance(value, int) and value == 2 * vars(other).get(name, 0) > 0:
+                yield ".".join(filter(None, (parent, path, name)))
+
+
+def _counts(config: PretrainedConfig) -> Iterator[str]:
+    """Yield the options of a config that state several experts."""
+    for name, value in vars(config).items():
+        if EXPERT_COUNTS.fullmatch(name) and isinstance(value, int) and value > 1:
+            yield name
+
+
+def _halve(config: PretrainedConfig) -> tuple[str, ...]:
+    """Halve the numbers of experts in a config; return their names."""
+    names = tuple(_counts(config))
+    for name in names:
+        setattr(config, name, getattr(config, name) // 2)
+    return names
+
+
+def _chosen(config: PretrainedConfig) -> int:
+    """Return how many experts the router chooses for each token."""
+    numbers = (getattr(config, name, None) for name in _CHOSEN)
+    return next((x for x in numbers if isinstance(x, int)), 1)
+
+
+def _classes(config: PretrainedConfig) -> tuple[int, int]:
+    """Return how many classes of experts there are, and how many a token chooses."""
+    classes = int(getattr(config, "n_group", None) or 1)
+    return classes, int(getattr(config, "topk_group", None) or classes)
+
+
+def _stock(cls: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """Return the class of transformers that a compact class derives from."""
+    return next(x for x in cls.__mro__ if x.__module__.startswith("transformers."))
+
+
+def hide_removed_experts(model: PreTrainedModel) -> None:
+    """Let the routers of a model never choose an expert whose row is zero.
+
+    The model then computes what it does without these experts.
+    """
+    for experts in experts_of(model):
+        router = model.get_submodule(experts.router)
+        if getattr(router, "hides_removed", False):
+            continue
+        router.hides_removed = True
+        row = experts.router_row().name.rpartition(".")[2]
+        mask = _RouterMask(model, experts, row)
+        router.register_forward_pre_hook(mask.enter)
+        router.register_forward_hook(mask.leave, always_call=True)
+
+
+class _RouterMask(TorchFunctionMode):
+    """Gives the logits of removed experts minus infinity, where a router makes them."""
+
+    def __init__(self, model: PreTrainedModel, experts: Experts, row: str) -> None:
+        super().__init__()
+        self._row, self._removed = row, torch.zeros(0, dtype=torch.bool)
+        # Numbers of the router beside its weight, such as what is added to the scores.
+        self._scores = [
+            (model.get_submodule(x.module), x.name.rpartition(".")[2])
+            for x in experts.tensors
+            if x.module != experts.module
+        ]
+        self._is_active = False
+
+    def enter(self, router: nn.Module, _: object) -> None:
+        """Take the zero rows of the router out of its choice until `leave`."""
+        weight = getattr(router, self._row).detach()
+        self._removed = (weight == 0).all(dim=1)
+        self._is_active = bool(self._removed.any())
+        if not self._is_active:
+            return
+        for module, name in self._scores:
+            numbers = getattr(module, name).data
+            if numbers.ndim == 1:
+                numbers[self._removed] = _NEVER
+        self.__enter__()
+
+    def leave(self, *_: object) -> None:
+        """Let functions compute as usual."""
+        if self._is_active:
+            self._is_active = False
+            self.__exit__(None, None, None)
+
+    @override
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is nn.functional.linear:
+            result = result.masked_fill(self._removed, -torch.inf)
+        return result
