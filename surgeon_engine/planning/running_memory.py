@@ -38,6 +38,7 @@ _PADDING = 256  # tokens: the cache has room for a multiple of it
 _BATCH = 512  # tokens that are computed at once
 _BYTES = 4  # of an activation
 _MASK_BYTES = 2
+_EXPERT_MATRICES = 3  # of a gated MLP
 _MLP_BUFFERS, _HIDDEN_BUFFERS = 4, 3  # that exist at once
 
 HeadsLeft = Mapping[int, float]  # the share of its heads that a block keeps
@@ -186,11 +187,18 @@ def _cache_widths(model: ModelSummary) -> dict[int, int]:
 
 
 def _buffer_bytes(context: int, model: ModelSummary) -> int:
+    hidden, chosen = model.hidden_size, {x.layers[0]: x.chosen for x in model.experts}
     widths = [x.columns for x in model.layers if x.coupling == Coupling.NEURONS]
+    # The outputs of all experts of a token exist at once.
+    widths += [
+        chosen[x.name] * max(hidden, x.rows // (_EXPERT_MATRICES * hidden))
+        for x in model.layers
+        if x.is_experts
+    ]
     if not widths:  # the MLPs are not known
         widths = [max(x.rows, x.columns) for x in model.layers]
     numbers = _MLP_BUFFERS * max(widths, default=0)
-    numbers += _HIDDEN_BUFFERS * model.hidden_size
+    numbers += _HIDDEN_BUFFERS * hidden
     cells, in_window = _cells(context, model)
     seen = cells + (in_window if model.window_blocks else 0)
     return min(_BATCH, context) * (_BYTES * numbers + _MASK_BYTES * seen)

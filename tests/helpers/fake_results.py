@@ -36,6 +36,7 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
     StructureSupport,
 )
+from tests.helpers.configs import DENSE
 from tests.helpers.fake_live import costs
 from tests.helpers.fake_machine import COUPLED, COUPLINGS
 
@@ -183,7 +184,7 @@ def model_summary(source: str = "demo") -> ModelSummary:
         layers=layers,
         structures=tuple(
             StructureSupport(structure, UNSUPPORTED.get(structure, ""))
-            for structure in Structure
+            for structure in DENSE
         ),
         coupled=coupled,
         cache_width=2 * BLOCKS * 96,

@@ -60,6 +60,7 @@ COUPLED = (
     Structure.EXPERTS,
     Structure.EXPERTS_HEADS_AND_NEURONS,
 )
+OF_EXPERTS = (Structure.EXPERTS, Structure.EXPERTS_HEADS_AND_NEURONS)
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
 
@@ -146,7 +147,7 @@ _NAMES: dict[str, str] = {
 
 def methods_for(structure: Structure) -> tuple[Method, ...]:
     """Return the methods that can remove `structure`."""
-    if Coupling.EXPERTS in COUPLINGS.get(structure, ()):
+    if structure in OF_EXPERTS:
         return (Method.FIRST_ORDER,)
     for_sparse = (Method.SPARSEGPT, Method.WANDA)
     return tuple(m for m in Method if structure in SPARSE or m not in for_sparse)

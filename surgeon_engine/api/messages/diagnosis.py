@@ -7,7 +7,7 @@
 The arrays are stored in an .npz file, concatenated over all units; `Diagnosed` holds
 the number of entries of each unit. Protections and limits are not applied. Arrays:
 
-    structured      cost, weights, rise and is_row of each removal
+    structured      cost, weights, rise and is_row of each removal, and its candidate
     single weights  bin and count: the number of weights of similar cost. A bin is the
                     upper 16 bits of a float32, a step of less than 0.8 %.
 """
@@ -38,10 +38,13 @@ class DiagnosedUnit(msgspec.Struct, frozen=True):
     """One unit and its number of entries in the arrays."""
 
     name: str  # of the layer whose factors give the costs
-    group: str  # "heads", "neurons" or "layer"; with same widths, groups lose the same
+    # "heads", "neurons", "experts" or "layer"; with same widths, groups lose the same.
+    group: str
     layers: tuple[DiagnosedLayer, ...]  # the layer called `name` first
     entries: int
     candidates: int
+    least: int = 1  # groups that stay
+    classes: int = 1  # equal runs of experts, each of which loses equally many
 
 
 class Diagnosed(msgspec.Struct, frozen=True, tag=True):

@@ -56,9 +56,9 @@ class CostHistogram(msgspec.Struct, frozen=True):
 
 
 class GroupsLeft(msgspec.Struct, frozen=True):
-    """Number of remaining heads or neurons in the module of a layer."""
+    """Number of remaining heads, neurons or experts in the module of a layer."""
 
-    kind: str  # "heads" (with the query heads that share one) or "neurons"
+    kind: str  # "heads" (with the query heads that share one), "neurons" or "experts"
     kept: Count
     of: Positive
 
@@ -118,7 +118,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     cost: float = 0.0
     rows_kept: int = -1  # rows with at least one weight; -1: not known
     columns_kept: int = -1
-    groups: GroupsLeft | None = None  # None: its structure has no heads or neurons
+    groups: GroupsLeft | None = None  # None: its structure has no such groups
 
     @property
     def sparsity(self) -> float:

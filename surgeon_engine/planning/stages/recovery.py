@@ -14,7 +14,6 @@ States are in a store, which uses the device, the host or files
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE
@@ -117,7 +116,9 @@ def _saved(job: Job) -> float:
 
 def _refit_moment(job: Job) -> Moment:
     # A layer may keep all that it has, while others lose more.
-    layers = job.measured or job.model.layers
+    # Experts are not fitted.
+    measured = [layer for layer in job.measured if not layer.is_experts]
+    layers = measured or job.model.linear_layers
     sums, on_host = max(_fit(x, is_pinned=job.is_on_gpu) for x in layers)
     moment = _with_original(job, sums, _held_out(job) + on_host, 3 * _states(job))
     return replace(moment, copies_ahead=False)
@@ -204,7 +205,8 @@ def _trained_weights(job: Job) -> int:
     recovery = job.config.recovery
     if not recovery.uses_lora:
         return job.weights_left
-    return sum(recovery.lora_rank * (x.rows + x.columns) for x in job.model.layers)
+    layers = job.model.linear_layers
+    return sum(recovery.lora_rank * (x.rows + x.columns) for x in layers)
 
 
 def _masks(job: Job) -> float:
@@ -233,7 +235,7 @@ def _graph(job: Job) -> float:
     """Return the activations of all blocks for a step."""
     touched = {layer.name for layer in job.touched}
     others = [x for x in job.model.layers if x.name not in touched]
-    layers: Iterable[LayerSummary] = (*job.remaining, *others)
+    layers = job.as_used((*job.remaining, *others))
     numbers = sum(layer.rows + layer.columns for layer in layers)
     return _step(job) * numbers * _number(job) * _GRAPH
 
@@ -266,7 +268,7 @@ def _judging(job: Job) -> float:
 
 def _refitting(job: Job) -> float:
     """Return the time to solve for the weights of all layers, and of the passes."""
-    names = {layer.name for layer in job.measured}
+    names = {layer.name for layer in job.measured if not layer.is_experts}
     layers = [x for x in job.remaining if x.name in names]
     rates = job.rates
     factors = sum(x.columns**3 / 3 for x in layers)

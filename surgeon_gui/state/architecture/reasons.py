@@ -120,6 +120,11 @@ def _summary(layer: Layer, architecture: Architecture) -> str:
                 "{kept} of {n} neurons are kept.",
                 groups.of,
             ),
+            "experts": ntr(
+                "{kept} of {n} expert is kept.",
+                "{kept} of {n} experts are kept.",
+                groups.of,
+            ),
         }[groups.kind]
         summary += " " + remaining.format(kept=groups.kept, n=groups.of)
     return summary

@@ -48,7 +48,7 @@ class Layer:
     removed: int
     cost: float | None  # loss increase; None: counted in a coupled layer, or unknown
     cost_share: float | None  # of the total cost
-    groups: GroupsLeft | None = None  # None: it has no heads or neurons
+    groups: GroupsLeft | None = None  # None: it has no heads, neurons or experts
     is_protected: bool = False  # for the next run
     is_effectively_protected: bool = False  # or coupled with a protected layer
     min_density: float = 0.0  # in the next run

@@ -139,7 +139,7 @@ class ArchitectureTable(QAbstractItemModel):
 _TIPS = (
     tr("Blocks and their layers."),
     tr("Rows by columns; for a block, its number of weights."),
-    tr("Groups of heads that share keys and values, or neurons."),
+    tr("Groups of heads that share keys and values, neurons, or experts."),
     tr("Share of the weights that is removed."),
     tr(
         "Predicted increase of the loss by the removals, in nats, and its share of the "
@@ -147,7 +147,7 @@ _TIPS = (
     ),
     tr(
         "Protection or limit in the next run. It applies to all layers of the same "
-        "heads or neurons."
+        "heads, neurons or experts."
     ),
 )
 
