@@ -122,7 +122,6 @@ def _arrays(
         "weights": removals.weights.numpy(),
         "rise": raw_costs(removals, pruning.cost_basis).numpy(),
         "is_row": (removals.candidate < rows).numpy(),
-        "candidate": removals.candidate.numpy(),
     }
 
 

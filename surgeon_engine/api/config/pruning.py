@@ -147,7 +147,7 @@ _NAMES: dict[str, str] = {
 
 def methods_for(structure: Structure) -> tuple[Method, ...]:
     """Return the methods that can remove `structure`."""
-    if structure in OF_EXPERTS:
+    if Coupling.EXPERTS in COUPLINGS.get(structure, ()):
         return (Method.FIRST_ORDER,)
     for_sparse = (Method.SPARSEGPT, Method.WANDA)
     return tuple(m for m in Method if structure in SPARSE or m not in for_sparse)

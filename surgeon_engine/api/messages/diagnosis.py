@@ -7,7 +7,7 @@
 The arrays are stored in an .npz file, concatenated over all units; `Diagnosed` holds
 the number of entries of each unit. Protections and limits are not applied. Arrays:
 
-    structured      cost, weights, rise and is_row of each removal, and its candidate
+    structured      cost, weights, rise and is_row of each removal
     single weights  bin and count: the number of weights of similar cost. A bin is the
                     upper 16 bits of a float32, a step of less than 0.8 %.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.messages.run import Routing
 from surgeon_engine.base.sentences import Text
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
@@ -43,6 +44,7 @@ class DiagnosedUnit(msgspec.Struct, frozen=True):
     layers: tuple[DiagnosedLayer, ...]  # the layer called `name` first
     entries: int
     candidates: int
+    routing: Routing | None = None  # None: not experts
     least: int = 1  # groups that stay
     classes: int = 1  # equal runs of experts, each of which loses equally many
 

@@ -94,6 +94,10 @@ def block_reasons(block: Block, architecture: Architecture) -> list[str]:
 
 
 def _summary(layer: Layer, architecture: Architecture) -> str:
+    if architecture.source is Source.MODEL and layer.is_experts:
+        return tr("{weights} weights in {n} experts.").format(
+            weights=numbers.count(layer.weights), n=layer.before.columns
+        )
     if architecture.source is Source.MODEL:
         return tr("{weights} weights, {rows} rows by {columns} columns.").format(
             weights=numbers.count(layer.weights),

@@ -110,7 +110,7 @@ def _file_widths(config: RunConfig, model: ModelSummary) -> str:
         return ""
     text = tr(
         "All layers lose equally many {structure}, as GGUF files of this architecture "
-        "have one number for all."
+        "have one width for all."
     )
     return " " + text.format(structure=structure_phrase(config.pruning))
 
