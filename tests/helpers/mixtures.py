@@ -19,15 +19,14 @@ from surgeon_engine.api.model_info.header import (
 )
 from surgeon_engine.planning.sketch import sketch_model
 
+MIXTURE = "a mixture"  # name of its folder
 EXPERTS, CHOSEN = 16, 4
 SIZES = DecoderSizes(
     4, 64, 96, 4, 2, 16, 512, MixtureSizes(EXPERTS, CHOSEN, 48, shared_size=32)
 )
 
 
-def mixture_summary(
-    sizes: DecoderSizes = SIZES, name: str = "a mixture"
-) -> ModelSummary:
+def mixture_summary(sizes: DecoderSizes = SIZES, name: str = MIXTURE) -> ModelSummary:
     """Return the summary of a model with experts in each block."""
     return sketch_model(ModelFacts(name, "MixtureForCausalLM"), sizes)
 
@@ -42,7 +41,7 @@ def routing(block: int, kept: tuple[int, ...] = tuple(range(EXPERTS))) -> Routin
 def mixture_job(share: float = 0.3) -> RunConfig:
     """Return a job that removes experts."""
     pruning = PruningConfig(Experts(), target=PrunableShare(share))
-    return RunConfig(ModelConfig("a mixture"), pruning=pruning)
+    return RunConfig(ModelConfig(MIXTURE), pruning=pruning)
 
 
 def shot_of_experts(model: ModelSummary, removed: tuple[int, ...]) -> ShotFinished:
