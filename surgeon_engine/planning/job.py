@@ -336,7 +336,7 @@ def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:
 
 
 def _scaled_layer(layer: LayerSummary, stays: float) -> LayerSummary:
-    """Return a layer with a share of its heads or neurons."""
+    """Return a layer with a share of its heads, neurons or experts."""
     rows, columns = layer.rows, width(layer)
     if layer.coupling:
         columns = round(columns * stays)

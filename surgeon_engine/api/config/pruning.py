@@ -92,7 +92,7 @@ class CostBasis(StrEnum):
 
 
 class Widths(StrEnum):
-    """Whether layers may lose different numbers of heads or neurons."""
+    """Whether layers may lose different numbers of heads, neurons or experts."""
 
     FREE = "free"  # each as many as its costs imply
     SAME = "same"  # all equally many: plain files for any program
@@ -366,7 +366,7 @@ class PruningConfig:
 
     @property
     def has_same_widths(self) -> bool:
-        """True if all layers lose equally many heads or neurons."""
+        """True if all layers lose equally many heads, neurons or experts."""
         return getattr(self.structure, "widths", Widths.FREE) is Widths.SAME
 
     @property
