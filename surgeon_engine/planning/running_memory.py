@@ -25,6 +25,7 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.api.messages.run import Exported, LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.planning.constants import EXPERT_MATRICES
 
 # Memories that computers and graphics cards have, in GB. In fact most have GiB, which
 # leaves 7 % for the driver and the screen.
@@ -38,7 +39,6 @@ _PADDING = 256  # tokens: the cache has room for a multiple of it
 _BATCH = 512  # tokens that are computed at once
 _BYTES = 4  # of an activation
 _MASK_BYTES = 2
-_EXPERT_MATRICES = 3  # of a gated MLP
 _MLP_BUFFERS, _HIDDEN_BUFFERS = 4, 3  # that exist at once
 
 HeadsLeft = Mapping[int, float]  # the share of its heads that a block keeps
@@ -191,7 +191,7 @@ def _buffer_bytes(context: int, model: ModelSummary) -> int:
     widths = [x.columns for x in model.layers if x.coupling == Coupling.NEURONS]
     # The outputs of all experts of a token exist at once.
     widths += [
-        chosen[x.name] * max(hidden, x.rows // (_EXPERT_MATRICES * hidden))
+        chosen[x.name] * max(hidden, x.rows // (EXPERT_MATRICES * hidden))
         for x in model.layers
         if x.is_experts
     ]
