@@ -26,7 +26,9 @@ class ExpertsCard(HeatMapCard):
 
     def __init__(self, name: str) -> None:
         when_empty = tr("Shows the experts of each block once they are measured.")
-        super().__init__(name, tr("Experts"), when_empty, _ROOM, tr("Expert"))
+        super().__init__(
+            name, tr("Experts"), when_empty, _ROOM, tr("Number of the expert")
+        )
         self.explain(MEANINGS["experts"])
         self._routings: Routings = ()
         self._measure = ChoiceBox(f"{name}_measure_combo")

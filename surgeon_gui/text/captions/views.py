@@ -35,7 +35,7 @@ _RESET = caption(
 )
 
 _EXPERTS_MEASURE = caption(
-    "Quantity", "Show what the removal of experts costs, or how many tokens they get."
+    "Value", "Show what the removal of experts costs, or how many tokens they get."
 )
 
 _CHART_CAPTIONS = {
