@@ -60,6 +60,7 @@ COUPLED = (
     Structure.EXPERTS,
     Structure.EXPERTS_HEADS_AND_NEURONS,
 )
+OF_EXPERTS = (Structure.EXPERTS, Structure.EXPERTS_HEADS_AND_NEURONS)
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
 
@@ -91,7 +92,7 @@ class CostBasis(StrEnum):
 
 
 class Widths(StrEnum):
-    """Whether layers may lose different numbers of heads or neurons."""
+    """Whether layers may lose different numbers of heads, neurons or experts."""
 
     FREE = "free"  # each as many as its costs imply
     SAME = "same"  # all equally many: plain files for any program
@@ -365,7 +366,7 @@ class PruningConfig:
 
     @property
     def has_same_widths(self) -> bool:
-        """True if all layers lose equally many heads or neurons."""
+        """True if all layers lose equally many heads, neurons or experts."""
         return getattr(self.structure, "widths", Widths.FREE) is Widths.SAME
 
     @property
