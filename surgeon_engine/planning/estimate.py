@@ -134,6 +134,7 @@ class Footprint:
         if job.offloads:
             # Weights that change, their copies, and the full-size model.
             before += int(2 * job.weights + job.unrecovered + job.undone)
+            before += 2 * job.copied_to_files  # of both models
         before += int(max(need.saved for need in stages))
         return max(before, sum(need.written for need in stages))
 

@@ -239,8 +239,17 @@ class Job:
     @property
     def unmapped(self) -> int:
         """The model in the machine's memory, without what stays in its files."""
-        stays = self.offloads and not self.is_converted
+        stays = self.offloads and not (self.is_converted and self.model.is_gguf)
         return self.weights - (self.of_blocks if stays else 0)
+
+    @property
+    def copied_to_files(self) -> int:
+        """The blocks of a model in temporary files, as they are not those of its own.
+
+        Its weights are converted, dequantized, or joined from those of experts.
+        """
+        is_computed = self.is_converted or bool(self.model.experts)
+        return self.of_blocks if self.offloads and is_computed else 0
 
     # what is held beside it, in bytes
 
