@@ -41,8 +41,8 @@ from surgeon_engine.model.vocabulary.tokens import (
     zipf,
 )
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
+from surgeon_engine.planning.fewer_tokens import typical_tokens
 
-_TYPICAL = 2 / 3  # of the tokens, which a run keeps that chooses the number
 _OF_TEXT = 0.01  # the share of a text from which on a script matters
 _HIT = 0.05  # the share of its tokens from which on a script is hit
 
@@ -140,7 +140,7 @@ def _count(
         ConfigError: More than possible.
     """
     if isinstance(vocabulary, AutomaticVocabulary):
-        return tokens - max(least, round(_TYPICAL * tokens))
+        return tokens - max(least, typical_tokens(tokens))
     if vocabulary.tokens < least:
         raise too_few_tokens(vocabulary.tokens, least)
     return max(0, tokens - vocabulary.tokens)

@@ -106,6 +106,10 @@ class PruningState:
         """Keep what the original computes, before anything is removed."""
         self.references, self.baseline = references, baseline
 
+    def set_goal(self, goal: Goal) -> None:
+        """Aim at another size, since the run keeps other tokens than planned."""
+        self.goal = goal
+
     def use_vocabulary(
         self,
         vocabulary: SmallerVocabulary,

@@ -134,10 +134,11 @@ def _loss(
     model: PreTrainedModel, tokens: Tensor, vocabulary: SmallerVocabulary | None = None
 ) -> float:
     """Return the loss of a window in nats, by the original's weights."""
+    tokens = tokens.to(model.device)
     read = tokens if vocabulary is None else vocabulary.kept[tokens]
-    labels, total = tokens[:, 1:].to(model.device), 0.0
+    labels, total = tokens[:, 1:], 0.0
     with fast_products(model):
-        hidden = last_hidden(model, read.to(model.device))
+        hidden = last_hidden(model, read)
         for part in logit_parts(model, labels):
             given = hidden[:, :-1][:, part]
             if vocabulary is None:

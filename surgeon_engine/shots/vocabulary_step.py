@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
@@ -26,8 +25,8 @@ from surgeon_engine.model.vocabulary.tokens import (
     token_table,
     too_few_tokens,
 )
-from surgeon_engine.planning.fewer_tokens import with_fewer_tokens
-from surgeon_engine.planning.target_size import Goal, goal_of
+from surgeon_engine.planning.fewer_tokens import typical_tokens
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.measure_curvature import Factors, measure
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
@@ -70,15 +69,15 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
         context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
     elif not context.saver.saved.shots:
         gates = _gates(state, context)
+    pruning, original, form = state.config.pruning, state.original, state.goal.form
     if len(kept) == _tokens_of(state):
         _warn_of_whole_vocabulary(state, context)
+        state.set_goal(goal_of(pruning, original, form, original.vocabulary))
         return
     vocabulary = SmallerVocabulary.of(state.loaded, kept)
-    goal = _goal_without_tokens(state, kept)
+    goal = goal_of(pruning, original, form, len(vocabulary.kept))
     loaded = with_vocabulary(state.loaded, kept)
-    assert loaded.kept_tokens is not None
-    vocabulary = vocabulary.with_rows(loaded.kept_tokens)
-    units = units_of(state.config.pruning, loaded.model)
+    units = units_of(pruning, loaded.model)
     state.use_vocabulary(vocabulary, loaded, units, goal, gates)
     assert state.tokens is not None
     context.emit(state.tokens)
@@ -181,6 +180,9 @@ def _share_of_tokens(
     state: PruningState, tokens: Removals, gates: Factors | None
 ) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
+    if state.config.pruning.removes_nothing:
+        count = tokens.candidates - typical_tokens(tokens.candidates)
+        return min(count, len(tokens.candidate))
     assert gates is not None  # see `check_vocabulary`
     costs = costs_of(state, gates, state.config.pruning)
     costs[_VOCABULARY] = tokens
@@ -201,30 +203,3 @@ def _parameters_of_token(state: PruningState) -> int:
             "Keep the whole vocabulary.",
         )
     return found
-
-
-def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
-    """Return what remains to be removed from the blocks.
-
-    Raises:
-        ConfigError: the tokens alone are more than the target removes.
-    """
-    goal, pruning = state.goal, state.config.pruning
-    removed = state.original.vocabulary - len(kept)
-    gone = removed * _parameters_of_token(state)
-    if pruning.removes_nothing or pruning.kind in SPARSE:  # beside zeros
-        return replace(goal, parameters=goal.parameters - gone)
-    if gone > goal.removed:
-        raise ConfigError(
-            "{tokens:,} tokens have {gone:,} parameters, more than the {goal:,} that "
-            "the target removes.",
-            "Keep more tokens, or raise the target; a target of 0 % removes tokens "
-            "alone.",
-            tokens=removed,
-            gone=gone,
-            goal=goal.removed,
-        )
-    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
-        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
-    rest = goal.removed - gone
-    return replace(goal, removed=rest, sparsity=rest / goal.prunable)

@@ -24,7 +24,12 @@ from typing import Annotated, TypeAlias
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.api.config.n_m import NM, MaxCorrelated
-from surgeon_engine.api.config.vocabulary import WHOLE, AnyVocabulary, Vocabulary
+from surgeon_engine.api.config.vocabulary import (
+    WHOLE,
+    AnyVocabulary,
+    AutomaticVocabulary,
+    Vocabulary,
+)
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.base.sentences import reworded, say
@@ -355,6 +360,12 @@ class PruningConfig:
     def removes_tokens(self) -> bool:
         """True if the model loses a part of its vocabulary."""
         return self.vocabulary != WHOLE
+
+    @property
+    def chooses_tokens(self) -> bool:
+        """True if their costs decide how many tokens the model loses."""
+        is_open = isinstance(self.vocabulary, AutomaticVocabulary)
+        return is_open and not self.removes_nothing
 
     @property
     def has_quality_limit(self) -> bool:

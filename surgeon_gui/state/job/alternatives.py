@@ -7,10 +7,9 @@ Rounding to 4 bits or more costs less fidelity than removing a tenth of the weig
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
-from surgeon_engine.api.config.pruning import PrunableShare
+from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
@@ -37,7 +36,7 @@ def quantized_files(
     has_no_file = config.pruning.removes_nothing or leaves_zeros(config)
     if has_no_file or model.gguf_widths is None:
         return {}
-    unpruned = replace(config.pruning, target=PrunableShare(0.0))
+    unpruned = PruningConfig(target=PrunableShare(0.0))
     return {
         dtype: planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
         for dtype in QUANTIZED

@@ -21,10 +21,8 @@ from surgeon_engine.api.config.pruning import (
     methods_for,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.fewer_tokens import with_fewer_tokens
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import usable_context
@@ -51,13 +49,15 @@ _FIELDS = {
 TARGET_FIELDS = ("target", *dict.fromkeys(_FIELDS.values()), "context")
 
 
-def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
-    """Return the goal of a job; None if the model cannot be made that small."""
-    pruning = config.pruning
-    if pruning.removes_nothing and isinstance(pruning.vocabulary, SomeTokens):
-        model = with_fewer_tokens(model, pruning.vocabulary.tokens)
+def goal_or_none(
+    config: RunConfig, model: ModelSummary, tokens: int | None = None
+) -> Goal | None:
+    """Return the goal of a job; None if the model cannot be made that small.
+
+    `tokens` are those that its run keeps, if they are known.
+    """
     try:
-        return goal_of(pruning, model, file_form(config, model))
+        return goal_of(config.pruning, model, file_form(config, model), tokens)
     except ConfigError:
         return None
 

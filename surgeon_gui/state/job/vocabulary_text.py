@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
+from surgeon_engine.planning import fewer_tokens
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.fidelity import text_name
@@ -25,13 +25,12 @@ def tokens_phrase(before: int, after: int) -> str:
 
 def planned_tokens(config: RunConfig, model: ModelSummary) -> str:
     """Return what a job does to the vocabulary; empty if it stays whole."""
-    vocabulary = config.pruning.vocabulary
     if not config.pruning.removes_tokens:
         return ""
-    if isinstance(vocabulary, SomeTokens):
-        left, whole = vocabulary.tokens, model.vocabulary
-        return tokens_phrase(whole, left) if left < whole else ""
-    return tr("fewer tokens, as the run decides")
+    if config.pruning.chooses_tokens:
+        return tr("fewer tokens, as the run decides")
+    left, whole = fewer_tokens.planned_tokens(config.pruning, model), model.vocabulary
+    return tokens_phrase(whole, left) if left < whole else ""
 
 
 def preview_line(found: VocabularyPreviewed) -> str:
