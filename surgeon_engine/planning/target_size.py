@@ -225,6 +225,11 @@ def _to_remove_for(target: Memory, file: PlannedFile) -> int:
 
 def _goal(file: PlannedFile, *, is_chosen: bool = False) -> Goal:
     removed, pruning, model = _to_remove(file), file.pruning, file.model
+    if pruning.removes_tokens and not model.token_parameters:
+        raise ConfigError(
+            "The vocabulary of this model cannot be made smaller.",
+            "Keep the whole vocabulary.",
+        )
     prunable = prunable_weights(pruning, model)
     most = prunable + (0 if is_chosen else parameters_to_choose(pruning, model))
     if isinstance(pruning.structure, NM):

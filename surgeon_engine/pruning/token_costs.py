@@ -14,7 +14,7 @@ tokens that are expected least, some of a hundred, are written otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -153,21 +153,16 @@ def _loss(
     return total
 
 
-def removable_tokens(
-    costs: Tensor, table: TokenTable, fixed: Set[int], weights: int
-) -> Removals:
+def removable_tokens(costs: Tensor, table: TokenTable, weights: int) -> Removals:
     """Return the tokens that can be removed, in the order of their costs.
 
     A token comes after all those that are merged from it.
 
     Args:
         costs: V, in nats per token of text.
-        table: What is merged from what.
-        fixed: Tokens that stay.
+        table: What is merged from what, and what stays.
         weights: The parameters of a token.
     """
-    costs = costs.clone()
-    costs[list(fixed)] = torch.inf
     closed, order = closed_costs(costs.numpy(), table)
     candidate = torch.from_numpy(order).long()
     cost = torch.from_numpy(closed).double()[candidate] / weights

@@ -13,18 +13,12 @@ from torch import Tensor
 
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.model.vocabulary.dimensions import required_rows
 from surgeon_engine.model.vocabulary.smaller import (
-    required_tokens,
     tokenizer_size,
     with_vocabulary,
 )
-from surgeon_engine.model.vocabulary.tokens import (
-    check_rows,
-    protected,
-    token_table,
-    too_few_tokens,
-)
+from surgeon_engine.model.vocabulary.tokens import table_for
 from surgeon_engine.planning.fewer_tokens import typical_tokens
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.measure_curvature import Factors, measure
@@ -55,7 +49,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     An interrupted run has saved its choice.
 
     Raises:
-        ConfigError: so many tokens cannot be removed, or the model has no tokenizer.
+        ConfigError: no tokens can be removed from the model, or a name is unknown.
     """
     if not state.config.pruning.removes_tokens:
         return
@@ -131,11 +125,7 @@ def _kept_tokens(
     """Return the tokens that the model keeps: int64, ascending."""
     settings = state.config.pruning.vocabulary
     if isinstance(settings, SomeTokens):
-        count = removals.candidates - settings.tokens
-        if count > len(removals.candidate):
-            least = removals.candidates - len(removals.candidate)
-            raise too_few_tokens(settings.tokens, least)
-        count = max(0, count)
+        count = max(0, removals.candidates - settings.tokens)
     else:
         assert isinstance(settings, AutomaticVocabulary)
         count = _share_of_tokens(state, removals, gates)
@@ -149,22 +139,15 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     loaded, windows = state.loaded, state.windows
     settings = state.config.pruning.vocabulary
     assert isinstance(settings, AutomaticVocabulary | SomeTokens)
-    if loaded.tokenizer is None:
-        raise ConfigError(
-            "The model has no tokenizer, so no tokens can be removed.",
-            "Keep the whole vocabulary, or add the files of the tokenizer.",
-        )
-    table = token_table(loaded.tokenizer)
-    check_rows(table, state.original.vocabulary)
-    fixed = table.fixed | required_tokens(loaded)
-    fixed |= protected(table, settings.keep, loaded.tokenizer)
-    each = _parameters_of_token(state)
+    needed, rows = required_rows(loaded.model), state.original.vocabulary
+    table = table_for(loaded.tokenizer, rows, needed, settings.keep)
+    each = state.original.token_parameters
     texts = texts_of(windows)
     batch = state.config.calibration.batch
     batches = sum(len(Batches(text, batch)) for text in texts)
     with context.stage(Stage.VOCABULARY, total=batches) as step:
         frequencies = token_frequencies(loaded.model, texts, batch, step)
-        first = removable_tokens(frequencies[: table.size], table, fixed, each)
+        first = removable_tokens(frequencies[: table.size], table, each)
         nu = 1.0
         if isinstance(settings, AutomaticVocabulary):
             nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
@@ -188,18 +171,3 @@ def _share_of_tokens(
     costs[_VOCABULARY] = tokens
     selected = cheapest(costs, state.goal.removed)
     return int(selected.removed[_VOCABULARY].sum())
-
-
-def _parameters_of_token(state: PruningState) -> int:
-    """Return the parameters of a token, in embeddings and head.
-
-    Raises:
-        ConfigError: the model must keep all tokens.
-    """
-    found = state.original.token_parameters
-    if not found:
-        raise ConfigError(
-            "The vocabulary of this model cannot be made smaller.",
-            "Keep the whole vocabulary.",
-        )
-    return found

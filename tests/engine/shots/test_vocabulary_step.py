@@ -180,7 +180,7 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     loaded, windows = state.loaded, state.windows
     table = token_table(loaded.tokenizer)
     f = token_frequencies(loaded.model, texts_of(windows), 4, lambda: None)
-    removals = removable_tokens(f, table, table.fixed, 1)
+    removals = removable_tokens(f, table, 1)
     found = nats_per_removed(loaded, windows, removals, lambda: None)
     text = torch.cat(texts_of(windows))
     kept = kept_for_probe(removals, text)
@@ -232,10 +232,18 @@ def test_two_thirds_are_kept_where_nothing_else_is_removed():
     assert state.goal.removed == 0
 
 
-def test_too_few_tokens_are_refused():
-    state = state_of(config_of(SomeTokens(256)))
-    with pytest.raises(ConfigError, match="cannot have fewer than"):
-        remove_tokens(state, silent_context())
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        (SomeTokens(256), "cannot have fewer than"),
+        (SomeTokens(KEPT, ("Klingon",)), "no language that is known"),
+        (AutomaticVocabulary(("Klingon",)), "no language that is known"),
+    ],
+)
+def test_tokens_are_checked_before_anything_is_loaded(vocabulary, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        Recorder().run(config_of(vocabulary), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
