@@ -132,6 +132,10 @@ class PruningState:
         self.windows = vocabulary.token_windows(self.windows)
         self.references = vocabulary.references(self.references, loaded.model)
 
+    def release_gates(self) -> None:
+        """Free the gates of the first shot, once it is kept."""
+        self.gates = None
+
     def halve_batch(self) -> None:
         """Run half as many windows at a time from now on."""
         calibration = self.config.calibration
