@@ -21,8 +21,10 @@ from surgeon_engine.api.config.pruning import (
     methods_for,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.vocabulary import Vocabulary
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.fewer_tokens import typical_tokens
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import usable_context
@@ -118,13 +120,16 @@ def _rounded(size: float) -> float:
 
 
 def implied_changes(
-    before: Mapping[str, Any], after: Mapping[str, Any]
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    model: ModelSummary | None = None,
 ) -> dict[str, Any]:
     """Return the changes that an edit of `before` to `after` implies.
 
     - A method that does not support the structure is replaced by the default.
     - The target becomes the share that a newly chosen N:M pattern removes.
     - SparseGPT sets a fixed damping; leaving it restores the automatic one.
+    - A number of tokens that the model does not exceed becomes a usual one.
     """
     changes: dict[str, Any] = {}
     method = after["method"]
@@ -136,6 +141,9 @@ def implied_changes(
     ):
         is_fixed = method is Method.SPARSEGPT
         changes["damping"] = Damping.FIXED if is_fixed else Damping.AUTOMATIC
+    is_number = after["vocabulary"] is Vocabulary.TOKENS is not before["vocabulary"]
+    if is_number and model and model.vocabulary <= after["vocabulary_tokens"]:
+        changes["vocabulary_tokens"] = typical_tokens(model.vocabulary)
     is_new = any(before[name] != after[name] for name in ("structure", "pattern"))
     if after["structure"] is Structure.N_M and is_new:
         kept, _, group = after["pattern"].partition(":")
