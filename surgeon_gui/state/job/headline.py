@@ -105,8 +105,9 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
     if leaves_zeros(config):
         return numbers.percent(share)
     unit = pruning.target
+    tokens = planned_file(model, file_form(config, model), pruning).model.vocabulary
     job = replace(config, pruning=replace(pruning, target=PrunableShare(0.0)))
-    file = planned_file(model, file_form(job, model), job.pruning)
+    file = planned_file(model, file_form(job, model), job.pruning, tokens)
     removed = int(share * prunable_weights(pruning, model))
     size = file.bytes(removed)
     if isinstance(unit, Memory):

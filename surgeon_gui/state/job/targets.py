@@ -26,12 +26,13 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.fewer_tokens import typical_tokens
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import usable_context
 from surgeon_engine.planning.target_size import (
     Goal,
     goal_of,
     memory_of_goal,
+    prunable_weights,
 )
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import CHOICES
@@ -71,6 +72,8 @@ def is_too_large(config: RunConfig, model: ModelSummary) -> bool:
     if name == "sparsity":
         return False
     whole = {**values, "target": Target.PRUNABLE_SHARE, "sparsity": 0.0}
+    if config.pruning.chooses_tokens:
+        whole["vocabulary"] = Vocabulary.WHOLE
     form = file_form(config, model)
     largest = converted(whole, values["target"], model, form).get(name)
     return largest is not None and values[name] >= largest
@@ -189,6 +192,18 @@ def converted(
     return {"target": target, target_field(target): sizes[target]}
 
 
+def share_with_tokens(config: RunConfig, model: ModelSummary, share: float) -> float:
+    """Return the target that leaves a share of prunable weights to be removed.
+
+    Tokens whose number is set count toward it, except beside zeros.
+    """
+    pruning = config.pruning
+    if pruning.kind in SPARSE:
+        return share
+    of_tokens = planned_file(model, file_form(config, model), pruning).of_tokens
+    return min(MAX_SHARE, share + of_tokens / prunable_weights(pruning, model))
+
+
 def _goal(
     values: Mapping[str, Any], model: ModelSummary | None, form: FileForm
 ) -> Goal | None:
@@ -233,10 +248,12 @@ def _value_in_unit(
 ) -> float:
     """Return the value in the unit `target` that leads to `goal`."""
     context, kind = values.get("context", Memory().context), values["structure"]
+    # Tokens count toward a target, except beside zeros.
+    removed = goal.removed + (kind not in SPARSE and goal.removed > 0) * goal.of_tokens
     value = {
-        Target.PRUNABLE_SHARE: goal.sparsity,
-        Target.PARAMETER_SHARE: goal.parameter_share,
-        Target.PARAMETERS: goal.parameters / _MILLION,
+        Target.PRUNABLE_SHARE: removed / goal.prunable,
+        Target.PARAMETER_SHARE: removed / model.parameters,
+        Target.PARAMETERS: (model.parameters - removed) / _MILLION,
         Target.FILE_SIZE: goal.weight_bytes / _MILLION,
         Target.MEMORY: memory_of_goal(goal, context, model, kind) / _BILLION,
     }[target]
