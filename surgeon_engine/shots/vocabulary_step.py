@@ -19,7 +19,7 @@ from surgeon_engine.model.vocabulary.smaller import (
     with_vocabulary,
 )
 from surgeon_engine.model.vocabulary.tokens import table_for
-from surgeon_engine.planning.fewer_tokens import typical_tokens
+from surgeon_engine.planning.fewer_tokens import planned_tokens
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.measure_curvature import Factors, measure
 from surgeon_engine.pruning.methods import METHODS
@@ -123,12 +123,12 @@ def _kept_tokens(
     state: PruningState, removals: Removals, gates: Factors | None
 ) -> Tensor:
     """Return the tokens that the model keeps: int64, ascending."""
-    settings = state.config.pruning.vocabulary
-    if isinstance(settings, SomeTokens):
-        count = max(0, removals.candidates - settings.tokens)
-    else:
-        assert isinstance(settings, AutomaticVocabulary)
+    pruning = state.config.pruning
+    if pruning.chooses_tokens:
         count = _share_of_tokens(state, removals, gates)
+    else:
+        planned = planned_tokens(pruning, state.original)
+        count = max(0, removals.candidates - planned)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
     return is_kept.nonzero().squeeze(1)
@@ -149,7 +149,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
         frequencies = token_frequencies(loaded.model, texts, batch, step)
         first = removable_tokens(frequencies[: table.size], table, each)
         nu = 1.0
-        if isinstance(settings, AutomaticVocabulary):
+        if state.config.pruning.chooses_tokens:
             nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
             context.inform(
                 "Text costs {nats:.2f} nats more for each token that is written with "
@@ -163,9 +163,6 @@ def _share_of_tokens(
     state: PruningState, tokens: Removals, gates: Factors | None
 ) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
-    if state.config.pruning.removes_nothing:
-        count = tokens.candidates - typical_tokens(tokens.candidates)
-        return min(count, len(tokens.candidate))
     assert gates is not None  # see `check_vocabulary`
     costs = costs_of(state, gates, state.config.pruning)
     costs[_VOCABULARY] = tokens
