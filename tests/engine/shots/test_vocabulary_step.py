@@ -232,6 +232,16 @@ def test_two_thirds_are_kept_where_nothing_else_is_removed():
     assert state.goal.removed == 0
 
 
+def test_target_that_only_tokens_can_reach_is_divided():
+    state = state_of(config_of(AutomaticVocabulary(), ParameterShare(0.87)))
+    asked, prunable = state.goal.removed, state.goal.prunable
+    assert asked > prunable
+    remove_tokens(state, silent_context())
+    assert state.tokens.after < TOKENS
+    assert 0 < state.goal.removed < prunable
+    assert state.goal.removed + state.goal.of_tokens == asked
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "message"),
     [
