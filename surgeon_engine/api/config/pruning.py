@@ -353,8 +353,7 @@ class PruningConfig:
     @property
     def removes_nothing(self) -> bool:
         """True if the run only writes the unpruned model."""
-        shares = PrunableShare | ParameterShare
-        return isinstance(self.target, shares) and self.target.sparsity == 0
+        return getattr(self.target, "sparsity", 1.0) == 0
 
     @property
     def removes_tokens(self) -> bool:
@@ -441,12 +440,11 @@ class PruningConfig:
             return
         sparsity, maximum = self.target.sparsity, 1 - structure.kept / structure.of
         if sparsity > maximum + _ROUNDING:
-            most = format_percent(maximum)
             raise ConfigError(
                 "{pattern} removes at most {most} of the weights, but the target is "
                 "{sparsity:percent}.",
                 "Lower the sparsity to {most}.",
                 pattern=structure.pattern,
-                most=most,
+                most=format_percent(maximum),
                 sparsity=sparsity,
             )
