@@ -227,7 +227,7 @@ def test_point_on_the_curve_is_what_the_blocks_lose():
 
 def test_whole_model_is_too_large_only_for_larger_targets():
     chosen = PruningConfig(vocabulary=AutomaticVocabulary())
-    millions = MODEL.parameters / 1e6
+    whole = 4 * MODEL.parameters / 1e6
     for share, expected in ((0.99, False), (1.01, True)):
-        target = replace(chosen, target=Parameters(share * millions))
+        target = replace(chosen, target=FileSize(share * whole))
         assert targets.is_too_large(RunConfig(pruning=target), MODEL) is expected
