@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ import gguf
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from surgeon_engine.api.model_info.files import (
     count_numbers,
@@ -152,6 +153,19 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     _check_model_kind(source.name, config)
     _check_sizes(source.name, config)
     return config
+
+
+def read_generation_config(source: ModelSource) -> GenerationConfig | None:
+    """Read the options of a model for writing text; None: they have no file of JSON.
+
+    Raises:
+        ValueError: They contradict each other.
+    """
+    if source.gguf_file:
+        return None
+    with suppress(OSError):
+        return GenerationConfig.from_pretrained(source.folder, local_files_only=True)
+    return None
 
 
 def vocabulary_size(source: ModelSource) -> int:
