@@ -34,6 +34,7 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
+    own_reading,
     read_model_config,
     stored_dtypes,
 )
@@ -168,7 +169,7 @@ def _load(
     _check_complete(source.name, found)
     _check_finite(source.name, model)
     _use_plain_outputs(model.config)
-    if source.gguf_file:
+    if hasattr(model, "hf_quantizer"):
         # The weights are dequantized by now; without this the model cannot be saved.
         model.hf_quantizer.remove_quantization_config(model)
     model.requires_grad_(False)
@@ -194,6 +195,8 @@ def _read(source: ModelSource, dtype: torch.dtype) -> tuple[PreTrainedModel, Any
         "ignore_mismatched_sizes": True,  # `_check_complete` names them
     }
     read = model_class(config).from_pretrained
+    if own := own_reading(source):
+        return read(None, state_dict=dict(own.tensors), config=config, **arguments)
     if source.quantization is None:
         return read(source.folder, **arguments, **source.arguments)
     arguments |= plain_arguments(config, source)
