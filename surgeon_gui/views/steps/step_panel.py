@@ -49,7 +49,7 @@ from surgeon_gui.widgets.page_area import PageArea
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_WIDTH = 384  # pixels
-MAX_WIDTH = 880  # pixels; without the column beside it, it fills a small window
+MAX_WIDTH = 640
 _DISC = 26  # diameter, pixels
 _BY_KEYBOARD = {
     Qt.FocusReason.TabFocusReason,
