@@ -264,8 +264,9 @@ class _Header:
         """Yield the tensors of an attention or an MLP, of which all may be missing."""
         has_any = any(f"blk.{number}.{part}.weight" in self._stored for part in parts)
         has_bias = config.attention_bias if parts is _ATTENTION else config.mlp_bias
+        shapes = _full_shapes(config)
         for part, theirs in parts.items():
-            shape = _full_shape(part, config)
+            shape = shapes.get(part, (config.hidden_size,))
             size = self._size if part in ("attn_q", "attn_k") else 0
             is_norm = part.endswith("norm")
             stored = self._stored.get(f"blk.{number}.{part}.weight")
@@ -308,11 +309,11 @@ class _Header:
         return ModelError(unusable(self._name, reason), _CHOOSE_ORIGINAL)
 
 
-def _full_shape(part: str, config: LlamaConfig) -> tuple[int, ...]:
-    hidden, neurons = config.hidden_size, config.intermediate_size
-    queries = config.num_attention_heads * config.head_dim
-    keys = config.num_key_value_heads * config.head_dim
-    shapes = {
+def part_shapes(
+    hidden: int, queries: int, keys: int, neurons: int
+) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the weights in a block by their names in the file."""
+    return {
         "attn_q": (queries, hidden),
         "attn_k": (keys, hidden),
         "attn_v": (keys, hidden),
@@ -321,4 +322,13 @@ def _full_shape(part: str, config: LlamaConfig) -> tuple[int, ...]:
         "ffn_up": (neurons, hidden),
         "ffn_down": (hidden, neurons),
     }
-    return shapes.get(part, (hidden,))
+
+
+def _full_shapes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
+    size = config.head_dim
+    return part_shapes(
+        config.hidden_size,
+        config.num_attention_heads * size,
+        config.num_key_value_heads * size,
+        config.intermediate_size,
+    )
