@@ -122,6 +122,18 @@ CHOICES: dict[Enum, Caption] = {
             "not update the remaining weights. For unstructured and N:M pruning."
         ),
     ),
+    Method.REAP: Caption(
+        "REAP",
+        tr(
+            "Selects experts by the norm of their output times the router's weight, "
+            "averaged over the tokens that choose them. For experts alone."
+        ),
+    ),
+    Method.ROUTING_FREQUENCY: caption(
+        "Routing frequency",
+        "Selects the experts that the fewest tokens choose. For experts alone; the "
+        "usual baseline.",
+    ),
     Target.PRUNABLE_SHARE: caption(
         "Share of prunable weights",
         "Share of the weights of the prunable linear layers to remove.",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.messages.run import Routing
 from surgeon_engine.base.sentences import Text
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
@@ -42,6 +43,7 @@ class DiagnosedUnit(msgspec.Struct, frozen=True):
     layers: tuple[DiagnosedLayer, ...]  # the layer called `name` first
     entries: int
     candidates: int
+    routing: Routing | None = None  # None: not experts
 
 
 class Diagnosed(msgspec.Struct, frozen=True, tag=True):

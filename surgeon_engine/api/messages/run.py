@@ -56,11 +56,24 @@ class CostHistogram(msgspec.Struct, frozen=True):
 
 
 class GroupsLeft(msgspec.Struct, frozen=True):
-    """Number of remaining heads or neurons in the module of a layer."""
+    """Number of remaining heads, neurons or experts in the module of a layer."""
 
-    kind: str  # "heads" (with the query heads that share one) or "neurons"
+    kind: str  # "heads" (with the query heads that share one), "neurons" or "experts"
     kept: Count
     of: Positive
+
+
+class Routing(msgspec.Struct, frozen=True):
+    """How the calibration text uses the experts of a layer of the original."""
+
+    tokens: tuple[Count, ...]  # that are routed to each expert
+    costs: tuple[float, ...]  # of removing each expert, by the method
+    kept: tuple[Count, ...]  # numbers of the remaining experts, from 0
+
+    @property
+    def unused(self) -> int:
+        """The number of experts that no token is routed to."""
+        return self.tokens.count(0)
 
 
 class Stage(Enum):
@@ -119,6 +132,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     rows_kept: int = -1  # rows with at least one weight; -1: not known
     columns_kept: int = -1
     groups: GroupsLeft | None = None  # None: its structure has no heads or neurons
+    routing: Routing | None = None  # None: not experts, or not measured
 
     @property
     def sparsity(self) -> float:
