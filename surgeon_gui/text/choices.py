@@ -125,13 +125,13 @@ CHOICES: dict[Enum, Caption] = {
     Method.REAP: Caption(
         "REAP",
         tr(
-            "Selects experts by the norm of their output times the router's weight, "
-            "averaged over the tokens that choose them. For experts alone."
+            "Removes the experts whose output, times the router's weight, has the "
+            "smallest mean norm on the tokens that choose them. For experts alone."
         ),
     ),
     Method.ROUTING_FREQUENCY: caption(
         "Routing frequency",
-        "Selects the experts that the fewest tokens choose. For experts alone; the "
+        "Removes the experts that the fewest tokens choose. For experts alone; the "
         "usual baseline.",
     ),
     Target.PRUNABLE_SHARE: caption(
