@@ -66,7 +66,7 @@ class GateGradients:
     rows: Tensor | None = None  # windows x R
     columns: Tensor | None = None  # windows x C
     weight_squares: Tensor | None = None  # R x C: sum of (dL/dW)^2 over windows
-    routed: Tensor | None = None  # of experts: the tokens that chose each
+    routed: Tensor | None = None  # of experts, int64: the tokens that chose each
 
     def row_costs(self) -> Tensor:
         """Return the cost of each row.  Shape R, float64."""
@@ -122,10 +122,10 @@ class GateGradients:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutedOutputs:
-    """The outputs of the experts of a layer, float64; E experts."""
+    """The outputs of the experts of a layer; E experts."""
 
-    routed: Tensor  # E: the tokens that chose each
-    norms: Tensor  # E: the sum over them of the norm of its weighted output
+    routed: Tensor  # E, int64: the tokens that chose each
+    norms: Tensor  # E, float64: the sum over them of the norm of its weighted output
 
 
 Measured: TypeAlias = KroneckerFactors | GateGradients | RoutedOutputs  # of one layer

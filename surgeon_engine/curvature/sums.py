@@ -224,7 +224,8 @@ class RoutedSums:
 
     def __init__(self, layers: Sequence[PrunableLayer]) -> None:
         self._layers = [x for x in layers if isinstance(x, ExpertsLayer)]
-        self._routed, self._norms = _of_experts(layers), _of_experts(layers)
+        self._routed = _of_experts(layers)
+        self._norms = {name: x.double() for name, x in self._routed.items()}
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Register hooks that add up what the experts compute."""
@@ -273,7 +274,7 @@ def _of_all(sums: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
 def _of_experts(layers: Sequence[PrunableLayer]) -> dict[str, Tensor]:
     """Return a zero for each expert, by layer."""
     return {
-        layer.name: torch.zeros(layer.columns, dtype=torch.float64)
+        layer.name: torch.zeros(layer.columns, dtype=torch.int64)
         for layer in layers
         if isinstance(layer, ExpertsLayer)
     }
@@ -281,7 +282,8 @@ def _of_experts(layers: Sequence[PrunableLayer]) -> dict[str, Tensor]:
 
 def _add_at(sums: Tensor, index: Tensor, values: Tensor) -> None:
     """Add each value to the entry of its expert; both are tokens x chosen."""
-    sums.index_add_(0, index.flatten().cpu(), values.detach().flatten().double().cpu())
+    values = values.detach().flatten().cpu().to(sums.dtype)
+    sums.index_add_(0, index.flatten().cpu(), values)
 
 
 def _add_product(sums: dict[str, Tensor], name: str, x: Tensor) -> None:

@@ -50,7 +50,7 @@ def routing_of(
         return None
     nothing = routed.new_zeros(unit.candidates).bool()
     return Routing(
-        tokens=tuple(routed.long().tolist()),
+        tokens=tuple(routed.tolist()),
         costs=tuple(unit.costs(measured, nothing, pruning).tolist()),
         kept=tuple(range(unit.candidates)),
     )

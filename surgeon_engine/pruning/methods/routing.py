@@ -33,7 +33,7 @@ class RoutingMethod(PruningMethod):
         return self.expert_costs(layer.measured)[column.cpu()]
 
     def expert_costs(self, outputs: RoutedOutputs) -> Tensor:
-        """Return the cost of each expert, float64."""
+        """Return the cost of each expert."""
         raise NotImplementedError
 
     @override
