@@ -38,7 +38,8 @@ from surgeon_engine.curvature.measured import (
     RoutedOutputs,
 )
 from surgeon_engine.curvature.recorded_blocks import BlockRecorder, RecordedBlock
-from surgeon_engine.curvature.sums import CovarianceSums, GateSums, RoutedSums
+from surgeon_engine.curvature.routed import RoutedSums
+from surgeon_engine.curvature.sums import CovarianceSums, GateSums
 from surgeon_engine.model.block_calls import NotChainedError, first_of
 from surgeon_engine.model.block_runner import hooked
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts

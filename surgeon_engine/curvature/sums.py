@@ -13,12 +13,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.base.errors import CurvatureError
-from surgeon_engine.curvature.measured import (
-    Gate,
-    GateGradients,
-    KroneckerFactors,
-    RoutedOutputs,
-)
+from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
+from surgeon_engine.curvature.routed import RoutedTokens
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.shares import Batches, add_sums
@@ -110,7 +106,7 @@ class GateSums:
         self._rows: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
         self._columns: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
         self._squares: dict[str, Tensor] = {}  # of single weights
-        self._routed = _of_experts(layers)
+        self._routed = RoutedTokens(layers)
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Register hooks that collect the gradients of the layers."""
@@ -132,7 +128,7 @@ class GateSums:
             CurvatureError: no gradient came back to a layer.
         """
         add_sums(self._squares, device)
-        routed = _of_all(self._routed, device)
+        routed = self._routed.of_all(device)
         tokens = self._batches.windows.numel() * self._draws
         return {
             layer.name: GateGradients(
@@ -187,6 +183,7 @@ class GateSums:
         """
         if len(inputs) != 1 or not output.requires_grad:
             return
+        self._routed.add(layer, inputs)
         y = output.detach()
 
         def add(gradient: Tensor) -> None:
@@ -206,7 +203,7 @@ class GateSums:
         if len(inputs) != 3 or not inputs[2].requires_grad:
             return None
         hidden, index, weights = inputs
-        _add_at(self._routed[layer.name], index, torch.ones_like(weights))
+        self._routed.add(layer, inputs)
         used = weights.view_as(weights)  # nothing else reads it
         used.register_hook(
             lambda gradient: self._add_experts(layer, index, weights, gradient)
@@ -244,73 +241,6 @@ class GateSums:
             squares = self._squares.setdefault(layer.name, zeros)
             for of_window, inputs in zip(dy, a, strict=True):
                 squares += (of_window.T @ inputs).square_()
-
-
-class RoutedSums:
-    """Sums over the tokens that chose each expert of some layers."""
-
-    def __init__(self, layers: Sequence[PrunableLayer]) -> None:
-        self._layers = [x for x in layers if isinstance(x, ExpertsLayer)]
-        self._routed = _of_experts(layers)
-        self._norms = {name: x.double() for name, x in self._routed.items()}
-
-    def hooks(self) -> Iterator[RemovableHandle]:
-        """Register hooks that add up what the experts compute."""
-        for layer in self._layers:
-            yield layer.module.register_forward_pre_hook(partial(self._add, layer))
-
-    def outputs(self, device: torch.device) -> dict[str, RoutedOutputs]:
-        """Return the sums of all processes by layer.
-
-        Raises:
-            CurvatureError: no token came to the experts of a layer.
-        """
-        routed, norms = _of_all(self._routed, device), _of_all(self._norms, device)
-        for layer in self._layers:
-            if not routed[layer.name].any():
-                raise _unused(layer)
-        return {name: RoutedOutputs(routed[name], norms[name]) for name in routed}
-
-    def _add(
-        self, layer: ExpertsLayer, module: nn.Module, inputs: tuple[Tensor, ...]
-    ) -> None:
-        """Add the tokens of a batch, and the norms of the outputs of their experts.
-
-        The module adds up the outputs of a token's experts, so that it runs once for
-        each of these, with a weight of 1.
-        """
-        if len(inputs) != 3:
-            return
-        hidden, index, weights = inputs
-        for one, weight in zip(index.split(1, 1), weights.split(1, 1), strict=True):
-            output = module.forward(hidden, one, torch.ones_like(weight))
-            norm = output.float().norm(dim=1, keepdim=True)
-            _add_at(self._norms[layer.name], one, norm * weight)
-        _add_at(self._routed[layer.name], index, torch.ones_like(weights))
-
-
-def _of_all(sums: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return the sums of all processes, on the host."""
-    if ranks.size() == 1:
-        return sums
-    moved = {name: x.to(device) for name, x in sums.items()}
-    add_sums(moved, device)
-    return {name: x.cpu() for name, x in moved.items()}
-
-
-def _of_experts(layers: Sequence[PrunableLayer]) -> dict[str, Tensor]:
-    """Return a zero for each expert, by layer."""
-    return {
-        layer.name: torch.zeros(layer.columns, dtype=torch.int64)
-        for layer in layers
-        if isinstance(layer, ExpertsLayer)
-    }
-
-
-def _add_at(sums: Tensor, index: Tensor, values: Tensor) -> None:
-    """Add each value to the entry of its expert; both are tokens x chosen."""
-    values = values.detach().flatten().cpu().to(sums.dtype)
-    sums.index_add_(0, index.flatten().cpu(), values)
 
 
 def _add_product(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
