@@ -40,7 +40,8 @@ def impossible_formats(
     found = _by_structure(pruning, model)
     if model is not None and model.gguf_widths is None:
         found[Format.GGUF] = say("Surgeon writes no GGUF files of this architecture.")
-    if Coupling.EXPERTS in COUPLINGS.get(pruning.kind, ()):
+    of_experts = Coupling.EXPERTS in COUPLINGS.get(pruning.kind, ())
+    if of_experts and not pruning.removes_nothing:
         found[Format.MASKED] = NO_MASKED_EXPERTS
     return found
 
