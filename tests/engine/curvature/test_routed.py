@@ -72,6 +72,7 @@ def mixture(name):
 def request_of(model, batch=2):
     layers = prunable_layers(model)
     layers = [layer for layer in layers if isinstance(layer, ExpertsLayer)]
+    assert len(layers) == 2
     return CurvatureRequest(model, find_blocks(model), layers, WINDOWS, batch)
 
 
@@ -127,7 +128,7 @@ def output_of(module, state, e):
 @each_layout
 @torch.no_grad()
 def test_gates_of_experts_are_derivatives_by_a_factor_on_their_output(name):
-    model, eps = mixture(name), 1e-5
+    model, eps = mixture(name), 1e-2
     request = request_of(model)
     gates = {}
     with torch.enable_grad():
@@ -143,7 +144,7 @@ def test_gates_of_experts_are_derivatives_by_a_factor_on_their_output(name):
             scaled(layer, expert, 1 / (1 - eps))
             expected.append((above - below) / (2 * eps))
         found = gates[layer.name].columns.double()
-        close = {"rtol": 1e-3, "atol": 1e-5}
+        close = {"rtol": 1e-2, "atol": 1e-4}  # norms and routers compute in 32 bits
         torch.testing.assert_close(found, torch.stack(expected, dim=1), **close)
 
 
