@@ -30,7 +30,7 @@ from transformers import (
 from resources.demo.train import WINDOW, rate_share, token_stream, training_texts
 
 DEMO = Path(__file__).resolve().parents[1] / "resources" / "demo"
-STEPS = 1500
+STEPS = {"qwen3": 1500, "olmoe": 1000}
 BATCH = 8  # windows
 _PEAK_RATE = 2e-3
 _SAVED_EVERY = 100  # steps
@@ -112,16 +112,17 @@ def train(shape: str, seed: int, folder: Path) -> None:
         weight_decay=0.1,
         fused=True,
     )
-    first, state = 1, folder / "training.pt"
+    first, steps, state = 1, STEPS[shape], folder / "training.pt"
     if state.exists():
         saved = torch.load(state)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         first = saved["step"] + 1
     started = time.monotonic()
-    for step in range(first, STEPS + 1):
-        loss = _step(model, optimizer, _windows(streams, seed, step), step)
-        if step % _SAVED_EVERY == 0 or step == STEPS:
+    for step in range(first, steps + 1):
+        windows = _windows(streams, seed, step)
+        loss = _step(model, optimizer, windows, _PEAK_RATE * rate_share(step, steps))
+        if step % _SAVED_EVERY == 0 or step == steps:
             rate = (step + 1 - first) * BATCH * WINDOW / (time.monotonic() - started)
             logger.info(
                 "%s, step %d: loss %.3f, %.0f tokens/s", shape, step, loss, rate
@@ -135,10 +136,13 @@ def train(shape: str, seed: int, folder: Path) -> None:
 
 
 def _step(
-    model: PreTrainedModel, optimizer: torch.optim.Optimizer, windows: Tensor, step: int
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    windows: Tensor,
+    rate: float,
 ) -> float:
     for group in optimizer.param_groups:
-        group["lr"] = _PEAK_RATE * rate_share(step, STEPS)
+        group["lr"] = rate
     loss = model(input_ids=windows, labels=windows, use_cache=False).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -95,6 +95,7 @@ class Line(msgspec.Struct, frozen=True):
     criterion: str
     removed: float  # share of the experts
     unused: int  # experts that no token of the calibration text chose
+    original: tuple[Fidelity, ...]
     before: tuple[Fidelity, ...]
     after: tuple[Fidelity, ...]  # empty: it was not recovered
     seconds: float
@@ -135,7 +136,8 @@ def main() -> int:
     kept = Kept()
     for model, share, seed in product(models, SHARES, options.seeds):
         for criterion in CRITERIA:
-            if (model, share, seed, criterion.name) in done:
+            is_left_out = options.recover and criterion.with_code
+            if is_left_out or (model, share, seed, criterion.name) in done:
                 continue
             with _method(criterion, seed):
                 config = _config(options, model, share, seed, criterion)
@@ -152,7 +154,7 @@ def _measure(config: RunConfig, key: tuple[str, float, int, str], kept: Kept) ->
     context = RunContext("", lambda _: None, kept)
     start = context.clock()
     state = prepare(config, context)
-    evaluate_original(state, context)
+    original = evaluate_original(state, context)
     shot = run_shot(state, ShotPlan(1, 1.0, None), context)
     assert shot.evaluation is not None
     after = _recovered(state, context)
@@ -162,6 +164,7 @@ def _measure(config: RunConfig, key: tuple[str, float, int, str], kept: Kept) ->
         *key,
         removed=1 - left / sum(len(each.tokens) for each in routing),
         unused=sum(each.unused for each in routing),
+        original=original.fidelity,
         before=shot.evaluation.fidelity,
         after=after,
         seconds=context.clock() - start,
@@ -237,8 +240,13 @@ def table(lines: Iterable[Line]) -> str:
         own = [line for line in lines if line.model == model]
         names = [Path(text.text).stem for text in own[0].before]
         names[0] = "documentation"
+        perplexities = ", ".join(
+            f"{text.perplexity.value:.1f} on {name}"
+            for name, text in zip(names, own[0].original, strict=True)
+        )
+        parts += [f"## {model}", f"Perplexity of the original: {perplexities}."]
         for title in ("before", "after"):
-            parts += [f"## {model}, KL to the original {title} recovery"]
+            parts += [f"KL to the original {title} recovery:"]
             parts += [_grid(own, names, title)]
     return "\n\n".join(parts) + "\n"
 
