@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import (
     Recovered,
     ShotFinished,
     TokensRemoved,
+    experts_left,
     format_estimate,
 )
 from surgeon_engine.api.report import Report
@@ -97,6 +98,7 @@ def model_card(
         last=last,
         recovered=recipe.recovered,
         tokens=recipe.tokens,
+        experts=experts_left(last.layers),
         compared=[x.compared for x in fidelity if x.compared is not None],
         pruned=pruned,
         fidelity=fidelity,

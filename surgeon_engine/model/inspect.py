@@ -303,6 +303,7 @@ def describe(
                 each.groups,
                 each.least,
                 each.classes,
+                each.chosen,
             )
             for each in coupled
         ),

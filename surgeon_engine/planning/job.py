@@ -71,8 +71,8 @@ class Job:
         pruning = self.config.pruning
         if pruning.kind not in COUPLED and not pruning.removes_nothing:
             return self.model.layers
-        places = {place(layer) for layer in self.measured}
-        return tuple(x for x in self.model.layers if place(x) in places)
+        places = {(layer.block, place(layer)) for layer in self.measured}
+        return tuple(x for x in self.model.layers if (x.block, place(x)) in places)
 
     @cached_property
     def measured(self) -> tuple[LayerSummary, ...]:
@@ -95,6 +95,35 @@ class Job:
             return self.touched
         stays = max(0.0, 1 - goal.removed / max(1, self.touched_weights))
         return tuple(_scaled_layer(layer, stays) for layer in self.touched)
+
+    def as_used(self, layers: Iterable[LayerSummary]) -> tuple[LayerSummary, ...]:
+        """Return layers as a token uses them: of experts, those that it chooses.
+
+        Their rows are all numbers that these make of the token.
+        """
+        hidden = self.model.hidden_size
+        chosen = {x.layers[0]: x.chosen for x in self.model.experts}
+        return tuple(
+            msgspec.structs.replace(
+                x,
+                rows=chosen[x.name] * (x.rows // hidden + hidden),
+                columns=hidden,
+                weights=chosen[x.name] * x.rows,
+            )
+            if x.is_experts
+            else x
+            for x in layers
+        )
+
+    @cached_property
+    def used_layers(self) -> tuple[LayerSummary, ...]:
+        """All layers of the original as a token uses them."""
+        return self.as_used(self.model.layers)
+
+    @cached_property
+    def active_weights(self) -> int:
+        """The number of weights in the blocks that a token uses."""
+        return self.model.prunable - self.model.idle_parameters
 
     @cached_property
     def touched_weights(self) -> int:
@@ -307,7 +336,7 @@ def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:
 
 
 def _scaled_layer(layer: LayerSummary, stays: float) -> LayerSummary:
-    """Return a layer with a share of its heads or neurons."""
+    """Return a layer with a share of its heads, neurons or experts."""
     rows, columns = layer.rows, width(layer)
     if layer.coupling:
         columns = round(columns * stays)

@@ -162,6 +162,8 @@ class PlannedFile:
 
     def _row(self, layer: LayerSummary) -> int:
         """Return a length that divides into the same blocks as the pruned row."""
+        if layer.is_experts:  # most rows of their matrices are so long
+            return self.model.hidden_size
         nothing = self.pruning.removes_nothing
         kinds = () if nothing else COUPLINGS.get(self.pruning.kind, ())
         if layer.coupling not in kinds:

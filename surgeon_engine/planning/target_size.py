@@ -145,11 +145,11 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return the number p of prunable weights; a bias is no element of its own."""
     match pruning.structure:
         case Elements():
-            return sum(layer.rows * layer.columns for layer in model.layers)
+            return sum(layer.rows * layer.columns for layer in model.linear_layers)
         case NM(of=of):  # columns beyond the last whole group are kept
             return sum(
                 layer.rows * (layer.columns - layer.columns % of)
-                for layer in model.layers
+                for layer in model.linear_layers
             )
     return model.prunable
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import SPARSE
+from surgeon_engine.api.config.pruning import SPARSE, display_name
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
@@ -87,8 +87,9 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
 def _warn_of_whole_vocabulary(state: PruningState, context: RunContext) -> None:
     if isinstance(state.config.pruning.vocabulary, AutomaticVocabulary):
         context.warn(
-            "No token was removed: for their size, heads and neurons cost less. To "
-            "remove some all the same, give the number of tokens to keep."
+            "No token was removed: for their size, {structure} cost less. To remove "
+            "some all the same, give the number of tokens to keep.",
+            structure=display_name(state.config.pruning.kind),
         )
     else:
         context.warn(

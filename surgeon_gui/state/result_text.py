@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
 from surgeon_gui.state.job.plan_text import brief_target, planned_bytes
 from surgeon_gui.state.job.vocabulary_text import tokens_phrase
@@ -92,6 +93,8 @@ def _made(run: RunState) -> str:
         worst = min(found, key=lambda each: each.agreement.value)
         sentences.append(fidelity.same_tokens(worst))
     sentences.append(expectation(run))
+    if experts := left_text(run):
+        sentences.append(f"{experts}.")
     if run.tokens is not None:
         text = tr("Its vocabulary went from {tokens}.")
         tokens = tokens_phrase(run.tokens.before, run.tokens.after)

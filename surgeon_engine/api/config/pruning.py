@@ -60,6 +60,7 @@ COUPLED = (
     Structure.EXPERTS,
     Structure.EXPERTS_HEADS_AND_NEURONS,
 )
+OF_EXPERTS = (Structure.EXPERTS, Structure.EXPERTS_HEADS_AND_NEURONS)
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
 
@@ -96,7 +97,7 @@ class CostBasis(StrEnum):
 
 
 class Widths(StrEnum):
-    """Whether layers may lose different numbers of heads or neurons."""
+    """Whether layers may lose different numbers of heads, neurons or experts."""
 
     FREE = "free"  # each as many as its costs imply
     SAME = "same"  # all equally many: plain files for any program
@@ -157,10 +158,8 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
         return (Method.FIRST_ORDER, *BY_ROUTING)
     if structure is Structure.EXPERTS_HEADS_AND_NEURONS:
         return (Method.FIRST_ORDER,)
-    others = {*BY_ROUTING}
-    if structure not in SPARSE:
-        others |= {Method.SPARSEGPT, Method.WANDA}
-    return tuple(m for m in Method if m not in others)
+    for_sparse = () if structure in SPARSE else (Method.SPARSEGPT, Method.WANDA)
+    return tuple(m for m in Method if m not in (*BY_ROUTING, *for_sparse))
 
 
 class Coupling(StrEnum):
@@ -377,7 +376,7 @@ class PruningConfig:
 
     @property
     def has_same_widths(self) -> bool:
-        """True if all layers lose equally many heads or neurons."""
+        """True if all layers lose equally many heads, neurons or experts."""
         return getattr(self.structure, "widths", Widths.FREE) is Widths.SAME
 
     @property
@@ -410,8 +409,7 @@ class PruningConfig:
     @property
     def measures_factors(self) -> bool:
         """True if the method needs A, or A and G."""
-        without = (Method.FIRST_ORDER, Method.MAGNITUDE, *BY_ROUTING)
-        return self.method not in without
+        return self.method not in (Method.FIRST_ORDER, Method.MAGNITUDE, *BY_ROUTING)
 
     @property
     def adapts(self) -> bool:

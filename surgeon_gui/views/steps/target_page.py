@@ -161,7 +161,7 @@ class TargetPage(Page):
         supported = state.model.structures if state.model is not None else ()
         reasons = {each.structure: each.reason for each in supported}
         structure = values["structure"]
-        self._tiles.disable(reasons)
+        self._tiles.show_support(supported)
         file_format = state.config.export.format
         self._sizes.disable(targets.disabled_targets(structure, file_format))
         self._form.disable_choices("method", targets.disabled_methods(structure))
