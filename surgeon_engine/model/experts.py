@@ -28,7 +28,11 @@ from typing_extensions import override
 # The names under which configs state how many experts a block has.
 EXPERT_COUNTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k")
-_CHOSEN_EXPERTS = ("top_k_index", "top_k_weights")  # what most modules of experts get
+# What modules of experts get beside hidden states, by most names and by gpt-oss's.
+_CHOSEN_EXPERTS = (
+    ("top_k_index", "top_k_weights"),
+    ("router_indices", "routing_weights"),
+)
 _NEVER = -1e30  # added to the score of a removed expert
 
 
@@ -145,8 +149,8 @@ def _grouped(
             continue
         # What runs the experts: the stack, or in DBRX the module around it.
         given = [_arguments(models[0].get_submodule(x)) for x in (stack, parent)]
-        if _CHOSEN_EXPERTS in given:
-            stack = (stack, parent)[given.index(_CHOSEN_EXPERTS)]
+        if given[0] in _CHOSEN_EXPERTS or given[1] in _CHOSEN_EXPERTS:
+            stack = stack if given[0] in _CHOSEN_EXPERTS else parent
         elif given[0]:  # those of JetMoE's attention get something else
             continue
         yield Experts(
