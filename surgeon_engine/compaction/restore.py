@@ -185,20 +185,26 @@ def expand_to_full_size(
 def _load_masked(
     folder: Path, stored: Mapping[str, _StoredTensor]
 ) -> tuple[PreTrainedModel, CompactionPlan]:
-    """Load a masked or compact checkpoint, with its plan, at full size."""
+    """Load a masked, plain or compact checkpoint, with its plan, at full size."""
     path = folder / PLAN_FILE
     try:
         config = AutoConfig.for_model(**decode_config(read_config(path)))
     except UNREADABLE as error:
         raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))
-    if _is_full_size(stock, config, path, stored):
-        model = _load(stock, folder, config)
-        return model, load_plan(path, model)
-    tensors = _LazyTensors(folder, stored)
-    return expand_to_full_size(
-        stock, config, lambda model: load_plan(path, model), tensors
-    )
+
+    def plan_for(model: PreTrainedModel) -> CompactionPlan:
+        return load_plan(path, model)
+
+    if is_compact(folder):
+        return expand_to_full_size(
+            stock, config, plan_for, _LazyTensors(folder, stored)
+        )
+    # Names and forms of tensors may be those of published checkpoints.
+    model = _load(stock, folder, _config_of(folder))
+    if _is_full_size(model, config):
+        return model, plan_for(model)
+    return expand_to_full_size(stock, config, plan_for, model.state_dict())
 
 
 def _load(
@@ -217,23 +223,12 @@ def _load(
     return model
 
 
-def _is_full_size(
-    stock: type[PreTrainedModel],
-    config: PretrainedConfig,
-    plan_path: Path,
-    stored: Mapping[str, _StoredTensor],
-) -> bool:
-    """Return whether tensors are those of a model with zeros for removed parts."""
+def _is_full_size(model: PreTrainedModel, config: PretrainedConfig) -> bool:
+    """Return whether a model has the shapes of one with the config of the original."""
     with torch.device("meta"):
-        model = stock._from_config(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    plan = load_plan(plan_path, model)
-    if not plan.layers:
-        missing = shapes.keys() - compact(model, plan).tensors.keys()
-        missing -= set(model.all_tied_weights_keys)
-        if missing:  # in a compact file, of blocks, attentions and MLPs
-            return not missing.isdisjoint(stored)
-    return all(shapes.get(name) == each.shape for name, each in stored.items())
+        original = type(model)._from_config(config)
+    shapes = {name: tensor.shape for name, tensor in original.state_dict().items()}
+    return all(shapes.get(x) == y.shape for x, y in model.state_dict().items())
 
 
 def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:

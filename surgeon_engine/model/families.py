@@ -150,6 +150,7 @@ PARAMETERS: tuple[ProducerRows, ...] = (
     ProducerRows("suv_gate", (Part.GATE,)),
     ProducerRows("suv_up", (Part.UP,)),
 )
+_SOFTMAX, _SIGMOID = 1, 2  # llama.cpp's numbers of functions of a router's scores
 _GELU_TANH = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 _GELU = ("gelu", *_GELU_TANH)  # llama.cpp computes the approximation by tanh
 _LLAMA = Gguf("llama", rotates_pairs=True, scales_by_factors=True)
@@ -169,6 +170,13 @@ _GEMMA_4 = Gguf(
         "attention.shared_kv_layers": "num_kv_shared_layers",
     },
     renames={".layer_scalar": ".layer_scalar.weight"},
+)
+_DEEPSEEK_2 = Gguf(
+    "deepseek2",
+    has_latent_keys=True,
+    has_dense_blocks=True,
+    gating=_SIGMOID,
+    assumes={"attention_bias": False, "rope_interleave": True},
 )
 _OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
 FAMILIES = {
@@ -202,6 +210,20 @@ FAMILIES = {
     "cohere2": Family(gguf=(Gguf("cohere2", all_heads=True, has_windows=True),)),
     "cpmant": Family(mlp_width="dim_ff"),
     "ctrl": Family(mlp_width="dff"),
+    "deepseek_v2": Family(
+        gguf=(
+            replace(
+                _DEEPSEEK_2,
+                gating=_SOFTMAX,
+                assumes={
+                    "attention_bias": False,
+                    "topk_method": "greedy",
+                    "norm_topk_prob": False,
+                },
+            ),
+        )
+    ),
+    "deepseek_v3": Family(gguf=(_DEEPSEEK_2,)),
     "diffllama": Family(
         inseparable_heads=say(
             "Heads of this architecture are subtracted from each other: without one "
@@ -248,6 +270,24 @@ FAMILIES = {
     "glm4": Family(
         mlp=fused_gate("down_proj", "gate_up_proj"),
         gguf=(Gguf("glm4", rotates_parts=True),),
+    ),
+    "glm4_moe": Family(
+        gguf=(
+            Gguf("glm4moe", rotates_parts=True, has_dense_blocks=True, gating=_SIGMOID),
+        )
+    ),
+    "glm4_moe_lite": Family(gguf=(_DEEPSEEK_2,)),
+    "gpt_oss": Family(
+        gguf=(
+            Gguf(
+                "gpt-oss",
+                truncates=True,
+                has_windows=True,
+                has_own_head=True,
+                assumes={"attention_bias": True, "swiglu_limit": 7.0},
+                renames={".sinks": ".sinks.weight"},
+            ),
+        )
     ),
     "gpt2": Family(
         attention=fused("c_proj", "c_attn"),
@@ -314,6 +354,7 @@ FAMILIES = {
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "mixtral": Family(gguf=(_LLAMA,)),
     "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
     "nemotron": Family(
         gguf=(
@@ -325,6 +366,16 @@ FAMILIES = {
                 has_own_head=True,
                 activations=("relu2",),
                 options={"attention.layer_norm_epsilon": "norm_eps"},
+            ),
+        )
+    ),
+    "olmoe": Family(
+        gguf=(
+            Gguf(
+                "olmoe",
+                all_heads=True,
+                has_own_head=True,
+                assumes={"clip_qkv": None, "norm_topk_prob": False},
             ),
         )
     ),
@@ -353,7 +404,11 @@ FAMILIES = {
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
     "qwen2_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
     "qwen2_5_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
+    "qwen2_moe": Family(
+        gguf=(Gguf("qwen2moe", all_heads=True, assumes={"norm_topk_prob": False}),)
+    ),
     "qwen3": Family(gguf=(Gguf("qwen3"),)),
+    "qwen3_moe": Family(gguf=(Gguf("qwen3moe", assumes={"norm_topk_prob": True}),)),
     "qwen3_vl_text": Family(gguf=(Gguf("qwen3vl"),)),
     "qwen3_5_text": Family(
         attention=_GATED_QUERIES,

@@ -66,9 +66,10 @@ class FileTensor:
             values: a number for each column, or for each pair of columns. Entries
                 after the last column are left out; those of added ones are 0.
         """
-        kept = self.source.kept[1] if len(self.source.kept) > 1 else None
+        last = self.source.whole.ndim - 1
+        kept = self.source.kept[last] if len(self.source.kept) > last else None
         for dimension in range(values.ndim):
-            values = values.narrow(dimension, 0, self.source.whole.shape[1])
+            values = values.narrow(dimension, 0, self.source.whole.shape[last])
             if kept is not None:
                 values = values.index_select(dimension, kept.to(values.device))
         return functional.pad(values, (0, self.added_columns) * values.ndim)

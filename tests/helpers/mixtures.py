@@ -1,0 +1,68 @@
+"""Random mixtures of experts that llama.cpp runs, with large weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from transformers import PreTrainedModel
+
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.model.experts import hide_removed_experts
+from tests.helpers.gguf_files import pruned
+from tests.helpers.gguf_models import COMMON, GROUPED, SLIDING, model_of
+from tests.helpers.pruned_models import without
+
+_FEW = {"num_experts_per_tok": 2, "moe_intermediate_size": 64}
+_LOCAL = GROUPED | {"num_local_experts": 6, "num_experts_per_tok": 2}
+_ROUTED = GROUPED | _FEW | {"n_routed_experts": 6, "first_k_dense_replace": 1}
+_LATENT = _ROUTED | {
+    "num_key_value_heads": 4,
+    "q_lora_rank": 64,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 32,
+    "n_shared_experts": 1,
+}
+_BY_CLASS = {"n_routed_experts": 8, "n_group": 2, "topk_group": 1}
+# By the type of the model, or with a suffix for a variant.
+MIXTURES: dict[str, Callable[..., PreTrainedModel]] = {
+    "mixtral": model_of("Mixtral", **_LOCAL),
+    "qwen2_moe": model_of(
+        "Qwen2Moe", **GROUPED, **_FEW, num_experts=6, shared_expert_intermediate_size=96
+    ),
+    "qwen3_moe": model_of(
+        "Qwen3Moe", **GROUPED, **_FEW, num_experts=6, head_dim=32, norm_topk_prob=True
+    ),
+    "olmoe": model_of(
+        "Olmoe",
+        **GROUPED | {"num_key_value_heads": 4},
+        num_experts=6,
+        num_experts_per_tok=2,
+    ),
+    "gpt_oss": model_of(
+        "GptOss",
+        **_LOCAL,
+        **SLIDING,
+        head_dim=32,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4},
+    ),
+    "glm4_moe": model_of("Glm4Moe", **_ROUTED, head_dim=64, use_qk_norm=True),
+    "deepseek_v2": model_of("DeepseekV2", **_LATENT),
+    "deepseek_v3": model_of("DeepseekV3", **_LATENT | _BY_CLASS),
+    "glm4_moe_lite": model_of("Glm4MoeLite", **_LATENT),
+}
+
+
+def without_experts(model: PreTrainedModel) -> PrunedModel:
+    """Return a model without the first expert of each class of each block."""
+
+    def choose(unit) -> torch.Tensor:
+        of_class = unit.candidates // unit.coupled.classes
+        return torch.arange(unit.candidates) % of_class == 0
+
+    plan = without(model, choose, Structure.EXPERTS)
+    hide_removed_experts(model)
+    return pruned(model, plan)
