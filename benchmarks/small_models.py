@@ -122,6 +122,8 @@ def _built(
     for parameter in model.parameters():
         if parameter.ndim == 1:  # norms: each of another head is another
             parameter.data.add_(0.1 * torch.rand_like(parameter))
+        if parameter.ndim == 2 and not parameter.any():  # a router that is not trained
+            parameter.data.normal_(std=0.1)
     return model
 
 

@@ -18,9 +18,9 @@ The entry `pruned` of the checkpoint's config describes the widths:
 
 `left` has the remaining and the original number of groups of each block that has lost
 some; without any, the whole module is removed. `parameters` of groups are those beside
-the linear layers that have entries for each; `counts` are attributes of modules that
-count groups or their features. `layers` are those with removed inputs or
-outputs.
+the linear layers that have entries for each, along a dimension; `counts` are attributes
+of modules that count groups or their features. `layers` are those with removed inputs
+or outputs.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def shrink_groups(block: Any, spec: Mapping[str, Any], left: int, groups: int) -
         _resize(block, spec["consumer"], inputs=lambda n: n * left // groups)
     for name in spec["producers"]:
         _resize(block, name, outputs=lambda n: n * left // groups)
-    for name in spec.get("parameters", ()):
-        _resize_parameter(block, name, lambda n: n * left // groups)
+    for name, dimension in spec.get("parameters", {}).items():
+        _resize_parameter(block, name, dimension, lambda n: n * left // groups)
     if "counts" in spec:
         for counted in spec["counts"]:
             path, _, name = counted.rpartition(".")
@@ -256,12 +256,14 @@ def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> Non
         layer.bias = _empty(layer.bias, rows)
 
 
-def _resize_parameter(block: Any, path: str, entries: Any) -> None:
-    """Change the number of entries of a parameter beside linear layers."""
+def _resize_parameter(block: Any, path: str, dimension: int, entries: Any) -> None:
+    """Change the number of entries of a parameter or buffer along a dimension."""
     path, _, name = path.rpartition(".")
     module = block.get_submodule(path)
     old = getattr(module, name)
-    new = _empty(old, entries(len(old)), *old.shape[1:])
+    shape = list(old.shape)
+    shape[dimension] = entries(shape[dimension])
+    new = _empty(old, *shape)
     setattr(module, name, new.data if name in module._buffers else new)
     if isinstance(module, nn.Conv1d):  # each channel has a filter of its own
         module.in_channels = module.out_channels = module.groups = len(new)

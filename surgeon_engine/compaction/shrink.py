@@ -265,7 +265,7 @@ def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
         "producers": [producer.layer.kind for producer in coupled.producers],
     }
     if coupled.parameters:
-        spec["parameters"] = [each.name for each in coupled.parameters]
+        spec["parameters"] = {each.name: each.dimension for each in coupled.parameters}
     if coupled.counts:
         spec["counts"] = list(coupled.counts)
     if coupled.is_attention:

@@ -99,7 +99,8 @@ def slice_groups(
     for own in each.coupled.parameters:
         name = f"{each.coupled.block_path}.{own.name}"
         entries = torch.isin(own.group_of_entry, each.kept).nonzero().squeeze(1)
-        tensors[name] = TensorSlice(tensors[name].whole, (entries,))
+        kept = (*[None] * own.dimension, entries)
+        tensors[name] = TensorSlice(tensors[name].whole, kept)
     if each.coupled.is_attention:
         _slice_head_modules(each, model, tensors)
 

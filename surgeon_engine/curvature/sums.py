@@ -111,7 +111,10 @@ class GateSums:
         for layer in self._layers:
             if isinstance(layer, ExpertsLayer):
                 yield layer.module.register_forward_pre_hook(
-                    partial(self._hook_experts, layer)
+                    partial(self._hook_chosen_experts, layer)
+                )
+                yield layer.module.register_forward_hook(
+                    partial(self._hook_all_experts, layer)
                 )
             else:
                 yield layer.module.register_forward_hook(partial(self._hook, layer))
@@ -163,7 +166,28 @@ class GateSums:
             a, y = inputs[0].detach(), output.detach()
             output.register_hook(lambda dy: self._add(layer, a, y, dy))
 
-    def _hook_experts(
+    def _hook_all_experts(
+        self,
+        layer: ExpertsLayer,
+        _: nn.Module,
+        inputs: tuple[Tensor, ...],
+        output: Tensor,
+    ) -> None:
+        """Collect gradients where each expert gets all tokens, as in Llama 4.
+
+        `output` is experts * tokens x hidden.
+        """
+        if len(inputs) != 1 or not output.requires_grad:
+            return
+        y = output.detach()
+
+        def add(gradient: Tensor) -> None:
+            of_token = (y * gradient).float().sum(dim=-1).view(layer.columns, -1)
+            self._add_of_tokens(layer, of_token.T)
+
+        output.register_hook(add)
+
+    def _hook_chosen_experts(
         self, layer: ExpertsLayer, _: nn.Module, inputs: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...] | None:
         """Collect the gradients of what the outputs of the experts are multiplied by.
@@ -183,13 +207,16 @@ class GateSums:
     def _add_experts(
         self, layer: ExpertsLayer, index: Tensor, weights: Tensor, gradient: Tensor
     ) -> None:
-        """Add the gradients of a batch by the gates of experts: windows x experts."""
+        """Add the gradients of a batch by the gates of the chosen experts."""
+        of_chosen = (weights.detach() * gradient).float()
+        of_token = of_chosen.new_zeros(len(of_chosen), layer.columns)
+        self._add_of_tokens(layer, of_token.scatter_add_(1, index, of_chosen))
+
+    def _add_of_tokens(self, layer: ExpertsLayer, gradients: Tensor) -> None:
+        """Add gradients of a batch: tokens x experts."""
         length = self._batches.windows.shape[1]
-        of_token = (weights.detach() * gradient).float()
-        found = of_token.new_zeros(len(of_token), layer.columns)
-        found.scatter_add_(1, index, of_token)
-        found = found.view(-1, length, layer.columns).sum(dim=1)
-        self._columns[layer.name].append(found)
+        of_window = gradients.reshape(-1, length, layer.columns).sum(dim=1)
+        self._columns[layer.name].append(of_window)
 
     def _add(self, layer: PrunableLayer, a: Tensor, y: Tensor, dy: Tensor) -> None:
         """Add the gradients of a batch: a, y, dy are windows x length x features.

@@ -67,7 +67,8 @@ class OwnParameter:
     """A parameter beside linear layers whose entries are divided among the groups."""
 
     name: str  # inside the block
-    group_of_entry: Tensor  # along its first dimension, int64
+    group_of_entry: Tensor  # along a dimension, int64
+    dimension: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +111,7 @@ class CoupledGroups:
             groups=len(kept),
             cached=self.cached * len(kept) // self.groups,
             parameters=tuple(
-                OwnParameter(each.name, _renumbered(each.group_of_entry, kept))
+                replace(each, group_of_entry=_renumbered(each.group_of_entry, kept))
                 for each in self.parameters
             ),
         )
@@ -272,7 +273,13 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
 def _find_experts(model: PreTrainedModel) -> _Found:
     """Find the experts of each block; a block without any is no exception."""
     layers = prunable_layers(model)
-    found = tuple(_experts(x) for x in layers if isinstance(x, ExpertsLayer))
+    tied = {*model.all_tied_weights_keys, *model.all_tied_weights_keys.values()}
+    found = tuple(
+        _experts(x)
+        for x in layers
+        if isinstance(x, ExpertsLayer)
+        and tied.isdisjoint(tensor.name for tensor in x.experts.tensors)
+    )
     if found:
         return _Found(found)
     if has_experts(model.config):
@@ -301,7 +308,9 @@ def _experts(layer: ExpertsLayer) -> CoupledGroups:
         (),
         layer.columns,
         parameters=tuple(
-            OwnParameter(inside(x.name), groups.repeat_interleave(x.entries))
+            OwnParameter(
+                inside(x.name), groups.repeat_interleave(x.entries), x.dimension
+            )
             for x in experts.tensors
         ),
         counts=tuple(

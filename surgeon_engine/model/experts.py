@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,15 +28,17 @@ from typing_extensions import override
 # The names under which configs state how many experts a block has.
 EXPERT_COUNTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k")
+_CHOSEN_EXPERTS = ("top_k_index", "top_k_weights")  # what most modules of experts get
 _NEVER = -1e30  # added to the score of a removed expert
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertTensor:
-    """A parameter or buffer whose first dimension is divided among the experts."""
+    """A parameter or buffer that is divided among the experts along a dimension."""
 
     name: str  # in the model
     module: str  # that has it
+    dimension: int
     entries: int  # of each expert, one after another
 
 
@@ -96,12 +99,15 @@ def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
     with torch.device("meta"):
         whole = _stock(type(model))._from_config(deepcopy(model.config))
         half = _stock(type(model))._from_config(halved)
+    experts = getattr(config, stated[0])
     found: dict[str, list[ExpertTensor]] = {}
     smaller = dict(_tensors(half))
     for name, (module, tensor) in _tensors(whole):
-        entries = _entries(tensor, smaller[name][1]) if name in smaller else 0
-        if entries:
-            found.setdefault(module, []).append(ExpertTensor(name, module, entries))
+        if name in smaller and tensor.shape != smaller[name][1].shape:
+            parts = _divided(tensor, smaller[name][1], experts)
+            if parts is None:
+                return ()
+            found.setdefault(module, []).append(ExpertTensor(name, module, *parts))
     shapes = {name: tensor.shape for name, (_, tensor) in _tensors(whole)}
     stacks = [
         module
@@ -128,9 +134,20 @@ def _grouped(
             if module in stacks or not f"{module}.".startswith(f"{parent}."):
                 continue
             inside += tensors
-            if any(len(shapes[x.name]) == 2 for x in tensors):
+            if any(len(shapes[x.name]) == 2 and not x.dimension for x in tensors):
                 routers.append(module)
-        if len(routers) != 1:
+        is_table = any(
+            not tensor.is_floating_point()
+            for router in routers
+            for tensor in models[0].get_submodule(router).buffers()
+        )
+        if len(routers) != 1 or is_table:  # which chooses by the number of the token
+            continue
+        # What runs the experts: the stack, or in DBRX the module around it.
+        given = [_arguments(models[0].get_submodule(x)) for x in (stack, parent)]
+        if _CHOSEN_EXPERTS in given:
+            stack = (stack, parent)[given.index(_CHOSEN_EXPERTS)]
+        elif given[0]:  # those of JetMoE's attention get something else
             continue
         yield Experts(
             stack,
@@ -143,24 +160,35 @@ def _grouped(
         )
 
 
+def _arguments(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of what a module gets beside hidden states."""
+    return tuple(signature(module.forward).parameters)[1:]
+
+
 def _tensors(model: nn.Module) -> Iterator[tuple[str, tuple[str, Tensor]]]:
     """Yield each parameter and buffer with its name and the module that has it."""
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         own = (*module._parameters.items(), *module._buffers.items())
         for name, tensor in own:
-            if tensor is not None:
+            if tensor is not None and tensor.ndim:
                 yield f"{prefix}{name}", (path, tensor)
 
 
-def _entries(whole: Tensor, half: Tensor) -> int:
-    """Return 1 or more if a tensor has that many entries for each expert; else 0.
+def _divided(whole: Tensor, half: Tensor, experts: int) -> tuple[int, int] | None:
+    """Return the dimension that is half as long with half of the experts.
 
-    With half of the experts its first dimension is half as long.
+    And its entries for each expert. None: other dimensions differ, too.
     """
-    if whole.ndim != half.ndim or whole.shape[1:] != half.shape[1:]:
-        return 0
-    return int(len(whole) == 2 * len(half))
+    pairs = enumerate(zip(whole.shape, half.shape, strict=True))
+    different = [n for n, (old, new) in pairs if old != new]
+    if len(different) != 1:
+        return None
+    (dimension,) = different
+    length = whole.shape[dimension]
+    if length != 2 * half.shape[dimension] or length % experts:
+        return None
+    return dimension, length // experts
 
 
 def _counting(parent: str, whole: nn.Module, half: nn.Module) -> Iterator[str]:
@@ -238,13 +266,13 @@ class _RouterMask(TorchFunctionMode):
         """Take the zero rows of the router out of its choice until `leave`."""
         weight = getattr(router, self._row).detach()
         self._removed = (weight == 0).all(dim=1)
-        self._is_active = bool(self._removed.any())
+        self._is_active = bool(self._removed.any() and not self._removed.all())
         if not self._is_active:
             return
         for module, name in self._scores:
             numbers = getattr(module, name).data
-            if numbers.ndim == 1:
-                numbers[self._removed] = _NEVER
+            if numbers.numel() == len(self._removed):
+                numbers.view(-1)[self._removed] = _NEVER
         self.__enter__()
 
     def leave(self, *_: object) -> None:

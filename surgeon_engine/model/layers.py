@@ -114,7 +114,8 @@ class ExpertsLayer(PrunableLayer):
     """
 
     experts: Experts
-    parts: tuple[tuple[nn.Module, str, int], ...]  # module, its tensor, entries of each
+    # A module, the name of its tensor, the dimension, entries of each expert.
+    parts: tuple[tuple[nn.Module, str, int, int], ...]
 
     @property
     @override
@@ -125,14 +126,14 @@ class ExpertsLayer(PrunableLayer):
     @override
     def rows(self) -> int:
         """The number of weights of one expert."""
-        return sum(tensor.numel() for tensor, _ in self._tensors()) // self.columns
+        return sum(x.numel() for x, _, _ in self._tensors()) // self.columns
 
     @property
     @override
     def columns(self) -> int:
         """The number of experts."""
-        tensor, entries = next(self._tensors())
-        return len(tensor) // entries
+        tensor, dimension, entries = next(self._tensors())
+        return tensor.shape[dimension] // entries
 
     @property
     @override
@@ -142,19 +143,19 @@ class ExpertsLayer(PrunableLayer):
     @override
     def zero(self, mask: Tensor) -> None:
         with torch.no_grad():
-            for tensor, entries in self._tensors():
-                removed = mask[0].to(tensor.device).repeat_interleave(entries)
-                tensor[removed] = 0
+            for tensor, removed in self.masked_parameters(mask):
+                tensor.masked_fill_(removed, 0)
 
     @override
     def masked_parameters(self, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for tensor, entries in self._tensors():
+        for tensor, dimension, entries in self._tensors():
             removed = mask[0].to(tensor.device).repeat_interleave(entries)
-            yield tensor, removed.view(-1, *[1] * (tensor.ndim - 1)).expand_as(tensor)
+            after = [1] * (tensor.ndim - 1 - dimension)
+            yield tensor, removed.view(-1, *after).expand_as(tensor)
 
-    def _tensors(self) -> Iterator[tuple[Tensor, int]]:
-        for module, name, entries in self.parts:
-            yield getattr(module, name), entries
+    def _tensors(self) -> Iterator[tuple[Tensor, int, int]]:
+        for module, name, dimension, entries in self.parts:
+            yield getattr(module, name), dimension, entries
 
 
 class KeptWeights:
@@ -283,7 +284,11 @@ def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
         ModelError: The model has no decoder blocks.
     """
     prefix, blocks = _named_blocks(model)
-    experts = {each.module: each for each in experts_of(model)}
+    experts = {
+        each.module: each
+        for each in experts_of(model)
+        if not _TOWER.search(each.module.removeprefix(prefix))
+    }
     routers = {each.router for each in experts.values()}
     found: list[PrunableLayer] = []
     for index, block in enumerate(blocks):
@@ -305,7 +310,12 @@ def _experts_layer(
     model: PreTrainedModel, experts: Experts, index: int, kind: str
 ) -> ExpertsLayer:
     parts = tuple(
-        (model.get_submodule(x.module), x.name.rpartition(".")[2], x.entries)
+        (
+            model.get_submodule(x.module),
+            x.name.rpartition(".")[2],
+            x.dimension,
+            x.entries,
+        )
         for x in experts.tensors
     )
     module: Any = model.get_submodule(experts.module)
