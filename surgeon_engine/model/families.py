@@ -169,7 +169,21 @@ _GEMMA_4 = Gguf(
         "embedding_length_per_layer_input": "hidden_size_per_layer_input",
         "attention.shared_kv_layers": "num_kv_shared_layers",
     },
-    renames={".layer_scalar": ".layer_scalar.weight"},
+    renames={
+        ".layer_scalar": ".layer_scalar.weight",
+        ".router.scale": ".router.proj.scale",
+    },
+)
+_LFM_2 = Gguf(
+    "lfm2",
+    all_heads=True,
+    marks_heads=True,
+    options={
+        "shortconv.l_cache": "conv_L_cache",
+        "attention.layer_norm_rms_epsilon": "norm_eps",
+    },
+    assumes={"conv_bias": False},
+    activations=(),
 )
 _DEEPSEEK_2 = Gguf(
     "deepseek2",
@@ -179,6 +193,13 @@ _DEEPSEEK_2 = Gguf(
     assumes={"attention_bias": False, "rope_interleave": True},
 )
 _OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
+_QWEN_3_5 = Gguf(
+    "qwen35",
+    position_sections=(11, 11, 10),
+    adds_one=True,
+    rotates_parts=True,
+    renames={".dt_bias": ".dt_proj.bias"},
+)
 FAMILIES = {
     "big_bird": Family(
         inseparable_heads=say(
@@ -230,7 +251,29 @@ FAMILIES = {
             "head another would change."
         )
     ),
+    "dots1": Family(gguf=(Gguf("dots1", has_dense_blocks=True, gating=_SIGMOID),)),
     "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
+    "ernie4_5_moe": Family(
+        gguf=(
+            Gguf(
+                "ernie4_5-moe",
+                has_dense_blocks=True,
+                options={"interleave_moe_layer_step": "moe_layer_interval"},
+                assumes={"use_bias": False},
+            ),
+        )
+    ),
+    "exaone_moe": Family(
+        gguf=(
+            Gguf(
+                "exaone-moe",
+                has_windows=True,
+                has_dense_blocks=True,
+                gating=_SIGMOID,
+                scales_by_factors=True,
+            ),
+        )
+    ),
     "exaone4": Family(
         gguf=(
             Gguf(
@@ -337,23 +380,32 @@ FAMILIES = {
     "granite": Family(
         gguf=(Gguf("granite", rotates_pairs=True, scales_by_factors=True),)
     ),
+    "granitemoe": Family(
+        gguf=(Gguf("granitemoe", rotates_pairs=True, scales_by_factors=True),)
+    ),
+    "hunyuan_v1_moe": Family(gguf=(Gguf("hunyuan-moe"),)),
     "lfm2": Family(
+        gguf=(_LFM_2,)
+    ),
+    "lfm2_moe": Family(
         gguf=(
-            Gguf(
-                "lfm2",
-                all_heads=True,
-                marks_heads=True,
-                options={
-                    "shortconv.l_cache": "conv_L_cache",
-                    "attention.layer_norm_rms_epsilon": "norm_eps",
+            replace(
+                _LFM_2,
+                architecture="lfm2moe",
+                gating=_SIGMOID,
+                has_dense_blocks=True,
+                assumes={
+                    "conv_bias": False,
+                    "norm_topk_prob": True,
+                    "routed_scaling_factor": 1.0,
+                    "use_expert_bias": True,
                 },
-                assumes={"conv_bias": False},
-                activations=(),
             ),
         )
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "minimax_m2": Family(gguf=(Gguf("minimax-m2", rotates_parts=True, gating=_SIGMOID),)),
     "mixtral": Family(gguf=(_LLAMA,)),
     "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
     "nemotron": Family(
@@ -410,18 +462,7 @@ FAMILIES = {
     "qwen3": Family(gguf=(Gguf("qwen3"),)),
     "qwen3_moe": Family(gguf=(Gguf("qwen3moe", assumes={"norm_topk_prob": True}),)),
     "qwen3_vl_text": Family(gguf=(Gguf("qwen3vl"),)),
-    "qwen3_5_text": Family(
-        attention=_GATED_QUERIES,
-        gguf=(
-            Gguf(
-                "qwen35",
-                position_sections=(11, 11, 10),
-                adds_one=True,
-                rotates_parts=True,
-                renames={".dt_bias": ".dt_proj.bias"},
-            ),
-        ),
-    ),
+    "qwen3_5_text": Family(attention=_GATED_QUERIES, gguf=(_QWEN_3_5,)),
     "reformer": Family(
         mlp=replace(
             plain("output.dense", "dense.dense"),
@@ -445,7 +486,9 @@ FAMILIES = {
             ),
         )
     ),
-    "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
+    "qwen3_5_moe_text": Family(
+        attention=_GATED_QUERIES, gguf=(replace(_QWEN_3_5, architecture="qwen35moe"),)
+    ),
     "qwen3_next": Family(attention=_GATED_QUERIES),
     "trocr": Family(
         inseparable_heads=say(

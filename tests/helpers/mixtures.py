@@ -26,6 +26,13 @@ _LATENT = _ROUTED | {
     "v_head_dim": 32,
     "n_shared_experts": 1,
 }
+_LINEAR = {
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
 _BY_CLASS = {"n_routed_experts": 8, "n_group": 2, "topk_group": 1}
 # By the type of the model, or with a suffix for a variant.
 MIXTURES: dict[str, Callable[..., PreTrainedModel]] = {
@@ -53,6 +60,57 @@ MIXTURES: dict[str, Callable[..., PreTrainedModel]] = {
     "deepseek_v2": model_of("DeepseekV2", **_LATENT),
     "deepseek_v3": model_of("DeepseekV3", **_LATENT | _BY_CLASS),
     "glm4_moe_lite": model_of("Glm4MoeLite", **_LATENT),
+    "dots1": model_of(
+        "Dots1",
+        **_ROUTED | {"num_key_value_heads": 4},
+        n_shared_experts=1,
+        head_dim=32,
+    ),
+    "ernie4_5_moe": model_of(
+        "Ernie4_5_Moe",
+        **GROUPED,
+        head_dim=32,
+        moe_num_experts=6,
+        moe_k=2,
+        moe_intermediate_size=64,
+        moe_layer_start_index=1,
+        moe_num_shared_experts=1,
+    ),
+    "exaone_moe": model_of(
+        "ExaoneMoe", **_ROUTED | SLIDING, num_experts=6, head_dim=32
+    ),
+    "gemma4_text": model_of(
+        "Gemma4Text",
+        **GROUPED | SLIDING,
+        final_logit_softcapping=30.0,
+        head_dim=32,
+        global_head_dim=64,
+        hidden_size_per_layer_input=0,
+        vocab_size_per_layer_input=300,
+        enable_moe_block=True,
+        num_experts=6,
+        top_k_experts=2,
+        moe_intermediate_size=64,
+    ),
+    "granitemoe": model_of("GraniteMoe", **_LOCAL),
+    "hunyuan_v1_moe": model_of(
+        "HunYuanMoEV1", **GROUPED, num_experts=6, moe_topk=2, head_dim=32
+    ),
+    "lfm2_moe": model_of(
+        "Lfm2Moe",
+        **GROUPED | _FEW,
+        num_experts=6,
+        num_dense_layers=1,
+        layer_types=["conv", "full_attention", "conv"],
+    ),
+    "minimax_m2": model_of("MiniMaxM2", **_LOCAL, head_dim=32),
+    "qwen3_5_moe_text": model_of(
+        "Qwen3_5MoeText",
+        **GROUPED | _FEW | _LINEAR,
+        head_dim=64,
+        num_experts=6,
+        shared_expert_intermediate_size=64,
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from surgeon_engine.compaction.shrink import CompactModel
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.layout import Widths
 from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.rules import Gguf
 
 # Kinds of scaled positions that all architectures read from the header.
@@ -45,7 +46,7 @@ _FLOATS = {
     "logit_scale": ("logits_scaling", "logit_scale"),
     "expert_weights_scale": ("routed_scaling_factor",),
 }
-_CHOSEN = ("num_experts_per_tok", "moe_k", "moe_topk")  # experts for each token
+_SHARED = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
 _KINDS: Mapping[type, GGUFValueType] = {
     bool: GGUFValueType.BOOL,
     int: GGUFValueType.UINT32,
@@ -62,6 +63,8 @@ class Options:
         # Of the tower that reads images; None: there is none.
         self.vision = getattr(compacted.model.config, "vision_config", None)
         self._changed = compacted.depth_config
+        # For each token.
+        self.chosen_experts = max((x.chosen for x in experts_of(compacted.model)), default=0)
 
     def get(self, *names: str) -> Any:
         """Return the first option of these names that is set; None if none is."""
@@ -184,11 +187,11 @@ def _add_experts(
     add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
 ) -> None:
     add("expert_count", max(widths.experts))
-    add("expert_used_count", options.get(*_CHOSEN))
+    add("expert_used_count", options.chosen_experts)
     add("expert_feed_forward_length", max(widths.expert_neurons))
     if shared := max(widths.shared_neurons):
         add("expert_shared_feed_forward_length", shared)
-    if (count := options.get("n_shared_experts")) is not None:
+    if (count := options.get(*_SHARED)) is not None:
         add("expert_shared_count", count)
     if (is_normal := options.get("norm_topk_prob")) is not None:
         add("expert_weights_norm", is_normal, bool)

@@ -133,7 +133,7 @@ def _named(
         original = compacted.original_name(name)
         layer = original.rpartition(".")[0]
         if original in of_experts:
-            _, stacked = of_experts[original]
+            stacked = of_experts[original]
             parts = named_parts(name, source, compacted.model, layer, stacked)
             found |= {part: (each, layer) for part, each in parts}
             continue
@@ -157,7 +157,7 @@ def _named(
 
 def _name_in(names: TensorNameMap, name: str) -> str:
     """Return the name of a tensor in the file; empty if there is none."""
-    suffixes = (".weight", ".bias")
+    suffixes = (".weight", ".bias", ".scale")
     found = names.get_name(name, suffixes) or names.get_name(
         name.removeprefix("transformer."), suffixes
     )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from surgeon_engine.compaction.slices import TensorSlice
-from surgeon_engine.model.experts import ExpertTensor, experts_of
+from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.layers import blocks_path
 
 ROUTER = "ffn_gate_inp"
@@ -26,18 +26,13 @@ _GATES_AND_VALUES = "gate_up_proj"
 _PARTS = {"up_proj": "ffn_up_exps", "down_proj": "ffn_down_exps"}
 
 
-def expert_tensors(model: PreTrainedModel) -> dict[str, tuple[ExpertTensor, bool]]:
-    """Return the tensors with entries for experts; True: of a stack of their weights.
-
-    Numbers for each expert that have a name in GGUF of their own are left out.
-    """
-    found = {}
-    for experts in experts_of(model):
-        for each in experts.tensors:
-            is_stacked = each.module == experts.module
-            if is_stacked or each.name.rpartition(".")[2] != "per_expert_scale":
-                found[each.name] = (each, is_stacked)
-    return found
+def expert_tensors(model: PreTrainedModel) -> dict[str, bool]:
+    """Return the names of tensors with entries for experts; True: stacked weights."""
+    return {
+        each.name: each.module == experts.module
+        for experts in experts_of(model)
+        for each in experts.tensors
+    }
 
 
 def named_parts(
@@ -55,10 +50,7 @@ def named_parts(
     block, _, rest = name.removeprefix(f"{blocks_path(model)}.").partition(".")
     prefix, kind = f"blk.{block}", rest.rpartition(".")[2]
     if not stacked:
-        is_router = source.whole.ndim == 2 or kind == "bias"
-        part = ROUTER if is_router else "exp_probs_b"
-        ending = "weight" if source.whole.ndim == 2 else "bias"
-        yield f"{prefix}.{part}.{ending}", source
+        yield f"{prefix}.{_of_router(kind, source.whole)}", _in_one_row(source)
         return
     ending = "bias" if kind.endswith(_BIAS) else "weight"
     kind = kind.removesuffix(_BIAS)
@@ -72,6 +64,22 @@ def named_parts(
     gates, values = _gates_and_values(whole, experts)
     yield f"{prefix}.ffn_gate_exps.{ending}", TensorSlice(gates, source.kept)
     yield f"{prefix}.ffn_up_exps.{ending}", TensorSlice(values, source.kept)
+
+
+def _of_router(kind: str, whole: Tensor) -> str:
+    """Return the name in the file of a tensor beside the stacked weights."""
+    if kind == "per_expert_scale":
+        return "ffn_down_exps.scale"
+    if whole.ndim == 2 and len(whole) > 1:
+        return f"{ROUTER}.weight"
+    return f"{ROUTER}.bias" if kind == "bias" else "exp_probs_b.bias"
+
+
+def _in_one_row(source: TensorSlice) -> TensorSlice:
+    """Return the numbers of ERNIE, which are in a matrix of one row, as a list."""
+    if source.whole.ndim == 2 and len(source.whole) == 1:
+        return TensorSlice(source.whole[0], source.kept[1:])
+    return source
 
 
 def _gates_and_values(whole: Tensor, experts: nn.Module) -> tuple[Tensor, Tensor]:
