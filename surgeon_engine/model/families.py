@@ -384,9 +384,7 @@ FAMILIES = {
         gguf=(Gguf("granitemoe", rotates_pairs=True, scales_by_factors=True),)
     ),
     "hunyuan_v1_moe": Family(gguf=(Gguf("hunyuan-moe"),)),
-    "lfm2": Family(
-        gguf=(_LFM_2,)
-    ),
+    "lfm2": Family(gguf=(_LFM_2,)),
     "lfm2_moe": Family(
         gguf=(
             replace(
@@ -405,7 +403,9 @@ FAMILIES = {
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
-    "minimax_m2": Family(gguf=(Gguf("minimax-m2", rotates_parts=True, gating=_SIGMOID),)),
+    "minimax_m2": Family(
+        gguf=(Gguf("minimax-m2", rotates_parts=True, gating=_SIGMOID),)
+    ),
     "mixtral": Family(gguf=(_LLAMA,)),
     "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
     "nemotron": Family(

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.model.experts import hide_removed_experts
 from tests.helpers.gguf_files import pruned
-from tests.helpers.gguf_models import COMMON, GROUPED, SLIDING, model_of
+from tests.helpers.gguf_models import GROUPED, SLIDING, model_of
 from tests.helpers.pruned_models import without
 
 _FEW = {"num_experts_per_tok": 2, "moe_intermediate_size": 64}

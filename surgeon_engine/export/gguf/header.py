@@ -64,7 +64,9 @@ class Options:
         self.vision = getattr(compacted.model.config, "vision_config", None)
         self._changed = compacted.depth_config
         # For each token.
-        self.chosen_experts = max((x.chosen for x in experts_of(compacted.model)), default=0)
+        self.chosen_experts = max(
+            (x.chosen for x in experts_of(compacted.model)), default=0
+        )
 
     def get(self, *names: str) -> Any:
         """Return the first option of these names that is set; None if none is."""

@@ -135,7 +135,7 @@ def _named(
         if original in of_experts:
             stacked = of_experts[original]
             parts = named_parts(name, source, compacted.model, layer, stacked)
-            found |= {part: (each, layer) for part, each in parts}
+            found |= {part: (each, original if stacked else "") for part, each in parts}
             continue
         plain = _OF_HEAD.sub("", name.replace(prefix, "model.", 1) if prefix else name)
         for theirs, ours in architecture.renames.items():
@@ -148,8 +148,9 @@ def _named(
             of_heads.setdefault(ours, []).append(source.tensor())
             source = TensorSlice(torch.stack(of_heads[ours]))
         if architecture.has_latent_keys and ".attn_kv_b." in ours:
-            parts = _latent_parts(ours, source, compacted.model.config)
-            found |= {part: (each, layer) for part, each in parts}
+            keys, values = _latent_parts(source, compacted.model.config)
+            found[ours.replace("attn_kv_b", "attn_k_b")] = (keys, "")
+            found[ours.replace("attn_kv_b", "attn_v_b")] = (values, layer)
             continue
         found[ours] = (source, layer)
     return found, unknown
@@ -165,15 +166,19 @@ def _name_in(names: TensorNameMap, name: str) -> str:
 
 
 def _latent_parts(
-    name: str, source: TensorSlice, config: PretrainedConfig
-) -> Iterator[tuple[str, TensorSlice]]:
-    """Yield what makes keys, transposed, and values of latent ones, by head."""
+    source: TensorSlice, config: PretrainedConfig
+) -> tuple[TensorSlice, TensorSlice]:
+    """Return what makes keys, transposed, and values of latent ones, by head."""
     text = config.get_text_config()
     keys, values = text.qk_nope_head_dim, text.v_head_dim
-    by_head = source.tensor().unflatten(0, (-1, keys + values))
-    transposed = by_head[:, :keys].transpose(1, 2)
-    yield name.replace("attn_kv_b", "attn_k_b"), TensorSlice(transposed)
-    yield name.replace("attn_kv_b", "attn_v_b"), TensorSlice(by_head[:, keys:])
+    size = keys + values
+    by_head = source.whole.unflatten(0, (-1, size))
+    kept = source.kept[0] if source.kept else None
+    heads = None if kept is None else kept[::size] // size
+    return (
+        TensorSlice(by_head[:, :keys].transpose(1, 2), (heads,)),
+        TensorSlice(by_head[:, keys:], (heads,)),
+    )
 
 
 def _body_prefix(model: PreTrainedModel) -> str:
@@ -191,14 +196,15 @@ def _file_tensor(
     architecture: Gguf,
 ) -> FileTensor:
     family = family_of(model.config.get_text_config().model_type)
-    module = model.get_submodule(layer) if layer else None
+    is_stacked = "_exps." in name
+    module = model.get_submodule(layer) if layer and not is_stacked else None
     if isinstance(module, Conv1D) and name.endswith(".weight"):
         source = _transposed(source)
     source = _changed(name, source, architecture)
     source = _in_order(name, source, model, architecture)
     is_rounded = isinstance(module, _BY_FORMAT) and name != _POSITIONS
     is_rounded &= _part(name) not in _FLOAT32
-    is_rounded |= name.endswith("_exps.weight")
+    is_rounded |= name.endswith("_exps.weight") or _part(name) == "attn_k_b"
     return FileTensor(
         name,
         source,
