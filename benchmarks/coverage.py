@@ -9,6 +9,8 @@ are loaded again by transformers alone. Where gradients cannot be measured, the 
 the method that the error names, magnitude, and no refit. Outcomes:
 
     heads and neurons, neurons, heads    pruned, and every export has equal logits
+    experts       a quarter of the experts is removed, and every export has equal
+                  logits; so has an export of the whole model
     not built, not run, not reloaded    transformers itself cannot, at these sizes
     sentence      the model is refused by an error that says why
     WRONG         the logits of an export differ, a tensor outside of the language model
@@ -49,10 +51,10 @@ from benchmarks.small_models import KINDS, build, logits, routes, why_not_run
 from benchmarks.small_sizes import SIZES, Sizes
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import COUPLINGS, Method, Structure
+from surgeon_engine.api.config.pruning import COUPLINGS, Method, Structure, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
 from surgeon_engine.base.errors import CurvatureError, EngineError
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import VerificationResult
@@ -61,6 +63,7 @@ from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.export.transformers.check import auto_class
 from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import coupled_groups
+from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.load import load_model
@@ -73,6 +76,7 @@ from tests.helpers.runs import tokens
 _LIMIT_S = 600.0
 _RELATIVE = 1e-4  # of the largest logit
 _STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
+_SHARE_OF_EXPERTS = 0.26  # a quarter, and a little more for rounding
 _TOKENIZER = Path("resources/demo")
 _Name = tuple[str, str, bool]  # kind, model type, without experts
 
@@ -208,8 +212,7 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     if runs and (problem := _not_reloaded(model, source)):
         return {"outcome": "not reloaded", "detail": problem[:300]}
     supported = {x.structure: x for x in summary.structures}
-    kinds = [s for s in _STRUCTURES[1:] if supported[s].supported]
-    best = _STRUCTURES[0] if len(kinds) > 1 else next(iter(kinds), None)
+    best = _best(supported, model)
     found: dict[str, Any] = {
         "parameters": summary.parameters,
         "reasons": {s.value: supported[s].reason for s in _STRUCTURES},
@@ -220,17 +223,20 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
         },
     }
     if best is None:
-        reason = supported[Structure.NEURONS].reason
+        kind = Structure.EXPERTS if has_experts(model.config) else Structure.NEURONS
+        reason = supported[kind].reason
         return found | {"outcome": "sentence", "detail": reason}
-    problems = list(_wrong_cuts(source, best)) if runs else []
     found["sparsity"] = sparsity = _sparsity(summary, best)
+    problems: list[str] = []
     try:
-        try:
-            differences, formats = _exported(source, folder, best, sparsity)
-        except CurvatureError as error:  # it names methods without gradients
-            found["note"] = error.message
-            simple = (Method.MAGNITUDE, Recovery.OFF)
-            differences, formats = _exported(source, folder, best, sparsity, *simple)
+        if best is Structure.EXPERTS:
+            method = Method.FIRST_ORDER
+            if runs:
+                problems += _exported(source, folder / "whole", best, 0.0, method)[0]
+            differences, formats = _exported(source, folder, best, sparsity, method)
+        else:
+            problems += _wrong_cuts(source, best) if runs else ()
+            differences, formats = _pruned(source, folder, best, sparsity, found)
     except EngineError as error:
         outcome = "sentence" if runs else "not run"
         return found | {"outcome": outcome, "detail": f"{error.message} {error.hint}"}
@@ -239,6 +245,32 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     if problems:
         return found | {"outcome": "WRONG", "detail": "; ".join(problems)}
     return found | {"outcome": best.value}
+
+
+def _best(
+    supported: Mapping[Structure, StructureSupport], model: PreTrainedModel
+) -> Structure | None:
+    """Return the structure to remove: experts where there are any; None: nothing."""
+    if has_experts(model.config):
+        return Structure.EXPERTS if supported[Structure.EXPERTS].supported else None
+    kinds = [s for s in _STRUCTURES[1:] if supported[s].supported]
+    return _STRUCTURES[0] if len(kinds) > 1 else next(iter(kinds), None)
+
+
+def _pruned(
+    source: Path,
+    folder: Path,
+    best: Structure,
+    sparsity: float,
+    found: dict[str, Any],
+) -> tuple[list[str], list[str]]:
+    """Run jobs on heads and neurons, without gradients if there are none."""
+    try:
+        return _exported(source, folder, best, sparsity, Method.LLM_SURGEON)
+    except CurvatureError as error:  # it names methods without gradients
+        found["note"] = error.message
+        simple = (Method.MAGNITUDE, Recovery.OFF)
+        return _exported(source, folder, best, sparsity, *simple)
 
 
 def _not_reloaded(model: PreTrainedModel, source: Path) -> str:
@@ -253,12 +285,17 @@ def _not_reloaded(model: PreTrainedModel, source: Path) -> str:
 
 
 def _sparsity(summary: ModelSummary, structure: Structure) -> float:
-    """Return 30 %, or 40 % of what a structure could remove if that is less."""
+    """Return 30 %, or 40 % of what a structure could remove if that is less.
+
+    Of experts it is a quarter.
+    """
     kinds = COUPLINGS[structure]
     layers = {
         name for each in summary.coupled if each.kind in kinds for name in each.layers
     }
     weights = sum(layer.weights for layer in summary.layers if layer.name in layers)
+    if structure is Structure.EXPERTS:
+        return round(_SHARE_OF_EXPERTS * weights / summary.prunable, 4)
     return min(0.3, round(0.4 * weights / summary.prunable, 4))
 
 
@@ -295,18 +332,24 @@ def _exported(
     folder: Path,
     structure: Structure,
     sparsity: float,
-    method: Method = Method.LLM_SURGEON,
+    method: Method,
     recovery: Recovery = Recovery.REFIT,
 ) -> tuple[list[str], list[str]]:
     """Run a job, export its result; return what is wrong, and the formats."""
     unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
     for writer in WRITERS.values():
         type(writer).verify = lambda *_: unverified  # type: ignore[method-assign]
+    folder.mkdir(exist_ok=True)
+    settings = {"structure": structure, "sparsity": sparsity, "method": method}
+    first = Format.MASKED
+    if structure is Structure.EXPERTS:  # equally many of each block, for plain folders
+        settings["widths"] = Widths.SAME
+        first = Format.COMPACT if sparsity else Format.MASKED
     config = RunConfig(
         ModelConfig(str(source)),
         tokens(folder, 4),
-        pruning_config(structure=structure, sparsity=sparsity, shots=1, method=method),
-        ExportConfig(format=Format.MASKED),
+        pruning_config(shots=1, **settings),
+        ExportConfig(format=first),
         RecoveryConfig(recovery, own_windows=0),
         EvaluationConfig(windows=0),
     )
@@ -317,9 +360,12 @@ def _exported(
     expected = logits(pruned)
     problems = list(_changed_towers(source, pruned))
     formats = []
-    for format in (Format.MASKED, Format.COMPACT, Format.STOCK, Format.GGUF):
-        out = run / "export" if format is Format.MASKED else folder / format.value
-        if format is not Format.MASKED:
+    if not sparsity:
+        expected = logits(load_model(config.model, with_tokenizer=False).model)
+    others = (x for x in (Format.COMPACT, Format.STOCK, Format.GGUF) if x is not first)
+    for format in (first, *(others if sparsity else ())):
+        out = run / "export" if format is first else folder / format.value
+        if format is not first:
             try:
                 export_again(str(run), ExportConfig(str(out), format), context)
             except EngineError as error:

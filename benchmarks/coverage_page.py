@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "coverage.jsonl"
 PAGE = ROOT / "docs" / "families.md"
 BEGIN, END = "<!-- coverage: begin -->\n", "<!-- coverage: end -->\n"
-PRUNED = ("heads_and_neurons", "neurons", "heads")
+PRUNED = ("heads_and_neurons", "neurons", "heads", "experts")
 BAD = ("WRONG", "TRACEBACK", "SIGNAL", "HANG")
 _OF_TRANSFORMERS = ("not built", "not run", "not reloaded")
 _NO_DECODER = "is not a decoder-only language model"
@@ -25,12 +25,12 @@ _KINDS = {"causal": "language models", "image": "models that read images"}
 _COLUMNS = {
     "tried": "classes",
     "not built": "not built",
-    "experts": "with experts",
     "no decoder": "no decoder",
     "not run": "transformers cannot run or reload them",
     "heads_and_neurons": "lose heads and neurons",
     "neurons": "neurons",
     "heads": "heads",
+    "experts": "experts",
     "sentence": "refused",
     "bad": "wrong or failed",
 }
@@ -61,8 +61,6 @@ def category_of(result: Result) -> str:
     outcome = str(result["outcome"])
     if outcome == "not built":
         return outcome
-    if result.get("experts"):
-        return "experts"
     if _NO_DECODER in result.get("reason", ""):
         return "no decoder"
     if outcome in _OF_TRANSFORMERS:
@@ -80,7 +78,7 @@ def counts_of(results: Iterable[Result]) -> Counter[str]:
 
 
 def share_of(counts: Mapping[str, int]) -> float:
-    """Return the share of dense decoders that lose heads, neurons or both."""
+    """Return the share of decoders that lose experts, heads, neurons or both."""
     pruned = sum(counts[name] for name in PRUNED)
     return pruned / max(1, pruned + counts["sentence"] + counts["bad"])
 
@@ -98,7 +96,7 @@ def section(results: list[dict[str, Any]]) -> Iterator[str]:
     versions = ", ".join(sorted({x["transformers"] for x in results}))
     yield f"With transformers {versions}:"
     yield ""
-    yield f"| | {' | '.join(_COLUMNS.values())} | pruned, of the dense decoders |"
+    yield f"| | {' | '.join(_COLUMNS.values())} | pruned, of the decoders |"
     yield f"|---|{'---:|' * (len(_COLUMNS) + 1)}"
     by_row: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
@@ -122,14 +120,14 @@ def _lists(results: list[dict[str, Any]], title: str) -> Iterator[str]:
     yield f"Heads and neurons, {title}: {_names(both)}."
     yield ""
     if experts := by_category["experts"]:
-        yield f"With experts, which are rejected: {_names(experts)}."
+        yield f"Experts, {title}: {_names(experts)}."
         yield ""
     if others := by_category["no decoder"]:
         yield f"No decoder alone: {_names(others)}."
         yield ""
     yield f"| other {title} | pruned | why not more |"
     yield "|---|---|---|"
-    for category in (*PRUNED[1:], "sentence", "bad", "not run"):
+    for category in ("neurons", "heads", "sentence", "bad", "not run"):
         for result in by_category[category]:
             yield f"| `{name_of(result)}` | {_pruned(category)} | {_why(result)} |"
     for result in by_category["not built"]:

@@ -97,7 +97,7 @@ def check_loaded_format(
     example = {}
     for unit in units:  # remove one candidate of each unit: the same widths everywhere
         removed = torch.zeros(unit.candidates, dtype=torch.bool)
-        removed[0] = True
+        removed[0] = not pruning.removes_nothing
         example[unit.measured.name] = removed
     if pruning.drops_depth:
         whole = _without_depth(pruning, units)

@@ -244,6 +244,41 @@ def _stock(cls: type[PreTrainedModel]) -> type[PreTrainedModel]:
     return next(x for x in cls.__mro__ if x.__module__.startswith("transformers."))
 
 
+def has_common_form(module: Any) -> bool:
+    """Return whether a module of experts has the form that most have.
+
+    It then computes, for each token and each of its experts, what `inner_states`
+    returns, times `last_weight`, times the weight of the router.
+    """
+    return (
+        getattr(module, "has_gate", None) is not None
+        and hasattr(module, "down_proj")
+        and not module.has_post_expert_norm
+    )
+
+
+def inner_states(module: Any, expert: int, states: Tensor) -> Tensor:
+    """Return what the last layer of an expert reads: tokens x neurons.
+
+    `states` are those of its tokens: tokens x hidden.
+    """
+    name = "gate_up_proj" if module.has_gate else "up_proj"
+    weight = getattr(module, name)[expert]
+    found = states @ (weight if module.is_transposed else weight.T)
+    if module.has_bias:
+        found = found + getattr(module, f"{name}_bias")[expert]
+    inner: Tensor = (
+        module._apply_gate(found) if module.has_gate else module.act_fn(found)
+    )
+    return inner
+
+
+def last_weight(module: Any, expert: int) -> Tensor:
+    """Return the weight of the last layer of an expert, a view: hidden x neurons."""
+    weight: Tensor = module.down_proj[expert]
+    return weight.T if module.is_transposed else weight
+
+
 def hide_removed_experts(model: PreTrainedModel) -> None:
     """Let the routers of a model never choose an expert whose row is zero.
 

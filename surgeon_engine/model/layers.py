@@ -233,6 +233,11 @@ def _decoder_of(model: PreTrainedModel) -> nn.Module:
     return getattr(model, "model", model) if found is model else found
 
 
+def is_tower(name: str) -> bool:
+    """Return whether a module is a part of what reads images or sound."""
+    return bool(_TOWER.search(name))
+
+
 def body_path(model: PreTrainedModel) -> str:
     """Return the name of the language model in the model; empty: it is the whole."""
     body = body_of(model)

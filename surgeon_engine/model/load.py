@@ -18,6 +18,7 @@ from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
+from surgeon_engine.model.block_loading import joins_tensors, load_in_blocks
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.experts import hide_removed_experts
 from surgeon_engine.model.gguf_parsing import parsed_once
@@ -153,8 +154,9 @@ def _load(
     stored: torch.dtype | None,
 ) -> LoadedModel:
     """Load the weights of a model that has been checked."""
+    device = devices.choose(config.device)
     try:
-        model, found = _read(source, devices.dtype_of(config.dtype))
+        model, found = _read(source, config, device)
     except UNREADABLE as error:
         if is_out_of_memory(error):
             raise
@@ -175,11 +177,9 @@ def _load(
     model.requires_grad_(False)
     model.eval()
     hide_removed_experts(model)
-    device, blocks = devices.choose(config.device), find_blocks(model)
+    blocks = find_blocks(model)
     if config.offload is Offload.ON:
-        size = sum(devices.size_on_host(p, device) for p in model.parameters())
-        is_short = size > HOST_SHARE * devices.free_host_memory()
-        in_files = device.type == "cpu" or is_short
+        in_files = _stays_in_files(model, device)
         offload.OffloadedBlocks(model, blocks, device, in_files=in_files)
     else:
         model.to(device)
@@ -187,9 +187,23 @@ def _load(
     return LoadedModel(source, model, tokenizer, blocks, layers, stored)
 
 
-def _read(source: ModelSource, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+def _stays_in_files(model: PreTrainedModel, device: torch.device) -> bool:
+    """Return whether the weights of offloaded blocks are in files, not in memory."""
+    size = sum(devices.size_on_host(p, device) for p in model.parameters())
+    is_short = size > HOST_SHARE * devices.free_host_memory()
+    return device.type == "cpu" or is_short
+
+
+def _read(
+    source: ModelSource, model_config: ModelConfig, device: torch.device
+) -> tuple[PreTrainedModel, Any]:
     """Return a model with its weights, and what transformers says about them."""
-    config = read_model_config(source)
+    config, dtype = read_model_config(source), devices.dtype_of(model_config.dtype)
+    if model_config.offload is Offload.ON and joins_tensors(source, config):
+        with torch.device("meta"):
+            empty = model_class(config)._from_config(config, dtype=dtype)
+        if _stays_in_files(empty, device):
+            return load_in_blocks(source, config, dtype)
     arguments = {
         "dtype": dtype,
         "output_loading_info": True,

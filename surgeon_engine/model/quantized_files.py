@@ -67,14 +67,19 @@ class _Weight:
 
 
 @contextmanager
-def plain_tensors(source: ModelSource, how: Quantization) -> Iterator[dict[str, Any]]:
-    """Open the weight files of a model; yield its tensors by their plain names."""
+def plain_tensors(
+    source: ModelSource, how: Quantization | None
+) -> Iterator[dict[str, Any]]:
+    """Open the weight files of a model; yield its tensors by their plain names.
+
+    `how` is None if no weight is quantized.
+    """
     with ExitStack() as stack:
         stored: dict[str, _Stored] = {}
         for path in source.weight_files:
             file = stack.enter_context(safe_open(path, framework="pt"))
             stored |= {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        yield _by_plain_name(stored, how)
+        yield {**stored} if how is None else _by_plain_name(stored, how)
 
 
 def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from surgeon_engine.api.config.export import DESCRIPTIONS, Format
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
+    COUPLINGS,
     SPARSE,
+    Coupling,
     PruningConfig,
     Widths,
 )
@@ -19,6 +21,11 @@ from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.limits import has_partial_protection
+
+NO_MASKED_EXPERTS = say(
+    "Without an expert, the router chooses others. If its weights were zeros, it would "
+    "still be chosen."
+)
 
 
 def impossible_formats(
@@ -33,6 +40,9 @@ def impossible_formats(
     found = _by_structure(pruning, model)
     if model is not None and model.gguf_widths is None:
         found[Format.GGUF] = say("Surgeon writes no GGUF files of this architecture.")
+    of_experts = Coupling.EXPERTS in COUPLINGS.get(pruning.kind, ())
+    if of_experts and not pruning.removes_nothing:
+        found[Format.MASKED] = NO_MASKED_EXPERTS
     return found
 
 

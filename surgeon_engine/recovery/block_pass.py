@@ -7,6 +7,7 @@ trained (`reconstruction.py`), so that later blocks make up for what is left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,14 +15,16 @@ from torch import Tensor
 
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import SavedBlocks
+from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device, one_at_a_time
 from surgeon_engine.model.saved_weights import load_weights, weights_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
+from surgeon_engine.recovery.expert_refit import refit_experts
 from surgeon_engine.recovery.least_squares import FitResult
 from surgeon_engine.recovery.reconstruction import Reconstruction, reconstruct
-from surgeon_engine.recovery.refit import refit_block, targets_of
+from surgeon_engine.recovery.refit import Target, refit_block, targets_of
 from surgeon_engine.recovery.weight_training import WeightTraining, masks_of, trainable
 from surgeon_engine.runtime import host_memory
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -92,8 +95,7 @@ def recover_blocks(
                 on_device(original.blocks[index]),
                 on_device(block, changes=True),
             ):
-                targets = targets_of(state, original, index)
-                result.fits |= refit_block(pair, targets)
+                result.fits |= _refitted(pair, targets_of(state, original, index))
                 if reconstructs:
                     masks = masks_of(state, index)
                     weights = WeightTraining(trainable(state, block), masks)
@@ -106,6 +108,17 @@ def recover_blocks(
             step()
         result.hidden = pair.finish()
     return result
+
+
+def _refitted(pair: BlockPair, targets: Sequence[Target]) -> dict[str, FitResult]:
+    """Refit the layers of a block, then its experts."""
+    layers = [each.layer for each in targets]
+    experts = [layer for layer in layers if isinstance(layer, ExpertsLayer)]
+    found = refit_block(pair, [x for x in targets if x.layer not in experts])
+    for layer in experts:
+        if (result := refit_experts(pair, layer)) is not None:
+            found[layer.name] = result
+    return found
 
 
 def _resumed(state: PruningState, context: RunContext) -> tuple[BlockPass, int]:

@@ -23,7 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from surgeon_engine.api.config.layer_patterns import any_matches
-from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.layers import PrunableLayer, linear_layers
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.weight_training import WeightTraining
@@ -49,7 +49,7 @@ class LowRankTraining(WeightTraining):
         protect = state.config.pruning.protect
         self._layers = [
             layer
-            for layer in state.loaded.layers
+            for layer in linear_layers(state.loaded.layers)
             if layer.module.weight.numel() and not any_matches((layer,), protect)
         ]
         self._adapters: dict[str, Any] = {}  # peft's layers, by the name of the layer

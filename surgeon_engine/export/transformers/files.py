@@ -19,7 +19,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import display_name
+from surgeon_engine.api.config.pruning import Coupling, display_name
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
@@ -49,6 +49,7 @@ from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import head_size
 from surgeon_engine.model.source import UNREADABLE, first_line
+from surgeon_engine.planning.formats import NO_MASKED_EXPERTS
 from surgeon_engine.runtime import devices
 
 LAYERS = "compact_layers.py"
@@ -93,7 +94,8 @@ class MaskedWriter(Writer):
 
     @override
     def unsupported_reason(self, pruned: PrunedModel) -> str:
-        return ""
+        kinds = (each.coupled.kind for each in pruned.plan.groups)
+        return NO_MASKED_EXPERTS if Coupling.EXPERTS in kinds else ""
 
     @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:

@@ -1,0 +1,144 @@
+"""Load a model block by block into temporary files, where memory is short.
+
+transformers reads all weights before it joins those of single experts, or dequantizes
+them, and holds the whole model in memory. Here it loads a model of which all blocks but
+one are empty, once for each block; its weights then go to memory-mapped files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from surgeon_engine.model.classes import model_class
+from surgeon_engine.model.experts import has_experts
+from surgeon_engine.model.layers import blocks_path, find_blocks, is_tower
+from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.runtime.mapped_tensors import MappedTensors
+
+_PROBLEMS = ("missing_keys", "mismatched_keys")
+
+
+def load_in_blocks(
+    source: ModelSource, config: PretrainedConfig, dtype: torch.dtype
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Return a model whose blocks are in files, and what transformers says about it.
+
+    No more than one block is in memory at a time, and what is beside the blocks.
+
+    Raises:
+        OSError, ValueError, RuntimeError, ...: transformers cannot read the files.
+    """
+    arguments = plain_arguments(config, source) | {"dtype": dtype}
+    stock, files = model_class(config), MappedTensors()
+    with torch.device("meta"):
+        model = stock._from_config(config, dtype=dtype)
+    problems: dict[str, Any] = {name: set() for name in _PROBLEMS}
+    with plain_tensors(source, source.quantization) as tensors:
+        blocks, list_path = find_blocks(model), blocks_path(model)
+        numbers = _block_numbers(tensors, list_path, len(blocks))
+        for index, block in enumerate(blocks):
+            part, found = _part_of(stock, index).from_pretrained(
+                None,
+                state_dict=_tensors_of(tensors, numbers, index),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **arguments,
+            )
+            for name in _PROBLEMS:
+                problems[name] |= set(found.get(name) or ())
+            _take(block, part.get_submodule(f"{list_path}.{index}"), files)
+            if index == 0:
+                _take_others(model, part, blocks)
+                model.generation_config = part.generation_config
+            del part
+    model.tie_weights()
+    return model.eval(), problems
+
+
+def _part_of(stock: type[PreTrainedModel], index: int) -> type[PreTrainedModel]:
+    """Return a class whose models have only one block that is not empty."""
+
+    def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
+        stock.__init__(self, config)
+        blocks: Any = self.get_submodule(blocks_path(self))
+        for other in range(len(blocks)):
+            if other != index:
+                blocks[other] = nn.Module()
+
+    return type(stock.__name__, (stock,), {"__init__": __init__})
+
+
+def _block_numbers(
+    tensors: Mapping[str, Any], path: str, blocks: int
+) -> dict[str, int]:
+    """Return the block of each tensor of a block, by its name in the files.
+
+    The names before the number may differ from those of the model.
+    """
+    pattern = re.compile(rf"(.*\b)?{re.escape(path.rpartition('.')[2])}\.(\d+)\.")
+    by_prefix: dict[str, dict[str, int]] = {}
+    for name in tensors:
+        if (match := pattern.match(name)) and not is_tower(name):
+            by_prefix.setdefault(match[1] or "", {})[name] = int(match[2])
+    wanted = set(range(blocks))
+    found = (x for x in by_prefix.values() if {*x.values()} >= wanted)
+    return max(found, key=len, default={})
+
+
+def _tensors_of(
+    tensors: Mapping[str, Any], numbers: Mapping[str, int], index: int
+) -> dict[str, Any]:
+    """Return the tensors of a block; with the first one also those of no block.
+
+    Otherwise these are zeros that take no memory.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        number = numbers.get(name)
+        if number == index or (number is None and index == 0):
+            found[name] = tensor
+        elif number is None:
+            found[name] = _nothing(tensor)
+    return found
+
+
+def _nothing(tensor: Any) -> Any:
+    shape = getattr(tensor, "get_shape", None)
+    return tensor if shape is None else torch.zeros(()).expand(shape())
+
+
+def _take(block: nn.Module, loaded: nn.Module, files: MappedTensors) -> None:
+    """Give a block the weights of a loaded one, in files, and its buffers."""
+    for path, module in block.named_modules():
+        other = loaded.get_submodule(path)
+        for name, parameter in other._parameters.items():
+            if parameter is not None:
+                kept = files.keep(parameter.detach())
+                module._parameters[name] = nn.Parameter(kept, requires_grad=False)
+        module._buffers.update(other._buffers)
+
+
+def _take_others(
+    model: PreTrainedModel, part: PreTrainedModel, blocks: tuple[nn.Module, ...]
+) -> None:
+    """Give a model the weights and buffers beside its blocks."""
+    inside = {module for block in blocks for module in block.modules()}
+    for path, module in model.named_modules():
+        if module in inside:
+            continue
+        other = part.get_submodule(path)
+        module._parameters.update(other._parameters)
+        module._buffers.update(other._buffers)
+
+
+def joins_tensors(source: ModelSource, config: PretrainedConfig) -> bool:
+    """Return whether weights are computed when a model is loaded, and not only read."""
+    is_folder = source.gguf_file is None
+    return is_folder and (source.quantization is not None or has_experts(config))

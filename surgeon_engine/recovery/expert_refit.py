@@ -1,0 +1,151 @@
+"""Refit the experts that remain, one after another, to what the original computes.
+
+Without some experts the router sends their tokens to others. An expert adds its output,
+times the weight g that the router gives it, to the residual stream. On its tokens, its
+last layer W is fitted by least squares to what is missing there:
+
+    W' = argmin |X W'^T - (X W^T + t - z)|^2 + d |W' - W|^2
+
+with X the inputs of W times g, t the original's hidden states after the block, and z
+those of the pruned model as it is by then. All experts together would be one problem
+with as many unknowns as they have; one after another, each sees what those before it
+have changed. The ridge d is chosen on held-out windows (`least_squares.py`), and an
+expert whose held-out error does not fall stays as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from surgeon_engine.model.block_runner import hooked
+from surgeon_engine.model.experts import has_common_form, inner_states, last_weight
+from surgeon_engine.model.layers import ExpertsLayer
+from surgeon_engine.recovery.block_pair import BlockPair
+from surgeon_engine.recovery.least_squares import FitResult, NormalEquations, fit
+from surgeon_engine.runtime import ranks
+
+_LEAST_TOKENS = 32  # that an expert is fitted to
+_TOLERANCE = 1e-2  # relative, of the probe for an output that reaches the stream
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What the experts of a block get and compute, of all tokens of this process."""
+
+    states: Tensor  # tokens x hidden: their inputs
+    chosen: Tensor  # tokens x chosen: numbers of experts
+    weights: Tensor  # tokens x chosen
+    output: Tensor  # tokens x hidden, float32
+    missing: Tensor  # tokens x hidden, float32: t - z
+    is_held_out: Tensor  # tokens
+
+
+@torch.no_grad()
+def refit_experts(pair: BlockPair, layer: ExpertsLayer) -> FitResult | None:
+    """Refit the experts of the pruned model's block.
+
+    The original's states after the block must be known.
+
+    Returns:
+        The largest ridge, and the held-out errors of all experts together; None: the
+        module has another form, or does not add its output to the residual stream.
+
+    Raises:
+        RunCancelled: the user has cancelled.
+    """
+    module: Any = layer.module
+    fits = has_common_form(module) and _adds_to_residual(pair, module)
+    if not ranks.agree(lambda: fits):
+        return None
+    seen = _seen(pair, module)
+    before = _held_out_error(seen)
+    ridges = []
+    for expert in range(layer.columns):
+        pair.context.raise_if_cancelled()
+        ridge = _refit(module, expert, seen)
+        if ridge is not None:
+            ridges.append(ridge)
+    return FitResult(max(ridges, default=None), before, _held_out_error(seen))
+
+
+def _refit(module: Any, expert: int, seen: _Seen) -> float | None:
+    """Refit an expert; return its ridge, or None if it stays as it was."""
+    token, place = torch.where(seen.chosen == expert)
+    held_out = seen.is_held_out[token]
+    counts = [int(ranks.added(float(x.sum()))) for x in (~held_out, held_out)]
+    if counts[0] < _LEAST_TOKENS or not counts[1]:
+        return None
+    weight = last_weight(module, expert)
+    W = weight.float()
+    X = inner_states(module, expert, seen.states[token]).float()
+    X = X * seen.weights[token, place].float().unsqueeze(1)
+    Y = X @ W.T + seen.missing[token]
+    fitted, judging = (
+        NormalEquations.zeros(W.shape[1], W.shape[0], W.device) for _ in range(2)
+    )
+    fitted.add(X[~held_out], Y[~held_out])
+    judging.add(X[held_out], Y[held_out])
+    NormalEquations.add_up([fitted, judging])
+    found, result = fit(W, torch.zeros_like(W, dtype=torch.bool), fitted, judging)
+    if result.ridge is None:
+        return None
+    weight.copy_(found)
+    seen.missing.index_add_(0, token, X @ (W - weight.float()).T)
+    return result.ridge
+
+
+def _seen(pair: BlockPair, module: nn.Module) -> _Seen:
+    """Run the pruned block on all batches."""
+    found: dict[str, list[Tensor]] = {name: [] for name in _Seen.__annotations__}
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        for name, x in zip(("states", "chosen", "weights"), inputs, strict=True):
+            found[name].append(x)
+        found["output"].append(output.float())
+
+    with hooked([module.register_forward_hook(note)]):
+        for number, hidden in enumerate(pair.of_pruned):
+            pair.context.raise_if_cancelled()
+            after = pair.run_pruned(hidden.to(_device(module)), number)
+            missing = pair.after[number].to(after.device).float() - after.float()
+            found["missing"].append(missing.flatten(0, -2))
+            is_held_out = torch.tensor(pair.is_held_out[number], device=after.device)
+            found["is_held_out"].append(is_held_out.expand(len(found["missing"][-1])))
+    return _Seen(**{name: torch.cat(parts) for name, parts in found.items()})
+
+
+def _held_out_error(seen: _Seen) -> float:
+    """Return the squared error of the held-out tokens, relative to the output."""
+    missing, output = seen.missing[seen.is_held_out], seen.output[seen.is_held_out]
+    error = ranks.added(float(missing.square().sum()))
+    energy = ranks.added(float(output.square().sum()))
+    return error / energy if energy else math.inf
+
+
+def _adds_to_residual(pair: BlockPair, module: nn.Module) -> bool:
+    """Return whether the output of the experts arrives unchanged in the stream."""
+    hidden = pair.of_pruned[0][:1].to(_device(module))
+    if hidden.ndim > 3:
+        return False
+    generator = torch.Generator().manual_seed(pair.index)
+    noise = torch.randn(hidden.shape, generator=generator).to(hidden)
+
+    def run(added: Tensor) -> Tensor:
+        def replace(_: nn.Module, __: object, output: Tensor) -> Tensor:
+            return added.view_as(output)
+
+        with hooked([module.register_forward_hook(replace)]):
+            return pair.run_pruned(hidden, 0, slice(1)).float()
+
+    arrived = run(noise) - run(torch.zeros_like(noise))
+    difference = (arrived - noise.float()).norm()
+    return bool(difference < _TOLERANCE * noise.float().norm())
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
