@@ -47,6 +47,7 @@ from surgeon_engine.export.transformers.weight_files import (
 )
 from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import groups_of
+from surgeon_engine.model.experts import EXPERT_COUNTS
 from surgeon_engine.model.layers import head_size
 from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.planning.formats import NO_MASKED_EXPERTS
@@ -313,6 +314,9 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     text = text_options(values, model.config)
     text |= compacted.depth_config | widths
     config = model.config.get_text_config()
+    for other, name in (config.attribute_map or {}).items():
+        if name in widths and EXPERT_COUNTS.fullmatch(other):
+            text[other] = widths[name]  # older versions of transformers read this name
     is_stated = "num_attention_heads" in widths and not is_per_block("head_dim", config)
     if compacted.has_fewer_heads and is_stated:
         text["head_dim"] = head_size(config)
