@@ -167,16 +167,7 @@ def expand_to_full_size(
         if target.whole.is_floating_point():  # index lists are in the plan
             tensor = tensors[name].cpu()
             if tensor.shape != target.shape:
-                found, needed = (
-                    " x ".join(map(str, x.shape)) for x in (tensor, target)
-                )
-                raise ModelError(
-                    "{name} is {found}, but the plan requires {needed}.",
-                    _EXPORT_AGAIN,
-                    name=name,
-                    found=found,
-                    needed=needed,
-                )
+                raise _shape_error(name, tensor.shape, target.shape)
             target.put(tensor)
     hide_removed_experts(model)
     return model.eval().requires_grad_(False), plan
@@ -210,16 +201,20 @@ def _load_masked(
 def _load(
     stock: type[PreTrainedModel], folder: Path, config: PretrainedConfig
 ) -> PreTrainedModel:
-    """Load a model; raise if a tensor is missing, which transformers makes random."""
+    """Load a model; raise if transformers would make a tensor random."""
     model, info = stock.from_pretrained(
         folder,
         config=config,
         dtype="auto",
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
-    for name in sorted(info["missing_keys"]):
-        raise _missing_error(folder, name)
+    for shapes in info["mismatched_keys"]:
+        raise _shape_error(*shapes)
+    for name in model.state_dict():
+        if name in info["missing_keys"]:
+            raise _missing_error(folder, name)
     return model
 
 
@@ -256,6 +251,18 @@ def _damaged_error(path: Path, error: Exception) -> ModelError:
         reason=first_line(error),
     )
     return ModelError(message, _EXPORT_AGAIN)
+
+
+def _shape_error(
+    name: str, found: tuple[int, ...], needed: tuple[int, ...]
+) -> ModelError:
+    return ModelError(
+        "{name} is {found}, but the plan requires {needed}.",
+        _EXPORT_AGAIN,
+        name=name,
+        found=" x ".join(map(str, found)),
+        needed=" x ".join(map(str, needed)),
+    )
 
 
 def _missing_error(folder: Path, name: str) -> ModelError:

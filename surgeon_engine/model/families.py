@@ -189,6 +189,7 @@ _DEEPSEEK_2 = Gguf(
     "deepseek2",
     has_latent_keys=True,
     has_dense_blocks=True,
+    counts_shared=True,
     gating=_SIGMOID,
     assumes={"attention_bias": False, "rope_interleave": True},
 )
@@ -251,7 +252,11 @@ FAMILIES = {
             "head another would change."
         )
     ),
-    "dots1": Family(gguf=(Gguf("dots1", has_dense_blocks=True, gating=_SIGMOID),)),
+    "dots1": Family(
+        gguf=(
+            Gguf("dots1", has_dense_blocks=True, counts_shared=True, gating=_SIGMOID),
+        )
+    ),
     "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
     "ernie4_5_moe": Family(
         gguf=(
@@ -316,7 +321,13 @@ FAMILIES = {
     ),
     "glm4_moe": Family(
         gguf=(
-            Gguf("glm4moe", rotates_parts=True, has_dense_blocks=True, gating=_SIGMOID),
+            Gguf(
+                "glm4moe",
+                rotates_parts=True,
+                has_dense_blocks=True,
+                counts_shared=True,
+                gating=_SIGMOID,
+            ),
         )
     ),
     "glm4_moe_lite": Family(gguf=(_DEEPSEEK_2,)),

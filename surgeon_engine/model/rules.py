@@ -101,6 +101,8 @@ class Gguf:
     # first blocks may have an MLP in their place.
     gating: int = 0
     has_dense_blocks: bool = False
+    # Experts that all tokens use are as wide as so many others.
+    counts_shared: bool = False
     # With so many blocks, scores are divided by the root of the hidden size per head.
     blocks_of_wide_heads: int = 0
     has_own_head: bool = False  # reads a head even if the embeddings are the head

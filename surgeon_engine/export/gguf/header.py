@@ -46,6 +46,7 @@ _FLOATS = {
     "logit_scale": ("logits_scaling", "logit_scale"),
     "expert_weights_scale": ("routed_scaling_factor",),
 }
+# The names of the number of experts that all tokens use.
 _SHARED = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
 _KINDS: Mapping[type, GGUFValueType] = {
     bool: GGUFValueType.BOOL,

@@ -8,7 +8,8 @@ The package gguf knows the names. The values are those of the model, except that
     1 is added to the weights of norms where the model does so when it runs
     experts have a tensor for each of their layers (`mixtures.py`)
     latent keys and values have one for keys and one for values, by head
-    neurons of zeros fill the MLPs up to whole blocks of quantized numbers
+    neurons of zeros fill the MLPs up to whole blocks of quantized numbers, and experts
+        that all tokens use up to the width that some architectures derive
 
 An attention that was removed as a whole has no heads in a deci file, and an MLP has a
 few neurons of zeros: llama.cpp would skip the attention of a block without any. So does
@@ -210,7 +211,7 @@ def _file_tensor(
         source,
         layer,
         is_float32=not is_rounded or len(source.shape) == 1,
-        **_filling(name, source, family),
+        **_filling(name, source, family, architecture),
     )
 
 
@@ -223,7 +224,7 @@ def _changed(name: str, source: TensorSlice, architecture: Gguf) -> TensorSlice:
         return TensorSlice(-source.tensor().float().exp())
     is_convolution = _part(name) in ("ssm_conv1d", "shortconv")
     if source.whole.ndim == 3 and is_convolution:  # features x 1 x length
-        return TensorSlice(source.whole.squeeze(1))
+        return TensorSlice(source.whole.squeeze(1), source.kept[:1])
     return source
 
 
@@ -296,9 +297,15 @@ def _reordered(source: TensorSlice, order: Tensor) -> TensorSlice:
     return TensorSlice(source.whole, (rows[order.to(rows.device)], *kept[1:]))
 
 
-def _filling(name: str, source: TensorSlice, family: Family) -> dict[str, int]:
+def _filling(
+    name: str, source: TensorSlice, family: Family, architecture: Gguf
+) -> dict[str, int]:
     """Return what fills up the width of an MLP, as arguments of `FileTensor`."""
     part = _part(name)
+    if part.endswith("_shexp") and architecture.counts_shared:
+        side = 1 if part == "ffn_down_shexp" else 0
+        added = source.whole.shape[side] - source.shape[side]
+        return {("added_rows", "added_columns")[side]: added}
     if part == "ffn_down" and name.endswith(".weight"):
         full, kept = source.whole.shape[1], source.shape[1]
         return {"added_columns": _filled_up(kept, full) - kept}

@@ -100,6 +100,7 @@ WITH_FEWER_HEADS = (
     "seed_oss",
     "arcee",
     "qwen3_vl_text",
+    "qwen3_5_text",
     "gemma4_text",
 )
 # Families that transformers reads from GGUF files.
