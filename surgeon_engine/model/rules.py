@@ -1,4 +1,4 @@
-"""The forms of what `families.py` holds: rules of coupled layers, and families."""
+"""The forms of rules of coupled layers (`known_layers.py`), and of families."""
 
 from __future__ import annotations
 
