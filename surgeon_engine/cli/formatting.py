@@ -277,6 +277,7 @@ def model_table(model: ModelSummary, dtype: str) -> Table:
     hidden = format_count(model.hidden_size)
     rows = [
         ("parameters", format_count(model.parameters)),
+        *_expert_rows(model),
         ("prunable weights", f"{format_count(model.prunable)} ({share})"),
         ("blocks", f"{model.blocks}, hidden size {hidden}"),
         ("vocabulary", format_count(model.vocabulary)),
@@ -286,6 +287,19 @@ def model_table(model: ModelSummary, dtype: str) -> Table:
     if model.not_loaded:
         rows.append(("not loaded", model.not_loaded.sentence))
     return _rows(rows, width=16)
+
+
+def _expert_rows(model: ModelSummary) -> Iterator[tuple[str, str]]:
+    """Yield how many parameters a token uses, and how many experts there are."""
+    if model.experts:
+        most = max(model.experts, key=lambda each: each.groups)
+        active = model.parameters - model.idle_parameters
+        yield "active", f"{format_count(active)} for each token"
+        yield (
+            "experts",
+            f"{most.groups} in {len(model.experts)} of {model.blocks} blocks, "
+            f"{most.chosen} for each token",
+        )
 
 
 def layer_table(model: ModelSummary) -> Table:
@@ -298,11 +312,14 @@ def layer_table(model: ModelSummary) -> Table:
     table.add_column(min_width=22)
     table.add_column(justify="right")
     table.add_column()
+    experts = {layer.kind for layer in model.layers if layer.is_experts}
     for kind, blocks in kinds.items():
         if len(kinds) > 1:
             add_row(table, f"{len(blocks)} of {model.blocks} blocks, as {blocks[0]}:")
         for name, rows, columns in kind:
-            add_row(table, name, format_count(rows), f"x {format_count(columns)}")
+            by = "experts of" if name in experts else "x"
+            first, second = (columns, rows) if name in experts else (rows, columns)
+            add_row(table, name, format_count(first), f"{by} {format_count(second)}")
     return table
 
 

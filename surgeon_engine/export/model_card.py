@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import (
     Recovered,
     ShotFinished,
     TokensRemoved,
+    experts_left,
     format_estimate,
 )
 from surgeon_engine.api.report import Report
@@ -56,7 +57,9 @@ class Recipe:
     def from_report(cls, report: Report) -> Recipe:
         """Return the recipe of a finished run."""
         config = report.config
-        goal = goal_of(config.pruning, report.model, file_form(config, report.model))
+        form, tokens = file_form(config, report.model), report.tokens
+        left = tokens.after if tokens is not None else None
+        goal = goal_of(config.pruning, report.model, form, left)
         return cls(
             config,
             goal,
@@ -97,6 +100,7 @@ def model_card(
         last=last,
         recovered=recipe.recovered,
         tokens=recipe.tokens,
+        experts=experts_left(last.layers),
         compared=[x.compared for x in fidelity if x.compared is not None],
         pruned=pruned,
         fidelity=fidelity,

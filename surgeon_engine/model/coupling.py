@@ -22,11 +22,16 @@ from transformers import PretrainedConfig, PreTrainedModel
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
+    OF_EXPERTS,
     Coupling,
     Structure,
     display_name,
 )
-from surgeon_engine.api.messages.sources import LeftWhole, StructureSupport
+from surgeon_engine.api.messages.sources import (
+    NO_EXPERTS,
+    LeftWhole,
+    StructureSupport,
+)
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.model.division import (
@@ -89,6 +94,7 @@ class CoupledGroups:
     mixer: Mixer = Mixer.ATTENTION  # of heads
     least: int = 1  # groups that stay
     classes: int = 1  # equal runs of groups, each of which loses equally many
+    chosen: int = 0  # experts that a token uses
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -153,11 +159,16 @@ class _Found:
     groups: tuple[CoupledGroups, ...] = ()
     left_whole: Mapping[int, str] = field(default_factory=dict)  # by block
     unknown: str = ""  # the layers of the first block that no rule matches
+    has_experts: bool = False  # in place of the neurons
 
     def reason(self, kind: Coupling | Structure) -> str:
         """Return why there are no groups; empty if there are."""
         if self.groups:
             return ""
+        if self.has_experts:
+            return say(
+                "Surgeon finds no neurons beside those of experts, which stay together."
+            )
         if reasons := [each for each in self.left_whole.values() if each]:
             return reasons[0]
         return say(
@@ -198,9 +209,11 @@ def groups_of(kind: Coupling, model: PreTrainedModel) -> tuple[CoupledGroups, ..
 def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
     """Return for every structure whether `model` can be pruned in it, or why not.
 
-    The model may be without weights (on the meta device).
+    Those with experts are left out for a model without any. The model may be without
+    weights (on the meta device).
     """
     found = {kind: _find(kind, model) for kind in Coupling}
+    is_mixture = has_experts(model.config)
     return tuple(
         StructureSupport(
             structure,
@@ -210,6 +223,7 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
         if structure in COUPLED
         else StructureSupport(structure)
         for structure in Structure
+        if is_mixture or structure not in OF_EXPERTS
     )
 
 
@@ -268,7 +282,8 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
             left_whole[index] = reasons[0] if reasons else ""
         if not matches and not reasons:
             unknown = unknown or ", ".join(by_kind)
-    return _Found(tuple(groups), left_whole, unknown)
+    of_experts = kind is Coupling.NEURONS and has_experts(model.config)
+    return _Found(tuple(groups), left_whole, unknown, of_experts)
 
 
 def _find_experts(model: PreTrainedModel) -> _Found:
@@ -289,7 +304,7 @@ def _find_experts(model: PreTrainedModel) -> _Found:
             "chooses among them."
         )
     else:
-        reason = say("The model has no experts.")
+        reason = NO_EXPERTS
     return _Found(left_whole={layer.block: reason for layer in layers})
 
 
@@ -320,6 +335,7 @@ def _experts(layer: ExpertsLayer) -> CoupledGroups:
         stated=experts.stated,
         least=experts.least(layer.columns),
         classes=experts.classes,
+        chosen=min(experts.chosen, layer.columns),
     )
 
 

@@ -9,7 +9,6 @@ from inspect import signature
 
 import torch
 from transformers import (
-    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -48,6 +47,7 @@ from surgeon_engine.model.source import (
     first_line,
     held_numbers,
     locate,
+    read_generation_config,
     read_model_config,
     stored_dtype,
 )
@@ -153,12 +153,8 @@ def _check_generation(source: ModelSource) -> None:
     Raises:
         ModelError: They would let the loading of the weights fail.
     """
-    if source.gguf_file or not (source.folder / GENERATION_CONFIG_NAME).exists():
-        return
     try:
-        GenerationConfig.from_pretrained(source.folder, local_files_only=True)
-    except OSError:
-        return  # it is no JSON: transformers does without it
+        read_generation_config(source)
     except UNREADABLE as error:
         raise ModelError(
             say(
@@ -305,6 +301,7 @@ def describe(
                 each.groups,
                 each.least,
                 each.classes,
+                each.chosen,
             )
             for each in coupled
         ),

@@ -12,7 +12,8 @@ only adapters can be trained. The plan and the run make the choice by the same
 function, from the facts of the machine.
 
 The form of the file is that of the original (`file_form.py`). A GGUF file of most
-families has one width for all blocks: all then lose equally many heads and neurons.
+families has one width for all blocks: all then lose equally many heads, neurons and
+experts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.pruning import COUPLED, Widths
+from surgeon_engine.api.config.pruning import COUPLED, Widths, display_name
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -109,9 +110,11 @@ class SettledJob:
                 dtype=self.size.file.form.dtype.label,
             )
         if self.has_file_widths:
+            kind = self.config.pruning.kind
             yield say(
-                "Widths: the same in every layer, as GGUF files of this architecture "
-                "have one width for all."
+                "Widths: every layer loses equally many {structure}, as GGUF files of "
+                "this architecture have one width for all.",
+                structure=display_name(kind),
             )
         if self.width.reason is WidthReason.FORMAT:
             yield say(

@@ -37,6 +37,8 @@ STEP_WINDOWS = 2  # of a step of a training
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
 
+EXPERT_MATRICES = 3  # of a usual expert: a gated MLP
+
 # An export is verified by the logits of so many tokens, and the perplexity of windows.
 PROBED_TOKENS = 64
 PROBED_WINDOWS = 4

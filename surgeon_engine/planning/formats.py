@@ -75,7 +75,7 @@ def _by_structure(
     if pruning.kind in BY_LAYER:
         reason = say(
             "It holds no layers with removed rows and columns, only models with "
-            "removed heads, neurons and blocks."
+            "removed heads, neurons, experts and blocks."
         )
         return dict.fromkeys((Format.STOCK, Format.GGUF), reason)
     if pruning.dropped_sublayers:

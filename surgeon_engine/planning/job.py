@@ -10,6 +10,8 @@ Bytes are those of the engine's tensors:
     kept        a copy of the weights during a trial
     undone      copies that a quality budget keeps to roll back a shot
     unrecovered a copy that the final recovery keeps to roll it back
+    head        that of the original, which gives its predictions in fewer tokens
+    unshared    embeddings and head of the original that its pruned model does not share
 
 Protected layers count as if they were pruned.
 """
@@ -71,8 +73,8 @@ class Job:
         pruning = self.config.pruning
         if pruning.kind not in COUPLED and not pruning.removes_nothing:
             return self.model.layers
-        places = {place(layer) for layer in self.measured}
-        return tuple(x for x in self.model.layers if place(x) in places)
+        places = {(layer.block, place(layer)) for layer in self.measured}
+        return tuple(x for x in self.model.layers if (x.block, place(x)) in places)
 
     @cached_property
     def measured(self) -> tuple[LayerSummary, ...]:
@@ -95,6 +97,35 @@ class Job:
             return self.touched
         stays = max(0.0, 1 - goal.removed / max(1, self.touched_weights))
         return tuple(_scaled_layer(layer, stays) for layer in self.touched)
+
+    def as_used(self, layers: Iterable[LayerSummary]) -> tuple[LayerSummary, ...]:
+        """Return layers as a token uses them: of experts, those that it chooses.
+
+        Their rows are all numbers that these make of the token.
+        """
+        hidden = self.model.hidden_size
+        chosen = {x.layers[0]: x.chosen for x in self.model.experts}
+        return tuple(
+            msgspec.structs.replace(
+                x,
+                rows=chosen[x.name] * (x.rows // hidden + hidden),
+                columns=hidden,
+                weights=chosen[x.name] * x.rows,
+            )
+            if x.is_experts
+            else x
+            for x in layers
+        )
+
+    @cached_property
+    def used_layers(self) -> tuple[LayerSummary, ...]:
+        """All layers of the original as a token uses them."""
+        return self.as_used(self.model.layers)
+
+    @cached_property
+    def active_weights(self) -> int:
+        """The number of weights in the blocks that a token uses."""
+        return self.model.prunable - self.model.idle_parameters
 
     @cached_property
     def touched_weights(self) -> int:
@@ -210,8 +241,17 @@ class Job:
     @property
     def unmapped(self) -> int:
         """The model in the machine's memory, without what stays in its files."""
-        stays = self.offloads and not self.is_converted
+        stays = self.offloads and not (self.is_converted and self.model.is_gguf)
         return self.weights - (self.of_blocks if stays else 0)
+
+    @property
+    def copied_to_files(self) -> int:
+        """The blocks of a model in temporary files, as they are not those of its own.
+
+        Its weights are converted, dequantized, or joined from those of experts.
+        """
+        is_computed = self.is_converted or bool(self.model.experts)
+        return self.of_blocks if self.offloads and is_computed else 0
 
     # what is held beside it, in bytes
 
@@ -244,6 +284,20 @@ class Job:
         if self.undone or not self.recovery_windows:
             return 0
         return self.weights_left * self.each
+
+    @property
+    def head(self) -> int:
+        """The original's head beside a model with fewer tokens."""
+        if not self.config.pruning.removes_tokens:
+            return 0
+        return self.model.vocabulary * self.model.hidden_size * self.each
+
+    @property
+    def unshared(self) -> int:
+        """The original's embeddings and head, once its blocks are loaded again."""
+        if not self.config.pruning.removes_tokens:
+            return 0
+        return self.model.vocabulary * self.model.token_parameters * self.each
 
     @cached_property
     def factors(self) -> int:
@@ -307,7 +361,7 @@ def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:
 
 
 def _scaled_layer(layer: LayerSummary, stays: float) -> LayerSummary:
-    """Return a layer with a share of its heads or neurons."""
+    """Return a layer with a share of its heads, neurons or experts."""
     rows, columns = layer.rows, width(layer)
     if layer.coupling:
         columns = round(columns * stays)

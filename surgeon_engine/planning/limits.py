@@ -1,8 +1,8 @@
 """The maximum number of weights that can be removed from a model, and the minimum step.
 
-Protected layers are kept, and so are the minimum density of each layer and its last
-row, column, head or neuron. The window checks a target while it is being chosen, the
-engine before it starts.
+Protected layers are kept, and so are the minimum density of each layer, its last row,
+column, head or neuron, and as many experts as a token uses. The window checks a target
+while it is being chosen, the engine before it starts.
 """
 
 from __future__ import annotations
@@ -25,15 +25,21 @@ from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
+    OF_EXPERTS,
     SPARSE,
     Coupling,
     PruningConfig,
     Structure,
     display_name,
 )
-from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.api.messages.sources import (
+    NO_EXPERTS,
+    LayerSummary,
+    ModelSummary,
+)
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
+from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.target_size import Goal, goal_of, size_in_unit
@@ -100,7 +106,7 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         if pruning.drops_depth:
             most += _depth_of(pruning, model).kept_otherwise
         return most
-    for layer in model.layers:
+    for layer in model.linear_layers:
         if any_matches((layer,), pruning.protect):
             continue
         share = share_to_keep((layer,), pruning)
@@ -130,7 +136,7 @@ def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
 
 
 def has_partial_protection(pruning: PruningConfig, model: ModelSummary) -> bool:
-    """Return True if heads or neurons are protected in some blocks only."""
+    """Return True if groups of a kind are protected in some blocks only."""
     narrower = _kinds(pruning, model)
     return any(
         0 < len(narrower.get(kind, ())) < len(coupled)
@@ -169,6 +175,7 @@ def check_target_in_limits(
     structure, p = display_name(pruning.kind), goal.prunable
     same = say("All layers lose equally many.") if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
+    most += parameters_to_choose(pruning, model)
     if goal.removed > most:
         if _protects_all(pruning, model):
             raise PruningError(
@@ -181,8 +188,7 @@ def check_target_in_limits(
         raise PruningError(
             "The target removes {removed:,} weights ({sparsity:percent2} of the "
             "prunable ones), but at most {most:,} ({most_share:percent2}) can be "
-            "removed as {structure}. Other layers, protected ones, the minimum "
-            "density, and the last row, column, head or neuron are kept.",
+            "removed as {structure}. {kept}",
             say_all(
                 same,
                 _about_formats(goal, pruning, model),
@@ -196,6 +202,7 @@ def check_target_in_limits(
             most=most,
             most_share=floor_share(10_000, most / p) / 10_000,  # can be typed
             structure=structure,
+            kept=_kept(pruning),
         )
     if goal.removed < least:
         raise PruningError(
@@ -213,6 +220,24 @@ def check_target_in_limits(
             least_share=ceil_share(10_000, least / p) / 10_000,
             structure=structure,
         )
+
+
+def _kept(pruning: PruningConfig) -> str:
+    """Return what is kept whatever the target is."""
+    if pruning.kind is Structure.EXPERTS:
+        return say(
+            "Other layers, protected ones, the minimum density, and in each block as "
+            "many experts as a token uses are kept."
+        )
+    if pruning.kind in OF_EXPERTS:
+        return say(
+            "Other layers, protected ones, the minimum density, the last head or "
+            "neuron, and in each block as many experts as a token uses are kept."
+        )
+    return say(
+        "Other layers, protected ones, the minimum density, and the last row, column, "
+        "head or neuron are kept."
+    )
 
 
 def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> str:
@@ -255,17 +280,19 @@ def _is_possible(
 
 
 def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
-    for support in model.structures:
-        if support.structure is pruning.kind and not support.supported:
-            names = [display_name(x.structure) for x in model.structures if x.supported]
-            raise PruningError(
-                support.reason, "Choose one of: {possible}.", possible=say_list(*names)
-            )
+    if not model.structures:
+        return
+    reasons = {x.structure: x.reason for x in model.structures}
+    if reason := reasons.get(pruning.kind, NO_EXPERTS):
+        names = [display_name(x) for x, reason in reasons.items() if not reason]
+        raise PruningError(
+            reason, "Choose one of: {possible}.", possible=say_list(*names)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Coupled:
-    """The heads or the neurons of a block, with their layers."""
+    """The heads, the neurons or the experts of a block, with their layers."""
 
     layers: tuple[LayerSummary, ...]  # first the one whose columns they are
     groups: int

@@ -2,7 +2,8 @@
 
 In number formats with blocks, each matrix has its own bits per weight, by the type
 that `gguf_types.py` gives it. Removals are taken to be spread evenly over the layers
-that lose any. The header of a GGUF file has the tokenizer, too.
+that lose any. The header of a GGUF file has the tokenizer, too. Tokens that a job
+removes are in none of these numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.constants import BYTES, TENSOR_ENTRY
+from surgeon_engine.planning.fewer_tokens import planned_tokens, with_fewer_tokens
 from surgeon_engine.planning.gguf_types import (
     Mixture,
     TensorType,
@@ -45,9 +47,23 @@ class FileForm:
 class PlannedFile:
     """The file of a pruned model in a form; see `planned_file`."""
 
-    model: ModelSummary  # before pruning
+    original: ModelSummary
     form: FileForm
     pruning: PruningConfig
+    tokens: int | None = None  # that stay; None: as the settings say beforehand
+
+    @cached_property
+    def model(self) -> ModelSummary:
+        """The model with the tokens that stay, and nothing else removed."""
+        tokens = self.tokens
+        if tokens is None:
+            tokens = planned_tokens(self.pruning, self.original)
+        return with_fewer_tokens(self.original, tokens)
+
+    @property
+    def of_tokens(self) -> int:
+        """The parameters of the removed tokens."""
+        return self.original.parameters - self.model.parameters
 
     def bytes(self, removed: int) -> int:
         """Return the bytes of the file once so many prunable weights are removed."""
@@ -181,6 +197,8 @@ class PlannedFile:
 
     def _row(self, layer: LayerSummary) -> int:
         """Return a length that divides into the same blocks as the pruned row."""
+        if layer.is_experts:  # most rows of their matrices are so long
+            return self.model.hidden_size
         nothing = self.pruning.removes_nothing
         kinds = () if nothing else COUPLINGS.get(self.pruning.kind, ())
         if layer.coupling not in kinds:
@@ -195,11 +213,14 @@ class PlannedFile:
 
 @lru_cache(maxsize=64)
 def planned_file(
-    model: ModelSummary, form: FileForm, pruning: PruningConfig
+    model: ModelSummary,
+    form: FileForm,
+    pruning: PruningConfig,
+    tokens: int | None = None,
 ) -> PlannedFile:
     """Return the file of a pruned model, and the same object when asked again.
 
     Its sums over all layers take milliseconds, and a window needs several of them
     whenever it shows a plan.
     """
-    return PlannedFile(model, form, pruning)
+    return PlannedFile(model, form, pruning, tokens)

@@ -25,6 +25,7 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.api.messages.run import Exported, LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.planning.constants import EXPERT_MATRICES
 
 # Memories that computers and graphics cards have, in GB. In fact most have GiB, which
 # leaves 7 % for the driver and the screen.
@@ -186,11 +187,18 @@ def _cache_widths(model: ModelSummary) -> dict[int, int]:
 
 
 def _buffer_bytes(context: int, model: ModelSummary) -> int:
+    hidden, chosen = model.hidden_size, {x.layers[0]: x.chosen for x in model.experts}
     widths = [x.columns for x in model.layers if x.coupling == Coupling.NEURONS]
+    # The outputs of all experts of a token exist at once.
+    widths += [
+        chosen[x.name] * max(hidden, x.rows // (EXPERT_MATRICES * hidden))
+        for x in model.layers
+        if x.is_experts
+    ]
     if not widths:  # the MLPs are not known
         widths = [max(x.rows, x.columns) for x in model.layers]
     numbers = _MLP_BUFFERS * max(widths, default=0)
-    numbers += _HIDDEN_BUFFERS * model.hidden_size
+    numbers += _HIDDEN_BUFFERS * hidden
     cells, in_window = _cells(context, model)
     seen = cells + (in_window if model.window_blocks else 0)
     return min(_BATCH, context) * (_BYTES * numbers + _MASK_BYTES * seen)

@@ -2,21 +2,27 @@
 
 The estimate of a run needs the layers, which the engine finds in the model itself. A
 model that is not on this computer gets those of a usual decoder of its size: attention
-with four layers, and an MLP with two layers or three.
+with four layers, and an MLP with two layers or three, or a mixture of experts.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
-from surgeon_engine.api.config.pruning import Coupling, Structure
+from surgeon_engine.api.config.pruning import OF_EXPERTS, Coupling, Structure
 from surgeon_engine.api.messages.sources import (
     CoupledSummary,
     LayerSummary,
     ModelSummary,
     StructureSupport,
 )
-from surgeon_engine.api.model_info.header import DTYPES, DecoderSizes, ModelFacts
+from surgeon_engine.api.model_info.header import (
+    DTYPES,
+    DecoderSizes,
+    MixtureSizes,
+    ModelFacts,
+)
 from surgeon_engine.api.model_info.quantization import METHODS
 
 _USUAL_DTYPE = "bfloat16"
@@ -41,7 +47,7 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
     layers = tuple(
         LayerSummary(f"{block}.{kind}", block, kind, rows, columns, rows * columns, by)
         for block in range(sizes.blocks)
-        for kind, rows, columns, by in _block(sizes, is_gated)
+        for kind, rows, columns, by in _block(block, sizes, is_gated)
     )
     return ModelSummary(
         name=facts.name,
@@ -56,7 +62,11 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
         file_bytes=facts.file_bytes or parameters * _USUAL_BYTES,
         cache_width=2 * sizes.blocks * sizes.key_value_heads * sizes.head_size,
         layers=layers,
-        structures=tuple(map(StructureSupport, Structure)),
+        structures=tuple(
+            StructureSupport(structure)
+            for structure in Structure
+            if sizes.mixture is not None or structure not in OF_EXPERTS
+        ),
         dtype=_dtype(facts),
         coupled=tuple(
             coupled
@@ -75,14 +85,20 @@ def _dtype(facts: ModelFacts) -> str:
 
 
 def _parameters(sizes: DecoderSizes, is_gated: bool, is_tied: bool) -> int:
-    block = sum(rows * columns for _, rows, columns, _ in _block(sizes, is_gated))
-    embeddings = sizes.vocabulary * sizes.hidden_size * (1 if is_tied else 2)
-    return embeddings + sizes.blocks * block
+    blocks = sum(
+        rows * columns
+        for block in range(sizes.blocks)
+        for _, rows, columns, _ in _block(block, sizes, is_gated)
+    )
+    return blocks + sizes.vocabulary * sizes.hidden_size * (1 if is_tied else 2)
 
 
-def _block(sizes: DecoderSizes, is_gated: bool) -> list[tuple[str, int, int, str]]:
-    """Return kind, rows, columns and coupling of each layer of a block."""
-    hidden, inner = sizes.hidden_size, sizes.intermediate_size
+_Layer = tuple[str, int, int, str]  # kind, rows, columns and coupling
+
+
+def _block(block: int, sizes: DecoderSizes, is_gated: bool) -> list[_Layer]:
+    """Return the layers of a block."""
+    hidden = sizes.hidden_size
     queries = sizes.heads * sizes.head_size
     keys = sizes.key_value_heads * sizes.head_size
     return [
@@ -90,26 +106,61 @@ def _block(sizes: DecoderSizes, is_gated: bool) -> list[tuple[str, int, int, str
         ("self_attn.k_proj", keys, hidden, ""),
         ("self_attn.v_proj", keys, hidden, ""),
         ("self_attn.o_proj", hidden, queries, Coupling.HEADS.value),
-        *([("mlp.gate_proj", inner, hidden, "")] if is_gated else []),
-        ("mlp.up_proj", inner, hidden, ""),
-        ("mlp.down_proj", hidden, inner, Coupling.NEURONS.value),
+        *_mlp(*_mlp_of(block, sizes), hidden, is_gated),
+        *_experts(_mixture_of(block, sizes), hidden, is_gated),
     ]
+
+
+def _mixture_of(block: int, sizes: DecoderSizes) -> MixtureSizes | None:
+    """Return the mixture of a block; None: it has none."""
+    mixture = sizes.mixture
+    return mixture if mixture is not None and mixture.is_in(block) else None
+
+
+def _mlp_of(block: int, sizes: DecoderSizes) -> tuple[str, int]:
+    """Return name and width of the MLP that all tokens use; 0: there is none."""
+    if (mixture := _mixture_of(block, sizes)) is not None:
+        return "mlp.shared_experts", mixture.shared_size
+    return "mlp", sizes.intermediate_size
+
+
+def _mlp(name: str, inner: int, hidden: int, is_gated: bool) -> Iterator[_Layer]:
+    if not inner:
+        return
+    if is_gated:
+        yield f"{name}.gate_proj", inner, hidden, ""
+    yield f"{name}.up_proj", inner, hidden, ""
+    yield f"{name}.down_proj", hidden, inner, Coupling.NEURONS.value
+
+
+def _experts(
+    mixture: MixtureSizes | None, hidden: int, is_gated: bool
+) -> Iterator[_Layer]:
+    """Yield the experts as one layer: each is a column, with its row of the router."""
+    if mixture is not None:
+        weights = ((2 + is_gated) * mixture.intermediate_size + 1) * hidden
+        yield "mlp.experts", weights, mixture.experts, Coupling.EXPERTS.value
 
 
 def _coupled(
     block: int, sizes: DecoderSizes, is_gated: bool
-) -> tuple[CoupledSummary, CoupledSummary]:
+) -> Iterator[CoupledSummary]:
     attention = ("o_proj", "q_proj", "k_proj", "v_proj")
-    mlp = ("down_proj", *(["gate_proj"] if is_gated else []), "up_proj")
-    return (
-        CoupledSummary(
-            Coupling.HEADS,
-            tuple(f"{block}.self_attn.{name}" for name in attention),
-            sizes.key_value_heads,
-        ),
-        CoupledSummary(
-            Coupling.NEURONS,
-            tuple(f"{block}.mlp.{name}" for name in mlp),
-            sizes.intermediate_size,
-        ),
+    yield CoupledSummary(
+        Coupling.HEADS,
+        tuple(f"{block}.self_attn.{name}" for name in attention),
+        sizes.key_value_heads,
     )
+    module, inner = _mlp_of(block, sizes)
+    if inner:
+        mlp = ("down_proj", *(["gate_proj"] if is_gated else []), "up_proj")
+        names = tuple(f"{block}.{module}.{name}" for name in mlp)
+        yield CoupledSummary(Coupling.NEURONS, names, inner)
+    if (mixture := _mixture_of(block, sizes)) is not None:
+        yield CoupledSummary(
+            Coupling.EXPERTS,
+            (f"{block}.mlp.experts",),
+            mixture.experts,
+            least=mixture.chosen,
+            chosen=mixture.chosen,
+        )

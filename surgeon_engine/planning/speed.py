@@ -1,6 +1,7 @@
 """The seconds of a job's passes, by the operations of each and the rates of a machine.
 
-    forward     2 operations for each weight and token, and those of attention
+    forward     2 operations for each token and weight that it uses, and those of
+                attention; of experts it uses those that it chooses
     covariance  2 n^2 for each token and factor of side n
     calls       a fixed time for each, most of the total in small models
     copies      of offloaded blocks to a GPU, while it computes
@@ -26,6 +27,7 @@ _DEQUANTIZED = 40e6  # weights of a GGUF file turned into floats a second
 # Over the keys and values of a window that is written, for each token: they are
 # extended, repeated for the heads that share them, and read.
 _CACHE_PASSES = 16
+_SPREAD = 16  # windows that, one token each, choose about all experts
 
 
 def products(job: Job) -> float:
@@ -87,7 +89,10 @@ def writing(job: Job, steps: int, windows: int = 1) -> float:
         steps: the number of passes.
         windows: those that are written at once; half of their tokens are there.
     """
-    reading = max(job.weights / job.rates.moving, _copying(job))
+    # Each window may choose other experts.
+    idle = job.model.idle_parameters * max(0.0, 1 - (windows - 1) / _SPREAD)
+    used = (job.model.parameters - idle) * job.each
+    reading = max(used / job.rates.moving, _copying(job))
     kept = job.model.cache_width * job.each * windows * job.length / 2
     reading += _CACHE_PASSES * kept / job.rates.moving
     return steps * (reading + (job.model.blocks + 1) * _CALLS * job.rates.call)
@@ -108,8 +113,8 @@ def _efficiency(job: Job) -> float:
 
 def _block_flops(job: Job) -> int:
     """Return the operations of all blocks for a token."""
-    model = job.model
-    return 2 * model.prunable + 4 * job.length * model.hidden_size * model.blocks
+    attention = 4 * job.length * job.model.hidden_size * job.model.blocks
+    return 2 * job.active_weights + attention
 
 
 def _head_flops(job: Job) -> int:
@@ -118,7 +123,7 @@ def _head_flops(job: Job) -> int:
 
 def _activations(job: Job) -> float:
     """Return the bytes that a token reads and writes between the matrix products."""
-    return sum(x.rows for x in job.model.layers) * job.each * _GRAPH_PASSES
+    return sum(x.rows for x in job.used_layers) * job.each * _GRAPH_PASSES
 
 
 def _batches(job: Job, windows: int) -> int:

@@ -14,6 +14,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
@@ -145,7 +146,12 @@ def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
         )
         for x in unit.layers
     )
-    return DiagnosedUnit(unit.measured.name, group, layers, entries, unit.candidates)
+    found = DiagnosedUnit(unit.measured.name, group, layers, entries, unit.candidates)
+    if not isinstance(unit, CoupledUnit):
+        return found
+    return msgspec.structs.replace(
+        found, least=unit.coupled.least, classes=unit.coupled.classes
+    )
 
 
 def _write(path: Path, arrays: Arrays) -> None:

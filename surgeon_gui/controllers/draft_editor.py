@@ -69,7 +69,7 @@ class DraftEditor(QObject):
         before = editing.draft_of(self._state)
         self._choose()
         self._accept(*Step)
-        self._store.state = replace(self._state, may_replace=False)
+        self._store.state = replace(self._state, may_replace=False, is_fitting=False)
         self.edit(config, before)
         self._store.set(replace(self._state, job_file=job_file))
 
@@ -88,6 +88,7 @@ class DraftEditor(QObject):
             model = replace(self._state.config.model, source=source.strip())
             before = editing.draft_of(self._state)
             self._choose()
+            self._store.state = replace(self._state, is_fitting=True)
             self.edit(replace(self._state.config, model=model), before)
 
     def edit(self, config: RunConfig, before: Draft | None = None) -> None:

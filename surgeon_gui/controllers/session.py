@@ -47,7 +47,7 @@ from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
-from surgeon_gui.state.job.editing import new_config
+from surgeon_gui.state.job.editing import fitted, new_config
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import has_saved_state
@@ -321,7 +321,7 @@ class Session(QObject):
         for envelope in batch:
             state = app_state.apply(state, envelope)
         if state.model is not before.model or state.machine is not before.machine:
-            state = checked(state)
+            state = checked(fitted(state))
         self.events_arrived.emit(batch)
         if state is not before:
             self.store.set(state)

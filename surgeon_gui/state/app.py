@@ -59,6 +59,7 @@ class AppState:
 
     config: RunConfig = field(default_factory=RunConfig)  # the draft
     model_is_chosen: bool = False
+    is_fitting: bool = False  # the draft waits for what a newly chosen model has
     default_device: Device = Device.AUTO  # of new jobs
     run_parent: str = ""  # the folder of the run folders
     computer: str = ""  # of the engine, as OpenSSH names it; empty: this one

@@ -21,7 +21,7 @@ from enum import Enum
 import msgspec
 import numpy as np
 
-from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import OF_EXPERTS, SPARSE, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import MAX_SHARE
@@ -46,12 +46,14 @@ _UNTRAINED = {Recovery.OFF: (1.3, 1.5, 2.0), Recovery.REFIT: (1.06, 1.06, 1.06)}
 CURVE_POINTS = 120
 # Factors from the curve to the ends of the band.
 _OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
+_OF_EXPERTS = 1.8  # wider than those, as they are measured on models without experts
 
 
 class Basis(Enum):
     """What a forecast rests on."""
 
     SIMILAR = "similar"  # measured runs of another model
+    DENSE = "dense"  # those of models without experts, though experts are removed
     OWN_RUNS = "own_runs"  # runs of this model
     DIAGNOSIS = "diagnosis"  # the costs of this model, and runs of it if there are any
 
@@ -63,7 +65,7 @@ class End(Enum):
     PROTECTION = "protection"
     DENSITY = "density"
     FORMAT = "format"  # its blocks force multiples of widths
-    STRUCTURE = "structure"  # the last head, neuron, row or column of each layer stays
+    STRUCTURE = "structure"  # the last of its kind stays, or a token's experts
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,9 @@ def forecast(
     if rises is not None:
         scale, spread = _RISE_SCALE, _DIAGNOSED
         shape = np.maximum(np.interp(shares, *rises), 0.0) ** _RISE_EXPONENT
+    of_experts = pruning.kind in OF_EXPERTS
+    if of_experts:
+        spread *= _OF_EXPERTS
     used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
     if used:
         found = [
@@ -164,7 +169,8 @@ def forecast(
         ]
         ratios = [p.divergence / y for p, y in zip(used, found, strict=True) if y > 0]
         scale = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else scale
-    basis = Basis.OWN_RUNS if used else Basis.SIMILAR
+    basis = Basis.DENSE if of_experts else Basis.SIMILAR
+    basis = Basis.OWN_RUNS if used else basis
     return Forecast(
         shares=shares,
         expected=scale * shape * _untrained(recovery, shares),

@@ -85,8 +85,9 @@ class Cell:
     """One cell of a heat map: a part of the model."""
 
     row: str
-    column: int  # block
+    column: int  # block, or number in its row
     heat: float  # 0 to 1
     label: str
     tip: str
     name: str  # of the part
+    is_removed: bool = False  # drawn as an outline

@@ -46,6 +46,18 @@ CHOICES: dict[Enum, Caption] = {
         "key and value. The layers stay plain dense layers, the file is smaller, "
         "and each token needs less memory in the KV cache.",
     ),
+    Structure.EXPERTS: caption(
+        "Experts",
+        "Removes whole experts of each block, with their part of the router. Each "
+        "token still uses as many experts as before: the file is much smaller, and "
+        "about as fast. Recommended for mixtures of experts.",
+    ),
+    Structure.EXPERTS_HEADS_AND_NEURONS: caption(
+        "Experts, heads and neurons",
+        "Removes experts, attention heads, and neurons of the MLPs that all tokens "
+        "use, whichever cost least for each weight. The file is smaller, and each "
+        "token takes less time.",
+    ),
     Structure.ROWS_AND_COLUMNS: caption(
         "Rows and columns",
         "Removes rows and columns of each layer independently of other layers, as "
@@ -145,8 +157,8 @@ CHOICES: dict[Enum, Caption] = {
     ),
     Widths.FREE: caption(
         "Different per layer",
-        "Each layer loses as many heads or neurons as its costs suggest: the best "
-        "quality.",
+        "Each layer loses as many heads, neurons or experts as its costs suggest: the "
+        "best quality.",
     ),
     Widths.SAME: caption(
         "The same in all layers",
@@ -286,8 +298,8 @@ _VOCABULARY: dict[Enum, Caption] = {
     Vocabulary.WHOLE: caption("Whole", "Keeps all tokens."),
     Vocabulary.AUTOMATIC: caption(
         "Automatic",
-        "Removes tokens as long as that costs less, for each parameter, than heads and "
-        "neurons do. The run measures both.",
+        "Removes tokens as long as that costs less, for each parameter, than the "
+        "chosen structure does. The run measures both.",
     ),
     Vocabulary.TOKENS: caption(
         "A number of tokens", "Keeps as many tokens as you say, the most useful ones."

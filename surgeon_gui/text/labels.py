@@ -136,8 +136,8 @@ FIELDS = {
     ),
     "pruning.widths": FieldText(
         "Widths",
-        "Whether the costs decide how many heads or neurons each layer loses, or "
-        "all layers lose the same number. Equal widths lose more quality, but "
+        "Whether the costs decide how many heads, neurons or experts each layer loses, "
+        "or all layers lose the same number. Equal widths lose more quality, but "
         "every program that supports the architecture loads the file without extra "
         "code.",
     ),
@@ -161,7 +161,8 @@ FIELDS = {
         "Protect",
         "Layers that are never pruned, separated by commas: names, kinds such as "
         "mlp.down_proj, or blocks such as block 0. * matches anything. Heads and "
-        "neurons are protected if any of their layers is.",
+        "neurons are protected if any of their layers is; experts are one layer, such "
+        "as mlp.experts.",
         example=tr("e.g. block 0, *.down_proj"),
     ),
     "pruning.min_density": FieldText(

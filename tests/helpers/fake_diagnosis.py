@@ -16,17 +16,20 @@ from surgeon_engine.api.messages.diagnosis import (
 )
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.target_size import prunable_weights
+from tests.helpers.mixtures import CHOSEN, routing
 
 GROUPS = 3  # groups of heads per block
 BASE_LOSS = 2.65
 _COUPLED = {
     "heads": ("self_attn.o_proj", "self_attn.q_proj", "self_attn.k_proj"),
     "neurons": ("mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"),
+    "experts": ("mlp.experts",),
 }
 _GROUPS_OF = {
     Structure.HEADS_AND_NEURONS: ("heads", "neurons"),
     Structure.HEADS: ("heads",),
     Structure.NEURONS: ("neurons",),
+    Structure.EXPERTS: ("experts",),
 }
 
 
@@ -79,12 +82,21 @@ def _coupled(group: str, block: int, model: ModelSummary):
     )
     weights_per_group = sum(layer.each for layer in layers)
     factor = 1 + block + (4 if group == "heads" else 0)
-    cost = factor * 1e-8 * np.linspace(0.1, 3, count - 1) ** 2
-    weights = np.full(count - 1, weights_per_group, dtype=np.int64)
-    return (
-        DiagnosedUnit(consumer.name, group, layers, count - 1, count),
-        _arrays(cost, weights, np.zeros(count - 1, dtype=bool)),
+    is_experts = group == "experts"
+    least = CHOSEN if is_experts else 1
+    entries = count - least
+    cost = factor * 1e-8 * np.linspace(0.1, 3, entries) ** 2
+    weights = np.full(entries, weights_per_group, dtype=np.int64)
+    unit = DiagnosedUnit(
+        consumer.name,
+        group,
+        layers,
+        entries,
+        count,
+        routing(block) if is_experts else None,
+        least,
     )
+    return unit, _arrays(cost, weights, np.zeros(entries, dtype=bool))
 
 
 def _rows(layer: LayerSummary):

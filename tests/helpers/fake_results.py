@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
@@ -36,8 +37,10 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
     StructureSupport,
 )
+from tests.helpers.configs import DENSE
 from tests.helpers.fake_live import costs
 from tests.helpers.fake_machine import COUPLED, COUPLINGS
+from tests.helpers.mixtures import MIXTURE, mixture_summary
 
 COMPARED_TOKENS = 512
 WHOLE_BYTES = 2_828_736 * 4  # of all parameters in float32
@@ -145,7 +148,9 @@ UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
 
 
 def model_summary(source: str = "demo") -> ModelSummary:
-    """Return the summary of a model like the demo."""
+    """Return the summary of a model like the demo, or of one with experts."""
+    if Path(source).name == MIXTURE:
+        return mixture_summary()
     layers = tuple(
         LayerSummary(
             f"model.layers.{block}.{kind}",
@@ -183,12 +188,13 @@ def model_summary(source: str = "demo") -> ModelSummary:
         layers=layers,
         structures=tuple(
             StructureSupport(structure, UNSUPPORTED.get(structure, ""))
-            for structure in Structure
+            for structure in DENSE
         ),
         coupled=coupled,
         cache_width=2 * BLOCKS * 96,
         gguf_widths=Widths.FREE,
         tokenizer_bytes=1000,
+        token_parameters=192,
     )
 
 

@@ -154,6 +154,34 @@ HYBRIDS: dict[str, Callable[[], PreTrainedModel]] = {
         **_DELTA,
     ),
 }
+# Mixtures of experts: two of eight for each token; in the second model also an expert
+# for all tokens, two groups of experts, and a first block without any.
+MIXTURES: dict[str, Callable[[], PreTrainedModel]] = {
+    "qwen3_moe": _grouped(
+        "Qwen3Moe",
+        head_dim=6,
+        num_experts=8,
+        num_experts_per_tok=2,
+        moe_intermediate_size=12,
+    ),
+    "deepseek_v3": _grouped(
+        "DeepseekV3",
+        num_hidden_layers=3,
+        num_key_value_heads=4,
+        first_k_dense_replace=1,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+        n_group=2,
+        topk_group=1,
+        moe_intermediate_size=12,
+        q_lora_rank=10,
+        kv_lora_rank=10,
+        qk_rope_head_dim=4,
+        qk_nope_head_dim=6,
+        v_head_dim=5,
+    ),
+}
 NEURON_FAMILIES = (
     "falcon_multi_query",
     "olmo2",
@@ -164,11 +192,12 @@ COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIE
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """Return a frozen random model in which every weight and every bias matters."""
     torch.manual_seed(seed)
-    model = (FAMILIES | MORE_FAMILIES | HYBRIDS)[family]().eval().requires_grad_(False)
+    families = FAMILIES | MORE_FAMILIES | HYBRIDS | MIXTURES
+    model = families[family]().eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.normal_(std=0.1)
-        elif parameter.ndim == 2:
+        elif parameter.ndim > 1:
             parameter.normal_(std=0.3)
     return model
 

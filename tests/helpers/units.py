@@ -39,8 +39,9 @@ def removable(unit, settings: PruningConfig) -> int:
     layer = unit.measured
     if settings.kind in COUPLED:
         coupled = unit.coupled
-        bundle = limits.bundle_of(coupled.kind, settings)
-        kept = limits.groups_to_keep(unit.originally, share, bundle)
+        bundle = limits.bundle_of(coupled.kind, settings, coupled.classes)
+        least = coupled.least
+        kept = limits.groups_to_keep(unit.originally, share, bundle, least)
         return max(0, unit.originally - kept) * coupled.weights_per_group
     rows, columns = layer.rows, layer.columns
     weights = rows * (columns + layer.has_bias)

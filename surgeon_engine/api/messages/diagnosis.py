@@ -17,6 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.messages.run import Routing
 from surgeon_engine.base.sentences import Text
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
@@ -38,10 +39,14 @@ class DiagnosedUnit(msgspec.Struct, frozen=True):
     """One unit and its number of entries in the arrays."""
 
     name: str  # of the layer whose factors give the costs
-    group: str  # "heads", "neurons" or "layer"; with same widths, groups lose the same
+    # "heads", "neurons", "experts" or "layer"; with same widths, groups lose the same.
+    group: str
     layers: tuple[DiagnosedLayer, ...]  # the layer called `name` first
     entries: int
     candidates: int
+    routing: Routing | None = None  # None: not experts
+    least: int = 1  # groups that stay
+    classes: int = 1  # equal runs of experts, each of which loses equally many
 
 
 class Diagnosed(msgspec.Struct, frozen=True, tag=True):

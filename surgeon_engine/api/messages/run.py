@@ -7,13 +7,14 @@ this sum, but the shares of layers can be compared
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.sentences import Text
@@ -56,11 +57,24 @@ class CostHistogram(msgspec.Struct, frozen=True):
 
 
 class GroupsLeft(msgspec.Struct, frozen=True):
-    """Number of remaining heads or neurons in the module of a layer."""
+    """Number of remaining heads, neurons or experts in the module of a layer."""
 
-    kind: str  # "heads" (with the query heads that share one) or "neurons"
+    kind: str  # "heads" (with the query heads that share one), "neurons" or "experts"
     kept: Count
     of: Positive
+
+
+class Routing(msgspec.Struct, frozen=True):
+    """How the calibration text uses the experts of a layer of the original."""
+
+    tokens: tuple[Count, ...]  # that are routed to each expert
+    costs: tuple[float, ...]  # of removing each expert, by the method
+    kept: tuple[Count, ...]  # numbers of the remaining experts, from 0
+
+    @property
+    def unused(self) -> int:
+        """The number of experts that no token is routed to."""
+        return self.tokens.count(0)
 
 
 class Stage(Enum):
@@ -118,12 +132,30 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     cost: float = 0.0
     rows_kept: int = -1  # rows with at least one weight; -1: not known
     columns_kept: int = -1
-    groups: GroupsLeft | None = None  # None: its structure has no heads or neurons
+    groups: GroupsLeft | None = None  # None: its structure has no such groups
+    routing: Routing | None = None  # None: not experts, or not measured
 
     @property
     def sparsity(self) -> float:
         """Share of removed weights."""
         return self.removed / self.weights
+
+
+class ExpertsLeft(NamedTuple):
+    """How many experts blocks have left."""
+
+    least: int  # of the block with the fewest
+    most: int
+    of: int  # those of a block of the original
+
+
+def experts_left(layers: Iterable[LayerSparsity]) -> ExpertsLeft | None:
+    """Return how many experts are left in layers; None: none were to be removed."""
+    found = [x.groups for x in layers if x.groups and x.groups.kind == Coupling.EXPERTS]
+    if not found:
+        return None
+    kept = [groups.kept for groups in found]
+    return ExpertsLeft(min(kept), max(kept), max(groups.of for groups in found))
 
 
 class Estimate(msgspec.Struct, frozen=True):

@@ -111,6 +111,9 @@ def _ranges(numbers: tuple[int, ...]) -> str:
     return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in ends)
 
 
+NO_EXPERTS = say("The model has no experts.")
+
+
 class StructureSupport(msgspec.Struct, frozen=True):
     """Support of a structure for a model."""
 
@@ -135,6 +138,11 @@ class LayerSummary(msgspec.Struct, frozen=True):
     weights: int  # including the bias, if any
     coupling: str = ""  # the kind of groups that its columns are divided into
 
+    @property
+    def is_experts(self) -> bool:
+        """Whether it is no matrix: each column has all weights of an expert."""
+        return self.coupling == Coupling.EXPERTS
+
 
 class CoupledSummary(msgspec.Struct, frozen=True):
     """The heads, the neurons or the experts of a block."""
@@ -144,6 +152,7 @@ class CoupledSummary(msgspec.Struct, frozen=True):
     groups: int  # number of them
     least: int = 1  # that stay
     classes: int = 1  # equal runs of experts, each of which loses equally many
+    chosen: int = 0  # experts that a token uses; 0: it uses all groups
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
@@ -173,6 +182,22 @@ class ModelSummary(msgspec.Struct, frozen=True):
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
     # That each token has in embeddings and head; 0: no tokens can be removed.
     token_parameters: int = 0
+
+    @property
+    def experts(self) -> tuple[CoupledSummary, ...]:
+        """The experts of each block that has some."""
+        return tuple(x for x in self.coupled if x.kind is Coupling.EXPERTS)
+
+    @property
+    def linear_layers(self) -> tuple[LayerSummary, ...]:
+        """The layers that have one matrix: all but experts."""
+        return tuple(x for x in self.layers if not x.is_experts)
+
+    @property
+    def idle_parameters(self) -> int:
+        """The number of parameters that a token does not use: of other experts."""
+        each = {x.layers[0]: 1 - x.chosen / x.groups for x in self.experts}
+        return round(sum(x.weights * each.get(x.name, 0) for x in self.layers))
 
     @property
     def is_gguf(self) -> bool:

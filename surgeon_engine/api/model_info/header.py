@@ -19,6 +19,7 @@ from typing import Any
 from surgeon_engine.api.model_info.files import (
     count_numbers,
     find_weight_files,
+    gguf_of,
     read_options,
 )
 from surgeon_engine.api.model_info.gguf_header import (
@@ -56,6 +57,13 @@ _OF_PARTS = re.compile(
 _TEMPLATE_KEY, _MAX_TOKENIZER_BYTES = b"tokenizer.chat_template", 32_000_000
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_CHOSEN = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")
+_SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+_SHARED_SIZE = ("shared_expert_intermediate_size", "shared_intermediate_size")
+_DENSE_BLOCKS = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
+_INTERVAL = ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval")
+_MAX_EXPERTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,22 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class MixtureSizes:
+    """The sizes of the mixtures of experts in a decoder."""
+
+    experts: int  # of a block
+    chosen: int  # for each token
+    intermediate_size: int  # of an expert
+    shared_size: int = 0  # of the MLP beside them, which all tokens use
+    dense_blocks: int = 0  # before the first mixture
+    interval: int = 1  # from one block with a mixture to the next
+
+    def is_in(self, block: int) -> bool:
+        """Return whether a block has a mixture in place of an MLP."""
+        return block >= self.dense_blocks and (block + 1) % self.interval == 0
+
+
+@dataclass(frozen=True, slots=True)
 class DecoderSizes:
     """The sizes in a config from which the shapes of a decoder's layers follow."""
 
@@ -86,6 +110,7 @@ class DecoderSizes:
     key_value_heads: int
     head_size: int
     vocabulary: int
+    mixture: MixtureSizes | None = None  # None: it has no experts
 
 
 def model_facts(source: str) -> ModelFacts | None:
@@ -99,7 +124,10 @@ def model_facts(source: str) -> ModelFacts | None:
         return _facts("Demo", Path(str(files("surgeon_resources"))) / "demo")
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
-        return _facts(path.resolve().name, path)
+        folder = path.resolve().name
+        if gguf := gguf_of(path):
+            return replace(_gguf_facts(gguf), name=folder)
+        return _facts(folder, path)
     if os.path.isfile(path):
         return _gguf_facts(path)
     return None
@@ -124,6 +152,8 @@ def has_chat_template(source: str) -> bool | None:
     if path is None:
         return None
     try:
+        if path.is_dir():
+            path = gguf_of(path) or path
         if not path.is_dir():
             with open_model(path) as file:
                 return _TEMPLATE_KEY in file.read(_MAX_TOKENIZER_BYTES)
@@ -237,6 +267,7 @@ def decoder_sizes(options: Mapping[str, Any]) -> DecoderSizes | None:
         key_value_heads=_number(merged, "num_key_value_heads", "num_kv_heads") or heads,
         head_size=_number(merged, "head_dim") or hidden // max(1, heads),
         vocabulary=_number(merged, "vocab_size"),
+        mixture=_mixture_sizes(merged),
     )
     limits = (
         (sizes.blocks, "num_hidden_layers"),
@@ -249,6 +280,24 @@ def decoder_sizes(options: Mapping[str, Any]) -> DecoderSizes | None:
     )
     is_usual = all(1 <= size <= MAX_SIZES[option] for size, option in limits)
     return sizes if is_usual else None
+
+
+def _mixture_sizes(options: Mapping[str, Any]) -> MixtureSizes | None:
+    """Return the sizes of the experts that a config states; None: it states none."""
+    experts, chosen = _number(options, *_EXPERTS), _number(options, *_CHOSEN)
+    width = _number(options, "moe_intermediate_size", "intermediate_size")
+    is_usual = 1 < experts <= _MAX_EXPERTS and width <= MAX_SIZES["intermediate_size"]
+    if not is_usual or not 1 <= chosen <= experts:
+        return None
+    shared = _number(options, *_SHARED_SIZE) or _number(options, *_SHARED) * width
+    return MixtureSizes(
+        experts,
+        chosen,
+        width,
+        min(max(0, shared), MAX_SIZES["intermediate_size"]),
+        max(0, _number(options, *_DENSE_BLOCKS)),
+        max(1, _number(options, *_INTERVAL)),
+    )
 
 
 def _text_options(options: Mapping[str, Any]) -> Mapping[str, Any]:

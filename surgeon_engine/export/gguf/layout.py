@@ -35,6 +35,7 @@ from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.mixtures import ROUTER, expert_tensors, named_parts
 from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.model.families import family_of
+from surgeon_engine.model.gguf_llama import part_shapes
 from surgeon_engine.model.layers import LINEAR, body_path, head_size
 from surgeon_engine.model.rules import Family, Gguf, Order
 
@@ -400,15 +401,7 @@ def _zero_tensors(
     size, hidden = widths.head_sizes[block], config.hidden_size
     queries, keys = widths.heads[block] * size, widths.kv_heads[block] * size
     neurons = widths.neurons[block]
-    shapes = {
-        "attn_q": (queries, hidden),
-        "attn_k": (keys, hidden),
-        "attn_v": (keys, hidden),
-        "attn_output": (hidden, queries),
-        "ffn_gate": (neurons, hidden),
-        "ffn_up": (neurons, hidden),
-        "ffn_down": (hidden, neurons),
-    }
+    shapes = part_shapes(hidden, queries, keys, neurons)
     names = {each.name for each in tensors}
     with_bias = {_part(name) for name in names if name.endswith(".bias")}
     for part, (rows, columns) in shapes.items():

@@ -9,6 +9,7 @@ search, because those of the held-out windows are added afterwards.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from surgeon_engine.api.config.pruning import Fisher, Method
@@ -69,9 +70,10 @@ def _logits(job: Job, windows: int) -> float:
 
 
 def _graph(job: Job) -> float:
-    first = [layer for layer in job.model.layers if layer.block == 0]
-    numbers = sum(layer.rows + layer.columns for layer in first)
-    return job.tokens(job.fitted) * numbers * job.each * _GRAPH
+    numbers: Counter[int] = Counter()  # by block
+    for layer in job.used_layers:
+        numbers[layer.block] += layer.rows + layer.columns
+    return job.tokens(job.fitted) * max(numbers.values()) * job.each * _GRAPH
 
 
 def _seconds(job: Job) -> float:
@@ -79,7 +81,7 @@ def _seconds(job: Job) -> float:
     config, layers = job.config, job.measured
     windows, pruning = config.calibration.windows, config.pruning
     if not pruning.measures_factors:
-        gates = sum(2.0 * layer.weights for layer in layers)
+        gates = sum(2.0 * layer.weights for layer in layers if not layer.is_experts)
         draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1
         own = min(config.own_windows, GATE_OWN_WINDOWS)
         return sum(

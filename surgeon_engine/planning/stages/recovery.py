@@ -14,7 +14,7 @@ States are in a store, which uses the device, the host or files
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE
@@ -23,6 +23,7 @@ from surgeon_engine.api.config.run import Dtype
 from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
+    EXPERT_MATRICES,
     FLOAT,
     LOGITS_AT_ONCE,
     RECONSTRUCTION_EPOCHS,
@@ -53,13 +54,17 @@ _RIDGES = 5  # that a refit of a layer tries, usually
 def reference(job: Job) -> StageNeed | None:
     """State the need of the original's hidden states, and of judging by them.
 
-    The original is loaded again, and runs as the pruned model does.
+    The original is loaded again, and runs as the pruned model does. For a training in
+    fewer tokens, it reads the text in its own, too.
     """
     if not job.recovery_windows:
         return None
     logits = _logits(job, job.tokens(job.recovery_windows)) * _JUDGED_COPIES
     moment = _with_original(job, logits, _held_out(job), _states(job))
-    return StageNeed(speed.loading(job) + 2 * _judging(job), moments=(moment,))
+    seconds = speed.loading(job) + 2 * _judging(job)
+    if job.config.pruning.removes_tokens and job.config.recovery.trains:
+        seconds += _pass(job)
+    return StageNeed(seconds, moments=(moment,))
 
 
 def refit(job: Job) -> StageNeed | None:
@@ -118,15 +123,42 @@ def _saved(job: Job) -> float:
 def _refit_moment(job: Job) -> Moment:
     # A layer may keep all that it has, while others lose more.
     layers = job.measured or job.model.layers
-    sums, on_host = max(_fit(x, is_pinned=job.is_on_gpu) for x in layers)
+    sums, on_host = max(
+        _fit(rows, columns, is_pinned=job.is_on_gpu)
+        for rows, columns, _ in _fitted_matrices(job, layers)
+    )
+    if any(layer.is_experts for layer in layers):
+        sums += _seen_by_experts(job)
     moment = _with_original(job, sums, _held_out(job) + on_host, 3 * _states(job))
     return replace(moment, copies_ahead=False)
 
 
-def _fit(layer: LayerSummary, *, is_pinned: bool) -> tuple[float, float]:
-    """Return the bytes to fit a layer, and those of its sums that are on the host."""
-    square = layer.columns**2 * FLOAT
-    product = layer.columns * layer.rows * FLOAT
+def _fitted_matrices(
+    job: Job, layers: Iterable[LayerSummary]
+) -> Iterator[tuple[int, int, int]]:
+    """Yield rows, columns and number of fitted matrices: the last of each expert."""
+    hidden = job.model.hidden_size
+    for layer in layers:
+        if layer.is_experts:
+            yield (
+                hidden,
+                max(1, layer.rows // (EXPERT_MATRICES * hidden)),
+                layer.columns,
+            )
+        else:
+            yield layer.rows, layer.columns, 1
+
+
+def _seen_by_experts(job: Job) -> float:
+    """Return what the experts of a block get and compute, of all tokens."""
+    tokens = job.recovery_windows * job.length
+    return tokens * job.model.hidden_size * (job.each + 2 * FLOAT)
+
+
+def _fit(rows: int, columns: int, *, is_pinned: bool) -> tuple[float, float]:
+    """Return the bytes to fit a matrix, and those of its sums that are on the host."""
+    square = columns**2 * FLOAT
+    product = columns * rows * FLOAT
     needed = _SQUARES * square + _PRODUCTS * product
     if square < SUMS_ON_HOST:
         return needed, 0
@@ -204,7 +236,8 @@ def _trained_weights(job: Job) -> int:
     recovery = job.config.recovery
     if not recovery.uses_lora:
         return job.weights_left
-    return sum(recovery.lora_rank * (x.rows + x.columns) for x in job.model.layers)
+    layers = job.model.linear_layers
+    return sum(recovery.lora_rank * (x.rows + x.columns) for x in layers)
 
 
 def _masks(job: Job) -> float:
@@ -233,7 +266,7 @@ def _graph(job: Job) -> float:
     """Return the activations of all blocks for a step."""
     touched = {layer.name for layer in job.touched}
     others = [x for x in job.model.layers if x.name not in touched]
-    layers: Iterable[LayerSummary] = (*job.remaining, *others)
+    layers = job.as_used((*job.remaining, *others))
     numbers = sum(layer.rows + layer.columns for layer in layers)
     return _step(job) * numbers * _number(job) * _GRAPH
 
@@ -268,8 +301,8 @@ def _refitting(job: Job) -> float:
     """Return the time to solve for the weights of all layers, and of the passes."""
     names = {layer.name for layer in job.measured}
     layers = [x for x in job.remaining if x.name in names]
-    rates = job.rates
-    factors = sum(x.columns**3 / 3 for x in layers)
-    products = sum(4 * x.rows * x.columns**2 for x in layers)  # and their errors
+    rates, matrices = job.rates, [*_fitted_matrices(job, layers)]
+    factors = sum(n * C**3 / 3 for _, C, n in matrices)
+    products = sum(n * 4 * R * C**2 for R, C, n in matrices)  # and their errors
     seconds = factors / rates.factorizing + products / rates.products[Dtype.FLOAT32]
     return _REFIT_PASSES * _pass(job) + _RIDGES * seconds

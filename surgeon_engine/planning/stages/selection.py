@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE, Method, Structure
 from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import DEPTH_TOKENS, FLOAT
 from surgeon_engine.planning.job import Job, place, width
@@ -76,7 +77,7 @@ def selection(job: Job) -> StageNeed:
     seconds = job.config.pruning.shots * _selecting(job)
     algebra = _algebra(job)
     if not job.config.pruning.measures_factors:  # two copies of a layer
-        algebra = 2 * max(x.weights for x in job.touched or job.model.layers) * FLOAT
+        algebra = 2 * max(x.weights for x in _matrices(job)) * FLOAT
     moment = _moment(job, algebra, job.factors)
     return StageNeed(seconds, ANY_NUMBER, (moment,), held=_choices(job))
 
@@ -139,14 +140,20 @@ def _algebra(job: Job) -> float:
     return max(
         (layer.rows**2 + width(layer) ** 2) * FLOAT * _COPIES
         + layer.weights * FLOAT * copies
-        for layer in job.touched or job.model.layers
+        for layer in _matrices(job)
     )
+
+
+def _matrices(job: Job) -> Iterable[LayerSummary]:
+    """Return the layers of which copies are made; of experts none are."""
+    touched = [layer for layer in job.touched if not layer.is_experts]
+    return touched or job.model.linear_layers
 
 
 def _units(job: Job) -> Iterable[float]:
     """Return the floats of the masks of what is pruned at once, and of two layers."""
     together: dict[tuple[int, str], list[int]] = {}
-    for layer in job.touched or job.model.layers:
+    for layer in _matrices(job):
         is_coupled = job.config.pruning.kind in COUPLED
         name = place(layer) if is_coupled else layer.kind
         together.setdefault((layer.block, name), []).append(layer.weights)

@@ -94,6 +94,10 @@ def block_reasons(block: Block, architecture: Architecture) -> list[str]:
 
 
 def _summary(layer: Layer, architecture: Architecture) -> str:
+    if architecture.source is Source.MODEL and layer.is_experts:
+        return tr("{weights} weights in {n} experts.").format(
+            weights=numbers.count(layer.weights), n=layer.before.columns
+        )
     if architecture.source is Source.MODEL:
         return tr("{weights} weights, {rows} rows by {columns} columns.").format(
             weights=numbers.count(layer.weights),
@@ -118,6 +122,11 @@ def _summary(layer: Layer, architecture: Architecture) -> str:
             "neurons": ntr(
                 "{kept} of {n} neuron is kept.",
                 "{kept} of {n} neurons are kept.",
+                groups.of,
+            ),
+            "experts": ntr(
+                "{kept} of {n} expert is kept.",
+                "{kept} of {n} experts are kept.",
                 groups.of,
             ),
         }[groups.kind]

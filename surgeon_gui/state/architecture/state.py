@@ -48,10 +48,11 @@ class Layer:
     removed: int
     cost: float | None  # loss increase; None: counted in a coupled layer, or unknown
     cost_share: float | None  # of the total cost
-    groups: GroupsLeft | None = None  # None: it has no heads or neurons
+    groups: GroupsLeft | None = None  # None: it has no heads, neurons or experts
     is_protected: bool = False  # for the next run
     is_effectively_protected: bool = False  # or coupled with a protected layer
     min_density: float = 0.0  # in the next run
+    is_experts: bool = False  # each column has all weights of an expert
 
     @property
     def sparsity(self) -> float:
@@ -204,6 +205,7 @@ def _layer(
         min_density=min_kept_share(
             pruning.min_density, pruning.layer_min_density, coupled
         ),
+        is_experts=original.is_experts,
     )
 
 

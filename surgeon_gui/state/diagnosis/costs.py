@@ -36,7 +36,7 @@ class ByCost:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StructureCosts:
-    """Costs of structures removed as a whole: rows, columns, heads or neurons."""
+    """Costs of what is removed as a whole: rows, columns, heads, neurons, experts."""
 
     cost: Floats  # n, ascending within a unit
     weights: Ints  # n, newly removed by each

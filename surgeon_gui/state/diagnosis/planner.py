@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from surgeon_engine.api.config.layer_patterns import matches, min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
+from surgeon_engine.planning.limits import groups_to_keep
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, StructureCosts
 
@@ -206,10 +207,9 @@ def _allowed(costs: Costs, found: StructureCosts, number: int, rules: Rules) -> 
         max_weights = weights - ceil_share(weights, share)
         so_far = found.weights_so_far[start:end]
         return int(np.searchsorted(so_far, max_weights, side="right"))
-    bundle = costs.diagnosed.bundle if unit.group == _NEURONS else 1
-    min_kept = max(1, ceil_share(unit.candidates, share))
-    kept = min(unit.candidates, -(-min_kept // bundle) * bundle)
-    return min(unit.entries, unit.candidates - kept)
+    bundle = costs.diagnosed.bundle if unit.group == _NEURONS else unit.classes
+    kept = groups_to_keep(unit.candidates, share, bundle, unit.least)
+    return min(unit.entries, unit.candidates - min(unit.candidates, kept))
 
 
 class _BinPlans:

@@ -84,6 +84,8 @@ def map_row(unit: DiagnosedUnit) -> str:
             return tr("heads")
         case "neurons":
             return tr("neurons")
+        case "experts":
+            return tr("experts")
     return unit.layers[0].kind
 
 

@@ -57,6 +57,8 @@ def part_name(unit: DiagnosedUnit) -> str:
             return tr("the heads of block {block}").format(block=unit.layers[0].block)
         case "neurons":
             return tr("the neurons of block {block}").format(block=unit.layers[0].block)
+        case "experts":
+            return tr("the experts of block {block}").format(block=unit.layers[0].block)
     return unit.name
 
 

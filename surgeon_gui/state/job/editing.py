@@ -9,6 +9,7 @@ from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_gui.state.app import AppState, without_requests
 from surgeon_gui.state.job.draft import Draft, DraftHistory
+from surgeon_gui.state.job.purposes import fitted_to
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Step
 
@@ -43,6 +44,17 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
         facts=state.facts if same_model else None,
         job_file=state.job_file if config == old else "",
     )
+
+
+def fitted(state: AppState) -> AppState:
+    """Return the state with a draft that suits the newly chosen model, once it is read.
+
+    It is no edit of its own: undo restores the draft before the model was chosen.
+    """
+    if not state.is_fitting or state.model is None:
+        return state
+    config = fitted_to(state.config, state.model)
+    return replace(with_config(state, config), is_fitting=False)
 
 
 def _previewed(config: RunConfig) -> tuple[object, ...]:

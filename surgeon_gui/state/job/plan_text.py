@@ -73,7 +73,7 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
     if pruning.removes_nothing:
         return _describe_unpruned(config, model)
     of_prunable = numbers.percent(goal.sparsity, decimals=2)
-    of_all = numbers.percent(goal.parameter_share, decimals=2)
+    of_all = numbers.percent(goal.removed / model.parameters, decimals=2)
     return tr(
         "{removed} weights are removed: {of_prunable} of the {prunable} prunable "
         "weights, {of_all} of all parameters. {parameters} parameters "
@@ -108,10 +108,11 @@ def _file_widths(config: RunConfig, model: ModelSummary) -> str:
     """Return that the file has one width for all layers; empty if it need not."""
     if with_file_widths(config, model) is config:
         return ""
-    return " " + tr(
-        "All layers lose equally many heads and neurons, as GGUF files of this "
-        "architecture have one width for all."
+    text = tr(
+        "All layers lose equally many {structure}, as GGUF files of this architecture "
+        "have one width for all."
     )
+    return " " + text.format(structure=structure_phrase(config.pruning))
 
 
 def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum
 
+import msgspec
+
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
+    OF_EXPERTS,
     SPARSE,
+    Experts,
+    ExpertsHeadsAndNeurons,
     HeadsAndNeurons,
     Neurons,
     PruningConfig,
     Structure,
+    methods_for,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import (
@@ -35,21 +41,28 @@ class Purpose(Enum):
     FASTER = "faster"
 
 
+_Wanted = type[Experts | ExpertsHeadsAndNeurons | HeadsAndNeurons | Neurons]
+_DENSE: tuple[_Wanted, ...] = (HeadsAndNeurons, Neurons)
+# What a purpose removes: the first of these that the model has.
+_WANTED: dict[Purpose, tuple[_Wanted, ...]] = {
+    Purpose.SMALLER: (Experts, *_DENSE),
+    Purpose.FASTER: (ExpertsHeadsAndNeurons, *_DENSE),  # experts alone save no time
+}
+
+
 def with_purpose(
     config: RunConfig, purpose: Purpose, model: ModelSummary | None
 ) -> RunConfig:
     """Return the job with the structure and the file that a purpose needs.
 
     Model, texts, target and recovery stay; the method too, unless it was for single
-    weights. A model that has not been read is taken for one that can lose heads.
+    weights or does not remove the structure. Of a model that has not been read, the
+    job is taken to say what it has.
     """
     before, plain = config.pruning, PruningConfig()
-    has_heads = before.kind is not Structure.NEURONS
-    if model is not None:
-        can = {x.structure for x in model.structures if x.supported}
-        has_heads = Structure.HEADS_AND_NEURONS in can
-    kind = HeadsAndNeurons if has_heads else Neurons
-    if before.kind in SPARSE:  # some of its methods remove nothing else
+    kind = _structure(purpose, before.kind, model)
+    is_sparse = before.kind in SPARSE
+    if is_sparse or before.method not in methods_for(_kind_of(kind)):
         before = replace(before, method=plain.method, damping=plain.damping)
     pruning = replace(before, structure=kind())
     file = ExportConfig()
@@ -61,9 +74,35 @@ def with_purpose(
     if model is not None:
         needed = planned_file(model, file_form(job, model), pruning).needed_multiple
         multiple = max(needed, multiple)
-    return replace(
-        job, pruning=replace(pruning, structure=kind(width_multiple=multiple))
-    )
+    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
+    return replace(job, pruning=replace(pruning, structure=structure))
+
+
+def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
+    """Return the job of a newly chosen model: that of its purpose, with experts or not.
+
+    A job without a purpose stays as it is: it has settings of the user.
+    """
+    if (config.pruning.kind in OF_EXPERTS) is bool(model.experts):
+        return config
+    purpose = purpose_of(config, None)
+    return config if purpose is None else with_purpose(config, purpose, model)
+
+
+def _structure(
+    purpose: Purpose, before: Structure, model: ModelSummary | None
+) -> _Wanted:
+    """Return what a purpose removes of a model, or as a job for an unknown one does."""
+    wanted = _WANTED[purpose]
+    can = {before}
+    if model is not None:
+        can = {x.structure for x in model.structures if x.supported}
+    last = HeadsAndNeurons if model is None else wanted[-1]
+    return next((kind for kind in wanted if _kind_of(kind) in can), last)
+
+
+def _kind_of(structure: _Wanted) -> Structure:
+    return Structure(str(structure.__struct_config__.tag))
 
 
 def purpose_of(config: RunConfig, model: ModelSummary | None) -> Purpose | None:

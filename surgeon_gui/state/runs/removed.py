@@ -13,20 +13,21 @@ Shares = tuple[tuple[float, ...], ...]
 def removed_by_block(run: RunState) -> Shares:
     """Return a row with the removed share of weights of each block; empty: none yet.
 
-    A model whose neurons are known has two rows: of its attention and of its neurons.
+    A model whose neurons or experts are known has two rows: of its attention, and of
+    these.
     """
     if run.model is None or not run.history:
         return ()
-    neurons = {
+    mlps = {
         name
         for each in run.model.coupled
-        if each.kind is Coupling.NEURONS
+        if each.kind in (Coupling.NEURONS, Coupling.EXPERTS)
         for name in each.layers
     }
     weights: Counter[tuple[bool, int]] = Counter()
     removed: Counter[tuple[bool, int]] = Counter()
     for layer in run.layers:
-        place = layer.name in neurons, layer.block
+        place = layer.name in mlps, layer.block
         weights[place] += layer.weights
         removed[place] += layer.removed
     return tuple(
@@ -34,5 +35,5 @@ def removed_by_block(run: RunState) -> Shares:
             removed[kind, block] / max(1, weights[kind, block])
             for block in range(run.model.blocks)
         )
-        for kind in ((False, True) if neurons else (False,))
+        for kind in ((False, True) if mlps else (False,))
     )

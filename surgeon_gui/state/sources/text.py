@@ -5,6 +5,7 @@ Pure functions of the state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from surgeon_engine.api.config.pruning import Structure
@@ -23,6 +24,9 @@ from surgeon_gui.text.problems import Problem, of_error
 
 Rows = tuple[tuple[str, str], ...]
 _REMOVABLE = {
+    Structure.EXPERTS_HEADS_AND_NEURONS: tr(
+        "experts, heads and neurons can be removed"
+    ),
     Structure.HEADS_AND_NEURONS: tr("heads and neurons can be removed"),
     Structure.NEURONS: tr("neurons can be removed"),
     Structure.HEADS: tr("heads can be removed"),
@@ -50,6 +54,9 @@ def model_line(state: AppState) -> str:
     parts = []
     if parameters:
         parts.append(tr("{n} parameters").format(n=numbers.count(parameters)))
+    if model is not None and model.experts:
+        parts[-1] += ", " + tr("{n} active").format(n=_active(model))
+        parts.append(_experts(model))
     parts += [dtype] if dtype else []
     parts += [numbers.size(size)] if size else []
     possible = (
@@ -69,6 +76,7 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
     rows = [
         (tr("Architecture"), model.architecture),
         (tr("Parameters"), numbers.count(model.parameters)),
+        *_experts_facts(model),
         (
             tr("Prunable"),
             tr("{count} weights ({share})").format(
@@ -118,6 +126,27 @@ def first_facts(facts: ModelFacts) -> Rows:
         (tr("Size on disk"), size and numbers.size(size)),
     )
     return tuple((name, str(value)) for name, value in rows if value)
+
+
+def _experts_facts(model: ModelSummary) -> Iterator[tuple[str, str]]:
+    """Yield how many parameters a token uses, and how many experts."""
+    if model.experts:
+        yield tr("Active for each token"), _active(model)
+        text = tr("{experts}, in {n} of {all} blocks").format(
+            experts=_experts(model), n=len(model.experts), all=model.blocks
+        )
+        yield tr("Experts"), text
+
+
+def _active(model: ModelSummary) -> str:
+    return numbers.count(model.parameters - model.idle_parameters)
+
+
+def _experts(model: ModelSummary) -> str:
+    """Return how many experts a block has, and how many of them a token uses."""
+    text = tr("{n} experts per block, {chosen} for each token")
+    most = max(model.experts, key=lambda each: each.groups)
+    return text.format(n=numbers.whole(most.groups), chosen=most.chosen)
 
 
 def _blocks(model: ModelSummary | ModelFacts) -> str:

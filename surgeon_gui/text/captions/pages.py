@@ -29,7 +29,9 @@ CAPTIONS = {
     ),
     "size_unit_combo": caption("Unit", "Unit of the size."),
     "purpose_smaller_button": caption(
-        "Smaller file", "Remove heads and neurons, in a file like the original's."
+        "Smaller file",
+        "Remove heads and neurons, or experts if the model has some, in a file like "
+        "the original's.",
     ),
     "purpose_faster_button": caption(
         "Faster", "The same, with widths that every program computes fast."
@@ -40,7 +42,7 @@ CAPTIONS = {
     "purpose_languages_button": caption(
         "Keep languages…",
         "Remove tokens of other languages from the vocabulary, where that costs less "
-        "than heads and neurons.",
+        "than parts of the blocks.",
     ),
     "languages_edit": caption(
         "Languages to keep",

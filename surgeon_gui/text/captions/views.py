@@ -18,6 +18,8 @@ _PLOTS = (
 _CHARTS = (
     *_PLOTS,
     "sparsity",
+    "experts",
+    "measured_experts",
     "sensitivity",
     "planned",
     "architecture",
@@ -30,6 +32,10 @@ _CONTROLS = {
 
 _RESET = caption(
     "Reset zoom", "Show everything again, as a double click on the plot does."
+)
+
+_EXPERTS_MEASURE = caption(
+    "Value", "Show what the removal of experts costs, or how many tokens they get."
 )
 
 _CHART_CAPTIONS = {
@@ -107,6 +113,8 @@ CAPTIONS = {
         "the same. Perplexity is the exponential of the loss.",
     ),
     "costs_measure_combo": caption("Quantity", "Count removed weights, or removals."),
+    "experts_measure_combo": _EXPERTS_MEASURE,
+    "measured_experts_measure_combo": _EXPERTS_MEASURE,
     "more_charts_button": caption(
         "More charts", "Show costs, recovery, memory and times, or hide them."
     ),
@@ -237,6 +245,11 @@ MEANINGS = {
         "predicted increase in loss, by default per removed weight (Cost basis in "
         "Expert, Target). The cheapest parts are removed until the target is reached; "
         "the highest cost among them is the threshold."
+    ),
+    "experts": tr(
+        "A row for each block with its experts: what the removal of each costs, or the "
+        "share of the calibration tokens that are routed to it. Outlines are removed "
+        "experts."
     ),
     "memory": tr("Memory of the engine process, and of its tensors on a GPU."),
     "times": tr("Time spent on curvature, selection, updates and evaluation."),

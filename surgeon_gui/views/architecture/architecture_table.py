@@ -58,7 +58,11 @@ class ArchitectureTable(QAbstractItemModel):
     def longest_texts(self) -> dict[int, str]:
         """Return the longest text of each column whose texts grow with pruning."""
         layers = self._shown.layers
-        shapes = [f"{x.before.rows}{_TIMES}{x.before.columns}" for x in layers]
+        shapes = [
+            f"{x.before.rows}{_TIMES}{x.before.columns}"
+            for x in layers
+            if not x.is_experts
+        ]
         groups = [str(x.groups.of) for x in layers if x.groups is not None]
         return {
             column: f"{longest} {_ARROW} {longest}"
@@ -139,7 +143,7 @@ class ArchitectureTable(QAbstractItemModel):
 _TIPS = (
     tr("Blocks and their layers."),
     tr("Rows by columns; for a block, its number of weights."),
-    tr("Groups of heads that share keys and values, or neurons."),
+    tr("Groups of heads that share keys and values, neurons, or experts."),
     tr("Share of the weights that is removed."),
     tr(
         "Predicted increase of the loss by the removals, in nats, and its share of the "
@@ -147,7 +151,7 @@ _TIPS = (
     ),
     tr(
         "Protection or limit in the next run. It applies to all layers of the same "
-        "heads or neurons."
+        "heads, neurons or experts."
     ),
 )
 
@@ -177,6 +181,10 @@ def _shape(item: Block | Layer) -> str:
         if not item.removed:
             return numbers.count(item.weights)
         return f"{numbers.count(item.weights)} {_ARROW} {numbers.count(kept)}"
+    if item.is_experts:
+        return tr("experts of {weights}").format(
+            weights=numbers.count(item.before.rows)
+        )
     before = f"{item.before.rows}{_TIMES}{item.before.columns}"
     if item.after == item.before or item.after == LayerShape(-1, -1):
         return before
@@ -184,6 +192,8 @@ def _shape(item: Block | Layer) -> str:
 
 
 def _groups(item: Block | Layer) -> str:
+    if isinstance(item, Layer) and item.is_experts and item.groups is None:
+        return f"{item.before.columns}"
     if isinstance(item, Block) or item.groups is None:
         return ""
     kept, total = item.groups.kept, item.groups.of

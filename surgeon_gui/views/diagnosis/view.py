@@ -17,7 +17,9 @@ from surgeon_gui.state.diagnosis.sensitivity import (
 )
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.diagnosis.text import describe_plan
+from surgeon_gui.state.experts import routings_of_plan
 from surgeon_gui.text import numbers
+from surgeon_gui.views.experts_card import ExpertsCard
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import problem_label, show_text, text_label
@@ -72,7 +74,9 @@ class DiagnosisView(QWidget):
             tr("Planned removal per part, %"),
             tr("Measure the model to see where a target removes weights."),
         )
-        maps = (self._planned, self._sensitivity)
+        self._experts = ExpertsCard("measured_experts")
+        self._experts.hide()
+        maps = (self._planned, self._sensitivity, self._experts)
         for chart in maps:
             chart.setMinimumHeight(_MIN_CHART)
             chart.map.clicked.connect(self.part_chosen)
@@ -97,6 +101,7 @@ class DiagnosisView(QWidget):
         if self._drawn is not known:
             self._drawn = known
             self._draw_sensitivity()
+        self._experts.show_routings(routings_of_plan(known.costs, plan))
         if plan is not None:
             self._planned.show_cells(planned_cells(known.costs, plan), ("0", "100"))
 

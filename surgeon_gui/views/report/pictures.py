@@ -24,7 +24,7 @@ from surgeon_gui.widgets.layouts import vertical
 _WIDTH = 820  # pixels; wider than in the report, so that the text becomes finer
 _HEIGHT = 300
 _SCALE = 2  # for print
-_CHARTS = ("perplexity", "costs", "recovery", "sparsity")
+_CHARTS = ("perplexity", "costs", "experts", "recovery", "sparsity")
 
 
 class RunPictures:

@@ -17,6 +17,7 @@ from surgeon_gui.state.charts import (
     recovery_progress,
     time_bars,
 )
+from surgeon_gui.state.experts import EXPERTS
 from surgeon_gui.state.quality import NAMES, Quality, measures
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
@@ -197,6 +198,10 @@ def _cell(layer: LayerSparsity) -> Cell:
         removed=numbers.count(layer.removed),
         weights=numbers.count(layer.weights),
     )
+    if layer.groups is not None and layer.groups.kind == EXPERTS:
+        text = tr("{removed} of {n} experts")
+        kept, of = layer.groups.kept, layer.groups.of
+        tip += "\n" + text.format(removed=of - kept, n=of)
     label = f"{layer.sparsity * 100:.0f}"
     return Cell(layer.kind, layer.block, layer.sparsity, label, tip, layer.name)
 

@@ -10,12 +10,14 @@ from typing_extensions import override
 from surgeon_gui.base.theme import ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import has_recovery
+from surgeon_gui.state.experts import routings_of_run
 from surgeon_gui.state.parts import parts_of, removed_share
 from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import last_choice, undone
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions.views import MEANINGS
+from surgeon_gui.views.experts_card import ExpertsCard
 from surgeon_gui.views.run.charts import (
     CostChart,
     LayerMap,
@@ -181,17 +183,20 @@ class RemainingCard(QFrame):
 
 
 class MoreCharts(QWidget):
-    """Costs, recovery, memory and times, hidden at first."""
+    """Costs, recovery, memory, times and experts, hidden at first."""
 
     def __init__(self) -> None:
         super().__init__()
         self._costs, self._recovery = CostChart(), RecoveryChart()
         self._memory, self._times = MemoryChart(), TimeChart()
+        self._experts, self._history = ExpertsCard("experts"), RunState().history
+        self._experts.hide()
         self.charts: dict[str, ChartCard] = {
             "costs": self._costs,
             "recovery": self._recovery,
             "memory": self._memory,
             "times": self._times,
+            "experts": self._experts,
         }
         prepare(self.charts)
         self._notes = text_label(quiet=True, name="course_notes")
@@ -211,6 +216,9 @@ class MoreCharts(QWidget):
         self._costs.show_run(run)
         self._recovery.setVisible(has_recovery(run))
         self._recovery.show_run(run)
+        if run.history is not self._history:
+            self._history = run.history
+            self._experts.show_routings(routings_of_run(run))
         self._memory.show_run(run)
         self._times.show_run(run, now)
 
@@ -225,7 +233,8 @@ class MoreCharts(QWidget):
         self._is_narrow = is_narrow
         columns = 1 if is_narrow else 2
         for number, chart in enumerate(self.charts.values()):
-            self._grid.addWidget(chart.place, *divmod(number, columns))
+            span = columns if chart is self._experts else 1
+            self._grid.addWidget(chart.place, *divmod(number, columns), 1, span)
         self._grid.addWidget(self._notes, len(self.charts), 0, 1, columns)
         for column in range(2):
             self._grid.setColumnStretch(column, int(column < columns))

@@ -4,7 +4,7 @@
 │ SmolLM2-135M · 70.0 MB     … │
 │ ● Close to the original      │
 │ ▢▣▣▢▣▣▢▣▣▢  attention        │   removed share of each block
-│ ▣▣▢▣▣▢▣▣▢▣  neurons          │
+│ ▣▣▢▣▣▢▣▣▢▣  MLPs             │
 │ today, 4 min               ☐ │
 └──────────────────────────────┘
 """
@@ -206,7 +206,7 @@ class CardPainter:
         return top + height + GAP
 
     def _paint_blocks(self, place: QRect, record: RunRecord) -> None:
-        """Paint a row for attention and one for neurons, or one for both."""
+        """Paint a row for attention and one for MLPs, or one for both."""
         self._painter.setPen(Qt.PenStyle.NoPen)
         rows = record.removed
         height = (place.height() - 2 * (len(rows) - 1)) / len(rows)

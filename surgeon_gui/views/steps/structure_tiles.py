@@ -2,17 +2,17 @@
 
 The tiles act as radio buttons for keyboard and screen readers: Tab reaches the selected
 one and the arrow keys select its neighbors. Structures that the model does not support
-are skipped; their tooltip gives the reason. The pattern of N:M is below its tile. A
-form part for both fields.
+are skipped; their tooltip gives the reason. Only models with experts have the tiles of
+experts. The pattern of N:M is below the tiles. A form part for both fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtCore import QPointF, QRectF, QSize, QSizeF, Qt, Signal, Slot
 from PySide6.QtGui import (
     QColor,
     QFont,
@@ -32,7 +32,14 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_engine.api.config.n_m import NM
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import (
+    COUPLINGS,
+    OF_EXPERTS,
+    Coupling,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.messages.sources import NO_EXPERTS, StructureSupport
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.field_text import FieldText
@@ -55,6 +62,7 @@ _SCALE = 0.88  # of the font, so that two lines fit
 _MIN_WIDTH = 72
 _MATRIX_ROWS, _MATRIX_COLUMNS = 5, 8  # of the matrices
 _SPACING = 1.5
+_APART = 6.0  # pixels between the kinds of a structure
 _REMOVED_ROWS, _REMOVED_COLUMNS = {1, 3}, {2, 5, 6}
 _PATTERN = ("1010", "0110", "1001", "0011", "1100")  # 2 of 4 neighbors are kept
 _SCATTERED = {
@@ -63,6 +71,7 @@ _SCATTERED = {
 }  # fmt: skip
 _HEADS, _REMOVED_HEADS = 4, {1}
 _NEURONS, _REMOVED_NEURONS = 5, {1, 3}
+_EXPERTS, _REMOVED_EXPERTS = 4, {2}
 _REMOVED: dict[Structure, Callable[[int, int], bool]] = {
     Structure.ROWS_AND_COLUMNS: lambda r, c: (
         r in _REMOVED_ROWS or c in _REMOVED_COLUMNS
@@ -85,11 +94,10 @@ class StructureTiles(QWidget):
         self._structure = PruningConfig().kind
         self._tiles = {structure: _StructureTile(structure) for structure in Structure}
         self._group = QButtonGroup(self)
-        grid = QGridLayout(self)
+        self._grid = grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(GAP // 2)
-        for number, tile in enumerate(self._tiles.values()):
-            grid.addWidget(tile, number // _COLUMNS, number % _COLUMNS)
+        for tile in self._tiles.values():
             self._group.addButton(tile)
             tile.stepped.connect(self._on_step)
         self._group.buttonToggled.connect(self._on_toggled)
@@ -99,6 +107,8 @@ class StructureTiles(QWidget):
         self._pattern.edited.connect(self.edited)
         row = len(self._tiles) // _COLUMNS + 1
         grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
+        self._shown: list[_StructureTile] = []
+        self._offer(structure for structure in Structure if structure not in OF_EXPERTS)
         pattern = NM().pattern
         self.show_values({"structure": self._structure, "pattern": pattern})
 
@@ -120,13 +130,36 @@ class StructureTiles(QWidget):
             return self._pattern.widget
         return self._tiles[self._structure]
 
-    def disable(self, reasons: Mapping[Structure, str]) -> None:
-        """Disable structures, each for a reason that its tooltip shows."""
+    def show_support(self, supports: Iterable[StructureSupport]) -> None:
+        """Offer the structures of a model; the tooltip of a disabled one says why.
+
+        Without a model all are offered but those with experts.
+        """
+        reasons = {each.structure: each.reason for each in supports}
+        missing = NO_EXPERTS if reasons else ""
+        offered = set(reasons) or {*Structure}.difference(OF_EXPERTS)
+        self._offer(offered | {self._structure})
         for structure, tile in self._tiles.items():
-            reason = reasons.get(structure, "")
+            reason = reasons.get(structure, missing)
             tile.setEnabled(not reason or structure is self._structure)
             tile.set_unsupported(bool(reason))
             explained(tile, reason or CHOICES[structure][1])
+
+    def _offer(self, structures: Iterable[Structure]) -> None:
+        """Show the tiles of these structures side by side."""
+        offered = {*structures}
+        shown = [tile for tile in self._tiles.values() if tile.structure in offered]
+        if shown == self._shown:
+            return
+        self._shown = shown
+        for tile in self._tiles.values():
+            self._grid.removeWidget(tile)
+            tile.setParent(self)
+            tile.setVisible(tile in shown)
+        for number, tile in enumerate(shown):
+            self._grid.addWidget(tile, number // _COLUMNS, number % _COLUMNS)
+            if number:
+                self.setTabOrder(shown[number - 1], tile)
 
     def _pattern_row(self) -> QWidget:
         """Return the row with the pattern, which only N:M has."""
@@ -138,7 +171,7 @@ class StructureTiles(QWidget):
     @Slot(int)
     def _on_step(self, step: int) -> None:
         """Select the next enabled tile, `step` positions further in reading order."""
-        tiles = list(self._tiles.values())
+        tiles = self._shown
         place = tiles.index(self._tiles[self._structure]) + step
         while 0 <= place < len(tiles) and not tiles[place].isEnabled():
             place += 1 if step > 0 else -1
@@ -252,19 +285,17 @@ def paint_structure(
     painter: QPainter, structure: Structure, place: QRectF, ink: Ink
 ) -> None:
     """Draw the picture of `structure` into the rectangle `place`."""
-    if structure is Structure.HEADS_AND_NEURONS:
-        half = (place.width() - 6) / 2
-        left = QRectF(place.left(), place.top(), half, place.height())
-        _paint_heads(painter, left, ink)
-        _paint_neurons(painter, left.translated(half + 6, 0), ink)
-    elif structure is Structure.HEADS:
-        inset = place.width() * 0.15
-        _paint_heads(painter, place.adjusted(inset, 0, -inset, 0), ink)
-    elif structure is Structure.NEURONS:
-        inset = place.width() * 0.15
-        _paint_neurons(painter, place.adjusted(inset, 0, -inset, 0), ink)
-    else:
+    kinds = COUPLINGS.get(structure, ())
+    if not kinds:
         _paint_matrix(painter, place, ink, _REMOVED[structure])
+        return
+    inset = place.width() * 0.15 if len(kinds) == 1 else 0
+    place = place.adjusted(inset, 0, -inset, 0)
+    width = (place.width() - _APART * (len(kinds) - 1)) / len(kinds)
+    part = QRectF(place.left(), place.top(), width, place.height())
+    for kind in kinds:
+        _PAINT[kind](painter, part, ink)
+        part.translate(width + _APART, 0)
 
 
 def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
@@ -305,6 +336,34 @@ def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
     _set_ink(painter, ink, is_removed=False)
     for end in ends:
         painter.drawEllipse(end, radius, radius)
+
+
+def _paint_experts(painter: QPainter, place: QRectF, ink: Ink) -> None:
+    """Draw experts below each other, and a router that chooses among the kept ones."""
+    step = place.height() / _EXPERTS
+    radius = step * 0.3
+    router = QPointF(place.left() + radius, place.center().y())
+    size = QSizeF(min(place.width() / 2, 2.5 * step), step - 2 * _SPACING)
+    experts = [
+        QRectF(QPointF(place.right() - size.width(), place.top() + y), size)
+        for y in (number * step + _SPACING for number in range(_EXPERTS))
+    ]
+    painter.setPen(QPen(ink.kept, 0.8))
+    for number, expert in enumerate(experts):
+        if number not in _REMOVED_EXPERTS:
+            painter.drawLine(router, QPointF(expert.left(), expert.center().y()))
+    for number, expert in enumerate(experts):
+        _set_ink(painter, ink, is_removed=number in _REMOVED_EXPERTS)
+        painter.drawRoundedRect(expert, 2, 2)
+    _set_ink(painter, ink, is_removed=False)
+    painter.drawEllipse(router, radius, radius)
+
+
+_PAINT = {
+    Coupling.HEADS: _paint_heads,
+    Coupling.NEURONS: _paint_neurons,
+    Coupling.EXPERTS: _paint_experts,
+}
 
 
 def _paint_matrix(

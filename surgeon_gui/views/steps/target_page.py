@@ -65,7 +65,9 @@ class TargetPage(Page):
         self._form = ConfigForm(
             "pruning",
             PruningConfig,
-            targets.implied_changes,
+            lambda before, after: targets.implied_changes(
+                before, after, session.state.model
+            ),
             in_front=_IN_FRONT,
             parts=(self._tiles, self._sizes, self._limit),
         )
@@ -161,7 +163,7 @@ class TargetPage(Page):
         supported = state.model.structures if state.model is not None else ()
         reasons = {each.structure: each.reason for each in supported}
         structure = values["structure"]
-        self._tiles.disable(reasons)
+        self._tiles.show_support(supported)
         file_format = state.config.export.format
         self._sizes.disable(targets.disabled_targets(structure, file_format))
         self._form.disable_choices("method", targets.disabled_methods(structure))

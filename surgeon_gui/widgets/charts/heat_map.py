@@ -3,6 +3,9 @@
 mlp.down_proj  ▢ ▢ ▣ ▢   high      the scale beside the map explains the shades
 heads          ▢ ▣ ▣ ▢   low
 0 1 2 3   block
+
+Or of many small parts, with a row per block. Labels have the room that they need: of
+rows that are lower than a line, only some have one.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ class HeatMapSizes:
     row: int = 0
     between_lines: int = 0  # spacing between the labels of rows
     text: int = 0  # cells narrower than this have no text
+    has_low_rows: bool = False  # they need no line of text each
     scale: int = 0  # width of the labels of the scale
 
 
@@ -50,10 +54,15 @@ class HeatMapCard(ChartCard):
     """A card around a heat map."""
 
     def __init__(
-        self, name: str, title: str, when_empty: str, room: HeatMapSizes
+        self,
+        name: str,
+        title: str,
+        when_empty: str,
+        room: HeatMapSizes,
+        axis: str = tr("Block"),
     ) -> None:
         super().__init__(name, title, when_empty)
-        self.map = HeatMap(f"{name}_map", title, room)
+        self.map = HeatMap(f"{name}_map", title, room, axis)
         self.set_body(self.map)
 
     def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
@@ -63,18 +72,19 @@ class HeatMapCard(ChartCard):
 
 
 class HeatMap(QWidget):
-    """Draws cells. `title` is its accessible name."""
+    """Draws cells. `title` is its accessible name, `axis` the label below it."""
 
     clicked = Signal(str)  # the name of the cell
 
-    def __init__(self, name: str, title: str, room: HeatMapSizes) -> None:
+    def __init__(self, name: str, title: str, room: HeatMapSizes, axis: str) -> None:
         super().__init__()
+        self._axis = axis
         self.setObjectName(name)
         self.setAccessibleName(title)
         self.cells: tuple[Cell, ...] = ()
         self._room = room
-        self._rows: list[str] = []
-        self._columns: list[int] = []
+        self._rows: dict[str, int] = {}  # with their positions
+        self._columns: dict[int, int] = {}
         self._scale: tuple[str, ...] = ()
 
     def show_cells(self, cells: Sequence[Cell], scale: tuple[str, ...]) -> None:
@@ -85,15 +95,18 @@ class HeatMap(QWidget):
         if tuple(cells) == self.cells and scale == self._scale:
             return
         self.cells, self._scale = tuple(cells), scale
-        self._rows = list(dict.fromkeys(cell.row for cell in cells))
-        self._columns = sorted({cell.column for cell in cells})
+        rows = dict.fromkeys(cell.row for cell in cells)
+        self._rows = {row: number for number, row in enumerate(rows)}
+        columns = sorted({cell.column for cell in cells})
+        self._columns = {column: number for number, column in enumerate(columns)}
         self.updateGeometry()
         self.update()
 
     @override
     def minimumSizeHint(self) -> QSize:
         line, room = self.fontMetrics().height(), self._room
-        rows = len(self._rows) * max(room.row, line + room.between_lines)
+        needed = 0 if room.has_low_rows else line + room.between_lines
+        rows = len(self._rows) * max(room.row, needed)
         return QSize(room.width, rows + 2 * line + 4)
 
     @override
@@ -133,8 +146,8 @@ class HeatMap(QWidget):
         grid = self._grid()
         width = grid.width() / len(self._columns)
         height = grid.height() / len(self._rows)
-        x = grid.left() + self._columns.index(cell.column) * width
-        y = grid.top() + self._rows.index(cell.row) * height
+        x = grid.left() + self._columns[cell.column] * width
+        y = grid.top() + self._rows[cell.row] * height
         gap = 1 if min(width, height) > _MIN_CELL_FOR_GAP else 0
         return QRectF(x, y, width - gap, height - gap)
 
@@ -152,6 +165,9 @@ class HeatMap(QWidget):
         place = self.place(cell)
         painter.setPen(Qt.PenStyle.NoPen)
         color = heat_color(theme, cell.heat)
+        if cell.is_removed:
+            painter.setPen(QColor(theme.border))
+            color, place = QColor(theme.surface), place.adjusted(0.5, 0.5, -0.5, -0.5)
         painter.setBrush(color)
         painter.drawRoundedRect(place, 2, 2)
         metrics = self.fontMetrics()
@@ -167,19 +183,24 @@ class HeatMap(QWidget):
         painter.setPen(QColor(theme.muted))
         height = grid.height() / len(self._rows)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        for number, row in enumerate(self._rows):
-            area = QRectF(0, grid.top() + number * height, grid.left() - GAP, height)
+        every = max(1, -int(-line // height))
+        for row, number in self._rows.items():
+            if number % every:
+                continue
+            top = grid.top() + number * height - max(0.0, line - height) / 2
+            area = QRectF(0, top, grid.left() - GAP, max(height, line))
             painter.drawText(area, right, row)
         width = grid.width() / len(self._columns)
-        widest = self.fontMetrics().horizontalAdvance(f"{self._columns[-1]} ")
+        widest = self.fontMetrics().horizontalAdvance(f"{max(self._columns)} ")
         every = max(1, -int(-widest // width))
-        for number in range(0, len(self._columns), every):
+        for column, number in self._columns.items():
+            if number % every:
+                continue
             left = grid.left() + number * width
             area = QRectF(left - widest, grid.bottom(), width + 2 * widest, line)
-            column = str(self._columns[number])
-            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, column)
+            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, str(column))
         below = QRectF(grid.left(), grid.bottom() + line, grid.width(), line)
-        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, tr("Block"))
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, self._axis)
 
     def _paint_scale(self, painter: QPainter, theme: Theme) -> None:
         grid, line = self._grid(), self.fontMetrics().height()

@@ -373,7 +373,7 @@ def test_target_of_zero_needs_no_recovery():
 
 GGUF = replace(JOB, export=ExportConfig(format=Format.GGUF))
 OF_ONE_WIDTH = msgspec.structs.replace(MODEL, gguf_widths=Widths.SAME)
-SAYS_SAME = "Widths: the same in every layer"
+SAYS_SAME = "Widths: every layer loses equally many heads and neurons"
 
 
 def test_widths_become_the_same_where_the_file_has_one():

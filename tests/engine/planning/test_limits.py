@@ -27,9 +27,9 @@ from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.pruning.structures.units import units_of
-from tests.helpers.configs import DENSE_COUPLED, pruning_config
+from tests.helpers.configs import DENSE, DENSE_COUPLED, pruning_config
 from tests.helpers.pairs import pairs
-from tests.helpers.tiny_models import FAMILIES, tiny_model
+from tests.helpers.tiny_models import FAMILIES, MIXTURES, tiny_model
 from tests.helpers.units import removable
 
 
@@ -48,10 +48,11 @@ SETTINGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure", "settings"),
-    [(family, structure, "all") for family, structure in pairs(FAMILIES, Structure)]
+    [(family, structure, "all") for family, structure in pairs(FAMILIES, DENSE)]
+    + [(family, structure, "all") for family in MIXTURES for structure in Structure]
     + [
         ("opt", structure, name)
-        for structure in Structure
+        for structure in DENSE
         for name in SETTINGS
         if name != "all"
     ],

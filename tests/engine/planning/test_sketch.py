@@ -13,6 +13,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.model_info.header import (
     DecoderSizes,
+    MixtureSizes,
     ModelFacts,
     decoder_sizes,
     model_facts,
@@ -43,6 +44,31 @@ def test_sketch_needs_as_much_as_the_inspected_model(tmp_path, family):
     assert needed.peak == pytest.approx(exact.peak, rel=0.1)
     assert needed.job.factors == pytest.approx(exact.job.factors, rel=0.3)
     assert needed.disk == pytest.approx(exact.disk, rel=0.1)
+
+
+@pytest.mark.parametrize("family", ["qwen3_moe", "deepseek_v3"])
+def test_sketch_of_a_mixture_has_the_experts_of_the_inspected_model(tmp_path, family):
+    folder = save_tiny_model(tmp_path / family, family)
+    options = json.loads((folder / "config.json").read_text())
+    sketch = sketch_model(ModelFacts(family), decoder_sizes(options))
+    model = inspect_model(ModelConfig(source=str(folder))).model
+    found, exact = sketch.experts, model.experts
+    assert [x.layers[0].partition(".")[0] for x in found] == [
+        x.layers[0].split(".")[2] for x in exact
+    ]
+    assert {(x.groups, x.chosen) for x in found} == {(8, 2)}
+    assert sketch.idle_parameters == pytest.approx(model.idle_parameters, rel=0.01)
+    assert sketch.parameters == pytest.approx(model.parameters, rel=0.1)
+
+
+def test_parameters_of_a_mixture_are_those_that_its_authors_state():
+    qwen = replace(SMOLLM2, blocks=48, hidden_size=2048, intermediate_size=6144)
+    qwen = replace(qwen, heads=32, key_value_heads=4, head_size=128, vocabulary=151_936)
+    mixture = MixtureSizes(128, 8, 768)
+    sketch = sketch_model(ModelFacts("Qwen3-30B-A3B"), replace(qwen, mixture=mixture))
+    assert sketch.parameters == pytest.approx(30.5e9, rel=0.002)
+    active = sketch.parameters - sketch.idle_parameters
+    assert active == pytest.approx(3.3e9, rel=0.02)
 
 
 def test_number_of_parameters_decides_what_the_config_leaves_open():

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import (
+    OF_EXPERTS,
     CostBasis,
     Damping,
     FixedDamping,
@@ -38,8 +39,10 @@ from surgeon_gui.state.diagnosis.planner import Planner, rules_of
 from tests.helpers.configs import DENSE, pruning_config
 from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.runs import Recorder, job, run
+from tests.helpers.tiny_models import MIXTURES
 from tests.helpers.units import removable
 
+_GATES = {"method": Method.FIRST_ORDER}
 FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
 SHARES = (0.02, 0.05, 0.1, 0.17, 0.25)
 ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
@@ -80,6 +83,14 @@ ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
     ),
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "cost_basis": CostBasis.RAW}),
     ("llama", {"structure": Structure.ROWS, "method": Method.K_OBD}),
+    *(
+        (family, {"structure": structure, "widths": widths} | _GATES)
+        for family in MIXTURES
+        for structure in OF_EXPERTS
+        for widths in Widths
+        # Its MLPs have two widths, of which equal numbers are removed.
+        if (family, structure, widths) != ("deepseek_v3", OF_EXPERTS[1], Widths.SAME)
+    ),
 ]
 
 
