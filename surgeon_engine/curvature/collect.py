@@ -31,8 +31,14 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
+from surgeon_engine.curvature.measured import (
+    Gate,
+    GateGradients,
+    KroneckerFactors,
+    RoutedOutputs,
+)
 from surgeon_engine.curvature.recorded_blocks import BlockRecorder, RecordedBlock
+from surgeon_engine.curvature.routed import RoutedSums
 from surgeon_engine.curvature.sums import CovarianceSums, GateSums
 from surgeon_engine.model.block_calls import NotChainedError, first_of
 from surgeon_engine.model.block_runner import hooked
@@ -171,6 +177,22 @@ def input_covariances(
     factors = sums.means(tokens=request.windows.numel())
     _check_no_overflow(request, factors)
     return factors
+
+
+@torch.no_grad()
+def routed_outputs(request: CurvatureRequest, step: Step) -> dict[str, RoutedOutputs]:
+    """Measure how the experts of layers are used by name, by a forward alone.
+
+    Raises:
+        CurvatureError: an activation is not finite.
+    """
+    sums = RoutedSums(request.layers)
+    with hooked(sums.hooks()):
+        for tokens in request.batches:
+            tokens = tokens.to(request.model.device)
+            _check_finite(request, tokens, last_hidden(request.model, tokens))
+            step()
+    return sums.outputs(request.model.device)
 
 
 def _record_forward(

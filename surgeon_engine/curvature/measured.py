@@ -66,6 +66,7 @@ class GateGradients:
     rows: Tensor | None = None  # windows x R
     columns: Tensor | None = None  # windows x C
     weight_squares: Tensor | None = None  # R x C: sum of (dL/dW)^2 over windows
+    routed: Tensor | None = None  # of experts, int64: the tokens that chose each
 
     def row_costs(self) -> Tensor:
         """Return the cost of each row.  Shape R, float64."""
@@ -84,7 +85,7 @@ class GateGradients:
 
     def on_host(self) -> GateGradients:
         """Return the gradients in the memory of the host."""
-        found = (self.rows, self.columns, self.weight_squares)
+        found = (self.rows, self.columns, self.weight_squares, self.routed)
         return GateGradients(self.tokens, *(x if x is None else x.cpu() for x in found))
 
     def averaged_with(self, other: GateGradients) -> GateGradients:
@@ -105,6 +106,7 @@ class GateGradients:
             joined(self.rows, other.rows),
             joined(self.columns, other.columns),
             squares,
+            _added(self.routed, other.routed),
         )
 
     def element_costs(self, W: Tensor) -> Tensor:
@@ -118,4 +120,16 @@ class GateGradients:
         return gradients.double().square().sum(dim=0) / (2 * self.tokens)
 
 
-Measured: TypeAlias = KroneckerFactors | GateGradients  # of one layer
+@dataclass(frozen=True, slots=True, eq=False)
+class RoutedOutputs:
+    """The outputs of the experts of a layer; E experts."""
+
+    routed: Tensor  # E, int64: the tokens that chose each
+    norms: Tensor  # E, float64: the sum over them of the norm of its weighted output
+
+
+Measured: TypeAlias = KroneckerFactors | GateGradients | RoutedOutputs  # of one layer
+
+
+def _added(one: Tensor | None, two: Tensor | None) -> Tensor | None:
+    return None if one is None or two is None else one + two

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
+from surgeon_engine.curvature.routed import RoutedTokens
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.shares import Batches, add_sums
@@ -105,6 +106,7 @@ class GateSums:
         self._rows: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
         self._columns: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
         self._squares: dict[str, Tensor] = {}  # of single weights
+        self._routed = RoutedTokens(layers)
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Register hooks that collect the gradients of the layers."""
@@ -126,6 +128,7 @@ class GateSums:
             CurvatureError: no gradient came back to a layer.
         """
         add_sums(self._squares, device)
+        routed = self._routed.of_all(device)
         tokens = self._batches.windows.numel() * self._draws
         return {
             layer.name: GateGradients(
@@ -135,6 +138,7 @@ class GateSums:
                 if Gate.COLUMNS in self._kinds
                 else None,
                 self._squares_of(layer) if Gate.WEIGHTS in self._kinds else None,
+                routed.get(layer.name),
             )
             for layer in self._layers
         }
@@ -179,6 +183,7 @@ class GateSums:
         """
         if len(inputs) != 1 or not output.requires_grad:
             return
+        self._routed.add(layer, inputs)
         y = output.detach()
 
         def add(gradient: Tensor) -> None:
@@ -198,6 +203,7 @@ class GateSums:
         if len(inputs) != 3 or not inputs[2].requires_grad:
             return None
         hidden, index, weights = inputs
+        self._routed.add(layer, inputs)
         used = weights.view_as(weights)  # nothing else reads it
         used.register_hook(
             lambda gradient: self._add_experts(layer, index, weights, gradient)

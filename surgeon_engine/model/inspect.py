@@ -28,6 +28,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
+from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
@@ -216,7 +217,8 @@ def _gguf_widths(config: PretrainedConfig) -> Widths | None:
     if not architectures:
         return None
     is_free = any(each.own_widths for each in architectures)
-    return Widths.FREE if is_free else Widths.SAME
+    # No architecture has a number of experts for each block.
+    return Widths.FREE if is_free and not has_experts(config) else Widths.SAME
 
 
 def _not_loaded(model: PreTrainedModel, source: ModelSource) -> NotLoaded | None:

@@ -36,6 +36,7 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
+    own_reading,
     read_model_config,
     stored_dtypes,
 )
@@ -171,7 +172,7 @@ def _load(
     _check_complete(source.name, found)
     _check_finite(source.name, model)
     _use_plain_outputs(model.config)
-    if source.gguf_file:
+    if hasattr(model, "hf_quantizer"):
         # The weights are dequantized by now; without this the model cannot be saved.
         model.hf_quantizer.remove_quantization_config(model)
     model.requires_grad_(False)
@@ -216,6 +217,8 @@ def _read(
         "ignore_mismatched_sizes": True,  # `_check_complete` names them
     }
     read = model_class(config).from_pretrained
+    if own := own_reading(source):
+        return read(None, state_dict=dict(own.tensors), config=config, **arguments)
     if source.quantization is None:
         return read(source.folder, **arguments, **source.arguments)
     arguments |= plain_arguments(config, source)

@@ -21,6 +21,7 @@ from surgeon_engine.curvature.collect import (
     block_factors,
     block_gates,
     input_covariances,
+    routed_outputs,
 )
 from surgeon_engine.curvature.measured import (
     Gate,
@@ -76,6 +77,9 @@ def measure(
         case Needs.INPUTS:
             with context.stage(Stage.CURVATURE, shot, len(request.batches)) as step:
                 return {**_moved(input_covariances(request, step), request, store)}
+        case Needs.ROUTING:
+            with context.stage(Stage.CURVATURE, shot, len(request.batches)) as step:
+                return {**routed_outputs(request, step)}
         case Needs.GATES:
             return _gates(state, request, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
@@ -146,6 +150,8 @@ def _as_measurement(gates: dict[str, GateGradients]) -> Measurement:
         for part in (Gate.ROWS, Gate.COLUMNS):
             if (x := getattr(gate, part.value)) is not None:
                 tensors[f"{part.value}/{name}"] = x
+        if gate.routed is not None:
+            tensors[f"routed/{name}"] = gate.routed
     tokens = {name: gate.tokens for name, gate in gates.items()}
     return Measurement(tensors, encode_json(tokens).decode())
 
@@ -154,11 +160,13 @@ def _as_gates(found: Measurement) -> dict[str, GateGradients]:
     """Return the gates of a measurement that was kept."""
     tokens = decode_json(found.facts.encode(), dict[str, int])
 
-    def of(part: Gate, name: str) -> Tensor | None:
-        return found.tensors.get(f"{part.value}/{name}")
+    def of(part: str, name: str) -> Tensor | None:
+        return found.tensors.get(f"{part}/{name}")
 
     return {
-        name: GateGradients(count, of(Gate.ROWS, name), of(Gate.COLUMNS, name))
+        name: GateGradients(
+            count, of("rows", name), of("columns", name), routed=of("routed", name)
+        )
         for name, count in tokens.items()
     }
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from surgeon_engine.api.messages.run import (
     Evaluation,
     GroupsLeft,
     LayerSparsity,
+    Routing,
     TokensRemoved,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -77,6 +79,8 @@ class PruningState:
     kept: Mapping[str, Tensor] = field(init=False, default_factory=_nothing)
     # The cost of everything removed from each unit so far.
     total_cost: Mapping[str, float] = field(init=False, default_factory=_nothing)
+    # How the calibration text uses the experts of each unit of the original.
+    routing: Mapping[str, Routing] = field(init=False, default_factory=_nothing)
     # None: that of the original.
     vocabulary: SmallerVocabulary | None = field(init=False, default=None)
     original_windows: TokenWindows = field(init=False)  # in the original's tokens
@@ -148,6 +152,10 @@ class PruningState:
         for name, cost in costs.items():
             totals[name] = totals.get(name, 0.0) + cost
         self.total_cost = MappingProxyType(totals)
+
+    def keep_routing(self, routing: Mapping[str, Routing]) -> None:
+        """Keep how the calibration text uses the experts of the original, by unit."""
+        self.routing = MappingProxyType(dict(routing))
 
     def begin_update(self) -> None:
         """Mark the weights as partially updated, until `finish_update`."""
@@ -230,9 +238,18 @@ class PruningState:
                     rows_kept=rows,
                     columns_kept=columns,
                     groups=groups,
+                    routing=self._routing_left(had.name),
                 )
             )
         return tuple(result)
+
+    def _routing_left(self, name: str) -> Routing | None:
+        found = self.routing.get(name)
+        if found is None:
+            return None
+        numbers = self.kept.get(name, torch.arange(len(found.tokens)))
+        left = numbers[~self.removed[name]]
+        return msgspec.structs.replace(found, kept=tuple(left.tolist()))
 
     def _groups_left(self, unit: Unit) -> GroupsLeft | None:
         if not isinstance(unit, CoupledUnit):

@@ -43,6 +43,7 @@ from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
+from surgeon_engine.shots.routing import routing_of
 from surgeon_engine.shots.shot import ShotPlan, curvature, evaluate_original
 
 Arrays = dict[str, np.ndarray]  # of one unit, or of all joined
@@ -99,12 +100,13 @@ def _costs(
         for unit in unprotected.units:
             name = unit.measured.name
             # Factors are released once the costs of their unit are known.
-            removals = unit.removals(
-                factors.pop(name), unprotected.removed[name], pruning
-            )
+            measured = factors.pop(name)
+            removals = unit.removals(measured, unprotected.removed[name], pruning)
             check_not_nan(name, removals.cost)
             parts.append(_arrays(unit, removals, pruning))
-            units.append(_unit(unit, entries=len(next(iter(parts[-1].values())))))
+            found = _unit(unit, entries=len(next(iter(parts[-1].values()))))
+            routing = routing_of(unit, measured, pruning)
+            units.append(msgspec.structs.replace(found, routing=routing))
             step()
     tried = choice.tried if choice is not None else 0
     arrays = {x: np.concatenate([part[x] for part in parts]) for x in parts[0]}

@@ -46,7 +46,12 @@ _PACKAGE = Path(__file__).parents[1]
 _ENDING = "safetensors"
 _NAME = re.compile(rf"[0-9a-f]{{32}}\.\w+-(?P<mark>\w+)-(?P<where>\w+)\.{_ENDING}")
 _ALIGNMENT = 8  # bytes, of the header in the format
-_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+}
 # Variables that change how libraries compute.
 _VARIABLES = re.compile("(ATEN|CUBLAS|DNNL|MKL|NVIDIA|ONEDNN|TORCH)_.*")
 _log = logging.getLogger(__name__)

@@ -164,6 +164,9 @@ def restore(state: PruningState, context: RunContext) -> RecoveredShot | None:
     )
     load_weights(state.loaded.model, _part(tensors, _WEIGHT))
     state.add_costs(saved.total_cost)
+    if saved.shots:
+        layers = saved.shots[-1].layers
+        state.keep_routing({x.name: x.routing for x in layers if x.routing})
     if saved.recovered_shot is None:
         return None
     before = state.take_snapshot()

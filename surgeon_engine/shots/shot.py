@@ -50,6 +50,7 @@ from surgeon_engine.shots.depth_step import (
     removed_weights,
     warn_of_missing_depth,
 )
+from surgeon_engine.shots.routing import keep_routing
 from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
@@ -95,6 +96,8 @@ def run_shot(
     pruning = state.config.pruning
     if choice is not None:
         pruning = with_damping(pruning, choice.cost, choice.update)
+    if plan.number == 1 and not state.routing:
+        keep_routing(state, factors, pruning, context)
     with context.stage(Stage.SELECTION, plan.number, len(state.units)) as step:
         costs = costs_of(state, factors, pruning, step)
         selected = cheapest_of(state.units, costs, pruning, budget)

@@ -134,6 +134,18 @@ CHOICES: dict[Enum, Caption] = {
             "not update the remaining weights. For unstructured and N:M pruning."
         ),
     ),
+    Method.REAP: Caption(
+        "REAP",
+        tr(
+            "Removes the experts whose output, times the router's weight, has the "
+            "smallest mean norm on the tokens that choose them. For experts alone."
+        ),
+    ),
+    Method.ROUTING_FREQUENCY: caption(
+        "Routing frequency",
+        "Removes the experts that the fewest tokens choose. For experts alone; the "
+        "usual baseline.",
+    ),
     Target.PRUNABLE_SHARE: caption(
         "Share of prunable weights",
         "Share of the weights of the prunable linear layers to remove.",

@@ -39,7 +39,7 @@ from surgeon_engine.api.config.vocabulary import (
 )
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
-from surgeon_engine.base.sentences import reworded, say
+from surgeon_engine.base.sentences import reworded, say, say_list
 
 
 class Structure(StrEnum):
@@ -79,6 +79,11 @@ class Method(StrEnum):
     MAGNITUDE = "magnitude"
     SPARSEGPT = "sparsegpt"
     WANDA = "wanda"
+    REAP = "reap"
+    ROUTING_FREQUENCY = "routing_frequency"
+
+
+BY_ROUTING = (Method.REAP, Method.ROUTING_FREQUENCY)  # methods for experts alone
 
 
 class Fisher(StrEnum):
@@ -146,15 +151,19 @@ _NAMES: dict[str, str] = {
     Method.MAGNITUDE: say("magnitude"),
     Method.SPARSEGPT: say("SparseGPT"),
     Method.WANDA: say("Wanda"),
+    Method.REAP: say("REAP"),
+    Method.ROUTING_FREQUENCY: say("routing frequency"),
 }
 
 
 def methods_for(structure: Structure) -> tuple[Method, ...]:
     """Return the methods that can remove `structure`."""
-    if Coupling.EXPERTS in COUPLINGS.get(structure, ()):
+    if structure is Structure.EXPERTS:
+        return (Method.FIRST_ORDER, *BY_ROUTING)
+    if structure is Structure.EXPERTS_HEADS_AND_NEURONS:
         return (Method.FIRST_ORDER,)
-    for_sparse = (Method.SPARSEGPT, Method.WANDA)
-    return tuple(m for m in Method if structure in SPARSE or m not in for_sparse)
+    for_sparse = () if structure in SPARSE else (Method.SPARSEGPT, Method.WANDA)
+    return tuple(m for m in Method if m not in (*BY_ROUTING, *for_sparse))
 
 
 class Coupling(StrEnum):
@@ -325,9 +334,10 @@ class PruningConfig:
         if self.method not in methods_for(self.kind):
             raise ConfigError(
                 "{method} does not remove {kind}.",
-                "It removes elements and N:M; for others choose llm_surgeon.",
+                "Choose one of: {possible}.",
                 method=display_name(self.method),
                 kind=display_name(self.kind),
+                possible=say_list(*map(display_name, methods_for(self.kind))),
             )
         if self.is_sized and self.kind in SPARSE:
             raise ConfigError(
@@ -408,7 +418,7 @@ class PruningConfig:
     @property
     def measures_factors(self) -> bool:
         """True if the method needs A, or A and G."""
-        return self.method not in (Method.FIRST_ORDER, Method.MAGNITUDE)
+        return self.method not in (Method.FIRST_ORDER, Method.MAGNITUDE, *BY_ROUTING)
 
     @property
     def adapts(self) -> bool:

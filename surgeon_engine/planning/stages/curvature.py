@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from surgeon_engine.api.config.pruning import Fisher, Method
+from surgeon_engine.api.config.pruning import BY_ROUTING, Fisher, Method
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
     FLOAT,
@@ -80,6 +80,8 @@ def _seconds(job: Job) -> float:
     """Return the time of a shot."""
     config, layers = job.config, job.measured
     windows, pruning = config.calibration.windows, config.pruning
+    if pruning.method in BY_ROUTING:  # each expert of a token runs twice
+        return 2 * speed.forward(job, windows)
     if not pruning.measures_factors:
         gates = sum(2.0 * layer.weights for layer in layers if not layer.is_experts)
         draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1

@@ -7,6 +7,7 @@ from surgeon_engine.pruning.methods.base import PruningMethod
 from surgeon_engine.pruning.methods.first_order import FirstOrder
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
 from surgeon_engine.pruning.methods.quadratic import KObd, LObd, Magnitude, Wanda
+from surgeon_engine.pruning.methods.routing import Reap, RoutingFrequency
 from surgeon_engine.pruning.methods.sparsegpt import SparseGpt
 
 METHODS: dict[config.Method, PruningMethod] = {
@@ -17,4 +18,6 @@ METHODS: dict[config.Method, PruningMethod] = {
     config.Method.MAGNITUDE: Magnitude(),
     config.Method.SPARSEGPT: SparseGpt(),
     config.Method.WANDA: Wanda(),
+    config.Method.REAP: Reap(),
+    config.Method.ROUTING_FREQUENCY: RoutingFrequency(),
 }

@@ -23,6 +23,7 @@ class Needs(Enum):
     INPUTS = "inputs"  # A: a forward is enough
     INPUTS_AND_GRADIENTS = "inputs and gradients"  # A and G
     GATES = "gates"  # the gate gradients
+    ROUTING = "routing"  # of experts: which tokens choose each, and its outputs
 
 
 class Allocation(Enum):

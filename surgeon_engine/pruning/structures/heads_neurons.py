@@ -58,17 +58,8 @@ class CoupledUnit:
         """Return the removable groups: all but the minimum that is kept, at least 1."""
         if bool(before.all()):
             return self._all_removed()
-        cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
+        cost = self.costs(measured, before, pruning)
         groups = int((~before).sum())
-        is_matrix = not isinstance(self.measured, ExpertsLayer)
-        layer = MeasuredLayer(
-            self.measured.weight() if is_matrix else torch.empty(0),
-            self.measured.columns,
-            measured,
-            pruning.fixed_damping.cost,
-        )
-        of_group = self.method.group_costs(layer, ~self._columns(before), groups)
-        cost[~before] = of_group.cpu().double()
         each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             cost = cost / each
@@ -83,6 +74,23 @@ class CoupledUnit:
         if bundle > 1:
             cost, weights = self._bundled(cost, weights, pruning)
         return Removals(candidate, cost, weights, self.candidates)
+
+    def costs(
+        self, measured: Measured, before: Tensor, pruning: PruningConfig
+    ) -> Tensor:
+        """Return the cost of each group, float64; that of a removed one is -inf."""
+        cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
+        groups = int((~before).sum())
+        is_matrix = not isinstance(self.measured, ExpertsLayer)
+        layer = MeasuredLayer(
+            self.measured.weight() if is_matrix else torch.empty(0),
+            self.measured.columns,
+            measured,
+            pruning.fixed_damping.cost,
+        )
+        of_group = self.method.group_costs(layer, ~self._columns(before), groups)
+        cost[~before] = of_group.cpu().double()
+        return cost
 
     def updated(
         self,

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
     Structure,
+    display_name,
     methods_for,
 )
 from surgeon_engine.api.config.run import RunConfig
@@ -216,10 +217,9 @@ def _goal(
 def disabled_methods(structure: Structure) -> dict[Method, str]:
     """Return the methods that do not support `structure`, with the reasons."""
     supported = methods_for(structure)
-    structures = tr(" or ").join(CHOICES[structure][0] for structure in SPARSE)
     return {
-        method: tr("{method} removes {structures} only.").format(
-            method=CHOICES[method][0], structures=structures
+        method: tr("{method} does not remove {kind}.").format(
+            method=CHOICES[method][0], kind=display_name(structure)
         )
         for method in Method
         if method not in supported

@@ -83,7 +83,9 @@ def summary(queue: QueueState, *, is_busy: bool) -> str:
     `is_busy`: the engine works at something that is not of the queue.
     """
     if not queue.runs:
-        return tr("The queue is empty. Add to queue is beside Start.")
+        return tr(
+            "The queue is empty. Fill it by Sweep… or by Add to queue in the menu Run."
+        )
     waiting = queue.waiting
     if not waiting:
         return _ended(queue) if queue.is_complete else tr("No further run waits.")

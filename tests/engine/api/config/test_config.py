@@ -14,6 +14,7 @@ from surgeon_engine.api.config.fields import (
 )
 from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
+    BY_ROUTING,
     SPARSE,
     AutomaticDamping,
     Columns,
@@ -151,6 +152,16 @@ def test_only_single_weights_have_wanda():
         has_wanda = Method.WANDA in methods_for(structure)
         assert has_wanda == (structure in SPARSE)
         assert Method.LLM_SURGEON in methods_for(structure)
+        assert Method.REAP not in methods_for(structure)
+
+
+def test_experts_alone_are_removed_by_their_routing():
+    both = Structure.EXPERTS_HEADS_AND_NEURONS
+    assert methods_for(both) == (Method.FIRST_ORDER,)
+    assert methods_for(Structure.EXPERTS) == (Method.FIRST_ORDER, *BY_ROUTING)
+    with pytest.raises(ConfigError, match="REAP does not remove heads") as error:
+        PruningConfig(Heads(), Method.REAP)
+    assert "magnitude" in error.value.hint
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,20 @@ def test_unsupported_method_is_replaced_when_the_structure_changes(method):
 
 
 def test_incompatible_choices_are_disabled_with_a_reason():
+    of_experts = {Method.REAP, Method.ROUTING_FREQUENCY}
     assert set(targets.disabled_methods(Structure.ROWS)) == {
         Method.SPARSEGPT,
         Method.WANDA,
+        *of_experts,
     }
-    assert targets.disabled_methods(Structure.ELEMENTS) == {}
+    reasons = targets.disabled_methods(Structure.ELEMENTS)
+    assert set(reasons) == of_experts
+    assert reasons[Method.REAP] == "REAP does not remove elements."
+    gates = {Method.FIRST_ORDER}
+    assert (
+        set(targets.disabled_methods(Structure.EXPERTS))
+        == {*Method} - of_experts - gates
+    )
     automatic, masked = Format.AUTOMATIC, Format.MASKED
     in_bytes = {Target.FILE_SIZE, Target.MEMORY}
     assert set(targets.disabled_targets(Structure.N_M, automatic)) == in_bytes
