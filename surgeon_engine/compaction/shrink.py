@@ -42,7 +42,7 @@ from surgeon_engine.model.layers import (
 )
 from surgeon_engine.model.offload import adopt
 from surgeon_engine.model.rules import Mixer
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, host_memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,6 +180,8 @@ def shrink_in_place(model: PreTrainedModel, plan: CompactionPlan) -> None:
         new = [x for key, x in after.items() if key not in before]
         old = [x for key, x in before.items() if key not in after]
         adopt(blocks[index], new, old)
+        del before, after, new, old
+        host_memory.return_freed()  # the next block may be as large
 
 
 def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> None:

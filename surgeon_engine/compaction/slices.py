@@ -56,8 +56,9 @@ class TensorSlice:
         sliced = [n for n, index in enumerate(self.kept) if index is not None]
         if len(sliced) == 1:  # without the indices of all numbers
             (only,) = sliced
-            index = kept[only].to(whole.device)
-            whole.index_copy_(only, index, tensor.to(whole.dtype))
+            index = kept[only]
+            assert index is not None
+            whole.index_copy_(only, index.to(whole.device), tensor.to(whole.dtype))
             return
         indices = [
             torch.arange(n) if index is None else index

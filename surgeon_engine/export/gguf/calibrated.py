@@ -113,7 +113,7 @@ class _BlockQuantizer:
             for each in tensors:
                 kind, weights = each.type(mixture), importances(each, squares)
                 is_matrix = weights is not None and len(each.shape) == 2
-                if not is_matrix or kind not in SUPPORTED:
+                if weights is None or not is_matrix or kind not in SUPPORTED:
                     found = encode(each.name, each.tensor(), kind, weights)
                 else:
                     found = _smallest_error(each, kind, weights, factors)

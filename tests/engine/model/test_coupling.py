@@ -243,7 +243,7 @@ def test_structure_support_needs_no_weights(family):
     assert [item.structure for item in support] == list(DENSE)
     with torch.device("meta"):
         assert structure_support(EVERY[family]()) == support
-    unsupported = {x.structure for x in support if not x.supported}
+    unsupported = {item.structure for item in support if not item.supported}
     if family in COUPLED_EVERY:
         assert not unsupported
     else:
