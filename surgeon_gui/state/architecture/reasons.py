@@ -21,6 +21,7 @@ from surgeon_gui.state.diagnosis.planner import (
 from surgeon_gui.state.diagnosis.sensitivity import loss_rises, prunable_weights
 from surgeon_gui.state.diagnosis.state import DiagnosisResult
 from surgeon_gui.state.diagnosis.text import part_name
+from surgeon_gui.state.experts import EXPERTS
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 
@@ -250,6 +251,8 @@ def _limit(
         return tr("Its limit is reached: at least {share} of it is kept.").format(
             share=numbers.percent(share)
         )
+    if unit.group == EXPERTS:
+        return tr("As many experts are kept as a token uses.")
     return tr("Everything removable would be removed: the last of its kind is kept.")
 
 
