@@ -211,11 +211,9 @@ def window(make_window):
 @pytest.fixture
 def save_everywhere(monkeypatch):
     """Let a run save wherever it may, and report every step."""
-    from surgeon_engine.runtime import run_context, saver
+    from tests.helpers.interrupted_runs import let_save_everywhere
 
-    monkeypatch.setattr(run_context, "_SECONDS_BETWEEN_PROGRESS", 0.0)
-    monkeypatch.setattr(saver, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(saver, "_SHARE_OF_TIME", 1e9)
+    let_save_everywhere(monkeypatch)
 
 
 @pytest.fixture
