@@ -43,10 +43,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(ignored)
 
 
-def pytest_collection_finish():
-    """Exclude the modules from garbage collection: every collection gets faster."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage while modules are imported, and none of them later."""
+    gc.disable()
+    found = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)
