@@ -273,7 +273,7 @@ def _nothing_removed(units: Iterable[Unit]) -> Mapping[str, Tensor]:
 
 def _remaining(layer: PrunableLayer, is_removed: Tensor) -> tuple[int, int, int]:
     """Return the remaining weights, rows and columns of a layer."""
-    if isinstance(layer, ExpertsLayer):  # without sums over all of its weights
+    if isinstance(layer, ExpertsLayer):  # whose mask is too large to be reduced
         left = int((~is_removed[0]).sum())
         return layer.rows * left, layer.rows, left
     column_is_removed = is_removed[:, : layer.columns].all(dim=0)  # not of the bias
