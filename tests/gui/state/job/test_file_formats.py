@@ -16,7 +16,7 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
-    COUPLED,
+    OF_EXPERTS,
     SPARSE,
     PruningConfig,
     Structure,
@@ -24,7 +24,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state.job import file_formats
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import DENSE_COUPLED, pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import RAGGED, exported
 
@@ -36,7 +36,8 @@ AUTOMATIC, COMPACT, STOCK, MASKED, GGUF = Format
     [
         (SPARSE, {AUTOMATIC, MASKED, GGUF}),
         (BY_LAYER, {AUTOMATIC, COMPACT, MASKED}),
-        (COUPLED, {AUTOMATIC, COMPACT, MASKED, GGUF}),
+        (DENSE_COUPLED, {AUTOMATIC, COMPACT, MASKED, GGUF}),
+        (OF_EXPERTS, {AUTOMATIC, COMPACT, GGUF}),
     ],
 )
 def test_disabled_formats_by_structure(structures, possible):
