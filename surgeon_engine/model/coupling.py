@@ -27,11 +27,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     display_name,
 )
-from surgeon_engine.api.messages.sources import (
-    NO_EXPERTS,
-    LeftWhole,
-    StructureSupport,
-)
+from surgeon_engine.api.messages.sources import NO_EXPERTS, LeftWhole, StructureSupport
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.model.division import (
@@ -213,7 +209,6 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
     weights (on the meta device).
     """
     found = {kind: _find(kind, model) for kind in Coupling}
-    is_mixture = has_experts(model.config)
     return tuple(
         StructureSupport(
             structure,
@@ -223,7 +218,7 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
         if structure in COUPLED
         else StructureSupport(structure)
         for structure in Structure
-        if is_mixture or structure not in OF_EXPERTS
+        if structure not in OF_EXPERTS or has_experts(model.config)
     )
 
 

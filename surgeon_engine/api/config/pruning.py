@@ -57,13 +57,22 @@ class Structure(StrEnum):
     ELEMENTS = "elements"  # single weights, anywhere
 
 
-COUPLED = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.NEURONS,
-    Structure.HEADS,
-    Structure.EXPERTS,
-    Structure.EXPERTS_HEADS_AND_NEURONS,
-)
+class Coupling(StrEnum):
+    """Kind of coupled group."""
+
+    HEADS = "heads"  # a key and value head with all query heads that share it
+    NEURONS = "neurons"
+    EXPERTS = "experts"  # one of those that a router chooses from
+
+
+COUPLINGS = {
+    Structure.HEADS_AND_NEURONS: (Coupling.HEADS, Coupling.NEURONS),
+    Structure.NEURONS: (Coupling.NEURONS,),
+    Structure.HEADS: (Coupling.HEADS,),
+    Structure.EXPERTS: (Coupling.EXPERTS,),
+    Structure.EXPERTS_HEADS_AND_NEURONS: tuple(Coupling),
+}
+COUPLED = tuple(COUPLINGS)
 OF_EXPERTS = (Structure.EXPERTS, Structure.EXPERTS_HEADS_AND_NEURONS)
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
@@ -165,22 +174,6 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
     for_sparse = () if structure in SPARSE else (Method.SPARSEGPT, Method.WANDA)
     return tuple(m for m in Method if m not in (*BY_ROUTING, *for_sparse))
 
-
-class Coupling(StrEnum):
-    """Kind of coupled group."""
-
-    HEADS = "heads"  # a key and value head with all query heads that share it
-    NEURONS = "neurons"
-    EXPERTS = "experts"  # one of those that a router chooses from
-
-
-COUPLINGS = {
-    Structure.HEADS_AND_NEURONS: (Coupling.HEADS, Coupling.NEURONS),
-    Structure.HEADS: (Coupling.HEADS,),
-    Structure.NEURONS: (Coupling.NEURONS,),
-    Structure.EXPERTS: (Coupling.EXPERTS,),
-    Structure.EXPERTS_HEADS_AND_NEURONS: tuple(Coupling),
-}
 
 _DAMPING = Limits(0, 100)
 
