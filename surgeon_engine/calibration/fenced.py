@@ -13,9 +13,17 @@ from typing import Any, TypeVar, cast
 from torch import Tensor
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
-from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
-from surgeon_engine.api.messages.sources import TextDescribed, TextPreviewed
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.vocabulary import (
+    AutomaticVocabulary,
+    SomeTokens,
+    WholeVocabulary,
+)
+from surgeon_engine.api.messages.sources import (
+    ModelSummary,
+    TextDescribed,
+    TextPreviewed,
+)
 from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
@@ -25,6 +33,7 @@ from surgeon_engine.calibration.windows import TokenWindows, vocabulary_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource, locate
 from surgeon_engine.model.tokenizer import reading_seconds, tokenizer_problem
+from surgeon_engine.model.vocabulary.definition import definition_of
 from surgeon_engine.runtime import fence
 
 _NETWORK_SECONDS = 30.0  # between two rows of a data set; a wait may be longer
@@ -80,6 +89,23 @@ def preview_vocabulary(
         (*names, *vocabulary.keep),
         source,
     )
+
+
+def check_tokens(config: RunConfig, model: ModelSummary) -> None:
+    """Check that a run can keep the tokens that its settings name.
+
+    Raises:
+        ConfigError: So many tokens cannot be removed, none can, or a name is unknown.
+        UnreadableFileError: A file of words cannot be read.
+    """
+    vocabulary = config.pruning.vocabulary
+    if isinstance(vocabulary, WholeVocabulary):
+        return
+    source, names = locate(config.model.source), vocabulary.keep
+    if tokenizer_problem(source):
+        definition_of(None)  # raises
+    arguments = (config.model, model.vocabulary, vocabulary)
+    _read("vocabulary_preview:check_tokens", arguments, type(None), names, source)
 
 
 def load_windows(config: CalibrationConfig, loaded: LoadedModel) -> TokenWindows:

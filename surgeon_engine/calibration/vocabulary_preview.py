@@ -8,13 +8,14 @@ tokens first. Texts are judged on windows of which nothing was counted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
-from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.vocabulary import (
     HitScript,
@@ -25,24 +26,29 @@ from surgeon_engine.calibration.texts import calibration_source, validation_sour
 from surgeon_engine.calibration.windows import Vocabulary, draw_windows, vocabulary_of
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.inspect import describe_files
-from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.model.source import (
+    ModelSource,
+    locate,
+    read_generation_config,
+    read_model_config,
+)
 from surgeon_engine.model.tokenizer import kept_tokenizer
-from surgeon_engine.model.vocabulary.config_ids import named_tokens
+from surgeon_engine.model.vocabulary.config_ids import needed_rows
 from surgeon_engine.model.vocabulary.recoding import Recoding, occurrences, stretch
 from surgeon_engine.model.vocabulary.scripts import COMMON, script_of
 from surgeon_engine.model.vocabulary.tokens import (
     TokenTable,
-    check_rows,
     closed_costs,
     lost,
-    protected,
-    token_table,
+    table_for,
     too_few_tokens,
     zipf,
 )
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
+from surgeon_engine.planning.fewer_tokens import typical_tokens
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import planned_file
 
-_TYPICAL = 2 / 3  # of the tokens, which a run keeps that chooses the number
 _OF_TEXT = 0.01  # the share of a text from which on a script matters
 _HIT = 0.05  # the share of its tokens from which on a script is hit
 
@@ -63,21 +69,28 @@ def preview_vocabulary(
     with parsed_once():
         tokenizer, described = kept_tokenizer(source), describe_files(model).model
         model_config = read_model_config(source)
-    table = _table(model_config, vocabulary.keep, tokenizer)
-    check_rows(table, described.vocabulary)
+        table = _table(source, described.vocabulary, vocabulary)
     counted, judging = _windows(config, vocabulary_of(model_config), tokenizer)
     _, removable = closed_costs(_expected(counted, table.size), table)
-    least = table.size - len(removable)
+    least = _least(table, vocabulary)
     removed = removable[: _count(vocabulary, table.size, least)].tolist()
     gone = len(removed) + described.vocabulary - table.size if removed else 0
     parameters = gone * described.token_parameters
+    kept = described.vocabulary - gone
+    form = file_form(RunConfig(model), described)
+    unpruned = PruningConfig(target=PrunableShare(0.0))
+    before, after = (
+        planned_file(described, form, unpruned, tokens).bytes(0)
+        for tokens in (described.vocabulary, kept)
+    )
     own = [x for name, x in judging.items() if name in config.all_texts]
     return VocabularyPreviewed(
         tokens=described.vocabulary,
-        kept=described.vocabulary - gone,
+        kept=kept,
         least=least,
         parameters=parameters,
         share=parameters / described.parameters,
+        file_bytes=before - after,
         scripts=lost(table, removed),
         texts=_rewritten(tokenizer, table, removed, judging),
         hit=_hit(np.concatenate([x.ravel() for x in own]), table, removed),
@@ -85,16 +98,41 @@ def preview_vocabulary(
     )
 
 
+def check_tokens(
+    model: ModelConfig, rows: int, vocabulary: AutomaticVocabulary | SomeTokens
+) -> None:
+    """Check that a run can keep the tokens that it should, of `rows` of an embedding.
+
+    Raises:
+        ModelError: The model cannot be read.
+        ConfigError: So many tokens cannot be removed, none can, or a name is unknown.
+        UnreadableFileError: A file of words cannot be read.
+    """
+    with parsed_once():
+        table = _table(locate(model.source), rows, vocabulary)
+    _least(table, vocabulary)
+
+
 def _table(
-    config: PretrainedConfig,
-    keep: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase | None,
+    source: ModelSource, rows: int, vocabulary: AutomaticVocabulary | SomeTokens
 ) -> TokenTable:
     """Return the tokens, of which those are fixed that a run must keep."""
-    table = token_table(tokenizer)
-    named = {x for x in named_tokens(config) if x < table.size}
-    fixed = table.fixed | named | protected(table, keep, tokenizer)
-    return replace(table, fixed=fixed)
+    config, generation = read_model_config(source), read_generation_config(source)
+    needed = needed_rows(config, generation, rows)
+    return table_for(kept_tokenizer(source), rows, needed, vocabulary.keep)
+
+
+def _least(table: TokenTable, vocabulary: AutomaticVocabulary | SomeTokens) -> int:
+    """Return how many tokens must be kept.
+
+    Raises:
+        ConfigError: Fewer should be.
+    """
+    _, removable = closed_costs(np.zeros(table.size), table)
+    least = table.size - len(removable)
+    if isinstance(vocabulary, SomeTokens) and vocabulary.tokens < least:
+        raise too_few_tokens(vocabulary.tokens, least)
+    return least
 
 
 def _windows(
@@ -134,15 +172,9 @@ def _expected(windows: np.ndarray, size: int) -> np.ndarray:
 def _count(
     vocabulary: AutomaticVocabulary | SomeTokens, tokens: int, least: int
 ) -> int:
-    """Return how many tokens are removed.
-
-    Raises:
-        ConfigError: More than possible.
-    """
+    """Return how many tokens are removed."""
     if isinstance(vocabulary, AutomaticVocabulary):
-        return tokens - max(least, round(_TYPICAL * tokens))
-    if vocabulary.tokens < least:
-        raise too_few_tokens(vocabulary.tokens, least)
+        return tokens - max(least, typical_tokens(tokens))
     return max(0, tokens - vocabulary.tokens)
 
 

@@ -124,6 +124,8 @@ def print_judgment(judgment: Judgment, output: Output) -> None:
 
 def _speed(draft: DraftJudged) -> str:
     share = format_percent(draft.accepted / max(1, draft.drafted))
+    if not draft.speed_alone or not draft.speed:
+        return f"{share} of the drafted tokens are accepted; llama.cpp gave no times."
     return (
         f"The original in llama.cpp: {draft.speed_alone:.1f} tokens per second alone, "
         f"{draft.speed:.1f} with the file as its draft model (drafts of "

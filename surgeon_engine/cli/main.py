@@ -177,11 +177,13 @@ def estimate(
     config = read_config(job)
     config.check_consistency()
     start_fence(config)
+    from surgeon_engine.calibration.fenced import check_tokens
     from surgeon_engine.run.preflight import preflight
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
     found = preflight(config, run_dir / "estimate")
+    check_tokens(config, found.model)
     output = Output()
     output.print_table(resource_table(found.resources))
     if (processes := found.resources.estimate.processes) > 1:

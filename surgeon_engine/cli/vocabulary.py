@@ -11,7 +11,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfi
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
-from surgeon_engine.base.formatting import format_count, format_percent
+from surgeon_engine.base.formatting import format_count, format_percent, format_size
 from surgeon_engine.cli.formatting import add_row, headed_table
 from surgeon_engine.cli.output import Output
 
@@ -55,7 +55,8 @@ def print_preview(found: VocabularyPreviewed, output: Output) -> None:
         f"{format_count(found.kept)} of {format_count(found.tokens)} tokens are kept; "
         f"at least {format_count(found.least)} must be. "
         f"{format_count(found.parameters)} parameters "
-        f"({format_percent(found.share)}) are removed."
+        f"({format_percent(found.share)}) are removed, {format_size(found.file_bytes)} "
+        "of a file like the original's."
     )
     if found.is_typical:
         output.print_line("A run chooses the number of tokens; this one is typical.")

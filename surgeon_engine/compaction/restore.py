@@ -167,16 +167,7 @@ def expand_to_full_size(
         if target.whole.is_floating_point():  # index lists are in the plan
             tensor = tensors[name].cpu()
             if tensor.shape != target.shape:
-                found, needed = (
-                    " x ".join(map(str, x.shape)) for x in (tensor, target)
-                )
-                raise ModelError(
-                    "{name} is {found}, but the plan requires {needed}.",
-                    _EXPORT_AGAIN,
-                    name=name,
-                    found=found,
-                    needed=needed,
-                )
+                raise _shape_error(name, tensor.shape, target.shape)
             target.put(tensor)
     hide_removed_experts(model)
     return model.eval().requires_grad_(False), plan
@@ -185,55 +176,54 @@ def expand_to_full_size(
 def _load_masked(
     folder: Path, stored: Mapping[str, _StoredTensor]
 ) -> tuple[PreTrainedModel, CompactionPlan]:
-    """Load a masked or compact checkpoint, with its plan, at full size."""
+    """Load a masked, plain or compact checkpoint, with its plan, at full size."""
     path = folder / PLAN_FILE
     try:
         config = AutoConfig.for_model(**decode_config(read_config(path)))
     except UNREADABLE as error:
         raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))
-    if _is_full_size(stock, config, path, stored):
-        model = _load(stock, folder, config)
-        return model, load_plan(path, model)
-    tensors = _LazyTensors(folder, stored)
-    return expand_to_full_size(
-        stock, config, lambda model: load_plan(path, model), tensors
-    )
+
+    def plan_for(model: PreTrainedModel) -> CompactionPlan:
+        return load_plan(path, model)
+
+    if is_compact(folder):
+        return expand_to_full_size(
+            stock, config, plan_for, _LazyTensors(folder, stored)
+        )
+    # Names and forms of tensors may be those of published checkpoints.
+    model = _load(stock, folder, _config_of(folder))
+    if _is_full_size(model, config):
+        return model, plan_for(model)
+    return expand_to_full_size(stock, config, plan_for, model.state_dict())
 
 
 def _load(
     stock: type[PreTrainedModel], folder: Path, config: PretrainedConfig
 ) -> PreTrainedModel:
-    """Load a model; raise if a tensor is missing, which transformers makes random."""
+    """Load a model; raise if transformers would make a tensor random."""
     model, info = stock.from_pretrained(
         folder,
         config=config,
         dtype="auto",
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
-    for name in sorted(info["missing_keys"]):
-        raise _missing_error(folder, name)
+    for shapes in info["mismatched_keys"]:
+        raise _shape_error(*shapes)
+    for name in model.state_dict():
+        if name in info["missing_keys"]:
+            raise _missing_error(folder, name)
     return model
 
 
-def _is_full_size(
-    stock: type[PreTrainedModel],
-    config: PretrainedConfig,
-    plan_path: Path,
-    stored: Mapping[str, _StoredTensor],
-) -> bool:
-    """Return whether tensors are those of a model with zeros for removed parts."""
+def _is_full_size(model: PreTrainedModel, config: PretrainedConfig) -> bool:
+    """Return whether a model has the shapes of one with the config of the original."""
     with torch.device("meta"):
-        model = stock._from_config(config)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    plan = load_plan(plan_path, model)
-    if not plan.layers:
-        missing = shapes.keys() - compact(model, plan).tensors.keys()
-        missing -= set(model.all_tied_weights_keys)
-        if missing:  # in a compact file, of blocks, attentions and MLPs
-            return not missing.isdisjoint(stored)
-    return all(shapes.get(name) == each.shape for name, each in stored.items())
+        original = type(model)._from_config(config)
+    shapes = {name: tensor.shape for name, tensor in original.state_dict().items()}
+    return all(shapes.get(x) == y.shape for x, y in model.state_dict().items())
 
 
 def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
@@ -261,6 +251,18 @@ def _damaged_error(path: Path, error: Exception) -> ModelError:
         reason=first_line(error),
     )
     return ModelError(message, _EXPORT_AGAIN)
+
+
+def _shape_error(
+    name: str, found: tuple[int, ...], needed: tuple[int, ...]
+) -> ModelError:
+    return ModelError(
+        "{name} is {found}, but the plan requires {needed}.",
+        _EXPORT_AGAIN,
+        name=name,
+        found=" x ".join(map(str, found)),
+        needed=" x ".join(map(str, needed)),
+    )
 
 
 def _missing_error(folder: Path, name: str) -> ModelError:

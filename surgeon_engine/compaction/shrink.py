@@ -22,7 +22,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
-from surgeon_engine.compaction.config_values import decode_config, text_options
+from surgeon_engine.compaction.config_values import text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.compaction.slices import (
@@ -158,18 +158,6 @@ def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
     blocks = tuple(i for i in range(len(find_blocks(model))) if i not in dropped)
     tensors = _renumbered(tensors, f"{blocks_path(model)}.", blocks)
     return CompactModel(model, plan, tensors, parts_spec, blocks)
-
-
-def compact_model(model: PreTrainedModel, plan: CompactionPlan) -> PreTrainedModel:
-    """Build a compact model in memory, as transformers does from its checkpoint."""
-    compacted = compact(model, plan)
-    values = decode_config(compacted.config)
-    config = type(model.config).from_dict(values)
-    state = {name: each.tensor() for name, each in compacted.tensors.items()}
-    small = pruned_class(type(model)).from_pretrained(
-        None, config=config, state_dict=state, dtype=model.dtype
-    )
-    return small.eval().requires_grad_(False)
 
 
 @torch.no_grad()

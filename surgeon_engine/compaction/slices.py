@@ -53,11 +53,17 @@ class TensorSlice:
         """Write the remaining part back into the whole; the inverse of `tensor`."""
         kept = (*self.kept, *[None] * self.whole.ndim)
         whole = self.whole
+        sliced = [n for n, index in enumerate(self.kept) if index is not None]
+        if len(sliced) == 1:  # without the indices of all numbers
+            (only,) = sliced
+            index = kept[only].to(whole.device)
+            whole.index_copy_(only, index, tensor.to(whole.dtype))
+            return
         indices = [
             torch.arange(n) if index is None else index
             for n, index in zip(whole.shape, kept, strict=False)
         ]
-        if any(index is not None for index in self.kept):
+        if sliced:
             whole[torch.meshgrid(*indices, indexing="ij")] = tensor.to(whole.dtype)
         else:
             whole.copy_(tensor)

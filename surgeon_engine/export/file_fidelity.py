@@ -15,9 +15,9 @@ from gguf import GGUFReader, quants
 from torch import Tensor
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
-from surgeon_engine.api.config.export import GGUF_FILE
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Fidelity
+from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.calibration.judging_texts import (
@@ -111,15 +111,20 @@ def put_file(pruned: PrunedModel, path: Path) -> Tensor:
     """
     model = pruned.loaded.model
     before = head_weight(model).clone()
-    own = {tensor.data_ptr() for tensor in model.state_dict().values()}
+    own = {_memory_of(tensor) for tensor in model.state_dict().values()}
     stored = {each.name: each for each in GGUFReader(path).tensors}
     for each in file_tensors(pruned):
-        if each.source.whole.data_ptr() in own and each.name in stored:
+        if _memory_of(each.source.whole) in own and each.name in stored:
             found = stored[each.name]
             values = quants.dequantize(found.data, found.tensor_type)
             values = np.require(values, requirements="W")  # a copy of what is mapped
             each.put(torch.from_numpy(values).view(each.shape))
     return before
+
+
+def _memory_of(tensor: Tensor) -> int:
+    """Return the address of the memory that a tensor shares with its views."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def fidelity_of_file(

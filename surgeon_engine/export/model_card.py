@@ -57,7 +57,9 @@ class Recipe:
     def from_report(cls, report: Report) -> Recipe:
         """Return the recipe of a finished run."""
         config = report.config
-        goal = goal_of(config.pruning, report.model, file_form(config, report.model))
+        form, tokens = file_form(config, report.model), report.tokens
+        left = tokens.after if tokens is not None else None
+        goal = goal_of(config.pruning, report.model, form, left)
         return cls(
             config,
             goal,

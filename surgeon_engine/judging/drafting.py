@@ -94,5 +94,6 @@ def draft_judged(
 
 
 def _speed(answers: Sequence[AllAnswered]) -> float:
-    """Return the tokens per second, after the first token of each answer."""
-    return sum(x.tokens for x in answers) / sum(x.seconds for x in answers)
+    """Return the tokens per second after the first of each answer; 0: unknown."""
+    seconds = sum(x.seconds for x in answers)
+    return sum(x.tokens for x in answers) / seconds if seconds else 0.0

@@ -12,9 +12,9 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
-from surgeon_engine.api.config.export import GGUF_FILE
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.judgment import JudgeSettings
+from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from surgeon_engine.api.config.export import GGUF_FILE
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
@@ -22,6 +21,7 @@ from surgeon_engine.api.messages.benchmark import (
     ModelMeasured,
     rate_of,
 )
+from surgeon_engine.api.model_info.files import gguf_of
 from surgeon_engine.api.model_info.source_names import is_gguf_name
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path
@@ -126,10 +126,9 @@ def measure(
 def _gguf_of(source: str) -> Path | None:
     """Return the GGUF file that a source names, itself or by its folder."""
     path = expand_path(source)
-    for each in (path, path / GGUF_FILE):
-        if is_gguf_name(each.name) and each.is_file():
-            return each
-    return None
+    if path.is_dir():
+        return gguf_of(path)
+    return path if is_gguf_name(path.name) and path.is_file() else None
 
 
 def _workload(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Workload:

@@ -16,7 +16,6 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.model.classes import model_class
-from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.layers import blocks_path, find_blocks, is_tower
 from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
 from surgeon_engine.model.source import ModelSource
@@ -136,9 +135,3 @@ def _take_others(
         other = part.get_submodule(path)
         module._parameters.update(other._parameters)
         module._buffers.update(other._buffers)
-
-
-def joins_tensors(source: ModelSource, config: PretrainedConfig) -> bool:
-    """Return whether weights are computed when a model is loaded, and not only read."""
-    is_folder = source.gguf_file is None
-    return is_folder and (source.quantization is not None or has_experts(config))

@@ -44,7 +44,8 @@ from surgeon_engine.model.division import (
     own_parameters,
 )
 from surgeon_engine.model.experts import has_experts
-from surgeon_engine.model.families import ATTENTION, MLP, family_of
+from surgeon_engine.model.families import family_of
+from surgeon_engine.model.known_layers import ATTENTION, MLP
 from surgeon_engine.model.layers import (
     ExpertsLayer,
     PrunableLayer,

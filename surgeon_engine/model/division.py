@@ -17,7 +17,7 @@ from transformers import PretrainedConfig
 from surgeon_engine.api.config.pruning import Coupling, display_name
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.families import PARAMETERS
+from surgeon_engine.model.known_layers import PARAMETERS
 from surgeon_engine.model.layers import LINEAR, PrunableLayer
 from surgeon_engine.model.rules import CouplingRule, Part, ProducerRows
 

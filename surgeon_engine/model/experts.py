@@ -27,8 +27,15 @@ from typing_extensions import override
 
 # The names under which configs state how many experts a block has.
 EXPERT_COUNTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
-_CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk", "top_k")
-# What modules of experts get beside hidden states, by most names and by gpt-oss's.
+_CHOSEN = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "moe_k",
+    "moe_topk",
+    "top_k_experts",
+    "top_k",
+)
+# What most modules of experts get, and those of GPT-OSS.
 _CHOSEN_EXPERTS = (
     ("top_k_index", "top_k_weights"),
     ("router_indices", "routing_weights"),
@@ -149,8 +156,9 @@ def _grouped(
             continue
         # What runs the experts: the stack, or in DBRX the module around it.
         given = [_arguments(models[0].get_submodule(x)) for x in (stack, parent)]
-        if given[0] in _CHOSEN_EXPERTS or given[1] in _CHOSEN_EXPERTS:
-            stack = stack if given[0] in _CHOSEN_EXPERTS else parent
+        runs = [module in _CHOSEN_EXPERTS for module in given]
+        if any(runs):
+            stack = (stack, parent)[runs.index(True)]
         elif given[0]:  # those of JetMoE's attention get something else
             continue
         yield Experts(

@@ -1,8 +1,7 @@
 """What Surgeon knows of model families, all in one place.
 
-Layers with separate queries, keys and values, or gates, are known by their names alone:
-`ATTENTION` and `MLP` hold rules that any family may match. `FAMILIES` holds what only
-the model type tells. docs/families.md describes how to add a family.
+Most layers are known by their names alone (`known_layers.py`). `FAMILIES` holds what
+only the model type tells. docs/families.md describes how to add a family.
 """
 
 from __future__ import annotations
@@ -10,146 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.rules import (
-    CouplingRule,
-    Family,
-    Gguf,
-    Order,
-    Part,
-    ProducerRows,
-    delta,
-    fused,
-    fused_gate,
-    gated,
-    latent,
-    mamba,
-    output_gate,
-    plain,
-    separate,
-)
+from surgeon_engine.model.known_layers import FUSED_BY_GROUP, GATED_QUERIES
+from surgeon_engine.model.rules import Family, Gguf, Order, fused, fused_gate, plain
 
-# Each query head has its queries, then a gate of its output.
-_GATED_QUERIES = CouplingRule(
-    "o_proj",
-    (
-        ProducerRows("q_proj", (Part.QUERY, Part.GATE), Order.BY_GROUP),
-        *separate("o_proj").producers[1:],
-    ),
-)
-_FUSED_BY_GROUP = fused("dense", "query_key_value", Order.BY_GROUP)
-ATTENTION: tuple[CouplingRule, ...] = (
-    # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
-    separate("o_proj"),
-    # HRM, AFMoE; LFM 3, Laguna
-    output_gate("gate_proj"),
-    output_gate("g_proj"),
-    # OPT, XGLM, GPT-J, GPT-Neo
-    separate("out_proj"),
-    # Gemma 4, where keys are values, too
-    CouplingRule(
-        "o_proj",
-        (ProducerRows("q_proj", (Part.QUERY,)), ProducerRows("k_proj", (Part.KEY,))),
-    ),
-    # Phi 1 and 2
-    separate("dense"),
-    # BERT and models built like it; Megatron-BERT and others normalize what it reads
-    replace(
-        separate("output.dense", "self.query self.key self.value", adds_residual=True),
-        whole=tuple(
-            f"{norm}.{name}"
-            for norm in ("ln", "LayerNorm", "self_attn_layer_norm")
-            for name in ("weight", "bias")
-        ),
-    ),
-    # The decoder of ModernBERT
-    separate("Wo"),
-    # Moshi
-    separate("o_proj.linear", "q_proj.linear k_proj.linear v_proj.linear"),
-    # CTRL
-    separate("dense", "Wq Wk Wv"),
-    # XLM, whose MLPs are in a list of their own
-    separate("out_lin", "q_lin k_lin v_lin"),
-    # MiniCPM 3, Youtu, DeepSeek 2 and 3
-    latent("q_b_proj"),
-    latent("q_proj"),
-    # Qwen 3.5
-    delta(
-        "out_proj",
-        ProducerRows("in_proj_qkv", (Part.QUERY, Part.KEY, Part.VALUE)),
-        ProducerRows("in_proj_z", (Part.GATE,)),
-        ProducerRows("in_proj_b", (Part.HEAD,)),
-        ProducerRows("in_proj_a", (Part.HEAD,)),
-    ),
-    # Qwen 3 Next
-    delta(
-        "out_proj",
-        ProducerRows(
-            "in_proj_qkvz",
-            (Part.QUERY, Part.KEY, Part.VALUE, Part.GATE),
-            Order.BY_GROUP,
-        ),
-        ProducerRows("in_proj_ba", (Part.HEAD, Part.HEAD), Order.BY_GROUP),
-    ),
-    # OLMo hybrids
-    delta(
-        "o_proj",
-        *separate("o_proj").producers,
-        ProducerRows("a_proj", (Part.HEAD,)),
-        ProducerRows("b_proj", (Part.HEAD,)),
-        ProducerRows("g_proj", (Part.GATE,)),
-    ),
-    # Nemotron H, Zamba 2
-    mamba(),
-)
-MLP: tuple[CouplingRule, ...] = (
-    # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
-    gated("down_proj", "gate_proj", "up_proj"),
-    # GLM and models built like it: all gates, then all values
-    fused_gate("down_proj", "gate_up_proj"),
-    # Nemotron, Arcee
-    plain("down_proj", "up_proj"),
-    # OPT, XGLM, Phi 1 and 2
-    plain("fc2", "fc1"),
-    # GPT-2, GPT-Neo, StarCoder2
-    plain("c_proj", "c_fc"),
-    # GPT-J
-    plain("fc_out", "fc_in"),
-    # GPT-NeoX, Pythia, Falcon, BLOOM
-    plain("dense_4h_to_h", "dense_h_to_4h"),
-    # BERT and models built like it
-    plain("output.dense", "intermediate.dense", adds_residual=True),
-    # LFM2
-    gated("w2", "w1", "w3"),
-    # CTRL
-    plain("2", "0"),
-    # CPM-Ant
-    gated("w_out", "w_in.w_0", "w_in.w_1"),
-    # The decoder of ModernBERT
-    fused_gate("Wo", "Wi"),
-    # xLSTM
-    gated("proj_down", "proj_up_gate", "proj_up"),
-    # ProphetNet
-    plain("output", "intermediate"),
-    # Granite hybrids
-    fused_gate("output_linear", "input_linear"),
-)
 _PHI = Family(
     attention=fused("o_proj", "qkv_proj"),
     mlp=fused_gate("down_proj", "gate_up_proj"),
     reads_config=True,
 )
-# Parameters beside linear layers with entries for each head, feature or neuron.
-PARAMETERS: tuple[ProducerRows, ...] = (
-    # Granite with sliding windows, GPT-OSS, MiMo
-    ProducerRows("sinks", (Part.HEAD,)),
-    # Beam
-    ProducerRows("gate_bias", (Part.HEAD,)),
-    # Dory
-    ProducerRows("sqk", (Part.QUERY,)),
-    ProducerRows("s_gate", (Part.QUERY,)),
-    ProducerRows("suv_gate", (Part.GATE,)),
-    ProducerRows("suv_up", (Part.UP,)),
-)
+_SOFTMAX, _SIGMOID = 1, 2  # llama.cpp's numbers of functions of a router's scores
 _GELU_TANH = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 _GELU = ("gelu", *_GELU_TANH)  # llama.cpp computes the approximation by tanh
 _LLAMA = Gguf("llama", rotates_pairs=True, scales_by_factors=True)
@@ -168,9 +36,38 @@ _GEMMA_4 = Gguf(
         "embedding_length_per_layer_input": "hidden_size_per_layer_input",
         "attention.shared_kv_layers": "num_kv_shared_layers",
     },
-    renames={".layer_scalar": ".layer_scalar.weight"},
+    renames={
+        ".layer_scalar": ".layer_scalar.weight",
+        ".router.scale": ".router.proj.scale",
+    },
+)
+_LFM_2 = Gguf(
+    "lfm2",
+    all_heads=True,
+    marks_heads=True,
+    options={
+        "shortconv.l_cache": "conv_L_cache",
+        "attention.layer_norm_rms_epsilon": "norm_eps",
+    },
+    assumes={"conv_bias": False},
+    activations=(),
+)
+_DEEPSEEK_2 = Gguf(
+    "deepseek2",
+    has_latent_keys=True,
+    has_dense_blocks=True,
+    counts_shared=True,
+    gating=_SIGMOID,
+    assumes={"attention_bias": False, "rope_interleave": True},
 )
 _OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
+_QWEN_3_5 = Gguf(
+    "qwen35",
+    position_sections=(11, 11, 10),
+    adds_one=True,
+    rotates_parts=True,
+    renames={".dt_bias": ".dt_proj.bias"},
+)
 FAMILIES = {
     "big_bird": Family(
         inseparable_heads=say(
@@ -187,7 +84,7 @@ FAMILIES = {
                 assumes={"apply_residual_connection_post_layernorm": False},
             ),
         ),
-        attention=replace(_FUSED_BY_GROUP, adds_residual=True),
+        attention=replace(FUSED_BY_GROUP, adds_residual=True),
         mlp=plain("dense_4h_to_h", "dense_h_to_4h", adds_residual=True),
         has_slopes=True,
         is_zero_at_zero=True,
@@ -202,13 +99,53 @@ FAMILIES = {
     "cohere2": Family(gguf=(Gguf("cohere2", all_heads=True, has_windows=True),)),
     "cpmant": Family(mlp_width="dim_ff"),
     "ctrl": Family(mlp_width="dff"),
+    "deepseek_v2": Family(
+        gguf=(
+            replace(
+                _DEEPSEEK_2,
+                gating=_SOFTMAX,
+                assumes={
+                    "attention_bias": False,
+                    "topk_method": "greedy",
+                    "norm_topk_prob": False,
+                },
+            ),
+        )
+    ),
+    "deepseek_v3": Family(gguf=(_DEEPSEEK_2,)),
     "diffllama": Family(
         inseparable_heads=say(
             "Heads of this architecture are subtracted from each other: without one "
             "head another would change."
         )
     ),
+    "dots1": Family(
+        gguf=(
+            Gguf("dots1", has_dense_blocks=True, counts_shared=True, gating=_SIGMOID),
+        )
+    ),
     "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
+    "ernie4_5_moe": Family(
+        gguf=(
+            Gguf(
+                "ernie4_5-moe",
+                has_dense_blocks=True,
+                options={"interleave_moe_layer_step": "moe_layer_interval"},
+                assumes={"use_bias": False},
+            ),
+        )
+    ),
+    "exaone_moe": Family(
+        gguf=(
+            Gguf(
+                "exaone-moe",
+                has_windows=True,
+                has_dense_blocks=True,
+                gating=_SIGMOID,
+                scales_by_factors=True,
+            ),
+        )
+    ),
     "exaone4": Family(
         gguf=(
             Gguf(
@@ -221,7 +158,7 @@ FAMILIES = {
     ),
     # Old models by head, new ones by KV group; multi-query is one group.
     "falcon": Family(
-        attention=_FUSED_BY_GROUP,
+        attention=FUSED_BY_GROUP,
         mlp_width="ffn_hidden_size",
         gguf=(
             Gguf(
@@ -248,6 +185,30 @@ FAMILIES = {
     "glm4": Family(
         mlp=fused_gate("down_proj", "gate_up_proj"),
         gguf=(Gguf("glm4", rotates_parts=True),),
+    ),
+    "glm4_moe": Family(
+        gguf=(
+            Gguf(
+                "glm4moe",
+                rotates_parts=True,
+                has_dense_blocks=True,
+                counts_shared=True,
+                gating=_SIGMOID,
+            ),
+        )
+    ),
+    "glm4_moe_lite": Family(gguf=(_DEEPSEEK_2,)),
+    "gpt_oss": Family(
+        gguf=(
+            Gguf(
+                "gpt-oss",
+                truncates=True,
+                has_windows=True,
+                has_own_head=True,
+                assumes={"attention_bias": True, "swiglu_limit": 7.0},
+                renames={".sinks": ".sinks.weight"},
+            ),
+        )
     ),
     "gpt2": Family(
         attention=fused("c_proj", "c_attn"),
@@ -277,7 +238,7 @@ FAMILIES = {
         ),
     ),
     "gpt_neox": Family(  # and Pythia
-        attention=_FUSED_BY_GROUP,
+        attention=FUSED_BY_GROUP,
         gguf=(
             Gguf(
                 "gptneox",
@@ -291,29 +252,39 @@ FAMILIES = {
         ),
     ),
     "gpt_neox_japanese": Family(
-        attention=replace(_FUSED_BY_GROUP, whole=("dense_bias",))
+        attention=replace(FUSED_BY_GROUP, whole=("dense_bias",))
     ),
     "gptj": Family(mlp_width="n_inner"),
     "granite": Family(
         gguf=(Gguf("granite", rotates_pairs=True, scales_by_factors=True),)
     ),
-    "lfm2": Family(
+    "granitemoe": Family(
+        gguf=(Gguf("granitemoe", rotates_pairs=True, scales_by_factors=True),)
+    ),
+    "hunyuan_v1_moe": Family(gguf=(Gguf("hunyuan-moe"),)),
+    "lfm2": Family(gguf=(_LFM_2,)),
+    "lfm2_moe": Family(
         gguf=(
-            Gguf(
-                "lfm2",
-                all_heads=True,
-                marks_heads=True,
-                options={
-                    "shortconv.l_cache": "conv_L_cache",
-                    "attention.layer_norm_rms_epsilon": "norm_eps",
+            replace(
+                _LFM_2,
+                architecture="lfm2moe",
+                gating=_SIGMOID,
+                has_dense_blocks=True,
+                assumes={
+                    "conv_bias": False,
+                    "norm_topk_prob": True,
+                    "routed_scaling_factor": 1.0,
+                    "use_expert_bias": True,
                 },
-                assumes={"conv_bias": False},
-                activations=(),
             ),
         )
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "minimax_m2": Family(
+        gguf=(Gguf("minimax-m2", rotates_parts=True, gating=_SIGMOID),)
+    ),
+    "mixtral": Family(gguf=(_LLAMA,)),
     "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
     "nemotron": Family(
         gguf=(
@@ -328,11 +299,21 @@ FAMILIES = {
             ),
         )
     ),
+    "olmoe": Family(
+        gguf=(
+            Gguf(
+                "olmoe",
+                all_heads=True,
+                has_own_head=True,
+                assumes={"clip_qkv": None, "norm_topk_prob": False},
+            ),
+        )
+    ),
     "olmo2": Family(gguf=(_OLMO_2,)),
     "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
     "openai-gpt": Family(attention=fused("c_proj", "c_attn")),
     "opt": Family(mlp_width="ffn_dim"),
-    "persimmon": Family(attention=_FUSED_BY_GROUP),
+    "persimmon": Family(attention=FUSED_BY_GROUP),
     "phi": Family(
         gguf=(
             Gguf(
@@ -353,20 +334,13 @@ FAMILIES = {
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
     "qwen2_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
     "qwen2_5_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
-    "qwen3": Family(gguf=(Gguf("qwen3"),)),
-    "qwen3_vl_text": Family(gguf=(Gguf("qwen3vl"),)),
-    "qwen3_5_text": Family(
-        attention=_GATED_QUERIES,
-        gguf=(
-            Gguf(
-                "qwen35",
-                position_sections=(11, 11, 10),
-                adds_one=True,
-                rotates_parts=True,
-                renames={".dt_bias": ".dt_proj.bias"},
-            ),
-        ),
+    "qwen2_moe": Family(
+        gguf=(Gguf("qwen2moe", all_heads=True, assumes={"norm_topk_prob": False}),)
     ),
+    "qwen3": Family(gguf=(Gguf("qwen3"),)),
+    "qwen3_moe": Family(gguf=(Gguf("qwen3moe", assumes={"norm_topk_prob": True}),)),
+    "qwen3_vl_text": Family(gguf=(Gguf("qwen3vl"),)),
+    "qwen3_5_text": Family(attention=GATED_QUERIES, gguf=(_QWEN_3_5,)),
     "reformer": Family(
         mlp=replace(
             plain("output.dense", "dense.dense"),
@@ -390,8 +364,10 @@ FAMILIES = {
             ),
         )
     ),
-    "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
-    "qwen3_next": Family(attention=_GATED_QUERIES),
+    "qwen3_5_moe_text": Family(
+        attention=GATED_QUERIES, gguf=(replace(_QWEN_3_5, architecture="qwen35moe"),)
+    ),
+    "qwen3_next": Family(attention=GATED_QUERIES),
     "trocr": Family(
         inseparable_heads=say(
             "Attentions of this architecture join their heads to as many features as "

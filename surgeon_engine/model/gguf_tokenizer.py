@@ -125,9 +125,11 @@ def _read_entries(file: FileStamp) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def write_header(entries: tuple[Entry, ...], path: Path) -> None:
-    """Write a GGUF file that holds these entries alone."""
-    writer = GGUFWriter(path, "")
+def write_header(
+    entries: tuple[Entry, ...], path: Path, architecture: str = ""
+) -> None:
+    """Write a GGUF file that holds these entries and an architecture alone."""
+    writer = GGUFWriter(path, architecture)
     try:
         for entry in entries:
             writer.add_key_value(*entry)

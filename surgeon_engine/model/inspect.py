@@ -9,7 +9,6 @@ from inspect import signature
 
 import torch
 from transformers import (
-    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -29,6 +28,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
+from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
@@ -47,6 +47,7 @@ from surgeon_engine.model.source import (
     first_line,
     held_numbers,
     locate,
+    read_generation_config,
     read_model_config,
     stored_dtype,
 )
@@ -152,12 +153,8 @@ def _check_generation(source: ModelSource) -> None:
     Raises:
         ModelError: They would let the loading of the weights fail.
     """
-    if source.gguf_file or not (source.folder / GENERATION_CONFIG_NAME).exists():
-        return
     try:
-        GenerationConfig.from_pretrained(source.folder, local_files_only=True)
-    except OSError:
-        return  # it is no JSON: transformers does without it
+        read_generation_config(source)
     except UNREADABLE as error:
         raise ModelError(
             say(
@@ -220,7 +217,8 @@ def _gguf_widths(config: PretrainedConfig) -> Widths | None:
     if not architectures:
         return None
     is_free = any(each.own_widths for each in architectures)
-    return Widths.FREE if is_free else Widths.SAME
+    # No architecture has a number of experts for each block.
+    return Widths.FREE if is_free and not has_experts(config) else Widths.SAME
 
 
 def _not_loaded(model: PreTrainedModel, source: ModelSource) -> NotLoaded | None:

@@ -18,9 +18,9 @@ from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
-from surgeon_engine.model.block_loading import joins_tensors, load_in_blocks
+from surgeon_engine.model.block_loading import load_in_blocks
 from surgeon_engine.model.classes import model_class
-from surgeon_engine.model.experts import hide_removed_experts
+from surgeon_engine.model.experts import has_experts, hide_removed_experts
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.identity import (
     FileStamp,
@@ -36,6 +36,7 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
+    own_reading,
     read_model_config,
     stored_dtypes,
 )
@@ -156,7 +157,7 @@ def _load(
     """Load the weights of a model that has been checked."""
     device = devices.choose(config.device)
     try:
-        model, found = _read(source, config, device)
+        model, found = _read(source, config, device, stored)
     except UNREADABLE as error:
         if is_out_of_memory(error):
             raise
@@ -171,7 +172,7 @@ def _load(
     _check_complete(source.name, found)
     _check_finite(source.name, model)
     _use_plain_outputs(model.config)
-    if source.gguf_file:
+    if hasattr(model, "hf_quantizer"):
         # The weights are dequantized by now; without this the model cannot be saved.
         model.hf_quantizer.remove_quantization_config(model)
     model.requires_grad_(False)
@@ -195,11 +196,17 @@ def _stays_in_files(model: PreTrainedModel, device: torch.device) -> bool:
 
 
 def _read(
-    source: ModelSource, model_config: ModelConfig, device: torch.device
+    source: ModelSource,
+    model_config: ModelConfig,
+    device: torch.device,
+    stored: torch.dtype | None,
 ) -> tuple[PreTrainedModel, Any]:
     """Return a model with its weights, and what transformers says about them."""
     config, dtype = read_model_config(source), devices.dtype_of(model_config.dtype)
-    if model_config.offload is Offload.ON and joins_tensors(source, config):
+    # Otherwise weights are the files themselves, which the system maps into memory.
+    is_computed = stored is not dtype or has_experts(config)
+    is_offloaded = model_config.offload is Offload.ON and not source.gguf_file
+    if is_offloaded and is_computed:
         with torch.device("meta"):
             empty = model_class(config)._from_config(config, dtype=dtype)
         if _stays_in_files(empty, device):
@@ -210,6 +217,8 @@ def _read(
         "ignore_mismatched_sizes": True,  # `_check_complete` names them
     }
     read = model_class(config).from_pretrained
+    if own := own_reading(source):
+        return read(None, state_dict=dict(own.tensors), config=config, **arguments)
     if source.quantization is None:
         return read(source.folder, **arguments, **source.arguments)
     arguments |= plain_arguments(config, source)

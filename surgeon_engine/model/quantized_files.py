@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from safetensors import safe_open
 from torch import Tensor
-from transformers import GenerationConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from surgeon_engine.api.model_info.quantization import CONFIG, Quantization
 from surgeon_engine.base.errors import ModelError
@@ -24,6 +24,7 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
+    read_generation_config,
 )
 from surgeon_engine.runtime.failures import is_out_of_memory
 
@@ -87,12 +88,10 @@ def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, 
     for each in {id(x): x for x in (config, config.get_text_config())}.values():
         if hasattr(each, CONFIG):
             delattr(each, CONFIG)
-    arguments: dict[str, Any] = {"config": config}
-    with suppress(OSError):  # there is none, or it is no JSON
-        arguments["generation_config"] = GenerationConfig.from_pretrained(
-            source.folder, local_files_only=True
-        )
-    return arguments
+    generation = read_generation_config(source)
+    return {"config": config} | (
+        {} if generation is None else {"generation_config": generation}
+    )
 
 
 def _by_plain_name(stored: Mapping[str, _Stored], how: Quantization) -> dict[str, Any]:

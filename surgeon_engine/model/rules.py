@@ -1,4 +1,4 @@
-"""The forms of what `families.py` holds: rules of coupled layers, and families."""
+"""The forms of rules of coupled layers (`known_layers.py`), and of families."""
 
 from __future__ import annotations
 
@@ -93,8 +93,16 @@ class Gguf:
     marks_heads: bool = False  # a block without keys is one without attention
     scales_by_factors: bool = False  # reads a factor for each rotary frequency
     scales_by_length: bool = False  # reads one such list for short texts, one for long
+    truncates: bool = False  # rounds the limits of yarn, whatever the config says
     has_windows: bool = False  # reads which blocks have a sliding window
     adds_one: bool = False  # the model adds 1 to the weights of its norms
+    has_latent_keys: bool = False  # reads latent keys and values of all heads
+    # Of experts: the function of the router's scores in the header, and whether the
+    # first blocks may have an MLP in their place.
+    gating: int = 0
+    has_dense_blocks: bool = False
+    # Experts that all tokens use are as wide as so many others.
+    counts_shared: bool = False
     # With so many blocks, scores are divided by the root of the hidden size per head.
     blocks_of_wide_heads: int = 0
     has_own_head: bool = False  # reads a head even if the embeddings are the head

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -17,11 +18,12 @@ import gguf
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from surgeon_engine.api.model_info.files import (
     count_numbers,
     find_weight_files,
+    gguf_of,
     read_options,
     read_tensors,
     weight_files,
@@ -45,6 +47,8 @@ from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.reading import open_regular
 from surgeon_engine.base.sentences import Sentence, say
 from surgeon_engine.model.classes import model_class
+from surgeon_engine.model.gguf_llama import LlamaFile, llama_file
+from surgeon_engine.model.gguf_parsing import parsed_once
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -125,7 +129,10 @@ def locate(source: str) -> ModelSource:
         return _checked_folder(_cached(source, hub_name(source)))
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
-        return _checked_folder(ModelSource(path.resolve().name, path))
+        name = path.resolve().name
+        if gguf := gguf_of(path):
+            return replace(_checked_gguf(gguf), name=name)
+        return _checked_folder(ModelSource(name, path))
     if os.path.isfile(path):
         return _checked_gguf(path)
     hub_source = parse_hub_source(source)
@@ -154,6 +161,19 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     return config
 
 
+def read_generation_config(source: ModelSource) -> GenerationConfig | None:
+    """Read the options of a model for writing text; None: they have no file of JSON.
+
+    Raises:
+        ValueError: They contradict each other.
+    """
+    if source.gguf_file:
+        return None
+    with suppress(OSError):
+        return GenerationConfig.from_pretrained(source.folder, local_files_only=True)
+    return None
+
+
 def vocabulary_size(source: ModelSource) -> int:
     """Return how many tokens a model has embeddings of, by its config.
 
@@ -165,7 +185,10 @@ def vocabulary_size(source: ModelSource) -> int:
 
 def _unchecked_config(source: ModelSource) -> PretrainedConfig:
     try:
-        return AutoConfig.from_pretrained(source.folder, **source.arguments)
+        with parsed_once():
+            if own := own_reading(source):
+                return own.config
+            return AutoConfig.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE as error:
         if source.gguf_file:
             raise _gguf_error(source.weight_files[0], error) from error
@@ -180,6 +203,15 @@ def _unchecked_config(source: ModelSource) -> PretrainedConfig:
                 "does not run code from a model's folder."
             ),
         ) from error
+
+
+def own_reading(source: ModelSource) -> LlamaFile | None:
+    """Return a GGUF file that transformers does not read as it is; None: it does.
+
+    Raises:
+        ModelError: Surgeon does not read it, either.
+    """
+    return llama_file(source.weight_files[0]) if source.gguf_file else None
 
 
 def stored_dtype(source: ModelSource) -> torch.dtype | None:
@@ -225,6 +257,8 @@ def held_numbers(source: ModelSource) -> int:
     if source.quantization:
         size = sum(path.stat().st_size for path in source.weight_files)
         return size * 8 // source.quantization.bits
+    if own := own_reading(source):
+        return own.numbers
     if source.gguf_file:
         tensors = gguf.GGUFReader(source.weight_files[0]).tensors
         return sum(int(tensor.n_elements) for tensor in tensors)
@@ -301,7 +335,7 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
     header = read_gguf_header(path)  # without lists, such as the widths of each layer
     architecture = header.get("general.architecture")
     has_width = f"{architecture}.feed_forward_length" in header
-    if architecture == "deci" or (architecture == "gemma4" and not has_width):
+    if architecture == "gemma4" and not has_width:
         return ModelError(
             say(
                 "The layers of {path} differ in their widths (GGUF architecture "

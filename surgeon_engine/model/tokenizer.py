@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from surgeon_engine.api.model_info.gguf_header import check_lists
+from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_header
 from surgeon_engine.base.errors import EngineError, ModelError
+from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
+from surgeon_engine.model.gguf_llama import RAGGED
 from surgeon_engine.model.gguf_parsing import parsed_once
-from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
+from surgeon_engine.model.gguf_tokenizer import (
+    correct_splits,
+    tokenizer_entries,
+    write_header,
+)
 from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import fence
@@ -117,15 +124,28 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         ModelError: It cannot be read.
     """
     with _unreadable(source), parsed_once():
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source.folder, **source.arguments
-        )
         if source.gguf_file:
-            correct_splits(tokenizer, tokenizer_entries(source.weight_files[0]))
+            tokenizer = _read_from_gguf(source)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, **source.arguments)
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if getattr(getattr(backend, "model", None), "dropout", None) is not None:
             backend.model.dropout = None  # a text would have other tokens each time
     return tokenizer
+
+
+def _read_from_gguf(source: ModelSource) -> PreTrainedTokenizerBase:
+    path, arguments = source.weight_files[0], source.arguments
+    entries = tokenizer_entries(path)
+    if read_gguf_header(path).get("general.architecture") != RAGGED:
+        found = AutoTokenizer.from_pretrained(source.folder, **arguments)
+    else:
+        # transformers wants an architecture that it knows.
+        with temporary_folder() as folder:
+            write_header(entries, Path(folder) / path.name, "llama")
+            found = AutoTokenizer.from_pretrained(folder, **arguments)
+    correct_splits(found, entries)
+    return found
 
 
 def kept_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:

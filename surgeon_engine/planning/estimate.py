@@ -2,7 +2,8 @@
 
 The stages state their needs (`stages/`), which are added up here. Of several processes
 that share a run, each needs as much memory as one alone; stages whose windows or layers
-they share are taken to end as many times sooner.
+they share are taken to end as many times sooner. Where tokens are removed, the model in
+memory counts as whole: it is, beside the smaller one, for as long as they are chosen.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Footprint:
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
         job = self.job
-        fixed = job.unmapped + job.references
+        fixed = job.unmapped + job.references + job.head
         unrecovered = job.unrecovered
         if job.offloads:  # copies of the weights are in files, as they are
             unrecovered = 0
@@ -78,7 +79,7 @@ class Footprint:
         )
         then = fixed + min(unrecovered, room)
         # Both models share all but the blocks.
-        original = job.unmapped - (job.weights - job.of_blocks)
+        original = job.unmapped - (job.weights - job.of_blocks) + job.unshared
         recovery = (
             job.with_store(
                 then + x.device + x.host + x.has_original * original, x.states
@@ -118,11 +119,11 @@ class Footprint:
             x.device
             + x.of_stores
             + min(x.states, job.store_on_device)
-            + x.has_original * job.visiting
+            + x.has_original * (job.visiting + job.unshared)
             - (not x.copies_ahead) * job.ahead
             for x in self.stages[stage].moments
         )
-        return job.weights_on_device + max(moments, default=0.0)
+        return job.weights_on_device + job.head + max(moments, default=0.0)
 
     @property
     def disk(self) -> int:
@@ -134,6 +135,7 @@ class Footprint:
         if job.offloads:
             # Weights that change, their copies, and the full-size model.
             before += int(2 * job.weights + job.unrecovered + job.undone)
+            before += 2 * job.copied_to_files  # of both models
         before += int(max(need.saved for need in stages))
         return max(before, sum(need.written for need in stages))
 

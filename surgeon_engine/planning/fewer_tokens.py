@@ -1,23 +1,44 @@
-"""A model with fewer tokens, as all other planning takes it."""
+"""The vocabulary that a job leaves, and a model with fewer tokens."""
 
 from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.target import PrunableShare
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import HEADER_OPTIONS
-from surgeon_engine.planning.file_form import similar_dtype
-from surgeon_engine.planning.planned_file import FileForm, planned_file
+
+TYPICAL_SHARE = 2 / 3  # of the tokens, which are kept where nothing else decides
+_MIN_TOKENS = 256  # of bytes, which stay
+
+
+def planned_tokens(pruning: PruningConfig, model: ModelSummary) -> int:
+    """Return how many tokens a job keeps; all, if the run chooses the number."""
+    match pruning.vocabulary:
+        case SomeTokens(tokens=tokens):
+            return min(tokens, model.vocabulary)
+        case AutomaticVocabulary() if not pruning.chooses_tokens:
+            return typical_tokens(model.vocabulary)
+    return model.vocabulary
+
+
+def typical_tokens(tokens: int) -> int:
+    """Return how many tokens stay if there is nothing to compare their costs with."""
+    return round(TYPICAL_SHARE * tokens)
+
+
+def parameters_to_choose(pruning: PruningConfig, model: ModelSummary) -> int:
+    """Return the parameters of the tokens that a run may choose to remove."""
+    if not pruning.chooses_tokens:
+        return 0
+    return max(0, model.vocabulary - _MIN_TOKENS) * model.token_parameters
 
 
 def with_fewer_tokens(model: ModelSummary, tokens: int) -> ModelSummary:
     """Return the summary of a model of which so many tokens are left.
 
-    The bytes of its files are those that its original would have with these tokens, in
-    number formats that are as long.
+    The bytes of its files stay those of the original.
 
     Args:
         model: the original; its `token_parameters` say what a token takes.
@@ -28,18 +49,9 @@ def with_fewer_tokens(model: ModelSummary, tokens: int) -> ModelSummary:
         return model
     options = min(HEADER_OPTIONS, model.tokenizer_bytes)
     of_tokens = (model.tokenizer_bytes - options) * tokens // model.vocabulary
-    fewer = msgspec.structs.replace(
+    return msgspec.structs.replace(
         model,
         vocabulary=tokens,
         parameters=model.parameters - removed * model.token_parameters,
         tokenizer_bytes=options + of_tokens,
     )
-    form = FileForm(Format.AUTOMATIC, FileDtype(model.dtype or FileDtype.BFLOAT16))
-    if model.is_gguf or not model.dtype:
-        form = FileForm(Format.GGUF, similar_dtype(model))
-    unpruned = PruningConfig(target=PrunableShare(0.0))
-    before, after = (
-        planned_file(each, form, unpruned).bytes(0) for each in (model, fewer)
-    )
-    file_bytes = model.file_bytes * after // before
-    return msgspec.structs.replace(fewer, file_bytes=file_bytes)

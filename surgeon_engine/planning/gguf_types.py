@@ -89,6 +89,8 @@ _PARTS = {
 }
 _MANY_SHARE = 4  # query heads of a key head, from which a longer type costs little
 _BLOCKS_OF_70B = 80
+# With so many experts, the attention is small, and gets more bits.
+_FEW_EXPERTS, _BESIDE_FEW_EXPERTS, _OUTPUT = 8, (*_VALUES, "attn_k"), "attn_output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Mixture:
     blocks: int
     queries_per_key: int  # heads, in the first block
     has_head: bool  # False: the embeddings are the head, too
+    experts: int = 0  # of each block
 
     @property
     def base(self) -> TensorType:
@@ -135,6 +138,13 @@ class Mixture:
         if parts[0] != "blk":
             return base
         block, module = int(parts[1]), parts[2]
+        if module.startswith(_DOWN):  # those of experts, too
+            module = _DOWN
+        if self.experts == _FEW_EXPERTS and module in _BESIDE_FEW_EXPERTS:
+            return TensorType.Q8_0
+        is_short = self.dtype in (FileDtype.Q4_K_M, FileDtype.IQ4_NL)
+        if self.experts == _FEW_EXPERTS and module == _OUTPUT and is_short:
+            return TensorType.Q5_K
         if self.dtype in (FileDtype.Q4_K_M, FileDtype.Q5_K_M):
             return self._k_type(block, module)
         shares = self.queries_per_key >= _MANY_SHARE

@@ -10,6 +10,8 @@ Bytes are those of the engine's tensors:
     kept        a copy of the weights during a trial
     undone      copies that a quality budget keeps to roll back a shot
     unrecovered a copy that the final recovery keeps to roll it back
+    head        that of the original, which gives its predictions in fewer tokens
+    unshared    embeddings and head of the original that its pruned model does not share
 
 Protected layers count as if they were pruned.
 """
@@ -239,8 +241,17 @@ class Job:
     @property
     def unmapped(self) -> int:
         """The model in the machine's memory, without what stays in its files."""
-        stays = self.offloads and not self.is_converted
+        stays = self.offloads and not (self.is_converted and self.model.is_gguf)
         return self.weights - (self.of_blocks if stays else 0)
+
+    @property
+    def copied_to_files(self) -> int:
+        """The blocks of a model in temporary files, as they are not those of its own.
+
+        Its weights are converted, dequantized, or joined from those of experts.
+        """
+        is_computed = self.is_converted or bool(self.model.experts)
+        return self.of_blocks if self.offloads and is_computed else 0
 
     # what is held beside it, in bytes
 
@@ -273,6 +284,20 @@ class Job:
         if self.undone or not self.recovery_windows:
             return 0
         return self.weights_left * self.each
+
+    @property
+    def head(self) -> int:
+        """The original's head beside a model with fewer tokens."""
+        if not self.config.pruning.removes_tokens:
+            return 0
+        return self.model.vocabulary * self.model.hidden_size * self.each
+
+    @property
+    def unshared(self) -> int:
+        """The original's embeddings and head, once its blocks are loaded again."""
+        if not self.config.pruning.removes_tokens:
+            return 0
+        return self.model.vocabulary * self.model.token_parameters * self.each
 
     @cached_property
     def factors(self) -> int:

@@ -39,6 +39,7 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
+from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.target_size import Goal, goal_of, size_in_unit
@@ -174,6 +175,7 @@ def check_target_in_limits(
     structure, p = display_name(pruning.kind), goal.prunable
     same = say("All layers lose equally many.") if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
+    most += parameters_to_choose(pruning, model)
     if goal.removed > most:
         if _protects_all(pruning, model):
             raise PruningError(

@@ -2,7 +2,8 @@
 
 In number formats with blocks, each matrix has its own bits per weight, by the type
 that `gguf_types.py` gives it. Removals are taken to be spread evenly over the layers
-that lose any. The header of a GGUF file has the tokenizer, too.
+that lose any. The header of a GGUF file has the tokenizer, too. Tokens that a job
+removes are in none of these numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.constants import BYTES, TENSOR_ENTRY
+from surgeon_engine.planning.fewer_tokens import planned_tokens, with_fewer_tokens
 from surgeon_engine.planning.gguf_types import (
     Mixture,
     TensorType,
@@ -29,6 +31,7 @@ from surgeon_engine.planning.gguf_types import (
 
 _VECTOR = 4  # bytes of a number of a norm or bias in a quantized file
 _SHORT, _LONG = 32, 256  # numbers in a block
+_MATRICES = 3  # of an expert
 _NORMS = 4  # tensors of a block that are no layers, approximately
 
 
@@ -44,9 +47,23 @@ class FileForm:
 class PlannedFile:
     """The file of a pruned model in a form; see `planned_file`."""
 
-    model: ModelSummary  # before pruning
+    original: ModelSummary
     form: FileForm
     pruning: PruningConfig
+    tokens: int | None = None  # that stay; None: as the settings say beforehand
+
+    @cached_property
+    def model(self) -> ModelSummary:
+        """The model with the tokens that stay, and nothing else removed."""
+        tokens = self.tokens
+        if tokens is None:
+            tokens = planned_tokens(self.pruning, self.original)
+        return with_fewer_tokens(self.original, tokens)
+
+    @property
+    def of_tokens(self) -> int:
+        """The parameters of the removed tokens."""
+        return self.original.parameters - self.model.parameters
 
     def bytes(self, removed: int) -> int:
         """Return the bytes of the file once so many prunable weights are removed."""
@@ -72,7 +89,9 @@ class PlannedFile:
             return found
         mixture, hidden = self._mixture, self.model.hidden_size
         rows = [
-            (planned_name(x.block, x.kind), self._row(x)) for x in self.model.layers
+            (planned_name(x.block, x.kind), self._row(x))
+            for x in self.model.layers
+            if x.coupling != Coupling.EXPERTS
         ]
         rows += [(name, hidden) for name in mixture.outer_matrices]
         for name, row in rows:
@@ -153,12 +172,28 @@ class PlannedFile:
         return sum(layer.weights for layer in touched) or 1, size or 1
 
     def _bytes_of(self, layer: LayerSummary) -> int:
+        is_mixture = layer.coupling == Coupling.EXPERTS
         if self.form.dtype not in QUANTIZED:
-            return layer.weights * BYTES[self.form.dtype]
+            size = layer.weights * BYTES[self.form.dtype]
+            names_each = is_mixture and self.form.format is Format.STOCK
+            return size + names_each * layer.columns * _MATRICES * TENSOR_ENTRY
+        if is_mixture:
+            return self._bytes_of_experts(layer)
         numbers = layer.rows * layer.columns
         name = planned_name(layer.block, layer.kind)
         kind = self._mixture.type_of(name, self._row(layer))
         return bytes_of(kind, numbers) + (layer.weights - numbers) * _VECTOR
+
+    def _bytes_of_experts(self, layer: LayerSummary) -> int:
+        """Return the bytes of the quantized experts of a block, and of their router."""
+        hidden, experts = self.model.hidden_size, layer.columns
+        matrix = (layer.rows - hidden) // _MATRICES
+        size = experts * hidden * _VECTOR  # the router is not rounded
+        parts = {"ffn_gate_exps": hidden, "ffn_up_exps": hidden}
+        for part, row in (parts | {"ffn_down_exps": matrix // hidden}).items():
+            kind = self._mixture.type_of(f"blk.{layer.block}.{part}.weight", row)
+            size += bytes_of(kind, experts * matrix)
+        return size
 
     def _row(self, layer: LayerSummary) -> int:
         """Return a length that divides into the same blocks as the pruned row."""
@@ -178,11 +213,14 @@ class PlannedFile:
 
 @lru_cache(maxsize=64)
 def planned_file(
-    model: ModelSummary, form: FileForm, pruning: PruningConfig
+    model: ModelSummary,
+    form: FileForm,
+    pruning: PruningConfig,
+    tokens: int | None = None,
 ) -> PlannedFile:
     """Return the file of a pruned model, and the same object when asked again.
 
     Its sums over all layers take milliseconds, and a window needs several of them
     whenever it shows a plan.
     """
-    return PlannedFile(model, form, pruning)
+    return PlannedFile(model, form, pruning, tokens)

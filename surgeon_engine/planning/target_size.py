@@ -2,11 +2,14 @@
 
     P   all parameters of the model; tied ones count once
     p   prunable weights, those of the linear layers in the decoder blocks
+    t   parameters of removed tokens, in embeddings and head
     r   removed weights: the maximum that a run removes, or the minimum if the target is
         a size in bytes
 
-Embeddings, norms and an untied head are not prunable: r <= p, and P - r parameters
-remain. Bytes are those of the file that holds them (`planned_file.py`).
+Norms are not prunable, nor are embeddings and an untied head but for tokens: r <= p,
+and P - t - r parameters remain. Bytes are those of the file that holds them
+(`planned_file.py`). Tokens count toward the target. Where the run chooses how many are
+removed, t is 0 beforehand, and r may exceed p by those that can be.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import rounded_up
 from surgeon_engine.base.sentences import say
+from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form, number_format
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
 from surgeon_engine.planning.rounding import floor_share
@@ -53,10 +57,11 @@ _MEGABYTE = 1_000_000
 class Goal:
     """The size of a model at its target, in each unit."""
 
-    removed: int  # weights
+    removed: int  # weights of layers
     prunable: int  # weights that there are to choose from
     sparsity: float  # removed / prunable weights
-    parameter_share: float  # removed / all parameters
+    of_tokens: int  # parameters that are removed with tokens
+    parameter_share: float  # all that is removed / all parameters
     parameters: int  # that remain
     weight_bytes: int  # of the file that holds them
     form: FileForm  # of that file
@@ -132,13 +137,25 @@ def planned_size(config: RunConfig, model: ModelSummary) -> PlannedSize:
     return PlannedSize(file, outcome, file.bytes(removed), checkpoint)
 
 
-def goal_of(pruning: PruningConfig, model: ModelSummary, form: FileForm) -> Goal:
+def goal_of(
+    pruning: PruningConfig,
+    model: ModelSummary,
+    form: FileForm,
+    tokens: int | None = None,
+) -> Goal:
     """Return the goal that the target of `pruning` sets for `model`.
+
+    Args:
+        pruning: the settings.
+        model: the original.
+        form: the form of its file.
+        tokens: the tokens that a run keeps, once it has chosen them.
 
     Raises:
         ConfigError: The model is as small already, or has too few prunable weights.
     """
-    return _goal(planned_file(model, form, pruning))
+    file = planned_file(model, form, pruning, tokens)
+    return _goal(file, is_chosen=tokens is not None)
 
 
 def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
@@ -155,7 +172,17 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
 
 
 def _to_remove(file: PlannedFile) -> int:
-    pruning, model = file.pruning, file.model
+    """Return how many weights of layers are to be removed."""
+    pruning = file.pruning
+    if pruning.removes_nothing or pruning.kind in SPARSE:  # beside tokens
+        return _to_remove_in_all(file)
+    of_tokens = 0 if pruning.is_sized else file.of_tokens
+    return _to_remove_in_all(file) - of_tokens
+
+
+def _to_remove_in_all(file: PlannedFile) -> int:
+    """Return the same with the parameters of tokens, unless the target is in bytes."""
+    pruning, model = file.pruning, file.original
     match pruning.target:
         case PrunableShare(sparsity=sparsity):
             return floor_share(prunable_weights(pruning, model), sparsity)
@@ -180,6 +207,7 @@ def _to_remove_for(target: Memory, file: PlannedFile) -> int:
     memory, context = round(target.gigabytes * GIGABYTE), target.context
     planned = planned_context(context, file.model, file.pruning.kind)
     prunable = prunable_weights(file.pruning, file.model)
+    most = prunable + parameters_to_choose(file.pruning, file.model)
     beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
@@ -194,12 +222,18 @@ def _to_remove_for(target: Memory, file: PlannedFile) -> int:
     def spare(removed: int) -> int:
         return memory - file.bytes(removed) - planned.beside(removed)
 
-    return bisect_left(range(prunable + 1), 0, key=spare)
+    return bisect_left(range(most + 1), 0, key=spare)
 
 
-def _goal(file: PlannedFile) -> Goal:
+def _goal(file: PlannedFile, *, is_chosen: bool = False) -> Goal:
     removed, pruning, model = _to_remove(file), file.pruning, file.model
-    most = prunable = prunable_weights(pruning, model)
+    if pruning.removes_tokens and not model.token_parameters:
+        raise ConfigError(
+            "The vocabulary of this model cannot be made smaller.",
+            "Keep the whole vocabulary.",
+        )
+    prunable = prunable_weights(pruning, model)
+    most = prunable + (0 if is_chosen else parameters_to_choose(pruning, model))
     if isinstance(pruning.structure, NM):
         of = pruning.structure.of
         if not prunable:
@@ -211,9 +245,13 @@ def _goal(file: PlannedFile) -> Goal:
         most = prunable // of * pruning.structure.removed
         if isinstance(pruning.target, PrunableShare):
             removed = min(removed, most)  # 66.7 % means every group of 1:3
-    if pruning.is_sized and not 0 < removed <= most:
+    if is_chosen and file.of_tokens:
+        removed = max(0, removed)
+    elif file.of_tokens and removed < 1 and not pruning.removes_nothing:
+        raise _tokens_are_enough(file)
+    elif pruning.is_sized and not 0 < removed <= most:
         raise _out_of_reach(removed, most, file)
-    if removed < 1 and not pruning.removes_nothing:
+    elif removed < 1 and not pruning.removes_nothing:
         raise ConfigError(
             "The target keeps all {parameters:,} parameters.",
             "Ask for a smaller model.",
@@ -223,7 +261,7 @@ def _goal(file: PlannedFile) -> Goal:
         raise ConfigError(
             "The target removes {removed:,} weights, but only {most:,} can be "
             "removed. Embeddings, norms and the head are not pruned.",
-            "Ask for a larger model.",
+            _ask_for_larger(pruning),
             removed=removed,
             most=most,
         )
@@ -231,7 +269,8 @@ def _goal(file: PlannedFile) -> Goal:
         removed=removed,
         prunable=prunable,
         sparsity=removed / prunable,
-        parameter_share=removed / model.parameters,
+        of_tokens=file.of_tokens,
+        parameter_share=(removed + file.of_tokens) / file.original.parameters,
         parameters=model.parameters - removed,
         weight_bytes=file.bytes(removed),
         form=file.form,
@@ -253,11 +292,31 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
         "pruned.",
         say("Ask for a larger model, or choose a number format of fewer bits.")
         if _has_shorter_form(file)
-        else say("Ask for a larger model."),
+        else _ask_for_larger(file.pruning),
         dtype=file.form.dtype.label,
         size=size_in_unit(file, most),
         most=most,
     )
+
+
+def _tokens_are_enough(file: PlannedFile) -> ConfigError:
+    """Return the error for a target that the removed tokens reach alone."""
+    removed = file.original.vocabulary - file.model.vocabulary
+    return ConfigError(
+        "{tokens:,} tokens have {parameters:,} parameters: without them, the model is "
+        "no larger than the target.",
+        "Keep more tokens, or ask for a smaller model; a target of 0 % removes tokens "
+        "alone.",
+        tokens=removed,
+        parameters=file.of_tokens,
+    )
+
+
+def _ask_for_larger(pruning: PruningConfig) -> str:
+    """Return what to try where too few weights can be removed."""
+    if pruning.removes_tokens:
+        return say("Ask for a larger model, or keep fewer tokens.")
+    return say("Ask for a larger model, or remove tokens from the vocabulary, too.")
 
 
 def _has_shorter_form(file: PlannedFile) -> bool:
@@ -268,7 +327,7 @@ def _has_shorter_form(file: PlannedFile) -> bool:
     if may_be_gguf and model.gguf_widths is not None:
         shorter, format = QUANTIZED, Format.GGUF
     return any(
-        planned_file(model, FileForm(format, dtype), file.pruning).bytes(0)
+        planned_file(file.original, FileForm(format, dtype), file.pruning).bytes(0)
         < file.bytes(0)
         for dtype in shorter
     )

@@ -35,18 +35,24 @@ from surgeon_engine.runtime.shares import Batches
 class SmallerVocabulary:
     """The tokens that a model keeps, and how texts and predictions are translated."""
 
-    kept: Tensor  # int64, ascending: the original's number of each token
     recoding: Recoding
     translation: Translation
     lengths: Tensor  # int64: bytes of text of each token
+
+    @property
+    def kept(self) -> Tensor:
+        """The original's number of each row of the embedding: int64, ascending."""
+        return self.translation.kept
 
     @classmethod
     def of(cls, original: LoadedModel, kept: Tensor) -> SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
+        Rows of the embedding that the model needs beside them are kept, too.
+
         Args:
             original: The whole model, with a tokenizer.
-            kept: int64, ascending.
+            kept: int64, ascending: tokens of the tokenizer.
         """
         tokenizer = original.tokenizer
         assert tokenizer is not None
@@ -61,10 +67,10 @@ class SmallerVocabulary:
         translation = Translation.of(
             head_weight(model).detach().clone(),
             None if bias is None else bias.detach().clone(),
-            kept,
+            with_rows_beside(original, kept),
             first,
         )
-        return cls(kept, recoding, translation, lengths)
+        return cls(recoding, translation, lengths)
 
     @classmethod
     def of_file(
@@ -76,17 +82,7 @@ class SmallerVocabulary:
             ModelError: They are not some of the original's.
         """
         assert original.tokenizer is not None
-        kept = kept_tokens(original.tokenizer, tokenizer)
-        return cls.of(original, kept).with_rows(with_rows_beside(original, kept))
-
-    def with_rows(self, kept: Tensor) -> SmallerVocabulary:
-        """Return the vocabulary with rows of the embedding that no text has.
-
-        `kept` are all rows of the model, int64, in the original's numbers.
-        """
-        place = self.translation.kept.device
-        translation = replace(self.translation, kept=kept.to(place))
-        return replace(self, kept=kept, translation=translation)
+        return cls.of(original, kept_tokens(original.tokenizer, tokenizer))
 
     def windows(self, tokens: Tensor) -> Tensor:
         """Return windows of the original's tokens in those of the model.

@@ -14,7 +14,7 @@ tokens that are expected least, some of a hundred, are written otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -134,10 +134,11 @@ def _loss(
     model: PreTrainedModel, tokens: Tensor, vocabulary: SmallerVocabulary | None = None
 ) -> float:
     """Return the loss of a window in nats, by the original's weights."""
+    tokens = tokens.to(model.device)
     read = tokens if vocabulary is None else vocabulary.kept[tokens]
-    labels, total = tokens[:, 1:].to(model.device), 0.0
+    labels, total = tokens[:, 1:], 0.0
     with fast_products(model):
-        hidden = last_hidden(model, read.to(model.device))
+        hidden = last_hidden(model, read)
         for part in logit_parts(model, labels):
             given = hidden[:, :-1][:, part]
             if vocabulary is None:
@@ -152,21 +153,16 @@ def _loss(
     return total
 
 
-def removable_tokens(
-    costs: Tensor, table: TokenTable, fixed: Set[int], weights: int
-) -> Removals:
+def removable_tokens(costs: Tensor, table: TokenTable, weights: int) -> Removals:
     """Return the tokens that can be removed, in the order of their costs.
 
     A token comes after all those that are merged from it.
 
     Args:
         costs: V, in nats per token of text.
-        table: What is merged from what.
-        fixed: Tokens that stay.
+        table: What is merged from what, and what stays.
         weights: The parameters of a token.
     """
-    costs = costs.clone()
-    costs[list(fixed)] = torch.inf
     closed, order = closed_costs(costs.numpy(), table)
     candidate = torch.from_numpy(order).long()
     cost = torch.from_numpy(closed).double()[candidate] / weights

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -70,7 +72,8 @@ def recover(
         steps = 0
         trains = state.config.recovery.trains and not context.stops_after_shot
         if trains and passed.hidden is not None:
-            read = _training_text(state, original, text, passed.hidden, store)
+            stage = partial(context.stage, Stage.REFERENCE, shot, len(text.fitted))
+            read = _training_text(state, original, text, passed.hidden, store, stage)
             del original
             devices.release_memory()
             training = distil(state, read, judge, after, context, shot)
@@ -125,10 +128,12 @@ def _training_text(
     text: RecoveryText,
     hidden: list[Tensor],
     store: HiddenStore,
+    stage: Callable[[], AbstractContextManager[Callable[[], None]]],
 ) -> Reference | FreshText:
     """Return what a training reads.
 
-    `hidden` is what the original has computed on the tokens of the model.
+    `hidden` is what the original has computed on the tokens of the model. Where these
+    are fewer, it runs on its own, in a `stage`.
     """
     vocabulary = state.vocabulary
     if vocabulary is None:
@@ -136,7 +141,8 @@ def _training_text(
     else:
         store.drop(hidden)
         fitted = text.in_original.fitted
-        found = predictions(original.model, fitted, lambda: None, vocabulary)
+        with stage() as step:
+            found = predictions(original.model, fitted, step, vocabulary)
         first = replace(found, hidden=[store.move(x) for x in found.hidden])
     if not state.config.recovery.reads_fresh_text:
         return first

@@ -42,6 +42,7 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.base.reading import Content, read_text
 from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.calibration.fenced import check_tokens
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
@@ -108,6 +109,7 @@ def prune(
         is_timed = config.recovery.minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
         check_fits(found)
+        check_tokens(config, found.model)
         return found
 
     found = ranks.agree(checked)

@@ -230,6 +230,7 @@ def _shots(
             context.save({}, steps=steps.saved)
             continue
         steps.take(state.goal.removed_at(attempt.shot.parameters))
+        state.release_gates()
         recovered_shot = attempt.recovered_shot
         shots.append(attempt.shot)
         context.emit(attempt.shot)

@@ -11,23 +11,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import SPARSE, display_name
+from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.model.vocabulary.dimensions import required_rows
 from surgeon_engine.model.vocabulary.smaller import (
-    required_tokens,
     tokenizer_size,
     with_vocabulary,
 )
-from surgeon_engine.model.vocabulary.tokens import (
-    check_rows,
-    protected,
-    token_table,
-    too_few_tokens,
-)
-from surgeon_engine.planning.fewer_tokens import with_fewer_tokens
-from surgeon_engine.planning.target_size import Goal, goal_of
+from surgeon_engine.model.vocabulary.tokens import table_for
+from surgeon_engine.planning.fewer_tokens import planned_tokens
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.measure_curvature import Factors, measure
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
@@ -56,7 +50,7 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
     An interrupted run has saved its choice.
 
     Raises:
-        ConfigError: so many tokens cannot be removed, or the model has no tokenizer.
+        ConfigError: no tokens can be removed from the model, or a name is unknown.
     """
     if not state.config.pruning.removes_tokens:
         return
@@ -70,15 +64,15 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
         context.save({_VOCABULARY: {_KEPT: kept}}, has_tokens=True)
     elif not context.saver.saved.shots:
         gates = _gates(state, context)
+    pruning, original, form = state.config.pruning, state.original, state.goal.form
     if len(kept) == _tokens_of(state):
         _warn_of_whole_vocabulary(state, context)
+        state.set_goal(goal_of(pruning, original, form, original.vocabulary))
         return
     vocabulary = SmallerVocabulary.of(state.loaded, kept)
-    goal = _goal_without_tokens(state, kept)
+    goal = goal_of(pruning, original, form, len(vocabulary.kept))
     loaded = with_vocabulary(state.loaded, kept)
-    assert loaded.kept_tokens is not None
-    vocabulary = vocabulary.with_rows(loaded.kept_tokens)
-    units = units_of(state.config.pruning, loaded.model)
+    units = units_of(pruning, loaded.model)
     state.use_vocabulary(vocabulary, loaded, units, goal, gates)
     assert state.tokens is not None
     context.emit(state.tokens)
@@ -131,16 +125,12 @@ def _kept_tokens(
     state: PruningState, removals: Removals, gates: Factors | None
 ) -> Tensor:
     """Return the tokens that the model keeps: int64, ascending."""
-    settings = state.config.pruning.vocabulary
-    if isinstance(settings, SomeTokens):
-        count = removals.candidates - settings.tokens
-        if count > len(removals.candidate):
-            least = removals.candidates - len(removals.candidate)
-            raise too_few_tokens(settings.tokens, least)
-        count = max(0, count)
-    else:
-        assert isinstance(settings, AutomaticVocabulary)
+    pruning = state.config.pruning
+    if pruning.chooses_tokens:
         count = _share_of_tokens(state, removals, gates)
+    else:
+        planned = planned_tokens(pruning, state.original)
+        count = max(0, removals.candidates - planned)
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[:count]] = False
     return is_kept.nonzero().squeeze(1)
@@ -151,24 +141,17 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     loaded, windows = state.loaded, state.windows
     settings = state.config.pruning.vocabulary
     assert isinstance(settings, AutomaticVocabulary | SomeTokens)
-    if loaded.tokenizer is None:
-        raise ConfigError(
-            "The model has no tokenizer, so no tokens can be removed.",
-            "Keep the whole vocabulary, or add the files of the tokenizer.",
-        )
-    table = token_table(loaded.tokenizer)
-    check_rows(table, state.original.vocabulary)
-    fixed = table.fixed | required_tokens(loaded)
-    fixed |= protected(table, settings.keep, loaded.tokenizer)
-    each = _parameters_of_token(state)
+    needed, rows = required_rows(loaded.model), state.original.vocabulary
+    table = table_for(loaded.tokenizer, rows, needed, settings.keep)
+    each = state.original.token_parameters
     texts = texts_of(windows)
     batch = state.config.calibration.batch
     batches = sum(len(Batches(text, batch)) for text in texts)
     with context.stage(Stage.VOCABULARY, total=batches) as step:
         frequencies = token_frequencies(loaded.model, texts, batch, step)
-        first = removable_tokens(frequencies[: table.size], table, fixed, each)
+        first = removable_tokens(frequencies[: table.size], table, each)
         nu = 1.0
-        if isinstance(settings, AutomaticVocabulary):
+        if state.config.pruning.chooses_tokens:
             nu = nats_per_removed(loaded, windows, first, context.raise_if_cancelled)
             context.inform(
                 "Text costs {nats:.2f} nats more for each token that is written with "
@@ -187,45 +170,3 @@ def _share_of_tokens(
     costs[_VOCABULARY] = tokens
     selected = cheapest(costs, state.goal.removed)
     return int(selected.removed[_VOCABULARY].sum())
-
-
-def _parameters_of_token(state: PruningState) -> int:
-    """Return the parameters of a token, in embeddings and head.
-
-    Raises:
-        ConfigError: the model must keep all tokens.
-    """
-    found = state.original.token_parameters
-    if not found:
-        raise ConfigError(
-            "The vocabulary of this model cannot be made smaller.",
-            "Keep the whole vocabulary.",
-        )
-    return found
-
-
-def _goal_without_tokens(state: PruningState, kept: Tensor) -> Goal:
-    """Return what remains to be removed from the blocks.
-
-    Raises:
-        ConfigError: the tokens alone are more than the target removes.
-    """
-    goal, pruning = state.goal, state.config.pruning
-    removed = state.original.vocabulary - len(kept)
-    gone = removed * _parameters_of_token(state)
-    if pruning.removes_nothing or pruning.kind in SPARSE:  # beside zeros
-        return replace(goal, parameters=goal.parameters - gone)
-    if gone > goal.removed:
-        raise ConfigError(
-            "{tokens:,} tokens have {gone:,} parameters, more than the {goal:,} that "
-            "the target removes.",
-            "Keep more tokens, or raise the target; a target of 0 % removes tokens "
-            "alone.",
-            tokens=removed,
-            gone=gone,
-            goal=goal.removed,
-        )
-    if pruning.is_sized:  # tokens and weights of blocks may have other bytes
-        return goal_of(pruning, with_fewer_tokens(state.original, len(kept)), goal.form)
-    rest = goal.removed - gone
-    return replace(goal, removed=rest, sparsity=rest / goal.prunable)

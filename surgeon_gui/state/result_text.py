@@ -10,7 +10,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
 from surgeon_gui.state.job.plan_text import brief_target, planned_bytes
-from surgeon_gui.state.job.vocabulary_text import tokens_phrase
+from surgeon_gui.state.job.vocabulary_text import tokens_phrase, with_tokens
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
     has_planned_size,
@@ -51,7 +51,8 @@ def name_of(run: RunState) -> str:
     if run.config is None or run.name not in ("", usual):
         return run.name or usual
     return tr("{model} → {size}").format(
-        model=source_name(run.config.model.source), size=_size(run)
+        model=source_name(run.config.model.source),
+        size=with_tokens(_size(run), run.config.pruning),
     )
 
 

@@ -5,7 +5,7 @@ Pure functions of the state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import (
     DampingChoice,
@@ -178,13 +178,8 @@ def has_planned_size(run: RunState) -> bool:
 def _goal(run: RunState) -> Goal | None:
     if run.config is None or run.model is None or not run.history:
         return None
-    goal, tokens = goal_or_none(run.config, run.model), run.tokens
-    if goal is None or tokens is None:
-        return goal
-    # Tokens count toward the target; what is left of it are heads and neurons.
-    gone = (tokens.before - tokens.after) * run.model.token_parameters
-    removed = max(0, goal.removed - gone)
-    return replace(goal, removed=removed, sparsity=removed / goal.prunable)
+    tokens = run.tokens.after if run.tokens is not None else None
+    return goal_or_none(run.config, run.model, tokens)
 
 
 def remaining(run: RunState, now: float) -> str:

@@ -194,6 +194,7 @@ def model_summary(source: str = "demo") -> ModelSummary:
         cache_width=2 * BLOCKS * 96,
         gguf_widths=Widths.FREE,
         tokenizer_bytes=1000,
+        token_parameters=192,
     )
 
 

@@ -94,6 +94,7 @@ def fewer_tokens(vocabulary):
         least=278,
         parameters=105_216,
         share=0.0372,
+        file_bytes=420_864,
         scripts=(
             ScriptLoss("Latin", 1_668, 495, ("tensor", "els", "node")),
             ScriptLoss("Han", 20, 0, ()),

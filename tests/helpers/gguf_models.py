@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.model.classes import model_class
 
-_COMMON = {
+COMMON = {
     "vocab_size": 300,
     "hidden_size": 128,
     "num_hidden_layers": 3,
@@ -25,15 +25,15 @@ _COMMON = {
     "eos_token_id": 0,
     "pad_token_id": 0,
 }
-_GROUPED = _COMMON | {"num_key_value_heads": 2, "intermediate_size": 96}
+GROUPED = COMMON | {"num_key_value_heads": 2, "intermediate_size": 96}
 # A window that is shorter than the texts of the tests, in one of the blocks.
-_SLIDING = {
+SLIDING = {
     "sliding_window": 8,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
 
 
-def _model(name: str, **settings: object) -> Callable[..., PreTrainedModel]:
+def model_of(name: str, **settings: object) -> Callable[..., PreTrainedModel]:
     def make(**further: object) -> PreTrainedModel:
         torch.manual_seed(0)
         kind = getattr(transformers, f"{name}Config")
@@ -66,7 +66,7 @@ _BY_LAYER = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     }
 }
-_IN_SECTIONS = _GROUPED | {
+_IN_SECTIONS = GROUPED | {
     "rms_norm_eps": 1e-6,  # llama.cpp takes 0 in Qwen 2 VL
     "rope_parameters": {
         "rope_type": "default",
@@ -74,7 +74,7 @@ _IN_SECTIONS = _GROUPED | {
         "mrope_section": [4, 6, 6],
     },
 }
-_INTERLEAVED = _GROUPED | {
+_INTERLEAVED = GROUPED | {
     "head_dim": 32,
     "rope_parameters": _IN_SECTIONS["rope_parameters"] | {"mrope_section": [6, 5, 5]},
 }
@@ -89,56 +89,56 @@ _SMALL_2_5 = {
 _SMALL_3 = _SMALL_2_5 | {"deepstack_visual_indexes": [0]}
 # By the type of the model, or with a suffix for a variant.
 GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
-    "qwen3": _model("Qwen3", **_GROUPED, head_dim=32),
-    "gemma": _model("Gemma", **_GROUPED, head_dim=32),
-    "gemma2": _model(
-        "Gemma2", **_GROUPED, **_SLIDING, head_dim=32, query_pre_attn_scalar=32
+    "qwen3": model_of("Qwen3", **GROUPED, head_dim=32),
+    "gemma": model_of("Gemma", **GROUPED, head_dim=32),
+    "gemma2": model_of(
+        "Gemma2", **GROUPED, **SLIDING, head_dim=32, query_pre_attn_scalar=32
     ),
-    "gemma3_text": _model(
+    "gemma3_text": model_of(
         "Gemma3Text",
-        **_GROUPED,
-        **_SLIDING,
+        **GROUPED,
+        **SLIDING,
         **_BY_LAYER,
         head_dim=32,
         query_pre_attn_scalar=32,
     ),
-    "phi3": _model("Phi3", **_GROUPED),
-    "granite": _model(
+    "phi3": model_of("Phi3", **GROUPED),
+    "granite": model_of(
         "Granite",
-        **_GROUPED,
+        **GROUPED,
         embedding_multiplier=12,
         logits_scaling=8.0,
         residual_multiplier=0.22,
         attention_multiplier=0.1,
     ),
-    "smollm3": _model("SmolLM3", **_GROUPED | {"num_hidden_layers": 4}),
-    "glm4": _model("Glm4", **_GROUPED, head_dim=32),
-    "olmo2": _model("Olmo2", **_GROUPED),
-    "olmo3": _model("Olmo3", **_GROUPED, **_SLIDING),
-    "exaone4": _model(
+    "smollm3": model_of("SmolLM3", **GROUPED | {"num_hidden_layers": 4}),
+    "glm4": model_of("Glm4", **GROUPED, head_dim=32),
+    "olmo2": model_of("Olmo2", **GROUPED),
+    "olmo3": model_of("Olmo3", **GROUPED, **SLIDING),
+    "exaone4": model_of(
         "Exaone4",
-        **_GROUPED,
+        **GROUPED,
         sliding_window=None,
         layer_types=["full_attention"] * 3,
     ),
-    "starcoder2": _model("Starcoder2", **_GROUPED),
-    "stablelm": _model("StableLm", **_GROUPED, use_qkv_bias=True),
-    "stablelm_head_norms": _model("StableLm", **_GROUPED, qk_layernorm=True),
-    "gpt2": _model("GPT2", **_COMMON, n_inner=96),
-    "gpt_neox": _model("GPTNeoX", **_COMMON, intermediate_size=96),
-    "falcon": _model(
+    "starcoder2": model_of("Starcoder2", **GROUPED),
+    "stablelm": model_of("StableLm", **GROUPED, use_qkv_bias=True),
+    "stablelm_head_norms": model_of("StableLm", **GROUPED, qk_layernorm=True),
+    "gpt2": model_of("GPT2", **COMMON, n_inner=96),
+    "gpt_neox": model_of("GPTNeoX", **COMMON, intermediate_size=96),
+    "falcon": model_of(
         "Falcon",
-        **_COMMON,
+        **COMMON,
         ffn_hidden_size=96,
         new_decoder_architecture=True,
         num_kv_heads=2,
     ),
-    "falcon_multi_query": _model("Falcon", **_COMMON, ffn_hidden_size=96),
-    "bloom": _model("Bloom", **_COMMON),
-    "gemma3_with_images": _model(
+    "falcon_multi_query": model_of("Falcon", **COMMON, ffn_hidden_size=96),
+    "bloom": model_of("Bloom", **COMMON),
+    "gemma3_with_images": model_of(
         "Gemma3",
-        text_config=_GROUPED
-        | _SLIDING
+        text_config=GROUPED
+        | SLIDING
         | _BY_LAYER
         | {"head_dim": 32, "query_pre_attn_scalar": 32},
         vision_config={
@@ -154,10 +154,10 @@ GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
         eoi_token_index=298,
         image_token_index=299,
     ),
-    "gemma4_text": _model(
+    "gemma4_text": model_of(
         "Gemma4Text",
-        **_GROUPED
-        | _SLIDING
+        **GROUPED
+        | SLIDING
         | {"layer_types": ["sliding_attention", "full_attention", "full_attention"]},
         head_dim=32,
         global_head_dim=64,
@@ -165,9 +165,9 @@ GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
         vocab_size_per_layer_input=300,
         final_logit_softcapping=30.0,
     ),
-    "qwen3_5_text": _model(
+    "qwen3_5_text": model_of(
         "Qwen3_5Text",
-        **_GROUPED,
+        **GROUPED,
         head_dim=64,
         linear_key_head_dim=32,
         linear_value_head_dim=32,
@@ -175,30 +175,32 @@ GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
         linear_num_value_heads=4,
         layer_types=["linear_attention", "full_attention", "linear_attention"],
     ),
-    "lfm2": _model(
+    "lfm2": model_of(
         "Lfm2",
-        **_GROUPED,
+        **GROUPED,
         block_auto_adjust_ff_dim=False,
         layer_types=["conv", "full_attention", "conv"],
     ),
-    "phi": _model("Phi", **_GROUPED),
-    "seed_oss": _model("SeedOss", **_GROUPED, head_dim=32),
-    "nemotron": _model("Nemotron", **_GROUPED),
-    "arcee": _model("Arcee", **_GROUPED),
-    "cohere": _model("Cohere", **_GROUPED),
-    "cohere2": _model("Cohere2", **_GROUPED, **_SLIDING),
-    "gpt_bigcode": _model("GPTBigCode", **_COMMON, n_inner=96),
-    "gpt_bigcode_multi_head": _model(
-        "GPTBigCode", **_COMMON, n_inner=96, multi_query=False
+    "phi": model_of("Phi", **GROUPED),
+    "seed_oss": model_of("SeedOss", **GROUPED, head_dim=32),
+    "nemotron": model_of("Nemotron", **GROUPED),
+    "arcee": model_of("Arcee", **GROUPED),
+    "cohere": model_of("Cohere", **GROUPED),
+    "cohere2": model_of("Cohere2", **GROUPED, **SLIDING),
+    "gpt_bigcode": model_of("GPTBigCode", **COMMON, n_inner=96),
+    "gpt_bigcode_multi_head": model_of(
+        "GPTBigCode", **COMMON, n_inner=96, multi_query=False
     ),
-    "qwen2_vl_text": _model("Qwen2VL", text_config=_IN_SECTIONS, vision_config=_SMALL),
-    "qwen2_5_vl_text": _model(
+    "qwen2_vl_text": model_of(
+        "Qwen2VL", text_config=_IN_SECTIONS, vision_config=_SMALL
+    ),
+    "qwen2_5_vl_text": model_of(
         "Qwen2_5_VL", text_config=_IN_SECTIONS, vision_config=_SMALL_2_5
     ),
-    "qwen3_vl_text": _model(
+    "qwen3_vl_text": model_of(
         "Qwen3VL",
         text_config=_INTERLEAVED,
         vision_config=_SMALL_3,
     ),
-    "ernie4_5": _model("Ernie4_5", **_GROUPED, head_dim=32),
+    "ernie4_5": model_of("Ernie4_5", **GROUPED, head_dim=32),
 }

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
+from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import CompactionPlan, plan_of
+from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
@@ -130,3 +133,15 @@ def logits(model, ids: Tensor, cache=None) -> Tensor:
             for part in ids.split([10, 1, LENGTH - 11], dim=1)
         ]
         return torch.cat(parts, dim=1)
+
+
+def compact_model(model: PreTrainedModel, plan: CompactionPlan) -> PreTrainedModel:
+    """Build a compact model in memory, as transformers does from its checkpoint."""
+    compacted = compact(model, plan)
+    values = decode_config(compacted.config)
+    config = type(model.config).from_dict(values)
+    state = {name: each.tensor() for name, each in compacted.tensors.items()}
+    small = pruned_class(type(model)).from_pretrained(
+        None, config=config, state_dict=state, dtype=model.dtype
+    )
+    return small.eval().requires_grad_(False)

@@ -105,7 +105,7 @@ def zeroed(parts, choose: Callable[[Any], Tensor]) -> dict[str, Tensor]:
     for unit in parts:
         removed[unit.measured.name] = mask = choose(unit)
         for layer, zeros in unit.zeros(mask):
-            layer.write(layer.weight().masked_fill(zeros, 0))
+            layer.zero(zeros)
     return removed
 
 

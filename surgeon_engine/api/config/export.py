@@ -9,7 +9,6 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
 
-GGUF_FILE = "model.gguf"  # the model in a folder of GGUF files
 LLAMA_PACKAGE = "xllamacpp"  # runs GGUF files and rounds to their types; optional
 
 

@@ -28,11 +28,15 @@ from surgeon_engine.api.config.target import (
     AnyTarget,
     FileSize,
     Memory,
-    ParameterShare,
     PrunableShare,
     Target,
 )
-from surgeon_engine.api.config.vocabulary import WHOLE, AnyVocabulary, Vocabulary
+from surgeon_engine.api.config.vocabulary import (
+    WHOLE,
+    AnyVocabulary,
+    AutomaticVocabulary,
+    Vocabulary,
+)
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.base.sentences import reworded, say, say_list
@@ -356,13 +360,18 @@ class PruningConfig:
     @property
     def removes_nothing(self) -> bool:
         """True if the run only writes the unpruned model."""
-        shares = PrunableShare | ParameterShare
-        return isinstance(self.target, shares) and self.target.sparsity == 0
+        return getattr(self.target, "sparsity", 1.0) == 0
 
     @property
     def removes_tokens(self) -> bool:
         """True if the model loses a part of its vocabulary."""
         return self.vocabulary != WHOLE
+
+    @property
+    def chooses_tokens(self) -> bool:
+        """True if their costs decide how many tokens the model loses."""
+        is_open = isinstance(self.vocabulary, AutomaticVocabulary)
+        return is_open and not self.removes_nothing
 
     @property
     def has_quality_limit(self) -> bool:
@@ -438,12 +447,11 @@ class PruningConfig:
             return
         sparsity, maximum = self.target.sparsity, 1 - structure.kept / structure.of
         if sparsity > maximum + _ROUNDING:
-            most = format_percent(maximum)
             raise ConfigError(
                 "{pattern} removes at most {most} of the weights, but the target is "
                 "{sparsity:percent}.",
                 "Lower the sparsity to {most}.",
                 pattern=structure.pattern,
-                most=most,
+                most=format_percent(maximum),
                 sparsity=sparsity,
             )

@@ -28,7 +28,6 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.samples import SamplesConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 
@@ -180,14 +179,8 @@ def check_vocabulary(pruning: PruningConfig) -> None:
     Raises:
         ConfigError: It cannot.
     """
-    if not isinstance(pruning.vocabulary, AutomaticVocabulary):
+    if not pruning.chooses_tokens:
         return
-    if pruning.removes_nothing:
-        raise ConfigError(
-            "The target removes nothing, so a run cannot choose how many tokens to "
-            "remove.",
-            "Give the number of tokens to keep, or a target above 0 %.",
-        )
     is_compared = (
         pruning.method is Method.FIRST_ORDER
         and pruning.cost_basis is CostBasis.PER_PARAMETER

@@ -184,7 +184,7 @@ class DraftJudged(msgspec.Struct, frozen=True):
     tokens: Positive  # of a draft, at most
     drafted: Count  # tokens
     accepted: Count  # of them
-    speed_alone: float  # tokens per second
+    speed_alone: float  # tokens per second; 0: unknown
     speed: float
 
 

@@ -43,6 +43,7 @@ class VocabularyPreviewed(msgspec.Struct, frozen=True, tag=True):
     least: int  # that must be kept
     parameters: int  # that are removed
     share: float  # of all parameters
+    file_bytes: int  # that are removed from a file like the original's
     scripts: tuple[ScriptLoss, ...]  # the largest losses first
     texts: tuple[Rewritten, ...]  # the calibration texts, then the built-in text
     hit: tuple[HitScript, ...] = ()

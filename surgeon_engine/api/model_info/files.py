@@ -22,7 +22,7 @@ from surgeon_engine.api.model_info.quantization import (
     MODELOPT_FILE,
     Quantization,
 )
-from surgeon_engine.api.model_info.source_names import INDEX
+from surgeon_engine.api.model_info.source_names import GGUF_FILE, INDEX
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sentences import say
@@ -59,6 +59,19 @@ def read_options(folder: Path) -> dict[str, Any]:
         if isinstance(settings, dict):
             options[CONFIG] = settings | {"quant_method": "modelopt"}
     return options
+
+
+def gguf_of(folder: Path) -> Path | None:
+    """Return the GGUF file in a folder that holds no checkpoint; None: there is none.
+
+    Of several it is that which an export names so.
+    """
+    if (folder / "config.json").exists():
+        return None
+    if (folder / GGUF_FILE).is_file():
+        return folder / GGUF_FILE
+    found = [path for path in folder.glob("*.gguf") if path.is_file()]
+    return found[0] if len(found) == 1 else None
 
 
 def _adapter_error(folder: Path) -> ModelError:

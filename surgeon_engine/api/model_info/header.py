@@ -19,6 +19,7 @@ from typing import Any
 from surgeon_engine.api.model_info.files import (
     count_numbers,
     find_weight_files,
+    gguf_of,
     read_options,
 )
 from surgeon_engine.api.model_info.gguf_header import (
@@ -123,7 +124,10 @@ def model_facts(source: str) -> ModelFacts | None:
         return _facts("Demo", Path(str(files("surgeon_resources"))) / "demo")
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
-        return _facts(path.resolve().name, path)
+        folder = path.resolve().name
+        if gguf := gguf_of(path):
+            return replace(_gguf_facts(gguf), name=folder)
+        return _facts(folder, path)
     if os.path.isfile(path):
         return _gguf_facts(path)
     return None
@@ -148,6 +152,8 @@ def has_chat_template(source: str) -> bool | None:
     if path is None:
         return None
     try:
+        if path.is_dir():
+            path = gguf_of(path) or path
         if not path.is_dir():
             with open_model(path) as file:
                 return _TEMPLATE_KEY in file.read(_MAX_TOKENIZER_BYTES)

@@ -26,6 +26,7 @@ from surgeon_engine.base.sentences import say
 
 DEMO = "demo"  # the model source that names the bundled demo
 SCHEME = "hf://"
+GGUF_FILE = "model.gguf"  # the model in a folder of GGUF files
 INDEX = "model.safetensors.index.json"
 _DATASETS = "datasets/"
 _MODELS = "models"  # beginning of their folders in the cache

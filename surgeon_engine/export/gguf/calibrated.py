@@ -1,13 +1,13 @@
 """Quantize the matrices of a model by what its layers read of the calibration text.
 
-One forward of the pruned model measures the importance of each column, the mean square
-of that input. Most types need no more: llama.cpp's quantizers weight errors by it.
+Most types need no more than the importance of each column (`importances.py`):
+llama.cpp's quantizers weight errors by it.
 
 For types with one scale for each block, errors are fed forward. Block after block of
 the model, A is measured on inputs that the quantized blocks before it compute; then the
 quantized weights take the place of the block's own while it computes the next inputs.
 Each matrix is rounded in several ways, and the one with the smallest error of the
-output is kept.
+output is kept. Experts are rounded by their importances alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
@@ -29,53 +29,15 @@ from surgeon_engine.export.gguf.error_feedback import (
     output_error,
     round_with_feedback,
 )
+from surgeon_engine.export.gguf.importances import importances
 from surgeon_engine.export.gguf.quantizer import dequantize
 from surgeon_engine.export.gguf.tensors import FileTensor, encode
 from surgeon_engine.model.block_runner import BlockRunner, hooked
-from surgeon_engine.model.head import last_hidden
-from surgeon_engine.model.layers import KeptWeights, PrunableLayer
+from surgeon_engine.model.layers import KeptWeights, PrunableLayer, linear_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.planning.gguf_types import Mixture, TensorType
 from surgeon_engine.runtime.hidden_store import HiddenStore
-
-_MIN_IMPORTANCE = 1e-6  # of the mean; a column without any would have no scale
-
-
-@torch.no_grad()
-def mean_squares(loaded: LoadedModel, calibration: Calibration) -> dict[str, Tensor]:
-    """Return the mean square of each input feature of the layers, by layer."""
-    sums: dict[str, Tensor] = {}
-
-    def hook(layer: PrunableLayer) -> Callable[..., None]:
-        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            squares = inputs[0].flatten(0, -2).float().square().sum(dim=0)
-            sums[layer.name] = sums.get(layer.name, 0) + squares
-
-        return add
-
-    handles = [
-        layer.module.register_forward_pre_hook(hook(layer)) for layer in loaded.layers
-    ]
-    try:
-        for tokens in calibration.windows.split(calibration.batch):
-            calibration.check()
-            last_hidden(loaded.model, tokens.to(loaded.device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    tokens = calibration.windows.numel()
-    return {name: (total / tokens).cpu() for name, total in sums.items()}
-
-
-def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray | None:
-    """Return the importances of the columns of a tensor; None if it is in no block."""
-    found = squares.get(each.layer)
-    if found is None or each.is_float32:
-        return None
-    values = each.columns_of(found)
-    floor = _MIN_IMPORTANCE * float(values.mean()) or 1.0
-    return values.clamp_min(floor).numpy()
 
 
 def encoded(
@@ -140,21 +102,23 @@ class _BlockQuantizer:
     ) -> dict[str, np.ndarray]:
         """Return what the file holds of the tensors of the next block, by name."""
         names = {each.layer for each in tensors}
+        all_layers = linear_layers(self._loaded.layers)
         # Blocks that were removed as a whole are passed over: they change nothing.
-        self._index = next(x.block for x in self._loaded.layers if x.name in names)
-        layers = {x.name: x for x in self._loaded.layers if x.block == self._index}
+        self._index = next(x.block for x in all_layers if x.name in names)
+        layers = {x.name: x for x in all_layers if x.block == self._index}
         block = self._loaded.blocks[self._index]
         with on_device(block, changes=True), KeptWeights.of(layers.values()):
             factors = _Factors(self._covariances(list(layers.values())))
             result = {}
             for each in tensors:
                 kind, weights = each.type(mixture), importances(each, squares)
-                if weights is None or kind not in SUPPORTED:
+                is_matrix = weights is not None and len(each.shape) == 2
+                if not is_matrix or kind not in SUPPORTED:
                     found = encode(each.name, each.tensor(), kind, weights)
                 else:
                     found = _smallest_error(each, kind, weights, factors)
                 result[each.name] = found
-                if weights is not None:
+                if is_matrix:
                     values = torch.from_numpy(dequantize(found, kind))
                     weight = layers[each.layer].matrix
                     slices = TensorSlice(weight, each.source.kept)

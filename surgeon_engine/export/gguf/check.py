@@ -27,7 +27,8 @@ from safetensors.numpy import load_file
 
 FILE_NAME = "model.gguf"  # `GGUF_FILE`, which cannot be imported here
 _MAX_LIKELIEST = 1000  # tokens per position; a whole large vocabulary takes seconds
-_IN_SOME = ("output", "ffn_gate", "attn_output")  # tensors that some models lack
+# Tensors that some models or blocks lack.
+_IN_SOME = ("output", "ffn_gate", "ffn_down", "ffn_down_exps", "attn_output")
 # Half of the cores: the server and its client run at the same time.
 _THREADS = max(1, (os.cpu_count() or 1) // 2)
 
@@ -242,13 +243,16 @@ def _read_back(path: Path, vocabulary: int) -> dict[str, Any]:
 
 
 def _expected_sizes(reader: GGUFReader, vocabulary: int) -> dict[str, tuple[int, int]]:
-    """Return sides of matrices, 0 for columns, and their sizes by the header."""
+    """Return sides of tensors, 0 for columns, and their sizes by the header."""
 
     def value_of(name: str) -> Any:
-        field = reader.get_field(name)
-        if field is None:
+        if (value := value_or_none(name)) is None:
             raise ValueError(f"the header lacks {name}")
-        return field.contents()
+        return value
+
+    def value_or_none(name: str) -> Any:
+        field = reader.get_field(name)
+        return None if field is None else field.contents()
 
     architecture = value_of("general.architecture")
     blocks = value_of(f"{architecture}.block_count")
@@ -260,9 +264,10 @@ def _expected_sizes(reader: GGUFReader, vocabulary: int) -> dict[str, tuple[int,
     if len(value_of("tokenizer.ggml.tokens")) != vocabulary:
         raise ValueError(f"the file does not have {vocabulary} tokens")
     hidden = value_of(f"{architecture}.embedding_length")
-    size = value_of(f"{architecture}.attention.key_length")
-    of_windows = f"{architecture}.attention.key_length_swa"
-    has_one_size = reader.get_field(of_windows) is None
+    of_latent_values = value_or_none(f"{architecture}.attention.value_length_mla")
+    size = of_latent_values or value_of(f"{architecture}.attention.key_length")
+    has_one_size = value_or_none(f"{architecture}.attention.key_length_swa") is None
+    experts = value_or_none(f"{architecture}.expert_count")
     sizes: dict[str, tuple[int, int]] = {
         "token_embd.weight": (0, hidden),
         "output.weight": (1, vocabulary),
@@ -275,6 +280,8 @@ def _expected_sizes(reader: GGUFReader, vocabulary: int) -> dict[str, tuple[int,
     for i, (neurons, heads) in enumerate(widths):
         sizes[f"blk.{i}.ffn_down.weight"] = (0, neurons)
         sizes[f"blk.{i}.ffn_gate.weight"] = (1, neurons)
+        if experts:
+            sizes[f"blk.{i}.ffn_down_exps.weight"] = (2, experts)
         if has_one_size:
             sizes[f"blk.{i}.attn_output.weight"] = (0, heads * size)
     return sizes

@@ -23,18 +23,19 @@ from torch import Tensor
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import (
-    GGUF_FILE,
     QUANTIZED,
     ExportConfig,
     FileDtype,
 )
+from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
-from surgeon_engine.export.gguf.calibrated import encoded, mean_squares
+from surgeon_engine.export.gguf.calibrated import encoded
 from surgeon_engine.export.gguf.header import Options, add_options, rope_tensors
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME, write_imatrix
+from surgeon_engine.export.gguf.importances import mean_squares
 from surgeon_engine.export.gguf.layout import layout_of
 from surgeon_engine.export.gguf.quantizer import check_installed
 from surgeon_engine.export.gguf.support import (
@@ -173,6 +174,7 @@ def _mixture(pruned: PrunedModel, dtype: FileDtype) -> Mixture:
         blocks=len(widths.heads),
         queries_per_key=max(widths.heads) // max(widths.kv_heads),
         has_head=any(each.name == "output.weight" for each in layout.tensors),
+        experts=max(widths.experts),
     )
 
 

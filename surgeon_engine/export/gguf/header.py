@@ -21,6 +21,7 @@ from surgeon_engine.compaction.shrink import CompactModel
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.layout import Widths
 from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.rules import Gguf
 
 # Kinds of scaled positions that all architectures read from the header.
@@ -43,7 +44,10 @@ _FLOATS = {
     "residual_scale": ("residual_multiplier",),
     "attention.scale": ("attention_multiplier",),
     "logit_scale": ("logits_scaling", "logit_scale"),
+    "expert_weights_scale": ("routed_scaling_factor",),
 }
+# The names of the number of experts that all tokens use.
+_SHARED = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
 _KINDS: Mapping[type, GGUFValueType] = {
     bool: GGUFValueType.BOOL,
     int: GGUFValueType.UINT32,
@@ -60,6 +64,10 @@ class Options:
         # Of the tower that reads images; None: there is none.
         self.vision = getattr(compacted.model.config, "vision_config", None)
         self._changed = compacted.depth_config
+        # For each token.
+        self.chosen_experts = max(
+            (x.chosen for x in experts_of(compacted.model)), default=0
+        )
 
     def get(self, *names: str) -> Any:
         """Return the first option of these names that is set; None if none is."""
@@ -115,6 +123,8 @@ def add_options(
         _add_rope(add, options, widths, architecture)
     if options.get("linear_num_value_heads"):
         _add_linear_attention(add, options, widths)
+    if any(widths.experts):
+        _add_experts(add, options, widths, architecture)
 
 
 def _add_repeated(
@@ -147,16 +157,55 @@ def _add_sizes(
     add("context_length", context_of(options, architecture))
     add("embedding_length", options.config.hidden_size)
     add("block_count", len(widths.heads))
-    add("feed_forward_length", width(widths.neurons))
+    has_mlps = any(widths.neurons)
+    add(
+        "feed_forward_length",
+        width(widths.neurons if has_mlps else widths.expert_neurons),
+    )
     add("attention.head_count", width(widths.heads))
     keys = widths.kv_heads
     add("attention.head_count_kv", keys if architecture.marks_heads else width(keys))
+    if architecture.has_latent_keys:
+        _add_latent_sizes(add, options)
+        return
     # Without them llama.cpp divides the embedding by the number of remaining heads.
     size, of_windows = head_sizes(options, widths)
     for part in ("key", "value"):
         add(f"attention.{part}_length", size)
         if of_windows != size:
             add(f"attention.{part}_length_swa", of_windows)
+
+
+def _add_latent_sizes(add: Callable[..., None], options: Options) -> None:
+    latent, rotated = options.get("kv_lora_rank"), options.get("qk_rope_head_dim")
+    add("attention.q_lora_rank", options.get("q_lora_rank") or 0)
+    add("attention.kv_lora_rank", latent)
+    add("attention.key_length", latent + rotated)
+    add("attention.value_length", latent)
+    add("attention.key_length_mla", options.get("qk_nope_head_dim") + rotated)
+    add("attention.value_length_mla", options.get("v_head_dim"))
+
+
+def _add_experts(
+    add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
+) -> None:
+    add("expert_count", max(widths.experts))
+    add("expert_used_count", options.chosen_experts)
+    add("expert_feed_forward_length", max(widths.expert_neurons))
+    if shared := max(widths.shared_neurons):
+        add("expert_shared_feed_forward_length", shared)
+    if (count := options.get(*_SHARED)) is not None:
+        add("expert_shared_count", count)
+    if (is_normal := options.get("norm_topk_prob")) is not None:
+        add("expert_weights_norm", is_normal, bool)
+    if architecture.gating:
+        add("expert_gating_func", architecture.gating)
+    if architecture.has_dense_blocks:
+        add("leading_dense_block_count", widths.dense_blocks)
+    classes, chosen = options.get("n_group") or 1, options.get("topk_group") or 1
+    if classes > chosen:
+        add("expert_group_count", classes)
+        add("expert_group_used_count", chosen)
 
 
 def head_sizes(options: Options, widths: Widths) -> tuple[int, int]:
@@ -207,6 +256,8 @@ def _add_rope(
         if (factor := rope.get("attention_factor")) is not None:
             usual = 0.1 * math.log(rope["factor"]) + 1.0
             add("rope.scaling.attn_factor", factor / usual, float)
+        if (scale := rope.get("mscale_all_dim")) and architecture.has_latent_keys:
+            add("rope.scaling.yarn_log_multiplier", 0.1 * scale, float)
 
 
 def _add_linear_attention(

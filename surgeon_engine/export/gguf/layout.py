@@ -6,7 +6,10 @@ The package gguf knows the names. The values are those of the model, except that
         (transformers rotates those that are half a head apart)
     fused queries, keys and values are in this order, not group by group
     1 is added to the weights of norms where the model does so when it runs
-    neurons of zeros fill the MLPs up to whole blocks of quantized numbers
+    experts have a tensor for each of their layers (`mixtures.py`)
+    latent keys and values have one for keys and one for values, by head
+    neurons of zeros fill the MLPs up to whole blocks of quantized numbers, and experts
+        that all tokens use up to the width that some architectures derive
 
 An attention that was removed as a whole has no heads in a deci file, and an MLP has a
 few neurons of zeros: llama.cpp would skip the attention of a block without any. So does
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import gguf
@@ -29,8 +32,10 @@ from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.compaction.shrink import CompactModel
 from surgeon_engine.compaction.slices import TensorSlice
+from surgeon_engine.export.gguf.mixtures import ROUTER, expert_tensors, named_parts
 from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.model.families import family_of
+from surgeon_engine.model.gguf_llama import part_shapes
 from surgeon_engine.model.layers import LINEAR, body_path, head_size
 from surgeon_engine.model.rules import Family, Gguf, Order
 
@@ -38,6 +43,7 @@ _BLOCK = 32  # numbers that share a scale in most quantized types
 _OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
 _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their weights
 _POSITIONS = "position_embd.weight"  # in float32
+_FLOAT32 = (ROUTER, "ffn_gate_inp_shexp")
 # Tensors of linear attention with rows of each head of values, after those of keys.
 _AFTER_KEYS = ("attn_qkv", "ssm_conv1d")
 _OF_EACH_HEAD = ("ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt")  # a number of each
@@ -48,20 +54,33 @@ _OF_VALUES = (*_AFTER_KEYS, *_OF_EACH_HEAD, "attn_gate")
 class Widths:
     """Widths of the remaining blocks in the file, in order; 0: no such part."""
 
-    neurons: list[int]
-    heads: list[int]
-    kv_heads: list[int]
-    head_sizes: list[int]
-    value_heads: list[int]  # of a gated delta rule
+    neurons: list[int] = field(default_factory=list)
+    heads: list[int] = field(default_factory=list)
+    kv_heads: list[int] = field(default_factory=list)
+    head_sizes: list[int] = field(default_factory=list)
+    value_heads: list[int] = field(default_factory=list)  # of a gated delta rule
+    experts: list[int] = field(default_factory=list)
+    expert_neurons: list[int] = field(default_factory=list)  # of each expert
+    shared_neurons: list[int] = field(default_factory=list)  # of those for all tokens
 
     @property
     def are_uniform(self) -> bool:
         """Whether all blocks that have the same parts have the same widths."""
         of_kinds = (self.neurons, self.heads, self.kv_heads, self.head_sizes)
-        return (
-            all(len({n for n in each if n}) == 1 for each in of_kinds)
-            and len({n for n in self.value_heads if n}) <= 1
+        others = (self.value_heads, self.shared_neurons)
+        return self.have_equal_experts and all(
+            len({n for n in each if n}) <= 1 for each in (*of_kinds, *others)
         )
+
+    @property
+    def have_equal_experts(self) -> bool:
+        """Whether all blocks with experts have the same number of them."""
+        return len({n for n in self.experts if n}) <= 1
+
+    @property
+    def dense_blocks(self) -> int:
+        """The number of blocks before the first with experts."""
+        return next((i for i, n in enumerate(self.experts) if n), len(self.experts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +127,18 @@ def _named(
     prefix = _body_prefix(compacted.model)
     found: dict[str, tuple[TensorSlice, str]] = {}
     of_heads: dict[str, list[Tensor]] = {}
+    of_experts = expert_tensors(compacted.model)
     unknown = []
     for name, source in compacted.tensors.items():
         if not name.startswith((prefix, "lm_head.")):
             continue  # of a tower for images or sound
+        original = compacted.original_name(name)
+        layer = original.rpartition(".")[0]
+        if original in of_experts:
+            stacked = of_experts[original]
+            parts = named_parts(name, source, compacted.model, layer, stacked)
+            found |= {part: (each, original if stacked else "") for part, each in parts}
+            continue
         plain = _OF_HEAD.sub("", name.replace(prefix, "model.", 1) if prefix else name)
         for theirs, ours in architecture.renames.items():
             plain = plain.replace(theirs, ours)
@@ -119,21 +146,41 @@ def _named(
         if not ours:
             unknown.append(name)
             continue
-        layer, _, _ = compacted.original_name(name).rpartition(".")
         if _OF_HEAD.search(name):
             of_heads.setdefault(ours, []).append(source.tensor())
             source = TensorSlice(torch.stack(of_heads[ours]))
+        if architecture.has_latent_keys and ".attn_kv_b." in ours:
+            keys, values = _latent_parts(source, compacted.model.config)
+            found[ours.replace("attn_kv_b", "attn_k_b")] = (keys, "")
+            found[ours.replace("attn_kv_b", "attn_v_b")] = (values, layer)
+            continue
         found[ours] = (source, layer)
     return found, unknown
 
 
 def _name_in(names: TensorNameMap, name: str) -> str:
     """Return the name of a tensor in the file; empty if there is none."""
-    suffixes = (".weight", ".bias")
+    suffixes = (".weight", ".bias", ".scale")
     found = names.get_name(name, suffixes) or names.get_name(
         name.removeprefix("transformer."), suffixes
     )
     return str(found or "")
+
+
+def _latent_parts(
+    source: TensorSlice, config: PretrainedConfig
+) -> tuple[TensorSlice, TensorSlice]:
+    """Return what makes keys, transposed, and values of latent ones, by head."""
+    text = config.get_text_config()
+    keys, values = text.qk_nope_head_dim, text.v_head_dim
+    size = keys + values
+    by_head = source.whole.unflatten(0, (-1, size))
+    kept = source.kept[0] if source.kept else None
+    heads = None if kept is None else kept[::size] // size
+    return (
+        TensorSlice(by_head[:, :keys].transpose(1, 2), (heads,)),
+        TensorSlice(by_head[:, keys:], (heads,)),
+    )
 
 
 def _body_prefix(model: PreTrainedModel) -> str:
@@ -151,18 +198,21 @@ def _file_tensor(
     architecture: Gguf,
 ) -> FileTensor:
     family = family_of(model.config.get_text_config().model_type)
-    module = model.get_submodule(layer) if layer else None
+    is_stacked = "_exps." in name
+    module = model.get_submodule(layer) if layer and not is_stacked else None
     if isinstance(module, Conv1D) and name.endswith(".weight"):
         source = _transposed(source)
     source = _changed(name, source, architecture)
     source = _in_order(name, source, model, architecture)
     is_rounded = isinstance(module, _BY_FORMAT) and name != _POSITIONS
+    is_rounded &= _part(name) not in _FLOAT32
+    is_rounded |= name.endswith("_exps.weight") or _part(name) == "attn_k_b"
     return FileTensor(
         name,
         source,
         layer,
         is_float32=not is_rounded or len(source.shape) == 1,
-        **_filling(name, source, family),
+        **_filling(name, source, family, architecture),
     )
 
 
@@ -173,8 +223,9 @@ def _changed(name: str, source: TensorSlice, architecture: Gguf) -> TensorSlice:
         return TensorSlice(source.tensor() + 1)
     if _part(name) == "ssm_a":  # the decay, of which the model holds the logarithm
         return TensorSlice(-source.tensor().float().exp())
-    if source.whole.ndim == 3:  # of a convolution: features x 1 x length
-        return TensorSlice(source.whole.squeeze(1))
+    is_convolution = _part(name) in ("ssm_conv1d", "shortconv")
+    if source.whole.ndim == 3 and is_convolution:  # features x 1 x length
+        return TensorSlice(source.whole.squeeze(1), source.kept[:1])
     return source
 
 
@@ -247,9 +298,15 @@ def _reordered(source: TensorSlice, order: Tensor) -> TensorSlice:
     return TensorSlice(source.whole, (rows[order.to(rows.device)], *kept[1:]))
 
 
-def _filling(name: str, source: TensorSlice, family: Family) -> dict[str, int]:
+def _filling(
+    name: str, source: TensorSlice, family: Family, architecture: Gguf
+) -> dict[str, int]:
     """Return what fills up the width of an MLP, as arguments of `FileTensor`."""
     part = _part(name)
+    if part.endswith("_shexp") and architecture.counts_shared:
+        side = 1 if part == "ffn_down_shexp" else 0
+        added = source.whole.shape[side] - source.shape[side]
+        return {("added_rows", "added_columns")[side]: added}
     if part == "ffn_down" and name.endswith(".weight"):
         full, kept = source.whole.shape[1], source.shape[1]
         return {"added_columns": _filled_up(kept, full) - kept}
@@ -274,7 +331,7 @@ def _filled_up(neurons: int, full: int) -> int:
 def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
     shapes = {each.name: each.shape for each in tensors}
     config = compacted.model.config.get_text_config()
-    widths = Widths([], [], [], [], [])
+    widths = Widths()
     for block, original in enumerate(compacted.blocks):
         own = config.per_layer_config[original] if _is_mixed(config) else config
         size = head_size(own)
@@ -283,8 +340,11 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
             shape = shapes.get(f"blk.{block}.{part}.weight")
             return shape[dimension] if shape else 0
 
-        heads = side("attn_output", 1) // size
-        if fused := side("attn_qkv", 0):
+        is_latent = bool(side("attn_kv_a_mqa", 0))
+        heads = side("attn_output", 1) // (own.v_head_dim if is_latent else size)
+        if is_latent:  # those of all heads are made of one
+            keys, size = 1, own.qk_rope_head_dim
+        elif fused := side("attn_qkv", 0):
             keys = _kv_heads(fused, heads, size) if heads else 0
         elif heads and not side("attn_k", 0):  # it reads those of another block
             keys = heads * own.num_key_value_heads // own.num_attention_heads
@@ -296,6 +356,9 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
         widths.head_sizes.append(size)
         decay = shapes.get(f"blk.{block}.ssm_a")
         widths.value_heads.append(decay[0] if decay else 0)
+        widths.experts.append(side("ffn_down_exps", 0))
+        widths.expert_neurons.append(side("ffn_down_exps", 2))
+        widths.shared_neurons.append(side("ffn_down_shexp", 1))
     return widths
 
 
@@ -338,15 +401,7 @@ def _zero_tensors(
     size, hidden = widths.head_sizes[block], config.hidden_size
     queries, keys = widths.heads[block] * size, widths.kv_heads[block] * size
     neurons = widths.neurons[block]
-    shapes = {
-        "attn_q": (queries, hidden),
-        "attn_k": (keys, hidden),
-        "attn_v": (keys, hidden),
-        "attn_output": (hidden, queries),
-        "ffn_gate": (neurons, hidden),
-        "ffn_up": (neurons, hidden),
-        "ffn_down": (hidden, neurons),
-    }
+    shapes = part_shapes(hidden, queries, keys, neurons)
     names = {each.name for each in tensors}
     with_bias = {_part(name) for name in names if name.endswith(".bias")}
     for part, (rows, columns) in shapes.items():

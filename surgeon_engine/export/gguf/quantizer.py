@@ -34,7 +34,7 @@ def quantize(
     """Return the blocks of W as bytes: R x bytes of a row.
 
     Args:
-        W: R x C, finite, rows of whole blocks.
+        W: R x C, or several such matrices; finite, rows of whole blocks.
         kind: a type that llama.cpp quantizes to.
         importances: C, positive; None: all columns matter equally.
 
@@ -45,6 +45,8 @@ def quantize(
         return quants.quantize(W, GGMLQuantizationType.Q8_0)
     function = _library()
     block = BLOCKS[kind]
+    shape = W.shape
+    W = W.reshape(-1, shape[-1])
     rows, columns = W.shape
     W = np.ascontiguousarray(W, _Float)
     result = np.empty((rows, columns // block.numbers * block.bytes), np.uint8)
@@ -61,7 +63,7 @@ def quantize(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(work, range(0, rows, _ROWS_AT_ONCE)))
-    return result
+    return result.reshape(*shape[:-1], -1)
 
 
 def dequantize(blocks: np.ndarray, kind: TensorType) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import CompactModel, compact
@@ -22,6 +25,7 @@ _WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
 _FACTOR_ROPES = ("llama3", "proportional")
 # Options of yarn that no header states, with the values that llama.cpp takes.
 _YARN = {"beta_fast": 32, "beta_slow": 1, "truncate": True, "mscale": None}
+_ALL_DIM = "mscale_all_dim"
 
 
 def architecture_of(compacted: CompactModel) -> Gguf:
@@ -61,6 +65,14 @@ def notes(compacted: CompactModel) -> tuple[str, ...]:
                 "llama.cpp computes this model without its sliding window: the GGUF "
                 "file states a context of {context:,} tokens, as long as the window.",
                 context=context,
+            )
+        )
+    if architecture.truncates and options.rope.get("truncate") is False:
+        found.append(
+            say(
+                "llama.cpp rounds the limits of yarn in this architecture, and this "
+                "model does not: predictions differ a little, as in all GGUF files of "
+                "this family."
             )
         )
     if compacted.model.config.get_text_config() is not compacted.model.config:
@@ -135,7 +147,12 @@ def _rope_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
             "This GGUF architecture does not support positions scaled by {kind}.",
             kind=kind,
         )
-    for name, usual in _YARN.items() if kind == "yarn" else ():
+    if kind == "yarn" and architecture.has_latent_keys and not rope.get(_ALL_DIM):
+        return say(
+            "This GGUF architecture does not support positions scaled by {kind}.",
+            kind=f"yarn ({_ALL_DIM} = {rope.get(_ALL_DIM)})",
+        )
+    for name, usual in _yarn(architecture, rope).items() if kind == "yarn" else ():
         if (found := rope.get(name)) not in (None, usual):
             return say(
                 "llama.cpp scales positions by yarn with {name} = {usual}, not "
@@ -160,9 +177,22 @@ def _rope_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     return ""
 
 
+def _yarn(architecture: Gguf, rope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that llama.cpp takes for options of yarn."""
+    usual = dict(_YARN)
+    if architecture.truncates:
+        del usual["truncate"]
+    if architecture.has_latent_keys:
+        usual["mscale"] = rope[_ALL_DIM]
+    return usual
+
+
 def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     kinds = options.get("layer_types") or [""] * len(widths.heads)
-    lacks_parts = not all(widths.neurons) or any(
+    if reason := _experts_reason(architecture, widths):
+        return reason
+    both = zip(widths.neurons, widths.experts, strict=True)
+    lacks_parts = not all(map(any, both)) or any(
         not heads and kind not in _WITHOUT_HEADS
         for heads, kind in zip(widths.heads, kinds, strict=True)
     )
@@ -194,6 +224,27 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
             "llama.cpp's architecture {name} has the same widths in all blocks: prune "
             'the original again with widths "same".',
             name=name,
+        )
+    return ""
+
+
+def _experts_reason(architecture: Gguf, widths: Widths) -> str:
+    """Return why an architecture cannot hold the experts; empty if it can."""
+    if not widths.have_equal_experts:
+        return say(
+            "llama.cpp's architecture {name} has the same number of experts in all "
+            'blocks: prune the original again with widths "same".',
+            name=architecture.architecture,
+        )
+    first = widths.dense_blocks
+    is_mixed = any(widths.experts) and not all(widths.experts[first:])
+    if is_mixed or (
+        any(widths.experts) and first and not architecture.has_dense_blocks
+    ):
+        return say(
+            "llama.cpp's architecture {name} has experts in all blocks but, at most, "
+            "the first ones.",
+            name=architecture.architecture,
         )
     return ""
 

@@ -24,7 +24,8 @@ class FileTensor:
 
     name: str
     source: TensorSlice
-    layer: str = ""  # name of its module in the model
+    # Name of its module in the model; of stacked experts that of their tensor.
+    layer: str = ""
     is_float32: bool = False  # whatever the number format is
     added_rows: int = 0  # of zeros, after each part of the rows
     row_parts: int = 1
@@ -66,12 +67,20 @@ class FileTensor:
             values: a number for each column, or for each pair of columns. Entries
                 after the last column are left out; those of added ones are 0.
         """
-        kept = self.source.kept[1] if len(self.source.kept) > 1 else None
+        last = self.source.whole.ndim - 1
+        kept = self.source.kept[last] if len(self.source.kept) > last else None
         for dimension in range(values.ndim):
-            values = values.narrow(dimension, 0, self.source.whole.shape[1])
+            values = values.narrow(dimension, 0, self.source.whole.shape[last])
             if kept is not None:
                 values = values.index_select(dimension, kept.to(values.device))
         return functional.pad(values, (0, self.added_columns) * values.ndim)
+
+    def expert_rows_of(self, values: Tensor) -> Tensor:
+        """Return the rows of the experts in the file, from those of all."""
+        kept = self.source.kept[0] if self.source.kept else None
+        return (
+            values if kept is None else values.index_select(0, kept.to(values.device))
+        )
 
     def put(self, values: Tensor) -> None:
         """Write values in the order of the file back; the inverse of `tensor`."""
@@ -98,7 +107,8 @@ def encode(
         name: of the tensor, for messages.
         tensor: the values in the order of the file.
         kind: their type in the file.
-        importances: of the columns, for types with blocks; None: all are equal.
+        importances: of the columns, for types with blocks; of several matrices, a row
+            for each. None: all are equal.
 
     Raises:
         ExportError: A weight is too large for the type, or llama.cpp's quantizers are
@@ -121,4 +131,7 @@ def encode(
         )
     if kind is TensorType.F16:
         return tensor.half().numpy()
+    if importances is not None and importances.ndim == 2:
+        pairs = zip(tensor, importances, strict=True)
+        return np.stack([quantize(x.float().numpy(), kind, y) for x, y in pairs])
     return quantize(tensor.float().numpy(), kind, importances)

@@ -39,13 +39,15 @@ from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.tokenizer_files import write_tokenizer
 from surgeon_engine.export.transformers.weight_files import (
+    FilePart,
     bytes_of,
     file_dtype,
-    tensor_dtypes,
+    file_parts,
     write_weights,
 )
 from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import groups_of
+from surgeon_engine.model.experts import EXPERT_COUNTS
 from surgeon_engine.model.layers import head_size
 from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.planning.formats import NO_MASKED_EXPERTS
@@ -98,20 +100,25 @@ class MaskedWriter(Writer):
 
     @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
-        tensors = self._tensors(pruned)
-        return bytes_of(tensors, tensor_dtypes(tensors, dtype, pruned.loaded))
+        return bytes_of(self._parts(pruned, dtype))
 
     @override
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
-        model_config = stock_config(pruned.loaded.model)
-        self._write(pruned, config, folder, model_config, self._tensors(pruned))
+        self._write(pruned, config, folder, self._config(pruned))
 
     @override
     def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
         return run_isolated(CHECK, (str(folder), str(probe)), check)
 
+    def _config(self, pruned: PrunedModel) -> dict[str, Any]:
+        return stock_config(pruned.loaded.model)
+
     def _tensors(self, pruned: PrunedModel) -> dict[str, TensorSlice]:
         return whole_slices(pruned.loaded.model)
+
+    def _parts(self, pruned: PrunedModel, dtype: FileDtype) -> list[FilePart]:
+        model = _without_weights(pruned.loaded.model, self._config(pruned))
+        return file_parts(self._tensors(pruned), dtype, pruned.loaded, model)
 
     def _write(
         self,
@@ -119,11 +126,10 @@ class MaskedWriter(Writer):
         config: ExportConfig,
         folder: Path,
         model_config: Mapping[str, Any],
-        tensors: Mapping[str, TensorSlice],
     ) -> None:
         loaded = pruned.loaded
-        dtypes = tensor_dtypes(tensors, config.dtype, loaded)
-        write_weights(tensors, dtypes, config.shard_gigabytes, folder)
+        parts = self._parts(pruned, config.dtype)
+        write_weights(parts, config.shard_gigabytes, folder)
         dtype = devices.name_of(file_dtype(config.dtype, loaded))
         with_dtype = dict(model_config) | {"dtype": dtype}
         write_configs(loaded.model, with_dtype, folder)
@@ -154,18 +160,14 @@ class StockWriter(_SmallerWriter):
                 "No whole structures are removed: plain files would be no smaller."
             )
         try:
-            compacted = compact(model, plan)
-            values = decode_config(_uniform_config(compacted))
-            config = AutoConfig.for_model(**values)
-            with torch.device("meta"):
-                smaller = type(model)._from_config(config)
+            smaller = _without_weights(model, self._config(pruned))
         except (_RaggedError, ModelError, *UNREADABLE) as error:
             return say(
                 "No plain model has these widths: {reason:clause}.",
                 reason=first_line(error),
             )
         shapes = {name: tuple(x.shape) for name, x in smaller.state_dict().items()}
-        for name, tensor in compacted.tensors.items():
+        for name, tensor in self._tensors(pruned).items():
             if shapes.get(name) != tensor.shape:
                 return say(
                     "No plain {model_type} has these widths: {name} would be "
@@ -178,10 +180,8 @@ class StockWriter(_SmallerWriter):
         return ""
 
     @override
-    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
-        compacted = compact(pruned.loaded.model, pruned.plan)
-        model_config = _uniform_config(compacted)
-        self._write(pruned, config, folder, model_config, compacted.tensors)
+    def _config(self, pruned: PrunedModel) -> dict[str, Any]:
+        return _uniform_config(compact(pruned.loaded.model, pruned.plan))
 
 
 class CompactWriter(_SmallerWriter):
@@ -209,9 +209,13 @@ class CompactWriter(_SmallerWriter):
                 auto: f"{module}.Pruned{name}" for auto, name in classes.items()
             },
         }
-        compacted = compact(model, pruned.plan)
-        model_config = compacted.config | added
-        self._write(pruned, config, folder, model_config, compacted.tensors)
+        model_config = compact(model, pruned.plan).config | added
+        self._write(pruned, config, folder, model_config)
+
+    @override
+    def _parts(self, pruned: PrunedModel, dtype: FileDtype) -> list[FilePart]:
+        # transformers converts no names for classes outside of it.
+        return file_parts(self._tensors(pruned), dtype, pruned.loaded)
 
 
 def _compact_classes(model: PreTrainedModel) -> dict[str, str]:
@@ -263,6 +267,15 @@ def write_configs(
         (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
 
 
+def _without_weights(
+    model: PreTrainedModel, values: Mapping[str, Any]
+) -> PreTrainedModel:
+    """Return a model of the class of another one, from the values of its config."""
+    config = AutoConfig.for_model(**decode_config(dict(values)))
+    with torch.device("meta"):
+        return type(model)._from_config(config)
+
+
 class _RaggedError(ValueError):
     """The layers have different widths."""
 
@@ -301,6 +314,9 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     text = text_options(values, model.config)
     text |= compacted.depth_config | widths
     config = model.config.get_text_config()
+    for other, name in (config.attribute_map or {}).items():
+        if name in widths and EXPERT_COUNTS.fullmatch(other):
+            text[other] = widths[name]  # older versions of transformers read this name
     is_stated = "num_attention_heads" in widths and not is_per_block("head_dim", config)
     if compacted.has_fewer_heads and is_stated:
         text["head_dim"] = head_size(config)

@@ -1,18 +1,25 @@
 """Write tensors as safetensors, one shard at a time.
 
 The files have the names that transformers expects: `model.safetensors`, or shards with
-an index.
+an index. The tensors in them have those of published checkpoints, if they are asked
+for: transformers stacks the experts of a block when it loads a model, and renames some
+tensors, and its tables of conversions work backwards, too. That is done for one block
+at a time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
@@ -43,10 +50,54 @@ def file_dtype(requested: FileDtype, loaded: LoadedModel) -> torch.dtype:
     return DTYPES[named_dtype(requested, loaded)]
 
 
-def tensor_dtypes(
-    names: Iterable[str], requested: FileDtype, loaded: LoadedModel
-) -> dict[str, torch.dtype]:
-    """Resolve the torch dtype of each floating-point tensor.
+@dataclass(frozen=True, slots=True, eq=False)
+class FilePart:
+    """Tensors of a model that are converted together: those of a block, or the others.
+
+    `stock` is a model without weights of the size of the file, whose class says which
+    names and forms published checkpoints have; None: those of the model.
+    """
+
+    slices: Mapping[str, TensorSlice]
+    dtypes: Mapping[str, torch.dtype]  # of floating-point tensors, by name in the file
+    dtype: torch.dtype  # of all others
+    stock: PreTrainedModel | None = None
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of each tensor in the file, by its name there."""
+        empty = {
+            name: torch.empty(each.shape, dtype=each.whole.dtype, device="meta")
+            for name, each in self.slices.items()
+        }
+        found = self._published(empty)
+        return {name: _bytes(x, self._dtype(name)) for name, x in found.items()}
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield each tensor with its name in the file.
+
+        Raises:
+            ExportError: A weight is too large for its dtype.
+        """
+        whole = {name: each.tensor() for name, each in self.slices.items()}
+        for name, tensor in self._published(whole).items():
+            yield name, cast(name, tensor, self._dtype(name)).contiguous()
+
+    def _dtype(self, name: str) -> torch.dtype:
+        return self.dtypes.get(name, self.dtype)
+
+    def _published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.stock is None:
+            return tensors
+        return revert_weight_conversion(self.stock, tensors)
+
+
+def file_parts(
+    slices: Mapping[str, TensorSlice],
+    requested: FileDtype,
+    loaded: LoadedModel,
+    stock: PreTrainedModel | None = None,
+) -> list[FilePart]:
+    """Return the tensors of a file in parts, the blocks after the others.
 
     With SAME, tensors outside the decoder blocks keep the dtype that they have in the
     original's files, as long as float32 has held their values exactly: a vision tower
@@ -56,41 +107,41 @@ def tensor_dtypes(
     own: Mapping[str, torch.dtype] = {}
     if requested is FileDtype.SAME and loaded.model.dtype == torch.float32:
         own = loaded.stored_dtypes
-    blocks = f"{blocks_path(loaded.model)}."
-    return {
-        name: dtype if name.startswith(blocks) else own.get(name, dtype)
-        for name in names
-    }
+    prefix = f"{blocks_path(loaded.model)}."
+    parts: dict[str, dict[str, TensorSlice]] = {"": {}}
+    for name, each in slices.items():
+        is_inside = name.startswith(prefix)
+        block = name.removeprefix(prefix).partition(".")[0] if is_inside else ""
+        parts.setdefault(block, {})[name] = each
+    return [
+        FilePart(tensors, {} if block else own, dtype, stock)
+        for block, tensors in parts.items()
+    ]
 
 
-def bytes_of(
-    slices: Mapping[str, TensorSlice], dtypes: Mapping[str, torch.dtype]
-) -> int:
+def bytes_of(parts: Iterable[FilePart]) -> int:
     """Return the total size of the files, headers included."""
-    return sum(_bytes(x, dtypes[name]) + TENSOR_ENTRY for name, x in slices.items())
+    return sum(size + TENSOR_ENTRY for part in parts for size in part.sizes().values())
 
 
 def write_weights(
-    slices: Mapping[str, TensorSlice],
-    dtypes: Mapping[str, torch.dtype],
-    shard_gigabytes: float,
-    folder: Path,
+    parts: Sequence[FilePart], shard_gigabytes: float, folder: Path
 ) -> None:
     """Write tensors into `folder`, with at most `shard_gigabytes` in each file.
 
     Raises:
         ExportError: A weight is too large for its dtype.
     """
-    shards = _shards(slices, dtypes, shard_gigabytes * _GIGABYTE)
+    sizes = {name: size for part in parts for name, size in part.sizes().items()}
+    shards = _shards(sizes, shard_gigabytes * _GIGABYTE)
     names = ["model.safetensors"]
     if len(shards) > 1:
         names = [
             f"model-{i:05}-of-{len(shards):05}.safetensors"
             for i in range(1, len(shards) + 1)
         ]
-        total = sum(_bytes(each, dtypes[name]) for name, each in slices.items())
         index = {
-            "metadata": {"total_size": total},
+            "metadata": {"total_size": sum(sizes.values())},
             "weight_map": {
                 tensor: name
                 for name, shard in zip(names, shards, strict=True)
@@ -99,9 +150,10 @@ def write_weights(
         }
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    tensors = (named for part in parts for named in part.tensors())
     for name, shard in zip(names, shards, strict=True):
-        tensors = {key: cast(key, slices[key].tensor(), dtypes[key]) for key in shard}
-        save_file(tensors, folder / name, metadata={"format": "pt"})
+        some = dict(islice(tensors, len(shard)))
+        save_file(some, folder / name, metadata={"format": "pt"})
 
 
 def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -127,15 +179,10 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return result
 
 
-def _shards(
-    slices: Mapping[str, TensorSlice],
-    dtypes: Mapping[str, torch.dtype],
-    max_bytes: float,
-) -> list[list[str]]:
+def _shards(sizes: Mapping[str, int], max_bytes: float) -> list[list[str]]:
     shards: list[list[str]] = [[]]
     total = 0
-    for name, each in slices.items():
-        size = _bytes(each, dtypes[name])
+    for name, size in sizes.items():
         if shards[-1] and total + size > max_bytes:
             shards.append([])
             total = 0
@@ -144,7 +191,6 @@ def _shards(
     return shards
 
 
-def _bytes(each: TensorSlice, dtype: torch.dtype) -> int:
-    is_float = each.whole.is_floating_point()
-    item_size = dtype.itemsize if is_float else each.whole.element_size()
-    return torch.Size(each.shape).numel() * item_size
+def _bytes(each: Tensor, dtype: torch.dtype) -> int:
+    item_size = dtype.itemsize if each.is_floating_point() else each.element_size()
+    return each.numel() * item_size

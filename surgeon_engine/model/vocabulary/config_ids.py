@@ -90,6 +90,20 @@ def named_tokens(
     return {token for each in values for token in tokens_in(each)}
 
 
+def needed_rows(
+    config: PretrainedConfig, generation: GenerationConfig | None, rows: int
+) -> set[int]:
+    """Return the rows of the embedding that a model needs whatever its texts are.
+
+    They are the tokens that its configs name, those of towers, and those beyond the
+    stated size of the vocabulary, which some models have for images.
+    """
+    vocabulary = config.get_text_config().vocab_size
+    first = min((x.vocab_offset for x in offsets(config)), default=vocabulary)
+    named = named_tokens(config, generation)
+    return {*range(min(first, vocabulary), rows), *(x for x in named if x < rows)}
+
+
 def tokens_in(values: Mapping[Any, Any]) -> Iterator[int]:
     """Yield the tokens that the values of a config, or of a file, name."""
     for name, value in values.items():

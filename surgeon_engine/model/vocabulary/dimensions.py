@@ -21,8 +21,7 @@ from surgeon_engine.model import offload
 from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.model.vocabulary.config_ids import (
     NewNumbers,
-    named_tokens,
-    offsets,
+    needed_rows,
     renumber,
 )
 from surgeon_engine.model.vocabulary.definition import OTHERS
@@ -82,17 +81,8 @@ def _rows(model: PreTrainedModel) -> int:
 
 
 def required_rows(model: PreTrainedModel) -> set[int]:
-    """Return the rows of the embedding that a model needs whatever its texts are.
-
-    They are the tokens that its configs name, those of towers, and those beyond the
-    stated size of the vocabulary, which some models have for images.
-    """
-    config = model.config
-    rows = _rows(model)
-    vocabulary = config.get_text_config().vocab_size
-    first = min((x.vocab_offset for x in offsets(config)), default=vocabulary)
-    named = named_tokens(config, model.generation_config)
-    return {*range(min(first, vocabulary), rows), *(x for x in named if x < rows)}
+    """Return the rows of the embedding that a model needs whatever its texts are."""
+    return needed_rows(model.config, model.generation_config, _rows(model))
 
 
 def empty_model(model: PreTrainedModel, numbers: NewNumbers) -> PreTrainedModel:

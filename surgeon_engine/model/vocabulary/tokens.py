@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,31 @@ def token_table(tokenizer: PreTrainedTokenizerBase | None) -> TokenTable:
     }
     closed = _with_parts(fixed, parts)
     return TokenTable(definition.pieces, parts, frozenset(closed))
+
+
+def table_for(
+    tokenizer: PreTrainedTokenizerBase | None,
+    rows: int,
+    needed: Collection[int],
+    keep: Sequence[str],
+) -> TokenTable:
+    """Return the tokens of a model, of which those are fixed that a run must keep.
+
+    Args:
+        tokenizer: That of the model.
+        rows: Those of the embedding.
+        needed: Rows that the model needs whatever its texts are.
+        keep: What the user wants to keep; see `protected`.
+
+    Raises:
+        ConfigError: The vocabulary cannot be reduced, or a name is unknown.
+        UnreadableFileError: A file cannot be read.
+    """
+    table = token_table(tokenizer)
+    check_rows(table, rows)
+    named = {row for row in needed if row < table.size}
+    fixed = table.fixed | named | protected(table, keep, tokenizer)
+    return replace(table, fixed=fixed)
 
 
 def check_rows(table: TokenTable, rows: int) -> None:

@@ -54,13 +54,17 @@ _RIDGES = 5  # that a refit of a layer tries, usually
 def reference(job: Job) -> StageNeed | None:
     """State the need of the original's hidden states, and of judging by them.
 
-    The original is loaded again, and runs as the pruned model does.
+    The original is loaded again, and runs as the pruned model does. For a training in
+    fewer tokens, it reads the text in its own, too.
     """
     if not job.recovery_windows:
         return None
     logits = _logits(job, job.tokens(job.recovery_windows)) * _JUDGED_COPIES
     moment = _with_original(job, logits, _held_out(job), _states(job))
-    return StageNeed(speed.loading(job) + 2 * _judging(job), moments=(moment,))
+    seconds = speed.loading(job) + 2 * _judging(job)
+    if job.config.pruning.removes_tokens and job.config.recovery.trains:
+        seconds += _pass(job)
+    return StageNeed(seconds, moments=(moment,))
 
 
 def refit(job: Job) -> StageNeed | None:

@@ -49,6 +49,8 @@ _PRUNING = (
 )
 _PLANNED = (
     *TARGET_FIELDS,
+    "vocabulary",
+    "vocabulary_tokens",
     "protect",
     "min_density",
     "layer_min_density",

@@ -7,9 +7,9 @@ Rounding to 4 bits or more costs less fidelity than removing a tenth of the weig
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -37,7 +37,7 @@ def quantized_files(
     has_no_file = config.pruning.removes_nothing or leaves_zeros(config)
     if has_no_file or model.gguf_widths is None:
         return {}
-    unpruned = replace(config.pruning, target=PrunableShare(0.0))
+    unpruned = PruningConfig(target=PrunableShare(0.0))
     return {
         dtype: planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
         for dtype in QUANTIZED

@@ -8,6 +8,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import Memory, PrunableShare
+from surgeon_engine.api.config.vocabulary import WHOLE
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.automatic_settings import with_width_multiple
@@ -104,8 +105,9 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
     if leaves_zeros(config):
         return numbers.percent(share)
     unit = pruning.target
+    tokens = planned_file(model, file_form(config, model), pruning).model.vocabulary
     job = replace(config, pruning=replace(pruning, target=PrunableShare(0.0)))
-    file = planned_file(model, file_form(job, model), job.pruning)
+    file = planned_file(model, file_form(job, model), job.pruning, tokens)
     removed = int(share * prunable_weights(pruning, model))
     size = file.bytes(removed)
     if isinstance(unit, Memory):
@@ -232,7 +234,8 @@ def _form(state: AppState) -> str:
 
 def quantized_only(config: RunConfig, dtype: FileDtype) -> RunConfig:
     """Return the job that writes the whole model in a number format."""
-    pruning = replace(config.pruning, target=PrunableShare(0.0))
+    whole = PrunableShare(0.0)
+    pruning = replace(config.pruning, target=whole, vocabulary=WHOLE)
     export = replace(config.export, format=Format.GGUF, dtype=dtype)
     return replace(config, pruning=pruning, export=export)
 

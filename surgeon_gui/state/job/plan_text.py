@@ -73,7 +73,7 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
     if pruning.removes_nothing:
         return _describe_unpruned(config, model)
     of_prunable = numbers.percent(goal.sparsity, decimals=2)
-    of_all = numbers.percent(goal.parameter_share, decimals=2)
+    of_all = numbers.percent(goal.removed / model.parameters, decimals=2)
     return tr(
         "{removed} weights are removed: {of_prunable} of the {prunable} prunable "
         "weights, {of_all} of all parameters. {parameters} parameters "

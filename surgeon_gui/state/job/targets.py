@@ -20,17 +20,18 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import MAX_SHARE, Memory, Target
-from surgeon_engine.api.config.vocabulary import SomeTokens
+from surgeon_engine.api.config.vocabulary import Vocabulary
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.fewer_tokens import with_fewer_tokens
+from surgeon_engine.planning.fewer_tokens import typical_tokens
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import usable_context
 from surgeon_engine.planning.target_size import (
     Goal,
     goal_of,
     memory_of_goal,
+    prunable_weights,
 )
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import CHOICES
@@ -50,13 +51,15 @@ _FIELDS = {
 TARGET_FIELDS = ("target", *dict.fromkeys(_FIELDS.values()), "context")
 
 
-def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
-    """Return the goal of a job; None if the model cannot be made that small."""
-    pruning = config.pruning
-    if pruning.removes_nothing and isinstance(pruning.vocabulary, SomeTokens):
-        model = with_fewer_tokens(model, pruning.vocabulary.tokens)
+def goal_or_none(
+    config: RunConfig, model: ModelSummary, tokens: int | None = None
+) -> Goal | None:
+    """Return the goal of a job; None if the model cannot be made that small.
+
+    `tokens` are those that its run keeps, if they are known.
+    """
     try:
-        return goal_of(pruning, model, file_form(config, model))
+        return goal_of(config.pruning, model, file_form(config, model), tokens)
     except ConfigError:
         return None
 
@@ -68,6 +71,8 @@ def is_too_large(config: RunConfig, model: ModelSummary) -> bool:
     if name == "sparsity":
         return False
     whole = {**values, "target": Target.PRUNABLE_SHARE, "sparsity": 0.0}
+    if config.pruning.chooses_tokens:
+        whole["vocabulary"] = Vocabulary.WHOLE
     form = file_form(config, model)
     largest = converted(whole, values["target"], model, form).get(name)
     return largest is not None and values[name] >= largest
@@ -117,13 +122,16 @@ def _rounded(size: float) -> float:
 
 
 def implied_changes(
-    before: Mapping[str, Any], after: Mapping[str, Any]
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    model: ModelSummary | None = None,
 ) -> dict[str, Any]:
     """Return the changes that an edit of `before` to `after` implies.
 
     - A method that does not support the structure is replaced by the default.
     - The target becomes the share that a newly chosen N:M pattern removes.
     - SparseGPT sets a fixed damping; leaving it restores the automatic one.
+    - A number of tokens that the model does not exceed becomes a usual one.
     """
     changes: dict[str, Any] = {}
     method = after["method"]
@@ -135,6 +143,9 @@ def implied_changes(
     ):
         is_fixed = method is Method.SPARSEGPT
         changes["damping"] = Damping.FIXED if is_fixed else Damping.AUTOMATIC
+    is_number = after["vocabulary"] is Vocabulary.TOKENS is not before["vocabulary"]
+    if is_number and model and model.vocabulary <= after["vocabulary_tokens"]:
+        changes["vocabulary_tokens"] = typical_tokens(model.vocabulary)
     is_new = any(before[name] != after[name] for name in ("structure", "pattern"))
     if after["structure"] is Structure.N_M and is_new:
         kept, _, group = after["pattern"].partition(":")
@@ -180,6 +191,18 @@ def converted(
     return {"target": target, target_field(target): sizes[target]}
 
 
+def share_with_tokens(config: RunConfig, model: ModelSummary, share: float) -> float:
+    """Return the target that leaves a share of prunable weights to be removed.
+
+    Tokens whose number is set count toward it, except beside zeros.
+    """
+    pruning = config.pruning
+    if pruning.kind in SPARSE:
+        return share
+    of_tokens = planned_file(model, file_form(config, model), pruning).of_tokens
+    return min(MAX_SHARE, share + of_tokens / prunable_weights(pruning, model))
+
+
 def _goal(
     values: Mapping[str, Any], model: ModelSummary | None, form: FileForm
 ) -> Goal | None:
@@ -223,10 +246,12 @@ def _value_in_unit(
 ) -> float:
     """Return the value in the unit `target` that leads to `goal`."""
     context, kind = values.get("context", Memory().context), values["structure"]
+    # Tokens count toward a target, except beside zeros.
+    removed = goal.removed + (kind not in SPARSE and goal.removed > 0) * goal.of_tokens
     value = {
-        Target.PRUNABLE_SHARE: goal.sparsity,
-        Target.PARAMETER_SHARE: goal.parameter_share,
-        Target.PARAMETERS: goal.parameters / _MILLION,
+        Target.PRUNABLE_SHARE: removed / goal.prunable,
+        Target.PARAMETER_SHARE: removed / model.parameters,
+        Target.PARAMETERS: (model.parameters - removed) / _MILLION,
         Target.FILE_SIZE: goal.weight_bytes / _MILLION,
         Target.MEMORY: memory_of_goal(goal, context, model, kind) / _BILLION,
     }[target]

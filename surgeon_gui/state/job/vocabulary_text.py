@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
+from surgeon_engine.planning import fewer_tokens
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.fidelity import text_name
@@ -25,25 +27,35 @@ def tokens_phrase(before: int, after: int) -> str:
 
 def planned_tokens(config: RunConfig, model: ModelSummary) -> str:
     """Return what a job does to the vocabulary; empty if it stays whole."""
-    vocabulary = config.pruning.vocabulary
     if not config.pruning.removes_tokens:
         return ""
-    if isinstance(vocabulary, SomeTokens):
-        left, whole = vocabulary.tokens, model.vocabulary
-        return tokens_phrase(whole, left) if left < whole else ""
-    return tr("fewer tokens, as the run decides")
+    if config.pruning.chooses_tokens:
+        return tr("fewer tokens, as the run decides")
+    left, whole = fewer_tokens.planned_tokens(config.pruning, model), model.vocabulary
+    return tokens_phrase(whole, left) if left < whole else ""
+
+
+def with_tokens(goal: str, pruning: PruningConfig) -> str:
+    """Return a target or a size, with the tokens of the model, as in names of runs."""
+    if isinstance(pruning.vocabulary, SomeTokens):
+        tokens = numbers.whole(pruning.vocabulary.tokens)
+        return tr("{goal}, {tokens} tokens").format(goal=goal, tokens=tokens)
+    if pruning.removes_tokens:
+        return tr("{goal}, fewer tokens").format(goal=goal)
+    return goal
 
 
 def preview_line(found: VocabularyPreviewed) -> str:
     """Return how many tokens are kept, and what that removes."""
     line = tr(
         "{kept} of {tokens} tokens are kept. {parameters} parameters ({share} of all) "
-        "are removed with the others."
+        "are removed with the others, {size} of a file like the original's."
     ).format(
         kept=numbers.whole(found.kept),
         tokens=numbers.whole(found.tokens),
         parameters=numbers.count(found.parameters),
         share=numbers.percent(found.share),
+        size=numbers.size(found.file_bytes),
     )
     if not found.is_typical:
         return line

@@ -8,6 +8,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.plan_text import brief_target
+from surgeon_gui.state.job.vocabulary_text import with_tokens
 from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES
@@ -26,7 +27,7 @@ def run_name(config: RunConfig) -> str:
     """Return the name of a run in the queue: model, target and method."""
     return tr("{model}, {target}, {method}").format(
         model=source_name(config.model.source),
-        target=brief_target(config.pruning),
+        target=with_tokens(brief_target(config.pruning), config.pruning),
         method=CHOICES[config.pruning.method][0],
     )
 
@@ -82,7 +83,9 @@ def summary(queue: QueueState, *, is_busy: bool) -> str:
     `is_busy`: the engine works at something that is not of the queue.
     """
     if not queue.runs:
-        return tr("The queue is empty. Add to queue is beside Start.")
+        return tr(
+            "The queue is empty. Fill it by Sweep… or by Add to queue in the menu Run."
+        )
     waiting = queue.waiting
     if not waiting:
         return _ended(queue) if queue.is_complete else tr("No further run waits.")

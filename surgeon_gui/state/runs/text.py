@@ -9,6 +9,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
+from surgeon_gui.state.job.vocabulary_text import with_tokens
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
@@ -72,7 +73,7 @@ def title_of(
     model, goal = source_name(config.model.source), numbers.size(file_bytes)
     if not file_bytes:
         goal = plan_text.brief_target(config.pruning)
-    return f"{model}{SEPARATOR}{goal}"
+    return f"{model}{SEPARATOR}{with_tokens(goal, config.pruning)}"
 
 
 def verdict(record: RunRecord, percent: int = 0) -> str:

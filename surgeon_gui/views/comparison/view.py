@@ -43,7 +43,7 @@ class CompareView(QWidget):
         self._sizes, self._files = SizeChart(), FilesCard()
         self._sizes.setMinimumSize(_MIN_WIDTH, _MIN_CHART)
         self._files.setMinimumWidth(_MIN_WIDTH)
-        parts = (self._note, self._protocol, (self._sizes, 1), self._files)
+        parts = ((self._note, 1), self._protocol, (self._sizes, 1), self._files)
         vertical(self, title, *parts, spacing=ROOM)
         self.show_runs(())
 

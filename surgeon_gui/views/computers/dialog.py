@@ -9,6 +9,7 @@ from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtWidgets import (
     QFormLayout,
     QLineEdit,
+    QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
     QWidget,
@@ -118,6 +119,7 @@ class ComputersDialog(Dialog):
         about = QWidget()
         vertical(about, self._machine, self._connection, STRETCH)
         about.setMinimumHeight(_ABOUT_LINES * self.fontMetrics().lineSpacing())
+        about.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         vertical(
             self,
             self._list,

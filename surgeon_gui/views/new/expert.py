@@ -39,6 +39,7 @@ from surgeon_gui.widgets.controls import described, heading, link
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     Collapsible,
+    horizontal,
     in_row,
     vertical,
 )
@@ -79,10 +80,11 @@ class Expert(QFrame):
         self._reset = link("expert_reset_button", self.reset_clicked)
         close = link("expert_close_button", self.closed)
         title = in_row(heading(tr("Expert")), STRETCH, self._reset, close)
-        top = QWidget()
-        top.setMaximumWidth(MAX_WIDTH)  # like the sections
+        top, column = QWidget(), QWidget()
         vertical(top, title, self._search, margin=(MARGIN, 0, ROOM, 0))
-        vertical(self, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
+        vertical(column, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
+        column.setMaximumWidth(MAX_WIDTH)  # like the sections
+        horizontal(self, STRETCH, (column, 1), STRETCH)  # in the middle of its room
 
     def show_changes(self, *, are_there: bool) -> None:
         """Show whether there are changes to reset."""

@@ -25,7 +25,7 @@ from surgeon_gui.state.forecast import CURVE_POINTS, Forecast, RunPoint
 from surgeon_gui.state.job import changes
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
-from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.job.targets import goal_or_none, share_with_tokens
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import is_model_being_read, reading_note
 from surgeon_gui.text.captions import CAPTIONS
@@ -327,7 +327,9 @@ class NewPage(QWidget):
 
     @Slot(float)
     def _on_curve_moved(self, share: float) -> None:
-        self.size_input.set_share(share)
+        config, model = self._session.state.config, self._session.state.model
+        if model is not None:
+            self.size_input.set_share(share_with_tokens(config, model, share))
 
     def _on_purpose(self, purpose: Purpose, _: bool = False) -> None:
         state = self._session.state
@@ -353,8 +355,7 @@ class NewPage(QWidget):
     def _on_use_possible(self) -> None:
         state, found = self._session.state, self._found
         if found is not None and state.model is not None:
-            nearest = plan.nearest_share(state.config, state.model, found)
-            self.size_input.set_share(nearest)
+            self._on_curve_moved(plan.nearest_share(state.config, state.model, found))
 
 
 def _bands(rounding: float) -> tuple[Band, ...]:

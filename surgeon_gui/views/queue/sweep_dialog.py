@@ -29,7 +29,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import answer_row, vertical
 
-_WIDTH = 560
+_WIDTH = 660
 _CHECK_DELAY_MS = 300  # after the last key
 _UNITS = {
     Target.PRUNABLE_SHARE: tr("{unit} (%)"),

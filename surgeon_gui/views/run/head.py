@@ -9,8 +9,9 @@ from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.export import GGUF_FILE, Format
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.run import Exported
+from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.lm_studio import models_folder
 from surgeon_gui.base.theme import GAP, TITLE

@@ -65,7 +65,9 @@ class TargetPage(Page):
         self._form = ConfigForm(
             "pruning",
             PruningConfig,
-            targets.implied_changes,
+            lambda before, after: targets.implied_changes(
+                before, after, session.state.model
+            ),
             in_front=_IN_FRONT,
             parts=(self._tiles, self._sizes, self._limit),
         )

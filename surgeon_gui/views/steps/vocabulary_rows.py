@@ -49,9 +49,11 @@ class VocabularyRows(QFrame):
         request = state.request(RequestKind.VOCABULARY)
         found: VocabularyPreviewed | None = request.response
         error = request.error
-        is_shown = request.is_open or error is not None or found is not None
-        self.setVisible(is_shown and state.config.pruning.removes_tokens)
         line = tr("Looking at the tokens…") if request.is_open else ""
+        if state.is_busy and not request.id:
+            line = tr("A preview follows when the engine is free.")
+        is_shown = bool(line) or error is not None or found is not None
+        self.setVisible(is_shown and state.config.pruning.removes_tokens)
         show_text(self._line, vocabulary_text.preview_line(found) if found else line)
         problem = f"{error.message} {error.hint}".strip() if error is not None else ""
         show_text(self._problem, problem)

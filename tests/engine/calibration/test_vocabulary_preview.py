@@ -35,6 +35,7 @@ def test_kept_tokens_and_removed_parameters_are_counted():
     removed = model.vocabulary - 1_500
     assert found.parameters == removed * model.hidden_size  # tied with the head
     assert found.share == pytest.approx(found.parameters / model.parameters)
+    assert found.file_bytes == 2 * found.parameters  # the demo has 16 bits
     assert sum(losses(found).values()) == removed
     assert not found.is_typical
 

@@ -55,10 +55,10 @@ def test_bits_and_the_use_as_a_draft_model_are_printed(monkeypatch, capsys):
         text.fidelity, bits_per_byte=bits[0], original_bits=bits[1]
     )
 
-    def printed(**changes):
+    def printed(speed=35.0, **changes):
         fidelity = msgspec.structs.replace(measured, **changes)
         texts = (msgspec.structs.replace(text, fidelity=fidelity),)
-        draft = DraftJudged(4, 200, 150, 20.0, 35.0)
+        draft = DraftJudged(4, 200, 150, 20.0, speed)
         whole = msgspec.structs.replace(found, texts=texts, draft=draft)
         monkeypatch.setattr(judging, "judge", lambda *_: Judged(whole, ""))
         assert main(["judge", "run", "demo", "--draft"]) == 0
@@ -72,6 +72,7 @@ def test_bits_and_the_use_as_a_draft_model_are_printed(monkeypatch, capsys):
     assert row.split()[-3:] == [f"{x:.2f}" for x in expected]
     assert "20.0 tokens per second alone, 35.0 with the file" in out
     assert "drafts of 4 tokens, 75 % accepted" in out
+    assert "llama.cpp gave no times" in printed(speed=0.0)
     fewer = printed(compared=0.75)
     assert "those of 75 % of the tokens" in fewer
     assert "as a draft model" not in fewer

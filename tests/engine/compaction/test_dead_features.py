@@ -8,8 +8,8 @@ from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.plan import CompactionPlan, KeptPart
-from surgeon_engine.compaction.shrink import compact_model
 from surgeon_engine.model.layers import prunable_layers
+from tests.helpers.pruned_models import compact_model
 from tests.helpers.tiny_models import VOCABULARY, llama_with, tiny_model
 
 

@@ -12,7 +12,7 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import load_compact, restore
-from surgeon_engine.compaction.shrink import compact, compact_model
+from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
     MaskedWriter,
@@ -24,6 +24,7 @@ from tests.helpers.pruned_models import (
     CASES,
     assert_close,
     cache_name,
+    compact_model,
     loaded,
     logits,
     noisy,

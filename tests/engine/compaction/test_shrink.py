@@ -13,7 +13,6 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, KeptPart
 from surgeon_engine.compaction.shrink import (
     compact,
-    compact_model,
     shrink_in_place,
     stock_config,
 )
@@ -21,7 +20,13 @@ from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.configs import DENSE_COUPLED
 from tests.helpers.pairs import pairs
-from tests.helpers.pruned_models import assert_close, logits, masked, tokens
+from tests.helpers.pruned_models import (
+    assert_close,
+    compact_model,
+    logits,
+    masked,
+    tokens,
+)
 from tests.helpers.tiny_models import FAMILIES, HYBRIDS, MORE_FAMILIES, tiny_model
 
 STRUCTURES = (

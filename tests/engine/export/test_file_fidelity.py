@@ -17,7 +17,6 @@ from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
-from surgeon_engine.compaction.shrink import compact_model
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.fidelity import divergences
 from surgeon_engine.export import file_fidelity
@@ -25,6 +24,7 @@ from surgeon_engine.export.file_fidelity import Yardstick, fidelity_of_file, put
 from surgeon_engine.export.gguf.file import file_tensors
 from tests.helpers.gguf_files import numbers, pruned, tiny_llama, uniform, written
 from tests.helpers.gguf_models import GGUF_FAMILIES
+from tests.helpers.pruned_models import compact_model
 from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, save
 

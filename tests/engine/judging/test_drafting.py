@@ -18,6 +18,7 @@ from surgeon_engine.judging.answers import Speaker
 from surgeon_engine.judging.conversation import Question
 from surgeon_engine.judging.drafting import DRAFTED, check_drafting, draft_judged
 from surgeon_engine.judging.items import Item
+from surgeon_engine.judging.messages import AllAnswered, Ask
 from tests.helpers.gguf_files import written
 from tests.helpers.smaller_vocabularies import demo, windows_of
 
@@ -58,6 +59,31 @@ def test_file_that_cannot_draft_is_refused(
     monkeypatch.setattr(drafting, "is_installed", lambda: is_installed)
     with pytest.raises(ConfigError, match=message):
         check_drafting(original, file, has_fewer_tokens=has_fewer)
+
+
+class SilentClient:
+    """A server that gives no timings."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        pass
+
+    def ask(self, request, *args):
+        if isinstance(request, Ask):
+            return AllAnswered(("text",), tokens=8, drafted=6, accepted=3)
+        return None
+
+
+def test_speed_is_unknown_without_timings(monkeypatch):
+    monkeypatch.setattr(drafting, "SubprocessClient", SilentClient)
+    question = Question(Item("", 8), (1, 2))
+    found = draft_judged(Path("a"), Path("b"), [question], int, int)
+    assert (found.drafted, found.accepted, found.speed) == (6, 3, 0.0)
 
 
 @pytest.mark.runtimes

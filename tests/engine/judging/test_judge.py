@@ -40,7 +40,9 @@ from surgeon_engine.judging.measuring import Yardstick, measure_file
 from surgeon_engine.judging.messages import Answered
 from surgeon_engine.judging.target import target_of
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.engine.export.gguf.test_gguf_runtime import ragged, with_large_weights
 from tests.helpers.fake_runs import write_run
+from tests.helpers.gguf_files import byte_pairs, written
 from tests.helpers.judgments import judgment
 from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import (
@@ -280,3 +282,20 @@ def test_file_with_strange_tokens_is_refused(tmp_path):
     file = save_tiny_model(tmp_path / "file")
     with pytest.raises(ModelError, match="not some of the original's"):
         judged(file, DEMO)
+
+
+@pytest.mark.usefixtures("few", "echo")
+def test_folder_with_a_ragged_gguf_file_is_judged(tmp_path):
+    model, tokenizer = with_large_weights(max_position_embeddings=256), byte_pairs()
+    model.save_pretrained(tmp_path / "original")
+    tokenizer.save_pretrained(tmp_path / "original")
+    folder = tmp_path / "export"
+    folder.mkdir()
+    written(ragged(model), folder)
+    found = judged(folder, str(tmp_path / "original"))
+    assert found.path == str(tmp_path / "export.judgment.json")
+    assert found.judgment.file == "export"
+    first, _ = found.judgment.texts
+    assert first.fidelity.divergence.low > 0.1
+    same = judged(folder / "model.gguf", str(folder))
+    assert same.judgment.texts[0].fidelity.divergence.high == 0

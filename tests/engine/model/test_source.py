@@ -153,7 +153,7 @@ CONTENTS = [
     ),
     (
         gguf_header(("general.architecture", 8, packed("deci"))),
-        "The layers of model.gguf differ in their widths",
+        "model.gguf cannot be used: its header has no deci.block_count.",
     ),
 ]
 

@@ -13,6 +13,7 @@ from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     Damping,
     Method,
+    PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.recovery import (
@@ -22,6 +23,7 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.model.fenced import inspect_model
@@ -166,6 +168,16 @@ def test_gpu_holds_model_and_one_block_and_host_the_factors():
     assert found.gpu < found.ram
     on_cpu = replace(JOB, model=ModelConfig(device=Device.CPU))
     assert estimate(on_cpu, MODEL, machine(gpu=PLENTY)).gpu == 0
+
+
+@pytest.mark.parametrize("gpu", [0, PLENTY])
+def test_head_of_the_original_stays_beside_fewer_tokens(gpu):
+    whole = replace(JOB, pruning=PruningConfig())
+    pruning = PruningConfig(vocabulary=SomeTokens(2_000))
+    fewer = replace(JOB, pruning=pruning)
+    found = [estimate(x, MODEL, machine(gpu=gpu)) for x in (whole, fewer)]
+    more = [x.gpu if gpu else x.engine for x in found]
+    assert more[1] - more[0] == 4 * MODEL.vocabulary * MODEL.hidden_size
 
 
 def test_memory_holds_the_process_that_verifies_the_file_beside_the_engine():

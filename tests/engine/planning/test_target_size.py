@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import (
+    PruningConfig,
+    Structure,
+)
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Target
+from surgeon_engine.api.config.target import PrunableShare, Target
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
@@ -23,6 +28,7 @@ from surgeon_engine.planning.running_memory import (
 from surgeon_engine.planning.target_size import (
     goal_of,
     number_format,
+    planned_size,
     prunable_weights,
 )
 from tests.helpers.configs import pruning_config
@@ -208,3 +214,62 @@ def test_shares_are_floor_and_ceil(things):
 def test_shares_above_one_are_exact():
     assert floor_share(1_000_000, 66246.9 / 4) == 16_561_725_000
     assert ceil_share(1_000_000, 66246.9 / 4) == 16_561_725_000
+
+
+# 1,000 tokens of 9 parameters, beside 300 others.
+WORDS = msgspec.structs.replace(
+    MODEL, vocabulary=1_000, parameters=9_300, token_parameters=9
+)
+SHARE = Target.PARAMETER_SHARE
+
+
+def goal_with(vocabulary, tokens=None, **pruning):
+    config = replace(pruning_config(**pruning), vocabulary=vocabulary)
+    return goal_of(config, WORDS, FileForm(), tokens)
+
+
+def test_tokens_count_toward_the_target():
+    reached = goal_with(SomeTokens(990), target=SHARE, sparsity=0.02)
+    assert (reached.of_tokens, reached.removed) == (90, 96)
+    assert reached.parameters == 9_300 - 186
+    assert reached.parameter_share == 0.02
+    assert reached.weight_bytes == 4 * reached.parameters + HEADER
+    assert goal_with(SomeTokens(990), sparsity=0.0).parameters == 9_210
+
+
+def test_target_beyond_the_blocks_is_reached_with_tokens():
+    with pytest.raises(ConfigError, match="only 200 can be"):
+        goal_of(pruning_config(target=SHARE, sparsity=0.5), WORDS, FileForm())
+    assert goal_with(SomeTokens(500), target=SHARE, sparsity=0.5).removed == 150
+    # The run chooses, and knows what is left for the blocks afterwards.
+    chosen = AutomaticVocabulary()
+    assert goal_with(chosen, target=SHARE, sparsity=0.5).removed == 4_650
+    assert goal_with(chosen, tokens=500, target=SHARE, sparsity=0.5).removed == 150
+    assert goal_with(chosen, tokens=400, target=SHARE, sparsity=0.5).removed == 0
+    with pytest.raises(ConfigError, match="can be removed"):
+        goal_with(chosen, target=SHARE, sparsity=0.9)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"sparsity": 0.3},
+        {"target": Target.PARAMETERS, "million_parameters": 0.009},
+        {"target": Target.FILE_SIZE, "megabytes": 0.036},
+    ],
+)
+def test_tokens_that_reach_a_target_alone_are_too_many(target):
+    with pytest.raises(ConfigError, match="100 tokens have 900 parameters"):
+        goal_with(SomeTokens(900), **target)
+
+
+def test_files_of_a_plan_have_the_tokens_that_stay():
+    whole = PruningConfig(target=PrunableShare(0.0))
+    sizes = {
+        tokens: planned_size(
+            RunConfig(pruning=replace(whole, vocabulary=SomeTokens(tokens))),
+            WORDS,
+        ).export_bytes
+        for tokens in (1_000, 600)
+    }
+    assert sizes[1_000] - sizes[600] == 2 * 400 * 9

@@ -182,7 +182,7 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     loaded, windows = state.loaded, state.windows
     table = token_table(loaded.tokenizer)
     f = token_frequencies(loaded.model, texts_of(windows), 4, lambda: None)
-    removals = removable_tokens(f, table, table.fixed, 1)
+    removals = removable_tokens(f, table, 1)
     found = nats_per_removed(loaded, windows, removals, lambda: None)
     text = torch.cat(texts_of(windows))
     kept = kept_for_probe(removals, text)
@@ -227,24 +227,35 @@ def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
     assert 0.7 < shot.evaluation.fidelity[0].compared < 1
 
 
+def test_two_thirds_are_kept_where_nothing_else_is_removed():
+    state = state_of(config_of(AutomaticVocabulary(), PrunableShare(0.0)))
+    remove_tokens(state, silent_context())
+    assert state.tokens.after == round(TOKENS * 2 / 3)
+    assert state.goal.removed == 0
+
+
+def test_target_that_only_tokens_can_reach_is_divided():
+    state = state_of(config_of(AutomaticVocabulary(), ParameterShare(0.87)))
+    asked, prunable = state.goal.removed, state.goal.prunable
+    assert asked > prunable
+    remove_tokens(state, silent_context())
+    assert state.tokens.after < TOKENS
+    assert 0 < state.goal.removed < prunable
+    assert state.goal.removed + state.goal.of_tokens == asked
+
+
 @pytest.mark.parametrize(
-    ("vocabulary", "target", "message"),
+    ("vocabulary", "message"),
     [
-        (SomeTokens(256), None, "cannot have fewer than"),
-        (SomeTokens(KEPT), PrunableShare(0.01), "more than the"),
-        (SomeTokens(KEPT), FileSize(5.5), "648 tokens have"),
+        (SomeTokens(256), "cannot have fewer than"),
+        (SomeTokens(KEPT, ("Klingon",)), "no language that is known"),
+        (AutomaticVocabulary(("Klingon",)), "no language that is known"),
     ],
 )
-def test_what_cannot_be_done_is_said(vocabulary, target, message):
-    state = state_of(config_of(vocabulary, target))
+def test_tokens_are_checked_before_anything_is_loaded(vocabulary, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        remove_tokens(state, silent_context())
-
-
-def test_automatic_choice_needs_costs_to_compare():
-    with pytest.raises(ConfigError, match="removes nothing"):
-        config_of(AutomaticVocabulary(), PrunableShare(0.0)).check_consistency()
-    config_of(AutomaticVocabulary()).check_consistency()
+        Recorder().run(config_of(vocabulary), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

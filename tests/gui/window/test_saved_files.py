@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QFileDialog, QPushButton
 
-from surgeon_engine.api.config.export import GGUF_FILE, ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_gui.base.lm_studio import Stopped
 from surgeon_gui.views import bars
 from surgeon_gui.window import run_actions

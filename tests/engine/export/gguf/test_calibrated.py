@@ -17,7 +17,6 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
-from surgeon_engine.export.gguf.calibrated import mean_squares
 from surgeon_engine.export.gguf.error_feedback import (
     inverse_factor,
     output_error,
@@ -25,6 +24,7 @@ from surgeon_engine.export.gguf.error_feedback import (
 )
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
+from surgeon_engine.export.gguf.importances import mean_squares
 from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.gguf_types import TensorType

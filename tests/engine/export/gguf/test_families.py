@@ -30,6 +30,7 @@ from tests.helpers.gguf_files import (
     value_of,
     written,
 )
+from tests.helpers.gguf_mixtures import MIXTURES
 from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.pruned_models import without, without_depth
 from tests.helpers.tiny_models import tiny_model
@@ -99,6 +100,7 @@ WITH_FEWER_HEADS = (
     "seed_oss",
     "arcee",
     "qwen3_vl_text",
+    "qwen3_5_text",
     "gemma4_text",
 )
 # Families that transformers reads from GGUF files.
@@ -204,7 +206,7 @@ def test_transformers_reads_the_same_model_from_the_file(name, tmp_path):
 
 
 def test_all_families_of_the_table_have_an_example():
-    models = (GGUF_FAMILIES[name]() for name in EXPECTED)
+    models = (make() for make in (*GGUF_FAMILIES.values(), *MIXTURES.values()))
     of_examples = {model.config.get_text_config().model_type for model in models}
     with_files = {name for name, family in FAMILIES.items() if family.gguf}
     assert with_files - of_examples == {"llama", "mistral", "qwen2"}

@@ -17,6 +17,7 @@ from tests.helpers.gguf_files import (
     LLAMA_3_ROPE,
     pruned,
 )
+from tests.helpers.gguf_mixtures import MIXTURES, without_experts
 from tests.helpers.gguf_models import GGUF_FAMILIES
 
 
@@ -56,6 +57,26 @@ VARIANTS = [
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 def test_llama_cpp_computes_the_logits_of_a_variant(name, settings, runtime, tmp_path):
     assert_same_logits(pruned(GGUF_FAMILIES[name](**settings)), runtime, tmp_path)
+
+
+MSCALE = {"mscale": 0.7, "mscale_all_dim": 0.7}
+MIXTURE_VARIANTS = [
+    *((name, {}) for name in MIXTURES),
+    ("deepseek_v2", {"q_lora_rank": None}),
+    ("deepseek_v3", {"rope_parameters": YARN | MSCALE}),
+    ("glm4_moe", {"attention_bias": True, "use_qk_norm": False}),
+    ("glm4_moe", {"n_shared_experts": 2, "norm_topk_prob": False}),
+    ("qwen3_moe", {"tie_word_embeddings": True}),
+]
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize(("name", "settings"), MIXTURE_VARIANTS)
+def test_llama_cpp_computes_the_logits_without_some_experts(
+    name, settings, runtime, tmp_path
+):
+    example = without_experts(MIXTURES[name](**settings))
+    assert_same_logits(example, runtime, tmp_path)
 
 
 @pytest.mark.runtimes

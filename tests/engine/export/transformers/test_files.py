@@ -29,7 +29,11 @@ from surgeon_engine.export.transformers.files import (
     MaskedWriter,
     StockWriter,
 )
-from surgeon_engine.export.transformers.weight_files import named_dtype, write_weights
+from surgeon_engine.export.transformers.weight_files import (
+    file_parts,
+    named_dtype,
+    write_weights,
+)
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import ModelSource, locate
@@ -104,8 +108,8 @@ def test_shards_are_loaded_as_one_model(tmp_path):
     model = llama()
     model.save_pretrained(tmp_path)
     (tmp_path / WEIGHTS).unlink()
-    slices = whole_slices(model)
-    write_weights(slices, dict.fromkeys(slices, torch.float32), 0.002, tmp_path)
+    parts = file_parts(whole_slices(model), FileDtype.SAME, loaded(model))
+    write_weights(parts, 0.002, tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) >= 4
     assert shards[0].name == f"model-00001-of-{len(shards):05}.safetensors"

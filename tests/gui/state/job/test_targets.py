@@ -25,6 +25,7 @@ from surgeon_engine.api.config.target import (
     PrunableShare,
     Target,
 )
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
@@ -215,3 +216,29 @@ def test_with_protection_merges_patterns_and_keeps_wider_ones():
     assert "block 3" not in kept
     all_but_one = with_protection(("*",), "mlp.down_proj", LAYERS, is_protected=False)
     assert len(all_but_one) == 6  # the other kinds
+
+
+@pytest.mark.parametrize("unit", Target)
+def test_tokens_count_toward_a_target_in_every_unit(unit):
+    pruning = replace(PruningConfig(), vocabulary=SomeTokens(1_500))
+    goal = goal_of(pruning, MODEL, FORM)
+    values = converted(pruning, unit)
+    found = goal_of(fields.with_values(PruningConfig(), values), MODEL, FORM)
+    assert (found.removed, found.of_tokens) == (goal.removed, goal.of_tokens)
+
+
+def test_point_on_the_curve_is_what_the_blocks_lose():
+    config = RunConfig(pruning=PruningConfig(vocabulary=SomeTokens(1_500)))
+    share = targets.share_with_tokens(config, MODEL, 0.2)
+    moved = replace(config.pruning, target=PrunableShare(share))
+    goal = targets.goal_or_none(replace(config, pruning=moved), MODEL)
+    assert goal.sparsity == pytest.approx(0.2, abs=1e-6)
+    assert targets.share_with_tokens(RunConfig(), MODEL, 0.2) == 0.2
+
+
+def test_whole_model_is_too_large_only_for_larger_targets():
+    chosen = PruningConfig(vocabulary=AutomaticVocabulary())
+    whole = 4 * MODEL.parameters / 1e6
+    for share, expected in ((0.99, False), (1.01, True)):
+        target = replace(chosen, target=FileSize(share * whole))
+        assert targets.is_too_large(RunConfig(pruning=target), MODEL) is expected

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from msgspec.structs import replace as changed
 
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import PrunableShare
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
+from surgeon_engine.api.config.vocabulary import (
+    WHOLE,
+    AutomaticVocabulary,
+    SomeTokens,
+)
 from surgeon_engine.api.messages.vocabulary import ScriptLoss
 from surgeon_gui.state.job import plan_text
+from surgeon_gui.state.job.targets import implied_changes
 from surgeon_gui.state.job.vocabulary_text import (
     hit_warning,
     planned_tokens,
@@ -17,6 +23,8 @@ from surgeon_gui.state.job.vocabulary_text import (
     script_rows,
     text_rows,
 )
+from surgeon_gui.state.queue.text import run_name
+from surgeon_gui.state.runs.text import title_of
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_sources import fewer_tokens
 
@@ -47,8 +55,32 @@ def test_plan_of_tokens_alone_does_not_say_that_nothing_is_removed():
     assert "1,500 tokens; nothing else" in plan_text.describe_goal(config, MODEL)
 
 
+def test_names_of_runs_have_the_tokens():
+    job = with_vocabulary(SomeTokens(1_500))
+    titles = title_of("", "", job, 90_000_000), run_name(job)
+    assert titles[0].endswith(f"90.0{SPACE}MB, 1,500 tokens")
+    assert "30 % of prunable weights, 1,500 tokens, " in titles[1].replace(SPACE, " ")
+    automatic = with_vocabulary(AutomaticVocabulary())
+    assert title_of("", "", automatic).endswith("weights, fewer tokens")
+    assert title_of("", "", RunConfig()).endswith("weights")
+
+
+def test_number_of_tokens_that_the_model_does_not_have_becomes_a_usual_one():
+    before, after = (
+        values_of(with_vocabulary(x).pruning)
+        | {"pattern": "2:4", "vocabulary_tokens": 32_768}
+        for x in (WHOLE, SomeTokens())
+    )
+    changes = implied_changes(before, after, MODEL)
+    assert changes == {"vocabulary_tokens": 1_365}
+    large = changed(MODEL, vocabulary=49_152)
+    assert implied_changes(before, after, large) == {}
+    assert implied_changes(after, after, MODEL) == {}  # what the user types stays
+
+
 def test_preview_says_what_is_kept_and_that_a_choice_is_the_runs():
     assert preview_line(FOUND).startswith("1,500 of 2,048 tokens are kept. 105")
+    assert f"420.9{SPACE}kB of a file like the original's" in preview_line(FOUND)
     assert "The run chooses" not in preview_line(FOUND)
     assert "The run chooses" in preview_line(fewer_tokens(AutomaticVocabulary()))
 

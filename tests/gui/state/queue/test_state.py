@@ -141,7 +141,10 @@ def test_details_of_a_failed_run_are_its_problem():
 @pytest.mark.parametrize(
     ("runs", "summary"),
     [
-        ((), "The queue is empty. Add to queue is beside Start."),
+        (
+            (),
+            "The queue is empty. Fill it by Sweep… or by Add to queue in the menu Run.",
+        ),
         (
             queued("a"),
             "1 run waits: about 20 min, up to 2.0 GB on the disk while it runs.",

@@ -1,0 +1,112 @@
+"""Measure how much the rounding of each column of a matrix matters.
+
+One forward of the pruned model measures the mean square of each input of each layer, on
+calibration text. Each expert has its own, of the tokens that the router gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from surgeon_engine.export.base import Calibration
+from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.model.head import last_hidden
+from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
+from surgeon_engine.model.load import LoadedModel
+
+_MIN_IMPORTANCE = 1e-6  # of the mean; a column without any would have no scale
+
+
+@torch.no_grad()
+def mean_squares(loaded: LoadedModel, calibration: Calibration) -> dict[str, Tensor]:
+    """Return the mean square of each input feature, by layer.
+
+    Stacked experts have a matrix with a row for each expert, by the name of the tensor.
+    """
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
+
+    def hook(layer: PrunableLayer) -> Callable[..., None]:
+        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            squares = inputs[0].flatten(0, -2).float().square().sum(dim=0)
+            sums[layer.name] = sums.get(layer.name, 0) + squares
+
+        def add_experts(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found, counted = _expert_squares(module, *inputs[:2])
+            for name, squares in found.items():
+                name = f"{layer.name}.{name}"
+                sums[name] = sums.get(name, 0) + squares
+                counts[name] = counts.get(name, 0) + counted
+
+        return add_experts if isinstance(layer, ExpertsLayer) else add
+
+    handles = [
+        layer.module.register_forward_pre_hook(hook(layer)) for layer in loaded.layers
+    ]
+    try:
+        for tokens in calibration.windows.split(calibration.batch):
+            calibration.check()
+            last_hidden(loaded.model, tokens.to(loaded.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    tokens = calibration.windows.numel()
+    return {
+        name: _means(total, counts[name]) if name in counts else (total / tokens).cpu()
+        for name, total in sums.items()
+    }
+
+
+def _expert_squares(
+    experts: Any, hidden: Tensor, chosen: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the sums of squared inputs of stacked experts, and the tokens of each.
+
+    Args:
+        experts: a module of stacked weights; others than `gate_up_proj` have no sums.
+        hidden: T x H
+        chosen: T x k, the experts of each token
+    """
+    count = len(experts.down_proj)
+    counts = torch.bincount(chosen.flatten(), minlength=count + 1)[:count].float()
+    if not hasattr(experts, "gate_up_proj") or not hasattr(experts, "_apply_gate"):
+        return {}, counts
+    width = experts.down_proj.shape[1 if experts.is_transposed else 2]
+    read = hidden.new_zeros(count, hidden.shape[-1], dtype=torch.float32)
+    written = hidden.new_zeros(count, width, dtype=torch.float32)
+    for expert in counts.nonzero().flatten().tolist():
+        rows = hidden[(chosen == expert).any(dim=-1)]
+        W = experts.gate_up_proj[expert]
+        gates = rows @ (W if experts.is_transposed else W.T)
+        if experts.has_bias:
+            gates = gates + experts.gate_up_proj_bias[expert]
+        inner = experts._apply_gate(gates)
+        read[expert] = rows.float().square().sum(dim=0)
+        written[expert] = inner.float().square().sum(dim=0)
+    return {"gate_up_proj": read, "down_proj": written}, counts
+
+
+def _means(sums: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean of each expert; those without tokens have that of all others."""
+    means = sums / counts.unsqueeze(1).clamp_min(1)
+    of_all = sums.sum(dim=0) / counts.sum().clamp_min(1)
+    return torch.where(counts.unsqueeze(1) > 0, means, of_all).cpu()
+
+
+def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray | None:
+    """Return the importances of the columns of a tensor; None if it is in no block.
+
+    Experts have a row of them each.
+    """
+    found = squares.get(each.layer)
+    if found is None or each.is_float32:
+        return None
+    values = each.expert_rows_of(found) if found.ndim == 2 else each.columns_of(found)
+    floor = _MIN_IMPORTANCE * values.mean(dim=-1, keepdim=True)
+    floor[floor == 0] = 1.0
+    return values.maximum(floor).numpy()

@@ -1,0 +1,89 @@
+"""The experts of a model as llama.cpp reads them.
+
+    ffn_gate_exps, ffn_up_exps   E x I x H   the layers that read the hidden states
+    ffn_down_exps                E x H x I   the one that writes them
+    ffn_gate_inp                 E x H       the router, in float32
+    exp_probs_b                  E           what is added to its scores
+
+transformers stacks gates and values in one tensor, one after the other or in turn, and
+in some models columns come before rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from surgeon_engine.compaction.slices import TensorSlice
+from surgeon_engine.model.experts import experts_of
+from surgeon_engine.model.layers import blocks_path
+
+ROUTER = "ffn_gate_inp"
+_BIAS = "_bias"
+_GATES_AND_VALUES = "gate_up_proj"
+_PARTS = {"up_proj": "ffn_up_exps", "down_proj": "ffn_down_exps"}
+
+
+def expert_tensors(model: PreTrainedModel) -> dict[str, bool]:
+    """Return the names of tensors with entries for experts; True: stacked weights."""
+    return {
+        each.name: each.module == experts.module
+        for experts in experts_of(model)
+        for each in experts.tensors
+    }
+
+
+def named_parts(
+    name: str, source: TensorSlice, model: PreTrainedModel, module: str, stacked: bool
+) -> Iterator[tuple[str, TensorSlice]]:
+    """Yield what the file has of a tensor with entries for experts, with its names.
+
+    Args:
+        name: of the tensor in the compact model.
+        source: what is left of it.
+        model: of full size.
+        module: the module that has the tensor, by its name in `model`.
+        stacked: whether it holds the weights or biases of the experts.
+    """
+    block, _, rest = name.removeprefix(f"{blocks_path(model)}.").partition(".")
+    prefix, kind = f"blk.{block}", rest.rpartition(".")[2]
+    if not stacked:
+        yield f"{prefix}.{_of_router(kind, source.whole)}", _in_one_row(source)
+        return
+    ending = "bias" if kind.endswith(_BIAS) else "weight"
+    kind = kind.removesuffix(_BIAS)
+    experts = model.get_submodule(module)
+    whole = source.whole
+    if ending == "weight" and getattr(experts, "is_transposed", False):
+        whole = whole.transpose(1, 2)
+    if kind != _GATES_AND_VALUES:
+        yield f"{prefix}.{_PARTS[kind]}.{ending}", TensorSlice(whole, source.kept)
+        return
+    gates, values = _gates_and_values(whole, experts)
+    yield f"{prefix}.ffn_gate_exps.{ending}", TensorSlice(gates, source.kept)
+    yield f"{prefix}.ffn_up_exps.{ending}", TensorSlice(values, source.kept)
+
+
+def _of_router(kind: str, whole: Tensor) -> str:
+    """Return the name in the file of a tensor beside the stacked weights."""
+    if kind == "per_expert_scale":
+        return "ffn_down_exps.scale"
+    if whole.ndim == 2 and len(whole) > 1:
+        return f"{ROUTER}.weight"
+    return f"{ROUTER}.bias" if kind == "bias" else "exp_probs_b.bias"
+
+
+def _in_one_row(source: TensorSlice) -> TensorSlice:
+    """Return the numbers of ERNIE, which are in a matrix of one row, as a list."""
+    if source.whole.ndim == 2 and len(source.whole) == 1:
+        return TensorSlice(source.whole[0], source.kept[1:])
+    return source
+
+
+def _gates_and_values(whole: Tensor, experts: nn.Module) -> tuple[Tensor, Tensor]:
+    if getattr(experts, "is_concatenated", True):
+        gates, values = whole.chunk(2, dim=1)
+        return gates, values
+    return whole[:, ::2], whole[:, 1::2]

@@ -1,0 +1,256 @@
+"""GGUF files of mixtures of experts: names, counts, values and number formats."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import Structure, Widths
+from surgeon_engine.export.base import Calibration
+from surgeon_engine.export.file_fidelity import put_file
+from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.export.gguf.importances import mean_squares
+from surgeon_engine.model.inspect import describe
+from surgeon_engine.planning.planned_file import FileForm, PlannedFile
+from tests.helpers.configs import pruning_config
+from tests.helpers.gguf_files import numbers, pruned, value_of, written
+from tests.helpers.gguf_mixtures import MIXTURES, without_experts
+from tests.helpers.pruned_models import NOWHERE, loaded, without
+
+ARCHITECTURES = {
+    "mixtral": "llama",
+    "qwen2_moe": "qwen2moe",
+    "qwen3_moe": "qwen3moe",
+    "qwen3_5_moe_text": "qwen35moe",
+    "olmoe": "olmoe",
+    "gpt_oss": "gpt-oss",
+    "glm4_moe": "glm4moe",
+    "glm4_moe_lite": "deepseek2",
+    "deepseek_v2": "deepseek2",
+    "deepseek_v3": "deepseek2",
+    "dots1": "dots1",
+    "ernie4_5_moe": "ernie4_5-moe",
+    "exaone_moe": "exaone-moe",
+    "gemma4_text": "gemma4",
+    "granitemoe": "granitemoe",
+    "hunyuan_v1_moe": "hunyuan-moe",
+    "lfm2_moe": "lfm2moe",
+    "minimax_m2": "minimax-m2",
+}
+needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+
+
+def text() -> Calibration:
+    tokens = torch.randint(0, 300, (6, 24), generator=torch.Generator().manual_seed(0))
+    return Calibration(tokens, batch=4, text="some text")
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_file_without_some_experts_has_their_number_and_shapes(name, tmp_path):
+    example = without_experts(MIXTURES[name]())
+    reader = written(example, tmp_path)
+    architecture = ARCHITECTURES[name]
+    assert value_of(reader, "general.architecture") == architecture
+    left = 6 if name == "deepseek_v3" else 5  # one of each class is removed
+    assert value_of(reader, f"{architecture}.expert_count") == left
+    assert value_of(reader, f"{architecture}.expert_used_count") == 2
+    inner = value_of(reader, f"{architecture}.expert_feed_forward_length")
+    shapes = {each.name: each.shape.tolist() for each in reader.tensors}
+    for part, shape in (
+        ("ffn_gate_inp", [128, left]),
+        ("ffn_gate_exps", [128, inner, left]),
+        ("ffn_up_exps", [128, inner, left]),
+        ("ffn_down_exps", [inner, 128, left]),
+    ):
+        assert shapes[f"blk.2.{part}.weight"] == shape
+    size = (tmp_path / "model.gguf").stat().st_size
+    assert GgufWriter().forecast(example, FileDtype.SAME) == size
+
+
+@pytest.mark.parametrize("name", ["qwen3_moe", "gpt_oss"])
+def test_gates_and_values_of_experts_are_apart(name, tmp_path):
+    model = MIXTURES[name]()
+    experts = model.model.layers[1].mlp.experts
+    found = numbers(written(without_experts(model), tmp_path))
+    both, down = experts.gate_up_proj[1:], experts.down_proj[1:]
+    if name == "gpt_oss":  # columns before rows, and gates and values in turn
+        both, down = both.transpose(1, 2), down.transpose(1, 2)
+        gates, values = both[:, ::2], both[:, 1::2]
+        biases = experts.gate_up_proj_bias[1:]
+        np.testing.assert_array_equal(found["blk.1.ffn_up_exps.bias"], biases[:, 1::2])
+        np.testing.assert_array_equal(
+            found["blk.1.ffn_down_exps.bias"], experts.down_proj_bias[1:]
+        )
+    else:
+        gates, values = both.chunk(2, dim=1)
+    np.testing.assert_array_equal(found["blk.1.ffn_gate_exps.weight"], gates)
+    np.testing.assert_array_equal(found["blk.1.ffn_up_exps.weight"], values)
+    np.testing.assert_array_equal(found["blk.1.ffn_down_exps.weight"], down)
+
+
+def test_numbers_beside_the_router_lose_those_of_removed_experts(tmp_path):
+    model = MIXTURES["deepseek_v3"]()  # two classes of four experts
+    router = model.model.layers[1].mlp.gate
+    router.e_score_correction_bias.normal_()
+    kept = [1, 2, 3, 5, 6, 7]
+    weight, bias = router.weight[kept], router.e_score_correction_bias[kept]
+    reader = written(without_experts(model), tmp_path)
+    found = numbers(reader)
+    np.testing.assert_array_equal(found["blk.1.ffn_gate_inp.weight"], weight)
+    np.testing.assert_array_equal(found["blk.1.exp_probs_b.bias"], bias)
+    for key, value in (
+        ("expert_group_count", 2),
+        ("expert_group_used_count", 1),
+        ("expert_gating_func", 2),
+        ("expert_shared_count", 1),
+        ("leading_dense_block_count", 1),
+        ("expert_weights_scale", 2.5),
+        ("expert_weights_norm", True),
+    ):
+        assert value_of(reader, f"deepseek2.{key}") == value
+
+
+@pytest.mark.parametrize("heads", [4, 2])
+def test_latent_keys_are_transposed_by_head(heads, tmp_path):
+    model = MIXTURES["deepseek_v2"]()
+
+    def choose(unit) -> torch.Tensor:
+        return torch.arange(unit.candidates) >= heads
+
+    plan = without(model, choose, Structure.HEADS)
+    reader = written(pruned(model, plan), tmp_path)
+    both = model.model.layers[1].self_attn.kv_b_proj.weight.unflatten(0, (4, 64))
+    found = numbers(reader)
+    keys, values = both[:heads, :32], both[:heads, 32:]
+    np.testing.assert_array_equal(found["blk.1.attn_k_b.weight"], keys.mT)
+    np.testing.assert_array_equal(found["blk.1.attn_v_b.weight"], values)
+    for key, value in (
+        ("head_count", heads),
+        ("head_count_kv", 1),
+        ("key_length", 96),
+        ("value_length", 64),
+        ("key_length_mla", 64),
+        ("value_length_mla", 32),
+    ):
+        assert value_of(reader, f"deepseek2.attention.{key}") == value
+
+
+def test_numbers_of_experts_that_differ_have_a_reason():
+    model = MIXTURES["qwen3_moe"]()
+
+    def choose(unit) -> torch.Tensor:
+        return torch.arange(unit.candidates) < unit.measured.block
+
+    example = pruned(model, without(model, choose, Structure.EXPERTS))
+    reason = GgufWriter().unsupported_reason(example)
+    assert "the same number of experts in all blocks" in reason
+    summary = describe(MIXTURES["gemma4_text"](), NOWHERE)
+    assert summary.gguf_widths is Widths.SAME
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "reason"),
+    [
+        ("qwen3_moe", {"mlp_only_layers": [1]}, "experts in all blocks but, at most"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, "experts in all blocks but, at most"),
+        ("qwen3_moe", {"norm_topk_prob": False}, "norm_topk_prob = True for granted"),
+        ("deepseek_v3", {"rope_interleave": False}, "rope_interleave = True"),
+        (
+            "deepseek_v3",
+            {
+                "rope_parameters": {
+                    "rope_type": "yarn",
+                    "rope_theta": 1e4,
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 32,
+                }
+            },
+            r"scaled by yarn \(mscale_all_dim = None\)",
+        ),
+    ],
+)
+def test_what_an_architecture_does_not_compute_has_a_reason(name, settings, reason):
+    found = GgufWriter().unsupported_reason(pruned(MIXTURES[name](**settings)))
+    assert re.search(reason, found), found
+
+
+def test_limits_of_yarn_that_llama_cpp_rounds_are_noted():
+    yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "truncate": False}
+    yarn["original_max_position_embeddings"] = 32
+    example = pruned(MIXTURES["gpt_oss"](rope_parameters=yarn))
+    assert GgufWriter().unsupported_reason(example) == ""
+    (note,) = GgufWriter().notes(example)
+    assert "rounds the limits of yarn" in note
+
+
+def test_importances_of_an_expert_are_of_its_tokens():
+    model = MIXTURES["qwen3_moe"]()
+    experts = model.model.layers[1].mlp.experts
+    seen = []
+    experts.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[:2]))
+    squares = mean_squares(loaded(model), text())
+    hidden = torch.cat([x for x, _ in seen])
+    chosen = torch.cat([x for _, x in seen])
+    rows = hidden[(chosen == 4).any(dim=1)]
+    gates, values = (rows @ experts.gate_up_proj[4].T).chunk(2, dim=1)
+    inner = torch.nn.functional.silu(gates) * values
+    for part, inputs in (("gate_up_proj", rows), ("down_proj", inner)):
+        found = squares[f"model.layers.1.mlp.experts.{part}"]
+        torch.testing.assert_close(found[4], inputs.square().mean(dim=0))
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("qwen3_moe", FileDtype.IQ4_NL),
+        ("gpt_oss", FileDtype.Q4_K_M),
+        ("deepseek_v2", FileDtype.Q8_0),
+    ],
+)
+def test_each_expert_is_rounded_by_its_own_importances(name, dtype, tmp_path):
+    example, calibration = without_experts(MIXTURES[name]()), text()
+    experts = example.loaded.model.model.layers[1].mlp.experts
+    before = {x: y.clone() for x, y in experts.named_parameters()}
+    errors = {}
+    for label, on_text in (("plain", None), ("calibrated", calibration)):
+        folder = tmp_path / label
+        folder.mkdir()
+        config = ExportConfig(format=Format.GGUF, dtype=dtype)
+        GgufWriter(calibration=on_text).write(example, config, folder)
+        assert all(torch.equal(y, before[x]) for x, y in experts.named_parameters())
+        put_file(example, folder / "model.gguf")
+        name_of = "model.layers.1.mlp.experts.down_proj"
+        weights = mean_squares(example.loaded, calibration)[name_of].unsqueeze(1)
+        E = experts.down_proj - before["down_proj"]
+        E = E.mT if name == "gpt_oss" else E
+        errors[label] = float((E.square() * weights).sum())
+        for part, values in before.items():
+            E = getattr(experts, part) - values
+            assert float(E.norm()) < 0.1 * float(values.norm()), part
+            getattr(experts, part).copy_(values)
+    if dtype is not FileDtype.IQ4_NL:  # their short rows have 8 bits
+        return
+    assert 0 < errors["calibrated"] < errors["plain"]
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [FileDtype.Q8_0, FileDtype.Q4_K_M])
+def test_planned_bytes_are_those_of_the_tensors(dtype, tmp_path):
+    example = pruned(MIXTURES["qwen3_moe"]())
+    config = ExportConfig(format=Format.GGUF, dtype=dtype)
+    GgufWriter().write(example, config, tmp_path)
+    reader = gguf.GGUFReader(tmp_path / "model.gguf")
+    planned = PlannedFile(
+        describe(example.loaded.model, NOWHERE),
+        FileForm(Format.GGUF, dtype),
+        pruning_config(structure=Structure.EXPERTS),
+    )
+    tensors = sum(int(each.n_bytes) for each in reader.tensors)
+    assert planned._weight_bytes == pytest.approx(tensors, rel=0.002)
