@@ -43,10 +43,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(ignored)
 
 
-def pytest_collection_finish():
-    """Exclude the modules from garbage collection: every collection gets faster."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect no garbage while modules are imported, and none of them later."""
+    gc.disable()
+    found = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -211,11 +216,9 @@ def window(make_window):
 @pytest.fixture
 def save_everywhere(monkeypatch):
     """Let a run save wherever it may, and report every step."""
-    from surgeon_engine.runtime import run_context, saver
+    from tests.helpers.interrupted_runs import let_save_everywhere
 
-    monkeypatch.setattr(run_context, "_SECONDS_BETWEEN_PROGRESS", 0.0)
-    monkeypatch.setattr(saver, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(saver, "_SHARE_OF_TIME", 1e9)
+    let_save_everywhere(monkeypatch)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from surgeon_engine.model.layers import (
 )
 from surgeon_engine.model.offload import adopt
 from surgeon_engine.model.rules import Mixer
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, host_memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,11 +53,12 @@ class CompactModel:
     plan: CompactionPlan
     tensors: dict[str, TensorSlice]  # by name in the compact model; tied ones once
     parts: dict[str, Any]  # description of rows and columns for `compact_layers`
+    blocks_path: str  # the name of the list of blocks
     blocks: tuple[int, ...]  # original indices of the remaining ones
 
     def original_name(self, name: str) -> str:
         """Return the name in the original model of a layer or tensor of this one."""
-        prefix = f"{blocks_path(self.model)}."
+        prefix = f"{self.blocks_path}."
         if not name.startswith(prefix):
             return name
         index, _, rest = name.removeprefix(prefix).partition(".")
@@ -90,7 +91,7 @@ class CompactModel:
             text["allow_global_per_layer_attribute_access"] = True
         if self.has_fewer_heads:
             text |= _stated_head_size(config.get_text_config())
-        described = {"blocks": blocks_path(self.model)} | self.parts
+        described = {"blocks": self.blocks_path} | self.parts
         if groups := self._described_groups():
             described["groups"] = groups
         return values | {"pruned": described}
@@ -156,8 +157,9 @@ def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
             tensors[f"{name}.kept_inputs"] = TensorSlice(kept)
     dropped = plan.dropped_blocks(prunable_layers(model))
     blocks = tuple(i for i in range(len(find_blocks(model))) if i not in dropped)
-    tensors = _renumbered(tensors, f"{blocks_path(model)}.", blocks)
-    return CompactModel(model, plan, tensors, parts_spec, blocks)
+    path = blocks_path(model)
+    tensors = _renumbered(tensors, f"{path}.", blocks)
+    return CompactModel(model, plan, tensors, parts_spec, path, blocks)
 
 
 @torch.no_grad()
@@ -180,6 +182,8 @@ def shrink_in_place(model: PreTrainedModel, plan: CompactionPlan) -> None:
         new = [x for key, x in after.items() if key not in before]
         old = [x for key, x in before.items() if key not in after]
         adopt(blocks[index], new, old)
+        del before, after, new, old
+        host_memory.return_freed()  # the next block may be as large
 
 
 def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> None:

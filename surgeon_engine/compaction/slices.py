@@ -51,22 +51,18 @@ class TensorSlice:
 
     def put(self, tensor: Tensor) -> None:
         """Write the remaining part back into the whole; the inverse of `tensor`."""
-        kept = (*self.kept, *[None] * self.whole.ndim)
-        whole = self.whole
-        sliced = [n for n, index in enumerate(self.kept) if index is not None]
-        if len(sliced) == 1:  # without the indices of all numbers
-            (only,) = sliced
-            index = kept[only].to(whole.device)
-            whole.index_copy_(only, index, tensor.to(whole.dtype))
-            return
-        indices = [
-            torch.arange(n) if index is None else index
-            for n, index in zip(whole.shape, kept, strict=False)
-        ]
-        if sliced:
-            whole[torch.meshgrid(*indices, indexing="ij")] = tensor.to(whole.dtype)
-        else:
+        whole, tensor = self.whole, tensor.to(self.whole.dtype)
+        sliced = {n: index for n, index in enumerate(self.kept) if index is not None}
+        if not sliced:
             whole.copy_(tensor)
+        elif len(sliced) == 1:  # without the indices of all numbers
+            ((dimension, index),) = sliced.items()
+            whole.index_copy_(dimension, index.to(whole.device), tensor)
+        else:
+            indices = [
+                sliced.get(n, torch.arange(size)) for n, size in enumerate(whole.shape)
+            ]
+            whole[torch.meshgrid(*indices, indexing="ij")] = tensor
 
 
 def whole_slices(model: PreTrainedModel) -> dict[str, TensorSlice]:

@@ -19,6 +19,7 @@ from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.layers import blocks_path, find_blocks, is_tower
 from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.runtime import host_memory
 from surgeon_engine.runtime.mapped_tensors import MappedTensors
 
 _PROBLEMS = ("missing_keys", "mismatched_keys")
@@ -56,7 +57,8 @@ def load_in_blocks(
             if index == 0:
                 _take_others(model, part, blocks)
                 model.generation_config = part.generation_config
-            del part
+            del part, found
+            host_memory.return_freed()
     model.tie_weights()
     return model.eval(), problems
 

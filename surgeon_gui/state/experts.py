@@ -162,4 +162,4 @@ def _tip(each: BlockRouting, expert: int, *, is_removed: bool) -> str:
         tokens=numbers.whole(tokens[expert]),
         share=numbers.percent(share),
     )
-    return f"{tip}\n{tr('Removed')}" if is_removed else tip
+    return "\n".join((tip, tr("Removed"))) if is_removed else tip

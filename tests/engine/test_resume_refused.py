@@ -29,6 +29,7 @@ from tests.helpers.interrupted_runs import (
     at_step,
     config_of,
     cut_at,
+    let_save_everywhere,
     resumed,
 )
 from tests.helpers.locks import write_lock
@@ -40,12 +41,27 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Return a folder with a run that was interrupted after its first shot."""
+    root = tmp_path_factory.mktemp("interrupted")
+    (root / "job").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        let_save_everywhere(patch)
+        cut_at(after_shot(1), config_of(root / "job"), root / "job" / "cut")
+    return root
+
+
 @pytest.fixture
-def interrupted(tmp_path):
-    """Make a run that was interrupted after its first shot."""
-    folder = tmp_path / "cut"
-    cut_at(after_shot(1), config_of(tmp_path), folder)
-    return folder
+def interrupted(prepared):
+    """Return the folder of that run, as it was, beside its model and its texts."""
+    job, before = prepared / "job", prepared / "before"
+    if before.exists():
+        shutil.rmtree(job)
+        shutil.copytree(before, job)
+    else:
+        shutil.copytree(job, before)
+    return job / "cut"
 
 
 def refused(folder) -> str:
@@ -91,8 +107,8 @@ def test_weights_of_another_model_are_refused(interrupted):
     assert "are of another model" in refused(interrupted)
 
 
-def test_another_text_is_refused(interrupted, tmp_path):
-    (path,) = tmp_path.glob("fit_*.npy")
+def test_another_text_is_refused(interrupted):
+    (path,) = interrupted.parent.glob("fit_*.npy")
     tokens = np.load(path)
     tokens[0, 0] += 1
     np.save(path, tokens)
@@ -101,33 +117,34 @@ def test_another_text_is_refused(interrupted, tmp_path):
     )
 
 
-def test_another_model_is_refused_and_the_run_keeps_its_record(interrupted, tmp_path):
+def test_another_model_is_refused_and_the_run_keeps_its_record(interrupted):
     before = read_state(interrupted)
-    path = tmp_path / "llama" / "model.safetensors"
+    path = interrupted.parent / "llama" / "model.safetensors"
     saver_module.save_file(load_file(path), path, {"format": "pt", "other": "x"})
     assert "model.safetensors has changed" in refused(interrupted)
     assert read_state(interrupted).history == before.history
 
 
-def test_a_model_with_another_config_is_refused(interrupted, tmp_path):
-    path = tmp_path / "llama" / "config.json"
+def test_a_model_with_another_config_is_refused(interrupted):
+    path = interrupted.parent / "llama" / "config.json"
     path.write_bytes(path.read_bytes() + b"\n")
     assert "config.json has changed" in refused(interrupted)
 
 
-def test_damaged_tokenizer_is_noticed_before_it_is_used(interrupted, tmp_path):
-    path = tmp_path / "llama" / "tokenizer.json"
+def test_damaged_tokenizer_is_noticed_before_it_is_used(interrupted):
+    path = interrupted.parent / "llama" / "tokenizer.json"
     text = path.read_text()
     path.write_text(text.replace('"unk_token"', '"unknown!"'))
     assert path.read_text() != text
     assert "tokenizer.json has changed" in refused(interrupted)
 
 
-def test_copy_of_the_model_is_the_same_model(interrupted, tmp_path):
-    model = tmp_path / "llama"
-    shutil.copytree(model, tmp_path / "copy", copy_function=shutil.copyfile)
+def test_copy_of_the_model_is_the_same_model(interrupted):
+    model = interrupted.parent / "llama"
+    copy = model.with_name("copy")
+    shutil.copytree(model, copy, copy_function=shutil.copyfile)
     shutil.rmtree(model)
-    (tmp_path / "copy").rename(model)
+    copy.rename(model)
     assert resumed(interrupted).of(RunFinished)
 
 

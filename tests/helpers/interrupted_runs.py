@@ -20,7 +20,15 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.run.pipeline import resume
+from surgeon_engine.runtime import run_context, saver
 from tests.helpers.runs import Recorder, job
+
+
+def let_save_everywhere(patch: pytest.MonkeyPatch) -> None:
+    """Let a run save wherever it may, and report every step."""
+    patch.setattr(run_context, "_SECONDS_BETWEEN_PROGRESS", 0.0)
+    patch.setattr(saver, "_SECONDS_BETWEEN", 0.0)
+    patch.setattr(saver, "_SHARE_OF_TIME", 1e9)
 
 
 class PowerCut(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import tempfile
@@ -191,6 +192,14 @@ COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIE
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """Return a frozen random model in which every weight and every bias matters."""
+    model, numbers = _tiny_model(family, seed)
+    torch.set_rng_state(numbers)  # as if it had been made now
+    return copy.deepcopy(model)
+
+
+@functools.cache
+def _tiny_model(family: str, seed: int) -> tuple[PreTrainedModel, torch.Tensor]:
+    """Return a model, and the state of the random numbers after it was made."""
     torch.manual_seed(seed)
     families = FAMILIES | MORE_FAMILIES | HYBRIDS | MIXTURES
     model = families[family]().eval().requires_grad_(False)
@@ -199,7 +208,7 @@ def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
             parameter.normal_(std=0.1)
         elif parameter.ndim > 1:
             parameter.normal_(std=0.3)
-    return model
+    return model, torch.get_rng_state()
 
 
 def llama_with(**settings: Any) -> PreTrainedModel:

@@ -119,8 +119,8 @@ def in_one(configs, folder, react=go_on):
 
 def compare(configs, folder, tolerance=2e-4):
     """Do jobs in two processes and in one, and compare the results."""
+    in_one(configs, folder / "one")  # first: the others are forked with its imports
     events = in_two_ranks(configs, folder / "two")
-    in_one(configs, folder / "one")
     for name in configs:
         assert_same_result(folder / "one" / name, folder / "two" / name, tolerance)
     return events

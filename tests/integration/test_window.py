@@ -171,8 +171,8 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window = real_window
     trigger(window, "use_demo_action")
     window.open_step(Step.CALIBRATION)
-    find(window, "calibration_windows").setValue(8)
-    find(window, "calibration_validation_windows").setValue(4)
+    find(window, "calibration_windows").setValue(4)
+    find(window, "calibration_validation_windows").setValue(2)
     find(window, "calibration_window_length").setValue(64)
     qtbot.waitUntil(find(window, "preview_button").isEnabled, timeout=LONG_MS)
     click(window, "preview_button")

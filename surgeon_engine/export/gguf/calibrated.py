@@ -112,13 +112,13 @@ class _BlockQuantizer:
             result = {}
             for each in tensors:
                 kind, weights = each.type(mixture), importances(each, squares)
-                is_matrix = weights is not None and len(each.shape) == 2
-                if not is_matrix or kind not in SUPPORTED:
-                    found = encode(each.name, each.tensor(), kind, weights)
-                else:
+                is_layer = weights is not None and len(each.shape) == 2
+                if weights is not None and is_layer and kind in SUPPORTED:
                     found = _smallest_error(each, kind, weights, factors)
+                else:
+                    found = encode(each.name, each.tensor(), kind, weights)
                 result[each.name] = found
-                if is_matrix:
+                if is_layer:
                     values = torch.from_numpy(dequantize(found, kind))
                     weight = layers[each.layer].matrix
                     slices = TensorSlice(weight, each.source.kept)

@@ -10,13 +10,14 @@ at a time.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
@@ -35,6 +36,20 @@ DTYPES = {
     FileDtype.BFLOAT16: torch.bfloat16,
     FileDtype.FLOAT16: torch.float16,
 }
+# The names of number formats in safetensors files.
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_ALIGNED = 8  # bytes; the length of a header is a multiple
 _GIGABYTE = 1_000_000_000
 
 
@@ -63,14 +78,17 @@ class FilePart:
     dtype: torch.dtype  # of all others
     stock: PreTrainedModel | None = None
 
-    def sizes(self) -> dict[str, int]:
-        """Return the bytes of each tensor in the file, by its name there."""
+    def empty(self) -> dict[str, Tensor]:
+        """Return each tensor of the file without its numbers, by its name there."""
         empty = {
             name: torch.empty(each.shape, dtype=each.whole.dtype, device="meta")
             for name, each in self.slices.items()
         }
         found = self._published(empty)
-        return {name: _bytes(x, self._dtype(name)) for name, x in found.items()}
+        return {
+            name: x.to(self._dtype(name)) if x.is_floating_point() else x
+            for name, x in found.items()
+        }
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Yield each tensor with its name in the file.
@@ -121,7 +139,8 @@ def file_parts(
 
 def bytes_of(parts: Iterable[FilePart]) -> int:
     """Return the total size of the files, headers included."""
-    return sum(size + TENSOR_ENTRY for part in parts for size in part.sizes().values())
+    empty = (x for part in parts for x in part.empty().values())
+    return sum(x.nbytes + TENSOR_ENTRY for x in empty)
 
 
 def write_weights(
@@ -129,10 +148,13 @@ def write_weights(
 ) -> None:
     """Write tensors into `folder`, with at most `shard_gigabytes` in each file.
 
+    The tensors of one part are in memory at a time.
+
     Raises:
         ExportError: A weight is too large for its dtype.
     """
-    sizes = {name: size for part in parts for name, size in part.sizes().items()}
+    empty = {name: x for part in parts for name, x in part.empty().items()}
+    sizes = {name: x.nbytes for name, x in empty.items()}
     shards = _shards(sizes, shard_gigabytes * _GIGABYTE)
     names = ["model.safetensors"]
     if len(shards) > 1:
@@ -152,8 +174,42 @@ def write_weights(
         (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
     tensors = (named for part in parts for named in part.tensors())
     for name, shard in zip(names, shards, strict=True):
-        some = dict(islice(tensors, len(shard)))
-        save_file(some, folder / name, metadata={"format": "pt"})
+        some = islice(tensors, len(shard))
+        _write_file(folder / name, {x: empty[x] for x in shard}, some)
+
+
+def _write_file(
+    path: Path, empty: Mapping[str, Tensor], tensors: Iterable[tuple[str, Tensor]]
+) -> None:
+    """Write a safetensors file, each tensor when it is there.
+
+    The library writes all tensors of a file at once, from memory.
+
+    Args:
+        path: that of the file.
+        empty: the tensors without their numbers, by name.
+        tensors: the same with them.
+    """
+    # As the library does: wide numbers first, so that all are aligned.
+    order = sorted(empty, key=lambda name: (-empty[name].element_size(), name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in order:
+        x, start = empty[name], end
+        end += x.nbytes
+        header[name] = {
+            "dtype": _NAMES[x.dtype],
+            "shape": list(x.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNED)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        first = file.tell()
+        for name, tensor in tensors:
+            file.seek(first + header[name]["data_offsets"][0])
+            file.write(tensor.flatten().view(torch.uint8).numpy().data)
 
 
 def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -189,8 +245,3 @@ def _shards(sizes: Mapping[str, int], max_bytes: float) -> list[list[str]]:
         shards[-1].append(name)
         total += size
     return shards
-
-
-def _bytes(each: Tensor, dtype: torch.dtype) -> int:
-    item_size = dtype.itemsize if each.is_floating_point() else each.element_size()
-    return each.numel() * item_size

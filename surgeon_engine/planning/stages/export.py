@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED
+from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED, Format
 from surgeon_engine.api.config.pruning import COUPLED
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import FLOAT, PROBED_TOKENS, PROBED_WINDOWS
@@ -43,10 +43,12 @@ def verification(job: Job) -> StageNeed:
     windows = PROBED_WINDOWS * _CHECKS
     if job.size.file.form.dtype in QUANTIZED:
         windows += job.judging_windows
+    # Weights in files that the system maps into memory leave it when it is short.
+    is_mapped = job.offloads and job.size.file.form.format is Format.COMPACT
     return StageNeed(
         fresh_process(job) + size / speed.DISK + speed.forward(job, windows),
         process=0 if job.offloads else job.weights,
-        child=LIBRARIES + size + evaluated(job, 1),
+        child=LIBRARIES + (0 if is_mapped else size) + evaluated(job, 1),
     )
 
 
@@ -63,7 +65,7 @@ def _exporting(job: Job) -> float:
     """
     if job.offloads:
         held = job.weights_on_host if job.is_on_gpu else 0
-        return held + job.size.export_bytes
+        return held + job.size.export_bytes / max(1, job.model.blocks)
     is_coupled = job.config.pruning.kind in COUPLED
     return job.weights * (2 if is_coupled else 1) + job.size.export_bytes
 

@@ -91,7 +91,7 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
     ]
     supported = [choice_label(s.structure)[0] for s in model.structures if s.supported]
     if supported:
-        rows.append((tr("Structures"), ", ".join(supported)))
+        rows.append((tr("Structures"), "; ".join(supported)))
     rows += [
         (
             tr("Cannot be pruned"),

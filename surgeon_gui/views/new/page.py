@@ -87,6 +87,7 @@ class NewPage(QWidget):
         self._actions = actions
         self._points: tuple[RunPoint, ...] = ()
         self._found: Forecast | None = None  # of the draft
+        self._obstacle: Problem | None = None  # to its start
         # The result of a diagnosis that the curve shows, and whether it applies.
         self._diagnosed: tuple[DiagnosisResult | None, DiagnosisPhase] | None = None
         self.model_card = ModelCard(session, settings, actions)
@@ -215,6 +216,7 @@ class NewPage(QWidget):
         self, state: AppState, obstacle: Problem | None, add_obstacle: str
     ) -> None:
         """Show the draft, and why it cannot be started or added to the queue."""
+        self._obstacle = obstacle
         self.model_card.show_state(state)
         self._show_curve(state)
         purpose = purpose_of(state.config, state.model)
@@ -224,7 +226,7 @@ class NewPage(QWidget):
         self._domain.show_state(state)
         self._languages.show_state(state)
         self._show_changes(changes.changes(state))
-        self._show_plan(state, obstacle)
+        self._show_plan(state)
         enable_unless(self._start, blocking(obstacle))
         is_out = Step.TARGET in state.problems and self._found is not None
         self._use.setVisible(is_out)
@@ -245,10 +247,10 @@ class NewPage(QWidget):
         show_button(self._expert_button, label, tip, is_enabled=True)
         self.expert.show_changes(are_there=bool(changed))
 
-    def _show_plan(self, state: AppState, obstacle: Problem | None) -> None:
+    def _show_plan(self, state: AppState) -> None:
         line = plan.headline(state, self._found)
         is_told = state.model is not None or not state.is_connected
-        problem = sentence(obstacle) if is_told else ""
+        problem = sentence(self._obstacle) if is_told else ""
         show_elided(self._title, line.title if line is not None else "")
         self._show_warning(problem or (line.warning if line is not None else ""))
         details = line.details if line is not None and not problem else ""
@@ -324,6 +326,7 @@ class NewPage(QWidget):
             return
         self._diagnosed = diagnosed
         self._show_curve(self._session.state)
+        self._show_plan(self._session.state)
 
     @Slot(float)
     def _on_curve_moved(self, share: float) -> None:

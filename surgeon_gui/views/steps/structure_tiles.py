@@ -59,7 +59,11 @@ _PICTURE = 40.0  # pixels high
 _PADDING = 6.0
 _CORNER = 6.0
 _SCALE = 0.88  # of the font, so that two lines fit
+_STEP, _MAX_STEPS = 0.95, 12  # to a smaller font, where a name has no room
 _MIN_WIDTH = 72
+_WRAPPED = int(
+    Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop | Qt.TextFlag.TextWordWrap
+)
 _MATRIX_ROWS, _MATRIX_COLUMNS = 5, 8  # of the matrices
 _SPACING = 1.5
 _APART = 6.0  # pixels between the kinds of a structure
@@ -251,20 +255,20 @@ class _StructureTile(QAbstractButton):
         width = frame.width() - 2 * _PADDING
         picture = QRectF(frame.left() + _PADDING, _PADDING + 2, width, _PICTURE)
         paint_structure(painter, self.structure, picture, ink)
-        painter.setFont(self._fitted_font(frame.width() - 4))
-        painter.setPen(QColor(theme.text if is_enabled else theme.faint))
         label = frame.adjusted(2, _PICTURE + 2 * _PADDING, -2, -2)
-        flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
-        painter.drawText(label, int(flags) | Qt.TextFlag.TextWordWrap, self.text())
+        painter.setFont(self._fitted_font(label))
+        painter.setPen(QColor(theme.text if is_enabled else theme.faint))
+        painter.drawText(label, _WRAPPED, self.text())
         painter.end()
 
-    def _fitted_font(self, width: float) -> QFont:
-        """Return the font of the name, smaller if a word is wider than `width`."""
+    def _fitted_font(self, place: QRectF) -> QFont:
+        """Return the font of the name, smaller if the name does not fit in `place`."""
         font = self._small()
-        metrics = QFontMetricsF(font)
-        widest = max(metrics.horizontalAdvance(word) for word in self.text().split())
-        if widest > width:
-            font.setPointSizeF(font.pointSizeF() * width / widest)
+        for _ in range(_MAX_STEPS):
+            needed = QFontMetricsF(font).boundingRect(place, _WRAPPED, self.text())
+            if needed.width() <= place.width() and needed.height() <= place.height():
+                break
+            font.setPointSizeF(_STEP * font.pointSizeF())
         return font
 
     def _small(self) -> QFont:

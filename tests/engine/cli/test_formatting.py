@@ -19,6 +19,7 @@ from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import exported
+from tests.helpers.mixtures import mixture_summary
 from tests.helpers.tiny_models import tiny_model
 
 
@@ -65,3 +66,14 @@ def test_fewer_tokens_are_named_with_the_share_that_is_compared():
     whole = replace(measured, compared=None)
     assert list(tokens_lines(tokens, (whole,))) == [note]
     assert list(tokens_lines(None, (whole,))) == []
+
+
+def test_model_with_experts_has_their_number_and_the_active_parameters():
+    model = mixture_summary()
+    rows = dict(zip(*(cells(model_table(model, ""), n) for n in (0, 1)), strict=True))
+    assert rows["active"].startswith(f"{model.parameters - model.idle_parameters:,} ")
+    assert rows["experts"] == "16 in 4 of 4 blocks, 4 for each token"
+    table = layer_table(model)
+    row = cells(table).index("mlp.experts")
+    assert cells(table, 1)[row] == "16"
+    assert cells(table, 2)[row].startswith("experts of ")

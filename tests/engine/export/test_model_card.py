@@ -20,6 +20,7 @@ from surgeon_engine.api.messages.run import (
     Estimate,
     Exported,
     Fidelity,
+    GroupsLeft,
     TokensRemoved,
 )
 from surgeon_engine.api.run_folder import RunFolder
@@ -254,3 +255,24 @@ def test_card_of_fewer_tokens_alone_does_not_say_that_nothing_was_removed(report
     assert "# Tiny {{ name }} with 1,500 tokens" in text
     assert "No weights were removed" not in text
     assert "pruned" in ModelCard(text).data.tags
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ((6, 6), "Each block has 6 of 8 experts."),
+        ((4, 6), "The blocks have 4 to 6 of 8 experts."),
+        ((8, 8), ""),
+    ],
+)
+def test_model_card_says_how_many_experts_are_left(report, kept, words):
+    *before, last = report.shots
+    layers = tuple(
+        msgspec.structs.replace(layer, groups=GroupsLeft("experts", n, 8))
+        for layer, n in zip(last.layers, kept, strict=False)
+    )
+    last = msgspec.structs.replace(last, layers=layers)
+    text = card(msgspec.structs.replace(report, shots=(*before, last)))
+    assert words in text
+    assert ("experts." in text) is bool(words)
+    assert "\n\n\n" not in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +40,14 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.export.transformers.check import compare
 from surgeon_engine.export.transformers.files import MaskedWriter
 from surgeon_engine.export.verify import expected_figures, save_probe
-from surgeon_engine.model.load import load_model
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.vocabulary.tokens import token_table
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.token_costs import (
     kept_for_probe,
     nats_per_removed,
@@ -83,9 +89,24 @@ def config_of(
     )
 
 
-def state_of(config: RunConfig):
-    state = prepare(config, silent_context())
+@functools.cache
+def prepared() -> PruningState:
+    """Return the demo model and its texts, which every test reads and none changes."""
+    state = prepare(config_of(SomeTokens(KEPT)), silent_context())
     evaluate_original(state, silent_context())
+    return state
+
+
+def state_of(config: RunConfig) -> PruningState:
+    """Return the state of a job before removals, with a model of its own."""
+    whole, pruning = prepared(), config.pruning
+    model = copy.deepcopy(whole.loaded.model)
+    blocks, layers = find_blocks(model), prunable_layers(model)
+    loaded = replace(whole.loaded, model=model, blocks=blocks, layers=layers)
+    goal = goal_of(pruning, whole.original, file_form(config, whole.original))
+    units = units_of(pruning, model)
+    state = PruningState(config, loaded, whole.windows, units, goal, whole.original)
+    state.keep_references(whole.references, whole.baseline)
     return state
 
 
@@ -109,7 +130,7 @@ def test_model_and_texts_have_the_kept_tokens_alone(trimmed):
     ):
         assert after.shape == before.shape
         assert int(after.max()) < KEPT
-        original = load_model(state.config.model).tokenizer
+        original = prepared().loaded.tokenizer
         for old, new in zip(before, after, strict=True):
             assert original.decode(old).startswith(tokenizer.decode(new[:-4]))
 
@@ -117,7 +138,7 @@ def test_model_and_texts_have_the_kept_tokens_alone(trimmed):
 def test_kept_tokens_are_the_most_expected_ones(trimmed):
     state, windows = trimmed
     kept = state.vocabulary.kept
-    original = load_model(state.config.model).model
+    original = prepared().loaded.model
     f = token_frequencies(original, [windows.calibration], 4, lambda: None)
     assert float(f.sum()) == pytest.approx(1.0)
     occurring = windows.calibration[:, 1:].unique()
@@ -130,7 +151,7 @@ def test_kept_tokens_are_the_most_expected_ones(trimmed):
 
 def test_the_size_is_that_of_the_target_whatever_is_removed(trimmed):
     state, _ = trimmed
-    whole = prepare(config_of(SomeTokens(TOKENS)), silent_context()).goal
+    whole = state_of(config_of(SomeTokens(TOKENS))).goal
     each = state.loaded.model.get_input_embeddings().weight.shape[1]
     tokens = (TOKENS - KEPT) * each
     assert state.goal.parameters == whole.parameters
@@ -142,7 +163,7 @@ def test_predictions_equal_those_of_the_original_where_all_tokens_are_kept(trimm
     vocabulary = state.vocabulary
     known = vocabulary.kept
     tokens = known[torch.randint(len(known), (2, 24))]
-    original = load_model(state.config.model).model
+    original = prepared().loaded.model
     whole = reference_of(original, tokens, 2, lambda: None)
     reference = vocabulary.reference(whole)
     assert torch.equal(known[reference.windows], tokens)
@@ -208,7 +229,7 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
 
 def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
     state, _ = trimmed
-    table = token_table(load_model(state.config.model).tokenizer)
+    table = token_table(prepared().loaded.tokenizer)
     kept = set(state.vocabulary.kept.tolist())
     assert all(set(table.parts[x]) <= kept for x in kept if x in table.parts)
 
@@ -259,14 +280,14 @@ def test_tokens_are_checked_before_anything_is_loaded(vocabulary, message, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [Stage.SELECTION, Stage.DISTILLATION])
-def test_run_goes_on_with_the_same_tokens(stage, tmp_path, quick_runs, save_everywhere):
+def test_run_goes_on_with_the_same_tokens(tmp_path, quick_runs, save_everywhere):
     config = config_of(AutomaticVocabulary(), recovery=Recovery.DISTILLATION)
-    config = replace(config, recovery=replace(config.recovery, epochs=3))
     Recorder().run(config, tmp_path / "whole")
-    cut_at(at_stage(stage), config, tmp_path / "cut")
-    resumed(tmp_path / "cut")
-    assert_same_result(tmp_path / "cut", tmp_path / "whole")
+    for stage in (Stage.SELECTION, Stage.DISTILLATION):
+        folder = tmp_path / stage.value
+        cut_at(at_stage(stage), config, folder)
+        resumed(folder)
+        assert_same_result(folder, tmp_path / "whole")
 
 
 def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_path):

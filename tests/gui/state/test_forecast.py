@@ -18,6 +18,7 @@ from surgeon_gui.state.forecast import Basis, End, RunPoint, forecast, points_of
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.mixtures import mixture_job, mixture_summary
 
 MODEL = model_summary()
 PLAIN = PruningConfig(HeadsAndNeurons(width_multiple=1))
@@ -150,3 +151,13 @@ def test_points_are_finished_runs_of_the_model_and_the_structure():
     assert points_of([record(config=RunConfig(pruning=tokens))], RunConfig()) == ()
     off = record(config=RunConfig(recovery=RecoveryConfig(Recovery.OFF)))
     assert points_of([off], RunConfig())[0].recovery is Recovery.OFF
+
+
+def test_experts_are_expected_as_dense_models_with_a_wider_band():
+    found = forecast(mixture_job().pruning, mixture_summary())
+    assert found.basis is Basis.DENSE
+    heads = PruningConfig()
+    assert found.spread > forecast(heads, mixture_summary()).spread
+    own = forecast(mixture_job().pruning, mixture_summary(), [RunPoint("a", 0.3, 0.2)])
+    assert own.basis is Basis.OWN_RUNS
+    assert own.at(0.3) == pytest.approx(0.2, rel=0.01)

@@ -11,6 +11,7 @@ import pytest
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.header import (
     DecoderSizes,
+    MixtureSizes,
     ModelFacts,
     decoder_sizes,
     has_chat_template,
@@ -205,3 +206,45 @@ def test_chat_template_is_found_in_the_files_of_a_model(tmp_path):
     assert has_chat_template(str(gguf)) is False
     gguf.write_bytes(b"GGUF" + bytes(100) + b"tokenizer.chat_template" + bytes(9))
     assert has_chat_template(str(gguf))
+
+
+@pytest.mark.parametrize(
+    ("stated", "sizes"),
+    [
+        (  # Qwen 3
+            {
+                "num_experts": 8,
+                "num_experts_per_tok": 2,
+                "moe_intermediate_size": 24,
+                "decoder_sparse_step": 2,
+            },
+            MixtureSizes(8, 2, 24, interval=2),
+        ),
+        (  # DeepSeek V3
+            {
+                "n_routed_experts": 16,
+                "num_experts_per_tok": 4,
+                "moe_intermediate_size": 24,
+                "n_shared_experts": 2,
+                "first_k_dense_replace": 1,
+            },
+            MixtureSizes(16, 4, 24, shared_size=48, dense_blocks=1),
+        ),
+        (  # gpt-oss
+            {"num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size": 96},
+            MixtureSizes(4, 1, 96),
+        ),
+        ({"num_experts": 1, "num_experts_per_tok": 1}, None),
+        ({"num_experts": 4, "num_experts_per_tok": 9}, None),
+        ({"num_experts": 10**9, "num_experts_per_tok": 1}, None),
+    ],
+)
+def test_sizes_of_experts_are_read_by_the_names_of_several_families(stated, sizes):
+    options = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+        "intermediate_size": 128,
+    }
+    assert decoder_sizes(options | stated).mixture == sizes

@@ -1,0 +1,94 @@
+"""Plans of mixtures: time counts the weights that a token uses, files count all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.pruning import (
+    Experts,
+    Method,
+    PruningConfig,
+    Structure,
+)
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.base.errors import PruningError
+from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.limits import check_target_in_limits, max_removable
+from surgeon_engine.planning.planned_file import FileForm, planned_file
+from surgeon_engine.planning.running_memory import memory_beside_weights
+from surgeon_engine.planning.target_size import goal_of, prunable_weights
+from tests.helpers.configs import pruning_config
+from tests.helpers.fake_machine import machine
+from tests.helpers.fake_results import model_summary
+from tests.helpers.mixtures import CHOSEN, EXPERTS, SIZES, mixture_summary
+
+MODEL = mixture_summary()
+JOB = RunConfig(ModelConfig(MODEL.source), pruning=PruningConfig(Experts()))
+
+
+def with_chosen(chosen: int):
+    return mixture_summary(
+        replace(SIZES, mixture=replace(SIZES.mixture, chosen=chosen))
+    )
+
+
+def test_time_counts_the_experts_that_a_token_uses():
+    few, many = (estimate(JOB, with_chosen(n), machine()) for n in (1, EXPERTS))
+    for stage in (Stage.BASELINE, Stage.CURVATURE, Stage.DISTILLATION):
+        assert few.seconds_of_stages[stage] < many.seconds_of_stages[stage]
+    assert few.disk == many.disk
+
+
+def test_idle_parameters_are_those_of_the_other_experts():
+    experts = sum(layer.weights for layer in MODEL.layers if layer.is_experts)
+    share = 1 - CHOSEN / EXPERTS
+    assert MODEL.idle_parameters == pytest.approx(share * experts)
+    assert with_chosen(EXPERTS).idle_parameters == 0
+    assert model_summary().idle_parameters == 0
+
+
+def test_file_holds_all_experts():
+    form = FileForm(Format.AUTOMATIC, FileDtype.BFLOAT16)
+    file = planned_file(MODEL, form, JOB.pruning)
+    assert file.bytes(0) == pytest.approx(2 * MODEL.parameters, rel=0.05)
+    quantized = planned_file(MODEL, FileForm(Format.GGUF, FileDtype.Q8_0), JOB.pruning)
+    assert quantized.bytes(0) == pytest.approx(34 / 32 * MODEL.parameters, rel=0.05)
+
+
+def test_buffers_hold_the_outputs_of_the_experts_of_a_token():
+    context = 1024
+    difference = memory_beside_weights(context, with_chosen(EXPERTS))
+    difference -= memory_beside_weights(context, MODEL)
+    # Of 512 tokens, in float32, 4 at once, as wide as the hidden states.
+    assert difference == 512 * 4 * 4 * (EXPERTS - CHOSEN) * SIZES.hidden_size
+
+
+@pytest.mark.parametrize(
+    "structure", [Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS, Structure.N_M]
+)
+def test_other_structures_leave_experts_whole(structure):
+    pruning = pruning_config(structure, method=Method.MAGNITUDE)
+    others = sum(layer.weights for layer in MODEL.linear_layers)
+    assert max_removable(pruning, MODEL) <= others
+    if structure is Structure.ELEMENTS:
+        assert prunable_weights(pruning, MODEL) == others
+
+
+def test_target_beyond_the_experts_of_a_token_says_so():
+    pruning = PruningConfig(Experts(), target=PrunableShare(0.9))
+    goal = goal_of(pruning, MODEL, FileForm())
+    with pytest.raises(PruningError, match="as many experts as a token uses"):
+        check_target_in_limits(goal, pruning, MODEL)
+
+
+def test_dense_model_is_refused():
+    dense = model_summary()
+    goal = goal_of(JOB.pruning, dense, FileForm())
+    with pytest.raises(PruningError, match="has no experts") as refused:
+        check_target_in_limits(goal, JOB.pruning, dense)
+    assert "heads and neurons" in refused.value.hint
