@@ -75,7 +75,7 @@ class Criterion:
 
 CRITERIA = (
     Criterion("gates", Method.FIRST_ORDER, Widths.FREE),
-    Criterion("gates, equal blocks", Method.FIRST_ORDER, recovers=False),
+    Criterion("gates, equal blocks", Method.FIRST_ORDER),
     Criterion("REAP, equal blocks", Method.REAP),
     Criterion("routing frequency, equal blocks", Method.ROUTING_FREQUENCY),
     Criterion("random, equal blocks", Method.ROUTING_FREQUENCY, is_random=True),
