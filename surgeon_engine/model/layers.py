@@ -80,6 +80,10 @@ class PrunableLayer:
         """The device of its weights."""
         return self.matrix.device
 
+    def count(self, mask: Tensor) -> int:
+        """Return how many weights a mask of W marks."""
+        return int(mask.sum())
+
     def zero(self, mask: Tensor) -> None:
         """Set the weights of a mask of W to zero."""
         self.write(self.weight().masked_fill(mask, 0))
@@ -139,6 +143,10 @@ class ExpertsLayer(PrunableLayer):
     @override
     def device(self) -> torch.device:
         return next(self._tensors())[0].device
+
+    @override
+    def count(self, mask: Tensor) -> int:
+        return self.rows * int(mask[0].sum())
 
     @override
     def zero(self, mask: Tensor) -> None:

@@ -28,7 +28,12 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.evaluation.evaluate import References
-from surgeon_engine.model.layers import KeptWeights, PrunableLayer, body_parameters
+from surgeon_engine.model.layers import (
+    ExpertsLayer,
+    KeptWeights,
+    PrunableLayer,
+    body_parameters,
+)
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import Goal
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
@@ -268,6 +273,9 @@ def _nothing_removed(units: Iterable[Unit]) -> Mapping[str, Tensor]:
 
 def _remaining(layer: PrunableLayer, is_removed: Tensor) -> tuple[int, int, int]:
     """Return the remaining weights, rows and columns of a layer."""
+    if isinstance(layer, ExpertsLayer):  # whose mask is too large to be reduced
+        left = int((~is_removed[0]).sum())
+        return layer.rows * left, layer.rows, left
     column_is_removed = is_removed[:, : layer.columns].all(dim=0)  # not of the bias
     return (
         layer.weights - int(is_removed.sum()),

@@ -81,7 +81,7 @@ def _refit(module: Any, expert: int, seen: _Seen) -> float | None:
     if counts[0] < _LEAST_TOKENS or not counts[1]:
         return None
     weight = last_weight(module, expert)
-    W = weight.float()
+    W = weight.to(torch.float32, copy=True)
     X = inner_states(module, expert, seen.states[token]).float()
     X = X * seen.weights[token, place].float().unsqueeze(1)
     Y = X @ W.T + seen.missing[token]

@@ -23,7 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from surgeon_engine.api.config.layer_patterns import any_matches
-from surgeon_engine.model.layers import PrunableLayer, linear_layers
+from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer, linear_layers
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.weight_training import WeightTraining
@@ -44,7 +44,7 @@ class LowRankTraining(WeightTraining):
             layer.name: _Remaining.of(zeros, layer, state.loaded.device)
             for unit in state.units
             for layer, zeros in unit.zeros(state.removed[unit.measured.name])
-            if zeros.any()
+            if not isinstance(layer, ExpertsLayer) and zeros.any()
         }
         protect = state.config.pruning.protect
         self._layers = [

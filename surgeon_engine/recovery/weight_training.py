@@ -144,7 +144,7 @@ def masks_of(state: PruningState, block: int | None = None) -> Masks:
         for unit in state.units
         if block is None or unit.measured.block == block
         for layer, zeros in unit.zeros(state.removed[unit.measured.name])
-        if zeros.any()
+        if layer.count(zeros)
         for parameter, mask in layer.masked_parameters(zeros)
     }
 

@@ -141,7 +141,7 @@ def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
     group = unit.coupled.kind.value if isinstance(unit, CoupledUnit) else "layer"
     one = torch.zeros(unit.candidates, dtype=torch.bool)
     one[0] = True
-    each = {x.name: int(removed.sum()) * is_coupled for x, removed in unit.zeros(one)}
+    each = {x.name: x.count(removed) * is_coupled for x, removed in unit.zeros(one)}
     layers = tuple(
         DiagnosedLayer(
             x.name, x.block, x.kind, x.rows, x.columns, x.weights, each[x.name]

@@ -1,0 +1,105 @@
+"""Experts are fitted to what is missing on the tokens that they get."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GptOssConfig, Qwen3MoeConfig
+from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
+from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.run import Recovered
+from surgeon_engine.model.experts import inner_states, last_weight
+from surgeon_engine.recovery.expert_refit import _held_out_error, _refit, _Seen
+from tests.helpers.runs import Recorder, job, skip_verification
+
+SIZES = {"hidden_size": 8, "num_experts_per_tok": 2}
+MODULES = {
+    "qwen3_moe": lambda: Qwen3MoeExperts(
+        Qwen3MoeConfig(num_experts=3, moe_intermediate_size=6, **SIZES)
+    ),
+    "gpt_oss": lambda: GptOssExperts(
+        GptOssConfig(num_local_experts=3, intermediate_size=6, **SIZES)
+    ),
+}
+
+
+@pytest.fixture(params=MODULES)
+def module(request):
+    torch.manual_seed(0)
+    found = MODULES[request.param]().requires_grad_(False)
+    for parameter in found.parameters():
+        parameter.normal_(std=0.5)
+    return found
+
+
+def routed(module, tokens=400):
+    """Return what experts get and compute, two of three for each token."""
+    states = torch.randn(tokens, 8)
+    weights, chosen = torch.rand(tokens, 3).topk(2, dim=1)
+    return _Seen(
+        states,
+        chosen,
+        weights,
+        module(states, chosen, weights).float(),
+        torch.zeros(tokens, 8),
+        torch.arange(tokens) % 4 == 0,
+    )
+
+
+def test_form_is_that_of_the_module(module):
+    seen = routed(module)
+    found = torch.zeros_like(seen.output)
+    for expert in range(3):
+        token, place = torch.where(seen.chosen == expert)
+        inner = inner_states(module, expert, seen.states[token])
+        outputs = inner @ last_weight(module, expert).T
+        if module.has_bias:
+            outputs = outputs + module.down_proj_bias[expert]
+        found[token] += outputs * seen.weights[token, place].unsqueeze(1)
+    torch.testing.assert_close(found, seen.output, atol=1e-4, rtol=0)
+
+
+def test_expert_learns_what_is_missing_on_its_tokens(module):
+    seen = routed(module)
+    token, place = torch.where(seen.chosen == 1)
+    X = inner_states(module, 1, seen.states[token])
+    X = X * seen.weights[token, place].unsqueeze(1)
+    change = 0.1 * torch.randn(8, 6)
+    seen.missing[token] = X @ change.T
+    others = module.down_proj[[0, 2]].clone()
+    wanted = last_weight(module, 1) + change
+    before = _held_out_error(seen)
+    assert _refit(module, 1, seen) is not None
+    assert _held_out_error(seen) < 0.01 * before
+    assert (last_weight(module, 1) - wanted).norm() < 0.1 * change.norm()
+    assert torch.equal(module.down_proj[[0, 2]], others)
+
+
+def test_expert_with_few_tokens_stays(module):
+    seen = routed(module, tokens=20)
+    seen.missing.normal_()
+    before = module.down_proj.clone()
+    assert _refit(module, 1, seen) is None
+    assert torch.equal(module.down_proj, before)
+
+
+def test_refit_moves_a_mixture_toward_the_original(tmp_path, monkeypatch):
+    skip_verification(monkeypatch)
+    config = job(
+        tmp_path,
+        "qwen3_moe",
+        windows=32,
+        export=ExportConfig(format=Format.COMPACT),
+        recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
+        structure=Structure.EXPERTS,
+        method=Method.FIRST_ORDER,
+        sparsity=0.25,
+    )
+    recorder = Recorder().run(config, tmp_path / "run")
+    (recovered,) = recorder.of(Recovered)
+    assert recovered.layers == 2
+    assert recovered.nats_after < 0.95 * recovered.nats_before
