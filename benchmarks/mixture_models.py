@@ -30,7 +30,7 @@ from transformers import (
 from resources.demo.train import WINDOW, rate_share, token_stream, training_texts
 
 DEMO = Path(__file__).resolve().parents[1] / "resources" / "demo"
-STEPS = {"qwen3": 1500, "olmoe": 1000}
+STEPS = {"qwen3": 1500, "olmoe": 800}
 BATCH = 8  # windows
 _PEAK_RATE = 2e-3
 _SAVED_EVERY = 100  # steps

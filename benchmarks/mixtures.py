@@ -70,6 +70,7 @@ class Criterion:
     widths: Widths = Widths.SAME
     is_random: bool = False
     with_code: bool = False  # whether code calibrates, too
+    recovers: bool = True  # with `--recover`
 
 
 CRITERIA = (
@@ -78,11 +79,20 @@ CRITERIA = (
     Criterion("REAP, equal blocks", Method.REAP),
     Criterion("routing frequency, equal blocks", Method.ROUTING_FREQUENCY),
     Criterion("random, equal blocks", Method.ROUTING_FREQUENCY, is_random=True),
-    Criterion("REAP", Method.REAP, Widths.FREE),
+    Criterion("REAP", Method.REAP, Widths.FREE, recovers=False),
     Criterion(
-        "gates, calibrated on both", Method.FIRST_ORDER, Widths.FREE, with_code=True
+        "gates, calibrated on both",
+        Method.FIRST_ORDER,
+        Widths.FREE,
+        with_code=True,
+        recovers=False,
     ),
-    Criterion("REAP, equal blocks, calibrated on both", Method.REAP, with_code=True),
+    Criterion(
+        "REAP, equal blocks, calibrated on both",
+        Method.REAP,
+        with_code=True,
+        recovers=False,
+    ),
 )
 
 
@@ -122,8 +132,8 @@ def main() -> int:
     """Train, measure and tabulate."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     disable_progress_bars()
-    torch.set_num_threads(2)
     options = _options()
+    torch.set_num_threads(options.threads)
     folder: Path = options.folder
     fence._is_direct = True  # the files are this script's own
     write_texts(folder)
@@ -134,9 +144,9 @@ def main() -> int:
     lines = _read(file)
     done = {line.key for line in lines if line.after or not options.recover}
     kept = Kept()
-    for model, share, seed in product(models, SHARES, options.seeds):
+    for seed, model, share in product(options.seeds, models, SHARES):
         for criterion in CRITERIA:
-            is_left_out = options.recover and criterion.with_code
+            is_left_out = options.recover and not criterion.recovers
             if is_left_out or (model, share, seed, criterion.name) in done:
                 continue
             with _method(criterion, seed):
@@ -234,12 +244,12 @@ def _method(criterion: Criterion, seed: int) -> Iterator[None]:
 
 def table(lines: Iterable[Line]) -> str:
     """Return the tables: for each model, before and after recovery."""
-    lines = list(lines)
+    lines = sorted(lines, key=lambda line: line.model)
     parts = ["# Experts of small mixtures", __doc__.split("\n\n")[-1].strip()]
     for model in dict.fromkeys(line.model for line in lines):
         own = [line for line in lines if line.model == model]
         names = [Path(text.text).stem for text in own[0].before]
-        names[0] = "documentation"
+        names[:2] = "documentation", "code"
         perplexities = ", ".join(
             f"{text.perplexity.value:.1f} on {name}"
             for name, text in zip(names, own[0].original, strict=True)
@@ -272,8 +282,8 @@ def _grid(lines: list[Line], names: list[str], title: str) -> str:
 def _summary(values: list[float]) -> str:
     if not values:
         return "-"
-    text = f"{statistics.mean(values):.3f}"
-    return text if len(values) == 1 else f"{text} ± {max(values) - min(values):.3f}"
+    text = f"{statistics.mean(values):.4f}"
+    return text if len(values) == 1 else f"{text} ± {max(values) - min(values):.4f}"
 
 
 def _read(file: Path) -> list[Line]:
@@ -288,6 +298,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--recover", action="store_true", help="distill, too")
     parser.add_argument("--other", type=Path, nargs="*", default=[])
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shapes", nargs="*", default=["qwen3", "olmoe"])
     parser.add_argument("--training", type=int, nargs="*", default=[1], help="seeds")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2])

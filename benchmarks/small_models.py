@@ -6,6 +6,7 @@ without them, if its config can say so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -32,8 +33,6 @@ from benchmarks.small_sizes import (
     others,
     particular,
 )
-from surgeon_engine.base.errors import EngineError
-from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.layers import language_model_of
 
 KINDS = {
@@ -41,6 +40,7 @@ KINDS = {
     "image": modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 }
 _LARGEST = 80e6  # parameters
+_EXPERTS = re.compile(r"Experts|SparseMoe|MoE")  # in the name of a class
 
 
 def build(kind: str, model_type: str, sizes: Sizes, *, dense: bool) -> PreTrainedModel:
@@ -100,11 +100,8 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
 
 
 def routes(model: PreTrainedModel) -> bool:
-    """Return whether a model has experts; it may have no blocks at all."""
-    try:
-        return has_experts(model.config)
-    except EngineError:
-        return False
+    """Return whether a model has experts, if only one, or none beside shared ones."""
+    return any(_EXPERTS.search(type(module).__name__) for module in model.modules())
 
 
 def _built(

@@ -83,6 +83,11 @@ _LEVEL_NAMES = {
     Recovery.DISTILLATION: say("distillation"),
     Recovery.BOTH: say("reconstruction and distillation"),
 }
+_WEIGHTS = {
+    TrainedWeights.FULL: say("all weights"),
+    TrainedWeights.LORA: say("adapters (LoRA)"),
+    TrainedWeights.ROUTERS: say("routers"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +144,7 @@ class SettledJob:
         recovery = self.config.recovery
         chosen = reworded(_LEVEL_NAMES[recovery.level])
         if recovery.trains:
-            is_full = recovery.trained_weights is TrainedWeights.FULL
-            weights = say("all weights") if is_full else say("adapters (LoRA)")
+            weights = reworded(_WEIGHTS[recovery.trained_weights])
             how = say("gradient checkpointing") if recovery.recomputes else ""
             chosen = say_list(chosen, weights, how)
         return say("Recovery: {chosen}. {reason}", chosen=chosen, reason=self._reason)
@@ -186,7 +190,7 @@ def settle(
     if config.pruning.removes_nothing:  # there is nothing to recover from
         recovery = replace(config.recovery, level=Recovery.OFF)
         config = replace(config, recovery=recovery)
-    candidates = list(_candidates(config))
+    candidates = list(_candidates(config, has_experts=bool(model.experts)))
     last = estimate(candidates[-1], model, machine, size)
     chosen, found, obstacle = candidates[-1], last, None
     for tried in candidates[:-1]:
@@ -279,7 +283,7 @@ def _memory(needed: Estimate, machine: Machine) -> tuple[Need, ...]:
     return tuple(need for need in needs if need.what in memory)
 
 
-def _candidates(config: RunConfig) -> Iterator[RunConfig]:
+def _candidates(config: RunConfig, *, has_experts: bool) -> Iterator[RunConfig]:
     """Yield what the settings allow, the closest first."""
     places = [config.model.offload]
     if config.model.offload is Offload.AUTOMATIC:
@@ -289,11 +293,16 @@ def _candidates(config: RunConfig) -> Iterator[RunConfig]:
         recovery = replace(config.recovery, level=level)
         for place in places:
             model = replace(config.model, offload=place)
-            for trained in _trainings(recovery, offloads=place is Offload.ON):
+            offloads = place is Offload.ON
+            for trained in _trainings(
+                recovery, offloads=offloads, has_experts=has_experts
+            ):
                 yield replace(config, model=model, recovery=trained)
 
 
-def _trainings(recovery: RecoveryConfig, *, offloads: bool) -> Iterator[RecoveryConfig]:
+def _trainings(
+    recovery: RecoveryConfig, *, offloads: bool, has_experts: bool
+) -> Iterator[RecoveryConfig]:
     """Yield the ways to train at the level of `recovery`; itself if none does."""
     if not recovery.trains:
         yield recovery
@@ -302,13 +311,15 @@ def _trainings(recovery: RecoveryConfig, *, offloads: bool) -> Iterator[Recovery
     checkpointing = [recovery.gradient_checkpointing]
     if weights == [TrainedWeights.AUTOMATIC]:
         weights = [TrainedWeights.FULL, TrainedWeights.LORA]
+        if has_experts:
+            weights.append(TrainedWeights.ROUTERS)
     if checkpointing == [GradientCheckpointing.AUTOMATIC]:
         checkpointing = [GradientCheckpointing.OFF, GradientCheckpointing.ON]
     for kind, recomputes in itertools.product(weights, checkpointing):
         tried = replace(
             recovery, trained_weights=kind, gradient_checkpointing=recomputes
         )
-        if not offloads or (tried.uses_lora and tried.recomputes):
+        if not offloads or (not tried.trains_all_weights and tried.recomputes):
             yield tried
 
 

@@ -5,7 +5,8 @@
 The loss is the forward KL(p || q) per token (Hinton et al., arXiv 1503.02531). The
 original is not held in memory: its last hidden states are enough (`fidelity.py`).
 The weights of the blocks and the last norm are trained, or low-rank adapters of the
-layers (`low_rank.py`); embeddings, head and protected layers stay. Held-out windows are
+layers (`low_rank.py`), or the routers of experts (arXiv 2603.02217); embeddings, head
+and protected layers stay. Held-out windows are
 measured several times, and the best weights are kept: the result is never worse than
 the start. A training of several epochs reads new text in each (`fresh_text.py`), and
 ends early once the divergence on the held-out windows has stopped falling.
@@ -41,13 +42,14 @@ from surgeon_engine.recovery.weight_training import (
     checkpointed,
     masks_of,
     rate_at,
+    routers,
     trainable,
 )
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
-_RATE, _LORA_RATE = 1e-4, 1e-3
+_RATE, _LORA_RATE, _ROUTER_RATE = 1e-4, 1e-3, 1e-3
 _LONG_RATE = 2e-4  # of more than one epoch
 # A training is flat if the best of its last checks is hardly below the best before.
 _FLAT_CHECKS, _FLAT_GAIN = 4, 0.005
@@ -110,6 +112,9 @@ class _Distillation:
         if self._config.uses_lora:
             self._weights: WeightTraining = LowRankTraining(state)
             self._rate = _LORA_RATE
+        elif not self._config.trains_all_weights:
+            self._weights = WeightTraining(routers(state), {})
+            self._rate = _ROUTER_RATE
         else:
             self._weights = WeightTraining(trainable(state), masks_of(state))
             self._rate = _RATE if self._fresh is None else _LONG_RATE

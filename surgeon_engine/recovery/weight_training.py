@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
-from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.base.errors import PruningError, RunFolderError
 from surgeon_engine.model.block_runner import replaced_forward
+from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
@@ -164,6 +165,24 @@ def trainable(
         own = {id(parameter) for parameter in block.parameters()}
         parameters = [p for p in parameters if id(p) in own]
     return [p for p in parameters if id(p) not in fixed]
+
+
+def routers(state: PruningState) -> list[nn.Parameter]:
+    """Return the weights of the routers that recovery may change.
+
+    Raises:
+        PruningError: the model has none.
+    """
+    model = state.loaded.model
+    names = {experts.router for experts in experts_of(model)}
+    owned = {id(p) for x in names for p in model.get_submodule(x).parameters()}
+    found = [p for p in trainable(state) if id(p) in owned]
+    if not found:
+        raise PruningError(
+            "The model has no routers that could be trained.",
+            "Train all weights, or adapters (LoRA).",
+        )
+    return found
 
 
 def rate_at(rate: float, step: int, share: float) -> float:

@@ -304,6 +304,11 @@ _TRAINED_WEIGHTS: dict[Enum, Caption] = {
         "Trains two small matrices for each layer, which are added to its weight "
         "at the end. Needs much less memory.",
     ),
+    TrainedWeights.ROUTERS: caption(
+        "Routers",
+        "Trains only what chooses the experts of each token. For mixtures of experts; "
+        "needs the least memory.",
+    ),
 }
 
 _VOCABULARY: dict[Enum, Caption] = {

@@ -29,9 +29,10 @@ from surgeon_engine.curvature.collect import (
     block_factors,
     block_gates,
     input_covariances,
+    routed_outputs,
 )
 from surgeon_engine.curvature.measured import Gate
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import ExpertsLayer, find_blocks, prunable_layers
 from surgeon_engine.pruning import measure_curvature
 from surgeon_engine.run import pipeline
 from tests.helpers.forked_ranks import run_ranks
@@ -139,6 +140,30 @@ def test_two_ranks_give_the_result_of_one(tmp_path):
     events = compare(configs, tmp_path)
     stages = {x.stage: x for x in events if isinstance(x, Progressed)}
     assert {x.done for x in stages.values()} == {x.total for x in stages.values()}
+
+
+def test_two_ranks_count_the_tokens_of_experts_together():
+    model = tiny_model("qwen3_moe")
+    windows = torch.arange(60).view(5, 12) % VOCABULARY
+    layers = [x for x in prunable_layers(model) if isinstance(x, ExpertsLayer)]
+    request = CurvatureRequest(model, find_blocks(model), layers, windows, 2)
+
+    def measure(rank):
+        found = routed_outputs(request, int)
+        (name, *_) = found
+        gates = {
+            k: x
+            for part in block_gates(request, (Gate.COLUMNS,), int)
+            for k, x in part.items()
+        }
+        return found[name].routed, found[name].norms, gates[name].routed
+
+    expected = measure(0)
+    assert int(expected[0].sum()) == 2 * windows.numel()
+    for found in run_ranks(measure):
+        assert torch.equal(found[0], expected[0])
+        torch.testing.assert_close(found[1], expected[1])
+        assert torch.equal(found[2], expected[0])
 
 
 def test_ranks_without_windows_measure_what_one_measures():

@@ -29,6 +29,7 @@ class TrainedWeights(StrEnum):
     AUTOMATIC = "automatic"  # all, if memory suffices
     FULL = "full"
     LORA = "lora"  # low-rank adapters, which are merged at the end
+    ROUTERS = "routers"  # of mixtures of experts: what chooses the experts of a token
 
 
 class GradientCheckpointing(StrEnum):
@@ -110,9 +111,16 @@ class RecoveryConfig:
         return self.trains and self.trained_weights is TrainedWeights.LORA
 
     @property
+    def trains_all_weights(self) -> bool:
+        """True if all weights are trained, and not a few for all."""
+        few = (TrainedWeights.LORA, TrainedWeights.ROUTERS)
+        return self.trains and self.trained_weights not in few
+
+    @property
     def may_use_lora(self) -> bool:
         """True if adapters may be trained."""
-        return self.trains and self.trained_weights is not TrainedWeights.FULL
+        kinds = (TrainedWeights.AUTOMATIC, TrainedWeights.LORA)
+        return self.trains and self.trained_weights in kinds
 
     @property
     def recomputes(self) -> bool:

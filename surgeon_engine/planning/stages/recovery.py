@@ -171,7 +171,7 @@ def _training_moment(job: Job) -> Moment:
     model, recovery = job.model, job.config.recovery
     graph, weights = _graph(job), _trained_weights(job)
     in_graph = 0.0  # of weights
-    if not recovery.uses_lora:
+    if recovery.trains_all_weights:
         in_graph = job.weights_left * _CAST
     elif job.config.pruning.kind in SPARSE:
         in_graph = job.weights_left * FLOAT  # with the masked adapters
@@ -234,8 +234,11 @@ def _judges(job: Job) -> int:
 def _trained_weights(job: Job) -> int:
     """Return the number of weights that the distillation changes."""
     recovery = job.config.recovery
-    if not recovery.uses_lora:
+    if recovery.trains_all_weights:
         return job.weights_left
+    if not recovery.uses_lora:  # a row for each expert
+        experts = sum(each.groups for each in job.model.experts)
+        return experts * job.model.hidden_size
     layers = job.model.linear_layers
     return sum(recovery.lora_rank * (x.rows + x.columns) for x in layers)
 
@@ -246,13 +249,14 @@ def _masks(job: Job) -> float:
     Adapters do without where whole rows and columns are zero.
     """
     kind = job.config.pruning.kind
-    needs = kind in SPARSE if job.config.recovery.uses_lora else kind not in COUPLED
+    is_whole = job.config.recovery.trains_all_weights
+    needs = kind not in COUPLED if is_whole else kind in SPARSE
     return job.touched_weights if needs else 0
 
 
 def _optimized(job: Job, weights: float) -> float:
     """Return the moments, and what weights need more in float32."""
-    wider = 0 if job.config.recovery.uses_lora else FLOAT - job.each
+    wider = FLOAT - job.each if job.config.recovery.trains_all_weights else 0
     return weights * (_MOMENTS + wider)
 
 
@@ -273,7 +277,7 @@ def _graph(job: Job) -> float:
 
 def _number(job: Job) -> int:
     """Return the bytes of an activation; weights that are trained are float32."""
-    return job.each if job.config.recovery.uses_lora else FLOAT
+    return FLOAT if job.config.recovery.trains_all_weights else job.each
 
 
 def _logits(job: Job, tokens: int) -> float:

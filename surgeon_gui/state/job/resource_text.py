@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from surgeon_engine.api.config.recovery import TrainedWeights
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import (
@@ -113,8 +114,11 @@ def _recovery_of(check: ResourceCheck) -> str:
     recovery = check.settled.config.recovery
     chosen = [inside(choice_label(recovery.level)[0])]
     if recovery.trains:
-        is_lora = recovery.uses_lora
-        chosen.append(tr("adapters (LoRA)") if is_lora else tr("all weights"))
+        few = {
+            TrainedWeights.LORA: tr("adapters (LoRA)"),
+            TrainedWeights.ROUTERS: tr("routers"),
+        }
+        chosen.append(few.get(recovery.trained_weights, tr("all weights")))
     if recovery.recomputes:
         chosen.append(tr("gradient checkpointing"))
     text = tr("Recovery: {chosen}.").format(chosen=", ".join(chosen))

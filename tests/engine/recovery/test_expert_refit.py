@@ -10,10 +10,12 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Method, Structure
-from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig, TrainedWeights
 from surgeon_engine.api.messages.run import Recovered
 from surgeon_engine.model.experts import inner_states, last_weight
 from surgeon_engine.recovery.expert_refit import _held_out_error, _refit, _Seen
+from surgeon_engine.recovery.weight_training import routers
+from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Recorder, job, skip_verification
 
 SIZES = {"hidden_size": 8, "num_experts_per_tok": 2}
@@ -103,3 +105,18 @@ def test_refit_moves_a_mixture_toward_the_original(tmp_path, monkeypatch):
     (recovered,) = recorder.of(Recovered)
     assert recovered.layers == 2
     assert recovered.nats_after < 0.95 * recovered.nats_before
+
+
+def test_routers_are_what_chooses_the_experts():
+    state = make_state("qwen3_moe", structure=Structure.EXPERTS)
+    blocks = state.loaded.model.model.layers
+    found = {id(parameter) for parameter in routers(state)}
+    assert found == {id(block.mlp.gate.weight) for block in blocks}
+
+
+def test_dense_model_has_no_routers(tmp_path):
+    recovery = RecoveryConfig(
+        Recovery.DISTILLATION, own_windows=0, trained_weights=TrainedWeights.ROUTERS
+    )
+    recorder = Recorder().run(job(tmp_path, recovery=recovery), tmp_path / "run")
+    assert any("no routers" in event.message for event in recorder.warnings())
