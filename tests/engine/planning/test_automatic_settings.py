@@ -212,7 +212,7 @@ def smallest_job(level):
     job = replace(explicit(level), pruning=pruning)
     return replace(
         job,
-        model=ModelConfig(dtype=Dtype.BFLOAT16),
+        model=ModelConfig(dtype=Dtype.BFLOAT16, offload=Offload.OFF),
         calibration=replace(job.calibration, batch=1, window_length=64, windows=8),
         export=ExportConfig(dtype=FileDtype.BFLOAT16),
     )
