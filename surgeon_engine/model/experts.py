@@ -97,8 +97,10 @@ def experts_of(model: PreTrainedModel) -> tuple[Experts, ...]:
 
 
 def has_experts(config: PretrainedConfig) -> bool:
-    """Return whether a config states more than one expert."""
-    return any(_counts(config.get_text_config()))
+    """Return whether a config, or a part of it, states more than one expert."""
+    text = config.get_text_config()
+    parts = [x for x in vars(text).values() if isinstance(x, PretrainedConfig)]
+    return any(any(_counts(each)) for each in (text, *parts))
 
 
 def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
@@ -107,6 +109,8 @@ def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
         return ()
     halved = deepcopy(model.config)
     stated = _halve(halved.get_text_config())
+    if not stated:  # a part of the config states it, as in DBRX
+        return ()
     with torch.device("meta"):
         whole = _stock(type(model))._from_config(deepcopy(model.config))
         half = _stock(type(model))._from_config(halved)

@@ -45,10 +45,12 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
-    held_numbers,
     locate,
     read_generation_config,
     read_model_config,
+)
+from surgeon_engine.model.stored_tensors import (
+    held_numbers,
     stored_dtype,
 )
 from surgeon_engine.model.tokenizer_size import tokenizer_bytes

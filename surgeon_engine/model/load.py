@@ -38,6 +38,8 @@ from surgeon_engine.model.source import (
     first_line,
     own_reading,
     read_model_config,
+)
+from surgeon_engine.model.stored_tensors import (
     stored_dtypes,
 )
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem

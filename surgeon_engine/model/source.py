@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-import gguf
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
@@ -25,7 +22,6 @@ from surgeon_engine.api.model_info.files import (
     find_weight_files,
     gguf_of,
     read_options,
-    read_tensors,
     weight_files,
 )
 from surgeon_engine.api.model_info.gguf_header import (
@@ -69,7 +65,6 @@ UNREADABLE = (
     StrictDataclassError,
 )
 
-_STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _DEMO = Path(str(files("surgeon_resources"))) / "demo"
 # Files that libraries read without asking what they are.
 _READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
@@ -212,57 +207,6 @@ def own_reading(source: ModelSource) -> LlamaFile | None:
         ModelError: Surgeon does not read it, either.
     """
     return llama_file(source.weight_files[0]) if source.gguf_file else None
-
-
-def stored_dtype(source: ModelSource) -> torch.dtype | None:
-    """Return the number format of most weights in the files; None: quantized.
-
-    It is read from the headers, because configs often lack it or state the format of
-    the training.
-    """
-    if source.quantization:
-        return None
-    if source.gguf_file:
-        types = Counter[str]()
-        for tensor in gguf.GGUFReader(source.weight_files[0]).tensors:
-            types[tensor.tensor_type.name] += int(tensor.n_elements)
-        return _STORED.get(max(types, key=types.__getitem__, default=""))
-    counts = sum(map(count_numbers, source.weight_files), Counter[str]())
-    if not counts:
-        raise ModelError(
-            say("The weights of {source} hold no tensors.", source=source.name),
-            say("The download may be incomplete: download the files again."),
-        )
-    ((most_common, _),) = counts.most_common(1)
-    return _STORED.get(most_common)
-
-
-def stored_dtypes(source: ModelSource) -> dict[str, torch.dtype]:
-    """Return the number format of each tensor in the files; empty: quantized."""
-    if source.gguf_file or source.quantization:
-        return {}
-    return {
-        name: _STORED[dtype]
-        for path in source.weight_files
-        for name, (dtype, _) in read_tensors(path).items()
-        if dtype in _STORED
-    }
-
-
-def held_numbers(source: ModelSource) -> int:
-    """Return how many numbers the weight files hold, according to their headers.
-
-    Of quantized files, it is the number that they have room for.
-    """
-    if source.quantization:
-        size = sum(path.stat().st_size for path in source.weight_files)
-        return size * 8 // source.quantization.bits
-    if own := own_reading(source):
-        return own.numbers
-    if source.gguf_file:
-        tensors = gguf.GGUFReader(source.weight_files[0]).tensors
-        return sum(int(tensor.n_elements) for tensor in tensors)
-    return sum(count_numbers(path).total() for path in source.weight_files)
 
 
 def _cached(source: str, name: HubName | None) -> ModelSource:

@@ -27,7 +27,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.base.sealed_json import decode_sealed_line
-from surgeon_engine.model import inspect, source
+from surgeon_engine.model import inspect, source, stored_tensors
 from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.runs import Recorder, job
@@ -63,7 +63,7 @@ def test_run_locates_reads_and_describes_its_model_once(tmp_path, monkeypatch):
     for function in (
         source.locate,
         source.read_model_config,
-        source.stored_dtype,
+        stored_tensors.stored_dtype,
         inspect.describe,
     ):
         count_calls(monkeypatch, function, calls)
