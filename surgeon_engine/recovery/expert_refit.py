@@ -130,7 +130,8 @@ def _held_out_error(seen: _Seen) -> float:
 def _adds_to_residual(pair: BlockPair, module: nn.Module) -> bool:
     """Return whether the output of the experts arrives unchanged in the stream."""
     hidden = pair.of_pruned[0][:1].to(_device(module))
-    if hidden.ndim > 3:
+    width = len(last_weight(module, 0))
+    if hidden.ndim > 3 or hidden.shape[-1] != width:  # several streams
         return False
     generator = torch.Generator().manual_seed(pair.index)
     noise = torch.randn(hidden.shape, generator=generator).to(hidden)
