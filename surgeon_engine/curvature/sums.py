@@ -187,7 +187,9 @@ class GateSums:
         y = output.detach()
 
         def add(gradient: Tensor) -> None:
-            of_token = (y * gradient).float().sum(dim=-1).view(layer.columns, -1)
+            of_token = (
+                (y.float() * gradient.float()).sum(dim=-1).view(layer.columns, -1)
+            )
             self._add_of_tokens(layer, of_token.T)
 
         output.register_hook(add)
@@ -214,7 +216,7 @@ class GateSums:
         self, layer: ExpertsLayer, index: Tensor, weights: Tensor, gradient: Tensor
     ) -> None:
         """Add the gradients of a batch by the gates of the chosen experts."""
-        of_chosen = (weights.detach() * gradient).float()
+        of_chosen = weights.detach().float() * gradient.float()
         of_token = of_chosen.new_zeros(len(of_chosen), layer.columns)
         self._add_of_tokens(layer, of_token.scatter_add_(1, index, of_chosen))
 

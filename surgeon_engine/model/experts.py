@@ -3,7 +3,7 @@
 A router chooses a few experts for each token. Their weights are stacked in tensors with
 an entry for each expert; the router has a row for each, and may have further numbers.
 No list of families says which tensors these are: the model is built a second time, on
-the meta device, with half as many experts, and what is smaller there belongs to them.
+the meta device, with twice as many experts, and what is larger there belongs to them.
 
 A removed expert has zeros for all of its weights. A zero row of the router would still
 be chosen sometimes, so that `hide_removed_experts` takes such rows out of the choice.
@@ -40,6 +40,8 @@ _CHOSEN_EXPERTS = (
     ("top_k_index", "top_k_weights"),
     ("router_indices", "routing_weights"),
 )
+# The functions by which routers compute logits.
+_PRODUCTS = (nn.functional.linear, torch.mm, torch.matmul, Tensor.matmul, Tensor.mm)
 _NEVER = -1e30  # added to the score of a removed expert
 
 
@@ -70,6 +72,12 @@ class Experts:
     def parent(self) -> str:
         """The module that holds experts and router."""
         return self.module.rpartition(".")[0]
+
+    @property
+    def choice(self) -> str:
+        """The module that makes the choice: the router, or what has it inside."""
+        prefix = f"{self.parent}." if self.parent else ""
+        return prefix + self.router.removeprefix(prefix).partition(".")[0]
 
     def least(self, count: int) -> int:
         """Return how many of `count` experts stay: as many as a token has."""
@@ -107,19 +115,19 @@ def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
     config = model.config.get_text_config()
     if not has_experts(config):
         return ()
-    halved = deepcopy(model.config)
-    stated = _halve(halved.get_text_config())
-    if not stated:  # a part of the config states it, as in DBRX
+    doubled = deepcopy(model.config)
+    stated = _double(doubled.get_text_config())
+    if not stated or not _chosen(config):  # a part of the config states it, as in DBRX
         return ()
     with torch.device("meta"):
         whole = _stock(type(model))._from_config(deepcopy(model.config))
-        half = _stock(type(model))._from_config(halved)
+        twice = _stock(type(model))._from_config(doubled)
     experts = getattr(config, stated[0])
     found: dict[str, list[ExpertTensor]] = {}
-    smaller = dict(_tensors(half))
+    larger = dict(_tensors(twice))
     for name, (module, tensor) in _tensors(whole):
-        if name in smaller and tensor.shape != smaller[name][1].shape:
-            parts = _divided(tensor, smaller[name][1], experts)
+        if name in larger and tensor.shape != larger[name][1].shape:
+            parts = _divided(tensor, larger[name][1], experts)
             if parts is None:
                 return ()
             found.setdefault(module, []).append(ExpertTensor(name, module, *parts))
@@ -129,7 +137,7 @@ def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
         for module, tensors in found.items()
         if any(x.entries > 1 or len(shapes[x.name]) > 2 for x in tensors)
     ]
-    return tuple(_grouped(config, stated, stacks, found, shapes, (whole, half)))
+    return tuple(_grouped(config, stated, stacks, found, shapes, (whole, twice)))
 
 
 def _grouped(
@@ -191,28 +199,28 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, tuple[str, Tensor]]]:
                 yield f"{prefix}{name}", (path, tensor)
 
 
-def _divided(whole: Tensor, half: Tensor, experts: int) -> tuple[int, int] | None:
-    """Return the dimension that is half as long with half of the experts.
+def _divided(whole: Tensor, twice: Tensor, experts: int) -> tuple[int, int] | None:
+    """Return the dimension that experts divide, and the entries of each expert.
 
-    And its entries for each expert. None: other dimensions differ, too.
+    With twice as many experts it is twice as long. None: other dimensions differ, too.
     """
-    pairs = enumerate(zip(whole.shape, half.shape, strict=True))
+    pairs = enumerate(zip(whole.shape, twice.shape, strict=True))
     different = [n for n, (old, new) in pairs if old != new]
     if len(different) != 1:
         return None
     (dimension,) = different
     length = whole.shape[dimension]
-    if length != 2 * half.shape[dimension] or length % experts:
+    if 2 * length != twice.shape[dimension] or length % experts:
         return None
     return dimension, length // experts
 
 
-def _counting(parent: str, whole: nn.Module, half: nn.Module) -> Iterator[str]:
+def _counting(parent: str, whole: nn.Module, twice: nn.Module) -> Iterator[str]:
     """Yield the attributes of modules inside `parent` that are half as large."""
     for path, module in whole.get_submodule(parent).named_modules():
-        other = half.get_submodule(".".join(filter(None, (parent, path))))
+        other = twice.get_submodule(".".join(filter(None, (parent, path))))
         for name, value in vars(module).items():
-            if isinstance(value, int) and value == 2 * vars(other).get(name, 0) > 0:
+            if isinstance(value, int) and 2 * value == vars(other).get(name, 0) > 0:
                 yield ".".join(filter(None, (parent, path, name)))
 
 
@@ -223,18 +231,26 @@ def _counts(config: PretrainedConfig) -> Iterator[str]:
             yield name
 
 
-def _halve(config: PretrainedConfig) -> tuple[str, ...]:
-    """Halve the numbers of experts in a config; return their names."""
+def _double(config: PretrainedConfig) -> tuple[str, ...]:
+    """Double the numbers of experts in a config; return their names."""
     names = tuple(_counts(config))
     for name in names:
-        setattr(config, name, getattr(config, name) // 2)
+        setattr(config, name, 2 * getattr(config, name))
     return names
 
 
 def _chosen(config: PretrainedConfig) -> int:
-    """Return how many experts the router chooses for each token."""
-    numbers = (getattr(config, name, None) for name in _CHOSEN)
-    return next((x for x in numbers if isinstance(x, int)), 1)
+    """Return how many experts the router chooses for each token; 0: not known.
+
+    HunYuan may have a list of numbers, one for each block.
+    """
+    for name in _CHOSEN:
+        match getattr(config, name, None):
+            case int(number):
+                return number
+            case [*numbers] if numbers:
+                return max(numbers)
+    return 0
 
 
 def _classes(config: PretrainedConfig) -> tuple[int, int]:
@@ -289,33 +305,39 @@ def hide_removed_experts(model: PreTrainedModel) -> None:
     The model then computes what it does without these experts.
     """
     for experts in experts_of(model):
-        router = model.get_submodule(experts.router)
-        if getattr(router, "hides_removed", False):
+        choice = model.get_submodule(experts.choice)
+        if getattr(choice, "hides_removed", False):
             continue
-        router.hides_removed = True
-        row = experts.router_row().name.rpartition(".")[2]
-        mask = _RouterMask(model, experts, row)
-        router.register_forward_pre_hook(mask.enter)
-        router.register_forward_hook(mask.leave, always_call=True)
+        choice.hides_removed = True
+        mask = _RouterMask(model, experts)
+        choice.register_forward_pre_hook(mask.enter)
+        choice.register_forward_hook(mask.leave, always_call=True)
 
 
 class _RouterMask(TorchFunctionMode):
-    """Gives the logits of removed experts minus infinity, where a router makes them."""
+    """Takes removed experts out of the choice of a router, while it makes that.
 
-    def __init__(self, model: PreTrainedModel, experts: Experts, row: str) -> None:
+    Their logits become minus infinity, and numbers that are added to scores so low that
+    no other score is lower.
+    """
+
+    def __init__(self, model: PreTrainedModel, experts: Experts) -> None:
         super().__init__()
-        self._row, self._removed = row, torch.zeros(0, dtype=torch.bool)
+        self._router = model.get_submodule(experts.router)
+        self._row = experts.router_row().name.rpartition(".")[2]
+        self._removed = torch.zeros(0, dtype=torch.bool)
         # Numbers of the router beside its weight, such as what is added to the scores.
         self._scores = [
             (model.get_submodule(x.module), x.name.rpartition(".")[2])
             for x in experts.tensors
             if x.module != experts.module
         ]
-        self._is_active = False
+        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._is_active = self._has_masked = False
 
-    def enter(self, router: nn.Module, _: object) -> None:
+    def enter(self, *_: object) -> None:
         """Take the zero rows of the router out of its choice until `leave`."""
-        weight = getattr(router, self._row).detach()
+        weight = getattr(self._router, self._row).detach()
         self._removed = (weight == 0).all(dim=1)
         self._is_active = bool(self._removed.any() and not self._removed.all())
         if not self._is_active:
@@ -323,20 +345,29 @@ class _RouterMask(TorchFunctionMode):
         for module, name in self._scores:
             numbers = getattr(module, name).data
             if numbers.numel() == len(self._removed):
+                self._kept.append((numbers, numbers.clone()))
                 numbers.view(-1)[self._removed] = _NEVER
+        self._has_masked = False
         self.__enter__()
 
-    def leave(self, *_: object) -> None:
-        """Let functions compute as usual."""
-        if self._is_active:
-            self._is_active = False
-            self.__exit__(None, None, None)
+    def leave(self, _: nn.Module, __: object, output: object) -> None:
+        """Let functions compute as usual, with the numbers as they were."""
+        if not self._is_active:
+            return
+        self._is_active = False
+        self.__exit__(None, None, None)
+        for numbers, before in self._kept:
+            numbers.copy_(before)
+        self._kept.clear()
+        if output is not None and not self._has_masked:
+            raise RuntimeError("The router computes its logits in an unknown way.")
 
     @override
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func is nn.functional.linear:
+        if func in _PRODUCTS and result.shape[-1] == len(self._removed):
+            self._has_masked = True
             result = result.masked_fill(self._removed, -torch.inf)
         return result

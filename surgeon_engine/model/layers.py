@@ -75,6 +75,10 @@ class PrunableLayer:
             if self.has_bias:
                 self.module.bias.copy_(W[:, self.columns])
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Return its weight and, if it has one, its bias."""
+        return list(self.module.parameters())
+
     @property
     def device(self) -> torch.device:
         """The device of its weights."""
@@ -86,7 +90,9 @@ class PrunableLayer:
 
     def zero(self, mask: Tensor) -> None:
         """Set the weights of a mask of W to zero."""
-        self.write(self.weight().masked_fill(mask, 0))
+        with torch.no_grad():
+            for tensor, removed in self.masked_parameters(mask):
+                tensor.masked_fill_(removed.to(tensor.device), 0)
 
     def inputs(self, a: Tensor) -> Tensor:
         """Return inputs as rows in float32, with a 1 appended if there is a bias."""
@@ -145,18 +151,20 @@ class ExpertsLayer(PrunableLayer):
         return next(self._tensors())[0].device
 
     @override
+    def parameters(self) -> list[nn.Parameter]:
+        tensors = (tensor for tensor, _, _ in self._tensors())
+        return [x for x in tensors if isinstance(x, nn.Parameter)]
+
+    @override
     def count(self, mask: Tensor) -> int:
         return self.rows * int(mask[0].sum())
 
     @override
-    def zero(self, mask: Tensor) -> None:
-        with torch.no_grad():
-            for tensor, removed in self.masked_parameters(mask):
-                tensor.masked_fill_(removed, 0)
-
-    @override
     def masked_parameters(self, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        # Buffers stay as they are: a removed expert is not chosen whatever they hold.
         for tensor, dimension, entries in self._tensors():
+            if not isinstance(tensor, nn.Parameter):
+                continue
             removed = mask[0].to(tensor.device).repeat_interleave(entries)
             after = [1] * (tensor.ndim - 1 - dimension)
             yield tensor, removed.view(-1, *after).expand_as(tensor)
@@ -189,7 +197,7 @@ class KeptWeights:
     @classmethod
     def of(cls, layers: Iterable[PrunableLayer]) -> KeptWeights:
         """Return a copy of the weights and biases of some layers."""
-        return cls(p for layer in layers for p in layer.module.parameters())
+        return cls(p for layer in layers for p in layer.parameters())
 
     def __enter__(self) -> None:
         pass

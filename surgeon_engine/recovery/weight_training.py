@@ -116,8 +116,11 @@ class WeightTraining:
         ):
             parameter.copy_(tensors[f"weight.{n}"])
             best.copy_(tensors[f"best.{n}"])
+            # A parameter without gradients has no moments.
             self._optimizer.state[parameter] = {
-                name: tensors[f"{name}.{n}"].to(parameter.device) for name in _MOMENTS
+                name: tensors[f"{name}.{n}"].to(parameter.device)
+                for name in _MOMENTS
+                if f"{name}.{n}" in tensors
             }
 
     def finish(self) -> None:
@@ -159,7 +162,7 @@ def trainable(
     """
     protect = state.config.pruning.protect
     layers = [x for x in state.loaded.layers if any_matches((x,), protect)]
-    fixed = {id(p) for layer in layers for p in layer.module.parameters()}
+    fixed = {id(p) for layer in layers for p in layer.parameters()}
     parameters = body_parameters(state.loaded.model)
     if block is not None:
         own = {id(parameter) for parameter in block.parameters()}

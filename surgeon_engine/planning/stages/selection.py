@@ -17,7 +17,7 @@ from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import DEPTH_TOKENS, FLOAT
-from surgeon_engine.planning.job import Job, place, width
+from surgeon_engine.planning.job import Job, width
 from surgeon_engine.planning.stages.evaluation import evaluated
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 
@@ -134,6 +134,8 @@ def _choices(job: Job) -> float:
 
 def _algebra(job: Job) -> float:
     if not job.config.pruning.measures_factors:
+        if job.config.pruning.kind in COUPLED:
+            return 0  # weights become zeros where they are
         return max(_units(job)) * FLOAT
     is_sparse = job.config.pruning.kind in SPARSE
     copies = _SPARSE_COPIES if is_sparse else _DENSE_COPIES
@@ -154,9 +156,7 @@ def _units(job: Job) -> Iterable[float]:
     """Return the floats of the masks of what is pruned at once, and of two layers."""
     together: dict[tuple[int, str], list[int]] = {}
     for layer in _matrices(job):
-        is_coupled = job.config.pruning.kind in COUPLED
-        name = place(layer) if is_coupled else layer.kind
-        together.setdefault((layer.block, name), []).append(layer.weights)
+        together.setdefault((layer.block, layer.kind), []).append(layer.weights)
     return (sum(unit) / FLOAT + 2 * max(unit) for unit in together.values())
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.model.coupling import groups_of, structure_support
 from surgeon_engine.model.experts import experts_of, hide_removed_experts
-from surgeon_engine.model.layers import ExpertsLayer, prunable_layers
+from surgeon_engine.model.layers import (
+    ExpertsLayer,
+    KeptWeights,
+    body_parameters,
+    prunable_layers,
+)
 from surgeon_engine.model.load import load_model
 from tests.helpers.pruned_models import compact_model
 from tests.helpers.tiny_models import MIXTURES, VOCABULARY, tiny_model
@@ -102,3 +107,25 @@ def test_mixture_that_is_loaded_block_by_block_has_the_same_weights(family, tmp_
     assert torch.equal(logits(found.model), logits(expected))
     parameters = found.blocks[-1].parameters()
     assert all(x.untyped_storage().filename for x in parameters)  # in files
+
+
+def test_weights_that_are_put_back_bring_removed_experts_back():
+    model = tiny_model("deepseek_v3")
+    for block in model.model.layers[1:]:
+        block.mlp.gate.e_score_correction_bias.normal_()  # a buffer
+    hide_removed_experts(model)
+    whole = logits(model)
+    kept = KeptWeights(body_parameters(model))
+    for each in groups_of(Coupling.EXPERTS, model):
+        removed_from(each, [1, 6])
+    assert not torch.equal(logits(model), whole)
+    kept.put_back()
+    assert torch.equal(logits(model), whole)
+
+
+def test_odd_number_of_experts_is_found():
+    config = AutoConfig.for_model("qwen3_moe", **SMALL, num_experts=7, head_dim=8)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    (groups,) = groups_of(Coupling.EXPERTS, model)
+    assert groups.groups == 7
