@@ -32,6 +32,8 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     display_name,
 )
+from surgeon_engine.api.config.recovery import TrainedWeights
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import (
     NO_EXPERTS,
     LayerSummary,
@@ -238,6 +240,21 @@ def _kept(pruning: PruningConfig) -> str:
         "Other layers, protected ones, the minimum density, and the last row, column, "
         "head or neuron are kept."
     )
+
+
+def check_routers(config: RunConfig, model: ModelSummary) -> None:
+    """Check that a model has routers, if recovery is to train them.
+
+    Raises:
+        PruningError: It has none.
+    """
+    recovery = config.recovery
+    trains_them = recovery.trained_weights is TrainedWeights.ROUTERS
+    if recovery.trains and trains_them and not model.experts:
+        raise PruningError(
+            "The model has no routers that could be trained.",
+            "Train all weights, or adapters (LoRA).",
+        )
 
 
 def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> str:

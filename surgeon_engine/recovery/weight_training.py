@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
-from surgeon_engine.base.errors import PruningError, RunFolderError
+from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.layers import body_parameters
@@ -171,21 +171,11 @@ def trainable(
 
 
 def routers(state: PruningState) -> list[nn.Parameter]:
-    """Return the weights of the routers that recovery may change.
-
-    Raises:
-        PruningError: the model has none.
-    """
+    """Return the weights of the routers that recovery may change."""
     model = state.loaded.model
     names = {experts.router for experts in experts_of(model)}
     owned = {id(p) for x in names for p in model.get_submodule(x).parameters()}
-    found = [p for p in trainable(state) if id(p) in owned]
-    if not found:
-        raise PruningError(
-            "The model has no routers that could be trained.",
-            "Train all weights, or adapters (LoRA).",
-        )
-    return found
+    return [p for p in trainable(state) if id(p) in owned]
 
 
 def rate_at(rate: float, step: int, share: float) -> float:

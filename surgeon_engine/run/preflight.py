@@ -17,7 +17,7 @@ from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.base.files import free_bytes
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.planning.formats import check_format
-from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.limits import check_routers, check_target_in_limits
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
@@ -82,6 +82,7 @@ def preflight(
     settled.check_consistency()
     check_target_in_limits(goal, settled.pruning, model)
     check_format(settled, model)
+    check_routers(settled, model)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 

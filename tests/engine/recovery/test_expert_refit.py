@@ -12,11 +12,12 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig, TrainedWeights
 from surgeon_engine.api.messages.run import Recovered
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.experts import inner_states, last_weight
 from surgeon_engine.recovery.expert_refit import _held_out_error, _refit, _Seen
 from surgeon_engine.recovery.weight_training import routers
 from tests.helpers.pruning_states import make_state
-from tests.helpers.runs import Recorder, job, skip_verification
+from tests.helpers.runs import Recorder, job, preflight_error, skip_verification
 
 SIZES = {"hidden_size": 8, "num_experts_per_tok": 2}
 MODULES = {
@@ -118,5 +119,7 @@ def test_dense_model_has_no_routers(tmp_path):
     recovery = RecoveryConfig(
         Recovery.DISTILLATION, own_windows=0, trained_weights=TrainedWeights.ROUTERS
     )
-    recorder = Recorder().run(job(tmp_path, recovery=recovery), tmp_path / "run")
-    assert any("no routers" in event.message for event in recorder.warnings())
+    error = preflight_error(
+        job(tmp_path, recovery=recovery), tmp_path / "run", PruningError
+    )
+    assert "no routers" in error.message
