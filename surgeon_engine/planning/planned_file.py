@@ -20,7 +20,7 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.planning.constants import BYTES, TENSOR_ENTRY
+from surgeon_engine.planning.constants import BYTES, EXPERT_MATRICES, TENSOR_ENTRY
 from surgeon_engine.planning.fewer_tokens import planned_tokens, with_fewer_tokens
 from surgeon_engine.planning.gguf_types import (
     Mixture,
@@ -31,7 +31,6 @@ from surgeon_engine.planning.gguf_types import (
 
 _VECTOR = 4  # bytes of a number of a norm or bias in a quantized file
 _SHORT, _LONG = 32, 256  # numbers in a block
-_MATRICES = 3  # of an expert
 _NORMS = 4  # tensors of a block that are no layers, approximately
 
 
@@ -176,7 +175,7 @@ class PlannedFile:
         if self.form.dtype not in QUANTIZED:
             size = layer.weights * BYTES[self.form.dtype]
             names_each = is_mixture and self.form.format is Format.STOCK
-            return size + names_each * layer.columns * _MATRICES * TENSOR_ENTRY
+            return size + names_each * layer.columns * EXPERT_MATRICES * TENSOR_ENTRY
         if is_mixture:
             return self._bytes_of_experts(layer)
         numbers = layer.rows * layer.columns
@@ -187,7 +186,7 @@ class PlannedFile:
     def _bytes_of_experts(self, layer: LayerSummary) -> int:
         """Return the bytes of the quantized experts of a block, and of their router."""
         hidden, experts = self.model.hidden_size, layer.columns
-        matrix = (layer.rows - hidden) // _MATRICES
+        matrix = (layer.rows - hidden) // EXPERT_MATRICES
         size = experts * hidden * _VECTOR  # the router is not rounded
         parts = {"ffn_gate_exps": hidden, "ffn_up_exps": hidden}
         for part, row in (parts | {"ffn_down_exps": matrix // hidden}).items():
