@@ -92,7 +92,7 @@ class PrunableLayer:
         """Set the weights of a mask of W to zero."""
         with torch.no_grad():
             for tensor, removed in self.masked_parameters(mask):
-                tensor.masked_fill_(removed.to(tensor.device), 0)
+                tensor.masked_fill_(removed, 0)
 
     def inputs(self, a: Tensor) -> Tensor:
         """Return inputs as rows in float32, with a 1 appended if there is a bias."""
