@@ -11,7 +11,7 @@ import pytest
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.vocabulary import SomeTokens
+from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.planning.limits import max_removable, min_removable
 from surgeon_gui.state.forecast import Basis, End, RunPoint, forecast, points_of
@@ -132,6 +132,17 @@ def record(**changes):
     )
     plain = {"config": RunConfig(), "sparsity": 0.3, "fidelity": found}
     return RunRecord("/runs/a", RunOutcome.FINISHED, **plain | changes)
+
+
+def test_tokens_cost_by_themselves_and_save_blocks_where_their_costs_decide():
+    model = msgspec.structs.replace(MODEL, vocabulary=49_152)
+    whole = forecast(PLAIN, model).at(0.3)
+    fewer = replace(PLAIN, vocabulary=SomeTokens(33_280))
+    assert forecast(fewer, model).at(0.0) == pytest.approx(0.136, abs=0.001)
+    assert forecast(fewer, model).at(0.3) == pytest.approx(whole + 0.136, abs=0.001)
+    chosen = forecast(replace(PLAIN, vocabulary=AutomaticVocabulary()), model)
+    assert chosen.at(0.0) == 0
+    assert chosen.at(0.3) == pytest.approx(0.77 * whole)
 
 
 def test_points_are_finished_runs_of_the_model_and_the_structure():
