@@ -6,8 +6,9 @@ llama.cpp's quantizers weight errors by it.
 For types with one scale for each block, errors are fed forward. Block after block of
 the model, A is measured on inputs that the quantized blocks before it compute; then the
 quantized weights take the place of the block's own while it computes the next inputs.
-Each matrix is rounded in several ways, and the one with the smallest error of the
-output is kept. Experts are rounded by their importances alone.
+Where plain rounding, or rounding by importances, has the smaller error of the output on
+some rows of a matrix, it is kept instead. Experts are rounded by their importances
+alone.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ from surgeon_engine.export.gguf.error_feedback import (
 )
 from surgeon_engine.export.gguf.importances import importances
 from surgeon_engine.export.gguf.quantizer import dequantize
-from surgeon_engine.export.gguf.tensors import FileTensor, encode
+from surgeon_engine.export.gguf.tensors import FileTensor, check_range, encode
 from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer, linear_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.planning.gguf_types import Mixture, TensorType
 from surgeon_engine.runtime.hidden_store import HiddenStore
+
+_COMPARED_ROWS = 96  # at least, of a matrix
 
 
 def encoded(
@@ -114,7 +117,7 @@ class _BlockQuantizer:
                 kind, weights = each.type(mixture), importances(each, squares)
                 is_layer = weights is not None and len(each.shape) == 2
                 if weights is not None and is_layer and kind in SUPPORTED:
-                    found = _smallest_error(each, kind, weights, factors)
+                    found = _best_rounding(each, kind, weights, factors)
                 else:
                     found = encode(each.name, each.tensor(), kind, weights)
                 result[each.name] = found
@@ -160,18 +163,27 @@ class _Factors:
         return A, self._U[id(whole)]
 
 
-def _smallest_error(
+def _best_rounding(
     each: FileTensor, kind: TensorType, weights: np.ndarray, factors: _Factors
 ) -> np.ndarray:
-    """Return the best of: rounded plainly, by importances, with errors fed forward."""
+    """Return the best of: rounded plainly, by importances, with errors fed forward.
+
+    Rows are rounded independently of each other, so that some tell which way is best.
+    """
     A, U = factors.of(each)
     tensor = each.tensor()
+    check_range(each.name, tensor, kind)
     W = tensor.float().to(A.device)
+    fed = round_with_feedback(W, U, kind, weights)
+    some = slice(None, None, max(1, len(W) // _COMPARED_ROWS))
 
     def error(found: np.ndarray) -> float:
         Q = torch.from_numpy(dequantize(found, kind)).to(A.device)
-        return output_error(W, Q, A)
+        return output_error(W[some], Q, A)
 
-    plain = encode(each.name, tensor, kind)
-    weighted = encode(each.name, tensor, kind, weights)
-    return min(plain, weighted, round_with_feedback(W, U, kind, weights), key=error)
+    least = error(fed[some])
+    for used in (None, weights):
+        if error(encode(each.name, tensor[some], kind, used)) < least:
+            fed = encode(each.name, tensor, kind, used)
+            least = error(fed[some])
+    return fed

@@ -24,7 +24,7 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 
 _FUNCTION = "ggml_quantize_chunk"
-_ROWS_AT_ONCE = 256
+_THREADS = os.cpu_count() or 1
 _Float = np.float32
 
 
@@ -55,14 +55,15 @@ def quantize(
         importances = np.ascontiguousarray(importances, _Float)
         weights = importances.ctypes.data
 
-    def work(first: int) -> None:
-        part, target = W[first : first + _ROWS_AT_ONCE], result[first:]
+    def work(first: int, stop: int) -> None:
+        part, target = W[first:stop], result[first:]
         number = int(GGMLQuantizationType[kind])
         pointers = part.ctypes.data, target.ctypes.data
         function(number, *pointers, 0, len(part), columns, weights)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(work, range(0, rows, _ROWS_AT_ONCE)))
+    parts = min(_THREADS, rows)
+    borders = [rows * part // parts for part in range(parts + 1)]
+    list(_threads().map(work, borders, borders[1:]))
     return result.reshape(*shape[:-1], -1)
 
 
@@ -79,6 +80,11 @@ def check_installed(dtype: FileDtype) -> None:
     """
     if dtype in QUANTIZED and dtype is not FileDtype.Q8_0:
         _library()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS)
 
 
 @cache

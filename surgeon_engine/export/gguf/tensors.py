@@ -118,6 +118,21 @@ def encode(
         return tensor.float().numpy()
     if kind is TensorType.BF16:  # numpy has no bfloat16: pass its bits
         return tensor.bfloat16().view(torch.int16).numpy()
+    check_range(name, tensor, kind)
+    if kind is TensorType.F16:
+        return tensor.half().numpy()
+    if importances is not None and importances.ndim == 2:
+        pairs = zip(tensor, importances, strict=True)
+        return np.stack([quantize(x.float().numpy(), kind, y) for x, y in pairs])
+    return quantize(tensor.float().numpy(), kind, importances)
+
+
+def check_range(name: str, tensor: Tensor, kind: TensorType) -> None:
+    """Check that float16, or blocks with a scale in float16, can hold a tensor.
+
+    Raises:
+        ExportError: A weight is too large.
+    """
     largest = float(tensor.abs().max())
     steps = _Q8_0_STEPS if kind is TensorType.Q8_0 else 1
     if torch.tensor(largest / steps).half().isinf():
@@ -129,9 +144,3 @@ def encode(
             ),
             say("Choose bfloat16."),
         )
-    if kind is TensorType.F16:
-        return tensor.half().numpy()
-    if importances is not None and importances.ndim == 2:
-        pairs = zip(tensor, importances, strict=True)
-        return np.stack([quantize(x.float().numpy(), kind, y) for x, y in pairs])
-    return quantize(tensor.float().numpy(), kind, importances)
