@@ -17,6 +17,7 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
+from surgeon_engine.export.gguf import calibrated
 from surgeon_engine.export.gguf.error_feedback import (
     inverse_factor,
     output_error,
@@ -127,7 +128,7 @@ def test_feedback_lowers_the_error_of_each_output(dtype, tmp_path):
     assert_feedback_lowers_errors(dtype, tmp_path)
 
 
-def assert_feedback_lowers_errors(dtype, tmp_path):
+def assert_feedback_lowers_errors(dtype, tmp_path, least=0.85):
     example, calibration = pruned(tiny_llama()), text()
     errors = []
     for feeds in (False, True):
@@ -137,7 +138,15 @@ def assert_feedback_lowers_errors(dtype, tmp_path):
         errors.append(_errors_of_first_block(example, numbers(reader), calibration))
     plain, fed = errors
     assert all(fed[name] <= plain[name] * 1.001 for name in plain)
-    assert sum(fed.values()) < 0.85 * sum(plain.values())
+    assert sum(fed.values()) < least * sum(plain.values())
+
+
+def test_worse_rounding_with_feedback_is_not_kept(monkeypatch, tmp_path):
+    def zeros(W, U, kind, importances):
+        return quantize(np.zeros_like(W.numpy()), kind)
+
+    monkeypatch.setattr(calibrated, "round_with_feedback", zeros)
+    assert_feedback_lowers_errors(FileDtype.Q4_0, tmp_path, least=1.01)
 
 
 def _errors_of_first_block(
