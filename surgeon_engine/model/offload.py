@@ -46,6 +46,11 @@ def on_device(
     return blocks.on_device(index, changes=changes)
 
 
+def are_offloaded(blocks: Iterable[nn.Module]) -> bool:
+    """Return whether the weights of blocks are on the host, or in files."""
+    return any(block in _OF_BLOCK for block in blocks)
+
+
 def adopt(
     block: nn.Module, new: Iterable[nn.Parameter], old: Iterable[nn.Parameter]
 ) -> None:
