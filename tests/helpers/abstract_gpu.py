@@ -69,7 +69,8 @@ from tests.helpers.pretended_gpu import (
     shares_memory,
 )
 
-_SMALL_MASK = 2**27  # of bools, which stand for whole weights
+# Of bools, which stand for whole weights, and of integers, which choose experts.
+_SMALL_MASK, _SMALL_CHOICE = 2**27, 2**20
 FLOAT64, FLOAT32, TF32, HALF = "float64", "float32", "tf32", "bfloat16"
 
 _aten = torch.ops.aten
@@ -213,7 +214,9 @@ class AbstractGpu(PretendedGpu):
         if "device" in kwargs:
             others = for_meta(others)
         if func is _aten.nonzero.default:
+            numbers = known_of(args[0])
             count = round(MASKED * args[0].numel())
+            count = count if numbers is None else int(numbers.count_nonzero())
             found = torch.empty(count, args[0].dim(), dtype=torch.int64, device=META)
         else:
             found = self._result(func, shapes, others)
@@ -239,6 +242,8 @@ class AbstractGpu(PretendedGpu):
         """Return the result of an operation on "meta", which is slow to find."""
         if shares_memory(func) or func._schema.is_mutable:
             return func(*shapes, **others)
+        if func is _aten.bincount.default:
+            return shapes[0].new_empty([*shapes, *others.values()][-1])
         key = (func, signature(shapes), signature(others))
         if key not in self._results:
             found = func(*shapes, **others)
@@ -300,6 +305,9 @@ class AbstractGpu(PretendedGpu):
             return None
         if func._overloadpacket.__name__.startswith(("empty", "new_empty")):
             return None
+        if func is _aten.histc.default:  # of a CPU, it takes no integers
+            numbers = known_of(args[0])
+            return func(numbers.float(), *args[1:], **kwargs).to(numbers.dtype)
         if func in _REDUCED and args[0].dtype == torch.bool:
             numbers = known_of(args[0]).numpy()
             return torch.as_tensor(_REDUCED[func](numbers, *args[1:]))
@@ -355,7 +363,8 @@ def _is_view(func: Any) -> bool:
 
 
 def _is_small(x: Tensor) -> bool:
-    return x.numel() <= (_SMALL_MASK if x.dtype == torch.bool else SMALL)
+    most = {torch.bool: _SMALL_MASK, torch.int64: _SMALL_CHOICE}
+    return x.numel() <= most.get(x.dtype, SMALL)
 
 
 def _flops_of(func, shapes, found) -> int:

@@ -4,9 +4,10 @@ The model is made from its config; nothing is read or written. A run is that of 
 engine, from the evaluation of the original to recovery; loading, texts and export are
 left out, and so is the text that the model writes itself: it is given.
 
-Three things depend on numbers and are decided here. The second block loses nothing, and
+Four things depend on numbers and are decided here. The second block loses nothing, and
 each unit of the others the same share of its weights. Each ridge fits better than the
-one before. A layer adds its output to the residual stream if its name says so.
+one before. A layer adds its output to the residual stream if its name says so. Routers
+send equally many tokens to all experts.
 
 A run of the full size takes hours. `counted_job` makes one with a share of the windows,
 and `extrapolated` computes the counts of the whole from four such runs.
@@ -50,7 +51,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import JudgingText, TextStatistics, TokenWindows
 from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import ExpertsLayer, find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.model.source import ModelSource
@@ -197,10 +198,20 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
             if buffer is not None:
                 numbers = torch.ones(buffer.shape, dtype=buffer.dtype)
                 module._buffers[name] = numbers.to(HOST if offloads else GPU)
-    blocks = find_blocks(model)
+    blocks, layers = find_blocks(model), prunable_layers(model)
+    for layer in layers:
+        if isinstance(layer, ExpertsLayer):
+            layer.module.register_forward_pre_hook(_route_evenly)
     if offloads:
         OffloadedBlocks(model, blocks, GPU, in_files=False)
-    return LoadedModel(source, model, None, blocks, prunable_layers(model), model.dtype)
+    return LoadedModel(source, model, None, blocks, layers, model.dtype)
+
+
+def _route_evenly(experts: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Let a router choose all experts equally often, one after another."""
+    chosen = inputs[1]
+    numbers = torch.arange(chosen.numel()) % len(experts.down_proj)
+    chosen.known = numbers.view(chosen.shape)
 
 
 def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
