@@ -373,19 +373,19 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     ):
         whole = language_model_of(model)
         expected = whole(input_ids=tokens, use_cache=False).logits.float()
-    products = fast_products(model)  # as while gradients are measured
-    with _failing_with(
-        lambda reason: EvaluationError(
-            "transformers cannot run {model_type} with products of 16 bits: "
-            "{reason:clause}.",
-            _REPORT,
-            model_type=name,
-            reason=reason,
-        )
-    ):
-        if not isinstance(products, nullcontext):
-            with products:
-                last_hidden(model, tokens)
+    with (
+        _failing_with(
+            lambda reason: EvaluationError(
+                "transformers cannot run {model_type} with products of 16 bits: "
+                "{reason:clause}.",
+                _REPORT,
+                model_type=name,
+                reason=reason,
+            )
+        ),
+        fast_products(model),
+    ):  # as while gradients are measured
+        hidden = last_hidden(model, tokens).to(model.dtype)
     with _failing_with(
         lambda reason: EvaluationError(
             "The head of {model_type} cannot be run by itself, so the fidelity cannot "
@@ -395,7 +395,9 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
             reason=reason,
         )
     ):
-        found = head_logits(model, last_hidden(model, tokens)).float()
+        if model.dtype == torch.float32:
+            hidden = last_hidden(model, tokens)
+        found = head_logits(model, hidden).float()
     is_finite = expected.isfinite() & found.isfinite()
     if not bool(is_finite.any()):
         return  # the evaluation says what is wrong

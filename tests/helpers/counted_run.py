@@ -71,7 +71,7 @@ from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.shot import evaluate_original
 from tests.helpers.abstract_gpu import Abstract, AbstractGpu, Counts, abstract_gpu
-from tests.helpers.pretended_gpu import GPU, HOST
+from tests.helpers.pretended_gpu import GPU, HOST, current
 
 LORA = RecoveryConfig(
     Recovery.DISTILLATION,
@@ -119,8 +119,16 @@ class CountedRun:
     model: ModelSummary
 
 
-def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
-    """Run a job on a model with this config, and count by stage."""
+def count(
+    model: PretrainedConfig, config: RunConfig, *, in_files: bool = False
+) -> CountedRun:
+    """Run a job on a model with this config, and count by stage.
+
+    Args:
+        model: the config of the model.
+        config: the job.
+        in_files: offloaded blocks are in mapped files.
+    """
     with torch.device("meta"):
         made = AutoModelForCausalLM.from_config(
             model, dtype=devices.dtype_of(config.model.dtype)
@@ -132,6 +140,7 @@ def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
         mock.patch.object(ModelSource, "weight_files", ()),
         mock.patch.object(load, "stamps_of", return_value=()),
         abstract_gpu() as gpu,
+        mock.patch.object(load, "_stays_in_files", lambda *_: in_files),
         _answers(),
         _proportions(config.calibration.windows),
     ):
@@ -184,6 +193,7 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
     """Return a model whose weights are on the GPU, or offloaded."""
     offloads = offload is Offload.ON
     place = HOST if offloads else GPU
+    in_files = offloads and load._stays_in_files(model, GPU)
     made: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
@@ -191,8 +201,9 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
                 continue
             if id(parameter) not in made:
                 held = torch.empty_like(parameter.data)
-                new = torch.nn.Parameter(Abstract(held, place), requires_grad=False)
-                made[id(parameter)] = new
+                with current().making("files" if in_files else "host"):
+                    data = Abstract(held, place)
+                made[id(parameter)] = torch.nn.Parameter(data, requires_grad=False)
             module._parameters[name] = made[id(parameter)]
         for name, buffer in module._buffers.items():
             if buffer is not None:
@@ -203,7 +214,7 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
         if isinstance(layer, ExpertsLayer):
             layer.module.register_forward_pre_hook(_route_evenly)
     if offloads:
-        OffloadedBlocks(model, blocks, GPU, in_files=False)
+        OffloadedBlocks(model, blocks, GPU, in_files=in_files)
     return LoadedModel(source, model, None, blocks, layers, model.dtype)
 
 
