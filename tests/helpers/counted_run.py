@@ -292,7 +292,7 @@ def extrapolated(
 
     All counts are linear in both. The peak of the GPU is linear in blocks from three
     on: two offloaded ones and the next are then there, and another moment may be the
-    highest. It does not depend on the number of windows.
+    highest. It depends on the number of windows where experts are refitted.
 
     Args:
         runs: by their numbers of blocks and windows: two and three blocks with two
@@ -322,6 +322,10 @@ def extrapolated(
         peaks = whole(lambda x: x.peaks)
         of_gpu = [runs[x, w].gpu.counts[phase].peaks["GPU"] for x in (b + 1, b + 2)]
         peaks["GPU"] = of_gpu[0] + (blocks - b - 1) * (of_gpu[1] - of_gpu[0])
+        fewer, more = (
+            runs[more_b, x].gpu.counts[phase].peaks["GPU"] for x in (w, more_w)
+        )
+        peaks["GPU"] += round((windows - w) / (more_w - w) * (more - fewer))
         result[phase] = Counts(
             Counter(whole(lambda x: x.flops)),
             Counter(whole(lambda x: x.copied)),

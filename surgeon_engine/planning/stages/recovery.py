@@ -153,9 +153,15 @@ def _fitted_matrices(
 
 
 def _seen_by_experts(job: Job) -> float:
-    """Return what the experts of a block get and compute, of all tokens."""
-    tokens = job.recovery_windows * job.length
-    return tokens * job.model.hidden_size * (job.each + 2 * FLOAT)
+    """Return what the experts of a block get of all tokens, and what is missing.
+
+    Those of a batch are computed beside it: each token once for each of its experts,
+    before and after a layer.
+    """
+    of_all = job.recovery_windows * job.length * (job.each + FLOAT)
+    numbers = max(x.rows for x in job.used_layers)
+    of_batch = 2 * job.tokens(job.recovery_windows) * numbers * job.each
+    return of_all * job.model.hidden_size + of_batch
 
 
 def _fit(rows: int, columns: int, *, is_pinned: bool) -> tuple[float, float]:
