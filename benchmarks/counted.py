@@ -5,8 +5,8 @@
 
 The engine runs on shapes (`tests/helpers/abstract_gpu.py`): one shot with the default
 method and recovery, on 128 windows of 2,048 tokens in bfloat16, a window at a time.
-Each run is counted with two to four blocks, and two numbers of windows; counts are
-linear in both, so that the counts of the whole model follow. Mixtures lose experts, and
+Each run is counted with two to four blocks, and 8 and 16 windows; counts are linear in
+both, so that the counts of the whole model follow. Mixtures lose experts, and
 are refitted; their blocks are in mapped files, as if they were larger than memory.
 
 Nothing is measured: seconds are counts at the rates of an RTX 4090, one part after
@@ -153,15 +153,14 @@ class Place:
 
     offload: Offload
     card: float  # bytes
-    windows: tuple[int, int]  # that are counted; offloaded blocks need two to judge by
     memory: float = math.inf  # of the host, bytes
     in_files: bool = False
 
 
 PLACES = {
-    "resident": Place(Offload.OFF, 24e9, (8, 16)),
-    "streaming": Place(Offload.ON, 12e9, (16, 24)),
-    "files": Place(Offload.ON, 24e9, (16, 24), 64e9, in_files=True),
+    "resident": Place(Offload.OFF, 24e9),
+    "streaming": Place(Offload.ON, 12e9),
+    "files": Place(Offload.ON, 24e9, 64e9, in_files=True),
 }
 SHARE = 0.7  # of the peak rates
 TERA = 1e12
@@ -211,9 +210,8 @@ def _counted(model: str, structure: str, place: str) -> dict[str, Any]:
     """Return the counts of a run of the whole model, by phase."""
     kind, blocks, sizes = MODELS[model]
     where = PLACES[place]
-    few, more = where.windows
     runs: dict[tuple[int, int], CountedRun] = {}
-    for some, windows in ((2, few), (3, few), (2, more), (3, more), (4, few)):
+    for some, windows in ((2, 8), (3, 8), (2, 16), (3, 16), (4, 8)):
         job = _job(structure, windows, where)
         config = _config(kind, some, sizes)
         runs[some, windows] = count(config, job, in_files=where.in_files)

@@ -18,10 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.model import offload
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.layers import body_parameters
-from surgeon_engine.model.offload import on_device, set_data
+from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.shares import add_sums
 
@@ -68,7 +69,7 @@ class WeightTraining:
         for parameter in self.parameters:
             device = self._device or parameter.device
             trained = parameter.data.to(device, torch.float32, copy=True)
-            set_data(parameter, trained)
+            offload.set_data(parameter, trained)
             parameter.requires_grad_(True)
         self._optimizer = torch.optim.AdamW(
             self.parameters, betas=_BETAS, weight_decay=0.0, fused=True
@@ -145,7 +146,7 @@ class WeightTraining:
         ):
             parameter.grad = None
             parameter.requires_grad_(False)
-            set_data(parameter, best.to(home, dtype))
+            offload.set_data(parameter, best.to(home, dtype))
         self._best = []
 
 

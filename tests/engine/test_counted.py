@@ -82,34 +82,35 @@ def test_stages_keep_within_their_budgets_and_take_what_they_state():
 
 
 # Of a mixture in files, by stage: how often all blocks are read, and GB on the GPU at
-# the peak. A window comes first; gates are those of two texts, forwards and back.
+# the peak. The baseline and the refit run a window first, gates forwards and back.
 MIXTURE = {
     "baseline": (4, 1.85),
-    "curvature": (4, 2.45),
+    "curvature": (2, 2.45),
     "selection": (0, 1.3),
-    "update": (1, 1.5),
+    "update": (1, 1.4),
     "evaluation": (2, 2.0),
-    "reference": (5.3, 2.55),  # and what the original has beside its blocks
-    "refit": (4, 2.4),
+    "reference": (7.4, 2.55),  # and what the original has beside its blocks
+    "refit": (4, 2.0),
 }
 
 
 def test_mixture_is_read_as_often_as_its_stages_need():
-    """Two blocks of Qwen3-30B-A3B with an eighth of its experts, in mapped files."""
+    """Two blocks of Qwen3-30B-A3B with some of its experts, in mapped files."""
     config = Qwen3MoeConfig(
         hidden_size=2048,
         num_attention_heads=32,
         num_key_value_heads=4,
         head_dim=128,
-        num_experts=16,
-        num_experts_per_tok=8,
+        num_experts=8,
+        num_experts_per_tok=4,
         moe_intermediate_size=768,
         num_hidden_layers=2,
         vocab_size=151936,
         tie_word_embeddings=False,
     )
     job = counted_job(Experts(), 8, Offload.ON)
-    job = replace(job, recovery=replace(job.recovery, level=Recovery.REFIT))
+    recovery = replace(job.recovery, level=Recovery.REFIT, own_windows=0)
+    job = replace(job, recovery=recovery)
     run = count(config, job, in_files=True)
     planned = Footprint(replace(Job.of(job, run.model), free_on_host=0.0))
     blocks = 2 * run.model.prunable
@@ -121,7 +122,7 @@ def test_mixture_is_read_as_often_as_its_stages_need():
         assert 0.95 < stated / counts.peaks["GPU"] < 1.4, stage
     # A copy of the weights before recovery, and hidden states.
     own = max(x.peaks["host and stored"] for x in run.gpu.counts.values())
-    assert own < 0.75 * GIGABYTE
+    assert own < 0.5 * GIGABYTE
 
 
 def curvature_products() -> int:

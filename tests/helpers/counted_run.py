@@ -268,8 +268,11 @@ def _answers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _proportions(windows: int) -> Iterator[None]:
-    """Let the windows that judge recovery, and those of gates, be in proportion."""
-    judging = _JUDGING * windows // FULL_WINDOWS
+    """Let the windows that judge recovery, and those of gates, be in proportion.
+
+    There is one more to judge: offloaded blocks run one at a time on several alone.
+    """
+    judging = _JUDGING * windows // FULL_WINDOWS + 1
     gates = measure_curvature.GATE_OWN_WINDOWS * windows // FULL_WINDOWS
     if windows == FULL_WINDOWS:
         yield
