@@ -11,10 +11,11 @@ are refitted; their blocks are in mapped files, as if they were larger than memo
 
 Nothing is measured: seconds are counts at the rates of an RTX 4090, one part after
 another. Its peaks are those that waredb.com/processor/nvidia-geforce-rtx-4090 lists;
-products and memory are taken to reach 70 % of them. A card has 24 GB, and 12 GB where
-blocks are offloaded to memory. A store is on the card as far as the engine puts it
-there, and beside files on a host of 64 GB as far as the engine puts it there; the rest
-is in files.
+products and memory are taken to reach 70 % of them. The products of experts take the
+time of both, since each expert reads its weights for a few tokens of a window. A card
+has 24 GB, and 12 GB where blocks are offloaded to memory. A store is on the card as far
+as the engine puts it there, and beside files on a host of 64 GB likewise; the rest is
+in files.
 
 The limit of a run is its products alone, in bfloat16 or TF32: forward, backward to the
 activations, and the products of factors and sums. Where blocks are offloaded, each
@@ -219,7 +220,11 @@ def _counted(model: str, structure: str, place: str) -> dict[str, Any]:
     phases = extrapolated(runs, blocks, FULL_WINDOWS)
     job = _job(structure, FULL_WINDOWS, where)
     weights = 2 * summary_of(_config(kind, blocks, sizes), job).parameters
-    return {name: _as_json(x, where, weights) for name, x in phases.items()}
+    return {
+        name: _as_json(x, where, weights)
+        for name, x in phases.items()
+        if name not in ("", "load")
+    }
 
 
 def _job(structure: str, windows: int, where: Place) -> RunConfig:

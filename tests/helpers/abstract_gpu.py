@@ -87,6 +87,7 @@ _REDUCED = {  # of bools: NumPy takes a tenth of the time for large masks
     _aten.any.default: np.any,
     _aten.all.dim: np.all,
 }
+_EXPERTS = "_grouped_mm"  # products of few rows each, which read all of the weights
 _RESULT_OF = {_aten.all: True, _aten.any: False}  # with unknown numbers
 
 
@@ -359,7 +360,7 @@ class AbstractGpu(PretendedGpu):
         doubles = (x for x in outputs if x.dtype == torch.float64 and x.dim())
         self.doubles += sum(x.numel() for x in doubles)
         self.count.kernels += 1
-        if not flops:
+        if not flops or func is _aten._grouped_mm.default:
             moved = [*inputs, *outputs]
             if func in _LOOKUPS:
                 moved = [*inputs[1:], *outputs, *outputs]
@@ -399,6 +400,7 @@ def _batch(x: Tensor) -> int:
 
 
 _ALGEBRA: dict[str, Callable[..., float]] = {
+    _EXPERTS: lambda x, W, *_: 2 * x.numel() * W.shape[-1],
     "linalg_cholesky_ex": lambda M, **_: _batch(M) * len(M[-1]) ** 3 / 3,
     "cholesky_inverse": lambda L, *_: _batch(L) * 2 * L.shape[-1] ** 3,
     "_cholesky_solve_helper": lambda B, L, *_: 2 * L.shape[-1] ** 2 * B.shape[-1],

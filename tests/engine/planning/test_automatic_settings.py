@@ -302,6 +302,10 @@ def test_offloaded_weights_are_on_the_host_or_in_files():
     assert ram(1.5 * weights) <= ram(100 * weights) - weights
 
 
+def messages_of(job, machine):
+    return [str(x) for x in settle(job, MODEL, machine).messages]
+
+
 def test_slow_copies_of_offloaded_blocks_take_time():
     job = with_offload(automatic(level=Recovery.REFIT), Offload.ON)
 
@@ -319,6 +323,10 @@ def test_slow_copies_of_offloaded_blocks_take_time():
     from_disk = seconds(1e12, free=10**6) - seconds(1e12)
     reading, length = 4 * WEIGHTS / speed.DISK, job.calibration.window_length
     assert from_disk == pytest.approx(length * reading, rel=0.05)
+    gpu = msgspec.structs.replace(machine(gpu=PLENTY).gpu, copying=1e6)
+    slow = msgspec.structs.replace(machine(free=PLENTY, gpu=PLENTY), gpu=gpu)
+    assert any(x.startswith("Writing text takes") for x in messages_of(job, slow))
+    assert not any("Writing" in x for x in messages_of(resident, slow))
 
 
 def test_processor_reads_offloaded_weights_from_files():
