@@ -19,13 +19,14 @@ the windows; each then has the result of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Fisher
@@ -42,7 +43,8 @@ from surgeon_engine.curvature.routed import RoutedSums
 from surgeon_engine.curvature.sums import CovarianceSums, GateSums
 from surgeon_engine.model.block_calls import NotChainedError, first_of
 from surgeon_engine.model.block_runner import hooked
-from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
+from surgeon_engine.model.forwards import Forwards
+from surgeon_engine.model.head import head_logits, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
@@ -163,16 +165,14 @@ def input_covariances(
         CurvatureError: an activation is not finite.
     """
     sums = CovarianceSums(request.layers, backward=False)
+
     # Layers of different blocks share no inputs, so that these need not be held.
-    hooks = [
-        block.register_forward_hook(lambda *_: sums.end_batch())
-        for block in request.blocks
-    ]
-    with hooked([*hooks, *sums.hooks()]):
-        for tokens in request.batches:
-            tokens = tokens.to(request.model.device)
-            _check_finite(request, tokens, last_hidden(request.model, tokens))
-            step()
+    def hooks() -> Iterator[RemovableHandle]:
+        for block in request.blocks:
+            yield block.register_forward_hook(lambda *_: sums.end_batch())
+        yield from sums.hooks()
+
+    _run_finite(request, hooks, step)
     sums.add_up(request.model.device)
     factors = sums.means(tokens=request.windows.numel())
     _check_no_overflow(request, factors)
@@ -187,12 +187,19 @@ def routed_outputs(request: CurvatureRequest, step: Step) -> dict[str, RoutedOut
         CurvatureError: an activation is not finite.
     """
     sums = RoutedSums(request.layers)
-    with hooked(sums.hooks()):
-        for tokens in request.batches:
-            tokens = tokens.to(request.model.device)
-            _check_finite(request, tokens, last_hidden(request.model, tokens))
-            step()
+    _run_finite(request, sums.hooks, step)
     return sums.outputs(request.model.device)
+
+
+def _run_finite(
+    request: CurvatureRequest,
+    hooks: Callable[[], Iterable[RemovableHandle]],
+    step: Step,
+) -> None:
+    """Run the model on all batches, and check what it predicts."""
+    forwards = Forwards(request.model, request.batches, step, hooks=hooks)
+    for tokens, hidden in zip(request.batches, forwards, strict=True):
+        _check_finite(request, tokens, hidden)
 
 
 def _record_forward(
@@ -213,26 +220,21 @@ def _record_forward(
         several = isinstance(output, tuple | list)
         return (leaf[0], *output[1:]) if several else leaf[0]
 
-    last = request.blocks[-1].register_forward_hook(make_leaf)
+    forwards = Forwards(
+        request.model, request.batches, step, hooks=recorder.hooks, store=store
+    )
     drawn = Batches(_numbers(request), request.batch)
-    with hooked([*recorder.hooks(), last]):
-        for tokens, numbers in zip(request.batches, drawn, strict=True):
-            tokens = tokens.to(request.model.device)
-            numbers = numbers.to(request.model.device)
-            try:
-                hidden = last_hidden(request.model, tokens)
-            except NotChainedError:
-                raise CurvatureError(
-                    "The blocks of this model do not simply follow each other, so that "
-                    "gradients cannot be measured block by block.",
-                    _WITHOUT_GRADIENTS,
-                ) from None
+    # The head reads what the last block returns, also where that has been kept.
+    with hooked([request.blocks[-1].register_forward_hook(make_leaf)]):
+        for tokens, numbers, hidden in _chained(request.batches, drawn, forwards):
             if not leaf:
                 raise CurvatureError(
                     "The last block of the model does not run on text alone, so that "
                     "gradients cannot be measured block by block.",
                     _WITHOUT_GRADIENTS,
                 )
+            tokens = tokens.to(request.model.device)
+            numbers = numbers.to(request.model.device)
             of_hidden = _head_gradients(request, tokens, hidden.detach(), numbers)
             gradients = []
             for gradient in of_hidden:
@@ -241,7 +243,7 @@ def _record_forward(
                 )
                 gradients.append(store.keep(back))
             output_gradients.append(gradients)
-            step()
+            leaf.clear()
     for index, batches in enumerate(recorder.found):
         if len(batches) != len(output_gradients):
             raise CurvatureError(
@@ -253,6 +255,20 @@ def _record_forward(
                 inputs=len(batches) / len(output_gradients),
             )
     return recorder.found, output_gradients
+
+
+def _chained(
+    batches: Batches, drawn: Batches, forwards: Forwards
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield tokens, numbers and last hidden states of each batch."""
+    try:
+        yield from zip(batches, drawn, forwards, strict=True)
+    except NotChainedError:
+        raise CurvatureError(
+            "The blocks of this model do not simply follow each other, so that "
+            "gradients cannot be measured block by block.",
+            _WITHOUT_GRADIENTS,
+        ) from None
 
 
 def _numbers(request: CurvatureRequest) -> Tensor:

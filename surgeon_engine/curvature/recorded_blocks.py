@@ -116,25 +116,29 @@ class RecordedBlock:
 
 
 class BlockRecorder:
-    """Records the blocks in forwards."""
+    """Records the blocks in forwards, which may go on to the next block together."""
 
     def __init__(self, blocks: Sequence[nn.Module], store: HiddenStore) -> None:
         self.found: list[list[RecordedBlock]] = [[] for _ in blocks]  # x batches
         self._blocks, self._store = blocks, store
         self._first: dict[tuple[int, torch.Size], Call] = {}  # by block and shape
-        # Of the present batch: the tensors that have been compared, and what the blocks
-        # have written so far.
+        # The tensors that have been compared, of the present batch.
+        self._batch = 0
         self._compared: Compared = {}
-        self._written: dict[Entry, Shared] = {}
+        # What the blocks have written so far, by batch.
+        self._written: list[dict[Entry, Shared]] = []
 
     def hooks(self) -> list[RemovableHandle]:
         """Return the hooks that record."""
         return record_calls(self._blocks, self._called, self._wrote)
 
     def _called(self, index: int, hidden: Tensor, call: Call) -> None:
-        if index == 0:
+        batch = len(self.found[index])
+        if batch != self._batch:
             self._compared.clear()
-            self._written.clear()
+        self._batch = batch
+        while batch >= len(self._written):
+            self._written.append({})
         first = self._first.setdefault((index, hidden.shape), call)
         own: list[Tensor] = []
         if are_equal(call, first, self._compared):
@@ -142,7 +146,8 @@ class BlockRecorder:
         else:
             call, own = self._own(call, first)
         kept = self._store.keep(hidden.detach())
-        self.found[index].append(RecordedBlock(kept, call, own, dict(self._written)))
+        read = dict(self._written[batch])
+        self.found[index].append(RecordedBlock(kept, call, own, read))
 
     def _own(self, call: Call, first: Call) -> tuple[Call, list[Tensor]]:
         """Return a call whose arguments are those of the first, or in the store."""
@@ -161,7 +166,7 @@ class BlockRecorder:
             for entry, tensors in entries.items()
         }
         self.found[index][-1].written = written
-        self._written |= written
+        self._written[len(self.found[index]) - 1] |= written
 
 
 def _leaf(x: Tensor, device: torch.device) -> Tensor:

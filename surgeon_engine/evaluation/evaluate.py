@@ -8,7 +8,7 @@ added tokens: its first token is given, the others are predicted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -26,7 +26,8 @@ from surgeon_engine.evaluation.fidelity import (
     Comparison,
     Reference,
     compare_unchecked,
-    reference_of,
+    last_hidden_of,
+    references_together,
 )
 from surgeon_engine.evaluation.intervals import estimate
 from surgeon_engine.model.head import head_logits, last_hidden
@@ -98,10 +99,11 @@ def references_of(
             give its logits by itself.
     """
     _check_head(model, texts[0].windows[:1, :_CHECKED])
-    found = [reference_of(model, text.windows, batch, step) for text in texts]
-    chosen = None
+    windows = [text.windows for text in texts]
     if held_out is not None:
-        chosen = reference_of(model, held_out, batch, step)
+        windows.append(held_out)
+    found = references_together(model, windows, batch, step)
+    chosen = None if held_out is None else found.pop()
     return _references(texts, found, chosen, tokenizer)
 
 
@@ -171,13 +173,21 @@ def evaluate(
     if not is_original:
         error = _rounding_error(model, references.texts[0][1], at_once, head)
     products = nullcontext() if error is None else fast_products(model)
-    for name, reference in references.texts:
-        hidden = reference.hidden if is_original else None
+    texts = [reference for _, reference in references.texts]
+    states: list[Iterable[Tensor]] = [x.hidden for x in texts]
+    if not is_original:
+        states = [*last_hidden_of(model, texts, step, at_once)]
+    for (name, reference), hidden in zip(references.texts, states, strict=True):
         if baseline is not None and reference.translation is None:
             reference = replace(reference, is_enough=_is_enough)
         with products:
             figures = compare_unchecked(
-                model, reference, step, hidden=hidden, at_once=at_once, head=head
+                model,
+                reference,
+                step if is_original else lambda: None,  # the forwards take the steps
+                hidden=hidden,
+                at_once=at_once,
+                head=head,
             )
         if baseline is not None and len(figures.loss) < len(reference.windows):
             whole = math.log(baseline.fidelity[len(found)].perplexity.value)
@@ -375,7 +385,7 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
         ),
         fast_products(model),
     ):  # as while gradients are measured
-        last_hidden(model, tokens)
+        hidden = last_hidden(model, tokens).to(model.dtype)
     with _failing_with(
         lambda reason: EvaluationError(
             "The head of {model_type} cannot be run by itself, so the fidelity cannot "
@@ -385,7 +395,9 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
             reason=reason,
         )
     ):
-        found = head_logits(model, last_hidden(model, tokens)).float()
+        if model.dtype == torch.float32:
+            hidden = last_hidden(model, tokens)
+        found = head_logits(model, hidden).float()
     is_finite = expected.isfinite() & found.isfinite()
     if not bool(is_finite.any()):
         return  # the evaluation says what is wrong

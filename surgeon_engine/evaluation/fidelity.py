@@ -18,10 +18,10 @@ token that ends at the same byte, its hidden state is NaN, and nothing is compar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import repeat
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -32,12 +32,8 @@ from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.bits import OriginalTokens
 from surgeon_engine.evaluation.perplexity import DAMAGED
 from surgeon_engine.evaluation.translation import Translation
-from surgeon_engine.model.head import (
-    head_logits,
-    last_hidden,
-    logit_parts,
-    with_head,
-)
+from surgeon_engine.model.forwards import Forwards
+from surgeon_engine.model.head import head_logits, logit_parts, with_head
 from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.shares import Batches
@@ -149,11 +145,56 @@ def reference_of(
     model: PreTrainedModel, windows: Tensor, batch: int, step: Step
 ) -> Reference:
     """Run the original model on windows of text, and keep its last hidden states."""
-    hidden = []
-    for tokens in Batches(windows, batch):
-        hidden.append(last_hidden(model, tokens.to(model.device)).cpu())
-        step()
-    return Reference(windows, hidden)
+    (found,) = references_together(model, [windows], batch, step)
+    return found
+
+
+@torch.no_grad()
+def references_together(
+    model: PreTrainedModel, texts: Sequence[Tensor], batch: int, step: Step
+) -> list[Reference]:
+    """Run the original model on several texts, in one pass over its weights."""
+    batches = [[*Batches(windows, batch)] for windows in texts]
+    forwards = Forwards(model, chain.from_iterable(batches), step)
+    hidden = (x.cpu() for x in forwards)
+    return [
+        Reference(windows, [*islice(hidden, len(of_text))])
+        for windows, of_text in zip(texts, batches, strict=True)
+    ]
+
+
+def last_hidden_of(
+    model: PreTrainedModel,
+    references: Sequence[Reference],
+    step: Step,
+    at_once: int = 0,
+) -> list[Iterator[Tensor]]:
+    """Run a model on the windows of references, in one pass over its weights.
+
+    Args:
+        model: the model.
+        references: the windows.
+        step: called as often as there are batches.
+        at_once: windows of a batch that run at a time; 0: all.
+
+    Returns:
+        For each reference, what yields windows x length x hidden of its batches.
+    """
+    parts: list[Tensor] = []
+    numbers: list[list[range]] = []  # of the parts, for each reference and batch
+    for reference in references:
+        numbers.append([])
+        for tokens, _ in reference.batches():
+            split = tokens.split(at_once or len(tokens))
+            numbers[-1].append(range(len(parts), len(parts) + len(split)))
+            parts += split
+    forwards = Forwards(model, parts, step, steps=sum(map(len, numbers)))
+
+    def of_batches(batches: list[range]) -> Iterator[Tensor]:
+        for of_batch in batches:
+            yield torch.cat([*forwards.of(of_batch)])
+
+    return [*map(of_batches, numbers)]
 
 
 def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Comparison:
@@ -187,7 +228,7 @@ def compare_unchecked(
     Args:
         model: the model.
         reference: the windows, and the original's hidden states.
-        step: called after each batch.
+        step: called as often as there are batches.
         hidden: the last hidden states of the model, if they are known; per batch:
             windows x length x hidden. Those of the reference: it is the original.
         at_once: windows of a batch that run at a time; 0: all.
@@ -199,25 +240,25 @@ def compare_unchecked(
     logits = None if is_whole else LOGITS_AT_ONCE * at_once // reference.batch
     # Processes that share a run would have to agree.
     is_enough = reference.is_enough if ranks.size() == 1 else None
-    states = repeat(None, len(reference.hidden)) if hidden is None else hidden
+    takes_steps = hidden is not None  # which forwards take themselves
+    if hidden is None:
+        (hidden,) = last_hidden_of(model, [reference], step, at_once)
     translation = reference.translation
     predict = partial(_of_original, model, head, translation)
     largest = head if translation is None else translation.weight
-    for (tokens, expected), known in zip(reference.batches(), states, strict=True):
+    for (tokens, expected), known in zip(reference.batches(), hidden, strict=True):
         for start in range(0, len(tokens), at_once):
             part = slice(start, start + at_once)
             inputs = tokens[part].to(model.device)
             wanted = expected[part].to(model.device)
-            if known is None:
-                found = last_hidden(model, inputs)
-            else:
-                found = wanted if known is expected else known[part].to(model.device)
+            found = wanted if known is expected else known[part].to(model.device)
             parts = logit_parts(model, inputs[:, 1:], logits, largest)
             figures = _figures(model, inputs, wanted, found, predict, parts)
             if translation is not None:
                 figures = _where_known(figures, wanted)
             rows.append(figures)
-        step()
+        if takes_steps:
+            step()
         if is_enough is not None and is_enough(torch.cat([row[0] for row in rows])):
             break
     batches = Batches(reference.windows, reference.batch)

@@ -24,7 +24,7 @@ class Calibration:
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
     text: str  # name
-    check: Check = lambda: None  # before each batch
+    check: Check = lambda: None  # between batches
     step: Check = lambda: None  # after each block
 
 

@@ -41,10 +41,12 @@ def record_calls(
             without what earlier blocks have written.
         wrote: gets the number of a block that has written something, and that.
 
-    The hooks raise NotChainedError.
+    A block may run on several batches before the next one does. The hooks raise
+    NotChainedError.
     """
     output: Tensor | None = None  # of the block that ran last
     latest = -1
+    runs = [0] * len(blocks)  # of each block so far
     given: dict[Entry, Any] = {}  # to the present block
     written: set[Entry] = set()  # by the blocks before it
 
@@ -55,7 +57,8 @@ def record_calls(
         if index == 0:
             written.clear()
         hidden, call = split_hidden(args, kwargs)
-        if index == latest + 1 and not _is_same(hidden, output):
+        is_next = index == latest + 1 and runs[index] + 1 == runs[latest]
+        if is_next and not _is_same(hidden, output):
             raise NotChainedError
         output = None
         given = entries_of(call)
@@ -70,6 +73,7 @@ def record_calls(
     ) -> None:
         nonlocal output, latest
         latest = index
+        runs[index] += 1
         if hasattr(returned, "_fields"):  # Reformer passes on two streams
             raise NotChainedError
         output = None if index == len(blocks) - 1 else first_of(returned)

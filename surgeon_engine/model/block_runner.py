@@ -8,8 +8,10 @@ run. What a block writes for later ones, such as shared keys and values, is kept
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -45,10 +47,26 @@ class Stopped(Exception):
     """A forward was stopped at a layer, because the rest of it is not needed."""
 
 
-class BlockRunner:
-    """The blocks of a model, for windows of one length.
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """How the blocks of a model follow each other, on any text."""
 
-    A block may be run on a batch when the blocks before it have been.
+    dim: int  # of the windows in hidden states
+    others: int | None  # outputs beside hidden states; None: blocks return a tensor
+    written: tuple[tuple[Entry, ...], ...]  # by each block
+
+
+# Of models whose blocks have been run one after another, with the ids of the blocks.
+_CHAINS: weakref.WeakKeyDictionary[PreTrainedModel, tuple[list[int], _Chain]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class BlockRunner:
+    """The blocks of a model, for batches of windows.
+
+    A block may be run on a batch when the blocks before it have been. The model runs
+    once, on one window, to see that its blocks follow each other.
     """
 
     def __init__(
@@ -66,8 +84,8 @@ class BlockRunner:
             model: the model.
             blocks: its decoder blocks.
             batches: token ids, windows x length each.
-            counts: the numbers of windows that are run at once beside those of the
-                batches; one window is enough to probe a block.
+            counts: the numbers of windows of the first length that are run at once
+                beside those of the batches; one is enough to probe a block.
             store: keeps what blocks write for later ones, and what depends on tokens.
             hint: what a user can do if the blocks cannot be run one at a time.
 
@@ -80,17 +98,13 @@ class BlockRunner:
         self._blocks = blocks
         self._batches = batches  # windows x length each, token ids
         self._store = store or HiddenStore(model.device)
-        self._windows = torch.cat(list(batches))
-        # By block: the arguments that depend on the tokens; what it writes.
+        self._chain = self._known_chain() or self._find_chain(batches[0][:1])
+        # By block: the arguments that depend on the tokens.
         self._of_tokens: list[set[int | str]] = [set() for _ in blocks]
-        self._written: list[list[Entry]] = [[] for _ in blocks]
-        self._dim = -1  # of the windows in hidden states
-        # By the number of windows. A single one, the first, tells the dimension: as
-        # many windows as tokens would not.
-        self._calls = {
-            count: self._calls_of(count)
-            for count in sorted({*counts, *map(len, batches)})
-        }
+        length = batches[0].shape[1]
+        windows = torch.cat([x for x in batches if x.shape[1] == length])
+        by_shape = {x.shape: x for x in (*(windows[:n] for n in counts), *batches)}
+        self._calls = {shape: self._calls_of(x) for shape, x in by_shape.items()}
         # What blocks have written for each batch, by the number of the block.
         self._states: dict[tuple[int, Entry, int], list[Tensor]] = {}
         # The arguments of the present block that depend on the tokens, by batch.
@@ -115,13 +129,20 @@ class BlockRunner:
             batch: the number of their batch.
             rows: the windows of the batch that they are of.
         """
-        args, kwargs = call = self._call(index, len(hidden), batch, rows)
         with fast_products(self._model):
-            given = hidden.to(self._model.device).movedim(0, self._dim)
-            output = self._blocks[index](given, *args, **kwargs)
+            found = self.run_exactly(index, hidden, batch, rows)
+        return found.to(self._model.dtype)
+
+    def run_exactly(
+        self, index: int, hidden: Tensor, batch: int = 0, rows: slice = ALL
+    ) -> Tensor:
+        """Return the output of a block like `run`, as the whole model computes it."""
+        args, kwargs = call = self._call(index, len(hidden), batch, rows)
+        given = hidden.to(self._model.device).movedim(0, self._chain.dim)
+        output = self._blocks[index](given, *args, **kwargs)
         if len(hidden) == len(self._batches[batch]):
             self._keep_written(index, batch, call)
-        return first_of(output).movedim(self._dim, 0).to(self._model.dtype)
+        return first_of(output).movedim(self._chain.dim, 0)
 
     @torch.no_grad()
     def finish(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -130,18 +151,30 @@ class BlockRunner:
         That is the last norm, and in some models a projection behind it. The first
         batches are enough.
         """
-        for tokens, states in zip(self._batches, hidden, strict=False):
-            given = states.to(self._model.device).movedim(0, self._dim)
-            yield self._run_without_blocks(tokens, given)
+        for number, states in enumerate(hidden):
+            yield self.finish_batch(number, states)
+
+    def finish_batch(self, batch: int, hidden: Tensor) -> Tensor:
+        """Return what the model makes of the output of its last block for a batch."""
+        given = hidden.to(self._model.device).movedim(0, self._chain.dim)
+
+        def forward(*_: Any, **__: Any) -> Any:
+            return self._as_output(given)
+
+        with replaced_forward(self._blocks, forward), left_on_host(self._blocks):
+            return self._run_body(self._batches[batch])
 
     def _call(self, index: int, count: int, batch: int, rows: slice) -> Call:
         """Return the arguments of a block for some windows of a batch."""
-        call, device = self._calls[count][index], self._model.device
+        shape = torch.Size((count, self._batches[batch].shape[1]))
+        call, device = self._calls[shape][index], self._model.device
         if self._of_tokens[index]:
             own = self._arguments_of_tokens(index, batch)
             call = replaced(call, {n: x[rows].to(device) for n, x in own.items()})
         writers = {
-            entry: writer for writer in range(index) for entry in self._written[writer]
+            entry: writer
+            for writer in range(index)
+            for entry in self._chain.written[writer]
         }
         return with_entries(
             call,
@@ -166,7 +199,7 @@ class BlockRunner:
 
     @torch.no_grad()
     def _keep_written(self, index: int, batch: int, call: Call) -> None:
-        for entry in self._written[index]:
+        for entry in self._chain.written[index]:
             found = entries_of(call)[entry]
             if kept := self._states.get((index, entry, batch)):
                 for x, new in zip(kept, found, strict=True):
@@ -175,59 +208,50 @@ class BlockRunner:
                 kept = [self._store.keep(x) for x in found]
                 self._states[index, entry, batch] = kept
 
-    def _calls_of(self, count: int) -> list[Call]:
-        """Return the arguments of the blocks for so many windows."""
-        windows = self._windows[:count]
-        calls, others = self._record(windows), self._record(windows.roll(1, dims=1))
+    def _calls_of(self, windows: Tensor) -> list[Call]:
+        """Return the arguments of the blocks for windows of this number and length."""
+        (_, calls), (_, others) = map(self._inputs, (windows, windows.roll(1, dims=1)))
         for index, pair in enumerate(zip(calls, others, strict=True)):
             one, other = map(by_name, pair)
-            self._of_tokens[index] |= {
-                name for name, x in one.items() if not are_equal(x, other.get(name))
-            }
-        if any(self._of_tokens):
-            self._check_of_tokens_alone(windows, calls)
+            for name, x in one.items():
+                if are_equal(x, other.get(name)):
+                    continue
+                if not isinstance(x, Tensor) or len(x) != len(windows):
+                    raise self._not_of_tokens_alone()
+                self._of_tokens[index].add(name)
         return calls
 
-    def _check_of_tokens_alone(self, windows: Tensor, calls: Sequence[Call]) -> None:
-        """Check that arguments do not depend on what blocks compute."""
-        _, without_blocks = self._inputs(windows)
-        for names, call, other in zip(
-            self._of_tokens, calls, without_blocks, strict=True
-        ):
-            for name in names:
-                x = by_name(call)[name]
-                is_tensor = isinstance(x, Tensor) and len(x) == len(windows)
-                if not is_tensor or not are_equal(x, by_name(other)[name]):
-                    raise ModelError(
-                        say(
-                            "The blocks of this model get arguments that depend on "
-                            "what earlier blocks compute, so that they cannot be run "
-                            "one at a time."
-                        ),
-                        self._hint,
-                    )
+    def _known_chain(self) -> _Chain | None:
+        """Return what an earlier runner has found, if the blocks are the same."""
+        ids, chain = _CHAINS.get(self._model, ([], None))
+        return chain if ids == [*map(id, self._blocks)] else None
 
     @torch.no_grad()
-    def _record(self, windows: Tensor) -> list[Call]:
-        calls: list[Call] = []
+    def _find_chain(self, window: Tensor) -> _Chain:
+        """Run the model on a window, and check that its blocks follow each other."""
+        dim, calls = 0, list[Call]()
+        written: list[tuple[Entry, ...]] = [() for _ in self._blocks]
+        others: int | None = None
 
-        def called(index: int, hidden: Tensor, call: Call) -> None:
-            if self._dim < 0:
-                self._dim = _windows_dimension(hidden, windows)
+        def called(_: int, hidden: Tensor, call: Call) -> None:
+            nonlocal dim
+            if not calls:
+                dim = _windows_dimension(hidden, window)
             calls.append(call)
 
         def wrote(index: int, entries: Entries) -> None:
-            self._written[index] = list(entries)
+            written[index] = tuple(entries)
 
         def note(_: nn.Module, __: object, output: Any) -> None:
-            self._returns_tuples = isinstance(output, tuple | list)
-            self._others = [None] * (len(output) - 1) if self._returns_tuples else []
+            nonlocal others
+            is_several = isinstance(output, tuple | list)
+            others = len(output) - 1 if is_several else None
 
         hooks = record_calls(self._blocks, called, wrote)
         hooks.append(self._blocks[-1].register_forward_hook(note))
         with hooked(hooks):
-            # Logits of many windows would not fit, and are not needed.
-            tokens = windows.to(self._model.device)
+            # Logits are not needed.
+            tokens = window.to(self._model.device)
             try:
                 body_of(self._model)(input_ids=tokens, use_cache=False)
             except NotChainedError:
@@ -248,7 +272,21 @@ class BlockRunner:
                 ),
                 self._hint,
             )
-        return calls
+        self._chain = _Chain(dim, others, tuple(written))
+        _, without_blocks = self._inputs(window)
+        if not are_equal([*map(by_name, calls)], [*map(by_name, without_blocks)]):
+            raise self._not_of_tokens_alone()
+        _CHAINS[self._model] = [*map(id, self._blocks)], self._chain
+        return self._chain
+
+    def _not_of_tokens_alone(self) -> ModelError:
+        return ModelError(
+            say(
+                "The blocks of this model get arguments that depend on what earlier "
+                "blocks compute, so that they cannot be run one at a time."
+            ),
+            self._hint,
+        )
 
     @torch.no_grad()
     def _inputs(self, tokens: Tensor) -> tuple[list[Tensor], list[Call]]:
@@ -256,26 +294,26 @@ class BlockRunner:
         hidden: list[Tensor] = []
         calls: list[Call] = []
 
-        def called(_: int, states: Tensor, call: Call) -> None:
-            hidden.append(states.movedim(self._dim, 0))
-            calls.append(call)
+        def note(*args: Any, **kwargs: Any) -> Any:
+            states, call = split_hidden(args, kwargs)
+            hidden.append(states.movedim(self._chain.dim, 0))
+            calls.append(with_entries(call, {}))
+            return self._as_output(states)
 
-        with hooked(record_calls(self._blocks, called, lambda *_: None)):
-            self._run_without_blocks(tokens)
+        # Their hooks may be recording.
+        with _replaced(self._blocks, "_compiled_call_impl", note):
+            self._run_body(tokens)
         return hidden, calls
 
-    def _run_without_blocks(
-        self, tokens: Tensor, given: Tensor | None = None
-    ) -> Tensor:
-        """Run the model with blocks that return `given`, or what they get."""
+    def _as_output(self, hidden: Tensor) -> Any:
+        """Return hidden states as a block does."""
+        if self._chain.others is None:
+            return hidden
+        return hidden, *[None] * self._chain.others
 
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            hidden = split_hidden(args, kwargs)[0] if given is None else given
-            return (hidden, *self._others) if self._returns_tuples else hidden
-
-        with replaced_forward(self._blocks, forward), left_on_host(self._blocks):
-            tokens = tokens.to(self._model.device)
-            return body_of(self._model)(input_ids=tokens, use_cache=False)[0]
+    def _run_body(self, tokens: Tensor) -> Tensor:
+        tokens = tokens.to(self._model.device)
+        return body_of(self._model)(input_ids=tokens, use_cache=False)[0]
 
 
 @contextmanager
@@ -297,19 +335,32 @@ def run_until_stopped(function: Callable[..., Any], *args: Any, **kwargs: Any) -
         pass
 
 
-@contextmanager
 def replaced_forward(
     modules: Iterable[nn.Module], forward: Callable[..., Any]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Let modules compute something else for the length of a block of code."""
+    return _replaced(modules, "forward", forward)
+
+
+@contextmanager
+def _replaced(
+    modules: Iterable[nn.Module], name: str, function: Callable[..., Any]
+) -> Iterator[None]:
+    """Let modules have another function for the length of a block of code.
+
+    Args:
+        modules: they do not have one of their own under this name.
+        name: `forward`, or `_compiled_call_impl`, which is called without hooks.
+        function: the other one.
+    """
     modules = tuple(modules)
     for module in modules:
-        module.forward = forward
+        setattr(module, name, function)
     try:
         yield
     finally:
         for module in modules:
-            del module.forward
+            delattr(module, name)
 
 
 def _windows_dimension(hidden: Tensor, windows: Tensor) -> int:

@@ -46,6 +46,11 @@ def on_device(
     return blocks.on_device(index, changes=changes)
 
 
+def are_offloaded(blocks: Iterable[nn.Module]) -> bool:
+    """Return whether the weights of blocks are on the host, or in files."""
+    return any(block in _OF_BLOCK for block in blocks)
+
+
 def adopt(
     block: nn.Module, new: Iterable[nn.Parameter], old: Iterable[nn.Parameter]
 ) -> None:
@@ -213,16 +218,21 @@ class OffloadedBlocks:
             self._pending[following] = _Copies(parameters, stream)
 
     def _give_files(self, visit: _Visit) -> None:
-        """Copy weights that are in the files of the model to temporary files."""
+        """Give temporary files to weights that are in the files of the model.
+
+        Beside a device they are written when the visit ends.
+        """
         if self._files is None:
             return
         for number, (parameter, home) in enumerate(visit.homes):
             if self._files.holds(home):
                 continue
-            kept = self._files.keep(home)
-            visit.homes[number] = parameter, kept
             if self._device.type == "cpu":
+                kept = self._files.keep(home)
                 set_data(parameter, kept)
+            else:
+                kept = self._files.zeros(home.shape, home.dtype)
+            visit.homes[number] = parameter, kept
 
     def _leave(self, index: int) -> None:
         visit = self._visits[index]

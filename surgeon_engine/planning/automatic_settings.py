@@ -138,6 +138,17 @@ class SettledJob:
                 "files, and on the device one block at a time, because it has too "
                 "little memory for all."
             )
+        seconds = self.estimate.seconds_of_stages
+        writing = seconds.get(Stage.SAMPLING, 0.0)
+        if self.config.model.offload is Offload.ON and 2 * writing > sum(
+            seconds.values()
+        ):
+            yield say(
+                "Writing text takes {time:duration}, since each token reads all "
+                "offloaded weights. The run writes none if own_windows is 0 and it has "
+                "texts of other kinds to judge by.",
+                time=writing,
+            )
 
     @property
     def _about_recovery(self) -> str:

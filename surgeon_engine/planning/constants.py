@@ -38,6 +38,7 @@ RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
 
 EXPERT_MATRICES = 3  # of a usual expert: a gated MLP
+EXPERT_TOKENS = 2**13  # of an expert that are worked on at once in its refit
 
 # An export is verified by the logits of so many tokens, and the perplexity of windows.
 PROBED_TOKENS = 64

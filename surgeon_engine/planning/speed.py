@@ -4,7 +4,7 @@
                 attention; of experts it uses those that it chooses
     covariance  2 n^2 for each token and factor of side n
     calls       a fixed time for each, most of the total in small models
-    copies      of offloaded blocks to a GPU, while it computes
+    reading     of offloaded blocks, from main memory or the disk, while others compute
 
 Constants are measured (docs/results.md).
 """
@@ -27,6 +27,7 @@ _DEQUANTIZED = 40e6  # weights of a GGUF file turned into floats a second
 # Over the keys and values of a window that is written, for each token: they are
 # extended, repeated for the heads that share them, and read.
 _CACHE_PASSES = 16
+_READS = 2.0  # of offloaded blocks in a forward of many batches: a window comes first
 _SPREAD = 16  # windows that, one token each, choose about all experts
 
 
@@ -49,13 +50,30 @@ def loading(job: Job) -> float:
     return seconds
 
 
-def forward(job: Job, windows: int, flops_per_second: float = 0.0) -> float:
+def reading(job: Job) -> float:
+    """Return the time in which all offloaded blocks come to where they are computed.
+
+    It passes while others compute. Where memory is too small to keep all of them, they
+    come from the disk.
+    """
+    if not job.offloads:
+        return 0.0
+    if job.of_blocks > job.free_on_host:
+        return job.of_blocks / DISK
+    return job.of_blocks / job.rates.copying if job.rates.copying else 0.0
+
+
+def forward(
+    job: Job, windows: int, flops_per_second: float = 0.0, reads: float = _READS
+) -> float:
     """Return the time to evaluate the loss on `windows` windows.
 
     Args:
         job: the job.
         windows: how many.
         flops_per_second: of products; 0: those of the model's number format.
+        reads: how often the weights of offloaded blocks are read, if there are as many
+            batches.
     """
     tokens, model = job.length * windows, job.model
     flops = _block_flops(job) + _head_flops(job)
@@ -65,20 +83,21 @@ def forward(job: Job, windows: int, flops_per_second: float = 0.0) -> float:
         + tokens * (logits + _activations(job)) / job.rates.moving
         + _calls(job, windows)
     )
-    return max(computing, _batches(job, windows) * _copying(job))
+    return max(computing, min(reads, _batches(job, windows)) * reading(job))
 
 
 def backward(
     job: Job, windows: int, draws: int, flops: float, flops_per_second: float
 ) -> float:
     """Return the time of gradients, with some more operations per token."""
-    # Each block runs again, and back for each draw.
+    # Each block is read and runs again, and back for each draw.
     flops += (1 + draws) * _block_flops(job) + draws * _head_flops(job)
     tokens = job.length * windows
-    seconds = forward(job, windows, flops_per_second)
-    seconds += _BACKWARD_CALLS * _calls(job, windows)
-    seconds += (1 + draws) * tokens * _activations(job) / job.rates.moving
-    return seconds + tokens * flops / flops_per_second
+    computing = _BACKWARD_CALLS * _calls(job, windows)
+    computing += (1 + draws) * tokens * _activations(job) / job.rates.moving
+    computing += tokens * flops / flops_per_second
+    before = forward(job, windows, flops_per_second)
+    return before + max(computing, reading(job) if windows else 0.0)
 
 
 def writing(job: Job, steps: int, windows: int = 1) -> float:
@@ -92,10 +111,10 @@ def writing(job: Job, steps: int, windows: int = 1) -> float:
     # Each window may choose other experts.
     idle = job.model.idle_parameters * max(0.0, 1 - (windows - 1) / _SPREAD)
     used = (job.model.parameters - idle) * job.each
-    reading = max(used / job.rates.moving, _copying(job))
+    of_step = max(used / job.rates.moving, reading(job))
     kept = job.model.cache_width * job.each * windows * job.length / 2
-    reading += _CACHE_PASSES * kept / job.rates.moving
-    return steps * (reading + (job.model.blocks + 1) * _CALLS * job.rates.call)
+    of_step += _CACHE_PASSES * kept / job.rates.moving
+    return steps * (of_step + (job.model.blocks + 1) * _CALLS * job.rates.call)
 
 
 def writing_windows(job: Job, windows: int) -> float:
@@ -133,12 +152,3 @@ def _batches(job: Job, windows: int) -> int:
 def _calls(job: Job, windows: int) -> float:
     calls = (job.model.blocks + 1) * _CALLS * job.rates.call
     return _batches(job, windows) * calls
-
-
-def _copying(job: Job) -> float:
-    """Return the time in which all offloaded blocks come to a GPU.
-
-    They come while others compute.
-    """
-    rate = job.rates.copying
-    return job.of_blocks / rate if job.offloads and rate else 0.0

@@ -14,7 +14,8 @@ tokens that are expected least, some of a hundred, are written otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -23,7 +24,8 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.evaluation.fidelity import original_log_probabilities
-from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
+from surgeon_engine.model.forwards import Forwards
+from surgeon_engine.model.head import head_logits, logit_parts
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.vocabulary.tokens import TokenTable, closed_costs, zipf
@@ -51,14 +53,15 @@ def token_frequencies(
         step: Called after each batch.
     """
     total: Tensor | None = None
-    for windows in texts:
+    batches = [windows.split(batch) for windows in texts]
+    forwards = iter(Forwards(model, chain.from_iterable(batches), step))
+    for windows, of_text in zip(texts, batches, strict=True):
         expected: Tensor | None = None
         occurring: Tensor | None = None
-        for tokens in windows.split(batch):
-            tokens = tokens.to(model.device)
-            labels = tokens[:, 1:]
+        for tokens in of_text:
+            labels = tokens[:, 1:].to(model.device)
             with fast_products(model):
-                hidden = last_hidden(model, tokens)
+                hidden = next(forwards)
                 for part in logit_parts(model, labels):
                     logits = head_logits(model, hidden[:, :-1][:, part]).float()
                     p = logits.softmax(dim=-1).sum(dim=(0, 1)).double()
@@ -66,7 +69,6 @@ def token_frequencies(
             assert expected is not None
             found = torch.bincount(labels.flatten(), minlength=len(expected))
             occurring = found if occurring is None else occurring + found
-            step()
         assert expected is not None and occurring is not None
         mean = (expected + occurring) / (2 * windows[:, 1:].numel() * len(texts))
         total = mean if total is None else total + mean
@@ -95,16 +97,17 @@ def nats_per_removed(
     is_removed = torch.ones(removals.candidates, dtype=torch.bool)
     is_removed[kept] = False
     vocabulary = SmallerVocabulary.of(loaded, kept)
-    more, removed = 0.0, 0
+    rows: list[Tensor] = []  # each window after and before
+    removed = 0
     for tokens in text.split(1):
         found, positions = vocabulary.recoding.windows(tokens.numpy())
         whole = torch.from_numpy(positions).long()
         end = int((whole[0] >= 0).nonzero()[-1])  # the last byte of both
         before = tokens[:, : int(whole[0, end]) + 1]
-        after = torch.from_numpy(found).long()[:, : end + 1]
-        more += _loss(loaded.model, after, vocabulary) - _loss(loaded.model, before)
+        rows += [torch.from_numpy(found).long()[:, : end + 1], before]
         removed += int(is_removed[before[:, 1:]].sum())
-        step()
+    losses = [*_losses(loaded.model, rows, vocabulary, step)]
+    more = sum(losses[::2]) - sum(losses[1::2])
     return max(0.0, more) / max(1, removed)
 
 
@@ -130,27 +133,40 @@ def texts_of(windows: TokenWindows) -> list[Tensor]:
     return [windows.calibration, *([] if windows.own is None else [windows.own])]
 
 
-def _loss(
-    model: PreTrainedModel, tokens: Tensor, vocabulary: SmallerVocabulary | None = None
-) -> float:
-    """Return the loss of a window in nats, by the original's weights."""
-    tokens = tokens.to(model.device)
-    read = tokens if vocabulary is None else vocabulary.kept[tokens]
-    labels, total = tokens[:, 1:], 0.0
+def _losses(
+    model: PreTrainedModel,
+    rows: Sequence[Tensor],
+    vocabulary: SmallerVocabulary,
+    step: Callable[[], None],
+) -> Iterator[float]:
+    """Yield the loss of windows in nats, by the original's weights.
+
+    They are by turns in the tokens of a smaller vocabulary and in its own. `step` is
+    called for every two of them.
+    """
+    is_smaller = [number % 2 == 0 for number in range(len(rows))]
+    read = [
+        vocabulary.kept[tokens] if smaller else tokens
+        for tokens, smaller in zip(rows, is_smaller, strict=True)
+    ]
     with fast_products(model):
-        hidden = last_hidden(model, read)
-        for part in logit_parts(model, labels):
-            given = hidden[:, :-1][:, part]
-            if vocabulary is None:
-                log_p = head_logits(model, given).float().log_softmax(dim=-1)
-            else:
-                log_p = original_log_probabilities(model, given, vocabulary.translation)
-            total += float(
-                functional.nll_loss(
-                    log_p.flatten(0, 1), labels[:, part].flatten(), reduction="sum"
+        forwards = Forwards(model, read, step, steps=len(rows) // 2)
+        for tokens, smaller, hidden in zip(rows, is_smaller, forwards, strict=True):
+            labels, total = tokens[:, 1:].to(model.device), 0.0
+            for part in logit_parts(model, labels):
+                given = hidden[:, :-1][:, part]
+                if smaller:
+                    log_p = original_log_probabilities(
+                        model, given, vocabulary.translation
+                    )
+                else:
+                    log_p = head_logits(model, given).float().log_softmax(dim=-1)
+                total += float(
+                    functional.nll_loss(
+                        log_p.flatten(0, 1), labels[:, part].flatten(), reduction="sum"
+                    )
                 )
-            )
-    return total
+            yield total
 
 
 def removable_tokens(costs: Tensor, table: TokenTable, weights: int) -> Removals:

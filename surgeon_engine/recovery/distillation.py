@@ -113,7 +113,8 @@ class _Distillation:
             self._weights: WeightTraining = LowRankTraining(state)
             self._rate = _LORA_RATE
         elif not self._config.trains_all_weights:
-            self._weights = WeightTraining(routers(state), {})
+            device = state.loaded.device
+            self._weights = WeightTraining(routers(state), {}, device)
             self._rate = _ROUTER_RATE
         else:
             self._weights = WeightTraining(trainable(state), masks_of(state))

@@ -16,6 +16,7 @@ expert whose held-out error does not fall stays as it was.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from surgeon_engine.model.block_runner import hooked
 from surgeon_engine.model.experts import has_common_form, inner_states, last_weight
 from surgeon_engine.model.layers import ExpertsLayer
+from surgeon_engine.planning.constants import EXPERT_TOKENS
 from surgeon_engine.recovery.block_pair import BlockPair
 from surgeon_engine.recovery.least_squares import FitResult, NormalEquations, fit
 from surgeon_engine.runtime import ranks
@@ -41,9 +43,9 @@ class _Seen:
     states: Tensor  # tokens x hidden: their inputs
     chosen: Tensor  # tokens x chosen: numbers of experts
     weights: Tensor  # tokens x chosen
-    output: Tensor  # tokens x hidden, float32
     missing: Tensor  # tokens x hidden, float32: t - z
     is_held_out: Tensor  # tokens
+    energy: float  # the squares of what the experts compute for the held-out tokens
 
 
 @torch.no_grad()
@@ -84,49 +86,85 @@ def _refit(module: Any, expert: int, seen: _Seen) -> float | None:
         return None
     weight = last_weight(module, expert)
     W = weight.to(torch.float32, copy=True)
-    X = inner_states(module, expert, seen.states[token]).float()
-    X = X * seen.weights[token, place].float().unsqueeze(1)
-    Y = X @ W.T + seen.missing[token]
-    fitted, judging = (
+    sums = fitted, judging = [
         NormalEquations.zeros(W.shape[1], W.shape[0], W.device) for _ in range(2)
-    )
-    fitted.add(X[~held_out], Y[~held_out])
-    judging.add(X[held_out], Y[held_out])
-    NormalEquations.add_up([fitted, judging])
+    ]
+    for each, is_part in zip(sums, (~held_out, held_out), strict=True):
+        for rows, X in _inputs(module, expert, seen, token[is_part], place[is_part]):
+            each.add(X, X @ W.T + seen.missing[rows])
+    NormalEquations.add_up(sums)
     found, result = fit(W, torch.zeros_like(W, dtype=torch.bool), fitted, judging)
     if result.ridge is None:
         return None
     weight.copy_(found)
-    seen.missing.index_add_(0, token, X @ (W - weight.float()).T)
+    change = (W - weight.float()).T
+    for rows, X in _inputs(module, expert, seen, token, place):
+        seen.missing.index_add_(0, rows, X @ change)
     return result.ridge
+
+
+def _inputs(
+    module: nn.Module, expert: int, seen: _Seen, token: Tensor, place: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield some of the tokens of an expert, and X: what its last layer reads of them.
+
+    `place` is that of the expert among the chosen ones of each token.
+    """
+    for rows, places in zip(
+        token.split(EXPERT_TOKENS), place.split(EXPERT_TOKENS), strict=True
+    ):
+        X = inner_states(module, expert, seen.states[rows]).float()
+        yield rows, X * seen.weights[rows, places].float().unsqueeze(1)
 
 
 def _seen(pair: BlockPair, module: nn.Module) -> _Seen:
     """Run the pruned block on all batches."""
-    found: dict[str, list[Tensor]] = {name: [] for name in _Seen.__annotations__}
+    count = sum(math.prod(x.shape[:-1]) for x in pair.of_pruned)
+    large: dict[str, Tensor] = {}  # not held twice, as parts and as a whole
+    small: dict[str, list[Tensor]] = {"chosen": [], "weights": [], "is_held_out": []}
+    energies: list[Tensor] = []
+    start = 0
+
+    def put(name: str, x: Tensor) -> None:
+        if name not in large:
+            large[name] = x.new_empty(count, x.shape[1])
+        large[name][start : start + len(x)] = x
 
     def note(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        for name, x in zip(("states", "chosen", "weights"), inputs, strict=True):
-            found[name].append(x)
-        found["output"].append(output.float())
+        states, chosen, weights = inputs
+        put("states", states)
+        small["chosen"].append(chosen)
+        small["weights"].append(weights)
+        if pair.is_held_out[number]:
+            energies.append(output.float().square().sum())
 
     with hooked([module.register_forward_hook(note)]):
         for number, hidden in enumerate(pair.of_pruned):
             pair.context.raise_if_cancelled()
             after = pair.run_pruned(hidden.to(_device(module)), number)
             missing = pair.after[number].to(after.device).float() - after.float()
-            found["missing"].append(missing.flatten(0, -2))
+            put("missing", missing.flatten(0, -2))
             is_held_out = torch.tensor(pair.is_held_out[number], device=after.device)
-            found["is_held_out"].append(is_held_out.expand(len(found["missing"][-1])))
-    return _Seen(**{name: torch.cat(found.pop(name)) for name in _Seen.__annotations__})
+            rows = math.prod(hidden.shape[:-1])
+            small["is_held_out"].append(is_held_out.expand(rows))
+            start += rows
+    energy = float(torch.stack(energies).sum()) if energies else 0.0
+    others = {name: torch.cat(parts) for name, parts in small.items()}
+    return _Seen(**large, **others, energy=ranks.added(energy))
 
 
 def _held_out_error(seen: _Seen) -> float:
     """Return the squared error of the held-out tokens, relative to the output."""
-    missing, output = seen.missing[seen.is_held_out], seen.output[seen.is_held_out]
-    error = ranks.added(float(missing.square().sum()))
-    energy = ranks.added(float(output.square().sum()))
-    return error / energy if energy else math.inf
+    squares = [
+        (x.square().sum(dim=1) * is_held_out).sum()
+        for x, is_held_out in zip(
+            seen.missing.split(EXPERT_TOKENS),
+            seen.is_held_out.split(EXPERT_TOKENS),
+            strict=True,
+        )
+    ]
+    error = ranks.added(float(torch.stack(squares).sum()))
+    return error / seen.energy if seen.energy else math.inf
 
 
 def _adds_to_residual(pair: BlockPair, module: nn.Module) -> bool:

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.model import offload
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.layers import body_parameters
@@ -35,9 +36,21 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # torch's names of AdamW's state
 class WeightTraining:
     """Parameters that are trained, between `start` and `finish`."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], masks: Masks) -> None:
-        """Train parameters."""
-        self._masks = masks
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        masks: Masks,
+        device: torch.device | None = None,
+    ) -> None:
+        """Train parameters.
+
+        Args:
+            parameters: those to train.
+            masks: of the weights that remain.
+            device: where they are trained, if their blocks may be offloaded; None:
+                where they are.
+        """
+        self._masks, self._device = masks, device
         self.train(parameters)
         self._best: list[Tensor] = []
 
@@ -45,6 +58,7 @@ class WeightTraining:
         """Set the parameters to train."""
         self.parameters = list(parameters)
         self._dtypes = [p.dtype for p in self.parameters]
+        self._homes = [p.device for p in self.parameters]
 
     def start(self) -> None:
         """Make the weights trainable, in float32; they are the best so far.
@@ -53,7 +67,9 @@ class WeightTraining:
         """
         self.remember()
         for parameter in self.parameters:
-            parameter.data = parameter.data.to(torch.float32, copy=True)
+            device = self._device or parameter.device
+            trained = parameter.data.to(device, torch.float32, copy=True)
+            offload.set_data(parameter, trained)
             parameter.requires_grad_(True)
         self._optimizer = torch.optim.AdamW(
             self.parameters, betas=_BETAS, weight_decay=0.0, fused=True
@@ -125,13 +141,12 @@ class WeightTraining:
 
     def finish(self) -> None:
         """Return to the best weights, frozen and in their own format."""
-        for parameter, dtype, best in zip(
-            self.parameters, self._dtypes, self._best, strict=True
+        for parameter, home, dtype, best in zip(
+            self.parameters, self._homes, self._dtypes, self._best, strict=True
         ):
             parameter.grad = None
             parameter.requires_grad_(False)
-            parameter.data = parameter.data.to(dtype)
-            parameter.data.copy_(best)
+            offload.set_data(parameter, best.to(home, dtype))
         self._best = []
 
 

@@ -7,12 +7,14 @@ blocks; all select, and write all weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Coupling, PruningConfig
+from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
@@ -66,7 +68,7 @@ def costs_of(
 
     def removals_of(unit: Unit) -> Removals | ElementCosts:
         name = unit.measured.name
-        with on_device(state.loaded.blocks[unit.measured.block]):
+        with _weights_of(unit, state):
             return unit.removals(factors[name], state.removed[name], pruning)
 
     costs: Costs = {}
@@ -153,7 +155,7 @@ def remove(
 
     def updated(unit: Unit) -> tuple[Tensor, Tensor]:
         name = unit.measured.name
-        with on_device(state.loaded.blocks[unit.measured.block]):
+        with _weights_of(unit, state):
             W, of_unit = unit.updated(
                 factors[name], state.removed[name], selected[name], pruning
             )
@@ -171,6 +173,17 @@ def remove(
         removed[unit.measured.name] = of_unit
         step()
     return removed
+
+
+def _weights_of(unit: Unit, state: PruningState) -> AbstractContextManager[None]:
+    """Return a context in which the weights of a unit's block are on the device.
+
+    Those of experts stay where they are: their costs depend on gates and tokens alone,
+    and none of them is updated.
+    """
+    if isinstance(unit.measured, ExpertsLayer):
+        return nullcontext()
+    return on_device(state.loaded.blocks[unit.measured.block])
 
 
 def _block_of(unit: Unit) -> int:

@@ -7,10 +7,15 @@ model writes, 2 for validation and 1 of another text.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, Qwen3MoeConfig
 
+from surgeon_engine.api.config.pruning import Experts
+from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.estimate import Footprint
 from surgeon_engine.planning.job import Job
@@ -74,6 +79,50 @@ def test_stages_keep_within_their_budgets_and_take_what_they_state():
     for stage, tolerance in STATED.items():
         needed = stated.on_device_in(Stage(stage))
         assert needed == pytest.approx(found[stage].peaks["GPU"], rel=tolerance), stage
+
+
+# Of a mixture in files, by stage: how often all blocks are read, and GB on the GPU at
+# the peak. The baseline and the refit run a window first, gates forwards and back.
+MIXTURE = {
+    "baseline": (4, 1.85),
+    "curvature": (2, 2.45),
+    "selection": (0, 1.3),
+    "update": (1, 1.4),
+    "evaluation": (2, 2.0),
+    "reference": (7.4, 2.55),  # and what the original has beside its blocks
+    "refit": (4, 2.0),
+}
+
+
+def test_mixture_is_read_as_often_as_its_stages_need():
+    """Two blocks of Qwen3-30B-A3B with some of its experts, in mapped files."""
+    config = Qwen3MoeConfig(
+        hidden_size=2048,
+        num_attention_heads=32,
+        num_key_value_heads=4,
+        head_dim=128,
+        num_experts=8,
+        num_experts_per_tok=4,
+        moe_intermediate_size=768,
+        num_hidden_layers=2,
+        vocab_size=151936,
+        tie_word_embeddings=False,
+    )
+    job = counted_job(Experts(), 8, Offload.ON)
+    recovery = replace(job.recovery, level=Recovery.REFIT, own_windows=0)
+    job = replace(job, recovery=recovery)
+    run = count(config, job, in_files=True)
+    planned = Footprint(replace(Job.of(job, run.model), free_on_host=0.0))
+    blocks = 2 * run.model.prunable
+    for stage, (reads, peak) in MIXTURE.items():
+        counts = run.gpu.counts[stage]
+        assert counts.copied["files to GPU"] <= (reads + 0.01) * blocks, stage
+        assert counts.peaks["GPU"] <= peak * GIGABYTE, stage
+        stated = planned.on_device_in(Stage(stage))
+        assert 0.95 < stated / counts.peaks["GPU"] < 1.4, stage
+    # A copy of the weights before recovery, and hidden states.
+    own = max(x.peaks["host and stored"] for x in run.gpu.counts.values())
+    assert own < 0.5 * GIGABYTE
 
 
 def curvature_products() -> int:

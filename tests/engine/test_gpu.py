@@ -195,13 +195,23 @@ OFFLOADED = {
     ),
     "heads and neurons, adapters": (SURGEON, LORA),
     "single weights": (SURGEON | {"structure": Structure.ELEMENTS}, REFIT),
+    "experts, routers": (
+        {
+            "method": Method.FIRST_ORDER,
+            "structure": Structure.EXPERTS,
+            "sparsity": 0.2,
+            "export": ExportConfig(format=Format.COMPACT),
+        },
+        replace(LORA, trained_weights=TrainedWeights.ROUTERS),
+    ),
 }
 
 
-@each(OFFLOADED, ["gates and refit"])
+@each(OFFLOADED, ["gates and refit", "experts, routers"])
 def test_run_with_offloaded_blocks_equals_that_of_the_cpu(tmp_path, gpu, case):
     settings, recovery = OFFLOADED[case]
-    config = job(tmp_path, "llama", **settings, recovery=recovery)
+    family = "qwen3_moe" if "experts" in case else "llama"
+    config = job(tmp_path, family, **settings, recovery=recovery)
     config = replace(config, model=replace(config.model, offload=Offload.ON))
     check(config, tmp_path, gpu)
 

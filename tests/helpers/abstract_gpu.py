@@ -8,7 +8,8 @@
 Tensors of the GPU, and large ones of the host, are `Abstract`: they hold a tensor on
 "meta" and say that they are on "cuda:0" or "cpu". So a block of a model of any size
 runs in seconds. `AbstractGpu` counts by phase what a GPU would do; tensors in a
-`HiddenStore` are counted apart, since where they are depends on the machine.
+`HiddenStore` are counted apart, since where they are depends on the machine, and so are
+those in mapped files.
 
 Some numbers are known: those of small tensors that were computed from known ones, such
 as masks of removed rows. Where the engine needs others, these are the answers:
@@ -40,6 +41,7 @@ from torch.utils.flop_counter import flop_registry
 from surgeon_engine.model import offload
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
+from surgeon_engine.runtime.mapped_tensors import MappedTensors
 from tests.helpers.abstract_tensors import (
     MASKED,
     SMALL,
@@ -65,11 +67,13 @@ from tests.helpers.pretended_gpu import (
     META,
     WAITS,
     PretendedGpu,
+    histogram,
     pretended_gpu,
     shares_memory,
 )
 
-_SMALL_MASK = 2**27  # of bools, which stand for whole weights
+# Of bools, which stand for whole weights, and of integers, which choose experts.
+_SMALL_MASK, _SMALL_CHOICE = 2**27, 2**20
 FLOAT64, FLOAT32, TF32, HALF = "float64", "float32", "tf32", "bfloat16"
 
 _aten = torch.ops.aten
@@ -83,6 +87,7 @@ _REDUCED = {  # of bools: NumPy takes a tenth of the time for large masks
     _aten.any.default: np.any,
     _aten.all.dim: np.all,
 }
+_EXPERTS = "_grouped_mm"  # products of few rows each, which read all of the weights
 _RESULT_OF = {_aten.all: True, _aten.any: False}  # with unknown numbers
 
 
@@ -92,13 +97,14 @@ class Counts:
 
     flops: Counter[tuple[str, str]] = field(default_factory=Counter)  # device, format
     # Bytes "to GPU" and "to host"; those of a store "stored to GPU" and "stored to
-    # host"; those of other pinned memory "pinned to GPU" and "pinned to host"; and
-    # "ahead", while others compute.
+    # host"; those of other pinned memory "pinned to GPU" and "pinned to host"; those of
+    # mapped files "files to GPU" and "files to host"; and "ahead", from memory while
+    # others compute.
     copied: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)  # by operation
     moved: int = 0  # bytes that other operations read and write on the GPU
     kernels: int = 0
-    # Maxima of live bytes: "GPU", "host", "stored", "host and stored".
+    # Maxima of live bytes: "GPU", "host", "stored", "host and stored", "files".
     peaks: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
@@ -115,8 +121,8 @@ class AbstractGpu(PretendedGpu):
         super().__init__(total)
         self.counts: dict[str, Counts] = defaultdict(Counts)
         self.places: Counter[str] = Counter()
-        self.is_storing = False
-        self._stored: set[int] = set()
+        self.where = "host"  # new tensors of the host are; or "stored", or "files"
+        self.kinds: dict[str, set[int]] = {"stored": set(), "files": set()}
         self._pinned: set[int] = set()
         self._results: dict[Any, Any] = {}  # of operations on "meta"
         self._phase = ""
@@ -140,15 +146,14 @@ class AbstractGpu(PretendedGpu):
         storage = held.untyped_storage()
         if storage._cdata in self._storages:
             return
-        on_host = "stored" if self.is_storing else "host"
-        where = "GPU" if place == GPU else on_host
+        where = "GPU" if place == GPU else self.where
         size = storage.nbytes()
         if where == "GPU" and self.places["GPU"] + size > self.total:
             message = f"CUDA out of memory. Tried to allocate {size} bytes."
             raise torch.OutOfMemoryError(message)
         self._storages.add(storage._cdata)
-        if where == "stored":
-            self._stored.add(storage._cdata)
+        if where in self.kinds:
+            self.kinds[where].add(storage._cdata)
         self.places[where] += size
         self.live = self.places["GPU"]
         self._note_peaks()
@@ -156,14 +161,27 @@ class AbstractGpu(PretendedGpu):
 
     def _free(self, key: int, where: str, size: int) -> None:
         self._storages.discard(key)
-        self._stored.discard(key)
-        self._pinned.discard(key)
+        for keys in (*self.kinds.values(), self._pinned):
+            keys.discard(key)
         self.places[where] -= size
         self.live = self.places["GPU"]
 
+    @contextlib.contextmanager
+    def making(self, where: str) -> Iterator[None]:
+        """Let new tensors of the host be in a store or in files meanwhile."""
+        before, self.where = self.where, where
+        try:
+            yield
+        finally:
+            self.where = before
+
+    def is_in_file(self, x: Any) -> bool:
+        """Return whether a tensor is in a mapped file."""
+        return _is_one_of(x, self.kinds["files"])
+
     def _note_peaks(self) -> None:
         peaks, now = self.count.peaks, self.places
-        for where in ("GPU", "host", "stored"):
+        for where in ("GPU", "host", "stored", "files"):
             peaks[where] = max(peaks[where], now[where])
         both = "host and stored"
         peaks[both] = max(peaks[both], now["host"] + now["stored"])
@@ -213,7 +231,9 @@ class AbstractGpu(PretendedGpu):
         if "device" in kwargs:
             others = for_meta(others)
         if func is _aten.nonzero.default:
+            numbers = known_of(args[0])
             count = round(MASKED * args[0].numel())
+            count = count if numbers is None else int(numbers.count_nonzero())
             found = torch.empty(count, args[0].dim(), dtype=torch.int64, device=META)
         else:
             found = self._result(func, shapes, others)
@@ -239,6 +259,8 @@ class AbstractGpu(PretendedGpu):
         """Return the result of an operation on "meta", which is slow to find."""
         if shares_memory(func) or func._schema.is_mutable:
             return func(*shapes, **others)
+        if func is _aten.bincount.default:
+            return shapes[0].new_empty([*shapes, *others.values()][-1])
         key = (func, signature(shapes), signature(others))
         if key not in self._results:
             found = func(*shapes, **others)
@@ -260,11 +282,12 @@ class AbstractGpu(PretendedGpu):
         to, source = (args[0], args[1]) if len(args) > 1 else (None, args[0])
         if source.device != target:
             way = "to GPU" if target == GPU else "to host"
-            for kind, keys in (("stored", self._stored), ("pinned", self._pinned)):
+            for kind, keys in (*self.kinds.items(), ("pinned", self._pinned)):
                 if _is_one_of(source, keys) or _is_one_of(to, keys):
                     way = f"{kind} {way}"
                     break
-            if kwargs.get("non_blocking"):
+            # What is read from a file is waited for.
+            if kwargs.get("non_blocking") and not self.is_in_file(source):
                 way = "ahead"
             self.count.copied[way] += source.nbytes
         if func is _aten.copy_.default:
@@ -300,6 +323,8 @@ class AbstractGpu(PretendedGpu):
             return None
         if func._overloadpacket.__name__.startswith(("empty", "new_empty")):
             return None
+        if func is _aten.histc.default:
+            return histogram(known_of(args[0]), *args[1:], **kwargs)
         if func in _REDUCED and args[0].dtype == torch.bool:
             numbers = known_of(args[0]).numpy()
             return torch.as_tensor(_REDUCED[func](numbers, *args[1:]))
@@ -335,7 +360,7 @@ class AbstractGpu(PretendedGpu):
         doubles = (x for x in outputs if x.dtype == torch.float64 and x.dim())
         self.doubles += sum(x.numel() for x in doubles)
         self.count.kernels += 1
-        if not flops:
+        if not flops or func is _aten._grouped_mm.default:
             moved = [*inputs, *outputs]
             if func in _LOOKUPS:
                 moved = [*inputs[1:], *outputs, *outputs]
@@ -355,7 +380,8 @@ def _is_view(func: Any) -> bool:
 
 
 def _is_small(x: Tensor) -> bool:
-    return x.numel() <= (_SMALL_MASK if x.dtype == torch.bool else SMALL)
+    most = {torch.bool: _SMALL_MASK, torch.int64: _SMALL_CHOICE}
+    return x.numel() <= most.get(x.dtype, SMALL)
 
 
 def _flops_of(func, shapes, found) -> int:
@@ -374,6 +400,7 @@ def _batch(x: Tensor) -> int:
 
 
 _ALGEBRA: dict[str, Callable[..., float]] = {
+    _EXPERTS: lambda x, W, *_: 2 * x.numel() * W.shape[-1],
     "linalg_cholesky_ex": lambda M, **_: _batch(M) * len(M[-1]) ** 3 / 3,
     "cholesky_inverse": lambda L, *_: _batch(L) * 2 * L.shape[-1] ** 3,
     "_cholesky_solve_helper": lambda B, L, *_: 2 * L.shape[-1] ** 2 * B.shape[-1],
@@ -412,17 +439,18 @@ def abstract_gpu() -> Iterator[AbstractGpu]:
     make_stored, make_pinned = HiddenStore.empty_like, devices.empty_on_host
 
     def empty_like(store: HiddenStore, x: Tensor) -> Tensor:
-        gpu.is_storing = True
-        try:
+        with gpu.making("stored"):
             return make_stored(store, x)
-        finally:
-            gpu.is_storing = False
 
     def empty_on_host(x: Tensor, device: torch.device) -> Tensor:
         made = make_pinned(x, device)
-        if isinstance(made, Abstract) and not gpu.is_storing:
+        if isinstance(made, Abstract) and gpu.where == "host":
             gpu._pinned.add(made.held.untyped_storage()._cdata)
         return made
+
+    def in_file(_: MappedTensors, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        with gpu.making("files"), META:
+            return Abstract(torch.empty(shape, dtype=dtype), HOST)
 
     autocast, backward = Autocast(), torch.autograd._engine_run_backward
 
@@ -435,6 +463,9 @@ def abstract_gpu() -> Iterator[AbstractGpu]:
         (devices, "free_host_memory", lambda: 10**15),
         (HiddenStore, "empty_like", empty_like),
         (Budget, "of_free_memory", lambda _: Budget(0, math.inf)),
+        (MappedTensors, "zeros", in_file),
+        (MappedTensors, "holds", lambda _, x: gpu.is_in_file(x)),
+        (MappedTensors, "drop", lambda *_: None),
         (offload, "set_data", _set_data),
         (torch.autograd, "_engine_run_backward", run_backward),
     )

@@ -4,9 +4,10 @@ The model is made from its config; nothing is read or written. A run is that of 
 engine, from the evaluation of the original to recovery; loading, texts and export are
 left out, and so is the text that the model writes itself: it is given.
 
-Three things depend on numbers and are decided here. The second block loses nothing, and
+Four things depend on numbers and are decided here. The second block loses nothing, and
 each unit of the others the same share of its weights. Each ridge fits better than the
-one before. A layer adds its output to the residual stream if its name says so.
+one before. A layer adds its output to the residual stream if its name says so. Routers
+send equally many tokens to all experts.
 
 A run of the full size takes hours. `counted_job` makes one with a share of the windows,
 and `extrapolated` computes the counts of the whole from four such runs.
@@ -50,7 +51,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import JudgingText, TextStatistics, TokenWindows
 from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import ExpertsLayer, find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.model.source import ModelSource
@@ -70,7 +71,7 @@ from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.shot import evaluate_original
 from tests.helpers.abstract_gpu import Abstract, AbstractGpu, Counts, abstract_gpu
-from tests.helpers.pretended_gpu import GPU, HOST
+from tests.helpers.pretended_gpu import GPU, HOST, current
 
 LORA = RecoveryConfig(
     Recovery.DISTILLATION,
@@ -118,8 +119,16 @@ class CountedRun:
     model: ModelSummary
 
 
-def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
-    """Run a job on a model with this config, and count by stage."""
+def count(
+    model: PretrainedConfig, config: RunConfig, *, in_files: bool = False
+) -> CountedRun:
+    """Run a job on a model with this config, and count by stage.
+
+    Args:
+        model: the config of the model.
+        config: the job.
+        in_files: offloaded blocks are in mapped files.
+    """
     with torch.device("meta"):
         made = AutoModelForCausalLM.from_config(
             model, dtype=devices.dtype_of(config.model.dtype)
@@ -131,6 +140,7 @@ def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
         mock.patch.object(ModelSource, "weight_files", ()),
         mock.patch.object(load, "stamps_of", return_value=()),
         abstract_gpu() as gpu,
+        mock.patch.object(load, "_stays_in_files", lambda *_: in_files),
         _answers(),
         _proportions(config.calibration.windows),
     ):
@@ -183,6 +193,7 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
     """Return a model whose weights are on the GPU, or offloaded."""
     offloads = offload is Offload.ON
     place = HOST if offloads else GPU
+    in_files = offloads and load._stays_in_files(model, GPU)
     made: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
@@ -190,17 +201,28 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
                 continue
             if id(parameter) not in made:
                 held = torch.empty_like(parameter.data)
-                new = torch.nn.Parameter(Abstract(held, place), requires_grad=False)
-                made[id(parameter)] = new
+                with current().making("files" if in_files else "host"):
+                    data = Abstract(held, place)
+                made[id(parameter)] = torch.nn.Parameter(data, requires_grad=False)
             module._parameters[name] = made[id(parameter)]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 numbers = torch.ones(buffer.shape, dtype=buffer.dtype)
                 module._buffers[name] = numbers.to(HOST if offloads else GPU)
-    blocks = find_blocks(model)
+    blocks, layers = find_blocks(model), prunable_layers(model)
+    for layer in layers:
+        if isinstance(layer, ExpertsLayer):
+            layer.module.register_forward_pre_hook(_route_evenly)
     if offloads:
-        OffloadedBlocks(model, blocks, GPU, in_files=False)
-    return LoadedModel(source, model, None, blocks, prunable_layers(model), model.dtype)
+        OffloadedBlocks(model, blocks, GPU, in_files=in_files)
+    return LoadedModel(source, model, None, blocks, layers, model.dtype)
+
+
+def _route_evenly(experts: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Let a router choose all experts equally often, one after another."""
+    chosen = inputs[1]
+    numbers = torch.arange(chosen.numel()) % len(experts.down_proj)
+    chosen.known = numbers.view(chosen.shape)
 
 
 def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
@@ -246,8 +268,11 @@ def _answers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _proportions(windows: int) -> Iterator[None]:
-    """Let the windows that judge recovery, and those of gates, be in proportion."""
-    judging = _JUDGING * windows // FULL_WINDOWS
+    """Let the windows that judge recovery, and those of gates, be in proportion.
+
+    There is one more to judge: offloaded blocks run one at a time on several alone.
+    """
+    judging = _JUDGING * windows // FULL_WINDOWS + 1
     gates = measure_curvature.GATE_OWN_WINDOWS * windows // FULL_WINDOWS
     if windows == FULL_WINDOWS:
         yield
@@ -270,7 +295,7 @@ def extrapolated(
 
     All counts are linear in both. The peak of the GPU is linear in blocks from three
     on: two offloaded ones and the next are then there, and another moment may be the
-    highest. It does not depend on the number of windows.
+    highest. It depends on the number of windows where experts are refitted.
 
     Args:
         runs: by their numbers of blocks and windows: two and three blocks with two
@@ -300,6 +325,10 @@ def extrapolated(
         peaks = whole(lambda x: x.peaks)
         of_gpu = [runs[x, w].gpu.counts[phase].peaks["GPU"] for x in (b + 1, b + 2)]
         peaks["GPU"] = of_gpu[0] + (blocks - b - 1) * (of_gpu[1] - of_gpu[0])
+        fewer, more = (
+            runs[more_b, x].gpu.counts[phase].peaks["GPU"] for x in (w, more_w)
+        )
+        peaks["GPU"] += round((windows - w) / (more_w - w) * (more - fewer))
         result[phase] = Counts(
             Counter(whole(lambda x: x.flops)),
             Counter(whole(lambda x: x.copied)),

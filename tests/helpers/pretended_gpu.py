@@ -253,7 +253,8 @@ class PretendedGpu(TorchDispatchMode):
         kwargs.pop("pin_memory", None)  # which needs a GPU
         held_args = _map(Pretended, _held, args)
         held_kwargs = {name: _map(Pretended, _held, x) for name, x in kwargs.items()}
-        result = func(*held_args, **held_kwargs)
+        run = histogram if func is _aten.histc.default else func
+        result = run(*held_args, **held_kwargs)
         if func is _aten._to_copy.default and target == GPU:
             result = _own(result, held_args[0])
         if target == GPU:
@@ -263,6 +264,11 @@ class PretendedGpu(TorchDispatchMode):
         if target != GPU or not shares_memory(func):
             return result
         return return_and_correct_aliasing(func, args, kwargs, result)
+
+
+def histogram(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return `histc` of integers, too, which that of a CPU does not take."""
+    return _aten.histc.default(x.float(), *args, **kwargs).to(x.dtype)
 
 
 def _own(result: Tensor, source: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.tensors import FileTensor
-from surgeon_engine.model.head import last_hidden
+from surgeon_engine.model.forwards import Forwards
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 
@@ -45,16 +46,15 @@ def mean_squares(loaded: LoadedModel, calibration: Calibration) -> dict[str, Ten
 
         return add_experts if isinstance(layer, ExpertsLayer) else add
 
-    handles = [
-        layer.module.register_forward_pre_hook(hook(layer)) for layer in loaded.layers
-    ]
-    try:
-        for tokens in calibration.windows.split(calibration.batch):
-            calibration.check()
-            last_hidden(loaded.model, tokens.to(loaded.device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    def hooks() -> list[RemovableHandle]:
+        return [
+            layer.module.register_forward_pre_hook(hook(layer))
+            for layer in loaded.layers
+        ]
+
+    batches = calibration.windows.split(calibration.batch)
+    for _ in Forwards(loaded.model, batches, calibration.check, hooks=hooks):
+        pass  # the hooks have seen what they need
     tokens = calibration.windows.numel()
     return {
         name: _means(total, counts[name]) if name in counts else (total / tokens).cpu()

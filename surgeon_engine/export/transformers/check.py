@@ -8,13 +8,23 @@ It writes one line of JSON, a `VerificationResult`. The probe holds
     original 1 x n x vocab   float32, of the model before pruning, NaN where it predicts
                              nothing; may be missing
     windows  m x length      int64, for the perplexity
+
+It proves that transformers finds a class for the checkpoint, reads its tensors by its
+own names and conversions, and computes these logits with its own modules. A tensor that
+it does not find would have random numbers, and so other logits.
+
+Where the files are larger than memory has room for, transformers keeps most weights in
+a temporary folder (its disk offload) and reads those of a module when that runs. It
+would hold all of them otherwise, where it joins the experts of a mixture.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +35,19 @@ _AUTO = {
     "AutoModelForMultimodalLM": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
 }
 _MAX_EXPONENT = 700  # of a float64
+# Of the free memory: what weights may take, and what they take if that is too little.
+_ROOM, _KEPT = 0.5, 0.25
 
 
 def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
     """Return the fields of a `VerificationResult`."""
+    # What is in it is deleted in any case, as the engine has made it.
+    modules = os.environ.get("HF_MODULES_CACHE")
+    with tempfile.TemporaryDirectory(dir=modules) as folder:
+        return _compare(checkpoint, probe, folder)
+
+
+def _compare(checkpoint: Path, probe: Path, folder: str) -> dict[str, object]:
     import torch
     import transformers
     from safetensors.torch import load_file
@@ -37,7 +56,11 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
     expected = load_file(probe)
     auto = getattr(transformers, auto_class(checkpoint))
     model = auto.from_pretrained(
-        checkpoint, dtype="auto", local_files_only=True, trust_remote_code=True
+        checkpoint,
+        dtype="auto",
+        local_files_only=True,
+        trust_remote_code=True,
+        **placement(checkpoint, folder),
     ).eval()
     model = language_model(model)
     expected_logits, windows = expected["logits"], expected["windows"]
@@ -65,6 +88,25 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
     }
 
 
+def placement(checkpoint: Path, folder: str) -> dict[str, Any]:
+    """Return arguments by which weights without room in memory are in a folder.
+
+    Compact checkpoints bring code of their own, and have room: their weights stay in
+    the files, which the system maps.
+    """
+    import psutil
+
+    free = psutil.virtual_memory().available
+    size = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
+    if size <= _ROOM * free or "auto_map" in _config(checkpoint):
+        return {}
+    return {
+        "device_map": "auto",
+        "max_memory": {"cpu": int(_KEPT * free)},
+        "offload_folder": folder,
+    }
+
+
 def language_model(model: Any) -> Any:
     """Return the innermost part with the decoder and a head, which needs no image."""
     found, inner = model, model
@@ -81,13 +123,18 @@ def auto_class(checkpoint: Path) -> str:
     """Return the name of the class that chooses the checkpoint's by its config."""
     from transformers.models.auto import modeling_auto
 
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = _config(checkpoint)
     name, model_type = config["architectures"][0], config["model_type"]
     for auto, choices in _AUTO.items():
         known = getattr(modeling_auto, choices, {})
         if auto in config.get("auto_map", ()) or known.get(model_type) == name:
             return auto
     return "AutoModelForCausalLM"
+
+
+def _config(checkpoint: Path) -> dict[str, Any]:
+    content = (checkpoint / "config.json").read_text(encoding="utf-8")
+    return dict(json.loads(content))
 
 
 def divergence(original: Any, logits: Any) -> float | None:

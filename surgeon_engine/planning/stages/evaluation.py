@@ -40,4 +40,7 @@ def evaluation(job: Job) -> StageNeed:
 
 
 def _moments(job: Job) -> tuple[Moment, ...]:
-    return (Moment(evaluated(job, job.config.calibration.validation_windows)),)
+    logits = evaluated(job, job.config.calibration.validation_windows)
+    # Offloaded blocks run on all windows, one after another.
+    states = job.references if job.offloads else 0
+    return (Moment(logits, states=states),)

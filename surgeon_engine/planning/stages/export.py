@@ -19,6 +19,9 @@ _QUANTIZED = 4e6  # weights rounded a second
 _LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
 _CHECKS = 4  # passes over the windows of the probe
+# Of the free memory: what weights may take where transformers checks them, and what
+# they take if that is too little, as `export/transformers/check.py` has it.
+CHECK_ROOM, CHECK_KEPT = 0.5, 0.25
 
 
 def export(job: Job) -> StageNeed:
@@ -43,12 +46,16 @@ def verification(job: Job) -> StageNeed:
     windows = PROBED_WINDOWS * _CHECKS
     if job.size.file.form.dtype in QUANTIZED:
         windows += job.judging_windows
-    # Weights in files that the system maps into memory leave it when it is short.
-    is_mapped = job.offloads and job.size.file.form.format is Format.COMPACT
+    held = float(size)
+    match job.size.file.form.format:
+        case Format.COMPACT if job.offloads:
+            held = 0  # weights that the system maps leave memory when it is short
+        case Format.STOCK | Format.MASKED if size > CHECK_ROOM * job.free_on_host:
+            held = CHECK_KEPT * job.free_on_host + size / max(1, job.model.blocks)
     return StageNeed(
         fresh_process(job) + size / speed.DISK + speed.forward(job, windows),
         process=0 if job.offloads else job.weights,
-        child=LIBRARIES + (0 if is_mapped else size) + evaluated(job, 1),
+        child=LIBRARIES + held + evaluated(job, 1),
     )
 
 

@@ -48,6 +48,7 @@ _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of logits
 _LIBRARIES = 100e6  # bytes of what torch loads for its first optimizer
 # Passes over the text, each as long as a forward.
 _REFIT_PASSES, _TRAINING_PASSES = 4, 3.5
+_TRAINING_READS = 2  # of offloaded blocks, for each step
 _RIDGES = 5  # that a refit of a layer tries, usually
 
 
@@ -102,7 +103,9 @@ def distillation(job: Job) -> StageNeed | None:
         seconds = 60 * recovery.minutes + _judging(job)
     else:
         passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
-        seconds = passes * _pass(job)
+        steps = recovery.epochs * job.recovery_windows / STEP_WINDOWS
+        reading = _TRAINING_READS * steps * speed.reading(job)
+        seconds = max(passes * _pass(job, reads=0), reading)
         epochs = math.ceil(recovery.epochs)
         if recovery.reads_fresh_text:
             seconds += (epochs - 1) * _writing(job)
@@ -150,9 +153,15 @@ def _fitted_matrices(
 
 
 def _seen_by_experts(job: Job) -> float:
-    """Return what the experts of a block get and compute, of all tokens."""
-    tokens = job.recovery_windows * job.length
-    return tokens * job.model.hidden_size * (job.each + 2 * FLOAT)
+    """Return what the experts of a block get of all tokens, and what is missing.
+
+    Those of a batch are computed beside it: each token once for each of its experts,
+    before and after a layer.
+    """
+    of_all = job.recovery_windows * job.length * (job.each + FLOAT)
+    numbers = max(x.rows for x in job.used_layers)
+    of_batch = 2 * job.tokens(job.recovery_windows) * numbers * job.each
+    return of_all * job.model.hidden_size + of_batch
 
 
 def _fit(rows: int, columns: int, *, is_pinned: bool) -> tuple[float, float]:
@@ -287,9 +296,10 @@ def _logits(job: Job, tokens: int) -> float:
 # seconds
 
 
-def _pass(job: Job) -> float:
-    """Return the time of a forward of all windows."""
-    return speed.forward(job, job.recovery_windows, speed.fast_products(job))
+def _pass(job: Job, reads: float = 1) -> float:
+    """Return the time of a forward of all windows, which reads offloaded blocks."""
+    windows, rate = job.recovery_windows, speed.fast_products(job)
+    return speed.forward(job, windows, rate, reads)
 
 
 def _writing(job: Job) -> float:

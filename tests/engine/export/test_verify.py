@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 import msgspec
+import psutil
 import pytest
 import torch
 from transformers.utils import hub
@@ -17,7 +21,7 @@ from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export import isolated_process
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.isolated_process import run_isolated
-from surgeon_engine.export.transformers.check import compare
+from surgeon_engine.export.transformers.check import compare, placement
 from surgeon_engine.export.verify import describe_mismatch, expected_figures, save_probe
 from tests.helpers.pruning_states import make_state
 from tests.helpers.tiny_models import tiny_model
@@ -145,6 +149,32 @@ def test_divergence_from_the_original_is_that_of_two_whole_models(tmp_path):
     assert found["tokens"] == tokens.numel()
     assert found["largest_difference"] < 1e-5
     assert found["divergence"] == pytest.approx(nats, rel=1e-3)
+
+
+def test_large_mixture_is_read_from_a_folder_with_the_same_logits(
+    tmp_path, monkeypatch
+):
+    """By transformers, which joins the experts there."""
+    state = make_state("qwen3_moe")
+    _, validation = state.references.texts[0]
+    probe, checkpoint = tmp_path / "probe.safetensors", tmp_path / "checkpoint"
+    save_probe(state.loaded, validation, probe)
+    state.loaded.model.save_pretrained(checkpoint)
+    expected = compare(checkpoint, probe)
+    size = (checkpoint / "model.safetensors").stat().st_size
+    free = mock.Mock(available=2 * size - 2)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    folder = tmp_path / "offloaded"
+    monkeypatch.setattr(
+        tempfile,
+        "TemporaryDirectory",
+        lambda **_: contextlib.nullcontext(str(folder)),
+    )
+    assert compare(checkpoint, probe) == expected
+    assert expected["largest_difference"] < 1e-5
+    assert any("experts.gate_up_proj" in x.name for x in folder.iterdir())
+    free.available = 2 * size
+    assert placement(checkpoint, "") == {}
 
 
 def failure(tmp_path, code: str, reason_after: str = "") -> ExportError:

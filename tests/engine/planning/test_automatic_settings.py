@@ -24,6 +24,7 @@ from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning import speed
 from surgeon_engine.planning.automatic_settings import (
     settle,
     with_chosen_multiple,
@@ -301,18 +302,31 @@ def test_offloaded_weights_are_on_the_host_or_in_files():
     assert ram(1.5 * weights) <= ram(100 * weights) - weights
 
 
+def messages_of(job, machine):
+    return [str(x) for x in settle(job, MODEL, machine).messages]
+
+
 def test_slow_copies_of_offloaded_blocks_take_time():
     job = with_offload(automatic(level=Recovery.REFIT), Offload.ON)
 
-    def seconds(copying, job=job):
+    def seconds(copying, job=job, free=PLENTY):
         gpu = msgspec.structs.replace(machine(gpu=PLENTY).gpu, copying=copying)
-        found = msgspec.structs.replace(machine(free=PLENTY, gpu=PLENTY), gpu=gpu)
+        found = msgspec.structs.replace(machine(free=free, gpu=PLENTY), gpu=gpu)
         return estimate(job, MODEL, found).seconds
 
     assert seconds(1e12) == pytest.approx(seconds(0.0))
-    assert seconds(1e7) > 2 * seconds(1e12)
+    assert seconds(1e6) > 2 * seconds(1e12)
     resident = with_offload(job, Offload.OFF)
-    assert seconds(1e7, resident) == seconds(1e12, resident)
+    assert seconds(1e6, resident) == seconds(1e12, resident)
+    # What memory has no room for comes from the disk. The model writes the text that
+    # judges it, and reads all blocks for each token.
+    from_disk = seconds(1e12, free=10**6) - seconds(1e12)
+    reading, length = 4 * WEIGHTS / speed.DISK, job.calibration.window_length
+    assert from_disk == pytest.approx(length * reading, rel=0.05)
+    gpu = msgspec.structs.replace(machine(gpu=PLENTY).gpu, copying=1e6)
+    slow = msgspec.structs.replace(machine(free=PLENTY, gpu=PLENTY), gpu=gpu)
+    assert any(x.startswith("Writing text takes") for x in messages_of(job, slow))
+    assert not any("Writing" in x for x in messages_of(resident, slow))
 
 
 def test_processor_reads_offloaded_weights_from_files():
