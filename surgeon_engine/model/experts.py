@@ -25,16 +25,10 @@ from torch.overrides import TorchFunctionMode
 from transformers import PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
+from surgeon_engine.api.model_info.header import EXPERTS_PER_TOKEN
+
 # The names under which configs state how many experts a block has.
 EXPERT_COUNTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
-_CHOSEN = (
-    "num_experts_per_tok",
-    "num_experts_per_token",
-    "moe_k",
-    "moe_topk",
-    "top_k_experts",
-    "top_k",
-)
 # What most modules of experts get, and those of GPT-OSS.
 _CHOSEN_EXPERTS = (
     ("top_k_index", "top_k_weights"),
@@ -135,7 +129,7 @@ def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
     stacks = [
         module
         for module, tensors in found.items()
-        if any(x.entries > 1 or len(shapes[x.name]) > 2 for x in tensors)
+        if any(len(shapes[x.name]) > 2 for x in tensors)
     ]
     return tuple(_grouped(config, stated, stacks, found, shapes, (whole, twice)))
 
@@ -166,12 +160,8 @@ def _grouped(
         )
         if len(routers) != 1 or is_table:  # which chooses by the number of the token
             continue
-        # What runs the experts: the stack, or in DBRX the module around it.
-        given = [_arguments(models[0].get_submodule(x)) for x in (stack, parent)]
-        runs = [module in _CHOSEN_EXPERTS for module in given]
-        if any(runs):
-            stack = (stack, parent)[runs.index(True)]
-        elif given[0]:  # those of JetMoE's attention get something else
+        given = _arguments(models[0].get_submodule(stack))
+        if given and given not in _CHOSEN_EXPERTS:  # as in JetMoE's attention
             continue
         yield Experts(
             stack,
@@ -244,7 +234,7 @@ def _chosen(config: PretrainedConfig) -> int:
 
     HunYuan may have a list of numbers, one for each block.
     """
-    for name in _CHOSEN:
+    for name in EXPERTS_PER_TOKEN:
         match getattr(config, name, None):
             case int(number):
                 return number

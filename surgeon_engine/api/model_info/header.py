@@ -39,6 +39,15 @@ from surgeon_engine.base.sentences import Text
 PLAN_FILE = "kept.indices"
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# The names under which configs state how many experts a token has.
+EXPERTS_PER_TOKEN = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "moe_k",
+    "moe_topk",
+    "top_k_experts",
+    "top_k",
+)
 # Sizes in configs beyond which a model would take hours or the whole memory to build.
 MAX_SIZES = {
     "num_hidden_layers": 1_000,
@@ -58,7 +67,6 @@ _TEMPLATE_KEY, _MAX_TOKENIZER_BYTES = b"tokenizer.chat_template", 32_000_000
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-_CHOSEN = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")
 _SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
 _SHARED_SIZE = ("shared_expert_intermediate_size", "shared_intermediate_size")
 _DENSE_BLOCKS = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
@@ -284,7 +292,8 @@ def decoder_sizes(options: Mapping[str, Any]) -> DecoderSizes | None:
 
 def _mixture_sizes(options: Mapping[str, Any]) -> MixtureSizes | None:
     """Return the sizes of the experts that a config states; None: it states none."""
-    experts, chosen = _number(options, *_EXPERTS), _number(options, *_CHOSEN)
+    experts = _number(options, *_EXPERTS)
+    chosen = _number(options, *EXPERTS_PER_TOKEN)
     width = _number(options, "moe_intermediate_size", "intermediate_size")
     is_usual = 1 < experts <= _MAX_EXPERTS and width <= MAX_SIZES["intermediate_size"]
     if not is_usual or not 1 <= chosen <= experts:
