@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -45,7 +45,7 @@ class MeasuredLayer:
 
 
 class PruningMethod(Protocol):
-    """What a method offers. Masks are bool; they exclude what was removed before."""
+    """What all methods offer. Masks are bool; they exclude what was removed before."""
 
     needs: ClassVar[Needs]
     allocation: ClassVar[Allocation]
@@ -53,8 +53,13 @@ class PruningMethod(Protocol):
     def group_costs(self, layer: MeasuredLayer, column: Tensor, groups: int) -> Tensor:
         """Return the costs of `groups` equal runs of the columns in the mask `column`.
 
-        Heads and neurons are such runs; a bias belongs to none.
+        Heads, neurons and experts are such runs; a bias belongs to none.
         """
+
+
+@runtime_checkable
+class MatrixMethod(PruningMethod, Protocol):
+    """A method that can also remove rows, columns and weights of single matrices."""
 
     def row_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:
         """Return the costs of the rows in the mask `row`."""

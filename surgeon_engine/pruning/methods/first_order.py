@@ -16,13 +16,13 @@ from surgeon_engine.curvature.measured import GateGradients
 from surgeon_engine.pruning.costs import sum_pattern_costs
 from surgeon_engine.pruning.methods.base import (
     Allocation,
+    MatrixMethod,
     MeasuredLayer,
     Needs,
-    PruningMethod,
 )
 
 
-class FirstOrder(PruningMethod):
+class FirstOrder(MatrixMethod):
     """Costs from squared gate gradients."""
 
     needs: ClassVar = Needs.GATES

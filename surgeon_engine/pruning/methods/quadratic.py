@@ -28,13 +28,13 @@ from surgeon_engine.pruning.costs import (
 )
 from surgeon_engine.pruning.methods.base import (
     Allocation,
+    MatrixMethod,
     MeasuredLayer,
     Needs,
-    PruningMethod,
 )
 
 
-class QuadraticMethod(PruningMethod):
+class QuadraticMethod(MatrixMethod):
     """Costs from a quadratic, while the kept weights stay as they are: OBD."""
 
     needs: ClassVar[Needs]

@@ -11,7 +11,6 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.curvature.measured import RoutedOutputs
 from surgeon_engine.pruning.methods.base import (
     Allocation,
@@ -34,22 +33,6 @@ class RoutingMethod(PruningMethod):
 
     def expert_costs(self, outputs: RoutedOutputs) -> Tensor:
         """Return the cost of each expert."""
-        raise NotImplementedError
-
-    @override
-    def row_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    @override
-    def column_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    @override
-    def element_costs(self, layer: MeasuredLayer) -> Tensor:
-        raise NotImplementedError
-
-    @override
-    def pattern_costs(self, layer: MeasuredLayer, pattern: NM) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
 

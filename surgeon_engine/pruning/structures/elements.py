@@ -23,7 +23,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.costs import ways_to_remove
-from surgeon_engine.pruning.methods.base import Allocation, MeasuredLayer, PruningMethod
+from surgeon_engine.pruning.methods.base import Allocation, MatrixMethod, MeasuredLayer
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, check_not_nan
 
@@ -33,7 +33,7 @@ class ElementsUnit:
     """The weights of one layer."""
 
     measured: PrunableLayer
-    method: PruningMethod
+    method: MatrixMethod
 
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:

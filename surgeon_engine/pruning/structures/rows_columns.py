@@ -19,7 +19,7 @@ from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.planning.rounding import ceil_share
-from surgeon_engine.pruning.methods.base import MeasuredLayer, PruningMethod
+from surgeon_engine.pruning.methods.base import MatrixMethod, MeasuredLayer
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.pruning.threshold import Removals
 
@@ -36,7 +36,7 @@ class RowsOrColumns:
     """The rows, the columns, or both of one layer."""
 
     measured: PrunableLayer
-    method: PruningMethod
+    method: MatrixMethod
     kinds: Sequence[Kind]
 
     @property

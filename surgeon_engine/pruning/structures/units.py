@@ -18,6 +18,7 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import PrunableLayer, linear_layers, prunable_layers
 from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.methods.base import MatrixMethod
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.elements import ElementsUnit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -58,6 +59,7 @@ def _all_units(
     if pruning.kind in COUPLED:
         groups = coupled_groups(pruning.kind, model)
         return tuple(CoupledUnit(each, method, each.groups) for each in groups)
+    assert isinstance(method, MatrixMethod)  # by `methods_for`
     layers = linear_layers(layers)
     if pruning.kind in BY_LAYER:
         kinds = _KINDS[pruning.kind]
