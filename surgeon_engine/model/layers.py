@@ -88,6 +88,15 @@ class PrunableLayer:
         """Return how many weights a mask of W marks."""
         return int(mask.sum())
 
+    def remaining(self, mask: Tensor) -> tuple[int, int, int]:
+        """Return the weights, rows and columns that are left beside a mask of W."""
+        column_is_removed = mask[:, : self.columns].all(dim=0)  # not of the bias
+        return (
+            self.weights - int(mask.sum()),
+            self.rows - int(mask.all(dim=1).sum()),
+            self.columns - int(column_is_removed.sum()),
+        )
+
     def zero(self, mask: Tensor) -> None:
         """Set the weights of a mask of W to zero."""
         with torch.no_grad():
@@ -158,6 +167,11 @@ class ExpertsLayer(PrunableLayer):
     @override
     def count(self, mask: Tensor) -> int:
         return self.rows * int(mask[0].sum())
+
+    @override
+    def remaining(self, mask: Tensor) -> tuple[int, int, int]:
+        left = int((~mask[0]).sum())  # the mask is too large to be reduced
+        return self.rows * left, self.rows, left
 
     @override
     def masked_parameters(self, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -28,12 +28,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.evaluation.evaluate import References
-from surgeon_engine.model.layers import (
-    ExpertsLayer,
-    KeptWeights,
-    PrunableLayer,
-    body_parameters,
-)
+from surgeon_engine.model.layers import KeptWeights, body_parameters
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import Goal
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
@@ -223,7 +218,7 @@ class PruningState:
     def sparsities(self) -> tuple[LayerSparsity, ...]:
         """Return how much of each layer of the original model is removed."""
         remaining = {
-            layer.name: (*_remaining(layer, is_removed), self._groups_left(unit))
+            layer.name: (*layer.remaining(is_removed), self._groups_left(unit))
             for unit in self.units
             for layer, is_removed in unit.zeros(self.removed[unit.measured.name])
         }
@@ -269,16 +264,3 @@ def _nothing_removed(units: Iterable[Unit]) -> Mapping[str, Tensor]:
         for unit in units
     }
     return MappingProxyType(removed)
-
-
-def _remaining(layer: PrunableLayer, is_removed: Tensor) -> tuple[int, int, int]:
-    """Return the remaining weights, rows and columns of a layer."""
-    if isinstance(layer, ExpertsLayer):  # whose mask is too large to be reduced
-        left = int((~is_removed[0]).sum())
-        return layer.rows * left, layer.rows, left
-    column_is_removed = is_removed[:, : layer.columns].all(dim=0)  # not of the bias
-    return (
-        layer.weights - int(is_removed.sum()),
-        layer.rows - int(is_removed.all(dim=1).sum()),
-        layer.columns - int(column_is_removed.sum()),
-    )
