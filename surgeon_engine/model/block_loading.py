@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.layers import blocks_path, find_blocks, is_tower
 from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
 from surgeon_engine.model.source import ModelSource
@@ -26,19 +25,22 @@ _PROBLEMS = ("missing_keys", "mismatched_keys")
 
 
 def load_in_blocks(
-    source: ModelSource, config: PretrainedConfig, dtype: torch.dtype
+    source: ModelSource, config: PretrainedConfig, model: PreTrainedModel
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return a model whose blocks are in files, and what transformers says about it.
 
     No more than one block is in memory at a time, and what is beside the blocks.
 
+    Args:
+        source: its files.
+        config: its config.
+        model: of the config's class, on the meta device; it gets the weights.
+
     Raises:
         OSError, ValueError, RuntimeError, ...: transformers cannot read the files.
     """
-    arguments = plain_arguments(config, source) | {"dtype": dtype}
-    stock, files = model_class(config), MappedTensors()
-    with torch.device("meta"):
-        model = stock._from_config(config, dtype=dtype)
+    arguments = plain_arguments(config, source) | {"dtype": model.dtype}
+    stock, files = type(model), MappedTensors()
     problems: dict[str, Any] = {name: set() for name in _PROBLEMS}
     with plain_tensors(source, source.quantization) as tensors:
         blocks, list_path = find_blocks(model), blocks_path(model)

@@ -212,7 +212,7 @@ def _read(
         with torch.device("meta"):
             empty = model_class(config)._from_config(config, dtype=dtype)
         if _stays_in_files(empty, device):
-            return load_in_blocks(source, config, dtype)
+            return load_in_blocks(source, config, empty)
     arguments = {
         "dtype": dtype,
         "output_loading_info": True,
