@@ -14,6 +14,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from surgeon_engine.model.classes import model_class
+from tests.helpers.gguf_files import LLAMA_3_ROPE
 
 COMMON = {
     "vocab_size": 300,
@@ -31,6 +32,21 @@ SLIDING = {
     "sliding_window": 8,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+# Settings of Llamas that GGUF files hold.
+LLAMA_VARIANTS = (
+    {},
+    {"attention_bias": True, "mlp_bias": True},
+    {"rope_parameters": LLAMA_3_ROPE},
+    {"rope_parameters": LLAMA_3_ROPE | {"rope_type": "linear"}},
+    {"rope_parameters": YARN},
+    {"tie_word_embeddings": True},
+)
 
 
 def model_of(name: str, **settings: object) -> Callable[..., PreTrainedModel]:

@@ -19,7 +19,6 @@ from surgeon_engine.model.inspect import inspect_source
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate, vocabulary_size
 from tests.engine.export.gguf.test_gguf_runtime import (
-    YARN,
     qwen2_with_large_weights,
     ragged,
     with_large_weights,
@@ -34,6 +33,7 @@ from tests.helpers.gguf_files import (
     value_of,
     written,
 )
+from tests.helpers.gguf_models import LLAMA_VARIANTS
 from tests.helpers.pruned_models import without_depth
 
 IDS = torch.arange(100).view(2, 50)
@@ -54,17 +54,7 @@ def assert_same_logits(example, folder, architecture):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"attention_bias": True, "mlp_bias": True},
-        {"rope_parameters": LLAMA_3_ROPE},
-        {"rope_parameters": LLAMA_3_ROPE | {"rope_type": "linear"}},
-        {"rope_parameters": YARN},
-        {"tie_word_embeddings": True},
-    ],
-)
+@pytest.mark.parametrize("settings", LLAMA_VARIANTS)
 def test_ragged_file_computes_what_its_model_does(settings, tmp_path):
     assert_same_logits(ragged(with_large_weights(**settings)), tmp_path, "deci")
 

@@ -31,7 +31,7 @@ from tests.helpers.gguf_files import (
     written,
 )
 from tests.helpers.gguf_mixtures import MIXTURES
-from tests.helpers.gguf_models import GGUF_FAMILIES
+from tests.helpers.gguf_models import GGUF_FAMILIES, YARN
 from tests.helpers.pruned_models import without, without_depth
 from tests.helpers.tiny_models import tiny_model
 
@@ -128,12 +128,6 @@ LONG = {  # texts are shorter than the original context
     "long_factor": [2.0 + i / 10 for i in range(16)],
 }
 WINDOW = {"sliding_window": 8, "layer_types": ["sliding_attention"] * 3}
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 1e4,
-    "factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
 
 
 def without_neurons(model, left=lambda block, n: n * 2 // 3) -> PrunedModel:

@@ -8,7 +8,6 @@ from tests.engine.export.gguf.test_families import (
     ALLOWED,
     EXPECTED,
     LONG,
-    YARN,
     ragged,
     smaller,
 )
@@ -18,7 +17,7 @@ from tests.helpers.gguf_files import (
     pruned,
 )
 from tests.helpers.gguf_mixtures import MIXTURES, without_experts
-from tests.helpers.gguf_models import GGUF_FAMILIES
+from tests.helpers.gguf_models import GGUF_FAMILIES, YARN
 
 
 @pytest.mark.runtimes

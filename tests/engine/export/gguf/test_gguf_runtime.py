@@ -19,7 +19,6 @@ from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.model.families import FAMILIES
 from tests.helpers.gguf_files import (
     INSTALLED,
-    LLAMA_3_ROPE,
     RUNTIMES,
     output_of,
     probe_of,
@@ -29,14 +28,9 @@ from tests.helpers.gguf_files import (
     value_of,
     written,
 )
+from tests.helpers.gguf_models import LLAMA_VARIANTS
 from tests.helpers.pruned_models import without
 
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 10000.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
 LLAMA = FAMILIES["llama"].gguf[0]
 # Runs the check with one of the runtimes alone.
 CHECK = """
@@ -99,17 +93,7 @@ def assert_same(result) -> None:
     assert result["agreement"] == 1.0  # greedily the same tokens
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"attention_bias": True, "mlp_bias": True},
-        {"rope_parameters": LLAMA_3_ROPE},
-        {"rope_parameters": LLAMA_3_ROPE | {"rope_type": "linear"}},
-        {"rope_parameters": YARN},
-        {"tie_word_embeddings": True},
-    ],
-)
+@pytest.mark.parametrize("settings", LLAMA_VARIANTS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logits_match_torch(settings, shape, runtime, tmp_path):
     model = with_large_weights(**settings)
