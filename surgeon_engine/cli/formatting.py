@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from surgeon_engine.api.config.export import DESCRIPTIONS
-from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.messages.benchmark import (
     ROUNDS_TO_TRIM,
     Measured,
@@ -24,7 +22,9 @@ from surgeon_engine.api.messages.run import (
     Evaluation,
     Exported,
     Fidelity,
+    LayerSparsity,
     Recovered,
+    RecoveryUndone,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -32,9 +32,11 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
     TokensRemoved,
+    UndoReason,
+    experts_left,
     format_estimate,
 )
-from surgeon_engine.api.messages.sources import Downloading, ModelSummary
+from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.api.report import Report
 from surgeon_engine.base.formatting import (
     escape_controls,
@@ -61,7 +63,7 @@ _LIGHTS = {
     ResourceStatus.YELLOW: ("tight", "yellow"),
     ResourceStatus.RED: ("does not fit", "red"),
 }
-_PADDING = (0, 2, 0, 0)  # two spaces between columns
+PADDING = (0, 2, 0, 0)  # two spaces between columns
 
 
 def stage_name(stage: Stage, shot: int) -> str:
@@ -87,7 +89,7 @@ def event_line(event: Event) -> str:
                 f"shot {shot}: sparsity {format_percent(sparsity, 2)}, {quality}"
                 f"{format_duration(event.seconds)}{_damping(event.damping)}"
             )
-        case Recovered():
+        case Recovered() | RecoveryUndone():
             return _recovered(event)
         case Exported():
             return _exported(event)
@@ -174,6 +176,17 @@ def tokens_lines(
         yield from compared_lines(fidelity)
 
 
+def experts_line(layers: Iterable[LayerSparsity]) -> str:
+    """Return how many experts are left in the blocks; empty: none were to go."""
+    left = experts_left(layers)
+    if left is None:
+        return ""
+    count = (
+        f"{left.least}" if left.least == left.most else f"{left.least} to {left.most}"
+    )
+    return f"{count} of {left.of} experts are left in each block"
+
+
 def bits_cells(fidelity: Fidelity) -> tuple[str, str]:
     """Return the bits per byte of a file, and those of the original."""
     bits, before = fidelity.bits_per_byte, fidelity.original_bits
@@ -235,10 +248,19 @@ def _memory_cells(report: Report, context: int) -> tuple[str, str]:
     return format_size(needed), "-" if fits is None else f"{fits:g} GB"
 
 
-def _recovered(event: Recovered) -> str:
+def _recovered(event: Recovered | RecoveryUndone) -> str:
+    if isinstance(event, RecoveryUndone):
+        is_worse = event.reason is UndoReason.WORSE
+        if not is_worse or event.stage is not Stage.DISTILLATION:
+            return ""  # a warning says it
+        return (
+            "recovery: the distillation has brought the model no closer to the "
+            "original on the windows that it holds out: it has changed nothing"
+        )
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
-        f"{event.nats_after:.3f} nats on held-out text; "
+        f"{event.nats_after:.3f} nats on the windows that recovery holds out (no row "
+        "of the table below); "
         f"{_fidelity(event.evaluation)}perplexity "
         f"{event.evaluation.perplexity:.2f}, {format_duration(event.seconds)}"
     )
@@ -270,69 +292,6 @@ def _damping(choice: DampingChoice | None) -> str:
     )
 
 
-def model_table(model: ModelSummary, dtype: str) -> Table:
-    """Return the figures of a model; `dtype` is the number format in its header."""
-    bits = 8 * model.file_bytes / model.parameters
-    share = format_percent(model.prunable / model.parameters, 0)
-    hidden = format_count(model.hidden_size)
-    rows = [
-        ("parameters", format_count(model.parameters)),
-        *_expert_rows(model),
-        ("prunable weights", f"{format_count(model.prunable)} ({share})"),
-        ("blocks", f"{model.blocks}, hidden size {hidden}"),
-        ("vocabulary", format_count(model.vocabulary)),
-        ("files", format_size(model.file_bytes)),
-        ("number format", dtype or f"quantized, about {bits:.1f} bits per weight"),
-    ]
-    if model.not_loaded:
-        rows.append(("not loaded", model.not_loaded.sentence))
-    return _rows(rows, width=16)
-
-
-def _expert_rows(model: ModelSummary) -> Iterator[tuple[str, str]]:
-    """Yield how many parameters a token uses, and how many experts there are."""
-    if model.experts:
-        most = max(model.experts, key=lambda each: each.groups)
-        active = model.parameters - model.idle_parameters
-        yield "active", f"{format_count(active)} for each token"
-        yield (
-            "experts",
-            f"{most.groups} in {len(model.experts)} of {model.blocks} blocks, "
-            f"{most.chosen} for each token",
-        )
-
-
-def layer_table(model: ModelSummary) -> Table:
-    """Return the sizes of the layers of a block of each kind."""
-    kinds: dict[tuple[tuple[str, int, int], ...], list[int]] = {}
-    for block, layers in groupby(model.layers, key=lambda layer: layer.block):
-        kind = tuple((layer.kind, layer.rows, layer.columns) for layer in layers)
-        kinds.setdefault(kind, []).append(block)
-    table = Table.grid(padding=_PADDING)
-    table.add_column(min_width=22)
-    table.add_column(justify="right")
-    table.add_column()
-    experts = {layer.kind for layer in model.layers if layer.is_experts}
-    for kind, blocks in kinds.items():
-        if len(kinds) > 1:
-            add_row(table, f"{len(blocks)} of {model.blocks} blocks, as {blocks[0]}:")
-        for name, rows, columns in kind:
-            by = "experts of" if name in experts else "x"
-            first, second = (columns, rows) if name in experts else (rows, columns)
-            add_row(table, name, format_count(first), f"{by} {format_count(second)}")
-    return table
-
-
-def structure_table(model: ModelSummary) -> Table:
-    """Return whether the model can be pruned in each structure, or why it cannot."""
-    rows = []
-    for support in model.structures:
-        notes = (each.sentence for each in support.left_whole)
-        answer = support.reason or ". ".join(filter(None, ("yes", " ".join(notes))))
-        rows.append((display_name(support.structure), answer))
-    return _rows(rows, width=22)
-
-
 def format_table(exported: Exported) -> Table:
     """Return in which formats the exported model is or can be, or why it cannot."""
     rows = [(str(exported.format), f"is in {exported.folder}")]
@@ -342,12 +301,12 @@ def format_table(exported: Exported) -> Table:
         description = DESCRIPTIONS[other.format]
         uses = f"{description.can} {description.cannot}".strip()
         rows.append((other.format, f"no: {other.reason}" if other.reason else uses))
-    return _rows(rows, width=8)
+    return rows_of(rows, width=8)
 
 
 def resource_table(check: ResourceCheck) -> Table:
     """Return what a run needs, how much of it is free, and whether it fits."""
-    table = Table.grid(padding=_PADDING)
+    table = Table.grid(padding=PADDING)
     table.add_column(min_width=10)
     table.add_column(min_width=26)
     table.add_column()
@@ -415,9 +374,9 @@ def _rate(rate: Rate) -> str:
     return f"{format_rate(rate.median)} ({low} to {high})"
 
 
-def _rows(rows: Iterable[Sequence[str]], width: int) -> Table:
+def rows_of(rows: Iterable[Sequence[str]], width: int) -> Table:
     """Return a table of names, at least `width` characters wide, and texts."""
-    table = Table.grid(padding=_PADDING)
+    table = Table.grid(padding=PADDING)
     table.add_column(min_width=width, no_wrap=True)
     table.add_column()
     for row in rows:
@@ -427,7 +386,7 @@ def _rows(rows: Iterable[Sequence[str]], width: int) -> Table:
 
 def headed_table(first: str, *others: str) -> Table:
     """Return a table without lines, whose columns after the first hold numbers."""
-    table = Table(box=None, pad_edge=False, padding=_PADDING, show_header=True)
+    table = Table(box=None, pad_edge=False, padding=PADDING, show_header=True)
     table.add_column(first)
     for header in others:
         table.add_column(Text(escape_controls(header)), justify="right")

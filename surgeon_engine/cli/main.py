@@ -42,15 +42,13 @@ from surgeon_engine.base.paths import check_argument
 from surgeon_engine.cli.formatting import (
     event_line,
     format_table,
-    layer_table,
     measurement_notes,
     measurement_table,
-    model_table,
     resource_advice,
     resource_table,
-    structure_table,
 )
 from surgeon_engine.cli.judging import compare, judge
+from surgeon_engine.cli.model_tables import layer_table, model_table, structure_table
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.cli.runs import (
     Job,

@@ -23,7 +23,7 @@ from surgeon_engine.api.messages.run import Paused, Resumed, RunFinished
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Basis
 from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
-from surgeon_engine.cli.formatting import fidelity_table, tokens_lines
+from surgeon_engine.cli.formatting import experts_line, fidelity_table, tokens_lines
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.detached.start import start_run
 from surgeon_engine.detached.watch import RunWatch
@@ -93,6 +93,8 @@ def print_fidelity(run: Path, output: Output) -> None:
     """Print how closely the file of a finished run follows the original."""
     report = RunFolder(run).read_report()
     output.print_table(fidelity_table(report.baseline, report.fidelity))
+    if line := experts_line(report.shots[-1].layers if report.shots else ()):
+        output.print_line(line)
     for line in tokens_lines(report.tokens, report.fidelity):
         output.print_line(line)
     if (verdict := report.verdict) is not None:

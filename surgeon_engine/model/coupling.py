@@ -188,8 +188,8 @@ def coupled_groups(
     found = {kind: _find(kind, model) for kind in Coupling}
     if reason := _unsupported_reason(structure, found):
         known = [kind for kind, each in found.items() if each.groups]
-        other = display_name(next(iter(known), Structure.ROWS_AND_COLUMNS))
-        raise PruningError(reason, say("Choose {other} instead.", other=other))
+        other = next(iter(known), Structure.ROWS_AND_COLUMNS)
+        raise PruningError(reason, say("Choose {other} instead.", other=other.value))
     groups = [group for kind in COUPLINGS[structure] for group in found[kind].groups]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
 

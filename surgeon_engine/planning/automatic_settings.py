@@ -88,6 +88,7 @@ _WEIGHTS = {
     TrainedWeights.LORA: say("adapters (LoRA)"),
     TrainedWeights.ROUTERS: say("routers"),
 }
+_FEW = (TrainedWeights.LORA, TrainedWeights.ROUTERS)  # the distillation alone has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,24 @@ class SettledJob:
         """What was chosen and why."""
         if self.is_open:
             yield self._about_recovery
+        recovery = self.config.recovery
+        if (
+            recovery.recovers
+            and not recovery.trains
+            and recovery.trained_weights in _FEW
+        ):
+            yield say(
+                "Recovery is {level}, which trains no {weights}: distillation does.",
+                level=reworded(_LEVEL_NAMES[recovery.level]),
+                weights=reworded(_WEIGHTS[recovery.trained_weights]),
+            )
         if self.has_file_form:
             yield say(
                 "File: GGUF in {dtype}, like the original.",
                 dtype=self.size.file.form.dtype.label,
             )
+        if self.size.file.needs_own_code:
+            yield _about_own_code(self.size.file)
         if self.has_file_widths:
             kind = self.config.pruning.kind
             yield say(
@@ -286,6 +300,21 @@ def width_choice(file: PlannedFile, *, on_cuda: bool) -> WidthChoice:
     if on_cuda and file.has_widths_in(GPU_MULTIPLE):
         return WidthChoice(GPU_MULTIPLE, WidthReason.DEVICE)
     return WidthChoice()
+
+
+def _about_own_code(file: PlannedFile) -> str:
+    """Return what a file of free widths means, and which setting avoids it."""
+    if file.original.gguf_widths is Widths.FREE:
+        return say(
+            "Widths: each layer keeps its own, so that transformers loads the file "
+            'with the code beside it (trust_remote_code). With widths = "same" it '
+            "needs none."
+        )
+    return say(
+        "Widths: each layer keeps its own, so that transformers loads the file with "
+        "the code beside it (trust_remote_code), and it cannot become a GGUF file. "
+        'With widths = "same" it needs no code.'
+    )
 
 
 def _memory(needed: Estimate, machine: Machine) -> tuple[Need, ...]:

@@ -301,7 +301,7 @@ def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
         return
     reasons = {x.structure: x.reason for x in model.structures}
     if reason := reasons.get(pruning.kind, NO_EXPERTS):
-        names = [display_name(x) for x, reason in reasons.items() if not reason]
+        names = [x.value for x, reason in reasons.items() if not reason]
         raise PruningError(
             reason, "Choose one of: {possible}.", possible=say_list(*names)
         )

@@ -117,6 +117,13 @@ class PlannedFile:
         widths = [x.columns for x in self.model.layers if x.coupling == "neurons"]
         return bool(widths) and all(width % multiple == 0 for width in widths)
 
+    @property
+    def needs_own_code(self) -> bool:
+        """Whether layers of different widths need code beside the file."""
+        is_ragged = self.pruning.kind in COUPLINGS and not self.pruning.has_same_widths
+        may_be_compact = self.form.format in (Format.AUTOMATIC, Format.COMPACT)
+        return is_ragged and may_be_compact and not self.pruning.removes_nothing
+
     @cached_property
     def _mixture(self) -> Mixture:
         rows = {x.kind: x.rows for x in self.model.layers if x.block == 0}

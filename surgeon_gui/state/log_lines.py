@@ -159,8 +159,8 @@ def _recovery_line(event: HeldOutMeasured | Recovered) -> str:
             nats=numbers.significant(event.nats, 3),
         )
     text = tr(
-        "Recovery: from {before} to {after} nats from the original on held-out "
-        "windows, perplexity {value}."
+        "Recovery: from {before} to {after} nats from the original on windows that it "
+        "holds out, perplexity {value}."
     ).format(
         before=numbers.significant(event.nats_before, 3),
         after=numbers.significant(event.nats_after, 3),

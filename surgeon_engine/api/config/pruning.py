@@ -330,7 +330,7 @@ class PruningConfig:
                 "Choose one of: {possible}.",
                 method=display_name(self.method),
                 kind=display_name(self.kind),
-                possible=say_list(*map(display_name, methods_for(self.kind))),
+                possible=say_list(*(x.value for x in methods_for(self.kind))),
             )
         if self.is_sized and self.kind in SPARSE:
             raise ConfigError(

@@ -308,7 +308,11 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
             for name, width in stated_widths(each, model).items():
                 if widths.setdefault(name, width) != width:
                     raise _RaggedError(
-                        say("{name} differs from layer to layer", name=name)
+                        say(
+                            "blocks have different numbers of {kind} left. With "
+                            'widths = "same", all of them lose equally many',
+                            kind=display_name(kind),
+                        )
                     )
     values = stock_config(model)
     text = text_options(values, model.config)

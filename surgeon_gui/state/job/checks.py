@@ -22,7 +22,7 @@ from surgeon_engine.base.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.base.files import check_not_occupied
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form, with_file_form
-from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.limits import check_routers, check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
@@ -307,6 +307,10 @@ def target_problem(
         check_target_in_limits(goal, pruning, model)
     except (ConfigError, PruningError) as error:
         return of_error(error, Step.TARGET, "target")
+    try:
+        check_routers(config, model)
+    except PruningError as error:
+        return of_error(error, Step.TARGET, "trained_weights")
     return None
 
 

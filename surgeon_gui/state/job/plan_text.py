@@ -10,6 +10,7 @@ from surgeon_engine.api.config.pruning import (
     SPARSE,
     Elements,
     PruningConfig,
+    Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import (
@@ -237,8 +238,26 @@ def brief_sizes(
         quantization(config, model, on_cuda=on_cuda)
         or _widths(config, model, on_cuda=on_cuda),
         fallback_warning(config, model),
+        _own_code(config, model),
     )
     return "\n".join((parameters, file, *filter(None, facts)))
+
+
+def _own_code(config: RunConfig, model: ModelSummary) -> str:
+    """Return what a file of free widths means for other programs; else ""."""
+    file = planned_file(model, file_form(config, model), config.pruning)
+    if not file.needs_own_code:
+        return ""
+    if model.gguf_widths is Widths.FREE:
+        return tr(
+            "Layers of different widths: transformers loads the file with the code "
+            "beside it. With the same widths (Expert, Target) it needs none."
+        )
+    return tr(
+        "Layers of different widths: transformers loads the file with the code beside "
+        "it, and it cannot become a GGUF file. With the same widths (Expert, Target) "
+        "it needs no code."
+    )
 
 
 def format_sizes(config: RunConfig, model: ModelSummary) -> str:

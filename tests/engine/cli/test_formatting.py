@@ -7,19 +7,27 @@ from rich.table import Table
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.messages.run import Estimate, Fidelity, TokensRemoved
+from surgeon_engine.api.messages.run import (
+    Estimate,
+    Fidelity,
+    RecoveryUndone,
+    Stage,
+    TokensRemoved,
+    UndoReason,
+)
 from surgeon_engine.cli.formatting import (
     event_line,
+    experts_line,
     format_table,
-    layer_table,
-    model_table,
     tokens_lines,
 )
+from surgeon_engine.cli.model_tables import layer_table, model_table, structure_table
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import exported
-from tests.helpers.mixtures import mixture_summary
+from tests.helpers.gguf_mixtures import MIXTURES
+from tests.helpers.mixtures import mixture_summary, shot_of_experts
 from tests.helpers.tiny_models import tiny_model
 
 
@@ -77,3 +85,31 @@ def test_model_with_experts_has_their_number_and_the_active_parameters():
     row = cells(table).index("mlp.experts")
     assert cells(table, 1)[row] == "16"
     assert cells(table, 2)[row].startswith("experts of ")
+
+
+def test_structures_have_their_names_in_jobs_and_one_answer_each(tmp_path):
+    model = describe(MIXTURES["qwen3_moe"](), ModelSource("tiny", tmp_path))
+    rows = dict(zip(*(cells(structure_table(model), n) for n in (0, 1)), strict=True))
+    assert list(rows) == [str(each.structure) for each in model.structures]
+    assert rows["experts"] == rows["rows_and_columns"] == "yes"
+    assert rows["neurons"].startswith("no: Surgeon finds no neurons")
+    assert rows["heads_and_neurons"].startswith("only heads. Surgeon finds no neurons")
+    both = rows["experts_heads_and_neurons"]
+    assert both.startswith("only heads and experts. Surgeon finds no neurons")
+
+
+def test_experts_that_are_left_are_counted():
+    model = mixture_summary()
+    same, free = (shot_of_experts(model, x) for x in ((4,) * 4, (0, 4, 2, 3)))
+    sentence = "experts are left in each block"
+    assert experts_line(same.layers) == f"12 of 16 {sentence}"
+    assert experts_line(free.layers) == f"12 to 16 of 16 {sentence}"
+    assert experts_line(()) == ""
+
+
+def test_distillation_without_effect_is_named_once():
+    of_training = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION)
+    assert "has changed nothing" in event_line(of_training)
+    # A warning names the others.
+    assert event_line(RecoveryUndone(UndoReason.WORSE, Stage.REFIT)) == ""
+    assert event_line(RecoveryUndone(UndoReason.FAILED)) == ""

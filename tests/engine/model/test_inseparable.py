@@ -78,7 +78,7 @@ def test_unknown_layer_makes_its_module_unsupported():
     assert error.message.startswith(
         "Surgeon does not know the heads and neurons of this architecture ("
     )
-    assert error.hint == "Choose rows and columns instead."
+    assert error.hint == "Choose rows_and_columns instead."
     for item in structure_support(model):
         assert item.supported == (item.structure in BY_LAYER + SPARSE)
 

@@ -426,3 +426,28 @@ def test_widths_stay_as_they_are_otherwise(job, model):
         == with_chosen_multiple(job, found.width.multiple).pruning.structure
     )
     assert not any(message.startswith(SAYS_SAME) for message in found.messages)
+
+
+@pytest.mark.parametrize("level", [Recovery.REFIT, Recovery.DISTILLATION])
+def test_routers_that_are_not_trained_are_named(level):
+    job = with_recovery(level=level, trained_weights=TrainedWeights.ROUTERS)
+    messages = [*settle(job, MODEL, machine(PLENTY)).messages]
+    expected = "Recovery is refit, which trains no routers: distillation does."
+    assert (expected in messages) is (level is Recovery.REFIT)
+
+
+def test_file_that_needs_code_beside_it_is_announced():
+    def announced(widths=Widths.SAME, **changes) -> list[str]:
+        model = msgspec.structs.replace(MODEL, gguf_widths=widths)
+        job = replace(JOB, pruning=pruning_config(**changes))
+        found = settle(job, model, machine(PLENTY))
+        return [x for x in found.messages if "trust_remote_code" in x]
+
+    (message,) = announced()
+    assert "cannot become a GGUF file" in message
+    (message,) = announced(Widths.FREE)
+    assert "GGUF" not in message
+    same = replace(JOB, pruning=pruning_config(widths=Widths.SAME))
+    messages = settle(same, MODEL, machine(PLENTY)).messages
+    assert not any("trust_remote_code" in message for message in messages)
+    assert announced(structure=Structure.ROWS_AND_COLUMNS) == []

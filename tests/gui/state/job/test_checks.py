@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
+from surgeon_engine.api.config.recovery import RecoveryConfig, TrainedWeights
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare, Target
 from surgeon_engine.api.messages.events import Failed
@@ -29,6 +30,7 @@ from surgeon_gui.state.job.checks import (
     find_problems,
     save_problem,
     start_obstacle,
+    target_problem,
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
@@ -37,6 +39,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import exported
+from tests.helpers.mixtures import mixture_job, mixture_summary
 
 MODEL = model_summary()
 RUNS = "runs"
@@ -415,3 +418,12 @@ def test_start_obstacle_depends_on_open_and_failed_requests(
     request_kind, request_, kind
 ):
     assert start_obstacle(with_request(READY, request_kind, request_)).kind is kind
+
+
+def test_routers_of_a_dense_model_are_a_problem_before_the_start():
+    routers = RecoveryConfig(trained_weights=TrainedWeights.ROUTERS)
+    found = find_problems(RunConfig(recovery=routers), MODEL, "")[Step.TARGET]
+    assert found.setting == "trained_weights"
+    assert "no routers" in sentence(found)
+    mixture = replace(mixture_job(), recovery=routers)
+    assert target_problem(mixture, mixture_summary()) is None
