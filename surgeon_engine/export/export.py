@@ -55,6 +55,7 @@ from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.planning.file_form import export_form
+from surgeon_engine.planning.formats import check_number_format
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -162,6 +163,7 @@ def export_again(
         )
     _check_probe(run, report)
     yardstick = None
+    check_number_format(config.dtype, report.model)
     like = export_form(config, report.config, report.model)
     with context.stage(Stage.LOAD):
         _check_checkpoint(checkpoint)

@@ -57,6 +57,7 @@ _MAX_DIVERGENCE = {
     FileDtype.Q4_K_M: 0.5,
     FileDtype.IQ4_NL: 0.5,
     FileDtype.Q4_0: 0.5,
+    FileDtype.MXFP4_MOE: 0.5,
 }
 
 _MAX_PROBE = 1 << 30  # bytes; the largest vocabularies take some hundred million

@@ -50,6 +50,7 @@ from surgeon_engine.model.source import (
     read_model_config,
 )
 from surgeon_engine.model.stored_tensors import (
+    has_mxfp4,
     held_numbers,
     stored_dtype,
 )
@@ -315,4 +316,5 @@ def describe(
         not_loaded=_not_loaded(model, source),
         other_parameters=_other_parameters(model),
         token_parameters=_token_parameters(model),
+        has_mxfp4=has_mxfp4(source),
     )

@@ -8,6 +8,7 @@ import gguf
 import torch
 
 from surgeon_engine.api.model_info.files import count_numbers, read_tensors
+from surgeon_engine.api.model_info.quantization import MXFP4
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.source import ModelSource, own_reading
@@ -36,6 +37,14 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
         )
     ((most_common, _),) = counts.most_common(1)
     return _STORED.get(most_common)
+
+
+def has_mxfp4(source: ModelSource) -> bool:
+    """Return whether weights in the files are MXFP4, in blocks of 32 numbers."""
+    if source.gguf_file:
+        tensors = gguf.GGUFReader(source.weight_files[0]).tensors
+        return any(each.tensor_type.name == MXFP4.label for each in tensors)
+    return source.quantization is not None and source.quantization.method is MXFP4
 
 
 def stored_dtypes(source: ModelSource) -> dict[str, torch.dtype]:

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import (
+    FOR_ANY_MODEL,
+    QUANTIZED,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     SPARSE,
@@ -102,12 +108,15 @@ def _is_gguf_by_default(pruning: PruningConfig, model: ModelSummary) -> bool:
 def similar_dtype(model: ModelSummary) -> FileDtype:
     """Return the longest number format in which the model is as small as its files.
 
-    It is the shortest one if the model is larger in all of them.
+    It is the shortest one if the model is larger in all of them. Experts in MXFP4 stay
+    in it: all numbers that a run does not change remain as they are.
     """
+    if model.has_mxfp4:
+        return FileDtype.MXFP4_MOE
     most = SAME_SIZE * model.file_bytes
     unpruned = PruningConfig(target=PrunableShare(0.0))
-    for dtype in QUANTIZED:
+    for dtype in FOR_ANY_MODEL:
         file = planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
         if file.bytes(0) <= most:
             return dtype
-    return QUANTIZED[-1]
+    return FOR_ANY_MODEL[-1]

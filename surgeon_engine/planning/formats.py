@@ -5,7 +5,12 @@ What depends on the widths that remain is checked with the loaded model.
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.export import DESCRIPTIONS, Format
+from surgeon_engine.api.config.export import (
+    DESCRIPTIONS,
+    FOR_ANY_MODEL,
+    FileDtype,
+    Format,
+)
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -22,6 +27,9 @@ from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.limits import has_partial_protection
 
+NO_MXFP4_EXPERTS = say(
+    "This number format is that of experts, and the model has no experts."
+)
 NO_MASKED_EXPERTS = say(
     "Without an expert, the router chooses others. If its weights were zeros, it would "
     "still be chosen."
@@ -47,12 +55,14 @@ def impossible_formats(
 
 
 def check_format(config: RunConfig, model: ModelSummary) -> None:
-    """Check that a result of the job can be written in its format.
+    """Check that a result of the job can be written in its formats.
 
     Raises:
         ExportError: None can.
     """
-    wanted = file_form(config, model).format
+    form = file_form(config, model)
+    check_number_format(form.dtype, model)
+    wanted = form.format
     impossible = impossible_formats(config.pruning, model)
     if reason := impossible.get(wanted):
         label = DESCRIPTIONS[wanted].label
@@ -61,6 +71,20 @@ def check_format(config: RunConfig, model: ModelSummary) -> None:
             say_all(say("{label} is not possible here.", label=label), reason),
             "Choose one of: {possible}.",
             possible=say_list(*possible),
+        )
+
+
+def check_number_format(dtype: FileDtype, model: ModelSummary) -> None:
+    """Check that a model has what a number format is for.
+
+    Raises:
+        ExportError: It has no experts.
+    """
+    if dtype is FileDtype.MXFP4_MOE and not model.experts:
+        raise ExportError(
+            NO_MXFP4_EXPERTS,
+            "Choose one of: {possible}.",
+            possible=say_list(*FOR_ANY_MODEL),
         )
 
 

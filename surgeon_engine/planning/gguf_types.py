@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from surgeon_engine.api.config.export import QUANTIZED, FileDtype
+from surgeon_engine.api.config.export import FOR_ANY_MODEL, FileDtype
 
 
 class TensorType(StrEnum):
@@ -31,6 +31,7 @@ class TensorType(StrEnum):
     Q4_1 = "Q4_1"
     Q4_0 = "Q4_0"
     IQ4_NL = "IQ4_NL"
+    MXFP4 = "MXFP4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ BLOCKS = {
     TensorType.Q4_1: Block(32, 20),
     TensorType.Q4_0: Block(32, 18),
     TensorType.IQ4_NL: Block(32, 18),
+    TensorType.MXFP4: Block(32, 17),
 }
 _BASE = {
     FileDtype.FLOAT32: TensorType.F32,
@@ -65,13 +67,16 @@ _BASE = {
     FileDtype.Q4_K_M: TensorType.Q4_K,
     FileDtype.Q4_0: TensorType.Q4_0,
     FileDtype.IQ4_NL: TensorType.IQ4_NL,
+    FileDtype.MXFP4_MOE: TensorType.Q8_0,  # of all but experts
 }
+# Those in which the kind of a matrix decides about its type.
+_OF_SEVERAL_TYPES = tuple(x for x in FOR_ANY_MODEL if x is not FileDtype.Q8_0)
 _FALLBACK = {
     TensorType.Q6_K: TensorType.Q8_0,
     TensorType.Q5_K: TensorType.Q5_1,
     TensorType.Q4_K: TensorType.Q5_0,
 }
-_TOKENS, _HEAD, _DOWN = "token_embd", "output", "ffn_down"
+_TOKENS, _HEAD, _DOWN, _EXPERTS = "token_embd", "output", "ffn_down", "_exps"
 _VALUES = ("attn_v", "attn_qkv")
 # The layers whose place decides about their type, by their names inside a block.
 _PARTS = {
@@ -129,11 +134,11 @@ class Mixture:
 
     def wanted_type(self, name: str, row: int) -> TensorType:
         """Return the type of a matrix whose rows are whole blocks of it."""
-        base, parts = self.base, name.split(".")
-        if self.dtype not in QUANTIZED:
+        base, parts = self._base_of(name), name.split(".")
+        if self.dtype not in _OF_SEVERAL_TYPES:
             return base
         if parts[0] == _HEAD or (parts[0] == _TOKENS and not self.has_head):
-            is_short = row % BLOCKS[base].numbers or base is TensorType.Q8_0
+            is_short = row % BLOCKS[base].numbers
             return TensorType.Q8_0 if is_short else TensorType.Q6_K
         if parts[0] != "blk":
             return base
@@ -154,6 +159,10 @@ class Mixture:
         if self.dtype is FileDtype.Q4_0 and module == _DOWN and is_early:
             return TensorType.Q4_1
         return base
+
+    def _base_of(self, name: str) -> TensorType:
+        is_mxfp4 = self.dtype is FileDtype.MXFP4_MOE and _EXPERTS in name
+        return TensorType.MXFP4 if is_mxfp4 else self.base
 
     def _k_type(self, block: int, module: str) -> TensorType:
         if module in (*_VALUES, _DOWN) and self._gets_more_bits(block):

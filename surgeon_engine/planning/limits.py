@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.config.layer_patterns import (
     NamedLayer,
     any_matches,
@@ -42,7 +41,11 @@ from surgeon_engine.api.messages.sources import (
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
-from surgeon_engine.planning.planned_file import FileForm, planned_file
+from surgeon_engine.planning.planned_file import (
+    FileForm,
+    planned_file,
+    quantized_formats,
+)
 from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.target_size import Goal, goal_of, size_in_unit
 
@@ -267,7 +270,7 @@ def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> s
     if planned_file(model, goal.form, pruning).needed_multiple != bundle:
         return ""
     possible = []
-    for dtype in QUANTIZED:
+    for dtype in quantized_formats(model):
         form = FileForm(goal.form.format, dtype)
         needed = planned_file(model, form, pruning).needed_multiple
         if needed < bundle and _is_possible(pruning, needed, model, form):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from surgeon_engine.api.config.export import (
+    FOR_ANY_MODEL,
     K_FORMATS,
     QUANTIZED,
     FileDtype,
@@ -193,10 +194,12 @@ class PlannedFile:
     def _bytes_of_experts(self, layer: LayerSummary) -> int:
         """Return the bytes of the quantized experts of a block, and of their router."""
         hidden, experts = self.model.hidden_size, layer.columns
-        matrix = (layer.rows - hidden) // EXPERT_MATRICES
-        size = experts * hidden * _VECTOR  # the router is not rounded
+        width = _expert_width(layer.rows, hidden)
+        matrix = width * hidden
+        # The router is not rounded, and neither are biases.
+        size = experts * (layer.rows - EXPERT_MATRICES * matrix) * _VECTOR
         parts = {"ffn_gate_exps": hidden, "ffn_up_exps": hidden}
-        for part, row in (parts | {"ffn_down_exps": matrix // hidden}).items():
+        for part, row in (parts | {"ffn_down_exps": width}).items():
             kind = self._mixture.type_of(f"blk.{layer.block}.{part}.weight", row)
             size += bytes_of(kind, experts * matrix)
         return size
@@ -215,6 +218,20 @@ class PlannedFile:
         if layer.columns % multiple == 0 and multiple % _SHORT == 0:
             return multiple
         return _SHORT if layer.columns % _SHORT == 0 else 1  # zeros fill up the rows
+
+
+def _expert_width(weights: int, hidden: int) -> int:
+    """Return the neurons of an expert with so many weights.
+
+    Among these is a row of the router. All may have biases, as in GPT-OSS.
+    """
+    biased, rest = divmod(weights - 2 * hidden - 1, EXPERT_MATRICES * hidden + 2)
+    return (weights - hidden) // (EXPERT_MATRICES * hidden) if rest else biased
+
+
+def quantized_formats(model: ModelSummary) -> tuple[FileDtype, ...]:
+    """Return the number formats of few bits that suit a model, the longest first."""
+    return (*FOR_ANY_MODEL, *[FileDtype.MXFP4_MOE] * model.has_mxfp4)
 
 
 @lru_cache(maxsize=64)

@@ -23,7 +23,7 @@ from surgeon_engine.api.model_info.header import (
     MixtureSizes,
     ModelFacts,
 )
-from surgeon_engine.api.model_info.quantization import METHODS
+from surgeon_engine.api.model_info.quantization import METHODS, MXFP4
 
 _USUAL_DTYPE = "bfloat16"
 _USUAL_BYTES = 2  # of a weight in it
@@ -74,6 +74,7 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
             for coupled in _coupled(block, sizes, is_gated)
         ),
         token_parameters=sizes.hidden_size * (1 if is_tied else 2),
+        has_mxfp4=facts.dtype == MXFP4.label,
     )
 
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.config.export import (
     FOR_TRANSFORMERS,
-    QUANTIZED,
     FileDtype,
     Format,
 )
@@ -45,7 +44,12 @@ from surgeon_engine.base.formatting import rounded_up
 from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form, number_format
-from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
+from surgeon_engine.planning.planned_file import (
+    FileForm,
+    PlannedFile,
+    planned_file,
+    quantized_formats,
+)
 from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.running_memory import GIGABYTE, planned_context
 
@@ -325,7 +329,7 @@ def _has_shorter_form(file: PlannedFile) -> bool:
     may_be_gguf = format is Format.GGUF or format is Format.AUTOMATIC
     shorter: tuple[FileDtype, ...] = (FileDtype.FLOAT16,)
     if may_be_gguf and model.gguf_widths is not None:
-        shorter, format = QUANTIZED, Format.GGUF
+        shorter, format = quantized_formats(model), Format.GGUF
     return any(
         planned_file(file.original, FileForm(format, dtype), file.pruning).bytes(0)
         < file.bytes(0)

@@ -260,6 +260,11 @@ _FILE_DTYPES: dict[Enum, Caption] = {
         "Blocks of 32 weights in even steps: fast on many devices. Rounding errors "
         "are compensated.",
     ),
+    FileDtype.MXFP4_MOE: caption(
+        "4 bits for experts (MXFP4)",
+        "As GPT-OSS stores its experts: those that the run does not change stay exact. "
+        "All else has 8 bits (Q8_0).",
+    ),
 }
 
 

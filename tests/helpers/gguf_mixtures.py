@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.model.experts import hide_removed_experts
-from tests.helpers.gguf_files import pruned
+from tests.helpers.gguf_files import byte_pairs, pruned
 from tests.helpers.gguf_models import GROUPED, SLIDING, model_of
 from tests.helpers.pruned_models import without
 
@@ -124,3 +127,21 @@ def without_experts(model: PreTrainedModel) -> PrunedModel:
     plan = without(model, choose, Structure.EXPERTS)
     hide_removed_experts(model)
     return pruned(model, plan)
+
+
+def save_mxfp4(folder: Path) -> None:
+    """Save GPT-OSS as it is published: with experts in MXFP4, the rest in bfloat16."""
+    MIXTURES["gpt_oss"]().bfloat16().save_pretrained(folder)
+    byte_pairs().save_pretrained(folder)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in [x for x in tensors if x.endswith("_proj") and ".experts." in x]:
+        experts, columns, rows = tensors.pop(name).shape
+        shape = (experts, rows, columns // 32)
+        blocks = torch.randint(256, (*shape, 16), dtype=torch.uint8)
+        tensors[f"{name}_blocks"] = blocks
+        tensors[f"{name}_scales"] = torch.randint(119, 124, shape, dtype=torch.uint8)
+    save_file(tensors, path, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "mxfp4"}
+    (folder / "config.json").write_text(json.dumps(config))

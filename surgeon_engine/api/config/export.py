@@ -36,6 +36,7 @@ class FileDtype(StrEnum):
     Q4_K_M = "q4_k_m"
     IQ4_NL = "iq4_nl"  # 4 bits with uneven steps, in blocks of 32
     Q4_0 = "q4_0"  # 4 bits with even steps
+    MXFP4_MOE = "mxfp4_moe"  # experts in 4 bits as GPT-OSS has them, the rest in Q8_0
 
     @property
     def label(self) -> str:
@@ -66,8 +67,8 @@ _FLOATS = (
     FileDtype.BFLOAT16,
     FileDtype.FLOAT16,
 )
-# Of less than 16 bits, the longest first.
-QUANTIZED = (
+# Of less than 16 bits, for matrices of any kind, the longest first.
+FOR_ANY_MODEL = (
     FileDtype.Q8_0,
     FileDtype.Q6_K,
     FileDtype.Q5_K_M,
@@ -75,6 +76,7 @@ QUANTIZED = (
     FileDtype.IQ4_NL,
     FileDtype.Q4_0,
 )
+QUANTIZED = (*FOR_ANY_MODEL, FileDtype.MXFP4_MOE)
 # Those with blocks of 256 numbers; the others have blocks of 32.
 K_FORMATS = (FileDtype.Q6_K, FileDtype.Q5_K_M, FileDtype.Q4_K_M)
 DESCRIPTIONS: dict[Format, Description] = {

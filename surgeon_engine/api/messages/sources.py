@@ -182,6 +182,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
     # That each token has in embeddings and head; 0: no tokens can be removed.
     token_parameters: int = 0
+    has_mxfp4: bool = False  # experts whose numbers are MXFP4 in the files
 
     @property
     def experts(self) -> tuple[CoupledSummary, ...]:

@@ -65,6 +65,7 @@ _FILE_TYPES = {
     FileDtype.Q4_K_M: LlamaFileType.MOSTLY_Q4_K_M,
     FileDtype.IQ4_NL: LlamaFileType.MOSTLY_IQ4_NL,
     FileDtype.Q4_0: LlamaFileType.MOSTLY_Q4_0,
+    FileDtype.MXFP4_MOE: LlamaFileType.MOSTLY_MXFP4_MOE,
 }
 
 

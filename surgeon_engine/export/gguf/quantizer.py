@@ -1,6 +1,7 @@
 """Round matrices to the types of GGUF, by the quantizers of llama.cpp.
 
-They are functions of its library, which the package xllamacpp contains. Importances say
+They are functions of its library, which the package xllamacpp contains; `mxfp4.py` does
+without. Importances say
 how much the rounding of each column matters: the quantizers choose the scale of each
 block so that the sum of squared errors, weighted by them, becomes small.
 """
@@ -21,6 +22,7 @@ from gguf import GGMLQuantizationType, quants
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, QUANTIZED, FileDtype
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say
+from surgeon_engine.export.gguf.mxfp4 import to_mxfp4
 from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 
 _FUNCTION = "ggml_quantize_chunk"
@@ -43,6 +45,8 @@ def quantize(
     """
     if kind is TensorType.Q8_0:  # the same bytes as llama.cpp's, without its library
         return quants.quantize(W, GGMLQuantizationType.Q8_0)
+    if kind is TensorType.MXFP4:
+        return to_mxfp4(W, importances)
     function = _library()
     block = BLOCKS[kind]
     shape = W.shape
@@ -78,7 +82,7 @@ def check_installed(dtype: FileDtype) -> None:
     Raises:
         ExportError: It needs llama.cpp's library, which is not installed.
     """
-    if dtype in QUANTIZED and dtype is not FileDtype.Q8_0:
+    if dtype in QUANTIZED and dtype not in (FileDtype.Q8_0, FileDtype.MXFP4_MOE):
         _library()
 
 

@@ -135,7 +135,8 @@ def check_range(name: str, tensor: Tensor, kind: TensorType) -> None:
     """
     largest = float(tensor.abs().max())
     steps = _Q8_0_STEPS if kind is TensorType.Q8_0 else 1
-    if torch.tensor(largest / steps).half().isinf():
+    has_half = kind is not TensorType.MXFP4  # whose scales are powers of two
+    if has_half and torch.tensor(largest / steps).half().isinf():
         raise ExportError(
             say(
                 "{name} has weights up to {largest:.3g}, too large for float16.",

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
+from surgeon_engine.planning.planned_file import (
+    FileForm,
+    PlannedFile,
+    planned_file,
+    quantized_formats,
+)
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
@@ -40,7 +45,7 @@ def quantized_files(
     unpruned = PruningConfig(target=PrunableShare(0.0))
     return {
         dtype: planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
-        for dtype in QUANTIZED
+        for dtype in quantized_formats(model)
     }
 
 

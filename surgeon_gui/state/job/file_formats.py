@@ -15,11 +15,16 @@ from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.planning.file_form import SAME_SIZE, file_form
-from surgeon_engine.planning.formats import impossible_formats
+from surgeon_engine.planning.formats import (
+    NO_MXFP4_EXPERTS,
+    check_number_format,
+    impossible_formats,
+)
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.problems import Kind, Problem, Step
+from surgeon_gui.text.problems import Kind, Problem, Step, of_error
 
 # Suggested formats for saving a result again, the best first.
 _SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED)
@@ -48,12 +53,20 @@ def disabled_save_formats(exported: Exported) -> dict[Format, str]:
     return {each: reasons.get(each, _UNSUPPORTED) for each in formats}
 
 
-def disabled_dtypes(file_format: Format) -> dict[FileDtype, str]:
-    """Return the number formats that a file format lacks, with the reasons."""
+def disabled_dtypes(
+    file_format: Format, model: ModelSummary | None
+) -> dict[FileDtype, str]:
+    """Return the number formats that a file of a model cannot have, with the reasons.
+
+    `model` is None if it is not inspected yet.
+    """
     supported = DESCRIPTIONS[file_format].dtypes
     label = choice_label(file_format)[0]
     reason = tr("{label} does not support this number format.").format(label=label)
-    return {dtype: reason for dtype in FileDtype if dtype not in supported}
+    disabled = {dtype: reason for dtype in FileDtype if dtype not in supported}
+    if model is not None and not model.experts:
+        disabled.setdefault(FileDtype.MXFP4_MOE, NO_MXFP4_EXPERTS)
+    return disabled
 
 
 def implied_changes(
@@ -89,6 +102,10 @@ def format_problem(config: RunConfig, model: ModelSummary | None) -> Problem | N
     wanted = config.export.format
     if model is not None:
         wanted = file_form(config, model).format
+        try:
+            check_number_format(config.export.dtype, model)
+        except ExportError as error:
+            return of_error(error, Step.EXPORT, "format")
     reason = disabled_formats(config.pruning, model).get(wanted)
     if not reason:
         return None

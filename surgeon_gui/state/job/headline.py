@@ -39,6 +39,7 @@ _ROUNDING = {
     FileDtype.Q4_K_M: 0.03,
     FileDtype.IQ4_NL: 0.1,
     FileDtype.Q4_0: 0.15,
+    FileDtype.MXFP4_MOE: 0.15,
 }
 _ENDS = {
     End.PROTECTION: tr("Protected layers end the curve."),

@@ -109,7 +109,7 @@ class SaveSection(QWidget):
         self._form.show_config(state.save_config)
         reasons = file_formats.disabled_save_formats(exported)
         self._form.disable_choices("format", reasons)
-        dtypes = file_formats.disabled_dtypes(state.save_config.format)
+        dtypes = file_formats.disabled_dtypes(state.save_config.format, run.model)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(state.save_config.format))
         self._folder.show_value(state.save_config.folder)

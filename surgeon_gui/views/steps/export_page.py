@@ -100,7 +100,7 @@ class ExportPage(Page):
         export = state.config.export
         reasons = file_formats.disabled_formats(state.config.pruning, state.model)
         self._form.disable_choices("format", reasons)
-        dtypes = file_formats.disabled_dtypes(export.format)
+        dtypes = file_formats.disabled_dtypes(export.format, state.model)
         self._form.disable_choices("dtype", dtypes)
         chosen = (
             plan_text.chosen_format(state.config, state.model) if state.model else ""

@@ -94,7 +94,7 @@ def test_inspect_describes_demo(capsys):
     assert code == 0
     assert "LlamaForCausalLM" in out
     assert "mlp.down_proj" in out
-    assert "heads and neurons" in out
+    assert "heads_and_neurons" in out
     assert not any(line != line.rstrip() for line in out.splitlines())
 
 
@@ -269,7 +269,7 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     code, _, err = run("estimate", path, capsys=capsys)
     assert code == 1
     assert "no heads to remove" in " ".join(err.split())
-    assert "neurons, rows and columns" in " ".join(err.split())
+    assert "neurons, rows_and_columns" in " ".join(err.split())
 
 
 def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):

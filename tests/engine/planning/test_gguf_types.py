@@ -14,6 +14,7 @@ from surgeon_engine.planning.gguf_types import (
 )
 
 Q4_K_M, Q5_K_M, Q6_K = FileDtype.Q4_K_M, FileDtype.Q5_K_M, FileDtype.Q6_K
+MXFP4_MOE = FileDtype.MXFP4_MOE
 Q4_0, IQ4_NL, Q8_0 = FileDtype.Q4_0, FileDtype.IQ4_NL, FileDtype.Q8_0
 
 
@@ -45,6 +46,12 @@ def test_blocks_are_those_of_gguf():
         (IQ4_NL, "blk.0.attn_v.weight", "Q5_K"),
         (IQ4_NL, "blk.0.ffn_down.weight", "IQ4_NL"),
         (FileDtype.FLOAT16, "output.weight", "F16"),
+        (MXFP4_MOE, "blk.0.ffn_gate_exps.weight", "MXFP4"),
+        (MXFP4_MOE, "blk.0.ffn_down_exps.weight", "MXFP4"),
+        (MXFP4_MOE, "blk.0.ffn_down_shexp.weight", "Q8_0"),
+        (MXFP4_MOE, "blk.0.attn_v.weight", "Q8_0"),
+        (MXFP4_MOE, "token_embd.weight", "Q8_0"),
+        (MXFP4_MOE, "output.weight", "Q8_0"),
     ],
 )
 def test_type_of_a_matrix(dtype, name, expected):
@@ -95,7 +102,10 @@ def test_rows_of_partial_blocks_fall_back(dtype, row, expected):
 
 @pytest.mark.parametrize("dtype", QUANTIZED)
 @pytest.mark.parametrize("row", [1, 32, 96, 256, 300, 4096])
-@pytest.mark.parametrize("name", ["blk.0.attn_v.weight", "output.weight", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["blk.0.attn_v.weight", "blk.0.ffn_up_exps.weight", "output.weight", ""],
+)
 def test_each_type_divides_its_rows(dtype, row, name):
     kind = mixture(dtype).type_of(name, row)
     assert isinstance(kind, TensorType)

@@ -93,4 +93,4 @@ def test_dense_model_is_refused():
     goal = goal_of(JOB.pruning, dense, FileForm())
     with pytest.raises(PruningError, match="has no experts") as refused:
         check_target_in_limits(goal, JOB.pruning, dense)
-    assert "heads and neurons" in refused.value.hint
+    assert "heads_and_neurons" in refused.value.hint

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import (
+    FOR_ANY_MODEL,
     QUANTIZED,
     ExportConfig,
     FileDtype,
@@ -68,7 +69,7 @@ def planned(dtype: FileDtype, pruning: PruningConfig = NOTHING, **sizes) -> Plan
 
 
 def test_bits_of_a_number_are_those_of_its_blocks():
-    found = [planned(dtype).bits_per_weight(0) for dtype in QUANTIZED]
+    found = [planned(dtype).bits_per_weight(0) for dtype in FOR_ANY_MODEL]
     assert found == sorted(found, reverse=True)
     assert found[0] == pytest.approx(8.5, abs=0.05)
     assert found[1] == pytest.approx(6.5625, abs=0.05)

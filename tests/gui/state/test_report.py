@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import QUANTIZED, Format
+from surgeon_engine.api.config.export import FOR_ANY_MODEL, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.messages.run import Estimate, TokensRemoved
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
@@ -47,7 +47,7 @@ def test_sizes_of_the_original_in_fewer_bits_are_listed(finished):
     text = text_of(exported_as(finished, 2 * left))
     size = numbers.size(2 * left).replace("\xa0", " ")
     assert f"Pruned model {size} 16.00" in text
-    for dtype in QUANTIZED:
+    for dtype in FOR_ANY_MODEL:
         file = PlannedFile(
             finished.model, FileForm(Format.GGUF, dtype), pruning_config(sparsity=0.0)
         )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.export.gguf.quantizer import dequantize, quantize
+from surgeon_engine.planning.gguf_types import TensorType
 from tests.engine.export.gguf.test_families import (
     ALLOWED,
     EXPECTED,
@@ -76,6 +80,22 @@ def test_llama_cpp_computes_the_logits_without_some_experts(
 ):
     example = without_experts(MIXTURES[name](**settings))
     assert_same_logits(example, runtime, tmp_path)
+
+
+@pytest.mark.runtimes
+@pytest.mark.parametrize("name", ["gpt_oss", "qwen3_moe"])
+def test_llama_cpp_computes_with_experts_in_mxfp4(name, runtime, tmp_path):
+    model = MIXTURES[name]()
+    for parameter in model.parameters():  # to numbers that the file holds exactly
+        kind = TensorType.MXFP4 if parameter.ndim == 3 else TensorType.Q8_0
+        if parameter.ndim > 1:
+            is_transposed = name == "gpt_oss" and parameter.ndim == 3
+            view = parameter.mT if is_transposed else parameter
+            blocks = quantize(view.numpy(), kind)
+            view.copy_(torch.from_numpy(dequantize(blocks, kind)))
+    example = without_experts(model)
+    _, result = compared(example, runtime, tmp_path, FileDtype.MXFP4_MOE)
+    assert result["saving_divergence"] < 0.01  # llama.cpp rounds states to 8 bits
 
 
 @pytest.mark.runtimes

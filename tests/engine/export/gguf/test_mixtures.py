@@ -12,15 +12,18 @@ import torch
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.importances import mean_squares
-from surgeon_engine.model.inspect import describe
+from surgeon_engine.model.inspect import describe, describe_files
+from surgeon_engine.model.load import load_model
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import numbers, pruned, value_of, written
-from tests.helpers.gguf_mixtures import MIXTURES, without_experts
+from tests.helpers.gguf_mixtures import MIXTURES, save_mxfp4, without_experts
 from tests.helpers.pruned_models import NOWHERE, loaded, without
 
 ARCHITECTURES = {
@@ -241,9 +244,16 @@ def test_each_expert_is_rounded_by_its_own_importances(name, dtype, tmp_path):
 
 
 @needs_library
-@pytest.mark.parametrize("dtype", [FileDtype.Q8_0, FileDtype.Q4_K_M])
-def test_planned_bytes_are_those_of_the_tensors(dtype, tmp_path):
-    example = pruned(MIXTURES["qwen3_moe"]())
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("qwen3_moe", FileDtype.Q8_0),
+        ("qwen3_moe", FileDtype.Q4_K_M),
+        ("gpt_oss", FileDtype.MXFP4_MOE),
+    ],
+)
+def test_planned_bytes_are_those_of_the_tensors(name, dtype, tmp_path):
+    example = pruned(MIXTURES[name]())
     config = ExportConfig(format=Format.GGUF, dtype=dtype)
     GgufWriter().write(example, config, tmp_path)
     reader = gguf.GGUFReader(tmp_path / "model.gguf")
@@ -254,3 +264,26 @@ def test_planned_bytes_are_those_of_the_tensors(dtype, tmp_path):
     )
     tensors = sum(int(each.n_bytes) for each in reader.tensors)
     assert planned._weight_bytes == pytest.approx(tensors, rel=0.002)
+
+
+def test_experts_in_mxfp4_come_back_exactly(tmp_path):
+    save_mxfp4(tmp_path / "original")
+    source = ModelConfig(str(tmp_path / "original"))
+    summary = describe_files(source).model
+    form = file_form(RunConfig(source), summary)
+    assert form == FileForm(Format.GGUF, FileDtype.MXFP4_MOE)
+    model = load_model(source).model
+    experts = model.model.layers[1].mlp.experts
+    both, down = (x[1:].mT.clone() for x in (experts.gate_up_proj, experts.down_proj))
+    reader = written(without_experts(model), tmp_path, form.dtype)
+    found, kinds = numbers(reader), {x.name: x.tensor_type.name for x in reader.tensors}
+    for part, values in (("gate", both[:, ::2]), ("up", both[:, 1::2]), ("down", down)):
+        name = f"blk.1.ffn_{part}_exps.weight"
+        assert kinds.pop(name) == "MXFP4"
+        np.testing.assert_array_equal(found[name], values)
+    assert {x for name, x in kinds.items() if "_exps.weight" in name} == {"MXFP4"}
+    assert kinds["output.weight"] == kinds["blk.0.attn_v.weight"] == "Q8_0"
+    assert value_of(reader, "general.file_type") == gguf.LlamaFileType.MOSTLY_MXFP4_MOE
+    file = ModelConfig(str(tmp_path / "model.gguf"))
+    summary = describe_files(file).model
+    assert file_form(RunConfig(file), summary) == form

@@ -23,10 +23,14 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.base.errors import ExportError
+from surgeon_engine.planning.formats import check_format
 from surgeon_gui.state.job import file_formats
+from surgeon_gui.text.problems import Step
 from tests.helpers.configs import DENSE_COUPLED, pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import RAGGED, exported
+from tests.helpers.mixtures import mixture_summary
 
 AUTOMATIC, COMPACT, STOCK, MASKED, GGUF = Format
 
@@ -93,7 +97,7 @@ def test_format_that_the_number_format_needs_may_be_impossible():
 
 @pytest.mark.parametrize("file_format", Format)
 def test_disabled_dtypes_are_those_that_a_format_does_not_support(file_format):
-    disabled = file_formats.disabled_dtypes(file_format)
+    disabled = file_formats.disabled_dtypes(file_format, None)
     assert set(FileDtype) - set(disabled) == set(DESCRIPTIONS[file_format].dtypes)
 
 
@@ -127,3 +131,17 @@ def test_format_not_reported_by_the_engine_is_disabled():
 def test_default_folder_is_named_after_the_format(file_format, name):
     folder = PurePosixPath("/runs/1")
     assert file_formats.default_folder(folder, file_format) == folder / name
+
+
+def test_number_format_of_experts_is_for_mixtures_alone():
+    dtype = FileDtype.MXFP4_MOE
+    config = RunConfig(export=ExportConfig(format=Format.GGUF, dtype=dtype))
+    dense, mixture = model_summary(), mixture_summary()
+    for model, is_disabled in ((dense, True), (mixture, False)):
+        assert (
+            dtype in file_formats.disabled_dtypes(Format.GGUF, model)
+        ) is is_disabled
+    found = file_formats.format_problem(config, dense)
+    assert (found.step, found.setting) == (Step.EXPORT, "format")
+    with pytest.raises(ExportError, match="has no experts"):
+        check_format(config, dense)
