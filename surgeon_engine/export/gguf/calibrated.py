@@ -7,13 +7,12 @@ For types with one scale for each block, errors are fed forward. Block after blo
 the model, A is measured on inputs that the quantized blocks before it compute; then the
 quantized weights take the place of the block's own while it computes the next inputs.
 Where plain rounding, or rounding by importances, has the smaller error of the output on
-some rows of a matrix, it is kept instead. Experts are rounded by their importances
-alone.
+some rows of a matrix, it is kept instead. `expert_rounding.py` rounds experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,21 +25,27 @@ from surgeon_engine.curvature.sums import CovarianceSums
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.error_feedback import (
     SUPPORTED,
+    best_rounding,
     inverse_factor,
-    output_error,
     round_with_feedback,
 )
+from surgeon_engine.export.gguf.expert_rounding import ExpertInputs, round_experts
 from surgeon_engine.export.gguf.importances import importances
+from surgeon_engine.export.gguf.mixtures import weights_of
 from surgeon_engine.export.gguf.quantizer import dequantize
 from surgeon_engine.export.gguf.tensors import FileTensor, check_range, encode
 from surgeon_engine.model.block_runner import BlockRunner, hooked
-from surgeon_engine.model.layers import KeptWeights, PrunableLayer, linear_layers
+from surgeon_engine.model.experts import has_common_form
+from surgeon_engine.model.layers import (
+    ExpertsLayer,
+    KeptWeights,
+    PrunableLayer,
+    linear_layers,
+)
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.planning.gguf_types import Mixture, TensorType
 from surgeon_engine.runtime.hidden_store import HiddenStore
-
-_COMPARED_ROWS = 96  # at least, of a matrix
 
 
 def encoded(
@@ -84,7 +89,7 @@ class _BlockQuantizer:
     def __init__(
         self, loaded: LoadedModel, calibration: Calibration, store: HiddenStore
     ) -> None:
-        self._loaded, self._calibration = loaded, calibration
+        self._loaded, self._calibration, self._store = loaded, calibration, store
         self._index = 0
         batches = list(calibration.windows.split(calibration.batch))
         self._runner = BlockRunner(
@@ -109,31 +114,55 @@ class _BlockQuantizer:
         # Blocks that were removed as a whole are passed over: they change nothing.
         self._index = next(x.block for x in all_layers if x.name in names)
         layers = {x.name: x for x in all_layers if x.block == self._index}
+        experts = self._experts()
         block = self._loaded.blocks[self._index]
-        with on_device(block, changes=True), KeptWeights.of(layers.values()):
-            factors = _Factors(self._covariances(list(layers.values())))
-            result = {}
+        changed = (*layers.values(), *(x.layer for x in experts.values()))
+        with on_device(block, changes=True), KeptWeights.of(changed):
+            found = self._covariances(list(layers.values()), experts.values())
+            factors, result = _Factors(found), {}
             for each in tensors:
                 kind, weights = each.type(mixture), importances(each, squares)
-                is_layer = weights is not None and len(each.shape) == 2
-                if weights is not None and is_layer and kind in SUPPORTED:
-                    found = _best_rounding(each, kind, weights, factors)
+                of_experts = experts.get(each.layer.rpartition(".")[0])
+                whole = None  # the weights in the model
+                is_matrix = weights is not None and len(each.shape) == 2
+                if is_matrix and each.layer in layers:
+                    whole = layers[each.layer].matrix
+                elif weights is not None and of_experts is not None:
+                    whole = weights_of(each.name, of_experts.layer.module)
+                if weights is None or whole is None or kind not in SUPPORTED:
+                    blocks = encode(each.name, each.tensor(), kind, weights)
+                elif of_experts is not None:
+                    blocks = round_experts(each, kind, weights, of_experts)
                 else:
-                    found = encode(each.name, each.tensor(), kind, weights)
-                result[each.name] = found
-                if is_layer:
-                    values = torch.from_numpy(dequantize(found, kind))
-                    weight = layers[each.layer].matrix
-                    slices = TensorSlice(weight, each.source.kept)
-                    replace(each, source=slices).put(values)
+                    blocks = _best_rounding(each, kind, weights, factors)
+                result[each.name] = blocks
+                if whole is not None:
+                    _put(each, blocks, kind, whole)
             self._run(keep=True)
+        for inputs in experts.values():
+            inputs.release()
         self._calibration.step()
         return result
 
-    def _covariances(self, layers: Sequence[PrunableLayer]) -> dict[str, Tensor]:
-        """Return A of the layers of the block, without the part of a bias."""
+    def _experts(self) -> dict[str, ExpertInputs]:
+        """Return the experts of the block whose inner states are known, by name."""
+        return {
+            x.name: ExpertInputs(x, self._store)
+            for x in self._loaded.layers
+            if isinstance(x, ExpertsLayer)
+            and x.block == self._index
+            and has_common_form(x.module)
+        }
+
+    def _covariances(
+        self, layers: Sequence[PrunableLayer], experts: Iterable[ExpertInputs]
+    ) -> dict[str, Tensor]:
+        """Return A of the layers of the block, without the part of a bias.
+
+        `experts` keep what they read.
+        """
         sums = CovarianceSums(layers, backward=False)
-        with hooked(sums.hooks()):
+        with hooked([*sums.hooks(), *(x.hook() for x in experts)]):
             self._run(keep=False, after=sums.end_batch)
         found = sums.means(tokens=self._calibration.windows.numel())
         return {name: x.A for name, x in found.items() if x.A is not None}
@@ -166,24 +195,16 @@ class _Factors:
 def _best_rounding(
     each: FileTensor, kind: TensorType, weights: np.ndarray, factors: _Factors
 ) -> np.ndarray:
-    """Return the best of: rounded plainly, by importances, with errors fed forward.
-
-    Rows are rounded independently of each other, so that some tell which way is best.
-    """
+    """Return a matrix rounded with errors fed forward, or in a better way."""
     A, U = factors.of(each)
     tensor = each.tensor()
     check_range(each.name, tensor, kind)
     W = tensor.float().to(A.device)
     fed = round_with_feedback(W, U, kind, weights)
-    some = slice(None, None, max(1, len(W) // _COMPARED_ROWS))
+    return best_rounding(W, fed, A, kind, weights)
 
-    def error(found: np.ndarray) -> float:
-        Q = torch.from_numpy(dequantize(found, kind)).to(A.device)
-        return output_error(W[some], Q, A)
 
-    least = error(fed[some])
-    for used in (None, weights):
-        if error(encode(each.name, tensor[some], kind, used)) < least:
-            fed = encode(each.name, tensor, kind, used)
-            least = error(fed[some])
-    return fed
+def _put(each: FileTensor, blocks: np.ndarray, kind: TensorType, whole: Tensor) -> None:
+    """Let the model compute with the weights in the file."""
+    values = torch.from_numpy(dequantize(blocks, kind))
+    replace(each, source=TensorSlice(whole, each.source.kept)).put(values)

@@ -12,6 +12,7 @@ in some models columns come before rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -22,7 +23,7 @@ from surgeon_engine.model.layers import blocks_path
 
 ROUTER = "ffn_gate_inp"
 _BIAS = "_bias"
-_GATES_AND_VALUES = "gate_up_proj"
+_GATES_AND_VALUES, _GATES = "gate_up_proj", "ffn_gate_exps"
 _PARTS = {"up_proj": "ffn_up_exps", "down_proj": "ffn_down_exps"}
 
 
@@ -62,8 +63,28 @@ def named_parts(
         yield f"{prefix}.{_PARTS[kind]}.{ending}", TensorSlice(whole, source.kept)
         return
     gates, values = _gates_and_values(whole, experts)
-    yield f"{prefix}.ffn_gate_exps.{ending}", TensorSlice(gates, source.kept)
+    yield f"{prefix}.{_GATES}.{ending}", TensorSlice(gates, source.kept)
     yield f"{prefix}.ffn_up_exps.{ending}", TensorSlice(values, source.kept)
+
+
+def weights_of(name: str, experts: Any) -> Tensor:
+    """Return the weights that a tensor in the file holds, a view: E x R x C.
+
+    Args:
+        name: in the file.
+        experts: the module with the stacked weights.
+    """
+    part = name.split(".")[2]
+    stored = next((x for x, y in _PARTS.items() if y == part), _GATES_AND_VALUES)
+    if not hasattr(experts, stored):  # values beside gates
+        stored = _GATES_AND_VALUES
+    whole: Tensor = getattr(experts, stored).data
+    if getattr(experts, "is_transposed", False):
+        whole = whole.transpose(1, 2)
+    if stored != _GATES_AND_VALUES:
+        return whole
+    gates, values = _gates_and_values(whole, experts)
+    return gates if part == _GATES else values
 
 
 def _of_router(kind: str, whole: Tensor) -> str:

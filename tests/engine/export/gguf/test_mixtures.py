@@ -17,6 +17,7 @@ from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.importances import mean_squares
+from surgeon_engine.model.experts import inner_states
 from surgeon_engine.model.inspect import describe, describe_files
 from surgeon_engine.model.load import load_model
 from surgeon_engine.planning.file_form import file_form
@@ -226,7 +227,7 @@ def test_each_expert_is_rounded_by_its_own_importances(name, dtype, tmp_path):
         folder = tmp_path / label
         folder.mkdir()
         config = ExportConfig(format=Format.GGUF, dtype=dtype)
-        GgufWriter(calibration=on_text).write(example, config, folder)
+        GgufWriter(False, on_text).write(example, config, folder)
         assert all(torch.equal(y, before[x]) for x, y in experts.named_parameters())
         put_file(example, folder / "model.gguf")
         name_of = "model.layers.1.mlp.experts.down_proj"
@@ -241,6 +242,42 @@ def test_each_expert_is_rounded_by_its_own_importances(name, dtype, tmp_path):
     if dtype is not FileDtype.IQ4_NL:  # their short rows have 8 bits
         return
     assert 0 < errors["calibrated"] < errors["plain"]
+
+
+@pytest.mark.parametrize("name", ["qwen3_moe", "gpt_oss"])
+def test_errors_of_experts_are_fed_forward(name, tmp_path):
+    example = without_experts(MIXTURES[name]())
+    experts, seen = example.loaded.model.model.layers[0].mlp.experts, []
+    hook = experts.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[:2]))
+    example.loaded.model(text().windows)
+    hook.remove()
+    ((hidden, chosen),) = seen
+    hidden = hidden.flatten(0, -2)
+    errors = {}
+    for feeds in (False, True):
+        folder = tmp_path / str(feeds)
+        folder.mkdir()
+        config = ExportConfig(format=Format.GGUF, dtype=FileDtype.MXFP4_MOE)
+        GgufWriter(feeds, text()).write(example, config, folder)
+        found = numbers(gguf.GGUFReader(folder / "model.gguf"))
+        for part, weights in (("up", "gate_up_proj"), ("down", "down_proj")):
+            Q = torch.from_numpy(found[f"blk.0.ffn_{part}_exps.weight"])
+            for expert in range(1, 6):
+                rows = hidden[(chosen == expert).any(dim=1)]
+                W = getattr(experts, weights)[expert]
+                W = W.mT if name == "gpt_oss" else W
+                if part == "down":
+                    rows = inner_states(experts, expert, rows)
+                else:
+                    W = W[1::2] if name == "gpt_oss" else W[len(W) // 2 :]
+                error = (rows @ (Q[expert - 1] - W).T).square().sum()
+                errors[part, expert, feeds] = float(error)
+    for part, expert, feeds in errors:
+        if feeds:
+            before = errors[part, expert, False]
+            assert errors[part, expert, True] <= 1.001 * before
+    total = [sum(x for key, x in errors.items() if key[2] is y) for y in (False, True)]
+    assert total[1] < 0.7 * total[0]
 
 
 @needs_library
@@ -275,7 +312,9 @@ def test_experts_in_mxfp4_come_back_exactly(tmp_path):
     model = load_model(source).model
     experts = model.model.layers[1].mlp.experts
     both, down = (x[1:].mT.clone() for x in (experts.gate_up_proj, experts.down_proj))
-    reader = written(without_experts(model), tmp_path, form.dtype)
+    config = ExportConfig(format=Format.GGUF, dtype=form.dtype)
+    GgufWriter(calibration=text()).write(without_experts(model), config, tmp_path)
+    reader = gguf.GGUFReader(tmp_path / "model.gguf")
     found, kinds = numbers(reader), {x.name: x.tensor_type.name for x in reader.tensors}
     for part, values in (("gate", both[:, ::2]), ("up", both[:, 1::2]), ("down", down)):
         name = f"blk.1.ffn_{part}_exps.weight"

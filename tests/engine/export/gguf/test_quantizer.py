@@ -180,7 +180,7 @@ def by_definition(W: Tensor, A: Tensor, kind: TensorType) -> Tensor:
         if c % 32 == 0:
             block = W[:, c : c + 32].float().contiguous().numpy()
             blocks = quantize(block, kind, importances[c : c + 32])
-            d = blocks[:, :2].copy().view(np.float16).astype(np.float64)
+            d = scales_of(blocks, kind)
         levels = d * np.array(values_of(kind), np.float64)
         distance = np.abs(W[:, c].numpy()[:, None] - levels)
         nearest = distance.argmin(axis=1)[:, None]
@@ -191,13 +191,23 @@ def by_definition(W: Tensor, A: Tensor, kind: TensorType) -> Tensor:
     return Q.float()
 
 
-def values_of(kind: TensorType) -> list[int]:
+def scales_of(blocks: np.ndarray, kind: TensorType) -> np.ndarray:
+    """Return the scale at the beginning of each block: ... x 1."""
+    if kind is TensorType.MXFP4:
+        return np.exp2(blocks[..., :1].astype(np.float64) - 127)
+    return blocks[..., :2].copy().view(np.float16).astype(np.float64)
+
+
+def values_of(kind: TensorType) -> list[float]:
     """Return the numbers of a type, read from a file's point of view."""
     if kind is TensorType.Q8_0:
         return list(range(-127, 128))
     codes = np.arange(16, dtype=np.uint8)
-    block = np.concatenate([np.array([1], np.float16).view(np.uint8), codes])
-    return sorted(dequantize(block[None], kind)[0, :16].astype(int).tolist())
+    scale = np.array([1], np.float16).view(np.uint8)
+    if kind is TensorType.MXFP4:
+        scale = np.array([127], np.uint8)
+    block = np.concatenate([scale, codes])
+    return sorted(dequantize(block[None], kind)[0, :16].tolist())
 
 
 @needs_library
@@ -223,12 +233,31 @@ def test_independent_inputs_are_rounded_one_by_one(kind):
     A = torch.eye(W.shape[1])
     importances = np.ones(W.shape[1], np.float32)
     blocks = round_with_feedback(W, inverse_factor(A), kind, importances)
-    d = blocks.reshape(len(W), 3, -1)[:, :, :2].copy().view(np.float16).astype(float)
+    d = scales_of(blocks.reshape(len(W), 3, -1), kind)
     levels = d * np.array(values_of(kind), float)
     distance = np.abs(W.numpy().reshape(-1, 3, 32)[..., None] - levels[:, :, None])
     found = dequantize(blocks, kind).reshape(-1, 3, 32)
     error = np.abs(found - W.numpy().reshape(-1, 3, 32))
     np.testing.assert_allclose(error, distance.min(axis=-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [TensorType.Q8_0, TensorType.MXFP4])
+def test_several_matrices_are_rounded_as_each_is(kind):
+    W, A = zip(*map(example, (0, 1, 2)), strict=True)
+    U, importances = [inverse_factor(x) for x in A], [x.diagonal().numpy() for x in A]
+    found = round_with_feedback(
+        torch.stack(W), torch.stack(U), kind, np.stack(importances)
+    )
+    for n, blocks in enumerate(found):
+        alone = round_with_feedback(W[n], U[n], kind, importances[n])
+        np.testing.assert_array_equal(blocks, alone)
+
+
+def test_feedback_keeps_numbers_that_were_mxfp4():
+    W, (_, A) = mxfp4_numbers(24, 96), example(0)
+    kind, importances = TensorType.MXFP4, A.diagonal().numpy()
+    found = round_with_feedback(torch.tensor(W), inverse_factor(A), kind, importances)
+    np.testing.assert_array_equal(dequantize(found, kind), W)
 
 
 @needs_library
