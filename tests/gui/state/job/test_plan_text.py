@@ -88,6 +88,16 @@ def test_plan_states_bits_and_widths_of_a_quantized_file():
     assert plan_text.quantization(CONFIG, QUANTIZED) == ""
 
 
+def test_plan_says_what_different_widths_need():
+    same = replace(CONFIG, pruning=pruning_config(widths=Widths.SAME))
+    for widths, has_gguf in ((Widths.FREE, True), (Widths.SAME, False)):
+        model = msgspec.structs.replace(QUANTIZED, gguf_widths=widths, dtype="float16")
+        plan = plan_text.brief_sizes(CONFIG, model)
+        assert "the code beside it" in plan
+        assert ("cannot become a GGUF file" in plan) is not has_gguf
+        assert "the code beside it" not in plan_text.brief_sizes(same, model)
+
+
 def test_plan_explains_the_widths_of_a_gpu():
     sentence = "MLP widths become multiples of 8, which GPUs compute faster."
     assert sentence not in plan_text.brief_sizes(CONFIG, QUANTIZED)
