@@ -27,7 +27,8 @@ from surgeon_engine.api.model_info.files import read_tensors
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.classes import model_class
-from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
+from surgeon_engine.model.coupled_groups import CoupledGroups
+from surgeon_engine.model.coupling import groups_of, structure_support
 from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.fenced import inspect_model

@@ -12,11 +12,16 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import Coupling, PruningConfig
+from surgeon_engine.api.config.pruning import CostBasis, Coupling, PruningConfig
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.experts_neurons import (
+    ExpertRemovals,
+    ExpertsUnit,
+    in_step,
+)
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
     ElementCosts,
@@ -90,21 +95,30 @@ def cheapest_of(
     """
     reaches = pruning.is_sized
     if pruning.has_same_widths:
-        return _cheapest_in_step(units, costs, budget, reaches=reaches)
+        return _cheapest_in_step(
+            units, costs, pruning.cost_basis, budget, reaches=reaches
+        )
     return cheapest(costs, budget, reaches=reaches)
 
 
 def _cheapest_in_step(
-    units: Sequence[Unit], costs: Costs, budget: int, *, reaches: bool
+    units: Sequence[Unit],
+    costs: Costs,
+    basis: CostBasis,
+    budget: int,
+    *,
+    reaches: bool,
 ) -> Selection:
     """Select equally many of each unit of a kind, but of those without any group."""
     empty = {name: each for name, each in costs.items() if _is_empty(each)}
     if not empty:
-        return cheapest_in_step(_by_kind(units, costs), budget, reaches=reaches)
+        groups = _by_kind(units, costs, basis)
+        return cheapest_in_step(groups, budget, reaches=reaches)
     before = cheapest(empty, sum(int(x.weights.sum()) for x in empty.values()))
     others = [unit for unit in units if unit.measured.name not in empty]
     rest = budget - before.weights
-    found = cheapest_in_step(_by_kind(others, costs), rest, reaches=reaches)
+    groups = _by_kind(others, costs, basis)
+    found = cheapest_in_step(groups, rest, reaches=reaches)
     return Selection(
         before.removed | found.removed,
         before.weights + found.weights,
@@ -120,15 +134,24 @@ def _is_empty(unit: Removals | ElementCosts) -> TypeGuard[Removals]:
 
 
 def _by_kind(
-    units: Sequence[Unit], costs: Mapping[str, Removals | ElementCosts]
+    units: Sequence[Unit],
+    costs: Mapping[str, Removals | ElementCosts],
+    basis: CostBasis,
 ) -> list[dict[str, Removals]]:
-    """Return the removals of heads and of neurons separately."""
+    """Return the removals of heads, of neurons and of experts separately."""
     kinds: dict[Coupling, dict[str, Removals]] = {}
     for unit in units:
         removals = costs[unit.measured.name]
         assert isinstance(unit, CoupledUnit)
         assert isinstance(removals, Removals)
         kinds.setdefault(unit.coupled.kind, {})[unit.measured.name] = removals
+    with_neurons = {
+        name: each
+        for name, each in kinds.get(Coupling.EXPERTS, {}).items()
+        if isinstance(each, ExpertRemovals)
+    }
+    if with_neurons:
+        kinds[Coupling.EXPERTS] = in_step(with_neurons, basis)
     return list(kinds.values())
 
 
@@ -161,14 +184,17 @@ def remove(
 
     removed: dict[str, Tensor] = {}
     for unit, (W, of_unit) in divided(state.units, _block_of, updated):
+        name = unit.measured.name
         with on_device(state.loaded.blocks[unit.measured.block], changes=True):
+            if isinstance(unit, ExpertsUnit):
+                unit.sort_neurons(factors[name], state.removed[name])
             # Other layers lose weights, and are not updated.
             for layer, mask in unit.zeros(of_unit):
                 if layer is unit.measured and W.numel():
                     layer.write(W)
                 else:
                     layer.zero(mask)
-        removed[unit.measured.name] = of_unit
+        removed[name] = of_unit
         step()
     return removed
 

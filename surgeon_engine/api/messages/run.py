@@ -59,7 +59,9 @@ class CostHistogram(msgspec.Struct, frozen=True):
 class GroupsLeft(msgspec.Struct, frozen=True):
     """Number of remaining heads, neurons or experts in the module of a layer."""
 
-    kind: str  # "heads" (with the query heads that share one), "neurons" or "experts"
+    # "heads" (with the query heads that share one), "neurons", "experts" or
+    # "expert_neurons"
+    kind: str
     kept: Count
     of: Positive
 
@@ -134,6 +136,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     columns_kept: int = -1
     groups: GroupsLeft | None = None  # None: its structure has no such groups
     routing: Routing | None = None  # None: not experts, or not measured
+    neurons: GroupsLeft | None = None  # of each expert; None: they stay together
 
     @property
     def sparsity(self) -> float:
