@@ -35,7 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.mixture_models import train, write_texts
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.pruning import Experts, Method, PruningConfig, Widths
+from surgeon_engine.api.config.pruning import (
+    Experts,
+    ExpertsAndNeurons,
+    Method,
+    PruningConfig,
+    Widths,
+)
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
@@ -68,6 +74,7 @@ class Criterion:
     name: str
     method: Method
     widths: Widths = Widths.SAME
+    structure: type[Experts | ExpertsAndNeurons] = Experts
     is_random: bool = False
     with_code: bool = False  # whether code calibrates, too
     recovers: bool = True  # with `--recover`
@@ -76,6 +83,14 @@ class Criterion:
 CRITERIA = (
     Criterion("gates", Method.FIRST_ORDER, Widths.FREE),
     Criterion("gates, equal blocks", Method.FIRST_ORDER),
+    Criterion(
+        "gates, with neurons", Method.FIRST_ORDER, Widths.FREE, ExpertsAndNeurons
+    ),
+    Criterion(
+        "gates, with neurons, equal blocks",
+        Method.FIRST_ORDER,
+        structure=ExpertsAndNeurons,
+    ),
     Criterion("REAP, equal blocks", Method.REAP),
     Criterion("routing frequency, equal blocks", Method.ROUTING_FREQUENCY),
     Criterion("random, equal blocks", Method.ROUTING_FREQUENCY, is_random=True),
@@ -211,7 +226,7 @@ def _config(
         ModelConfig(str(folder / model)),
         CalibrationConfig(seed=seed, more_texts=(code,) if criterion.with_code else ()),
         PruningConfig(
-            Experts(widths=criterion.widths),
+            criterion.structure(widths=criterion.widths),
             criterion.method,
             PrunableShare(share * _share_of_experts(folder / model) + _ROUNDING),
         ),
