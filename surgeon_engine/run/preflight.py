@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from surgeon_engine.api.config.recovery import TrainedWeights
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import InsufficientResourcesError
+from surgeon_engine.base.errors import InsufficientResourcesError, PruningError
 from surgeon_engine.base.files import free_bytes
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.planning.formats import check_format
-from surgeon_engine.planning.limits import check_routers, check_target_in_limits
+from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
@@ -82,7 +83,7 @@ def preflight(
     settled.check_consistency()
     check_target_in_limits(goal, settled.pruning, model)
     check_format(settled, model)
-    check_routers(settled, model)
+    _check_routers(settled, model)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 
@@ -95,4 +96,19 @@ def check_fits(found: Preflight) -> None:
     if found.resources.room is ResourceStatus.RED:
         raise InsufficientResourcesError(
             *shortage_message(found.resources, found.adjusted())
+        )
+
+
+def _check_routers(config: RunConfig, model: ModelSummary) -> None:
+    """Check that a model has routers, if recovery is to train them.
+
+    Raises:
+        PruningError: It has none.
+    """
+    recovery = config.recovery
+    trains_them = recovery.trained_weights is TrainedWeights.ROUTERS
+    if recovery.trains and trains_them and not model.experts:
+        raise PruningError(
+            "The model has no routers that could be trained.",
+            "Train all weights, or adapters (LoRA).",
         )

@@ -18,9 +18,8 @@ from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.experts_neurons import (
-    ExpertRemovals,
     ExpertsUnit,
-    in_step,
+    experts_in_step,
 )
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
@@ -140,18 +139,12 @@ def _by_kind(
 ) -> list[dict[str, Removals]]:
     """Return the removals of heads, of neurons and of experts separately."""
     kinds: dict[Coupling, dict[str, Removals]] = {}
+    costs = {**costs, **experts_in_step(costs, basis)}
     for unit in units:
         removals = costs[unit.measured.name]
         assert isinstance(unit, CoupledUnit)
         assert isinstance(removals, Removals)
         kinds.setdefault(unit.coupled.kind, {})[unit.measured.name] = removals
-    with_neurons = {
-        name: each
-        for name, each in kinds.get(Coupling.EXPERTS, {}).items()
-        if isinstance(each, ExpertRemovals)
-    }
-    if with_neurons:
-        kinds[Coupling.EXPERTS] = in_step(with_neurons, basis)
     return list(kinds.values())
 
 

@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import CostBasis, Coupling, PruningConfig
+from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.curvature.measured import GateGradients, Measured
 from surgeon_engine.model.coupled_groups import CoupledGroups
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.planning.limits import bundle_of, groups_to_keep, share_to_keep
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
-from surgeon_engine.pruning.threshold import Removals
+from surgeon_engine.pruning.threshold import ElementCosts, Removals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +109,7 @@ class ExpertsUnit(CoupledUnit):
         by_expert, _ = self._neurons_by_cost(measured, of_neurons)
         left = by_expert[order].flip(0).cumsum(0).flip(0)[::classes]
         left = torch.cat([left, torch.zeros_like(left[:1])])
-        multiple = bundle_of(Coupling.NEURONS, pruning)
+        multiple = bundle_of(self.neurons.kind, pruning)
         share = share_to_keep(self.layers, pruning)
         originally = self.neurons_originally * self._experts_layer.weights_per_neuron
         originally = self.originally * (originally + self._others)
@@ -181,15 +181,18 @@ class ExpertsUnit(CoupledUnit):
         return self.neurons.groups
 
 
-def in_step(
-    units: Mapping[str, ExpertRemovals], basis: CostBasis
+def experts_in_step(
+    costs: Mapping[str, Removals | ElementCosts], basis: CostBasis
 ) -> dict[str, Removals]:
-    """Return the removals of blocks that all take the same steps.
+    """Return the removals of experts with neurons whose blocks take the same steps.
 
     A step has the sum of their costs, over the sum of their weights.
     """
-    steps = _steps([unit.costs for unit in units.values()], basis)
-    return {name: _removals(unit.costs, steps) for name, unit in units.items()}
+    blocks = {n: x.costs for n, x in costs.items() if isinstance(x, ExpertRemovals)}
+    if not blocks:
+        return {}
+    steps = _steps([*blocks.values()], basis)
+    return {name: _removals(each, steps) for name, each in blocks.items()}
 
 
 def _steps(blocks: Sequence[ExpertCosts], basis: CostBasis) -> list[_Step]:
@@ -202,7 +205,6 @@ def _steps(blocks: Sequence[ExpertCosts], basis: CostBasis) -> list[_Step]:
     most_experts = min(x.most_experts for x in blocks)
     most_neurons = min(x.most_neurons for x in blocks)
     bundle = blocks[0].bundle
-    weights = [0] * len(blocks)
     steps: list[_Step] = []
     e = n = 0
     while True:
@@ -215,17 +217,14 @@ def _steps(blocks: Sequence[ExpertCosts], basis: CostBasis) -> list[_Step]:
                 size = 1
             raw = sums[e][n + size] - max(0.0, sums[e][n])
             possible.append((raw, _Step(False, e, n, size)))
-        found: list[tuple[float, _Step, list[int]]] = []
-        for raw, step in possible:
-            new = [a + x.weights(step) for a, x in zip(weights, blocks, strict=True)]
-            has_room = (a <= x.most_weights for a, x in zip(new, blocks, strict=True))
-            if raw == -torch.inf or all(has_room):
-                each = sum(new) - sum(weights)
-                cost = raw / each if basis is CostBasis.PER_PARAMETER else raw
-                found.append((cost, step, new))
-        if not found:
+        if not possible:
             return steps
-        cost, step, weights = min(found, key=lambda entry: entry[0])
+        if basis is CostBasis.PER_PARAMETER:
+            possible = [
+                (raw / sum(x.weights(step) for x in blocks), step)
+                for raw, step in possible
+            ]
+        cost, step = min(possible, key=lambda entry: entry[0])
         # Where an expert of costly neurons is removed, the next neuron may cost less.
         cost = max(cost, steps[-1].cost) if steps else cost
         steps.append(step._replace(cost=cost))
@@ -260,10 +259,14 @@ def _removals(costs: ExpertCosts, steps: Sequence[_Step]) -> ExpertRemovals:
         candidate += own
         cost += [step.cost] * len(own)
         weights += [costs.weights(step)] + [0] * (len(own) - 1)
+    removed = torch.tensor(weights, dtype=torch.int64)
+    raised = torch.tensor(cost, dtype=torch.float64)
+    fits = (removed.cumsum(0) <= costs.most_weights) | (raised == -torch.inf)
+    count = int(fits.sum())
     return ExpertRemovals(
-        torch.tensor(candidate, dtype=torch.int64),
-        torch.tensor(cost, dtype=torch.float64),
-        torch.tensor(weights, dtype=torch.int64),
+        torch.tensor(candidate, dtype=torch.int64)[:count],
+        raised[:count],
+        removed[:count],
         experts + width,
         costs,
     )
