@@ -39,6 +39,7 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
+from surgeon_engine.planning.constants import EXPERT_WIDTH_MULTIPLE
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.rounding import ceil_share, floor_share
@@ -88,9 +89,10 @@ def groups_to_keep(groups: int, share: float, bundle: int, least: int = 1) -> in
 
 def bundle_of(kind: Coupling, pruning: PruningConfig, classes: int = 1) -> int:
     """Return how many groups are removed together, of experts one of each class."""
-    if kind in (Coupling.NEURONS, Coupling.EXPERT_NEURONS):
-        return max(1, pruning.width_multiple)
-    return classes
+    multiple = max(1, pruning.width_multiple)
+    if kind is Coupling.EXPERT_NEURONS:
+        return math.lcm(multiple, EXPERT_WIDTH_MULTIPLE)
+    return multiple if kind is Coupling.NEURONS else classes
 
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
