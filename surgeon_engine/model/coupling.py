@@ -74,9 +74,7 @@ class _Found:
         if self.groups:
             return ""
         if self.has_experts:
-            return say(
-                "Surgeon finds no neurons beside those of experts, which stay together."
-            )
+            return say("Surgeon finds no neurons beside those of experts.")
         if reasons := [each for each in self.left_whole.values() if each]:
             return reasons[0]
         return say(
