@@ -125,13 +125,10 @@ def test_result_says_how_many_experts_are_left():
     assert not left_text(run_with((0, 0, 0, 0)))
     run = run_with((0, 0, 0, 0))
     (shot,) = run.history
+    left = [GroupsLeft("expert_neurons", 32 + x.block, 48) for x in shot.layers]
     layers = tuple(
-        msgspec.structs.replace(
-            x, neurons=GroupsLeft("expert_neurons", 32 + x.block, 48)
-        )
-        if x.routing
-        else x
-        for x in shot.layers
+        msgspec.structs.replace(x, neurons=each if x.routing else None)
+        for x, each in zip(shot.layers, left, strict=True)
     )
     run = replace(run, history=(msgspec.structs.replace(shot, layers=layers),))
     assert left_text(run) == "32 to 35 of 48 neurons per expert are left"
