@@ -100,7 +100,7 @@ def test_refit_moves_a_mixture_toward_the_original(tmp_path, monkeypatch):
         recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
         structure=Structure.EXPERTS_AND_NEURONS,
         method=Method.FIRST_ORDER,
-        sparsity=0.25,
+        sparsity=0.5,
     )
     recorder = Recorder().run(config, tmp_path / "run")
     (recovered,) = recorder.of(Recovered)
