@@ -12,14 +12,17 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import CostBasis, Coupling, PruningConfig
+from surgeon_engine.api.config.pruning import Coupling, PruningConfig
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.experts_neurons import (
+    ExpertRemovals,
     ExpertsUnit,
     experts_in_step,
+    without_larger_steps,
 )
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
@@ -77,47 +80,74 @@ def costs_of(
     for unit, removals in divided(state.units, _block_of, removals_of):
         costs[unit.measured.name] = removals
         step()
+    if pruning.has_same_widths:
+        costs |= experts_in_step(costs, pruning.cost_basis)
     return costs
 
 
 def cheapest_of(
-    units: Sequence[Unit], costs: Costs, pruning: PruningConfig, budget: int
+    units: Sequence[Unit],
+    costs: Costs,
+    pruning: PruningConfig,
+    budget: int,
+    *,
+    reaches: bool | None = None,
 ) -> Selection:
     """Select the cheapest candidates of `units`, at most `budget` weights in all.
 
     If the target is a size in bytes, it is at least `budget` weights: the file is not
-    to be larger.
+    to be larger. `reaches` says which of both; None: the target does.
 
     Raises:
         CurvatureError: a cost is not a number.
         PruningError: fewer weights than `budget` can be removed.
     """
-    reaches = pruning.is_sized
+    reaches = pruning.is_sized if reaches is None else reaches
     if pruning.has_same_widths:
-        return _cheapest_in_step(
-            units, costs, pruning.cost_basis, budget, reaches=reaches
-        )
+        return _cheapest_in_step(units, costs, budget, reaches=reaches)
     return cheapest(costs, budget, reaches=reaches)
 
 
+def with_smaller_steps(
+    units: Sequence[Unit], costs: Costs, pruning: PruningConfig, budget: int
+) -> Costs:
+    """Return the costs without the neurons of experts that do not fit in `budget`.
+
+    A width multiple makes steps of all experts of a block, or of all blocks, so large
+    that much of the budget may be left. Whole experts then come next.
+
+    Raises:
+        CurvatureError: a cost is not a number.
+        PruningError: fewer weights than `budget` can be removed.
+    """
+    if not any(isinstance(each, ExpertRemovals) for each in costs.values()):
+        return costs
+    found = cheapest_of(units, costs, pruning, budget, reaches=False)
+    smaller = costs | without_larger_steps(
+        costs,
+        found.removed,
+        budget - found.weights,
+        pruning.cost_basis,
+        are_in_step=pruning.has_same_widths,
+    )
+    try:
+        cheapest_of(units, smaller, pruning, budget)
+    except PruningError:  # only with these neurons can so much be removed
+        return costs
+    return smaller
+
+
 def _cheapest_in_step(
-    units: Sequence[Unit],
-    costs: Costs,
-    basis: CostBasis,
-    budget: int,
-    *,
-    reaches: bool,
+    units: Sequence[Unit], costs: Costs, budget: int, *, reaches: bool
 ) -> Selection:
     """Select equally many of each unit of a kind, but of those without any group."""
     empty = {name: each for name, each in costs.items() if _is_empty(each)}
     if not empty:
-        groups = _by_kind(units, costs, basis)
-        return cheapest_in_step(groups, budget, reaches=reaches)
+        return cheapest_in_step(_by_kind(units, costs), budget, reaches=reaches)
     before = cheapest(empty, sum(int(x.weights.sum()) for x in empty.values()))
     others = [unit for unit in units if unit.measured.name not in empty]
     rest = budget - before.weights
-    groups = _by_kind(others, costs, basis)
-    found = cheapest_in_step(groups, rest, reaches=reaches)
+    found = cheapest_in_step(_by_kind(others, costs), rest, reaches=reaches)
     return Selection(
         before.removed | found.removed,
         before.weights + found.weights,
@@ -133,13 +163,10 @@ def _is_empty(unit: Removals | ElementCosts) -> TypeGuard[Removals]:
 
 
 def _by_kind(
-    units: Sequence[Unit],
-    costs: Mapping[str, Removals | ElementCosts],
-    basis: CostBasis,
+    units: Sequence[Unit], costs: Mapping[str, Removals | ElementCosts]
 ) -> list[dict[str, Removals]]:
     """Return the removals of heads, of neurons and of experts separately."""
     kinds: dict[Coupling, dict[str, Removals]] = {}
-    costs = {**costs, **experts_in_step(costs, basis)}
     for unit in units:
         removals = costs[unit.measured.name]
         assert isinstance(unit, CoupledUnit)

@@ -195,6 +195,45 @@ def experts_in_step(
     return {name: _removals(each, steps) for name, each in blocks.items()}
 
 
+def without_larger_steps(
+    costs: Mapping[str, Removals | ElementCosts],
+    removed: Mapping[str, Tensor],
+    rest: int,
+    basis: CostBasis,
+    *,
+    are_in_step: bool,
+) -> dict[str, Removals]:
+    """Return the removals of blocks whose next step of neurons has too many weights.
+
+    They then lose no neurons beyond those that are selected.
+
+    Args:
+        costs: of all units.
+        removed: the selected candidates of each unit, bool.
+        rest: the most weights of a further step.
+        basis: what is compared.
+        are_in_step: whether all blocks take the same steps.
+    """
+    blocks = {n: x for n, x in costs.items() if isinstance(x, ExpertRemovals)}
+    sizes = {name: _next_neurons(x, removed[name]) for name, x in blocks.items()}
+    total = sum(sizes.values())
+    limited: dict[str, Removals] = {}
+    for name, block in blocks.items():
+        if (total if are_in_step else sizes[name]) > rest:
+            count = int(removed[name][len(block.costs.order) :].sum())
+            fewer = replace(block.costs, most_neurons=count)
+            limited[name] = _removals(fewer, _steps([fewer], basis))
+    return experts_in_step(limited, basis) if are_in_step else limited
+
+
+def _next_neurons(block: ExpertRemovals, removed: Tensor) -> int:
+    """Return the weights of the next step of a block; 0: it is one of experts."""
+    is_left = ~removed[block.candidate]
+    candidate = block.candidate[is_left][:1]
+    is_neuron = bool((candidate >= len(block.costs.order)).any())
+    return int(block.weights[is_left][0]) if is_neuron else 0
+
+
 def _steps(blocks: Sequence[ExpertCosts], basis: CostBasis) -> list[_Step]:
     """Return the steps that blocks take together, the cheapest first."""
     count = min(len(x.experts) for x in blocks)

@@ -17,7 +17,7 @@ from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.routing import keep_routing
-from surgeon_engine.shots.selection import costs_of
+from surgeon_engine.shots.selection import cheapest_of, costs_of, with_smaller_steps
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.tiny_models import MIXTURES, VOCABULARY
@@ -143,6 +143,25 @@ def test_steps_are_those_of_a_search_for_the_cheapest(multiple):
         total += weights
     assert (e, n) == (6, 24 - multiple)
     assert all(one[1] <= two[1] for one, two in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("widths", "sparsity"), [(Widths.FREE, 0.3), (Widths.SAME, 0.25)]
+)
+def test_experts_fill_what_a_large_step_of_neurons_leaves(widths, sparsity):
+    state = state_of(sparsity=sparsity, width_multiple=16, widths=widths)
+    pruning, budget = state.config.pruning, state.goal.removed
+    factors = measure(state, state.windows.calibration, silent_context())
+    costs = costs_of(state, factors, pruning)
+    layer = experts_of(state)[0]
+    step = layer.rows * (2 if widths is Widths.SAME else 1)  # of an expert
+    before = cheapest_of(state.units, costs, pruning, budget)
+    smaller = with_smaller_steps(state.units, costs, pruning, budget)
+    after = cheapest_of(state.units, smaller, pruning, budget)
+    assert before.weights < budget - step  # or the test would show nothing
+    assert budget - step < after.weights <= budget
+    for name, removed in before.removed.items():
+        assert bool(after.removed[name][removed].all())
 
 
 def test_routing_is_that_of_the_experts():
