@@ -1,4 +1,4 @@
-"""Remove experts of small mixtures by several criteria and tabulate the damage.
+"""Remove experts of small mixtures, and their neurons, and tabulate the damage.
 
     python benchmarks/mixtures.py FOLDER --other wikitext.txt --out results/mixtures
 
@@ -6,10 +6,10 @@ The first call trains the models in FOLDER (`mixture_models.py`; minutes each). 
 OUT.jsonl, one line per run, and from it OUT.md. Repeating the command continues an
 interrupted table.
 
-Each run removes a share of the experts in one shot, as an ordinary run does, and with
-`--recover` refits and distills. It is calibrated on documentation. The texts that judge
-are documentation that is held out, source code that is held out (the models were
-trained on both kinds), and texts of kinds that the models do not know (`--other`).
+Each run removes a share of the weights of experts in one shot, as an ordinary run does,
+and with `--recover` refits and distills. It is calibrated on documentation. The texts
+that judge are documentation that is held out, source code that is held out (the models
+were trained on both kinds), and texts of kinds that the models do not know (`--other`).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Line(msgspec.Struct, frozen=True):
     share: float
     seed: int
     criterion: str
-    removed: float  # share of the experts
+    removed: float  # share of the weights of experts
     unused: int  # experts that no token of the calibration text chose
     original: tuple[Fidelity, ...]
     before: tuple[Fidelity, ...]
@@ -183,12 +183,12 @@ def _measure(config: RunConfig, key: tuple[str, float, int, str], kept: Kept) ->
     shot = run_shot(state, ShotPlan(1, 1.0, None), context)
     assert shot.evaluation is not None
     after = _recovered(state, context)
-    routing = [layer.routing for layer in shot.layers if layer.routing is not None]
-    left = sum(len(each.kept) for each in routing)
+    experts = [layer for layer in shot.layers if layer.routing is not None]
+    removed = sum(layer.removed for layer in experts)
     line = Line(
         *key,
-        removed=1 - left / sum(len(each.tokens) for each in routing),
-        unused=sum(each.unused for each in routing),
+        removed=removed / sum(layer.weights for layer in experts),
+        unused=sum(x.routing.unused for x in experts if x.routing),
         original=original.fidelity,
         before=shot.evaluation.fidelity,
         after=after,

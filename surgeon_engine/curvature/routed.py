@@ -87,16 +87,20 @@ class NeuronSums:
         hidden, dy = inputs[0].flatten(0, -2), dy.flatten(0, -2)
         tokens = len(hidden) if len(inputs) == 3 else len(hidden) // count
         for expert, of_expert in enumerate(squares):
+            factor: Tensor | None = None  # the weight of the router, of each token
             if len(inputs) == 3:
                 token, place = torch.where(inputs[1] == expert)
                 states, gradient = hidden[token], dy[token]
-                gradient = gradient * inputs[2][token, place].unsqueeze(1)
+                factor = inputs[2][token, place].float().unsqueeze(1)
             else:
                 states = hidden.view(count, -1, hidden.shape[1])[expert]
                 gradient = dy.view(count, *states.shape)[expert]
                 token = torch.arange(tokens, device=states.device)
             inner = inner_states(module, expert, states)
-            of_token = (gradient @ last_weight(module, expert)).float() * inner.float()
+            weight = last_weight(module, expert)
+            of_token = (gradient.to(weight.dtype) @ weight).float() * inner.float()
+            if factor is not None:
+                of_token *= factor
             sums = of_token.new_zeros(tokens // self._length, of_token.shape[1])
             sums.index_add_(0, token // self._length, of_token)
             of_expert += sums.square_().sum(dim=0)
