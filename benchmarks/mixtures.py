@@ -1,4 +1,4 @@
-"""Remove experts of small mixtures by several criteria and tabulate the damage.
+"""Remove experts of small mixtures, and their neurons, and tabulate the damage.
 
     python benchmarks/mixtures.py FOLDER --other wikitext.txt --out results/mixtures
 
@@ -6,10 +6,10 @@ The first call trains the models in FOLDER (`mixture_models.py`; minutes each). 
 OUT.jsonl, one line per run, and from it OUT.md. Repeating the command continues an
 interrupted table.
 
-Each run removes a share of the experts in one shot, as an ordinary run does, and with
-`--recover` refits and distills. It is calibrated on documentation. The texts that judge
-are documentation that is held out, source code that is held out (the models were
-trained on both kinds), and texts of kinds that the models do not know (`--other`).
+Each run removes a share of the weights of experts in one shot, as an ordinary run does,
+and with `--recover` refits and distills. It is calibrated on documentation. The texts
+that judge are documentation that is held out, source code that is held out (the models
+were trained on both kinds), and texts of kinds that the models do not know (`--other`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.mixture_models import train, write_texts
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.pruning import Experts, Method, PruningConfig, Widths
+from surgeon_engine.api.config.pruning import (
+    Experts,
+    ExpertsAndNeurons,
+    Method,
+    PruningConfig,
+    Widths,
+)
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
@@ -68,6 +74,7 @@ class Criterion:
     name: str
     method: Method
     widths: Widths = Widths.SAME
+    structure: type[Experts | ExpertsAndNeurons] = Experts
     is_random: bool = False
     with_code: bool = False  # whether code calibrates, too
     recovers: bool = True  # with `--recover`
@@ -76,6 +83,14 @@ class Criterion:
 CRITERIA = (
     Criterion("gates", Method.FIRST_ORDER, Widths.FREE),
     Criterion("gates, equal blocks", Method.FIRST_ORDER),
+    Criterion(
+        "gates, with neurons", Method.FIRST_ORDER, Widths.FREE, ExpertsAndNeurons
+    ),
+    Criterion(
+        "gates, with neurons, equal blocks",
+        Method.FIRST_ORDER,
+        structure=ExpertsAndNeurons,
+    ),
     Criterion("REAP, equal blocks", Method.REAP),
     Criterion("routing frequency, equal blocks", Method.ROUTING_FREQUENCY),
     Criterion("random, equal blocks", Method.ROUTING_FREQUENCY, is_random=True),
@@ -103,7 +118,7 @@ class Line(msgspec.Struct, frozen=True):
     share: float
     seed: int
     criterion: str
-    removed: float  # share of the experts
+    removed: float  # share of the weights of experts
     unused: int  # experts that no token of the calibration text chose
     original: tuple[Fidelity, ...]
     before: tuple[Fidelity, ...]
@@ -168,12 +183,12 @@ def _measure(config: RunConfig, key: tuple[str, float, int, str], kept: Kept) ->
     shot = run_shot(state, ShotPlan(1, 1.0, None), context)
     assert shot.evaluation is not None
     after = _recovered(state, context)
-    routing = [layer.routing for layer in shot.layers if layer.routing is not None]
-    left = sum(len(each.kept) for each in routing)
+    experts = [layer for layer in shot.layers if layer.routing is not None]
+    removed = sum(layer.removed for layer in experts)
     line = Line(
         *key,
-        removed=1 - left / sum(len(each.tokens) for each in routing),
-        unused=sum(each.unused for each in routing),
+        removed=removed / sum(layer.weights for layer in experts),
+        unused=sum(x.routing.unused for x in experts if x.routing),
         original=original.fidelity,
         before=shot.evaluation.fidelity,
         after=after,
@@ -211,7 +226,7 @@ def _config(
         ModelConfig(str(folder / model)),
         CalibrationConfig(seed=seed, more_texts=(code,) if criterion.with_code else ()),
         PruningConfig(
-            Experts(widths=criterion.widths),
+            criterion.structure(widths=criterion.widths),
             criterion.method,
             PrunableShare(share * _share_of_experts(folder / model) + _ROUNDING),
         ),

@@ -11,7 +11,8 @@ The entry `pruned` of the checkpoint's config describes the widths:
                   "consumer": "self_attn.o_proj",
                   "producers": ["self_attn.q_proj", ...],
                   "left": {"0": [2, 4], "3": [0, 4]}},
-                 {"kind": "neurons", ...}, {"kind": "experts", ...}],
+                 {"kind": "neurons", ...}, {"kind": "experts", ...},
+                 {"kind": "expert_neurons", ...}],
       "layers": {"model.layers.0.mlp.up_proj": {"weight": [700, 400],
                                                 "gathers": true, "scatters_to": 0}}
     }
@@ -142,7 +143,7 @@ def shrink(model: Any, config: Any) -> None:
 
 def shrink_groups(block: Any, spec: Mapping[str, Any], left: int, groups: int) -> None:
     """Resize a block to `left` of its `groups`, without weights."""
-    if spec["kind"] != "experts":
+    if spec["kind"] not in ("experts", "expert_neurons"):
         _resize(block, spec["consumer"], inputs=lambda n: n * left // groups)
     for name in spec["producers"]:
         _resize(block, name, outputs=lambda n: n * left // groups)

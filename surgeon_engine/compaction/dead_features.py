@@ -25,7 +25,8 @@ from transformers.activations import ACT2FN
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.plan import CompactionPlan
-from surgeon_engine.model.coupling import CoupledGroups, groups_of
+from surgeon_engine.model.coupled_groups import CoupledGroups
+from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.families import ACTIVATIONS, family_of
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.model.rules import Mixer, Part

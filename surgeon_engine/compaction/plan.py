@@ -24,7 +24,8 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.versions import PLAN, check_version
-from surgeon_engine.model.coupling import CoupledGroups, groups_of
+from surgeon_engine.model.coupled_groups import CoupledGroups
+from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
@@ -89,9 +90,7 @@ class CompactionPlan:
 
     def save(self, path: Path, config: Mapping[str, object]) -> None:
         """Write the indices as safetensors, with the config of the unpruned model."""
-        kept = {
-            f"{each.coupled.consumer.name}.groups": each.kept for each in self.groups
-        }
+        kept = {f"{each.coupled.name}.groups": each.kept for each in self.groups}
         for part in self.layers:
             kept[f"{part.layer.name}.rows"] = part.rows
             kept[f"{part.layer.name}.columns"] = part.columns
@@ -143,8 +142,13 @@ def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> CompactionP
             continue
         is_kept = ~is_removed.cpu()
         match unit:
-            case CoupledUnit(coupled=coupled):
-                groups.append(KeptGroups(coupled, _indices(is_kept)))
+            case CoupledUnit(parts=parts):
+                of_parts = unit.of_parts(is_kept)
+                groups += [
+                    KeptGroups(each, _indices(of_parts[each.name]))
+                    for each in parts
+                    if not bool(of_parts[each.name].all())
+                ]
             case RowsOrColumns(measured=layer):
                 rows, columns = is_kept.split([layer.rows, layer.columns])
                 layers.append(KeptPart(layer, _indices(rows), _indices(columns)))
@@ -155,10 +159,10 @@ def load_plan(path: Path, model: PreTrainedModel) -> CompactionPlan:
     """Load the plan at `path` for the unpruned `model`, whose weights may be empty."""
     kept = {name: x.long() for name, x in load_file(path).items()}
     groups = tuple(
-        KeptGroups(coupled, kept[f"{coupled.consumer.name}.groups"])
+        KeptGroups(coupled, kept[f"{coupled.name}.groups"])
         for kind in Coupling
         for coupled in groups_of(kind, model)
-        if f"{coupled.consumer.name}.groups" in kept
+        if f"{coupled.name}.groups" in kept
     )
     layers = tuple(
         KeptPart(layer, kept[f"{layer.name}.rows"], kept[f"{layer.name}.columns"])

@@ -32,8 +32,13 @@ from surgeon_engine.compaction.slices import (
     slice_part,
     whole_slices,
 )
-from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import HEAD_COUNTS, MLP_WIDTHS, family_of
+from surgeon_engine.model.coupled_groups import CoupledGroups
+from surgeon_engine.model.families import (
+    EXPERT_WIDTHS,
+    HEAD_COUNTS,
+    MLP_WIDTHS,
+    family_of,
+)
 from surgeon_engine.model.layers import (
     blocks_path,
     find_blocks,
@@ -170,13 +175,13 @@ def shrink_in_place(model: PreTrainedModel, plan: CompactionPlan) -> None:
     """
     tensors = compact(model, plan).tensors
     path, blocks = blocks_path(model), find_blocks(model)
-    for each in plan.groups:
-        coupled, index = each.coupled, each.coupled.consumer.block
+    for index in sorted({each.coupled.consumer.block for each in plan.groups}):
         before = {id(x): x for x in blocks[index].parameters()}  # alive: ids differ
-        if len(each.kept) == coupled.groups:
-            continue
-        spec = _spec(coupled, model)
-        shrink_groups(blocks[index], spec, len(each.kept), coupled.groups)
+        for each in plan.groups:
+            coupled = each.coupled
+            if coupled.consumer.block == index and len(each.kept) < coupled.groups:
+                spec = _spec(coupled, model)
+                shrink_groups(blocks[index], spec, len(each.kept), coupled.groups)
         _fill(blocks[index], f"{path}.{index}.", tensors)
         after = {id(x): x for x in blocks[index].parameters()}
         new = [x for key, x in after.items() if key not in before]
@@ -280,6 +285,9 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
         return {}
     if coupled.kind is Coupling.EXPERTS:
         return dict.fromkeys(coupled.stated, kept)
+    if coupled.kind is Coupling.EXPERT_NEURONS:
+        equal = [x for x in EXPERT_WIDTHS if getattr(config, x, None) == groups]
+        return dict.fromkeys(equal[:1], kept)
     names = HEAD_COUNTS if coupled.is_attention else coupled.stated
     names = tuple(name for name in names if not is_per_block(name, config))
     stated = {name: getattr(config, name, None) for name in names}

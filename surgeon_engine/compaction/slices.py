@@ -34,6 +34,12 @@ class TensorSlice:
             for n, index in zip(self.whole.shape, kept, strict=False)
         )
 
+    def along(self, dimension: int, index: Tensor) -> TensorSlice:
+        """Return the part with these indices along a dimension that was whole."""
+        kept = [*self.kept, *[None] * (dimension + 1 - len(self.kept))]
+        kept[dimension] = index
+        return TensorSlice(self.whole, tuple(kept))
+
     def tensor(self) -> Tensor:
         """Return the remaining part in host memory.
 
@@ -59,10 +65,11 @@ class TensorSlice:
             ((dimension, index),) = sliced.items()
             whole.index_copy_(dimension, index.to(whole.device), tensor)
         else:
-            indices = [
-                sliced.get(n, torch.arange(size)) for n, size in enumerate(whole.shape)
-            ]
-            whole[torch.meshgrid(*indices, indexing="ij")] = tensor
+            first = min(sliced)
+            rest = (*self.kept[:first], *self.kept[first + 1 :])
+            for n, index in enumerate(sliced[first].tolist()):
+                part = TensorSlice(whole.select(first, index), rest)
+                part.put(tensor.select(first, n))
 
 
 def whole_slices(model: PreTrainedModel) -> dict[str, TensorSlice]:
@@ -101,8 +108,7 @@ def slice_groups(
     for own in each.coupled.parameters:
         name = f"{each.coupled.block_path}.{own.name}"
         entries = torch.isin(own.group_of_entry, each.kept).nonzero().squeeze(1)
-        kept = (*[None] * own.dimension, entries)
-        tensors[name] = TensorSlice(tensors[name].whole, kept)
+        tensors[name] = tensors[name].along(own.dimension, entries)
     if each.coupled.is_attention:
         _slice_head_modules(each, model, tensors)
 

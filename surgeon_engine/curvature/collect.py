@@ -364,7 +364,8 @@ def _check_gates_finite(
     request: CurvatureRequest, gates: dict[str, GateGradients]
 ) -> None:
     for name, found in gates.items():
-        for x in (found.rows, found.columns, found.weight_squares):
+        squares = (found.weight_squares, found.neurons)
+        for x in (found.rows, found.columns, *squares):
             if x is not None and not bool(x.isfinite().all()):
                 raise _not_finite(
                     request, say("The gradients of {name} are not finite.", name=name)

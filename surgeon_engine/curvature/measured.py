@@ -22,6 +22,8 @@ neither that inputs and gradients nor that the tokens of a window are independen
     column c   g = sum over tokens of (W' dy)_c a_c
     weight     g = W_rc times the sum over tokens of dy_r a_c
     group      g = the sum of g over its columns
+    neuron j of an expert   g = sum over its tokens of w (W' dy)_j a_j, with W the last
+                            layer, a its input, and w the weight that the router gives
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Gate(Enum):
 
     ROWS = "rows"
     COLUMNS = "columns"
+    NEURONS = "neurons"  # of experts
     WEIGHTS = "weights"
 
 
@@ -67,6 +70,7 @@ class GateGradients:
     columns: Tensor | None = None  # windows x C
     weight_squares: Tensor | None = None  # R x C: sum of (dL/dW)^2 over windows
     routed: Tensor | None = None  # of experts, int64: the tokens that chose each
+    neurons: Tensor | None = None  # experts x neurons: sum of g^2 over windows
 
     def row_costs(self) -> Tensor:
         """Return the cost of each row.  Shape R, float64."""
@@ -83,9 +87,20 @@ class GateGradients:
         assert self.columns is not None
         return self._cost(self.columns.unflatten(1, (groups, -1)).double().sum(dim=2))
 
+    def neuron_costs(self) -> Tensor:
+        """Return the cost of each neuron of each expert, float64."""
+        assert self.neurons is not None
+        return self.neurons.double() / (2 * self.tokens)
+
     def on_host(self) -> GateGradients:
         """Return the gradients in the memory of the host."""
-        found = (self.rows, self.columns, self.weight_squares, self.routed)
+        found = (
+            self.rows,
+            self.columns,
+            self.weight_squares,
+            self.routed,
+            self.neurons,
+        )
         return GateGradients(self.tokens, *(x if x is None else x.cpu() for x in found))
 
     def averaged_with(self, other: GateGradients) -> GateGradients:
@@ -97,16 +112,18 @@ class GateGradients:
             first = one * (2 * self.tokens) ** -0.5
             return torch.cat([first, two * (2 * other.tokens) ** -0.5])
 
-        squares = None
-        if self.weight_squares is not None and other.weight_squares is not None:
-            squares = self.weight_squares / (2 * self.tokens)
-            squares = squares + other.weight_squares / (2 * other.tokens)
+        def averaged(one: Tensor | None, two: Tensor | None) -> Tensor | None:
+            if one is None or two is None:
+                return None
+            return one / (2 * self.tokens) + two / (2 * other.tokens)
+
         return GateGradients(
             1,
             joined(self.rows, other.rows),
             joined(self.columns, other.columns),
-            squares,
+            averaged(self.weight_squares, other.weight_squares),
             _added(self.routed, other.routed),
+            averaged(self.neurons, other.neurons),
         )
 
     def element_costs(self, W: Tensor) -> Tensor:

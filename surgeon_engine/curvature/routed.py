@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature.measured import RoutedOutputs
+from surgeon_engine.model.experts import inner_states, last_weight
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.shares import add_sums
@@ -42,6 +43,67 @@ class RoutedTokens:
     def of_all(self, device: torch.device) -> dict[str, Tensor]:
         """Return the counts of all processes by layer: E, int64."""
         return _of_all(self._counts, device)
+
+
+class NeuronSums:
+    """The squared gate gradients of the neurons of experts, summed over windows.
+
+    Those of one expert are computed at a time, from what the module gets and the
+    gradient of its output.
+    """
+
+    def __init__(self, layers: Sequence[PrunableLayer], length: int) -> None:
+        """Prepare for windows of `length` tokens."""
+        self._layers = [x for x in layers if isinstance(x, ExpertsLayer) and x.neurons]
+        self._length = length
+        self._squares: dict[str, Tensor] = {}
+
+    def hooks(self) -> Iterator[RemovableHandle]:
+        """Register hooks that collect the gradients of the layers."""
+        for layer in self._layers:
+            yield layer.module.register_forward_hook(partial(self._hook, layer))
+
+    def of_all(self, device: torch.device) -> dict[str, Tensor]:
+        """Return the sums of all processes by layer: experts x neurons."""
+        for layer in self._layers:  # a process may have no windows
+            zeros = torch.zeros(layer.columns, layer.neurons, device=device)
+            self._squares.setdefault(layer.name, zeros)
+        add_sums(self._squares, device)
+        return self._squares
+
+    def _hook(
+        self, layer: ExpertsLayer, _: nn.Module, inputs: Inputs, output: Tensor
+    ) -> None:
+        if output.requires_grad:
+            given = tuple(x.detach() for x in inputs)
+            output.register_hook(lambda dy: self._add(layer, given, dy))
+
+    @torch.no_grad()
+    def _add(self, layer: ExpertsLayer, inputs: Inputs, dy: Tensor) -> None:
+        module, count = layer.module, layer.columns
+        squares = self._squares.setdefault(
+            layer.name, torch.zeros(count, layer.neurons, device=dy.device)
+        )
+        hidden, dy = inputs[0].flatten(0, -2), dy.flatten(0, -2)
+        tokens = len(hidden) if len(inputs) == 3 else len(hidden) // count
+        for expert, of_expert in enumerate(squares):
+            factor: Tensor | None = None  # the weight of the router, of each token
+            if len(inputs) == 3:
+                token, place = torch.where(inputs[1] == expert)
+                states, gradient = hidden[token], dy[token]
+                factor = inputs[2][token, place].float().unsqueeze(1)
+            else:
+                states = hidden.view(count, -1, hidden.shape[1])[expert]
+                gradient = dy.view(count, *states.shape)[expert]
+                token = torch.arange(tokens, device=states.device)
+            inner = inner_states(module, expert, states)
+            weight = last_weight(module, expert)
+            of_token = (gradient.to(weight.dtype) @ weight).float() * inner.float()
+            if factor is not None:
+                of_token *= factor
+            sums = of_token.new_zeros(tokens // self._length, of_token.shape[1])
+            sums.index_add_(0, token // self._length, of_token)
+            of_expert += sums.square_().sum(dim=0)
 
 
 class RoutedSums:

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
-from surgeon_engine.curvature.routed import RoutedTokens
+from surgeon_engine.curvature.routed import NeuronSums, RoutedTokens
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.shares import Batches, add_sums
@@ -107,9 +107,12 @@ class GateSums:
         self._columns: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
         self._squares: dict[str, Tensor] = {}  # of single weights
         self._routed = RoutedTokens(layers)
+        length = batches.windows.shape[1]
+        self._neurons = NeuronSums(layers if Gate.NEURONS in kinds else (), length)
 
     def hooks(self) -> Iterator[RemovableHandle]:
         """Register hooks that collect the gradients of the layers."""
+        yield from self._neurons.hooks()
         for layer in self._layers:
             if isinstance(layer, ExpertsLayer):
                 yield layer.module.register_forward_pre_hook(
@@ -128,7 +131,7 @@ class GateSums:
             CurvatureError: no gradient came back to a layer.
         """
         add_sums(self._squares, device)
-        routed = self._routed.of_all(device)
+        routed, neurons = self._routed.of_all(device), self._neurons.of_all(device)
         tokens = self._batches.windows.numel() * self._draws
         return {
             layer.name: GateGradients(
@@ -139,6 +142,7 @@ class GateSums:
                 else None,
                 self._squares_of(layer) if Gate.WEIGHTS in self._kinds else None,
                 routed.get(layer.name),
+                neurons.get(layer.name),
             )
             for layer in self._layers
         }

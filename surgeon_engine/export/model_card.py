@@ -25,6 +25,7 @@ from surgeon_engine.api.messages.run import (
     TokensRemoved,
     experts_left,
     format_estimate,
+    neurons_left,
 )
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.verdict import (
@@ -101,6 +102,7 @@ def model_card(
         recovered=recipe.recovered,
         tokens=recipe.tokens,
         experts=experts_left(last.layers),
+        neurons=neurons_left(last.layers),
         compared=[x.compared for x in fidelity if x.compared is not None],
         pruned=pruned,
         fidelity=fidelity,

@@ -13,7 +13,7 @@ cannot be removed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,6 +30,11 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.sources import NO_EXPERTS, LeftWhole, StructureSupport
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.model.coupled_groups import (
+    CoupledGroups,
+    OwnParameter,
+    Producer,
+)
 from surgeon_engine.model.division import (
     Block,
     Division,
@@ -39,7 +44,7 @@ from surgeon_engine.model.division import (
     neurons_of,
     own_parameters,
 )
-from surgeon_engine.model.experts import has_experts
+from surgeon_engine.model.experts import NEURON_COUNTS, has_experts, neuron_entries
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.known_layers import ATTENTION, MLP
 from surgeon_engine.model.layers import (
@@ -49,103 +54,10 @@ from surgeon_engine.model.layers import (
     prunable_layers,
 )
 from surgeon_engine.model.recurrent import delta_heads_of, mamba_groups_of
-from surgeon_engine.model.rules import CouplingRule, Mixer, Order, Part, ProducerRows
+from surgeon_engine.model.rules import CouplingRule, Mixer, Order, ProducerRows
 
 # Attentions to the states of an encoder, which a decoder alone does not use.
 _UNUSED = ("encoder_attn", "crossattention", "cross_attn")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Producer:
-    """A layer whose rows are divided equally among the groups."""
-
-    layer: PrunableLayer
-    group_of_row: Tensor  # R, int64: the group of each row
-    parts: tuple[Part, ...]  # what its rows compute
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OwnParameter:
-    """A parameter beside linear layers whose entries are divided among the groups."""
-
-    name: str  # inside the block
-    group_of_entry: Tensor  # along a dimension, int64
-    dimension: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CoupledGroups:
-    """The groups of one consumer; group i owns the i-th run of its columns."""
-
-    kind: Coupling
-    module: str  # the attention or the MLP, by its name inside the block; "": the block
-    consumer: PrunableLayer
-    producers: tuple[Producer, ...]
-    groups: int
-    adds_residual: bool = False  # the module adds the residual stream itself
-    parameters: tuple[OwnParameter, ...] = ()
-    cached: int = 0  # numbers that a token adds to the keys and values of the module
-    counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
-    stated: tuple[str, ...] = ()  # those of the config
-    mixer: Mixer = Mixer.ATTENTION  # of heads
-    least: int = 1  # groups that stay
-    classes: int = 1  # equal runs of groups, each of which loses equally many
-    chosen: int = 0  # experts that a token uses
-
-    def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
-        """Return the groups after all but `kept` have been removed from `layers`.
-
-        Args:
-            kept: Indices of the remaining groups, int64, ascending.
-            layers: The smaller layers by name.
-
-        Returns:
-            The remaining groups, numbered from 0.
-        """
-        producers = []
-        for producer in self.producers:
-            owner = _renumbered(producer.group_of_row, kept)
-            layer = layers[producer.layer.name]
-            producers.append(Producer(layer, owner, producer.parts))
-        return replace(
-            self,
-            consumer=layers[self.consumer.name],
-            producers=tuple(producers),
-            groups=len(kept),
-            cached=self.cached * len(kept) // self.groups,
-            parameters=tuple(
-                replace(each, group_of_entry=_renumbered(each.group_of_entry, kept))
-                for each in self.parameters
-            ),
-        )
-
-    @property
-    def is_attention(self) -> bool:
-        """Whether it has keys and values of each token, and not a state of all."""
-        is_attention = self.mixer in (Mixer.ATTENTION, Mixer.LATENT)
-        return self.kind is Coupling.HEADS and is_attention
-
-    @property
-    def block_path(self) -> str:
-        """The name of the block in the model."""
-        return self.consumer.name.removesuffix(f".{self.consumer.kind}")
-
-    @property
-    def path(self) -> str:
-        """The name of the module in the model."""
-        return f"{self.block_path}.{self.module}" if self.module else self.block_path
-
-    @property
-    def layers(self) -> tuple[PrunableLayer, ...]:
-        """The consumer and the producers."""
-        return (self.consumer, *(producer.layer for producer in self.producers))
-
-    @property
-    def weights_per_group(self) -> int:
-        """Number of weights in one group, biases of the producers included."""
-        rows = sum(producer.layer.weights for producer in self.producers)
-        columns = self.consumer.rows * self.consumer.columns
-        return (rows + columns) // self.groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,9 +74,7 @@ class _Found:
         if self.groups:
             return ""
         if self.has_experts:
-            return say(
-                "Surgeon finds no neurons beside those of experts, which stay together."
-            )
+            return say("Surgeon finds no neurons beside those of experts.")
         if reasons := [each for each in self.left_whole.values() if each]:
             return reasons[0]
         return say(
@@ -225,8 +135,12 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
 def _unsupported_reason(structure: Structure, found: Mapping[Coupling, _Found]) -> str:
     """Return why a structure in COUPLED cannot be removed; empty if it can."""
     kinds = COUPLINGS[structure]
-    if Coupling.EXPERTS in kinds and not found[Coupling.EXPERTS].groups:
-        return found[Coupling.EXPERTS].reason(Coupling.EXPERTS)
+    needed = {Coupling.EXPERTS}
+    if structure is Structure.EXPERTS_AND_NEURONS:
+        needed.add(Coupling.EXPERT_NEURONS)
+    for kind in needed.intersection(kinds):
+        if not found[kind].groups:
+            return found[kind].reason(kind)
     if any(found[kind].groups for kind in kinds):
         return ""
     if not any(any(found[kind].left_whole.values()) for kind in kinds):
@@ -252,6 +166,8 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
     config = model.config.get_text_config()
     if kind is Coupling.EXPERTS:
         return _find_experts(model)
+    if kind is Coupling.EXPERT_NEURONS:
+        return _find_neurons_of_experts(model)
     blocks = find_blocks(model)
     rules, reason = _known(kind, config)
     if reason:
@@ -301,6 +217,42 @@ def _find_experts(model: PreTrainedModel) -> _Found:
     else:
         reason = NO_EXPERTS
     return _Found(left_whole={layer.block: reason for layer in layers})
+
+
+def _find_neurons_of_experts(model: PreTrainedModel) -> _Found:
+    """Find the neurons that each expert of a block has, as one group for all experts.
+
+    Those of an expert may be in any order, so that the n-th of each form a group.
+    """
+    experts = _find_experts(model)
+    found, left_whole = [], dict(experts.left_whole)
+    for each in experts.groups:
+        layer = each.consumer
+        assert isinstance(layer, ExpertsLayer)
+        if layer.neurons:
+            found.append(_neurons(layer))
+        else:
+            left_whole[layer.block] = say(
+                "Surgeon does not find the neurons of the experts of this architecture."
+            )
+    return _Found(tuple(found), left_whole)
+
+
+def _neurons(layer: ExpertsLayer) -> CoupledGroups:
+    """Return the neurons of the experts of a block as groups."""
+    module = layer.kind
+    return CoupledGroups(
+        Coupling.EXPERT_NEURONS,
+        module,
+        layer,
+        (),
+        layer.neurons,
+        parameters=tuple(
+            OwnParameter(f"{module}.{name}", neuron, dimension)
+            for name, (dimension, neuron) in neuron_entries(layer.module).items()
+        ),
+        counts=tuple(x for x in NEURON_COUNTS if hasattr(layer.module, x)),
+    )
 
 
 def _experts(layer: ExpertsLayer) -> CoupledGroups:
@@ -442,8 +394,3 @@ def _owners(rows: ProducerRows, division: Division, name: str, length: int) -> T
     # On the CPU even if the default device is "meta".
     group = torch.arange(division.groups, device="cpu")
     return torch.cat([group.repeat_interleave(run) for run in runs])
-
-
-def _renumbered(owner: Tensor, kept: Tensor) -> Tensor:
-    """Return the new groups of the entries that belong to those that are kept."""
-    return torch.searchsorted(kept, owner[torch.isin(owner, kept)])

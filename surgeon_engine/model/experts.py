@@ -29,6 +29,8 @@ from surgeon_engine.api.model_info.header import EXPERTS_PER_TOKEN
 
 # The names under which configs state how many experts a block has.
 EXPERT_COUNTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
+# Attributes of modules with the number of neurons of an expert.
+NEURON_COUNTS = ("intermediate_dim", "intermediate_size", "expert_dim")
 # What most modules of experts get, and those of GPT-OSS.
 _CHOSEN_EXPERTS = (
     ("top_k_index", "top_k_weights"),
@@ -267,26 +269,69 @@ def has_common_form(module: Any) -> bool:
     )
 
 
+def neuron_entries(module: Any) -> dict[str, tuple[int, Tensor]]:
+    """Return the parameters of a module of experts with entries for their neurons.
+
+    Each has the dimension of these entries, and the neuron of each entry. Empty: the
+    module has an unknown form.
+    """
+    if not (has_common_form(module) or _has_form_of_llama4(module)):
+        return {}
+    dimension = 1 if _is_transposed(module) else 2
+    neurons = torch.arange(module.down_proj.shape[dimension], device="cpu")
+    found = {"down_proj": (dimension, neurons)}
+    name, is_gated = _first_layer(module)
+    if is_gated:
+        is_run = getattr(module, "is_concatenated", True)
+        neurons = neurons.repeat(2) if is_run else neurons.repeat_interleave(2)
+    found[name] = (3 - dimension, neurons)
+    if getattr(module, "has_bias", False):
+        found[f"{name}_bias"] = (1, neurons)
+    return found
+
+
 def inner_states(module: Any, expert: int, states: Tensor) -> Tensor:
     """Return what the last layer of an expert reads: tokens x neurons.
 
     `states` are those of its tokens: tokens x hidden.
     """
-    name = "gate_up_proj" if module.has_gate else "up_proj"
+    name, is_gated = _first_layer(module)
     weight = getattr(module, name)[expert]
-    found = states @ (weight if module.is_transposed else weight.T)
-    if module.has_bias:
+    found = states @ (weight if _is_transposed(module) else weight.T)
+    if getattr(module, "has_bias", False):
         found = found + getattr(module, f"{name}_bias")[expert]
-    inner: Tensor = (
-        module._apply_gate(found) if module.has_gate else module.act_fn(found)
-    )
+    if is_gated and not hasattr(module, "_apply_gate"):  # Llama 4
+        gates, values = found.chunk(2, dim=-1)
+        inner: Tensor = module.act_fn(gates) * values
+    else:
+        inner = module._apply_gate(found) if is_gated else module.act_fn(found)
     return inner
 
 
 def last_weight(module: Any, expert: int) -> Tensor:
     """Return the weight of the last layer of an expert, a view: hidden x neurons."""
     weight: Tensor = module.down_proj[expert]
-    return weight.T if module.is_transposed else weight
+    return weight.T if _is_transposed(module) else weight
+
+
+def _has_form_of_llama4(module: Any) -> bool:
+    """Return whether a module gets all tokens once for each expert."""
+    return (
+        not hasattr(module, "has_gate")
+        and not _arguments(module)
+        and all(hasattr(module, x) for x in ("gate_up_proj", "down_proj", "act_fn"))
+        and module.gate_up_proj.shape[2] == 2 * module.down_proj.shape[1]
+    )
+
+
+def _first_layer(module: Any) -> tuple[str, bool]:
+    """Return the name of the first layer of experts, and whether it has gates."""
+    is_gated = getattr(module, "has_gate", True)
+    return "gate_up_proj" if is_gated else "up_proj", is_gated
+
+
+def _is_transposed(module: Any) -> bool:
+    return bool(getattr(module, "is_transposed", True))  # Llama 4 does not say it
 
 
 def hide_removed_experts(model: PreTrainedModel) -> None:

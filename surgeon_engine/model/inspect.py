@@ -27,7 +27,8 @@ from surgeon_engine.api.model_info.files import read_tensors
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.classes import model_class
-from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
+from surgeon_engine.model.coupled_groups import CoupledGroups
+from surgeon_engine.model.coupling import groups_of, structure_support
 from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.fenced import inspect_model
@@ -263,12 +264,21 @@ def _module_of(name: str) -> str:
     return found[0] if found else name.partition(".")[0]
 
 
+def _neurons_of(groups: CoupledGroups | None) -> tuple[int, int]:
+    """Return the number of neurons of each expert, and the weights of one."""
+    if groups is None:
+        return 0, 0
+    return groups.groups, groups.weights_per_group // groups.consumer.columns
+
+
 def describe(
     model: PreTrainedModel, source: ModelSource, stored: torch.dtype | None = None
 ) -> ModelSummary:
     """Describe `model`, which may be without weights (on the meta device)."""
     layers = prunable_layers(model)
-    coupled = [each for kind in Coupling for each in groups_of(kind, model)]
+    inner = {x.consumer.name: x for x in groups_of(Coupling.EXPERT_NEURONS, model)}
+    kinds = [kind for kind in Coupling if kind is not Coupling.EXPERT_NEURONS]
+    coupled = [each for kind in kinds for each in groups_of(kind, model)]
     couplings = {each.consumer.name: each.kind.value for each in coupled}
     config = model.config.get_text_config()
     window_blocks = _window_blocks(config)
@@ -305,6 +315,7 @@ def describe(
                 each.least,
                 each.classes,
                 each.chosen,
+                *_neurons_of(inner.get(each.consumer.name)),
             )
             for each in coupled
         ),

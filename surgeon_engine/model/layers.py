@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.experts import Experts, experts_of
+from surgeon_engine.model.experts import Experts, experts_of, neuron_entries
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
@@ -84,6 +84,10 @@ class PrunableLayer:
         """The device of its weights."""
         return self.matrix.device
 
+    def mask_of(self, column: Tensor) -> Tensor:
+        """Return the mask of W that marks whole columns."""
+        return column.expand(self.rows, -1)
+
     def count(self, mask: Tensor) -> int:
         """Return how many weights a mask of W marks."""
         return int(mask.sum())
@@ -129,7 +133,8 @@ class PrunableLayer:
 class ExpertsLayer(PrunableLayer):
     """The experts of a block with their part of the router; each is a column of W.
 
-    W itself is never made: the weights of an expert are slices of several tensors.
+    W itself is never made: the weights of an expert are slices of several tensors. A
+    mask has a row for each neuron and a last one for the other weights of an expert.
     """
 
     experts: Experts
@@ -164,24 +169,67 @@ class ExpertsLayer(PrunableLayer):
         tensors = (tensor for tensor, _, _ in self._tensors())
         return [x for x in tensors if isinstance(x, nn.Parameter)]
 
+    @property
+    def neurons(self) -> int:
+        """The number of neurons of each expert; 0: their place is not known."""
+        found = neuron_entries(self.module).get("down_proj")
+        return 0 if found is None else len(found[1])
+
+    @property
+    def weights_per_neuron(self) -> int:
+        """The number of weights of a neuron of one expert."""
+        names = neuron_entries(self.module)
+        total = sum(getattr(self.module, name).numel() for name in names)
+        return int(total) // (self.neurons * self.columns) if names else 0
+
+    @override
+    def mask_of(self, column: Tensor) -> Tensor:
+        return column.expand(self.neurons + 1, -1)
+
     @override
     def count(self, mask: Tensor) -> int:
-        return self.rows * int(mask[0].sum())
+        each = self.weights_per_neuron
+        others = self.rows - each * self.neurons
+        return each * int(mask[:-1].sum()) + others * int(mask[-1].sum())
 
     @override
     def remaining(self, mask: Tensor) -> tuple[int, int, int]:
-        left = int((~mask[0]).sum())  # the mask is too large to be reduced
-        return self.rows * left, self.rows, left
+        left = int((~mask[-1]).sum())
+        weights = self.weights - self.count(mask)
+        return weights, weights // max(1, left), left
 
     @override
     def masked_parameters(self, mask: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         # Buffers stay as they are: a removed expert is not chosen whatever they hold.
-        for tensor, dimension, entries in self._tensors():
+        with_neurons = neuron_entries(self.module)
+        for module, name, dimension, entries in self.parts:
+            tensor = getattr(module, name)
             if not isinstance(tensor, nn.Parameter):
                 continue
-            removed = mask[0].to(tensor.device).repeat_interleave(entries)
             after = [1] * (tensor.ndim - 1 - dimension)
-            yield tensor, removed.view(-1, *after).expand_as(tensor)
+            if module is self.module and name in with_neurons:
+                axis, neuron = with_neurons[name]
+                removed = mask[neuron.to(mask.device)].T  # experts x entries
+                after[axis - 1] = len(neuron)
+            else:
+                removed = mask[-1].repeat_interleave(entries)
+            removed = removed.to(tensor.device).reshape(-1, *after)
+            yield tensor, removed.expand_as(tensor)
+
+    @torch.no_grad()
+    def sort_neurons(self, order: Tensor) -> None:
+        """Bring the neurons of each expert into an order: experts x neurons.
+
+        The experts compute the same as before.
+        """
+        for name, (dimension, neuron) in neuron_entries(self.module).items():
+            tensor = getattr(self.module, name)
+            places = neuron.argsort(stable=True).view(self.neurons, -1)
+            for expert, of_expert in enumerate(order):
+                source = torch.empty_like(neuron)
+                source[places] = places[of_expert.cpu()]
+                own, source = tensor[expert], source.to(tensor.device)
+                own.copy_(own.index_select(dimension - 1, source))
 
     def _tensors(self) -> Iterator[tuple[Tensor, int, int]]:
         for module, name, dimension, entries in self.parts:

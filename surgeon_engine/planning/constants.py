@@ -37,6 +37,9 @@ STEP_WINDOWS = 2  # of a step of a training
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
 
+# Neurons of an expert: torch multiplies the matrices of several experts at a time only
+# if their rows are multiples of 16 bytes.
+EXPERT_WIDTH_MULTIPLE = 8
 EXPERT_MATRICES = 3  # of a usual expert: a gated MLP
 EXPERT_TOKENS = 2**13  # of an expert that are worked on at once in its refit
 

@@ -31,8 +31,6 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     display_name,
 )
-from surgeon_engine.api.config.recovery import TrainedWeights
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import (
     NO_EXPERTS,
     LayerSummary,
@@ -40,6 +38,7 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
+from surgeon_engine.planning.constants import EXPERT_WIDTH_MULTIPLE
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.planned_file import (
     FileForm,
@@ -93,7 +92,10 @@ def groups_to_keep(groups: int, share: float, bundle: int, least: int = 1) -> in
 
 def bundle_of(kind: Coupling, pruning: PruningConfig, classes: int = 1) -> int:
     """Return how many groups are removed together, of experts one of each class."""
-    return max(1, pruning.width_multiple) if kind is Coupling.NEURONS else classes
+    multiple = max(1, pruning.width_multiple)
+    if kind is Coupling.EXPERT_NEURONS:
+        return math.lcm(multiple, EXPERT_WIDTH_MULTIPLE)
+    return multiple if kind is Coupling.NEURONS else classes
 
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
@@ -107,7 +109,7 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
             if pruning.has_same_widths:  # the same number in each
                 groups = [min(groups)] * len(groups)
             for n, one in zip(groups, coupled, strict=True):
-                most += n * one.weights_per_group
+                most += _max_weights(n, one, pruning)
         if pruning.drops_depth:
             most += _depth_of(pruning, model).kept_otherwise
         return most
@@ -131,7 +133,12 @@ def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         each = []
         for x in coupled:
             bundle = bundle_of(kind, pruning, x.classes)
-            each.append(x.weights_per_group * (x.groups % bundle or bundle))
+            first = x.weights_per_group * (x.groups % bundle or bundle)
+            if x.neurons:
+                bundle = bundle_of(Coupling.EXPERT_NEURONS, pruning)
+                size = x.neurons % bundle or bundle
+                first = min(first, size * x.weights_per_neuron * x.groups)
+            each.append(first)
         most = _max_groups(kind, coupled, pruning)
         if not pruning.has_same_widths:
             steps += [weights for weights, n in zip(each, most, strict=True) if n]
@@ -245,21 +252,6 @@ def _kept(pruning: PruningConfig) -> str:
     )
 
 
-def check_routers(config: RunConfig, model: ModelSummary) -> None:
-    """Check that a model has routers, if recovery is to train them.
-
-    Raises:
-        PruningError: It has none.
-    """
-    recovery = config.recovery
-    trains_them = recovery.trained_weights is TrainedWeights.ROUTERS
-    if recovery.trains and trains_them and not model.experts:
-        raise PruningError(
-            "The model has no routers that could be trained.",
-            "Train all weights, or adapters (LoRA).",
-        )
-
-
 def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> str:
     """Return the number formats in which a target out of reach is possible.
 
@@ -318,6 +310,8 @@ class _Coupled:
     groups: int
     least: int  # that stay
     classes: int
+    neurons: int  # of each group that can be removed; 0: none
+    weights_per_neuron: int
 
     @property
     def weights_per_group(self) -> int:
@@ -412,7 +406,8 @@ def _max_groups(
     groups = []
     for one in coupled:
         bundle = bundle_of(kind, pruning, one.classes)
-        share = share_to_keep(one.layers, pruning)
+        # A share of experts with fewer neurons is one of their weights.
+        share = 0 if one.neurons else share_to_keep(one.layers, pruning)
         least = groups_to_keep(one.groups, share, bundle, one.least)
         groups.append(max(0, one.groups - least))
     return groups
@@ -423,12 +418,32 @@ def _kinds(
 ) -> Mapping[Coupling, list[_Coupled]]:
     """Return the unprotected groups, by kind."""
     by_name = {layer.name: layer for layer in model.layers}
+    wanted = COUPLINGS[pruning.kind]
     kinds: dict[Coupling, list[_Coupled]] = {}
     for one in model.coupled:
         layers = tuple(by_name[name] for name in one.layers)
-        is_wanted = one.kind in COUPLINGS[pruning.kind]
-        if is_wanted and not any_matches(layers, pruning.protect):
+        if one.kind in wanted and not any_matches(layers, pruning.protect):
+            has_neurons = Coupling.EXPERT_NEURONS in wanted
             kinds.setdefault(one.kind, []).append(
-                _Coupled(layers, one.groups, one.least, one.classes)
+                _Coupled(
+                    layers,
+                    one.groups,
+                    one.least,
+                    one.classes,
+                    has_neurons * one.neurons,
+                    one.weights_per_neuron,
+                )
             )
     return kinds
+
+
+def _max_weights(groups: int, one: _Coupled, pruning: PruningConfig) -> int:
+    """Return how many weights a block can lose with so many groups."""
+    most = groups * one.weights_per_group
+    if not one.neurons:
+        return most
+    multiple = bundle_of(Coupling.EXPERT_NEURONS, pruning)
+    neurons = max(0, one.neurons - groups_to_keep(1, 0, multiple))
+    most += neurons * one.weights_per_neuron * (one.groups - groups)
+    total = one.weights_per_group * one.groups
+    return min(most, total - ceil_share(total, share_to_keep(one.layers, pruning)))

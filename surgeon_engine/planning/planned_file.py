@@ -116,6 +116,8 @@ class PlannedFile:
     def has_widths_in(self, multiple: int) -> bool:
         """Return whether all MLP widths of the original are such multiples."""
         widths = [x.columns for x in self.model.layers if x.coupling == "neurons"]
+        if self._removes_from_experts:
+            widths += [x.neurons for x in self.model.experts if x.neurons]
         return bool(widths) and all(width % multiple == 0 for width in widths)
 
     @property
@@ -124,6 +126,12 @@ class PlannedFile:
         is_ragged = self.pruning.kind in COUPLINGS and not self.pruning.has_same_widths
         may_be_compact = self.form.format in (Format.AUTOMATIC, Format.COMPACT)
         return is_ragged and may_be_compact and not self.pruning.removes_nothing
+
+    @property
+    def _removes_from_experts(self) -> bool:
+        """Whether experts lose neurons."""
+        kinds = COUPLINGS.get(self.pruning.kind, ())
+        return Coupling.EXPERT_NEURONS in kinds and not self.pruning.removes_nothing
 
     @cached_property
     def _mixture(self) -> Mixture:
@@ -199,6 +207,8 @@ class PlannedFile:
         # The router is not rounded, and neither are biases.
         size = experts * (layer.rows - EXPERT_MATRICES * matrix) * _VECTOR
         parts = {"ffn_gate_exps": hidden, "ffn_up_exps": hidden}
+        if self._removes_from_experts:
+            width = self._row_of_neurons(width)
         for part, row in (parts | {"ffn_down_exps": width}).items():
             kind = self._mixture.type_of(f"blk.{layer.block}.{part}.weight", row)
             size += bytes_of(kind, experts * matrix)
@@ -214,10 +224,13 @@ class PlannedFile:
             return layer.columns
         if layer.coupling == Coupling.HEADS:
             return layer.columns // self._groups.get(layer.name, 1)
+        return self._row_of_neurons(layer.columns)
+
+    def _row_of_neurons(self, width: int) -> int:
         multiple = self.pruning.width_multiple or self.needed_multiple
-        if layer.columns % multiple == 0 and multiple % _SHORT == 0:
+        if width % multiple == 0 and multiple % _SHORT == 0:
             return multiple
-        return _SHORT if layer.columns % _SHORT == 0 else 1  # zeros fill up the rows
+        return _SHORT if width % _SHORT == 0 else 1  # zeros fill up the rows
 
 
 def _expert_width(weights: int, hidden: int) -> int:

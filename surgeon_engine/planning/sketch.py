@@ -164,4 +164,6 @@ def _coupled(
             mixture.experts,
             least=mixture.chosen,
             chosen=mixture.chosen,
+            neurons=mixture.intermediate_size,
+            weights_per_neuron=(2 + is_gated) * sizes.hidden_size,
         )

@@ -147,7 +147,7 @@ def _as_measurement(gates: dict[str, GateGradients]) -> Measurement:
     """Return gates of rows and columns as a measurement that is kept."""
     tensors = {}
     for name, gate in gates.items():
-        for part in (Gate.ROWS, Gate.COLUMNS):
+        for part in (Gate.ROWS, Gate.COLUMNS, Gate.NEURONS):
             if (x := getattr(gate, part.value)) is not None:
                 tensors[f"{part.value}/{name}"] = x
         if gate.routed is not None:
@@ -165,7 +165,11 @@ def _as_gates(found: Measurement) -> dict[str, GateGradients]:
 
     return {
         name: GateGradients(
-            count, of("rows", name), of("columns", name), routed=of("routed", name)
+            count,
+            of("rows", name),
+            of("columns", name),
+            routed=of("routed", name),
+            neurons=of("neurons", name),
         )
         for name, count in tokens.items()
     }
@@ -214,6 +218,8 @@ def _gates_of(structure: Structure) -> tuple[Gate, ...]:
             return (Gate.ROWS,)
         case Structure.N_M | Structure.ELEMENTS:
             return (Gate.WEIGHTS,)
+        case Structure.EXPERTS_AND_NEURONS | Structure.EXPERTS_HEADS_AND_NEURONS:
+            return (Gate.COLUMNS, Gate.NEURONS)
         case _:
             return (Gate.COLUMNS,)
 

@@ -33,6 +33,7 @@ from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import Goal
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.experts_neurons import ExpertsUnit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 
@@ -218,14 +219,14 @@ class PruningState:
     def sparsities(self) -> tuple[LayerSparsity, ...]:
         """Return how much of each layer of the original model is removed."""
         remaining = {
-            layer.name: (*layer.remaining(is_removed), self._groups_left(unit))
+            layer.name: (*layer.remaining(is_removed), *self._groups_left(unit))
             for unit in self.units
             for layer, is_removed in unit.zeros(self.removed[unit.measured.name])
         }
         result = []
         for had, layer in zip(self.original.layers, self.loaded.layers, strict=True):
-            weights, rows, columns, groups = remaining.get(
-                had.name, (layer.weights, layer.rows, layer.columns, None)
+            weights, rows, columns, groups, neurons = remaining.get(
+                had.name, (layer.weights, layer.rows, layer.columns, None, None)
             )
             result.append(
                 LayerSparsity(
@@ -239,6 +240,7 @@ class PruningState:
                     columns_kept=columns,
                     groups=groups,
                     routing=self._routing_left(had.name),
+                    neurons=neurons,
                 )
             )
         return tuple(result)
@@ -248,14 +250,22 @@ class PruningState:
         if found is None:
             return None
         numbers = self.kept.get(name, torch.arange(len(found.tokens)))
-        left = numbers[~self.removed[name]]
+        left = numbers[~self.removed[name][: len(numbers)]]
         return msgspec.structs.replace(found, kept=tuple(left.tolist()))
 
-    def _groups_left(self, unit: Unit) -> GroupsLeft | None:
+    def _groups_left(self, unit: Unit) -> tuple[GroupsLeft | None, GroupsLeft | None]:
+        """Return the groups that a unit has left, and those inside each of them."""
         if not isinstance(unit, CoupledUnit):
-            return None
-        remaining = unit.candidates - int(self.removed[unit.measured.name].sum())
-        return GroupsLeft(unit.coupled.kind.value, remaining, unit.originally)
+            return None, None
+        left = [
+            int((~removed).sum())
+            for removed in unit.of_parts(self.removed[unit.measured.name]).values()
+        ]
+        groups = GroupsLeft(unit.coupled.kind.value, left[0], unit.originally)
+        if not isinstance(unit, ExpertsUnit):
+            return groups, None
+        kind = unit.neurons.kind.value
+        return groups, GroupsLeft(kind, left[1], unit.neurons_originally)
 
 
 def _nothing_removed(units: Iterable[Unit]) -> Mapping[str, Tensor]:

@@ -27,7 +27,7 @@ from surgeon_engine.api.messages.diagnosis import (
     DiagnosedLayer,
     DiagnosedUnit,
 )
-from surgeon_engine.api.messages.run import Evaluation, Stage
+from surgeon_engine.api.messages.run import Evaluation, Routing, Stage
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import unwritable
@@ -35,6 +35,10 @@ from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning.cost_accounting import raw_costs
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.experts_neurons import (
+    ExpertsUnit,
+    experts_in_step,
+)
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 from surgeon_engine.pruning.structures.units import units_of
@@ -44,6 +48,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.routing import routing_of
+from surgeon_engine.shots.selection import Costs
 from surgeon_engine.shots.shot import ShotPlan, curvature, evaluate_original
 
 Arrays = dict[str, np.ndarray]  # of one unit, or of all joined
@@ -94,20 +99,29 @@ def _costs(
     if choice is not None:
         damping = choice.cost
         pruning = with_damping(pruning, choice.cost, choice.update)
-    parts: list[Arrays] = []
-    units: list[DiagnosedUnit] = []
+    costs: Costs = {}
+    routing: dict[str, Routing | None] = {}
     with context.stage(Stage.SELECTION, total=len(unprotected.units)) as step:
         for unit in unprotected.units:
             name = unit.measured.name
             # Factors are released once the costs of their unit are known.
             measured = factors.pop(name)
-            removals = unit.removals(measured, unprotected.removed[name], pruning)
-            check_not_nan(name, removals.cost)
-            parts.append(_arrays(unit, removals, pruning))
-            found = _unit(unit, entries=len(next(iter(parts[-1].values()))))
-            routing = routing_of(unit, measured, pruning)
-            units.append(msgspec.structs.replace(found, routing=routing))
+            costs[name] = unit.removals(measured, unprotected.removed[name], pruning)
+            check_not_nan(name, costs[name].cost)
+            routing[name] = routing_of(unit, measured, pruning)
             step()
+    if pruning.has_same_widths:
+        costs |= experts_in_step(costs, pruning.cost_basis)
+    parts = [
+        _arrays(unit, costs[unit.measured.name], pruning) for unit in unprotected.units
+    ]
+    units = [
+        msgspec.structs.replace(
+            _unit(unit, entries=len(next(iter(part.values())))),
+            routing=routing[unit.measured.name],
+        )
+        for unit, part in zip(unprotected.units, parts, strict=True)
+    ]
     tried = choice.tried if choice is not None else 0
     arrays = {x: np.concatenate([part[x] for part in parts]) for x in parts[0]}
     return arrays, tuple(units), (damping, tried)
@@ -119,6 +133,7 @@ def _arrays(
     if isinstance(removals, ElementCosts):
         return _binned(removals)
     rows = unit.measured.rows if isinstance(unit, RowsOrColumns) else 0
+    rows = unit.coupled.groups if isinstance(unit, ExpertsUnit) else rows
     return {
         "cost": removals.cost.numpy(),
         "weights": removals.weights.numpy(),
@@ -137,10 +152,10 @@ def _binned(elements: ElementCosts) -> Arrays:
 
 
 def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
-    is_coupled = isinstance(unit, CoupledUnit)
     group = unit.coupled.kind.value if isinstance(unit, CoupledUnit) else "layer"
     one = torch.zeros(unit.candidates, dtype=torch.bool)
     one[0] = True
+    is_coupled = isinstance(unit, CoupledUnit)
     each = {x.name: x.count(removed) * is_coupled for x, removed in unit.zeros(one)}
     layers = tuple(
         DiagnosedLayer(
@@ -152,7 +167,11 @@ def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
     if not isinstance(unit, CoupledUnit):
         return found
     return msgspec.structs.replace(
-        found, least=unit.coupled.least, classes=unit.coupled.classes
+        found,
+        candidates=unit.coupled.groups,
+        least=unit.coupled.least,
+        classes=unit.coupled.classes,
+        neurons=unit.neurons.groups if isinstance(unit, ExpertsUnit) else 0,
     )
 
 

@@ -45,12 +45,12 @@ def compact_state(state: PruningState) -> None:
     kept: dict[str, Tensor] = {}
     for unit in state.units:
         assert isinstance(unit, CoupledUnit)
-        name = unit.measured.name
-        remaining = (~state.removed[name]).nonzero().squeeze(1)
-        original = state.kept.get(name, torch.arange(unit.candidates))
-        kept[name] = original[remaining]
-        remaining = _at_least_one(remaining)
-        units.append(replace(unit, coupled=unit.coupled.left(remaining, by_name)))
+        remaining: list[Tensor] = []
+        for name, removed in unit.of_parts(state.removed[unit.measured.name]).items():
+            left = (~removed).nonzero().squeeze(1)
+            kept[name] = state.kept.get(name, torch.arange(len(removed)))[left]
+            remaining.append(_at_least_one(left))
+        units.append(unit.left(remaining, by_name))
     state.replace_model(replace(state.loaded, layers=layers), units, kept)
 
 
@@ -86,11 +86,10 @@ def full_size_model(state: PruningState) -> PrunedModel:
 def _plan(kept: Mapping[str, Tensor], model: PreTrainedModel) -> CompactionPlan:
     """Return what remains of each compacted unit, in the original numbers."""
     groups = tuple(
-        KeptGroups(coupled, kept[coupled.consumer.name])
+        KeptGroups(coupled, kept[coupled.name])
         for kind in Coupling
         for coupled in groups_of(kind, model)
-        if coupled.consumer.name in kept
-        and len(kept[coupled.consumer.name]) < coupled.groups
+        if coupled.name in kept and len(kept[coupled.name]) < coupled.groups
     )
     return CompactionPlan(groups)
 

@@ -2,7 +2,7 @@
 
 weight.NAME    the weights that a run has changed
 removed.UNIT   what is removed of a unit, eight candidates in a byte
-kept.UNIT      the original numbers of the groups left in a compacted unit, int64
+kept.PART      the original numbers of the groups left of a compacted unit, int64
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from surgeon_engine.calibration.windows import digest_of
 from surgeon_engine.model.identity import check_same
 from surgeon_engine.model.saved_weights import load_weights, weights_of
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Tensors
 from surgeon_engine.runtime.versions import versions
@@ -144,13 +146,10 @@ def restore(state: PruningState, context: RunContext) -> RecoveredShot | None:
     """
     saver, saved = context.saver, context.saver.saved
     tensors = saver.load("recovered" if saved.is_recovered else "shot")
-    kept = _part(tensors, _KEPT)
+    kept, units = _part(tensors, _KEPT), {x.measured.name: x for x in state.units}
     if kept:
         state.record_removed(
-            {
-                name: ~torch.isin(torch.arange(len(removed)), kept[name])
-                for name, removed in state.removed.items()
-            }
+            {name: _not_kept(unit, kept) for name, unit in units.items()}
         )
         compact_state(state)
     packed = _part(tensors, _REMOVED)
@@ -174,6 +173,14 @@ def restore(state: PruningState, context: RunContext) -> RecoveredShot | None:
     after = state.take_snapshot()
     state.restore(before)
     return RecoveredShot(saved.recovered_shot, after)
+
+
+def _not_kept(unit: Unit, kept: Tensors) -> Tensor:
+    """Return the candidates of a compacted unit that are not left, bool."""
+    assert isinstance(unit, CoupledUnit)
+    parts = unit.of_parts(torch.arange(unit.candidates))
+    removed = [~torch.isin(x - x[0], kept[name]) for name, x in parts.items()]
+    return torch.cat(removed)
 
 
 def _tensors_of(state: PruningState) -> Tensors:

@@ -48,9 +48,9 @@ def routing_of(
         routed = measured.routed
     if routed is None or not isinstance(unit, CoupledUnit):
         return None
-    nothing = routed.new_zeros(unit.candidates).bool()
+    nothing = routed.new_zeros(len(routed)).bool()
     return Routing(
         tokens=tuple(routed.tolist()),
         costs=tuple(unit.costs(measured, nothing, pruning).tolist()),
-        kept=tuple(range(unit.candidates)),
+        kept=tuple(range(len(routed))),
     )

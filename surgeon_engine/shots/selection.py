@@ -14,11 +14,18 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Coupling, PruningConfig
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.experts_neurons import (
+    ExpertRemovals,
+    ExpertsUnit,
+    experts_in_step,
+    without_larger_steps,
+)
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
     ElementCosts,
@@ -75,25 +82,61 @@ def costs_of(
     for unit, removals in divided(state.units, _block_of, removals_of):
         costs[unit.measured.name] = removals
         step()
+    if pruning.has_same_widths:
+        costs |= experts_in_step(costs, pruning.cost_basis)
     return costs
 
 
 def cheapest_of(
-    units: Sequence[Unit], costs: Costs, pruning: PruningConfig, budget: int
+    units: Sequence[Unit],
+    costs: Costs,
+    pruning: PruningConfig,
+    budget: int,
+    *,
+    reaches: bool | None = None,
 ) -> Selection:
     """Select the cheapest candidates of `units`, at most `budget` weights in all.
 
     If the target is a size in bytes, it is at least `budget` weights: the file is not
-    to be larger.
+    to be larger. `reaches` says which of both; None: the target does.
 
     Raises:
         CurvatureError: a cost is not a number.
         PruningError: fewer weights than `budget` can be removed.
     """
-    reaches = pruning.is_sized
+    reaches = pruning.is_sized if reaches is None else reaches
     if pruning.has_same_widths:
         return _cheapest_in_step(units, costs, budget, reaches=reaches)
     return cheapest(costs, budget, reaches=reaches)
+
+
+def with_smaller_steps(
+    units: Sequence[Unit], costs: Costs, pruning: PruningConfig, budget: int
+) -> Costs:
+    """Return the costs without the neurons of experts that do not fit in `budget`.
+
+    A width multiple makes steps of all experts of a block, or of all blocks, so large
+    that much of the budget may be left. Whole experts then come next.
+
+    Raises:
+        CurvatureError: a cost is not a number.
+        PruningError: fewer weights than `budget` can be removed.
+    """
+    if not any(isinstance(each, ExpertRemovals) for each in costs.values()):
+        return costs
+    found = cheapest_of(units, costs, pruning, budget, reaches=False)
+    smaller = costs | without_larger_steps(
+        costs,
+        found.removed,
+        budget - found.weights,
+        pruning.cost_basis,
+        are_in_step=pruning.has_same_widths,
+    )
+    try:
+        cheapest_of(units, smaller, pruning, budget)
+    except PruningError:  # only with these neurons can so much be removed
+        return costs
+    return smaller
 
 
 def _cheapest_in_step(
@@ -124,7 +167,7 @@ def _is_empty(unit: Removals | ElementCosts) -> TypeGuard[Removals]:
 def _by_kind(
     units: Sequence[Unit], costs: Mapping[str, Removals | ElementCosts]
 ) -> list[dict[str, Removals]]:
-    """Return the removals of heads and of neurons separately."""
+    """Return the removals of heads, of neurons and of experts separately."""
     kinds: dict[Coupling, dict[str, Removals]] = {}
     for unit in units:
         removals = costs[unit.measured.name]
@@ -163,14 +206,17 @@ def remove(
 
     removed: dict[str, Tensor] = {}
     for unit, (W, of_unit) in divided(state.units, _block_of, updated):
+        name = unit.measured.name
         with on_device(state.loaded.blocks[unit.measured.block], changes=True):
+            if isinstance(unit, ExpertsUnit):
+                unit.sort_neurons(factors[name], state.removed[name])
             # Other layers lose weights, and are not updated.
             for layer, mask in unit.zeros(of_unit):
                 if layer is unit.measured and W.numel():
                     layer.write(W)
                 else:
                     layer.zero(mask)
-        removed[unit.measured.name] = of_unit
+        removed[name] = of_unit
         step()
     return removed
 

@@ -51,7 +51,13 @@ from surgeon_engine.shots.depth_step import (
     warn_of_missing_depth,
 )
 from surgeon_engine.shots.routing import keep_routing
-from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
+from surgeon_engine.shots.selection import (
+    Costs,
+    cheapest_of,
+    costs_of,
+    remove,
+    with_smaller_steps,
+)
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
 
@@ -100,6 +106,8 @@ def run_shot(
         keep_routing(state, factors, pruning, context)
     with context.stage(Stage.SELECTION, plan.number, len(state.units)) as step:
         costs = costs_of(state, factors, pruning, step)
+        if plan.is_last:
+            costs = with_smaller_steps(state.units, costs, pruning, budget)
         selected = cheapest_of(state.units, costs, pruning, budget)
         histogram = cost_histogram(costs, selected.removed)
         _add_costs(state, costs, selected, pruning)

@@ -15,9 +15,9 @@ import msgspec
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
-from surgeon_engine.api.messages.run import Routing, experts_left
+from surgeon_engine.api.messages.run import Routing, experts_left, neurons_left
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.diagnosis.costs import Costs
+from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
@@ -56,12 +56,23 @@ def routings_of_run(run: RunState) -> Routings:
 
 def routings_of_plan(costs: Costs, plan: RemovalPlan | None) -> Routings:
     """Return the experts of all diagnosed blocks, without those that a plan removes."""
-    taken = plan.removals.tolist() if plan is not None else [0] * len(costs.units)
     return tuple(
-        BlockRouting(unit.name, unit.layers[0].block, _planned(unit, removed))
-        for unit, removed in zip(costs.units, taken, strict=True)
+        BlockRouting(
+            unit.name,
+            unit.layers[0].block,
+            _planned(unit, planned_experts(costs, number, plan) if plan else 0),
+        )
+        for number, unit in enumerate(costs.units)
         if unit.routing is not None
     )
+
+
+def planned_experts(costs: Costs, number: int, plan: RemovalPlan) -> int:
+    """Return how many experts of a unit a plan removes."""
+    taken, found = int(plan.removals[number]), costs.found
+    if not taken or not costs.units[number].neurons or isinstance(found, Bins):
+        return taken
+    return int(found.rows_so_far[int(found.start[number]) + taken - 1])
 
 
 def _planned(unit: DiagnosedUnit, removed: int) -> Routing:
@@ -76,14 +87,26 @@ def _planned(unit: DiagnosedUnit, removed: int) -> Routing:
 
 
 def left_text(run: RunState) -> str:
-    """Return how many experts the blocks of a run have left; empty: as many as ever."""
-    left = experts_left(run.layers)
-    if left is None or left.least == left.of:
-        return ""
-    text = tr("{most} of {n} experts per block are left")
-    if left.least < left.most:
-        text = tr("{least} to {most} of {n} experts per block are left")
-    return text.format(least=left.least, most=left.most, n=left.of)
+    """Return how many experts and neurons a run has left; empty: as many as ever."""
+    parts = (
+        (
+            experts_left(run.layers),
+            tr("{most} of {n} experts per block are left"),
+            tr("{least} to {most} of {n} experts per block are left"),
+        ),
+        (
+            neurons_left(run.layers),
+            tr("{most} of {n} neurons per expert are left"),
+            tr("{least} to {most} of {n} neurons per expert are left"),
+        ),
+    )
+    return ", ".join(
+        (text if left.least == left.most else range_text).format(
+            least=left.least, most=left.most, n=left.of
+        )
+        for left, text, range_text in parts
+        if left is not None and left.least < left.of
+    )
 
 
 def cells_of(routings: Routings, measure: ExpertMeasure) -> list[Cell]:

@@ -50,13 +50,19 @@ CHOICES: dict[Enum, Caption] = {
         "Experts",
         "Removes whole experts of each block, with their part of the router. Each "
         "token still uses as many experts as before: the file is much smaller, and "
-        "about as fast. Recommended for mixtures of experts.",
+        "about as fast.",
+    ),
+    Structure.EXPERTS_AND_NEURONS: caption(
+        "Experts and neurons",
+        "Removes whole experts, and neurons of those that stay and of the MLPs that "
+        "all tokens use, whichever cost least for each weight. The experts of a "
+        "block stay equally wide. Recommended for mixtures of experts.",
     ),
     Structure.EXPERTS_HEADS_AND_NEURONS: caption(
         "Experts, heads and neurons",
-        "Removes experts, attention heads, and neurons of the MLPs that all tokens "
-        "use, whichever cost least for each weight. The file is smaller, and each "
-        "token takes less time.",
+        "Removes experts, attention heads, and neurons of experts and of the MLPs "
+        "that all tokens use, whichever cost least for each weight. The file is "
+        "smaller, and each token takes less time.",
     ),
     Structure.ROWS_AND_COLUMNS: caption(
         "Rows and columns",

@@ -30,6 +30,7 @@ _GROUPS_OF = {
     Structure.HEADS: ("heads",),
     Structure.NEURONS: ("neurons",),
     Structure.EXPERTS: ("experts",),
+    Structure.EXPERTS_AND_NEURONS: ("experts",),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.model.experts import hide_removed_experts
 from tests.helpers.gguf_files import byte_pairs, pruned
@@ -117,14 +117,22 @@ MIXTURES: dict[str, Callable[..., PreTrainedModel]] = {
 }
 
 
-def without_experts(model: PreTrainedModel) -> PrunedModel:
-    """Return a model without the first expert of each class of each block."""
+def without_experts(model: PreTrainedModel, neurons: int = 0) -> PrunedModel:
+    """Return a model without the first expert of each class of each block.
+
+    Each of the others has lost its last `neurons`.
+    """
 
     def choose(unit) -> torch.Tensor:
-        of_class = unit.candidates // unit.coupled.classes
-        return torch.arange(unit.candidates) % of_class == 0
+        removed = torch.zeros(unit.candidates, dtype=torch.bool)
+        if unit.coupled.kind is Coupling.EXPERTS:
+            removed[
+                : unit.coupled.groups : unit.coupled.groups // unit.coupled.classes
+            ] = True
+            removed[unit.candidates - neurons :] = True
+        return removed
 
-    plan = without(model, choose, Structure.EXPERTS)
+    plan = without(model, choose, Structure.EXPERTS_AND_NEURONS)
     hide_removed_experts(model)
     return pruned(model, plan)
 

@@ -163,7 +163,7 @@ MIXTURES: dict[str, Callable[[], PreTrainedModel]] = {
         head_dim=6,
         num_experts=8,
         num_experts_per_tok=2,
-        moe_intermediate_size=12,
+        moe_intermediate_size=24,
     ),
     "deepseek_v3": _grouped(
         "DeepseekV3",
@@ -175,7 +175,7 @@ MIXTURES: dict[str, Callable[[], PreTrainedModel]] = {
         n_shared_experts=1,
         n_group=2,
         topk_group=1,
-        moe_intermediate_size=12,
+        moe_intermediate_size=24,
         q_lora_rank=10,
         kv_lora_rank=10,
         qk_rope_head_dim=4,

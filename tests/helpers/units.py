@@ -14,6 +14,7 @@ from surgeon_engine.curvature.measured import GateGradients, KroneckerFactors
 from surgeon_engine.planning import limits
 from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.pruning.methods.base import Measured, Needs
+from surgeon_engine.pruning.structures.experts_neurons import ExpertsUnit
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import cheapest
 from tests.helpers.configs import pruning_config
@@ -37,6 +38,9 @@ def removable(unit, settings: PruningConfig) -> int:
     """Return the maximum number of removable weights of a unit, from `limits`."""
     share = share_to_keep(unit.layers, settings)
     layer = unit.measured
+    if isinstance(unit, ExpertsUnit):
+        costs = random_measurement(unit)
+        return int(unit.removals(costs, no_removals(unit), settings).weights.sum())
     if settings.kind in COUPLED:
         coupled = unit.coupled
         bundle = limits.bundle_of(coupled.kind, settings, coupled.classes)
@@ -69,6 +73,7 @@ def random_gates(layer, seed: int = 0) -> GateGradients:
         rows=torch.randn(3, rows, generator=g),
         columns=torch.randn(3, columns, generator=g),
         weight_squares=torch.rand(rows, columns, generator=g),
+        neurons=torch.rand(columns, getattr(layer, "neurons", 0), generator=g),
     )
 
 

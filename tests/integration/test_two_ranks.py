@@ -153,10 +153,11 @@ def test_two_ranks_count_the_tokens_of_experts_together():
         (name, *_) = found
         gates = {
             k: x
-            for part in block_gates(request, (Gate.COLUMNS,), int)
+            for part in block_gates(request, (Gate.COLUMNS, Gate.NEURONS), int)
             for k, x in part.items()
         }
-        return found[name].routed, found[name].norms, gates[name].routed
+        one = gates[name]
+        return found[name].routed, found[name].norms, one.routed, one.neurons
 
     expected = measure(0)
     assert int(expected[0].sum()) == 2 * windows.numel()
@@ -164,6 +165,7 @@ def test_two_ranks_count_the_tokens_of_experts_together():
         assert torch.equal(found[0], expected[0])
         torch.testing.assert_close(found[1], expected[1])
         assert torch.equal(found[2], expected[0])
+        torch.testing.assert_close(found[3], expected[3])
 
 
 def test_ranks_without_windows_measure_what_one_measures():

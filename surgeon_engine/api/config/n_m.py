@@ -8,6 +8,7 @@ from typing import Annotated, NewType, TypeAlias
 
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.formatting import format_percent
 
 # How many removed weights of a layer are compensated jointly; 0: all of them.
 MaxCorrelated: TypeAlias = Annotated[
@@ -17,6 +18,7 @@ Pattern = NewType("Pattern", str)  # such as "2:4"
 _PATTERN = re.compile(r"(\d+):(\d+)")
 MAX_OF = 32  # weights in a group
 _MAX_PATTERNS = 20_000  # 8:16 has 12,870
+_ROUNDING = 0.001  # 66.7 % is accepted where 2/3 is the maximum
 
 
 class NM(Member, frozen=True, tag="n_m"):
@@ -63,6 +65,23 @@ class NM(Member, frozen=True, tag="n_m"):
                 kept=self.kept,
                 of=self.of,
                 most=_MAX_PATTERNS,
+            )
+
+    def check_sparsity(self, sparsity: float) -> None:
+        """Check that the pattern can remove a share of the weights.
+
+        Raises:
+            ConfigError: It is too large.
+        """
+        maximum = 1 - self.kept / self.of
+        if sparsity > maximum + _ROUNDING:
+            raise ConfigError(
+                "{pattern} removes at most {most} of the weights, but the target is "
+                "{sparsity:percent}.",
+                "Lower the sparsity to {most}.",
+                pattern=self.pattern,
+                most=format_percent(maximum),
+                sparsity=sparsity,
             )
 
     @property

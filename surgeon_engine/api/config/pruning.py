@@ -38,7 +38,6 @@ from surgeon_engine.api.config.vocabulary import (
     Vocabulary,
 )
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.base.sentences import reworded, say, say_list
 
 
@@ -49,6 +48,7 @@ class Structure(StrEnum):
     NEURONS = "neurons"  # of the MLPs
     HEADS = "heads"  # whole KV groups, where heads share keys and values
     EXPERTS = "experts"  # of a mixture of experts
+    EXPERTS_AND_NEURONS = "experts_and_neurons"  # inside and beside them
     EXPERTS_HEADS_AND_NEURONS = "experts_heads_and_neurons"
     ROWS_AND_COLUMNS = "rows_and_columns"
     ROWS = "rows"
@@ -62,6 +62,7 @@ class Coupling(StrEnum):
 
     HEADS = "heads"  # a key and value head with all query heads that share it
     NEURONS = "neurons"
+    EXPERT_NEURONS = "expert_neurons"  # one of each expert of a block
     EXPERTS = "experts"  # one of those that a router chooses from
 
 
@@ -70,10 +71,11 @@ COUPLINGS = {
     Structure.NEURONS: (Coupling.NEURONS,),
     Structure.HEADS: (Coupling.HEADS,),
     Structure.EXPERTS: (Coupling.EXPERTS,),
+    Structure.EXPERTS_AND_NEURONS: tuple(Coupling)[1:],
     Structure.EXPERTS_HEADS_AND_NEURONS: tuple(Coupling),
 }
 COUPLED = tuple(COUPLINGS)
-OF_EXPERTS = (Structure.EXPERTS, Structure.EXPERTS_HEADS_AND_NEURONS)
+OF_EXPERTS = tuple(x for x, y in COUPLINGS.items() if Coupling.EXPERTS in y)
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
 
@@ -147,6 +149,8 @@ _NAMES: dict[str, str] = {
     Structure.NEURONS: say("neurons"),
     Structure.HEADS: say("heads"),
     Structure.EXPERTS: say("experts"),
+    Structure.EXPERTS_AND_NEURONS: say("experts and neurons"),
+    Coupling.EXPERT_NEURONS: say("neurons of experts"),
     Structure.EXPERTS_HEADS_AND_NEURONS: say("experts, heads and neurons"),
     Structure.ROWS_AND_COLUMNS: say("rows and columns"),
     Structure.ROWS: say("rows"),
@@ -169,7 +173,7 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
     """Return the methods that can remove `structure`."""
     if structure is Structure.EXPERTS:
         return (Method.FIRST_ORDER, *BY_ROUTING)
-    if structure is Structure.EXPERTS_HEADS_AND_NEURONS:
+    if structure in OF_EXPERTS:
         return (Method.FIRST_ORDER,)
     for_sparse = () if structure in SPARSE else (Method.SPARSEGPT, Method.WANDA)
     return tuple(m for m in Method if m not in (*BY_ROUTING, *for_sparse))
@@ -238,8 +242,16 @@ class Experts(Member, frozen=True, tag="experts"):
     cost_basis: _Basis = CostBasis.PER_PARAMETER
 
 
+class ExpertsAndNeurons(Member, frozen=True, tag="experts_and_neurons"):
+    """Remove experts, and neurons of experts and of MLPs that all tokens use."""
+
+    width_multiple: _WidthMultiple = 0
+    widths: _AnyWidths = Widths.FREE
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
+
+
 class ExpertsHeadsAndNeurons(Member, frozen=True, tag="experts_heads_and_neurons"):
-    """Remove experts, attention heads, and neurons of MLPs that all tokens use."""
+    """Remove experts, heads, and neurons of experts and of MLPs that all tokens use."""
 
     width_multiple: _WidthMultiple = 0
     widths: _AnyWidths = Widths.FREE
@@ -278,6 +290,7 @@ AnyStructure: TypeAlias = (
     | Neurons
     | Heads
     | Experts
+    | ExpertsAndNeurons
     | ExpertsHeadsAndNeurons
     | RowsAndColumns
     | Rows
@@ -285,8 +298,6 @@ AnyStructure: TypeAlias = (
     | NM
     | Elements
 )
-
-_ROUNDING = 0.001  # 66.7 % is accepted where 2/3 is the maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +333,8 @@ class PruningConfig:
             object.__setattr__(self, "damping", FixedDamping())
         for limit in self.layer_min_density:
             parse_limit(limit)
-        if isinstance(self.structure, NM):
-            self._check_sparsity(self.structure)
+        if isinstance(self.structure, NM) and isinstance(self.target, PrunableShare):
+            self.structure.check_sparsity(self.target.sparsity)
         if self.method not in methods_for(self.kind):
             raise ConfigError(
                 "{method} does not remove {kind}.",
@@ -434,17 +445,3 @@ class PruningConfig:
         """The damping where none is searched for, or none can be."""
         found = self.damping
         return found if isinstance(found, FixedDamping) else FixedDamping()
-
-    def _check_sparsity(self, structure: NM) -> None:
-        if not isinstance(self.target, PrunableShare):
-            return
-        sparsity, maximum = self.target.sparsity, 1 - structure.kept / structure.of
-        if sparsity > maximum + _ROUNDING:
-            raise ConfigError(
-                "{pattern} removes at most {most} of the weights, but the target is "
-                "{sparsity:percent}.",
-                "Lower the sparsity to {most}.",
-                pattern=structure.pattern,
-                most=format_percent(maximum),
-                sparsity=sparsity,
-            )

@@ -7,7 +7,8 @@
 The arrays are stored in an .npz file, concatenated over all units; `Diagnosed` holds
 the number of entries of each unit. Protections and limits are not applied. Arrays:
 
-    structured      cost, weights, rise and is_row of each removal
+    structured      cost, weights, rise and is_row of each removal; of experts with
+                    neurons, is_row marks the experts
     single weights  bin and count: the number of weights of similar cost. A bin is the
                     upper 16 bits of a float32, a step of less than 0.8 %.
 """
@@ -43,10 +44,11 @@ class DiagnosedUnit(msgspec.Struct, frozen=True):
     group: str
     layers: tuple[DiagnosedLayer, ...]  # the layer called `name` first
     entries: int
-    candidates: int
+    candidates: int  # of experts with neurons: the experts
     routing: Routing | None = None  # None: not experts
     least: int = 1  # groups that stay
     classes: int = 1  # equal runs of experts, each of which loses equally many
+    neurons: int = 0  # of each expert that can be removed; 0: none
 
 
 class Diagnosed(msgspec.Struct, frozen=True, tag=True):

@@ -7,7 +7,7 @@ this sum, but the shares of layers can be compared
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Annotated, NamedTuple
 
@@ -59,7 +59,9 @@ class CostHistogram(msgspec.Struct, frozen=True):
 class GroupsLeft(msgspec.Struct, frozen=True):
     """Number of remaining heads, neurons or experts in the module of a layer."""
 
-    kind: str  # "heads" (with the query heads that share one), "neurons" or "experts"
+    # "heads" (with the query heads that share one), "neurons", "experts" or
+    # "expert_neurons"
+    kind: str
     kept: Count
     of: Positive
 
@@ -134,6 +136,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     columns_kept: int = -1
     groups: GroupsLeft | None = None  # None: its structure has no such groups
     routing: Routing | None = None  # None: not experts, or not measured
+    neurons: GroupsLeft | None = None  # of each expert; None: they stay together
 
     @property
     def sparsity(self) -> float:
@@ -142,16 +145,25 @@ class LayerSparsity(msgspec.Struct, frozen=True):
 
 
 class ExpertsLeft(NamedTuple):
-    """How many experts blocks have left."""
+    """How many experts blocks have left, or how many neurons experts have."""
 
     least: int  # of the block with the fewest
     most: int
-    of: int  # those of a block of the original
+    of: int  # those of a block, or of an expert, of the original
 
 
 def experts_left(layers: Iterable[LayerSparsity]) -> ExpertsLeft | None:
     """Return how many experts are left in layers; None: none were to be removed."""
-    found = [x.groups for x in layers if x.groups and x.groups.kind == Coupling.EXPERTS]
+    groups = (x.groups for x in layers)
+    return _left([x for x in groups if x and x.kind == Coupling.EXPERTS])
+
+
+def neurons_left(layers: Iterable[LayerSparsity]) -> ExpertsLeft | None:
+    """Return how many neurons experts have left; None: none were to be removed."""
+    return _left([x.neurons for x in layers if x.neurons])
+
+
+def _left(found: Sequence[GroupsLeft]) -> ExpertsLeft | None:
     if not found:
         return None
     kept = [groups.kept for groups in found]

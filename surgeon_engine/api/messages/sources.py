@@ -153,6 +153,8 @@ class CoupledSummary(msgspec.Struct, frozen=True):
     least: int = 1  # that stay
     classes: int = 1  # equal runs of experts, each of which loses equally many
     chosen: int = 0  # experts that a token uses; 0: it uses all groups
+    neurons: int = 0  # of each expert; 0: they are not known
+    weights_per_neuron: int = 0  # of one expert
 
 
 class ModelSummary(msgspec.Struct, frozen=True):

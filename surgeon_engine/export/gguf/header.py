@@ -192,9 +192,13 @@ def _add_experts(
     add("expert_count", max(widths.experts))
     add("expert_used_count", options.chosen_experts)
     add("expert_feed_forward_length", max(widths.expert_neurons))
-    if shared := max(widths.shared_neurons):
+    shared = max(widths.shared_neurons)
+    if shared:
         add("expert_shared_feed_forward_length", shared)
-    if (count := options.get(*_SHARED)) is not None:
+    count = options.get(*_SHARED)
+    if architecture.counts_shared and shared:
+        count = shared // max(widths.expert_neurons)
+    if count is not None:
         add("expert_shared_count", count)
     if (is_normal := options.get("norm_topk_prob")) is not None:
         add("expert_weights_norm", is_normal, bool)

@@ -9,7 +9,7 @@ The package gguf knows the names. The values are those of the model, except that
     experts have a tensor for each of their layers (`mixtures.py`)
     latent keys and values have one for keys and one for values, by head
     neurons of zeros fill the MLPs up to whole blocks of quantized numbers, and experts
-        that all tokens use up to the width that some architectures derive
+        that all tokens use up to the width of several others, where this is derived
 
 An attention that was removed as a whole has no heads in a deci file, and an MLP has a
 few neurons of zeros: llama.cpp would skip the attention of a block without any. So does
@@ -43,6 +43,7 @@ _BLOCK = 32  # numbers that share a scale in most quantized types
 _OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
 _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their weights
 _POSITIONS = "position_embd.weight"  # in float32
+_LAST = "ffn_down_exps"  # the last layers of the experts of a block
 _FLOAT32 = (ROUTER, "ffn_gate_inp_shexp")
 # Tensors of linear attention with rows of each head of values, after those of keys.
 _AFTER_KEYS = ("attn_qkv", "ssm_conv1d")
@@ -74,8 +75,9 @@ class Widths:
 
     @property
     def have_equal_experts(self) -> bool:
-        """Whether all blocks with experts have the same number of them."""
-        return len({n for n in self.experts if n}) <= 1
+        """Whether all blocks with experts have as many of them, as wide ones."""
+        of_blocks = zip(self.experts, self.expert_neurons, strict=True)
+        return len({each for each in of_blocks if any(each)}) <= 1
 
     @property
     def dense_blocks(self) -> int:
@@ -96,8 +98,12 @@ def layout_of(compacted: CompactModel, architecture: Gguf) -> Layout:
     """Return the tensors of a compact model as `architecture` expects them."""
     named, unknown = _named(compacted, architecture)
     config = compacted.model.config.get_text_config()
+    of_experts = (
+        x.shape[2] for n, (x, _) in named.items() if n.endswith(f"{_LAST}.weight")
+    )
+    width = next(of_experts, 1)
     tensors = [
-        _file_tensor(name, source, layer, compacted.model, architecture)
+        _file_tensor(name, source, layer, compacted.model, architecture, width)
         for name, (source, layer) in named.items()
     ]
     if architecture.has_own_head and "output.weight" not in named:
@@ -196,6 +202,7 @@ def _file_tensor(
     layer: str,
     model: PreTrainedModel,
     architecture: Gguf,
+    expert_width: int,
 ) -> FileTensor:
     family = family_of(model.config.get_text_config().model_type)
     is_stacked = "_exps." in name
@@ -212,7 +219,7 @@ def _file_tensor(
         source,
         layer,
         is_float32=not is_rounded or len(source.shape) == 1,
-        **_filling(name, source, family, architecture),
+        **_filling(name, source, family, architecture, expert_width),
     )
 
 
@@ -299,13 +306,17 @@ def _reordered(source: TensorSlice, order: Tensor) -> TensorSlice:
 
 
 def _filling(
-    name: str, source: TensorSlice, family: Family, architecture: Gguf
+    name: str,
+    source: TensorSlice,
+    family: Family,
+    architecture: Gguf,
+    expert_width: int,
 ) -> dict[str, int]:
     """Return what fills up the width of an MLP, as arguments of `FileTensor`."""
     part = _part(name)
     if part.endswith("_shexp") and architecture.counts_shared:
         side = 1 if part == "ffn_down_shexp" else 0
-        added = source.whole.shape[side] - source.shape[side]
+        added = -source.shape[side] % expert_width
         return {("added_rows", "added_columns")[side]: added}
     if part == "ffn_down" and name.endswith(".weight"):
         full, kept = source.whole.shape[1], source.shape[1]
@@ -356,8 +367,8 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
         widths.head_sizes.append(size)
         decay = shapes.get(f"blk.{block}.ssm_a")
         widths.value_heads.append(decay[0] if decay else 0)
-        widths.experts.append(side("ffn_down_exps", 0))
-        widths.expert_neurons.append(side("ffn_down_exps", 2))
+        widths.experts.append(side(_LAST, 0))
+        widths.expert_neurons.append(side(_LAST, 2))
         widths.shared_neurons.append(side("ffn_down_shexp", 1))
     return widths
 

@@ -56,15 +56,16 @@ def named_parts(
     ending = "bias" if kind.endswith(_BIAS) else "weight"
     kind = kind.removesuffix(_BIAS)
     experts = model.get_submodule(module)
-    whole = source.whole
     if ending == "weight" and getattr(experts, "is_transposed", False):
-        whole = whole.transpose(1, 2)
+        kept = (*source.kept, *[None] * 3)
+        whole = source.whole.transpose(1, 2)
+        source = TensorSlice(whole, (kept[0], kept[2], kept[1]))
     if kind != _GATES_AND_VALUES:
-        yield f"{prefix}.{_PARTS[kind]}.{ending}", TensorSlice(whole, source.kept)
+        yield f"{prefix}.{_PARTS[kind]}.{ending}", source
         return
-    gates, values = _gates_and_values(whole, experts)
-    yield f"{prefix}.{_GATES}.{ending}", TensorSlice(gates, source.kept)
-    yield f"{prefix}.ffn_up_exps.{ending}", TensorSlice(values, source.kept)
+    gates, values = _gates_and_values(source, experts)
+    yield f"{prefix}.{_GATES}.{ending}", gates
+    yield f"{prefix}.ffn_up_exps.{ending}", values
 
 
 def weights_of(name: str, experts: Any) -> Tensor:
@@ -83,8 +84,8 @@ def weights_of(name: str, experts: Any) -> Tensor:
         whole = whole.transpose(1, 2)
     if stored != _GATES_AND_VALUES:
         return whole
-    gates, values = _gates_and_values(whole, experts)
-    return gates if part == _GATES else values
+    gates, values = _gates_and_values(TensorSlice(whole), experts)
+    return gates.whole if part == _GATES else values.whole
 
 
 def _of_router(kind: str, whole: Tensor) -> str:
@@ -103,8 +104,15 @@ def _in_one_row(source: TensorSlice) -> TensorSlice:
     return source
 
 
-def _gates_and_values(whole: Tensor, experts: nn.Module) -> tuple[Tensor, Tensor]:
+def _gates_and_values(
+    source: TensorSlice, experts: nn.Module
+) -> tuple[TensorSlice, TensorSlice]:
+    whole, (kept, rows, *rest) = source.whole, (*source.kept, None, None)
     if getattr(experts, "is_concatenated", True):
         gates, values = whole.chunk(2, dim=1)
-        return gates, values
-    return whole[:, ::2], whole[:, 1::2]
+        neurons = None if rows is None else rows.chunk(2)[0]
+    else:
+        gates, values = whole[:, ::2], whole[:, 1::2]
+        neurons = None if rows is None else rows[::2] // 2
+    indices = (kept, neurons, *rest)[: whole.ndim]
+    return TensorSlice(gates, indices), TensorSlice(values, indices)

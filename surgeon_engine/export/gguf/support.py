@@ -233,7 +233,8 @@ def _experts_reason(architecture: Gguf, widths: Widths) -> str:
     if not widths.have_equal_experts:
         return say(
             "llama.cpp's architecture {name} has the same number of experts in all "
-            'blocks: prune the original again with widths "same".',
+            "blocks, and of the same width: prune the original again with widths "
+            '"same".',
             name=architecture.architecture,
         )
     first = widths.dense_blocks

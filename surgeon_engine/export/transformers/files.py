@@ -288,14 +288,14 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
         ModelError: The config cannot describe the remaining blocks.
     """
     model, plan = compacted.model, compacted.plan
-    kept = {each.coupled.consumer.name: each for each in compacted.remaining}
+    kept = {each.coupled.name: each for each in compacted.remaining}
     widths: dict[str, int] = {}
     for kind in {each.coupled.kind for each in plan.groups}:
         for coupled in groups_of(kind, model):
             block = coupled.consumer.block
             if block not in compacted.blocks:
                 continue
-            each = kept.get(coupled.consumer.name, whole(coupled))
+            each = kept.get(coupled.name, whole(coupled))
             if each.is_empty:
                 block = compacted.blocks.index(block)
                 raise _RaggedError(

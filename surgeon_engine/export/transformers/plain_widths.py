@@ -19,6 +19,7 @@ from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import StockWriter
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.experts_neurons import ExpertsUnit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 
@@ -40,6 +41,17 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
                     say("Fewer neurons do not fit a plain {name}.", name=name), reason
                 ),
                 "Protect the MLPs of all blocks, or choose the compact format.",
+            )
+    experts = [unit for unit in units if isinstance(unit, ExpertsUnit)]
+    if experts:
+        reduced = _reduced_model(loaded, experts, -1)
+        if reason := StockWriter().unsupported_reason(reduced):
+            raise ExportError(
+                say_all(
+                    say("Narrower experts do not fit a plain {name}.", name=name),
+                    reason,
+                ),
+                "Remove whole experts alone, or choose the compact format.",
             )
     if not heads:
         return None
@@ -83,8 +95,13 @@ def _coupled_units(kind: Coupling, units: Sequence[Unit]) -> list[CoupledUnit]:
 def _reduced_model(
     loaded: LoadedModel, units: Sequence[CoupledUnit], kept: int
 ) -> PrunedModel:
-    """Return the model with `kept` groups of heads, or neurons, in each block."""
+    """Return the model with `kept` groups of heads, or neurons, in each block.
+
+    If it is negative, it is the number of groups that each has lost, of experts the
+    last neurons.
+    """
     removed = {
-        unit.measured.name: torch.arange(unit.candidates) >= kept for unit in units
+        unit.measured.name: torch.arange(unit.candidates) >= kept % unit.candidates
+        for unit in units
     }
     return PrunedModel(loaded, plan_of(units, removed))

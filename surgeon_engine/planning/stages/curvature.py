@@ -12,7 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from surgeon_engine.api.config.pruning import BY_ROUTING, Fisher, Method
+from surgeon_engine.api.config.pruning import (
+    BY_ROUTING,
+    COUPLINGS,
+    Coupling,
+    Fisher,
+    Method,
+)
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
     FLOAT,
@@ -83,7 +89,12 @@ def _seconds(job: Job) -> float:
     if pruning.method in BY_ROUTING:  # each expert of a token runs twice
         return 2 * speed.forward(job, windows)
     if not pruning.measures_factors:
-        gates = sum(2.0 * layer.weights for layer in layers if not layer.is_experts)
+        of_experts = Coupling.EXPERT_NEURONS in COUPLINGS.get(pruning.kind, ())
+        gates = sum(
+            2.0 * layer.weights
+            for layer in job.as_used(layers)
+            if of_experts or not layer.is_experts
+        )
         draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1
         own = min(config.own_windows, GATE_OWN_WINDOWS)
         return sum(

@@ -14,14 +14,15 @@ of the cheapest; the first bundle is the remainder of the width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.curvature.measured import Measured
-from surgeon_engine.model.coupling import CoupledGroups
+from surgeon_engine.model.coupled_groups import CoupledGroups
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.planning.limits import bundle_of, groups_to_keep, share_to_keep
 from surgeon_engine.pruning.methods.base import MeasuredLayer, PruningMethod
@@ -48,9 +49,32 @@ class CoupledUnit:
         return self.coupled.layers
 
     @property
+    def parts(self) -> tuple[CoupledGroups, ...]:
+        """The groups whose candidates follow one another."""
+        return (self.coupled,)
+
+    @property
     def candidates(self) -> int:
-        """The number of groups."""
-        return self.coupled.groups
+        """The number of groups of all parts."""
+        return sum(part.groups for part in self.parts)
+
+    def of_parts(self, candidates: Tensor) -> dict[str, Tensor]:
+        """Return the candidates of each part by its name."""
+        sizes = [part.groups for part in self.parts]
+        names = [part.name for part in self.parts]
+        return dict(zip(names, candidates.split(sizes), strict=True))
+
+    def left(
+        self, remaining: Sequence[Tensor], layers: Mapping[str, PrunableLayer]
+    ) -> CoupledUnit:
+        """Return the unit after all but some groups of each part have been removed.
+
+        Args:
+            remaining: Indices of the remaining groups of each part, int64, ascending.
+            layers: The smaller layers by name.
+        """
+        (groups,) = remaining
+        return replace(self, coupled=self.coupled.left(groups, layers))
 
     def removals(
         self, measured: Measured, before: Tensor, pruning: PruningConfig
@@ -79,7 +103,7 @@ class CoupledUnit:
         self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> Tensor:
         """Return the cost of each group, float64; that of a removed one is -inf."""
-        cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
+        cost = torch.full((len(before),), -torch.inf, dtype=torch.float64)
         groups = int((~before).sum())
         is_matrix = not isinstance(self.measured, ExpertsLayer)
         layer = MeasuredLayer(
@@ -124,7 +148,7 @@ class CoupledUnit:
         column = self._columns(removed)
         if bool(removed.all()):
             column = torch.ones_like(column)
-        masks = [(self.measured, column.expand(self.measured.rows, -1))]
+        masks = [(self.measured, self.measured.mask_of(column))]
         for producer in self.coupled.producers:
             row = removed[producer.group_of_row].to(column.device)
             width = producer.layer.columns + producer.layer.has_bias

@@ -11,6 +11,7 @@ from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
+    Coupling,
     PruningConfig,
     Structure,
 )
@@ -21,6 +22,7 @@ from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import MatrixMethod
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.elements import ElementsUnit
+from surgeon_engine.pruning.structures.experts_neurons import ExpertsUnit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import Kind, RowsOrColumns
 
@@ -58,7 +60,16 @@ def _all_units(
     method = METHODS[pruning.method]
     if pruning.kind in COUPLED:
         groups = coupled_groups(pruning.kind, model)
-        return tuple(CoupledUnit(each, method, each.groups) for each in groups)
+        inside = {
+            x.consumer.name: x for x in groups if x.kind is Coupling.EXPERT_NEURONS
+        }
+        return tuple(
+            CoupledUnit(each, method, each.groups)
+            if (neurons := inside.get(each.consumer.name)) is None
+            else ExpertsUnit(each, method, each.groups, neurons, neurons.groups)
+            for each in groups
+            if each.kind is not Coupling.EXPERT_NEURONS
+        )
     assert isinstance(method, MatrixMethod)  # by `methods_for`
     layers = linear_layers(layers)
     if pruning.kind in BY_LAYER:

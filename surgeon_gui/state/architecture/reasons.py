@@ -132,6 +132,9 @@ def _summary(layer: Layer, architecture: Architecture) -> str:
             ),
         }[groups.kind]
         summary += " " + remaining.format(kept=groups.kept, n=groups.of)
+    if (neurons := layer.neurons) is not None:
+        text = tr("Each of these keeps {kept} of {n} neurons.")
+        summary += " " + text.format(kept=neurons.kept, n=neurons.of)
     return summary
 
 

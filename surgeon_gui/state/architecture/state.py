@@ -10,12 +10,13 @@ from itertools import groupby
 import numpy as np
 
 from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
-from surgeon_engine.api.config.pruning import COUPLINGS, PruningConfig
+from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import RemovalPlan
+from surgeon_gui.state.experts import planned_experts
 from surgeon_gui.state.run import RunState
 
 
@@ -53,6 +54,7 @@ class Layer:
     is_effectively_protected: bool = False  # or coupled with a protected layer
     min_density: float = 0.0  # in the next run
     is_experts: bool = False  # each column has all weights of an expert
+    neurons: GroupsLeft | None = None  # of each expert
 
     @property
     def sparsity(self) -> float:
@@ -118,6 +120,7 @@ class _LayerAfter:
     removed: int
     cost: float | None
     groups: GroupsLeft | None = None
+    neurons: GroupsLeft | None = None  # of each expert
 
 
 def original_architecture(model: ModelSummary, pruning: PruningConfig) -> Architecture:
@@ -206,6 +209,7 @@ def _layer(
             pruning.min_density, pruning.layer_min_density, coupled
         ),
         is_experts=original.is_experts,
+        neurons=after.neurons,
     )
 
 
@@ -216,6 +220,7 @@ def _after_run(layer: LayerSparsity) -> _LayerAfter:
         layer.removed,
         None if is_coupled else layer.cost,
         layer.groups,
+        layer.neurons,
     )
 
 
@@ -237,6 +242,19 @@ def _after_plan(
         rows = int(found.rows_so_far[last]) if taken else 0
         shape = LayerShape(first.rows - rows, first.columns - (taken - rows))
         return {first.name: _LayerAfter(shape, int(plan.weights[number]), cost)}
+    if unit.neurons:
+        experts = planned_experts(costs, number, plan)
+        left = unit.candidates - experts
+        neurons = unit.neurons - (taken - experts)
+        return {
+            first.name: _LayerAfter(
+                LayerShape(first.rows, left),
+                int(plan.weights[number]),
+                cost,
+                GroupsLeft(unit.group, left, unit.candidates),
+                GroupsLeft(Coupling.EXPERT_NEURONS.value, neurons, unit.neurons),
+            )
+        }
     groups = GroupsLeft(unit.group, unit.candidates - taken, unit.candidates)
     size = first.columns // unit.candidates
     after = {

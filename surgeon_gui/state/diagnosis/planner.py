@@ -201,7 +201,7 @@ def _allowed(costs: Costs, found: StructureCosts, number: int, rules: Rules) -> 
     if is_protected(unit, rules):
         return 0
     share = share_to_keep(unit, rules)
-    if unit.group == "layer":
+    if unit.group == "layer" or unit.neurons:
         start, end = found.start[number], found.start[number + 1]
         weights = unit.layers[0].weights
         max_weights = weights - ceil_share(weights, share)

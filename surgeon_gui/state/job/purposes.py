@@ -12,6 +12,7 @@ from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     SPARSE,
     Experts,
+    ExpertsAndNeurons,
     ExpertsHeadsAndNeurons,
     HeadsAndNeurons,
     Neurons,
@@ -41,11 +42,13 @@ class Purpose(Enum):
     FASTER = "faster"
 
 
-_Wanted = type[Experts | ExpertsHeadsAndNeurons | HeadsAndNeurons | Neurons]
+_Wanted = type[
+    Experts | ExpertsAndNeurons | ExpertsHeadsAndNeurons | HeadsAndNeurons | Neurons
+]
 _DENSE: tuple[_Wanted, ...] = (HeadsAndNeurons, Neurons)
 # What a purpose removes: the first of these that the model has.
 _WANTED: dict[Purpose, tuple[_Wanted, ...]] = {
-    Purpose.SMALLER: (Experts, *_DENSE),
+    Purpose.SMALLER: (ExpertsAndNeurons, Experts, *_DENSE),
     Purpose.FASTER: (ExpertsHeadsAndNeurons, *_DENSE),  # experts alone save no time
 }
 

@@ -27,6 +27,7 @@ _REMOVABLE = {
     Structure.EXPERTS_HEADS_AND_NEURONS: tr(
         "experts, heads and neurons can be removed"
     ),
+    Structure.EXPERTS_AND_NEURONS: tr("experts and neurons can be removed"),
     Structure.HEADS_AND_NEURONS: tr("heads and neurons can be removed"),
     Structure.NEURONS: tr("neurons can be removed"),
     Structure.HEADS: tr("heads can be removed"),

@@ -202,6 +202,10 @@ def _cell(layer: LayerSparsity) -> Cell:
         text = tr("{removed} of {n} experts")
         kept, of = layer.groups.kept, layer.groups.of
         tip += "\n" + text.format(removed=of - kept, n=of)
+    if layer.neurons is not None:
+        text = tr("{removed} of {n} neurons of each other")
+        kept, of = layer.neurons.kept, layer.neurons.of
+        tip += "\n" + text.format(removed=of - kept, n=of)
     label = f"{layer.sparsity * 100:.0f}"
     return Cell(layer.kind, layer.block, layer.sparsity, label, tip, layer.name)
 

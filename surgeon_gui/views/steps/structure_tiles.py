@@ -289,7 +289,7 @@ def paint_structure(
     painter: QPainter, structure: Structure, place: QRectF, ink: Ink
 ) -> None:
     """Draw the picture of `structure` into the rectangle `place`."""
-    kinds = COUPLINGS.get(structure, ())
+    kinds = [kind for kind in COUPLINGS.get(structure, ()) if kind in _PAINT]
     if not kinds:
         _paint_matrix(painter, place, ink, _REMOVED[structure])
         return

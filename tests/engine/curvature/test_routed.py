@@ -20,6 +20,7 @@ from surgeon_engine.curvature.collect import (
     routed_outputs,
 )
 from surgeon_engine.curvature.measured import Gate, RoutedOutputs
+from surgeon_engine.model.experts import last_weight
 from surgeon_engine.model.layers import ExpertsLayer, find_blocks, prunable_layers
 from surgeon_engine.pruning.methods.base import MeasuredLayer
 from surgeon_engine.pruning.methods.routing import Reap, RoutingFrequency
@@ -83,6 +84,11 @@ def scaled(layer, expert, factor):
             weight[expert] *= factor
 
 
+def scaled_neuron(layer, expert, neuron, factor):
+    """Scale what the last layer of an expert reads of a neuron."""
+    last_weight(layer.module, expert)[:, neuron] *= factor
+
+
 def losses(model):
     """Return the sum of the losses of each window."""
     logits = model(WINDOWS, use_cache=False).logits[:, :-1]
@@ -132,7 +138,8 @@ def test_gates_of_experts_are_derivatives_by_a_factor_on_their_output(name):
     request = request_of(model)
     gates = {}
     with torch.enable_grad():
-        for of_block in block_gates(request, (Gate.COLUMNS,), lambda: None):
+        kinds = (Gate.COLUMNS, Gate.NEURONS)
+        for of_block in block_gates(request, kinds, lambda: None):
             gates |= of_block
     for layer in request.layers:
         expected = []
@@ -146,6 +153,16 @@ def test_gates_of_experts_are_derivatives_by_a_factor_on_their_output(name):
         found = gates[layer.name].columns.double()
         close = {"rtol": 1e-2, "atol": 1e-4}  # norms and routers compute in 32 bits
         torch.testing.assert_close(found, torch.stack(expected, dim=1), **close)
+        assert gates[layer.name].neurons.shape == (6, 8)
+        for expert, neuron in ((0, 1), (3, 7), (5, 0)):
+            scaled_neuron(layer, expert, neuron, 1 + eps)
+            above = losses(model)
+            scaled_neuron(layer, expert, neuron, (1 - eps) / (1 + eps))
+            below = losses(model)
+            scaled_neuron(layer, expert, neuron, 1 / (1 - eps))
+            squares = ((above - below) / (2 * eps)).square().sum()
+            found = gates[layer.name].neurons[expert, neuron].double()
+            torch.testing.assert_close(found, squares, rtol=1e-2, atol=1e-6)
 
 
 @each_layout

@@ -32,7 +32,7 @@ def removed_from(groups, experts):
     """Zero some experts of a block; return what is kept."""
     mask = torch.zeros(groups.groups, dtype=torch.bool)
     mask[experts] = True
-    groups.consumer.zero(mask.expand(groups.consumer.rows, -1))
+    groups.consumer.zero(groups.consumer.mask_of(mask))
     return KeptGroups(groups, (~mask).nonzero().squeeze(1))
 
 

@@ -96,9 +96,9 @@ def test_refit_moves_a_mixture_toward_the_original(tmp_path, monkeypatch):
         windows=32,
         export=ExportConfig(format=Format.COMPACT),
         recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
-        structure=Structure.EXPERTS,
+        structure=Structure.EXPERTS_AND_NEURONS,
         method=Method.FIRST_ORDER,
-        sparsity=0.25,
+        sparsity=0.5,
     )
     recorder = Recorder().run(config, tmp_path / "run")
     (recovered,) = recorder.of(Recovered)

@@ -83,7 +83,7 @@ def test_resumed_run_reports_the_same_routing(tmp_path):
         tmp_path,
         "qwen3_moe",
         export=ExportConfig(format=Format.COMPACT),
-        structure=Structure.EXPERTS,
+        structure=Structure.EXPERTS_AND_NEURONS,
         shots=2,
     )
     (before,) = cut_at(after_shot(1), config, tmp_path / "cut").of(ShotFinished)
@@ -91,3 +91,4 @@ def test_resumed_run_reports_the_same_routing(tmp_path):
     for one, two in zip(routings(before), routings(after), strict=True):
         assert (two.tokens, two.costs) == (one.tokens, one.costs)
         assert set(two.kept) <= set(one.kept)
+    assert any(x.neurons and x.neurons.kept < x.neurons.of for x in after.layers)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from surgeon_engine.api.config.pruning import (
-    Experts,
+    ExpertsAndNeurons,
     ExpertsHeadsAndNeurons,
     HeadsAndNeurons,
     PruningConfig,
@@ -14,7 +16,7 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.messages.run import ExpertsLeft, experts_left
+from surgeon_engine.api.messages.run import ExpertsLeft, GroupsLeft, experts_left
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import read_costs
@@ -66,7 +68,7 @@ def test_line_of_a_mixture_has_active_parameters_and_experts():
 def test_only_models_with_experts_lose_them_by_default():
     plain = RunConfig(ModelConfig(MODEL.source))
     of_experts = fitted_to(plain, MODEL)
-    assert of_experts.pruning.structure == Experts()
+    assert of_experts.pruning.structure == ExpertsAndNeurons()
     assert purpose_of(of_experts, MODEL) is Purpose.SMALLER
     assert fitted_to(of_experts, DENSE) == plain
     assert fitted_to(plain, DENSE) is plain
@@ -121,6 +123,15 @@ def test_result_says_how_many_experts_are_left():
     assert left_text(run_with((4, 4, 4, 4))) == "12 of 16 experts per block are left"
     assert left_text(run_with()) == "4 to 16 of 16 experts per block are left"
     assert not left_text(run_with((0, 0, 0, 0)))
+    run = run_with((0, 0, 0, 0))
+    (shot,) = run.history
+    left = [GroupsLeft("expert_neurons", 32 + x.block, 48) for x in shot.layers]
+    layers = tuple(
+        msgspec.structs.replace(x, neurons=each if x.routing else None)
+        for x, each in zip(shot.layers, left, strict=True)
+    )
+    run = replace(run, history=(msgspec.structs.replace(shot, layers=layers),))
+    assert left_text(run) == "32 to 35 of 48 neurons per expert are left"
     assert experts_left(run_with().layers) == ExpertsLeft(4, 16, 16)
 
 

@@ -64,7 +64,7 @@ def test_chosen_mixture_loses_experts_and_then_a_dense_model_does_not(
 ):
     assert not offered(new_window) & {*OF_EXPERTS}
     choose(qtbot, new_window, mixture)
-    assert pruning_of(new_window).kind is Structure.EXPERTS
+    assert pruning_of(new_window).kind is Structure.EXPERTS_AND_NEURONS
     assert offered(new_window) == {*Structure}
     assert find(new_window, "purpose_smaller_button").isChecked()
     choose(qtbot, new_window, DEMO)

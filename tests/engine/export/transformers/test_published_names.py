@@ -66,7 +66,9 @@ def names_in(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_mixture_has_the_names_of_published_checkpoints(name, tmp_path):
-    example = without_experts(MIXTURES[name]())
+    # The experts that all tokens use are as wide as the others, or twice as wide.
+    has_own_width = name not in ("deepseek_v2", "glm4_moe")
+    example = without_experts(MIXTURES[name](), neurons=32 * has_own_width)
     expected = logits(example.loaded.model)
     writer = StockWriter()
     assert writer.unsupported_reason(example) == ""

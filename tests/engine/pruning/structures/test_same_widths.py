@@ -18,8 +18,9 @@ from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
 from tests.helpers.configs import pruning_config
+from tests.helpers.pruned_models import loaded
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiny_models import VOCABULARY, llama_with
+from tests.helpers.tiny_models import VOCABULARY, llama_with, tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -135,13 +136,24 @@ def test_impossible_number_of_neurons_raises_at_once(tmp_path):
     assert not recorder.of(BaselineEvaluated)
 
 
+def test_experts_beside_a_shared_one_of_their_width_stay_as_wide_in_plain_files():
+    """Its width in the config is a multiple of that of the others."""
+    model = tiny_model("deepseek_v3")
+    pruning = pruning_config(
+        structure=Structure.EXPERTS_AND_NEURONS,
+        protect=("block 0", "*.shared_experts.*"),
+    )
+    with pytest.raises(ExportError, match="Narrower experts do not fit a plain"):
+        check_plain_widths(loaded(model), units_of(pruning, model))
+
+
 def test_error_lists_the_possible_numbers_of_heads(tmp_path):
     """Llama's has to divide the hidden size."""
     sizes = {"hidden_size": 24, "head_dim": 2}
     heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
     llama_with(**sizes, **heads).save_pretrained(tmp_path)
-    loaded = load_model(ModelConfig(str(tmp_path)))
+    found = load_model(ModelConfig(str(tmp_path)))
     pruning = pruning_config(structure=Structure.HEADS, widths=Widths.SAME)
-    reason = check_plain_widths(loaded, units_of(pruning, loaded.model))
+    reason = check_plain_widths(found, units_of(pruning, found.model))
     assert reason is not None
     assert "can have 1, 2, 3, 4, 6, 8 heads" in reason.message
