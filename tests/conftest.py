@@ -12,8 +12,11 @@ import psutil
 import pytest
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser, pluginmanager):
     parser.addoption("--headed", action="store_true", help="show the windows")
+    if not pluginmanager.hasplugin("pytest-qt"):  # the engine is tested without Qt
+        for name in ("qt_api", "qt_log_level_fail"):
+            parser.addini(name, "an option of pytest-qt")
 
 
 def pytest_configure(config):
@@ -37,10 +40,10 @@ def pytest_collection_modifyitems(items):
     # They take longest: none is left to one process at the end.
     items.sort(key=lambda item: "fresh_process" not in item.keywords)
     # The offscreen platform warns about windows of fixed size, and those on top.
-    ignored = pytest.mark.qt_log_ignore("does not support (propagateSizeHints|raise)")
+    ignored = "does not support (propagateSizeHints|raise)"
     for item in items:
         if "qtbot" in getattr(item, "fixturenames", ()):
-            item.add_marker(ignored)
+            item.add_marker(pytest.mark.qt_log_ignore(ignored))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -132,7 +135,7 @@ def started_threads():
 @pytest.fixture(autouse=True)
 def clean_desktop(request):
     """Check that a test leaves no window, thread or process; restore the theme."""
-    if "qtbot" not in request.fixturenames:
+    if "qapp" not in request.fixturenames:
         yield
         return
     from PySide6.QtCore import QSettings
