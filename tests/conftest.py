@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import sys
 import tempfile
@@ -30,15 +31,24 @@ def pytest_configure(config):
 
 
 WINDOWS = {"make_window", "window"}  # fixtures that open the whole window
+FIRST = {"fresh_process", "waits"}  # markers
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected by their markers
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if WINDOWS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    # They take longest: none is left to one process at the end.
-    items.sort(key=lambda item: "fresh_process" not in item.keywords)
+    # Each worker begins with its part of those that wait: others use the processors
+    # meanwhile, which they could not at the end.
+    waiting = [x for x in items if FIRST.intersection(x.keywords)]
+    others = [x for x in items if not FIRST.intersection(x.keywords)]
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    bounds = [len(others) * n // workers for n in range(workers + 1)]
+    parts = [others[a:b] for a, b in itertools.pairwise(bounds)]
+    items[:] = [
+        x for n, part in enumerate(parts) for x in (*waiting[n::workers], *part)
+    ]
     # The offscreen platform warns about windows of fixed size, and those on top.
     ignored = "does not support (propagateSizeHints|raise)"
     for item in items:

@@ -69,6 +69,8 @@ from tests.helpers.remote import (
     wait_until_gone,
 )
 
+pytestmark = pytest.mark.waits
+
 QUICK = RunConfig(pruning=pruning_config(sparsity=0.3, shots=3))
 LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
 RETRIES = (0.05,) * 20

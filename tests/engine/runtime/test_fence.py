@@ -16,6 +16,8 @@ from surgeon_engine.base.errors import CalibrationError, ModelError
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.fence import Blame
 
+pytestmark = pytest.mark.waits
+
 BLAME = Blame(ModelError, "The file a", "Choose another one.", seconds=0.3)
 HERE = "tests.helpers.foreign_readers"
 
