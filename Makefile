@@ -14,8 +14,8 @@ TEMPORARY := $(shell test -w /dev/shm && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST = OMP_NUM_THREADS=1 $(BYTECODE) $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) \
   --dist worksteal
-# The tests of the window run separately: their processes start without torch. Their
-# output, and that of the linters, comes when they have ended.
+# The tests of the window run separately: their processes start without torch, those of
+# the engine without Qt. Their output, and that of the linters, comes when they have ended.
 MARKS := not runtimes
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 TOGETHER := $(MAKE) --no-print-directory -k -j 3 $(SYNC) lint engine-tests window-tests
@@ -94,13 +94,13 @@ quick:
 	@$(TOGETHER) MARKS="not slow and not runtimes and not gpu"
 
 engine-tests:
-	$(PYTEST) -m "$(MARKS)" --ignore tests/gui
+	$(PYTEST) -m "$(MARKS)" --ignore tests/gui -p no:pytest-qt
 
 window-tests:
 	$(PYTEST) -m "$(MARKS)" tests/gui
 
 runtimes:
-	$(PYTEST) -m runtimes --ignore tests/gui
+	$(PYTEST) -m runtimes
 
 test-one:
 	@test -n "$(T)" || { echo "Which test? make test-one T=tests/...::name"; exit 1; }

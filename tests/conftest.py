@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import sys
 import tempfile
@@ -12,8 +13,11 @@ import psutil
 import pytest
 
 
-def pytest_addoption(parser):
+def pytest_addoption(parser, pluginmanager):
     parser.addoption("--headed", action="store_true", help="show the windows")
+    if not pluginmanager.hasplugin("pytest-qt"):  # the engine is tested without Qt
+        for name in ("qt_api", "qt_log_level_fail"):
+            parser.addini(name, "an option of pytest-qt")
 
 
 def pytest_configure(config):
@@ -27,20 +31,29 @@ def pytest_configure(config):
 
 
 WINDOWS = {"make_window", "window"}  # fixtures that open the whole window
+FIRST = {"fresh_process", "waits"}  # markers
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected by their markers
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if WINDOWS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    # They take longest: none is left to one process at the end.
-    items.sort(key=lambda item: "fresh_process" not in item.keywords)
+    # Each worker begins with its part of those that wait: others use the processors
+    # meanwhile, which they could not at the end.
+    waiting = [x for x in items if FIRST.intersection(x.keywords)]
+    others = [x for x in items if not FIRST.intersection(x.keywords)]
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    bounds = [len(others) * n // workers for n in range(workers + 1)]
+    parts = [others[a:b] for a, b in itertools.pairwise(bounds)]
+    items[:] = [
+        x for n, part in enumerate(parts) for x in (*waiting[n::workers], *part)
+    ]
     # The offscreen platform warns about windows of fixed size, and those on top.
-    ignored = pytest.mark.qt_log_ignore("does not support (propagateSizeHints|raise)")
+    ignored = "does not support (propagateSizeHints|raise)"
     for item in items:
         if "qtbot" in getattr(item, "fixturenames", ()):
-            item.add_marker(ignored)
+            item.add_marker(pytest.mark.qt_log_ignore(ignored))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -132,7 +145,7 @@ def started_threads():
 @pytest.fixture(autouse=True)
 def clean_desktop(request):
     """Check that a test leaves no window, thread or process; restore the theme."""
-    if "qtbot" not in request.fixturenames:
+    if "qapp" not in request.fixturenames:
         yield
         return
     from PySide6.QtCore import QSettings

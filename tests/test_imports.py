@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,6 @@ LIGHT = [
     ("import surgeon_engine.runtime.json_streams", {"torch", "transformers"}),
     ("import surgeon_engine.hub.search_process", {"torch"}),
     ("import surgeon_engine.measurement.measure", {"torch"}),
-    ("import surgeon_engine.server", {"peft"}),
 ]
 
 
@@ -40,16 +40,29 @@ def test_slow_libraries_are_not_loaded():
     assert found == ["loaded:"] * len(LIGHT), done.stderr
 
 
-def test_controllers_import_of_qt_the_core_alone():
-    nodes = [
-        node
-        for path in (ROOT / "surgeon_gui" / "controllers").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-    ]
+@functools.cache
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(nodes):
+    """Return the modules that statements among these import."""
+    nodes = list(nodes)
     found = {
         x.name for node in nodes if isinstance(node, ast.Import) for x in node.names
     }
-    found |= {x.module or "" for x in nodes if isinstance(x, ast.ImportFrom)}
+    return found | {x.module or "" for x in nodes if isinstance(x, ast.ImportFrom)}
+
+
+def test_engine_starts_without_peft():
+    """It takes a second, and only adapters need it."""
+    for path in ENGINE:
+        assert not [x for x in imported(tree(path).body) if x.startswith("peft")], path
+
+
+def test_controllers_import_of_qt_the_core_alone():
+    paths = (ROOT / "surgeon_gui" / "controllers").rglob("*.py")
+    found = imported(node for path in paths for node in ast.walk(tree(path)))
     qt = ("PySide6", "shiboken6", "pyqtgraph", "superqt")
     assert {name for name in found if name.startswith(qt)} == {"PySide6.QtCore"}
 
@@ -77,7 +90,7 @@ def test_no_module_has_more_than_450_lines_and_no_function_more_than_69():
             long.append(path.name)
         long += [
             f"{path.name}: {node.name}"
-            for node in ast.walk(ast.parse(text))
+            for node in ast.walk(tree(path))
             if isinstance(node, ast.FunctionDef)
             and node.end_lineno - node.lineno + 1 > 69
         ]

@@ -55,6 +55,8 @@ def check_path(what: str, text: str) -> None:
         ConfigError: See `check_text`; or it has control characters or a part that is
             too long.
     """
+    if len(text) <= _MAX_NAME_BYTES and text.isascii() and text.isprintable():
+        return
     check_text(what, text, _MAX_PATH_BYTES)
     _check_controls(what, text)
     longest = max(len(part.encode()) for part in text.split("/"))

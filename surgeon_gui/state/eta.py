@@ -34,6 +34,7 @@ from dataclasses import dataclass, field, replace
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
+from surgeon_gui.base.latest import latest
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
 _TRUSTED_FRACTION = 0.5  # of a stage, from which its pace alone counts
@@ -173,6 +174,7 @@ def ended_early(
     return replace(timeline, shots=shots, recovery=tuple(left))
 
 
+@latest
 def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     """Return all stages of a run in order, each with its shot."""
     shots = range(1, timeline.shots + 1)
@@ -357,7 +359,7 @@ def _pace(timeline: RunTimeline, measured: dict[Stage, float]) -> float:
     is weighted by the planned time that has been measured.
     """
     if timeline.planned:
-        whole = sum(timeline.planned.get(stage, 0.0) for stage, _ in steps_of(timeline))
+        whole = _planned_seconds(timeline)
         planned = sum(timeline.planned.get(stage, 0.0) for stage in measured)
         if not planned:
             return 1.0
@@ -367,6 +369,11 @@ def _pace(timeline: RunTimeline, measured: dict[Stage, float]) -> float:
         return measured[Stage.CURVATURE] / _SHARES[Stage.CURVATURE]
     share = sum(_SHARES[stage] for stage in measured)
     return sum(measured.values()) / share if share else 1.0
+
+
+@latest
+def _planned_seconds(timeline: RunTimeline) -> float:
+    return sum(timeline.planned.get(stage, 0.0) for stage, _ in steps_of(timeline))
 
 
 def _index(

@@ -168,8 +168,24 @@ def plain_run(bench, folder, monkeypatch, **pruning):
     return events, AutoModelForCausalLM.from_pretrained(folder / "export")
 
 
-def test_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
+def test_plan_of_two_jobs_goes_on_and_writes_lines_csv_and_markdown(
+    bench, monkeypatch, capsys
+):
+    """An interrupted job is repeated, and a finished one is not."""
+    real = measuring.run_in_process
+
+    def interrupted(task):
+        for number, message in enumerate(real(task)):
+            if len(bench.tasks) == 2 and number == 1:
+                raise KeyboardInterrupt
+            yield message
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "run_in_process", interrupted)
+        assert bench.run(TWO_JOBS) == 130
+    assert "repeat the command to continue" in capsys.readouterr().err
     assert bench.run(TWO_JOBS) == 0
+    assert [task.config.pruning.method for task in bench.tasks] == ["magnitude"] * 2
     rows = bench.rows()
     assert [(row["job"], row["sparsity"]) for row in rows] == [
         (name, sparsity)
@@ -177,7 +193,7 @@ def test_plan_of_two_jobs_writes_lines_csv_and_markdown(bench):
         for sparsity in ("0.2", "0.4")
     ]
     assert len(bench.text(".jsonl").splitlines()) == len(rows)
-    assert [len(task.shots) for task in bench.tasks] == [2, 3, 3]
+    assert [len(task.shots) for task in bench.tasks] == [3, 3]
     for row in rows:
         assert 0 < float(row["reached"]) <= float(row["sparsity"])
         assert float(row["nats"]) > 0 < float(row["seconds"])
@@ -202,6 +218,15 @@ def test_markdown_names_machine_versions_and_texts(bench):
     assert "calibration.npy, 8 windows of 24 tokens" in page
     assert "validation.npy, 3 windows of 24 tokens" in page
     assert f"Perplexity of the original: {float(row['dense_perplexity']):.2f}" in page
+
+    # A later failure does not replace figures.
+    path = Path(f"{bench.out}.jsonl")
+    line = json.loads(path.read_text())
+    with path.open("a") as file:
+        file.write(json.dumps(line | {"figures": None, "failure": "No room."}) + "\n")
+    assert bench.run(ONE_JOB) == 0
+    assert bench.tasks == []
+    assert bench.text(".md") == page
 
 
 def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
@@ -254,37 +279,6 @@ def test_text_that_no_seed_draws_keeps_its_name(tmp_path):
     run = expand_runs(plan, Base(ModelConfig(), {"windows": 2}, (0,)))[0]
     calibration = Texts(ModelConfig(), tmp_path).prepare(run).config.calibration
     assert (calibration.text, calibration.validation_text) == ("builtin", "")
-
-
-def test_later_failure_does_not_replace_figures(bench):
-    bench.run(ONE_JOB)
-    before = bench.text(".md")
-    path = Path(f"{bench.out}.jsonl")
-    line = json.loads(path.read_text())
-    with path.open("a") as file:
-        file.write(json.dumps(line | {"figures": None, "failure": "No room."}) + "\n")
-    assert bench.run(ONE_JOB) == 0
-    assert bench.tasks == []
-    assert bench.text(".md") == before
-
-
-def test_interrupted_job_is_repeated_and_finished_one_is_not(
-    bench, monkeypatch, capsys
-):
-    real = measuring.run_in_process
-
-    def interrupted(task):
-        for number, message in enumerate(real(task)):
-            if len(bench.tasks) == 2 and number == 1:
-                raise KeyboardInterrupt
-            yield message
-
-    monkeypatch.setattr(measuring, "run_in_process", interrupted)
-    assert bench.run(TWO_JOBS) == 130
-    assert "repeat the command to continue" in capsys.readouterr().err
-    monkeypatch.setattr(measuring, "run_in_process", real)
-    assert bench.run(TWO_JOBS) == 0
-    assert [task.config.pruning.method for task in bench.tasks] == ["magnitude"] * 2
 
 
 def test_failed_job_has_a_row_and_the_others_continue(bench, capsys):

@@ -13,6 +13,8 @@ from PySide6.QtCore import QObject
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings, ThemeChoice
 
+pytestmark = pytest.mark.waits
+
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 
 

@@ -42,6 +42,7 @@ from tests.helpers.tiny_models import VOCABULARY, tiny_model
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="it cannot fork"),
     pytest.mark.slow,
+    pytest.mark.waits,
 ]
 WINDOWS = 7  # the shares are of different sizes
 FIRST_ORDER = {"method": Method.FIRST_ORDER, "fisher": Fisher.SAMPLED}

@@ -218,8 +218,10 @@ def check_limits(config: Any) -> None:
     """
     for field in fields_of(type(config)):
         limits, value = field.option.limits, getattr(config, field.name)
-        texts = value if isinstance(value, tuple) else (value,)
-        _check_texts(field.setting, texts)
+        if isinstance(value, tuple):
+            _check_texts(field.setting, value)
+        elif isinstance(value, str):
+            check_path(field.setting, value)
         if limits is not None and not limits.contain(value):
             raise ConfigError(
                 "{setting} must be in {limits}, got {given}.",

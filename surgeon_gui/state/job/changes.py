@@ -5,8 +5,10 @@ from __future__ import annotations
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_gui.base.latest import latest
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.job.purposes import (
@@ -33,10 +35,16 @@ def without_changes(state: AppState) -> RunConfig:
     Its model, texts, size, folder, samples and purpose stay. Of a job without a purpose
     it is the one with the fewest changes.
     """
-    config, model = state.config, state.model
+    return _implied(state.config, state.model, state.default_device)
+
+
+@latest
+def _implied(
+    config: RunConfig, model: ModelSummary | None, device: Device
+) -> RunConfig:
     texts = {name: getattr(config.calibration, name) for name in _TEXTS}
     plain = RunConfig(
-        model=ModelConfig(config.model.source, device=state.default_device),
+        model=ModelConfig(config.model.source, device=device),
         calibration=CalibrationConfig(**texts),
         pruning=PruningConfig(target=config.pruning.target),
         export=ExportConfig(folder=config.export.folder),

@@ -31,6 +31,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm, planned_file
+from surgeon_gui.base.latest import latest
 
 _FAST_MULTIPLE = 64  # of MLP widths, which processors and GPUs compute fast
 
@@ -108,6 +109,7 @@ def _kind_of(structure: _Wanted) -> Structure:
     return Structure(str(structure.__struct_config__.tag))
 
 
+@latest
 def purpose_of(config: RunConfig, model: ModelSummary | None) -> Purpose | None:
     """Return the purpose that a job serves; None: settings of the user.
 

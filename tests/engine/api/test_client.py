@@ -39,6 +39,8 @@ from surgeon_engine.server import Engine
 from tests.helpers.configs import pruning_config
 from tests.helpers.remote import envelopes_until, receive_until
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.fixture(scope="module")
 def client():

@@ -12,6 +12,8 @@ from surgeon_engine.api.messages.files import RunEntry, RunOutcome
 from surgeon_engine.base.ssh import Computer, ConnectionFailed
 from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 
+pytestmark = pytest.mark.waits
+
 SLEEPING = ("sh", "-c", "exec sleep 60")
 NAMES = ("run.toml", "events.jsonl", "report.json")
 

@@ -67,6 +67,8 @@ from tests.helpers.remote import (
     wait_until_gone,
 )
 
+pytestmark = pytest.mark.waits
+
 RETRIES = (0.05,) * 50
 CHANGED = ConnectionChanged(ConnectionStatus.CONNECTED, "elsewhere")
 LONG_SECONDS = 280.0  # the whole engine on a slow and busy machine

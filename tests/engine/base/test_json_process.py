@@ -26,6 +26,8 @@ from surgeon_engine.generation import pair
 from surgeon_engine.hub import download
 from surgeon_engine.measurement import measure
 
+pytestmark = pytest.mark.waits
+
 TIMEOUT_S = 20.0
 # Prints the ID of a grandchild, whose own output is that of the child.
 GRANDCHILD = """

@@ -55,6 +55,7 @@ from surgeon_engine.base.process_lock import this_process
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.base.ssh import Computer
 from surgeon_engine.detached import watch as watch_module
+from surgeon_engine.detached.process import do_run
 from surgeon_engine.detached.start import start_run
 from surgeon_engine.detached.watch import RunWatch
 from tests.helpers.configs import pruning_config
@@ -67,6 +68,8 @@ from tests.helpers.remote import (
     receive_until,
     wait_until_gone,
 )
+
+pytestmark = pytest.mark.waits
 
 QUICK = RunConfig(pruning=pruning_config(sparsity=0.3, shots=3))
 LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
@@ -126,14 +129,10 @@ def kinds(events):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_events_arrive_once_however_often_the_connection_breaks(
-    connect, tmp_path, seed
-):
-    random, client = Random(seed), connect("--pause", "0.02")
+def test_events_arrive_once_however_often_the_connection_breaks(connect, tmp_path):
+    """Also where it breaks before the command has arrived."""
+    random, client = Random(0), connect("--pause", "0.02")
     client.send(start(tmp_path))
-    if seed:  # otherwise also before the command has arrived
-        receive_until(client, EngineReady)
     received, cuts = [], 0
     deadline = time.monotonic() + 4 * SECONDS  # each connection loads the engine anew
     while not received or not isinstance(received[-1], RunFinished):
@@ -242,12 +241,14 @@ def test_refused_detached_run_says_why_to_whoever_comes_later(tmp_path):
     impossible = replace(QUICK, model=replace(QUICK.model, source="/no/such/model"))
     command, run = start(tmp_path, impossible), RunFolder(tmp_path / "run")
     run.path.mkdir()
-    add_command(run, command)  # by an engine that was killed just then
-    for _ in range(2):  # the second has no effect
-        start_run(command)
+    add_command(run, command)
+    with run.created(command.config):
+        do_run(command, run, run.commands_path.stat().st_size)
+    for _ in range(2):
         events = [each.event for each in RunWatch(run).events()]
         assert "/no/such/model" in events[-1].message
         assert kinds(events).count(Failed) == 1
+        start_run(command)  # has no effect
 
 
 # following a log

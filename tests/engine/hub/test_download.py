@@ -38,6 +38,8 @@ from tests.helpers.fake_hub import TOKEN, used_hub
 from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import save_tiny_model
 
+pytestmark = pytest.mark.waits
+
 SOURCE = "hf://someone/tiny"
 WEIGHTS = "model.safetensors"
 PADDING = 400_000  # bytes, so that the weights arrive in many chunks

@@ -194,7 +194,7 @@ def test_gate_layer_of_an_attention_belongs_to_its_query_heads():
 
 
 @each_group_kind
-def test_every_block_has_its_groups(family, kind):
+def test_groups_divide_the_rows_and_columns_of_every_block(family, kind):
     found = coupled_groups(STRUCTURES[kind], tiny_model(family))
     assert [coupled.consumer.block for coupled in found] == [0, 1]
     assert {coupled.kind for coupled in found} == {kind}
@@ -202,31 +202,18 @@ def test_every_block_has_its_groups(family, kind):
         expected = 4 if family in WITHOUT_SHARED_HEADS else 2
     else:
         expected = 64 if family in WIDE else 24
-    assert {coupled.groups for coupled in found} == {expected}
-
-
-@each_group_kind
-def test_rows_are_divided_equally_among_groups(family, kind):
-    for coupled in coupled_groups(STRUCTURES[kind], tiny_model(family)):
-        assert coupled.consumer.columns % coupled.groups == 0
+    for coupled in found:
+        assert coupled.groups == expected
+        layer = coupled.consumer
+        assert layer.columns % expected == 0
+        owned = layer.rows * layer.columns // expected
         for producer in coupled.producers:
             assert producer.group_of_row.dtype is torch.int64
             assert producer.group_of_row.shape == (producer.layer.rows,)
-            counts = producer.group_of_row.bincount()
-            each = producer.layer.rows // coupled.groups
-            assert counts.tolist() == [each] * coupled.groups
-
-
-@each_group_kind
-def test_weights_per_group_counts_rows_and_columns(family, kind):
-    for coupled in coupled_groups(STRUCTURES[kind], tiny_model(family)):
-        for group in range(coupled.groups):
-            columns = coupled.consumer.weight()[:, columns_of(coupled, group)]
-            rows = [
-                p.layer.weight()[p.group_of_row == group] for p in coupled.producers
-            ]
-            owned = columns.numel() + sum(part.numel() for part in rows)
-            assert coupled.weights_per_group == owned
+            each = producer.layer.rows // expected
+            assert producer.group_of_row.bincount().tolist() == [each] * expected
+            owned += each * producer.layer.weight().shape[1]
+        assert coupled.weights_per_group == owned
 
 
 @pytest.mark.parametrize("family", COUPLED_EVERY)

@@ -39,6 +39,7 @@ from surgeon_engine.planning.stages.export import LIBRARIES
 from tests.helpers.configs import DENSE, changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
+from tests.helpers.pairs import pairs
 
 MODEL = model_summary()
 AFTER_RECOVERY = (Stage.EXPORT, Stage.VERIFICATION)
@@ -290,8 +291,7 @@ def test_disk_light_is_exact_and_green_without_a_limit():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("free", [10**6, 10**8, 10**10])
-@pytest.mark.parametrize("structure", DENSE)
+@pytest.mark.parametrize(("structure", "free"), pairs(DENSE, [10**6, 10**8, 10**10]))
 def test_settings_that_fit_return_a_fitting_job_or_none(structure, free):
     config = calibrated(pruned(structure=structure), batch=256, windows=4096)
     fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)

@@ -16,6 +16,8 @@ from surgeon_engine.base.errors import CalibrationError, ModelError
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.fence import Blame
 
+pytestmark = pytest.mark.waits
+
 BLAME = Blame(ModelError, "The file a", "Choose another one.", seconds=0.3)
 HERE = "tests.helpers.foreign_readers"
 
@@ -60,9 +62,10 @@ def test_every_failure_of_a_process_ends_in_a_sentence(
 
 
 LIMITED = """
+import mmap
 from surgeon_engine.runtime.fence_process import limit_memory
 
-taken = bytearray(2 << 30)  # not written: it counts, and costs nothing
+taken = mmap.mmap(-1, 2 << 30)  # not written: it counts, and costs nothing
 limit_memory(1 << 30)
 assert bytearray(1 << 20)
 try:

@@ -15,6 +15,8 @@ import pytest
 from surgeon_engine.runtime.folders import list_files
 from surgeon_engine.runtime.greeting import _sendable
 
+pytestmark = pytest.mark.waits
+
 TIMEOUT_S = 20
 HEADER = """
 import os, sys, time, msgspec

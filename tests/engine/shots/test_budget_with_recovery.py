@@ -35,30 +35,29 @@ from tests.helpers.runs import assert_same_tensors, exported_tensors, job, outco
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
 
-@pytest.mark.parametrize("allowed_after", [True, False])
-def test_recovery_that_exceeds_the_limit_is_rolled_back(
-    tmp_path, monkeypatch, allowed_after
-):
+def test_recovery_that_exceeds_the_limit_is_rolled_back(tmp_path, monkeypatch):
     """Recovery uses the calibration text, the limit the validation text."""
     plain = costly_elements(tmp_path, monkeypatch, 1, 20, windows=8, sparsity=0.1)
     config = with_recovery(plain)
     without = outcome(plain, tmp_path / "without")
 
-    def scaled(state, before, evaluate, *_):
-        for layer in state.loaded.layers:
-            layer.write(layer.weight() * (1.001 if allowed_after else 0))
-        return Recovered(0.2, 0.1, 1, 0, evaluate(), 1.0)
+    def recovered_by(factor):
+        def scaled(state, before, evaluate, *_):
+            for layer in state.loaded.layers:
+                layer.write(layer.weight() * factor)
+            return Recovered(0.2, 0.1, 1, 0, evaluate(), 1.0)
 
-    monkeypatch.setattr(loop, "recover", scaled)
-    found = outcome(config, tmp_path / "run")
-    same = [torch.equal(W, without.after[name]) for name, W in found.after.items()]
-    report = RunFolder(tmp_path / "run").read_report()
-    if allowed_after:
-        assert not any(same)
-        (recovered,) = found.recorder.of(Recovered)
-        assert recovered.evaluation.perplexity <= allowed(found, 20)
-        assert report.recovered == recovered
-        return
+        monkeypatch.setattr(loop, "recover", scaled)
+        found = outcome(config, tmp_path / f"by-{factor}")
+        same = [torch.equal(W, without.after[name]) for name, W in found.after.items()]
+        return found, RunFolder(found.folder).read_report(), same
+
+    found, report, same = recovered_by(1.001)
+    assert not any(same)
+    (recovered,) = found.recorder.of(Recovered)
+    assert recovered.evaluation.perplexity <= allowed(found, 20)
+    assert report.recovered == recovered
+    found, report, same = recovered_by(0)
     assert all(same)
     assert not found.recorder.of(Recovered)
     assert report.recovered is None
@@ -160,31 +159,28 @@ def test_recovery_failing_between_shots_rolls_back_its_shot_alone(
     )
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (EvaluationError("The loss is nan."), "The loss is nan."),
-        (MemoryError(), "There is not enough memory for it."),
-    ],
-)
-def test_failed_recovery_loses_no_shot(tmp_path, monkeypatch, error, message):
+def test_failed_recovery_loses_no_shot(tmp_path, monkeypatch):
     plain = job(tmp_path, windows=8, shots=2)
     without = outcome(plain, tmp_path / "without")
+    for error, message in (
+        (EvaluationError("The loss is nan."), "The loss is nan."),
+        (MemoryError(), "There is not enough memory for it."),
+    ):
 
-    def fails(state, before, evaluate, *_):
-        with torch.no_grad():
-            for parameter in state.loaded.model.model.layers.parameters():
-                parameter.mul_(2)  # norms, too
-        raise error
+        def fails(state, before, evaluate, *_, error=error):
+            with torch.no_grad():
+                for parameter in state.loaded.model.model.layers.parameters():
+                    parameter.mul_(2)  # norms, too
+            raise error
 
-    monkeypatch.setattr(loop, "recover", fails)
-    found = outcome(with_recovery(plain), tmp_path / "run")
-    messages = [event.message for event in found.recorder.of(Logged)]
-    assert f"Recovery is rolled back. {message}" in messages
-    assert RunFolder(tmp_path / "run").read_report().recovered is None
-    assert_same_tensors(
-        exported_tensors(found.folder), exported_tensors(without.folder)
-    )
+        monkeypatch.setattr(loop, "recover", fails)
+        found = outcome(with_recovery(plain), tmp_path / type(error).__name__)
+        messages = [event.message for event in found.recorder.of(Logged)]
+        assert f"Recovery is rolled back. {message}" in messages
+        assert RunFolder(found.folder).read_report().recovered is None
+        assert_same_tensors(
+            exported_tensors(found.folder), exported_tensors(without.folder)
+        )
 
 
 def test_programming_error_in_recovery_is_raised(tmp_path, monkeypatch):

@@ -23,12 +23,6 @@ from tests.helpers.windows import find, find_type
 CHOICES = [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
 
 
-@pytest.fixture(autouse=True)
-def restore_light_theme(qapp):
-    yield
-    apply_theme(qapp, ThemeChoice.LIGHT)
-
-
 @pytest.mark.parametrize(("choice", "theme"), CHOICES)
 def test_theme_sets_palette_and_visible_pictures(qtbot, qapp, choice, theme):
     apply_theme(qapp, choice)

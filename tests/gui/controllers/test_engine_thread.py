@@ -53,6 +53,8 @@ from surgeon_gui.controllers.engine_thread import (
 )
 from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_process
 
+pytestmark = pytest.mark.waits
+
 START = StartRun(run="run-1", config=QUICK, folder="folder")
 INSPECT = InspectModel(run="inspect-1", model=ModelConfig())
 MEASURE = MeasureModels(

@@ -34,6 +34,8 @@ from tests.helpers.windows import (
     trigger,
 )
 
+pytestmark = pytest.mark.waits
+
 FAKE_SSH = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\neval "$3"\n'
 BOX = "me@box"
 LONG_MS = 90_000  # three processes start, one after the other, on a busy machine

@@ -15,7 +15,7 @@ from surgeon_gui.base import offline
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.colors import DARK
 from surgeon_gui.base.settings import Settings, ThemeChoice
-from surgeon_gui.base.theme import apply_theme, theme_of
+from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.units import Units
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state.app import Engine
@@ -37,11 +37,10 @@ CHECKS = ("preferences_awake_check", "preferences_offline_check")
 
 
 @pytest.fixture(autouse=True)
-def no_lasting_effects(qapp, monkeypatch):
+def no_lasting_effects(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     yield
     os.environ.pop("HF_HUB_OFFLINE", None)
-    apply_theme(qapp, ThemeChoice.LIGHT)
 
 
 @pytest.fixture
