@@ -15,7 +15,7 @@ products and memory are taken to reach 70 % of them. The products of experts tak
 time of both, since each expert reads its weights for a few tokens of a window. A card
 has 24 GB, and 12 GB where blocks are offloaded to memory. A store is on the card as far
 as the engine puts it there, and beside files on a host of 64 GB likewise; the rest is
-in files.
+in files. The system reads the files of the next block while a block computes.
 
 The limit of a run is its products alone, in bfloat16 or TF32: forward, backward to the
 activations, and the products of factors and sums. Where blocks are offloaded, each
@@ -299,14 +299,15 @@ def _seconds(flops: Mapping[str, int], found: Counts, where: Place) -> float:
     copied = found.copied
     waiting = (copied["to GPU"] + copied["to host"]) / COPYING
     waiting += (copied["pinned to GPU"] + copied["pinned to host"]) / PINNED
-    waiting += (copied["files to GPU"] + copied["files to host"]) / DISK
+    waiting += copied["files to GPU"] / COPYING + copied["files to host"] / DISK
     stored = copied["stored to GPU"] + copied["stored to host"]
     whole = max(1, found.peaks["stored"])
     on_card, on_host = _of_store(found, where)
     waiting += on_host / whole * stored / PINNED
     waiting += max(0.0, whole - 1 - on_card - on_host) / whole * stored / DISK
     waiting += WAIT * sum(found.waits.values())
-    return max(computing, copied["ahead"] / PINNED) + waiting
+    ahead = copied["ahead"] / PINNED, copied["files to GPU"] / DISK
+    return max(computing, *ahead) + waiting
 
 
 def _limit(flops: Mapping[str, int]) -> float:

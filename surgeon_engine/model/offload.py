@@ -8,8 +8,9 @@ next block are copied from pinned memory while a block computes. Blocks may foll
 other forwards or backwards: the next one is guessed from the last two.
 
 Where the host is short of memory, or is the device itself, weights stay in the
-memory-mapped files of the model and take no memory of their own. Those that change go
-to temporary files. A block that is not offloaded is always on the device.
+memory-mapped files of the model and take no memory of their own: the system reads the
+files of the next block while a block computes. Weights that change go to temporary
+files. A block that is not offloaded is always on the device.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from surgeon_engine.runtime.mapped_tensors import MappedTensors
+from surgeon_engine.runtime.mapped_tensors import MappedTensors, read_ahead
 
 _OF_BLOCK: weakref.WeakKeyDictionary[nn.Module, tuple[OffloadedBlocks, int]] = (
     weakref.WeakKeyDictionary()
@@ -185,6 +186,7 @@ class OffloadedBlocks:
                 if p.device.type == "cpu"  # low-rank adapters are on the device
             ]
             self._move_in(index, [p for p, _ in visit.homes])
+            self._look_ahead(index)
         if changes and not visit.changes:
             visit.changes = True
             self._give_files(visit)
@@ -201,21 +203,22 @@ class OffloadedBlocks:
             copies = _Copies(parameters, self._stream)
         for parameter, copy in zip(parameters, copies.wait(), strict=True):
             set_data(parameter, copy)
-        self._copy_next(index, self._stream)
 
-    def _copy_next(self, index: int, stream: torch.cuda.Stream) -> None:
-        """Begin to copy the block that is expected next."""
+    def _look_ahead(self, index: int) -> None:
+        """Begin to copy the block that is expected next, or to read its files."""
         step = index - self._latest
         self._latest = index
         following = index + step
         self._pending.clear()  # a wrong guess
-        if not self.copies_ahead:
+        is_there = abs(step) == 1 and following in range(len(self._blocks))
+        if not is_there or self._visits[following].depth:
             return
-        is_there = following in range(len(self._blocks))
-        if abs(step) == 1 and is_there and not self._visits[following].depth:
-            block = self._blocks[following]
-            parameters = [p for p in block.parameters() if p.device.type == "cpu"]
-            self._pending[following] = _Copies(parameters, stream)
+        block = self._blocks[following]
+        parameters = [p for p in block.parameters() if p.device.type == "cpu"]
+        if self._files is not None:
+            read_ahead(p.data for p in parameters)
+        elif self._stream is not None and self.copies_ahead:
+            self._pending[following] = _Copies(parameters, self._stream)
 
     def _give_files(self, visit: _Visit) -> None:
         """Give temporary files to weights that are in the files of the model.

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import mmap
+import sys
 import tempfile
 import weakref
+from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -65,3 +70,24 @@ class MappedTensors:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+
+def read_ahead(tensors: Iterable[Tensor]) -> None:
+    """Ask the system to read the files of mapped tensors while other work goes on.
+
+    Windows is not asked.
+    """
+    if sys.platform == "win32":
+        return
+    for x in tensors:
+        start = x.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+        size = x.data_ptr() + x.nbytes - start
+        _madvise()(start, size, mmap.MADV_WILLNEED)
+
+
+@cache
+def _madvise() -> Callable[[int, int, int], int]:
+    function = ctypes.CDLL(None).madvise
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    function.restype = ctypes.c_int
+    return function

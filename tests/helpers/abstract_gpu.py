@@ -467,6 +467,7 @@ def abstract_gpu() -> Iterator[AbstractGpu]:
         (MappedTensors, "holds", lambda _, x: gpu.is_in_file(x)),
         (MappedTensors, "drop", lambda *_: None),
         (offload, "set_data", _set_data),
+        (offload, "read_ahead", lambda _: None),
         (torch.autograd, "_engine_run_backward", run_backward),
     )
     with pretended_gpu(gpu.total, gpu), contextlib.ExitStack() as stack:

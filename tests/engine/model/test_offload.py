@@ -19,12 +19,14 @@ from surgeon_engine.api.config.recovery import (
 from surgeon_engine.api.config.run import Device, ModelConfig, Offload
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.compaction.shrink import shrink_in_place
+from surgeon_engine.model import offload
 from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.model.load import load_model, load_original
 from surgeon_engine.model.offload import on_device, one_at_a_time
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.mapped_tensors import read_ahead
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
 from tests.helpers.runs import Recorder, assert_same_tensors, exported_tensors, job
 from tests.helpers.tiny_models import save_tiny_model
@@ -176,6 +178,26 @@ def test_weights_stay_in_files_where_the_host_is_short_of_memory(
     assert not torch.equal(run(loaded), expected)
 
 
+def test_files_of_the_next_block_are_read_while_one_computes(folder, monkeypatch):
+    asked = []
+
+    def read(tensors):
+        asked.append(sum(x.nbytes for x in tensors))
+        return read_ahead(tensors)
+
+    monkeypatch.setattr(offload, "read_ahead", read)
+    loaded = load(folder)
+    with torch.no_grad(), one_at_a_time(loaded.blocks):
+        loaded.model(TOKENS, use_cache=False)
+        forward, asked[:] = list(asked), []
+        for block in reversed(loaded.blocks):
+            with on_device(block):
+                pass
+    sizes = [bytes_of([block]) for block in loaded.blocks]
+    assert forward == sizes[1:]
+    assert asked == sizes[:-2][::-1]  # once it is seen that they come backwards
+
+
 def test_changed_weights_of_the_host_go_to_temporary_files(folder):
     """The files of the model stay as they are."""
     file = folder / "model.safetensors"
@@ -239,8 +261,8 @@ def test_run_with_weights_in_files_gives_the_same_files(tmp_path):
     )
     settings = {"method": Method.LLM_SURGEON, "damping": Damping.AUTOMATIC, "shots": 2}
     config = job(tmp_path, recovery=recovery, **settings)
-    for offload in (Offload.OFF, Offload.ON):
-        each = replace(config, model=replace(config.model, offload=offload))
-        Recorder().run(each, tmp_path / offload)
+    for place in (Offload.OFF, Offload.ON):
+        each = replace(config, model=replace(config.model, offload=place))
+        Recorder().run(each, tmp_path / place)
     off, on = (exported_tensors(tmp_path / x) for x in (Offload.OFF, Offload.ON))
     assert_same_tensors(off, on)
