@@ -79,6 +79,6 @@ def _answer(support: StructureSupport) -> str:
         return f"no: {support.reason}"
     missing = {each.kind for each in support.left_whole if each.reason}
     kinds = [x for x in COUPLINGS.get(support.structure, ()) if x not in missing]
-    answer = f"only {' and '.join(map(display_name, kinds))}" if missing else "yes"
+    answer = f"only {', '.join(map(display_name, kinds))}" if missing else "yes"
     notes = " ".join(each.sentence for each in support.left_whole)
     return ". ".join(filter(None, (answer, notes)))

@@ -193,7 +193,7 @@ class Job:
 
     @property
     def weights_on_device(self) -> float:
-        """The model on the device; of offloaded blocks, those that it holds at once."""
+        """The model on the device; of offloaded blocks, one and the next."""
         if not self.offloads:
             return self.weights
         return self.weights - self.of_blocks + self.visiting
@@ -201,13 +201,12 @@ class Job:
     @property
     def visiting(self) -> float:
         """The offloaded blocks that the device holds at once."""
-        at_once = 1 if self.stays_in_files else min(_BLOCKS, self.model.blocks)
-        return at_once * self.of_blocks / self.model.blocks
+        return min(_BLOCKS, self.model.blocks) * self.of_blocks / self.model.blocks
 
     @property
     def ahead(self) -> float:
         """The offloaded blocks of both models that are copied ahead."""
-        if self.model.blocks < _BLOCKS or self.stays_in_files:
+        if self.model.blocks < _BLOCKS:
             return 0
         return (1 + self.offloads) * self.of_blocks / self.model.blocks
 
@@ -219,12 +218,8 @@ class Job:
     @property
     def weights_on_host(self) -> float:
         """The offloaded blocks, unless they are left in files."""
-        return self.pinned if self.offloads and not self.stays_in_files else 0
-
-    @property
-    def stays_in_files(self) -> bool:
-        """Whether offloaded blocks are left in files, for want of memory."""
-        return self.offloads and self.pinned > self.room()
+        fits = self.offloads and self.pinned <= self.room()
+        return self.pinned if fits else 0
 
     @cached_property
     def pinned(self) -> int:

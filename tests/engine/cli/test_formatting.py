@@ -95,7 +95,7 @@ def test_structures_have_their_names_in_jobs_and_one_answer_each(tmp_path):
     assert rows["neurons"].startswith("no: Surgeon finds no neurons")
     assert rows["heads_and_neurons"].startswith("only heads. Surgeon finds no neurons")
     both = rows["experts_heads_and_neurons"]
-    assert both.startswith("only heads and experts. Surgeon finds no neurons")
+    assert both.startswith("only heads, neurons of experts, experts. Surgeon finds no")
 
 
 def test_experts_that_are_left_are_counted():

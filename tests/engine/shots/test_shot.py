@@ -23,7 +23,7 @@ from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.evaluation import fidelity
+from surgeon_engine.model import forwards
 from surgeon_engine.model.identity import stamp_of
 from surgeon_engine.planning.running_memory import heads_left
 from surgeon_engine.planning.target_size import share_of_goal
@@ -67,14 +67,14 @@ def test_evaluation_runs_fewer_windows_at_a_time_where_memory_is_short(monkeypat
     """The weights have changed by then: a failure would lose the shot."""
     state, recorder = make_state(), Recorder()
     expected = evaluation(state, silent_context())
-    run = fidelity.last_hidden
+    run = forwards.last_hidden
 
     def last_hidden(model, tokens):
         if len(tokens) > 1:
             raise torch.OutOfMemoryError
         return run(model, tokens)
 
-    monkeypatch.setattr(fidelity, "last_hidden", last_hidden)
+    monkeypatch.setattr(forwards, "last_hidden", last_hidden)
     found = evaluation(state, recorder.context)
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
     assert found.fidelity[0].windows == 3
