@@ -30,6 +30,7 @@ from surgeon_engine.evaluation.fidelity import (
     references_together,
 )
 from surgeon_engine.evaluation.intervals import estimate
+from surgeon_engine.model.forwards import hidden_of_window
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
@@ -385,7 +386,7 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
         ),
         fast_products(model),
     ):  # as while gradients are measured
-        hidden = last_hidden(model, tokens).to(model.dtype)
+        hidden = hidden_of_window(model, tokens).to(model.dtype)
     with _failing_with(
         lambda reason: EvaluationError(
             "The head of {model_type} cannot be run by itself, so the fidelity cannot "

@@ -98,6 +98,8 @@ class BlockRunner:
         self._blocks = blocks
         self._batches = batches  # windows x length each, token ids
         self._store = store or HiddenStore(model.device)
+        # The last hidden states of the first window; None: it was not run.
+        self.probe: Tensor | None = None
         self._chain = self._known_chain() or self._find_chain(batches[0][:1])
         # By block: the arguments that depend on the tokens.
         self._of_tokens: list[set[int | str]] = [set() for _ in blocks]
@@ -253,7 +255,7 @@ class BlockRunner:
             # Logits are not needed.
             tokens = window.to(self._model.device)
             try:
-                body_of(self._model)(input_ids=tokens, use_cache=False)
+                self.probe = body_of(self._model)(input_ids=tokens, use_cache=False)[0]
             except NotChainedError:
                 raise ModelError(
                     say(
@@ -314,6 +316,18 @@ class BlockRunner:
     def _run_body(self, tokens: Tensor) -> Tensor:
         tokens = tokens.to(self._model.device)
         return body_of(self._model)(input_ids=tokens, use_cache=False)[0]
+
+
+def share_chain(
+    model: PreTrainedModel, original: PreTrainedModel, blocks: Sequence[nn.Module]
+) -> None:
+    """Let a runner of an original know what runners of a model made from it have found.
+
+    Nothing is known if the model has lost whole blocks.
+    """
+    ids, chain = _CHAINS.get(model, ([], None))
+    if chain is not None and len(ids) == len(blocks):
+        _CHAINS[original] = [*map(id, blocks)], chain
 
 
 @contextmanager

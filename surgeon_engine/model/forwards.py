@@ -9,6 +9,7 @@ The numbers are the same to the last bit.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -115,6 +116,21 @@ class Forwards:
                         states[number] = _replaced(self._store, hidden, found)
                         self._count()
         self._states = states
+
+
+def hidden_of_window(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Return the last hidden states of a window: 1 x length x hidden.
+
+    Where blocks are offloaded, a runner of the blocks learns from this forward how they
+    follow each other, and need not read them for that.
+    """
+    blocks = find_blocks(model)
+    if are_offloaded(blocks):
+        with contextlib.suppress(ModelError):
+            probe = BlockRunner(model, blocks, [tokens], counts=()).probe
+            if probe is not None:
+                return probe
+    return last_hidden(model, tokens)
 
 
 def _replaced(store: HiddenStore, kept: Tensor, new: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
 from surgeon_engine.model.block_loading import load_in_blocks
+from surgeon_engine.model.block_runner import share_chain
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.experts import has_experts, hide_removed_experts
 from surgeon_engine.model.gguf_parsing import parsed_once
@@ -135,6 +136,7 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
             tokenizer = kept_tokenizer(pruned.source)
         original = _load(config, pruned.source, tokenizer, pruned.stored)
     _share(original, pruned)
+    share_chain(pruned.model, original.model, original.blocks)
     return original
 
 
