@@ -48,20 +48,22 @@ class Forwards:
         Args:
             model: the model.
             batches: token ids, windows x length each.
-            step: called as the work goes on, at last before the last result.
-            steps: how often; None: as often as there are batches.
+            step: called evenly, the last time before the last batch is yielded.
+            steps: how often it is called; None: as often as there are batches.
             hooks: registers hooks on modules inside the blocks, or on the blocks, for
                 the forwards of the batches alone.
             store: keeps hidden states between blocks; None: a new one.
         """
-        self._model, self._batches = model, list(batches)
+        self._model = model
+        self._batches = [tokens.cpu() for tokens in batches]
         self._step, self._hooks = step, hooks
         self._store = store or HiddenStore(model.device)
         count = len(self._batches)
         self._steps = count if steps is None else steps
         self._done, self._units = 0, count
         self._runner: BlockRunner | None = None
-        self._states: list[Tensor] = []  # after the last block, if there is a runner
+        # By batch: what follows the last block, until it is asked for.
+        self._states: dict[int, Tensor] = {}
         self._has_begun = False
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -69,7 +71,7 @@ class Forwards:
         return self.of(range(len(self._batches)))
 
     def of(self, numbers: Iterable[int]) -> Iterator[Tensor]:
-        """Yield those of some batches; some may be left out, too."""
+        """Yield the last hidden states of these batches, which need not be all."""
         if not self._has_begun:
             self._has_begun = True
             self._run_blocks()
@@ -79,9 +81,9 @@ class Forwards:
                     tokens = self._batches[number].to(self._model.device)
                     found = last_hidden(self._model, tokens)
                 else:
-                    states = self._states[number]
-                    found = self._runner.finish_batch(number, states)
-                    self._store.drop([states])
+                    states = [self._states.pop(number)]
+                    found = self._runner.finish_batch(number, states[0])
+                    self._store.drop(states)
                 self._count()
                 yield found
 
@@ -115,7 +117,7 @@ class Forwards:
                         found = self._runner.run_exactly(index, hidden, number)
                         states[number] = _replaced(self._store, hidden, found)
                         self._count()
-        self._states = states
+        self._states = dict(enumerate(states))
 
 
 def hidden_of_window(model: PreTrainedModel, tokens: Tensor) -> Tensor:

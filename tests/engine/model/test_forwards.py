@@ -1,10 +1,8 @@
-"""Offloaded blocks run one at a time on all batches, with the results of resident ones.
-
-Everything that runs a model on many batches does so with `Forwards`.
-"""
+"""Offloaded blocks run one at a time on all batches: the results are the same."""
 
 from __future__ import annotations
 
+import weakref
 from itertools import chain
 
 import pytest
@@ -23,6 +21,8 @@ from surgeon_engine.model.forwards import Forwards
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.layers import find_blocks, linear_layers, prunable_layers
 from surgeon_engine.model.offload import OffloadedBlocks
+from surgeon_engine.runtime.hidden_store import HiddenStore
+from tests.helpers.pretended_gpu import GPU, pretended_gpu
 from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
@@ -41,7 +41,7 @@ def model_of(family, *, offloads=True):
 
 
 def numbers_of(model):
-    """Return all numbers that the engine gets by running a model on batches."""
+    """Return numbers that the engine gets by running a model on batches."""
     layers = prunable_layers(model)
     request = CurvatureRequest(model, find_blocks(model), layers, WINDOWS, 2)
     of_blocks = chain.from_iterable(
@@ -99,3 +99,30 @@ def test_blocks_that_depend_on_each_other_run_batch_by_batch():
     blocks = find_blocks(model)
     blocks[1].register_forward_pre_hook(lambda _, args: (2 * args[0], *args[1:]))
     assert runs_of(model, BATCHES) == [0, 1, "step"] * len(BATCHES)
+
+
+def test_batches_may_be_on_different_devices():
+    model = model_of("llama", offloads=False)
+    expected = [last_hidden(model, tokens) for tokens in BATCHES]
+    with pretended_gpu(), torch.no_grad():
+        OffloadedBlocks(model, find_blocks(model), GPU, in_files=False)
+        batches = [x.to(GPU) if n % 2 else x for n, x in enumerate(BATCHES)]
+        found = [hidden.cpu() for hidden in Forwards(model, batches)]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_hidden_states_are_forgotten_when_their_batch_is_yielded():
+    kept = []
+
+    class Store(HiddenStore):
+        def keep(self, x):
+            kept.append(weakref.ref(found := super().keep(x)))
+            return found
+
+    store = Store(torch.device("cpu"))
+    forwards = Forwards(model_of("llama"), BATCHES, store=store)
+    with torch.no_grad():
+        for done, _ in enumerate(forwards, 1):
+            alive = sum(x() is not None for x in kept)
+            assert alive == len(BATCHES) - done
