@@ -46,16 +46,18 @@ def verification(job: Job) -> StageNeed:
     windows = PROBED_WINDOWS * _CHECKS
     if job.size.file.form.dtype in QUANTIZED:
         windows += job.judging_windows
-    held = float(size)
+    held, copied = float(size), 0
     match job.size.file.form.format:
         case Format.COMPACT if job.offloads:
             held = 0  # weights that the system maps leave memory when it is short
         case Format.STOCK | Format.MASKED if size > CHECK_ROOM * job.free_on_host:
             held = CHECK_KEPT * job.free_on_host + size / max(1, job.model.blocks)
+            copied = size  # what transformers joins goes to a temporary folder
     return StageNeed(
         fresh_process(job) + size / speed.DISK + speed.forward(job, windows),
         process=0 if job.offloads else job.weights,
         child=LIBRARIES + held + evaluated(job, 1),
+        written=copied,
     )
 
 

@@ -37,7 +37,7 @@ class StageNeed:
     child: float = 0.0  # bytes of a process that the stage starts
     files: float = 0.0  # bytes of stores that are in files where memory has no room
     saved: float = 0.0  # bytes on the disk of the saved state
-    written: int = 0  # bytes on the disk of the result
+    written: int = 0  # bytes on the disk of the result, and of what checks it
 
 
 ANY_NUMBER = math.inf

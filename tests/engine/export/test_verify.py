@@ -21,8 +21,10 @@ from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export import isolated_process
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.isolated_process import run_isolated
+from surgeon_engine.export.transformers import check
 from surgeon_engine.export.transformers.check import compare, placement
 from surgeon_engine.export.verify import describe_mismatch, expected_figures, save_probe
+from surgeon_engine.planning.stages.export import CHECK_KEPT, CHECK_ROOM
 from tests.helpers.pruning_states import make_state
 from tests.helpers.tiny_models import tiny_model
 
@@ -175,6 +177,7 @@ def test_large_mixture_is_read_from_a_folder_with_the_same_logits(
     assert any("experts.gate_up_proj" in x.name for x in folder.iterdir())
     free.available = 2 * size
     assert placement(checkpoint, "") == {}
+    assert (check._ROOM, check._KEPT) == (CHECK_ROOM, CHECK_KEPT)  # as it is planned
 
 
 def failure(tmp_path, code: str, reason_after: str = "") -> ExportError:

@@ -35,7 +35,7 @@ from surgeon_engine.planning.resource_check import (
     differences,
     settings_that_fit,
 )
-from surgeon_engine.planning.stages.export import LIBRARIES
+from surgeon_engine.planning.stages.export import LIBRARIES, verification
 from tests.helpers.configs import DENSE, changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
@@ -444,3 +444,13 @@ def test_one_gpu_is_proposed_where_main_memory_is_short():
     little = machine(free=2 * needed, gpu=PLENTY, gpus=8)
     found = settings_that_fit(eight, MODEL, little, PLENTY)
     assert found.config.model.gpus == 1
+
+
+def test_files_larger_than_memory_are_checked_beside_a_copy():
+    export = ExportConfig(format=Format.MASKED, dtype=FileDtype.FLOAT32)
+    job = Job.of(replace(JOB, export=export), MODEL)
+    size = job.size.export_bytes
+    short, enough = (replace(job, free_on_host=n * size) for n in (1.9, 2.1))
+    assert verification(short).written == size
+    assert verification(enough).written == 0
+    assert verification(short).child < verification(enough).child
