@@ -1,9 +1,9 @@
 """Round matrices to the types of GGUF, by the quantizers of llama.cpp.
 
 They are functions of its library, which the package xllamacpp contains; `mxfp4.py` does
-without. Importances say
-how much the rounding of each column matters: the quantizers choose the scale of each
-block so that the sum of squared errors, weighted by them, becomes small.
+without. Importances say how much the rounding of each column matters: the quantizers
+choose the scale of each block so that the sum of squared errors, weighted by them,
+becomes small.
 """
 
 from __future__ import annotations
