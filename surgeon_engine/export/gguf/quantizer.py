@@ -65,10 +65,10 @@ def quantize(
         pointers = part.ctypes.data, target.ctypes.data
         function(number, *pointers, 0, len(part), columns, weights)
 
-    parts = min(_THREADS, rows)
+    parts = max(1, min(_THREADS, rows))
     borders = [rows * part // parts for part in range(parts + 1)]
     list(_threads().map(work, borders, borders[1:]))
-    return result.reshape(*shape[:-1], -1)
+    return result.reshape(*shape[:-1], result.shape[-1])
 
 
 def dequantize(blocks: np.ndarray, kind: TensorType) -> np.ndarray:

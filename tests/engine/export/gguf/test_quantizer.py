@@ -156,6 +156,12 @@ def test_q8_0_needs_no_library(unknown_library, monkeypatch):
     assert quantize(matrix(2, 64), TensorType.Q8_0).shape == (2, 68)
 
 
+@needs_library
+@pytest.mark.parametrize("kind", [TensorType.Q8_0, TensorType.MXFP4, TensorType.Q4_0])
+def test_matrix_without_rows_has_no_blocks(kind):
+    assert quantize(matrix(0, 64), kind).shape == (0, 2 * BLOCKS[kind].bytes)
+
+
 def example(seed: int, rows: int = 24, columns: int = 96) -> tuple[Tensor, Tensor]:
     """Return W, and A of correlated inputs of different sizes."""
     generator = torch.Generator().manual_seed(seed)
