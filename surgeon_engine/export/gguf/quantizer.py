@@ -42,7 +42,11 @@ def quantize(
 
     Raises:
         ExportError: llama.cpp's library is not installed.
+        ValueError: the importances are not as many as the columns.
     """
+    if importances is not None and importances.shape != W.shape[-1:]:
+        given, columns = importances.shape, W.shape[-1]
+        raise ValueError(f"importances of shape {given} for {columns} columns")
     if kind is TensorType.Q8_0:  # the same bytes as llama.cpp's, without its library
         return quants.quantize(W, GGMLQuantizationType.Q8_0)
     if kind is TensorType.MXFP4:

@@ -109,6 +109,12 @@ def test_mxfp4_takes_the_nearest_numbers_and_the_better_scale():
         assert squares(ours, by).sum() < 0.97 * squares(theirs, by).sum()
 
 
+@pytest.mark.parametrize("kind", [TensorType.MXFP4, TensorType.Q4_0])
+def test_importances_of_other_columns_are_refused(kind):
+    with pytest.raises(ValueError, match=r"shape \(96,\) for 64 columns"):
+        quantize(matrix(3, 64), kind, np.ones(96, np.float32))
+
+
 @needs_library
 def test_importances_lower_the_weighted_error():
     W = matrix(64, 256)
