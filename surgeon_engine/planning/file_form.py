@@ -112,7 +112,7 @@ def similar_dtype(model: ModelSummary) -> FileDtype:
     in it: those that a run does not change, and that keep all neurons, remain as they
     are.
     """
-    if model.has_mxfp4:
+    if model.has_mxfp4_experts:
         return FileDtype.MXFP4_MOE
     most = SAME_SIZE * model.file_bytes
     unpruned = PruningConfig(target=PrunableShare(0.0))
