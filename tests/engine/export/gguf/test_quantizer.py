@@ -15,9 +15,10 @@ from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.export.gguf import quantizer
+from surgeon_engine.export.gguf import error_feedback, quantizer
 from surgeon_engine.export.gguf.error_feedback import (
     SUPPORTED,
+    best_rounding,
     inverse_factor,
     output_error,
     round_with_feedback,
@@ -263,6 +264,25 @@ def test_several_matrices_are_rounded_as_each_is(kind):
     for n, blocks in enumerate(found):
         alone = round_with_feedback(W[n], U[n], kind, importances[n])
         np.testing.assert_array_equal(blocks, alone)
+
+
+def test_some_rows_tell_which_rounding_is_best(monkeypatch):
+    monkeypatch.setattr(error_feedback, "_COMPARED_ROWS", 4)
+    kind, (W, A) = TensorType.MXFP4, example(1, rows=64)
+    importances = A.diagonal().numpy()
+    fed = round_with_feedback(W, inverse_factor(A), kind, importances)
+    zeros = quantize(np.zeros_like(W), kind)
+    is_compared = np.arange(64)[:, None] % 16 == 0
+    for found in (fed, np.where(is_compared, fed, zeros)):
+        assert best_rounding(W, found, A, kind, importances) is found
+
+    def error(blocks: np.ndarray) -> float:
+        Q = torch.from_numpy(dequantize(blocks, kind))
+        return output_error(W[::16], Q[::16], A)
+
+    others = [quantize(W.numpy(), kind, x) for x in (None, importances)]
+    found = best_rounding(W, np.where(is_compared, zeros, fed), A, kind, importances)
+    np.testing.assert_array_equal(found, min(others, key=error))
 
 
 def test_feedback_keeps_numbers_that_were_mxfp4():
