@@ -109,9 +109,10 @@ def similar_dtype(model: ModelSummary) -> FileDtype:
     """Return the longest number format in which the model is as small as its files.
 
     It is the shortest one if the model is larger in all of them. Experts in MXFP4 stay
-    in it: all numbers that a run does not change remain as they are.
+    in it: those that a run does not change, and that keep all neurons, remain as they
+    are.
     """
-    if model.has_mxfp4:
+    if model.has_mxfp4_experts:
         return FileDtype.MXFP4_MOE
     most = SAME_SIZE * model.file_bytes
     unpruned = PruningConfig(target=PrunableShare(0.0))

@@ -244,7 +244,7 @@ def _expert_width(weights: int, hidden: int) -> int:
 
 def quantized_formats(model: ModelSummary) -> tuple[FileDtype, ...]:
     """Return the number formats of few bits that suit a model, the longest first."""
-    return (*FOR_ANY_MODEL, *[FileDtype.MXFP4_MOE] * model.has_mxfp4)
+    return (*FOR_ANY_MODEL, *[FileDtype.MXFP4_MOE] * model.has_mxfp4_experts)
 
 
 @lru_cache(maxsize=64)

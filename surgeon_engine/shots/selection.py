@@ -207,15 +207,17 @@ def remove(
     removed: dict[str, Tensor] = {}
     for unit, (W, of_unit) in divided(state.units, _block_of, updated):
         name = unit.measured.name
-        with on_device(state.loaded.blocks[unit.measured.block], changes=True):
-            if isinstance(unit, ExpertsUnit):
-                unit.sort_neurons(factors[name], state.removed[name])
-            # Other layers lose weights, and are not updated.
-            for layer, mask in unit.zeros(of_unit):
-                if layer is unit.measured and W.numel():
-                    layer.write(W)
-                else:
-                    layer.zero(mask)
+        before = state.removed[name].to(of_unit.device)
+        if W.numel() or not torch.equal(of_unit, before):
+            with on_device(state.loaded.blocks[unit.measured.block], changes=True):
+                if isinstance(unit, ExpertsUnit):
+                    unit.sort_neurons(factors[name], before, of_unit)
+                # Other layers lose weights, and are not updated.
+                for layer, mask in unit.zeros(of_unit):
+                    if layer is unit.measured and W.numel():
+                        layer.write(W)
+                    else:
+                        layer.zero(mask)
         removed[name] = of_unit
         step()
     return removed

@@ -268,8 +268,8 @@ _FILE_DTYPES: dict[Enum, Caption] = {
     ),
     FileDtype.MXFP4_MOE: caption(
         "4 bits for experts (MXFP4)",
-        "As GPT-OSS stores its experts: those that the run does not change stay exact. "
-        "All else has 8 bits (Q8_0).",
+        "As GPT-OSS stores its experts: those that keep all neurons and are not "
+        "trained stay exact. All else has 8 bits (Q8_0).",
     ),
 }
 

@@ -184,12 +184,17 @@ class ModelSummary(msgspec.Struct, frozen=True):
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
     # That each token has in embeddings and head; 0: no tokens can be removed.
     token_parameters: int = 0
-    has_mxfp4: bool = False  # experts whose numbers are MXFP4 in the files
+    has_mxfp4: bool = False  # weights that are MXFP4 in the files
 
     @property
     def experts(self) -> tuple[CoupledSummary, ...]:
         """The experts of each block that has some."""
         return tuple(x for x in self.coupled if x.kind is Coupling.EXPERTS)
+
+    @property
+    def has_mxfp4_experts(self) -> bool:
+        """Whether the model has experts, and they are MXFP4 in the files."""
+        return self.has_mxfp4 and bool(self.experts)
 
     @property
     def linear_layers(self) -> tuple[LayerSummary, ...]:

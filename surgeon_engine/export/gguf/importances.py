@@ -106,7 +106,11 @@ def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray |
     found = squares.get(each.layer)
     if found is None or each.is_float32:
         return None
-    values = each.expert_rows_of(found) if found.ndim == 2 else each.columns_of(found)
+    if found.ndim == 2:
+        rows = each.expert_rows_of(found)
+        values = torch.stack([each.columns_of(row) for row in rows])
+    else:
+        values = each.columns_of(found)
     floor = _MIN_IMPORTANCE * values.mean(dim=-1, keepdim=True)
     floor[floor == 0] = 1.0
     return values.maximum(floor).numpy()

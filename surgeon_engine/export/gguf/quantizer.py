@@ -1,9 +1,9 @@
 """Round matrices to the types of GGUF, by the quantizers of llama.cpp.
 
 They are functions of its library, which the package xllamacpp contains; `mxfp4.py` does
-without. Importances say
-how much the rounding of each column matters: the quantizers choose the scale of each
-block so that the sum of squared errors, weighted by them, becomes small.
+without. Importances say how much the rounding of each column matters: the quantizers
+choose the scale of each block so that the sum of squared errors, weighted by them,
+becomes small.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ def quantize(
 
     Raises:
         ExportError: llama.cpp's library is not installed.
+        ValueError: the importances are not as many as the columns.
     """
+    if importances is not None and importances.shape != W.shape[-1:]:
+        given, columns = importances.shape, W.shape[-1]
+        raise ValueError(f"importances of shape {given} for {columns} columns")
     if kind is TensorType.Q8_0:  # the same bytes as llama.cpp's, without its library
         return quants.quantize(W, GGMLQuantizationType.Q8_0)
     if kind is TensorType.MXFP4:
@@ -65,10 +69,10 @@ def quantize(
         pointers = part.ctypes.data, target.ctypes.data
         function(number, *pointers, 0, len(part), columns, weights)
 
-    parts = min(_THREADS, rows)
+    parts = max(1, min(_THREADS, rows))
     borders = [rows * part // parts for part in range(parts + 1)]
     list(_threads().map(work, borders, borders[1:]))
-    return result.reshape(*shape[:-1], -1)
+    return result.reshape(*shape[:-1], result.shape[-1])
 
 
 def dequantize(blocks: np.ndarray, kind: TensorType) -> np.ndarray:

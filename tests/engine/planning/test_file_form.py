@@ -16,9 +16,15 @@ from surgeon_engine.planning.file_form import (
     file_form,
     with_file_form,
 )
-from surgeon_engine.planning.planned_file import FileForm, planned_file
+from surgeon_engine.planning.formats import check_format
+from surgeon_engine.planning.planned_file import (
+    FileForm,
+    planned_file,
+    quantized_formats,
+)
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.mixtures import mixture_summary
 
 JOB = RunConfig(pruning=pruning_config(sparsity=0.3))
 PLAIN = msgspec.structs.replace(model_summary(), dtype="bfloat16")
@@ -58,6 +64,16 @@ def test_weights_of_few_bits_get_the_longest_format_that_is_no_larger(bits):
     assert size(form.dtype) == max(map(size, small))
     chosen = with_file_form(JOB, model).export
     assert (chosen.format, chosen.dtype) == (form.format, form.dtype)
+
+
+def test_mxfp4_stays_where_experts_have_it():
+    dense = quantized(9.0, has_mxfp4=True)
+    assert file_form(JOB, dense) == file_form(JOB, quantized(9.0))
+    mixture = msgspec.structs.replace(dense, coupled=mixture_summary().coupled)
+    assert file_form(JOB, mixture).dtype is FileDtype.MXFP4_MOE
+    for model in (dense, mixture):
+        assert (FileDtype.MXFP4_MOE in quantized_formats(model)) is bool(model.experts)
+        check_format(with_file_form(JOB, model), model)
 
 
 def test_shortest_format_is_chosen_where_all_are_larger():

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.export.gguf import quantizer
+from surgeon_engine.export.gguf import error_feedback, quantizer
 from surgeon_engine.export.gguf.error_feedback import (
     SUPPORTED,
+    best_rounding,
     inverse_factor,
     output_error,
     round_with_feedback,
@@ -109,6 +110,12 @@ def test_mxfp4_takes_the_nearest_numbers_and_the_better_scale():
         assert squares(ours, by).sum() < 0.97 * squares(theirs, by).sum()
 
 
+@pytest.mark.parametrize("kind", [TensorType.MXFP4, TensorType.Q4_0])
+def test_importances_of_other_columns_are_refused(kind):
+    with pytest.raises(ValueError, match=r"shape \(96,\) for 64 columns"):
+        quantize(matrix(3, 64), kind, np.ones(96, np.float32))
+
+
 @needs_library
 def test_importances_lower_the_weighted_error():
     W = matrix(64, 256)
@@ -154,6 +161,12 @@ def test_package_without_the_function_is_named(unknown_library, monkeypatch, tmp
 def test_q8_0_needs_no_library(unknown_library, monkeypatch):
     monkeypatch.setattr(quantizer, "find_spec", lambda name: None)
     assert quantize(matrix(2, 64), TensorType.Q8_0).shape == (2, 68)
+
+
+@needs_library
+@pytest.mark.parametrize("kind", [TensorType.Q8_0, TensorType.MXFP4, TensorType.Q4_0])
+def test_matrix_without_rows_has_no_blocks(kind):
+    assert quantize(matrix(0, 64), kind).shape == (0, 2 * BLOCKS[kind].bytes)
 
 
 def example(seed: int, rows: int = 24, columns: int = 96) -> tuple[Tensor, Tensor]:
@@ -251,6 +264,25 @@ def test_several_matrices_are_rounded_as_each_is(kind):
     for n, blocks in enumerate(found):
         alone = round_with_feedback(W[n], U[n], kind, importances[n])
         np.testing.assert_array_equal(blocks, alone)
+
+
+def test_some_rows_tell_which_rounding_is_best(monkeypatch):
+    monkeypatch.setattr(error_feedback, "_COMPARED_ROWS", 4)
+    kind, (W, A) = TensorType.MXFP4, example(1, rows=64)
+    importances = A.diagonal().numpy()
+    fed = round_with_feedback(W, inverse_factor(A), kind, importances)
+    zeros = quantize(np.zeros_like(W), kind)
+    is_compared = np.arange(64)[:, None] % 16 == 0
+    for found in (fed, np.where(is_compared, fed, zeros)):
+        assert best_rounding(W, found, A, kind, importances) is found
+
+    def error(blocks: np.ndarray) -> float:
+        Q = torch.from_numpy(dequantize(blocks, kind))
+        return output_error(W[::16], Q[::16], A)
+
+    others = [quantize(W.numpy(), kind, x) for x in (None, importances)]
+    found = best_rounding(W, np.where(is_compared, zeros, fed), A, kind, importances)
+    np.testing.assert_array_equal(found, min(others, key=error))
 
 
 def test_feedback_keeps_numbers_that_were_mxfp4():

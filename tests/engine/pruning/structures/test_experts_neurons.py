@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -15,9 +16,15 @@ from surgeon_engine.model.experts import (
 )
 from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.pruning.measure_curvature import measure
+from surgeon_engine.shots import selection
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.routing import keep_routing
-from surgeon_engine.shots.selection import cheapest_of, costs_of, with_smaller_steps
+from surgeon_engine.shots.selection import (
+    cheapest_of,
+    costs_of,
+    remove,
+    with_smaller_steps,
+)
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.tiny_models import MIXTURES, VOCABULARY
@@ -99,6 +106,44 @@ def test_each_expert_loses_its_cheapest_neurons():
         assert not weight[:, 24 - count :].any()
         states = torch.randn(5, weight.shape[0])
         assert not inner_states(layer.module, expert, states)[:, 24 - count :].any()
+
+
+def test_blocks_that_lose_no_neurons_keep_their_order(monkeypatch):
+    state, visited = state_of(), []
+    factors = measure(state, state.windows.calibration, silent_context())
+    monkeypatch.setattr(
+        selection,
+        "on_device",
+        lambda block, *, changes: nullcontext(visited.append(block)),
+    )
+    first, second = experts_of(state)
+    names = ("gate_up_proj", "down_proj")
+    selected = {unit.measured.name: no_removals(unit) for unit in state.units}
+
+    def changed() -> list[tuple[int, int]]:
+        """Remove what is selected; return the experts that have other numbers."""
+        layers = [(x, name) for x in (first, second) for name in names]
+        before = [getattr(x.module, name).clone() for x, name in layers]
+        visited.clear()
+        wanted = {name: x.clone() for name, x in selected.items()}
+        removed = remove(state, factors, state.config.pruning, wanted)
+        state.record_removed(removed)
+        return [
+            (x.block, expert)
+            for (x, name), old in zip(layers, before, strict=True)
+            for expert in range(8)
+            if not torch.equal(getattr(x.module, name)[expert], old[expert])
+        ]
+
+    assert not changed()
+    assert not visited
+    selected[second.name][3] = True
+    assert changed() == [(1, 3)] * 2
+    assert visited == [state.loaded.blocks[1]]
+    selected[first.name][-4:] = True
+    assert set(changed()) == {(0, expert) for expert in range(8)}
+    selected[first.name][5] = True  # beside neurons that were removed before
+    assert changed() == [(0, 5)] * 2
 
 
 @pytest.mark.parametrize("multiple", [8, 16])
