@@ -77,6 +77,7 @@ def test_model_computes_the_same_without_removed_experts_and_neurons(family, wid
 
 def test_order_of_neurons_changes_nothing():
     state = state_of()
+    assert all(x.all_weights == x.measured.weights for x in state.units)
     before = logits(state.loaded.model)
     layer, generator = experts_of(state)[0], torch.Generator().manual_seed(0)
     weights = layer.module.down_proj.clone()
