@@ -66,13 +66,14 @@ class Coupling(StrEnum):
     EXPERTS = "experts"  # one of those that a router chooses from
 
 
+_WITH_EXPERTS = (Coupling.NEURONS, Coupling.EXPERT_NEURONS, Coupling.EXPERTS)
 COUPLINGS = {
     Structure.HEADS_AND_NEURONS: (Coupling.HEADS, Coupling.NEURONS),
     Structure.NEURONS: (Coupling.NEURONS,),
     Structure.HEADS: (Coupling.HEADS,),
     Structure.EXPERTS: (Coupling.EXPERTS,),
-    Structure.EXPERTS_AND_NEURONS: tuple(Coupling)[1:],
-    Structure.EXPERTS_HEADS_AND_NEURONS: tuple(Coupling),
+    Structure.EXPERTS_AND_NEURONS: _WITH_EXPERTS,
+    Structure.EXPERTS_HEADS_AND_NEURONS: (Coupling.HEADS, *_WITH_EXPERTS),
 }
 COUPLED = tuple(COUPLINGS)
 OF_EXPERTS = tuple(x for x, y in COUPLINGS.items() if Coupling.EXPERTS in y)
