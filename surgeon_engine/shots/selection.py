@@ -133,11 +133,12 @@ def without_large_steps(
         pruning.cost_basis,
         are_in_step=pruning.has_same_widths,
     ):
+        limited: Costs = {**costs, **fewer}
         try:
-            found = cheapest_of(units, costs | fewer, pruning, budget, reaches=False)
+            found = cheapest_of(units, limited, pruning, budget, reaches=False)
         except PruningError:  # only with these neurons can so much be removed
             break
-        costs = costs | fewer
+        costs = limited
     return costs
 
 
