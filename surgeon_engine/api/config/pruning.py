@@ -142,10 +142,10 @@ class Schedule(StrEnum):
 
 def display_name(choice: Structure | Coupling | Method) -> str:
     """Return the name of a structure or method for use in a sentence."""
-    return reworded(_NAMES[choice])
+    return reworded(NAMES[choice])
 
 
-_NAMES: dict[str, str] = {
+NAMES: dict[str, str] = {
     Structure.HEADS_AND_NEURONS: say("heads and neurons"),
     Structure.NEURONS: say("neurons"),
     Structure.HEADS: say("heads"),
@@ -342,7 +342,7 @@ class PruningConfig:
                 "Choose one of: {possible}.",
                 method=display_name(self.method),
                 kind=display_name(self.kind),
-                possible=say_list(*(x.value for x in methods_for(self.kind))),
+                possible=say_list(*methods_for(self.kind), spec="choice"),
             )
         if self.is_sized and self.kind in SPARSE:
             raise ConfigError(
