@@ -297,11 +297,8 @@ def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
     reasons = {x.structure: x.reason for x in model.structures}
     if reason := reasons.get(pruning.kind, NO_EXPERTS):
         names = [x for x, reason in reasons.items() if not reason]
-        raise PruningError(
-            reason,
-            "Choose one of: {possible}.",
-            possible=say_list(*names, spec="choice"),
-        )
+        possible = say_list(*names, spec="choice")
+        raise PruningError(reason, "Choose one of: {possible}.", possible=possible)
 
 
 @dataclass(frozen=True, slots=True)
