@@ -144,8 +144,7 @@ def _stored(found: Mapping[str, Any], sizes: str) -> dict[str, Any]:
     reasons = found.get("reasons", {})
     other = {"neurons": "heads", "heads": "neurons"}.get(found["outcome"])
     reason = reasons.get(other, found.get("detail", "")) or found.get("note", "")
-    has_reason = reason and not found.get("experts")
-    return {"dense": False} | kept | ({"reason": reason[:300]} if has_reason else {})
+    return {"dense": False} | kept | ({"reason": reason[:300]} if reason else {})
 
 
 def _forked(

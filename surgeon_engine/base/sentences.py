@@ -13,8 +13,9 @@ process puts it in its own language.
 Values stay raw; a template says how they are formatted: `{needed:size}` (bytes),
 `{share:percent}`, `{time:duration}` (seconds), `{speed:rate}`, `{number:count}`,
 `{name:shown}` (in quotes, in one line), `{reason:clause}` (a sentence without its final
-period), or a number with a format such as `{loss:.4g}`. A template of a stranger is
-data: it names values, and nothing else.
+period), `{other:choice}` (what a job accepts, or its name in the window), or a number
+with a format such as `{loss:.4g}`. A template of a stranger is data: it names values,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -53,17 +54,26 @@ _TEXTS: Mapping[str, Callable[[str], str]] = MappingProxyType(
         "": str,
         "shown": formatting.shown,
         "clause": lambda text: text.rstrip("."),
+        "choice": lambda text: reworded(_choices.get(text, text)),
     }
 )
 
 _language = ENGLISH
 _catalog: gettext.NullTranslations = gettext.NullTranslations()
+_choices: Mapping[str, str] = MappingProxyType({})
 
 
-def use(language: str, catalog: gettext.NullTranslations) -> None:
-    """Put the sentences that are made from now on in a language, such as "de"."""
-    global _catalog, _language
-    _language, _catalog = language, catalog
+def use(
+    language: str,
+    catalog: gettext.NullTranslations,
+    choices: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Put the sentences that are made from now on in a language, such as "de".
+
+    `choices` are the names of what a job accepts; others are shown as a job has them.
+    """
+    global _catalog, _choices, _language
+    _language, _catalog, _choices = language, catalog, choices
 
 
 class Sentence(str):
@@ -137,12 +147,13 @@ def say_all(*texts: str) -> str:
     return say_list(*texts, separator=" ")
 
 
-def say_list(*texts: str, separator: str = ", ") -> str:
-    """Return names or clauses as a list; empty ones are left out."""
+def say_list(*texts: str, separator: str = ", ", spec: str = "") -> str:
+    """Return names or clauses, formatted by `spec`, as a list; without empty ones."""
     found = {f"text{number}": text for number, text in enumerate(filter(None, texts))}
-    if len(found) < 2:
+    if len(found) < 2 and not spec:
         return next(iter(found.values()), "")
-    return Sentence(separator.join(f"{{{name}}}" for name in found), found)
+    field = f":{spec}" if spec else ""
+    return Sentence(separator.join(f"{{{name}{field}}}" for name in found), found)
 
 
 def reworded(text: str) -> str:

@@ -20,6 +20,7 @@ from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     DampingChoice,
     Evaluation,
+    ExpertsLeft,
     Exported,
     Fidelity,
     LayerSparsity,
@@ -35,6 +36,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
     experts_left,
     format_estimate,
+    neurons_left,
 )
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.api.report import Report
@@ -176,15 +178,22 @@ def tokens_lines(
         yield from compared_lines(fidelity)
 
 
-def experts_line(layers: Iterable[LayerSparsity]) -> str:
-    """Return how many experts are left in the blocks; empty: none were to go."""
-    left = experts_left(layers)
-    if left is None:
-        return ""
-    count = (
-        f"{left.least}" if left.least == left.most else f"{left.least} to {left.most}"
+def experts_line(layers: Sequence[LayerSparsity]) -> str:
+    """Return how many experts and neurons of them are left; empty: as many as ever."""
+    parts = (
+        (experts_left(layers), "experts are left in each block"),
+        (neurons_left(layers), "neurons are left in each expert"),
     )
-    return f"{count} of {left.of} experts are left in each block"
+    return ", ".join(
+        f"{_range(left)} of {left.of} {text}"
+        for left, text in parts
+        if left is not None and left.least < left.of
+    )
+
+
+def _range(left: ExpertsLeft) -> str:
+    least, most = left.least, left.most
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def bits_cells(fidelity: Fidelity) -> tuple[str, str]:
@@ -254,13 +263,12 @@ def _recovered(event: Recovered | RecoveryUndone) -> str:
         if not is_worse or event.stage is not Stage.DISTILLATION:
             return ""  # a warning says it
         return (
-            "recovery: the distillation has brought the model no closer to the "
-            "original on the windows that it holds out: it has changed nothing"
+            "recovery: the distillation is undone, because it brought the model no "
+            "closer to the original on held-out calibration text"
         )
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
-        f"{event.nats_after:.3f} nats on the windows that recovery holds out (no row "
-        "of the table below); "
+        f"{event.nats_after:.3f} nats on held-out calibration text; "
         f"{_fidelity(event.evaluation)}perplexity "
         f"{event.evaluation.perplexity:.2f}, {format_duration(event.seconds)}"
     )

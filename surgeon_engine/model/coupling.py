@@ -97,9 +97,9 @@ def coupled_groups(
     """
     found = {kind: _find(kind, model) for kind in Coupling}
     if reason := _unsupported_reason(structure, found):
-        known = [kind for kind, each in found.items() if each.groups]
-        other = next(iter(known), Structure.ROWS_AND_COLUMNS)
-        raise PruningError(reason, say("Choose {other} instead.", other=other.value))
+        possible = (x for x, y in COUPLINGS.items() if all(found[k].groups for k in y))
+        other = next(possible, Structure.ROWS_AND_COLUMNS)
+        raise PruningError(reason, say("Choose {other:choice} instead.", other=other))
     groups = [group for kind in COUPLINGS[structure] for group in found[kind].groups]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
 

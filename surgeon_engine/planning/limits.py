@@ -296,10 +296,9 @@ def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
         return
     reasons = {x.structure: x.reason for x in model.structures}
     if reason := reasons.get(pruning.kind, NO_EXPERTS):
-        names = [x.value for x, reason in reasons.items() if not reason]
-        raise PruningError(
-            reason, "Choose one of: {possible}.", possible=say_list(*names)
-        )
+        names = [x for x, reason in reasons.items() if not reason]
+        possible = say_list(*names, spec="choice")
+        raise PruningError(reason, "Choose one of: {possible}.", possible=possible)
 
 
 @dataclass(frozen=True, slots=True)

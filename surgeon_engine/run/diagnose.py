@@ -36,6 +36,7 @@ from surgeon_engine.pruning.cost_accounting import raw_costs
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.experts_neurons import (
+    ExpertRemovals,
     ExpertsUnit,
     experts_in_step,
 )
@@ -99,31 +100,39 @@ def _costs(
     if choice is not None:
         damping = choice.cost
         pruning = with_damping(pruning, choice.cost, choice.update)
-    costs: Costs = {}
+    parts: dict[str, Arrays] = {}
+    waiting: Costs = {}  # experts, whose steps may depend on those of other blocks
     routing: dict[str, Routing | None] = {}
     with context.stage(Stage.SELECTION, total=len(unprotected.units)) as step:
         for unit in unprotected.units:
             name = unit.measured.name
-            # Factors are released once the costs of their unit are known.
+            # Factors are released once the costs of their unit are known, and the costs
+            # of single weights once they are counted.
             measured = factors.pop(name)
-            costs[name] = unit.removals(measured, unprotected.removed[name], pruning)
-            check_not_nan(name, costs[name].cost)
+            removals = unit.removals(measured, unprotected.removed[name], pruning)
+            check_not_nan(name, removals.cost)
+            parts[name] = _arrays(unit, removals, pruning)
+            if isinstance(removals, ExpertRemovals):
+                waiting[name] = removals
             routing[name] = routing_of(unit, measured, pruning)
+            del removals
             step()
     if pruning.has_same_widths:
-        costs |= experts_in_step(costs, pruning.cost_basis)
-    parts = [
-        _arrays(unit, costs[unit.measured.name], pruning) for unit in unprotected.units
-    ]
+        in_step = experts_in_step(waiting, pruning.cost_basis)
+        for unit in unprotected.units:
+            name = unit.measured.name
+            if name in in_step:
+                parts[name] = _arrays(unit, in_step[name], pruning)
     units = [
         msgspec.structs.replace(
-            _unit(unit, entries=len(next(iter(part.values())))),
+            _unit(unit, entries=len(next(iter(parts[unit.measured.name].values())))),
             routing=routing[unit.measured.name],
         )
-        for unit, part in zip(unprotected.units, parts, strict=True)
+        for unit in unprotected.units
     ]
     tried = choice.tried if choice is not None else 0
-    arrays = {x: np.concatenate([part[x] for part in parts]) for x in parts[0]}
+    names = next(iter(parts.values()))
+    arrays = {x: np.concatenate([part[x] for part in parts.values()]) for x in names}
     return arrays, tuple(units), (damping, tried)
 
 

@@ -24,7 +24,7 @@ from surgeon_engine.pruning.structures.experts_neurons import (
     ExpertRemovals,
     ExpertsUnit,
     experts_in_step,
-    without_larger_steps,
+    without_neurons_beyond,
 )
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import (
@@ -110,13 +110,14 @@ def cheapest_of(
     return cheapest(costs, budget, reaches=reaches)
 
 
-def with_smaller_steps(
+def without_large_steps(
     units: Sequence[Unit], costs: Costs, pruning: PruningConfig, budget: int
 ) -> Costs:
     """Return the costs without the neurons of experts that do not fit in `budget`.
 
     A width multiple makes steps of all experts of a block, or of all blocks, so large
-    that much of the budget may be left. Whole experts then come next.
+    that much of the budget may be left. Whole experts then come next, until nothing
+    ends the selection but one of them or another unit.
 
     Raises:
         CurvatureError: a cost is not a number.
@@ -125,18 +126,20 @@ def with_smaller_steps(
     if not any(isinstance(each, ExpertRemovals) for each in costs.values()):
         return costs
     found = cheapest_of(units, costs, pruning, budget, reaches=False)
-    smaller = costs | without_larger_steps(
+    while fewer := without_neurons_beyond(
         costs,
         found.removed,
         budget - found.weights,
         pruning.cost_basis,
         are_in_step=pruning.has_same_widths,
-    )
-    try:
-        cheapest_of(units, smaller, pruning, budget)
-    except PruningError:  # only with these neurons can so much be removed
-        return costs
-    return smaller
+    ):
+        limited: Costs = {**costs, **fewer}
+        try:
+            found = cheapest_of(units, limited, pruning, budget, reaches=False)
+        except PruningError:  # only with these neurons can so much be removed
+            break
+        costs = limited
+    return costs
 
 
 def _cheapest_in_step(

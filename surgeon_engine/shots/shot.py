@@ -56,7 +56,7 @@ from surgeon_engine.shots.selection import (
     cheapest_of,
     costs_of,
     remove,
-    with_smaller_steps,
+    without_large_steps,
 )
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
@@ -107,7 +107,7 @@ def run_shot(
     with context.stage(Stage.SELECTION, plan.number, len(state.units)) as step:
         costs = costs_of(state, factors, pruning, step)
         if plan.is_last:
-            costs = with_smaller_steps(state.units, costs, pruning, budget)
+            costs = without_large_steps(state.units, costs, pruning, budget)
         selected = cheapest_of(state.units, costs, pruning, budget)
         histogram = cost_histogram(costs, selected.removed)
         _add_costs(state, costs, selected, pruning)

@@ -66,13 +66,14 @@ class Coupling(StrEnum):
     EXPERTS = "experts"  # one of those that a router chooses from
 
 
+_WITH_EXPERTS = (Coupling.NEURONS, Coupling.EXPERT_NEURONS, Coupling.EXPERTS)
 COUPLINGS = {
     Structure.HEADS_AND_NEURONS: (Coupling.HEADS, Coupling.NEURONS),
     Structure.NEURONS: (Coupling.NEURONS,),
     Structure.HEADS: (Coupling.HEADS,),
     Structure.EXPERTS: (Coupling.EXPERTS,),
-    Structure.EXPERTS_AND_NEURONS: tuple(Coupling)[1:],
-    Structure.EXPERTS_HEADS_AND_NEURONS: tuple(Coupling),
+    Structure.EXPERTS_AND_NEURONS: _WITH_EXPERTS,
+    Structure.EXPERTS_HEADS_AND_NEURONS: (Coupling.HEADS, *_WITH_EXPERTS),
 }
 COUPLED = tuple(COUPLINGS)
 OF_EXPERTS = tuple(x for x, y in COUPLINGS.items() if Coupling.EXPERTS in y)
@@ -141,10 +142,10 @@ class Schedule(StrEnum):
 
 def display_name(choice: Structure | Coupling | Method) -> str:
     """Return the name of a structure or method for use in a sentence."""
-    return reworded(_NAMES[choice])
+    return reworded(NAMES[choice])
 
 
-_NAMES: dict[str, str] = {
+NAMES: dict[str, str] = {
     Structure.HEADS_AND_NEURONS: say("heads and neurons"),
     Structure.NEURONS: say("neurons"),
     Structure.HEADS: say("heads"),
@@ -341,7 +342,7 @@ class PruningConfig:
                 "Choose one of: {possible}.",
                 method=display_name(self.method),
                 kind=display_name(self.kind),
-                possible=say_list(*(x.value for x in methods_for(self.kind))),
+                possible=say_list(*methods_for(self.kind), spec="choice"),
             )
         if self.is_sized and self.kind in SPARSE:
             raise ConfigError(

@@ -200,7 +200,7 @@ def experts_in_step(
     return {name: _removals(each, steps) for name, each in blocks.items()}
 
 
-def without_larger_steps(
+def without_neurons_beyond(
     costs: Mapping[str, Removals | ElementCosts],
     removed: Mapping[str, Tensor],
     rest: int,

@@ -159,7 +159,7 @@ class CoupledUnit:
     def all_weights(self) -> int:
         """The number of weights of all groups, and of the consumer's bias."""
         bias = self.measured.rows * self.measured.has_bias
-        return self.coupled.weights_per_group * self.candidates + bias
+        return self.coupled.weights_per_group * self.coupled.groups + bias
 
     def _all_removed(self) -> Removals:
         """Return the groups of a unit without any: all were removed before."""

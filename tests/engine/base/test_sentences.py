@@ -32,6 +32,7 @@ from surgeon_engine.base.sentences import (
     reworded,
     say,
     say_all,
+    say_list,
     say_n,
 )
 
@@ -235,6 +236,14 @@ def test_control_characters_of_another_computer_are_escaped():
 
 def test_fields_returns_names_and_formats():
     assert fields("{a}, {b:size}: {c:,.1f}{{}}") == {"a": "", "b": "size", "c": ",.1f"}
+
+
+def test_choices_have_their_names_where_there_are_any(german):
+    one, two = say("{x:choice}", x="n_m"), say_list("n_m", "rows", spec="choice")
+    assert (one, two) == ("n_m", "n_m, rows")
+    sentences.use("de", Catalog(), {"n_m": say("Try again.")})
+    assert reworded(one) == "Versuchen Sie es noch einmal."
+    assert reworded(two) == "Versuchen Sie es noch einmal., rows"
 
 
 def test_say_all_joins_sentences_and_leaves_out_empty_ones(german):

@@ -10,6 +10,7 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.run import (
     Estimate,
     Fidelity,
+    GroupsLeft,
     RecoveryUndone,
     Stage,
     TokensRemoved,
@@ -98,18 +99,24 @@ def test_structures_have_their_names_in_jobs_and_one_answer_each(tmp_path):
     assert both.startswith("only heads, neurons of experts, experts. Surgeon finds no")
 
 
-def test_experts_that_are_left_are_counted():
+def test_experts_and_neurons_that_are_left_are_counted():
     model = mixture_summary()
-    same, free = (shot_of_experts(model, x) for x in ((4,) * 4, (0, 4, 2, 3)))
+    removed = ((4,) * 4, (0, 4, 2, 3), (0,) * 4)
+    same, free, none = (shot_of_experts(model, x) for x in removed)
     sentence = "experts are left in each block"
     assert experts_line(same.layers) == f"12 of 16 {sentence}"
     assert experts_line(free.layers) == f"12 to 16 of 16 {sentence}"
-    assert experts_line(()) == ""
+    assert experts_line(()) == experts_line(none.layers) == ""
+    neurons = GroupsLeft("expert_neurons", 24, 32)
+    narrower = [replace(x, neurons=neurons) for x in none.layers]
+    assert experts_line(narrower) == "24 of 32 neurons are left in each expert"
+    both = [*narrower, *same.layers]
+    assert "experts are left in each block, 24 of 32 neurons" in experts_line(both)
 
 
 def test_distillation_without_effect_is_named_once():
     of_training = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION)
-    assert "has changed nothing" in event_line(of_training)
+    assert "the distillation is undone" in event_line(of_training)
     # A warning names the others.
     assert event_line(RecoveryUndone(UndoReason.WORSE, Stage.REFIT)) == ""
     assert event_line(RecoveryUndone(UndoReason.FAILED)) == ""

@@ -20,6 +20,7 @@ from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from tests.helpers.tiny_models import (
+    MIXTURES,
     tiny_model,
 )
 
@@ -78,9 +79,17 @@ def test_unknown_layer_makes_its_module_unsupported():
     assert error.message.startswith(
         "Surgeon does not know the heads and neurons of this architecture ("
     )
-    assert error.hint == "Choose rows_and_columns instead."
+    assert error.hint.values == {"other": "rows_and_columns"}
     for item in structure_support(model):
         assert item.supported == (item.structure in BY_LAYER + SPARSE)
+
+
+def test_hint_names_a_structure_that_can_be_removed():
+    model = MIXTURES["qwen3_moe"]()
+    for block in find_blocks(model):
+        block.self_attn.extra = nn.Linear(16, 16)
+    error = error_for(Structure.NEURONS, model)
+    assert coupled_groups(Structure(error.hint.values["other"]), model)
 
 
 def test_block_without_known_layers_stays_whole():

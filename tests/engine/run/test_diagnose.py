@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -226,6 +227,23 @@ def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_pat
     again = diagnosis_of(monkeypatch, tmp_path / "again", state)
     one, other = read_costs(answer).found, read_costs(again).found
     np.testing.assert_allclose(one.cost, other.cost, rtol=1e-3)
+
+
+def test_costs_of_single_weights_are_released_with_their_layer(monkeypatch, tmp_path):
+    """Hold those of two layers at most, of which one is measured."""
+    state = make_state("llama", structure=Structure.ELEMENTS, **FIXED)
+    kind = type(state.units[0])
+    measured, costs = kind.removals, []
+
+    def removals(*arguments):
+        assert sum(each() is not None for each in costs) <= 1
+        found = measured(*arguments)
+        costs.append(weakref.ref(found.cost))
+        return found
+
+    monkeypatch.setattr(kind, "removals", removals)
+    diagnosis_of(monkeypatch, tmp_path, state)
+    assert len(costs) == len(state.units)
 
 
 def test_diagnosis_reports_progress_and_can_be_cancelled(monkeypatch, tmp_path):

@@ -17,9 +17,9 @@ import pytest
 from surgeon_engine.api.messages.events import Event
 from surgeon_engine.base import sentences
 from surgeon_engine.base.json_process import RequestFailed
-from surgeon_engine.base.sentences import Sentence
+from surgeon_engine.base.sentences import Sentence, say
 from surgeon_engine.hub.messages import DownloadFailed
-from surgeon_gui.base import translation
+from surgeon_gui.base import languages, translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from tests.helpers.untranslated import called, untranslated
 
@@ -234,3 +234,12 @@ def test_mnemonics_of_permanent_controls_are_unique(make, language):
     labels = [known[id] for id in PERMANENT]
     keys = [label[label.index("&") + 1].upper() for label in labels]
     assert len(set(keys)) == len(keys), labels
+
+
+def test_window_names_what_a_job_accepts():
+    languages.choose(ENGLISH)
+    try:
+        assert say("{x:choice}", x="rows_and_columns") == "rows and columns"
+    finally:
+        translation.use(ENGLISH)
+    assert say("{x:choice}", x="rows_and_columns") == "rows_and_columns"
