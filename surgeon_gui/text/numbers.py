@@ -177,10 +177,11 @@ def readable_duration(seconds: float) -> str:
 
 def rough_duration(seconds: float) -> str:
     """Format a duration that may be wrong by half, in one unit."""
-    if seconds < 2 * _MINUTE:
-        return f"{max(5, 5 * round(seconds / 5))}{_SPACE}s"
-    if seconds < 2 * _HOUR:
-        return f"{round(seconds / _MINUTE)}{_SPACE}min"
+    fives, minutes = max(5, 5 * round(seconds / 5)), round(seconds / _MINUTE)
+    if fives < 2 * _MINUTE:
+        return f"{fives}{_SPACE}s"
+    if minutes < 2 * _HOUR // _MINUTE:
+        return f"{minutes}{_SPACE}min"
     return f"{whole(round(seconds / _HOUR))}{_SPACE}h"
 
 
