@@ -88,7 +88,7 @@ def tip(part: Part) -> str:
 
 
 def time(view: PartView) -> str:
-    """Return how long a part has taken; empty before it begins, also in a later shot."""
+    """Return how long a part has taken; empty before it begins, in each shot."""
     is_begun = view.seconds and view.mark is not Mark.NEXT
     return numbers.whole_duration(view.seconds) if is_begun else ""
 
