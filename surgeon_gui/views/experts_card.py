@@ -28,7 +28,7 @@ class ExpertsCard(HeatMapCard):
         when_empty = tr("Shows the experts of each block once they are measured.")
         super().__init__(
             *(name, tr("Experts"), when_empty, _ROOM),
-            tr("Number of the expert (rows: blocks; empty: removed)"),
+            tr("Number of the expert (rows: blocks; outlines: removed)"),
         )
         self.explain(MEANINGS["experts"])
         self._routings: Routings = ()
