@@ -226,7 +226,7 @@ def memory_line(run: RunState) -> Line:
 def cost_bars(run: RunState, counted: BarUnit) -> Bars:
     """Return the removal costs in the latest shot, for removed and kept candidates."""
     is_by_weight = counted is BarUnit.WEIGHTS
-    axis = tr("Number of weights") if is_by_weight else tr("Number of removals")
+    axis = tr("Weights") if is_by_weight else tr("Removals")
     if not run.history or (costs := run.history[-1].costs) is None:
         return Bars(axis, tr("Cost"))
     shot = run.history[-1]

@@ -1,8 +1,8 @@
 """Comparison of the files of two or more runs: a table, and size against quality.
 
 All files are compared at one context. Fidelity and perplexity are comparable only if
-they were measured on the same windows of the same texts; `protocol_note` warns if they
-were not. Pure functions.
+they were measured on the same windows of the same texts, and fidelity also only for
+files of the same original; `protocol_note` warns if they are not. Pure functions.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def axis_label(runs: Sequence[ComparedRun], measure: Quality) -> str:
 
 
 def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
-    """Return the originals, without duplicates, and the files of the runs."""
+    """Return the originals, without duplicates, and the files of the runs.
+
+    None is the best for its size if the runs have different originals.
+    """
     originals: dict[tuple[str, float, float], Point] = {}
     for each in runs:
         run = each.run
@@ -116,6 +119,8 @@ def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
         if (exported := each.run.exported) is not None
         and math.isfinite(quality := _quality(each.run, measure))
     ]
+    if _have_different_originals(runs):
+        return (*originals.values(), *files)
     sign = -1 if measure is Quality.AGREEMENT else 1
     return _with_best_marked((*originals.values(), *files), sign)
 
@@ -128,6 +133,11 @@ def _quality(run: RunState, measure: Quality) -> float:
         found = fidelity_of(run)
         return fidelity_value(found[0], measure) if found else math.nan
     return value_of(run.evaluation, measure) if run.evaluation else math.nan
+
+
+def _have_different_originals(runs: Sequence[ComparedRun]) -> bool:
+    configs = (each.run.config for each in runs)
+    return len({config.model.source for config in configs if config is not None}) > 1
 
 
 def original_name(run: RunState) -> str:
@@ -158,6 +168,11 @@ def protocol_note(runs: Sequence[ComparedRun]) -> str:
         return tr(
             "These runs were measured on different windows or texts. Their "
             "perplexities and fidelities cannot be compared."
+        )
+    if _have_different_originals(runs):
+        return tr(
+            "These runs pruned different models. KL and same top token compare each "
+            "file with its own original, so no file is marked as the best."
         )
     if len(_other_texts(runs)) > 1:
         return tr(
@@ -213,7 +228,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> Table:
     """
     found = _columns(runs, context)
     rungs = [each.rung for each in found if each.rung is not None]
-    best = ladder.best_memories(rungs)
+    best = {} if _have_different_originals(runs) else ladder.best_memories(rungs)
     best_for = {id(rungs[number]): memories for number, memories in best.items()}
 
     def rung_row(title: str, to_text: Callable[[Rung], str]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.translation import language, tr
 from surgeon_gui.state import export_text, ladder, run_text
+from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.report_parts import (
@@ -314,6 +315,8 @@ def _size_rows(run: RunState) -> Iterator[Row]:
         share = numbers.percent(last.parameters / total)
         note = tr("{share} of the original").format(share=share)
         yield tr("Parameters left"), numbers.whole(last.parameters), note
+        if experts := left_text(run):
+            yield tr("Experts"), experts, ""
         prunable = numbers.whole(run.model.prunable)
         yield (
             tr("Sparsity"),

@@ -275,7 +275,8 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     is_new = state.status is Status.STARTING and state.saved_seconds is None
     if is_new and state.stage is None and isinstance(envelope.event, StageStarted):
         # As when its log is read: the time that it took is the same.
-        state = replace(state, began=envelope.at, stage_began=envelope.at)
+        began = envelope.at
+        state = replace(state, began=began, stage_began=began, memory=MemoryLog())
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
         return with_later_result(state, envelope.event)
     if (handle := _HANDLERS.get(type(envelope.event))) is None:

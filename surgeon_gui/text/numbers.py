@@ -21,6 +21,7 @@ _SPACE = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _MINUTE, _HOUR = 60, 3600
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(%|[kMGT]?i?B|[kM]|ms|s|min|h|nats?)(?!\w))")
+_LONG_WORD = re.compile(r"\S{40}(?=\S)")
 
 
 def localize(number: str) -> str:
@@ -34,6 +35,11 @@ def keep_units(text: str) -> str:
     For texts with spaces there, such as errors of the engine and translated sentences.
     """
     return _BEFORE_UNIT.sub(_SPACE, text)
+
+
+def wrappable(text: str) -> str:
+    """Let long words wrap, such as lines of underscores that a model writes."""
+    return _LONG_WORD.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)
 
 
 def number_list(values: Iterable[float]) -> str:
@@ -177,10 +183,11 @@ def readable_duration(seconds: float) -> str:
 
 def rough_duration(seconds: float) -> str:
     """Format a duration that may be wrong by half, in one unit."""
-    if seconds < 2 * _MINUTE:
-        return f"{max(5, 5 * round(seconds / 5))}{_SPACE}s"
-    if seconds < 2 * _HOUR:
-        return f"{round(seconds / _MINUTE)}{_SPACE}min"
+    fives, minutes = max(5, 5 * round(seconds / 5)), round(seconds / _MINUTE)
+    if fives < 2 * _MINUTE:
+        return f"{fives}{_SPACE}s"
+    if minutes < 2 * _HOUR // _MINUTE:
+        return f"{minutes}{_SPACE}min"
     return f"{whole(round(seconds / _HOUR))}{_SPACE}h"
 
 

@@ -88,8 +88,9 @@ def tip(part: Part) -> str:
 
 
 def time(view: PartView) -> str:
-    """Return how long a part has taken; empty before it begins."""
-    return numbers.whole_duration(view.seconds) if view.seconds else ""
+    """Return how long a part has taken; empty before it begins, in each shot."""
+    is_begun = view.seconds and view.mark is not Mark.NEXT
+    return numbers.whole_duration(view.seconds) if is_begun else ""
 
 
 def spoken(view: PartView) -> str:

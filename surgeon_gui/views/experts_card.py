@@ -27,7 +27,8 @@ class ExpertsCard(HeatMapCard):
     def __init__(self, name: str) -> None:
         when_empty = tr("Shows the experts of each block once they are measured.")
         super().__init__(
-            name, tr("Experts"), when_empty, _ROOM, tr("Number of the expert")
+            *(name, tr("Experts"), when_empty, _ROOM),
+            tr("Number of the expert (rows: blocks; outlines: removed)"),
         )
         self.explain(MEANINGS["experts"])
         self._routings: Routings = ()

@@ -38,7 +38,7 @@ from surgeon_gui.base.theme import CONTROL_RADIUS, LARGE
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
-from surgeon_gui.text.numbers import keep_units
+from surgeon_gui.text.numbers import keep_units, wrappable
 from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -257,7 +257,7 @@ def label_of(text: FieldText, buddy: QWidget) -> QLabel:
 
 
 class _WrappingLabel(QLabel):
-    """Wraps plain text, but not between a number and its unit."""
+    """Wraps plain text, even in long words, but not between a number and its unit."""
 
     _text = ""
 
@@ -269,7 +269,7 @@ class _WrappingLabel(QLabel):
     @override
     def setText(self, text: str) -> None:
         self._text = text
-        super().setText(keep_units(text))
+        super().setText(wrappable(keep_units(text)))
 
 
 def text_label(text: str = "", *, quiet: bool = False, name: str = "") -> QLabel:

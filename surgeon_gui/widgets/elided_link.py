@@ -38,7 +38,8 @@ class ElidedLink(QPushButton):
     @override
     def sizeHint(self) -> QSize:
         metrics = self.fontMetrics()
-        width = metrics.horizontalAdvance(self._line) + _BORDER
+        # Eliding counts parts of pixels, which the advance rounds.
+        width = metrics.horizontalAdvance(self._line) + 1 + _BORDER
         return QSize(width, metrics.height() + _BORDER)
 
     @override

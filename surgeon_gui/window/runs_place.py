@@ -25,7 +25,8 @@ from surgeon_gui.views.run.page import RunPage
 from surgeon_gui.views.runs.home import RunsHome
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
 from surgeon_gui.widgets.controls import link
-from surgeon_gui.widgets.layouts import STRETCH, in_row, scrolling, vertical
+from surgeon_gui.widgets.layouts import STRETCH, horizontal, vertical
+from surgeon_gui.widgets.page_area import PageArea
 from surgeon_gui.window.run_queue import RunQueue
 
 
@@ -176,7 +177,9 @@ def _with_back(name: str, view: QWidget, on_back: Callable[[], None]) -> QWidget
     """Return a page with a view below a link that leads back."""
     page = QWidget()
     back = link(f"{name}_back_button", on_back)
-    margin = (PAGE, ROOM, PAGE, ROOM)
-    parts = (in_row(back, STRETCH), (scrolling(view), 1))
-    vertical(page, *parts, margin=margin, spacing=GAP)
+    top = QWidget()
+    horizontal(top, back, STRETCH, margin=(PAGE, ROOM, PAGE, 0))
+    content = QWidget()
+    column = vertical(content, view, margin=(PAGE, 0, PAGE, ROOM))
+    vertical(page, top, (PageArea(content, column), 1), spacing=GAP)
     return page

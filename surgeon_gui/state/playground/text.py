@@ -56,7 +56,7 @@ def shown_token(piece: str) -> str:
     if not piece:
         return tr("part of a character")
     visible = piece.replace("\n", LINE_END).replace("\t", _TAB)
-    return f"“{visible}”"
+    return tr("“{prompt}”").format(prompt=visible)
 
 
 def nats(value: float) -> str:

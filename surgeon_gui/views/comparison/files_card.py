@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QRect, Qt, Slot
+from PySide6.QtCore import QRect, Qt, QTimer, Slot
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -30,7 +30,7 @@ _MIN_COLUMN = 120  # pixels; the table scrolls in a narrower window
 _EDGES = 4
 _PADDING, _MAX_HEIGHT = 14, 1000  # pixels, of a title or text
 _CELL_MARGINS = 6  # above and below a text, together
-_MAX_NAME = 280  # pixels, of the column of labels
+_MIN_NAME, _MAX_NAME = 160, 280  # pixels, of the column of labels
 _WRAPPED = int(Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWordWrap)
 
 
@@ -61,7 +61,10 @@ class FilesCard(ChartCard):
         header.setHighlightSections(False)
         header.setMinimumSectionSize(_MIN_COLUMN)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        header.sectionResized.connect(self._fit)
+        # Later, because the columns change one after the other.
+        self._fitting = QTimer(self, singleShot=True, interval=0)
+        self._fitting.timeout.connect(self._fit)
+        header.sectionResized.connect(self._fitting.start)
         self.set_body(table)
 
     def show_runs(self, runs: Sequence[ComparedRun]) -> None:
@@ -95,7 +98,6 @@ class FilesCard(ChartCard):
         for row, values in enumerate(rows):
             for column, value in enumerate(values):
                 self._table.setItem(row, column, _item(value))
-        self._widen_names()
         self._fit()
 
     @override
@@ -103,15 +105,24 @@ class FilesCard(ChartCard):
         return list(self._shown)
 
     def _widen_names(self) -> None:
-        """Give the first column the width that its texts need, within limits."""
+        """Give the first column the width that its texts need, within limits.
+
+        If it then fits, it leaves the others their minimum, and its texts wrap.
+        """
         header = self._table.horizontalHeader()
         if not self._shown or not self._shown[0]:
             return
         needed = max(self._table.sizeHintForColumn(0), _MIN_COLUMN)
+        width = min(needed, _MAX_NAME)
+        room = self._table.viewport().width()
+        room -= (self._table.columnCount() - 1) * _MIN_COLUMN
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(0, min(needed, _MAX_NAME))
+        header.resizeSection(0, room if _MIN_NAME <= room < width else width)
 
+    @Slot()
     def _fit(self) -> None:
+        """Give columns, rows and header the sizes that the texts need."""
+        self._widen_names()
         self._table.resizeRowsToContents()
         self._heighten_rows()
         titles = self._height_of_titles()

@@ -79,9 +79,10 @@ class SizeChart(PlotCard):
             self.reset_zoom()
         self._points, self._label = points, label
         self.show_as_empty(not points)
-        line = LegendEntry(tr("Best for their size"), None, "")
-        entries = (LegendEntry(x.name, x.run, _symbol(x)) for x in points)
-        self.show_legend((line, *entries) if points else ())
+        entries = [LegendEntry(x.name, x.run, _symbol(x)) for x in points]
+        if comparison.front(points):
+            entries.insert(0, LegendEntry(tr("Best for their size"), None, ""))
+        self.show_legend(tuple(entries))
         if points:
             sizes, qualities = zip(*((x.size, x.quality) for x in points), strict=True)
             self._plot.fit(_range_of(sizes), _range_of(qualities))

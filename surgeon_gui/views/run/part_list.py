@@ -72,10 +72,11 @@ class _Row:
             return
         if view.mark is not self._mark:
             self._mark = view.mark
-            is_now = view.mark is Mark.NOW
             self.dot.show_shape(*_SHAPES[view.mark])
-            self.label.setFont(bold(self._plain) if is_now else self._plain)
             self.label.setEnabled(view.mark is not Mark.NEXT)
+        # Each time, because another theme takes a font away.
+        is_now = view.mark is Mark.NOW
+        self.label.setFont(bold(self._plain) if is_now else self._plain)
         show_elided(self.label, stages.label(view), tip=stages.tip(view.part))
         self.label.setAccessibleName(stages.spoken(view))
         self.time.setText(stages.time(view))

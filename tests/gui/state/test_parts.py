@@ -103,6 +103,9 @@ def test_part_that_comes_again_in_the_next_shot_is_not_done():
     assert marks(run)[Part.REMOVE] is Mark.NOW
     later = with_events(run, 70.0, StageStarted(Stage.CURVATURE, 3))
     assert "Measure, shot 3 of 3" in labels(later)
+    views = {each.part: each for each in parts_of(later, 75.0)}
+    assert views[Part.REMOVE].seconds == 10.0  # of the shot before
+    assert stages.time(views[Part.REMOVE]) == "" != stages.time(views[Part.MEASURE])
     last = with_events(later, 80.0, StageStarted(Stage.UPDATE, 3))
     assert marks(last)[Part.MEASURE] is Mark.DONE
 

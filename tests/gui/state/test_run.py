@@ -345,6 +345,10 @@ def test_memory_samples_are_at_the_elapsed_seconds(in_curvature):
     assert list(state.memory.seconds) == [16.0, 18.0]
     assert list(state.memory.process_bytes) == [100, 200]
     assert len(in_curvature.memory) == 0
+    waited = run_state.requested("run-1", CONFIG, "folder", at=0.0)
+    waited = with_events(waited, 13.0, MemorySampled(50), StageStarted(Stage.LOAD, 0))
+    waited = with_events(waited, 14.0, MemorySampled(60))
+    assert list(waited.memory.seconds) == [1.0]  # in the order of time
 
 
 THREE_SHOTS = RunConfig(pruning=pruning_config(shots=3))

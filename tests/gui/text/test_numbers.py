@@ -82,6 +82,10 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.readable_duration(3600), "1~h"),
         (numbers.readable_duration(3900), "1~h 05~min"),
         (numbers.rough_duration(7), "5~s"),
+        (numbers.rough_duration(117), "115~s"),
+        (numbers.rough_duration(118), "2~min"),
+        (numbers.rough_duration(7169), "119~min"),
+        (numbers.rough_duration(7171), "2~h"),
         (numbers.clock(3723), "1:02:03"),
     ],
 )

@@ -111,6 +111,9 @@ def test_label_does_not_wrap_before_a_unit(qtbot):
     shown = QLabel.text(label)
     assert "95\N{NO-BREAK SPACE}%" in shown
     assert label.text() == text  # as it was set
+    label.setText("_" * 200)
+    assert label.minimumSizeHint().width() < label.fontMetrics().averageCharWidth() * 60
+    assert label.text() == "_" * 200
 
 
 def test_line_of_figures_is_cut_at_its_end_and_a_path_in_its_middle(qtbot):

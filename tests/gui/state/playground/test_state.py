@@ -18,6 +18,7 @@ from surgeon_engine.api.messages.generation import (
     Side,
     TokenWritten,
 )
+from surgeon_gui.base import translation
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.theme import contrast
 from surgeon_gui.state.app import AppState, Engine
@@ -235,6 +236,14 @@ def test_summary_has_agreement_and_largest_difference(done):
     assert f"mean difference {mean:.2f} nats" in summary
     assert "at “ moon” in the pruned model's text: 4.50 nats" in summary
     assert playground_text.summary(open_request()) == ""
+
+
+def test_tokens_have_the_quotation_marks_of_the_language():
+    try:
+        translation.use("de")
+        assert playground_text.shown_token(" a\n") == "„ a↵“"
+    finally:
+        translation.use(translation.ENGLISH)
 
 
 def test_summary_of_identical_predictions(done):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from PySide6.QtTest import QTest
+
 from surgeon_gui.views.comparison.files_card import FilesCard
 
 
@@ -61,3 +63,24 @@ def test_names_have_the_width_that_they_need(qtbot):
     card.show_table((("File", *"ABCDEF"), (name * 9, *"123456")))
     assert table.columnWidth(0) < table.width()  # long names wrap
     assert table.rowHeight(0) > line
+
+
+def test_header_has_the_height_of_its_titles_after_each_resize(qtbot):
+    card = FilesCard()
+    qtbot.addWidget(card)
+    card.resize(1150, 400)
+    card.show()
+    titles = ("Bundled demo, original", *(f"SmolLM2-135M · {n} MB" for n in (22, 16)))
+    name = "Same top token, text by the model itself"
+    card.show_table((("", *titles), (name, *"123")))
+    table = card.findChild(type(card._table))
+    header, heights = table.horizontalHeader(), []
+    for width in (1150, 560, 1150):
+        card.resize(width, 400)
+        QTest.qWait(20)
+        heights.append(header.height())
+        assert header.height() == card._height_of_titles()
+        assert table.horizontalScrollBar().maximum() == 0  # labels wrap instead
+        bottom = table.rowViewportPosition(0) + table.rowHeight(0)
+        assert table.viewport().height() >= bottom
+    assert heights[0] == heights[2] < heights[1]

@@ -148,6 +148,19 @@ def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
     assert {point.name for point in found} == {"a", "b", "c", *originals}
 
 
+def test_files_of_different_originals_have_no_best(view, runs):
+    other = replace(runs[0].run.config, model=ModelConfig("other"))
+    runs = (*runs, ComparedRun("d", replace(runs[0].run, config=other)))
+    found = comparison.points(runs, Quality.DIVERGENCE)
+    assert len(found) == 6 and comparison.front(found) == ()
+    assert "Best for" not in table_of(runs)[1]
+    assert "different models" in comparison.protocol_note(runs)
+    view.show_runs(runs)
+    names = [legend.accessibleName() for legend in view.findChildren(Legend)]
+    assert any("original" in name for name in names)
+    assert not any("Best for their size" in name for name in names)
+
+
 def test_equal_models_are_both_best():
     same = (Point("x", 1.0, 2.0), Point("y", 1.0, 2.0), Point("z", 1.0, 3.0))
     marked = comparison._with_best_marked(same)

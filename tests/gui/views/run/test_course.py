@@ -23,7 +23,8 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.base import translation
 from surgeon_gui.base.colors import DARK, LIGHT
-from surgeon_gui.base.theme import apply_theme_to
+from surgeon_gui.base.settings import ThemeChoice
+from surgeon_gui.base.theme import apply_theme, apply_theme_to
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.text.stages import Mark, Part, PartView
@@ -338,6 +339,21 @@ def test_part_that_writes_text_says_what_for(qtbot):
     parts.show_parts((PartView(Part.WRITE, Mark.NOW), PartView(Part.REFIT, Mark.NEXT)))
     assert "smaller model is fitted" in find(parts, "part_write_label").toolTip()
     assert "Refit" in find(parts, "part_refit_label").toolTip()
+
+
+def test_part_in_progress_is_bold_again_after_another_theme(qtbot):
+    parts, application = PartList(), QApplication.instance()
+    qtbot.addWidget(parts)
+    parts.show()
+    try:
+        for number, choice in enumerate((ThemeChoice.DARK, ThemeChoice.LIGHT)):
+            apply_theme(application, choice)
+            parts.show_parts((PartView(Part.WRITE, Mark.NOW, 1.0 + number),))
+            assert find(parts, "part_write_label").font().bold()
+        parts.show_parts((PartView(Part.WRITE, Mark.DONE, 3.0),))
+        assert not find(parts, "part_write_label").font().bold()
+    finally:
+        application.setStyleSheet("")
 
 
 @pytest.mark.parametrize(("width", "columns"), [(500, 1), (760, 2), (1500, 3)])
