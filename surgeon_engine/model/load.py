@@ -223,6 +223,8 @@ def _read(
     read = model_class(config).from_pretrained
     if own := own_reading(source):
         return read(None, state_dict=dict(own.tensors), config=config, **arguments)
+    if source.gguf_file:
+        arguments["config"] = config
     if source.quantization is None:
         return read(source.folder, **arguments, **source.arguments)
     arguments |= plain_arguments(config, source)

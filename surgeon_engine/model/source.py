@@ -44,7 +44,7 @@ from surgeon_engine.base.reading import open_regular
 from surgeon_engine.base.sentences import Sentence, say
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.gguf_llama import LlamaFile, llama_file
-from surgeon_engine.model.gguf_parsing import parsed_once
+from surgeon_engine.model.gguf_parsing import as_llama_cpp_runs_it, parsed_once
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -183,7 +183,8 @@ def _unchecked_config(source: ModelSource) -> PretrainedConfig:
         with parsed_once():
             if own := own_reading(source):
                 return own.config
-            return AutoConfig.from_pretrained(source.folder, **source.arguments)
+            found = AutoConfig.from_pretrained(source.folder, **source.arguments)
+            return as_llama_cpp_runs_it(found) if source.gguf_file else found
     except UNREADABLE as error:
         if source.gguf_file:
             raise _gguf_error(source.weight_files[0], error) from error

@@ -80,6 +80,16 @@ def test_file_without_some_experts_has_their_number_and_shapes(name, tmp_path):
     assert GgufWriter().forecast(example, FileDtype.SAME) == size
 
 
+def test_file_is_read_again_as_the_same_model(tmp_path):
+    """By itself, transformers would not know the width of the experts."""
+    model = MIXTURES["qwen3_moe"]()
+    written(without_experts(model, neurons=32), tmp_path)
+    found = load_model(ModelConfig(str(tmp_path / "model.gguf"))).model
+    tokens = torch.arange(1, 13).view(2, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(found(tokens).logits, model(tokens).logits)
+
+
 @pytest.mark.parametrize("name", ["qwen3_moe", "gpt_oss"])
 def test_gates_and_values_of_experts_are_apart(name, tmp_path):
     model = MIXTURES[name]()
