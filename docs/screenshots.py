@@ -9,6 +9,7 @@ only some pictures, but runs the whole demo.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import sys
@@ -129,6 +130,8 @@ def main() -> int:
     from surgeon_gui.window.main_window import MainWindow
 
     application = make_application(sys.argv[:1])
+    # The platform warns of what it cannot do, which no user sees.
+    logging.getLogger("qt").setLevel(logging.ERROR)
     apply_theme(application, ThemeChoice.LIGHT)
     PICTURES.mkdir(exist_ok=True)
     runs = Path(tempfile.gettempdir()) / "surgeon" / "runs"  # visible in pictures

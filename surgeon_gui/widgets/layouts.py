@@ -29,7 +29,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 STRETCH = None
 CARD_MARGINS = (MARGIN, GAP, MARGIN, GAP)  # left, top, right, bottom
-BAR_MARGINS = (PAGE, 0, PAGE, MARGIN)  # around a bar below a page
+BAR_MARGINS = (PAGE, GAP, PAGE, MARGIN)  # around a bar below a page
 Margin = int | tuple[int, int, int, int]
 Part = QWidget | QLayout | tuple[QWidget | QLayout, int] | None
 _Box = TypeVar("_Box", bound=QBoxLayout)
