@@ -11,9 +11,9 @@ Each is tried with the weights on the device, and then with offloaded blocks, wh
 only adapters can be trained. The plan and the run make the choice by the same
 function, from the facts of the machine.
 
-The form of the file is that of the original (`file_form.py`). A GGUF file of most
-families has one width for all blocks: all then lose equally many heads, neurons and
-experts.
+The form of the file is that of the original (`file_form.py`). A plain file, and a GGUF
+file of most families, has one width for all blocks: all then lose equally many heads,
+neurons and experts.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class SettledJob:
         if self.has_file_widths:
             kind = self.config.pruning.kind
             yield say(
-                "Widths: every layer loses equally many {structure}, as GGUF files of "
+                "Widths: every layer loses equally many {structure}, as such files of "
                 "this architecture have one width for all.",
                 structure=display_name(kind),
             )
@@ -251,8 +251,9 @@ def with_file_widths(config: RunConfig, model: ModelSummary) -> RunConfig:
     """Return the job with the same widths in all layers, if its file has one."""
     pruning = config.pruning
     is_free = pruning.kind in COUPLED and not pruning.has_same_widths
-    is_gguf = file_form(config, model).format is Format.GGUF
-    has_one_width = is_gguf and model.gguf_widths is Widths.SAME
+    form = file_form(config, model).format
+    is_narrow = form is Format.GGUF and model.gguf_widths is Widths.SAME
+    has_one_width = is_narrow or form is Format.STOCK
     if not is_free or pruning.removes_nothing or not has_one_width:
         return config
     structure = msgspec.structs.replace(pruning.structure, widths=Widths.SAME)

@@ -39,6 +39,7 @@ from surgeon_engine.api.messages.sources import (
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.planning.constants import EXPERT_WIDTH_MULTIPLE
+from surgeon_engine.planning.experts import hint_of_experts
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.planned_file import (
     FileForm,
@@ -204,6 +205,7 @@ def check_target_in_limits(
             say_all(
                 same,
                 _about_formats(goal, pruning, model),
+                hint_of_experts(pruning, model),
                 say(
                     "Lower the target, protect less, lower the minimum density, or "
                     "choose another structure."

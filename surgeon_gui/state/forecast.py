@@ -51,6 +51,7 @@ _UNTRAINED = {Recovery.OFF: (1.3, 1.5, 2.0), Recovery.REFIT: (1.06, 1.06, 1.06)}
 CURVE_POINTS = 120
 # Factors from the curve to the ends of the band.
 _OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
+_FAR = 4.0  # factor of d from which on a run says no more than other models do
 _OF_TOKENS, _OF_CHOSEN_TOKENS = 0.136 / 0.323, 0.77  # by the removed share; factor
 _OF_EXPERTS = 1.8  # wider than those, as they are measured on models without experts
 
@@ -90,7 +91,7 @@ class Forecast:
 
     shares: Floats  # of the prunable weights, ascending, from 0
     expected: Floats
-    spread: float  # factor from the curve to the ends of the band
+    spreads: Floats  # factors from the curve to the ends of the band, by share
     basis: Basis
     points: tuple[RunPoint, ...]  # runs that it rests on
     first: float  # the smallest share that can be removed
@@ -104,6 +105,10 @@ class Forecast:
     def at(self, share: float) -> float:
         """Return the expected divergence at a share."""
         return float(np.interp(share, self.shares, self.expected))
+
+    def spread_at(self, share: float) -> float:
+        """Return the factor from the curve to the ends of the band at a share."""
+        return float(np.interp(share, self.shares, self.spreads))
 
     @property
     def smallest(self) -> float:
@@ -175,6 +180,7 @@ def forecast(
         ]
         ratios = [p.divergence / y for p, y in zip(used, found, strict=True) if y > 0]
         scale = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else scale
+    measured = [np.interp(p.share, shares, shape) for p in used]
     if pruning.chooses_tokens:
         scale *= _OF_CHOSEN_TOKENS
     fewer = model.vocabulary - planned_tokens(pruning, model)
@@ -184,12 +190,28 @@ def forecast(
     return Forecast(
         shares=shares,
         expected=scale * shape * _untrained(recovery, shares) + of_tokens,
-        spread=_OWN_RUNS if used else spread,
+        spreads=_spreads(spread, shape, measured),
         basis=Basis.DIAGNOSIS if rises is not None else basis,
         points=used,
         first=min_removable(pruning, model) / prunable,
         end=_end(pruning, model, most),
     )
+
+
+def _spreads(usual: float, shape: Floats, measured: Sequence[float]) -> Floats:
+    """Return the factors of the band: small near measured runs, the usual ones far off.
+
+    Args:
+        usual: the factor without runs.
+        shape: the curve.
+        measured: its values at the shares of the runs.
+    """
+    distance = np.full(len(shape), np.inf)
+    for each in filter(None, measured):
+        with np.errstate(divide="ignore"):
+            distance = np.minimum(distance, np.abs(np.log(shape / each)))
+    part = np.minimum(1.0, distance / math.log(_FAR))
+    return _OWN_RUNS * (usual / _OWN_RUNS) ** part
 
 
 def _untrained(recovery: Recovery, shares: Floats) -> Floats:

@@ -81,8 +81,8 @@ def expected_divergence(
     if goal is None or found is None or is_open:
         return None
     rounding = cost_of_rounding(config, model, found)
-    nats = found.at(goal.sparsity)
-    ends = nats / found.spread, nats * found.spread
+    nats, spread = found.at(goal.sparsity), found.spread_at(goal.sparsity)
+    ends = nats / spread, nats * spread
     return Estimate(*(rounding + each for each in (nats, *ends)))
 
 

@@ -110,7 +110,7 @@ def _file_widths(config: RunConfig, model: ModelSummary) -> str:
     if with_file_widths(config, model) is config:
         return ""
     text = tr(
-        "All layers lose equally many {structure}, as GGUF files of this architecture "
+        "All layers lose equally many {structure}, as such files of this architecture "
         "have one width for all."
     )
     return " " + text.format(structure=structure_phrase(config.pruning))

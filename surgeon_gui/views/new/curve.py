@@ -211,7 +211,7 @@ class _Picture:
     ) -> None:
         self._painter, self._theme, self._area = painter, theme, area
         self._curve, self._forecast = curve, curve.forecast
-        low = float(np.exp(-self._forecast.expected[-1] * self._forecast.spread))
+        low = float(np.exp(-self._forecast.expected[-1] * self._forecast.spreads[-1]))
         self._bottom = min(low, _MOST_SHOWN)
         self._texts: list[QRectF] = []  # the places of those that are painted
 
@@ -277,8 +277,8 @@ class _Picture:
 
     def _paint_spread(self) -> None:
         painter, theme, found = self._painter, self._theme, self._forecast
-        upper = self._line(found.expected / found.spread)
-        lower = self._line(found.expected * found.spread)
+        upper = self._line(found.expected / found.spreads)
+        lower = self._line(found.expected * found.spreads)
         band = QPainterPath()
         band.addPolygon(upper)
         for point in reversed(lower.toList()):

@@ -394,9 +394,11 @@ def test_widths_become_the_same_where_the_file_has_one():
     found = settle(GGUF, OF_ONE_WIDTH, machine(free=PLENTY))
     assert found.config.pruning.has_same_widths
     (message,) = [x for x in found.messages if x.startswith(SAYS_SAME)]
-    assert "GGUF files of this architecture have one width for all" in message
+    assert "such files of this architecture have one width for all" in message
     without_machine = with_width_multiple(GGUF, OF_ONE_WIDTH, on_cuda=False)
     assert without_machine.pruning.has_same_widths
+    plain = replace(JOB, export=ExportConfig(format=Format.STOCK))
+    assert settle(plain, MODEL, machine(free=PLENTY)).config.pruning.has_same_widths
 
 
 @pytest.mark.parametrize(

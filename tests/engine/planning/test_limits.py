@@ -28,6 +28,7 @@ from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import DENSE, DENSE_COUPLED, pruning_config
+from tests.helpers.mixtures import mixture_summary
 from tests.helpers.pairs import pairs
 from tests.helpers.tiny_models import FAMILIES, MIXTURES, tiny_model
 from tests.helpers.units import removable
@@ -146,3 +147,13 @@ def test_models_without_coupled_layers_have_no_limits_of_heads(tmp_path):
     pruning = pruning_config(structure=Structure.HEADS)
     assert max_removable(pruning, model) == model.prunable
     assert min_removable(pruning, model) == 1
+
+
+def test_target_that_only_experts_reach_names_their_structure():
+    model = mixture_summary()
+    for structure, is_named in ((Structure.HEADS, True), (Structure.EXPERTS, False)):
+        pruning = pruning_config(structure, sparsity=0.94)
+        goal = goal_of(pruning, model, FileForm())
+        with pytest.raises(PruningError) as error:
+            check_target_in_limits(goal, pruning, model)
+        assert ("choose experts_and_neurons" in error.value.hint) is is_named

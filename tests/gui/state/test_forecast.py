@@ -64,7 +64,9 @@ def test_own_runs_scale_the_curve_and_narrow_its_band():
     assert own.at(0.2) == pytest.approx(0.8, rel=0.01)
     ratio = own.expected[1:] / similar.expected[1:]
     assert ratio == pytest.approx(ratio[0])
-    assert own.spread < similar.spread
+    assert own.spread_at(0.2) == pytest.approx(1.3, rel=0.01)
+    assert 1.3 < own.spread_at(0.4) < own.spread_at(0.6) <= similar.spread_at(0.6)
+    assert own.spread_at(0.001) == similar.spread_at(0.001)
     assert own.points == points[:1]
     useless = forecast(PLAIN, MODEL, unusable)
     assert (useless.basis, useless.at(0.3)) == (Basis.SIMILAR, similar.at(0.3))
@@ -77,7 +79,8 @@ def test_diagnosis_gives_the_shape_and_runs_the_scale():
     both = forecast(PLAIN, MODEL, (RunPoint("a", 0.5, 1.0),), RISES)
     assert both.basis is Basis.DIAGNOSIS
     assert both.at(0.5) == pytest.approx(1.0, rel=0.01)
-    assert both.spread < alone.spread < forecast(PLAIN, MODEL).spread
+    similar = forecast(PLAIN, MODEL)
+    assert both.spread_at(0.5) < alone.spread_at(0.5) < similar.spread_at(0.5)
     # No scale follows from a run where the diagnosis predicts no rise.
     flat = (RISES[0], np.array([0.0, 0.0, 4.0]))
     at_0 = forecast(PLAIN, MODEL, (RunPoint("a", 0.2, 0.1),), flat)
@@ -168,7 +171,7 @@ def test_experts_are_expected_as_dense_models_with_a_wider_band():
     found = forecast(mixture_job().pruning, mixture_summary())
     assert found.basis is Basis.DENSE
     heads = PruningConfig()
-    assert found.spread > forecast(heads, mixture_summary()).spread
+    assert found.spreads[0] > forecast(heads, mixture_summary()).spreads[0]
     own = forecast(mixture_job().pruning, mixture_summary(), [RunPoint("a", 0.3, 0.2)])
     assert own.basis is Basis.OWN_RUNS
     assert own.at(0.3) == pytest.approx(0.2, rel=0.01)

@@ -124,7 +124,7 @@ def test_each_part_is_painted(qtbot, curve):
         picture(share=None),
         picture(bands=BANDS[:1]),
         picture(bands=(BANDS[0], replace(BANDS[1], color="warning"))),
-        picture(replace(FOUND, spread=1.3)),
+        picture(replace(FOUND, spreads=FOUND.spreads / 2)),
         picture(replace(FOUND, expected=FOUND.expected / 2)),
         picture(replace(FOUND, points=(RunPoint("Nov 3", 0.3, 0.1),))),
     ]
