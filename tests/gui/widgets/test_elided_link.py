@@ -10,7 +10,7 @@ def test_link_with_the_room_that_it_asks_for_is_whole(qtbot):
     qtbot.addWidget(link)
     link.show()
     for length in range(10, 60):
-        line = f"Speicherort: {'/work/x40/pages/runs-de' * 3}"[:length]
+        line = f"Speicherort: {'/home/me/models/runs-de' * 3}"[:length]
         link.show_line(line, "")
         link.resize(link.sizeHint())
         assert link.text() == line
