@@ -111,14 +111,13 @@ class ExpertsUnit(CoupledUnit):
         left = torch.cat([left, torch.zeros_like(left[:1])])
         multiple = bundle_of(self.neurons.kind, pruning)
         share = share_to_keep(self.layers, pruning)
-        originally = self.neurons_originally * self._experts_layer.weights_per_neuron
-        originally = self.originally * (originally + self._others)
+        each = self._experts_layer.weights_per_neuron
+        originally = self.originally * (self.neurons_originally * each + self._others)
         groups, gone = self.coupled.groups, int(of_experts.sum())
         least = min(
             groups - gone, groups_to_keep(groups, 0, classes, self.coupled.least)
         )
         kept = min(self._width - int(of_neurons.sum()), groups_to_keep(1, 0, multiple))
-        each = self._experts_layer.weights_per_neuron
         costs = ExpertCosts(
             cost,
             left,
