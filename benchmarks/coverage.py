@@ -23,7 +23,7 @@ second call goes on after the last one. Afterwards
     python benchmarks/coverage.py --page [--folder FOLDER]
 
 copies those of all sizes to benchmarks/results/, without the details, and writes the
-section of docs/families.md that is made from them.
+pages that are made from them.
 """
 
 from __future__ import annotations
@@ -134,6 +134,8 @@ def _write_page(folder: Path) -> None:
     coverage_page.RESULTS.write_text(coverage_page.written(results), encoding="utf-8")
     page = coverage_page.page_with(results)
     coverage_page.PAGE.write_text(page, encoding="utf-8")
+    classes = coverage_page.classes_with(results)
+    coverage_page.CLASSES.write_text(classes, encoding="utf-8")
 
 
 def _stored(found: Mapping[str, Any], sizes: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The outcomes of `coverage.py` as a section of docs/families.md.
+"""The outcomes of `coverage.py` as a table of docs/families.md and a page of all classes.
 
 The results are lines of JSON in `benchmarks/results/coverage.jsonl`, one for each class
-and each of the sizes. The section stands between two comments of the page.
+and each of the sizes. The table stands between two comments of docs/families.md, and
+`benchmarks/results/coverage.md` names the classes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "coverage.jsonl"
+CLASSES = RESULTS.with_suffix(".md")
 PAGE = ROOT / "docs" / "families.md"
 BEGIN, END = "<!-- coverage: begin -->\n", "<!-- coverage: end -->\n"
 PRUNED = ("heads_and_neurons", "neurons", "heads", "experts")
@@ -84,15 +86,30 @@ def share_of(counts: Mapping[str, int]) -> float:
 
 
 def page_with(results: Iterable[Result]) -> str:
-    """Return docs/families.md with a new section."""
+    """Return docs/families.md with a new table."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    lines = ["", *section(list(results)), ""]
+    lines = ["", *_table(list(results)), ""]
     return before + BEGIN + "\n".join(lines) + "\n" + END + after
 
 
-def section(results: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the section."""
+def classes_with(results: Iterable[Result]) -> str:
+    """Return the page that names the classes of the usual sizes."""
+    usual = [x for x in results if x["sizes"] == "usual"]
+    lines = [
+        "# Classes of transformers",
+        "",
+        "This page sorts the classes by the parts that a tiny random model of usual size "
+        "can lose ([method](../../docs/families.md#classes-of-transformers)).",
+        "A star marks a variant whose config leaves the experts out.",
+    ]
+    for kind, title in _KINDS.items():
+        lines += ["", *_lists([x for x in usual if x["kind"] == kind], title)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(results: list[Result]) -> Iterator[str]:
+    """Yield the lines of the table: how many classes have which outcome."""
     versions = ", ".join(sorted({x["transformers"] for x in results}))
     yield f"With transformers {versions}:"
     yield ""
@@ -105,42 +122,42 @@ def section(results: list[dict[str, Any]]) -> Iterator[str]:
         counts = counts_of(part)
         cells = " | ".join(str(counts[name]) for name in _COLUMNS)
         yield f"| {_KINDS[kind]}, {sizes} sizes | {cells} | {share_of(counts):.0%} |"
-    usual = [x for x in results if x["sizes"] == "usual"]
-    for kind, title in _KINDS.items():
-        yield ""
-        yield from _lists([x for x in usual if x["kind"] == kind], title)
 
 
-def _lists(results: list[dict[str, Any]], title: str) -> Iterator[str]:
+def _lists(results: list[Result], title: str) -> Iterator[str]:
     """Yield which classes of a kind lose heads and neurons, and why others do not."""
-    by_category: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_category: dict[str, list[Result]] = defaultdict(list)
     for result in sorted(results, key=name_of):
         by_category[category_of(result)].append(result)
-    both = by_category["heads_and_neurons"]
-    yield f"Heads and neurons, {title}: {_names(both)}."
+    yield f"## {title[0].upper()}{title[1:]}"
+    yield ""
+    yield f"Heads and neurons: {_names(by_category['heads_and_neurons'])}."
     yield ""
     if experts := by_category["experts"]:
-        yield f"Experts, {title}: {_names(experts)}."
+        yield f"Experts: {_names(experts)}."
         yield ""
     if others := by_category["no decoder"]:
         yield f"No decoder alone: {_names(others)}."
         yield ""
-    yield f"| other {title} | pruned | why not more |"
-    yield "|---|---|---|"
-    for category in ("neurons", "heads", "sentence", "bad", "not run"):
+    rows: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for category in ("neurons", "heads", "sentence", "bad", "not run", "not built"):
         for result in by_category[category]:
-            yield f"| `{name_of(result)}` | {_pruned(category)} | {_why(result)} |"
-    for result in by_category["not built"]:
-        if not result["dense"]:
-            yield f"| `{name_of(result)}` | not built | {_why(result)} |"
+            if not (category == "not built" and result["dense"]):
+                rows[_pruned(category), _why(result)].append(result)
+    yield "| other classes | pruned | why not more |"
+    yield "|---|---|---|"
+    for (pruned, why), classes in rows.items():
+        yield f"| {_names(classes)} | {pruned} | {why} |"
 
 
 def _names(results: Iterable[Result]) -> str:
-    return ", ".join(f"`{name_of(x)}`" for x in results)
+    """Return the types of models; a star marks those without their experts."""
+    star = {True: r"\*", False: ""}
+    return ", ".join(f"`{x['type']}`{star[bool(x['dense'])]}" for x in results)
 
 
 def _pruned(category: str) -> str:
-    return category if category in PRUNED else "no"
+    return category if category in (*PRUNED, "not built") else "no"
 
 
 def _why(result: Result) -> str:
@@ -149,4 +166,6 @@ def _why(result: Result) -> str:
     reason = re.sub(r" \(the layers of its blocks are .*?(\)|$)", "", reason)
     if result["outcome"] in _OF_TRANSFORMERS and "(" in reason[:40]:  # an exception
         reason = f"{reason[:80]} ..."
+    else:  # without its hint
+        reason = re.sub(r"\.?( (Choose|Report) .*)?$", ".", reason, count=1)
     return " ".join(reason.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -21,6 +21,8 @@ def test_documentation_is_made_from_the_results_of_the_benchmark():
     results = coverage_page.read(coverage_page.RESULTS)
     page = coverage_page.PAGE.read_text(encoding="utf-8")
     assert coverage_page.page_with(results) == page
+    classes = coverage_page.CLASSES.read_text(encoding="utf-8")
+    assert coverage_page.classes_with(results) == classes
     assert all(x["reason"] for x in results if x["outcome"] == "sentence")
 
 
