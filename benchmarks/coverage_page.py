@@ -1,4 +1,4 @@
-"""The outcomes of `coverage.py` as a table of docs/families.md and a page of all classes.
+"""The outcomes of `coverage.py`: a table of docs/families.md and a page of all classes.
 
 The results are lines of JSON in `benchmarks/results/coverage.jsonl`, one for each class
 and each of the sizes. The table stands between two comments of docs/families.md, and
@@ -99,8 +99,8 @@ def classes_with(results: Iterable[Result]) -> str:
     lines = [
         "# Classes of transformers",
         "",
-        "This page sorts the classes by the parts that a tiny random model of usual size "
-        "can lose ([method](../../docs/families.md#classes-of-transformers)).",
+        "This page sorts the classes by the parts that a tiny random model of usual "
+        "size can lose ([method](../../docs/families.md#classes-of-transformers)).",
         "A star marks a variant whose config leaves the experts out.",
     ]
     for kind, title in _KINDS.items():
