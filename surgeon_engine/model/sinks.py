@@ -28,17 +28,30 @@ _ALIGNED = 8  # numbers, for the kernels of GPUs
 
 
 def fuse_sinks(model: PreTrainedModel) -> None:
-    """Let the attentions of a model that have sinks be fused, if that is possible.
+    """Let the attentions of a model that have sinks be fused, if that is possible."""
+    if _can_be_fused(model):
+        model.config.get_text_config()._attn_implementation = FUSED_SINKS
 
-    It is where the class of the model says that its attention is all in the function
-    that it calls: then it knows other fused ones.
+
+def score_heads(model: PreTrainedModel) -> int:
+    """Return the heads of an attention that holds all its scores; 0: none does."""
+    config = model.config.get_text_config()
+    if config._attn_implementation != "eager" or _can_be_fused(model):
+        return 0
+    heads = getattr(config, "num_attention_heads", 0)
+    return heads if isinstance(heads, int) else 0
+
+
+def _can_be_fused(model: PreTrainedModel) -> bool:
+    """Return whether a model has sinks, and its attention is a function that it calls.
+
+    Its class says so: it knows other fused ones.
     """
     has_sinks = any(
         isinstance(getattr(module, "sinks", None), nn.Parameter)
         for module in model.modules()
     )
-    if has_sinks and model._supports_flash_attn:
-        model.config.get_text_config()._attn_implementation = FUSED_SINKS
+    return has_sinks and bool(model._supports_flash_attn)
 
 
 def _fused(  # noqa: PLR0913  those of transformers

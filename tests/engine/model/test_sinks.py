@@ -10,7 +10,7 @@ import transformers
 from torch.nn import functional
 from torch.testing import assert_close
 
-from surgeon_engine.model.sinks import FUSED_SINKS, fuse_sinks
+from surgeon_engine.model.sinks import FUSED_SINKS, fuse_sinks, score_heads
 from tests.helpers.tiny_models import tiny_model
 
 _SIZES = {
@@ -52,6 +52,7 @@ def pair_of(name):
             parameter.normal_(std=0.5)
     fused = deepcopy(plain)
     fuse_sinks(fused)
+    assert score_heads(fused) == score_heads(plain) == 0
     assert plain.config._attn_implementation == "eager"
     assert fused.config._attn_implementation == FUSED_SINKS
     return plain, fused
@@ -115,3 +116,6 @@ def test_models_without_sinks_keep_their_attention():
     before = model.config._attn_implementation
     fuse_sinks(model)
     assert model.config._attn_implementation == before != FUSED_SINKS
+    assert score_heads(model) == 0
+    model.config._attn_implementation = "eager"
+    assert score_heads(model) == 4
