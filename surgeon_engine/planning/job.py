@@ -43,7 +43,7 @@ from surgeon_engine.planning.target_size import PlannedSize, planned_size
 # Rates of a machine whose speed was not measured: nothing takes time.
 UNKNOWN = Rates(dict.fromkeys(Dtype, math.inf), math.inf, math.inf, 0.0)
 _HEADERS = 0.01  # of a file's bytes at most
-_SCORES = 5  # copies, two of them in float32
+_SCORES = 5  # in 16 bits: themselves, and in float32 before and after the softmax
 _BLOCKS = 2  # of a model whose blocks are offloaded that are on the device at once
 
 
