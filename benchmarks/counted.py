@@ -246,10 +246,7 @@ def _planned(model: str, structure: str, place: str) -> Footprint:
 def _config(
     kind: type[PretrainedConfig], blocks: int, sizes: Mapping[str, Any]
 ) -> PretrainedConfig:
-    config = kind(num_hidden_layers=blocks, max_position_embeddings=4096, **sizes)
-    has_sinks = isinstance(config, GptOssConfig)
-    config._attn_implementation = "eager" if has_sinks else "sdpa"
-    return config
+    return kind(num_hidden_layers=blocks, max_position_embeddings=4096, **sizes)
 
 
 def _as_json(found: Counts, where: Place, weights: float) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.experts import hide_removed_experts
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.failures import is_out_of_memory
@@ -96,6 +97,7 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
         dtype=dtype or "auto",
         local_files_only=True,
     )
+    fuse_sinks(model)
     return model.eval().requires_grad_(False)
 
 
@@ -126,6 +128,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
             reason=first_line(error),
         ) from error
     model.eval().requires_grad_(False)
+    fuse_sinks(model)
     loaded = LoadedModel(
         source,
         model,

@@ -53,7 +53,7 @@ from surgeon_engine.judging.conversation import (
 from surgeon_engine.judging.drafting import PROMPTS, check_drafting, draft_judged
 from surgeon_engine.judging.figures import judge_classes, judge_positions, judge_texts
 from surgeon_engine.judging.items import all_items
-from surgeon_engine.judging.likelihood import loss_of_answer
+from surgeon_engine.judging.likelihood import losses_of_answers
 from surgeon_engine.judging.measuring import measure_file, measure_original, texts_of
 from surgeon_engine.judging.target import Target, target_of
 from surgeon_engine.judging.tasks import check_installed, scores_of, tasks_judged
@@ -235,25 +235,35 @@ def _prompts(
     after: Replies,
 ) -> list[PromptJudged]:
     """Compare the answers to prompts, with the original's likelihood of each."""
-    found = []
-    for question, *answers in zip(
-        questions, before.answers, after.answers, strict=False
-    ):
-        if question.item.probe is not None:
-            continue
-        first, second = (
+    asked = [
+        (question, answers)
+        for question, *answers in zip(
+            questions, before.answers, after.answers, strict=False
+        )
+        if question.item.probe is None
+    ]
+    tokens = [
+        [
             tokenizer(x.text, add_special_tokens=False, verbose=False).input_ids
-            for x in answers
+            for x in y
+        ]
+        for _, y in asked
+    ]
+    losses = losses_of_answers(
+        model,
+        (
+            (question.tokens, answer)
+            for (question, _), both in zip(asked, tokens, strict=True)
+            for answer in both
+        ),
+    )
+    pairs = zip(losses[::2], losses[1::2], strict=True)
+    return [
+        prompt_judged(question, (first, second), (own[0], own[1]), of_both)
+        for (question, (first, second)), own, of_both in zip(
+            asked, tokens, pairs, strict=True
         )
-        loss = loss_of_answer(model, question.tokens, first)
-        is_same = first == second
-        losses = (
-            loss,
-            loss if is_same else loss_of_answer(model, question.tokens, second),
-        )
-        pair = (answers[0], answers[1])
-        found.append(prompt_judged(question, pair, (first, second), losses))
-    return found
+    ]
 
 
 def _unlikely(
@@ -266,17 +276,25 @@ def _unlikely(
 
     To the original, it is as unlikely as words at random.
     """
-    found = []
-    for number, (question, answer) in enumerate(
-        zip(questions, after.answers, strict=False)
-    ):
-        if question.item.probe is not Probe.ANSWERS_HARMLESS or not answer.text:
-            continue
-        tokens = tokenizer(answer.text, add_special_tokens=False).input_ids
-        loss = loss_of_answer(model, question.tokens, tokens)
-        if loss > _NO_LANGUAGE * len(answer.text.encode()):
-            found.append(number)
-    return frozenset(found)
+    asked = [
+        (number, question, answer)
+        for number, (question, answer) in enumerate(
+            zip(questions, after.answers, strict=False)
+        )
+        if question.item.probe is Probe.ANSWERS_HARMLESS and answer.text
+    ]
+    losses = losses_of_answers(
+        model,
+        (
+            (x.tokens, tokenizer(y.text, add_special_tokens=False).input_ids)
+            for _, x, y in asked
+        ),
+    )
+    return frozenset(
+        number
+        for (number, _, answer), loss in zip(asked, losses, strict=True)
+        if loss > _NO_LANGUAGE * len(answer.text.encode())
+    )
 
 
 def _likelihood(prompts: Sequence[PromptJudged]) -> Estimate | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from surgeon_engine.model.head import head_logits, last_hidden
+from surgeon_engine.model.forwards import Forwards
+from surgeon_engine.model.head import head_logits
 from surgeon_engine.model.vocabulary.recoding import Recoding
 
 _CHOICES = 4
@@ -31,14 +32,14 @@ class Continuations:
 
     def chosen(self, model: PreTrainedModel, step: Callable[[], None]) -> list[int]:
         """Return the choice that a model finds likeliest, for each item."""
+        parts = [slice(n, n + _AT_ONCE) for n in range(0, len(self), _AT_ONCE)]
+        batches = [
+            (self.rows[part].flatten(0, 1), self.is_scored[part].flatten(0, 1))
+            for part in parts
+        ]
         found: list[int] = []
-        for start in range(0, len(self), _AT_ONCE):
-            items = self.rows[start : start + _AT_ONCE]
-            is_scored = self.is_scored[start : start + _AT_ONCE].flatten(0, 1)
-            losses = _losses_of(model, items.flatten(0, 1), is_scored)
-            found += losses.view(len(items), _CHOICES).argmin(dim=1).tolist()
-            for _ in items:
-                step()
+        for losses in _losses_of(model, batches, step, steps=len(self)):
+            found += losses.view(-1, _CHOICES).argmin(dim=1).tolist()
         return found
 
     def recoded(self, recoding: Recoding) -> Continuations:
@@ -82,30 +83,51 @@ def _after_context(rows: Tensor) -> Continuations:
     return Continuations(rows, is_scored)
 
 
-def loss_of_answer(
-    model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]
-) -> float:
-    """Return -log of the probability of an answer, in nats; 0 for an empty one."""
-    if not answer:
-        return 0.0
-    tokens = torch.tensor([[*prompt, *answer]])
-    is_scored = torch.arange(tokens.shape[1])[None] >= len(prompt)
-    return float(_losses_of(model, tokens, is_scored))
+def losses_of_answers(
+    model: PreTrainedModel, pairs: Iterable[tuple[Sequence[int], Sequence[int]]]
+) -> list[float]:
+    """Return -log of the probability of each answer, in nats; 0 for an empty one.
+
+    Args:
+        model: the model.
+        pairs: the tokens of a prompt, and those of its answer.
+    """
+    pairs = [((*prompt,), (*answer,)) for prompt, answer in pairs]
+    unique = [*dict.fromkeys(pair for pair in pairs if pair[1])]
+    batches = []
+    for prompt, answer in unique:
+        tokens = torch.tensor([[*prompt, *answer]])
+        batches.append((tokens, torch.arange(tokens.shape[1])[None] >= len(prompt)))
+    losses = dict(zip(unique, _losses_of(model, batches), strict=True))
+    return [float(losses.get(pair, 0.0)) for pair in pairs]
 
 
 @torch.no_grad()
-def _losses_of(model: PreTrainedModel, rows: Tensor, is_scored: Tensor) -> Tensor:
-    """Return -log of the probability of the scored tokens of each row.
+def _losses_of(
+    model: PreTrainedModel,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    step: Callable[[], None] = lambda: None,
+    steps: int | None = None,
+) -> Iterator[Tensor]:
+    """Yield -log of the probability of the scored tokens of each row, by batch.
 
     Those before the first need no logits, which take as long as the blocks of a small
     model.
+
+    Args:
+        model: the model.
+        batches: rows of tokens, and which of these are scored.
+        step: called evenly.
+        steps: how often; None: as often as there are batches.
     """
-    rows = rows.to(model.device)
-    given = int(is_scored.any(dim=0).nonzero()[0])
-    logits = head_logits(model, last_hidden(model, rows)[:, given - 1 : -1])
-    # Tokens in rows: along another dimension torch adds up less accurately.
-    losses = functional.cross_entropy(
-        logits.flatten(0, 1).float(), rows[:, given:].flatten(), reduction="none"
-    )
-    found = losses.view(len(rows), -1).cpu().double()
-    return found.masked_fill(~is_scored[:, given:], 0.0).sum(dim=1)
+    forwards = Forwards(model, (rows for rows, _ in batches), step, steps=steps)
+    for (rows, is_scored), hidden in zip(batches, forwards, strict=True):
+        given = int(is_scored.any(dim=0).nonzero()[0])
+        logits = head_logits(model, hidden[:, given - 1 : -1])
+        labels = rows[:, given:].to(model.device)
+        # Tokens in rows: along another dimension torch adds up less accurately.
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), reduction="none"
+        )
+        found = losses.view(len(rows), -1).cpu().double()
+        yield found.masked_fill(~is_scored[:, given:], 0.0).sum(dim=1)

@@ -41,6 +41,7 @@ from surgeon_engine.model.layers import (
     language_model_of,
     prunable_layers,
 )
+from surgeon_engine.model.sinks import score_heads
 from surgeon_engine.model.source import (
     INCOMPLETE_FILES,
     UNREADABLE,
@@ -328,4 +329,5 @@ def describe(
         other_parameters=_other_parameters(model),
         token_parameters=_token_parameters(model),
         has_mxfp4=has_mxfp4(source),
+        score_heads=score_heads(model),
     )

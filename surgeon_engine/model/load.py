@@ -32,6 +32,7 @@ from surgeon_engine.model.identity import (
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
+from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import (
     INCOMPLETE_FILES,
     UNREADABLE,
@@ -182,6 +183,7 @@ def _load(
     model.requires_grad_(False)
     model.eval()
     hide_removed_experts(model)
+    fuse_sinks(model)
     blocks = find_blocks(model)
     if config.offload is Offload.ON:
         in_files = _stays_in_files(model, device)

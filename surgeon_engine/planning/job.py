@@ -43,6 +43,7 @@ from surgeon_engine.planning.target_size import PlannedSize, planned_size
 # Rates of a machine whose speed was not measured: nothing takes time.
 UNKNOWN = Rates(dict.fromkeys(Dtype, math.inf), math.inf, math.inf, 0.0)
 _HEADERS = 0.01  # of a file's bytes at most
+_SCORES = 5  # in 16 bits: themselves, and in float32 before and after the softmax
 _BLOCKS = 2  # of a model whose blocks are offloaded that are on the device at once
 
 
@@ -333,6 +334,11 @@ class Job:
             return 0
         numbers = windows * self.length
         return (self.model.blocks + 1) * numbers * self.model.hidden_size * self.each
+
+    def scores(self, tokens: int) -> int:
+        """Return what an attention holds of all scores of a batch; usually nothing."""
+        numbers = self.model.score_heads * tokens * self.length
+        return _SCORES * numbers * self.each
 
     def room(self, held: float = 0.0) -> float:
         """Return what a store may take of the machine's memory beside `held` bytes."""

@@ -1,7 +1,7 @@
 """Tensors of an abstract GPU: they have a shape and a place, and rarely numbers.
 
 Autocast is done by a mode of its own: the dispatcher knows none for "meta".
-Attention is that of a flash kernel: it keeps no matrix of scores.
+Attention is that of fused kernels: they keep no matrix of scores.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def numbers_for(like: Tensor) -> Tensor:
 
 
 class Autocast(TorchFunctionMode):
-    """Cast the inputs of functions as autocast does on a GPU; flash attention."""
+    """Cast the inputs of functions as autocast does on a GPU; fused attention."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -182,7 +182,7 @@ class Autocast(TorchFunctionMode):
         if func is functional.scaled_dot_product_attention:
             if is_on:
                 args = _cast(args, torch.bfloat16)
-            return _flash(*args, **kwargs)
+            return _attention(*args, **kwargs)
         if is_on and name in _IN_16_BITS:
             args, kwargs = _cast((args, kwargs), torch.bfloat16)
         elif is_on and name in _IN_32_BITS:
@@ -205,11 +205,19 @@ def _cast(x: Any, dtype: torch.dtype) -> Any:
     return mapped(cast, x)
 
 
-def _flash(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
-    """Compute causal attention."""
-    del attn_mask
+def _attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
+    """Compute attention by the kernel that a GPU has for it: causal, or by a mask."""
     kwargs.pop("enable_gqa", None)
     if k.shape[1] != q.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-    flash = torch.ops.aten._scaled_dot_product_flash_attention
-    return flash(q, k, v, dropout_p, True, **kwargs)[0]
+    if attn_mask is None:
+        flash = torch.ops.aten._scaled_dot_product_flash_attention
+        return flash(q, k, v, dropout_p, True, **kwargs)[0]
+    if attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(
+            ~attn_mask, -torch.inf
+        )
+    mask = attn_mask.expand(*q.shape[:3], k.shape[2])
+    efficient = torch.ops.aten._scaled_dot_product_efficient_attention
+    needs_sums = torch.is_grad_enabled()
+    return efficient(q, k, v, mask, needs_sums, dropout_p, is_causal, **kwargs)[0]

@@ -54,6 +54,7 @@ from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import ExpertsLayer, find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import OffloadedBlocks
+from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.target_size import goal_of
@@ -209,6 +210,7 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
             if buffer is not None:
                 numbers = torch.ones(buffer.shape, dtype=buffer.dtype)
                 module._buffers[name] = numbers.to(HOST if offloads else GPU)
+    fuse_sinks(model)
     blocks, layers = find_blocks(model), prunable_layers(model)
     for layer in layers:
         if isinstance(layer, ExpertsLayer):

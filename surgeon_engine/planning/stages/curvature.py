@@ -1,7 +1,7 @@
 """The factors A and G, or the gate gradients, of the layers.
 
     logits   of a batch, with the copies for their loss and its gradient
-    graph    the activations of one block, for a batch
+    graph    the activations of one block, for a batch, with its scores
 
 Factors are in a store on the host; there are twice as many at the end of a damping
 search, because those of the held-out windows are added afterwards.
@@ -31,6 +31,7 @@ from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 
 _LOGIT_COPIES = 3.25  # float32: logits, probabilities, their sums
+_SCORES = 1.2  # of what a forward holds of them
 _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
 
 
@@ -65,21 +66,27 @@ def _moments(job: Job) -> Iterator[Moment]:
 
 
 def _logits(job: Job, windows: int) -> float:
-    """Return the logits of a part of a batch, with their loss and its gradient."""
+    """Return the logits of a part of a batch, with their loss and its gradient.
+
+    The forward before them holds scores.
+    """
+    scores = job.scores(job.tokens(windows))
     if not job.config.pruning.measures_gradients:
-        return 0
+        return scores
     copies = _LOGIT_COPIES
     if job.each < FLOAT:  # in 16 bits, too, with their gradient
         copies += 2 * job.each / FLOAT
     numbers = job.tokens(windows) * job.model.vocabulary
-    return min(numbers, GRADIENT_LOGITS_AT_ONCE) * FLOAT * copies
+    return max(scores, min(numbers, GRADIENT_LOGITS_AT_ONCE) * FLOAT * copies)
 
 
 def _graph(job: Job) -> float:
     numbers: Counter[int] = Counter()  # by block
     for layer in job.used_layers:
         numbers[layer.block] += layer.rows + layer.columns
-    return job.tokens(job.fitted) * max(numbers.values()) * job.each * _GRAPH
+    tokens = job.tokens(job.fitted)
+    activations = tokens * max(numbers.values()) * job.each * _GRAPH
+    return activations + _SCORES * job.scores(tokens)
 
 
 def _seconds(job: Job) -> float:

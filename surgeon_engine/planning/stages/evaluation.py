@@ -13,9 +13,13 @@ _COPIES = 5.0  # float32, of the logits of two models, without gradients
 
 
 def evaluated(job: Job, windows: int) -> float:
-    """Return the logits of both models for a part of a batch, with their loss."""
+    """Return what a forward holds of a batch at most.
+
+    That is the logits of both models for a part of it, with their loss, or scores.
+    """
     numbers = job.tokens(windows) * job.model.vocabulary
-    return min(numbers, LOGITS_AT_ONCE) * FLOAT * _COPIES
+    logits = min(numbers, LOGITS_AT_ONCE) * FLOAT * _COPIES
+    return max(logits, job.scores(job.tokens(windows)))
 
 
 def baseline(job: Job) -> StageNeed:

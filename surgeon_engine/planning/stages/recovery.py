@@ -207,8 +207,10 @@ def _training_moment(job: Job) -> Moment:
 
 
 def _with_original(job: Job, device: float, host: float, states: float) -> Moment:
-    """Return a moment with the original beside the pruned model."""
-    return Moment(device - _removed(job), host, states, has_original=True)
+    """Return a moment with the original beside the pruned model, and scores."""
+    scores = job.scores(job.tokens(job.recovery_windows))
+    device += scores - _removed(job)
+    return Moment(device, host, states, has_original=True)
 
 
 # bytes
@@ -281,7 +283,8 @@ def _graph(job: Job) -> float:
     others = [x for x in job.model.layers if x.name not in touched]
     layers = job.as_used((*job.remaining, *others))
     numbers = sum(layer.rows + layer.columns for layer in layers)
-    return _step(job) * numbers * _number(job) * _GRAPH
+    activations = _step(job) * numbers * _number(job) * _GRAPH
+    return activations + job.model.blocks * job.scores(_step(job))
 
 
 def _number(job: Job) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.judging.likelihood import continuations_of, loss_of_answer
+from surgeon_engine.judging.likelihood import continuations_of, losses_of_answers
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 WINDOWS = torch.randint(
@@ -49,7 +49,6 @@ def test_loss_of_an_answer_is_that_of_its_tokens_alone():
         logs = model(tokens).logits[0].double().log_softmax(-1)
     expected = -sum(float(logs[i - 1, tokens[0, i]]) for i in range(12, 20))
     row = tokens[0].tolist()
-    assert loss_of_answer(model, row[:12], row[12:]) == pytest.approx(
-        expected, rel=1e-5
-    )
-    assert loss_of_answer(model, row[:12], []) == 0.0
+    pairs = [(row[:12], row[12:]), (row[:12], []), (row[:12], row[12:])]
+    found = losses_of_answers(model, pairs)
+    assert found == pytest.approx([expected, 0.0, expected], rel=1e-5)

@@ -17,6 +17,7 @@ from surgeon_engine.curvature.collect import (
 )
 from surgeon_engine.curvature.measured import Gate
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
+from surgeon_engine.judging.likelihood import continuations_of, losses_of_answers
 from surgeon_engine.model.forwards import Forwards
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.layers import find_blocks, linear_layers, prunable_layers
@@ -51,6 +52,8 @@ def numbers_of(model):
     linear = CurvatureRequest(model, request.blocks, linear_layers(layers), WINDOWS, 2)
     yield from (x.A for x in input_covariances(linear, lambda: None).values())
     yield from (x.norms for x in routed_outputs(request, lambda: None).values())
+    pairs = [(x[:n], x[n:]) for n, x in enumerate(WINDOWS.tolist(), 2)]
+    yield torch.tensor(losses_of_answers(model, pairs))
     texts = (JudgingText("", WINDOWS), JudgingText("short", SHORTER))
     references = references_of(model, texts, WINDOWS[:3], 2, lambda: None)
     yield from references.tensors().values()
@@ -92,6 +95,17 @@ def test_each_block_runs_on_all_batches_and_steps_come_evenly():
     assert order == [0, 0, 0, "step", 1, 1, 1, "step", "step"]
     order = runs_of(model_of("llama", offloads=False), BATCHES[:3])
     assert order == [0, 1, "step"] * 3
+
+
+def test_each_block_runs_on_all_continuations():
+    model, order, steps = model_of("llama"), [], []
+    for index, block in enumerate(find_blocks(model)):
+        block.register_forward_hook(lambda *_, n=index: order.append(n))
+    texts = torch.randint(1, VOCABULARY, (5, 64), generator=_RANDOM)
+    chosen = continuations_of(texts, 5).chosen(model, lambda: steps.append(0))
+    assert len(chosen) == len(steps) == 5
+    # The first forward probes the blocks, and the last ones pass through them.
+    assert order == [0, 1, *[0] * 3, *[1] * 3, *[0, 1] * 3]
 
 
 def test_blocks_that_depend_on_each_other_run_batch_by_batch():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
+from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Experts,
@@ -17,7 +19,8 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.estimate import Footprint, estimate
+from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.limits import check_target_in_limits, max_removable
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import memory_beside_weights
@@ -42,6 +45,21 @@ def test_time_counts_the_experts_that_a_token_uses():
     for stage in (Stage.BASELINE, Stage.CURVATURE, Stage.DISTILLATION):
         assert few.seconds_of_stages[stage] < many.seconds_of_stages[stage]
     assert few.disk == many.disk
+
+
+def test_memory_counts_the_scores_that_an_attention_holds():
+    heads = 64
+    config = replace(JOB, calibration=CalibrationConfig(batch=1, window_length=512))
+    plain, held = (
+        Footprint(Job.of(config, msgspec.structs.replace(MODEL, score_heads=n)))
+        for n in (0, heads)
+    )
+    scores = 5 * 4 * heads * 512**2  # copies in float32
+    before, after = (x.on_device_in(Stage.REFIT) for x in (plain, held))
+    assert after - before == scores
+    for stage in (Stage.BASELINE, Stage.CURVATURE, Stage.EVALUATION):
+        assert held.on_device_in(stage) >= scores + MODEL.parameters * 4
+        assert plain.on_device_in(stage) < scores
 
 
 def test_idle_parameters_are_those_of_the_other_experts():
