@@ -51,6 +51,7 @@ from surgeon_engine.export.model_card import Recipe, card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.export.verify import describe_mismatch, expected_figures
+from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
@@ -284,7 +285,12 @@ def _verify(
     try:
         check = context.raise_if_cancelled
         result = WRITERS[file_format].verify(folder, probe, check)
-        mismatch = describe_mismatch(result, dtypes, expected_perplexity)
+        mismatch = describe_mismatch(
+            result,
+            dtypes,
+            expected_perplexity,
+            has_experts=has_experts(loaded.model.config),
+        )
         if mismatch:
             raise ExportError(mismatch, _about_mismatch(result, dtypes))
     except ExportError as error:

@@ -60,6 +60,8 @@ _MAX_DIVERGENCE = {
     FileDtype.Q4_0: 0.5,
     FileDtype.MXFP4_MOE: 0.5,
 }
+# The same where rounding lets routers choose other experts: few logits change a lot.
+_MAX_DIVERGENCE_OF_MIXTURES = {FileDtype.FLOAT16: 0.05, FileDtype.BFLOAT16: 0.05}
 
 _MAX_PROBE = 1 << 30  # bytes; the largest vocabularies take some hundred million
 _NO_PROBE = say("It is needed to verify exports: prune again to export the model.")
@@ -153,7 +155,11 @@ def _fits(probe: Mapping[str, Tensor]) -> bool:
 
 
 def describe_mismatch(
-    result: VerificationResult, dtypes: Iterable[FileDtype], expected_perplexity: float
+    result: VerificationResult,
+    dtypes: Iterable[FileDtype],
+    expected_perplexity: float,
+    *,
+    has_experts: bool,
 ) -> str:
     """Return how the reloaded model differs beyond tolerance; empty if it does not.
 
@@ -162,11 +168,14 @@ def describe_mismatch(
         dtypes: Number formats that the weights were converted to; the loosest of their
             tolerances apply.
         expected_perplexity: Perplexity of the model in memory.
+        has_experts: Whether the model is a mixture of experts.
     """
     if result.tokens == 0:
         return ""
     dtypes = tuple(dtypes)
-    if limits := [_MAX_DIVERGENCE[x] for x in dtypes if x in _MAX_DIVERGENCE]:
+    of_mixtures = _MAX_DIVERGENCE_OF_MIXTURES if has_experts else {}
+    known = _MAX_DIVERGENCE | of_mixtures
+    if limits := [known[x] for x in dtypes if x in known]:
         return _divergence_mismatch(result.saving_divergence, max(limits))
     tolerances = [_TOLERANCES[dtype] for dtype in dtypes]
     problems = (

@@ -85,6 +85,7 @@ def _compare(checkpoint: Path, probe: Path, folder: str) -> dict[str, object]:
         "checked_with": f"transformers {transformers.__version__}",
         "windows": len(windows),
         "divergence": divergence(expected.get("original"), logits),
+        "saving_divergence": divergence(expected_logits, logits),
     }
 
 
@@ -137,12 +138,17 @@ def _config(checkpoint: Path) -> dict[str, Any]:
     return dict(json.loads(content))
 
 
-def divergence(original: Any, logits: Any) -> float | None:
-    """Return the mean KL(original || checkpoint) in nats; None: not finite."""
-    if original is None:
+def divergence(other: Any, logits: Any) -> float | None:
+    """Return the mean KL(other || checkpoint) in nats; None: unknown or not finite.
+
+    Args:
+        other: The logits of the other model, NaN where it predicts nothing.
+        logits: Those of the checkpoint.
+    """
+    if other is None:
         return None
-    is_known = ~original.isnan().any(-1)
-    p, q = (x[is_known].double().log_softmax(-1) for x in (original, logits))
+    is_known = ~other.isnan().any(-1)
+    p, q = (x[is_known].double().log_softmax(-1) for x in (other, logits))
     nats = float((p.exp() * (p - q)).sum(-1).mean())
     return nats if math.isfinite(nats) else None
 

@@ -34,8 +34,9 @@ F32, F16, BF16 = FileDtype.FLOAT32, FileDtype.FLOAT16, FileDtype.BFLOAT16
 BELOW, ABOVE = 0.99, 1.01
 
 
-def problem(*dtypes: FileDtype, **changed) -> str:
-    return describe_mismatch(msgspec.structs.replace(RIGHT, **changed), dtypes, 12.0)
+def problem(*dtypes: FileDtype, has_experts: bool = False, **changed) -> str:
+    result = msgspec.structs.replace(RIGHT, **changed)
+    return describe_mismatch(result, dtypes, 12.0, has_experts=has_experts)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,14 @@ def test_quantized_files_are_judged_by_their_divergence():
         "The reloaded checkpoint gives a KL of 0.75 nats to the model in memory "
         "(maximum 0.5)."
     )
+
+
+@pytest.mark.parametrize("dtype", [F16, BF16])
+def test_mixtures_in_16_bits_are_judged_by_their_divergence(dtype):
+    off = {"largest_difference": 15.0, "agreement": 0.85, "has_experts": True}
+    assert problem(dtype, F32, saving_divergence=0.049, **off) == ""
+    assert "KL of 0.051" in problem(dtype, F32, saving_divergence=0.051, **off)
+    assert problem(F32, saving_divergence=0.0, **off)
 
 
 def test_loosest_tolerance_of_several_dtypes_applies():
