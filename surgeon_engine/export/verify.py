@@ -30,7 +30,6 @@ from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.head import head_logits
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.sinks import plain_attention
 from surgeon_engine.planning.constants import PROBED_TOKENS, PROBED_WINDOWS
 
 
@@ -83,18 +82,19 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Conten
     """
     tokens = validation.windows[:1, :PROBED_TOKENS].to(loaded.device)
     hidden = validation.hidden[0][:1, :PROBED_TOKENS].to(loaded.device)
-    windows = validation.windows[:PROBED_WINDOWS]
-    with torch.no_grad(), plain_attention(loaded.model):
+    with torch.no_grad():
         whole = language_model_of(loaded.model)
         logits = whole(tokens, use_cache=False).logits.float()
         original = _original_logits(loaded.model, hidden, validation.translation)
-        found = perplexity(loaded.model, windows)
+    windows = validation.windows[:PROBED_WINDOWS]
     probe = {
         "tokens": tokens.cpu().clone(),
         "logits": logits.contiguous().cpu(),
         "original": original.contiguous().cpu(),
         "windows": windows.cpu().clone(),
-        "perplexity": torch.tensor(found, dtype=torch.float64),
+        "perplexity": torch.tensor(
+            perplexity(loaded.model, windows), dtype=torch.float64
+        ),
     }
     write_atomically(path, save(probe))
     return Content.of(path)

@@ -12,8 +12,6 @@ scores. The gradients are exact, also that by s.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -33,22 +31,6 @@ def fuse_sinks(model: PreTrainedModel) -> None:
     """Let the attentions of a model that have sinks be fused, if that is possible."""
     if _can_be_fused(model):
         model.config.get_text_config()._attn_implementation = FUSED_SINKS
-
-
-@contextmanager
-def plain_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let a model compute as in transformers during the block, to compare both.
-
-    In 16 bits the attentions round differently, which may change the chosen experts.
-    """
-    config = model.config.get_text_config()
-    before = config._attn_implementation
-    if before == FUSED_SINKS:
-        config._attn_implementation = "eager"
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 def score_heads(model: PreTrainedModel) -> int:
