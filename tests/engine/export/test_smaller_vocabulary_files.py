@@ -236,14 +236,14 @@ def test_header_beside_a_checkpoint_has_the_kept_tokens(from_gguf, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format", "dtype"),
+    ("format", "dtype", "is_tied"),
     [
-        (Format.STOCK, FileDtype.FLOAT32),
-        (Format.GGUF, FileDtype.FLOAT16),
-        (Format.GGUF, FileDtype.Q8_0),
+        (Format.STOCK, FileDtype.FLOAT32, False),
+        (Format.GGUF, FileDtype.FLOAT16, True),
+        (Format.GGUF, FileDtype.Q8_0, True),
+        (Format.GGUF, FileDtype.Q8_0, False),
     ],
 )
-@pytest.mark.parametrize("is_tied", [True, False])
 def test_forecast_of_fewer_tokens(format, dtype, is_tied, tmp_path):
     """With more tokens than weights in the blocks."""
     folder = tmp_path / "source"

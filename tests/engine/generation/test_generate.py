@@ -44,7 +44,7 @@ from tests.helpers.smaller_vocabularies import (
 from tests.helpers.tiny_models import save_tiny_model
 
 WINDOW = 64  # the longest of the tiny models
-FAMILIES = ("llama", "mistral", "bloom", "gemma3")
+FAMILIES = ("bloom", "gemma3")
 
 
 @pytest.fixture(autouse=True)

@@ -141,16 +141,6 @@ def test_first_order_run_measures_gates_on_own_windows_too(tmp_path):
 
 
 @pytest.mark.slow
-def test_same_job_gives_the_same_weights(tmp_path):
-    for name in ("one", "two"):
-        config = job_with(tmp_path, Recovery.DISTILLATION)
-        Recorder().run(config, tmp_path / name)
-    assert_same_tensors(
-        exported_tensors(tmp_path / "one"), exported_tensors(tmp_path / "two")
-    )
-
-
-@pytest.mark.slow
 def test_refit_that_makes_it_worse_is_undone(tmp_path, monkeypatch):
     real = module.recover_blocks
 

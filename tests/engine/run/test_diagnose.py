@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +41,12 @@ from surgeon_gui.state.diagnosis.planner import Planner, rules_of
 from tests.helpers.configs import DENSE, pruning_config
 from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.runs import Recorder, job, run
-from tests.helpers.tiny_models import MIXTURES
 from tests.helpers.units import removable
 
 _GATES = {"method": Method.FIRST_ORDER}
 FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
 SHARES = (0.02, 0.05, 0.1, 0.17, 0.25)
 ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
-    ("opt", {"structure": Structure.HEADS_AND_NEURONS}),
-    ("opt", {"structure": Structure.ROWS_AND_COLUMNS}),
     ("llama", {"structure": Structure.HEADS_AND_NEURONS, "protect": ("block 0",)}),
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "protect": ("*.q_proj",)}),
     (
@@ -85,14 +83,12 @@ ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "cost_basis": CostBasis.RAW}),
     ("llama", {"structure": Structure.ROWS, "method": Method.K_OBD}),
     *(
-        (family, {"structure": structure, "widths": widths} | _GATES)
-        for family in MIXTURES
-        for structure in OF_EXPERTS
-        for widths in Widths
-        # Its MLPs have two widths, of which equal numbers are removed.
-        if (family, widths) != ("deepseek_v3", Widths.SAME)
-        or structure is OF_EXPERTS[0]
+        ("qwen3_moe", {"structure": structure, "widths": widths} | _GATES)
+        for structure, widths in zip(OF_EXPERTS, cycle(Widths), strict=False)
     ),
+    # Its MLPs have two widths, and its experts two classes.
+    ("deepseek_v3", {"structure": Structure.EXPERTS, "widths": "same"} | _GATES),
+    ("deepseek_v3", {"structure": Structure.EXPERTS_HEADS_AND_NEURONS} | _GATES),
 ]
 
 

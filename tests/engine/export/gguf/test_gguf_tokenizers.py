@@ -303,6 +303,8 @@ def test_tokenizer_of_gguf_file_splits_as_the_original(from_gguf):
         assert ours == theirs
 
 
+# One that merges pieces of words alone, and one with whole words.
+@pytest.mark.parametrize("from_gguf", ["smollm", "tekken"], indirect=True)
 def test_checkpoint_keeps_the_tokenizer_of_its_gguf_file(from_gguf, tmp_path):
     original, model = from_gguf
     first, second = tmp_path / "first", tmp_path / "second"
