@@ -82,12 +82,29 @@ def test_resources_hold_no_code_that_is_installed():
     assert len(ast.parse(source).body) == 1  # its docstring
 
 
+def may_have_a_long_function(text):
+    """Return False if each function ends soon: before what is beside or outside it."""
+    lines = text.splitlines()
+    starts = [
+        (number, len(line) - len(line.lstrip()), "def " in line)
+        for number, line in enumerate(lines)
+        if line.lstrip().startswith(("def ", "async def ", "class ", "@"))
+    ]
+    for place, (start, indent, is_function) in enumerate(starts):
+        ends = (n for n, other, _ in starts[place + 1 :] if other <= indent)
+        if is_function and next(ends, len(lines)) - start > 69:
+            return True
+    return False
+
+
 def test_no_module_has_more_than_450_lines_and_no_function_more_than_69():
     long = []
     for path in ENGINE + GUI:
         text = path.read_text(encoding="utf-8")
         if text.count("\n") > 450:
             long.append(path.name)
+        if not may_have_a_long_function(text):
+            continue
         long += [
             f"{path.name}: {node.name}"
             for node in ast.walk(tree(path))

@@ -91,6 +91,7 @@ def read_everything(path: Path, bundle: Path) -> None:
             work()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("names", NAMES, ids=lambda names: names[0])
 def test_any_file_of_a_run_folder_may_be_anything(tmp_path, monkeypatch, names, kind):

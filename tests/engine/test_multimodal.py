@@ -57,6 +57,7 @@ def logits(model, family: str) -> list[torch.Tensor]:
 _LANGUAGE = re.compile(r"language_model|lm_head")
 
 
+@pytest.mark.slow
 @each_family
 def test_blocks_are_those_of_the_language_model(tmp_path, family):
     source = save_multimodal(tmp_path / family, family)

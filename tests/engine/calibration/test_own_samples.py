@@ -206,6 +206,7 @@ def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
     assert preview_text(replace(model, dtype=Dtype.BFLOAT16), text, 20).own == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["count", "length", "seed", "weights"])
 def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
     before = samples_of(loaded)
@@ -223,6 +224,7 @@ def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
     assert before.shape != after.shape or not torch.equal(before, after)
 
 
+@pytest.mark.slow
 def test_damaged_cache_is_sampled_again(loaded, tmp_path):
     windows = samples_of(loaded)
     (path,) = (tmp_path / "cache").rglob("*.tokens")

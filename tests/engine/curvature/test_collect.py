@@ -260,12 +260,14 @@ def test_error_names_an_unused_layer():
 # models whose blocks receive more than hidden states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SHARED_KEYS)
 def test_gradients_through_keys_that_later_blocks_read_are_exact(family):
     model = model_with_shared_keys(family)
     assert_like_a_full_backward(model)
 
 
+@pytest.mark.slow
 def test_gradients_of_shared_keys_are_those_of_each_draw(monkeypatch):
     model = model_with_shared_keys("gemma4_text")
 

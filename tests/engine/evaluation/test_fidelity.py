@@ -105,6 +105,7 @@ def test_interval_contains_the_mean_and_widens_with_the_spread():
     assert estimate(torch.tensor([[2.0, 4.0]])) == Estimate(3, 3, 3)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_mean_of_nineteen_in_twenty_texts():
     draw = torch.Generator().manual_seed(2)
     found = [estimate(torch.randn(40, 3, generator=draw)) for _ in range(200)]

@@ -202,7 +202,11 @@ def test_folder_without_tokenizer_is_loaded(folder):
     assert load_model(ModelConfig(source=str(folder))).tokenizer is None
 
 
-@pytest.mark.parametrize("family", REPRESENTATIVES)
+# `benchmarks/coverage.py` checks this for all classes of transformers.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "family", ["llama", "opt", "gpt2", "falcon_multi_query", "qwen3_5", "youtu"]
+)
 def test_inspect_model_matches_load_model(tmp_path, family):
     folder = save_tiny_model(tmp_path / family, family)
     summary = inspect_model(ModelConfig(source=str(folder))).model
@@ -217,6 +221,7 @@ def test_inspect_model_matches_load_model(tmp_path, family):
 REPEATED = {"falcon", "stablelm_head_norms"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", [*sorted({*REPRESENTATIVES} - REPEATED), "nemotron_h"]
 )

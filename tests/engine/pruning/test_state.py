@@ -37,6 +37,7 @@ def test_mapping_of_a_state_is_read_only(name):
         mapping["anything"] = None
 
 
+@pytest.mark.slow
 def test_no_other_module_assigns_attributes_of_a_state():
     attributes = {field.name for field in fields(PruningState)}
     texts = {

@@ -34,6 +34,7 @@ def fresh_text(state, seed=0):
     return FreshText(original, first, windows[:USERS], seed, store)
 
 
+@pytest.mark.slow
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
     first = fresh.latest
@@ -135,6 +136,7 @@ def test_cancel_is_obeyed_between_two_steps():
     assert len(steps) == 1
 
 
+@pytest.mark.slow
 def test_stop_while_text_is_written_ends_the_training():
     state = state_of()
     fresh = fresh_text(state)

@@ -177,6 +177,7 @@ def test_one_in_eight_windows_of_each_kind_is_held_out_but_at_most_eight():
     assert len(text.fitted.windows) == 14 + 92
 
 
+@pytest.mark.slow
 def test_one_window_is_too_few(tmp_path):
     config = job_with(tmp_path, windows=1)
     config = replace(config, recovery=replace(config.recovery, own_windows=0))

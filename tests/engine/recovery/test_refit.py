@@ -156,6 +156,7 @@ def test_refit_returns_the_last_hidden_states_of_the_original(family, is_first_e
     assert error < 0.02  # of products with 16-bit inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gemma3n_text", "gemma4_text"])
 def test_refit_of_blocks_that_share_keys_brings_the_model_closer(family, monkeypatch):
     """Their arguments depend on the tokens, too."""

@@ -45,7 +45,7 @@ from tests.helpers.units import removable
 
 _GATES = {"method": Method.FIRST_ORDER}
 FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
-SHARES = (0.02, 0.05, 0.1, 0.17, 0.25)
+SHARES = (0.02, 0.1, 0.25)
 ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
     ("llama", {"structure": Structure.HEADS_AND_NEURONS, "protect": ("block 0",)}),
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "protect": ("*.q_proj",)}),
@@ -104,6 +104,7 @@ def selector(state):
     return partial(selection, state, factors, state.config.pruning)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "settings"), ALL)
 def test_plan_and_maximum_equal_those_of_the_engine(
     monkeypatch, tmp_path, family, settings
@@ -151,6 +152,7 @@ def at_threshold(planner, plan):
     return int(so_far[at] - (so_far[at - 1] if at else 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
 def test_whole_bins_of_single_weights_equal_the_selection_of_the_engine(
     monkeypatch, tmp_path, structure
@@ -193,6 +195,7 @@ def test_rise_is_the_sum_of_the_costs(monkeypatch, tmp_path):
         assert planner.plan(int(count)).rise == pytest.approx(float(rise))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
 def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     monkeypatch, tmp_path, structure
@@ -210,6 +213,7 @@ def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     assert planner.plan(budget).rise == pytest.approx(total, rel=0.02)
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
     state = make_state(windows=8, sparsity=0.2, shots=2)
     before = weights(state)
@@ -270,6 +274,7 @@ def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path)
     assert answer.prunable == state.goal.prunable
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 @pytest.mark.parametrize(
     ("structure", "damping"),
@@ -318,6 +323,7 @@ def serve_waiting_commands(engine):
     engine.serve()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
 def test_protected_and_limited_units_are_measured_too(monkeypatch, tmp_path, structure):
     """Otherwise less protection would need another measurement."""

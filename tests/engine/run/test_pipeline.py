@@ -109,6 +109,7 @@ def test_removed_weights_stay_removed(tmp_path):
             assert before.removed <= after.removed
 
 
+@pytest.mark.slow
 def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
     recorder = Recorder()
     recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
@@ -207,6 +208,7 @@ def test_stages_follow_one_another_shot_by_shot(tmp_path):
     assert report.recovered == recovered
 
 
+@pytest.mark.slow
 def test_unwritable_log_does_not_end_the_run(tmp_path):
     recorder = Recorder()
 

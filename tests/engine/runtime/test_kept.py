@@ -211,6 +211,7 @@ def first(measured_before, tmp_path, monkeypatch):
 BOTH = ["original", "costs"]
 
 
+@pytest.mark.slow
 def test_second_run_of_another_size_equals_one_that_measures(
     first, tmp_path, monkeypatch
 ):
@@ -259,6 +260,7 @@ def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
     assert found_by("model") == []
 
 
+@pytest.mark.slow
 def test_estimate_of_a_second_run_is_shorter(first):
     model = inspect_model(first.model).model
     fresh = machine()

@@ -43,6 +43,7 @@ def one_candidate(number: int, unit) -> torch.Tensor:
     return torch.arange(count) == (number % count if count > 1 else -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [x for x in REPRESENTATIVES if x not in ALIBI])
 def test_model_compacted_twice_computes_the_same(family):
     """At the end it is restored to full size, with zeros."""
@@ -112,6 +113,7 @@ def test_run_with_compaction_ends_with_the_same_weights(
         torch.testing.assert_close(W, full.after[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_shot_leaves_a_smaller_model(tmp_path, monkeypatch):
     sizes = []
 

@@ -180,6 +180,7 @@ def test_file_of_a_smaller_model_has_the_names_and_widths(name, tmp_path):
     assert heads == (2 if name in WITH_FEWER_HEADS else 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ_BACK)
 def test_transformers_reads_the_same_model_from_the_file(name, tmp_path):
     model = GGUF_FAMILIES[name]()
@@ -195,6 +196,7 @@ def test_transformers_reads_the_same_model_from_the_file(name, tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_all_families_of_the_table_have_an_example():
     made = [*GGUF_FAMILIES.items(), *MIXTURES.items()]
     with torch.device("meta"):
@@ -405,6 +407,7 @@ def test_window_that_llama_cpp_lacks_limits_the_context(tmp_path):
     assert "a context of 8 tokens" in note
 
 
+@pytest.mark.slow
 def test_language_model_alone_is_written_and_the_log_names_mmproj(tmp_path):
     example = pruned(GGUF_FAMILIES["gemma3_with_images"]())
     reader = written(example, tmp_path)

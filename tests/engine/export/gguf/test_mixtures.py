@@ -52,6 +52,7 @@ def text() -> Calibration:
     return Calibration(tokens, batch=4, text="some text")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_file_without_some_experts_has_their_number_and_shapes(name, tmp_path):
     example = without_experts(MIXTURES[name]())
@@ -74,6 +75,7 @@ def test_file_without_some_experts_has_their_number_and_shapes(name, tmp_path):
     assert GgufWriter().forecast(example, FileDtype.SAME) == size
 
 
+@pytest.mark.slow
 def test_file_is_read_again_as_the_same_model(tmp_path):
     """By itself, transformers would not know the width of the experts."""
     model = MIXTURES["qwen3_moe"]()
@@ -127,6 +129,7 @@ def test_numbers_beside_the_router_lose_those_of_removed_experts(tmp_path):
         assert value_of(reader, f"deepseek2.{key}") == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [4, 2])
 def test_latent_keys_are_transposed_by_head(heads, tmp_path):
     model = MIXTURES["deepseek_v2"]()
@@ -152,6 +155,7 @@ def test_latent_keys_are_transposed_by_head(heads, tmp_path):
         assert value_of(reader, f"deepseek2.attention.{key}") == value
 
 
+@pytest.mark.slow
 def test_numbers_of_experts_that_differ_have_a_reason():
     model = MIXTURES["qwen3_moe"]()
 
@@ -216,6 +220,7 @@ def test_importances_of_an_expert_are_of_its_tokens():
         torch.testing.assert_close(found[4], inputs.square().mean(dim=0))
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
     ("name", "dtype"),
@@ -251,6 +256,7 @@ def test_each_expert_is_rounded_by_its_own_importances(name, dtype, tmp_path):
     assert 0 < errors["calibrated"] < errors["plain"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "kind"),
     [
@@ -271,11 +277,13 @@ def test_importances_are_those_of_the_neurons_that_stay(dtype, kind, tmp_path):
         np.testing.assert_array_equal(found["blk.1.ffn_down_exps.weight"][n], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "neurons"), [("qwen3_moe", 0), ("gpt_oss", 32)])
 def test_errors_of_experts_are_fed_forward(name, neurons, tmp_path):
     assert_feedback_lowers_errors(name, neurons, tmp_path, most=0.7)
 
 
+@pytest.mark.slow
 def test_worse_rounding_of_experts_with_feedback_is_not_kept(monkeypatch, tmp_path):
     def zeros(W, U, kind, importances):
         return quantize(np.zeros_like(W.numpy()), kind)
@@ -323,6 +331,7 @@ def assert_feedback_lowers_errors(name, neurons, tmp_path, most):
     assert total[1] < most * total[0]
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
     ("name", "dtype"),
@@ -346,6 +355,7 @@ def test_planned_bytes_are_those_of_the_tensors(name, dtype, tmp_path):
     assert planned._weight_bytes == pytest.approx(tensors, rel=0.002)
 
 
+@pytest.mark.slow
 def test_experts_in_mxfp4_come_back_exactly(tmp_path):
     save_mxfp4(tmp_path / "original")
     source = ModelConfig(str(tmp_path / "original"))

@@ -38,6 +38,7 @@ def text_of(tokens, pieces) -> bytes:
     return b"".join(pieces[i] or b"\xff" for i in tokens)
 
 
+@pytest.mark.slow
 def test_windows_stand_for_the_same_bytes(example):
     original, trimmed, windows, recoding = example
     found, positions = recoding.windows(windows)

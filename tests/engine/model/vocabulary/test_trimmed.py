@@ -76,6 +76,7 @@ def test_kept_tokens_are_found_in_their_own_texts(example):
     assert set(found) <= set(again)
 
 
+@pytest.mark.slow
 def test_texts_of_kept_tokens_are_encoded_alike(example):
     original, kept, trimmed = example
     new = {old: i for i, old in enumerate(kept)}
@@ -89,6 +90,7 @@ def test_texts_of_kept_tokens_are_encoded_alike(example):
     assert count > 500
 
 
+@pytest.mark.slow
 def test_texts_survive_a_round_trip_as_in_the_original(example):
     original, _, trimmed = example
     every_byte = bytes(range(256)).decode("latin-1")
@@ -150,6 +152,7 @@ def headers(request, tmp_path):
     return *entries, kept, trimmed, tmp_path / "trimmed" / "model.gguf"
 
 
+@pytest.mark.slow
 def test_header_of_a_gguf_file_is_trimmed_like_the_tokenizer(headers):
     before, after, kept, *_ = headers
     found = {entry.name: entry.value for entry in trimmed_entries(before, kept)}
