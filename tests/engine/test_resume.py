@@ -101,19 +101,19 @@ def whole(tmp_path_factory):
 CASES = [
     (
         Structure.HEADS_AND_NEURONS,
-        Recovery.RECONSTRUCTION,
-        at_step(Stage.RECONSTRUCTION, 1),
+        Recovery.BOTH,
+        [at_step(Stage.RECONSTRUCTION, 1), at_step(Stage.DISTILLATION, 7)],
     ),
-    (Structure.HEADS_AND_NEURONS, Recovery.BOTH, at_step(Stage.DISTILLATION, 7)),
-    (Structure.ELEMENTS, Recovery.REFIT, at_step(Stage.REFIT, 1)),
+    (Structure.ELEMENTS, Recovery.REFIT, [at_step(Stage.REFIT, 1)]),
 ]
 
 
-@pytest.mark.parametrize(("structure", "level", "when"), CASES)
-def test_recovery_goes_on(structure, level, when, tmp_path):
+@pytest.mark.parametrize(("structure", "level", "cuts"), CASES)
+def test_recovery_goes_on(structure, level, cuts, tmp_path):
     config = config_of(tmp_path, structure, shots=1, level=level)
     Recorder().run(config, tmp_path / "whole")
-    cut_at(when, config, tmp_path / "cut")
+    for number, when in enumerate(cuts):
+        cut_at(when, None if number else config, tmp_path / "cut")
     resumed(tmp_path / "cut")
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 

@@ -199,8 +199,7 @@ def test_transformers_reads_the_same_model_from_the_file(name, tmp_path):
 @pytest.mark.slow
 def test_all_families_of_the_table_have_an_example():
     made = [*GGUF_FAMILIES.items(), *MIXTURES.items()]
-    with torch.device("meta"):
-        types = [make().config.get_text_config().model_type for _, make in made]
+    types = [make().config.get_text_config().model_type for _, make in made]
     with_files = {name for name, family in FAMILIES.items() if family.gguf}
     assert with_files.difference(types) == {"llama", "mistral", "qwen2"}
     for (name, _), model_type in zip(made, types, strict=True):
