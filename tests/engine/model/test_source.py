@@ -223,7 +223,7 @@ REPEATED = {"falcon", "stablelm_head_norms"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family", [*sorted({*REPRESENTATIVES} - REPEATED), "nemotron_h"]
+    "family", [*sorted({*REPRESENTATIVES} - REPEATED), "nemotron_h", "olmo_hybrid"]
 )
 def test_cache_width_is_that_of_the_models_cache(tmp_path, family):
     folder = save_tiny_model(tmp_path / family, family)
