@@ -15,6 +15,8 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import preview_vocabulary
 from surgeon_engine.model.fenced import inspect_model
 
+pytestmark = pytest.mark.slow
+
 MODEL = ModelConfig(source=DEMO)
 SHORT = CalibrationConfig(windows=8, validation_windows=8, window_length=64)
 RARE = "Zyx qwv jkq xzz wvu kqj vxw zqk. "  # words that no merge was made for
@@ -29,7 +31,6 @@ def losses(found) -> dict[str, int]:
     return {each.script: each.removed for each in found.scripts}
 
 
-@pytest.mark.slow
 def test_kept_tokens_and_removed_parameters_are_counted():
     model, found = inspect_model(MODEL).model, preview(1_500)
     assert (found.tokens, found.kept) == (model.vocabulary, 1_500)
@@ -41,7 +42,6 @@ def test_kept_tokens_and_removed_parameters_are_counted():
     assert not found.is_typical
 
 
-@pytest.mark.slow
 def test_fewer_tokens_make_texts_longer():
     many, few = (preview(tokens).texts[0] for tokens in (1_900, 600))
     assert many.text == BUILTIN_TEXT
@@ -51,7 +51,6 @@ def test_fewer_tokens_make_texts_longer():
     assert few.longer > 0.2
 
 
-@pytest.mark.slow
 def test_all_tokens_change_nothing():
     found = preview(2_048)
     assert (found.kept, found.parameters, found.hit) == (2_048, 0, ())
@@ -59,14 +58,12 @@ def test_all_tokens_change_nothing():
     assert sum(losses(found).values()) == 0
 
 
-@pytest.mark.slow
 def test_automatic_choice_shows_two_thirds():
     found = preview_vocabulary(MODEL, SHORT, AutomaticVocabulary())
     assert found.is_typical
     assert found.kept == round(2_048 * 2 / 3)
 
 
-@pytest.mark.slow
 def test_kept_script_loses_no_tokens():
     assert losses(preview(1_900))["Latin"] > 0
     kept = preview(1_900, "Latin")
@@ -74,7 +71,6 @@ def test_kept_script_loses_no_tokens():
     assert 1_668 < kept.least <= 1_900  # tokens of the script, and others
 
 
-@pytest.mark.slow
 def test_too_few_tokens_are_refused_with_the_least_number():
     least = preview(2_048).least
     assert preview(least).kept == least
@@ -90,7 +86,6 @@ def test_script_is_hit_where_many_of_its_tokens_in_the_text_are_removed():
     assert 0.05 < hit.share < 1
 
 
-@pytest.mark.slow
 def test_users_text_stands_before_the_builtin_one(tmp_path):
     path = tmp_path / "rare.txt"
     path.write_text(RARE * 200)

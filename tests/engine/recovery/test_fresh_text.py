@@ -24,6 +24,8 @@ from tests.helpers.runs import Recorder
 
 USERS = 6
 
+pytestmark = pytest.mark.slow
+
 
 def fresh_text(state, seed=0):
     """Return the text of a state whose model is the original as yet."""
@@ -34,7 +36,6 @@ def fresh_text(state, seed=0):
     return FreshText(original, first, windows[:USERS], seed, store)
 
 
-@pytest.mark.slow
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
     first = fresh.latest
@@ -63,7 +64,6 @@ def train(state, fresh, context=None, **settings):
     return distil(state, fresh, judge, judge.before, context)
 
 
-@pytest.mark.slow
 def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):
     monkeypatch.setattr(distillation, "_LONG_RATE", 3e-3)
     state = state_of()
@@ -80,7 +80,6 @@ def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):
     assert [each.done for each in recorder.of(HeldOutMeasured)] == [0, 9, 18, 27, 36]
 
 
-@pytest.mark.slow
 def test_training_that_gains_nothing_ends_early(monkeypatch):
     monkeypatch.setattr(distillation, "_LONG_RATE", 1e-9)
     rates = []
@@ -98,7 +97,6 @@ def test_training_that_gains_nothing_ends_early(monkeypatch):
     assert 0 < min(steps) < max(steps) < 0.05  # it has no jump
 
 
-@pytest.mark.slow
 def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
     rates = []
     monkeypatch.setattr(
@@ -120,7 +118,6 @@ def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
     assert [each.done for each in recorder.of(Progressed)][-1] == distillation._PARTS
 
 
-@pytest.mark.slow
 def test_cancel_is_obeyed_between_two_steps():
     state = state_of()
     fresh = fresh_text(state)
@@ -136,7 +133,6 @@ def test_cancel_is_obeyed_between_two_steps():
     assert len(steps) == 1
 
 
-@pytest.mark.slow
 def test_stop_while_text_is_written_ends_the_training():
     state = state_of()
     fresh = fresh_text(state)

@@ -69,6 +69,8 @@ from tests.helpers.interrupted_runs import (
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
+pytestmark = pytest.mark.slow
+
 TOKENS, KEPT = 2048, 1400
 
 
@@ -119,7 +121,6 @@ def trimmed():
     return state, windows
 
 
-@pytest.mark.slow
 def test_model_and_texts_have_the_kept_tokens_alone(trimmed):
     state, windows = trimmed
     model, tokenizer = state.loaded.model, state.loaded.tokenizer
@@ -174,7 +175,6 @@ def test_predictions_equal_those_of_the_original_where_all_tokens_are_kept(trimm
         assert torch.equal(state.loaded.model(reference.windows).logits, logits)
 
 
-@pytest.mark.slow
 def test_one_threshold_divides_the_target(monkeypatch):
     nu = 0.5  # a small vocabulary is worth more than blocks
     monkeypatch.setattr(vocabulary_step, "nats_per_removed", lambda *_: nu)
@@ -199,7 +199,6 @@ def test_one_threshold_divides_the_target(monkeypatch):
     assert threshold == pytest.approx(dearest, rel=0.2)
 
 
-@pytest.mark.slow
 def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     config = config_of(SomeTokens(KEPT), recovery=Recovery.REFIT)
     state = state_of(config)
@@ -237,7 +236,6 @@ def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
     assert all(set(table.parts[x]) <= kept for x in kept if x in table.parts)
 
 
-@pytest.mark.slow
 def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
     config = config_of(SomeTokens(KEPT), ParameterShare(0.0))
     recorder = Recorder().run(config, tmp_path / "run")
@@ -252,7 +250,6 @@ def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
     assert 0.7 < shot.evaluation.fidelity[0].compared < 1
 
 
-@pytest.mark.slow
 def test_two_thirds_are_kept_where_nothing_else_is_removed():
     state = state_of(config_of(AutomaticVocabulary(), PrunableShare(0.0)))
     remove_tokens(state, silent_context())
@@ -260,7 +257,6 @@ def test_two_thirds_are_kept_where_nothing_else_is_removed():
     assert state.goal.removed == 0
 
 
-@pytest.mark.slow
 def test_target_that_only_tokens_can_reach_is_divided():
     state = state_of(config_of(AutomaticVocabulary(), ParameterShare(0.87)))
     asked, prunable = state.goal.removed, state.goal.prunable
@@ -271,7 +267,6 @@ def test_target_that_only_tokens_can_reach_is_divided():
     assert state.goal.removed + state.goal.of_tokens == asked
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("vocabulary", "message"),
     [
@@ -286,7 +281,6 @@ def test_tokens_are_checked_before_anything_is_loaded(vocabulary, message, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_run_goes_on_with_the_same_tokens(tmp_path, quick_runs, save_everywhere):
     config = config_of(AutomaticVocabulary(), recovery=Recovery.DISTILLATION)
     Recorder().run(config, tmp_path / "whole")
@@ -297,7 +291,6 @@ def test_run_goes_on_with_the_same_tokens(tmp_path, quick_runs, save_everywhere)
     assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_path):
     state, _ = trimmed
     loaded, probe = state.loaded, tmp_path / "probe.safetensors"
@@ -319,7 +312,6 @@ def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_pa
     assert found["agreement"] == 1
 
 
-@pytest.mark.slow
 def test_finished_run_is_exported_again(tmp_path, quick_runs):
     """With the texts of the run, in the tokens that are left."""
     form = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
@@ -339,7 +331,6 @@ def test_finished_run_is_exported_again(tmp_path, quick_runs):
     assert not recorder.warnings()
 
 
-@pytest.mark.slow
 def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
     config = config_of(SomeTokens(KEPT), FileSize(4.0))
     recorder = Recorder().run(config, tmp_path / "run")
@@ -350,7 +341,6 @@ def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
     assert 0.99 * 4e6 < weights <= 4e6
 
 
-@pytest.mark.slow
 def test_patterns_of_zeros_keep_their_target_beside_fewer_tokens():
     config = config_of(SomeTokens(KEPT), PrunableShare(0.5))
     pruning = replace(config.pruning, structure=NM(pattern="2:4"))
@@ -360,7 +350,6 @@ def test_patterns_of_zeros_keep_their_target_beside_fewer_tokens():
     assert (state.goal.removed, state.goal.sparsity) == (before.removed, 0.5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("vocabulary", [AutomaticVocabulary(), SomeTokens(TOKENS)])
 def test_it_is_said_where_no_token_is_removed(vocabulary):
     """The few tokens of the demo cost more, for their size, than heads and neurons."""
