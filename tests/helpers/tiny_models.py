@@ -196,6 +196,7 @@ REPRESENTATIVES = (
     "opt",  # biases, learned positions, a tied head
     "gpt2",  # Conv1D, whose weights are transposed; fused rows by part
     "gpt_neox",  # fused rows by head; attention and MLP side by side
+    "gptj",  # layers with and without biases that read the same inputs
     "phi3",  # fused rows by part with grouped keys, and fused gates
     "falcon",  # fused rows by group of keys
     "falcon_multi_head",  # slopes by head

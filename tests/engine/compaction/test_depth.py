@@ -37,7 +37,7 @@ from tests.helpers.tiny_models import REPRESENTATIVES
 @pytest.mark.parametrize(
     ("family", "case"),
     [
-        *pairs([*sorted({*REPRESENTATIVES} - {"youtu"}), "gptj", "phi"], CASES),
+        *pairs([*sorted({*REPRESENTATIVES} - {"youtu"}), "phi"], CASES),
         ("youtu", "last attention"),  # the layers of its latent keys stay in a block
     ],
 )
