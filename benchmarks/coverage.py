@@ -2,11 +2,12 @@
 
     python benchmarks/coverage.py [--only NAME] [--sizes usual] [--folder FOLDER]
 
-For each class that transformers can build with small sizes: Surgeon inspects the model,
-compares the model without the columns of a group with the model without its rows, runs
-a job (30 % in the best structure, with a refit), and exports each format. The exports
-are loaded again by transformers alone. Where gradients cannot be measured, the job has
-the method that the error names, magnitude, and no refit. Outcomes:
+For each class that transformers can build with small sizes: Surgeon describes the files
+and the loaded model, which have to agree, compares the model without the columns of a
+group with the model without its rows, runs a job (30 % in the best structure, with a
+refit), and exports each format. The exports are loaded again by transformers alone.
+Where gradients cannot be measured, the job has the method that the error names,
+magnitude, and no refit. Outcomes:
 
     heads and neurons, neurons, heads    pruned, and every export has equal logits
     experts       a quarter of the experts is removed, and every export has equal
@@ -14,7 +15,8 @@ the method that the error names, magnitude, and no refit. Outcomes:
     not built, not run, not reloaded    transformers itself cannot, at these sizes
     sentence      the model is refused by an error that says why
     WRONG         the logits of an export differ, a tensor outside of the language model
-                  has changed, or rows and columns do not belong together
+                  has changed, rows and columns do not belong together, or files are
+                  described unlike their model
     TRACEBACK, SIGNAL, HANG
 
 Each class has a process of its own. The results are lines of JSON in the folder; a
@@ -64,7 +66,7 @@ from surgeon_engine.export.transformers.check import auto_class
 from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.experts import has_experts
-from surgeon_engine.model.inspect import describe_files
+from surgeon_engine.model.inspect import describe, describe_files
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.load import load_model
 from surgeon_engine.run.pipeline import prune
@@ -228,7 +230,7 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
         reason = supported[kind].reason
         return found | {"outcome": "sentence", "detail": reason}
     found["sparsity"] = sparsity = _sparsity(summary, best)
-    problems: list[str] = []
+    problems = list(_wrong_summary(summary, source))
     try:
         if best is Structure.EXPERTS:
             method = Method.FIRST_ORDER
@@ -298,6 +300,13 @@ def _sparsity(summary: ModelSummary, structure: Structure) -> float:
     if structure is Structure.EXPERTS:
         return round(_SHARE_OF_EXPERTS * weights / summary.prunable, 4)
     return min(0.3, round(0.4 * weights / summary.prunable, 4))
+
+
+def _wrong_summary(summary: ModelSummary, source: Path) -> Iterator[str]:
+    """Yield a problem if files are described unlike the model loaded from them."""
+    found = load_model(ModelConfig(source=str(source)), with_tokenizer=False)
+    if describe(found.model, found.source, found.stored) != summary:
+        yield "the loaded model has another summary than its files"
 
 
 def _wrong_cuts(source: Path, structure: Structure) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
@@ -74,6 +75,17 @@ def exact_products():
     with pytest.MonkeyPatch.context() as patch:
         if devices is not None:
             patch.setattr(devices, "FAST_ON_CPU", ())
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def builtin_text_once():
+    """Look for paragraphs that the built-in text repeats in the first test alone."""
+    texts = sys.modules.get("surgeon_engine.calibration.texts")
+    with pytest.MonkeyPatch.context() as patch:
+        if texts is not None:
+            once = functools.cache(texts.builtin_documents)
+            patch.setattr(texts, "builtin_documents", once)
         yield
 
 

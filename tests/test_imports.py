@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +40,6 @@ def test_slow_libraries_are_not_loaded():
     assert found == ["loaded:"] * len(LIGHT), done.stderr
 
 
-@functools.cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -56,8 +55,9 @@ def imported(nodes):
 
 def test_engine_starts_without_peft():
     """It takes a second, and only adapters need it."""
+    at_once = re.compile(r"^(import|from) peft\b", re.MULTILINE)
     for path in ENGINE:
-        assert not [x for x in imported(tree(path).body) if x.startswith("peft")], path
+        assert not at_once.search(path.read_text(encoding="utf-8")), path
 
 
 def test_controllers_import_of_qt_the_core_alone():
@@ -82,12 +82,29 @@ def test_resources_hold_no_code_that_is_installed():
     assert len(ast.parse(source).body) == 1  # its docstring
 
 
+def may_have_a_long_function(text):
+    """Return False if each function ends soon: before what is beside or outside it."""
+    lines = text.splitlines()
+    starts = [
+        (number, len(line) - len(line.lstrip()), "def " in line)
+        for number, line in enumerate(lines)
+        if line.lstrip().startswith(("def ", "async def ", "class ", "@"))
+    ]
+    for place, (start, indent, is_function) in enumerate(starts):
+        ends = (n for n, other, _ in starts[place + 1 :] if other <= indent)
+        if is_function and next(ends, len(lines)) - start > 69:
+            return True
+    return False
+
+
 def test_no_module_has_more_than_450_lines_and_no_function_more_than_69():
     long = []
     for path in ENGINE + GUI:
         text = path.read_text(encoding="utf-8")
         if text.count("\n") > 450:
             long.append(path.name)
+        if not may_have_a_long_function(text):
+            continue
         long += [
             f"{path.name}: {node.name}"
             for node in ast.walk(tree(path))

@@ -42,6 +42,7 @@ def test_nearly_all_classes_were_pruned(kind, sizes, with_experts, least):
     assert coverage_page.share_of(counts) >= least
 
 
+@pytest.mark.slow
 def test_results_of_the_benchmark_agree_with_the_families():
     """Of Falcon, it has models with one key and value head alone."""
     documented = {

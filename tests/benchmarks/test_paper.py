@@ -54,6 +54,7 @@ def test_windows_are_those_of_the_text():
     assert len({tuple(window) for window in drawn.tolist()}) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 def test_command_prints_both_figures_of_a_tiny_model(
     tmp_path, texts, monkeypatch, capsys

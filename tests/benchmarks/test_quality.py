@@ -168,6 +168,7 @@ def plain_run(bench, folder, monkeypatch, **pruning):
     return events, AutoModelForCausalLM.from_pretrained(folder / "export")
 
 
+@pytest.mark.slow
 def test_plan_of_two_jobs_goes_on_and_writes_lines_csv_and_markdown(
     bench, monkeypatch, capsys
 ):
@@ -208,6 +209,7 @@ def test_plan_of_two_jobs_goes_on_and_writes_lines_csv_and_markdown(
     assert "3 shots for each sparsity" in page
 
 
+@pytest.mark.slow
 def test_markdown_names_machine_versions_and_texts(bench):
     bench.run(ONE_JOB)
     page, row = bench.text(".md"), bench.rows()[0]
@@ -229,6 +231,7 @@ def test_markdown_names_machine_versions_and_texts(bench):
     assert bench.text(".md") == page
 
 
+@pytest.mark.slow
 def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
     bench.run(TWO_JOBS, "--only", "all at once")
     events, pruned = plain_run(
@@ -274,6 +277,7 @@ def test_plan_of_the_defaults_compares_a_default_run():
     assert all(run.rival == Rival(None, "default") for run in rivals)
 
 
+@pytest.mark.slow
 def test_text_that_no_seed_draws_keeps_its_name(tmp_path):
     plan = read_plan(ROOT / "benchmarks" / "plans" / "seeds.toml")
     run = expand_runs(plan, Base(ModelConfig(), {"windows": 2}, (0,)))[0]
@@ -281,6 +285,7 @@ def test_text_that_no_seed_draws_keeps_its_name(tmp_path):
     assert (calibration.text, calibration.validation_text) == ("builtin", "")
 
 
+@pytest.mark.slow
 def test_failed_job_has_a_row_and_the_others_continue(bench, capsys):
     assert bench.run(ONE_FAILS) == 1
     failed, worked = bench.rows()
@@ -351,6 +356,7 @@ def test_invalid_arguments_fail_with_a_message(bench, capsys, more, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_of_the_first_version_are_still_valid(tmp_path):
     windows = {"windows": 64, "validation_windows": 32, "window_length": 256}
     plan = read_plan(ROOT / "benchmarks" / "plans" / "damping.toml")

@@ -66,6 +66,7 @@ def test_rival_trains_the_pruned_model_for_its_steps(monkeypatch):
     assert_zeros_kept(trained)
 
 
+@pytest.mark.slow
 def test_best_weights_on_the_held_out_windows_are_kept(monkeypatch):
     monkeypatch.setattr(rival, "_RATE", 10.0)
     pruned, trained = state_of(), state_of()
@@ -75,6 +76,7 @@ def test_best_weights_on_the_held_out_windows_are_kept(monkeypatch):
     assert all(torch.equal(before[name], found[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_time_of_the_mask_counts():
     used = iter([0.5])
     steps = run(state_of(), lambda done: next(used, 0.5 + done / STEPS))[1]

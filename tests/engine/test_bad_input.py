@@ -42,6 +42,7 @@ JOBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", JOBS)
 def test_bad_job_ends_in_a_sentence(kind):
     text, sentence = JOBS[kind]
@@ -224,6 +225,7 @@ def test_parquet_with_other_bytes_than_text_ends_in_a_sentence(tmp_path):
         read(tmp_path / "a.parquet")
 
 
+@pytest.mark.slow
 def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "_MAX_ROWS", 2_000)
     rows = [{"text": f"row {n} with some words"} for n in range(9_000)]
@@ -260,6 +262,7 @@ ENDLESS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "reason"),
     [

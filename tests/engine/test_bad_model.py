@@ -177,6 +177,7 @@ BUILT = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs named pipes and links")
 @pytest.mark.parametrize("kind", MODELS)
 def test_bad_model_ends_in_a_sentence(folder, kind):

@@ -30,7 +30,7 @@ from tests.engine.test_bad_input import read
 from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.gguf_headers import gguf_header
 
-settings.register_profile("quick", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=5_000, deadline=None)
 settings.load_profile("quick")
 pytestmark = pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import shutil
 from pathlib import Path
 
@@ -83,22 +84,36 @@ def test_run_of_a_quantized_model_goes_on(tmp_path):
     assert_same_result(folder, tmp_path / "whole")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return a function that returns a job and its run in one go, each done once."""
+
+    @functools.cache
+    def job_and_run(**settings):
+        folder = tmp_path_factory.mktemp("whole")
+        config = config_of(folder, **settings)
+        Recorder().run(config, folder / "run")
+        return config, folder / "run"
+
+    return job_and_run
+
+
 CASES = [
     (
         Structure.HEADS_AND_NEURONS,
-        Recovery.RECONSTRUCTION,
-        at_step(Stage.RECONSTRUCTION, 1),
+        Recovery.BOTH,
+        [at_step(Stage.RECONSTRUCTION, 1), at_step(Stage.DISTILLATION, 7)],
     ),
-    (Structure.HEADS_AND_NEURONS, Recovery.BOTH, at_step(Stage.DISTILLATION, 7)),
-    (Structure.ELEMENTS, Recovery.REFIT, at_step(Stage.REFIT, 1)),
+    (Structure.ELEMENTS, Recovery.REFIT, [at_step(Stage.REFIT, 1)]),
 ]
 
 
-@pytest.mark.parametrize(("structure", "level", "when"), CASES)
-def test_recovery_goes_on(structure, level, when, tmp_path):
+@pytest.mark.parametrize(("structure", "level", "cuts"), CASES)
+def test_recovery_goes_on(structure, level, cuts, tmp_path):
     config = config_of(tmp_path, structure, shots=1, level=level)
     Recorder().run(config, tmp_path / "whole")
-    cut_at(when, config, tmp_path / "cut")
+    for number, when in enumerate(cuts):
+        cut_at(when, None if number else config, tmp_path / "cut")
     resumed(tmp_path / "cut")
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
@@ -110,11 +125,12 @@ def test_quality_limit_goes_on(tmp_path, monkeypatch):
     report = RunFolder(tmp_path / "whole").read_report()
     assert len(report.shots) > 1
     assert report.recovered is not None
-    for number in range(1, len(report.shots) + 1):
-        folder = tmp_path / f"cut-{number}"
-        cut_at(after_shot(number), config, folder)
-        resumed(folder)
-        assert_same_result(folder, tmp_path / "whole")
+    folder = tmp_path / "cut"
+    cut_at(after_shot(1), config, folder)
+    for _ in report.shots[1:]:
+        cut_at(after_shot(1), None, folder)
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
 
 
 def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch):
@@ -181,15 +197,14 @@ def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
-def test_two_interruptions_are_no_worse_than_one(tmp_path):
-    config = config_of(tmp_path, level=Recovery.REFIT)
-    Recorder().run(config, tmp_path / "whole")
+def test_two_interruptions_are_no_worse_than_one(tmp_path, whole):
+    config, expected = whole(level=Recovery.REFIT)
     folder = tmp_path / "cut"
     cut_at(after_shot(1), config, folder)
     for when in (after_shot(1), at_step(Stage.REFIT, 2), at_stage(Stage.VERIFICATION)):
         cut_at(when, None, folder)
     resumed(folder)
-    assert_same_result(folder, tmp_path / "whole")
+    assert_same_result(folder, expected)
 
 
 def test_resumed_run_replaces_its_own_export_and_nothing_else(tmp_path):
@@ -240,33 +255,30 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "out")
 
 
-def test_stopped_run_can_go_on(tmp_path):
-    config = config_of(tmp_path, level=Recovery.REFIT)
-    Recorder().run(config, tmp_path / "whole")
+def test_stopped_run_can_go_on(tmp_path, whole):
+    config, expected = whole(level=Recovery.REFIT)
     folder, recorder = tmp_path / "cut", Recorder()
     recorder.send_at(is_end_of_shot(1), StopAndKeep)
     recorder.run(config, folder)
     assert RunFolder(folder).read_report().stopped_early
-    assert results(folder) != results(tmp_path / "whole")
+    assert results(folder) != results(expected)
     resumed(folder)
-    assert_same_result(folder, tmp_path / "whole")
+    assert_same_result(folder, expected)
 
 
-def test_cancelled_run_can_go_on(tmp_path):
-    config = config_of(tmp_path)
-    Recorder().run(config, tmp_path / "whole")
+def test_cancelled_run_can_go_on(tmp_path, whole):
+    config, expected = whole(shots=4)
     folder, recorder = tmp_path / "cut", Recorder()
     recorder.send_at(is_end_of_shot(2), Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(config, folder)
     resumed(folder)
-    assert_same_result(folder, tmp_path / "whole")
+    assert_same_result(folder, expected)
 
 
-def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, monkeypatch):
+def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, whole, monkeypatch):
     """Its shots may succeed later; recovery begins anew."""
-    config = config_of(tmp_path, level=Recovery.REFIT)
-    Recorder().run(config, tmp_path / "whole")
+    config, expected = whole(level=Recovery.REFIT)
     run_shot = loop.run_shot
 
     def fail_in_the_third(state, plan, context, **how):
@@ -280,7 +292,7 @@ def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, monkeypatch):
         cut_at(at_step(Stage.REFIT, 2), config, folder)
     assert RunFolder(folder).saved_state.read().blocks is not None
     resumed(folder)
-    assert_same_result(folder, tmp_path / "whole")
+    assert_same_result(folder, expected)
 
 
 def test_run_ends_well_if_its_state_cannot_be_deleted(tmp_path, monkeypatch):
@@ -322,10 +334,9 @@ def fill_disk(monkeypatch, *saves: int) -> list[Path]:
     return saved
 
 
-def test_last_state_survives_a_full_disk(tmp_path, monkeypatch):
+def test_last_state_survives_a_full_disk(tmp_path, whole, monkeypatch):
     """The run warns once and goes on; what was saved stays as it is."""
-    config = config_of(tmp_path, shots=4)
-    Recorder().run(config, tmp_path / "whole")
+    config, expected = whole(shots=4)
     folder = tmp_path / "cut"
     with monkeypatch.context() as patch:
         saved = fill_disk(patch, 2, 3)
@@ -339,7 +350,7 @@ def test_last_state_survives_a_full_disk(tmp_path, monkeypatch):
     files = {path.name for path in RunFolder(folder).saved_state.path.iterdir()}
     assert files == {"state.json", "shot-1.safetensors"}
     resumed(folder)
-    assert_same_result(folder, tmp_path / "whole")
+    assert_same_result(folder, expected)
 
 
 def test_state_is_saved_again_once_there_is_space(tmp_path, monkeypatch):
@@ -350,16 +361,17 @@ def test_state_is_saved_again_once_there_is_space(tmp_path, monkeypatch):
     assert len(RunFolder(folder).saved_state.read().shots) == 3
 
 
-def test_recovery_is_not_saved_over_a_state_without_its_shot(tmp_path, monkeypatch):
+def test_recovery_is_not_saved_over_a_state_without_its_shot(
+    tmp_path, whole, monkeypatch
+):
     """The disk is full after the last shot, and has space again after recovery."""
-    config = config_of(tmp_path, shots=2, level=Recovery.REFIT)
-    Recorder().run(config, tmp_path / "whole")
+    config, expected = whole(level=Recovery.REFIT)
     folder = tmp_path / "cut"
     with monkeypatch.context() as patch:
-        fill_disk(patch, 2)
+        fill_disk(patch, 3)
         cut_at(at_stage(Stage.EXPORT), config, folder)
     resumed(folder)
-    assert_same_result(folder, tmp_path / "whole")
+    assert_same_result(folder, expected)
 
 
 def test_widths_stay_those_of_the_device_that_the_run_began_on(tmp_path, monkeypatch):

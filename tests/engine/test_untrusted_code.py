@@ -102,6 +102,7 @@ def test_pickle_is_not_opened(model, trace, name):
         load_model(ModelConfig(str(model)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 @pytest.mark.parametrize("format_", [Format.MASKED, Format.COMPACT])
 def test_export_names_no_code_of_others(config, model, trace, tmp_path, format_):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -76,10 +77,15 @@ def byte_pairs(
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
 
 
+@functools.cache
+def _byte_pairs() -> PreTrainedTokenizerFast:
+    return byte_pairs()
+
+
 def pruned(model, plan=None, tokenizer=None) -> PrunedModel:
     """Return a model to export, by default a whole one."""
     return PrunedModel(
-        loaded(model, tokenizer or byte_pairs()), plan or CompactionPlan()
+        loaded(model, tokenizer or _byte_pairs()), plan or CompactionPlan()
     )
 
 

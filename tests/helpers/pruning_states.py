@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import torch
+from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -31,6 +33,14 @@ def random_windows(count: int, length: int = 16, seed: int = 0) -> torch.Tensor:
     return torch.randint(VOCABULARY // 8, (count, length), generator=g)
 
 
+@functools.cache
+def _described(
+    make: Callable[[str], PreTrainedModel], family: str, source: ModelSource
+):
+    """Describe a new model; to do so takes as long as all else of a state."""
+    return describe(make(family), source)
+
+
 def make_state(
     family: str = "llama",
     windows: int = 8,
@@ -38,9 +48,10 @@ def make_state(
     **pruning,
 ) -> PruningState:
     """Return the state of a tiny model with random windows and no removals."""
-    model = tiny_model(family)
     # The files belong to another model; only their size is used.
     source = ModelSource(family, locate(DEMO).folder)
+    original = _described(tiny_model, family, source)
+    model = tiny_model(family)
     loaded = LoadedModel(
         source, model, None, find_blocks(model), prunable_layers(model), model.dtype
     )
@@ -54,7 +65,6 @@ def make_state(
         random_windows(windows), random_windows(3, seed=1), "random", 0
     )
     units = units_of(config.pruning, model)
-    original = describe(model, source)
     goal = goal_of(config.pruning, original, FileForm(dtype=config.model.dtype))
     state = PruningState(config, loaded, texts, units, goal, original)
     evaluate_original(state, silent_context())

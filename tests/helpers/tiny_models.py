@@ -188,6 +188,25 @@ NEURON_FAMILIES = (
     "olmo2",
 )  # their heads cannot be removed separately
 COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIES)
+# One family for each difference that Surgeon knows. A claim for all families is tested
+# on these where a case takes long: the others differ in the code of transformers alone,
+# and `benchmarks/coverage.py` prunes, exports and reloads all classes of it.
+REPRESENTATIVES = (
+    "llama",  # separate layers, grouped keys, a gated MLP
+    "opt",  # biases, learned positions, a tied head
+    "gpt2",  # Conv1D, whose weights are transposed; fused rows by part
+    "gpt_neox",  # fused rows by head; attention and MLP side by side
+    "gptj",  # layers with and without biases that read the same inputs
+    "phi3",  # fused rows by part with grouped keys, and fused gates
+    "falcon",  # fused rows by group of keys
+    "falcon_multi_head",  # slopes by head
+    "bloom",  # attention and MLP that add the residual stream themselves
+    "gemma3",  # windows, norms of heads that all share, norms of outputs
+    "stablelm_head_norms",  # parameters that each head owns
+    "qwen3_5",  # linear attention, and gates beside queries
+    "youtu",  # latent keys
+    "lfm3",  # a layer of gates in the attention
+)
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:

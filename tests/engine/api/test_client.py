@@ -90,6 +90,7 @@ def test_run_can_be_paused_resumed_and_cancelled(client, tmp_path):
     assert not (tmp_path / "run" / "export").exists()
 
 
+@pytest.mark.slow
 def test_run_cancelled_while_queued_does_not_start(client, tmp_path):
     client.send(InspectModel(run="inspect-3", model=ModelConfig()))
     client.send(StartRun(run="b", config=RunConfig(), folder=str(tmp_path / "b")))

@@ -101,6 +101,7 @@ def test_existing_folder_is_not_replaced(tmp_path):
         fetch(tmp_path, sftp=("true",))
 
 
+@pytest.mark.slow
 @NEEDS_SSH
 def test_names_are_taken_literally(tmp_path):
     ssh_server = LoopbackSsh(tmp_path / "sshd")

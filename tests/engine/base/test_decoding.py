@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import surgeon_engine
 import surgeon_gui
 from surgeon_engine.base.decoding import clean_json
@@ -40,6 +42,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_first_values_may_be_decoded_in_many_threads():
     """Msgspec alone crashes."""
     done = subprocess.run(

@@ -128,6 +128,7 @@ def test_endless_line_ends_the_child(monkeypatch):
         assert "more than 100,000 bytes" in process.wait_for_exit().reason
 
 
+@pytest.mark.slow
 def test_unread_messages_stop_the_child(monkeypatch):
     monkeypatch.setattr(json_process, "_MAX_UNREAD_BYTES", 1000)
     count = 20_000  # more than the pipe and all buffers hold

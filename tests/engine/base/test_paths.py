@@ -67,6 +67,7 @@ def test_lists_are_bounded():
         PruningConfig(protect=("x",) * 1_001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "job",
     [

@@ -15,6 +15,8 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import preview_vocabulary
 from surgeon_engine.model.fenced import inspect_model
 
+pytestmark = pytest.mark.slow
+
 MODEL = ModelConfig(source=DEMO)
 SHORT = CalibrationConfig(windows=8, validation_windows=8, window_length=64)
 RARE = "Zyx qwv jkq xzz wvu kqj vxw zqk. "  # words that no merge was made for

@@ -65,6 +65,7 @@ def test_export_format_without_destination_fails(finished, capsys):
     assert captured.out == ""
 
 
+@pytest.mark.slow
 def test_export_after_failed_export_shows_checkpoint(finished, capsys):
     run = RunFolder(finished)
     run.write_report(msgspec.structs.replace(run.read_report(), exported=None))

@@ -46,6 +46,23 @@ shots = 3
 """
 
 
+# The same with a text that is read quickly, and without a recovery.
+REST = """
+[evaluation]
+windows = 0
+[recovery]
+level = "off"
+"""
+QUICK_JOB = JOB.replace("[pruning]", 'text = "text.txt"\n[pruning]') + REST
+
+
+@pytest.fixture
+def quick_job(job):
+    (job.parent / "text.txt").write_text("A few words, and some more. " * 40)
+    job.write_text(QUICK_JOB)
+    return job
+
+
 @pytest.fixture
 def job(tmp_path):
     save_tiny_model(tmp_path / "model")
@@ -206,11 +223,13 @@ def test_job_with_an_occupied_folder_is_refused_before_any_work(
 
 
 @pytest.mark.slow
-def test_run_replaces_an_earlier_export_if_it_may(job, tmp_path, capsys, monkeypatch):
+def test_run_replaces_an_earlier_export_if_it_may(
+    quick_job, tmp_path, capsys, monkeypatch
+):
     skip_verification(monkeypatch)
-    out = write_export(tmp_path / "out")
-    rest = '[recovery]\nlevel = "off"\n[export]\nfolder = "out"\n'
-    job.write_text(f"{JOB}{rest}".replace("shots = 3", "shots = 1"))
+    out, job = write_export(tmp_path / "out"), quick_job
+    text = QUICK_JOB.replace("shots = 3", "shots = 1")
+    job.write_text(f'{text}[export]\nfolder = "out"\n')
     runs = tmp_path / "runs"
     assert run("run", job, "--run-dir", runs, capsys=capsys)[0] == 1
     assert run("run", job, "--run-dir", runs, "--replace", capsys=capsys)[0] == 0
@@ -218,6 +237,7 @@ def test_run_replaces_an_earlier_export_if_it_may(job, tmp_path, capsys, monkeyp
     assert not differences(out).all
 
 
+@pytest.mark.slow
 def test_refused_run_leaves_no_folder(job, tmp_path, capsys):
     (tmp_path / "short.txt").write_text("too short")
     job.write_text(JOB.replace("[calibration]", '[calibration]\ntext = "short.txt"'))
@@ -229,13 +249,14 @@ def test_refused_run_leaves_no_folder(job, tmp_path, capsys):
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_failed_run_logs_its_error(job, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_failed_run_logs_its_error(quick_job, tmp_path, capsys, monkeypatch):
     def fail(*_: object) -> None:
         raise EvaluationError("The loss of the model is not finite.", "Try another.")
 
     monkeypatch.setattr(pipeline, "evaluate_original", fail)
     code, _, err = run(
-        "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
+        "run", quick_job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
     )
     assert code == 1
     last = (tmp_path / "runs" / "x" / "events.jsonl").read_text().splitlines()[-1]
@@ -243,6 +264,7 @@ def test_failed_run_logs_its_error(job, tmp_path, capsys, monkeypatch):
     assert err.splitlines()[0] in last
 
 
+@pytest.mark.slow
 def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     path = tmp_path / "job.toml"
     path.write_text(
@@ -272,6 +294,7 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     assert "neurons, rows_and_columns" in " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path = tmp_path / "job.toml"
     path.write_text("version = 1")
@@ -294,14 +317,16 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
 @pytest.mark.usefixtures("quick_runs")
-def test_run_ended_by_a_signal_is_resumed(job, tmp_path, capsys, monkeypatch, request):
+def test_run_ended_by_a_signal_is_resumed(
+    quick_job, tmp_path, capsys, monkeypatch, request
+):
     # It may have been inherited as ignored.
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
     signaller = Signaller()
     monkeypatch.setattr(runs, "EventDisplay", signaller.display)
     folder = tmp_path / "runs" / "x"
-    command = ["run", job, "--run-dir", folder.parent, "--name", "x"]
+    command = ["run", quick_job, "--run-dir", folder.parent, "--name", "x"]
     code, out, err = run(*command, capsys=capsys)
     assert code == 130
     assert f"To resume it later: surgeon resume {folder}" in out

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from surgeon_engine.cli.main import main
 
 
+@pytest.mark.slow
 def test_preview_names_tokens_scripts_and_texts(capsys):
     assert main(["vocabulary", "demo", "--tokens", "1500", "--keep", "Greek"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -16,6 +19,7 @@ def test_preview_names_tokens_scripts_and_texts(capsys):
     assert scripts["builtin"][0] == "8,192"
 
 
+@pytest.mark.slow
 def test_without_a_number_a_typical_one_is_shown(capsys):
     assert main(["vocabulary", "demo"]) == 0
     assert "this one is typical" in capsys.readouterr().out

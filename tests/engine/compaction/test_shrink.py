@@ -27,7 +27,7 @@ from tests.helpers.pruned_models import (
     masked,
     tokens,
 )
-from tests.helpers.tiny_models import FAMILIES, HYBRIDS, MORE_FAMILIES, tiny_model
+from tests.helpers.tiny_models import HYBRIDS, REPRESENTATIVES, tiny_model
 
 STRUCTURES = (
     *DENSE_COUPLED,
@@ -42,9 +42,7 @@ def parameters(model) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "structure"), pairs([*FAMILIES, *MORE_FAMILIES], STRUCTURES)
-)
+@pytest.mark.parametrize(("family", "structure"), pairs(REPRESENTATIVES, STRUCTURES))
 def test_compact_model_computes_the_same(family, structure):
     model, plan = masked(family, structure)
     small = compact_model(model, plan)

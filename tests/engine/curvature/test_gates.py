@@ -49,6 +49,7 @@ def gradients_by_definition(model, layer, window):
     return by_row, by_column, by_weight
 
 
+@pytest.mark.slow
 @each_family
 @pytest.mark.parametrize("batch", [1, 2])
 def test_gradients_equal_those_of_actual_gates(family, batch):
@@ -133,6 +134,7 @@ def test_draws_are_as_many_windows_with_labels_of_their_own():
             assert len(gates.columns.unique(dim=0)) == 3 * len(WINDOWS)
 
 
+@pytest.mark.slow
 def test_draws_of_a_window_do_not_depend_on_the_batch():
     model = tiny_model("llama")
     given = model, find_blocks(model), prunable_layers(model), WINDOWS

@@ -131,6 +131,7 @@ def output_of(module, state, e):
     return down @ (functional.silu(gate) * linear)
 
 
+@pytest.mark.slow
 @each_layout
 @torch.no_grad()
 def test_gates_of_experts_are_derivatives_by_a_factor_on_their_output(name):

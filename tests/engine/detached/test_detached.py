@@ -229,6 +229,7 @@ def test_occupied_folder_is_refused_and_stays_as_it_is(tmp_path):
     assert [each.name for each in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
 def test_second_process_is_refused_and_the_first_goes_on(run):
     write_saved_state(run.path)
     with run.locked():

@@ -74,6 +74,7 @@ def test_common_bytes_begin_after_the_first_common_end_and_end_with_the_last():
     assert not any(bool(x.any()) for x in nothing)
 
 
+@pytest.mark.slow
 def test_evaluation_has_the_bits_of_the_text(original):
     windows = windows_of(original)
     changed = demo()
@@ -91,6 +92,7 @@ def test_evaluation_has_the_bits_of_the_text(original):
     assert without.bits_per_byte is without.original_bits is None
 
 
+@pytest.mark.slow
 def test_models_with_different_tokens_have_bits_of_the_same_bytes(original):
     windows = windows_of(original)
     kept = kept_of_demo(original)
@@ -120,6 +122,7 @@ def test_models_with_different_tokens_have_bits_of_the_same_bytes(original):
     assert itself.divergence.value == 0
 
 
+@pytest.mark.slow
 def test_removal_of_tokens_that_never_occur_changes_no_bits(original):
     windows = windows_of(original)
     occurring = torch.zeros(len(original.tokenizer), dtype=torch.bool)

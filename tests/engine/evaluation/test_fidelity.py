@@ -30,6 +30,7 @@ from tests.helpers.tiny_models import (
     FAMILIES,
     HYBRIDS,
     MORE_FAMILIES,
+    REPRESENTATIVES,
     VOCABULARY,
     tiny_model,
 )
@@ -37,7 +38,6 @@ from tests.helpers.tiny_models import (
 WINDOWS = torch.randint(
     1, VOCABULARY, (5, 14), generator=torch.Generator().manual_seed(1)
 )
-each_family = pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
 
 
 def changed(family):
@@ -51,7 +51,7 @@ def changed(family):
     return model
 
 
-@each_family
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_figures_equal_those_of_the_logits_of_both_models(family, monkeypatch):
     monkeypatch.setattr(head, "LOGITS_AT_ONCE", 3 * 2 * VOCABULARY)
     original, model = tiny_model(family), changed(family)
@@ -105,6 +105,7 @@ def test_interval_contains_the_mean_and_widens_with_the_spread():
     assert estimate(torch.tensor([[2.0, 4.0]])) == Estimate(3, 3, 3)
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_mean_of_nineteen_in_twenty_texts():
     draw = torch.Generator().manual_seed(2)
     found = [estimate(torch.randn(40, 3, generator=draw)) for _ in range(200)]

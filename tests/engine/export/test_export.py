@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -47,10 +48,34 @@ def job_with(tmp_path, export: ExportConfig, family: str = "llama", **pruning):
     return job(tmp_path, family, **pruning, export=export)
 
 
-def exported(tmp_path, form: Format, name: str = "run", **settings) -> Exported:
-    config = job_with(tmp_path, ExportConfig(format=form), **settings)
-    (event,) = Recorder().run(config, tmp_path / name).of(Exported)
+def run_to(folder, form: Format, name: str = "run", **settings) -> Exported:
+    config = job_with(folder, ExportConfig(format=form), **settings)
+    (event,) = Recorder().run(config, folder / name).of(Exported)
     return event
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return a function that makes a run once for all tests with these settings."""
+
+    @functools.cache
+    def made(form: Format, **settings) -> tuple[Exported, Path]:
+        folder = tmp_path_factory.mktemp("finished")
+        return run_to(folder, form, **settings), folder / "run"
+
+    return made
+
+
+@pytest.fixture
+def exported(finished, tmp_path):
+    """Return a function that copies a finished run; it returns the run's export."""
+
+    def copied(form, name="run", structure=WHOLE[0], **settings) -> Exported:
+        event, folder = finished(form, structure=structure, **settings)
+        shutil.copytree(folder, tmp_path / name)
+        return event
+
+    return copied
 
 
 def again(
@@ -74,14 +99,14 @@ def weights_of(folder) -> dict[str, torch.Tensor]:
 def test_compact_checkpoint_is_smaller_and_computes_the_same(
     tmp_path, structure, monkeypatch
 ):
-    event = exported(tmp_path, Format.COMPACT, structure=structure)
+    event = run_to(tmp_path, Format.COMPACT, structure=structure)
     assert event.format is Format.COMPACT
     assert event.tokens_compared > 0
     assert event.agreement == 1
     assert event.perplexity == pytest.approx(event.expected_perplexity, rel=1e-4)
     assert event.checked_with.startswith("transformers")
     skip_verification(monkeypatch)
-    masked = exported(tmp_path, Format.MASKED, "masked", structure=structure)
+    masked = run_to(tmp_path, Format.MASKED, "masked", structure=structure)
     assert event.weight_bytes < masked.weight_bytes
     kept = sum(x.numel() for x in weights_of(tmp_path / "run/export").values())
     assert kept < sum(
@@ -93,10 +118,10 @@ def test_compact_checkpoint_is_smaller_and_computes_the_same(
 
 
 @pytest.mark.parametrize("structure", WHOLE)
-def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
+def test_restore_compact_checkpoint_gives_masked_model(exported, tmp_path, structure):
     settings = {"structure": structure, "sparsity": 0.4}
     masked = run(tmp_path, name="masked", **settings)
-    exported(tmp_path, Format.COMPACT, **settings)
+    exported(Format.COMPACT, **settings)
     pruned = restore(tmp_path / "run" / "export", "Tiny")
     ids = torch.arange(1, 20).unsqueeze(0)
     small = load_compact(tmp_path / "run" / "export")
@@ -117,15 +142,17 @@ def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
         (Structure.ROWS_AND_COLUMNS, Format.COMPACT),
     ],
 )
-def test_finished_run_is_exported_in_another_format(tmp_path, structure, first):
-    event = exported(tmp_path, first, structure=structure)
+def test_finished_run_is_exported_in_another_format(
+    exported, tmp_path, structure, first
+):
+    event = exported(first, structure=structure)
     assert {f.format for f in event.others if not f.reason} >= {
         Format.COMPACT, Format.MASKED,
     }  # fmt: skip
     for form in (Format.COMPACT, Format.MASKED):
         copy = again(tmp_path, form, form.value)
         assert copy.format is form
-        direct = exported(tmp_path, form, f"direct {form}", structure=structure)
+        direct = exported(form, f"direct {form}", structure=structure)
         ours, theirs = (
             weights_of(tmp_path / form.value),
             weights_of(tmp_path / f"direct {form}" / "export"),
@@ -136,8 +163,10 @@ def test_finished_run_is_exported_in_another_format(tmp_path, structure, first):
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_later_export_is_logged_and_has_the_number_format_of_the_original(tmp_path):
-    first = exported(tmp_path, Format.MASKED)
+def test_later_export_is_logged_and_has_the_number_format_of_the_original(
+    exported, tmp_path
+):
+    first = exported(Format.MASKED)
     assert first.dtype is FileDtype.FLOAT32
     later = again(tmp_path, Format.COMPACT, "again")
     assert later.dtype is FileDtype.FLOAT32
@@ -150,8 +179,8 @@ def test_later_export_is_logged_and_has_the_number_format_of_the_original(tmp_pa
     assert again(tmp_path, Format.MASKED, "third").dtype is FileDtype.BFLOAT16
 
 
-def test_log_that_cannot_be_written_is_reported(tmp_path):
-    exported(tmp_path, Format.MASKED)
+def test_log_that_cannot_be_written_is_reported(exported, tmp_path):
+    exported(Format.MASKED)
     log = RunFolder(tmp_path / "run").events_path
     log.unlink()
     log.mkdir()
@@ -194,11 +223,9 @@ def test_infinity_in_config_is_preserved(tmp_path):
         assert pruned.loaded.model.config.limits == [0.0, math.inf]
 
 
-def test_same_widths_in_all_blocks_give_plain_files(tmp_path):
+def test_same_widths_in_all_blocks_give_plain_files(exported, tmp_path):
     """One of two groups of heads and half of the neurons remain."""
-    event = exported(
-        tmp_path, Format.AUTOMATIC, sparsity=0.5, min_density=0.5, width_multiple=12
-    )
+    event = exported(Format.AUTOMATIC, sparsity=0.5, min_density=0.5, width_multiple=12)
     assert event.format is Format.STOCK
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert model.config.num_key_value_heads == 1
@@ -231,8 +258,8 @@ def test_run_warns_if_files_will_not_be_smaller(tmp_path, monkeypatch, target):
     assert recorder.of(Exported)[0].format is Format.MASKED
 
 
-def test_damaged_and_missing_files_are_not_exported_again(tmp_path):
-    exported(tmp_path, Format.COMPACT)
+def test_damaged_and_missing_files_are_not_exported_again(exported, tmp_path):
+    exported(Format.COMPACT)
     run = RunFolder(tmp_path / "run")
     checkpoint = tmp_path / "run" / "export"
     cases = [(path, -9) for path in checkpoint.iterdir()]
@@ -250,8 +277,10 @@ def test_damaged_and_missing_files_are_not_exported_again(tmp_path):
         again(tmp_path, Format.MASKED, "second")
 
 
-def test_checkpoint_with_another_file_of_weights_is_not_exported_again(tmp_path):
-    exported(tmp_path, Format.COMPACT)
+def test_checkpoint_with_another_file_of_weights_is_not_exported_again(
+    exported, tmp_path
+):
+    exported(Format.COMPACT)
     checkpoint = tmp_path / "run" / "export"
     (checkpoint / "notes.md").touch()
     again(tmp_path, Format.MASKED, "masked")
@@ -262,8 +291,8 @@ def test_checkpoint_with_another_file_of_weights_is_not_exported_again(tmp_path)
         again(tmp_path, Format.MASKED, "second")
 
 
-def test_different_widths_give_no_plain_files(tmp_path):
-    exported(tmp_path, Format.AUTOMATIC)
+def test_different_widths_give_no_plain_files(exported, tmp_path):
+    exported(Format.AUTOMATIC)
     with pytest.raises(ExportError, match='widths = "same"') as error:
         again(tmp_path, Format.STOCK, "plain")
     assert "compact" in error.value.hint
@@ -279,8 +308,8 @@ def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
     assert StageStarted(Stage.BASELINE, 0) not in recorder.events
 
 
-def test_weights_are_rounded_to_16_bits(tmp_path):
-    exported(tmp_path, Format.COMPACT)
+def test_weights_are_rounded_to_16_bits(exported, tmp_path):
+    exported(Format.COMPACT)
     wide = weights_of(tmp_path / "run" / "export")
     for dtype in (FileDtype.BFLOAT16, FileDtype.FLOAT16):
         half = again(tmp_path, Format.COMPACT, dtype, dtype=dtype)
@@ -291,8 +320,8 @@ def test_weights_are_rounded_to_16_bits(tmp_path):
         assert config["dtype"] == dtype
 
 
-def test_export_weight_too_large_for_float16_raises(tmp_path):
-    exported(tmp_path, Format.COMPACT)
+def test_export_weight_too_large_for_float16_raises(exported, tmp_path):
+    exported(Format.COMPACT)
     path = tmp_path / "run" / "export" / "model.safetensors"
     tensors = load_file(path)
     tensors["model.norm.weight"][0] = 70_000
@@ -410,7 +439,7 @@ def test_tied_weights_stay_tied(tmp_path):
 
 
 def test_export_without_checkpoint_raises(tmp_path):
-    exported(tmp_path, Format.MASKED)
+    run_to(tmp_path, Format.MASKED)
     shutil.rmtree(RunFolder(tmp_path / "run").read_report().checkpoint)
     with pytest.raises(ExportError, match="no longer in"):
         again(tmp_path, Format.COMPACT, "copy")

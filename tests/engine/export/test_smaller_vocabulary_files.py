@@ -128,6 +128,7 @@ PLANS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", PLANS)
 def test_written_files_are_those_of_the_model(small, format, tmp_path):
     pruned = PrunedModel(small, PLANS[format](small))
@@ -175,6 +176,7 @@ def test_numbers_of_tokens_in_files_follow(from_folder, tmp_path):
     assert GenerationConfig.from_pretrained(folder).eos_token_id == [0, new[1]]
 
 
+@pytest.mark.slow
 def test_export_of_an_export_is_the_same(small, tmp_path):
     first, second = tmp_path / "one", tmp_path / "two"
     first.mkdir()
@@ -192,6 +194,7 @@ def test_export_of_an_export_is_the_same(small, tmp_path):
     assert all(torch.equal(plans[1][name], x) for name, x in plans[0].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT32, FileDtype.Q8_0])
 def test_gguf_file_has_the_kept_tokens(small, dtype, tmp_path):
     folder, again = tmp_path / "export", tmp_path / "again"
@@ -235,15 +238,16 @@ def test_header_beside_a_checkpoint_has_the_kept_tokens(from_gguf, tmp_path):
     assert entries.keys() == before.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("format", "dtype"),
+    ("format", "dtype", "is_tied"),
     [
-        (Format.STOCK, FileDtype.FLOAT32),
-        (Format.GGUF, FileDtype.FLOAT16),
-        (Format.GGUF, FileDtype.Q8_0),
+        (Format.STOCK, FileDtype.FLOAT32, False),
+        (Format.GGUF, FileDtype.FLOAT16, True),
+        (Format.GGUF, FileDtype.Q8_0, True),
+        (Format.GGUF, FileDtype.Q8_0, False),
     ],
 )
-@pytest.mark.parametrize("is_tied", [True, False])
 def test_forecast_of_fewer_tokens(format, dtype, is_tied, tmp_path):
     """With more tokens than weights in the blocks."""
     folder = tmp_path / "source"

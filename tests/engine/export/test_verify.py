@@ -162,6 +162,7 @@ def test_divergence_from_the_original_is_that_of_two_whole_models(tmp_path):
     assert found["divergence"] == pytest.approx(nats, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_large_mixture_is_read_from_a_folder_with_the_same_logits(
     tmp_path, monkeypatch
 ):

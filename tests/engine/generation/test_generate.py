@@ -44,7 +44,7 @@ from tests.helpers.smaller_vocabularies import (
 from tests.helpers.tiny_models import save_tiny_model
 
 WINDOW = 64  # the longest of the tiny models
-FAMILIES = ("llama", "mistral", "bloom", "gemma3")
+FAMILIES = ("bloom", "gemma3")
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +117,7 @@ def test_divergence_matches_its_definition_at_each_token(playground, tmp_path, f
                     )
 
 
+@pytest.mark.slow
 def test_model_compared_with_itself_does_not_differ(playground, folders):
     recorder = GenerationRecorder().generate(
         playground, folders[0], folders[0], temperature=1.0, seed=3
@@ -139,6 +140,7 @@ def test_seed_determines_the_texts(playground, folders):
     assert texts(1) != texts(2)
 
 
+@pytest.mark.slow
 def test_temperature_zero_selects_the_top_token(playground, folders):
     GenerationRecorder().generate(playground, *folders, seed=1)
     texts = WorkerClient.opened[0].texts
@@ -147,6 +149,7 @@ def test_temperature_zero_selects_the_top_token(playground, folders):
         assert logits.argmax(-1).tolist() == tokens != []
 
 
+@pytest.mark.slow
 def test_models_take_turns_token_by_token(playground, folders):
     recorder = GenerationRecorder().generate(playground, *folders, new_tokens=5)
     written = [(event.side, event.index) for event in recorder.of(TokenWritten)]
@@ -189,6 +192,7 @@ def test_text_ends_at_end_of_text_token(playground, folders, tmp_path, monkeypat
     assert recorder.response.pruned.seconds == end - 1
 
 
+@pytest.mark.slow
 def test_text_that_ends_at_once_is_empty(playground, folders, tmp_path):
     GenerationRecorder().generate(playground, *folders)
     token = WorkerClient.opened[0].texts[0][0]
@@ -199,6 +203,7 @@ def test_text_that_ends_at_once_is_empty(playground, folders, tmp_path):
     assert recorder.response.original.tokens_per_second is None
 
 
+@pytest.mark.slow
 def test_texts_are_limited_by_the_window(playground, folders):
     recorder = GenerationRecorder().generate(playground, *folders, "x" * (WINDOW - 3))
     assert recorder.response.original.tokens == 3
@@ -236,6 +241,7 @@ def test_chat_message_uses_the_template(playground, folders, tmp_path):
     assert recorder.text(Side.ORIGINAL) == plain.text(Side.ORIGINAL)
 
 
+@pytest.mark.slow
 def test_models_with_different_vocabularies_raise(playground, folders, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folders[0])
     model.resize_token_embeddings(97)
@@ -246,6 +252,7 @@ def test_models_with_different_vocabularies_raise(playground, folders, tmp_path)
     assert not playground.is_open
 
 
+@pytest.mark.slow
 def test_model_with_fewer_tokens_writes_by_its_own(playground, tmp_path):
     original = demo()
     windows = windows_of(original, count=1, end=False)
@@ -264,6 +271,7 @@ def test_model_with_fewer_tokens_writes_by_its_own(playground, tmp_path):
     assert recorder.text(Side.PRUNED).strip() == expected.strip()
 
 
+@pytest.mark.slow
 def test_models_that_tokenize_the_prompt_differently_raise(
     playground, folders, tmp_path
 ):
@@ -277,6 +285,7 @@ def test_models_that_tokenize_the_prompt_differently_raise(
         GenerationRecorder().generate(playground, folders[0], other)
 
 
+@pytest.mark.slow
 def test_pruned_model_without_tokenizer_uses_the_originals(
     playground, folders, tmp_path
 ):
@@ -287,6 +296,7 @@ def test_pruned_model_without_tokenizer_uses_the_originals(
         GenerationRecorder().generate(playground, tmp_path / "bare", folders[0])
 
 
+@pytest.mark.slow
 def test_deleted_model_raises_also_while_it_is_in_memory(playground, folders, tmp_path):
     short_lived = ending_with(folders[1], tmp_path / "short", 0)
     GenerationRecorder().generate(playground, folders[0], short_lived)
@@ -297,6 +307,7 @@ def test_deleted_model_raises_also_while_it_is_in_memory(playground, folders, tm
         GenerationRecorder().generate(playground, folders[0], short_lived)
 
 
+@pytest.mark.slow
 def test_nan_logits_raise(playground, folders, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folders[1])
     with torch.no_grad():
@@ -324,6 +335,7 @@ def test_models_are_kept_in_memory_until_one_changes(playground, folders, tmp_pa
     assert recorder.text(Side.ORIGINAL) == recorder.text(Side.PRUNED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ModelsLoaded, TokenWritten, TextCompared])
 def test_cancel_ends_before_the_next_token(playground, folders, kind):
     recorder = GenerationRecorder()
@@ -337,6 +349,7 @@ def test_cancel_ends_before_the_next_token(playground, folders, kind):
     assert again.response.original.tokens == len(again.found(Side.ORIGINAL)) == 8
 
 
+@pytest.mark.slow
 def test_stopped_texts_end_together_and_are_compared(playground, folders):
     recorder = GenerationRecorder()
     recorder.send_at(

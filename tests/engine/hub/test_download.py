@@ -220,6 +220,7 @@ def test_full_disk_is_described():
     assert not isinstance(failed, TemporaryDownloadError)
 
 
+@pytest.mark.slow
 def test_offline_mode_does_not_contact_the_hub(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     hub.status = 503  # the error of who contacts it
@@ -231,6 +232,7 @@ def test_model_with_gated_files_is_gated(hub):
     assert "someone/tiny is gated" in failed_fetch()
 
 
+@pytest.mark.slow
 def test_token_is_sent_to_the_hub_and_not_reported(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.status, hub.error_code = 403, "GatedRepo"
@@ -245,6 +247,7 @@ def test_revision_that_does_not_exist_raises(hub):
     assert "someone/tiny has no revision no-such-branch" in message
 
 
+@pytest.mark.slow
 def test_unreachable_hub_raises(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     text = failed_download(recorder, retry_delays_s=())
@@ -316,6 +319,7 @@ def test_command_line_downloads(hub, capsys):
     assert "There is no model someone/other" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_disk_space_is_checked_before_the_download(hub, recorder, monkeypatch):
     usage = namedtuple("Usage", "total used free")(10**9, 10**9 - 10**6, 10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)

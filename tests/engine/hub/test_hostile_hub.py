@@ -55,9 +55,12 @@ def written(tmp_path) -> Callable[[], set[str]]:
     return find
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def plain_client():
-    """Use the client of the library, as a process for downloads does."""
+    """Use the client of the library, as a process for downloads does.
+
+    One for all tests: to make it takes longer than most of them.
+    """
     set_client_factory(default_client_factory)
 
 

@@ -102,11 +102,17 @@ def test_no_result_is_an_empty_list(hub):
     assert _search("nothing") == ()
 
 
-@pytest.mark.parametrize("field", [x for x in ENTRY if x != "id"])
 @pytest.mark.parametrize("value", [None, 7, -1, "x", [], [None], {}, {"a": []}, 1e300])
-def test_field_that_is_missing_or_odd_fails_no_result(hub, field, value):
-    hub.found = of(**{field: value})
-    assert only(_search("tiny")).facts.name == NAME
+def test_fields_that_are_missing_or_odd_fail_no_result(hub, value):
+    """Each model has another such field."""
+    fields = [field for field in ENTRY if field != "id"]
+    names = [f"someone/odd-{field}" for field in fields]
+    hub.models |= dict.fromkeys(names, hub.models[NAME])
+    hub.found = [
+        ENTRY | {"id": name, field: value}
+        for name, field in zip(names, fields, strict=True)
+    ]
+    assert [model.facts.name for model in _search("tiny")] == names
 
 
 def test_entry_with_its_name_alone_is_found(hub):

@@ -131,6 +131,7 @@ def test_worst_prompt_is_first_and_equal_ones_are_last():
     assert worst_first([equal, better, worst]) == (worst, better, equal)
 
 
+@pytest.mark.slow
 def test_questions_for_fewer_tokens_fit_in_both_and_have_longer_answers():
     original = demo()
     smaller = demo_with(kept_of_demo(original)).tokenizer

@@ -116,6 +116,7 @@ def judged(target, original="", settings=SETTINGS, recorder=None):
     return judge(str(target), original, settings, context)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few", "echo")
 def test_original_against_itself_differs_nowhere(tmp_path):
     prompts = tmp_path / "prompts.txt"
@@ -171,6 +172,7 @@ def test_file_of_a_run_is_judged_and_the_result_is_in_its_folder(tmp_path):
     assert other.gguf == run / "export" / "model.gguf"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 20])  # while the original answers, or the file
 @pytest.mark.usefixtures("few", "echo")
 def test_answers_can_be_ended_early(at, monkeypatch):
@@ -198,6 +200,7 @@ def test_judging_can_be_cancelled():
         judged(DEMO, DEMO, recorder=other)
 
 
+@pytest.mark.slow
 def test_engine_answers_the_command_with_the_judgment(monkeypatch):
     answer = Judged(judgment(), "judgment.json")
     monkeypatch.setattr(server, "judge", lambda *_: answer)
@@ -253,6 +256,7 @@ def test_other_vocabulary_is_refused():
         measure_file(model, yardstick, Recorder().context)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few", "echo")
 def test_file_with_fewer_tokens_is_judged_where_tokens_end_together(tmp_path):
     original = demo()
@@ -284,6 +288,7 @@ def test_file_with_strange_tokens_is_refused(tmp_path):
         judged(file, DEMO)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few", "echo")
 def test_folder_with_a_ragged_gguf_file_is_judged(tmp_path):
     model, tokenizer = with_large_weights(max_position_embeddings=256), byte_pairs()

@@ -123,6 +123,7 @@ def measured(*models) -> Measured:
     return Measured(models, 2, 512, 32, rounds, "CPU (2 threads)")
 
 
+@pytest.mark.slow
 def test_models_take_turns_in_alternating_order(requests):
     settings = BenchmarkSettings(rounds=2, warm_ups=1)
     steps = []
@@ -137,6 +138,7 @@ def test_models_take_turns_in_alternating_order(requests):
     assert len(steps) == settings.turns(2) == len(order)
 
 
+@pytest.mark.slow
 def test_models_do_the_same_work_within_the_shorter_window(requests):
     measure.measure(("1", "2"), BenchmarkSettings(rounds=2), nothing)
     ours, theirs = (
@@ -150,6 +152,7 @@ def test_models_do_the_same_work_within_the_shorter_window(requests):
         assert kind == "GenerateTokens" or details["vocabulary"] == 50
 
 
+@pytest.mark.slow
 def test_rates_are_tokens_per_second_without_warm_ups(requests):
     found = measure.measure(("2", "0.5"), BenchmarkSettings(rounds=3), nothing)
     slow, fast = found.models
@@ -159,6 +162,7 @@ def test_rates_are_tokens_per_second_without_warm_ups(requests):
     assert speedups(found).prompt.median == speedups(found).generation.high == 4.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
@@ -214,6 +218,7 @@ def test_missing_model_raises_and_leaves_no_process(requests):
     assert caught.value.hint == "Another."
 
 
+@pytest.mark.slow
 def test_worker_responds_to_each_request(folders):
     worker = benchmark_process.BenchmarkWorker()
     _, compact = folders
@@ -345,6 +350,7 @@ def test_embedding_counts_as_weights_read_only_if_it_is_the_head():
     assert export_speed.count_work(tied).head == VOCABULARY * 16
 
 
+@pytest.mark.slow
 def test_benchmark_compares_the_measurement_with_the_ideal(
     folders, tmp_path, monkeypatch, capsys
 ):
@@ -364,6 +370,7 @@ def test_benchmark_compares_the_measurement_with_the_ideal(
     assert f"| 1.52 (1.50 to 1.53) | {ideal:.2f} | {152 / ideal:.0f} % |" in lines[3]
 
 
+@pytest.mark.slow
 def test_benchmark_profiles_generation(folders, capsys):
     original, compact = folders
     arguments = [f"--original={original}", "--pruned", compact, "--profile"]

@@ -38,6 +38,7 @@ def model_of(family):
     return tiny_model(family) if family == "llama" else model_with_shared_keys(family)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "xlnet", *SHARED_KEYS])
 @torch.no_grad()
 def test_blocks_one_at_a_time_equal_the_whole_model(family):

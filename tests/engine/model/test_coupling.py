@@ -112,6 +112,7 @@ def test_removing_columns_or_rows_of_a_group_gives_the_same_model(family, kind):
             assert largest_difference(model, coupled, group) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "blocks"), HYBRID_BLOCKS.items())
 def test_heads_of_hybrids_are_independent(family, blocks):
     model = tiny_model(family)
@@ -133,6 +134,7 @@ def test_convolution_with_names_of_a_mixer_is_unknown():
     assert [each.consumer.block for each in found] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "blocks"),
     [("gemma3n_text", {0}), ("gemma4_text", {0}), ("gemma4_dense", {0, 1, 3, 4})],

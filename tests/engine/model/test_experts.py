@@ -96,6 +96,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", MIXTURES)
 def test_mixture_that_is_loaded_block_by_block_has_the_same_weights(family, tmp_path):
     tiny_model(family).save_pretrained(tmp_path)

@@ -65,6 +65,7 @@ def numbers_of(model):
         yield from (torch.tensor(x.divergence.value) for x in found.fidelity)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "qwen3_moe", "gemma4_text"])
 def test_numbers_equal_those_of_a_resident_model(family):
     expected = [*numbers_of(model_of(family, offloads=False))]
@@ -115,6 +116,7 @@ def test_blocks_that_depend_on_each_other_run_batch_by_batch():
     assert runs_of(model, BATCHES) == [0, 1, "step"] * len(BATCHES)
 
 
+@pytest.mark.slow
 def test_batches_may_be_on_different_devices():
     model = model_of("llama", offloads=False)
     expected = [last_hidden(model, tokens) for tokens in BATCHES]

@@ -54,11 +54,13 @@ def assert_same_logits(example, folder, architecture):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", LLAMA_VARIANTS)
 def test_ragged_file_computes_what_its_model_does(settings, tmp_path):
     assert_same_logits(ragged(with_large_weights(**settings)), tmp_path, "deci")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"attention_bias": True}, {"rope_parameters": LLAMA_3_ROPE}]
 )
@@ -66,6 +68,7 @@ def test_plain_file_keeps_what_transformers_leaves_out(settings, tmp_path):
     assert_same_logits(uniform(with_large_weights(**settings)), tmp_path, "llama")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "architecture"), [(uniform, "llama"), (ragged, "deci")]
 )
@@ -73,6 +76,7 @@ def test_biases_of_qwen2_are_read(shape, architecture, tmp_path):
     assert_same_logits(shape(qwen2_with_large_weights()), tmp_path, architecture)
 
 
+@pytest.mark.slow
 def test_heads_that_do_not_divide_the_embedding_are_read(tmp_path):
     model = with_large_weights(num_attention_heads=16, num_key_value_heads=16)
     assert_same_logits(uniform(model), tmp_path, "llama")
@@ -82,6 +86,7 @@ def test_heads_that_do_not_divide_the_embedding_are_read(tmp_path):
     assert config.num_attention_heads == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parts", [{0: "heads", 1: "neurons"}, {0: "block", 2: "heads"}]
 )
@@ -95,12 +100,14 @@ def test_file_that_transformers_reads_is_left_to_it(tmp_path):
     assert llama_file(tmp_path / "model.gguf") is None
 
 
+@pytest.mark.slow
 def test_tokenizer_of_a_ragged_file_is_that_of_its_header(tmp_path):
     written(ragged(with_large_weights()), tmp_path)
     tokenizer = load_model(config_of(tmp_path)).tokenizer
     assert tokenizer(TEXT).input_ids == byte_pairs()(TEXT).input_ids
 
 
+@pytest.mark.slow
 def test_rounded_file_has_no_number_format_of_its_own(tmp_path):
     written(ragged(with_large_weights()), tmp_path, FileDtype.Q8_0)
     found = inspect_source(config_of(tmp_path))
@@ -166,6 +173,7 @@ def scale_otherwise(entries, _):
     entries["deci.rope.scaling.factor"] = (2.0, [GGUFValueType.FLOAT32])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -60,6 +60,7 @@ def run(loaded):
         return loaded.model(tokens, use_cache=False).logits.cpu()
 
 
+@pytest.mark.slow
 def test_forward_copies_each_block_once_and_keeps_none(folder, gpu):
     loaded = load(folder)
     blocks = bytes_of(loaded.blocks)
@@ -72,6 +73,7 @@ def test_forward_copies_each_block_once_and_keeps_none(folder, gpu):
         assert gpu.live == resident
 
 
+@pytest.mark.slow
 def test_blocks_may_come_backwards(folder, gpu):
     loaded = load(folder)
     run(loaded)
@@ -92,6 +94,7 @@ def test_no_block_is_copied_ahead_where_each_is_worked_on_for_long(folder, gpu):
                 assert gpu.live - before == bytes_of([block])
 
 
+@pytest.mark.slow
 def test_change_comes_back_to_the_host(folder, gpu):
     loaded = load(folder)
     before, block = run(loaded), loaded.blocks[0]
@@ -105,6 +108,7 @@ def test_change_comes_back_to_the_host(folder, gpu):
     assert torch.equal(run(loaded), before)
 
 
+@pytest.mark.slow
 def test_change_on_the_host_reaches_a_block_that_was_copied_ahead(folder, gpu):
     loaded = load(folder)
     expected = run(loaded)
@@ -120,6 +124,7 @@ def test_change_on_the_host_reaches_a_block_that_was_copied_ahead(folder, gpu):
     assert not torch.equal(run(loaded), expected)
 
 
+@pytest.mark.slow
 def test_embeddings_and_last_norm_need_no_block(folder, gpu):
     loaded = load(folder)
     runner = BlockRunner(loaded.model, loaded.blocks, [TOKENS])
@@ -131,6 +136,7 @@ def test_embeddings_and_last_norm_need_no_block(folder, gpu):
     assert torch.isfinite(run(loaded)).all()
 
 
+@pytest.mark.slow
 def test_original_is_offloaded_beside_a_model_on_the_device(folder, gpu):
     config = ModelConfig(str(folder), offload=Offload.OFF)
     pruned = load_model(config)
@@ -153,6 +159,7 @@ def test_original_shares_what_is_outside_the_blocks(folder):
     assert shared == {"model.embed_tokens.weight", "lm_head.weight"}
 
 
+@pytest.mark.slow
 def test_interrupted_forward_leaves_no_block_on_the_device(folder, gpu):
     loaded = load(folder)
 
@@ -167,6 +174,7 @@ def test_interrupted_forward_leaves_no_block_on_the_device(folder, gpu):
     assert torch.isfinite(run(loaded)).all()
 
 
+@pytest.mark.slow
 def test_weights_stay_in_files_where_the_host_is_short_of_memory(
     folder, gpu, monkeypatch
 ):

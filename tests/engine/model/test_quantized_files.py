@@ -44,6 +44,7 @@ def test_weights_are_those_that_the_format_stands_for(tmp_path, name):
         assert torch.allclose(found[key], weight.float(), rtol=1e-6, atol=0), key
 
 
+@pytest.mark.slow
 def test_settings_for_writing_text_are_those_of_the_folder(tmp_path):
     save_quantized(tmp_path, FORMATS["gptq"])
     path = tmp_path / "generation_config.json"
@@ -82,6 +83,7 @@ def test_unquantized_layers_keep_their_weights(tmp_path):
         assert found.keys() == expected.keys()
 
 
+@pytest.mark.slow
 def test_language_model_inside_a_multimodal_one_is_dequantized(tmp_path):
     folder = save_multimodal(tmp_path, "gemma3")
     plain = json.loads((folder / "config.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import cycle
 
 import msgspec
 import pytest
@@ -39,7 +40,6 @@ from surgeon_engine.planning.stages.export import LIBRARIES, verification
 from tests.helpers.configs import DENSE, changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
-from tests.helpers.pairs import pairs
 
 MODEL = model_summary()
 AFTER_RECOVERY = (Stage.EXPORT, Stage.VERIFICATION)
@@ -291,7 +291,10 @@ def test_disk_light_is_exact_and_green_without_a_limit():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("structure", "free"), pairs(DENSE, [10**6, 10**8, 10**10]))
+@pytest.mark.parametrize(
+    ("structure", "free"),
+    [*zip(DENSE, cycle([10**6, 10**8, 10**10]), strict=False)],
+)
 def test_settings_that_fit_return_a_fitting_job_or_none(structure, free):
     config = calibrated(pruned(structure=structure), batch=256, windows=4096)
     fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import replace
 
@@ -17,7 +18,6 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.target import Parameters
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.source import ModelSource
 from surgeon_engine.planning.limits import (
     check_target_in_limits,
     max_removable,
@@ -30,12 +30,20 @@ from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import DENSE, DENSE_COUPLED, pruning_config
 from tests.helpers.mixtures import mixture_summary
 from tests.helpers.pairs import pairs
+from tests.helpers.pruned_models import NOWHERE
 from tests.helpers.tiny_models import FAMILIES, MIXTURES, tiny_model
 from tests.helpers.units import removable
 
 
-def described(family: str, tmp_path):
-    return describe(tiny_model(family), ModelSource(family, tmp_path))
+@functools.cache
+def model_of(family: str):
+    """Return a model that no test changes."""
+    return tiny_model(family)
+
+
+@functools.cache
+def described(family: str):
+    return describe(model_of(family), NOWHERE)
 
 
 SETTINGS = {
@@ -58,12 +66,12 @@ SETTINGS = {
         if name != "all"
     ],
 )
-def test_max_removable_equals_the_sum_of_units(family, structure, settings, tmp_path):
-    model = described(family, tmp_path)
+def test_max_removable_equals_the_sum_of_units(family, structure, settings):
+    model = described(family)
     if any(s.structure is structure and s.reason for s in model.structures):
         pytest.skip("the model cannot be pruned like that")
     pruning = pruning_config(structure=structure, **SETTINGS[settings])
-    units = units_of(pruning, tiny_model(family))
+    units = units_of(pruning, model_of(family))
     most = sum(removable(unit, pruning) for unit in units)
     assert max_removable(pruning, model) == most > 0
     check(most, pruning, model)
@@ -83,10 +91,10 @@ def check(weights: int, pruning: PruningConfig, model) -> None:
 
 @pytest.mark.parametrize("widths", Widths)
 @pytest.mark.parametrize("structure", DENSE_COUPLED)
-def test_goal_below_the_minimum_raises(structure, widths, tmp_path):
-    model = described("llama", tmp_path)
+def test_goal_below_the_minimum_raises(structure, widths):
+    model = described("llama")
     pruning = pruning_config(structure=structure, widths=widths, width_multiple=10)
-    units = units_of(pruning, tiny_model("llama"))
+    units = units_of(pruning, model_of("llama"))
     of_kind = {}
     for unit in units:  # of 24 neurons the first 4 go, then 10 at a time
         bundle = 4 if unit.coupled.kind is Coupling.NEURONS else 1
@@ -104,8 +112,8 @@ def test_goal_below_the_minimum_raises(structure, widths, tmp_path):
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
 @pytest.mark.parametrize("structure", [Structure.HEADS, Structure.NEURONS])
-def test_shares_of_the_error_can_be_typed(family, structure, tmp_path):
-    model = described(family, tmp_path)
+def test_shares_of_the_error_can_be_typed(family, structure):
+    model = described(family)
     pruning = pruning_config(structure=structure)
     p, least = model.prunable, min_removable(pruning, model)
     most = max_removable(pruning, model)
@@ -118,10 +126,10 @@ def test_shares_of_the_error_can_be_typed(family, structure, tmp_path):
 
 
 @pytest.mark.parametrize("widths", Widths)
-def test_fully_limited_layers_do_not_set_the_minimum(widths, tmp_path):
-    model = described("llama", tmp_path)
+def test_fully_limited_layers_do_not_set_the_minimum(widths):
+    model = described("llama")
     pruning = pruning_config(widths=widths, layer_min_density=("mlp.down_proj=1",))
-    heads = units_of(pruning_config(structure=Structure.HEADS), tiny_model("llama"))
+    heads = units_of(pruning_config(structure=Structure.HEADS), model_of("llama"))
     each = [unit.coupled.weights_per_group for unit in heads]
     least = sum(each) if widths is Widths.SAME else min(each)
     assert min_removable(pruning, model) == least
@@ -130,20 +138,20 @@ def test_fully_limited_layers_do_not_set_the_minimum(widths, tmp_path):
         check(least - 1, pruning, model)
 
 
-def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
-    model = described("llama", tmp_path)
+def test_equal_widths_lose_what_the_tightest_block_allows():
+    model = described("llama")
     settings = {"structure": Structure.NEURONS, "layer_min_density": ("block 0=0.5",)}
     free, same = (
         pruning_config(**settings),
         pruning_config(**settings, widths=Widths.SAME),
     )
-    each = units_of(free, tiny_model("llama"))[0].coupled.weights_per_group
+    each = units_of(free, model_of("llama"))[0].coupled.weights_per_group
     assert max_removable(free, model) == (12 + 23) * each
     assert max_removable(same, model) == (12 + 12) * each
 
 
-def test_models_without_coupled_layers_have_no_limits_of_heads(tmp_path):
-    model = msgspec.structs.replace(described("llama", tmp_path), coupled=())
+def test_models_without_coupled_layers_have_no_limits_of_heads():
+    model = msgspec.structs.replace(described("llama"), coupled=())
     pruning = pruning_config(structure=Structure.HEADS)
     assert max_removable(pruning, model) == model.prunable
     assert min_removable(pruning, model) == 1

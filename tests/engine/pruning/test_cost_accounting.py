@@ -114,6 +114,7 @@ def test_shot_reports_its_costs_and_the_remaining_widths(structure):
         assert layer.columns_kept == int(W.any(dim=0).sum())
 
 
+@pytest.mark.slow
 def test_cost_of_a_coupled_unit_is_that_of_its_consumer_with_its_groups():
     state = make_state("llama", structure=Structure.HEADS_AND_NEURONS, sparsity=0.4)
     shot = run_shot(state, ShotPlan(1, 1.0, None), silent_context())

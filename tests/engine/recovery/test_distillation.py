@@ -144,6 +144,7 @@ def gradients_of(state):
     return [p.grad.clone() for p in one._weights.parameters if p.grad is not None]
 
 
+@pytest.mark.slow
 def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
     """The head runs on a few tokens at a time."""
     found = []
@@ -202,6 +203,7 @@ def test_bfloat16_model_is_trained_in_float32(monkeypatch):
     assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
 def test_gradients_with_checkpointing_equal_those_without(family):
     found = []

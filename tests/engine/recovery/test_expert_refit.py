@@ -88,6 +88,7 @@ def test_expert_with_few_tokens_stays(module):
     assert torch.equal(module.down_proj, before)
 
 
+@pytest.mark.slow
 def test_refit_moves_a_mixture_toward_the_original(tmp_path, monkeypatch):
     skip_verification(monkeypatch)
     config = job(

@@ -24,6 +24,8 @@ from tests.helpers.runs import Recorder
 
 USERS = 6
 
+pytestmark = pytest.mark.slow
+
 
 def fresh_text(state, seed=0):
     """Return the text of a state whose model is the original as yet."""
@@ -62,7 +64,6 @@ def train(state, fresh, context=None, **settings):
     return distil(state, fresh, judge, judge.before, context)
 
 
-@pytest.mark.slow
 def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):
     monkeypatch.setattr(distillation, "_LONG_RATE", 3e-3)
     state = state_of()
@@ -79,7 +80,6 @@ def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):
     assert [each.done for each in recorder.of(HeldOutMeasured)] == [0, 9, 18, 27, 36]
 
 
-@pytest.mark.slow
 def test_training_that_gains_nothing_ends_early(monkeypatch):
     monkeypatch.setattr(distillation, "_LONG_RATE", 1e-9)
     rates = []
@@ -97,7 +97,6 @@ def test_training_that_gains_nothing_ends_early(monkeypatch):
     assert 0 < min(steps) < max(steps) < 0.05  # it has no jump
 
 
-@pytest.mark.slow
 def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
     rates = []
     monkeypatch.setattr(
@@ -119,7 +118,6 @@ def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
     assert [each.done for each in recorder.of(Progressed)][-1] == distillation._PARTS
 
 
-@pytest.mark.slow
 def test_cancel_is_obeyed_between_two_steps():
     state = state_of()
     fresh = fresh_text(state)

@@ -26,7 +26,7 @@ from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import VOCABULARY
 from tests.helpers.units import zeroed
 
-FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
+FAMILIES = ["llama", "opt", "gpt2", "gemma3", "falcon"]
 
 
 def text(fitted=24, held_out=8, length=12) -> RecoveryText:
@@ -127,7 +127,7 @@ def test_layers_after_a_missing_attention_make_up_for_it():
     assert error_after_block() < 0.82 * before
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["opt", "gpt2"])
 def test_refit_of_an_unpruned_model_changes_nothing(family):
     state = make_state(family, 4, structure=Structure.NEURONS)
     original = original_of(state)
@@ -140,7 +140,7 @@ def test_refit_of_an_unpruned_model_changes_nothing(family):
 
 @pytest.mark.parametrize(
     ("family", "is_first_empty"),
-    [*((family, False) for family in FAMILIES), ("llama", True)],
+    [("gpt2", False), ("gemma3", False), ("llama", True)],
 )
 def test_refit_returns_the_last_hidden_states_of_the_original(family, is_first_empty):
     state = make_state(family, 4, structure=Structure.NEURONS)
@@ -156,6 +156,7 @@ def test_refit_returns_the_last_hidden_states_of_the_original(family, is_first_e
     assert error < 0.02  # of products with 16-bit inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["gemma3n_text", "gemma4_text"])
 def test_refit_of_blocks_that_share_keys_brings_the_model_closer(family, monkeypatch):
     """Their arguments depend on the tokens, too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +41,12 @@ from surgeon_gui.state.diagnosis.planner import Planner, rules_of
 from tests.helpers.configs import DENSE, pruning_config
 from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.runs import Recorder, job, run
-from tests.helpers.tiny_models import MIXTURES
 from tests.helpers.units import removable
 
 _GATES = {"method": Method.FIRST_ORDER}
 FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
-SHARES = (0.02, 0.05, 0.1, 0.17, 0.25)
+SHARES = (0.02, 0.1, 0.25)
 ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
-    ("opt", {"structure": Structure.HEADS_AND_NEURONS}),
-    ("opt", {"structure": Structure.ROWS_AND_COLUMNS}),
     ("llama", {"structure": Structure.HEADS_AND_NEURONS, "protect": ("block 0",)}),
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "protect": ("*.q_proj",)}),
     (
@@ -85,14 +83,12 @@ ALL = [("llama", {"structure": structure}) for structure in DENSE] + [
     ("llama", {"structure": Structure.ROWS_AND_COLUMNS, "cost_basis": CostBasis.RAW}),
     ("llama", {"structure": Structure.ROWS, "method": Method.K_OBD}),
     *(
-        (family, {"structure": structure, "widths": widths} | _GATES)
-        for family in MIXTURES
-        for structure in OF_EXPERTS
-        for widths in Widths
-        # Its MLPs have two widths, of which equal numbers are removed.
-        if (family, widths) != ("deepseek_v3", Widths.SAME)
-        or structure is OF_EXPERTS[0]
+        ("qwen3_moe", {"structure": structure, "widths": widths} | _GATES)
+        for structure, widths in zip(OF_EXPERTS, cycle(Widths), strict=False)
     ),
+    # Its MLPs have two widths, and its experts two classes.
+    ("deepseek_v3", {"structure": Structure.EXPERTS, "widths": "same"} | _GATES),
+    ("deepseek_v3", {"structure": Structure.EXPERTS_HEADS_AND_NEURONS} | _GATES),
 ]
 
 
@@ -108,6 +104,7 @@ def selector(state):
     return partial(selection, state, factors, state.config.pruning)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "settings"), ALL)
 def test_plan_and_maximum_equal_those_of_the_engine(
     monkeypatch, tmp_path, family, settings
@@ -155,6 +152,7 @@ def at_threshold(planner, plan):
     return int(so_far[at] - (so_far[at - 1] if at else 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
 def test_whole_bins_of_single_weights_equal_the_selection_of_the_engine(
     monkeypatch, tmp_path, structure
@@ -197,6 +195,7 @@ def test_rise_is_the_sum_of_the_costs(monkeypatch, tmp_path):
         assert planner.plan(int(count)).rise == pytest.approx(float(rise))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.N_M])
 def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     monkeypatch, tmp_path, structure
@@ -214,6 +213,7 @@ def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     assert planner.plan(budget).rise == pytest.approx(total, rel=0.02)
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_path):
     state = make_state(windows=8, sparsity=0.2, shots=2)
     before = weights(state)
@@ -274,6 +274,7 @@ def test_layers_report_the_weights_they_lose_with_a_group(monkeypatch, tmp_path)
     assert answer.prunable == state.goal.prunable
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 @pytest.mark.parametrize(
     ("structure", "damping"),
@@ -322,6 +323,7 @@ def serve_waiting_commands(engine):
     engine.serve()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS])
 def test_protected_and_limited_units_are_measured_too(monkeypatch, tmp_path, structure):
     """Otherwise less protection would need another measurement."""

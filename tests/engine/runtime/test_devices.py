@@ -164,6 +164,7 @@ def test_engine_plans_with_the_memory_of_its_group(groups):
     assert speed_probe.room().ram_bytes == 8 * GB
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_is_reused_until_it_is_released():
     import resource  # Unix

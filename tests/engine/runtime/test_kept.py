@@ -21,6 +21,7 @@ from surgeon_engine.runtime.kept import Kept, Key, Measurement
 from surgeon_engine.runtime.speed_probe import room
 from tests.helpers.configs import changed
 from tests.helpers.fake_machine import machine
+from tests.helpers.interrupted_runs import at_stage, cut_at
 from tests.helpers.runs import (
     Recorder,
     assert_same_tensors,
@@ -185,7 +186,10 @@ def calibrated(config, **settings):
 
 def runs(config, folder):
     """Run a job as a fresh process would, and return what it says it has found."""
-    recorder = Recorder().run(config, folder)
+    return said_by(Recorder().run(config, folder))
+
+
+def said_by(recorder):
     said = [x.message for x in recorder.of(Logged) if "before: kept" in x.message]
     return [text.partition(" ")[2].split()[0] for text in said]
 
@@ -207,6 +211,7 @@ def first(measured_before, tmp_path, monkeypatch):
 BOTH = ["original", "costs"]
 
 
+@pytest.mark.slow
 def test_second_run_of_another_size_equals_one_that_measures(
     first, tmp_path, monkeypatch
 ):
@@ -227,7 +232,8 @@ def test_second_run_of_another_size_equals_one_that_measures(
 @pytest.mark.slow
 def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
     def found_by(name, config=first):
-        return runs(config, tmp_path / name)
+        """Return what a run has found when it selects what to remove."""
+        return said_by(cut_at(at_stage(Stage.SELECTION), config, tmp_path / name))
 
     def found_with_another_last_token(name):
         path = tmp_path / name
@@ -254,6 +260,7 @@ def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
     assert found_by("model") == []
 
 
+@pytest.mark.slow
 def test_estimate_of_a_second_run_is_shorter(first):
     model = inspect_model(first.model).model
     fresh = machine()

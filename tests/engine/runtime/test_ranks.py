@@ -43,6 +43,7 @@ def test_group_is_not_kept_by_a_module_that_is_loaded_later(monkeypatch):
     assert run_ranks(work) == [(None,), (None,)]
 
 
+@pytest.mark.slow
 def test_shares_are_put_together():
     def work(rank):
         total = torch.full((2, 2), float(rank + 1)).T[:, :1]

@@ -13,13 +13,12 @@ from surgeon_engine.shots import loop
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Outcome, job, outcome
-from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULARY
+from tests.helpers.tiny_models import REPRESENTATIVES, VOCABULARY
 from tests.helpers.units import zeroed
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
 ALIBI = ("bloom", "falcon_multi_head")  # ALiBi depends on the number of heads
-ALL = {*COUPLED_FAMILIES, *MORE_FAMILIES}.difference(ALIBI)
 
 
 def logits(model) -> torch.Tensor:
@@ -44,7 +43,8 @@ def one_candidate(number: int, unit) -> torch.Tensor:
     return torch.arange(count) == (number % count if count > 1 else -1)
 
 
-@pytest.mark.parametrize("family", sorted(ALL))
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [x for x in REPRESENTATIVES if x not in ALIBI])
 def test_model_compacted_twice_computes_the_same(family):
     """At the end it is restored to full size, with zeros."""
     state = make_state(family, sparsity=0.5)
@@ -113,6 +113,7 @@ def test_run_with_compaction_ends_with_the_same_weights(
         torch.testing.assert_close(W, full.after[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_shot_leaves_a_smaller_model(tmp_path, monkeypatch):
     sizes = []
 

@@ -91,6 +91,7 @@ def test_trial_has_the_divergence_after_removing_with_its_damping(
     assert choice.held_out_nats == found[chosen] <= next(iter(found.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_search_leaves_the_model_bit_for_bit(structure):
     state = make_state("opt", structure=structure, sparsity=0.3)

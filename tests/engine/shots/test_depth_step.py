@@ -59,6 +59,7 @@ def test_costs_are_the_rise_of_the_divergence():
         assert cost > 1e-4
 
 
+@pytest.mark.slow
 def test_costs_of_blocks_that_share_keys_are_those_of_whole_forwards(monkeypatch):
     """A candidate changes the keys that later blocks write, for itself alone."""
     monkeypatch.setattr(pruning_states, "tiny_model", model_with_shared_keys)
@@ -84,6 +85,7 @@ def test_costs_are_compared_per_weight_or_raw():
     assert ranked[0][0] is heads
 
 
+@pytest.mark.slow
 def test_costs_after_others_decide(monkeypatch):
     """Against measuring all candidates again after each choice."""
     deep = llama_with(num_hidden_layers=4)

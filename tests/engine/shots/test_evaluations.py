@@ -58,6 +58,7 @@ def evaluations(recorder):
     return stages.count(Stage.EVALUATION)
 
 
+@pytest.mark.slow
 def test_evaluation_before_recovery_is_left_out(short, tmp_path):
     folder, other = tmp_path / "short", tmp_path / "long"
     recorder = Recorder().run(short, folder)
@@ -79,6 +80,7 @@ def test_evaluation_before_recovery_is_left_out(short, tmp_path):
     assert seconds[0] == pytest.approx(seconds[1] / 1.75)
 
 
+@pytest.mark.slow
 def test_result_is_evaluated_where_recovery_fails(short, tmp_path, monkeypatch):
     def fail(*_):
         raise MemoryError
@@ -93,6 +95,7 @@ def test_result_is_evaluated_where_recovery_fails(short, tmp_path, monkeypatch):
     assert report.evaluation != recorder.of(BaselineEvaluated)[0].evaluation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["no recovery", "limit", "earlier shots"])
 def test_shots_that_nothing_follows_are_evaluated(short, change, tmp_path):
     pruning = short.pruning
@@ -108,6 +111,7 @@ def test_shots_that_nothing_follows_are_evaluated(short, change, tmp_path):
     assert found == ([False, True] if change == "earlier shots" else [False])
 
 
+@pytest.mark.slow
 def test_report_without_an_evaluated_result_is_damaged(short, tmp_path):
     run = RunFolder(tmp_path / "run")
     Recorder().run(short, run.path)
@@ -163,6 +167,7 @@ def test_more_windows_are_taken_for_a_smaller_error(few, monkeypatch):
     assert part == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [False, True])
 def test_result_of_a_run_is_evaluated_on_all_windows(few, short, tmp_path, stops):
     del few
@@ -182,6 +187,7 @@ def test_result_of_a_run_is_evaluated_on_all_windows(few, short, tmp_path, stops
     assert len(report.shots) == (1 if stops else 2)
 
 
+@pytest.mark.slow
 def test_every_shot_with_a_quality_limit_is_evaluated_on_all_windows(
     few, short, tmp_path
 ):

@@ -39,6 +39,7 @@ def state_of(method=Method.FIRST_ORDER, **settings):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [Method.FIRST_ORDER, Method.REAP, Method.ROUTING_FREQUENCY]
 )
@@ -77,6 +78,7 @@ def test_experts_without_tokens_are_counted_in_a_warning():
         assert all(routing.tokens[expert] == 0 for expert in removed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs", "save_everywhere")
 def test_resumed_run_reports_the_same_routing(tmp_path):
     config = job(

@@ -136,6 +136,7 @@ def test_paper_presets_have_the_settings_of_the_paper(name):
     assert pruning.shots == (40 if name == "paper_structured" else 5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 @pytest.mark.parametrize(
     "preset",
@@ -145,9 +146,9 @@ def test_paper_presets_have_the_settings_of_the_paper(name):
 def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
     llama_with(intermediate_size=256).save_pretrained(tmp_path / "llama")
     byte_tokenizer().save_pretrained(tmp_path / "llama")
-    mine = job(tmp_path, windows=16)
+    mine = job(tmp_path, windows=8)
     config = preset.applied_to(mine)
-    recovery = dataclasses.replace(config.recovery, own_windows=8)
+    recovery = dataclasses.replace(config.recovery, own_windows=4)
     config = dataclasses.replace(
         config, calibration=mine.calibration, recovery=recovery
     )

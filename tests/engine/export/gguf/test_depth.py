@@ -78,6 +78,7 @@ def test_logits_match_torch(family, case, runtime, tmp_path):
     assert_same(result)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 def test_rounding_errors_are_fed_past_dropped_blocks(tmp_path):
     """Each block of the file is rounded on the inputs of its own in the model."""

@@ -218,6 +218,7 @@ def test_write_weight_too_large_for_float16_raises(dtype, tmp_path):
     assert "bfloat16" in error.value.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "size"),
     [*product(FileDtype, [300]), (FileDtype.Q4_0, 5000)],

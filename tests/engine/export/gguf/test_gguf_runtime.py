@@ -200,6 +200,7 @@ def test_check_header_that_does_not_match_tensors_raises(export, monkeypatch):
         export(pruned(tiny_llama()))
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_verify_file_that_does_not_load_raises(tmp_path):
     example = pruned(tiny_llama())

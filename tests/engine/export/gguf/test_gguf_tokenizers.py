@@ -290,6 +290,7 @@ def from_gguf(request, tmp_path):
     return tokenizer, model
 
 
+@pytest.mark.slow
 def test_tokenizer_of_gguf_file_splits_as_the_original(from_gguf):
     original, model = from_gguf
     for sentence in SENTENCES:
@@ -303,6 +304,9 @@ def test_tokenizer_of_gguf_file_splits_as_the_original(from_gguf):
         assert ours == theirs
 
 
+# One that merges pieces of words alone, and one with whole words.
+@pytest.mark.slow
+@pytest.mark.parametrize("from_gguf", ["smollm", "tekken"], indirect=True)
 def test_checkpoint_keeps_the_tokenizer_of_its_gguf_file(from_gguf, tmp_path):
     original, model = from_gguf
     first, second = tmp_path / "first", tmp_path / "second"

@@ -30,25 +30,19 @@ from tests.helpers.gguf_files import numbers, pruned, value_of, written
 from tests.helpers.gguf_mixtures import MIXTURES, save_mxfp4, without_experts
 from tests.helpers.pruned_models import NOWHERE, loaded, without
 
+# Of mixtures that are written in different ways; llama.cpp loads all of them
+# (`test_families_runtime.py`).
 ARCHITECTURES = {
     "mixtral": "llama",
-    "qwen2_moe": "qwen2moe",
     "qwen3_moe": "qwen3moe",
     "qwen3_5_moe_text": "qwen35moe",
     "olmoe": "olmoe",
     "gpt_oss": "gpt-oss",
-    "glm4_moe": "glm4moe",
-    "glm4_moe_lite": "deepseek2",
-    "deepseek_v2": "deepseek2",
     "deepseek_v3": "deepseek2",
-    "dots1": "dots1",
     "ernie4_5_moe": "ernie4_5-moe",
-    "exaone_moe": "exaone-moe",
     "gemma4_text": "gemma4",
     "granitemoe": "granitemoe",
-    "hunyuan_v1_moe": "hunyuan-moe",
     "lfm2_moe": "lfm2moe",
-    "minimax_m2": "minimax-m2",
 }
 needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 
@@ -58,7 +52,8 @@ def text() -> Calibration:
     return Calibration(tokens, batch=4, text="some text")
 
 
-@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_file_without_some_experts_has_their_number_and_shapes(name, tmp_path):
     example = without_experts(MIXTURES[name]())
     reader = written(example, tmp_path)
@@ -80,6 +75,7 @@ def test_file_without_some_experts_has_their_number_and_shapes(name, tmp_path):
     assert GgufWriter().forecast(example, FileDtype.SAME) == size
 
 
+@pytest.mark.slow
 def test_file_is_read_again_as_the_same_model(tmp_path):
     """By itself, transformers would not know the width of the experts."""
     model = MIXTURES["qwen3_moe"]()
@@ -133,6 +129,7 @@ def test_numbers_beside_the_router_lose_those_of_removed_experts(tmp_path):
         assert value_of(reader, f"deepseek2.{key}") == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [4, 2])
 def test_latent_keys_are_transposed_by_head(heads, tmp_path):
     model = MIXTURES["deepseek_v2"]()
@@ -158,6 +155,7 @@ def test_latent_keys_are_transposed_by_head(heads, tmp_path):
         assert value_of(reader, f"deepseek2.attention.{key}") == value
 
 
+@pytest.mark.slow
 def test_numbers_of_experts_that_differ_have_a_reason():
     model = MIXTURES["qwen3_moe"]()
 
@@ -222,6 +220,7 @@ def test_importances_of_an_expert_are_of_its_tokens():
         torch.testing.assert_close(found[4], inputs.square().mean(dim=0))
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
     ("name", "dtype"),
@@ -257,6 +256,7 @@ def test_each_expert_is_rounded_by_its_own_importances(name, dtype, tmp_path):
     assert 0 < errors["calibrated"] < errors["plain"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "kind"),
     [
@@ -277,11 +277,13 @@ def test_importances_are_those_of_the_neurons_that_stay(dtype, kind, tmp_path):
         np.testing.assert_array_equal(found["blk.1.ffn_down_exps.weight"][n], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "neurons"), [("qwen3_moe", 0), ("gpt_oss", 32)])
 def test_errors_of_experts_are_fed_forward(name, neurons, tmp_path):
     assert_feedback_lowers_errors(name, neurons, tmp_path, most=0.7)
 
 
+@pytest.mark.slow
 def test_worse_rounding_of_experts_with_feedback_is_not_kept(monkeypatch, tmp_path):
     def zeros(W, U, kind, importances):
         return quantize(np.zeros_like(W.numpy()), kind)
@@ -329,6 +331,7 @@ def assert_feedback_lowers_errors(name, neurons, tmp_path, most):
     assert total[1] < most * total[0]
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
     ("name", "dtype"),
@@ -352,6 +355,7 @@ def test_planned_bytes_are_those_of_the_tensors(name, dtype, tmp_path):
     assert planned._weight_bytes == pytest.approx(tensors, rel=0.002)
 
 
+@pytest.mark.slow
 def test_experts_in_mxfp4_come_back_exactly(tmp_path):
     save_mxfp4(tmp_path / "original")
     source = ModelConfig(str(tmp_path / "original"))

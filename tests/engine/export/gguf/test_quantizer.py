@@ -57,6 +57,7 @@ def by_ggml(W: np.ndarray, kind: TensorType, importances: np.ndarray | None):
     return result
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("is_weighted", [False, True])

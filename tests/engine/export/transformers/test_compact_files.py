@@ -35,10 +35,7 @@ from tests.helpers.pruned_models import (
     masked,
     tokens,
 )
-from tests.helpers.tiny_models import (
-    FAMILIES,
-    MORE_FAMILIES,
-)
+from tests.helpers.tiny_models import REPRESENTATIVES
 
 
 def compact_checkpoint(parent: Path, family: str, structure: Structure, name: str = ""):
@@ -53,7 +50,7 @@ def compact_checkpoint(parent: Path, family: str, structure: Structure, name: st
 
 @pytest.mark.parametrize(
     ("family", "structure"),
-    pairs([*FAMILIES, *MORE_FAMILIES], [*DENSE_COUPLED, Structure.ROWS_AND_COLUMNS]),
+    pairs(REPRESENTATIVES, [*DENSE_COUPLED, Structure.ROWS_AND_COLUMNS]),
 )
 def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     model, folder = compact_checkpoint(tmp_path, family, structure)

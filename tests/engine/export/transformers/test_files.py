@@ -131,6 +131,7 @@ def test_dtype_of_file_depends_on_format():
     assert named_dtype(same, wide) is FileDtype.FLOAT16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", [MaskedWriter(), CompactWriter()])
 def test_tensors_outside_the_blocks_keep_their_own_dtype(writer, tmp_path):
     """In the files, the head is longer and the last norm shorter than the blocks."""

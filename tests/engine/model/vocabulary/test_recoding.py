@@ -25,7 +25,7 @@ def example(request):
     """Return a tokenizer, its trimmed one, and windows with special tokens."""
     original, trimmed = tokenizer_of(request.param), trimmed_of(request.param)
     stream = []
-    texts = [f"{line}<think>ab" for line in lines(600)]
+    texts = [f"{line}<think>ab" for line in lines(200)]
     for ids in ids_of(original, texts):
         stream += [*ids, original.eos_token_id]
     count = len(stream) // LENGTH
@@ -38,6 +38,7 @@ def text_of(tokens, pieces) -> bytes:
     return b"".join(pieces[i] or b"\xff" for i in tokens)
 
 
+@pytest.mark.slow
 def test_windows_stand_for_the_same_bytes(example):
     original, trimmed, windows, recoding = example
     found, positions = recoding.windows(windows)

@@ -151,6 +151,7 @@ def check(full, text: torch.Tensor, kept: torch.Tensor):
     return small
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", _QUICK)
 def test_logits_of_kept_tokens_are_equal(name):
     full = loaded(model_of(name), tokenizer())
@@ -297,6 +298,7 @@ def test_original_is_read_again_with_all_tokens(folder, offload):
     assert original.source == small.source == ModelSource(folder.name, folder)
 
 
+@pytest.mark.slow
 def test_blocks_stay_offloaded(folder, gpu):
     full = load_model(ModelConfig(str(folder), offload=Offload.ON))
     kept = some(full)

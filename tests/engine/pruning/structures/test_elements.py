@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import cycle, product
 
 import pytest
 import torch
@@ -76,9 +76,17 @@ def test_weights_of_a_group_have_equal_parts_of_the_joint_cost(family, kept, of)
     assert removable(unit, settings) == parts.numel()
 
 
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
-@pytest.mark.parametrize("share", [0.1, 0.6, 1.0])
-@pytest.mark.parametrize("method", methods_for(Structure.ELEMENTS))
+@pytest.mark.parametrize(
+    ("family", "share", "method"),
+    [
+        (family, *case)
+        for family, case in zip(
+            cycle(["llama", "opt", "gpt2"]),
+            product([0.1, 0.6, 1.0], methods_for(Structure.ELEMENTS)),
+            strict=False,
+        )
+    ],
+)
 def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     family, share, method
 ):

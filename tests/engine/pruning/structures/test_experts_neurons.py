@@ -53,6 +53,7 @@ def expert_step(state):
     return sum(steps) if state.config.pruning.has_same_widths else max(steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", Widths)
 @pytest.mark.parametrize("family", MIXTURES)
 def test_model_computes_the_same_without_removed_experts_and_neurons(family, widths):
@@ -96,6 +97,7 @@ def test_order_of_neurons_changes_nothing():
     torch.testing.assert_close(logits(state.loaded.model), before, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_each_expert_loses_its_cheapest_neurons():
     state = state_of(sparsity=0.4)
     factors = measure(state, state.windows.calibration, silent_context())

@@ -21,8 +21,8 @@ from tests.helpers.pairs import pairs
 from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
-    FAMILIES,
-    MORE_FAMILIES,
+    NEURON_FAMILIES,
+    REPRESENTATIVES,
     VOCABULARY,
     tiny_model,
 )
@@ -149,7 +149,7 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
         assert (X[:, :size] == 0).all()
 
 
-@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+@pytest.mark.parametrize("family", [*REPRESENTATIVES, *NEURON_FAMILIES])
 def test_unread_group_costs_nothing_and_changes_no_logit(family):
     model = tiny_model(family)
     support = {item.structure: item.supported for item in structure_support(model)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle, product
+
 import pytest
 import torch
 
@@ -27,8 +29,15 @@ each_case = pytest.mark.parametrize(
 )
 
 
-@each_case
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("family", "structure", "share"),
+    [
+        (*case, share)
+        for case, share in zip(
+            product(FAMILIES, BY_LAYER), cycle([0.1, 0.5, 0.9, 0.5]), strict=False
+        )
+    ],
+)
 def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     family, structure, share
 ):

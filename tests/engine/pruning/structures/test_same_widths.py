@@ -51,7 +51,7 @@ def test_kinds_are_compared_by_their_mean_costs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
     config = job(
         tmp_path,
@@ -105,6 +105,7 @@ def test_gguf_of_one_width_raises_at_once_if_some_layers_keep_theirs(tmp_path):
     assert not recorder.of(BaselineEvaluated)
 
 
+@pytest.mark.slow
 def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):
     config = job(
         tmp_path,
