@@ -21,9 +21,12 @@ from transformers import (
     LlamaForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.run import ModelConfig
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer
@@ -35,6 +38,8 @@ pytestmark = [
 ]
 
 VERSION = "0.32.0"
+MAGNITUDE = {"method": Method.MAGNITUDE}
+EXPERTS = {"structure": Structure.EXPERTS, "method": Method.FIRST_ORDER}
 _UNUSED = ("torchaudio", "torchcodec")  # not of the version of torch that comes along
 SCRIPT = """
 import json, sys
@@ -86,8 +91,20 @@ def sources(tmp_path_factory):
     }
     llama = LlamaConfig(**common, num_key_value_heads=2, intermediate_size=96)
     opt = OPTConfig(**common, word_embed_proj_dim=128, ffn_dim=96)
+    mixture = Qwen3MoeConfig(
+        **common,
+        num_key_value_heads=2,
+        head_dim=32,
+        num_experts=8,
+        num_experts_per_tok=2,
+        moe_intermediate_size=64,
+    )
     torch.manual_seed(0)
-    for name, made in ("llama", LlamaForCausalLM(llama)), ("opt", OPTForCausalLM(opt)):
+    for name, made in (
+        ("llama", LlamaForCausalLM(llama)),
+        ("opt", OPTForCausalLM(opt)),
+        ("qwen3_moe", Qwen3MoeForCausalLM(mixture)),
+    ):
         made.save_pretrained(folder / name)
         byte_tokenizer().save_pretrained(folder / name)
     return folder
@@ -96,16 +113,17 @@ def sources(tmp_path_factory):
 @pytest.mark.parametrize(
     ("family", "format", "settings"),
     [
-        ("llama", Format.COMPACT, {}),
-        ("opt", Format.COMPACT, {}),
-        ("llama", Format.STOCK, {"widths": "same"}),
-        ("llama", Format.MASKED, {}),
+        ("llama", Format.COMPACT, MAGNITUDE),
+        ("opt", Format.COMPACT, MAGNITUDE),
+        ("llama", Format.STOCK, MAGNITUDE | {"widths": "same"}),
+        ("llama", Format.MASKED, MAGNITUDE),
+        ("qwen3_moe", Format.STOCK, EXPERTS | {"widths": "same"}),
     ],
 )
 def test_vllm_predicts_what_transformers_predicts(
     tmp_path, python, sources, family, format, settings
 ):
-    config = job(tmp_path, family, method="magnitude", **settings)
+    config = job(tmp_path, family, **settings)
     config = replace(
         config,
         model=ModelConfig(str(sources / family)),
