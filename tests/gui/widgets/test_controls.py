@@ -127,6 +127,7 @@ def test_line_of_figures_is_cut_at_its_end_and_a_path_in_its_middle(qtbot):
         assert label._elidedText().endswith(last)
 
 
+@pytest.mark.qt_log_ignore("plugin does not support")  # offscreen
 def test_menus_and_lists_that_pop_up_have_round_corners(qtbot):
     menu, box = round_corners(QMenu()), ChoiceBox()
     box.addItems(["A choice"])
