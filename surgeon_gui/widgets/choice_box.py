@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt
-from PySide6.QtGui import QPaintEvent, QStandardItemModel
+from PySide6.QtGui import QPaintEvent, QStandardItemModel, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QStyle, QStyleOptionComboBox, QStylePainter
 from typing_extensions import override
 
 from surgeon_gui.widgets.controls import (
+    cut_corners,
     described,
-    ignore_wheel,
-    round_corners,
+    takes_wheel,
     update_hover,
 )
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -34,8 +34,7 @@ class ChoiceBox(QComboBox):
         policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         self.setSizeAdjustPolicy(policy)
         self.setMinimumContentsLength(min_length)
-        ignore_wheel(self)
-        round_corners(self.view().window())
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         if name:
             described(self, name)
 
@@ -81,6 +80,16 @@ class ChoiceBox(QComboBox):
         if self.currentIndex() < 0:
             return self.placeholderText()
         return str(self.currentData(SHORT) or self.currentText())
+
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if takes_wheel(self, event):
+            super().wheelEvent(event)
+
+    @override
+    def showPopup(self) -> None:
+        cut_corners(self.view().window())
+        super().showPopup()
 
     @override
     def hidePopup(self) -> None:

@@ -16,10 +16,12 @@ from PySide6.QtGui import (
     QKeySequence,
     QPainterPath,
     QRegion,
+    QWheelEvent,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
+    QDoubleSpinBox,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -28,6 +30,7 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
+    QSpinBox,
     QTreeWidget,
     QWidget,
 )
@@ -40,7 +43,7 @@ from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.numbers import keep_units, wrappable
 from surgeon_gui.widgets.progress import ProgressBar
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.tool_tips import plain_tip, show_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _FULL = 1000  # steps of a progress bar
@@ -54,7 +57,7 @@ OnClick = Callable[..., object] | SignalInstance
 
 def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
     """Set `meaning` as tooltip and accessible description; return the widget."""
-    widget.setToolTip(plain_tip(meaning))
+    show_tip(widget, meaning)
     widget.setAccessibleDescription(meaning)
     return widget
 
@@ -89,7 +92,7 @@ def list_with_columns(name: str, *titles: str) -> QTreeWidget:
 def enable_unless(widget: QWidget, obstacle: str) -> None:
     """Enable a widget; if there is an obstacle, disable it and show that as tooltip."""
     set_enabled(widget, is_enabled=not obstacle)
-    widget.setToolTip(plain_tip(obstacle or widget.accessibleDescription()))
+    show_tip(widget, obstacle or widget.accessibleDescription())
 
 
 def focus_in(window: QWidget) -> QWidget | None:
@@ -268,6 +271,8 @@ class _WrappingLabel(QLabel):
 
     @override
     def setText(self, text: str) -> None:
+        if text == self._text:
+            return
         self._text = text
         super().setText(wrappable(keep_units(text)))
 
@@ -334,7 +339,7 @@ def eliding_label(
 
 def show_elided(label: QElidingLabel, text: str, tip: str = "") -> None:
     """Show `text` in an `eliding_label`; the tooltip is `tip` or the whole text."""
-    label.setToolTip(plain_tip(tip or text))
+    show_tip(label, tip or text)
     label.setAccessibleName(text)
     if text != label.text():
         label.setText(text)
@@ -401,14 +406,20 @@ def finish_typing(widget: QWidget | None) -> None:
         widget.editingFinished.emit()
 
 
-def round_corners(popup: AnyWidget) -> AnyWidget:
-    """Cut the corners of a menu or a list that pops up; return it.
+def round_corners(menu: QMenu) -> QMenu:
+    """Let a menu cut its corners when it pops up; return it."""
+    menu.aboutToShow.connect(partial(cut_corners, menu))
+    return menu
+
+
+def cut_corners(popup: QWidget) -> None:
+    """Cut the corners of a menu or a list that is about to pop up, whatever its size.
 
     A mask, because a translucent window would have black corners on a desktop without
-    a compositor.
+    a compositor. Not before: a filter is called for every event of the construction.
     """
-    popup.installEventFilter(_CornerMask(popup))
-    return popup
+    if popup.findChild(_CornerMask) is None:
+        popup.installEventFilter(_CornerMask(popup))
 
 
 class _CornerMask(QObject):
@@ -421,26 +432,40 @@ class _CornerMask(QObject):
         return False
 
 
-def ignore_wheel(widget: AnyWidget) -> AnyWidget:
-    """Make the wheel change `widget` only while it has the focus; return it.
+def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
+    """Return whether the wheel may change an input: only while that has the focus.
 
-    Otherwise scrolling a panel would change the settings under the mouse.
+    Otherwise scrolling a panel would change the settings under the mouse. Without the
+    focus, the event goes on to the panel.
     """
-    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    widget.installEventFilter(_WheelGuard(widget))
-    if isinstance(widget, QAbstractSpinBox):
-        widget.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
-    return widget
+    if not widget.hasFocus():
+        event.ignore()
+    return widget.hasFocus()
 
 
-class _WheelGuard(QObject):
-    """Ignores wheel events of a widget without focus, so that its parent scrolls."""
+class WholeBox(QSpinBox):
+    """Spin box that ignores the wheel without the focus."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
 
     @override
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() != QEvent.Type.Wheel:
-            return False
-        if not isinstance(watched, QWidget) or watched.hasFocus():
-            return False
-        event.ignore()
-        return True
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if takes_wheel(self, event):
+            super().wheelEvent(event)
+
+
+class NumberBox(QDoubleSpinBox):
+    """Spin box of a number with decimals that ignores the wheel without the focus."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
+
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if takes_wheel(self, event):
+            super().wheelEvent(event)

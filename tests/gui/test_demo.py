@@ -8,14 +8,21 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import demo
 from surgeon_gui.controllers.engine_thread import EngineThread
+from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.fake_engine import FAILURE
-from tests.helpers.windows import fake_client
+from tests.helpers.windows import close_window, fake_client
 
 
 def run_demo(qapp, folder, *options):
     engine = EngineThread(fake_client(*options))
     engine.start()
-    return demo.run_demo(qapp, engine, folder, stays_open=False)
+    try:
+        return demo.run_demo(qapp, engine, folder, stays_open=False)
+    finally:  # the program ends with it; every theme of later tests would go to it
+        for each in qapp.topLevelWidgets():
+            if isinstance(each, MainWindow):
+                each.test_engine = engine
+                close_window(each)
 
 
 @pytest.mark.slow
@@ -37,6 +44,7 @@ def test_demo_exits_with_pictures(qtbot, qapp, tmp_path):
 def test_failure_is_printed(
     qtbot, qapp, tmp_path, capsys, monkeypatch, options, source, reason
 ):
+    monkeypatch.setattr("surgeon_gui.app.apply_theme", lambda *_: None)  # it takes long
     (tmp_path / "missing").mkdir()
     config = RunConfig(model=ModelConfig(source or str(tmp_path / "missing")))
     monkeypatch.setattr(demo, "DEMO_CONFIG", config)

@@ -174,6 +174,7 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     find(window, "calibration_windows").setValue(4)
     find(window, "calibration_validation_windows").setValue(2)
     find(window, "calibration_window_length").setValue(64)
+    find(window, "evaluation_windows").setValue(2)
     qtbot.waitUntil(find(window, "preview_button").isEnabled, timeout=LONG_MS)
     click(window, "preview_button")
     preview = find(window, "preview_text", QPlainTextEdit)

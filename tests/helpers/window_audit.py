@@ -320,12 +320,9 @@ def main() -> int:
 
     languages.choose(options.language)
     from surgeon_gui.app import make_application
-    from surgeon_gui.base.settings import ThemeChoice
-    from surgeon_gui.base.theme import apply_theme
 
     logging.getLogger("qt").setLevel(logging.ERROR)  # the offscreen platform warns
     application = make_application(sys.argv[:1])
-    apply_theme(application, ThemeChoice(options.theme))
     width, height = map(int, options.size.split("x"))
     found = []
     for check, *engine_options in (
@@ -333,7 +330,9 @@ def main() -> int:
         (problems_while_paused, "--pause", "0.01"),
         (problems_after_failure, "--mishap", "fail", "--at", "selection"),
     ):
-        found += _check_window((width, height), check, *engine_options)
+        # As in the program: with a style sheet, a window takes much longer to make.
+        application.setStyleSheet("")
+        found += _check_window((width, height), options.theme, check, *engine_options)
     del application
     sys.stdout.write("\n".join(dict.fromkeys(found)))
     return 0
@@ -341,14 +340,18 @@ def main() -> int:
 
 def _check_window(
     size: tuple[int, int],
+    theme: str,
     check: Callable[[QMainWindow], list[str]],
     *engine_options: str,
 ) -> list[str]:
     """Return the problems of a new window, and those that `check` finds later."""
+    from surgeon_gui.base.settings import ThemeChoice
+    from surgeon_gui.base.theme import apply_theme
     from tests.helpers.windows import QUICK, close_window, open_window
 
     with tempfile.TemporaryDirectory() as folder:
         window = open_window(Path(folder), *engine_options)
+        apply_theme(QApplication.instance(), ThemeChoice(theme))
         try:
             window.resize(*size)
             found = [f"initially: {text}" for text in problems(window)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from surgeon_engine.api.config.presets import Preset, presets
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_gui.base.latest import latest
 from surgeon_gui.state.app import AppState, without_requests
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.job.purposes import fitted_to
@@ -122,7 +123,12 @@ def preset_in(state: AppState) -> Preset | None:
     """Return the preset that the target page shows; None for custom settings."""
     if Step.TARGET in state.rejected:
         return None
-    return next((p for p in all_presets(state) if p.is_in(state.config)), None)
+    return _first_in(all_presets(state), state.config)
+
+
+@latest
+def _first_in(presets: tuple[Preset, ...], config: RunConfig) -> Preset | None:
+    return next((each for each in presets if each.is_in(config)), None)
 
 
 def all_presets(state: AppState) -> tuple[Preset, ...]:

@@ -10,7 +10,6 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QMenu,
-    QSpinBox,
     QSplitter,
     QTreeView,
     QVBoxLayout,
@@ -27,11 +26,11 @@ from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_picture import BlockCard, on_card
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
+    WholeBox,
     button,
     described,
     fill_menu,
     heading,
-    ignore_wheel,
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, card, horizontal, row_of, vertical
@@ -89,7 +88,7 @@ class ArchitectureView(QWidget):
         self._protect_block = button(
             "protect_block_button", controller.toggle_block_protection
         )
-        self._share = described(ignore_wheel(QSpinBox()), "limit_layer_spin")
+        self._share = described(WholeBox(), "limit_layer_spin")
         self._share.setRange(0, 100)
         self._share.setSingleStep(5)
         self._share.setSuffix(" %")

@@ -33,11 +33,12 @@ from surgeon_gui.text.captions.views import EXAMPLES_SHOWN
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
 from surgeon_gui.widgets.controls import (
+    NumberBox,
+    WholeBox,
     button,
     described,
     enable_unless,
     finish_typing,
-    ignore_wheel,
     line_label,
     problem_label,
     progress_bar,
@@ -241,12 +242,12 @@ def _box(field: str, name: str, step: float) -> QSpinBox | QDoubleSpinBox:
     """Return the box of a number, which is whole if its step is."""
     low, high = _LIMITS[field].low, _LIMITS[field].high
     if isinstance(step, int):
-        whole = ignore_wheel(described(QSpinBox(), name))
+        whole = described(WholeBox(), name)
         whole.setRange(int(low), int(high))
         whole.setSingleStep(step)
         whole.setMinimumWidth(_LEAST_WIDTH)  # the longest seed would take much more
         return whole
-    decimal = ignore_wheel(described(QDoubleSpinBox(decimals=2), name))
+    decimal = described(NumberBox(), name)  # Qt shows two decimals
     decimal.setRange(_MIN_TOP_P if field == "top_p" else low, high)
     decimal.setSingleStep(step)
     return decimal

@@ -67,6 +67,7 @@ class SizeInput(QWidget):
         self._form = FileForm()
         self._is_unit_chosen = False  # by the user, for the latest model
         self._source = ""  # of that model
+        self._reasons: dict[Target, str] | None = None
         self._unit_shown: Target = self._values["target"]
         self._inputs: dict[Target, DecimalInput] = {}
         self._stack = QStackedWidget()
@@ -130,6 +131,9 @@ class SizeInput(QWidget):
 
     def disable(self, reasons: Mapping[Target, str]) -> None:
         """Disable units, each for a reason that its tooltip shows."""
+        if reasons == self._reasons:
+            return
+        self._reasons = dict(reasons)
         for index, target in enumerate(_BOXES):
             reason = reasons.get(target, "")
             self._unit.disable(index, reason, tip=CHOICES[target][1])

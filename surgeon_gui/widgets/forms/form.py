@@ -135,6 +135,7 @@ class ConfigForm(QWidget):
         self._inputs: dict[str, Input] = {}
         self._parts = tuple(parts)
         self._before: Values = {}  # values before the current edit
+        self._shown: Values | None = None  # values of the config that is shown
         self._rows: dict[str, _FieldRow] = {}
         self._left_out: set[str] = set()
         self._problem = problem_label(f"{self._name}_form_problem")
@@ -174,10 +175,15 @@ class ConfigForm(QWidget):
         """
         others = {name: each.default for name, each in self._settings.items()}
         if config == self._config:
-            others |= self.values()
+            values = self.values()
+            if values == self._shown:
+                self.show_problem("")
+                return
+            others |= values
         self._config = config
         self.show_problem("")
         self._show(others | values_of(config))
+        self._shown = self._before
 
     def values(self) -> dict[str, Any]:
         """Return the values of all inputs, valid together or not."""

@@ -44,7 +44,7 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import PATTERN
 from surgeon_gui.widgets.choice_box import ChoiceBox
-from surgeon_gui.widgets.controls import ignore_wheel, line_label, named
+from surgeon_gui.widgets.controls import NumberBox, WholeBox, line_label, named
 from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -96,12 +96,16 @@ class ChoiceInput(Input):
     def __init__(self, kind: type[Enum]) -> None:
         self._box = ChoiceBox()
         self._members = list(kind)
+        self._reasons: dict[Any, str] | None = None
         self._box.addItems([choice_label(member)[0] for member in self._members])
         super().__init__(self._box, self._box.currentIndexChanged)
         self.disable({})
 
     def disable(self, reasons: Mapping[Any, str]) -> None:
         """Disable the choices that have a reason; their tooltips show it."""
+        if reasons == self._reasons:
+            return
+        self._reasons = dict(reasons)
         for index, member in enumerate(self._members):
             tip = choice_label(member)[1]
             self._box.disable(index, reasons.get(member, ""), tip=tip)
@@ -137,7 +141,7 @@ class _NumberInput(Input):
     def __init__(
         self, box: QSpinBox | QDoubleSpinBox, edited: SignalInstance, text: FieldText
     ) -> None:
-        self.number_box = ignore_wheel(box)
+        self.number_box = box
         box.setGroupSeparatorShown(True)
         box.setSuffix(_suffix(text, box.value()))
         box.setSpecialValueText(text.minimum_text)
@@ -204,7 +208,7 @@ def without_unit(box: _CountBox | DecimalBox, text: str) -> str:
     return text.removesuffix(box.suffix()).strip()
 
 
-class _CountBox(QSpinBox):
+class _CountBox(WholeBox):
     """Spin box with a unit in the singular or plural: "1 shot", "2 shots"."""
 
     def __init__(self, text: FieldText) -> None:
@@ -359,7 +363,7 @@ class _PatternBoxes(QWidget):
         return entry
 
 
-class DecimalBox(QDoubleSpinBox):
+class DecimalBox(NumberBox):
     """Spin box that shows 0.1 instead of 0.1000."""
 
     typed: re.Pattern[str] | None = None  # what else may be typed, or a part of it

@@ -303,7 +303,9 @@ def test_damaged_queue_is_reported_and_kept(make_window, tmp_path):
     assert not queue_of(window).state.runs
 
 
-def test_each_runs_folder_has_its_queue(qtbot, window, tmp_path):
+def test_each_runs_folder_has_its_queue_and_one_that_fails_is_reported(
+    qtbot, window, tmp_path, monkeypatch
+):
     add_three(qtbot, window)
     window.session.draft.set_run_parent(str(tmp_path / "other"))
     assert not queue_of(window).state.runs
@@ -311,14 +313,15 @@ def test_each_runs_folder_has_its_queue(qtbot, window, tmp_path):
     assert len(queue_of(window).state.waiting) == 3
     stored = msgspec.json.decode((tmp_path / "runs" / "queue.json").read_bytes())
     assert len(stored["runs"]) == 3
+    check_unwritable(window, monkeypatch)
 
 
-def test_queue_that_cannot_be_written_is_reported(qtbot, window, monkeypatch):
+def check_unwritable(window, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    load_and_wait(qtbot, window, SHORT)
+    assert window.session.state.notice is None
     monkeypatch.setattr("surgeon_gui.state.queue.file.write_atomically", fail)
     click(window, "queue_add_button")
     assert "No space left" in window.session.state.notice.message
-    assert len(queue_of(window).state.waiting) == 1
+    assert len(queue_of(window).state.waiting) == 4

@@ -19,6 +19,7 @@ from surgeon_gui.widgets.controls import (
     eliding_label,
     enable_unless,
     give_menu,
+    round_corners,
     show_elided,
     text_label,
 )
@@ -124,3 +125,19 @@ def test_line_of_figures_is_cut_at_its_end_and_a_path_in_its_middle(qtbot):
         label.resize(label.fontMetrics().horizontalAdvance(text) // 2, 20)
         show_elided(label, text)
         assert label._elidedText().endswith(last)
+
+
+@pytest.mark.qt_log_ignore("plugin does not support")  # offscreen
+def test_menus_and_lists_that_pop_up_have_round_corners(qtbot):
+    menu, box = round_corners(QMenu()), ChoiceBox()
+    box.addItems(["A choice"])
+    menu.addAction("An action")
+    for each in (menu, box):
+        qtbot.addWidget(each)
+    box.show()
+    menu.popup(QPoint())
+    box.showPopup()
+    for popup in (menu, box.view().window()):
+        assert not popup.mask().isEmpty()
+        assert not popup.mask().contains(QPoint())
+        popup.hide()

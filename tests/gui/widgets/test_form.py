@@ -258,6 +258,10 @@ def test_invalid_config_shows_its_error(qtbot, form):
     box.setValue(5)
     assert problem.text() == ""
     assert not box.property("invalid")
+    box.setValue(500)
+    form.show_config(PruningConfig(shots=5))  # discards what was refused
+    assert box.value() == 5
+    assert problem.text() == ""
 
 
 def grids_of(layout):

@@ -108,7 +108,13 @@ def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, wi
     qtbot.waitUntil(lambda: blocks.mapTo(area, QPoint()).y() == before)
 
 
-def test_every_control_has_a_unique_name(window):
+def test_names_captions_and_mnemonics_are_unique(window):
+    check_names(window)
+    check_page_of_names(window)
+    check_mnemonics(window)
+
+
+def check_names(window):
     items = {id(each): each for each in controls(window)}
     actions = [each for each in window.findChildren(QAction) if each.objectName()]
     names = [each.objectName() for each in (*items.values(), *actions)]
@@ -117,7 +123,7 @@ def test_every_control_has_a_unique_name(window):
     assert [name for name in set(own) if own.count(name) > 1] == []
 
 
-def test_page_of_names_has_every_control_and_every_caption_once(window):
+def check_page_of_names(window):
     written = re.findall(r"^\| `(\w+)`", generate_objects.page(window), re.MULTILINE)
     assert len(written) == len(set(written))
     live = {each.objectName() for each in controls(window)}
@@ -125,7 +131,7 @@ def test_page_of_names_has_every_control_and_every_caption_once(window):
     assert named | set(CAPTIONS) <= set(written)
 
 
-def test_mnemonics_that_are_always_available_are_unique(window):
+def check_mnemonics(window):
     texts = [find(window, f"{name}_button").text() for name in ("start", "empty_demo")]
     texts += [action.text() for action in window.menuBar().actions()]
     keys = [text[text.index("&") + 1].upper() for text in texts if "&" in text]

@@ -62,7 +62,7 @@ def test_each_place_is_reached_and_tells_what_goes_on(qtbot, make_window):
     assert len(run_of(window).history) == QUICK.pruning.shots
 
 
-def test_run_keeps_what_was_expected_of_it(qtbot, window):
+def test_run_keeps_what_was_expected_and_new_leads_back_from_details(qtbot, window):
     load_and_wait(qtbot, window)
     title = find(window, "plan_label", QElidingLabel).text()
     click(window, "start_button")
@@ -70,10 +70,12 @@ def test_run_keeps_what_was_expected_of_it(qtbot, window):
     expected = run_of(window).expected
     assert expected.low < expected.value < expected.high
     assert title.endswith(PHRASES[expected_verdict(expected.value)])
+    check_way_from_details(window)
 
 
-def test_new_in_the_sidebar_leads_back_from_the_details_of_the_model(qtbot, window):
-    load_and_wait(qtbot, window)
+def check_way_from_details(window):
+    """Check that New in the sidebar leads back from the details of the model."""
+    click(window, "place_new_button")
     click(window, "model_details_button")
     assert find(window, "model_details").isVisible()
     click(window, "place_new_button")
@@ -211,7 +213,8 @@ def drop(window, path):
     window.dropEvent(event)
 
 
-def test_dropped_files_are_models_or_texts(window, tmp_path):
+def test_dragged_files_are_welcome_and_dropped_are_models_or_texts(window, tmp_path):
+    check_drag(window, tmp_path)
     drop(window, tmp_path)
     assert window.session.state.config.model.source == str(tmp_path)
     assert find(window, "model_source", QLineEdit).text() == str(tmp_path)
@@ -227,7 +230,9 @@ def test_dropped_files_are_models_or_texts(window, tmp_path):
     assert window.session.state.config.calibration.text == str(text)
 
 
-def test_dragged_file_lights_up_the_first_screen(window, tmp_path):
+def check_drag(window, tmp_path):
+    """Check that a dragged file lights up the first screen."""
+
     def edge():
         image = find(window, "empty_state").grab().toImage()
         return {image.pixel(x, 1) for x in range(100, 200)}

@@ -88,8 +88,14 @@ def reasons(window):
     return shown(window, "architecture_reasons").replace("\xa0", " ")
 
 
-def test_block_is_explained_protected_and_unprotected(make_open):
+def test_blocks_and_layers_are_protected_and_limited(make_open):
     window = make_open()
+    check_block(window)
+    check_layer(window)
+    check_limit(window)
+
+
+def check_block(window):
     tree = find(window, "architecture_tree", QTreeView)
     tree.setCurrentIndex(tree.model().index(1, 0))
     assert "down_proj" in reasons(window)
@@ -104,6 +110,8 @@ def test_block_is_explained_protected_and_unprotected(make_open):
     choose_layer(window, DOWN)  # its block is chosen with it
     click(window, "protect_block_button")
     assert pruning_of(window).protect == ("block 1",)
+    click(window, "protect_block_button")
+    assert pruning_of(window).protect == ()
 
 
 def test_plan_shows_shapes_costs_and_reasons(qtbot, make_open):
@@ -145,8 +153,7 @@ def test_removals_of_layers_add_up_to_the_plan(make_open, structure):
         assert reasons(window)
 
 
-def test_layer_is_protected_and_unprotected(make_open):
-    window = make_open()
+def check_layer(window):
     choose_layer(window, DOWN)
     click(window, "protect_layer_button")
     assert pruning_of(window).protect == (DOWN,)
@@ -161,8 +168,7 @@ def test_layer_is_protected_and_unprotected(make_open):
     assert cells(window, DOWN)["Next run"] == cells(window, GATE)["Next run"] == ""
 
 
-def test_limit_is_set_changed_and_removed(make_open):
-    window = make_open()
+def check_limit(window):
     choose_layer(window, DOWN)
     share = find(window, "limit_layer_spin", QSpinBox)
     for percent, limits in ((80, (f"{DOWN}=0.8",)), (90, (f"{DOWN}=0.9",))):
@@ -246,8 +252,11 @@ def offered(source):
     return [source.itemText(index) for index in range(source.count())]
 
 
-def test_click_on_map_or_picture_selects_the_layer(qtbot, make_open):
+def test_picture_is_saved_and_clicks_on_it_and_the_map_select_layers(
+    qtbot, make_open, tmp_path
+):
     window = make_open()
+    check_saved_pictures(window, tmp_path)
     parts = find(window, "planned_map", HeatMap)
     cell = next(c for c in parts.cells if c.name == DOWN)
     qtbot.mouseClick(
@@ -286,8 +295,7 @@ def test_table_passes_the_model_tester_of_qt(qtbot):
     del tester
 
 
-def test_picture_of_the_blocks_is_saved_in_each_format(make_open, tmp_path):
-    window = make_open()
+def check_saved_pictures(window, tmp_path):
     chart = find(window, "architecture_chart", BlockCard)
     picture = find(window, "architecture_picture", BlockPicture)
     for ending in ("png", "svg", "csv"):

@@ -228,7 +228,7 @@ def test_example_is_generated_by_a_click(qtbot, make_playground):
 
 
 def test_first_prompt_and_examples_fit_the_model(make_playground, tmp_path):
-    window = make_playground()
+    window = make_playground(has_run=False)
     playground, prompt = playground_of(window), find(window, "playground_prompt")
     playground.choose_model(Side.ORIGINAL, chat_model(tmp_path / "chat"))
     assert prompt.toPlainText() == first_prompt(PromptKind.CHAT)
@@ -237,15 +237,16 @@ def test_first_prompt_and_examples_fit_the_model(make_playground, tmp_path):
     playground.choose_model(Side.ORIGINAL, plain_model(tmp_path / "plain.gguf"))
     assert prompt.toPlainText() == first_prompt(PromptKind.TEXT)
     assert not playground.state.settings.as_chat
-
-
-def test_examples_fit_a_model_whose_files_arrive_later(make_playground, tmp_path):
-    window = make_playground()
-    playground = playground_of(window)
-    playground.choose_model(Side.ORIGINAL, str(tmp_path / "chat"))
+    later = tmp_path / "later"  # its files arrive after it was chosen
+    playground.choose_model(Side.ORIGINAL, str(later))
     assert playground.state.kind is PromptKind.TEXT
-    playground.choose_model(Side.ORIGINAL, chat_model(tmp_path / "chat"))
+    playground.choose_model(Side.ORIGINAL, chat_model(later))
     assert playground.state.kind is PromptKind.CHAT
+    playground.choose_model(Side.ORIGINAL, plain_model(tmp_path / "other.gguf"))
+    prompt.setPlainText("My own")  # it stays
+    playground.choose_model(Side.ORIGINAL, str(later))
+    assert prompt.toPlainText() == "My own"
+    assert not playground.state.settings.as_chat
 
 
 def test_engine_knows_better_whether_a_model_chats(qtbot, make_playground, tmp_path):
@@ -256,15 +257,6 @@ def test_engine_knows_better_whether_a_model_chats(qtbot, make_playground, tmp_p
     playground.generate()
     wait_until_done(qtbot, window)  # the fake engine finds no template
     assert playground.state.kind is PromptKind.TEXT
-
-
-def test_prompt_of_the_user_stays_with_another_model(make_playground, tmp_path):
-    window = make_playground()
-    find(window, "playground_prompt").setPlainText("My own")
-    playground = playground_of(window)
-    playground.choose_model(Side.ORIGINAL, chat_model(tmp_path / "chat"))
-    assert find(window, "playground_prompt").toPlainText() == "My own"
-    assert not playground.state.settings.as_chat
 
 
 def test_settings_are_sent_with_the_request(qtbot, make_playground):

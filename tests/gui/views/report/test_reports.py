@@ -176,7 +176,9 @@ def opened(qtbot, tmp_path, window):
     return window
 
 
-def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkeypatch):
+def test_saved_report_is_shown_and_opened_and_one_that_fails_shows_an_error(
+    qtbot, tmp_path, opened, monkeypatch
+):
     launched = []
     monkeypatch.setattr(reports, "open_folder", launched.append)
     opened.runs.show_run()
@@ -196,6 +198,8 @@ def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkey
     assert text.count("data:image/png;base64") >= 3
     click(opened, "report_open_button")
     assert launched == [str(html)]
+    find_type(opened, Reports).save(str(tmp_path / "nowhere" / "report.html"))
+    wait_until(qtbot, lambda: shown(opened, "error_message"))
     opened.open_run(write_run(tmp_path / "runs", "b"))  # the note is of the other run
     wait_until(qtbot, lambda: not note.isVisible())
 
@@ -216,11 +220,6 @@ def test_closing_window_finishes_report(qtbot, tmp_path, opened, monkeypatch):
     assert opened.close()
     assert path.read_text().count("data:image/png;base64") >= 3
     assert not [sheet for sheet in opened.findChildren(QWidget) if sheet.isVisible()]
-
-
-def test_unwritable_report_shows_an_error(qtbot, tmp_path, opened):
-    find_type(opened, Reports).save(str(tmp_path / "nowhere" / "report.html"))
-    wait_until(qtbot, lambda: shown(opened, "error_message"))
 
 
 def test_completed_run_gets_a_report_and_a_cancelled_one_gets_none(

@@ -77,7 +77,7 @@ def is_shown(window, folder):
     return run_of(window).folder == str(folder)
 
 
-def test_opened_run_has_its_figures_and_charts(qtbot, history):
+def test_opened_run_has_its_figures_and_charts_and_can_be_saved(qtbot, history):
     reopened(qtbot, history, "40")
     run = run_of(history)
     assert run.status is Status.FINISHED
@@ -88,9 +88,15 @@ def test_opened_run_has_its_figures_and_charts(qtbot, history):
     assert "14.20" in facts(history, "result_quality")
     click(history, "run_course_link")
     assert not find(history, "perplexity_chart").is_empty
+    history.session.close_opened_run()
+    check_saving(qtbot, history)
 
 
 def test_settings_of_an_opened_run_become_the_draft_on_a_click(qtbot, history):
+    history.runs.show_comparison()
+    assert find(history, "compare_note").isVisible()
+    click(history, "compare_back_button")
+    assert history.runs.home.isVisible()
     load_and_wait(qtbot, history)
     draft = history.session.state.config
     reopened(qtbot, history, "40")
@@ -107,7 +113,7 @@ def test_settings_of_an_opened_run_become_the_draft_on_a_click(qtbot, history):
     assert find(history, "pruning_shots").value() == 4
 
 
-def test_opened_run_can_be_saved_and_reported(qtbot, history):
+def check_saving(qtbot, history):
     load_and_wait(qtbot, history)
     reopened(qtbot, history, "40")
     assert find(history, "report_html_action", QAction).isEnabled()
@@ -119,13 +125,6 @@ def test_opened_run_can_be_saved_and_reported(qtbot, history):
     wait_until(qtbot, lambda: history.session.state.shown_run.saved)
     history.session.close_opened_run()
     assert run_of(history).status is Status.IDLE
-    assert history.runs.home.isVisible()
-
-
-def test_comparison_leads_back_to_the_list(history):
-    history.runs.show_comparison()
-    assert find(history, "compare_note").isVisible()
-    click(history, "compare_back_button")
     assert history.runs.home.isVisible()
 
 

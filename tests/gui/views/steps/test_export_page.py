@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
     ExportConfig,
@@ -37,57 +39,67 @@ from tests.helpers.windows import (
 
 SPACE = "\N{NO-BREAK SPACE}"
 
+pytestmark = pytest.mark.slow
+
 # before the run
 
 
+@pytest.fixture
+def page(place):
+    """Return the place New with the section Export open."""
+    place.session.draft.load(QUICK)
+    place.open_expert(Step.EXPORT)
+    return place
+
+
 def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
-    export_page,
+    page,
 ):
-    export_page.session.draft.edit_part(pruning_config(Structure.NEURONS))
+    page.session.draft.edit_part(pruning_config(Structure.NEURONS))
     for file_format in Format:
-        choose(export_page, "export_format", file_format)
-        assert export_page.session.state.config.export.format is file_format
-        assert DESCRIPTIONS[file_format].can in shown(export_page, "export_format_note")
-    choose(export_page, "export_format", Format.AUTOMATIC)
+        choose(page, "export_format", file_format)
+        assert page.session.state.config.export.format is file_format
+        assert DESCRIPTIONS[file_format].can in shown(page, "export_format_note")
+    choose(page, "export_format", Format.AUTOMATIC)
     for structure, file_format in (
         (Structure.ELEMENTS, Format.COMPACT),
         (Structure.ROWS, Format.GGUF),
         (Structure.HEADS, Format.STOCK),
     ):
-        export_page.session.draft.edit_part(pruning_config(structure))
-        is_enabled, tip = item(export_page, "export_format", file_format)
+        page.session.draft.edit_part(pruning_config(structure))
+        is_enabled, tip = item(page, "export_format", file_format)
         assert not is_enabled
         assert tip
-        assert item(export_page, "export_format", Format.MASKED)[0]
+        assert item(page, "export_format", Format.MASKED)[0]
 
 
-def test_format_incompatible_with_the_target_is_reported(export_page):
-    choose(export_page, "export_format", Format.GGUF)
-    export_page.session.draft.edit_part(pruning_config(Structure.ROWS))
-    assert shown(export_page, "export_form_problem")
-    assert shown(export_page, "export_problem") == ""
-    assert find(export_page, "export_format").property("invalid")
-    assert not find(export_page, "export_folder").property("invalid")
-    assert mark(export_page) is Mark.PROBLEM
-    assert not is_on(export_page, "start_button")
-    choose(export_page, "export_format", Format.COMPACT)
-    assert shown(export_page, "export_form_problem") == ""
-    assert not find(export_page, "export_format").property("invalid")
-    assert is_on(export_page, "start_button")
+def test_format_incompatible_with_the_target_is_reported(page):
+    choose(page, "export_format", Format.GGUF)
+    page.session.draft.edit_part(pruning_config(Structure.ROWS))
+    assert shown(page, "export_form_problem")
+    assert shown(page, "export_problem") == ""
+    assert find(page, "export_format").property("invalid")
+    assert not find(page, "export_folder").property("invalid")
+    assert mark(page) is Mark.PROBLEM
+    assert not is_on(page, "start_button")
+    choose(page, "export_format", Format.COMPACT)
+    assert shown(page, "export_form_problem") == ""
+    assert not find(page, "export_format").property("invalid")
+    assert is_on(page, "start_button")
 
 
-def test_supported_number_formats_and_file_sizes_can_be_chosen(export_page):
-    assert item(export_page, "export_dtype", FileDtype.Q8_0)[0]
-    choose(export_page, "export_format", Format.GGUF)
-    choose(export_page, "export_dtype", FileDtype.Q8_0)
-    assert export_page.session.state.config.export.dtype is FileDtype.Q8_0
-    choose(export_page, "export_format", Format.COMPACT)
-    assert export_page.session.state.config.export.dtype is FileDtype.SAME
-    assert item(export_page, "export_dtype", FileDtype.Q8_0)[1]
-    assert not find(export_page, "export_shard_gigabytes").isVisible()
-    click(export_page, "export_advanced_button")
-    find(export_page, "export_shard_gigabytes").setValue(0.5)
-    assert export_page.session.state.config.export.shard_gigabytes == 0.5
+def test_supported_number_formats_and_file_sizes_can_be_chosen(page):
+    assert item(page, "export_dtype", FileDtype.Q8_0)[0]
+    choose(page, "export_format", Format.GGUF)
+    choose(page, "export_dtype", FileDtype.Q8_0)
+    assert page.session.state.config.export.dtype is FileDtype.Q8_0
+    choose(page, "export_format", Format.COMPACT)
+    assert page.session.state.config.export.dtype is FileDtype.SAME
+    assert item(page, "export_dtype", FileDtype.Q8_0)[1]
+    assert not find(page, "export_shard_gigabytes").isVisible()
+    click(page, "export_advanced_button")
+    find(page, "export_shard_gigabytes").setValue(0.5)
+    assert page.session.state.config.export.shard_gigabytes == 0.5
 
 
 def test_occupied_destination_is_replaced_only_after_confirmation(
@@ -115,25 +127,25 @@ def test_occupied_destination_is_replaced_only_after_confirmation(
     assert not export_page.session.state.may_replace
 
 
-def test_folder_with_other_files_is_not_replaced(export_page, occupied):
-    export_page.session.draft.edit_part(ExportConfig(str(occupied)))
+def test_folder_with_other_files_is_not_replaced(page, occupied):
+    page.session.draft.edit_part(ExportConfig(str(occupied)))
     (occupied / "thesis.tex").touch()
-    click(export_page, "export_replace_button")
-    assert "thesis.tex" in export_page.session.state.notice.message
-    assert not export_page.session.state.may_replace
+    click(page, "export_replace_button")
+    assert "thesis.tex" in page.session.state.notice.message
+    assert not page.session.state.may_replace
     (occupied / MARKER).unlink()
-    export_page.session.draft.recheck()
-    assert shown(export_page, "export_problem")
-    assert not find(export_page, "export_replace_button").isVisible()
+    page.session.draft.recheck()
+    assert shown(page, "export_problem")
+    assert not find(page, "export_replace_button").isVisible()
 
 
 def test_another_destination_or_job_needs_its_own_confirmation(
-    export_page, occupied, tmp_path
+    page, occupied, tmp_path
 ):
-    session = export_page.session
+    session = page.session
     session.draft.edit_part(ExportConfig(str(occupied)))
     session.draft.allow_to_replace(True)
-    folder = find(export_page, "export_folder")
+    folder = find(page, "export_folder")
     folder.setText(str(tmp_path))
     folder.setModified(True)
     folder.editingFinished.emit()
@@ -142,9 +154,9 @@ def test_another_destination_or_job_needs_its_own_confirmation(
     session.draft.edit_part(ExportConfig(str(occupied)))
     assert not session.state.may_replace
     session.draft.allow_to_replace(True)
-    export_page.load_config(replace(QUICK, export=ExportConfig(str(occupied))))
+    session.draft.load(replace(QUICK, export=ExportConfig(str(occupied))))
     assert not session.state.may_replace
-    assert find(export_page, "export_replace_button").isVisible()
+    assert find(page, "export_replace_button").isVisible()
 
 
 def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(

@@ -18,11 +18,12 @@ from tests.helpers.widget_queries import choose_unit, preset_shown
 from tests.helpers.windows import (
     QUICK,
     find,
-    load_and_wait,
     pruning_of,
 )
 
 MODEL = model_summary()
+
+pytestmark = pytest.mark.slow
 
 
 def choose(window, name, member):
@@ -42,11 +43,11 @@ def choose_preset(window, title):
 
 
 @pytest.fixture
-def page(qtbot, window):
-    """Return a window with the Target page open."""
-    load_and_wait(qtbot, window)
-    window.open_step(Step.TARGET)
-    return window
+def page(place):
+    """Return the place New with the Target page open."""
+    place.session.draft.load(QUICK)
+    place.open_expert(Step.TARGET)
+    return place
 
 
 def test_preset_is_applied_edited_and_taken_back(page):
@@ -68,7 +69,7 @@ def test_preset_is_applied_edited_and_taken_back(page):
     assert page.session.state.config == replace(
         after, pruning=replace(after.pruning, shots=17)
     )
-    page.load_config(first.applied_to(QUICK))
+    page.session.draft.load(first.applied_to(QUICK))
     assert not find(page, "preset_combo", QComboBox).model().item(0).isEnabled()
     page.session.draft.choose_preset(None)
     assert preset_shown(page) == first.title
@@ -199,7 +200,8 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
 def test_preset_or_job_replaces_a_rejected_choice(page):
     find(page, "pruning_sparsity").setValue(70)
     preset = presets()[0].title
-    corrections = (lambda: choose_preset(page, preset), lambda: page.load_config(QUICK))
+    draft = page.session.draft
+    corrections = (lambda: choose_preset(page, preset), lambda: draft.load(QUICK))
     for correct in corrections:
         choose(page, "structure", Structure.N_M)
         find(page, "pruning_kept").setValue(4)
