@@ -72,13 +72,13 @@ def test_blocks_are_those_of_the_language_model(tmp_path, family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "format"), pairs(MULTIMODAL, [Format.COMPACT, Format.STOCK])
+    ("family", "format"), pairs(MULTIMODAL, [Format.COMPACT, Format.PLAIN])
 )
 def test_exports_equal_the_masked_model_for_text_and_images(
     tmp_path, family, format, monkeypatch
 ):
     skip_verification(monkeypatch)
-    widths = Widths.SAME if format is Format.STOCK else Widths.FREE
+    widths = Widths.SAME if format is Format.PLAIN else Widths.FREE
     run = tmp_path / "run"
     Recorder().run(job(tmp_path, family, widths=widths), run)
     folder = tmp_path / "smaller"

@@ -98,7 +98,7 @@ def sources(tmp_path_factory):
     [
         ("llama", Format.COMPACT, {}),
         ("opt", Format.COMPACT, {}),
-        ("llama", Format.STOCK, {"widths": "same"}),
+        ("llama", Format.PLAIN, {"widths": "same"}),
         ("llama", Format.MASKED, {}),
     ],
 )

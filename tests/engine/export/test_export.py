@@ -199,7 +199,7 @@ def test_same_widths_in_all_blocks_give_plain_files(tmp_path):
     event = exported(
         tmp_path, Format.AUTOMATIC, sparsity=0.5, min_density=0.5, width_multiple=12
     )
-    assert event.format is Format.STOCK
+    assert event.format is Format.PLAIN
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert model.config.num_key_value_heads == 1
     assert model.config.intermediate_size == 12
@@ -265,12 +265,12 @@ def test_checkpoint_with_another_file_of_weights_is_not_exported_again(tmp_path)
 def test_different_widths_give_no_plain_files(tmp_path):
     exported(tmp_path, Format.AUTOMATIC)
     with pytest.raises(ExportError, match='widths = "same"') as error:
-        again(tmp_path, Format.STOCK, "plain")
+        again(tmp_path, Format.PLAIN, "plain")
     assert "compact" in error.value.hint
     assert not (tmp_path / "plain").exists()
 
 
-@pytest.mark.parametrize("form", [Format.COMPACT, Format.STOCK])
+@pytest.mark.parametrize("form", [Format.COMPACT, Format.PLAIN])
 def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
     config = job_with(tmp_path, ExportConfig(format=form), structure=Structure.ELEMENTS)
     recorder = Recorder()
