@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
@@ -299,6 +299,9 @@ AnyStructure: TypeAlias = (
     | NM
     | Elements
 )
+STRUCTURES: dict[Structure, type[AnyStructure]] = {
+    Structure(each.__struct_config__.tag): each for each in get_args(AnyStructure)
+}
 
 
 @dataclass(frozen=True, slots=True)
