@@ -1,4 +1,4 @@
-"""The expected quality of a model at each size, before a run. No Qt.
+"""The expected quality of a model at each size, before a run.
 
     s   removed share of the prunable weights
     d   KL(original || pruned) after recovery, nats per token, on text of another kind
@@ -18,24 +18,26 @@ is 0.77 times that of blocks alone at the same size.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 import msgspec
-import numpy as np
 
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import OF_EXPERTS, SPARSE, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import MAX_SHARE
+from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.fewer_tokens import planned_tokens
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.limits import max_removable, min_removable
-from surgeon_engine.planning.target_size import prunable_weights
-from surgeon_gui.state.diagnosis.costs import Floats
-from surgeon_gui.state.runs.reading import RunRecord
-from surgeon_gui.state.runs.text import date
+from surgeon_engine.planning.target_size import Goal, prunable_weights
+
+Floats = Sequence[float]
 
 _EXPONENT = 0.78
 _RISE_SCALE, _RISE_EXPONENT = 0.98, 0.74
@@ -54,6 +56,16 @@ _OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
 _FAR = 4.0  # factor of d from which on a run says no more than other models do
 _OF_TOKENS, _OF_CHOSEN_TOKENS = 0.136 / 0.323, 0.77  # by the removed share; factor
 _OF_EXPERTS = 1.8  # wider than those, as they are measured on models without experts
+# About KL(original || rounded) of the whole model, nats per token (docs/results.md).
+_ROUNDING = {
+    FileDtype.Q8_0: 0.001,
+    FileDtype.Q6_K: 0.005,
+    FileDtype.Q5_K_M: 0.02,
+    FileDtype.Q4_K_M: 0.03,
+    FileDtype.IQ4_NL: 0.1,
+    FileDtype.Q4_0: 0.15,
+    FileDtype.MXFP4_MOE: 0.15,
+}
 
 
 class Basis(Enum):
@@ -100,15 +112,15 @@ class Forecast:
     @property
     def last(self) -> float:
         """The largest share that can be removed."""
-        return float(self.shares[-1])
+        return self.shares[-1]
 
     def at(self, share: float) -> float:
         """Return the expected divergence at a share."""
-        return float(np.interp(share, self.shares, self.expected))
+        return _interpolated(share, self.shares, self.expected)
 
     def spread_at(self, share: float) -> float:
         """Return the factor from the curve to the ends of the band at a share."""
-        return float(np.interp(share, self.shares, self.spreads))
+        return _interpolated(share, self.shares, self.spreads)
 
     @property
     def smallest(self) -> float:
@@ -119,26 +131,6 @@ class Forecast:
         """Return the nearest share that can be removed, in thousandths."""
         least = math.ceil(1000 * self.first) / 1000
         return min(max(round(share, 3), least), self.smallest)
-
-
-def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint, ...]:
-    """Return the finished runs of the model and the structure of a job.
-
-    Those that have removed tokens are left out: the rest of their target is smaller.
-    """
-    points = []
-    for record in records:
-        job, found = record.config, record.fidelity
-        if job is None or record.sparsity is None or not found:
-            continue
-        if job.pruning.removes_tokens:
-            continue
-        is_same = job.model.source == config.model.source
-        if is_same and job.pruning.kind is config.pruning.kind:
-            worst = max(each.divergence.value for each in found)
-            level = job.recovery.level
-            points.append(RunPoint(date(record), record.sparsity, worst, level))
-    return tuple(points)
 
 
 def forecast(
@@ -161,26 +153,28 @@ def forecast(
     most = min(max_removable(pruning, model), int(MAX_SHARE * prunable))
     if most < 1:
         return None
-    shares = np.linspace(0.0, most / prunable, CURVE_POINTS)
+    end = most / prunable
+    shares = [end * n / (CURVE_POINTS - 1) for n in range(CURVE_POINTS)]
     scale, spread = _scale(model), _OTHER_MODELS
-    shape = (shares / (1 - shares)) ** _EXPONENT
+    shape = [(share / (1 - share)) ** _EXPONENT for share in shares]
     if pruning.kind in SPARSE:
         scale *= _SPARSE_SCALE
     if rises is not None:
         scale, spread = _RISE_SCALE, _DIAGNOSED
-        shape = np.maximum(np.interp(shares, *rises), 0.0) ** _RISE_EXPONENT
+        costs = [max(0.0, _interpolated(share, *rises)) for share in shares]
+        shape = [cost**_RISE_EXPONENT for cost in costs]
     of_experts = pruning.kind in OF_EXPERTS
     if of_experts:
         spread *= _OF_EXPERTS
     used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
     if used:
         found = [
-            np.interp(p.share, shares, shape * _untrained(p.recovery, shares))
+            _interpolated(p.share, shares, shape) * _untrained(p.recovery, p.share)
             for p in used
         ]
         ratios = [p.divergence / y for p, y in zip(used, found, strict=True) if y > 0]
         scale = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else scale
-    measured = [np.interp(p.share, shares, shape) for p in used]
+    measured = [_interpolated(p.share, shares, shape) for p in used]
     if pruning.chooses_tokens:
         scale *= _OF_CHOSEN_TOKENS
     fewer = model.vocabulary - planned_tokens(pruning, model)
@@ -189,13 +183,43 @@ def forecast(
     basis = Basis.OWN_RUNS if used else basis
     return Forecast(
         shares=shares,
-        expected=scale * shape * _untrained(recovery, shares) + of_tokens,
+        expected=[
+            scale * height * _untrained(recovery, share) + of_tokens
+            for share, height in zip(shares, shape, strict=True)
+        ],
         spreads=_spreads(spread, shape, measured),
         basis=Basis.DIAGNOSIS if rises is not None else basis,
         points=used,
         first=min_removable(pruning, model) / prunable,
         end=_end(pruning, model, most),
     )
+
+
+def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
+    """Return the divergence that the number format of the file adds to a forecast.
+
+    A forecast from runs of the model has it: their figures are those of files.
+    """
+    if found.points:
+        return 0.0
+    return _ROUNDING.get(file_form(config, model).dtype, 0.0)
+
+
+def expected_divergence(
+    config: RunConfig, model: ModelSummary, goal: Goal | None, found: Forecast | None
+) -> Estimate | None:
+    """Return the expected KL of the file of a job, with its band.
+
+    None: nothing is removed, the quality decides what is, or nothing is known.
+    """
+    pruning = config.pruning
+    is_open = pruning.removes_nothing or pruning.has_quality_limit
+    if goal is None or found is None or is_open:
+        return None
+    rounding = cost_of_rounding(config, model, found)
+    nats, spread = found.at(goal.sparsity), found.spread_at(goal.sparsity)
+    ends = nats / spread, nats * spread
+    return Estimate(*(rounding + each for each in (nats, *ends)))
 
 
 def _spreads(usual: float, shape: Floats, measured: Sequence[float]) -> Floats:
@@ -206,18 +230,34 @@ def _spreads(usual: float, shape: Floats, measured: Sequence[float]) -> Floats:
         shape: the curve.
         measured: its values at the shares of the runs.
     """
-    distance = np.full(len(shape), np.inf)
-    for each in filter(None, measured):
-        with np.errstate(divide="ignore"):
-            distance = np.minimum(distance, np.abs(np.log(shape / each)))
-    part = np.minimum(1.0, distance / math.log(_FAR))
-    return _OWN_RUNS * (usual / _OWN_RUNS) ** part
+    known = [each for each in measured if each > 0]
+    return [
+        _OWN_RUNS * (usual / _OWN_RUNS) ** _remoteness(height, known)
+        for height in shape
+    ]
 
 
-def _untrained(recovery: Recovery, shares: Floats) -> Floats:
-    """Return the factors of the divergence at a level of recovery."""
+def _remoteness(height: float, measured: Floats) -> float:
+    """Return 0 at a measured run, 1 from the factor on at which it says no more."""
+    if height <= 0 or not measured:
+        return 1.0
+    distance = min(abs(math.log(height / each)) for each in measured)
+    return min(1.0, distance / math.log(_FAR))
+
+
+def _untrained(recovery: Recovery, share: float) -> float:
+    """Return the factor of the divergence at a level of recovery."""
     factors = _UNTRAINED.get(recovery, (1.0, 1.0, 1.0))
-    return np.interp(shares, _AT_SHARES, factors)
+    return _interpolated(share, _AT_SHARES, factors)
+
+
+def _interpolated(x: float, xs: Floats, ys: Floats) -> float:
+    """Return y at x, linearly between ascending points and constant beyond them."""
+    n = bisect_right(xs, x)
+    if n in (0, len(xs)):
+        return float(ys[min(n, len(xs) - 1)])
+    part = (x - xs[n - 1]) / (xs[n] - xs[n - 1])
+    return float(ys[n - 1] + part * (ys[n] - ys[n - 1]))
 
 
 def _scale(model: ModelSummary) -> float:

@@ -9,20 +9,19 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import Memory, Parameters
 from surgeon_engine.api.messages.sources import ModelInspected
-from surgeon_engine.api.verdict import Verdict
+from surgeon_engine.api.verdict import Verdict, expected_verdict
+from surgeon_engine.planning.forecast import Basis, End, RunPoint
 from surgeon_engine.planning.target_size import memory_of_goal
 from surgeon_gui.state.app import with_request
-from surgeon_gui.state.forecast import Basis, End, RunPoint
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.resource_text import check_draft
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
 from tests.helpers.configs import changed, pruning_config
@@ -113,6 +112,14 @@ def test_rounding_to_few_bits_counts_as_well():
         config = job(export=ExportConfig(format=Format.GGUF, dtype=dtype))
         title = line_of(config, points=points).title
         assert title.endswith(PHRASES[verdict])
+
+
+def test_file_with_code_of_its_own_is_named_so():
+    words = "loads with trust_remote_code"
+    free, same = job(), job(widths=Widths.SAME)
+    assert line_of(free).details.endswith(f"compact, float32, {words}")
+    assert words not in line_of(same).details
+    assert words not in line_of(job(sparsity=0.0)).details
 
 
 def test_file_that_becomes_larger_is_a_warning():

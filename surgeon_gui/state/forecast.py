@@ -1,0 +1,30 @@
+"""The finished runs of a model, for the forecast of its next one. No Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.planning.forecast import RunPoint
+from surgeon_gui.state.runs.reading import RunRecord
+from surgeon_gui.state.runs.text import date
+
+
+def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint, ...]:
+    """Return the finished runs of the model and the structure of a job.
+
+    Those that have removed tokens are left out: the rest of their target is smaller.
+    """
+    points = []
+    for record in records:
+        job, found = record.config, record.fidelity
+        if job is None or record.sparsity is None or not found:
+            continue
+        if job.pruning.removes_tokens:
+            continue
+        is_same = job.model.source == config.model.source
+        if is_same and job.pruning.kind is config.pruning.kind:
+            worst = max(each.divergence.value for each in found)
+            level = job.recovery.level
+            points.append(RunPoint(date(record), record.sparsity, worst, level))
+    return tuple(points)
