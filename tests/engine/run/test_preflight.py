@@ -75,6 +75,7 @@ REFUSED = [
         "a plain model has an attention and an MLP",
     ),
     ({"export": ExportConfig("file/export")}, ExportError, "cannot be written"),
+    ({"width_multiple": 1000}, PruningError, "neurons: none of them could be"),
 ]
 
 
