@@ -343,6 +343,12 @@ class RunFolder:
         is_own = is_fallback or not report.config.export.folder
         return in_run if is_own and os.path.isdir(in_run) else named
 
+    def result_of(self, report: Report) -> str:
+        """Return the source of the model that a run has made, as of `ModelConfig`."""
+        if not report.checkpoint:
+            return report.config.model.source
+        return str(self.checkpoint_of(report))
+
     def keep_unverified(self, checkpoint: Path) -> Path:
         """Move a checkpoint that failed its verification here; return its path.
 

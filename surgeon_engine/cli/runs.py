@@ -159,6 +159,7 @@ def quantize(
         pruning=PruningConfig(target=PrunableShare(0.0)),
         export=ExportConfig(format=Format.GGUF, dtype=dtype),
     )
+    config = with_paths_from(Path(), config)
     _prune(_start(new_run_folder(run_dir, config), config))
 
 

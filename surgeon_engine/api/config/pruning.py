@@ -371,6 +371,11 @@ class PruningConfig:
         return getattr(self.target, "sparsity", 1.0) == 0
 
     @property
+    def keeps_all(self) -> bool:
+        """True if the model that the run writes is the original."""
+        return self.removes_nothing and not self.removes_tokens
+
+    @property
     def removes_tokens(self) -> bool:
         """True if the model loses a part of its vocabulary."""
         return self.vocabulary != WHOLE
