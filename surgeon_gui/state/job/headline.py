@@ -156,7 +156,8 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     preview = state.request(RequestKind.VOCABULARY).response
     warning = warning or brief_warning(preview)
     tokens = planned_tokens(config, model)
-    details = (tokens, _memory(config, model, goal), _time(state), _form(state))
+    # The longest comes last: what does not fit is in the tooltip.
+    details = (tokens, _form(state), _time(state), _memory(config, model, goal))
     return Headline(title, _joined(*details), warning, alternative)
 
 
@@ -177,7 +178,7 @@ def destination_text(state: AppState) -> tuple[str, str]:
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     context = context_of(config, model)
     needed = memory_of_goal(goal, context, model, config.pruning.kind)
-    return tr("Up to {memory} of memory, {n} tokens").format(
+    return tr("up to {memory} of memory, {n} tokens").format(
         memory=numbers.size(needed), n=numbers.whole(context)
     )
 
@@ -198,7 +199,8 @@ def _form(state: AppState) -> str:
     if form.format is Format.GGUF:
         return tr("GGUF, {dtype}").format(dtype=label)
     if planned_file(state.model, form, state.config.pruning).needs_own_code:
-        return tr("compact, {dtype}, loads with trust_remote_code").format(dtype=label)
+        text = tr("Compact with code of its own (trust_remote_code), {dtype}")
+        return text.format(dtype=label)
     return tr("{format}, {dtype}").format(
         format=choice_label(form.format)[0], dtype=label
     )

@@ -115,9 +115,9 @@ def test_rounding_to_few_bits_counts_as_well():
 
 
 def test_file_with_code_of_its_own_is_named_so():
-    words = "loads with trust_remote_code"
+    words = "Compact with code of its own (trust_remote_code), float32"
     free, same = job(), job(widths=Widths.SAME)
-    assert line_of(free).details.endswith(f"compact, float32, {words}")
+    assert line_of(free).details.startswith(words)
     assert words not in line_of(same).details
     assert words not in line_of(job(sparsity=0.0)).details
 
@@ -126,7 +126,7 @@ def test_file_that_becomes_larger_is_a_warning():
     line = line_of(job(), QUANTIZED)
     assert line.warning == "The file is larger than the original"
     assert line.alternative is None  # 8 bits would be larger than the original, too
-    assert line.details.startswith("Up to")
+    assert "up to" in line.details
     line = line_of(job(sparsity=0.0))
     assert not line.warning
 
@@ -168,7 +168,9 @@ def test_details_have_time_and_format():
     assert "about " in plain(plan.headline(timed, found).details)
     assert "about " not in plain(plan.headline(state, found).details)
     few_bits = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
-    assert plain(line_of(job(export=few_bits)).details).endswith("GGUF, 4 bits (Q4_0)")
+    assert plain(line_of(job(export=few_bits)).details).startswith(
+        "GGUF, 4 bits (Q4_0)"
+    )
 
 
 def test_draft_that_cannot_be_started_has_no_headline():
