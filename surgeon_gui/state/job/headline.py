@@ -199,8 +199,7 @@ def _form(state: AppState) -> str:
     if form.format is Format.GGUF:
         return tr("GGUF, {dtype}").format(dtype=label)
     if planned_file(state.model, form, state.config.pruning).needs_own_code:
-        text = tr("Compact with code of its own (trust_remote_code), {dtype}")
-        return text.format(dtype=label)
+        return tr("Compact (trust_remote_code), {dtype}").format(dtype=label)
     return tr("{format}, {dtype}").format(
         format=choice_label(form.format)[0], dtype=label
     )

@@ -115,7 +115,7 @@ def test_rounding_to_few_bits_counts_as_well():
 
 
 def test_file_with_code_of_its_own_is_named_so():
-    words = "Compact with code of its own (trust_remote_code), float32"
+    words = "Compact (trust_remote_code), float32"
     free, same = job(), job(widths=Widths.SAME)
     assert line_of(free).details.startswith(words)
     assert words not in line_of(same).details
