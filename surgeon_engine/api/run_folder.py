@@ -400,7 +400,7 @@ def new_run_folder(parent: Path, config: RunConfig) -> Path:
     If the run only quantizes, the number format follows.
     """
     name, dtype = plain_name(config.model.source), config.export.dtype
-    if config.pruning.removes_nothing and dtype in QUANTIZED:
+    if config.writes_original and dtype in QUANTIZED:
         name = f"{name}-{dtype}"
     stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
     path, number = parent / stem, 1

@@ -394,7 +394,7 @@ def _written_beside(
     pruned: PrunedModel, recipe: Recipe, run: RunFolder, context: RunContext
 ) -> Path | None:
     """Write the checkpoint that other formats are made of; None: it is the original."""
-    if recipe.config.pruning.keeps_all:
+    if recipe.config.writes_original:
         return None
     path = run.checkpoint_path
     job = ExportJob(pruned, recipe, run, ExportConfig(), path, replace=True)

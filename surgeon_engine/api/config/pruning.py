@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, TypeAlias, get_args
+from typing import Annotated, TypeAlias
 
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
@@ -299,9 +299,6 @@ AnyStructure: TypeAlias = (
     | NM
     | Elements
 )
-STRUCTURES: dict[Structure, type[AnyStructure]] = {
-    Structure(each.__struct_config__.tag): each for each in get_args(AnyStructure)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,11 +366,6 @@ class PruningConfig:
     def removes_nothing(self) -> bool:
         """True if the run only writes the unpruned model."""
         return getattr(self.target, "sparsity", 1.0) == 0
-
-    @property
-    def keeps_all(self) -> bool:
-        """True if the model that the run writes is the original."""
-        return self.removes_nothing and not self.removes_tokens
 
     @property
     def removes_tokens(self) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import StrEnum
+from typing import get_args
 
-from surgeon_engine.api.config.pruning import OF_EXPERTS, Structure
+from surgeon_engine.api.config.pruning import OF_EXPERTS, AnyStructure, Structure
 
 
 class Purpose(StrEnum):
@@ -19,6 +20,9 @@ class Purpose(StrEnum):
     FASTER = "faster"
 
 
+STRUCTURES: dict[Structure, type[AnyStructure]] = {
+    Structure(each.__struct_config__.tag): each for each in get_args(AnyStructure)
+}
 _OF_DENSE = (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
 # What a purpose removes: the first of these that the model has.
 _WANTED: dict[Purpose, tuple[Structure, ...]] = {

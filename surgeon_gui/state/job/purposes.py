@@ -10,12 +10,11 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     SPARSE,
-    STRUCTURES,
     PruningConfig,
     Structure,
     methods_for,
 )
-from surgeon_engine.api.config.purposes import Purpose, structure_for
+from surgeon_engine.api.config.purposes import STRUCTURES, Purpose, structure_for
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import (
     AnyVocabulary,
