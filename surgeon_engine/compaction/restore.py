@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from surgeon_engine.api.config.run import Device, Offload
+from surgeon_engine.api.config.run import Device, ModelConfig, Offload
 from surgeon_engine.api.model_info.gguf_header import open_model
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.api.report import Report
@@ -103,8 +103,13 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
     return model.eval().requires_grad_(False)
 
 
-def result_of(run: RunFolder, report: Report) -> PrunedModel:
+def result_of(run: RunFolder, report: Report, original: ModelConfig) -> PrunedModel:
     """Load the model that a finished run has made, at full size.
+
+    Args:
+        run: The folder of the run.
+        report: Its report.
+        original: The original, which is read if nothing of it was removed.
 
     Raises:
         ModelError: Its checkpoint, or the original of a run that has removed nothing,
@@ -112,10 +117,8 @@ def result_of(run: RunFolder, report: Report) -> PrunedModel:
     """
     if report.checkpoint:
         return restore(run.checkpoint_of(report), report.model.name)
-    original = dataclasses.replace(
-        report.config.model, device=Device.CPU, offload=Offload.OFF, gpus=1
-    )
-    return PrunedModel(load_model(original), CompactionPlan())
+    here = dataclasses.replace(original, device=Device.CPU, offload=Offload.OFF, gpus=1)
+    return PrunedModel(load_model(here), CompactionPlan())
 
 
 def restore(folder: Path, name: str) -> PrunedModel:

@@ -171,7 +171,7 @@ def export_again(
             _check_checkpoint(checkpoint)
         if {config.dtype, like.dtype}.intersection(QUANTIZED):
             yardstick = yardstick_of(report.config, checkpoint, context)
-        pruned = result_of(run, report)
+        pruned = result_of(run, report, report.config.model)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
             pruned = dataclasses.replace(pruned, loaded=loaded)

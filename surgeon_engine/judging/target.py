@@ -64,7 +64,8 @@ class Target:
             yield load(config)
         else:
             # The widths of its blocks may differ, which transformers does not read.
-            pruned = result_of(self.run, self.run.read_report())
+            report, original = self.run.read_report(), self.config.model
+            pruned = result_of(self.run, report, original)
             model = pruned.loaded.model.to(devices.dtype_of(config.dtype))
             put_file(pruned, self.gguf)
             yield model.to(devices.choose(config.device))
@@ -153,5 +154,5 @@ def _exported(
     gguf = folder / GGUF_FILE
     if not os.path.isfile(gguf):
         return Target(run.path.name, str(folder), None, config, run, folder, path)
-    source = run.result_of(report)
+    source = str(run.checkpoint_of(report)) if report.checkpoint else model.source
     return Target(run.path.name, source, gguf, config, run, folder, path)
