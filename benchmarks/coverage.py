@@ -372,7 +372,7 @@ def _exported(
     formats = []
     if not sparsity:
         expected = logits(load_model(config.model, with_tokenizer=False).model)
-    others = (x for x in (Format.COMPACT, Format.STOCK, Format.GGUF) if x is not first)
+    others = (x for x in (Format.COMPACT, Format.PLAIN, Format.GGUF) if x is not first)
     for format in (first, *(others if sparsity else ())):
         out = run / "export" if format is first else folder / format.value
         if format is not first:

@@ -39,7 +39,9 @@ class Report(msgspec.Struct, frozen=True):
     baseline: Evaluation
     shots: Annotated[tuple[ShotFinished, ...], msgspec.Meta(min_length=1)]
     exported: Exported | None  # None: the export failed, but the checkpoint exists
-    checkpoint: str  # folder of the checkpoint from which other formats are made
+    # The folder of the checkpoint from which other formats are made; empty: they are
+    # made of the original, of which nothing was removed.
+    checkpoint: str
     stopped_early: bool
     seconds: Seconds
     seconds_of_stages: dict[str, Seconds]

@@ -37,7 +37,7 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.export import QUANTIZED, Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
 from surgeon_engine.api.export_marker import trash_export, write_marker
@@ -117,6 +117,11 @@ class RunFolder:
     def is_being_worked_on(self) -> bool:
         """Whether a process works on the run, or may do so on another computer."""
         return self.use is not None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has begun in the folder."""
+        return self.events_path.is_file()
 
     @property
     def own_paths(self) -> tuple[Path, ...]:
@@ -338,6 +343,12 @@ class RunFolder:
         is_own = is_fallback or not report.config.export.folder
         return in_run if is_own and os.path.isdir(in_run) else named
 
+    def result_of(self, report: Report) -> str:
+        """Return the source of the model that a run has made, as of `ModelConfig`."""
+        if not report.checkpoint:
+            return report.config.model.source
+        return str(self.checkpoint_of(report))
+
     def keep_unverified(self, checkpoint: Path) -> Path:
         """Move a checkpoint that failed its verification here; return its path.
 
@@ -383,9 +394,15 @@ def plain_name(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
 
 
-def new_run_folder(parent: Path, model: str) -> Path:
-    """Return the path of a new folder in `parent`, named by the time and the model."""
-    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{plain_name(model)}"
+def new_run_folder(parent: Path, config: RunConfig) -> Path:
+    """Return the path of a new folder in `parent`, named by the time and the model.
+
+    If the run only quantizes, the number format follows.
+    """
+    name, dtype = plain_name(config.model.source), config.export.dtype
+    if config.writes_original and dtype in QUANTIZED:
+        name = f"{name}-{dtype}"
+    stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
     path, number = parent / stem, 1
     while path.exists():
         number += 1

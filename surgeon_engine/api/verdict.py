@@ -82,6 +82,14 @@ def verdict_of(
     return Verdict.BROKEN
 
 
+def expected_verdict(divergence: float) -> Verdict:
+    """Return the verdict on a model of an expected KL."""
+    for verdict, limits in LIMITS.items():
+        if divergence <= limits.divergence:
+            return verdict
+    return Verdict.BROKEN
+
+
 def verdict_range(
     found: Fidelity, baseline: Sequence[Fidelity]
 ) -> tuple[Verdict, Verdict]:

@@ -48,23 +48,11 @@ from surgeon_engine.base.formatting import (
     format_rate,
     format_size,
 )
-from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
-from surgeon_engine.planning.resource_check import (
-    AdjustedConfig,
-    ResourceCheck,
-    describe_changes,
-    shortage_message,
-)
 from surgeon_engine.planning.running_memory import (
     memory_of_export,
     smallest_memory,
 )
 
-_LIGHTS = {
-    ResourceStatus.GREEN: ("fits", "green"),
-    ResourceStatus.YELLOW: ("tight", "yellow"),
-    ResourceStatus.RED: ("does not fit", "red"),
-}
 PADDING = (0, 2, 0, 0)  # two spaces between columns
 
 
@@ -261,10 +249,11 @@ def _recovered(event: Recovered | RecoveryUndone) -> str:
     if isinstance(event, RecoveryUndone):
         is_worse = event.reason is UndoReason.WORSE
         if not is_worse or event.stage is not Stage.DISTILLATION:
-            return ""  # a warning says it
+            return ""  # a message says it
         return (
-            "recovery: the distillation is undone, because it brought the model no "
-            "closer to the original on held-out calibration text"
+            "recovery: the distillation brought the model no closer to the original "
+            "on held-out calibration text and was left out: the model is as good as "
+            "it was before"
         )
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
@@ -310,33 +299,6 @@ def format_table(exported: Exported) -> Table:
         uses = f"{description.can} {description.cannot}".strip()
         rows.append((other.format, f"no: {other.reason}" if other.reason else uses))
     return rows_of(rows, width=8)
-
-
-def resource_table(check: ResourceCheck) -> Table:
-    """Return what a run needs, how much of it is free, and whether it fits."""
-    table = Table.grid(padding=PADDING)
-    table.add_column(min_width=10)
-    table.add_column(min_width=26)
-    table.add_column()
-    for need in check.needs:
-        text, style = _LIGHTS[need.light]
-        table.add_row(str(need.what), _amount(need), Text(text, style=style))
-    return table
-
-
-def resource_advice(check: ResourceCheck, adjusted: AdjustedConfig | None) -> str:
-    """Return which settings would fit, or fit better; empty if there is no advice."""
-    if check.room is ResourceStatus.RED:
-        return "\n".join(shortage_message(check, adjusted))
-    if adjusted is not None and adjusted.changes:
-        return f"More memory would be free with {describe_changes(adjusted)}."
-    return ""
-
-
-def _amount(need: Need) -> str:
-    if need.what is Resource.TIME:
-        return f"about {format_duration(need.needed)}"
-    return f"{format_size(need.needed)} of {format_size(need.free or 0)} free"
 
 
 def measurement_table(measured: Measured) -> Table:

@@ -5,7 +5,7 @@
     surgeon watch RUN          show a run in progress, wherever it was started
     surgeon stop RUN           cancel it, or stop it and keep the result
     surgeon sweep JOB.toml     run a job with several values of some settings
-    surgeon estimate JOB.toml  estimate the memory, disk space and time of a job
+    surgeon estimate JOB.toml  estimate size, quality, memory and time of a job
     surgeon inspect MODEL      describe a model and how it can be pruned
     surgeon vocabulary MODEL   preview what fewer tokens mean for languages and texts
     surgeon download MODEL     download a model from the Hugging Face Hub
@@ -32,6 +32,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
+from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.model_info.header import model_facts
@@ -44,12 +45,16 @@ from surgeon_engine.cli.formatting import (
     format_table,
     measurement_notes,
     measurement_table,
-    resource_advice,
-    resource_table,
+    sweep_table,
 )
 from surgeon_engine.cli.judging import compare, judge
 from surgeon_engine.cli.model_tables import layer_table, model_table, structure_table
 from surgeon_engine.cli.output import EventDisplay, Output
+from surgeon_engine.cli.plan_tables import (
+    plan_table,
+    resource_advice,
+    resource_table,
+)
 from surgeon_engine.cli.runs import (
     Job,
     Replace,
@@ -171,7 +176,7 @@ def estimate(
         Path, typer.Option(help="Folder in which the run folder would be created.")
     ] = Path("runs"),
 ) -> None:
-    """Estimate the memory, disk space and time of a job on this machine."""
+    """Estimate size, quality, memory, disk space and time of a job on this machine."""
     config = read_config(job)
     config.check_consistency()
     start_fence(config)
@@ -183,6 +188,7 @@ def estimate(
     found = preflight(config, run_dir / "estimate")
     check_tokens(config, found.model)
     output = Output()
+    output.print_table(plan_table(found.resources.settled, found.model))
     output.print_table(resource_table(found.resources))
     if (processes := found.resources.estimate.processes) > 1:
         output.print_line(f"{processes} GPUs share the run.")
@@ -201,11 +207,15 @@ def inspect(
         typer.Argument(help='Folder, .gguf file, hf://organization/name, or "demo".'),
     ],
 ) -> None:
-    """Describe a model and how it can be pruned."""
+    """Describe a model and how it can be pruned, or what a run has made of one."""
     from surgeon_engine.model.fenced import inspect_model
 
-    described = inspect_model(ModelConfig(source=model)).model
     output = Output()
+    run = RunFolder(Path(model).expanduser())
+    if run.is_run:
+        _describe_run(run, output)
+        return
+    described = inspect_model(ModelConfig(source=model)).model
     output.print_line(f"{described.name} ({described.architecture})")
     facts = model_facts(described.source)
     dtype = described.dtype or (facts.dtype if facts else "")
@@ -214,6 +224,24 @@ def inspect(
     output.print_table(layer_table(described), indent=4)
     output.print_line("  structures")
     output.print_table(structure_table(described), indent=4)
+
+
+def _describe_run(run: RunFolder, output: Output) -> None:
+    """Print the figures of a finished run and where its file is."""
+    if not run.report_path.is_file():
+        raise ConfigError(
+            "{path} is the folder of a run that is not finished.",
+            "To follow it: surgeon watch RUN. To go on after an interruption: surgeon "
+            "resume RUN.",
+            path=run.path,
+        )
+    report = run.read_report()
+    context = Memory().context
+    output.print_line(f"{run.path} is the folder of a run of {report.model.name}.")
+    output.print_table(sweep_table({run.path.name: report}, context))
+    if report.exported is not None:
+        form, folder = report.exported.format, report.exported.folder
+        output.print_line(f"Its result is {form}, in {folder}")
 
 
 app.command()(vocabulary)

@@ -98,7 +98,7 @@ def run(  # noqa: PLR0913  one parameter for each option
         model = dataclasses.replace(config.model, gpus=_gpus_of(gpus))
         config = dataclasses.replace(config, model=model)
     _check_stop_after(stop_after, config.pruning)
-    default = new_run_folder(run_dir, config.model.source)
+    default = new_run_folder(run_dir, config)
     folder = run_dir / name if name else default
     command = _start(folder, config, stop_after or 0, replace=replace)
     if detach:
@@ -159,7 +159,8 @@ def quantize(
         pruning=PruningConfig(target=PrunableShare(0.0)),
         export=ExportConfig(format=Format.GGUF, dtype=dtype),
     )
-    _prune(_start(new_run_folder(run_dir, model), config))
+    config = with_paths_from(Path(), config)
+    _prune(_start(new_run_folder(run_dir, config), config))
 
 
 def sweep(

@@ -6,6 +6,7 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,11 @@ from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
+from surgeon_engine.api.config.run import Device, ModelConfig, Offload
 from surgeon_engine.api.model_info.gguf_header import open_model
 from surgeon_engine.api.model_info.header import PLAN_FILE
+from surgeon_engine.api.report import Report
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.reading import read_json
 from surgeon_engine.base.sentences import say
@@ -33,7 +37,7 @@ from surgeon_engine.compaction.plan import (
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.experts import hide_removed_experts
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.model.tokenizer import load_tokenizer
@@ -99,6 +103,24 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
     )
     fuse_sinks(model)
     return model.eval().requires_grad_(False)
+
+
+def result_of(run: RunFolder, report: Report, original: ModelConfig) -> PrunedModel:
+    """Load the model that a finished run has made, at full size.
+
+    Args:
+        run: The folder of the run.
+        report: Its report.
+        original: The original, which is read if nothing of it was removed.
+
+    Raises:
+        ModelError: Its checkpoint, or the original of a run that has removed nothing,
+            cannot be read.
+    """
+    if report.checkpoint:
+        return restore(run.checkpoint_of(report), report.model.name)
+    here = dataclasses.replace(original, device=Device.CPU, offload=Offload.OFF, gpus=1)
+    return PrunedModel(load_model(here), CompactionPlan())
 
 
 def restore(folder: Path, name: str) -> PrunedModel:

@@ -34,7 +34,7 @@ from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.restore import restore
+from surgeon_engine.compaction.restore import result_of
 from surgeon_engine.export.base import Calibration, VerificationResult
 from surgeon_engine.export.destination import (
     check_destination,
@@ -153,10 +153,11 @@ def export_again(
     if not config.folder:
         raise ExportError("No destination was given.", "Give a folder to write to.")
     destination = expand_path(config.folder)
-    checkpoint = run.checkpoint_of(report)
-    protected = (checkpoint, *original_paths(report.config))
+    checkpoint = run.checkpoint_of(report) if report.checkpoint else None
+    protected = (*filter(None, (checkpoint,)), *original_paths(report.config))
     check_destination(destination, run, protected, context, replace=replace)
-    if not os.path.isfile(checkpoint / "config.json"):  # the name may be too long
+    # The name may be too long.
+    if checkpoint is not None and not os.path.isfile(checkpoint / "config.json"):
         raise ExportError(
             "The checkpoint of this run is no longer in {folder}.",
             "Put it back, or prune again.",
@@ -167,10 +168,11 @@ def export_again(
     check_number_format(config.dtype, report.model)
     like = export_form(config, report.config, report.model)
     with context.stage(Stage.LOAD):
-        _check_checkpoint(checkpoint)
+        if checkpoint is not None:
+            _check_checkpoint(checkpoint)
         if {config.dtype, like.dtype}.intersection(QUANTIZED):
             yardstick = yardstick_of(report.config, checkpoint, context)
-        pruned = restore(checkpoint, report.model.name)
+        pruned = result_of(run, report, report.config.model)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
             pruned = dataclasses.replace(pruned, loaded=loaded)
@@ -223,7 +225,7 @@ def _check_probe(run: RunFolder, report: Report) -> None:
             "{path}, which is needed to verify exports, is missing or damaged.",
             "The pruned model is in {folder}.",
             path=run.probe_path,
-            folder=run.checkpoint_of(report),
+            folder=run.result_of(report),
         )
 
 

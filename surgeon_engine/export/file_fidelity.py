@@ -50,13 +50,14 @@ class Yardstick:
 
 
 def yardstick_of(
-    config: RunConfig, checkpoint: Path, context: RunContext
+    config: RunConfig, checkpoint: Path | None, context: RunContext
 ) -> Yardstick | None:
     """Run the original of a finished run on the texts that have judged it.
 
     Args:
         config: the settings of the run.
-        checkpoint: the pruned model, which may have fewer tokens.
+        checkpoint: the pruned model, which may have fewer tokens; None: it is the
+            original.
         context: receives warnings, and the command to stop.
 
     Returns:
@@ -71,8 +72,8 @@ def yardstick_of(
             loaded.model, texts, None, batch, check, loaded.tokenizer
         )
         calibration = windows.calibration
-        source = ModelSource(checkpoint.name, checkpoint)
-        if vocabulary_size(source) < len(head_weight(loaded.model)):
+        source = ModelSource(checkpoint.name, checkpoint) if checkpoint else None
+        if source and vocabulary_size(source) < len(head_weight(loaded.model)):
             smaller = SmallerVocabulary.of_file(loaded, kept_tokenizer(source))
             references = smaller.references(references, loaded.model)
             calibration = smaller.windows(calibration)

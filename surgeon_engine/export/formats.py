@@ -19,7 +19,7 @@ from surgeon_engine.export.gguf.quantizer import check_installed
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
     MaskedWriter,
-    StockWriter,
+    PlainWriter,
 )
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.export.transformers.weight_files import named_dtype
@@ -29,12 +29,12 @@ from surgeon_engine.runtime.run_context import RunContext
 
 WRITERS: dict[Format, Writer] = {
     Format.COMPACT: CompactWriter(),
-    Format.STOCK: StockWriter(),
+    Format.PLAIN: PlainWriter(),
     Format.MASKED: MaskedWriter(),
     Format.GGUF: GgufWriter(),
 }
 # The formats that transformers loads.
-_SMALLEST_FIRST = (Format.STOCK, Format.COMPACT, Format.MASKED)
+_SMALLEST_FIRST = (Format.PLAIN, Format.COMPACT, Format.MASKED)
 
 
 def format_support(pruned: PrunedModel) -> tuple[FormatSupport, ...]:
@@ -85,12 +85,12 @@ def check_loaded_format(
     requested, pruning = config.export.format, config.pruning
     check_installed(named_dtype(config.export.dtype, loaded))
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
-    if requested is Format.STOCK and pruning.has_same_widths:
+    if requested is Format.PLAIN and pruning.has_same_widths:
         if pruning.dropped_blocks:
             without = PrunedModel(
                 loaded, plan_of(units, _without_depth(pruning, units))
             )
-            resolve_format(Format.STOCK, without)
+            resolve_format(Format.PLAIN, without)
         if warning := check_plain_widths(loaded, units):
             context.emit(warning)
         return

@@ -124,13 +124,13 @@ class Playground:
 
 
 def checkpoint_of(source: str) -> str:
-    """Return the checkpoint of a run folder; return any other source unchanged."""
+    """Return the model that a run has made; return any other source unchanged."""
     path = expand_path(source)
     run = RunFolder(path)
     is_run = run.report_path.is_file() and not (path / "config.json").is_file()
     if source == DEMO or not is_run:
         return source
-    return str(run.checkpoint_of(run.read_report()))
+    return run.result_of(run.read_report())
 
 
 def _generate(

@@ -18,7 +18,7 @@ from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path
-from surgeon_engine.compaction.restore import restore
+from surgeon_engine.compaction.restore import result_of
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.judging.answers import Speaker
 from surgeon_engine.measurement.benchmark_process import load
@@ -64,7 +64,8 @@ class Target:
             yield load(config)
         else:
             # The widths of its blocks may differ, which transformers does not read.
-            pruned = restore(Path(self.source), self.name)
+            report, original = self.run.read_report(), self.config.model
+            pruned = result_of(self.run, report, original)
             model = pruned.loaded.model.to(devices.dtype_of(config.dtype))
             put_file(pruned, self.gguf)
             yield model.to(devices.choose(config.device))
@@ -153,5 +154,5 @@ def _exported(
     gguf = folder / GGUF_FILE
     if not os.path.isfile(gguf):
         return Target(run.path.name, str(folder), None, config, run, folder, path)
-    source = str(run.checkpoint_of(report))
+    source = str(run.checkpoint_of(report)) if report.checkpoint else model.source
     return Target(run.path.name, source, gguf, config, run, folder, path)

@@ -253,7 +253,7 @@ def with_file_widths(config: RunConfig, model: ModelSummary) -> RunConfig:
     is_free = pruning.kind in COUPLED and not pruning.has_same_widths
     form = file_form(config, model).format
     is_narrow = form is Format.GGUF and model.gguf_widths is Widths.SAME
-    has_one_width = is_narrow or form is Format.STOCK
+    has_one_width = is_narrow or form is Format.PLAIN
     if not is_free or pruning.removes_nothing or not has_one_width:
         return config
     structure = msgspec.structs.replace(pruning.structure, widths=Widths.SAME)

@@ -95,30 +95,30 @@ def _by_structure(
         reason = say(
             "This structure sets weights to zero and removes no rows or columns."
         )
-        return dict.fromkeys((Format.COMPACT, Format.STOCK), reason)
+        return dict.fromkeys((Format.COMPACT, Format.PLAIN), reason)
     if pruning.kind in BY_LAYER:
         reason = say(
             "It holds no layers with removed rows and columns, only models with "
             "removed heads, neurons, experts and blocks."
         )
-        return dict.fromkeys((Format.STOCK, Format.GGUF), reason)
+        return dict.fromkeys((Format.PLAIN, Format.GGUF), reason)
     if pruning.dropped_sublayers:
         reason = say(
             "Every block of a plain model has an attention and an MLP: set "
             "dropped_sublayers to 0."
         )
-        return {Format.STOCK: reason}
+        return {Format.PLAIN: reason}
     if pruning.kind in COUPLED and not pruning.has_same_widths:
         reason = say(
             'All layers of a plain model have the same widths: set widths to "same".'
         )
-        return {Format.STOCK: reason}
+        return {Format.PLAIN: reason}
     if model is not None and has_partial_protection(pruning, model):
         reason = say(
             "All its layers have the same widths, but some layers are protected and "
             "others of their kind are not."
         )
         has_one_width = model.gguf_widths is Widths.SAME
-        formats = (Format.STOCK, *((Format.GGUF,) if has_one_width else ()))
+        formats = (Format.PLAIN, *((Format.GGUF,) if has_one_width else ()))
         return dict.fromkeys(formats, reason)
     return {}

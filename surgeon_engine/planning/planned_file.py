@@ -190,7 +190,7 @@ class PlannedFile:
         is_mixture = layer.coupling == Coupling.EXPERTS
         if self.form.dtype not in QUANTIZED:
             size = layer.weights * BYTES[self.form.dtype]
-            names_each = is_mixture and self.form.format is Format.STOCK
+            names_each = is_mixture and self.form.format is Format.PLAIN
             return size + names_each * layer.columns * EXPERT_MATRICES * TENSOR_ENTRY
         if is_mixture:
             return self._bytes_of_experts(layer)

@@ -134,7 +134,7 @@ def planned_size(config: RunConfig, model: ModelSummary) -> PlannedSize:
     except ConfigError as error:
         outcome = error
     checkpoint = 0
-    if form.format not in FOR_TRANSFORMERS:
+    if form.format not in FOR_TRANSFORMERS and not config.writes_original:
         dtype = number_format(FileDtype.SAME, config.model.dtype, model.dtype)
         beside = planned_file(model, FileForm(dtype=dtype), pruning)
         checkpoint = beside.bytes(removed)

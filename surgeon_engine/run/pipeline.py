@@ -43,6 +43,7 @@ from surgeon_engine.base.errors import (
 from surgeon_engine.base.reading import Content, read_text
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import check_tokens
+from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
@@ -346,28 +347,18 @@ def _finish(
     """
     destination, settings = run.export_path(recipe.config), recipe.config.export
     pruned = full_size_model(state)
-    checkpoint, probe = destination, None
+    checkpoint: Path | None = destination
+    probe = None
     try:
         _, validation = state.references.texts[0]
         probe = save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
-            path = run.checkpoint_path
-            job = ExportJob(pruned, recipe, run, ExportConfig(), path, replace=True)
-            context.emit(export(job, context))
-            checkpoint = path
+            checkpoint = _written_beside(pruned, recipe, run, context)
         text = state.config.calibration
         calibration = Calibration(state.windows.calibration, text.batch, text.text)
-        job = ExportJob(
-            pruned,
-            recipe,
-            run,
-            settings,
-            destination,
-            calibration,
-            replace,
-            yardstick,
-        )
+        form = (settings, destination, calibration, replace, yardstick)
+        job = ExportJob(pruned, recipe, run, *form)
         exported = export(job, context)
     except RunCancelled:
         raise
@@ -399,6 +390,18 @@ def _finish(
     return report
 
 
+def _written_beside(
+    pruned: PrunedModel, recipe: Recipe, run: RunFolder, context: RunContext
+) -> Path | None:
+    """Write the checkpoint that other formats are made of; None: it is the original."""
+    if recipe.config.writes_original:
+        return None
+    path = run.checkpoint_path
+    job = ExportJob(pruned, recipe, run, ExportConfig(), path, replace=True)
+    context.emit(export(job, context))
+    return path
+
+
 def _run_started(
     run: RunFolder, state: PruningState, expected: Estimate | None
 ) -> RunStarted:
@@ -419,7 +422,7 @@ def _report(
     state: PruningState,
     recipe: Recipe,
     exported: Exported | None,
-    checkpoint: Path,
+    checkpoint: Path | None,
     probe: Content | None,
     context: RunContext,
 ) -> Report:
@@ -433,7 +436,7 @@ def _report(
         shots=recipe.shots,
         recovered=recipe.recovered,
         exported=exported,
-        checkpoint=str(checkpoint),
+        checkpoint="" if checkpoint is None else str(checkpoint),
         stopped_early=recipe.stopped_early,
         seconds=context.seconds,
         seconds_of_stages=dict(context.seconds_of_stages),

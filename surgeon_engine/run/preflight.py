@@ -28,6 +28,7 @@ from surgeon_engine.planning.resource_check import (
     shortage_message,
 )
 from surgeon_engine.planning.target_size import Goal, planned_size
+from surgeon_engine.planning.widths import check_width_multiple
 from surgeon_engine.runtime.speed_probe import machine, room
 
 
@@ -81,6 +82,7 @@ def preflight(
     resources = check_resources(config, model, found, free_disk, size)
     settled = resources.settled.config
     settled.check_consistency()
+    check_width_multiple(settled.pruning, model)
     check_target_in_limits(goal, settled.pruning, model)
     check_format(settled, model)
     check_routers(settled, model)

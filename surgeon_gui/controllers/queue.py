@@ -179,7 +179,7 @@ class QueueController(QObject):
     def _start(self, run: QueuedRun) -> None:
         try:
             parent = paths.expanded(self._parent)
-            folder = new_run_folder(parent, run.config.model.source)
+            folder = new_run_folder(parent, run.config)
         except OSError as error:
             problem = tr("{run_parent} cannot be used: {strerror}.").format(
                 run_parent=self._parent, strerror=error.strerror

@@ -402,10 +402,10 @@ class Session(QObject):
 
     def _new_folder(self, config: RunConfig) -> PurePath:
         if self.state.computer:
-            name = new_run_folder(Path(), config.model.source).name
+            name = new_run_folder(Path(), config).name
             return PurePosixPath(self.state.runs_folder) / name
         parent = paths.expanded(self.state.run_parent)
-        return new_run_folder(parent, config.model.source)
+        return new_run_folder(parent, config)
 
     def _set_status(self, status: Status) -> None:
         """Show what was requested, until the engine says that it has happened."""

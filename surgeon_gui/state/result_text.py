@@ -6,6 +6,7 @@ Pure functions of the state.
 from __future__ import annotations
 
 from surgeon_engine.api.messages.run import Fidelity
+from surgeon_engine.api.verdict import expected_verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
@@ -14,6 +15,7 @@ from surgeon_gui.state.job.vocabulary_text import tokens_phrase, with_tokens
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
     has_planned_size,
+    left_out,
     missed_target,
     phase,
     remaining,
@@ -23,7 +25,6 @@ from surgeon_gui.state.run_text import (
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
-    expected_verdict,
     fidelity_of,
     rests_on_weights,
     verdict_of_run,
@@ -103,6 +104,7 @@ def _made(run: RunState) -> str:
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
+    sentences.append(left_out(run))
     if reason := _harmless_end(run):
         sentences.append(f"{reason}.")
     return " ".join(filter(None, sentences))

@@ -238,13 +238,18 @@ def last_choice(run: RunState) -> str:
     return f"{line}\n{second_line[:1].upper()}{second_line[1:]}".rstrip()
 
 
-_UNDONE_STEPS = {
-    Stage.REFIT: tr("The refit moved the model further from the original: undone."),
+_LEFT_OUT = {
+    Stage.REFIT: tr(
+        "The refit brought the model no closer to the original and was left out: the "
+        "model is as good as it was before."
+    ),
     Stage.RECONSTRUCTION: tr(
-        "The reconstruction moved the model further from the original: undone."
+        "The reconstruction brought the model no closer to the original and was left "
+        "out: the model is as good as it was before."
     ),
     Stage.DISTILLATION: tr(
-        "The training did not bring the model closer to the original: undone."
+        "The training brought the model no closer to the original and was left out: "
+        "the model is as good as it was before."
     ),
 }
 _UNDONE = {
@@ -253,15 +258,19 @@ _UNDONE = {
 }
 
 
-def undone(run: RunState) -> str:
-    """Return what the last recovery has undone, and why; empty if nothing."""
+def left_out(run: RunState) -> str:
+    """Return which steps of the last recovery gained nothing; empty if none."""
     shots = (0, len(run.history))
-    sentences = [
-        _UNDONE_STEPS[each.stage] if each.stage else _UNDONE[each.reason]
-        for each in run.undone
-        if each.shot in shots
-    ]
+    stages = [each.stage for each in run.undone if each.shot in shots]
+    sentences = [_LEFT_OUT[stage] for stage in stages if stage is not None]
     return " ".join(dict.fromkeys(sentences))
+
+
+def undone(run: RunState) -> str:
+    """Return why the whole recovery was undone; empty if it was not."""
+    shots = (0, len(run.history))
+    found = [x.reason for x in run.undone if x.stage is None and x.shot in shots]
+    return " ".join(dict.fromkeys(_UNDONE[reason] for reason in found))
 
 
 def stage_progress(stage: Stage | None, done: int, total: int) -> str:

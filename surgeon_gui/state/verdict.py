@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.verdict import (
-    LIMITS,
     Basis,
     Verdict,
     basis_of,
@@ -42,14 +41,6 @@ def verdict_of_run(run: RunState) -> Verdict | None:
     if run.judgment is not None:
         return judged_verdict(run.judgment)
     return verdict_of(fidelity_of(run), baseline_of(run))
-
-
-def expected_verdict(divergence: float) -> Verdict:
-    """Return the verdict on a model of an expected KL."""
-    for verdict, limits in LIMITS.items():
-        if divergence <= limits.divergence:
-            return verdict
-    return Verdict.BROKEN
 
 
 def rests_on_weights(run: RunState) -> bool:

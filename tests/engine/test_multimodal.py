@@ -73,13 +73,13 @@ def test_blocks_are_those_of_the_language_model(tmp_path, family):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "format"),
-    [*zip(MULTIMODAL, [Format.COMPACT, Format.STOCK, Format.COMPACT], strict=True)],
+    [*zip(MULTIMODAL, [Format.COMPACT, Format.PLAIN, Format.COMPACT], strict=True)],
 )
 def test_exports_equal_the_masked_model_for_text_and_images(
     tmp_path, family, format, monkeypatch
 ):
     skip_verification(monkeypatch)
-    widths = Widths.SAME if format is Format.STOCK else Widths.FREE
+    widths = Widths.SAME if format is Format.PLAIN else Widths.FREE
     run = tmp_path / "run"
     Recorder().run(job(tmp_path, family, widths=widths), run)
     folder = tmp_path / "smaller"

@@ -70,6 +70,7 @@ def test_model_is_quantized_verified_and_quantized_again(tmp_path):
     assert report.exported == exported
     assert 0 < report.fidelity[0].divergence.value < 0.2
     assert report.evaluation.divergence == pytest.approx(0.0, abs=1e-6)
+    assert (report.checkpoint, len(run.of(Exported))) == ("", 1)  # no copy beside it
 
     again = ExportConfig(str(tmp_path / "more"), Format.GGUF, FileDtype.Q6_K)
     context = Recorder().context

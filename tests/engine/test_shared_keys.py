@@ -93,7 +93,7 @@ def test_plain_export_equals_the_masked_model(tmp_path, monkeypatch):
     run, plain = tmp_path / "run", tmp_path / "plain"
     Recorder().run(config, run)
     export_again(
-        str(run), ExportConfig(str(plain), Format.STOCK), RunContext("", print)
+        str(run), ExportConfig(str(plain), Format.PLAIN), RunContext("", print)
     )
     masked, smaller = load(run / "export", ""), load(plain, "")
     (ours, text), (theirs, expected) = map(logits_and_text, (smaller, masked))

@@ -98,7 +98,7 @@ def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
     widths = "Its layers are lists." if pruning.kind in BY_LAYER else RAGGED
     return (
         FormatSupport(Format.COMPACT, "No whole structure was removed." * is_sparse),
-        FormatSupport(Format.STOCK, widths),
+        FormatSupport(Format.PLAIN, widths),
         FormatSupport(Format.MASKED),
         FormatSupport(Format.GGUF),
     )

@@ -115,9 +115,9 @@ def sources(tmp_path_factory):
     [
         ("llama", Format.COMPACT, MAGNITUDE),
         ("opt", Format.COMPACT, MAGNITUDE),
-        ("llama", Format.STOCK, MAGNITUDE | {"widths": "same"}),
+        ("llama", Format.PLAIN, MAGNITUDE | {"widths": "same"}),
         ("llama", Format.MASKED, MAGNITUDE),
-        ("qwen3_moe", Format.STOCK, EXPERTS | {"widths": "same"}),
+        ("qwen3_moe", Format.PLAIN, EXPERTS | {"widths": "same"}),
     ],
 )
 def test_vllm_predicts_what_transformers_predicts(

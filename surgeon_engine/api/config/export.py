@@ -17,7 +17,7 @@ class Format(StrEnum):
 
     AUTOMATIC = "automatic"  # like the original's
     COMPACT = "compact"
-    STOCK = "stock"
+    PLAIN = "plain"
     MASKED = "masked"
     GGUF = "gguf"
 
@@ -58,7 +58,7 @@ class Description:
 FOR_TRANSFORMERS = (
     Format.AUTOMATIC,
     Format.COMPACT,
-    Format.STOCK,
+    Format.PLAIN,
     Format.MASKED,
 )
 _FLOATS = (
@@ -95,7 +95,7 @@ DESCRIPTIONS: dict[Format, Description] = {
         "Not for programs that do not run the code of a checkpoint.",
         _FLOATS,
     ),
-    Format.STOCK: Description(
+    Format.PLAIN: Description(
         "transformers, plain",
         "Really smaller. Loads in every program that knows the architecture.",
         "Only if all layers have the same widths. Heads can be removed only where the "

@@ -1,14 +1,15 @@
 """Presets: named settings, such as the files in `resources/presets`.
 
 A preset replaces the whole pruning part of a job and the settings of the calibration
-that it names. It never sets model, texts or destination.
+that it names. It never sets model, texts or destination. One with a purpose removes
+what the purpose removes of a model.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.fields import with_values
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.purposes import Purpose, structure_for
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import (
@@ -32,7 +35,7 @@ from surgeon_engine.base.versions import JOB
 NAMES = (
     "standard",
     "quick_look",
-    "deployable_heads_and_neurons",
+    "deployable",
     "draft",
     "paper_structured",
     "paper_2_4",
@@ -41,6 +44,7 @@ NAMES = (
 )
 _WORDS = ("title", "about")
 _PARTS = ("pruning", "recovery", "calibration", "evaluation")
+_PURPOSE = "purpose"  # optional
 _OF_EVALUATION = ("before_recovery",)
 _OF_CALIBRATION = ("windows", "validation_windows", "window_length")
 # Settings of the calibration that a preset must not set.
@@ -67,6 +71,15 @@ class Preset:
     recovery: RecoveryConfig
     calibration: Mapping[str, Any]  # only the settings that it names
     evaluation: Mapping[str, Any]  # likewise
+    purpose: Purpose | None = None  # None: it removes the same of each model
+
+    def for_model(self, kinds: Collection[Structure]) -> Preset:
+        """Return the preset for a model that supports these structures."""
+        if self.purpose is None:
+            return self
+        kind = structure_for(self.purpose, kinds)
+        pruning = with_values(self.pruning, {"structure": kind})
+        return dataclasses.replace(self, pruning=pruning)
 
     def applied_to(self, config: RunConfig) -> RunConfig:
         """Return a job with these settings and its own model, texts and destination."""
@@ -107,6 +120,8 @@ def preset_to_toml(preset: Preset) -> str:
         "calibration": msgspec.to_builtins(dict(preset.calibration)),
         "evaluation": msgspec.to_builtins(dict(preset.evaluation)),
     }
+    if preset.purpose is not None:
+        data[_PURPOSE] = preset.purpose.value
     return tomli_w.dumps(data)
 
 
@@ -132,7 +147,7 @@ def preset_from_toml(name: str, text: str) -> Preset:
     parts = {part: data[part] for part in _PARTS if part in data}
     config = config_from_values(parts)
     named, judging = parts.get("calibration", {}), parts.get("evaluation", {})
-    strange = [key for key in data if key not in _WORDS + _PARTS]
+    strange = [key for key in data if key not in (*_WORDS, *_PARTS, _PURPOSE)]
     strange += [key for key in named if key in _TEXTS]
     strange += [key for key in judging if key not in _OF_EVALUATION]
     missing = [x for x in _WORDS if not isinstance(data.get(x), str) or not data[x]]
@@ -156,4 +171,17 @@ def preset_from_toml(name: str, text: str) -> Preset:
         recovery=config.recovery,
         calibration={key: getattr(config.calibration, key) for key in named},
         evaluation={key: getattr(config.evaluation, key) for key in judging},
+        purpose=_purpose(name, data.get(_PURPOSE)),
+    )
+
+
+def _purpose(name: str, given: Any) -> Purpose | None:
+    if given is None or given in list(Purpose):
+        return None if given is None else Purpose(given)
+    raise ConfigError(
+        "The preset {name} has no purpose called {given}.",
+        "Choose one of: {choices}.",
+        name=name,
+        given=repr(given),
+        choices=", ".join(Purpose),
     )

@@ -95,6 +95,11 @@ class RunConfig:
     samples: SamplesConfig = field(default_factory=SamplesConfig)
 
     @property
+    def writes_original(self) -> bool:
+        """True if the model that the run writes is the original."""
+        return self.pruning.removes_nothing and not self.pruning.removes_tokens
+
+    @property
     def own_windows(self) -> int:
         """The number of windows that the original model writes."""
         return self.recovery.own_windows if self.recovery.recovers else 0

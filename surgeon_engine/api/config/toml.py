@@ -18,8 +18,10 @@ import msgspec
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, MoreText
 from surgeon_engine.api.config.fields import fields_of, settings_of, unknown_setting
+from surgeon_engine.api.config.purposes import usual_structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.short_form import without_short_form
+from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
@@ -67,14 +69,21 @@ def check_job_version(name: str, job: dict[str, Any]) -> None:
         raise ConfigError(error.message, error.hint) from error
 
 
-def config_from_values(values: Mapping[str, Any]) -> RunConfig:
+def config_from_values(
+    values: Mapping[str, Any], *, has_experts: bool = False
+) -> RunConfig:
     """Return the config that a decoded job without a version describes.
+
+    Args:
+        values: The job.
+        has_experts: Whether its model has experts, on which the default structure
+            depends.
 
     Raises:
         ConfigError: An unknown name, a wrong type or a value out of range.
     """
     try:
-        job = without_short_form(values)
+        job = without_short_form(values, has_experts=has_experts)
         _check_names(job)
         return convert(job, RunConfig)
     except msgspec.ValidationError as error:
@@ -117,11 +126,21 @@ def config_to_toml(config: RunConfig) -> str:
 def read_config(path: Path) -> RunConfig:
     """Return the config in a job file; its relative paths start at the file.
 
+    The structure of a job that names none depends on its model, if its files are here.
+
     Raises:
         ConfigError: The file cannot be read, or holds no valid job.
     """
     try:
-        config = config_from_toml(read_text(path, TOML_LIMIT))
+        job = decode_toml(say("The job"), read_text(path, TOML_LIMIT))
+        check_job_version("The job", job)
+        config = with_paths_from(path.parent, config_from_values(job))
+        if config.pruning.kind is not usual_structure(has_experts=False):
+            return config
+        facts = model_facts(config.model.source)
+        if facts is None or not facts.experts:
+            return config
+        return with_paths_from(path.parent, config_from_values(job, has_experts=True))
     except UnreadableFileError as error:
         raise ConfigError(
             error.message, "Save one in the window, or see the README for the format."
@@ -130,7 +149,6 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(
             "{path}: {error}", error.hint, path=path, error=error
         ) from error
-    return with_paths_from(path.parent, config)
 
 
 def with_paths_from(base: Path, config: RunConfig) -> RunConfig:

@@ -87,6 +87,7 @@ class ModelFacts:
     longest_window: int = 0
     dtype: str = ""
     file_bytes: int = 0
+    experts: int = 0  # of a block
     problem: Text = ""  # why it cannot be pruned
     hint: Text = ""
 
@@ -247,6 +248,7 @@ def config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
     """Return the facts that a config states."""
     merged = _text_options(options)
     architectures = _architectures(options) or [str(options.get("model_type", ""))]
+    mixture = _mixture_sizes(merged)
     return ModelFacts(
         name=name,
         architecture=architectures[0],
@@ -256,6 +258,7 @@ def config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
         longest_window=max(
             0, _number(merged, "max_position_embeddings", "n_positions")
         ),
+        experts=0 if mixture is None else mixture.experts,
     )
 
 
@@ -334,6 +337,7 @@ def _gguf_facts(path: Path) -> ModelFacts:
         hidden_size=_number(header, f"{kind}.embedding_length"),
         vocabulary=_number(header, f"{kind}.vocab_size"),
         longest_window=_number(header, f"{kind}.context_length"),
+        experts=_number(header, f"{kind}.expert_count"),
     )
 
 

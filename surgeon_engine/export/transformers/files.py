@@ -147,7 +147,7 @@ class _SmallerWriter(MaskedWriter):
         return compact(pruned.loaded.model, pruned.plan).tensors
 
 
-class StockWriter(_SmallerWriter):
+class PlainWriter(_SmallerWriter):
     """Writes plain files: a smaller model of the original architecture."""
 
     @override

@@ -16,7 +16,7 @@ from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
-from surgeon_engine.export.transformers.files import StockWriter
+from surgeon_engine.export.transformers.files import PlainWriter
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.experts_neurons import ExpertsUnit
@@ -35,7 +35,7 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
     if neurons:
         fewer = min(unit.candidates for unit in neurons) - 1
         reduced = _reduced_model(loaded, neurons, fewer)
-        if reason := StockWriter().unsupported_reason(reduced):
+        if reason := PlainWriter().unsupported_reason(reduced):
             raise ExportError(
                 say_all(
                     say("Fewer neurons do not fit a plain {name}.", name=name), reason
@@ -45,7 +45,7 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
     experts = [unit for unit in units if isinstance(unit, ExpertsUnit)]
     if experts:
         reduced = _reduced_model(loaded, experts, -1)
-        if reason := StockWriter().unsupported_reason(reduced):
+        if reason := PlainWriter().unsupported_reason(reduced):
             raise ExportError(
                 say_all(
                     say("Narrower experts do not fit a plain {name}.", name=name),
@@ -57,7 +57,7 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
         return None
     groups = min(unit.candidates for unit in heads)
     reasons = {
-        kept: StockWriter().unsupported_reason(_reduced_model(loaded, heads, kept))
+        kept: PlainWriter().unsupported_reason(_reduced_model(loaded, heads, kept))
         for kept in range(1, groups)
     }
     possible = [kept for kept, reason in reasons.items() if not reason]

@@ -50,7 +50,7 @@ def verification(job: Job) -> StageNeed:
     match job.size.file.form.format:
         case Format.COMPACT if job.offloads:
             held = 0  # weights that the system maps leave memory when it is short
-        case Format.STOCK | Format.MASKED if size > CHECK_ROOM * job.free_on_host:
+        case Format.PLAIN | Format.MASKED if size > CHECK_ROOM * job.free_on_host:
             held = CHECK_KEPT * job.free_on_host + size / max(1, job.model.blocks)
             copied = size  # what transformers joins goes to a temporary folder
     return StageNeed(

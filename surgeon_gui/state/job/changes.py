@@ -5,18 +5,14 @@ from __future__ import annotations
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.base.latest import latest
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import settings_list
-from surgeon_gui.state.job.purposes import (
-    Purpose,
-    languages_of,
-    with_languages,
-    with_purpose,
-)
+from surgeon_gui.state.job.purposes import languages_of, with_languages, with_purpose
 
 _TEXTS = (  # which text is read, and what of it
     "text",

@@ -25,6 +25,7 @@ from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.file_form import file_form, with_file_form
 from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
+from surgeon_engine.planning.widths import check_width_multiple
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
@@ -298,6 +299,10 @@ def target_problem(
         return unknown
     if with_file_form(config, model).blocks_miss_size:
         return Problem(Kind.BLOCKS_MISS_SIZE, {}, Step.TARGET, "width_multiple")
+    try:
+        check_width_multiple(config.pruning, model)
+    except PruningError as error:
+        return of_error(error, Step.TARGET, "width_multiple")
     try:
         check_vocabulary(config.pruning)
     except ConfigError as error:

@@ -10,7 +10,7 @@ from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_gui.base.latest import latest
 from surgeon_gui.state.app import AppState, without_requests
 from surgeon_gui.state.job.draft import Draft, DraftHistory
-from surgeon_gui.state.job.purposes import fitted_to
+from surgeon_gui.state.job.purposes import fitted_to, kinds_of
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Step
 
@@ -132,8 +132,9 @@ def _first_in(presets: tuple[Preset, ...], config: RunConfig) -> Preset | None:
 
 
 def all_presets(state: AppState) -> tuple[Preset, ...]:
-    """Return the built-in presets, then the user's own."""
-    return (*presets(), *state.own_presets)
+    """Return the built-in presets and the user's own, as they are for the model."""
+    kinds = kinds_of(state.model)
+    return tuple(each.for_model(kinds) for each in (*presets(), *state.own_presets))
 
 
 def draft_of(state: AppState) -> Draft:

@@ -27,7 +27,7 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.problems import Kind, Problem, Step, of_error
 
 # Suggested formats for saving a result again, the best first.
-_SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED)
+_SUGGESTED = (Format.GGUF, Format.COMPACT, Format.PLAIN, Format.MASKED)
 _UNSUPPORTED = tr("This model cannot be written in this format.")
 
 

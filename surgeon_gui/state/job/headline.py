@@ -9,38 +9,34 @@ from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import Memory, PrunableShare
 from surgeon_engine.api.config.vocabulary import WHOLE
-from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.verdict import expected_verdict
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.forecast import (
+    Basis,
+    End,
+    Floats,
+    Forecast,
+    RunPoint,
+    expected_divergence,
+    forecast,
+)
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.running_memory import planned_context
 from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.diagnosis.costs import Floats
-from surgeon_gui.state.forecast import Basis, End, Forecast, RunPoint, forecast
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
 from surgeon_gui.state.job.vocabulary_text import brief_warning, planned_tokens
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.verdicts import PHRASES
 
-# About KL(original || rounded) of the whole model, nats per token (docs/results.md).
-_ROUNDING = {
-    FileDtype.Q8_0: 0.001,
-    FileDtype.Q6_K: 0.005,
-    FileDtype.Q5_K_M: 0.02,
-    FileDtype.Q4_K_M: 0.03,
-    FileDtype.IQ4_NL: 0.1,
-    FileDtype.Q4_0: 0.15,
-    FileDtype.MXFP4_MOE: 0.15,
-}
 _ENDS = {
     End.PROTECTION: tr("Protected layers end the curve."),
     End.DENSITY: tr("The minimum density ends the curve."),
@@ -57,33 +53,6 @@ class Headline:
     details: str
     warning: str = ""  # in front of the details
     alternative: FileDtype | None = None  # quantizing alone is as small, and closer
-
-
-def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
-    """Return the divergence that the number format of the file adds to a forecast.
-
-    A forecast from runs of the model has it: their figures are those of files.
-    """
-    if found.points:
-        return 0.0
-    return _ROUNDING.get(file_form(config, model).dtype, 0.0)
-
-
-def expected_divergence(
-    config: RunConfig, model: ModelSummary, found: Forecast | None
-) -> Estimate | None:
-    """Return the expected KL of the file of a job, with its band.
-
-    None: nothing is removed, the quality decides what is, or nothing is known.
-    """
-    goal, pruning = goal_or_none(config, model), config.pruning
-    is_open = pruning.removes_nothing or pruning.has_quality_limit
-    if goal is None or found is None or is_open:
-        return None
-    rounding = cost_of_rounding(config, model, found)
-    nats, spread = found.at(goal.sparsity), found.spread_at(goal.sparsity)
-    ends = nats / spread, nats * spread
-    return Estimate(*(rounding + each for each in (nats, *ends)))
 
 
 def draft_forecast(
@@ -162,7 +131,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
         sizes = tr("{share} of the weights become zero").format(
             share=numbers.percent(goal.sparsity)
         )
-    expected = expected_divergence(config, model, found)
+    expected = expected_divergence(config, model, goal, found)
     if config.pruning.removes_nothing and config.pruning.removes_tokens:
         title = tr("{sizes}, only tokens are removed").format(sizes=sizes)
     elif config.pruning.removes_nothing:
@@ -187,7 +156,8 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     preview = state.request(RequestKind.VOCABULARY).response
     warning = warning or brief_warning(preview)
     tokens = planned_tokens(config, model)
-    details = (tokens, _memory(config, model, goal), _time(state), _form(state))
+    # The longest comes last: what does not fit is in the tooltip.
+    details = (tokens, _form(state), _time(state), _memory(config, model, goal))
     return Headline(title, _joined(*details), warning, alternative)
 
 
@@ -208,7 +178,7 @@ def destination_text(state: AppState) -> tuple[str, str]:
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     context = context_of(config, model)
     needed = memory_of_goal(goal, context, model, config.pruning.kind)
-    return tr("Up to {memory} of memory, {n} tokens").format(
+    return tr("up to {memory} of memory, {n} tokens").format(
         memory=numbers.size(needed), n=numbers.whole(context)
     )
 
@@ -228,6 +198,8 @@ def _form(state: AppState) -> str:
     label = choice_label(form.dtype)[0]
     if form.format is Format.GGUF:
         return tr("GGUF, {dtype}").format(dtype=label)
+    if planned_file(state.model, form, state.config.pruning).needs_own_code:
+        return tr("Compact (trust_remote_code), {dtype}").format(dtype=label)
     return tr("{format}, {dtype}").format(
         format=choice_label(form.format)[0], dtype=label
     )

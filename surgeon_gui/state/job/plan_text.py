@@ -238,12 +238,12 @@ def brief_sizes(
         quantization(config, model, on_cuda=on_cuda)
         or _widths(config, model, on_cuda=on_cuda),
         fallback_warning(config, model),
-        _own_code(config, model),
+        own_code(config, model),
     )
     return "\n".join((parameters, file, *filter(None, facts)))
 
 
-def _own_code(config: RunConfig, model: ModelSummary) -> str:
+def own_code(config: RunConfig, model: ModelSummary) -> str:
     """Return what a file of free widths means for other programs; else ""."""
     file = planned_file(model, file_form(config, model), config.pruning)
     if not file.needs_own_code:
@@ -401,10 +401,10 @@ def brief_target(pruning: PruningConfig) -> str:
     """Return the target in few words, in its own unit."""
     match pruning.target:
         case PrunableShare(sparsity=sparsity):
-            text = tr("{sparsity} of prunable weights")
+            text = tr("{sparsity} of prunable weights removed")
             return text.format(sparsity=numbers.percent(sparsity))
         case ParameterShare(sparsity=sparsity):
-            text = tr("{sparsity} of all parameters")
+            text = tr("{sparsity} of all parameters removed")
             return text.format(sparsity=numbers.percent(sparsity))
         case Parameters(millions=millions):
             return tr("To {parameters}").format(

@@ -1,9 +1,8 @@
-"""Purposes of a run: each chooses structure, widths and file. No Qt."""
+"""What a purpose makes of a job: structure, widths and file. No Qt."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import Enum
 
 import msgspec
 
@@ -11,15 +10,11 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     SPARSE,
-    Experts,
-    ExpertsAndNeurons,
-    ExpertsHeadsAndNeurons,
-    HeadsAndNeurons,
-    Neurons,
     PruningConfig,
     Structure,
     methods_for,
 )
+from surgeon_engine.api.config.purposes import STRUCTURES, Purpose, structure_for
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import (
     AnyVocabulary,
@@ -36,24 +31,6 @@ from surgeon_gui.base.latest import latest
 _FAST_MULTIPLE = 64  # of MLP widths, which processors and GPUs compute fast
 
 
-class Purpose(Enum):
-    """The purposes that the page New offers."""
-
-    SMALLER = "smaller"
-    FASTER = "faster"
-
-
-_Wanted = type[
-    Experts | ExpertsAndNeurons | ExpertsHeadsAndNeurons | HeadsAndNeurons | Neurons
-]
-_DENSE: tuple[_Wanted, ...] = (HeadsAndNeurons, Neurons)
-# What a purpose removes: the first of these that the model has.
-_WANTED: dict[Purpose, tuple[_Wanted, ...]] = {
-    Purpose.SMALLER: (ExpertsAndNeurons, Experts, *_DENSE),
-    Purpose.FASTER: (ExpertsHeadsAndNeurons, *_DENSE),  # experts alone save no time
-}
-
-
 def with_purpose(
     config: RunConfig, purpose: Purpose, model: ModelSummary | None
 ) -> RunConfig:
@@ -64,11 +41,11 @@ def with_purpose(
     job is taken to say what it has.
     """
     before, plain = config.pruning, PruningConfig()
-    kind = _structure(purpose, before.kind, model)
+    kind = structure_for(purpose, kinds_of(model) or (before.kind,))
     is_sparse = before.kind in SPARSE
-    if is_sparse or before.method not in methods_for(_kind_of(kind)):
+    if is_sparse or before.method not in methods_for(kind):
         before = replace(before, method=plain.method, damping=plain.damping)
-    pruning = replace(before, structure=kind())
+    pruning = replace(before, structure=STRUCTURES[kind]())
     file = ExportConfig()
     export = replace(config.export, format=file.format, dtype=file.dtype)
     job = replace(config, pruning=pruning, export=export)
@@ -93,20 +70,10 @@ def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
     return config if purpose is None else with_purpose(config, purpose, model)
 
 
-def _structure(
-    purpose: Purpose, before: Structure, model: ModelSummary | None
-) -> _Wanted:
-    """Return what a purpose removes of a model, or as a job for an unknown one does."""
-    wanted = _WANTED[purpose]
-    can = {before}
-    if model is not None:
-        can = {x.structure for x in model.structures if x.supported}
-    last = HeadsAndNeurons if model is None else wanted[-1]
-    return next((kind for kind in wanted if _kind_of(kind) in can), last)
-
-
-def _kind_of(structure: _Wanted) -> Structure:
-    return Structure(str(structure.__struct_config__.tag))
+def kinds_of(model: ModelSummary | None) -> tuple[Structure, ...]:
+    """Return the structures that a model supports; none of one that is not known."""
+    found = () if model is None else model.structures
+    return tuple(each.structure for each in found if each.supported)
 
 
 @latest

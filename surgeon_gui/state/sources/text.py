@@ -45,7 +45,7 @@ def facts_of(state: AppState) -> Rows:
 
 
 def model_line(state: AppState) -> str:
-    """Return size, number format and what can be removed, in one line."""
+    """Return size, number format and what can be removed; lines may end at a dot."""
     model, facts = state.model, state.facts
     parameters = model.parameters if model is not None else 0
     size, dtype = (model.file_bytes, model.dtype) if model is not None else (0, "")
@@ -67,7 +67,7 @@ def model_line(state: AppState) -> str:
         if structure in possible:
             parts.append(text)
             break
-    return " \N{MIDDLE DOT} ".join(parts)
+    return "\N{NO-BREAK SPACE}\N{MIDDLE DOT} ".join(parts)
 
 
 def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Rows:

@@ -56,6 +56,7 @@ _RUN_CAPTIONS = {
     "run_smaller_button": caption(
         "S&maller", "Set up the same run with a target that leaves a smaller model."
     ),
+    "run_file_button": caption("Path of the result", "Open its folder."),
     "run_folder_button": caption("&Open folder", "Show the files of the run."),
     "run_copy_button": caption(
         "Copy &path", "Copy the path of the model, for another program."

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
     QColor,
@@ -27,11 +26,10 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QWidget
 from typing_extensions import override
 
+from surgeon_engine.planning.forecast import Floats, Forecast
 from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.diagnosis.costs import Floats
-from surgeon_gui.state.forecast import Forecast
 from surgeon_gui.widgets.controls import bold, described, progress_bar, show_share
 
 _MIN_SIZE = QSize(320, 150)
@@ -211,8 +209,8 @@ class _Picture:
     ) -> None:
         self._painter, self._theme, self._area = painter, theme, area
         self._curve, self._forecast = curve, curve.forecast
-        low = float(np.exp(-self._forecast.expected[-1] * self._forecast.spreads[-1]))
-        self._bottom = min(low, _MOST_SHOWN)
+        low = self._forecast.expected[-1] * self._forecast.spreads[-1]
+        self._bottom = min(math.exp(-low), _MOST_SHOWN)
         self._texts: list[QRectF] = []  # the places of those that are painted
 
     def paint(self, share: float | None) -> None:
@@ -234,9 +232,7 @@ class _Picture:
 
     def _line(self, divergences: Floats) -> QPolygonF:
         pairs = zip(self._forecast.shares, divergences, strict=True)
-        return QPolygonF(
-            [QPointF(self._x(float(x)), self._y(float(y))) for x, y in pairs]
-        )
+        return QPolygonF([QPointF(self._x(x), self._y(y)) for x, y in pairs])
 
     def _boxes(self) -> list[tuple[Band, QRectF]]:
         """Return the bands that are in sight, each with its place."""
@@ -277,8 +273,9 @@ class _Picture:
 
     def _paint_spread(self) -> None:
         painter, theme, found = self._painter, self._theme, self._forecast
-        upper = self._line(found.expected / found.spreads)
-        lower = self._line(found.expected * found.spreads)
+        band_of = list(zip(found.expected, found.spreads, strict=True))
+        upper = self._line([nats / spread for nats, spread in band_of])
+        lower = self._line([nats * spread for nats, spread in band_of])
         band = QPainterPath()
         band.addPolygon(upper)
         for point in reversed(lower.toList()):

@@ -34,7 +34,6 @@ from surgeon_gui.views.steps.hub_search import HubSearchDialog
 from surgeon_gui.widgets.controls import (
     action,
     button,
-    eliding_label,
     give_menu,
     large_label,
     link,
@@ -63,7 +62,7 @@ class ModelCard(QFrame):
         self.setProperty("card", "true")
         self._session, self._settings = session, settings
         self._name = large_label("model_name")
-        self._line = eliding_label("model_line", quiet=True)
+        self._line = text_label(quiet=True, name="model_line")
         self._problem = problem_label("model_problem")
         self._download = DownloadCard(DownloadController(session, self))
         self.sample_download = SampleDownload(self)
@@ -98,7 +97,7 @@ class ModelCard(QFrame):
         show_elided(self._name, name if state.model_is_chosen else "")
         is_read = state.model is not None or state.facts is not None
         line = model_line(state) if is_read else ""
-        show_elided(self._line, line or reading_note(state))
+        self._line.setText(line or reading_note(state))
         self._details.setEnabled(state.model is not None)
         self._show_problem(state)
         self._download.show_state(state)

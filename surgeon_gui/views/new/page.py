@@ -11,20 +11,27 @@ from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QSplitter, QWidget
 from typing_extensions import override
 
+from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.verdict import LIMITS, Verdict
+from surgeon_engine.planning.forecast import (
+    CURVE_POINTS,
+    Floats,
+    Forecast,
+    RunPoint,
+    cost_of_rounding,
+    expected_divergence,
+)
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
-from surgeon_gui.state.forecast import CURVE_POINTS, Forecast, RunPoint
 from surgeon_gui.state.job import changes
 from surgeon_gui.state.job import headline as plan
-from surgeon_gui.state.job.purposes import Purpose, purpose_of, with_purpose
+from surgeon_gui.state.job.purposes import purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none, share_with_tokens
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import is_model_being_read, reading_note
@@ -204,7 +211,8 @@ class NewPage(QWidget):
         state = self._session.state
         if state.model is None:
             return None
-        return plan.expected_divergence(state.config, state.model, self._found)
+        goal = goal_or_none(state.config, state.model)
+        return expected_divergence(state.config, state.model, goal, self._found)
 
     def show_points(self, points: tuple[RunPoint, ...]) -> None:
         """Show the finished runs of the model on the curve."""
@@ -276,7 +284,7 @@ class NewPage(QWidget):
         curve = None
         if found is not None and model is not None:
             size = partial(plan.size_text, config, model)
-            bands = _bands(plan.cost_of_rounding(config, model, found))
+            bands = _bands(cost_of_rounding(config, model, found))
             curve = Curve(found, bands, size)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
@@ -305,7 +313,8 @@ class NewPage(QWidget):
         ):
             return None
         weights, rises = planner.curve(CURVE_POINTS)
-        return weights / max(1, known.model.prunable), rises
+        shares = weights / max(1, known.model.prunable)
+        return shares.tolist(), rises.tolist()
 
     def _show_measuring(self, state: AppState) -> None:
         request = state.request(RequestKind.DIAGNOSIS)

@@ -13,6 +13,7 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.base import paths
 from surgeon_gui.base.lm_studio import models_folder
 from surgeon_gui.base.theme import GAP, TITLE
 from surgeon_gui.base.translation import tr
@@ -42,7 +43,8 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.dot import Dot, Shape
-from surgeon_gui.widgets.layouts import horizontal, in_row
+from surgeon_gui.widgets.elided_link import ElidedLink
+from surgeon_gui.widgets.layouts import horizontal, in_row, row_of
 
 _LEAST_TITLE = 280  # pixels, below which the buttons are below the texts
 _DOT = 18
@@ -83,6 +85,7 @@ class RunHead(QWidget):
         self._title = large_label("run_title", TITLE)
         self._title.setElideMode(Qt.TextElideMode.ElideMiddle)  # the size is at its end
         self._time = text_label(quiet=True, name="run_time")
+        self._file = ElidedLink("run_file_button", self._on_file_clicked)
         self._warning = warning_label("run_warning")
         self._controls = self._running_buttons()
         self._outcome = OutcomeButtons(self)
@@ -93,7 +96,8 @@ class RunHead(QWidget):
         self._grid.addLayout(in_row(self._back, (self._crumb, 1)), 0, 0, 1, 2)
         self._grid.addLayout(in_row(self._dot, (self._title, 1)), 1, 0)
         self._grid.addWidget(self._time, 2, 0, 1, 2)
-        self._grid.addWidget(self._warning, 3, 0, 1, 2)
+        self._grid.addLayout(row_of(self._file), 3, 0, 1, 2)
+        self._grid.addWidget(self._warning, 4, 0, 1, 2)
         self._is_narrow = True
         self._place_buttons(is_narrow=False)
 
@@ -135,6 +139,7 @@ class RunHead(QWidget):
         self._dot.setHidden(is_busy)
         if not is_busy:
             self._outcome.show_state(state)
+        self._show_file(run)
         if run is not self._run:
             self._make_room()
         self._run = run
@@ -157,6 +162,23 @@ class RunHead(QWidget):
             is_broken = verdict is Verdict.BROKEN
             dot = (Shape.CROSS if is_broken else Shape.FILLED, COLORS[verdict])
         self._dot.show_shape(*((Shape.CROSS, "bad") if _has_failed(run) else dot))
+
+    def _show_file(self, run: RunState) -> None:
+        """Show where the file of a run is."""
+        is_there = run.exported is not None and not run.status.is_busy
+        self._file.setVisible(is_there)
+        if not is_there:
+            return
+        path = self._outcome.path
+        self._file.setEnabled(not run.computer)
+        tip = tr("The result is {path}. Open its folder.").format(path=path)
+        elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
+        shown = path if run.computer else paths.with_tilde(path)
+        self._file.show_line(shown, elsewhere if run.computer else tip)
+
+    @Slot()
+    def _on_file_clicked(self) -> None:
+        self._outcome.open_folder()
 
     def _show_name(self, run: RunState) -> None:
         made_from = (run.folder, run.name, run.config, run.model, run.exported)
@@ -184,8 +206,8 @@ class RunHead(QWidget):
         if is_narrow == self._is_narrow:
             return
         self._is_narrow = is_narrow
-        self._grid.setRowMinimumHeight(3, GAP if is_narrow else 0)
-        place = (4, 0, 1, 2) if is_narrow else (1, 1, 1, 1)
+        self._grid.setRowMinimumHeight(4, GAP if is_narrow else 0)
+        place = (5, 0, 1, 2) if is_narrow else (1, 1, 1, 1)
         side = Qt.AlignmentFlag.AlignLeft if is_narrow else Qt.AlignmentFlag.AlignRight
         for each in (self._controls, self._outcome):
             self._grid.addWidget(each, *place, side | Qt.AlignmentFlag.AlignTop)
@@ -202,7 +224,7 @@ class OutcomeButtons(QWidget):
         self._resume = button("run_resume_button", head.resume_clicked)
         self._gentler = button("run_gentler_button", head.gentler_clicked)
         self._smaller = button("run_smaller_button", head.smaller_clicked)
-        self._open = button("run_folder_button", self._on_open_clicked)
+        self._open = button("run_folder_button", self.open_folder)
         self._copy = button("run_copy_button")
         self._menu = QMenu(self._copy)
         slots = {
@@ -275,7 +297,8 @@ class OutcomeButtons(QWidget):
         return str(folder)
 
     @Slot()
-    def _on_open_clicked(self) -> None:
+    def open_folder(self) -> None:
+        """Show the files, or the folder of the run without any, in the file manager."""
         folder = self._folder if self._exported is None else self._exported.folder
         open_folder(folder)
 

@@ -102,10 +102,11 @@ class ExportPage(Page):
         self._form.disable_choices("format", reasons)
         dtypes = file_formats.disabled_dtypes(export.format, state.model)
         self._form.disable_choices("dtype", dtypes)
-        chosen = (
-            plan_text.chosen_format(state.config, state.model) if state.model else ""
-        )
-        self._about.setText(f"{about_format(export.format)} {chosen}".strip())
+        parts = [about_format(export.format)]
+        if state.model is not None:
+            parts.append(plan_text.chosen_format(state.config, state.model))
+            parts.append(plan_text.own_code(state.config, state.model))
+        self._about.setText(" ".join(filter(None, parts)))
 
     def _show_sizes(self, state: AppState) -> None:
         quantized = fallback = sizes = larger = ""

@@ -6,11 +6,15 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
@@ -288,7 +292,14 @@ def test_read_report_of_other_folder_raises(tmp_path, text):
     ],
 )
 def test_new_run_folder_is_named_by_time_and_model(tmp_path, model, ending):
-    folder = new_run_folder(tmp_path, model)
+    config = RunConfig(ModelConfig(model))
+    folder = new_run_folder(tmp_path, config)
     assert folder.name.endswith(ending)
     folder.mkdir()
-    assert not new_run_folder(tmp_path, model).exists()
+    assert not new_run_folder(tmp_path, config).exists()
+    whole = PruningConfig(target=PrunableShare(0.0))
+    short = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_K_M)
+    only = replace(config, pruning=whole, export=short)
+    assert new_run_folder(tmp_path, only).name.endswith(f"{ending}-q4_k_m")
+    both = replace(config, export=short)
+    assert "q4_k_m" not in new_run_folder(tmp_path, both).name

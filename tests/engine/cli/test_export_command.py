@@ -36,7 +36,7 @@ def test_export_without_destination_lists_formats_with_reasons(finished, capsys)
     assert main(["export", str(finished)]) == 0
     out = capsys.readouterr().out
     assert "compact   is in" in out
-    assert "stock     no: No plain model has these widths" in out
+    assert "plain     no: No plain model has these widths" in out
     assert "masked    Loads wherever" in out
 
 

@@ -116,7 +116,9 @@ def test_experts_and_neurons_that_are_left_are_counted():
 
 def test_distillation_without_effect_is_named_once():
     of_training = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION)
-    assert "the distillation is undone" in event_line(of_training)
+    assert "and was left out: the model is as good as it was before" in event_line(
+        of_training
+    )
     # A warning names the others.
     assert event_line(RecoveryUndone(UndoReason.WORSE, Stage.REFIT)) == ""
     assert event_line(RecoveryUndone(UndoReason.FAILED)) == ""

@@ -121,6 +121,15 @@ def test_inspect_folder_without_model_fails(tmp_path, capsys):
     assert "has no config.json" in err
 
 
+def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
+    code, out, _ = run("inspect", write_run(tmp_path, "mine"), capsys=capsys)
+    assert code == 0
+    assert "is the folder of a run of" in out and "Its result is" in out
+    killed = write_run(tmp_path, "killed", ending="killed")
+    code, _, err = run("inspect", killed, capsys=capsys)
+    assert (code, "is not finished" in err) == (1, True)
+
+
 def test_inspect_name_with_control_characters_prints_escapes(capsys):
     code, _, err = run("inspect", "/missing/\x1b[31m[bold]model", capsys=capsys)
     assert code == 2
@@ -300,7 +309,11 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path.write_text("version = 1")
     code, out, _ = run("estimate", path, capsys=capsys)
     assert code == 0
-    assert "Recovery: distillation, all weights" in " ".join(out.split())
+    text = " ".join(out.split())
+    assert "Recovery: distillation, all weights" in text
+    assert "file 4.3 MB of 5.7 MB (float16)" in text
+    assert "parameters 2,098,829 of 2,828,736" in text
+    assert "quality likely close: KL to the original 0.11 nats (0.052 to" in text
     path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out

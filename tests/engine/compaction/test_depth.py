@@ -16,7 +16,7 @@ from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
     MaskedWriter,
-    StockWriter,
+    PlainWriter,
 )
 from tests.engine.compaction.test_shrink import parameters
 from tests.helpers.pairs import pairs
@@ -82,7 +82,7 @@ def test_generation_without_first_attention_matches_no_cache():
 @pytest.mark.parametrize(
     ("writer", "case"),
     [
-        (StockWriter(), {0: "block"}),
+        (PlainWriter(), {0: "block"}),
         (CompactWriter(), {0: "block", 1: "heads"}),
         (CompactWriter(), {-1: "neurons"}),
         (MaskedWriter(), {0: "heads"}),
@@ -106,7 +106,7 @@ def test_files_are_restored(writer, case, tmp_path):
     expected = logits(model, ids)
     if isinstance(writer, CompactWriter):
         assert_close(logits(load_compact(tmp_path), ids), expected)
-    elif isinstance(writer, StockWriter):
+    elif isinstance(writer, PlainWriter):
         stock = type(model).from_pretrained(tmp_path).eval()
         assert_close(logits(stock, ids), expected)
     whole = restore(tmp_path, "Tiny")
@@ -119,7 +119,7 @@ def test_files_are_restored(writer, case, tmp_path):
 def test_plain_files_hold_no_missing_sublayers():
     model = noisy("llama")
     pruned = PrunedModel(loaded(model), without_depth(model, {1: "heads"}))
-    assert "block 1 has no heads" in StockWriter().unsupported_reason(pruned)
+    assert "block 1 has no heads" in PlainWriter().unsupported_reason(pruned)
 
 
 def test_blocks_that_depend_on_their_number_stay():

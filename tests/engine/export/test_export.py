@@ -226,7 +226,7 @@ def test_infinity_in_config_is_preserved(tmp_path):
 def test_same_widths_in_all_blocks_give_plain_files(exported, tmp_path):
     """One of two groups of heads and half of the neurons remain."""
     event = exported(Format.AUTOMATIC, sparsity=0.5, min_density=0.5, width_multiple=12)
-    assert event.format is Format.STOCK
+    assert event.format is Format.PLAIN
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert model.config.num_key_value_heads == 1
     assert model.config.intermediate_size == 12
@@ -294,12 +294,12 @@ def test_checkpoint_with_another_file_of_weights_is_not_exported_again(
 def test_different_widths_give_no_plain_files(exported, tmp_path):
     exported(Format.AUTOMATIC)
     with pytest.raises(ExportError, match='widths = "same"') as error:
-        again(tmp_path, Format.STOCK, "plain")
+        again(tmp_path, Format.PLAIN, "plain")
     assert "compact" in error.value.hint
     assert not (tmp_path / "plain").exists()
 
 
-@pytest.mark.parametrize("form", [Format.COMPACT, Format.STOCK])
+@pytest.mark.parametrize("form", [Format.COMPACT, Format.PLAIN])
 def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
     config = job_with(tmp_path, ExportConfig(format=form), structure=Structure.ELEMENTS)
     recorder = Recorder()

@@ -122,7 +122,7 @@ def uneven(loaded: LoadedModel) -> CompactionPlan:
 
 
 PLANS = {
-    Format.STOCK: lambda _: CompactionPlan(),
+    Format.PLAIN: lambda _: CompactionPlan(),
     Format.MASKED: uneven,
     Format.COMPACT: uneven,
 }
@@ -242,7 +242,7 @@ def test_header_beside_a_checkpoint_has_the_kept_tokens(from_gguf, tmp_path):
 @pytest.mark.parametrize(
     ("format", "dtype", "is_tied"),
     [
-        (Format.STOCK, FileDtype.FLOAT32, False),
+        (Format.PLAIN, FileDtype.FLOAT32, False),
         (Format.GGUF, FileDtype.FLOAT16, True),
         (Format.GGUF, FileDtype.Q8_0, True),
         (Format.GGUF, FileDtype.Q8_0, False),
@@ -269,7 +269,7 @@ def test_forecast_of_fewer_tokens(format, dtype, is_tied, tmp_path):
         target = tmp_path / str(number)
         target.mkdir()
         pruned = PrunedModel(each, CompactionPlan())
-        writer = WRITERS[Format.MASKED if format is Format.STOCK else format]
+        writer = WRITERS[Format.MASKED if format is Format.PLAIN else format]
         writer.write(pruned, ExportConfig(format=format, dtype=dtype), target)
         files = [*target.glob("model.*")]
         assert len(files) == 1

@@ -397,7 +397,7 @@ def test_widths_become_the_same_where_the_file_has_one():
     assert "such files of this architecture have one width for all" in message
     without_machine = with_width_multiple(GGUF, OF_ONE_WIDTH, on_cuda=False)
     assert without_machine.pruning.has_same_widths
-    plain = replace(JOB, export=ExportConfig(format=Format.STOCK))
+    plain = replace(JOB, export=ExportConfig(format=Format.PLAIN))
     assert settle(plain, MODEL, machine(free=PLENTY)).config.pruning.has_same_widths
 
 

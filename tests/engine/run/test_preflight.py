@@ -61,7 +61,7 @@ REFUSED = [
         "GGUF for llama.cpp is not possible here. It holds no layers with removed rows",
     ),
     (
-        {"structure": "columns", "export": ExportConfig(format=Format.STOCK)},
+        {"structure": "columns", "export": ExportConfig(format=Format.PLAIN)},
         ExportError,
         "transformers, plain is not possible here. It holds no layers with removed",
     ),
@@ -69,12 +69,13 @@ REFUSED = [
         {
             "dropped_sublayers": 1,
             "sparsity": 0.6,
-            "export": ExportConfig(format=Format.STOCK),
+            "export": ExportConfig(format=Format.PLAIN),
         },
         ExportError,
         "a plain model has an attention and an MLP",
     ),
     ({"export": ExportConfig("file/export")}, ExportError, "cannot be written"),
+    ({"width_multiple": 1000}, PruningError, "neurons: none of them could be"),
 ]
 
 

@@ -254,4 +254,4 @@ def test_quality_limit_takes_blocks_back(tmp_path):
 def test_plain_files_are_refused_without_sublayers(tmp_path):
     settings = {"dropped_sublayers": 1, "dropped_blocks": 0, "widths": "same"}
     with pytest.raises(ExportError, match="a plain model has an attention and an MLP"):
-        Recorder().run(config_of(tmp_path, Format.STOCK, **settings), tmp_path / "run")
+        Recorder().run(config_of(tmp_path, Format.PLAIN, **settings), tmp_path / "run")

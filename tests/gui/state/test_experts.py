@@ -15,6 +15,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     Widths,
 )
+from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import ExpertsLeft, GroupsLeft, experts_left
 from surgeon_engine.api.messages.sources import ModelInspected
@@ -29,7 +30,14 @@ from surgeon_gui.state.experts import (
     routings_of_run,
     scale_of,
 )
-from surgeon_gui.state.job.purposes import Purpose, fitted_to, purpose_of, with_purpose
+from surgeon_gui.state.job.editing import (
+    all_presets,
+    fitted,
+    preset_in,
+    with_config,
+    with_preset,
+)
+from surgeon_gui.state.job.purposes import fitted_to, purpose_of, with_purpose
 from surgeon_gui.state.report import ReportContext, report_html
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
@@ -73,6 +81,24 @@ def test_only_models_with_experts_lose_them_by_default():
     assert purpose_of(of_experts, MODEL) is Purpose.SMALLER
     assert fitted_to(of_experts, DENSE) == plain
     assert fitted_to(plain, DENSE) is plain
+
+
+def test_fresh_mixture_has_a_preset_and_others_fit_it():
+    request = Request("inspect-1", ModelInspected(MODEL))
+    state = AppState(
+        config=RunConfig(ModelConfig(MODEL.source)),
+        is_fitting=True,
+        requests={RequestKind.INSPECTION: request},
+    )
+    state = fitted(state)
+    by_name = {preset.name: preset for preset in all_presets(state)}
+    assert preset_in(state) == by_name["standard"]
+    quick = with_preset(state, by_name["quick_look"])
+    assert quick.config.pruning.structure == ExpertsAndNeurons()
+    fast = with_purpose(state.config, Purpose.FASTER, MODEL)
+    assert preset_in(with_config(state, fast)) == by_name["deployable"]
+    paper = with_preset(state, by_name["paper_structured"])
+    assert paper.config.pruning.kind is Structure.ROWS_AND_COLUMNS
 
 
 def test_job_with_settings_of_the_user_is_not_fitted():

@@ -228,7 +228,7 @@ def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
     assert result_text.name_of(before).endswith(numbers.size(planned))
     zeros = replace(run.config, pruning=pruning_config(Structure.ELEMENTS))
     assert plain(result_text.name_of(replace(before, config=zeros))).endswith(
-        "30 % of prunable weights"
+        "30 % of prunable weights removed"
     )
     assert result_text.name_of(replace(run, name="Mine")) == "Mine"
 

@@ -13,8 +13,9 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.run import Estimate, Fidelity
+from surgeon_engine.planning.forecast import Basis, End, RunPoint, forecast
 from surgeon_engine.planning.limits import max_removable, min_removable
-from surgeon_gui.state.forecast import Basis, End, RunPoint, forecast, points_of
+from surgeon_gui.state.forecast import points_of
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
@@ -62,7 +63,7 @@ def test_own_runs_scale_the_curve_and_narrow_its_band():
     own = forecast(PLAIN, MODEL, points)
     assert (similar.basis, own.basis) == (Basis.SIMILAR, Basis.OWN_RUNS)
     assert own.at(0.2) == pytest.approx(0.8, rel=0.01)
-    ratio = own.expected[1:] / similar.expected[1:]
+    ratio = np.divide(own.expected[1:], similar.expected[1:])
     assert ratio == pytest.approx(ratio[0])
     assert own.spread_at(0.2) == pytest.approx(1.3, rel=0.01)
     assert 1.3 < own.spread_at(0.4) < own.spread_at(0.6) <= similar.spread_at(0.6)

@@ -14,8 +14,8 @@ from superqt import QElidingLabel
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import OF_EXPERTS, Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
+from surgeon_engine.api.verdict import expected_verdict
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text.problems import Step
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.steps.run_page import RunSettingsPage

@@ -60,7 +60,11 @@ def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     titles = [runs.state.titles[str(folder)] for folder in folders]
     assert len(set(titles)) == 2
     assert all(title.startswith("Bundled demo · 8.5\xa0MB, ") for title in titles)
-    shown = [*titles, "Bundled demo · 30\xa0% of prunable weights", "d (missing)"]
+    shown = [
+        *titles,
+        "Bundled demo · 30\xa0% of prunable weights removed",
+        "d (missing)",
+    ]
     assert texts(window, "run") == shown
 
 

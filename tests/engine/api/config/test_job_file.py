@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
+from surgeon_engine.api.config.pruning import (
+    ExpertsAndNeurons,
+    Heads,
+    HeadsAndNeurons,
+    Widths,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.base.errors import ConfigError
@@ -40,6 +47,22 @@ def test_unknown_user_in_a_path_is_kept(job):
 def test_names_of_bundled_sources_are_not_resolved_as_paths(job):
     job.write_text("version = 1")
     assert read_config(job) == RunConfig()
+
+
+def test_structure_of_a_job_that_names_none_is_that_of_its_model(job, tmp_path):
+    sizes = {"num_local_experts": 8, "num_experts_per_tok": 2, "intermediate_size": 64}
+    config = {"architectures": ["MixtralForCausalLM"], **sizes}
+    (tmp_path / "mixture").mkdir()
+    (tmp_path / "mixture" / "config.json").write_text(json.dumps(config))
+    for source, named, structure in (
+        ("mixture", "", ExpertsAndNeurons(widths=Widths.SAME)),
+        ("mixture", "structure = 'heads'\n", Heads(widths=Widths.SAME)),
+        ("demo", "", HeadsAndNeurons(widths=Widths.SAME)),
+    ):
+        job.write_text(
+            f"[model]\nsource = '{source}'\n[pruning]\n{named}widths = 'same'\n"
+        )
+        assert read_config(job).pruning.structure == structure
 
 
 def test_job_may_begin_with_a_byte_order_mark(job):

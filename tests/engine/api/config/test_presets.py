@@ -173,6 +173,7 @@ def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
         (GOOD + "[calibration]\ntext = 'mine.txt'", "must not set text"),
         (GOOD + "[model]\nsource = 'demo'", "must not set model"),
         (GOOD + "calibration = 3", "Expected `object`"),
+        (GOOD + "purpose = 'art'", "no purpose called 'art'"),
         ("title =", "preset broken is not valid TOML"),
         ("x = " + "[" * 10_000, "preset broken is not valid TOML: it is nested"),
         ("x = " + "9" * 5_000, "preset broken is not valid TOML: Exceeds"),

@@ -27,7 +27,7 @@ from surgeon_engine.export.transformers import files as transformers_files
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
     MaskedWriter,
-    StockWriter,
+    PlainWriter,
 )
 from surgeon_engine.export.transformers.weight_files import (
     file_parts,
@@ -171,7 +171,7 @@ def test_rounded_tensors_do_not_become_longer(tmp_path):
 def test_unsupported_widths_have_a_reason():
     model = llama()
     plan = without(model, lambda x: torch.arange(x.candidates) > 2, Structure.HEADS)
-    unsupported_reason = StockWriter().unsupported_reason(
+    unsupported_reason = PlainWriter().unsupported_reason(
         PrunedModel(loaded(model), plan)
     )
     assert unsupported_reason.startswith("No plain model has these widths: ")
@@ -188,7 +188,7 @@ def test_blocks_that_differ_in_the_original_are_supported_masked_only(monkeypatc
     monkeypatch.setattr(transformers_files, "compact", differ)
     pruned = PrunedModel(loaded(model), without_neurons(model))
     assert CompactWriter().unsupported_reason(pruned) == "The blocks differ."
-    assert StockWriter().unsupported_reason(pruned).endswith(": The blocks differ.")
+    assert PlainWriter().unsupported_reason(pruned).endswith(": The blocks differ.")
     assert MaskedWriter().unsupported_reason(pruned) == ""
 
 

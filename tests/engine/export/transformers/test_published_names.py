@@ -15,7 +15,7 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import CompactionPlan
 from surgeon_engine.compaction.restore import restore
-from surgeon_engine.export.transformers.files import MaskedWriter, StockWriter
+from surgeon_engine.export.transformers.files import MaskedWriter, PlainWriter
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.constants import TENSOR_ENTRY
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
@@ -71,7 +71,7 @@ def test_mixture_has_the_names_of_published_checkpoints(name, tmp_path):
     has_own_width = name not in ("deepseek_v2", "glm4_moe")
     example = without_experts(MIXTURES[name](), neurons=32 * has_own_width)
     expected = logits(example.loaded.model)
-    writer = StockWriter()
+    writer = PlainWriter()
     assert writer.unsupported_reason(example) == ""
     writer.write(example, ExportConfig(), tmp_path)
     found = names_in(tmp_path)
@@ -90,7 +90,7 @@ def test_mixture_has_the_names_of_published_checkpoints(name, tmp_path):
 
 def test_experts_are_those_of_the_model(tmp_path):
     model = MIXTURES["qwen3_moe"]()
-    StockWriter().write(without_experts(model), ExportConfig(), tmp_path)
+    PlainWriter().write(without_experts(model), ExportConfig(), tmp_path)
     found = load_file(tmp_path / "model.safetensors")
     experts = model.model.layers[2].mlp.experts
     for part, expected in (
@@ -107,7 +107,7 @@ def test_experts_are_those_of_the_model(tmp_path):
 def test_shards_hold_parts_of_a_block(tmp_path):
     model = MIXTURES["qwen3_moe"]()
     example = without_experts(model)
-    StockWriter().write(example, ExportConfig(shard_gigabytes=0.001), tmp_path)
+    PlainWriter().write(example, ExportConfig(shard_gigabytes=0.001), tmp_path)
     assert len(list(tmp_path.glob("model-*.safetensors"))) == 3
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert_close(logits(again), logits(model))
@@ -115,7 +115,7 @@ def test_shards_hold_parts_of_a_block(tmp_path):
 
 def test_config_states_the_experts_under_both_names(tmp_path):
     """Of Qwen 3, transformers 4 reads `num_experts`, and 5 `num_local_experts`."""
-    StockWriter().write(
+    PlainWriter().write(
         without_experts(MIXTURES["qwen3_moe"]()), ExportConfig(), tmp_path
     )
     config = json.loads((tmp_path / "config.json").read_text())
@@ -133,9 +133,9 @@ def test_dense_model_has_the_names_of_published_checkpoints(tmp_path):
 def test_planned_bytes_count_the_names_of_all_experts(tmp_path):
     example = without_experts(MIXTURES["qwen3_moe"]())
     summary = describe(example.loaded.model, NOWHERE)
-    form = FileForm(Format.STOCK, FileDtype.FLOAT32)
+    form = FileForm(Format.PLAIN, FileDtype.FLOAT32)
     planned = PlannedFile(summary, form, pruning_config(structure=Structure.EXPERTS))
-    StockWriter().write(example, ExportConfig(), tmp_path)
+    PlainWriter().write(example, ExportConfig(), tmp_path)
     size = (tmp_path / "model.safetensors").stat().st_size
     removed = sum(x.weights // x.columns for x in summary.layers if "experts" in x.name)
     assert planned.bytes(removed) == pytest.approx(size, rel=0.003)

@@ -59,7 +59,7 @@ def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
         shots=2,
         sparsity=0.4,
         widths=Widths.SAME,
-        export=ExportConfig(format=Format.STOCK),
+        export=ExportConfig(format=Format.PLAIN),
     )
     recorder = Recorder().run(config, tmp_path / "run")
     shot = recorder.of(ShotFinished)[-1]
@@ -69,7 +69,7 @@ def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
     assert all(len(removed) == 1 for removed in by_kind.values())
     assert 0.2 < shot.sparsity <= 0.4
     (exported,) = recorder.of(Exported)
-    assert exported.format is Format.STOCK
+    assert exported.format is Format.PLAIN
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert sum(p.numel() for p in model.parameters()) == shot.parameters
     masked = dataclasses.replace(config, export=ExportConfig(format=Format.MASKED))
@@ -88,7 +88,7 @@ def test_plain_format_raises_at_once_if_some_layers_keep_their_width(tmp_path):
         tmp_path,
         widths=Widths.SAME,
         protect=("block 0",),
-        export=ExportConfig(format=Format.STOCK),
+        export=ExportConfig(format=Format.PLAIN),
     )
     with pytest.raises(ExportError, match="others of their kind are not"):
         Recorder().run(config, tmp_path / "run")
@@ -112,16 +112,16 @@ def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):
         sparsity=0.2,
         widths=Widths.SAME,
         protect=("self_attn.*",),
-        export=ExportConfig(format=Format.STOCK),
+        export=ExportConfig(format=Format.PLAIN),
     )
     (exported,) = Recorder().run(config, tmp_path / "run").of(Exported)
-    assert exported.format is Format.STOCK
+    assert exported.format is Format.PLAIN
 
 
 def test_impossible_number_of_heads_raises_at_once(tmp_path):
     """OPT's heads are as large as the hidden size over their number."""
     config = job(
-        tmp_path, "opt", widths=Widths.SAME, export=ExportConfig(format=Format.STOCK)
+        tmp_path, "opt", widths=Widths.SAME, export=ExportConfig(format=Format.PLAIN)
     )
     with pytest.raises(ExportError, match="do not fit a plain OPTForCausalLM"):
         Recorder().run(config, tmp_path / "run")
@@ -130,7 +130,7 @@ def test_impossible_number_of_heads_raises_at_once(tmp_path):
 def test_impossible_number_of_neurons_raises_at_once(tmp_path):
     """BLOOM's MLPs are four times the hidden size."""
     neurons = {"structure": Structure.NEURONS, "widths": Widths.SAME}
-    config = job(tmp_path, "bloom", **neurons, export=ExportConfig(format=Format.STOCK))
+    config = job(tmp_path, "bloom", **neurons, export=ExportConfig(format=Format.PLAIN))
     recorder = Recorder()
     with pytest.raises(ExportError, match="Fewer neurons do not fit a plain Bloom"):
         recorder.run(config, tmp_path / "run")

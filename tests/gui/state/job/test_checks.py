@@ -342,6 +342,15 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
         config.check_consistency()
 
 
+def test_multiple_beyond_all_widths_is_a_problem_of_that_setting():
+    wide = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=1000))
+    problem = target_problem(wide, MODEL)
+    assert problem is not None and problem.setting == "width_multiple"
+    widest = max(x.groups for x in MODEL.coupled)
+    fitting = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest))
+    assert target_problem(fitting, MODEL) is None
+
+
 def test_target_is_checked_at_the_widths_of_the_device():
     """A layer keeps eight neurons on a GPU, and one on a CPU."""
     pruning = pruning_config(structure=Structure.NEURONS)

@@ -32,7 +32,7 @@ from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import RAGGED, exported
 from tests.helpers.mixtures import mixture_summary
 
-AUTOMATIC, COMPACT, STOCK, MASKED, GGUF = Format
+AUTOMATIC, COMPACT, PLAIN, MASKED, GGUF = Format
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_plain_files_require_equal_widths():
     same = pruning_config(widths=Widths.SAME)
     assert file_formats.disabled_formats(same, None) == {}
     free = file_formats.disabled_formats(PruningConfig(), None)
-    assert 'set widths to "same"' in free[STOCK]
+    assert 'set widths to "same"' in free[PLAIN]
 
 
 def test_gguf_is_disabled_for_a_family_without_such_files():
@@ -68,7 +68,7 @@ def test_plain_files_are_disabled_without_an_attention_or_mlp():
     pruning = pruning_config(widths=Widths.SAME, dropped_blocks=1)
     assert file_formats.disabled_formats(pruning, None) == {}
     pruning = pruning_config(widths=Widths.SAME, dropped_sublayers=1)
-    reason = file_formats.disabled_formats(pruning, None)[STOCK]
+    reason = file_formats.disabled_formats(pruning, None)[PLAIN]
     assert "has an attention and an MLP" in reason
 
 
@@ -77,8 +77,8 @@ def test_plain_files_are_disabled_if_some_layers_of_a_kind_are_protected():
     some = pruning_config(widths=Widths.SAME, protect=("block 0",))
     model = msgspec.structs.replace(model, gguf_widths=Widths.SAME)
     reasons = file_formats.disabled_formats(some, model)
-    assert reasons.keys() == {STOCK, GGUF}
-    assert "some layers are protected" in reasons[STOCK]
+    assert reasons.keys() == {PLAIN, GGUF}
+    assert "some layers are protected" in reasons[PLAIN]
     kind = pruning_config(widths=Widths.SAME, protect=("self_attn.o_proj",))
     assert file_formats.disabled_formats(kind, model) == {}
 
@@ -111,7 +111,7 @@ def test_implied_changes_reset_a_dtype_that_the_format_does_not_support():
 def test_disabled_save_formats_has_the_reason_of_the_engine():
     result = exported("there", PruningConfig())
     reasons = file_formats.disabled_save_formats(result)
-    assert reasons[STOCK] == RAGGED
+    assert reasons[PLAIN] == RAGGED
     assert AUTOMATIC not in reasons
     assert file_formats.suggested_format(result) is GGUF
 

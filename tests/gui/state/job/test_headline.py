@@ -9,20 +9,19 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import Memory, Parameters
 from surgeon_engine.api.messages.sources import ModelInspected
-from surgeon_engine.api.verdict import Verdict
+from surgeon_engine.api.verdict import Verdict, expected_verdict
+from surgeon_engine.planning.forecast import Basis, End, RunPoint
 from surgeon_engine.planning.target_size import memory_of_goal
 from surgeon_gui.state.app import with_request
-from surgeon_gui.state.forecast import Basis, End, RunPoint
 from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.resource_text import check_draft
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.verdict import expected_verdict
 from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
 from tests.helpers.configs import changed, pruning_config
@@ -115,11 +114,19 @@ def test_rounding_to_few_bits_counts_as_well():
         assert title.endswith(PHRASES[verdict])
 
 
+def test_file_with_code_of_its_own_is_named_so():
+    words = "Compact (trust_remote_code), float32"
+    free, same = job(), job(widths=Widths.SAME)
+    assert line_of(free).details.startswith(words)
+    assert words not in line_of(same).details
+    assert words not in line_of(job(sparsity=0.0)).details
+
+
 def test_file_that_becomes_larger_is_a_warning():
     line = line_of(job(), QUANTIZED)
     assert line.warning == "The file is larger than the original"
     assert line.alternative is None  # 8 bits would be larger than the original, too
-    assert line.details.startswith("Up to")
+    assert "up to" in line.details
     line = line_of(job(sparsity=0.0))
     assert not line.warning
 
@@ -161,7 +168,9 @@ def test_details_have_time_and_format():
     assert "about " in plain(plan.headline(timed, found).details)
     assert "about " not in plain(plan.headline(state, found).details)
     few_bits = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
-    assert plain(line_of(job(export=few_bits)).details).endswith("GGUF, 4 bits (Q4_0)")
+    assert plain(line_of(job(export=few_bits)).details).startswith(
+        "GGUF, 4 bits (Q4_0)"
+    )
 
 
 def test_draft_that_cannot_be_started_has_no_headline():

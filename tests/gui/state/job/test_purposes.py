@@ -17,6 +17,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     Widths,
 )
+from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
@@ -25,7 +26,6 @@ from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.state.job.purposes import (
-    Purpose,
     languages_of,
     purpose_of,
     with_languages,

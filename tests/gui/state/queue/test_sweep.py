@@ -123,10 +123,10 @@ def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
     found = sweep.plan(state, Target.PRUNABLE_SHARE, "10 20", methods)
     assert [run.name.replace("\xa0", " ") for run in found] == [
-        "Bundled demo, 10 % of prunable weights, First-order gates",
-        "Bundled demo, 10 % of prunable weights, Magnitude",
-        "Bundled demo, 20 % of prunable weights, First-order gates",
-        "Bundled demo, 20 % of prunable weights, Magnitude",
+        "Bundled demo, 10 % of prunable weights removed, First-order gates",
+        "Bundled demo, 10 % of prunable weights removed, Magnitude",
+        "Bundled demo, 20 % of prunable weights removed, First-order gates",
+        "Bundled demo, 20 % of prunable weights removed, Magnitude",
     ]
 
 

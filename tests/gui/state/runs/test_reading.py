@@ -236,7 +236,7 @@ def test_title_is_the_planned_size_or_the_target_until_there_is_a_file(tmp_path)
     assert name_of(page) == f"Bundled demo → {planned}"
     unread = replace(running, planned_bytes=0)
     title = run_text.title(unread).replace("\xa0", " ")
-    assert title == "Bundled demo · 30 % of prunable weights"
+    assert title == "Bundled demo · 30 % of prunable weights removed"
     finished = read_record(write_run(tmp_path, "b", config))
     assert finished.file_bytes == 8_403_508
     assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.5 MB"

@@ -11,15 +11,19 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig
+from surgeon_engine.planning.forecast import RunPoint, forecast
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
-from surgeon_gui.state.forecast import RunPoint, forecast
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
 from tests.helpers.fake_engine import model_summary
 
 LAST = 0.9076  # of the demo
 FOUND = forecast(PruningConfig(HeadsAndNeurons(width_multiple=1)), model_summary())
 BANDS = (Band("good", 0.0, 0.25, ""), Band("bad", 0.25, math.inf, "bad"))
+
+
+def scaled(values, factor):
+    return [factor * value for value in values]
 
 
 def curve_of(found=FOUND, bands=BANDS):
@@ -124,8 +128,8 @@ def test_each_part_is_painted(qtbot, curve):
         picture(share=None),
         picture(bands=BANDS[:1]),
         picture(bands=(BANDS[0], replace(BANDS[1], color="warning"))),
-        picture(replace(FOUND, spreads=FOUND.spreads / 2)),
-        picture(replace(FOUND, expected=FOUND.expected / 2)),
+        picture(replace(FOUND, spreads=scaled(FOUND.spreads, 0.5))),
+        picture(replace(FOUND, expected=scaled(FOUND.expected, 0.5))),
         picture(replace(FOUND, points=(RunPoint("Nov 3", 0.3, 0.1),))),
     ]
     same = [(a, b) for a in range(8) for b in range(a) if pictures[a] == pictures[b]]
@@ -138,7 +142,7 @@ def test_quality_that_falls_to_nothing_stays_in_the_picture(qapp, curve):
     widget, _ = curve
     apply_theme(qapp, ThemeChoice.DARK)
     for scale in (1e-6, 1.0, 1e6):
-        found = replace(FOUND, expected=FOUND.expected * scale)
+        found = replace(FOUND, expected=scaled(FOUND.expected, scale))
         assert np.all(np.isfinite(found.expected))
         widget.show_curve(curve_of(found), found.last, "")
         assert not widget.grab().isNull()

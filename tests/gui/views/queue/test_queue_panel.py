@@ -84,7 +84,10 @@ def filled(qtbot, window):
 
 def test_added_runs_are_shown_with_target_and_estimate(filled):
     assert filled.runs.home.isVisible()
-    assert rows(filled)[0][0] == "Bundled demo, 10 % of prunable weights, LLM Surgeon"
+    assert (
+        rows(filled)[0][0]
+        == "Bundled demo, 10 % of prunable weights removed, LLM Surgeon"
+    )
     assert all(row[1].startswith("about ") for row in rows(filled))
     assert find(filled, "queue_summary").text().startswith("3 ")
     assert targets(filled) == ["10 %", "20 %", "30 %"]

@@ -249,8 +249,13 @@ def test_folder_of_the_files_is_opened(page, monkeypatch):
     monkeypatch.setattr(head, "open_folder", opened.append)
     show(page, finished())
     click(page, "run_folder_button")
-    assert opened == ["folder"]
+    assert find(page, "run_file_button").accessibleName() == "folder"
+    click(page, "run_file_button")
+    assert opened == ["folder", "folder"]
+    show(page, RUNNING)
+    assert not find(page, "run_file_button").isVisible()
     show(page, finished(computer="farm"))
+    assert not is_on(page, "run_file_button")
     assert not is_on(page, "run_folder_button")
     assert "farm" in find(page, "run_folder_button").toolTip()
 

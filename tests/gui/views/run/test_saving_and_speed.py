@@ -60,7 +60,7 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     monkeypatch.setattr(save_section, "open_folder", opened.append)
     window = make_finished(*SLOW_AFTER)
     assert find(window, "save_format").currentIndex() == list(Format).index(Format.GGUF)
-    is_enabled, tip = item(window, "save_format", Format.STOCK)
+    is_enabled, tip = item(window, "save_format", Format.PLAIN)
     assert not is_enabled
     assert RAGGED in tip
     choose(window, "save_dtype", FileDtype.Q8_0)
@@ -94,7 +94,7 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     ]
     buttons[0].click()
     assert opened == [window.session.state.shown_run.saved[1].folder]
-    window.session.edit_save_config(ExportConfig(format=Format.STOCK))
+    window.session.edit_save_config(ExportConfig(format=Format.PLAIN))
     assert not is_on(window, "save_button")
     assert RAGGED in find(window, "save_button").toolTip()
     window.session.edit_save_config(ExportConfig(run_of(window).folder))

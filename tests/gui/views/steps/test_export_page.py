@@ -64,7 +64,7 @@ def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
     for structure, file_format in (
         (Structure.ELEMENTS, Format.COMPACT),
         (Structure.ROWS, Format.GGUF),
-        (Structure.HEADS, Format.STOCK),
+        (Structure.HEADS, Format.PLAIN),
     ):
         page.session.draft.edit_part(pruning_config(structure))
         is_enabled, tip = item(page, "export_format", file_format)

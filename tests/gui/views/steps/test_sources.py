@@ -10,7 +10,6 @@ from PySide6.QtWidgets import (
     QLabel,
     QProgressBar,
 )
-from superqt import QElidingLabel
 
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.controllers.sample_download import SampleDownload
@@ -129,7 +128,7 @@ def test_facts_are_shown_before_the_engine_starts(make_window, tmp_path):
     window.choose_model(DEMO)
     assert (
         "2.83\N{NO-BREAK SPACE}M parameters"
-        in find(window, "model_line", QElidingLabel).text()
+        in find(window, "model_line", QLabel).text()
     )
     config = {"architectures": ["BertModel"]}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PySide6.QtWidgets import QWidget
-from superqt import QElidingLabel
+from PySide6.QtWidgets import QLabel, QWidget
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -58,7 +57,7 @@ def model_card(qtbot, session, actions):
 def test_new_model_waits_for_the_run(qtbot, model_card, running):
     card = PlanCard()
     qtbot.addWidget(card)
-    line = find(model_card, "model_line", QElidingLabel)
+    line = find(model_card, "model_line", QLabel)
     model_card.show_state(unread(running))
     card.show_state(unread(running), "")
     assert line.text() == NOTE
@@ -78,7 +77,7 @@ def test_bad_model_shows_its_reason_alone(qtbot, model_card, running):
     model_card.show_state(state)
     card.show_state(state, "")
     assert find(model_card, "model_problem").text().startswith("new.gguf ")
-    assert NOTE not in find(model_card, "model_line", QElidingLabel).text()
+    assert NOTE not in find(model_card, "model_line", QLabel).text()
     assert find(card, "plan_waiting").isHidden()
 
 

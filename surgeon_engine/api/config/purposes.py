@@ -1,0 +1,43 @@
+"""Purposes of a job, and the structure that each removes of a model.
+
+The window offers them, presets name them, and a job that names no structure has the
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import StrEnum
+from typing import get_args
+
+from surgeon_engine.api.config.pruning import OF_EXPERTS, AnyStructure, Structure
+
+
+class Purpose(StrEnum):
+    """What a job is for."""
+
+    SMALLER = "smaller"  # a smaller file
+    FASTER = "faster"
+
+
+STRUCTURES: dict[Structure, type[AnyStructure]] = {
+    Structure(each.__struct_config__.tag): each for each in get_args(AnyStructure)
+}
+_OF_DENSE = (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
+# What a purpose removes: the first of these that the model has.
+_WANTED: dict[Purpose, tuple[Structure, ...]] = {
+    Purpose.SMALLER: (Structure.EXPERTS_AND_NEURONS, Structure.EXPERTS, *_OF_DENSE),
+    # Experts alone save no time.
+    Purpose.FASTER: (Structure.EXPERTS_HEADS_AND_NEURONS, *_OF_DENSE),
+}
+
+
+def structure_for(purpose: Purpose, kinds: Collection[Structure]) -> Structure:
+    """Return what a purpose removes of a model that supports these structures."""
+    wanted = (kind for kind in _WANTED[purpose] if kind in kinds)
+    return next(wanted, _OF_DENSE[0])
+
+
+def usual_structure(*, has_experts: bool) -> Structure:
+    """Return what a job removes that names no structure."""
+    return structure_for(Purpose.SMALLER, OF_EXPERTS if has_experts else ())

@@ -1,0 +1,285 @@
+"""The expected quality of a model at each size, before a run.
+
+    s   removed share of the prunable weights
+    d   KL(original || pruned) after recovery, nats per token, on text of another kind
+        than the calibration text
+
+Recovered runs of SmolLM2-135M follow d = a (s / (1 - s))^b with a = 1.29 and b = 0.78
+(docs/results.md: 0.23 at 10 %, 0.71 at 30 %, 1.29 at 50 %). `_MEASURED` has a for other
+models. After a diagnosis, d = 0.98 r^0.74, where r is the rise of the loss that it
+predicts: right within a tenth for SmolLM2-135M at 10, 30 and 50 %, and 0.19 where the
+demo has 0.11 to 0.15. Runs of the model itself replace the factor of either.
+
+Tokens were measured on SmolLM2-135M alone (docs/results.md, A smaller vocabulary).
+Without a third of them, d is 0.136 by itself. If their costs decide how many leave, d
+is 0.77 times that of blocks alone at the same size.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import msgspec
+
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.pruning import OF_EXPERTS, SPARSE, PruningConfig
+from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import MAX_SHARE
+from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.fewer_tokens import planned_tokens
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.limits import max_removable, min_removable
+from surgeon_engine.planning.target_size import Goal, prunable_weights
+
+Floats = Sequence[float]
+
+_EXPONENT = 0.78
+_RISE_SCALE, _RISE_EXPONENT = 0.98, 0.74
+# The scale a of measured models by the decimal logarithm of their parameters.
+_MEASURED = {6.45: 0.22, 8.13: 1.29, 8.43: 2.5}  # demo, SmolLM2-135M, Gemma 3 270M
+_LARGE_SCALE = 1.29  # of models that are larger than those
+_SPARSE_SCALE = 0.5  # single weights lose less at the same share
+# Factors of d without a training, at these shares: SmolLM2-135M before and after
+# recovery at 10, 30 and 50 %, and with the refit alone at 30 %, as means of both texts
+# (docs/results.md, Fidelity).
+_AT_SHARES = (0.1, 0.3, 0.5)
+_UNTRAINED = {Recovery.OFF: (1.3, 1.5, 2.0), Recovery.REFIT: (1.06, 1.06, 1.06)}
+CURVE_POINTS = 120
+# Factors from the curve to the ends of the band.
+_OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
+_FAR = 4.0  # factor of d from which on a run says no more than other models do
+_OF_TOKENS, _OF_CHOSEN_TOKENS = 0.136 / 0.323, 0.77  # by the removed share; factor
+_OF_EXPERTS = 1.8  # wider than those, as they are measured on models without experts
+# About KL(original || rounded) of the whole model, nats per token (docs/results.md).
+_ROUNDING = {
+    FileDtype.Q8_0: 0.001,
+    FileDtype.Q6_K: 0.005,
+    FileDtype.Q5_K_M: 0.02,
+    FileDtype.Q4_K_M: 0.03,
+    FileDtype.IQ4_NL: 0.1,
+    FileDtype.Q4_0: 0.15,
+    FileDtype.MXFP4_MOE: 0.15,
+}
+
+
+class Basis(Enum):
+    """What a forecast rests on."""
+
+    SIMILAR = "similar"  # measured runs of another model
+    DENSE = "dense"  # those of models without experts, though experts are removed
+    OWN_RUNS = "own_runs"  # runs of this model
+    DIAGNOSIS = "diagnosis"  # the costs of this model, and runs of it if there are any
+
+
+class End(Enum):
+    """What keeps a model from becoming smaller."""
+
+    NOTHING = "nothing"
+    PROTECTION = "protection"
+    DENSITY = "density"
+    FORMAT = "format"  # its blocks force multiples of widths
+    STRUCTURE = "structure"  # the last of its kind stays, or a token's experts
+
+
+@dataclass(frozen=True, slots=True)
+class RunPoint:
+    """A finished run of the model."""
+
+    name: str
+    share: float  # removed, of the prunable weights
+    divergence: float
+    recovery: Recovery = Recovery.AUTOMATIC
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forecast:
+    """Expected divergences for removed shares, with a band."""
+
+    shares: Floats  # of the prunable weights, ascending, from 0
+    expected: Floats
+    spreads: Floats  # factors from the curve to the ends of the band, by share
+    basis: Basis
+    points: tuple[RunPoint, ...]  # runs that it rests on
+    first: float  # the smallest share that can be removed
+    end: End
+
+    @property
+    def last(self) -> float:
+        """The largest share that can be removed."""
+        return self.shares[-1]
+
+    def at(self, share: float) -> float:
+        """Return the expected divergence at a share."""
+        return _interpolated(share, self.shares, self.expected)
+
+    def spread_at(self, share: float) -> float:
+        """Return the factor from the curve to the ends of the band at a share."""
+        return _interpolated(share, self.shares, self.spreads)
+
+    @property
+    def smallest(self) -> float:
+        """The share at the smallest size, in whole thousandths."""
+        return math.floor(1000 * self.last) / 1000
+
+    def possible(self, share: float) -> float:
+        """Return the nearest share that can be removed, in thousandths."""
+        least = math.ceil(1000 * self.first) / 1000
+        return min(max(round(share, 3), least), self.smallest)
+
+
+def forecast(
+    pruning: PruningConfig,
+    model: ModelSummary,
+    points: Sequence[RunPoint] = (),
+    rises: tuple[Floats, Floats] | None = None,
+    recovery: Recovery = Recovery.AUTOMATIC,
+) -> Forecast | None:
+    """Return the forecast of a job; None if nothing of the model can be removed.
+
+    Args:
+        pruning: settings of the job, with the width multiple that its file needs.
+        model: the model.
+        points: finished runs of this model.
+        rises: shares and the rise of the loss that a diagnosis predicts for them.
+        recovery: level of the job.
+    """
+    prunable = prunable_weights(pruning, model)
+    most = min(max_removable(pruning, model), int(MAX_SHARE * prunable))
+    if most < 1:
+        return None
+    end = most / prunable
+    shares = [end * n / (CURVE_POINTS - 1) for n in range(CURVE_POINTS)]
+    scale, spread = _scale(model), _OTHER_MODELS
+    shape = [(share / (1 - share)) ** _EXPONENT for share in shares]
+    if pruning.kind in SPARSE:
+        scale *= _SPARSE_SCALE
+    if rises is not None:
+        scale, spread = _RISE_SCALE, _DIAGNOSED
+        costs = [max(0.0, _interpolated(share, *rises)) for share in shares]
+        shape = [cost**_RISE_EXPONENT for cost in costs]
+    of_experts = pruning.kind in OF_EXPERTS
+    if of_experts:
+        spread *= _OF_EXPERTS
+    used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
+    if used:
+        found = [
+            _interpolated(p.share, shares, shape) * _untrained(p.recovery, p.share)
+            for p in used
+        ]
+        ratios = [p.divergence / y for p, y in zip(used, found, strict=True) if y > 0]
+        scale = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else scale
+    measured = [_interpolated(p.share, shares, shape) for p in used]
+    if pruning.chooses_tokens:
+        scale *= _OF_CHOSEN_TOKENS
+    fewer = model.vocabulary - planned_tokens(pruning, model)
+    of_tokens = _OF_TOKENS * fewer / max(1, model.vocabulary)
+    basis = Basis.DENSE if of_experts else Basis.SIMILAR
+    basis = Basis.OWN_RUNS if used else basis
+    return Forecast(
+        shares=shares,
+        expected=[
+            scale * height * _untrained(recovery, share) + of_tokens
+            for share, height in zip(shares, shape, strict=True)
+        ],
+        spreads=_spreads(spread, shape, measured),
+        basis=Basis.DIAGNOSIS if rises is not None else basis,
+        points=used,
+        first=min_removable(pruning, model) / prunable,
+        end=_end(pruning, model, most),
+    )
+
+
+def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
+    """Return the divergence that the number format of the file adds to a forecast.
+
+    A forecast from runs of the model has it: their figures are those of files.
+    """
+    if found.points:
+        return 0.0
+    return _ROUNDING.get(file_form(config, model).dtype, 0.0)
+
+
+def expected_divergence(
+    config: RunConfig, model: ModelSummary, goal: Goal | None, found: Forecast | None
+) -> Estimate | None:
+    """Return the expected KL of the file of a job, with its band.
+
+    None: nothing is removed, the quality decides what is, or nothing is known.
+    """
+    pruning = config.pruning
+    is_open = pruning.removes_nothing or pruning.has_quality_limit
+    if goal is None or found is None or is_open:
+        return None
+    rounding = cost_of_rounding(config, model, found)
+    nats, spread = found.at(goal.sparsity), found.spread_at(goal.sparsity)
+    ends = nats / spread, nats * spread
+    return Estimate(*(rounding + each for each in (nats, *ends)))
+
+
+def _spreads(usual: float, shape: Floats, measured: Sequence[float]) -> Floats:
+    """Return the factors of the band: small near measured runs, the usual ones far off.
+
+    Args:
+        usual: the factor without runs.
+        shape: the curve.
+        measured: its values at the shares of the runs.
+    """
+    known = [each for each in measured if each > 0]
+    return [
+        _OWN_RUNS * (usual / _OWN_RUNS) ** _remoteness(height, known)
+        for height in shape
+    ]
+
+
+def _remoteness(height: float, measured: Floats) -> float:
+    """Return 0 at a measured run, 1 from the factor on at which it says no more."""
+    if height <= 0 or not measured:
+        return 1.0
+    distance = min(abs(math.log(height / each)) for each in measured)
+    return min(1.0, distance / math.log(_FAR))
+
+
+def _untrained(recovery: Recovery, share: float) -> float:
+    """Return the factor of the divergence at a level of recovery."""
+    factors = _UNTRAINED.get(recovery, (1.0, 1.0, 1.0))
+    return _interpolated(share, _AT_SHARES, factors)
+
+
+def _interpolated(x: float, xs: Floats, ys: Floats) -> float:
+    """Return y at x, linearly between ascending points and constant beyond them."""
+    n = bisect_right(xs, x)
+    if n in (0, len(xs)):
+        return float(ys[min(n, len(xs) - 1)])
+    part = (x - xs[n - 1]) / (xs[n] - xs[n - 1])
+    return float(ys[n - 1] + part * (ys[n] - ys[n - 1]))
+
+
+def _scale(model: ModelSummary) -> float:
+    """Return the scale of the measured model that is nearest in size."""
+    size = math.log10(max(1, model.parameters))
+    nearest = min(_MEASURED, key=lambda each: abs(each - size))
+    is_larger = nearest == max(_MEASURED) and size > nearest + 0.1
+    return _LARGE_SCALE if is_larger else _MEASURED[nearest]
+
+
+def _end(pruning: PruningConfig, model: ModelSummary, most: int) -> End:
+    """Return what keeps more than `most` weights from being removed."""
+    if most < max_removable(pruning, model):
+        return End.NOTHING
+    freer = [
+        (End.PROTECTION, replace(pruning, protect=())),
+        (End.DENSITY, replace(pruning, min_density=0.0, layer_min_density=())),
+    ]
+    if getattr(pruning.structure, "width_multiple", 0) > 1:
+        structure = msgspec.structs.replace(pruning.structure, width_multiple=1)
+        freer.append((End.FORMAT, replace(pruning, structure=structure)))
+    for end, changed in freer:
+        if max_removable(changed, model) > most:
+            return end
+    return End.STRUCTURE
