@@ -13,9 +13,9 @@ from typing_extensions import override
 from surgeon_gui.widgets.controls import (
     cut_corners,
     described,
-    takes_wheel,
     update_hover,
 )
+from surgeon_gui.widgets.spin_boxes import takes_wheel
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PADDING = 4  # pixels between a choice and the edges of its box

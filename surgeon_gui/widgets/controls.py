@@ -16,12 +16,10 @@ from PySide6.QtGui import (
     QKeySequence,
     QPainterPath,
     QRegion,
-    QWheelEvent,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
-    QDoubleSpinBox,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -30,7 +28,6 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QSpinBox,
     QTreeWidget,
     QWidget,
 )
@@ -47,7 +44,6 @@ from surgeon_gui.widgets.tool_tips import plain_tip, show_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _FULL = 1000  # steps of a progress bar
-_NUMBER_MARGIN = 6  # pixels between the border of a spin box and its number
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
@@ -430,42 +426,3 @@ class _CornerMask(QObject):
             shape.addRoundedRect(QRectF(watched.rect()), CONTROL_RADIUS, CONTROL_RADIUS)
             watched.setMask(QRegion(shape.toFillPolygon().toPolygon()))
         return False
-
-
-def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
-    """Return whether the wheel may change an input: only while that has the focus.
-
-    Otherwise scrolling a panel would change the settings under the mouse. Without the
-    focus, the event goes on to the panel.
-    """
-    if not widget.hasFocus():
-        event.ignore()
-    return widget.hasFocus()
-
-
-class WholeBox(QSpinBox):
-    """Spin box that ignores the wheel without the focus."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
-
-    @override
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
-            super().wheelEvent(event)
-
-
-class NumberBox(QDoubleSpinBox):
-    """Spin box of a number with decimals that ignores the wheel without the focus."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
-
-    @override
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
-            super().wheelEvent(event)

@@ -26,7 +26,6 @@ from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_picture import BlockCard, on_card
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
-    WholeBox,
     button,
     described,
     fill_menu,
@@ -34,6 +33,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, card, horizontal, row_of, vertical
+from surgeon_gui.widgets.spin_boxes import WholeBox
 
 _SOURCES = {
     Source.RUN: tr("After the run"),

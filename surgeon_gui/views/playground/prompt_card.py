@@ -33,8 +33,6 @@ from surgeon_gui.text.captions.views import EXAMPLES_SHOWN
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
 from surgeon_gui.widgets.controls import (
-    NumberBox,
-    WholeBox,
     button,
     described,
     enable_unless,
@@ -49,6 +47,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card, row_of
+from surgeon_gui.widgets.spin_boxes import NumberBox, WholeBox
 
 _VISIBLE_LINES = 3
 _LIMITS: dict[str, Limits] = {

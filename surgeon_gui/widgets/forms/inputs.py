@@ -44,8 +44,9 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import PATTERN
 from surgeon_gui.widgets.choice_box import ChoiceBox
-from surgeon_gui.widgets.controls import NumberBox, WholeBox, line_label, named
+from surgeon_gui.widgets.controls import line_label, named
 from surgeon_gui.widgets.layouts import horizontal
+from surgeon_gui.widgets.spin_boxes import NumberBox, WholeBox
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
