@@ -39,7 +39,7 @@ pytestmark = [
 
 VERSION = "0.32.0"
 MAGNITUDE = {"method": Method.MAGNITUDE}
-EXPERTS = {"structure": Structure.EXPERTS, "method": Method.FIRST_ORDER}
+GATES = {"method": Method.FIRST_ORDER, "widths": "same"}
 _UNUSED = ("torchaudio", "torchcodec")  # not of the version of torch that comes along
 SCRIPT = """
 import json, sys
@@ -97,7 +97,7 @@ def sources(tmp_path_factory):
         head_dim=32,
         num_experts=8,
         num_experts_per_tok=2,
-        moe_intermediate_size=64,
+        moe_intermediate_size=256,
     )
     torch.manual_seed(0)
     for name, made in (
@@ -117,7 +117,12 @@ def sources(tmp_path_factory):
         ("opt", Format.COMPACT, MAGNITUDE),
         ("llama", Format.PLAIN, MAGNITUDE | {"widths": "same"}),
         ("llama", Format.MASKED, MAGNITUDE),
-        ("qwen3_moe", Format.PLAIN, EXPERTS | {"widths": "same"}),
+        ("qwen3_moe", Format.PLAIN, GATES | {"structure": Structure.EXPERTS}),
+        (  # which loses no expert, but neurons of each
+            "qwen3_moe",
+            Format.PLAIN,
+            GATES | {"structure": Structure.EXPERTS_AND_NEURONS, "width_multiple": 64},
+        ),
     ],
 )
 def test_vllm_predicts_what_transformers_predicts(
