@@ -178,7 +178,7 @@ def destination_text(state: AppState) -> tuple[str, str]:
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     context = context_of(config, model)
     needed = memory_of_goal(goal, context, model, config.pruning.kind)
-    return tr("up to {memory} of memory, {n} tokens").format(
+    return tr("{memory} of memory, {n} tokens").format(
         memory=numbers.size(needed), n=numbers.whole(context)
     )
 
@@ -199,7 +199,7 @@ def _form(state: AppState) -> str:
     if form.format is Format.GGUF:
         return tr("GGUF, {dtype}").format(dtype=label)
     if planned_file(state.model, form, state.config.pruning).needs_own_code:
-        return tr("Compact (trust_remote_code), {dtype}").format(dtype=label)
+        return tr("Compact with own code, {dtype}").format(dtype=label)
     return tr("{format}, {dtype}").format(
         format=choice_label(form.format)[0], dtype=label
     )
