@@ -19,7 +19,11 @@ import tomli_w
 
 from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
-from surgeon_engine.api.config.purposes import Purpose, structure_for
+from surgeon_engine.api.config.purposes import (
+    Purpose,
+    structure_for,
+    with_method_for,
+)
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import (
@@ -74,11 +78,15 @@ class Preset:
     purpose: Purpose | None = None  # None: it removes the same of each model
 
     def for_model(self, kinds: Collection[Structure]) -> Preset:
-        """Return the preset for a model that supports these structures."""
+        """Return the preset for a model that supports these structures.
+
+        With the default method, if its own does not remove what its purpose does there.
+        """
         if self.purpose is None:
             return self
         kind = structure_for(self.purpose, kinds)
-        pruning = with_values(self.pruning, {"structure": kind})
+        fitting = with_method_for(kind, self.pruning)
+        pruning = with_values(fitting, {"structure": kind})
         return dataclasses.replace(self, pruning=pruning)
 
     def applied_to(self, config: RunConfig) -> RunConfig:

@@ -7,10 +7,17 @@ first.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from enum import StrEnum
 from typing import get_args
 
-from surgeon_engine.api.config.pruning import OF_EXPERTS, AnyStructure, Structure
+from surgeon_engine.api.config.pruning import (
+    OF_EXPERTS,
+    AnyStructure,
+    PruningConfig,
+    Structure,
+    methods_for,
+)
 
 
 class Purpose(StrEnum):
@@ -36,6 +43,14 @@ def structure_for(purpose: Purpose, kinds: Collection[Structure]) -> Structure:
     """Return what a purpose removes of a model that supports these structures."""
     wanted = (kind for kind in _WANTED[purpose] if kind in kinds)
     return next(wanted, _OF_DENSE[0])
+
+
+def with_method_for(kind: Structure, pruning: PruningConfig) -> PruningConfig:
+    """Return the settings with the default method if theirs does not remove `kind`."""
+    if pruning.method in methods_for(kind):
+        return pruning
+    plain = PruningConfig()
+    return replace(pruning, method=plain.method, damping=plain.damping)
 
 
 def usual_structure(*, has_experts: bool) -> Structure:

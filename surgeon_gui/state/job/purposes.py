@@ -12,9 +12,13 @@ from surgeon_engine.api.config.pruning import (
     SPARSE,
     PruningConfig,
     Structure,
-    methods_for,
 )
-from surgeon_engine.api.config.purposes import STRUCTURES, Purpose, structure_for
+from surgeon_engine.api.config.purposes import (
+    STRUCTURES,
+    Purpose,
+    structure_for,
+    with_method_for,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import (
     AnyVocabulary,
@@ -42,9 +46,9 @@ def with_purpose(
     """
     before, plain = config.pruning, PruningConfig()
     kind = structure_for(purpose, kinds_of(model) or (before.kind,))
-    is_sparse = before.kind in SPARSE
-    if is_sparse or before.method not in methods_for(kind):
+    if before.kind in SPARSE:
         before = replace(before, method=plain.method, damping=plain.damping)
+    before = with_method_for(kind, before)
     pruning = replace(before, structure=STRUCTURES[kind]())
     file = ExportConfig()
     export = replace(config.export, format=file.format, dtype=file.dtype)

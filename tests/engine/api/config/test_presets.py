@@ -19,6 +19,7 @@ from surgeon_engine.api.config.presets import (
     presets,
 )
 from surgeon_engine.api.config.pruning import (
+    OF_EXPERTS,
     Columns,
     CostBasis,
     Elements,
@@ -27,6 +28,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
     RowsAndColumns,
+    Structure,
     UpdateKind,
 )
 from surgeon_engine.api.config.recovery import Recovery
@@ -162,6 +164,22 @@ def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
         neurons = found.after[f"model.layers.{block}.mlp.down_proj"]
         width = int((neurons != 0).any(dim=0).sum())
         assert width % multiple == 0
+
+
+def test_preset_with_a_purpose_fits_models_that_its_method_does_not_prune():
+    text = GOOD + "purpose = 'smaller'\n[pruning]\nmethod = 'llm_surgeon'\nshots = 3"
+    preset = preset_from_toml("mine", text)
+    dense = preset.for_model([Structure.HEADS_AND_NEURONS]).pruning
+    mixture = preset.for_model(OF_EXPERTS).pruning
+    assert (dense.kind, dense.method) == (
+        Structure.HEADS_AND_NEURONS,
+        Method.LLM_SURGEON,
+    )
+    assert (mixture.kind, mixture.method) == (
+        Structure.EXPERTS_AND_NEURONS,
+        Method.FIRST_ORDER,
+    )
+    assert dense.shots == mixture.shots == 3
 
 
 @pytest.mark.parametrize(
