@@ -34,7 +34,7 @@ def fuse_sinks(model: PreTrainedModel) -> None:
 
 
 def score_heads(model: PreTrainedModel) -> int:
-    """Return the heads of an attention that holds all its scores; 0: none does."""
+    """Return the number of heads whose scores an attention holds; 0: it holds none."""
     config = model.config.get_text_config()
     if config._attn_implementation != "eager" or _can_be_fused(model):
         return 0
@@ -43,9 +43,9 @@ def score_heads(model: PreTrainedModel) -> int:
 
 
 def _can_be_fused(model: PreTrainedModel) -> bool:
-    """Return whether a model has sinks, and its attention is a function that it calls.
+    """Return whether a model has sinks and takes its attention from a registry.
 
-    Its class says so: it knows other fused ones.
+    Classes that allow other fused attentions do.
     """
     has_sinks = any(
         isinstance(getattr(module, "sinks", None), nn.Parameter)
@@ -117,7 +117,7 @@ def _with_sink(
 def _with_column(mask: Tensor) -> Tensor:
     """Return a mask with a column that allows all.
 
-    Its rows begin at places that kernels can read, which torch would copy it for.
+    Its rows begin at aligned places. Otherwise torch would copy it for its kernels.
     """
     keys = mask.shape[-1]
     return functional.pad(mask, (0, _ALIGNED - keys % _ALIGNED))[..., : keys + 1]

@@ -119,6 +119,6 @@ def test_distillation_without_effect_is_named_once():
     assert "and was left out: the model is as good as it was before" in event_line(
         of_training
     )
-    # A warning names the others.
+    # The log names the others.
     assert event_line(RecoveryUndone(UndoReason.WORSE, Stage.REFIT)) == ""
     assert event_line(RecoveryUndone(UndoReason.FAILED)) == ""
