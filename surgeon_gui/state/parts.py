@@ -53,6 +53,7 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
     seconds = _seconds(run, now)
     current = _current(run)
     ahead = _ahead(run, current)
+    are_zeros = leaves_zeros(run.config)
     views = []
     for part in Part:
         mark = _mark(run, part, current, ahead)
@@ -61,7 +62,8 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
         if mark is Mark.NEXT and not run.status.is_busy:
             continue
         number, count = _progress(run, part) if mark is Mark.NOW else (0, 0)
-        views.append(PartView(part, mark, seconds.get(part, 0.0), number, count, share))
+        took = seconds.get(part, 0.0)
+        views.append(PartView(part, mark, took, number, count, share, are_zeros))
     return tuple(views)
 
 

@@ -64,14 +64,17 @@ class PartView:
     seconds: float = 0.0
     number: int = 0  # of the shot, the block or the step in progress; 0: none
     count: int = 0  # of them
-    share: float = 0.0  # that is removed; 0: not known
+    share: float = 0.0  # that is removed of all parameters; 0: not known
+    leaves_zeros: bool = False  # the share is set to zero, of the prunable weights
 
 
 def label(view: PartView) -> str:
     """Return what happens in a part, with its progress in the one that is in work."""
     if view.part is Part.REMOVE and view.share:
         share = numbers.percent(view.share, decimals=0)
-        return tr("Remove {share}").format(share=share)
+        if view.leaves_zeros:
+            return tr("Zero {share} of prunable weights").format(share=share)
+        return tr("Remove {share} of all parameters").format(share=share)
     text = {
         Part.MEASURE: tr("Measure, shot {number} of {count}"),
         Part.REFIT: tr("Refit block {number} of {count}"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
@@ -118,11 +119,17 @@ def test_labels_have_the_share_and_the_progress():
         "Read the model",
         "Write own text",
         "Measure what counts",
-        f"Remove {share:.0f} %",
+        f"Remove {share:.0f} % of all parameters",
         "Refit block 12 of 30",
         "Distill",
         "Save and verify",
     ]
+
+
+def test_run_that_leaves_zeros_says_so():
+    pruning = pruning_config(structure=Structure.ELEMENTS, sparsity=0.5, shots=1)
+    run = run_in(*TO_REFIT, config=replace(ONE_SHOT, pruning=pruning))
+    assert "Zero 50 % of prunable weights" in labels(run)
 
 
 def test_run_that_only_quantizes_has_no_parts_of_pruning():
