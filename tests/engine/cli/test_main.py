@@ -106,7 +106,9 @@ def test_run_invalid_job_prints_message(tmp_path, capsys):
     assert "Traceback" not in out + err
 
 
-def test_inspect_describes_demo(capsys):
+def test_inspect_describes_demo(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path, "demo")
+    monkeypatch.chdir(tmp_path)  # the name of a run there is that of the model
     code, out, _ = run("inspect", "demo", capsys=capsys)
     assert code == 0
     assert "LlamaForCausalLM" in out
@@ -150,6 +152,7 @@ def test_inspect_name_with_control_characters_prints_escapes(capsys):
         ("run", "JOB", "--run-dir", "a\nb"),
         ("run", "/proc/self/mem"),
         ("inspect", "x" * 100_000),
+        ("inspect", "~no one/model"),
         ("inspect", "/proc/self/root/proc/self/mem"),
         ("measure", "\x1b[31m"),
         ("export", "run", "--to", "a\0b"),
@@ -158,7 +161,7 @@ def test_inspect_name_with_control_characters_prints_escapes(capsys):
         ("sweep", "JOB", "--set", "calibration.seed=1,", "--context", "9" * 5_000),
         ("x" * 200_000,),
     ],
-    ids=range(30),
+    ids=range(31),
 )
 def test_bad_arguments_end_in_a_sentence(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
