@@ -241,8 +241,8 @@ def _describe_run(run: RunFolder, output: Output) -> None:
     output.print_line(f"{run.path} is the folder of a run of {report.model.name}.")
     output.print_table(sweep_table({run.path.name: report}, context))
     if report.exported is not None:
-        form, folder = report.exported.format, report.exported.folder
-        output.print_line(f"Its result is {form}, in {folder}")
+        folder = run.export_of(report)
+        output.print_line(f"Its result is {report.exported.format}, in {folder}")
 
 
 app.command()(vocabulary)

@@ -123,11 +123,7 @@ def _exported(
     run: RunFolder, folder: Path | None, original: str, settings: JudgeSettings
 ) -> Target:
     report = run.read_report()
-    own = None
-    if report.exported is not None:
-        named = Path(report.exported.folder)
-        in_run = run.path / named.name  # the run may have been moved
-        own = in_run if os.path.isdir(in_run) else named
+    own = run.export_of(report)
     folder = folder or own
     if folder is None:
         raise ConfigError(

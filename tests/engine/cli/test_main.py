@@ -124,9 +124,13 @@ def test_inspect_folder_without_model_fails(tmp_path, capsys):
 
 
 def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
-    code, out, _ = run("inspect", write_run(tmp_path, "mine"), capsys=capsys)
+    made = write_run(tmp_path, "mine")
+    (made / "export").mkdir()
+    moved = made.rename(tmp_path / "moved")
+    code, out, _ = run("inspect", moved, capsys=capsys)
     assert code == 0
-    assert "is the folder of a run of" in out and "Its result is" in out
+    assert "is the folder of a run of" in out
+    assert f"Its result is compact, in {moved / 'export'}\n" in out
     killed = write_run(tmp_path, "killed", ending="killed")
     code, _, err = run("inspect", killed, capsys=capsys)
     assert (code, "is not finished" in err) == (1, True)
