@@ -15,10 +15,11 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import PruningError
+from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.estimate import Footprint, estimate
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.limits import check_target_in_limits, max_removable
@@ -47,18 +48,24 @@ def test_time_counts_the_experts_that_a_token_uses():
     assert few.disk == many.disk
 
 
-def test_memory_counts_the_scores_that_an_attention_holds():
+# Of a score: itself, and in float32 before and after the softmax.
+@pytest.mark.parametrize(("dtype", "each"), [(Dtype.FLOAT32, 12), (Dtype.BFLOAT16, 10)])
+def test_memory_counts_the_scores_that_an_attention_holds(dtype, each):
     heads = 64
-    config = replace(JOB, calibration=CalibrationConfig(batch=1, window_length=512))
+    config = replace(
+        JOB,
+        model=replace(JOB.model, dtype=dtype),
+        calibration=CalibrationConfig(batch=1, window_length=512),
+    )
     plain, held = (
         Footprint(Job.of(config, msgspec.structs.replace(MODEL, score_heads=n)))
         for n in (0, heads)
     )
-    scores = 5 * 4 * heads * 512**2  # copies in float32
+    scores = each * heads * 512**2
     before, after = (x.on_device_in(Stage.REFIT) for x in (plain, held))
     assert after - before == scores
     for stage in (Stage.BASELINE, Stage.CURVATURE, Stage.EVALUATION):
-        assert held.on_device_in(stage) >= scores + MODEL.parameters * 4
+        assert held.on_device_in(stage) >= scores + MODEL.parameters * BYTES[dtype]
         assert plain.on_device_in(stage) < scores
 
 
