@@ -11,6 +11,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Experts,
+    ExpertsAndNeurons,
     Method,
     PruningConfig,
     Structure,
@@ -26,6 +27,7 @@ from surgeon_engine.planning.limits import check_target_in_limits, max_removable
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
+from surgeon_engine.planning.widths import check_width_multiple
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import model_summary
@@ -111,6 +113,17 @@ def test_target_beyond_the_experts_of_a_token_says_so():
     goal = goal_of(pruning, MODEL, FileForm())
     with pytest.raises(PruningError, match="as many experts as a token uses"):
         check_target_in_limits(goal, pruning, MODEL)
+
+
+def test_multiple_leaves_experts_a_width_that_is_also_one_of_8():
+    experts = replace(SIZES.mixture, intermediate_size=24, shared_size=0)
+    sizes = replace(SIZES, mixture=experts)
+    model = mixture_summary(sizes)
+    for multiple in (0, 1, 4, 16):  # all leave 8 or 16 of the 24 neurons
+        check_width_multiple(PruningConfig(ExpertsAndNeurons(multiple)), model)
+    for multiple, smallest in ((9, 72), (24, 24)):
+        with pytest.raises(PruningError, match=f"multiples of {smallest}, .* most 24"):
+            check_width_multiple(PruningConfig(ExpertsAndNeurons(multiple)), model)
 
 
 def test_dense_model_is_refused():
