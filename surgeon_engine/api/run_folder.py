@@ -337,10 +337,19 @@ class RunFolder:
 
     def checkpoint_of(self, report: Report) -> Path:
         """Return the checkpoint that a report names, also if the run was moved."""
-        named = Path(report.checkpoint)
+        return self._current(Path(report.checkpoint), report.config)
+
+    def export_of(self, report: Report) -> Path | None:
+        """Return the export that a report names, also if the run was moved."""
+        if report.exported is None:
+            return None
+        return self._current(Path(report.exported.folder), report.config)
+
+    def _current(self, named: Path, config: RunConfig) -> Path:
+        """Return where a folder is that the run has written."""
         in_run = self.path / named.name
         is_fallback = named.name == self.checkpoint_path.name
-        is_own = is_fallback or not report.config.export.folder
+        is_own = is_fallback or not config.export.folder
         return in_run if is_own and os.path.isdir(in_run) else named
 
     def result_of(self, report: Report) -> str:

@@ -36,9 +36,10 @@ from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.model_info.header import model_facts
-from surgeon_engine.api.model_info.source_names import parse_hub_source
+from surgeon_engine.api.model_info.source_names import DEMO, parse_hub_source
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, EngineError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.paths import check_argument
 from surgeon_engine.cli.formatting import (
     event_line,
@@ -211,8 +212,8 @@ def inspect(
     from surgeon_engine.model.fenced import inspect_model
 
     output = Output()
-    run = RunFolder(Path(model).expanduser())
-    if run.is_run:
+    run = RunFolder(expand_path(model))
+    if model != DEMO and run.is_run:
         _describe_run(run, output)
         return
     described = inspect_model(ModelConfig(source=model)).model
@@ -240,8 +241,8 @@ def _describe_run(run: RunFolder, output: Output) -> None:
     output.print_line(f"{run.path} is the folder of a run of {report.model.name}.")
     output.print_table(sweep_table({run.path.name: report}, context))
     if report.exported is not None:
-        form, folder = report.exported.format, report.exported.folder
-        output.print_line(f"Its result is {form}, in {folder}")
+        folder = run.export_of(report)
+        output.print_line(f"Its result is {report.exported.format}, in {folder}")
 
 
 app.command()(vocabulary)

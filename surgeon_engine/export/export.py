@@ -50,7 +50,11 @@ from surgeon_engine.export.formats import WRITERS, format_support, resolve_forma
 from surgeon_engine.export.model_card import Recipe, card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
 from surgeon_engine.export.transformers.weight_files import named_dtype
-from surgeon_engine.export.verify import describe_mismatch, expected_figures
+from surgeon_engine.export.verify import (
+    describe_mismatch,
+    expected_figures,
+    max_divergence,
+)
 from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import LoadedModel
@@ -301,7 +305,11 @@ def _verify(
             error.hint, say("The files are kept, unverified, in {kept}.", kept=kept)
         )
         raise ExportError(error.message, hint) from error
-    return result
+    is_mixture = has_experts(loaded.model.config)
+    if max_divergence(dtypes, has_experts=is_mixture) is not None:
+        return result
+    # The logits have judged it: its KL says nothing more.
+    return msgspec.structs.replace(result, saving_divergence=None)
 
 
 def _about_mismatch(result: VerificationResult, dtypes: tuple[FileDtype, ...]) -> str:

@@ -154,6 +154,21 @@ def _fits(probe: Mapping[str, Tensor]) -> bool:
     return are_tokens and is_whole and logits.is_floating_point()
 
 
+def max_divergence(dtypes: Iterable[FileDtype], *, has_experts: bool) -> float | None:
+    """Return the maximum KL of a file to the model in memory, in nats.
+
+    None: it is not judged by that, but by its logits.
+
+    Args:
+        dtypes: Number formats that the weights were converted to; the loosest of their
+            limits applies.
+        has_experts: Whether the model is a mixture of experts.
+    """
+    of_mixtures = _MAX_DIVERGENCE_OF_MIXTURES if has_experts else {}
+    known = _MAX_DIVERGENCE | of_mixtures
+    return max((known[x] for x in dtypes if x in known), default=None)
+
+
 def describe_mismatch(
     result: VerificationResult,
     dtypes: Iterable[FileDtype],
@@ -173,10 +188,9 @@ def describe_mismatch(
     if result.tokens == 0:
         return ""
     dtypes = tuple(dtypes)
-    of_mixtures = _MAX_DIVERGENCE_OF_MIXTURES if has_experts else {}
-    known = _MAX_DIVERGENCE | of_mixtures
-    if limits := [known[x] for x in dtypes if x in known]:
-        return _divergence_mismatch(result.saving_divergence, max(limits))
+    maximum = max_divergence(dtypes, has_experts=has_experts)
+    if maximum is not None:
+        return _divergence_mismatch(result.saving_divergence, maximum)
     tolerances = [_TOLERANCES[dtype] for dtype in dtypes]
     problems = (
         _logit_mismatch(result, tolerances),

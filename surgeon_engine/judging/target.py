@@ -15,6 +15,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfi
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.judgment import JudgeSettings
 from surgeon_engine.api.model_info.source_names import GGUF_FILE
+from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path
@@ -31,7 +32,7 @@ class Target:
     """A file, its original, and the settings of their run."""
 
     name: str
-    source: str  # as `ModelConfig.source`, or the folder of the run's checkpoint
+    source: str  # of the file; of a run's GGUF: the model that the run has made
     gguf: Path | None  # the file, if it is one
     config: RunConfig  # names the original
     run: RunFolder | None = None  # whose export it is
@@ -64,8 +65,7 @@ class Target:
             yield load(config)
         else:
             # The widths of its blocks may differ, which transformers does not read.
-            report, original = self.run.read_report(), self.config.model
-            pruned = result_of(self.run, report, original)
+            pruned = result_of(self.run, self.run.read_report(), config)
             model = pruned.loaded.model.to(devices.dtype_of(config.dtype))
             put_file(pruned, self.gguf)
             yield model.to(devices.choose(config.device))
@@ -123,11 +123,7 @@ def _exported(
     run: RunFolder, folder: Path | None, original: str, settings: JudgeSettings
 ) -> Target:
     report = run.read_report()
-    own = None
-    if report.exported is not None:
-        named = Path(report.exported.folder)
-        in_run = run.path / named.name  # the run may have been moved
-        own = in_run if os.path.isdir(in_run) else named
+    own = run.export_of(report)
     folder = folder or own
     if folder is None:
         raise ConfigError(
@@ -154,5 +150,21 @@ def _exported(
     gguf = folder / GGUF_FILE
     if not os.path.isfile(gguf):
         return Target(run.path.name, str(folder), None, config, run, folder, path)
-    source = str(run.checkpoint_of(report)) if report.checkpoint else model.source
+    source = _result_of(run, report, original)
     return Target(run.path.name, source, gguf, config, run, folder, path)
+
+
+def _result_of(run: RunFolder, report: Report, original: str) -> str:
+    """Return the source of the model that a run has made.
+
+    If the run has removed nothing, that is the run's own original. The given one takes
+    its place only if it cannot be read, as after it was moved.
+    """
+    own = run.result_of(report)
+    if report.checkpoint or not original:
+        return own
+    try:
+        locate(own)
+    except ModelError:
+        return original
+    return own

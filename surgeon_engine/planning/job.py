@@ -43,7 +43,6 @@ from surgeon_engine.planning.target_size import PlannedSize, planned_size
 # Rates of a machine whose speed was not measured: nothing takes time.
 UNKNOWN = Rates(dict.fromkeys(Dtype, math.inf), math.inf, math.inf, 0.0)
 _HEADERS = 0.01  # of a file's bytes at most
-_SCORES = 5  # in 16 bits: themselves, and in float32 before and after the softmax
 _BLOCKS = 2  # of a model whose blocks are offloaded that are on the device at once
 
 
@@ -336,9 +335,15 @@ class Job:
         return (self.model.blocks + 1) * numbers * self.model.hidden_size * self.each
 
     def scores(self, tokens: int) -> int:
-        """Return what an attention holds of all scores of a batch; usually nothing."""
+        """Return the bytes of the scores that an attention holds, usually 0.
+
+        They are held as they are, and in float32 before and after the softmax.
+
+        Args:
+            tokens: of a batch.
+        """
         numbers = self.model.score_heads * tokens * self.length
-        return _SCORES * numbers * self.each
+        return numbers * (self.each + 2 * FLOAT)
 
     def room(self, held: float = 0.0) -> float:
         """Return what a store may take of the machine's memory beside `held` bytes."""

@@ -363,7 +363,7 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     expected_divergence: float | None = None  # the same of the model in memory
     checked_with: Text = ""  # name and version of the program
     others: tuple[FormatSupport, ...] = ()  # support of all formats
-    # KL(model in memory || reloaded) on the tokens, in nats; None: not measured.
+    # KL(model in memory || reloaded) on the tokens, in nats; None: not judged by it.
     saving_divergence: float | None = None
     # Of the file's own weights on all texts. Empty: those in memory are the same.
     fidelity: tuple[Fidelity, ...] = ()

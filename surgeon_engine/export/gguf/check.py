@@ -191,7 +191,7 @@ def _log_probabilities(logits: np.ndarray) -> np.ndarray:
 def _divergence(p: np.ndarray, q: np.ndarray) -> float | None:
     """Return the mean KL(p || q) of log-probabilities; None if it is not finite."""
     nats = float((np.exp(p) * (p - q)).sum(axis=-1).mean())
-    return nats if math.isfinite(nats) else None
+    return max(0.0, nats) if math.isfinite(nats) else None  # rounding may go below 0
 
 
 def _divergence_of_likeliest(p: np.ndarray, q: np.ndarray) -> float:

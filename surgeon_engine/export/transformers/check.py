@@ -150,7 +150,7 @@ def divergence(other: Any, logits: Any) -> float | None:
     is_known = ~other.isnan().any(-1)
     p, q = (x[is_known].double().log_softmax(-1) for x in (other, logits))
     nats = float((p.exp() * (p - q)).sum(-1).mean())
-    return nats if math.isfinite(nats) else None
+    return max(0.0, nats) if math.isfinite(nats) else None  # rounding may go below 0
 
 
 if __name__ == "__main__":

@@ -207,7 +207,10 @@ def _training_moment(job: Job) -> Moment:
 
 
 def _with_original(job: Job, device: float, host: float, states: float) -> Moment:
-    """Return a moment with the original beside the pruned model, and scores."""
+    """Return a moment with the original beside the pruned model, and scores.
+
+    `device`, `host` and `states` are the bytes of all else, as in `Moment`.
+    """
     scores = job.scores(job.tokens(job.recovery_windows))
     device += scores - _removed(job)
     return Moment(device, host, states, has_original=True)

@@ -106,7 +106,9 @@ def test_run_invalid_job_prints_message(tmp_path, capsys):
     assert "Traceback" not in out + err
 
 
-def test_inspect_describes_demo(capsys):
+def test_inspect_describes_demo(tmp_path, monkeypatch, capsys):
+    write_run(tmp_path, "demo")
+    monkeypatch.chdir(tmp_path)  # the name of a run there is that of the model
     code, out, _ = run("inspect", "demo", capsys=capsys)
     assert code == 0
     assert "LlamaForCausalLM" in out
@@ -122,9 +124,13 @@ def test_inspect_folder_without_model_fails(tmp_path, capsys):
 
 
 def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
-    code, out, _ = run("inspect", write_run(tmp_path, "mine"), capsys=capsys)
+    made = write_run(tmp_path, "mine")
+    (made / "export").mkdir()
+    moved = made.rename(tmp_path / "moved")
+    code, out, _ = run("inspect", moved, capsys=capsys)
     assert code == 0
-    assert "is the folder of a run of" in out and "Its result is" in out
+    assert "is the folder of a run of" in out
+    assert f"Its result is compact, in {moved / 'export'}\n" in out
     killed = write_run(tmp_path, "killed", ending="killed")
     code, _, err = run("inspect", killed, capsys=capsys)
     assert (code, "is not finished" in err) == (1, True)
@@ -150,6 +156,7 @@ def test_inspect_name_with_control_characters_prints_escapes(capsys):
         ("run", "JOB", "--run-dir", "a\nb"),
         ("run", "/proc/self/mem"),
         ("inspect", "x" * 100_000),
+        ("inspect", "~no one/model"),
         ("inspect", "/proc/self/root/proc/self/mem"),
         ("measure", "\x1b[31m"),
         ("export", "run", "--to", "a\0b"),
@@ -158,7 +165,7 @@ def test_inspect_name_with_control_characters_prints_escapes(capsys):
         ("sweep", "JOB", "--set", "calibration.seed=1,", "--context", "9" * 5_000),
         ("x" * 200_000,),
     ],
-    ids=range(30),
+    ids=range(31),
 )
 def test_bad_arguments_end_in_a_sentence(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)

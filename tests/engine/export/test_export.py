@@ -32,6 +32,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import ConfigError, EngineError, ExportError
 from surgeon_engine.compaction.restore import load_compact, restore
+from surgeon_engine.export import export as module
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
@@ -387,6 +388,21 @@ def test_numbers_beyond_float16_are_named(tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="they differ infinitely") as refused:
         Recorder().run(config, tmp_path / "run")
     assert "too large for float16: choose bfloat16" in refused.value.hint
+
+
+def test_divergence_by_which_no_file_is_judged_is_not_reported(
+    exported, tmp_path, monkeypatch
+):
+    exported(Format.MASKED)
+    right = VerificationResult(
+        8, 0.0, 1.0, 1.0, None, "transformers", saving_divergence=2e-13
+    )
+    monkeypatch.setattr(type(WRITERS[Format.MASKED]), "verify", lambda *_: right)
+    found = again(tmp_path, Format.MASKED, "copy")
+    assert (found.tokens_compared, found.saving_divergence) == (8, None)
+    monkeypatch.setattr(module, "has_experts", lambda _: True)
+    in_16_bits = again(tmp_path, Format.MASKED, "short", dtype=FileDtype.BFLOAT16)
+    assert in_16_bits.saving_divergence == 2e-13
 
 
 @pytest.mark.fresh_process

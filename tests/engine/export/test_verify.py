@@ -22,7 +22,7 @@ from surgeon_engine.export import isolated_process
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import check
-from surgeon_engine.export.transformers.check import compare, placement
+from surgeon_engine.export.transformers.check import compare, divergence, placement
 from surgeon_engine.export.verify import describe_mismatch, expected_figures, save_probe
 from surgeon_engine.planning.stages.export import CHECK_KEPT, CHECK_ROOM
 from tests.helpers.pruning_states import make_state
@@ -122,6 +122,12 @@ def test_mixtures_in_16_bits_are_judged_by_their_divergence(dtype):
     assert problem(dtype, F32, saving_divergence=0.049, **off) == ""
     assert "KL of 0.051" in problem(dtype, F32, saving_divergence=0.051, **off)
     assert problem(F32, saving_divergence=0.0, **off)
+
+
+def test_divergence_of_almost_equal_logits_is_not_negative():
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(64, 8, 300, generator=draw, dtype=torch.float64)
+    assert all(divergence(x, x + 1e-3) >= 0 for x in logits)
 
 
 def test_loosest_tolerance_of_several_dtypes_applies():

@@ -42,7 +42,8 @@ from surgeon_engine.judging.target import target_of
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.engine.export.gguf.test_gguf_runtime import ragged, with_large_weights
 from tests.helpers.fake_runs import write_run
-from tests.helpers.gguf_files import byte_pairs, written
+from tests.helpers.gguf_files import byte_pairs, pruned, written
+from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.judgments import judgment
 from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import (
@@ -237,6 +238,34 @@ def test_only_the_own_export_of_a_run_gives_its_judgment(tmp_path):
         (run, "other", run / "export.judgment.json"),
     ):
         assert target_of(str(target), original, SETTINGS).path == path
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_other_original_does_not_replace_that_of_a_quantized_file(tmp_path, is_there):
+    """The norms of the model are in another form in its file, so it keeps its own."""
+    model, own, other = GGUF_FAMILIES["gemma2"](), tmp_path / "own", tmp_path / "other"
+    model.model.norm.weight.fill_(0.5)
+    written(pruned(model), write_run_of(own, tmp_path) / "export", FileDtype.Q8_0)
+    for value, folder in ((0.5, own), (0.25, other)):
+        if is_there or folder is other:
+            model.model.norm.weight.fill_(value)
+            model.save_pretrained(folder)
+            byte_pairs().save_pretrained(folder)
+    found = target_of(str(tmp_path / "run"), str(other), SETTINGS)
+    assert found.original.source == str(other)
+    with found.loaded() as loaded:
+        norm = loaded.get_decoder().norm.weight
+        assert norm.unique().tolist() == [0.5 if is_there else 0.25]
+
+
+def write_run_of(source, folder):
+    """Write a run that has removed nothing, with a folder for its export."""
+    config = RunConfig(
+        ModelConfig(str(source)), pruning=PruningConfig(target=PrunableShare(0.0))
+    )
+    run = write_run(folder, config=config)
+    (run / "export").mkdir()
+    return run
 
 
 def test_model_without_a_tokenizer_is_refused(tmp_path):

@@ -11,20 +11,23 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Experts,
+    ExpertsAndNeurons,
     Method,
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import PruningError
+from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.estimate import Footprint, estimate
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.limits import check_target_in_limits, max_removable
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
+from surgeon_engine.planning.widths import check_width_multiple
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import model_summary
@@ -47,18 +50,24 @@ def test_time_counts_the_experts_that_a_token_uses():
     assert few.disk == many.disk
 
 
-def test_memory_counts_the_scores_that_an_attention_holds():
+# Of a score: itself, and in float32 before and after the softmax.
+@pytest.mark.parametrize(("dtype", "each"), [(Dtype.FLOAT32, 12), (Dtype.BFLOAT16, 10)])
+def test_memory_counts_the_scores_that_an_attention_holds(dtype, each):
     heads = 64
-    config = replace(JOB, calibration=CalibrationConfig(batch=1, window_length=512))
+    config = replace(
+        JOB,
+        model=replace(JOB.model, dtype=dtype),
+        calibration=CalibrationConfig(batch=1, window_length=512),
+    )
     plain, held = (
         Footprint(Job.of(config, msgspec.structs.replace(MODEL, score_heads=n)))
         for n in (0, heads)
     )
-    scores = 5 * 4 * heads * 512**2  # copies in float32
+    scores = each * heads * 512**2
     before, after = (x.on_device_in(Stage.REFIT) for x in (plain, held))
     assert after - before == scores
     for stage in (Stage.BASELINE, Stage.CURVATURE, Stage.EVALUATION):
-        assert held.on_device_in(stage) >= scores + MODEL.parameters * 4
+        assert held.on_device_in(stage) >= scores + MODEL.parameters * BYTES[dtype]
         assert plain.on_device_in(stage) < scores
 
 
@@ -104,6 +113,17 @@ def test_target_beyond_the_experts_of_a_token_says_so():
     goal = goal_of(pruning, MODEL, FileForm())
     with pytest.raises(PruningError, match="as many experts as a token uses"):
         check_target_in_limits(goal, pruning, MODEL)
+
+
+def test_multiple_leaves_experts_a_width_that_is_also_one_of_8():
+    experts = replace(SIZES.mixture, intermediate_size=24, shared_size=0)
+    sizes = replace(SIZES, mixture=experts)
+    model = mixture_summary(sizes)
+    for multiple in (0, 1, 4, 16):  # all leave 8 or 16 of the 24 neurons
+        check_width_multiple(PruningConfig(ExpertsAndNeurons(multiple)), model)
+    for multiple, smallest in ((9, 72), (24, 24)):
+        with pytest.raises(PruningError, match=f"multiples of {smallest}, .* most 24"):
+            check_width_multiple(PruningConfig(ExpertsAndNeurons(multiple)), model)
 
 
 def test_dense_model_is_refused():

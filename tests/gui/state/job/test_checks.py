@@ -342,12 +342,12 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
         config.check_consistency()
 
 
-def test_multiple_beyond_all_widths_is_a_problem_of_that_setting():
-    wide = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=1000))
+def test_multiple_of_all_of_a_width_is_a_problem_of_that_setting():
+    widest = max(x.groups for x in MODEL.coupled)
+    wide = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest))
     problem = target_problem(wide, MODEL)
     assert problem is not None and problem.setting == "width_multiple"
-    widest = max(x.groups for x in MODEL.coupled)
-    fitting = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest))
+    fitting = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest - 1))
     assert target_problem(fitting, MODEL) is None
 
 
