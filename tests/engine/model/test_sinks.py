@@ -32,9 +32,21 @@ _SIZES = {
     "sliding_window": 5,
     "layer_types": ["sliding_attention", "full_attention"],
 }
-# MiMo has sinks in some blocks alone, and values of another size.
+_FEW_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+# MiMo has sinks in some blocks alone, and values of another size. Granite computes the
+# effect of sinks after the softmax, and has a scale of its own. Flint keeps sinks in 32
+# bits.
 _OWN = {
-    "GptOss": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "GptOss": _FEW_EXPERTS,
+    "GraniteSWA": {"attention_multiplier": 1.5, "eos_token_id": 0},
+    "GraniteMoeSWA": {"attention_multiplier": 1.5, **_FEW_EXPERTS},
+    "Flint": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "shared_expert_intermediate_size": 8,
+        "mlp_only_layers": [0],
+    },
     "MiMoV2Flash": {
         "n_routed_experts": 4,
         "num_experts_per_tok": 2,
@@ -96,6 +108,22 @@ def test_generated_text_equals_that_of_plain_attention(name):
     )
     assert torch.equal(fused.sequences, plain.sequences)
     assert_close(fused.logits, plain.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", _OWN)
+@torch.no_grad()
+def test_errors_in_16_bits_are_as_small_as_those_of_plain_attention(name):
+    expected, errors = pair_of(name)[0](_TOKENS).logits, []
+    for model in pair_of(name):
+        sinks = {n: p for n, p in model.named_parameters() if n.endswith("sinks")}
+        exact = {n: p.detach().clone() for n, p in sinks.items()}
+        model.bfloat16()
+        if name == "Flint":
+            for n, p in sinks.items():
+                p.data = exact[n]
+        errors.append(float((model(_TOKENS).logits - expected).norm()))
+    plain, fused = errors
+    assert 0 < fused < 1.5 * plain < 0.1 * float(expected.norm())
 
 
 def test_scores_are_not_held_and_queries_share_a_mask(monkeypatch):
