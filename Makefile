@@ -38,7 +38,7 @@ help:
 	@echo "make test          set up, then run all checks and tests and build the docs"
 	@echo "make check         run linters, types, import contracts and tests"
 	@echo "make quick         run the same with the fast tests alone"
-	@echo "make runtimes      run the tests in other programs, versions and processes"
+	@echo "make runtimes      run the tests of all families, and those in other programs"
 	@echo "make test-one T=tests/engine/pruning/test_costs.py   run one test"
 	@echo "make fmt           format the code and apply safe fixes"
 	@echo "make docs          build the documentation site into build/site"

@@ -7,7 +7,7 @@ which it holds in memory. Here the sink is a key:
     query  [q, s / scale, 0 ...]     keys  [k, 0, 0 ...], and [0, 1, 0 ...] with value 0
 
 Its product with the query, times the scale, is s. Fused attention does not hold the
-scores. The gradients are exact, also that by s.
+scores. The gradients are exact, also that by s, but in 16 bits s / scale is rounded.
 """
 
 from __future__ import annotations

@@ -170,16 +170,12 @@ def test_run_with_damaged_recovery_recovers_again(tmp_path):
     cut_at(at_step(Stage.DISTILLATION, 3), config, cut)
     shutil.copytree(cut, over)
     cut_at(at_stage(Stage.EXPORT), None, over)
-    for parts, folder in ((("blocks", "training"), cut), (("recovered",), over)):
-        damaged = tmp_path / parts[0]
+    for part, folder in (("blocks", cut), ("training", cut), ("recovered", over)):
+        damaged = tmp_path / part
         shutil.copytree(folder, damaged)
-        saved = RunFolder(damaged).saved_state.path
-        paths = [path for part in parts for path in saved.glob(f"{part}-*")]
-        assert len(paths) == len(parts)
-        for path in paths:
-            flip(path)
-        warnings = " ".join(x.message for x in resumed(damaged).warnings())
-        assert all(path.name in warnings for path in paths)
+        (path,) = RunFolder(damaged).saved_state.path.glob(f"{part}-*")
+        flip(path)
+        assert path.name in resumed(damaged).warnings()[0].message
         assert_same_result(damaged, whole)
 
 

@@ -188,9 +188,9 @@ NEURON_FAMILIES = (
     "olmo2",
 )  # their heads cannot be removed separately
 COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIES)
-# One family for each difference that Surgeon knows. A claim for all families is tested
-# on these where a case takes long: the others differ in the code of transformers alone,
-# and `benchmarks/coverage.py` prunes, exports and reloads all classes of it.
+# One family for each difference that Surgeon knows; the others differ in the code of
+# transformers alone. Where a claim for all families takes long, `make check` tests it
+# on these, and `make runtimes` on the others (`others_later`).
 REPRESENTATIVES = (
     "llama",  # separate layers, grouped keys, a gated MLP
     "opt",  # biases, learned positions, a tied head
@@ -207,6 +207,7 @@ REPRESENTATIVES = (
     "youtu",  # latent keys
     "lfm3",  # a layer of gates in the attention
 )
+EVERY_FAMILY = tuple(dict.fromkeys([*REPRESENTATIVES, *FAMILIES, *MORE_FAMILIES]))
 
 
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:

@@ -22,7 +22,9 @@ from surgeon_engine.calibration.own_samples import (
 )
 from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import load_model
+from tests.helpers.pairs import others_later
 from tests.helpers.tiny_models import (
+    FAMILIES,
     VOCABULARY,
     byte_tokenizer,
     llama_with,
@@ -75,7 +77,9 @@ def test_samples_follow_the_distribution_of_the_model():
 
 
 # Windows, learned positions and slopes: what a cache has to continue.
-@pytest.mark.parametrize("family", ["gemma2", "gpt2", "falcon_multi_head"])
+@pytest.mark.parametrize(
+    "family", others_later(FAMILIES, ["gemma2", "gpt2", "falcon_multi_head"])
+)
 def test_cached_sampling_equals_sampling_from_whole_windows(family):
     model = tiny_model(family)
     found = sample(model, Batch(((1,), (1, 5, 7), (1,)), seed=4), length=9)

@@ -19,7 +19,7 @@ from surgeon_engine.export.transformers.files import (
     PlainWriter,
 )
 from tests.engine.compaction.test_shrink import parameters
-from tests.helpers.pairs import pairs
+from tests.helpers.pairs import others_later, pairs
 from tests.helpers.pruned_models import (
     CASES,
     assert_close,
@@ -31,13 +31,18 @@ from tests.helpers.pruned_models import (
     tokens,
     without_depth,
 )
-from tests.helpers.tiny_models import REPRESENTATIVES
+from tests.helpers.tiny_models import EVERY_FAMILY, NEURON_FAMILIES, REPRESENTATIVES
+
+USUAL = (*sorted({*REPRESENTATIVES} - {"youtu"}), "phi")
+OTHERS = [
+    x for x in EVERY_FAMILY if x not in (*REPRESENTATIVES, *USUAL, *NEURON_FAMILIES)
+]
 
 
 @pytest.mark.parametrize(
     ("family", "case"),
     [
-        *pairs([*sorted({*REPRESENTATIVES} - {"youtu"}), "phi"], CASES),
+        *others_later(pairs([*USUAL, *OTHERS], CASES), USUAL),
         ("youtu", "last attention"),  # the layers of its latent keys stay in a block
     ],
 )

@@ -19,7 +19,7 @@ from surgeon_engine.compaction.shrink import (
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.configs import DENSE_COUPLED
-from tests.helpers.pairs import pairs
+from tests.helpers.pairs import others_later, pairs
 from tests.helpers.pruned_models import (
     assert_close,
     compact_model,
@@ -27,7 +27,7 @@ from tests.helpers.pruned_models import (
     masked,
     tokens,
 )
-from tests.helpers.tiny_models import HYBRIDS, REPRESENTATIVES, tiny_model
+from tests.helpers.tiny_models import EVERY_FAMILY, HYBRIDS, REPRESENTATIVES, tiny_model
 
 STRUCTURES = (
     *DENSE_COUPLED,
@@ -42,7 +42,10 @@ def parameters(model) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "structure"), pairs(REPRESENTATIVES, STRUCTURES))
+@pytest.mark.parametrize(
+    ("family", "structure"),
+    others_later(pairs(EVERY_FAMILY, STRUCTURES), REPRESENTATIVES),
+)
 def test_compact_model_computes_the_same(family, structure):
     model, plan = masked(family, structure)
     small = compact_model(model, plan)

@@ -25,8 +25,10 @@ from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.model import head
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.runtime import devices
+from tests.helpers.pairs import others_later
 from tests.helpers.pruning_states import random_windows
 from tests.helpers.tiny_models import (
+    EVERY_FAMILY,
     FAMILIES,
     HYBRIDS,
     MORE_FAMILIES,
@@ -51,7 +53,7 @@ def changed(family):
     return model
 
 
-@pytest.mark.parametrize("family", REPRESENTATIVES)
+@pytest.mark.parametrize("family", others_later(EVERY_FAMILY, REPRESENTATIVES))
 def test_figures_equal_those_of_the_logits_of_both_models(family, monkeypatch):
     monkeypatch.setattr(head, "LOGITS_AT_ONCE", 3 * 2 * VOCABULARY)
     original, model = tiny_model(family), changed(family)

@@ -24,6 +24,7 @@ from surgeon_engine.export.file_fidelity import Yardstick, fidelity_of_file, put
 from surgeon_engine.export.gguf.file import file_tensors
 from tests.helpers.gguf_files import numbers, pruned, tiny_llama, uniform, written
 from tests.helpers.gguf_models import GGUF_FAMILIES
+from tests.helpers.pairs import others_later
 from tests.helpers.pruned_models import compact_model
 from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, save
@@ -118,10 +119,11 @@ LAYOUTS = (
     *("arcee", "bloom", "falcon", "gemma3_with_images", "gpt2", "gpt_neox", "lfm2"),
     *("phi3", "qwen3_5_text", "qwen3_vl_text", "stablelm_head_norms"),
 )
+OTHERS = ("cohere", "falcon_multi_query", "gemma3_text", "gpt_bigcode")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", LAYOUTS)
+@pytest.mark.parametrize("family", others_later([*LAYOUTS, *OTHERS], LAYOUTS))
 def test_model_has_the_numbers_of_its_file(family, tmp_path):
     example = pruned(GGUF_FAMILIES[family]())
     reader = written(example, tmp_path, FileDtype.Q8_0)

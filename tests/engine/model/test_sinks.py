@@ -10,7 +10,14 @@ import transformers
 from torch.nn import functional
 from torch.testing import assert_close
 
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.compaction.restore import load_compact, restore
+from surgeon_engine.export.transformers.files import CompactWriter
+from surgeon_engine.model.load import load_model
 from surgeon_engine.model.sinks import FUSED_SINKS, fuse_sinks, score_heads
+from tests.helpers.pruned_models import loaded, without
 from tests.helpers.tiny_models import tiny_model
 
 _SIZES = {
@@ -25,9 +32,21 @@ _SIZES = {
     "sliding_window": 5,
     "layer_types": ["sliding_attention", "full_attention"],
 }
-# MiMo has sinks in some blocks alone, and values of another size.
+_FEW_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+# MiMo has sinks in some blocks alone, and values of another size. Granite computes the
+# effect of sinks after the softmax, and has a scale of its own. Flint keeps sinks in 32
+# bits.
 _OWN = {
-    "GptOss": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "GptOss": _FEW_EXPERTS,
+    "GraniteSWA": {"attention_multiplier": 1.5, "eos_token_id": 0},
+    "GraniteMoeSWA": {"attention_multiplier": 1.5, **_FEW_EXPERTS},
+    "Flint": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "shared_expert_intermediate_size": 8,
+        "mlp_only_layers": [0],
+    },
     "MiMoV2Flash": {
         "n_routed_experts": 4,
         "num_experts_per_tok": 2,
@@ -91,6 +110,22 @@ def test_generated_text_equals_that_of_plain_attention(name):
     assert_close(fused.logits, plain.logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", _OWN)
+@torch.no_grad()
+def test_errors_in_16_bits_are_as_small_as_those_of_plain_attention(name):
+    expected, errors = pair_of(name)[0](_TOKENS).logits, []
+    for model in pair_of(name):
+        sinks = {n: p for n, p in model.named_parameters() if n.endswith("sinks")}
+        exact = {n: p.detach().clone() for n, p in sinks.items()}
+        model.bfloat16()
+        if name == "Flint":
+            for n, p in sinks.items():
+                p.data = exact[n]
+        errors.append(float((model(_TOKENS).logits - expected).norm()))
+    plain, fused = errors
+    assert 0 < fused < 1.5 * plain < 0.1 * float(expected.norm())
+
+
 def test_scores_are_not_held_and_queries_share_a_mask(monkeypatch):
     _, fused = pair_of("GptOss")
     shapes = []
@@ -103,6 +138,24 @@ def test_scores_are_not_held_and_queries_share_a_mask(monkeypatch):
     monkeypatch.setattr(functional, "scaled_dot_product_attention", noted)
     fused.bfloat16()(_TOKENS)
     assert shapes == [((2, 4, 12, 8), (2, 1, 12, 13), 0)] * 2
+
+
+@pytest.mark.slow
+def test_models_read_from_files_have_the_fused_attention(tmp_path):
+    model, _ = pair_of("GptOss")
+    model.save_pretrained(tmp_path / "plain")
+    plan = without(model, lambda unit: torch.arange(unit.candidates) == 0)
+    (tmp_path / "compact").mkdir()
+    CompactWriter().write(
+        PrunedModel(loaded(model), plan), ExportConfig(), tmp_path / "compact"
+    )
+    for read in (
+        load_model(ModelConfig(str(tmp_path / "plain"))).model,
+        restore(tmp_path / "plain", "Tiny").loaded.model,
+        restore(tmp_path / "compact", "Tiny").loaded.model,
+        load_compact(tmp_path / "compact"),
+    ):
+        assert read.config._attn_implementation == FUSED_SINKS
 
 
 def test_files_do_not_name_the_fused_attention(tmp_path):

@@ -18,7 +18,9 @@ from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from tests.helpers.gguf_headers import gguf_header, packed
+from tests.helpers.pairs import others_later
 from tests.helpers.tiny_models import (
+    EVERY_FAMILY,
     REPRESENTATIVES,
     save_tiny_model,
     tiny_model,
@@ -202,10 +204,12 @@ def test_folder_without_tokenizer_is_loaded(folder):
     assert load_model(ModelConfig(source=str(folder))).tokenizer is None
 
 
-# `benchmarks/coverage.py` checks this for all classes of transformers.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family", ["llama", "opt", "gpt2", "falcon_multi_query", "qwen3_5", "youtu"]
+    "family",
+    others_later(
+        EVERY_FAMILY, ["llama", "opt", "gpt2", "falcon_multi_query", "qwen3_5", "youtu"]
+    ),
 )
 def test_inspect_model_matches_load_model(tmp_path, family):
     folder = save_tiny_model(tmp_path / family, family)
@@ -218,12 +222,18 @@ def test_inspect_model_matches_load_model(tmp_path, family):
 
 
 # transformers repeats Falcon's keys for every head, and pads those of a tiny StableLM.
-REPEATED = {"falcon", "stablelm_head_norms"}
+# The config of a Falcon with one head of keys does not say so.
+OTHER_WIDTHS = {"falcon", "falcon_multi_query", "stablelm", "stablelm_head_norms"}
+HYBRID = ("nemotron_h", "olmo_hybrid")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family", [*sorted({*REPRESENTATIVES} - REPEATED), "nemotron_h", "olmo_hybrid"]
+    "family",
+    others_later(
+        [x for x in (*EVERY_FAMILY, *HYBRID) if x not in OTHER_WIDTHS],
+        (*REPRESENTATIVES, *HYBRID),
+    ),
 )
 def test_cache_width_is_that_of_the_models_cache(tmp_path, family):
     folder = save_tiny_model(tmp_path / family, family)

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Damping, Schedule
+from surgeon_engine.api.config.pruning import Damping, Fisher, Schedule
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
@@ -93,6 +93,18 @@ def count_calls(monkeypatch, function, calls):
             for attribute, value in list(vars(module).items()):
                 if value is function:
                     monkeypatch.setattr(module, attribute, counted)
+
+
+@pytest.mark.slow
+def test_same_config_gives_the_same_weights(tmp_path):
+    """It draws labels and an order of windows."""
+    recovery = RecoveryConfig(Recovery.DISTILLATION, own_windows=4)
+    config = job(tmp_path, recovery=recovery, fisher=Fisher.SAMPLED)
+    for name in ("first", "second"):
+        Recorder().run(config, tmp_path / name)
+    assert_same_tensors(
+        exported_tensors(tmp_path / "first"), exported_tensors(tmp_path / "second")
+    )
 
 
 @pytest.mark.slow

@@ -11,9 +11,15 @@ import torch
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.shots import loop
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
+from tests.helpers.pairs import others_later
 from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Outcome, job, outcome
-from tests.helpers.tiny_models import REPRESENTATIVES, VOCABULARY
+from tests.helpers.tiny_models import (
+    EVERY_FAMILY,
+    NEURON_FAMILIES,
+    REPRESENTATIVES,
+    VOCABULARY,
+)
 from tests.helpers.units import zeroed
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -44,7 +50,13 @@ def one_candidate(number: int, unit) -> torch.Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", [x for x in REPRESENTATIVES if x not in ALIBI])
+@pytest.mark.parametrize(
+    "family",
+    others_later(
+        [x for x in EVERY_FAMILY if x not in (*ALIBI, *NEURON_FAMILIES)],
+        REPRESENTATIVES,
+    ),
+)
 def test_model_compacted_twice_computes_the_same(family):
     """At the end it is restored to full size, with zeros."""
     state = make_state(family, sparsity=0.5)

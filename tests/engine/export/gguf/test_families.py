@@ -32,6 +32,7 @@ from tests.helpers.gguf_files import (
 )
 from tests.helpers.gguf_mixtures import MIXTURES
 from tests.helpers.gguf_models import GGUF_FAMILIES, YARN
+from tests.helpers.pairs import others_later
 from tests.helpers.pruned_models import without, without_depth
 from tests.helpers.tiny_models import tiny_model
 
@@ -86,8 +87,7 @@ EXPECTED = {
     ),
     "lfm2": ("lfm2", f"{SEPARATE} {GATED} {NORMS} {HEAD_NORMS}"),
 }
-# Families that are written as another one is. llama.cpp runs the files of all of them
-# (`test_families_runtime.py`).
+# Families that are written as another one is.
 WRITTEN_ALIKE = (
     *("gemma", "gemma2", "gemma3_text", "granite", "olmo2", "exaone4", "stablelm"),
     *("falcon_multi_query", "ernie4_5", "arcee", "cohere2", "gpt_bigcode_multi_head"),
@@ -110,9 +110,10 @@ WITH_FEWER_HEADS = (
     "qwen3_5_text",
     "gemma4_text",
 )
-# Of the families that transformers reads from GGUF files, those that are written in
-# different ways.
+# Families that transformers reads from GGUF files: those that are written in different
+# ways, and the others.
 READ_BACK = ("gemma3_text", "phi3", "gpt2", "bloom", "falcon_multi_query", "lfm2")
+ALSO_READ_BACK = ("qwen3", "gemma2", "starcoder2", "stablelm", "nemotron")
 ALLOWED = 1e-3  # of the largest logit; llama.cpp rounds GELU to float16
 PARTLY = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
 LONG = {  # texts are shorter than the original context
@@ -161,7 +162,9 @@ def smaller(name: str) -> PrunedModel:
     return uniform(model) if name in WITH_FEWER_HEADS else without_neurons(model)
 
 
-@pytest.mark.parametrize("name", [x for x in EXPECTED if x not in WRITTEN_ALIKE])
+@pytest.mark.parametrize(
+    "name", others_later(EXPECTED, EXPECTED.keys() - {*WRITTEN_ALIKE})
+)
 def test_file_of_a_smaller_model_has_the_names_and_widths(name, tmp_path):
     example = smaller(name)
     reader = written(example, tmp_path)
@@ -181,7 +184,7 @@ def test_file_of_a_smaller_model_has_the_names_and_widths(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", READ_BACK)
+@pytest.mark.parametrize("name", others_later([*READ_BACK, *ALSO_READ_BACK], READ_BACK))
 def test_transformers_reads_the_same_model_from_the_file(name, tmp_path):
     model = GGUF_FAMILIES[name]()
     written(pruned(model), tmp_path)

@@ -27,7 +27,7 @@ from surgeon_engine.export.transformers.files import (
 from surgeon_engine.model.layers import prunable_layers
 from tests.engine.export.transformers.test_files import without_neurons
 from tests.helpers.configs import DENSE_COUPLED
-from tests.helpers.pairs import pairs
+from tests.helpers.pairs import others_later, pairs
 from tests.helpers.pruned_models import (
     assert_close,
     loaded,
@@ -35,7 +35,7 @@ from tests.helpers.pruned_models import (
     masked,
     tokens,
 )
-from tests.helpers.tiny_models import REPRESENTATIVES
+from tests.helpers.tiny_models import EVERY_FAMILY, REPRESENTATIVES
 
 
 def compact_checkpoint(parent: Path, family: str, structure: Structure, name: str = ""):
@@ -50,7 +50,10 @@ def compact_checkpoint(parent: Path, family: str, structure: Structure, name: st
 
 @pytest.mark.parametrize(
     ("family", "structure"),
-    pairs(REPRESENTATIVES, [*DENSE_COUPLED, Structure.ROWS_AND_COLUMNS]),
+    others_later(
+        pairs(EVERY_FAMILY, [*DENSE_COUPLED, Structure.ROWS_AND_COLUMNS]),
+        REPRESENTATIVES,
+    ),
 )
 def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     model, folder = compact_checkpoint(tmp_path, family, structure)

@@ -17,10 +17,11 @@ from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import cheapest
 from surgeon_engine.runtime.linalg import damped
 from tests.helpers.configs import DENSE_COUPLED
-from tests.helpers.pairs import pairs
+from tests.helpers.pairs import others_later, pairs
 from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
+    EVERY_FAMILY,
     NEURON_FAMILIES,
     REPRESENTATIVES,
     VOCABULARY,
@@ -149,7 +150,9 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
         assert (X[:, :size] == 0).all()
 
 
-@pytest.mark.parametrize("family", [*REPRESENTATIVES, *NEURON_FAMILIES])
+@pytest.mark.parametrize(
+    "family", others_later(EVERY_FAMILY, [*REPRESENTATIVES, *NEURON_FAMILIES])
+)
 def test_unread_group_costs_nothing_and_changes_no_logit(family):
     model = tiny_model(family)
     support = {item.structure: item.supported for item in structure_support(model)}
