@@ -203,6 +203,10 @@ def _key_width(config: PretrainedConfig) -> int:
     """Return the width of the keys of a block; 0: it has no attention."""
     names = ("num_key_value_heads", "num_attention_heads")
     count = next((x for name in names if (x := getattr(config, name, None))), 0)
+    # Falcon's new architecture has groups of heads, whatever this setting says.
+    is_grouped = getattr(config, "new_decoder_architecture", False)
+    if getattr(config, "multi_query", False) and not is_grouped:
+        count = 1
     return int(count) * head_size(config) if count else 0
 
 

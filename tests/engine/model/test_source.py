@@ -222,8 +222,7 @@ def test_inspect_model_matches_load_model(tmp_path, family):
 
 
 # transformers repeats Falcon's keys for every head, and pads those of a tiny StableLM.
-# The config of a Falcon with one head of keys does not say so.
-OTHER_WIDTHS = {"falcon", "falcon_multi_query", "stablelm", "stablelm_head_norms"}
+OTHER_WIDTHS = {"falcon", "stablelm", "stablelm_head_norms"}
 HYBRID = ("nemotron_h", "olmo_hybrid")
 
 
