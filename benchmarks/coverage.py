@@ -226,7 +226,7 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
         },
     }
     if best is None:
-        kind = Structure.EXPERTS if has_experts(model.config) else Structure.NEURONS
+        kind = Structure.EXPERTS if has_experts(model) else Structure.NEURONS
         reason = supported[kind].reason
         return found | {"outcome": "sentence", "detail": reason}
     found["sparsity"] = sparsity = _sparsity(summary, best)
@@ -254,7 +254,7 @@ def _best(
     supported: Mapping[Structure, StructureSupport], model: PreTrainedModel
 ) -> Structure | None:
     """Return the structure to remove: experts where there are any; None: nothing."""
-    if has_experts(model.config):
+    if has_experts(model):
         return Structure.EXPERTS if supported[Structure.EXPERTS].supported else None
     kinds = [s for s in _STRUCTURES[1:] if supported[s].supported]
     return _STRUCTURES[0] if len(kinds) > 1 else next(iter(kinds), None)
