@@ -79,6 +79,7 @@ def others(sizes: Sizes) -> dict[str, Any]:
         "moe_intermediate_size": 32,
         "shared_expert_intermediate_size": 32,
         "shared_experts_intermediate_size": 32,
+        "moe_shared_expert_intermediate_size": 32,
         "expert_ffn_hidden_size": 32,
         "n_group": 1,
         "num_expert_group": 1,
