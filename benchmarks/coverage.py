@@ -11,7 +11,8 @@ magnitude, and no refit. Outcomes:
 
     heads and neurons, neurons, heads    pruned, and every export has equal logits
     experts       a quarter of the experts is removed, and every export has equal
-                  logits; so has an export of the whole model
+                  logits; so has an export of the whole model. `with_neurons` has the
+                  formats of a further job, which removes experts and neurons
     not built, not run, not reloaded    transformers itself cannot, at these sizes
     sentence      the model is refused by an error that says why
     WRONG         the logits of an export differ, a tensor outside of the language model
@@ -49,11 +50,18 @@ import transformers
 from transformers import PreTrainedModel
 
 from benchmarks import coverage_page
+from benchmarks.coverage_cuts import RELATIVE, wrong_cuts, wrong_cuts_of_experts
 from benchmarks.small_models import KINDS, build, logits, routes, why_not_run
 from benchmarks.small_sizes import SIZES, Sizes
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import COUPLINGS, Method, Structure, Widths
+from surgeon_engine.api.config.pruning import (
+    COUPLINGS,
+    OF_EXPERTS,
+    Method,
+    Structure,
+    Widths,
+)
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
@@ -64,7 +72,6 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.export.transformers.check import auto_class
 from surgeon_engine.model.classes import auto_classes
-from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.inspect import describe, describe_files
 from surgeon_engine.model.layers import body_of
@@ -76,9 +83,12 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.runs import tokens
 
 _LIMIT_S = 600.0
-_RELATIVE = 1e-4  # of the largest logit
 _STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
-_SHARE_OF_EXPERTS = 0.26  # a quarter, and a little more for rounding
+_BOTH = Structure.EXPERTS_AND_NEURONS
+# A quarter, and a little more for rounding.
+_SHARES = {Structure.EXPERTS: 0.26, _BOTH: 0.3}
+# What else a class with an outcome could lose.
+_MISSING = {"neurons": "heads", "heads": "neurons", "experts": _BOTH.value}
 _TOKENIZER = Path("resources/demo")
 _Name = tuple[str, str, bool]  # kind, model type, without experts
 
@@ -145,8 +155,10 @@ def _stored(found: Mapping[str, Any], sizes: str) -> dict[str, Any]:
     kept = {"sizes": sizes, "transformers": version("transformers")}
     names = ("kind", "type", "dense", "class", "outcome", "experts", "left_whole")
     kept |= {name: found[name] for name in (*names, "formats") if found.get(name)}
+    if "with_neurons" in found:
+        kept["with_neurons"] = found["with_neurons"]
     reasons = found.get("reasons", {})
-    other = {"neurons": "heads", "heads": "neurons"}.get(found["outcome"])
+    other = _MISSING.get(found["outcome"])
     reason = reasons.get(other, found.get("detail", "")) or found.get("note", "")
     return {"dense": False} | kept | ({"reason": reason[:300]} if reason else {})
 
@@ -226,7 +238,7 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
         },
     }
     if best is None:
-        kind = Structure.EXPERTS if has_experts(model.config) else Structure.NEURONS
+        kind = Structure.EXPERTS if has_experts(model) else Structure.NEURONS
         reason = supported[kind].reason
         return found | {"outcome": "sentence", "detail": reason}
     found["sparsity"] = sparsity = _sparsity(summary, best)
@@ -238,13 +250,19 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
                 problems += _exported(source, folder / "whole", best, 0.0, method)[0]
             differences, formats = _exported(source, folder, best, sparsity, method)
         else:
-            problems += _wrong_cuts(source, best) if runs else ()
+            problems += wrong_cuts(_loaded(source), best) if runs else ()
             differences, formats = _pruned(source, folder, best, sparsity, found)
     except EngineError as error:
         outcome = "sentence" if runs else "not run"
         return found | {"outcome": outcome, "detail": f"{error.message} {error.hint}"}
     problems += differences
     found |= {"formats": formats}
+    if best is Structure.EXPERTS:
+        found["with_neurons"], reason = [], supported[_BOTH].reason
+        if not reason:
+            reason, differences = _pruned_with_neurons(source, folder, summary, found)
+            problems += differences
+        found["reasons"][_BOTH.value] = reason
     if problems:
         return found | {"outcome": "WRONG", "detail": "; ".join(problems)}
     return found | {"outcome": best.value}
@@ -254,7 +272,7 @@ def _best(
     supported: Mapping[Structure, StructureSupport], model: PreTrainedModel
 ) -> Structure | None:
     """Return the structure to remove: experts where there are any; None: nothing."""
-    if has_experts(model.config):
+    if has_experts(model):
         return Structure.EXPERTS if supported[Structure.EXPERTS].supported else None
     kinds = [s for s in _STRUCTURES[1:] if supported[s].supported]
     return _STRUCTURES[0] if len(kinds) > 1 else next(iter(kinds), None)
@@ -276,6 +294,26 @@ def _pruned(
         return _exported(source, folder, best, sparsity, *simple)
 
 
+def _pruned_with_neurons(
+    source: Path, folder: Path, summary: ModelSummary, found: dict[str, Any]
+) -> tuple[str, list[str]]:
+    """Run a job on experts and neurons; return why it cannot, and what is wrong."""
+    sparsity, method = _sparsity(summary, _BOTH), Method.FIRST_ORDER
+    problems = list(wrong_cuts_of_experts(_loaded(source)))
+    try:
+        differences, formats = _exported(
+            source, folder / "both", _BOTH, sparsity, method
+        )
+    except EngineError as error:
+        return f"{error.message} {error.hint}", problems
+    found["with_neurons"] = formats
+    return "", problems + differences
+
+
+def _loaded(source: Path) -> PreTrainedModel:
+    return load_model(ModelConfig(str(source)), with_tokenizer=False).model
+
+
 def _not_reloaded(model: PreTrainedModel, source: Path) -> str:
     """Return why transformers alone cannot load what it has saved; empty if it can."""
     try:
@@ -290,15 +328,15 @@ def _not_reloaded(model: PreTrainedModel, source: Path) -> str:
 def _sparsity(summary: ModelSummary, structure: Structure) -> float:
     """Return 30 %, or 40 % of what a structure could remove if that is less.
 
-    Of experts it is a quarter.
+    Of experts it is about a quarter.
     """
     kinds = COUPLINGS[structure]
     layers = {
         name for each in summary.coupled if each.kind in kinds for name in each.layers
     }
     weights = sum(layer.weights for layer in summary.layers if layer.name in layers)
-    if structure is Structure.EXPERTS:
-        return round(_SHARE_OF_EXPERTS * weights / summary.prunable, 4)
+    if structure in _SHARES:
+        return round(_SHARES[structure] * weights / summary.prunable, 6)
     return min(0.3, round(0.4 * weights / summary.prunable, 4))
 
 
@@ -307,34 +345,6 @@ def _wrong_summary(summary: ModelSummary, source: Path) -> Iterator[str]:
     found = load_model(ModelConfig(source=str(source)), with_tokenizer=False)
     if describe(found.model, found.source, found.stored) != summary:
         yield "the loaded model has another summary than its files"
-
-
-def _wrong_cuts(source: Path, structure: Structure) -> Iterator[str]:
-    """Yield the modules whose columns and rows do not belong together."""
-    model = load_model(ModelConfig(source=str(source)), with_tokenizer=False).model
-    for coupled in coupled_groups(structure, model):
-        size = coupled.consumer.columns // coupled.groups
-        for group in (0, coupled.groups - 1):
-            columns = slice(group * size, (group + 1) * size)
-            parts = [(coupled.consumer, (slice(None), columns))]
-            without_columns = _logits_without(model, parts)
-            parts = [(p.layer, p.group_of_row == group) for p in coupled.producers]
-            without_rows = _logits_without(model, parts)
-            largest = float(without_columns.abs().max())
-            if (without_columns - without_rows).abs().max() > _RELATIVE * largest:
-                yield f"group {group} of {coupled.path}"
-
-
-def _logits_without(model: PreTrainedModel, parts: list[Any]) -> torch.Tensor:
-    kept = [(layer, layer.weight()) for layer, _ in parts]
-    for layer, part in parts:
-        W = layer.weight()
-        W[part] = 0
-        layer.write(W)
-    found = logits(model)
-    for layer, W in kept:
-        layer.write(W)
-    return found
 
 
 def _exported(
@@ -352,7 +362,7 @@ def _exported(
     folder.mkdir(exist_ok=True)
     settings = {"structure": structure, "sparsity": sparsity, "method": method}
     first = Format.MASKED
-    if structure is Structure.EXPERTS:  # equally many of each block, for plain folders
+    if structure in OF_EXPERTS:  # equally many of each block, for plain folders
         settings["widths"] = Widths.SAME
         first = Format.COMPACT if sparsity else Format.MASKED
     config = RunConfig(
@@ -371,7 +381,7 @@ def _exported(
     problems = list(_changed_towers(source, pruned))
     formats = []
     if not sparsity:
-        expected = logits(load_model(config.model, with_tokenizer=False).model)
+        expected = logits(_loaded(source))
     others = (x for x in (Format.COMPACT, Format.PLAIN, Format.GGUF) if x is not first)
     for format in (first, *(others if sparsity else ())):
         out = run / "export" if format is first else folder / format.value
@@ -387,14 +397,14 @@ def _exported(
             auto = getattr(transformers, auto_class(out))
             loaded = auto.from_pretrained(out, trust_remote_code=True, dtype="auto")
             difference = (logits(loaded) - expected).abs().max()
-            if difference > _RELATIVE * expected.abs().max():
+            if difference > RELATIVE * expected.abs().max():
                 problems.append(f"{format.value}: logits differ by {difference:.2g}")
     return problems, formats
 
 
 def _changed_towers(source: Path, pruned: PreTrainedModel) -> Iterator[str]:
     """Yield the tensors outside of the language model that a run has changed."""
-    original = load_model(ModelConfig(source=str(source)), with_tokenizer=False).model
+    original = _loaded(source)
     inside = {id(p) for p in body_of(original).parameters()}
     found = pruned.state_dict()
     for name, parameter in original.named_parameters():

@@ -23,6 +23,7 @@ PRUNED = ("heads_and_neurons", "neurons", "heads", "experts")
 BAD = ("WRONG", "TRACEBACK", "SIGNAL", "HANG")
 _OF_TRANSFORMERS = ("not built", "not run", "not reloaded")
 _NO_DECODER = "is not a decoder-only language model"
+_WITH_NEURONS = "with_neurons"  # the formats of a job on experts and neurons
 _KINDS = {"causal": "language models", "image": "models that read images"}
 _COLUMNS = {
     "tried": "classes",
@@ -33,6 +34,7 @@ _COLUMNS = {
     "neurons": "neurons",
     "heads": "heads",
     "experts": "experts",
+    _WITH_NEURONS: "of these, experts and neurons",
     "sentence": "refused",
     "bad": "wrong or failed",
 }
@@ -76,7 +78,8 @@ def counts_of(results: Iterable[Result]) -> Counter[str]:
     A variant without experts counts if it could be built.
     """
     counted = [x for x in results if not (x["dense"] and x["outcome"] == "not built")]
-    return Counter(map(category_of, counted)) + Counter(tried=len(counted))
+    more = Counter(_WITH_NEURONS for x in counted if x.get(_WITH_NEURONS))
+    return Counter(map(category_of, counted)) + more + Counter(tried=len(counted))
 
 
 def share_of(counts: Mapping[str, int]) -> float:
@@ -120,8 +123,17 @@ def _table(results: list[Result]) -> Iterator[str]:
         by_row[result["kind"], result["sizes"]].append(result)
     for (kind, sizes), part in sorted(by_row.items()):
         counts = counts_of(part)
-        cells = " | ".join(str(counts[name]) for name in _COLUMNS)
+        cells = " | ".join(_cells(part, counts))
         yield f"| {_KINDS[kind]}, {sizes} sizes | {cells} | {share_of(counts):.0%} |"
+
+
+def _cells(results: Iterable[Result], counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield the number of each column; of classes with experts, also of how many."""
+    tried = sum(_WITH_NEURONS in x for x in results)
+    for name in _COLUMNS:
+        is_share = name == _WITH_NEURONS
+        share = f"{counts[name]} of {tried} tried" if tried else "not run"
+        yield share if is_share else str(counts[name])
 
 
 def _lists(results: list[Result], title: str) -> Iterator[str]:
@@ -140,6 +152,9 @@ def _lists(results: list[Result], title: str) -> Iterator[str]:
         yield f"No decoder alone: {_names(others)}."
         yield ""
     rows: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    for result in by_category["experts"]:
+        if result.get(_WITH_NEURONS) == []:
+            rows["experts alone", _why(result)].append(result)
     for category in ("neurons", "heads", "sentence", "bad", "not run", "not built"):
         for result in by_category[category]:
             if not (category == "not built" and result["dense"]):

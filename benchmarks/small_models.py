@@ -222,7 +222,8 @@ def _small(
         except Exception:  # noqa: BLE001  (AutoConfig, or it cannot be small)
             continue
         chosen[name] = small_part.to_dict()
-    return kind(**chosen | special)
+    left_out = {name: x for name, x in more.items() if name in special}
+    return kind(**chosen | special | left_out)
 
 
 def _shortened(

@@ -78,6 +78,8 @@ def others(sizes: Sizes) -> dict[str, Any]:
         "moe_k": 2,
         "moe_intermediate_size": 32,
         "shared_expert_intermediate_size": 32,
+        "shared_experts_intermediate_size": 32,
+        "moe_shared_expert_intermediate_size": 32,
         "expert_ffn_hidden_size": 32,
         "n_group": 1,
         "num_expert_group": 1,
@@ -147,7 +149,8 @@ def particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
             "ffn_config": {"ffn_hidden_size": 128, "moe_top_k": 2},
         },
         "deepseek_ocr2_text": {
-            "mlp_layer_types": ["dense"] + ["sparse"] * (blocks - 1)
+            "mlp_layer_types": ["dense"] + ["sparse"] * (blocks - 1),
+            "num_experts_per_tok": 2,
         },
         "deepseek_v2": {"num_experts_per_tok": 2},
         "diffllama": {"num_key_value_heads": 2},

@@ -134,7 +134,7 @@ class CompactModel:
         found: list[dict[str, Any]] = []
         for each in self.remaining:
             if each.is_empty:
-                _check_adds_nothing_else(each.coupled)
+                _check_can_be_missing(each.coupled, self.model)
             spec = _spec(each.coupled, self.model)
             same = next((x for x in found if x.items() >= spec.items()), None)
             if same is None:
@@ -217,7 +217,15 @@ def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
         stock.__init__(self, config)
         shrink(self, config)
 
-    return type(f"Pruned{stock.__name__}", (stock,), {"__init__": __init__})
+    def initialize_weights(self: PreTrainedModel) -> None:
+        """Set the buffers, too, that no file holds and that a whole model sets."""
+        stock.initialize_weights(self)
+        for module in self.modules():
+            if isinstance(module, PreTrainedModel):
+                module._init_weights(module)
+
+    own = {"__init__": __init__, "initialize_weights": initialize_weights}
+    return type(f"Pruned{stock.__name__}", (stock,), own)
 
 
 def stock_config(model: PreTrainedModel) -> dict[str, Any]:
@@ -301,8 +309,15 @@ def is_per_block(name: str, config: PretrainedConfig) -> bool:
     return name in (getattr(config, "per_layer_attributes", None) or ())
 
 
-def _check_adds_nothing_else(coupled: CoupledGroups) -> None:
-    """Check that attention and MLP do not add the residual stream themselves."""
+def _check_can_be_missing(coupled: CoupledGroups, model: PreTrainedModel) -> None:
+    """Check that blocks need nothing of an attention or MLP but what it adds."""
+    family = family_of(model.config.get_text_config().model_type)
+    if coupled.kind is Coupling.HEADS and family.needs_attentions:
+        raise ModelError(
+            "Blocks of this architecture need more of their attention than its "
+            "output, so that they cannot do without it.",
+            "Choose the masked format, or remove no attention as a whole.",
+        )
     if coupled.adds_residual:
         raise ModelError(
             "The attention and the MLP of this model add the residual stream "

@@ -295,7 +295,7 @@ def _verify(
             result,
             dtypes,
             expected_perplexity,
-            has_experts=has_experts(loaded.model.config),
+            has_experts=has_experts(loaded.model),
         )
         if mismatch:
             raise ExportError(mismatch, _about_mismatch(result, dtypes))

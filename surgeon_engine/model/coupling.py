@@ -128,7 +128,7 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
         if structure in COUPLED
         else StructureSupport(structure)
         for structure in Structure
-        if structure not in OF_EXPERTS or has_experts(model.config)
+        if structure not in OF_EXPERTS or has_experts(model)
     )
 
 
@@ -193,7 +193,7 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
             left_whole[index] = reasons[0] if reasons else ""
         if not matches and not reasons:
             unknown = unknown or ", ".join(by_kind)
-    of_experts = kind is Coupling.NEURONS and has_experts(model.config)
+    of_experts = kind is Coupling.NEURONS and has_experts(model)
     return _Found(tuple(groups), left_whole, unknown, of_experts)
 
 
@@ -209,7 +209,7 @@ def _find_experts(model: PreTrainedModel) -> _Found:
     )
     if found:
         return _Found(found)
-    if has_experts(model.config):
+    if has_experts(model):
         reason = say(
             "Surgeon does not find the experts of this architecture, or how its router "
             "chooses among them."

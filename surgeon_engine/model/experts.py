@@ -87,47 +87,64 @@ class Experts:
         return next(x for x in self.tensors if x.module == self.router)
 
 
-_FOUND: WeakKeyDictionary[PreTrainedModel, tuple[Experts, ...]] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[PreTrainedModel, tuple[Experts, ...] | None]
+_FOUND = WeakKeyDictionary()
 
 
 def experts_of(model: PreTrainedModel) -> tuple[Experts, ...]:
-    """Return the experts of a model, in the order of its modules; empty: it has none.
+    """Return the known experts of a model, in the order of its modules.
 
     The model may be without weights (on the meta device).
     """
+    return _found_in(model) or ()
+
+
+def has_experts(model: PreTrainedModel) -> bool:
+    """Return whether a model has experts, known or not.
+
+    A config may state experts though all of its blocks are dense. The model may be
+    without weights (on the meta device).
+    """
+    return _found_in(model) is not None
+
+
+def _found_in(model: PreTrainedModel) -> tuple[Experts, ...] | None:
     if model not in _FOUND:
         _FOUND[model] = _find(model)
     return _FOUND[model]
 
 
-def has_experts(config: PretrainedConfig) -> bool:
+def _states_experts(config: PretrainedConfig) -> bool:
     """Return whether a config, or a part of it, states more than one expert."""
-    text = config.get_text_config()
-    parts = [x for x in vars(text).values() if isinstance(x, PretrainedConfig)]
-    return any(any(_counts(each)) for each in (text, *parts))
+    parts = [x for x in vars(config).values() if isinstance(x, PretrainedConfig)]
+    return any(any(_counts(each)) for each in (config, *parts))
 
 
-def _find(model: PreTrainedModel) -> tuple[Experts, ...]:
+def _find(model: PreTrainedModel) -> tuple[Experts, ...] | None:
+    """Return the known experts of a model; empty: unknown ones; None: it has none."""
     config = model.config.get_text_config()
-    if not has_experts(config):
-        return ()
+    if not _states_experts(config):
+        return None
     doubled = deepcopy(model.config)
     stated = _double(doubled.get_text_config())
-    if not stated or not _chosen(config):  # a part of the config states it, as in DBRX
+    if not stated:  # a part of the config states it, as in DBRX
         return ()
     with torch.device("meta"):
         whole = _stock(type(model))._from_config(deepcopy(model.config))
         twice = _stock(type(model))._from_config(doubled)
+    shapes, larger = _shapes(whole), _shapes(twice)
+    if shapes == larger:
+        return None
+    if not _chosen(config):
+        return ()
     experts = getattr(config, stated[0])
     found: dict[str, list[ExpertTensor]] = {}
-    larger = dict(_tensors(twice))
-    for name, (module, tensor) in _tensors(whole):
-        if name in larger and tensor.shape != larger[name][1].shape:
-            parts = _divided(tensor, larger[name][1], experts)
+    for name, (module, _) in _tensors(whole):
+        if larger.get(name, shapes[name]) != shapes[name]:
+            parts = _divided(shapes[name], larger[name], experts)
             if parts is None:
                 return ()
             found.setdefault(module, []).append(ExpertTensor(name, module, *parts))
-    shapes = {name: tensor.shape for name, (_, tensor) in _tensors(whole)}
     stacks = [
         module
         for module, tensors in found.items()
@@ -191,18 +208,24 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, tuple[str, Tensor]]]:
                 yield f"{prefix}{name}", (path, tensor)
 
 
-def _divided(whole: Tensor, twice: Tensor, experts: int) -> tuple[int, int] | None:
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, (_, tensor) in _tensors(model)}
+
+
+def _divided(
+    whole: torch.Size, twice: torch.Size, experts: int
+) -> tuple[int, int] | None:
     """Return the dimension that experts divide, and the entries of each expert.
 
     With twice as many experts it is twice as long. None: other dimensions differ, too.
     """
-    pairs = enumerate(zip(whole.shape, twice.shape, strict=True))
+    pairs = enumerate(zip(whole, twice, strict=True))
     different = [n for n, (old, new) in pairs if old != new]
     if len(different) != 1:
         return None
     (dimension,) = different
-    length = whole.shape[dimension]
-    if 2 * length != twice.shape[dimension] or length % experts:
+    length = whole[dimension]
+    if 2 * length != twice[dimension] or length % experts:
         return None
     return dimension, length // experts
 

@@ -210,6 +210,7 @@ FAMILIES = {
             ),
         )
     ),
+    "glm_moe_dsa": Family(needs_attentions=True),  # later ones read what they choose
     "gpt2": Family(
         attention=fused("c_proj", "c_attn"),
         mlp_width="n_inner",
@@ -252,7 +253,8 @@ FAMILIES = {
         ),
     ),
     "gpt_neox_japanese": Family(
-        attention=replace(FUSED_BY_GROUP, whole=("dense_bias",))
+        attention=replace(FUSED_BY_GROUP, whole=("dense_bias",)),
+        needs_attentions=True,  # their bias
     ),
     "gptj": Family(mlp_width="n_inner"),
     "granite": Family(
@@ -311,7 +313,10 @@ FAMILIES = {
     ),
     "olmo2": Family(gguf=(_OLMO_2,)),
     "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
-    "openai-gpt": Family(attention=fused("c_proj", "c_attn")),
+    "openai-gpt": Family(
+        attention=fused("c_proj", "c_attn"),
+        needs_attentions=True,  # a list
+    ),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=FUSED_BY_GROUP),
     "phi": Family(

@@ -220,14 +220,14 @@ def _window_blocks(config: PretrainedConfig) -> tuple[int, ...]:
     return tuple(n for n, kind in enumerate(kinds) if kind == "sliding_attention")
 
 
-def _gguf_widths(config: PretrainedConfig) -> Widths | None:
+def _gguf_widths(model: PreTrainedModel) -> Widths | None:
     """Return whether blocks of a GGUF file may differ; None: there is no such file."""
-    architectures = family_of(config.model_type).gguf
+    architectures = family_of(model.config.get_text_config().model_type).gguf
     if not architectures:
         return None
     is_free = any(each.own_widths for each in architectures)
     # No architecture has a number of experts for each block.
-    return Widths.FREE if is_free and not has_experts(config) else Widths.SAME
+    return Widths.FREE if is_free and not has_experts(model) else Widths.SAME
 
 
 def _not_loaded(model: PreTrainedModel, source: ModelSource) -> NotLoaded | None:
@@ -327,7 +327,7 @@ def describe(
         cache_width=_cache_width(config, coupled, layers),
         window_blocks=window_blocks,
         attention_window=config.sliding_window if window_blocks else 0,
-        gguf_widths=_gguf_widths(config),
+        gguf_widths=_gguf_widths(model),
         tokenizer_bytes=tokenizer_bytes(source),
         not_loaded=_not_loaded(model, source),
         other_parameters=_other_parameters(model),

@@ -209,13 +209,12 @@ def _read(
 ) -> tuple[PreTrainedModel, Any]:
     """Return a model with its weights, and what transformers says about them."""
     config, dtype = read_model_config(source), devices.dtype_of(model_config.dtype)
-    # Otherwise weights are the files themselves, which the system maps into memory.
-    is_computed = stored is not dtype or has_experts(config)
-    is_offloaded = model_config.offload is Offload.ON and not source.gguf_file
-    if is_offloaded and is_computed:
+    if model_config.offload is Offload.ON and not source.gguf_file:
         with torch.device("meta"):
             empty = model_class(config)._from_config(config, dtype=dtype)
-        if _stays_in_files(empty, device):
+        # Otherwise weights are the files themselves, which the system maps into memory.
+        is_computed = stored is not dtype or has_experts(empty)
+        if is_computed and _stays_in_files(empty, device):
             return load_in_blocks(source, config, empty)
     arguments = {
         "dtype": dtype,

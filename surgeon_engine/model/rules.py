@@ -129,6 +129,7 @@ class Family:
     needs_exact_products: bool = False  # fails with mixed 16- and 32-bit numbers
     has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
     is_zero_at_zero: bool = False  # its activation, which the config does not name
+    needs_attentions: bool = False  # blocks read more of them than their output
     inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
 
 

@@ -370,7 +370,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
         raise PruningError(
             "{blocks} blocks should be removed as a whole, but at most {most} of "
             "{total} can be: one block is kept, and so are those with protected "
-            "layers or a minimum density.",
+            "layers, a minimum density, or layers beside heads and neurons.",
             "Remove fewer blocks as a whole, or protect less.",
             blocks=blocks,
             most=most,

@@ -24,6 +24,8 @@ def test_documentation_is_made_from_the_results_of_the_benchmark():
     classes = coverage_page.CLASSES.read_text(encoding="utf-8")
     assert coverage_page.classes_with(results) == classes
     assert all(x["reason"] for x in results if x["outcome"] == "sentence")
+    narrowed = [x for x in results if "with_neurons" in x]
+    assert narrowed and all(x["with_neurons"] or x["reason"] for x in narrowed)
 
 
 @pytest.mark.parametrize("sizes", SIZES)

@@ -294,7 +294,7 @@ def decoder_sizes(options: Mapping[str, Any]) -> DecoderSizes | None:
 
 
 def _mixture_sizes(options: Mapping[str, Any]) -> MixtureSizes | None:
-    """Return the sizes of the experts that a config states; None: it states none."""
+    """Return the sizes of the experts of a config; None: no block has any."""
     experts = _number(options, *_EXPERTS)
     chosen = _number(options, *EXPERTS_PER_TOKEN)
     width = _number(options, "moe_intermediate_size", "intermediate_size")
@@ -302,7 +302,7 @@ def _mixture_sizes(options: Mapping[str, Any]) -> MixtureSizes | None:
     if not is_usual or not 1 <= chosen <= experts:
         return None
     shared = _number(options, *_SHARED_SIZE) or _number(options, *_SHARED) * width
-    return MixtureSizes(
+    sizes = MixtureSizes(
         experts,
         chosen,
         width,
@@ -310,6 +310,19 @@ def _mixture_sizes(options: Mapping[str, Any]) -> MixtureSizes | None:
         max(0, _number(options, *_DENSE_BLOCKS)),
         max(1, _number(options, *_INTERVAL)),
     )
+    dense = _listed_dense_blocks(options)
+    blocks = range(min(_number(options, *_BLOCKS), MAX_SIZES["num_hidden_layers"]))
+    is_dense = blocks and all(x in dense or not sizes.is_in(x) for x in blocks)
+    return None if is_dense else sizes
+
+
+def _listed_dense_blocks(options: Mapping[str, Any]) -> list[Any]:
+    """Return the blocks that lists in a config name as those without experts."""
+    numbers, kinds = options.get("mlp_only_layers"), options.get("mlp_layer_types")
+    found = [*numbers] if isinstance(numbers, list) else []
+    if isinstance(kinds, list):
+        found += [n for n, kind in enumerate(kinds) if kind == "dense"]
+    return found
 
 
 def _text_options(options: Mapping[str, Any]) -> Mapping[str, Any]:

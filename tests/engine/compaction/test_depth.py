@@ -8,6 +8,8 @@ import pytest
 import torch
 from transformers import DynamicCache, StaticCache
 
+from benchmarks.small_models import build
+from benchmarks.small_sizes import SIZES
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import PrunedModel
@@ -133,3 +135,19 @@ def test_blocks_that_depend_on_their_number_stay():
     plan = without_depth(model, {0: "block"})
     with pytest.raises(ModelError, match="scales its attention by the number"):
         _ = compact(model, plan).config
+
+
+@pytest.mark.parametrize("kind", ["openai-gpt", "glm_moe_dsa"])
+def test_attention_of_which_more_is_read_stays(kind):
+    dense = kind == "glm_moe_dsa"
+    model = build("causal", kind, SIZES["usual"], dense=dense).requires_grad_(False)
+    plan = without_depth(model, {1: "heads"})
+    with pytest.raises(ModelError, match="need more of their attention"):
+        _ = compact(model, plan).config
+
+
+def test_compact_model_has_buffers_that_no_file_holds():
+    model = build("causal", "falcon_h1", SIZES["usual"], dense=False)
+    plan = without_depth(model.requires_grad_(False), {}, widths=True)
+    expected = logits(model, tokens(2))
+    assert_close(logits(compact_model(model, plan), tokens(2)), expected)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.api.config.run import ModelConfig, Offload
+from surgeon_engine.api.model_info.header import config_facts
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.model.coupling import groups_of, structure_support
 from surgeon_engine.model.experts import experts_of, hide_removed_experts
@@ -82,11 +83,6 @@ def test_tokens_keep_as_many_experts_as_they_have():
     assert {(each.classes, each.least) for each in with_classes} == {(2, 4)}
 
 
-def test_dense_model_has_no_experts():
-    support = structure_support(AutoModelForCausalLM.from_config(LlamaConfig(**SMALL)))
-    assert Structure.EXPERTS not in [each.structure for each in support]
-
-
 SMALL = {
     "vocab_size": 32,
     "hidden_size": 16,
@@ -94,6 +90,16 @@ SMALL = {
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
 }
+DENSE = {"num_experts": 8, "mlp_only_layers": [0], "head_dim": 8}
+
+
+@pytest.mark.parametrize(("kind", "more"), [("llama", {}), ("qwen3_moe", DENSE)])
+def test_dense_model_has_no_experts_even_if_its_config_states_them(kind, more):
+    config = AutoConfig.for_model(kind, **SMALL, **more)
+    support = structure_support(AutoModelForCausalLM.from_config(config))
+    assert Structure.EXPERTS not in [each.structure for each in support]
+    assert next(x for x in support if x.structure is Structure.NEURONS).supported
+    assert not config_facts("dense", config.to_dict()).experts
 
 
 @pytest.mark.slow
