@@ -313,7 +313,9 @@ def _mixture_sizes(options: Mapping[str, Any]) -> MixtureSizes | None:
     dense = _listed_dense_blocks(options)
     blocks = range(min(_number(options, *_BLOCKS), MAX_SIZES["num_hidden_layers"]))
     is_dense = blocks and all(x in dense or not sizes.is_in(x) for x in blocks)
-    return None if is_dense else sizes
+    kinds = options.get("layers_block_type")  # of Nemotron H
+    lacks_experts = isinstance(kinds, list) and "moe" not in kinds
+    return None if is_dense or lacks_experts else sizes
 
 
 def _listed_dense_blocks(options: Mapping[str, Any]) -> list[Any]:

@@ -91,9 +91,18 @@ SMALL = {
     "num_attention_heads": 2,
 }
 DENSE = {"num_experts": 8, "mlp_only_layers": [0], "head_dim": 8}
+# Its config always states experts.
+DENSE_NEMOTRON = {
+    "layers_block_type": ["full_attention", "mlp"],
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+}
 
 
-@pytest.mark.parametrize(("kind", "more"), [("llama", {}), ("qwen3_moe", DENSE)])
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("llama", {}), ("qwen3_moe", DENSE), ("nemotron_h", DENSE_NEMOTRON)],
+)
 def test_dense_model_has_no_experts_even_if_its_config_states_them(kind, more):
     config = AutoConfig.for_model(kind, **SMALL, **more)
     support = structure_support(AutoModelForCausalLM.from_config(config))
