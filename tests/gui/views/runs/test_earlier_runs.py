@@ -147,6 +147,19 @@ def test_run_is_opened_from_the_command_line(tmp_path):
     assert opened == [tmp_path]
 
 
+def test_model_is_opened_from_the_command_line_and_by_file_managers(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.gguf").touch()
+    chosen = []
+    for model in ("model.gguf", str(tmp_path), "demo", "hf://org/name"):
+        options = __main__.make_parser().parse_args([model])
+        __main__.load_job(SimpleNamespace(choose_model=chosen.append), options)
+    file = str(tmp_path / "model.gguf")
+    assert chosen == [file, str(tmp_path), "demo", "hf://org/name"]
+
+
 def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     window = make_history(*SLOW)
     run_until(qtbot, window, Status.RUNNING)
