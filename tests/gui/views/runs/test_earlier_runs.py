@@ -138,6 +138,10 @@ def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
         assert not find(window, "sparsity_chart").is_empty
     assert len(outcomes) == 3
     assert run_of(window).error.message in shown(window, "run_time")
+    config = run_of(window).config
+    click(window, "run_again_button")
+    assert window.session.state.config == config
+    assert window.places.current is Place.NEW
 
 
 def test_run_is_opened_from_the_command_line(tmp_path):
