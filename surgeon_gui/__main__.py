@@ -16,7 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_gui.base import paths
 from surgeon_gui.base.translation import LANGUAGES
 
 if TYPE_CHECKING:
@@ -135,9 +137,15 @@ def load_job(window: MainWindow, options: argparse.Namespace) -> None:
     if options.config is not None:
         window.load_job(options.config)
     if options.model:
-        window.choose_model(options.model)
+        window.choose_model(_lasting(options.model))
     if options.open is not None:
         window.open_run(options.open)
+
+
+def _lasting(model: str) -> str:
+    """Return the full path of a file or folder: later starts may be elsewhere."""
+    is_path = model != DEMO and paths.exists(model)
+    return str(paths.expanded(model)) if is_path else model
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -146,7 +154,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="surgeon-gui", description="Prune language models in a window."
     )
     parser.add_argument(
-        "--model", metavar="MODEL", help="a folder, a .gguf file, or demo"
+        "model", nargs="?", metavar="MODEL", help="a folder, a .gguf file, or demo"
     )
     parser.add_argument(
         "--config", type=Path, metavar="JOB.toml", help="load all settings from a job"

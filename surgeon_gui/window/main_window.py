@@ -300,6 +300,8 @@ class MainWindow(QMainWindow):
         head.pause_clicked.connect(self.session.pause_or_resume)
         head.stop_clicked.connect(self.session.stop_and_keep)
         head.cancel_asked.connect(actions.cancel)
+        head.again_clicked.connect(self.session.use_settings)
+        head.again_clicked.connect(partial(self.places.open, Place.NEW))
         head.try_clicked.connect(self._on_try_clicked)
         head.smaller_clicked.connect(partial(self._prepare_next, is_smaller=True))
         head.gentler_clicked.connect(partial(self._prepare_next, is_smaller=False))

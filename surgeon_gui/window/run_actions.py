@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QMainWindow
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.model_info.source_names import without_number_format
 from surgeon_engine.api.run_folder import plain_name
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.lm_studio import Stopped, add_file, models_folder
@@ -99,8 +100,9 @@ class RunActions(QObject):
         run, models = self._session.state.shown_run, models_folder()
         if models is None or run.exported is None or run.config is None:
             return
+        model = without_number_format(plain_name(run.config.model.source))
         megabytes = round(run.exported.weight_bytes / 1e6)
-        name = f"{plain_name(run.config.model.source)}-{megabytes}MB"
+        name = f"{model}-{run.exported.dtype.label}-{megabytes}MB"
         self.copying.emit(True)
         work = partial(_added, Path(file), models, name, self._is_closing.is_set)
         self._background.start(work, self._on_added)

@@ -32,6 +32,12 @@ _DATASETS = "datasets/"
 _MODELS = "models"  # beginning of their folders in the cache
 _MAIN = "main"
 _MAX_REFERENCE = 10_000  # bytes; a commit has 40
+_NUMBER_FORMAT = re.compile(  # of GGUF files, at the end of their names
+    r"(?<=.)[._-](UD-)?"
+    r"(BF16|F16|F32|FP16|FP32|Q\d_[01K]|Q\d_K_(S|M|L|XL)|IQ\d_(XXS|XS|S|M|NL)"
+    r"|TQ\d_0|MXFP4(_MOE)?)$",
+    re.IGNORECASE,
+)
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"(?P<repo>({_PART}/)?{_PART})(@(?P<revision>[\w./-]+))?")
 _TYPED = re.compile(rf"{_PART}/{_PART}(@[\w./-]+)?")
@@ -129,6 +135,14 @@ def is_hub_source(source: str) -> bool:
 def is_gguf_name(source: str) -> bool:
     """Return whether `source` is named like a GGUF file; it need not exist."""
     return source.lower().endswith(".gguf") and not is_hub_source(source)
+
+
+def without_number_format(name: str) -> str:
+    """Return the name of a model without the number format of a GGUF file at its end.
+
+    A file made from it has a number format of its own.
+    """
+    return _NUMBER_FORMAT.sub("", name)
 
 
 def parse_hub_source(typed: str, *, is_dataset: bool = False) -> str:

@@ -27,7 +27,7 @@ from surgeon_engine.api.config.export import (
     ExportConfig,
     FileDtype,
 )
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
+from surgeon_engine.api.model_info.source_names import GGUF_FILE, without_number_format
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import compact
@@ -142,7 +142,7 @@ def _open_with_header(
     tensors = [*layout.tensors, *rope_tensors(options, layout.widths, architecture)]
     writer = GGUFWriter(path, architecture.architecture)
     writer.add_type("model")
-    writer.add_name(pruned.loaded.source.name)
+    writer.add_name(without_number_format(pruned.loaded.source.name))
     writer.add_file_type(_FILE_TYPES[mixture.dtype])
     writer.add_quantization_version(GGML_QUANT_VERSION)
     _add_provenance(writer, provenance_of(pruned.loaded.source))

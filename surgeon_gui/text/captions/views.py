@@ -50,6 +50,9 @@ _RUN_CAPTIONS = {
     "run_resume_button": caption(
         "Resume", "Go on with the run from its last saved state."
     ),
+    "run_again_button": caption(
+        "Start again…", "Set up a run with the settings of this one."
+    ),
     "run_gentler_button": caption(
         "Ge&ntler", "Set up the same run with a target that removes less."
     ),

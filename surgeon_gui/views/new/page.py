@@ -121,12 +121,12 @@ class NewPage(QWidget):
         self._folder = ElidedLink("plan_folder_button", self.folder_asked)
         self._quantize = button("quantize_only_button", self._on_quantize)
         self._use = button("use_possible_button", self._on_use_possible)
+        add = actions["queue_add_action"].trigger
+        self._add = button("queue_add_button", add)
         self._expert_button = button("expert_button")
         self._expert_button.setCheckable(True)
         start = actions["start_action"].trigger
         self._start = button("start_button", start, primary=True)
-        add = actions["queue_add_action"].trigger
-        self._add = button("queue_add_button", add)
         self._start.setMinimumWidth(112)
         diagnosis.changed.connect(self._on_diagnosis_changed)
         self._lay_out()
@@ -145,8 +145,8 @@ class NewPage(QWidget):
         buttons = (
             self._quantize,
             self._use,
+            self._add,  # the next ones keep their places
             self._expert_button,
-            self._add,
             self._start,
         )
         self._below = in_row((texts, 1), in_row(STRETCH, *buttons))

@@ -57,6 +57,7 @@ _LABELS = {
     "stop": (tr("Finishing…"),),
     "cancel": (tr("Canceling…"),),
 }
+_FRUITLESS = (Status.CANCELLED, Status.FAILED, Status.INTERRUPTED)
 _COPYING = tr("Copying…")
 
 
@@ -68,6 +69,7 @@ class RunHead(QWidget):
     stop_clicked = Signal()
     cancel_asked = Signal()
     resume_clicked = Signal()
+    again_clicked = Signal()
     try_clicked = Signal()
     smaller_clicked = Signal()
     gentler_clicked = Signal()
@@ -222,6 +224,7 @@ class OutcomeButtons(QWidget):
         self._exported: Exported | None = None
         self._folder = ""
         self._resume = button("run_resume_button", head.resume_clicked)
+        self._again = button("run_again_button", head.again_clicked)
         self._gentler = button("run_gentler_button", head.gentler_clicked)
         self._smaller = button("run_smaller_button", head.smaller_clicked)
         self._open = button("run_folder_button", self.open_folder)
@@ -239,7 +242,7 @@ class OutcomeButtons(QWidget):
         _keep_room(self._add, (_COPYING,))
         self._try = button("run_try_button", head.try_clicked)
         self._all = (
-            *(self._resume, self._gentler, self._smaller),
+            *(self._resume, self._again, self._gentler, self._smaller),
             *(self._open, self._copy, self._add, self._try),
         )
         horizontal(self, *self._all)
@@ -251,6 +254,7 @@ class OutcomeButtons(QWidget):
         is_done = run.status is Status.FINISHED and run.exported is not None
         is_broken = verdict_of_run(run) is Verdict.BROKEN
         self._resume.setVisible(run.can_go_on and run.status is not Status.FINISHED)
+        self._again.setVisible(run.status in _FRUITLESS and run.config is not None)
         self._gentler.setVisible(is_done)
         self._smaller.setVisible(is_done and not is_broken)
         self._try.setVisible(is_done)

@@ -11,6 +11,7 @@ from typing_extensions import override
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.model_info.source_names import without_number_format
 from surgeon_engine.api.run_folder import plain_name
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
@@ -141,8 +142,8 @@ class ExportPage(Page):
         state = self.session.state
         is_taken = not state.computer and paths.is_occupied(folder)
         if is_taken and not paths.exists(f"{folder}/{MARKER}"):
-            name = f"{plain_name(state.config.model.source)}-pruned"
-            folder = str(paths.new_path(folder, name))
+            name = without_number_format(plain_name(state.config.model.source))
+            folder = str(paths.new_path(folder, f"{name}-pruned"))
         self._on_folder_edited(folder)
 
     @Slot()

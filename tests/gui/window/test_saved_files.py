@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QFileDialog, QPushButton
 
-from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_gui.base.lm_studio import Stopped
 from surgeon_gui.views import bars
@@ -25,7 +26,7 @@ from tests.helpers.windows import (
     wait_until,
 )
 
-GGUF = replace(QUICK, export=ExportConfig(format=Format.GGUF))
+GGUF = replace(QUICK, export=ExportConfig(format=Format.GGUF, dtype=FileDtype.IQ4_NL))
 
 
 @pytest.fixture
@@ -48,11 +49,16 @@ def with_file(window):
 def test_file_is_copied_to_lm_studio_by_a_click(qtbot, make_finished, models):
     window = make_finished(config=GGUF)
     with_file(window)
+    store, run = window.session.store, run_of(window)
+    config = replace(run.config, model=ModelConfig("/models/Some-Model.Q4_1.gguf"))
+    store.set(replace(store.state, run=replace(run, config=config)))
     assert str(models) in find(window, "run_lm_studio_button").toolTip()
     click(window, "run_lm_studio_button")
     wait_until(qtbot, lambda: shown(window, "saved_label"))
     (file,) = models.rglob("*.gguf")
-    assert file.relative_to(models).parts[0] == "surgeon"
+    megabytes = round(run.exported.weight_bytes / 1e6)
+    name = f"Some-Model-IQ4_NL-{megabytes}MB"
+    assert file.relative_to(models) == Path("surgeon", name, f"{name}.gguf")
     assert file.read_bytes() == b"GGUF of the model"
     assert f"~/{file.relative_to(models.parents[1])}" in shown(window, "saved_label")
     assert find(window, "run_lm_studio_button").isEnabled()

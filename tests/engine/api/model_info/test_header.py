@@ -23,6 +23,7 @@ from surgeon_engine.api.model_info.source_names import (
     cached_models,
     hub_name,
     parse_hub_source,
+    without_number_format,
 )
 from surgeon_engine.model.fenced import inspect_model
 from tests.helpers.gguf_headers import gguf_header, packed
@@ -183,6 +184,24 @@ def test_typed_names_are_parsed(typed, expected):
 )
 def test_invalid_names_are_rejected(name):
     assert hub_name(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("Some-Model.Q4_1", "Some-Model"),
+        ("Some-Model-Q4_K_M", "Some-Model"),
+        ("Some-Model-UD-q3_k_xl", "Some-Model"),
+        ("Some-Model.IQ4_NL", "Some-Model"),
+        ("some-model-fp16", "some-model"),
+        ("gpt-oss-20b-MXFP4", "gpt-oss-20b"),
+        ("Q4_0", "Q4_0"),
+        ("Some-Model-Q4", "Some-Model-Q4"),
+        ("Qwen2.5-1.5B-F1", "Qwen2.5-1.5B-F1"),
+    ],
+)
+def test_name_of_a_model_has_no_number_format(name, model):
+    assert without_number_format(name) == model
 
 
 def test_names_round_trip():

@@ -113,14 +113,15 @@ def test_widths_are_filled_up_to_whole_blocks_of_numbers(full, kept, filled, tmp
     assert GgufWriter().forecast(example, FileDtype.Q8_0) == path.stat().st_size
 
 
-def test_file_states_the_license_of_the_original(tmp_path):
+def test_file_states_the_name_and_the_license_of_the_original(tmp_path):
     card = "---\nlicense: other\nlicense_name: tiny\nlanguage: [en, de]\n---\n"
     original = tmp_path / "models--org--tiny" / "snapshots" / "1"
     original.mkdir(parents=True)
     (original / "README.md").write_text(card)
     model = loaded(tiny_llama(), byte_pairs())
-    model = dataclasses.replace(model, source=ModelSource("Tiny", original))
+    model = dataclasses.replace(model, source=ModelSource("Tiny.Q4_1", original))
     reader = written(PrunedModel(model, CompactionPlan()), tmp_path)
+    assert value_of(reader, "general.name") == "Tiny"  # its numbers are others
     assert value_of(reader, "general.license") == "other"
     assert value_of(reader, "general.license.name") == "tiny"
     assert value_of(reader, "general.languages") == ["en", "de"]

@@ -42,6 +42,7 @@ from surgeon_gui.views.new.curve import SizeCurve
 from tests.helpers.fake_engine import evaluation
 from tests.helpers.fake_sources import fewer_tokens
 from tests.helpers.widget_queries import choose_unit
+from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     click,
     find,
@@ -441,14 +442,18 @@ def test_long_folder_is_elided_in_its_middle(place, tmp_path):
 
 
 def test_start_and_queue_depend_on_the_run(place):
-    add = find(place, "queue_add_button")
+    add, expert = find(place, "queue_add_button"), find(place, "expert_button")
     assert not add.isVisible()
+    settle()
+    usual = expert.x()
     click(place, "start_button")
     assert place.started == ["run"]
     run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
     idle = place.session.state
     place.session.store.set(replace(idle, run=run))
     assert add.isVisible()
+    settle()
+    assert expert.x() == usual  # a click from memory starts nothing
     assert not find(place, "start_button").isEnabled()
     place.session.store.set(idle)
     assert not add.isVisible()

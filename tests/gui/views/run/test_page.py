@@ -34,7 +34,7 @@ def visible_buttons(page):
         *("pause", "stop", "cancel"),
         *(
             f"run_{x}"
-            for x in ["resume", "gentler", "smaller", "folder", "copy", "try"]
+            for x in ["resume", "again", "gentler", "smaller", "folder", "copy", "try"]
         ),
     )
     return [n for n in names if find(page, f"{n}_button").isVisible()]
@@ -275,7 +275,7 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         assert text in shown(page, "run_time")
         assert ("Its progress is kept." in shown(page, "run_time")) == can_go_on
         resume = ["run_resume"] if can_go_on else []
-        assert visible_buttons(page) == [*resume, "run_folder"]
+        assert visible_buttons(page) == [*resume, "run_again", "run_folder"]
         assert find(page, "course_view").isVisible()
         assert not find(page, "outcome_bars").isVisible()
 

@@ -138,6 +138,10 @@ def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
         assert not find(window, "sparsity_chart").is_empty
     assert len(outcomes) == 3
     assert run_of(window).error.message in shown(window, "run_time")
+    config = run_of(window).config
+    click(window, "run_again_button")
+    assert window.session.state.config == config
+    assert window.places.current is Place.NEW
 
 
 def test_run_is_opened_from_the_command_line(tmp_path):
@@ -145,6 +149,19 @@ def test_run_is_opened_from_the_command_line(tmp_path):
     options = __main__.make_parser().parse_args(["--open", str(tmp_path)])
     __main__.load_job(SimpleNamespace(open_run=opened.append), options)
     assert opened == [tmp_path]
+
+
+def test_model_is_opened_from_the_command_line_and_by_file_managers(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.gguf").touch()
+    chosen = []
+    for model in ("model.gguf", str(tmp_path), "demo", "hf://org/name"):
+        options = __main__.make_parser().parse_args([model])
+        __main__.load_job(SimpleNamespace(choose_model=chosen.append), options)
+    file = str(tmp_path / "model.gguf")
+    assert chosen == [file, str(tmp_path), "demo", "hf://org/name"]
 
 
 def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
