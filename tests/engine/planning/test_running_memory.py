@@ -12,7 +12,6 @@ from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.base.errors import ConfigError, PruningError
-from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import (
     memory_beside_weights,
