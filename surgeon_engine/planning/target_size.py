@@ -44,6 +44,7 @@ from surgeon_engine.base.formatting import rounded_up
 from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form, number_format
+from surgeon_engine.planning.limits import max_removable
 from surgeon_engine.planning.planned_file import (
     FileForm,
     PlannedFile,
@@ -290,9 +291,11 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
             dtype=file.form.dtype.label,
             size=size_in_unit(file, 0),
         )
+    of_tokens = parameters_to_choose(file.pruning, file.model)
+    most = min(most, max_removable(file.pruning, file.model) + of_tokens)
     return ConfigError(
-        "In {dtype}, the model takes {size} even without all its {most:,} prunable "
-        "weights: more than the target. Embeddings, norms and the head are not "
+        "In {dtype}, the model takes {size} even without all the {most:,} weights that "
+        "can be removed: more than the target. Embeddings, norms and the head are not "
         "pruned.",
         say("Ask for a larger model, or choose a number format of fewer bits.")
         if _has_shorter_form(file)

@@ -18,7 +18,6 @@ from surgeon_engine.base.files import free_bytes
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.formats import check_format
-from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
@@ -27,6 +26,7 @@ from surgeon_engine.planning.resource_check import (
     settings_that_fit,
     shortage_message,
 )
+from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import Goal, planned_size
 from surgeon_engine.planning.widths import check_width_multiple
 from surgeon_engine.runtime.speed_probe import machine, room

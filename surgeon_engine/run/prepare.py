@@ -19,7 +19,7 @@ from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of

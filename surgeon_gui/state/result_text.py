@@ -10,7 +10,7 @@ from surgeon_engine.api.verdict import expected_verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
-from surgeon_gui.state.job.plan_text import brief_target, planned_bytes
+from surgeon_gui.state.job.plan_text import planned_bytes
 from surgeon_gui.state.job.vocabulary_text import tokens_phrase, with_tokens
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
@@ -22,6 +22,7 @@ from surgeon_gui.state.run_text import (
     undone,
     unusual_end,
 )
+from surgeon_gui.state.runs.reading import file_bytes
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
@@ -47,23 +48,17 @@ def has_result(run: RunState) -> bool:
 
 
 def name_of(run: RunState) -> str:
-    """Return the name that the user has given, or the model and its size afterwards."""
+    """Return the name that the user has given, or the model and its size or target."""
     usual = title_of(run.folder, "", run.config)
     if run.config is None or run.name not in ("", usual):
         return run.name or usual
+    size = file_bytes(run) or planned_bytes(run.config, run.model)
+    if not size:
+        return usual
     return tr("{model} → {size}").format(
         model=source_name(run.config.model.source),
-        size=with_tokens(_size(run), run.config.pruning),
+        size=with_tokens(numbers.size(size), run.config.pruning),
     )
-
-
-def _size(run: RunState) -> str:
-    """Return the size of the file that a run makes, or its target as it was set."""
-    assert run.config is not None
-    if run.exported is not None:
-        return numbers.size(run.exported.weight_bytes)
-    planned = planned_bytes(run.config, run.model)
-    return numbers.size(planned) if planned else brief_target(run.config.pruning)
 
 
 def headline(run: RunState) -> str:
@@ -111,14 +106,18 @@ def _made(run: RunState) -> str:
 
 
 def expectation(run: RunState) -> str:
-    """Return what was expected of a run and what came, if their verdicts differ."""
+    """Return what was expected of a run and what came instead; empty: as expected.
+
+    Within the expected band, another verdict is no surprise.
+    """
     verdict, expected = verdict_of_run(run), run.expected
     if verdict is None or expected is None:
         return ""
     likely = expected_verdict(expected.value)
-    if likely is verdict:
-        return ""
     worst = max(fidelity_of(run), key=lambda each: each.divergence.value)
+    is_within = expected.low <= worst.divergence.value <= expected.high
+    if likely is verdict or is_within:
+        return ""
     return tr(
         "Expected: {likely} (KL {low} to {high}). Measured: {verdict} (KL {nats} on "
         "{text})."

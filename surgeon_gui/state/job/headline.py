@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory, PrunableShare
+from surgeon_engine.api.config.target import FileSize, Memory, PrunableShare
 from surgeon_engine.api.config.vocabulary import WHOLE
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.verdict import expected_verdict
 from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import (
     Basis,
@@ -22,6 +24,7 @@ from surgeon_engine.planning.forecast import (
     expected_divergence,
     forecast,
 )
+from surgeon_engine.planning.limits import max_removable
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.running_memory import planned_context
 from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
@@ -71,9 +74,14 @@ def draft_forecast(
 
 def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
     """Return the size at a share of the prunable weights: memory, or the file."""
-    pruning = config.pruning
     if leaves_zeros(config):
         return numbers.percent(share)
+    return numbers.size(_size_at(config, model, share))
+
+
+def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:
+    """Return the bytes of that size."""
+    pruning = config.pruning
     unit = pruning.target
     tokens = planned_file(model, file_form(config, model), pruning).model.vocabulary
     job = replace(config, pruning=replace(pruning, target=PrunableShare(0.0)))
@@ -82,7 +90,7 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
     size = file.bytes(removed)
     if isinstance(unit, Memory):
         size += planned_context(unit.context, model, pruning.kind).beside(removed)
-    return numbers.size(size)
+    return size
 
 
 def basis_text(found: Forecast) -> str:
@@ -109,9 +117,29 @@ def end_text(config: RunConfig, model: ModelSummary, found: Forecast) -> str:
     return _ENDS[found.end].format(dtype=label) if found.end in _ENDS else ""
 
 
-def nearest_share(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
-    """Return the share that can be removed and is nearest to a target out of reach."""
-    return found.possible(0.0) if is_too_large(config, model) else found.smallest
+def nearest_share(state: AppState, model: ModelSummary, found: Forecast) -> float:
+    """Return the share that can be removed and is nearest to a target out of reach.
+
+    For a size in bytes, it is the exact end, which may be beyond that of the curve.
+    """
+    config = state.config
+    if is_too_large(config, model):
+        return found.possible(0.0)
+    if not config.pruning.is_sized:
+        return found.smallest
+    pruning = with_width_multiple(config, model, on_cuda=state.on_cuda).pruning
+    most = max_removable(pruning, model) + parameters_to_choose(pruning, model)
+    return most / prunable_weights(pruning, model)
+
+
+def sized_at(config: RunConfig, model: ModelSummary, share: float) -> PruningConfig:
+    """Return the settings of a job with the size at a share as its target in bytes."""
+    size, target = _size_at(config, model, share), config.pruning.target
+    if isinstance(target, FileSize):
+        target = FileSize(size / 1e6)
+    elif isinstance(target, Memory):
+        target = Memory(size / 1e9, target.context)
+    return replace(config.pruning, target=target)
 
 
 def headline(state: AppState, found: Forecast | None) -> Headline | None:

@@ -306,10 +306,14 @@ def result_bytes(config: RunConfig, model: ModelSummary) -> int:
 def planned_bytes(config: RunConfig, model: ModelSummary | None) -> int:
     """Return the bytes of the file that names a run; 0: they are not known.
 
-    A file with zeros keeps the size of the original, which is no name.
+    A file with zeros keeps the size of the original, which is no name. Until the model
+    is read, only a target in bytes is known.
     """
-    if model is None or leaves_zeros(config):
+    if leaves_zeros(config):
         return 0
+    if model is None:
+        target = config.pruning.target
+        return round(target.megabytes * 1e6) if isinstance(target, FileSize) else 0
     return result_bytes(config, model)
 
 

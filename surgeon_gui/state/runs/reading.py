@@ -397,7 +397,7 @@ def _record_of(state: RunState) -> RunRecord:
         began=state.began,
         seconds=state.seconds(state.ended) if state.ended is not None else 0.0,
         format=state.exported.format if state.exported is not None else None,
-        file_bytes=state.exported.weight_bytes if state.exported is not None else 0,
+        file_bytes=file_bytes(state),
         planned_bytes=_planned_bytes(state),
         removed=removed_by_block(state),
         verdict=verdict_of_run(state),
@@ -405,8 +405,18 @@ def _record_of(state: RunState) -> RunRecord:
     )
 
 
+def file_bytes(state: RunState) -> int:
+    """Return the bytes of the file of a finished run; 0: there is none yet.
+
+    Before, the last export may be the checkpoint from which the file is made.
+    """
+    if state.exported is None or state.status is not Status.FINISHED:
+        return 0
+    return state.exported.weight_bytes
+
+
 def _planned_bytes(state: RunState) -> int:
-    if state.exported is not None or state.config is None:
+    if file_bytes(state) or state.config is None:
         return 0
     return planned_bytes(state.config, state.model)
 

@@ -239,7 +239,7 @@ class NewPage(QWidget):
         is_out = Step.TARGET in state.problems and self._found is not None
         self._use.setVisible(is_out)
         if self._found is not None and state.model is not None:
-            nearest = plan.nearest_share(state.config, state.model, self._found)
+            nearest = plan.nearest_share(state, state.model, self._found)
             size = plan.size_text(state.config, state.model, nearest)
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
@@ -366,8 +366,14 @@ class NewPage(QWidget):
     @Slot()
     def _on_use_possible(self) -> None:
         state, found = self._session.state, self._found
-        if found is not None and state.model is not None:
-            self._on_curve_moved(plan.nearest_share(state.config, state.model, found))
+        if found is None or state.model is None:
+            return
+        nearest = plan.nearest_share(state, state.model, found)
+        if state.config.pruning.is_sized:
+            sized = plan.sized_at(state.config, state.model, nearest)
+            self._session.draft.edit_part(sized)
+        else:
+            self._on_curve_moved(nearest)
 
 
 def _bands(rounding: float) -> tuple[Band, ...]:

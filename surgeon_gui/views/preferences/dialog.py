@@ -56,7 +56,8 @@ class PreferencesDialog(Dialog):
             reason = tr("HF_HUB_OFFLINE is set where Surgeon was started.")
             enable_unless(check, reason)
         note = text_label(
-            tr("Changes apply at once, except for language and units."), quiet=True
+            tr("Changes apply at once; language and units at the next start."),
+            quiet=True,
         )
         vertical(self, self._form, note, self._buttons(), margin=MARGIN, spacing=MARGIN)
 

@@ -183,7 +183,7 @@ class RunHead(QWidget):
         self._outcome.open_folder()
 
     def _show_name(self, run: RunState) -> None:
-        made_from = (run.folder, run.name, run.config, run.model, run.exported)
+        made_from = (run.folder, run.name, run.config, run.model, run.status)
         if made_from != self._named:
             self._named, self._name = made_from, result_text.name_of(run)
 

@@ -18,13 +18,10 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.target import Parameters
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.planning.limits import (
-    check_target_in_limits,
-    max_removable,
-    min_removable,
-)
+from surgeon_engine.planning.limits import max_removable, min_removable
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import floor_share
+from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import DENSE, DENSE_COUPLED, pruning_config

@@ -23,9 +23,10 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.estimate import Footprint, estimate
 from surgeon_engine.planning.job import Job
-from surgeon_engine.planning.limits import check_target_in_limits, max_removable
+from surgeon_engine.planning.limits import max_removable
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import memory_beside_weights
+from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.planning.widths import check_width_multiple
 from tests.helpers.configs import pruning_config

@@ -28,9 +28,9 @@ from surgeon_engine.planning.automatic_settings import (
 )
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.gguf_types import TensorType
-from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.sketch import sketch_model
+from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from tests.helpers.configs import pruning_config
 

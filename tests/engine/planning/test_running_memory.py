@@ -12,7 +12,6 @@ from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.base.errors import ConfigError, PruningError
-from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import (
     memory_beside_weights,
@@ -22,6 +21,7 @@ from surgeon_engine.planning.running_memory import (
     smallest_memory,
     usable_context,
 )
+from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of, memory_of_goal
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
@@ -100,7 +100,7 @@ def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
     ("gigabytes", "words"),
     [
         (0.5, "In float32, the unpruned model takes 0.021 GB with a context of 1,000"),
-        (0.0095, "takes 0.011 GB with a context of 1,000 tokens even without all its"),
+        (0.0095, "takes 0.012 GB with a context of 1,000 tokens even without all the"),
         (0.008, "A context of 1,000 tokens takes 8.8 MB, all of the 8.0 MB"),
     ],
 )

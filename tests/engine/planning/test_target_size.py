@@ -139,7 +139,7 @@ def test_pattern_limits_the_removed_weights():
         ),
         (
             {"target": Target.FILE_SIZE, "megabytes": 0.000001},
-            "takes 0.1 MB even without all its 200 prunable weights",
+            "takes 0.1 MB even without all the 200 weights that can be removed",
         ),
         (
             {"target": Target.PARAMETER_SHARE, "sparsity": 0.9},

@@ -14,8 +14,8 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, StageStarted
 from surgeon_engine.base.errors import ExportError, PruningError
 from surgeon_engine.evaluation.fidelity import compare_unchecked
-from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.depth import (
     Depth,

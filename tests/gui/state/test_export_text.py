@@ -10,7 +10,7 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory
+from surgeon_engine.api.config.target import Memory, Target
 from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage
@@ -226,6 +226,12 @@ def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
     before = replace(run, exported=None, status=Status.RUNNING)
     planned = plan_text.result_bytes(run.config, run.model)
     assert result_text.name_of(before).endswith(numbers.size(planned))
+    checkpoint = msgspec.structs.replace(run.exported, weight_bytes=245_000_000)
+    saving = replace(before, exported=checkpoint)
+    assert result_text.name_of(saving) == result_text.name_of(before)
+    pruning = pruning_config(target=Target.FILE_SIZE, megabytes=85.0)
+    unread = replace(before, model=None, config=replace(run.config, pruning=pruning))
+    assert plain(result_text.name_of(unread)) == "Bundled demo → 85.0 MB"
     zeros = replace(run.config, pruning=pruning_config(Structure.ELEMENTS))
     assert plain(result_text.name_of(replace(before, config=zeros))).endswith(
         "30 % of prunable weights removed"
@@ -244,16 +250,18 @@ def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
     assert result_text.warnings(run) == ""
 
 
-def test_expectation_is_told_where_the_verdict_is_another_one(run):
+def test_expectation_is_told_where_it_was_missed(run):
     assert result_text.expectation(run) == ""  # nothing is known of it
     as_expected = replace(run, expected=Estimate(0.2, 0.1, 0.4))
     assert result_text.expectation(as_expected) == ""
     worst = max(run.evaluation.fidelity, key=lambda each: each.divergence.value)
     nats = numbers.nats(worst.divergence.value)
-    other = replace(run, expected=Estimate(0.04, 0.02, 0.08))
+    in_band = Estimate(0.04, 0.02, worst.divergence.value + 0.01)
+    assert result_text.expectation(replace(run, expected=in_band)) == ""
+    other = replace(run, expected=Estimate(0.04, 0.02, 0.06))
     text = result_text.expectation(other)
     assert text == (
-        "Expected: nearly the same (KL 0.02 to 0.08). Measured: close to the "
+        "Expected: nearly the same (KL 0.02 to 0.06). Measured: close to the "
         f"original (KL {nats} on {worst.text})."
     )
     assert text in result_text.summary(other)

@@ -7,7 +7,14 @@ import os
 import pytest
 from PySide6.QtCore import QSettings
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QCheckBox, QComboBox, QDialog, QLineEdit, QPushButton
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+)
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import Device
@@ -81,6 +88,8 @@ def change_everything(dialog, folder):
 def test_changes_apply_at_once_and_cancel_undoes_them(window, dialog, tmp_path):
     assert window_audit.problems(dialog) == []
     assert window_audit.out_of_order(dialog) == []
+    notes = [label.text() for label in dialog.findChildren(QLabel)]
+    assert any("language and units at the next start" in note for note in notes)
     before = window.session.state.run_parent
     change_everything(dialog, tmp_path / "elsewhere")
     state, settings = window.session.state, window.settings

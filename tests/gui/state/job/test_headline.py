@@ -12,13 +12,14 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory, Parameters
+from surgeon_engine.api.config.target import MAX_SHARE, Memory, Parameters, Target
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.verdict import Verdict, expected_verdict
 from surgeon_engine.planning.forecast import Basis, End, RunPoint
 from surgeon_engine.planning.target_size import memory_of_goal
 from surgeon_gui.state.app import with_request
 from surgeon_gui.state.job import headline as plan
+from surgeon_gui.state.job.checks import target_problem
 from surgeon_gui.state.job.resource_text import check_draft
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
@@ -227,3 +228,26 @@ def test_end_is_named():
 def test_own_text_is_any_but_the_built_in_one():
     assert not plan.has_own_text(CalibrationConfig(windows=3))
     assert plan.has_own_text(CalibrationConfig("mine.txt"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"target": Target.FILE_SIZE, "megabytes": 0.1},
+        {"target": Target.MEMORY, "memory_gigabytes": 0.009, "context": 1000},
+    ],
+)
+def test_smallest_size_in_bytes_is_reached_beyond_the_end_of_the_curve(target):
+    narrow = [
+        msgspec.structs.replace(x, groups=24 if x.kind == "heads" else x.groups)
+        for x in MODEL.coupled
+    ]
+    model = msgspec.structs.replace(MODEL, coupled=tuple(narrow))
+    config = job(**target)
+    state = state_of(config, model)
+    share = plan.nearest_share(state, model, plan.draft_forecast(state, (), None))
+    assert share > MAX_SHARE
+    assert target_problem(config, model) is not None
+    smallest = replace(config, pruning=plan.sized_at(config, model, share))
+    assert target_problem(smallest, model) is None
+    assert goal_or_none(smallest, model).sparsity == pytest.approx(share)

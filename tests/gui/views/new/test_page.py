@@ -36,7 +36,7 @@ from surgeon_gui.state.job.purposes import purpose_of
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
-from surgeon_gui.text.problems import Kind, Problem, Step
+from surgeon_gui.text.problems import Kind, Problem, Step, sentence
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new.curve import SizeCurve
 from tests.helpers.fake_engine import evaluation
@@ -193,13 +193,22 @@ def test_size_that_cannot_be_reached_says_so_below_the_curve(place):
     assert "likely" in line(place, "plan_label")
 
 
-@pytest.mark.parametrize(("wanted", "used"), [(0.1, "2.5"), (50.0, "11.4")])
-def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used):
+@pytest.mark.parametrize(
+    ("wanted", "used", "words"),
+    [
+        (0.1, "2.5", "the model takes 2.5 MB even without"),
+        (2.0, "2.5", "The smallest possible size is 2.5 MB"),
+        (50.0, "11.4", "the unpruned model takes 11.4 MB"),
+    ],
+)
+def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words):
     use = find(place, "use_possible_button")
     choose_unit(place, "file_size")
     assert not use.isVisible()
     find(place, "pruning_megabytes").setValue(wanted)
     assert use.text().replace("\N{NO-BREAK SPACE}", " ") == f"Use {used} MB"
+    told = sentence(place.session.state.problems[Step.TARGET])
+    assert words in told.replace("\N{NO-BREAK SPACE}", " ")
     click(place, "use_possible_button")
     assert f"to {used} MB, likely" in line(place, "plan_label")
     assert not use.isVisible()

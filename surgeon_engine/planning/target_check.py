@@ -1,0 +1,223 @@
+"""The check of a target against the minimum and the maximum that can be removed.
+
+The window checks a target while it is being chosen, the engine before it starts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from surgeon_engine.api.config.layer_patterns import (
+    check_patterns,
+)
+from surgeon_engine.api.config.pruning import (
+    OF_EXPERTS,
+    Coupling,
+    PruningConfig,
+    Structure,
+    display_name,
+)
+from surgeon_engine.api.messages.sources import (
+    NO_EXPERTS,
+    ModelSummary,
+)
+from surgeon_engine.base.errors import ConfigError, PruningError
+from surgeon_engine.base.sentences import say, say_all, say_list
+from surgeon_engine.planning.experts import hint_of_experts
+from surgeon_engine.planning.fewer_tokens import parameters_to_choose
+from surgeon_engine.planning.limits import (
+    bundle_of,
+    depth_of,
+    max_removable,
+    min_removable,
+)
+from surgeon_engine.planning.planned_file import (
+    FileForm,
+    planned_file,
+    quantized_formats,
+)
+from surgeon_engine.planning.rounding import ceil_share, floor_share
+from surgeon_engine.planning.target_size import Goal, goal_of, size_in_unit
+
+
+def _protects_all(pruning: PruningConfig, model: ModelSummary) -> bool:
+    """Return True if nothing could be removed without minimum densities, either."""
+    unlimited = replace(pruning, min_density=0.0, layer_min_density=())
+    return bool(pruning.protect) and not max_removable(unlimited, model)
+
+
+def check_target_in_limits(
+    goal: Goal, pruning: PruningConfig, model: ModelSummary
+) -> None:
+    """Check that a goal is between the minimum and the maximum that can be removed.
+
+    Raises:
+        PruningError: The goal is outside, with the numbers, or the model cannot be
+            pruned in this structure.
+    """
+    if pruning.removes_nothing:
+        return
+    _check_supported(pruning, model)
+    if model.layers:
+        check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
+    _check_depth(goal, pruning, model)
+    structure, p = display_name(pruning.kind), goal.prunable
+    same = say("All layers lose equally many.") if pruning.has_same_widths else ""
+    most, least = max_removable(pruning, model), min_removable(pruning, model)
+    most += parameters_to_choose(pruning, model)
+    if goal.removed > most:
+        if _protects_all(pruning, model):
+            raise PruningError(
+                "Everything that could be removed is protected.", "Protect less."
+            )
+        if pruning.is_sized:
+            smallest = size_in_unit(planned_file(model, goal.form, pruning), most)
+            possible = say("The smallest possible size is {size}.", size=smallest)
+            same = say_all(same, possible)
+        raise PruningError(
+            "The target removes {removed:,} weights ({sparsity:percent2} of the "
+            "prunable ones), but at most {most:,} ({most_share:percent2}) can be "
+            "removed as {structure}. {kept}",
+            say_all(
+                same,
+                _about_formats(goal, pruning, model),
+                hint_of_experts(pruning, model),
+                say(
+                    "Lower the target, protect less, lower the minimum density, or "
+                    "choose another structure."
+                ),
+            ),
+            removed=goal.removed,
+            sparsity=goal.sparsity,
+            most=most,
+            most_share=floor_share(10_000, most / p) / 10_000,  # can be typed
+            structure=structure,
+            kept=_kept(pruning),
+        )
+    if goal.removed < least:
+        raise PruningError(
+            "The target removes {removed:,} weights ({sparsity:percent2} of the "
+            "prunable ones), but at least {least:,} ({least_share:percent2}) are "
+            "removed as {structure}.",
+            say_all(
+                same,
+                _about_formats(goal, pruning, model),
+                say("Raise the target, or choose a finer structure."),
+            ),
+            removed=goal.removed,
+            sparsity=goal.sparsity,
+            least=least,
+            least_share=ceil_share(10_000, least / p) / 10_000,
+            structure=structure,
+        )
+
+
+def _kept(pruning: PruningConfig) -> str:
+    """Return what is kept whatever the target is."""
+    if pruning.kind is Structure.EXPERTS:
+        return say(
+            "Other layers, protected ones, the minimum density, and in each block as "
+            "many experts as a token uses are kept."
+        )
+    if pruning.kind in OF_EXPERTS:
+        return say(
+            "Other layers, protected ones, the minimum density, the last head or "
+            "neuron, and in each block as many experts as a token uses are kept."
+        )
+    return say(
+        "Other layers, protected ones, the minimum density, and the last row, column, "
+        "head or neuron are kept."
+    )
+
+
+def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> str:
+    """Return the number formats in which a target out of reach is possible.
+
+    Blocks of a format make widths multiples of its length. Empty if that is not the
+    reason, or if there is no such format.
+    """
+    bundle = bundle_of(Coupling.NEURONS, pruning)
+    if planned_file(model, goal.form, pruning).needed_multiple != bundle:
+        return ""
+    possible = []
+    for dtype in quantized_formats(model):
+        form = FileForm(goal.form.format, dtype)
+        needed = planned_file(model, form, pruning).needed_multiple
+        if needed < bundle and _is_possible(pruning, needed, model, form):
+            possible.append(dtype.label)
+    if not possible:
+        return ""
+    return say(
+        "In {dtype}, MLP widths are multiples of {multiple}. These number formats have "
+        "shorter blocks, and the target is possible: {possible}.",
+        dtype=goal.form.dtype.label,
+        multiple=bundle,
+        possible=say_list(*possible),
+    )
+
+
+def _is_possible(
+    pruning: PruningConfig, multiple: int, model: ModelSummary, form: FileForm
+) -> bool:
+    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
+    pruning = replace(pruning, structure=structure)
+    try:
+        removed = goal_of(pruning, model, form).removed
+    except ConfigError:
+        return False
+    most = max_removable(pruning, model)
+    return min_removable(pruning, model) <= removed <= most
+
+
+def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
+    if not model.structures:
+        return
+    reasons = {x.structure: x.reason for x in model.structures}
+    if reason := reasons.get(pruning.kind, NO_EXPERTS):
+        names = [x for x, reason in reasons.items() if not reason]
+        possible = say_list(*names, spec="choice")
+        raise PruningError(reason, "Choose one of: {possible}.", possible=possible)
+
+
+def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> None:
+    """Check that so many blocks and sub-layers can be removed within the goal."""
+    if not pruning.drops_depth or not model.coupled:
+        return
+    depth, total = depth_of(pruning, model), model.blocks
+    blocks, sublayers = pruning.dropped_blocks, pruning.dropped_sublayers
+    # One block keeps both of its sub-layers.
+    most = min(len(depth.blocks), total - 1)
+    if blocks > most:
+        raise PruningError(
+            "{blocks} blocks should be removed as a whole, but at most {most} of "
+            "{total} can be: one block is kept, and so are those with protected "
+            "layers, a minimum density, or layers beside heads and neurons.",
+            "Remove fewer blocks as a whole, or protect less.",
+            blocks=blocks,
+            most=most,
+            total=total,
+        )
+    most = min(len(depth.sublayers), total - 1) - blocks
+    if sublayers > most:
+        raise PruningError(
+            "{sublayers} attentions and MLPs should be removed as a whole, but at "
+            "most {most} can be: one of each block that is not removed, and of one "
+            "block none. Protected ones and those with a minimum density are kept.",
+            "Remove fewer of them, or protect less.",
+            sublayers=sublayers,
+            most=max(0, most),
+        )
+    least = sum(depth.blocks[:blocks]) + sum(depth.sublayers[:sublayers])
+    if least > goal.removed:
+        raise PruningError(
+            "The blocks, attentions and MLPs to be removed as a whole have at least "
+            "{least:,} weights ({least_share:percent} of the prunable ones), but the "
+            "target removes {removed:,} ({sparsity:percent}).",
+            "Raise the target, or remove fewer of them as a whole.",
+            least=least,
+            least_share=least / goal.prunable,
+            removed=goal.removed,
+            sparsity=goal.sparsity,
+        )
