@@ -305,7 +305,7 @@ def _verify(
             error.hint, say("The files are kept, unverified, in {kept}.", kept=kept)
         )
         raise ExportError(error.message, hint) from error
-    is_mixture = has_experts(loaded.model.config)
+    is_mixture = has_experts(loaded.model)
     if max_divergence(dtypes, has_experts=is_mixture) is not None:
         return result
     # The logits have judged it: its KL says nothing more.
