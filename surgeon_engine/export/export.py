@@ -288,14 +288,12 @@ def _verify(
         named_dtype(job.config.dtype, loaded),
         FileDtype(devices.name_of(loaded.model.dtype)),
     )
+    is_mixture = has_experts(loaded.model)
     try:
         check = context.raise_if_cancelled
         result = WRITERS[file_format].verify(folder, probe, check)
         mismatch = describe_mismatch(
-            result,
-            dtypes,
-            expected_perplexity,
-            has_experts=has_experts(loaded.model),
+            result, dtypes, expected_perplexity, has_experts=is_mixture
         )
         if mismatch:
             raise ExportError(mismatch, _about_mismatch(result, dtypes))
@@ -305,7 +303,6 @@ def _verify(
             error.hint, say("The files are kept, unverified, in {kept}.", kept=kept)
         )
         raise ExportError(error.message, hint) from error
-    is_mixture = has_experts(loaded.model)
     if max_divergence(dtypes, has_experts=is_mixture) is not None:
         return result
     # The logits have judged it: its KL says nothing more.
