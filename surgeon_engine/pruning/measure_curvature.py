@@ -136,7 +136,7 @@ def key_of_original(state: PruningState, kind: Kind, *facts: Hashable) -> Key:
         tuple(loaded.identity.items()),
         digest_of([loaded.kept_tokens]),
         (str(model.dtype), str(device), str(devices.display_name(device))),
-        (torch.get_num_threads(), devices.FAST_ON_CPU, str(attention)),
+        (torch.get_num_threads(), devices.multiplies_bfloat16_fast(), str(attention)),
     )
     is_whole = bool(loaded.files) and loaded.kept_tokens is None
     mark = mark_of(kind, state.config, state.original) if is_whole else ""

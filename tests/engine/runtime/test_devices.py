@@ -16,7 +16,7 @@ from surgeon_engine.runtime import devices, host_memory, speed_probe
 from surgeon_engine.runtime.hidden_store import Budget
 
 MPS = torch.device("mps")
-FAST_ON_CPU = devices.FAST_ON_CPU  # before the tests switch it off
+multiplies_bfloat16_fast = devices.multiplies_bfloat16_fast  # tests switch it off
 
 
 @pytest.fixture
@@ -56,16 +56,23 @@ def test_unused_memory_of_apples_gpu_is_released(mps):
     mps.synchronize.assert_called_once()
 
 
-@pytest.mark.parametrize("name", ["amx_bf16", "avx512_bf16"])
-def test_processor_with_16_bit_products_uses_them(monkeypatch, name):
+@pytest.mark.parametrize(
+    ("names", "dtype"),
+    [
+        (["avx512_bf16"], torch.bfloat16),
+        (["avx512_bf16", "avx512_fp16"], torch.float32),  # AMX is hidden
+        (["avx512_bf16", "avx512_fp16", "amx_bf16"], torch.bfloat16),
+        ([], torch.float32),
+    ],
+)
+def test_processor_uses_16_bit_products_where_they_are_faster(
+    monkeypatch, names, dtype
+):
     x = torch.ones(2, 2)
-    monkeypatch.setattr(devices, "FAST_ON_CPU", FAST_ON_CPU)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True})
+    monkeypatch.setattr(devices, "multiplies_bfloat16_fast", multiplies_bfloat16_fast)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(names, 1))
     with devices.fast_products(x.device, x.dtype):
-        assert (x @ x).dtype == torch.bfloat16
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: False})
-    with devices.fast_products(x.device, x.dtype):
-        assert (x @ x).dtype == torch.float32
+        assert (x @ x).dtype == dtype
 
 
 def test_no_gpu_is_a_sentence(monkeypatch):

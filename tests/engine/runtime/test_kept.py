@@ -254,7 +254,7 @@ def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
         patch.setattr(torch, "get_num_threads", lambda: threads + 1)
         assert found_by("threads") == []
     with monkeypatch.context() as patch:
-        patch.setattr(devices, "FAST_ON_CPU", ("another",))
+        patch.setattr(devices, "multiplies_bfloat16_fast", lambda: True)
         assert found_by("products") == []
     save_tiny_model(tmp_path / "llama", seed=1)
     assert found_by("model") == []

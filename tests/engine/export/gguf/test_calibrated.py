@@ -118,8 +118,7 @@ def test_mean_squares_are_those_of_the_inputs():
 
 def test_feedback_works_with_fast_products(monkeypatch, tmp_path):
     """Layers may multiply 16-bit numbers; what they read is summed in float32."""
-    monkeypatch.setattr(devices, "FAST_ON_CPU", ("avx512_bf16",))
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(devices, "multiplies_bfloat16_fast", lambda: True)
     assert_feedback_lowers_errors(FileDtype.Q4_0, tmp_path)
 
 
