@@ -65,7 +65,7 @@ class GateGradients:
     The loss is the sum over the tokens of a window.
     """
 
-    tokens: int  # of all windows
+    tokens: int  # of all windows, once for each draw; 1 where rows are scaled by them
     rows: Tensor | None = None  # windows x R
     columns: Tensor | None = None  # windows x C
     weight_squares: Tensor | None = None  # R x C: sum of (dL/dW)^2 over windows

@@ -14,7 +14,6 @@ from surgeon_engine.model.rules import Family, Gguf, Order, fused, fused_gate, p
 
 _PHI = Family(
     attention=fused("o_proj", "qkv_proj"),
-    mlp=fused_gate("down_proj", "gate_up_proj"),
     reads_config=True,
 )
 _SOFTMAX, _SIGMOID = 1, 2  # llama.cpp's numbers of functions of a router's scores
@@ -182,10 +181,7 @@ FAMILIES = {
     ),
     "gemma3_text": Family(gguf=(_GEMMA_3,)),
     "gemma4_text": Family(gguf=(_GEMMA_4,)),
-    "glm4": Family(
-        mlp=fused_gate("down_proj", "gate_up_proj"),
-        gguf=(Gguf("glm4", rotates_parts=True),),
-    ),
+    "glm4": Family(gguf=(Gguf("glm4", rotates_parts=True),)),
     "glm4_moe": Family(
         gguf=(
             Gguf(
@@ -391,7 +387,7 @@ FAMILIES = {
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()
-# The names under which configs state the number of heads, a width, the activation.
+# The names under which configs state the number of heads.
 HEAD_COUNTS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
 # The names of an MLP's width, after the family's own.
 MLP_WIDTHS = ("intermediate_size", "shared_intermediate_size", "block_ff_dim")

@@ -118,7 +118,7 @@ class Gguf:
 class Family:
     """What the type of a model tells, beyond the names of its layers.
 
-    Names do not determine the order of rows in a fused layer: its rule is here.
+    A rule is here where the names of the layers do not determine the order of their rows.
     """
 
     attention: CouplingRule | None = None
