@@ -44,7 +44,7 @@ from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.runtime.shares import divided
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
-_VERSION = 4  # of the sampling; another one makes other windows
+_VERSION = 5  # of the sampling; another one makes other windows
 _STORED = np.dtype("<i4")  # tokens in the files, behind their seal
 _SEAL_BYTES = 32
 
@@ -219,7 +219,7 @@ def sample(
 ) -> Tensor:
     """Return windows of tokens drawn from the model's predictions at temperature 1.
 
-    The draws are made on the CPU, in float32.
+    The draws are made on the CPU.
 
     `step` is called after each token.
 
@@ -243,12 +243,23 @@ def sample(
             raise EvaluationError(
                 with_origin(message, model, windows[:, :place]), hint_for(model)
             )
-        probabilities = logits[:, -1].float().cpu().softmax(dim=1)
-        drawn = probabilities.multinomial(1, generator=generator)
+        drawn = _draws(logits[:, -1].float().cpu(), generator)
         tokens = windows[:, place : place + 1]
         tokens.copy_(torch.where(tokens < 0, drawn, tokens))  # a given one stays
         step()
     return windows
+
+
+def _draws(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a token of each row, drawn by its probability.  Shape rows x 1.
+
+    It is where a uniform number falls in the running sum of the probabilities: one
+    random number a row, where `multinomial` draws one for each token.
+    """
+    ends = logits.softmax(dim=1).cumsum(dim=1, dtype=torch.float64)
+    numbers = torch.rand(len(ends), 1, generator=generator, dtype=torch.float64)
+    drawn = torch.searchsorted(ends, numbers * ends[:, -1:], right=True)
+    return drawn.clamp_max_(logits.shape[1] - 1)
 
 
 def opening_of_texts(
