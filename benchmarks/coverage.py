@@ -370,7 +370,7 @@ def _exported(
         tokens(folder, 4),
         pruning_config(shots=1, **settings),
         ExportConfig(format=first),
-        RecoveryConfig(recovery, own_windows=0),
+        RecoveryConfig(recovery, general_windows=0),
         EvaluationConfig(windows=0),
     )
     context = RunContext("coverage", lambda _: None)

@@ -54,7 +54,7 @@ sparsity = 0.4
 shots = 2
 [recovery]
 level = "distillation"
-own_windows = 0
+general_windows = 0
 """
 _TIMEOUT_S = 120.0
 _REAL_RUNS = 3  # of the command, killed during their verification

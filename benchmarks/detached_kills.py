@@ -48,7 +48,7 @@ sparsity = 0.4
 shots = 20
 [recovery]
 level = "distillation"
-own_windows = 0
+general_windows = 0
 """
 _TARGETS = ("run", "engine", "connection")
 _SECONDS = 600.0  # within which a run has to end after the last kill

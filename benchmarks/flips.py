@@ -229,7 +229,7 @@ def _config(folder: Path) -> RunConfig:
         sparsity=0.4,
         damping=Damping.AUTOMATIC,
     )
-    recovery = RecoveryConfig(Recovery.DISTILLATION, own_windows=4, epochs=2)
+    recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=4, epochs=2)
     return dataclasses.replace(
         config,
         recovery=recovery,

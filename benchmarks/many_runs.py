@@ -31,7 +31,7 @@ windows = 4
 [pruning]
 sparsity = 0.3
 [recovery]
-own_windows = 0
+general_windows = 0
 """
 _FIRST, _MAX_GROWTH = 10, 1.02
 

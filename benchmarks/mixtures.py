@@ -232,7 +232,8 @@ def _config(
         ),
         # Its own samples would calibrate the gates alone.
         recovery=RecoveryConfig(
-            Recovery.DISTILLATION if options.recover else Recovery.OFF, own_windows=0
+            Recovery.DISTILLATION if options.recover else Recovery.OFF,
+            general_windows=0,
         ),
         evaluation=EvaluationConfig(texts=others),
     )

@@ -119,7 +119,7 @@ def _job(options: argparse.Namespace, folder: Path) -> RunConfig:
             windows=options.windows,
         ),
         pruning=PruningConfig(method=Method.FIRST_ORDER, shots=1),
-        recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
+        recovery=RecoveryConfig(Recovery.REFIT, general_windows=0),
         evaluation=EvaluationConfig(windows=0),
     )
 

@@ -77,7 +77,7 @@ sparsity = 0.4
 shots = 3
 [recovery]
 level = "off"
-own_windows = 0
+general_windows = 0
 """
 
 

@@ -112,7 +112,15 @@ class TokenWindows:
     found: TextStatistics
     beginning: str = ""  # of each validation window, such as "<bos>"
     own: Tensor | None = None  # windows x length, written by the model itself
+    shipped: Tensor | None = None  # windows x length, of the text that comes along
+    reserve: Tensor | None = None  # further ones, for later epochs of a training
     others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
+
+    @property
+    def fitted(self) -> list[Tensor]:
+        """The windows that a run fits its model to, by kind; the user's come first."""
+        kinds = self.calibration, self.own, self.shipped
+        return [windows for windows in kinds if windows is not None]
 
 
 @dataclass(frozen=True, slots=True)

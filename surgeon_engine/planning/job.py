@@ -160,10 +160,10 @@ class Job:
 
     @property
     def recovery_windows(self) -> int:
-        """The windows of the user's and the model's own text, for recovery."""
+        """The windows of the user's and of general text, for recovery."""
         if self.config.recovery.level is Recovery.OFF:
             return 0
-        return self.config.calibration.windows + self.config.own_windows
+        return self.config.calibration.windows + self.config.general_windows
 
     def tokens(self, windows: int) -> int:
         """Return the tokens of a batch of at most so many windows."""

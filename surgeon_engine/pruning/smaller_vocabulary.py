@@ -144,5 +144,6 @@ class SmallerVocabulary:
             calibration=self.windows(windows.calibration),
             validation=self.windows(windows.validation),
             own=None if windows.own is None else self.windows(windows.own),
+            shipped=None if windows.shipped is None else self.windows(windows.shipped),
             others=others,
         )

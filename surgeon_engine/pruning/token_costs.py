@@ -92,7 +92,7 @@ def nats_per_removed(
         removals: The tokens that can be removed, in order.
         step: Called after each window.
     """
-    text = torch.cat([x[:_WINDOWS] for x in texts_of(windows)])
+    text = torch.cat([x[:_WINDOWS] for x in windows.fitted])
     kept = kept_for_probe(removals, text)
     is_removed = torch.ones(removals.candidates, dtype=torch.bool)
     is_removed[kept] = False
@@ -126,11 +126,6 @@ def kept_for_probe(removals: Removals, text: Tensor) -> Tensor:
     is_kept = torch.ones(removals.candidates, dtype=torch.bool)
     is_kept[removals.candidate[: int((share < _PROBED).sum()) + 1]] = False
     return is_kept.nonzero().squeeze(1)
-
-
-def texts_of(windows: TokenWindows) -> list[Tensor]:
-    """Return the windows of both kinds that a run fits its model to."""
-    return [windows.calibration, *([] if windows.own is None else [windows.own])]
 
 
 def _losses(

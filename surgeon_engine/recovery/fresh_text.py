@@ -1,10 +1,11 @@
-"""New text for each epoch of a long training: the original writes it meanwhile.
+"""New text for each epoch of a long training; the original writes a part meanwhile.
 
 What limits recovery is text, not the optimizer: windows that were fitted are close to
 the original long before those that were not. The first epoch reads the windows that the
 refit has read. Each later one reads the user's windows again, and as many new ones of
-the original's own text as the first had. They are kept in the user's cache like all own
-text (`calibration/own_samples.py`), so that an interrupted training goes on with them.
+the original's own text and of the text that comes with Surgeon as the first had. Own
+text is kept in the user's cache (`calibration/own_samples.py`), so that an interrupted
+training goes on with it. After its last window, the other text begins again.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ class FreshText:
         latest: The text of the first epoch, with the original's last hidden states.
         users: The user's windows in it, in the tokens of the original; they are the
             first ones.
+        pool: Windows of the text that comes with Surgeon: of the first epoch, then of
+            later ones.
+        each: How many of them an epoch reads.
         seed: Calibration seed; each epoch derives its own.
         store: Holds the hidden states.
         vocabulary: Of the pruned model; None: that of the original.
@@ -48,6 +52,8 @@ class FreshText:
     original: LoadedModel
     latest: Reference
     users: Tensor
+    pool: Tensor
+    each: int
     seed: int
     store: HiddenStore
     vocabulary: SmallerVocabulary | None = None
@@ -62,7 +68,7 @@ class FreshText:
         """
         batch, text, model = self.latest.batch, self.text_of(epoch), self.original.model
         written = own_samples(model, text, step)
-        windows = Batches(torch.cat([self.users, written]), batch)
+        windows = Batches(torch.cat([self.users, written, self._shipped(epoch)]), batch)
         self.store.drop(self.latest.hidden)
         found = predictions(model, windows, step, self.vocabulary)
         kept = [self.store.move(x) for x in found.hidden]
@@ -77,4 +83,9 @@ class FreshText:
         )
         count, length = self.latest.windows.shape
         seed = self.seed + _SEEDS + epoch
-        return own_text(author, count - len(self.users), length, seed)
+        count -= len(self.users) + self.each
+        return own_text(author, count, length, seed)
+
+    def _shipped(self, epoch: int) -> Tensor:
+        places = torch.arange(epoch * self.each, (epoch + 1) * self.each)
+        return self.pool[places % max(1, len(self.pool))]

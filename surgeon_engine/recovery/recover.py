@@ -98,7 +98,7 @@ def recover(
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:
-    """Return the user's and the model's own windows, some of each held out.
+    """Return the windows of the user's and of general text, some of each held out.
 
     Returns:
         The text; None if there are too few windows.
@@ -111,15 +111,17 @@ def recovery_text(state: PruningState) -> RecoveryText | None:
 
 
 def _recovery_text(state: PruningState, windows: TokenWindows) -> RecoveryText | None:
-    kinds = [windows.calibration]
-    if windows.own is not None:
-        kinds.append(windows.own)
-    fitted, held_out = map(torch.cat, zip(*map(_split, kinds), strict=True))
+    kinds = [_split(each) for each in windows.fitted]
+    fitted, held_out = map(torch.cat, zip(*kinds, strict=True))
     if not len(fitted) or not len(held_out):
         return None
     batch = state.config.calibration.batch
-    users = len(_split(windows.calibration)[0])
-    return RecoveryText(Batches(fitted, batch), Batches(held_out, batch), users)
+    return RecoveryText(
+        Batches(fitted, batch),
+        Batches(held_out, batch),
+        users=len(kinds[0][0]),
+        shipped=0 if windows.shipped is None else len(kinds[-1][0]),
+    )
 
 
 def _training_text(
@@ -147,8 +149,13 @@ def _training_text(
     if not state.config.recovery.reads_fresh_text:
         return first
     seed = state.config.calibration.seed
-    users = text.in_original.fitted.windows[: text.users]
-    return FreshText(original, first, users, seed, store, vocabulary)
+    read = text.in_original.fitted.windows
+    users, shipped = read[: text.users], read[len(read) - text.shipped :]
+    reserve = state.original_windows.reserve
+    pool = shipped if reserve is None else torch.cat([shipped, reserve])
+    return FreshText(
+        original, first, users, pool, text.shipped, seed, store, vocabulary
+    )
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import load_windows
+from surgeon_engine.calibration.general_text import general_windows
 from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
     read_judging_texts,
@@ -67,7 +68,7 @@ def prepare(
     if windows.found.left_out:
         context.inform(windows.found.left_out)
     check_windows(config.pruning, windows.calibration, context)
-    windows = _with_own_text(config, loaded, windows, context)
+    windows = _with_general_text(config, loaded, windows, context)
     return PruningState(config, loaded, windows, units, goal, model)
 
 
@@ -89,10 +90,10 @@ def _check_share(windows: int) -> None:
         )
 
 
-def _with_own_text(
+def _with_general_text(
     config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
 ) -> TokenWindows:
-    """Return the windows with those that the model writes, and the texts that judge."""
+    """Return the windows with those of general text, and the texts that judge."""
     author = Author(
         loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )
@@ -100,6 +101,10 @@ def _with_own_text(
     text = own_text(author, config.own_windows, length, seed)
     judging = own_judging_text(config, author, length)
     others = ranks.agree(lambda: read_judging_texts(config, loaded, length))
+    shipped = reserve = None
+    if (count := config.shipped_windows) and loaded.tokenizer is not None:
+        found = ranks.agree(lambda: general_windows(loaded, length, seed))
+        shipped, reserve = found[:count], found[count:]
     fence.close()  # all texts are read: a run may need its memory
     own = None
     if steps := text.steps + (judging.steps if judging else 0):
@@ -107,6 +112,8 @@ def _with_own_text(
             if text.batches:
                 own = own_samples(loaded.model, text, step)
             if judging:
-                found = own_samples(loaded.model, judging, step)
-                others = (JudgingText(OWN_TEXT, found),)
-    return dataclasses.replace(windows, own=own, others=others)
+                written = own_samples(loaded.model, judging, step)
+                others = (JudgingText(OWN_TEXT, written),)
+    return dataclasses.replace(
+        windows, own=own, shipped=shipped, reserve=reserve, others=others
+    )

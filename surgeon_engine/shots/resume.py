@@ -42,7 +42,7 @@ def origin_of(state: PruningState) -> Origin:
     """Return the digests of the inputs of a run."""
     windows = state.windows
     others = (text.windows for text in windows.others)
-    parts = (windows.calibration, windows.validation, windows.own, *others)
+    parts = (*windows.fitted, windows.validation, *others)
     text, settings = digest_of(parts), _digest_of_config(state.config)
     return Origin(state.loaded.identity, text, settings, versions())
 

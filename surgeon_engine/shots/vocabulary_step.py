@@ -32,7 +32,6 @@ from surgeon_engine.pruning.threshold import Removals, cheapest
 from surgeon_engine.pruning.token_costs import (
     nats_per_removed,
     removable_tokens,
-    texts_of,
     token_frequencies,
 )
 from surgeon_engine.runtime import ranks
@@ -144,7 +143,7 @@ def _removals(state: PruningState, context: RunContext) -> Removals:
     needed, rows = required_rows(loaded.model), state.original.vocabulary
     table = table_for(loaded.tokenizer, rows, needed, settings.keep)
     each = state.original.token_parameters
-    texts = texts_of(windows)
+    texts = windows.fitted
     batch = state.config.calibration.batch
     batches = sum(len(Batches(text, batch)) for text in texts)
     with context.stage(Stage.VOCABULARY, total=batches) as step:

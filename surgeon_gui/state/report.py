@@ -17,11 +17,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.colors import LIGHT
-from surgeon_gui.base.translation import language, tr
+from surgeon_gui.base.translation import inside, language, tr
 from surgeon_gui.state import export_text, ladder, run_text
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.job import alternatives
@@ -202,9 +201,10 @@ def _recovery_texts(run: RunState) -> str:
     if run.config is None:
         return tr("calibration text")
     names = list(run.config.calibration.all_texts)
-    if run.config.own_windows:
-        names.append(OWN_TEXT)
-    return ", ".join(map(fidelity.text_phrase, names))
+    phrases = [fidelity.text_phrase(name) for name in names]
+    if run.config.general_windows:
+        phrases.append(inside(tr("General text")))
+    return ", ".join(phrases)
 
 
 def _fidelity_section(run: RunState) -> Section | None:

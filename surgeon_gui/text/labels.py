@@ -226,24 +226,23 @@ FIELDS = {
         "How the remaining weights make up for the removed ones after the last "
         "shot. The result is never further from the original than before.",
     ),
-    "recovery.own_windows": FieldText(
-        "Own text",
-        "Number of windows that the original model writes by itself. They are used "
-        "beside your text, so that the model does not specialize in it. They are "
-        "written once and kept.",
+    "recovery.general_windows": FieldText(
+        "General text",
+        "Number of windows that are used beside your text, so that the model does not "
+        "specialize in it. The original model writes a half, once; the others are of "
+        "many kinds and come with Surgeon.",
         tr("windows"),
         unit_of_one=tr("window"),
     ),
     "recovery.epochs": FieldText(
         "Epochs",
         "How often the training sees your text. In each epoch after the first, the "
-        "original writes new text. The training ends early when nothing more is "
-        "gained.",
+        "general text is new. The training ends early when nothing more is gained.",
     ),
     "recovery.minutes": FieldText(
         "Training time",
-        "How long the training lasts. In each epoch after the first, the original "
-        "writes new text. The training ends early when nothing more is gained. "
+        "How long the training lasts. In each epoch after the first, the general "
+        "text is new. The training ends early when nothing more is gained. "
         "Automatic recovery trains only if a quarter of an epoch fits into this time. "
         "With a time, results depend on the speed of the machine.",
         tr("min"),

@@ -79,7 +79,7 @@ separate = true
 name = "plain"
 [[job]]
 name = "refit"
-recovery = { level = "distillation", own_windows = 0, epochs = 20 }
+recovery = { level = "distillation", general_windows = 0, epochs = 20 }
 """
 WITH_RIVAL = """
 [defaults]

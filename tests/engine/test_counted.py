@@ -109,7 +109,7 @@ def test_mixture_is_read_as_often_as_its_stages_need():
         tie_word_embeddings=False,
     )
     job = counted_job(Experts(), 8, Offload.ON)
-    recovery = replace(job.recovery, level=Recovery.REFIT, own_windows=0)
+    recovery = replace(job.recovery, level=Recovery.REFIT, general_windows=0)
     job = replace(job, recovery=recovery)
     run = count(config, job, in_files=True)
     planned = Footprint(replace(Job.of(job, run.model), free_on_host=0.0))

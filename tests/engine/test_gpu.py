@@ -45,11 +45,11 @@ from tests.helpers.runs import Recorder, job
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
 OFF = RecoveryConfig(Recovery.OFF)
-REFIT = RecoveryConfig(Recovery.REFIT, own_windows=0)
-BOTH = RecoveryConfig(Recovery.BOTH, own_windows=0)
+REFIT = RecoveryConfig(Recovery.REFIT, general_windows=0)
+BOTH = RecoveryConfig(Recovery.BOTH, general_windows=0)
 LORA = RecoveryConfig(
     Recovery.DISTILLATION,
-    own_windows=2,
+    general_windows=2,
     trained_weights=TrainedWeights.LORA,
     gradient_checkpointing=GradientCheckpointing.ON,
 )

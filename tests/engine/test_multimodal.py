@@ -33,7 +33,7 @@ def job(folder: Path, family: str, **settings) -> RunConfig:
         tokens(folder),
         pruning_config(**plain | settings),
         ExportConfig(format=Format.MASKED),
-        RecoveryConfig(Recovery.REFIT, own_windows=0),
+        RecoveryConfig(Recovery.REFIT, general_windows=0),
         EvaluationConfig(windows=0),
     )
 

@@ -34,7 +34,7 @@ def job(folder: Path, family: str, level: Recovery, **settings) -> RunConfig:
         tokens(folder, 8),
         pruning_config(**plain | settings),
         ExportConfig(format=Format.MASKED),
-        RecoveryConfig(level, own_windows=0),
+        RecoveryConfig(level, general_windows=0),
         EvaluationConfig(windows=0),
     )
 

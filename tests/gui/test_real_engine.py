@@ -59,7 +59,7 @@ SHORT = CalibrationConfig(windows=4, validation_windows=4, window_length=64)
 EVENING_JOB = surgeon_job(
     calibration=SHORT,
     pruning=pruning_config(sparsity=0.1, shots=1, method=Method.FIRST_ORDER),
-    recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
+    recovery=RecoveryConfig(Recovery.REFIT, general_windows=0),
 )
 
 
@@ -183,7 +183,7 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window.open_step(Step.TARGET)
     find(window, "pruning_sparsity").setValue(25)
     find(window, "pruning_shots").setValue(2)
-    find(window, "recovery_own_windows").setValue(2)
+    find(window, "recovery_general_windows").setValue(2)
 
     click(window, "start_button")
     qtbot.waitUntil(lambda: run_of(window).status.is_busy, timeout=LONG_MS)

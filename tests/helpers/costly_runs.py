@@ -62,7 +62,7 @@ def rolled_back_by(recorder) -> list[str]:
 
 def with_recovery(plain, level=Recovery.REFIT):
     """Return the job with recovery on its calibration windows."""
-    recovery = RecoveryConfig(level, own_windows=0)
+    recovery = RecoveryConfig(level, general_windows=0)
     return dataclasses.replace(plain, recovery=recovery)
 
 

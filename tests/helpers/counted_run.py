@@ -107,7 +107,7 @@ def counted_job(
             batch=1,
         ),
         PruningConfig(structure=structure or HeadsAndNeurons(1), shots=1),
-        recovery=replace(LORA, own_windows=windows // 2),
+        recovery=replace(LORA, general_windows=windows // 2),
         evaluation=EvaluationConfig(windows=windows // 8),
     )
 

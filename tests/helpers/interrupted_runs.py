@@ -39,7 +39,7 @@ def config_of(
     folder, structure=Structure.HEADS_AND_NEURONS, level=Recovery.OFF, **settings
 ):
     """Return a job of three shots with the recovery of this level."""
-    recovery = RecoveryConfig(level, own_windows=4, epochs=3)
+    recovery = RecoveryConfig(level, general_windows=4, epochs=3)
     settings = {"shots": 3, "sparsity": 0.4, "recovery": recovery} | settings
     return job(folder, windows=8, structure=structure, **settings)
 

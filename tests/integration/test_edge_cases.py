@@ -58,7 +58,9 @@ def test_tied_embeddings_and_head_are_unchanged(tmp_path, structure, level):
     model = llama_with(tie_word_embeddings=True)
     before = model.lm_head.weight.clone()
     plain = job_on(model, tmp_path, windows=8, structure=structure)
-    config = dataclasses.replace(plain, recovery=RecoveryConfig(level, own_windows=0))
+    config = dataclasses.replace(
+        plain, recovery=RecoveryConfig(level, general_windows=0)
+    )
     outcome(config, tmp_path / "run")
     pruned = LlamaForCausalLM.from_pretrained(tmp_path / "run" / "export")
     assert pruned.lm_head.weight is pruned.model.embed_tokens.weight

@@ -65,7 +65,7 @@ def config_of(
     **pruning,
 ):
     found = job(folder, family, windows=WINDOWS, **pruning)
-    recovery = RecoveryConfig(level, own_windows=3, trained_weights=trained)
+    recovery = RecoveryConfig(level, general_windows=3, trained_weights=trained)
     return dataclasses.replace(
         found,
         calibration=dataclasses.replace(found.calibration, batch=4),

@@ -54,8 +54,9 @@ class RecoveryConfig:
     """What follows the removal, on which text, and for how long."""
 
     level: Recovery = Recovery.AUTOMATIC
-    # Windows that the original model writes; they are used beside the user's text.
-    own_windows: Annotated[
+    # Windows of general text beside the user's: the original model writes a half, the
+    # others are of the text that comes with Surgeon.
+    general_windows: Annotated[
         int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
     ] = 64
     epochs: Annotated[float, Option(Limits(0, 1_000), used_if="counts_epochs")] = 1.0
@@ -97,8 +98,8 @@ class RecoveryConfig:
 
     @property
     def reads_fresh_text(self) -> bool:
-        """True if the original writes new text while the pruned model is trained."""
-        return self.trains and self.most_epochs > 1 and self.own_windows > 0
+        """True if each epoch of the training reads new text."""
+        return self.trains and self.most_epochs > 1 and self.general_windows > 0
 
     @property
     def reconstructs(self) -> bool:

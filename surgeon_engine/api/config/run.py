@@ -100,9 +100,19 @@ class RunConfig:
         return self.pruning.removes_nothing and not self.pruning.removes_tokens
 
     @property
+    def general_windows(self) -> int:
+        """The number of windows that recovery reads beside the user's."""
+        return self.recovery.general_windows if self.recovery.recovers else 0
+
+    @property
     def own_windows(self) -> int:
         """The number of windows that the original model writes."""
-        return self.recovery.own_windows if self.recovery.recovers else 0
+        return self.general_windows - self.shipped_windows
+
+    @property
+    def shipped_windows(self) -> int:
+        """The number of windows of the text that comes with Surgeon."""
+        return self.general_windows // 2
 
     @property
     def blocks_miss_size(self) -> bool:

@@ -241,7 +241,8 @@ def _held_out(job: Job) -> float:
 
 def _judges(job: Job) -> int:
     """Return the number of windows of all texts that judge recovery."""
-    kinds = job.config.calibration.windows, job.config.own_windows
+    config = job.config
+    kinds = config.calibration.windows, config.own_windows, config.shipped_windows
     return sum(map(judging_windows, kinds))
 
 

@@ -51,7 +51,7 @@ def vocabulary(job: Job) -> StageNeed | None:
     """State the need of measuring what the removal of tokens costs."""
     if not job.config.pruning.removes_tokens:
         return None
-    windows = job.config.calibration.windows + job.config.own_windows
+    windows = job.config.calibration.windows + job.config.general_windows
     batch = evaluated(job, job.config.calibration.batch)
     return StageNeed(speed.forward(job, windows), ANY_NUMBER, (Moment(batch),))
 

@@ -235,7 +235,7 @@ MEANINGS = {
         "same top tokens, for each text. Perplexity and loss: on the calibration text."
     ),
     "recovery": tr(
-        "KL to the original on held-out windows of calibration text and own text, "
+        "KL to the original on held-out windows of calibration and general text, "
         "before recovery, before the training of the whole model and during it."
     ),
     "parameters": tr("Number of parameters of the model, before and after pruning."),

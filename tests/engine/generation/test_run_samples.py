@@ -36,7 +36,7 @@ def run(tmp_path, name, **changes):
         tmp_path, shots=2, damping=Damping.AUTOMATIC, structure=Structure.NEURONS
     )
     byte_tokenizer().save_pretrained(config.model.source)
-    recovery = RecoveryConfig(Recovery.DISTILLATION, own_windows=2)
+    recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=2)
     config = replace(config, recovery=recovery, **changes)
     torch.manual_seed(0)
     recorder = Recorder().run(config, tmp_path / name)

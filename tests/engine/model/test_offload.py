@@ -263,7 +263,7 @@ def double_first(loaded):
 def test_run_with_weights_in_files_gives_the_same_files(tmp_path):
     recovery = RecoveryConfig(
         Recovery.BOTH,
-        own_windows=2,
+        general_windows=2,
         trained_weights=TrainedWeights.LORA,
         gradient_checkpointing=GradientCheckpointing.ON,
     )

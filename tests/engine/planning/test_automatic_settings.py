@@ -55,7 +55,7 @@ MODEL = msgspec.structs.replace(
 )
 PLENTY = 10**14
 JOB = surgeon_job(
-    model=ModelConfig(offload=Offload.OFF), recovery=RecoveryConfig(own_windows=0)
+    model=ModelConfig(offload=Offload.OFF), recovery=RecoveryConfig(general_windows=0)
 )
 ANY = (TrainedWeights.AUTOMATIC, GradientCheckpointing.AUTOMATIC)
 LADDER = [

@@ -107,7 +107,7 @@ def test_needs_grow_with_windows_length_and_batch(structure):
 
 
 def test_skipped_work_needs_nothing():
-    recovery = RecoveryConfig(own_windows=0)
+    recovery = RecoveryConfig(general_windows=0)
     job = replace(JOB, recovery=recovery)
     little = calibrated(job, batch=1, windows=8, window_length=64)
     last = peak(little)
@@ -129,7 +129,7 @@ def test_skipped_work_needs_nothing():
 
 def test_recovery_keeps_copies_to_roll_back_to():
     """One at the end; with a quality limit four, which it rolls back to anyway."""
-    recovery = RecoveryConfig(own_windows=0)
+    recovery = RecoveryConfig(general_windows=0)
     for config, copies, last in (
         (pruned(max_perplexity_increase=5.0), 1, 0),
         (JOB, 0, 0),
@@ -225,7 +225,7 @@ def test_each_text_that_the_model_writes_takes_time_at_each_token():
     def sampling(own, others):
         evaluation = replace(JOB.evaluation, windows=others)
         config = replace(
-            JOB, recovery=RecoveryConfig(own_windows=own), evaluation=evaluation
+            JOB, recovery=RecoveryConfig(general_windows=own), evaluation=evaluation
         )
         return estimate(config, MODEL, machine()).seconds_of_stages[Stage.SAMPLING]
 
@@ -396,7 +396,7 @@ def test_machine_is_measured_once_and_within_about_a_second():
 
 
 def test_hidden_states_beyond_the_free_memory_are_on_the_disk():
-    many = replace(JOB, recovery=RecoveryConfig(Recovery.REFIT, own_windows=10**5))
+    many = replace(JOB, recovery=RecoveryConfig(Recovery.REFIT, general_windows=10**5))
     plenty, little = (
         estimate(many, MODEL, machine(free=free)) for free in (PLENTY, 10**9)
     )
@@ -425,7 +425,7 @@ def test_original_stays_while_it_writes_for_the_training():
     assert stays(minutes=60.0)
     assert stays(epochs=2.0)
     assert not stays(epochs=1.0)
-    assert not stays(epochs=2.0, own_windows=0)
+    assert not stays(epochs=2.0, general_windows=0)
 
 
 def test_gpus_divide_time_and_each_process_needs_memory():

@@ -96,7 +96,7 @@ def test_refit_moves_a_mixture_toward_the_original(tmp_path, monkeypatch):
         "qwen3_moe",
         windows=32,
         export=ExportConfig(format=Format.COMPACT),
-        recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
+        recovery=RecoveryConfig(Recovery.REFIT, general_windows=0),
         structure=Structure.EXPERTS_AND_NEURONS,
         method=Method.FIRST_ORDER,
         sparsity=0.5,
@@ -116,7 +116,7 @@ def test_routers_are_what_chooses_the_experts():
 
 def test_dense_model_has_no_routers(tmp_path):
     recovery = RecoveryConfig(
-        Recovery.DISTILLATION, own_windows=0, trained_weights=TrainedWeights.ROUTERS
+        Recovery.DISTILLATION, general_windows=0, trained_weights=TrainedWeights.ROUTERS
     )
     error = preflight_error(
         job(tmp_path, recovery=recovery), tmp_path / "run", PruningError

@@ -51,7 +51,7 @@ def job_with(folder, level=Recovery.REFIT, windows=24, family="llama", **pruning
         family,
         windows,
         **plain | pruning,
-        recovery=RecoveryConfig(level, own_windows=16, epochs=1.0),
+        recovery=RecoveryConfig(level, general_windows=16, epochs=1.0),
     )
 
 
@@ -181,7 +181,7 @@ def test_one_in_eight_windows_of_each_kind_is_held_out_but_at_most_eight():
 @pytest.mark.slow
 def test_one_window_is_too_few(tmp_path):
     config = job_with(tmp_path, windows=1)
-    config = replace(config, recovery=replace(config.recovery, own_windows=0))
+    config = replace(config, recovery=replace(config.recovery, general_windows=0))
     recorder = Recorder().run(config, tmp_path / "run")
     assert not recorder.of(Recovered)
     assert any("too few windows" in event.message for event in recorder.of(Logged))

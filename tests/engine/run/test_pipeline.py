@@ -98,7 +98,7 @@ def count_calls(monkeypatch, function, calls):
 @pytest.mark.slow
 def test_same_config_gives_the_same_weights(tmp_path):
     """It draws labels and an order of windows."""
-    recovery = RecoveryConfig(Recovery.DISTILLATION, own_windows=4)
+    recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=4)
     config = job(tmp_path, recovery=recovery, fisher=Fisher.SAMPLED)
     for name in ("first", "second"):
         Recorder().run(config, tmp_path / name)
@@ -191,7 +191,7 @@ def test_cancel_exports_nothing(tmp_path):
 @pytest.mark.slow
 def test_stages_follow_one_another_shot_by_shot(tmp_path):
     config = job(tmp_path, windows=8, shots=2, damping=Damping.AUTOMATIC)
-    recovery = RecoveryConfig(Recovery.REFIT, own_windows=0)
+    recovery = RecoveryConfig(Recovery.REFIT, general_windows=0)
     config = dataclasses.replace(config, recovery=recovery)
     run = Recorder().run(config, tmp_path / "run")
     stages = [(event.stage, event.shot) for event in run.of(StageStarted)]

@@ -201,7 +201,7 @@ def first(measured_before, tmp_path, monkeypatch):
     skip_verification(monkeypatch)
     config = job(
         tmp_path,
-        recovery=RecoveryConfig(Recovery.REFIT, own_windows=4),
+        recovery=RecoveryConfig(Recovery.REFIT, general_windows=4),
         method=Method.FIRST_ORDER,
     )
     assert runs(config, tmp_path / "first") == []

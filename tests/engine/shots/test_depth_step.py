@@ -208,7 +208,7 @@ def config_of(folder, form=Format.AUTOMATIC, level=Recovery.REFIT, **pruning):
     return dataclasses.replace(
         config,
         export=ExportConfig(format=form),
-        recovery=RecoveryConfig(level, own_windows=0, epochs=2),
+        recovery=RecoveryConfig(level, general_windows=0, epochs=2),
     )
 
 

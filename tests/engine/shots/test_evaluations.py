@@ -47,7 +47,7 @@ def short(tmp_path, monkeypatch):
     """Return a job that is not evaluated before its recovery."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     skip_verification(monkeypatch)
-    recovery = RecoveryConfig(Recovery.REFIT, own_windows=4)
+    recovery = RecoveryConfig(Recovery.REFIT, general_windows=4)
     config = job(tmp_path, windows=8, recovery=recovery, method=Method.MAGNITUDE)
     return replace(config, evaluation=EvaluationConfig(0, before_recovery=False))
 

@@ -52,7 +52,6 @@ from surgeon_engine.pruning.token_costs import (
     kept_for_probe,
     nats_per_removed,
     removable_tokens,
-    texts_of,
     token_frequencies,
 )
 from surgeon_engine.run.prepare import prepare
@@ -85,7 +84,7 @@ def config_of(
             windows=4, validation_windows=2, window_length=48
         ),
         pruning=PruningConfig(vocabulary=vocabulary, target=target or PrunableShare()),
-        recovery=RecoveryConfig(recovery, own_windows=2),
+        recovery=RecoveryConfig(recovery, general_windows=2),
         evaluation=EvaluationConfig(windows=0),
         export=ExportConfig(format=Format.AUTOMATIC),
     )
@@ -186,7 +185,7 @@ def test_one_threshold_divides_the_target(monkeypatch):
     blocks = costs_of(state, gates, state.config.pruning).values()
     cost, order = torch.cat([x.cost for x in blocks]).sort()
     weights = torch.cat([x.weights for x in blocks])[order]
-    f = token_frequencies(whole, texts_of(windows), 4, lambda: None)
+    f = token_frequencies(whole, windows.fitted, 4, lambda: None)
     remove_tokens(state, context)
     kept = state.vocabulary.kept
     assert 256 < len(kept) < TOKENS
@@ -204,10 +203,10 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     state = state_of(config)
     loaded, windows = state.loaded, state.windows
     table = token_table(loaded.tokenizer)
-    f = token_frequencies(loaded.model, texts_of(windows), 4, lambda: None)
+    f = token_frequencies(loaded.model, windows.fitted, 4, lambda: None)
     removals = removable_tokens(f, table, 1)
     found = nats_per_removed(loaded, windows, removals, lambda: None)
-    text = torch.cat(texts_of(windows))
+    text = torch.cat(windows.fitted)
     kept = kept_for_probe(removals, text)
     more = count = 0
     vocabulary = SmallerVocabulary.of(loaded, kept)

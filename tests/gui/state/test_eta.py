@@ -304,7 +304,7 @@ TRIED = (
 def test_recovery_within_a_shot_is_not_part_of_it():
     job = surgeon_job(
         pruning=pruning_config(damping=Damping.FIXED),
-        recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),
+        recovery=RecoveryConfig(Recovery.REFIT, general_windows=0),
     )
     timeline = timeline_of(job, shots=2)
     start = Position(Stage.CURVATURE, 2, 0.0, 0.0)

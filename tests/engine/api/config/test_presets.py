@@ -150,7 +150,7 @@ def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
     byte_tokenizer().save_pretrained(tmp_path / "llama")
     mine = job(tmp_path, windows=8)
     config = preset.applied_to(mine)
-    recovery = dataclasses.replace(config.recovery, own_windows=4)
+    recovery = dataclasses.replace(config.recovery, general_windows=4)
     config = dataclasses.replace(
         config, calibration=mine.calibration, recovery=recovery
     )

@@ -306,7 +306,7 @@ def test_own_text_line_says_whether_windows_are_sampled():
 @pytest.mark.parametrize(
     ("change", "is_kept"),
     [
-        ({"recovery": RecoveryConfig(own_windows=7)}, False),
+        ({"recovery": RecoveryConfig(general_windows=7)}, False),
         ({"recovery": RecoveryConfig(epochs=2.0)}, True),
         ({"model": replace(RunConfig().model, dtype=Dtype.BFLOAT16)}, False),
         ({"calibration": CalibrationConfig(more_texts=MORE)}, False),

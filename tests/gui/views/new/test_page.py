@@ -511,7 +511,9 @@ def test_reset_keeps_model_texts_size_and_purpose(place, purpose):
     press_curve(place, 0.6)
     before = config(place)
     assert find(place, "expert_button").text() == "Expert"
-    place.session.draft.edit(replace(before, recovery=RecoveryConfig(own_windows=8)))
+    place.session.draft.edit(
+        replace(before, recovery=RecoveryConfig(general_windows=8))
+    )
     place.open_expert(Step.TARGET)
     click(place, "expert_reset_button")
     assert config(place) == before

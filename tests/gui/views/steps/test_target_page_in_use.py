@@ -180,7 +180,7 @@ def test_plan_shows_resources_lights_and_recovery(page):
     find(page, "calibration_windows").setValue(512)
     assert find(page, "plan_memory").text() != before
     label, session = find(page, "plan_recovery"), page.session
-    recovery = RecoveryConfig(Recovery.AUTOMATIC, own_windows=8)
+    recovery = RecoveryConfig(Recovery.AUTOMATIC, general_windows=8)
     session.draft.edit_part(recovery)
     complete = label.text()
     assert label.isVisible()
