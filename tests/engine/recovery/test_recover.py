@@ -51,7 +51,7 @@ def job_with(folder, level=Recovery.REFIT, windows=24, family="llama", **pruning
         family,
         windows,
         **plain | pruning,
-        recovery=RecoveryConfig(level, general_windows=16, epochs=1.0),
+        recovery=RecoveryConfig(level, general_windows=32, epochs=1.0),
     )
 
 
