@@ -179,6 +179,21 @@ def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
     )
 
 
+def check_choice(name: str, kind: Any, value: Any) -> None:
+    """Raise ConfigError for a value that is none of the choices of a setting."""
+    if not (isinstance(kind, type) and issubclass(kind, StrEnum)):
+        return
+    choices = [each.value for each in kind]
+    if value not in choices:
+        raise ConfigError(
+            "{name} has no choice called {value}.",
+            "Choose one of: {choices}.",
+            name=name,
+            value=repr(value),
+            choices=", ".join(choices),
+        )
+
+
 def _check_keys(text: str) -> None:
     """Raise ValueError for keys of so many parts that reading them would not end."""
     rest = _NO_KEYS.sub("", text)
@@ -220,12 +235,12 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                     _check_settings(f"{part}.{name}", MoreText, entry)
         members = fields[name].members
         if not members:
-            _check_choice(f"{part}.{name}", fields[name].type, value)
+            check_choice(f"{part}.{name}", fields[name].type, value)
         elif isinstance(value, Mapping):
             types = {x.name: x.type for x in fields_of(members[value["kind"]])}
             own = ["kind", *types]
             for setting, chosen in value.items():
-                _check_choice(f"{part}.{setting}", types.get(setting), chosen)
+                check_choice(f"{part}.{setting}", types.get(setting), chosen)
                 if setting not in own:
                     raise ConfigError(
                         "{part}.{name} of the kind {kind} has no setting called "
@@ -237,20 +252,3 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                         setting=repr(setting),
                         own=", ".join(own),
                     )
-
-
-def _check_choice(name: str, kind: Any, value: Any) -> None:
-    """Raise ConfigError for a text that is none of the choices of a setting."""
-    if not (isinstance(kind, type) and issubclass(kind, StrEnum)):
-        return
-    if not isinstance(value, str):
-        return
-    choices = [each.value for each in kind]
-    if value not in choices:
-        raise ConfigError(
-            "{name} has no choice called {value}.",
-            "Choose one of: {choices}.",
-            name=name,
-            value=repr(value),
-            choices=", ".join(choices),
-        )
