@@ -46,7 +46,7 @@ def search_hub(
             context.raise_if_cancelled()
             match process.receive(_POLL_INTERVAL_S):
                 case ModelsFound(models=models):
-                    return HubSearched(query, tuple(map(_judged, models)))
+                    return HubSearched(tuple(map(_judged, models)))
                 case RequestFailed(message=message, hint=hint):
                     raise DownloadError(message, hint)
             if process.ended:

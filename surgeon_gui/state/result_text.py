@@ -41,12 +41,6 @@ _TITLES = {
 }
 
 
-def has_result(run: RunState) -> bool:
-    """Return True if a run has ended with files, or with a failed export."""
-    is_done = run.exported is not None and not run.status.is_busy
-    return is_done or run.export_has_failed
-
-
 def name_of(run: RunState) -> str:
     """Return the name that the user has given, or the model and its size or target."""
     usual = title_of(run.folder, "", run.config)

@@ -368,7 +368,6 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     format: Format = Format.MASKED
     dtype: FileDtype = FileDtype.FLOAT32
     weight_bytes: Count = 0  # of the files that hold weights
-    forecast_bytes: Count = 0  # expected size of these files
     agreement: float = 1.0  # share of tokens with the same top token
     perplexity: float | None = None  # of the reloaded model on some validation windows
     expected_perplexity: float | None = None  # the same of the model in memory

@@ -121,7 +121,7 @@ def test_events_of_another_run_change_nothing(running):
 
 
 def test_unrelated_events_change_nothing(running):
-    for event in (Logged(Level.INFO, "hello"), EngineReady({}, "cpu", 1)):
+    for event in (Logged(Level.INFO, "hello"), EngineReady({}, "cpu")):
         state = after(running, event)
         assert state.status is Status.RUNNING
         assert state.history == ()
