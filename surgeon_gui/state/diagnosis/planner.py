@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surgeon_engine.api.config.layer_patterns import matches, min_kept_share
+from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.planning.limits import groups_to_keep
@@ -67,7 +67,7 @@ def rules_of(pruning: PruningConfig) -> Rules:
 
 def is_protected(unit: DiagnosedUnit, rules: Rules) -> bool:
     """Return True if nothing of the unit may be removed."""
-    return any(matches(x, pattern) for x in unit.layers for pattern in rules.protect)
+    return any_matches(unit.layers, rules.protect)
 
 
 def share_to_keep(unit: DiagnosedUnit, rules: Rules) -> float:
