@@ -1,7 +1,7 @@
 """The layers that any family may have, by their names alone.
 
-A rule of `ATTENTION` or `MLP` holds wherever layers have its names. Where the same names
-mean another order of rows in another family, the rule is in `families.py`.
+A rule of `ATTENTION` or `MLP` holds wherever layers have its names. Where the same
+names mean another order of rows in another family, the rule is in `families.py`.
 """
 
 from __future__ import annotations

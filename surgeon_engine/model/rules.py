@@ -118,7 +118,7 @@ class Gguf:
 class Family:
     """What the type of a model tells, beyond the names of its layers.
 
-    A rule is here where the names of the layers do not determine the order of their rows.
+    A rule is here where the names of the layers do not tell the order of their rows.
     """
 
     attention: CouplingRule | None = None
