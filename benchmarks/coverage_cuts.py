@@ -26,9 +26,9 @@ def wrong_cuts(model: PreTrainedModel, structure: Structure) -> Iterator[str]:
         for group in (0, coupled.groups - 1):
             columns = slice(group * size, (group + 1) * size)
             parts = [(coupled.consumer, (slice(None), columns))]
-            without_columns = _without(model, parts)
+            without_columns = logits_without(model, parts)
             parts = [(p.layer, p.group_of_row == group) for p in coupled.producers]
-            if _differ(without_columns, _without(model, parts)):
+            if _differ(without_columns, logits_without(model, parts)):
                 yield f"group {group} of {coupled.path}"
 
 
@@ -43,11 +43,7 @@ def wrong_cuts_of_experts(model: PreTrainedModel) -> Iterator[str]:
                 yield f"neuron {group} of {coupled.path}"
 
 
-def _differ(found: torch.Tensor, other: torch.Tensor) -> bool:
-    return bool((found - other).abs().max() > RELATIVE * found.abs().max())
-
-
-def _without(model: PreTrainedModel, parts: list[Any]) -> torch.Tensor:
+def logits_without(model: PreTrainedModel, parts: list[Any]) -> torch.Tensor:
     """Return the logits with zeros for parts of some layers."""
     kept = [(layer, layer.weight()) for layer, _ in parts]
     for layer, part in parts:
@@ -58,6 +54,10 @@ def _without(model: PreTrainedModel, parts: list[Any]) -> torch.Tensor:
     for layer, W in kept:
         layer.write(W)
     return found
+
+
+def _differ(found: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((found - other).abs().max() > RELATIVE * found.abs().max())
 
 
 @torch.no_grad()

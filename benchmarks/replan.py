@@ -139,7 +139,7 @@ def layer(
 def response(path: Path, units: tuple[DiagnosedUnit, ...]) -> Diagnosed:
     """Return the response of the engine to a diagnosis."""
     prunable = BLOCKS * sum(rows * columns for rows, columns in KINDS)
-    return Diagnosed(str(path), units, prunable, 2.0, 32, 256, "", 16_384, "", 0.0)
+    return Diagnosed(str(path), units, prunable, 16_384)
 
 
 if __name__ == "__main__":

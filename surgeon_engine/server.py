@@ -241,5 +241,4 @@ def _ready() -> EngineReady:
     return EngineReady(
         versions=versions() | _runtimes(),
         device=devices.display_name(device),
-        memory_bytes=devices.total_memory(device),
     )

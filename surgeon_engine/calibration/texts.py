@@ -162,12 +162,10 @@ def described_text(config: CalibrationConfig) -> TextDescribed:
     if (name := hub_name(source.name)) is not None:
         return _describe_dataset(name, source)
     if source.is_builtin or Path(source.name).suffix.lower() not in tables.KINDS:
-        return TextDescribed(source.name, (), "")
+        return TextDescribed((), "")
     path = check_file(source.name)
     columns = tables.text_columns(tables.first_rows(path))
-    return TextDescribed(
-        source.name, columns, tables.resolve_column(path.name, columns, "")
-    )
+    return TextDescribed(columns, tables.resolve_column(path.name, columns, ""))
 
 
 def check_file(source: str) -> Path:
@@ -250,7 +248,6 @@ def _describe_dataset(name: HubName, source: TextSource) -> TextDescribed:
     split = hub_datasets.resolve_split(name, source.split, splits)
     columns = tables.text_columns(hub_datasets.first_rows(name, config, split))
     return TextDescribed(
-        source.name,
         columns,
         tables.resolve_column(name.display_name, columns, ""),
         configs,

@@ -33,9 +33,9 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
     TokensRemoved,
-    UndoReason,
     experts_left,
     format_estimate,
+    left_out,
     neurons_left,
 )
 from surgeon_engine.api.messages.sources import Downloading
@@ -247,14 +247,8 @@ def _memory_cells(report: Report, context: int) -> tuple[str, str]:
 
 def _recovered(event: Recovered | RecoveryUndone) -> str:
     if isinstance(event, RecoveryUndone):
-        is_worse = event.reason is UndoReason.WORSE
-        if not is_worse or event.stage is not Stage.DISTILLATION:
-            return ""  # a message says it
-        return (
-            "recovery: the distillation brought the model no closer to the original "
-            "on held-out calibration text and was left out: the model is as good as "
-            "it was before"
-        )
+        # A message says why a whole recovery was undone.
+        return "" if event.stage is None else f"recovery: {left_out(event.stage)}"
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
         f"{event.nats_after:.3f} nats on held-out calibration text; "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +46,17 @@ _PREFIX = "Pruned"  # of the names of compact classes
 _EXPORT_AGAIN = say("Export the run again, or download the file again.")
 
 
-@dataclass(frozen=True, slots=True)
-class _StoredTensor:
-    """The location and shape of a tensor on disk."""
-
-    path: Path
-    shape: torch.Size
-
-
 class _LazyTensors(Mapping[str, Tensor]):
     """The tensors of a checkpoint, each read on access."""
 
-    def __init__(self, folder: Path, stored: Mapping[str, _StoredTensor]) -> None:
+    def __init__(self, folder: Path, stored: Mapping[str, Path]) -> None:
         self._folder = folder
         self._stored = stored
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._stored:
             raise _missing_error(self._folder, name)
-        with safe_open(self._stored[name].path, framework="pt") as file:
+        with safe_open(self._stored[name], framework="pt") as file:
             tensor: Tensor = file.get_tensor(name)
             return tensor
 
@@ -199,7 +190,7 @@ def expand_to_full_size(
 
 
 def _load_masked(
-    folder: Path, stored: Mapping[str, _StoredTensor]
+    folder: Path, stored: Mapping[str, Path]
 ) -> tuple[PreTrainedModel, CompactionPlan]:
     """Load a masked, plain or compact checkpoint, with its plan, at full size."""
     path = folder / PLAN_FILE
@@ -251,16 +242,14 @@ def _is_full_size(model: PreTrainedModel, config: PretrainedConfig) -> bool:
     return all(shapes.get(x) == y.shape for x, y in model.state_dict().items())
 
 
-def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
-    """Read the headers of all weight files in `folder`."""
-    stored: dict[str, _StoredTensor] = {}
+def _stored_tensors(folder: Path) -> dict[str, Path]:
+    """Return the file of each tensor in `folder`, by the headers of the files."""
+    stored: dict[str, Path] = {}
     for path in ModelSource(folder.name, folder).weight_files:
         open_model(path).close()  # raises for a pipe, which would never end
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (it is no dict)
-                    shape = torch.Size(file.get_slice(name).get_shape())
-                    stored[name] = _StoredTensor(path, shape)
+                stored |= dict.fromkeys(file.keys(), path)
         except (SafetensorError, OSError) as error:
             raise _damaged_error(path, error) from error
     if not stored:

@@ -129,11 +129,7 @@ class RoutedSums:
         norms = _of_all(self._norms, device)
         for name, counts in tokens.items():
             if not bool(counts.any()):
-                raise CurvatureError(
-                    "Nothing passed through {layer}.",
-                    "The model does not use this layer on plain text.",
-                    layer=name,
-                )
+                raise unused_error(name)
         return {name: RoutedOutputs(tokens[name], norms[name]) for name in tokens}
 
     def _add(
@@ -177,3 +173,12 @@ def _of_all(sums: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     moved = {name: x.to(device) for name, x in sums.items()}
     add_sums(moved, device)
     return {name: x.cpu() for name, x in moved.items()}
+
+
+def unused_error(layer: str) -> CurvatureError:
+    """Return the error for a layer that no token came to."""
+    return CurvatureError(
+        "Nothing passed through {layer}.",
+        "The model does not use this layer on plain text.",
+        layer=layer,
+    )

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
-from surgeon_engine.curvature.routed import NeuronSums, RoutedTokens
+from surgeon_engine.curvature.routed import NeuronSums, RoutedTokens, unused_error
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.shares import Batches, add_sums
@@ -67,7 +66,7 @@ class CovarianceSums:
             A = self._A.get(self._reads_like.get(layer.name, ""))
             G = self._G.get(layer.name)
             if A is None or (self._backward and G is None):
-                raise _unused(layer)
+                raise unused_error(layer.name)
             result[layer.name] = KroneckerFactors(A, G)
         return result
 
@@ -153,14 +152,14 @@ class GateSums:
         """Return the gradients of all windows: windows x features, for each draw."""
         parts = gradients[layer.name]
         if not parts and len(self._batches):
-            raise _unused(layer)
+            raise unused_error(layer.name)
         batches = range(0, len(parts), self._draws)
         by_batch = [torch.stack(parts[n : n + self._draws], 1) for n in batches]
         return self._batches.joined(by_batch).flatten(0, 1)
 
     def _squares_of(self, layer: PrunableLayer) -> Tensor:
         if layer.name not in self._squares:
-            raise _unused(layer)
+            raise unused_error(layer.name)
         return self._squares[layer.name]
 
     def _hook(
@@ -257,11 +256,3 @@ def _add_product(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
             sums[name].addmm_(x.T, x)
         else:
             sums[name] = x.T @ x
-
-
-def _unused(layer: PrunableLayer) -> CurvatureError:
-    return CurvatureError(
-        "Nothing passed through {layer}.",
-        "The model does not use this layer on plain text.",
-        layer=layer.name,
-    )

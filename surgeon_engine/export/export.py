@@ -123,7 +123,6 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             format=file_format,
             dtype=named_dtype(config.dtype, pruned.loaded),
             weight_bytes=weight_bytes,
-            forecast_bytes=forecast,
             agreement=result.agreement,
             perplexity=result.perplexity,
             expected_perplexity=in_memory.perplexity,

@@ -6,6 +6,7 @@ run, against what the original computes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.model_info.source_names import GGUF_FILE
-from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
@@ -34,6 +35,7 @@ from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.model.source import ModelSource, vocabulary_size
 from surgeon_engine.model.tokenizer import kept_tokenizer
+from surgeon_engine.model.vocabulary.smaller import UNRELATED
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.run_context import RunContext
@@ -109,6 +111,9 @@ def put_file(pruned: PrunedModel, path: Path) -> Tensor:
 
     Removed weights stay zero. The few tensors that the file holds in another form, such
     as norms to which it adds one, are left alone: they are not rounded.
+
+    Raises:
+        ModelError: The file is of another model.
     """
     model = pruned.loaded.model
     before = head_weight(model).clone()
@@ -117,6 +122,16 @@ def put_file(pruned: PrunedModel, path: Path) -> Tensor:
     for each in file_tensors(pruned):
         if _memory_of(each.source.whole) in own and each.name in stored:
             found = stored[each.name]
+            if found.n_elements != math.prod(each.shape):
+                raise ModelError(
+                    "The file is of another model: {name} is {found} in the file and "
+                    "{needed} in {model}.",
+                    UNRELATED,
+                    name=each.name,
+                    found=" x ".join(map(str, reversed(found.shape))),
+                    needed=" x ".join(map(str, each.shape)),
+                    model=pruned.loaded.source.name,
+                )
             values = quants.dequantize(found.data, found.tensor_type)
             values = np.require(values, requirements="W")  # a copy of what is mapped
             each.put(torch.from_numpy(values).view(each.shape))

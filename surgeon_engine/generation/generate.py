@@ -112,14 +112,8 @@ class Playground:
             with context.stage(Stage.LOAD, total=2) as step:
                 self._pair = Pair(models, context.raise_if_cancelled, step)
             self._models, self._files = models, files
-        opened = self._pair.opened
-        context.emit(
-            ModelsLoaded(
-                opened[Side.ORIGINAL].name,
-                opened[Side.PRUNED].name,
-                opened[Side.ORIGINAL].has_chat_template,
-            )
-        )
+        opened = self._pair.opened[Side.ORIGINAL]
+        context.emit(ModelsLoaded(opened.has_chat_template))
         return self._pair
 
 
@@ -151,7 +145,7 @@ def _generate(
     if not pair.has_fewer_tokens:
         _compare(pair, tokens[Side.ORIGINAL], drafts, context)
     original, pruned = (
-        _written(pair, side, draft, len(tokens[side])) for side, draft in drafts.items()
+        _written(draft, len(tokens[side])) for side, draft in drafts.items()
     )
     device = pair.opened[Side.ORIGINAL].device
     return Generated(original, pruned, device, is_compared=not pair.has_fewer_tokens)
@@ -247,16 +241,13 @@ def _compare(
                 step()
 
 
-def _written(pair: Pair, side: Side, draft: _Draft, prompt_tokens: int) -> Written:
+def _written(draft: _Draft, prompt_tokens: int) -> Written:
     assert draft.stop is not None
-    opened = pair.opened[side]
     return Written(
-        name=opened.name,
         tokens=len(draft.tokens),
         prompt_tokens=prompt_tokens,
         prompt_seconds=draft.prompt_seconds,
         seconds=draft.seconds,
         memory_bytes=draft.memory_bytes,
         stop=draft.stop,
-        parameters=opened.parameters,
     )

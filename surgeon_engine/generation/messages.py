@@ -71,7 +71,6 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
     """The model is in memory."""
 
     name: str
-    parameters: int
     vocabulary: int
     longest_window: int  # tokens; 0: not stated by the model
     device: Text  # display name

@@ -114,7 +114,6 @@ class GenerationWorker:
         stated = self._model.config.get_text_config()
         return Opened(
             name=source.name,
-            parameters=sum(x.numel() for x in self._model.parameters()),
             vocabulary=stated.vocab_size,
             longest_window=getattr(stated, "max_position_embeddings", None) or 0,
             device=devices.display_name(self._model.device),

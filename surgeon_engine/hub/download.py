@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
-from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import DownloadError
 from surgeon_engine.base.files import nearest_existing
@@ -32,6 +31,7 @@ from surgeon_engine.hub.messages import (
     Planned,
     Working,
 )
+from surgeon_engine.model.source import hub_model
 from surgeon_engine.runtime.run_context import RunContext
 
 COMMAND = module_command("surgeon_engine.hub.fetch_process")
@@ -60,16 +60,11 @@ def download_model(
     """Download the missing files of a model into the cache of the Hub.
 
     Raises:
+        ModelError: It is no model of the Hub.
         DownloadError: The model cannot be downloaded.
         RunCancelled: The user has cancelled; the data received so far is kept.
     """
-    name = hub_name(source)
-    if name is None or name.is_dataset:
-        raise DownloadError(
-            "{source} is not the name of a model on the Hugging Face Hub.",
-            "Write hf://organization/name, or hf://organization/name@revision.",
-            source=source,
-        )
+    hub_model(source)
     decode = json_decoder(DownloadMessage)
     progress = _Progress(context)
     attempts = len(retry_delays_s) + 1

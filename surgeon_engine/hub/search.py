@@ -7,7 +7,6 @@ import os
 import time
 
 import msgspec
-import transformers
 
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.base.decoding import json_decoder
@@ -17,10 +16,9 @@ from surgeon_engine.base.json_process import (
     RequestFailed,
     module_command,
 )
-from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.download import ENVIRONMENT
 from surgeon_engine.hub.messages import ModelsFound, SearchMessage
-from surgeon_engine.model.classes import is_known
+from surgeon_engine.model.classes import is_known, unknown_type
 from surgeon_engine.runtime.run_context import RunContext
 
 COMMAND = module_command("surgeon_engine.hub.search_process")
@@ -46,7 +44,7 @@ def search_hub(
             context.raise_if_cancelled()
             match process.receive(_POLL_INTERVAL_S):
                 case ModelsFound(models=models):
-                    return HubSearched(query, tuple(map(_judged, models)))
+                    return HubSearched(tuple(map(_judged, models)))
                 case RequestFailed(message=message, hint=hint):
                     raise DownloadError(message, hint)
             if process.ended:
@@ -67,13 +65,6 @@ def _judged(model: HubModel) -> HubModel:
         return model
     if is_known(model.model_type):
         return model
-    facts = dataclasses.replace(
-        model.facts,
-        problem=say(
-            "transformers {version} knows no decoder of the type {model_type}.",
-            version=transformers.__version__,
-            model_type=model.model_type,
-        ),
-        hint=say("Surgeon does not run code from a model's folder."),
-    )
+    error = unknown_type(model.model_type)
+    facts = dataclasses.replace(model.facts, problem=error.message, hint=error.hint)
     return msgspec.structs.replace(model, facts=facts)

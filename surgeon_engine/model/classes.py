@@ -11,7 +11,6 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 
 # The class that chooses one by the config, and its choices by the type of the model.
 _AUTO = {
@@ -44,13 +43,16 @@ def model_class(config: PretrainedConfig) -> type[PreTrainedModel]:
         found = getattr(transformers, name, None)
         if isinstance(found, type) and issubclass(found, PreTrainedModel):
             return found
-    raise ModelError(
-        say(
-            "transformers {version} knows no decoder of the type {model_type}.",
-            version=transformers.__version__,
-            model_type=config.model_type,
-        ),
-        say("Surgeon does not run code from a model's folder."),
+    raise unknown_type(config.model_type)
+
+
+def unknown_type(model_type: str) -> ModelError:
+    """Return the error for a model of which transformers has no language model."""
+    return ModelError(
+        "transformers {version} knows no decoder of the type {model_type}.",
+        "Surgeon does not run code from a model's folder.",
+        version=transformers.__version__,
+        model_type=model_type,
     )
 
 

@@ -121,7 +121,7 @@ def locate(source: str) -> ModelSource:
     if source == DEMO:
         return _checked_folder(ModelSource("Demo", _DEMO))
     if is_hub_source(source):
-        return _checked_folder(_cached(source, hub_name(source)))
+        return _checked_folder(_cached(source))
     path = Path(os.path.expanduser(source))
     if os.path.isdir(path):
         name = path.resolve().name
@@ -210,16 +210,25 @@ def own_reading(source: ModelSource) -> LlamaFile | None:
     return llama_file(source.weight_files[0]) if source.gguf_file else None
 
 
-def _cached(source: str, name: HubName | None) -> ModelSource:
-    """Return the files of a Hub model from the cache."""
+def hub_model(source: str) -> HubName:
+    """Return the name of a model of the Hub.
+
+    Raises:
+        ModelError: It is none.
+    """
+    name = hub_name(source)
     if name is None or name.is_dataset:
         raise ModelError(
-            say(
-                "{source} is not the name of a model on the Hugging Face Hub.",
-                source=source,
-            ),
-            say("Write hf://organization/name, or hf://organization/name@revision."),
+            "{source} is not the name of a model on the Hugging Face Hub.",
+            "Write hf://organization/name, or hf://organization/name@revision.",
+            source=source,
         )
+    return name
+
+
+def _cached(source: str) -> ModelSource:
+    """Return the files of a Hub model from the cache."""
+    name = hub_model(source)
     if name.snapshot is None:
         raise ModelError(
             name.not_downloaded,

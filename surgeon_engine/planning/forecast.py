@@ -37,8 +37,6 @@ from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.limits import max_removable, min_removable
 from surgeon_engine.planning.target_size import Goal, prunable_weights
 
-Floats = Sequence[float]
-
 _EXPONENT = 0.78
 _RISE_SCALE, _RISE_EXPONENT = 0.98, 0.74
 # The scale a of measured models by the decimal logarithm of their parameters.
@@ -101,9 +99,9 @@ class RunPoint:
 class Forecast:
     """Expected divergences for removed shares, with a band."""
 
-    shares: Floats  # of the prunable weights, ascending, from 0
-    expected: Floats
-    spreads: Floats  # factors from the curve to the ends of the band, by share
+    shares: Sequence[float]  # of the prunable weights, ascending, from 0
+    expected: Sequence[float]
+    spreads: Sequence[float]  # factors from the curve to the ends of the band, by share
     basis: Basis
     points: tuple[RunPoint, ...]  # runs that it rests on
     first: float  # the smallest share that can be removed
@@ -137,7 +135,7 @@ def forecast(
     pruning: PruningConfig,
     model: ModelSummary,
     points: Sequence[RunPoint] = (),
-    rises: tuple[Floats, Floats] | None = None,
+    rises: tuple[Sequence[float], Sequence[float]] | None = None,
     recovery: Recovery = Recovery.AUTOMATIC,
 ) -> Forecast | None:
     """Return the forecast of a job; None if nothing of the model can be removed.
@@ -222,7 +220,9 @@ def expected_divergence(
     return Estimate(*(rounding + each for each in (nats, *ends)))
 
 
-def _spreads(usual: float, shape: Floats, measured: Sequence[float]) -> Floats:
+def _spreads(
+    usual: float, shape: Sequence[float], measured: Sequence[float]
+) -> Sequence[float]:
     """Return the factors of the band: small near measured runs, the usual ones far off.
 
     Args:
@@ -237,7 +237,7 @@ def _spreads(usual: float, shape: Floats, measured: Sequence[float]) -> Floats:
     ]
 
 
-def _remoteness(height: float, measured: Floats) -> float:
+def _remoteness(height: float, measured: Sequence[float]) -> float:
     """Return 0 at a measured run, 1 from the factor on at which it says no more."""
     if height <= 0 or not measured:
         return 1.0
@@ -251,7 +251,7 @@ def _untrained(recovery: Recovery, share: float) -> float:
     return _interpolated(share, _AT_SHARES, factors)
 
 
-def _interpolated(x: float, xs: Floats, ys: Floats) -> float:
+def _interpolated(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
     """Return y at x, linearly between ascending points and constant beyond them."""
     n = bisect_right(xs, x)
     if n in (0, len(xs)):

@@ -26,7 +26,6 @@ from functools import cached_property
 import msgspec
 
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
-from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
@@ -160,8 +159,13 @@ class Job:
 
     @property
     def recovery_windows(self) -> int:
+<<<<<<< HEAD
         """The windows of the user's and of general text, for recovery."""
         if self.config.recovery.level is Recovery.OFF:
+=======
+        """The windows of the user's and the model's own text, for recovery."""
+        if not self.config.recovery.recovers:
+>>>>>>> main
             return 0
         return self.config.calibration.windows + self.config.general_windows
 

@@ -57,11 +57,6 @@ class ResourceCheck:
         return self.settled.estimate
 
     @property
-    def light(self) -> ResourceStatus:
-        """Worst light of all resources."""
-        return self.worst.light
-
-    @property
     def room(self) -> ResourceStatus:
         """Worst light of all resources except time."""
         needs = (need for need in self.needs if need.what is not Resource.TIME)

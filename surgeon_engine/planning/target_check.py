@@ -9,9 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from surgeon_engine.api.config.layer_patterns import (
-    check_patterns,
-)
+from surgeon_engine.api.config.layer_patterns import check_patterns
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     Coupling,
@@ -19,10 +17,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     display_name,
 )
-from surgeon_engine.api.messages.sources import (
-    NO_EXPERTS,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import NO_EXPERTS, ModelSummary
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.planning.experts import hint_of_experts
@@ -59,7 +54,7 @@ def check_target_in_limits(
     """
     if pruning.removes_nothing:
         return
-    _check_supported(pruning, model)
+    check_supported(pruning, model)
     if model.layers:
         check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
     _check_depth(goal, pruning, model)
@@ -112,6 +107,21 @@ def check_target_in_limits(
             least_share=ceil_share(10_000, least / p) / 10_000,
             structure=structure,
         )
+
+
+def check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
+    """Check that a model supports the structure that is to be removed.
+
+    Raises:
+        PruningError: It does not.
+    """
+    if not model.structures:
+        return
+    reasons = {x.structure: x.reason for x in model.structures}
+    if reason := reasons.get(pruning.kind, NO_EXPERTS):
+        names = [x for x, reason in reasons.items() if not reason]
+        possible = say_list(*names, spec="choice")
+        raise PruningError(reason, "Choose one of: {possible}.", possible=possible)
 
 
 def _kept(pruning: PruningConfig) -> str:
@@ -169,16 +179,6 @@ def _is_possible(
         return False
     most = max_removable(pruning, model)
     return min_removable(pruning, model) <= removed <= most
-
-
-def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
-    if not model.structures:
-        return
-    reasons = {x.structure: x.reason for x in model.structures}
-    if reason := reasons.get(pruning.kind, NO_EXPERTS):
-        names = [x for x, reason in reasons.items() if not reason]
-        possible = say_list(*names, spec="choice")
-        raise PruningError(reason, "Choose one of: {possible}.", possible=possible)
 
 
 def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> None:

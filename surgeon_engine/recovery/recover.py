@@ -180,10 +180,5 @@ def _judged(
         return found, after
     state.restore(before)
     step = Stage.RECONSTRUCTION if found.reconstructions else Stage.REFIT
-    judge.context.inform(
-        "The {step} brought the model no closer to the original and was left out: the "
-        "model is as good as it was before.",
-        step=step.value,
-    )
     judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
     return BlockPass(hidden=found.hidden), judge.before

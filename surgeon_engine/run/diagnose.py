@@ -27,7 +27,7 @@ from surgeon_engine.api.messages.diagnosis import (
     DiagnosedLayer,
     DiagnosedUnit,
 )
-from surgeon_engine.api.messages.run import Evaluation, Routing, Stage
+from surgeon_engine.api.messages.run import Routing, Stage
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import unwritable
@@ -45,7 +45,6 @@ from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import ElementCosts, Removals, check_not_nan
 from surgeon_engine.run.prepare import prepare
-from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.routing import routing_of
@@ -67,15 +66,13 @@ def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
         EngineError: something that the user can act on.
         RunCancelled: the user has cancelled; nothing is written.
     """
-    start_time = context.clock()
     state = prepare(config, context)
-    baseline = evaluate_original(state, context)
+    evaluate_original(state, context)
     unprotected = _unprotected(state)
     arrays, units, damping = _costs(state, unprotected, context)
     path = folder / "costs.npz"
     _write(path, arrays)
-    seconds = context.clock() - start_time
-    return _diagnosed(state, unprotected, baseline, (path, units, damping, seconds))
+    return _diagnosed(state, unprotected, (path, units, damping))
 
 
 def _unprotected(state: PruningState) -> PruningState:
@@ -200,23 +197,16 @@ def _write(path: Path, arrays: Arrays) -> None:
 def _diagnosed(
     state: PruningState,
     unprotected: PruningState,
-    baseline: Evaluation,
-    rest: tuple[Path, tuple[DiagnosedUnit, ...], tuple[float | None, int], float],
+    rest: tuple[Path, tuple[DiagnosedUnit, ...], tuple[float | None, int]],
 ) -> Diagnosed:
-    path, units, (damping, tried), seconds = rest
+    path, units, (damping, tried) = rest
     pruning = state.config.pruning
     groups = any(isinstance(unit, CoupledUnit) for unit in unprotected.units)
     return Diagnosed(
         path=str(path),
         units=units,
         prunable=state.goal.prunable,
-        loss=baseline.loss,
-        windows=baseline.windows,
-        window_length=baseline.window_length,
-        text=baseline.text,
         calibration_tokens=state.windows.calibration.numel(),
-        device=devices.display_name(state.loaded.device),
-        seconds=seconds,
         atom=pruning.structure.removed if isinstance(pruning.structure, NM) else 1,
         bundle=max(1, pruning.width_multiple) if groups else 1,
         cost_damping=damping,

@@ -9,7 +9,6 @@ from functools import partial
 
 import msgspec
 
-from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Recovered,
@@ -79,7 +78,7 @@ def run_shots(
         result = replace(result, recovered=saved.recovered)
         if saved.recovered is not None:
             context.emit(saved.recovered)
-    elif _recovers(state) and result.recovered is None:
+    elif state.config.recovery.recovers and result.recovered is None:
         recovered = _recovered(state, budget, context)
         result = replace(result, recovered=recovered)
         if not result.stopped_early:
@@ -330,7 +329,7 @@ def _judged(
     if found is None:  # there is no budget
         return None, None
     exceeds = budget.is_exceeded_by(found) and not context.stops_after_shot
-    if not (exceeds and _recovers(state)) or recovery_text(state) is None:
+    if not (exceeds and state.config.recovery.recovers) or recovery_text(state) is None:
         return found, None
     unrecovered = state.take_snapshot()
     recovered = _recover_and_evaluate(state, unrecovered, context, shot.shot)
@@ -374,12 +373,8 @@ def _recovered(
 
 def _comes(state: PruningState, context: RunContext) -> bool:
     """Return whether recovery, and its evaluation, will follow the last shot."""
-    is_stopped = context.stops_after_shot
-    return _recovers(state) and not is_stopped and recovery_text(state) is not None
-
-
-def _recovers(state: PruningState) -> bool:
-    return state.config.recovery.level is not Recovery.OFF
+    recovers = state.config.recovery.recovers and not context.stops_after_shot
+    return recovers and recovery_text(state) is not None
 
 
 def _describe(error: Exception) -> str:

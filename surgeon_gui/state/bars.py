@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.messages.benchmark import Measured
-from surgeon_engine.planning.running_memory import memory_of_export, memory_to_run
-from surgeon_gui.state.ladder import default_context
+from surgeon_gui.state.ladder import default_context, file_of, original
 from surgeon_gui.state.run import RunState
 
 
@@ -37,12 +36,11 @@ def memory_bytes(run: RunState) -> tuple[Pair, int] | None:
     The context is that of the target if it is a memory, or else one that the model
     supports. None: the memory is not known.
     """
-    model, exported = run.model, run.exported
-    if exported is None or model is None or not model.cache_width:
-        return None
     context = default_context((run,))
-    after = memory_of_export(exported, run.layers, context, model)
-    return Pair(after, memory_to_run(model.file_bytes, context, model)), context
+    file = file_of(run, context)
+    if run.model is None or file is None or not file.memory:
+        return None
+    return Pair(file.memory, original(run.model, context).memory), context
 
 
 def generation(measured: Measured | None) -> Pair | None:

@@ -17,7 +17,6 @@ from enum import Enum
 import numpy as np
 
 from surgeon_engine.api.config.pruning import CostBasis
-from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.limits import max_perplexity
@@ -139,7 +138,7 @@ def has_recovery(run: RunState) -> bool:
     """Return whether a run recovers the model at its end, or has done so."""
     if run.recovered is not None:
         return True
-    return run.config is not None and run.config.recovery.level is not Recovery.OFF
+    return run.config is not None and run.config.recovery.recovers
 
 
 def recovery_line(run: RunState) -> Line:

@@ -44,8 +44,6 @@ MIN_RUNS = 2
 _MEGABYTE, _MEGABYTE_NAME = units.megabyte()
 SIZE = tr("Size of the file ({unit})").format(unit=_MEGABYTE_NAME)
 
-Table = tuple[tuple[str, ...], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class ComparedRun:
@@ -219,7 +217,7 @@ def _with_best_marked(
     )
 
 
-def table(runs: Sequence[ComparedRun], context: int) -> Table:
+def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
     """Return a column for each file: the titles, figures, then different settings.
 
     Args:

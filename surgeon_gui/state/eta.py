@@ -31,7 +31,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 from surgeon_gui.base.latest import latest
@@ -143,7 +142,7 @@ def timeline_of(
     if not pruning.drops_depth:
         stages = tuple(stage for stage in stages if stage is not Stage.DEPTH)
     recovery: tuple[Stage, ...] = ()
-    if config.recovery.level is not Recovery.OFF:
+    if config.recovery.recovers:
         is_reconstruction = config.recovery.reconstructs
         blocks = Stage.RECONSTRUCTION if is_reconstruction else Stage.REFIT
         training = (Stage.DISTILLATION,) if config.recovery.trains else ()

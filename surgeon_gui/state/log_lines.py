@@ -21,6 +21,7 @@ from surgeon_engine.api.messages.run import (
     HeldOutMeasured,
     Paused,
     Recovered,
+    RecoveryUndone,
     Resumed,
     RunFinished,
     RunResumed,
@@ -28,6 +29,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     StageStarted,
     TokensRemoved,
+    left_out,
 )
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.vocabulary_text import tokens_phrase
@@ -126,7 +128,7 @@ def _describe_progress(event: object) -> str:
             )
         case ShotFinished():
             return _shot_line(event)
-        case HeldOutMeasured() | Recovered():
+        case HeldOutMeasured() | Recovered() | RecoveryUndone():
             return _recovery_line(event)
         case RunFinished(seconds=seconds):
             return tr("The run finished after {time}.").format(
@@ -149,7 +151,10 @@ def _shot_line(event: ShotFinished) -> str:
     return "; ".join(filter(None, clauses)) + "."
 
 
-def _recovery_line(event: HeldOutMeasured | Recovered) -> str:
+def _recovery_line(event: HeldOutMeasured | Recovered | RecoveryUndone) -> str:
+    if isinstance(event, RecoveryUndone):
+        # A message says why a whole recovery was undone.
+        return "" if event.stage is None else left_out(event.stage)
     if isinstance(event, HeldOutMeasured):
         return tr(
             "Training step {done} of {total}: {nats} nats from the original."

@@ -15,10 +15,10 @@ from surgeon_gui.state.job.vocabulary_text import tokens_phrase, with_tokens
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
     has_planned_size,
-    left_out,
     missed_target,
     phase,
     remaining,
+    steps_left_out,
     undone,
     unusual_end,
 )
@@ -39,12 +39,6 @@ _TITLES = {
     Status.CANCELLED: tr("Canceled"),
     Status.INTERRUPTED: tr("Interrupted"),
 }
-
-
-def has_result(run: RunState) -> bool:
-    """Return True if a run has ended with files, or with a failed export."""
-    is_done = run.exported is not None and not run.status.is_busy
-    return is_done or run.export_has_failed
 
 
 def name_of(run: RunState) -> str:
@@ -99,7 +93,7 @@ def _made(run: RunState) -> str:
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))
-    sentences.append(left_out(run))
+    sentences.append(steps_left_out(run))
     if reason := _harmless_end(run):
         sentences.append(f"{reason}.")
     return " ".join(filter(None, sentences))

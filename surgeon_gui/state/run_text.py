@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.run import (
     SampleWritten,
     Stage,
     UndoReason,
+    left_out,
 )
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
@@ -238,31 +239,17 @@ def last_choice(run: RunState) -> str:
     return f"{line}\n{second_line[:1].upper()}{second_line[1:]}".rstrip()
 
 
-_LEFT_OUT = {
-    Stage.REFIT: tr(
-        "The refit brought the model no closer to the original and was left out: the "
-        "model is as good as it was before."
-    ),
-    Stage.RECONSTRUCTION: tr(
-        "The reconstruction brought the model no closer to the original and was left "
-        "out: the model is as good as it was before."
-    ),
-    Stage.DISTILLATION: tr(
-        "The training brought the model no closer to the original and was left out: "
-        "the model is as good as it was before."
-    ),
-}
 _UNDONE = {
     UndoReason.LIMIT: tr("Recovery exceeded the quality limit: undone."),
     UndoReason.FAILED: tr("Recovery failed: undone."),
 }
 
 
-def left_out(run: RunState) -> str:
+def steps_left_out(run: RunState) -> str:
     """Return which steps of the last recovery gained nothing; empty if none."""
     shots = (0, len(run.history))
     stages = [each.stage for each in run.undone if each.shot in shots]
-    sentences = [_LEFT_OUT[stage] for stage in stages if stage is not None]
+    sentences = [left_out(stage) for stage in stages if stage is not None]
     return " ".join(dict.fromkeys(sentences))
 
 

@@ -126,8 +126,6 @@ class Kind(Enum):
     )
 
     # its target
-    NO_PROTECTED_LAYER = tr("Protect: no layer is called “{pattern}”.")
-    NO_LIMITED_LAYER = tr("Minimum per layer: no layer is called “{pattern}”.")
     BLOCKS_MISS_SIZE = (
         tr(
             "GGUF files (Expert, Export) fill the widths of layers up to multiples of "

@@ -19,7 +19,6 @@ from surgeon_engine.planning.target_size import prunable_weights
 from tests.helpers.mixtures import CHOSEN, routing
 
 GROUPS = 3  # groups of heads per block
-BASE_LOSS = 2.65
 _COUPLED = {
     "heads": ("self_attn.o_proj", "self_attn.q_proj", "self_attn.k_proj"),
     "neurons": ("mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"),
@@ -57,13 +56,7 @@ def diagnosed(config: RunConfig, folder: str, model: ModelSummary) -> Diagnosed:
         path=str(path),
         units=tuple(unit for unit, _ in parts),
         prunable=prunable_weights(pruning, model),
-        loss=BASE_LOSS,
-        windows=32,
-        window_length=256,
-        text="built-in",
         calibration_tokens=16_384,
-        device="a processor",
-        seconds=1.0,
         atom=_atom(pruning),
         cost_damping=0.1,
         damping_tried=5,

@@ -154,7 +154,7 @@ class FakeEngine:
         waiting = self._arriving()
         if self._options.greets:
             self._emit(STARTED)
-        self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
+        self._emit(EngineReady({"torch": "0.0"}, "a processor"))
         while (command := waiting.get()) is not None:
             if not self._work(command):
                 return

@@ -38,7 +38,7 @@ def playground_events(
 ) -> Iterator[Event]:
     """Yield the events of a request in order."""
     yield StageStarted(Stage.LOAD, 0)
-    yield ModelsLoaded("demo", "export", False)
+    yield ModelsLoaded(False)
     if "too long" in command.prompt:
         yield Failed(TOO_LONG, "Shorten the prompt.")
         return
@@ -72,7 +72,7 @@ def disagreement(nats: float) -> Disagreement:
 def generated(original: int, pruned: int) -> Generated:
     """Return the result of generating so many tokens; the pruned model is faster."""
     return Generated(
-        Written("demo", original, 4, 0.01, 0.5, MEMORY[0], Stop.LENGTH),
-        Written("export", pruned, 4, 0.008, 0.2, MEMORY[1], Stop.END_OF_TEXT),
+        Written(original, 4, 0.01, 0.5, MEMORY[0], Stop.LENGTH),
+        Written(pruned, 4, 0.008, 0.2, MEMORY[1], Stop.END_OF_TEXT),
         "a processor",
     )

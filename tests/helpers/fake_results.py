@@ -81,7 +81,6 @@ def exported(
         format=file_format,
         dtype=FileDtype.FLOAT32 if is_exact else export.dtype,
         weight_bytes=size,
-        forecast_bytes=size,
         agreement=1.0 if is_exact else 0.998,
         perplexity=14.62 if is_run else None,
         expected_perplexity=14.62,

@@ -145,7 +145,7 @@ def searched(query):
     if query == "offline":
         return Failed(OFFLINE)
     models = () if query == "nothing" else (SMALL, LARGE, EXPERTS)
-    return HubSearched(query, models)
+    return HubSearched(models)
 
 
 def cached(name):
@@ -165,10 +165,10 @@ def described(calibration):
     if "broken" in calibration.text:
         return Failed(UNREADABLE, "Fields with commas need quotes.")
     if hub_name(calibration.text) is None:
-        return TextDescribed(calibration.text, COLUMNS, "text")
+        return TextDescribed(COLUMNS, "text")
     configs, splits = ("long", "short"), ("train", "validation")
     split = calibration.split or "train"
-    return TextDescribed(calibration.text, COLUMNS, "text", configs, splits, split)
+    return TextDescribed(COLUMNS, "text", configs, splits, split)
 
 
 def previewed(calibration, own_windows):

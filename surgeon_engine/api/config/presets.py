@@ -27,6 +27,7 @@ from surgeon_engine.api.config.purposes import (
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import (
+    check_choice,
     check_job_version,
     config_from_values,
     decode_toml,
@@ -171,6 +172,10 @@ def preset_from_toml(name: str, text: str) -> Preset:
             words=", ".join(missing),
             strange=", ".join(strange),
         )
+    purpose = data.get(_PURPOSE)
+    if purpose is not None:
+        setting = say("The purpose of the preset {name}", name=name)
+        check_choice(setting, Purpose, purpose)
     return Preset(
         name=name,
         title=data["title"],
@@ -179,17 +184,5 @@ def preset_from_toml(name: str, text: str) -> Preset:
         recovery=config.recovery,
         calibration={key: getattr(config.calibration, key) for key in named},
         evaluation={key: getattr(config.evaluation, key) for key in judging},
-        purpose=_purpose(name, data.get(_PURPOSE)),
-    )
-
-
-def _purpose(name: str, given: Any) -> Purpose | None:
-    if given is None or given in list(Purpose):
-        return None if given is None else Purpose(given)
-    raise ConfigError(
-        "The preset {name} has no purpose called {given}.",
-        "Choose one of: {choices}.",
-        name=name,
-        given=repr(given),
-        choices=", ".join(Purpose),
+        purpose=None if purpose is None else Purpose(purpose),
     )

@@ -9,15 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from enum import StrEnum
-from typing import get_args
 
-from surgeon_engine.api.config.pruning import (
-    OF_EXPERTS,
-    AnyStructure,
-    PruningConfig,
-    Structure,
-    methods_for,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, methods_for
 
 
 class Purpose(StrEnum):
@@ -27,9 +20,6 @@ class Purpose(StrEnum):
     FASTER = "faster"
 
 
-STRUCTURES: dict[Structure, type[AnyStructure]] = {
-    Structure(each.__struct_config__.tag): each for each in get_args(AnyStructure)
-}
 _OF_DENSE = (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
 # What a purpose removes: the first of these that the model has.
 _WANTED: dict[Purpose, tuple[Structure, ...]] = {
@@ -51,8 +41,3 @@ def with_method_for(kind: Structure, pruning: PruningConfig) -> PruningConfig:
         return pruning
     plain = PruningConfig()
     return replace(pruning, method=plain.method, damping=plain.damping)
-
-
-def usual_structure(*, has_experts: bool) -> Structure:
-    """Return what a job removes that names no structure."""
-    return structure_for(Purpose.SMALLER, OF_EXPERTS if has_experts else ())

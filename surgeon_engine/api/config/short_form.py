@@ -18,19 +18,13 @@ from typing import Any
 
 from surgeon_engine.api.config.fields import Field, fields_of, settings_of
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.purposes import usual_structure
 from surgeon_engine.base.errors import ConfigError
 
 
-def without_short_form(
-    job: Mapping[str, Any], *, has_experts: bool = False
-) -> dict[str, Any]:
-    """Return a job with a table for each target, structure and damping.
+def without_short_form(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a decoded job with a table for each target, structure and damping.
 
-    Args:
-        job: Decoded TOML or JSON. Unknown names are kept.
-        has_experts: Whether its model has experts, on which the default structure
-            depends.
+    Unknown names are kept.
 
     Raises:
         ConfigError: A kind is unknown, or a setting is given twice or belongs to
@@ -40,13 +34,11 @@ def without_short_form(
     if not isinstance(pruning, Mapping):
         return dict(job)
     values = dict(pruning)
-    usual = {"structure": usual_structure(has_experts=has_experts).value}
     for field in fields_of(PruningConfig):
         given = values.get(field.name, {})
         if field.members and isinstance(given, str | Mapping):
             table = {"kind": given} if isinstance(given, str) else dict(given)
-            default = usual.get(field.name, field.default.__struct_config__.tag)
-            table.setdefault("kind", default)
+            table.setdefault("kind", field.default.__struct_config__.tag)
             values[field.name] = _with_settings(field, table, values)
     settings = settings_of(PruningConfig)
     names = {field.name for field in fields_of(PruningConfig)}

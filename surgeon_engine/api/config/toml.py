@@ -18,7 +18,8 @@ import msgspec
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, MoreText
 from surgeon_engine.api.config.fields import fields_of, settings_of, unknown_setting
-from surgeon_engine.api.config.purposes import usual_structure
+from surgeon_engine.api.config.pruning import OF_EXPERTS, PruningConfig
+from surgeon_engine.api.config.purposes import Purpose, structure_for
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.short_form import without_short_form
 from surgeon_engine.api.model_info.header import model_facts
@@ -69,21 +70,14 @@ def check_job_version(name: str, job: dict[str, Any]) -> None:
         raise ConfigError(error.message, error.hint) from error
 
 
-def config_from_values(
-    values: Mapping[str, Any], *, has_experts: bool = False
-) -> RunConfig:
+def config_from_values(values: Mapping[str, Any]) -> RunConfig:
     """Return the config that a decoded job without a version describes.
-
-    Args:
-        values: The job.
-        has_experts: Whether its model has experts, on which the default structure
-            depends.
 
     Raises:
         ConfigError: An unknown name, a wrong type or a value out of range.
     """
     try:
-        job = without_short_form(values, has_experts=has_experts)
+        job = without_short_form(values)
         _check_names(job)
         return convert(job, RunConfig)
     except msgspec.ValidationError as error:
@@ -135,12 +129,16 @@ def read_config(path: Path) -> RunConfig:
         job = decode_toml(say("The job"), read_text(path, TOML_LIMIT))
         check_job_version("The job", job)
         config = with_paths_from(path.parent, config_from_values(job))
-        if config.pruning.kind is not usual_structure(has_experts=False):
+        if config.pruning.kind is not PruningConfig().kind:
             return config
         facts = model_facts(config.model.source)
         if facts is None or not facts.experts:
             return config
-        return with_paths_from(path.parent, config_from_values(job, has_experts=True))
+        structure = job.setdefault("pruning", {}).setdefault("structure", {})
+        if isinstance(structure, dict):
+            usual = structure_for(Purpose.SMALLER, OF_EXPERTS)
+            structure.setdefault("kind", usual.value)
+        return with_paths_from(path.parent, config_from_values(job))
     except UnreadableFileError as error:
         raise ConfigError(
             error.message, "Save one in the window, or see the README for the format."
@@ -179,6 +177,21 @@ def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
             config.export, folder=absolute(config.export.folder, "")
         ),
     )
+
+
+def check_choice(name: str, kind: Any, value: Any) -> None:
+    """Raise ConfigError for a value that is none of the choices of a setting."""
+    if not (isinstance(kind, type) and issubclass(kind, StrEnum)):
+        return
+    choices = [each.value for each in kind]
+    if value not in choices:
+        raise ConfigError(
+            "{name} has no choice called {value}.",
+            "Choose one of: {choices}.",
+            name=name,
+            value=repr(value),
+            choices=", ".join(choices),
+        )
 
 
 def _check_keys(text: str) -> None:
@@ -222,12 +235,12 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                     _check_settings(f"{part}.{name}", MoreText, entry)
         members = fields[name].members
         if not members:
-            _check_choice(f"{part}.{name}", fields[name].type, value)
+            check_choice(f"{part}.{name}", fields[name].type, value)
         elif isinstance(value, Mapping):
             types = {x.name: x.type for x in fields_of(members[value["kind"]])}
             own = ["kind", *types]
             for setting, chosen in value.items():
-                _check_choice(f"{part}.{setting}", types.get(setting), chosen)
+                check_choice(f"{part}.{setting}", types.get(setting), chosen)
                 if setting not in own:
                     raise ConfigError(
                         "{part}.{name} of the kind {kind} has no setting called "
@@ -239,20 +252,3 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                         setting=repr(setting),
                         own=", ".join(own),
                     )
-
-
-def _check_choice(name: str, kind: Any, value: Any) -> None:
-    """Raise ConfigError for a text that is none of the choices of a setting."""
-    if not (isinstance(kind, type) and issubclass(kind, StrEnum)):
-        return
-    if not isinstance(value, str):
-        return
-    choices = [each.value for each in kind]
-    if value not in choices:
-        raise ConfigError(
-            "{name} has no choice called {value}.",
-            "Choose one of: {choices}.",
-            name=name,
-            value=repr(value),
-            choices=", ".join(choices),
-        )

@@ -19,7 +19,6 @@ import msgspec
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.run import Routing
-from surgeon_engine.base.sentences import Text
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
 
@@ -57,22 +56,11 @@ class Diagnosed(msgspec.Struct, frozen=True, tag=True):
     path: str  # of the .npz file
     units: tuple[DiagnosedUnit, ...]
     prunable: int  # weights
-    loss: float  # of the original on the validation windows
-    windows: int  # number of validation windows
-    window_length: int
-    text: str
     calibration_tokens: int
-    device: Text
-    seconds: float
     atom: int = 1  # number of single weights that are removed together
     bundle: int = 1  # number of neurons that are removed together
     cost_damping: float | None = None  # None: the remaining weights are not updated
     damping_tried: int = 0  # number of settings compared; 0: the damping was given
-
-    @property
-    def layers(self) -> tuple[DiagnosedLayer, ...]:
-        """All layers that can lose weights."""
-        return tuple(layer for unit in self.units for layer in unit.layers)
 
 
 def predicts_loss(pruning: PruningConfig) -> bool:

@@ -54,7 +54,6 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
 
     versions: dict[str, str]
     device: Text  # display name of the default device
-    memory_bytes: int  # of that device
 
 
 class ConnectionChanged(msgspec.Struct, frozen=True, tag=True):

@@ -55,8 +55,6 @@ class GenerationSettings:
 class ModelsLoaded(msgspec.Struct, frozen=True, tag=True):
     """Both models are in memory."""
 
-    original: str  # their names
-    pruned: str
     has_chat_template: bool
 
 
@@ -100,14 +98,12 @@ class TextCompared(msgspec.Struct, frozen=True, tag=True):
 class Written(msgspec.Struct, frozen=True):
     """The figures of one text."""
 
-    name: str  # of the model
     tokens: int
     prompt_tokens: int
     prompt_seconds: float  # for the prompt and the first token
     seconds: float  # for all tokens after the first
     memory_bytes: int  # peak of the model's process; on a GPU: of its tensors
     stop: Stop
-    parameters: int = 0
 
     @property
     def tokens_per_second(self) -> float | None:

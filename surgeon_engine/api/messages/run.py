@@ -17,7 +17,7 @@ from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.base.sentences import Text
+from surgeon_engine.base.sentences import Text, say
 
 # Limits of what logs and reports may say: beyond them, numbers cannot be shown.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -337,6 +337,19 @@ class RecoveryUndone(msgspec.Struct, frozen=True, tag=True):
     shot: Count = 0  # after which it came; 0: the end of the run
 
 
+def left_out(stage: Stage) -> str:
+    """Return the sentence about a step of recovery that was undone."""
+    steps = {
+        Stage.REFIT: say("The refit"),
+        Stage.RECONSTRUCTION: say("The reconstruction"),
+    }
+    return say(
+        "{step} brought the model no closer to the original and was left out: the "
+        "model is as good as it was before.",
+        step=steps.get(stage, say("The distillation")),
+    )
+
+
 class SampleWritten(msgspec.Struct, frozen=True, tag=True):
     """The model has continued the prompt of the samples."""
 
@@ -355,7 +368,6 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     format: Format = Format.MASKED
     dtype: FileDtype = FileDtype.FLOAT32
     weight_bytes: Count = 0  # of the files that hold weights
-    forecast_bytes: Count = 0  # expected size of these files
     agreement: float = 1.0  # share of tokens with the same top token
     perplexity: float | None = None  # of the reloaded model on some validation windows
     expected_perplexity: float | None = None  # the same of the model in memory

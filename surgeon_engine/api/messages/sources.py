@@ -51,14 +51,12 @@ class HubModel(msgspec.Struct, frozen=True):
 class HubSearched(msgspec.Struct, frozen=True, tag=True):
     """Response to `SearchHub`: the most downloaded models first."""
 
-    query: str
     models: tuple[HubModel, ...]
 
 
 class TextDescribed(msgspec.Struct, frozen=True, tag=True):
     """The choices of a table or a data set of texts."""
 
-    text: str  # the source
     columns: tuple[str, ...]  # the columns with text or chats
     column: str  # default column
     configs: tuple[str, ...] = ()  # of a data set

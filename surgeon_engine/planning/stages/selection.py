@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE, Method, Structure
-from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import DEPTH_TOKENS, FLOAT
@@ -104,7 +103,7 @@ def saved_shots(job: Job) -> float:
 
 def saved_at_the_end(job: Job) -> float:
     """Return the saved state of the last shot, and of recovery in place of another."""
-    recovers = job.config.recovery.level is not Recovery.OFF
+    recovers = job.config.recovery.recovers
     return 2 * _saved_shot(job) if recovers else saved_shots(job)
 
 

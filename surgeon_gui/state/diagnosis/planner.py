@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surgeon_engine.api.config.layer_patterns import matches, min_kept_share
+from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.planning.limits import groups_to_keep
@@ -45,7 +45,6 @@ class RemovalPlan:
     max_removable: int  # weights that the rules allow to remove
     removed: int  # weights removed: at most either of the above
     threshold: float | None  # the highest cost among the removals
-    rise: float  # increase of the loss, nats per token
     removals: Ints  # U, number of removals; weights if unstructured
     weights: Ints  # U, weights removed
 
@@ -68,7 +67,7 @@ def rules_of(pruning: PruningConfig) -> Rules:
 
 def is_protected(unit: DiagnosedUnit, rules: Rules) -> bool:
     """Return True if nothing of the unit may be removed."""
-    return any(matches(x, pattern) for x in unit.layers for pattern in rules.protect)
+    return any_matches(unit.layers, rules.protect)
 
 
 def share_to_keep(unit: DiagnosedUnit, rules: Rules) -> float:
@@ -132,7 +131,6 @@ class _RemovalPlans:
             max_removable=self.max_removable,
             removed=int(merged.total[steps - 1]) if steps else 0,
             threshold=float(merged.cost[steps - 1]) if steps else None,
-            rise=float(merged.rise[steps - 1]) if steps else 0.0,
             removals=taken,
             weights=removed,
         )
@@ -232,7 +230,7 @@ class _BinPlans:
         count = min(weights, self.max_removable) // self._atom * self._atom
         if count <= 0:
             none = np.zeros(len(self.allowed), dtype=np.int64)
-            return RemovalPlan(weights, self.max_removable, 0, None, 0.0, none, none)
+            return RemovalPlan(weights, self.max_removable, 0, None, none, none)
         at = int(np.searchsorted(self._total, count))
         before = self._so_far[:, at - 1] if at else np.zeros_like(self.allowed)
         missing = count - int(before.sum())
@@ -243,7 +241,6 @@ class _BinPlans:
             max_removable=self.max_removable,
             removed=count,
             threshold=float(self._cost[at]),
-            rise=float(self.rises(np.array([count]))[0]),
             removals=taken,
             weights=taken,
         )

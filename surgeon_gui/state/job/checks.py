@@ -6,13 +6,13 @@ when the run starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
-from surgeon_engine.api.config.layer_patterns import matches, parse_limit
+from surgeon_engine.api.config.layer_patterns import check_patterns
 from surgeon_engine.api.config.run import RunConfig, check_vocabulary
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -23,7 +23,10 @@ from surgeon_engine.base.files import check_not_occupied
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.file_form import file_form, with_file_form
-from surgeon_engine.planning.target_check import check_target_in_limits
+from surgeon_engine.planning.target_check import (
+    check_supported,
+    check_target_in_limits,
+)
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.planning.widths import check_width_multiple
 from surgeon_gui.base import paths
@@ -145,13 +148,12 @@ def save_destination(state: AppState) -> PurePath:
 
 def measure_obstacle(state: AppState) -> Problem | None:
     """Return why the speed of the result cannot be measured; None if it can."""
-    if obstacle := engine_obstacle(state) or place_obstacle(state):
+    if obstacle := judge_obstacle(state):
         return obstacle
     exported = state.shown_run.exported
-    if state.shown_run.status is not Status.FINISHED or exported is None:
-        return Problem(Kind.UNMEASURABLE)
     versions = state.ready.versions if state.ready is not None else {}
-    if exported.format is Format.GGUF and LLAMA_PACKAGE not in versions:
+    is_gguf = exported is not None and exported.format is Format.GGUF
+    if is_gguf and LLAMA_PACKAGE not in versions:
         return Problem(Kind.GGUF_UNMEASURABLE, {"package": LLAMA_PACKAGE})
     return None
 
@@ -292,44 +294,32 @@ def target_problem(
     """Return the problem of the structure, the target and the protections."""
     if model is None:
         return None
-    for support in model.structures:
-        if support.structure is config.pruning.kind and not support.supported:
-            return of_error(PruningError(support.reason), Step.TARGET, "structure")
-    if unknown := _unknown_layer_problem(config, model):
-        return unknown
+    pruning = config.pruning
     if with_file_form(config, model).blocks_miss_size:
         return Problem(Kind.BLOCKS_MISS_SIZE, {}, Step.TARGET, "width_multiple")
-    try:
-        check_width_multiple(config.pruning, model)
-    except PruningError as error:
-        return of_error(error, Step.TARGET, "width_multiple")
-    try:
-        check_vocabulary(config.pruning)
-    except ConfigError as error:
-        return of_error(error, Step.TARGET, "vocabulary")
-    try:
-        pruning = with_width_multiple(config, model, on_cuda=on_cuda).pruning
-        goal = goal_of(pruning, model, file_form(config, model))
-        check_target_in_limits(goal, pruning, model)
-    except (ConfigError, PruningError) as error:
-        return of_error(error, Step.TARGET, "target")
-    try:
-        check_routers(config, model)
-    except PruningError as error:
-        return of_error(error, Step.TARGET, "trained_weights")
-    return None
 
+    def check_target() -> None:
+        settled = with_width_multiple(config, model, on_cuda=on_cuda).pruning
+        goal = goal_of(settled, model, file_form(config, model))
+        check_target_in_limits(goal, settled, model)
 
-def _unknown_layer_problem(config: RunConfig, model: ModelSummary) -> Problem | None:
-    """Return which pattern matches no layer."""
-    limits = map(parse_limit, config.pruning.layer_min_density)
-    patterns = [
-        *((Kind.NO_PROTECTED_LAYER, "protect", p) for p in config.pruning.protect),
-        *((Kind.NO_LIMITED_LAYER, "layer_min_density", x.pattern) for x in limits),
-    ]
-    for kind, setting, pattern in patterns:
-        if not any(matches(layer, pattern) for layer in model.layers):
-            return Problem(kind, {"pattern": pattern}, Step.TARGET, setting)
+    checks: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("structure", lambda: check_supported(pruning, model)),
+        ("protect", lambda: check_patterns(pruning.protect, (), model.layers)),
+        (
+            "layer_min_density",
+            lambda: check_patterns((), pruning.layer_min_density, model.layers),
+        ),
+        ("width_multiple", lambda: check_width_multiple(pruning, model)),
+        ("vocabulary", lambda: check_vocabulary(pruning)),
+        ("target", check_target),
+        ("trained_weights", lambda: check_routers(config, model)),
+    )
+    for setting, check in checks:
+        try:
+            check()
+        except (ConfigError, PruningError) as error:
+            return of_error(error, Step.TARGET, setting)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -18,7 +19,6 @@ from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import (
     Basis,
     End,
-    Floats,
     Forecast,
     RunPoint,
     expected_divergence,
@@ -61,7 +61,7 @@ class Headline:
 def draft_forecast(
     state: AppState,
     points: tuple[RunPoint, ...],
-    rises: tuple[Floats, Floats] | None,
+    rises: tuple[Sequence[float], Sequence[float]] | None,
 ) -> Forecast | None:
     """Return the forecast of the draft; None without a model that can be pruned."""
     model = state.model

@@ -10,15 +10,11 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     SPARSE,
+    AnyStructure,
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.config.purposes import (
-    STRUCTURES,
-    Purpose,
-    structure_for,
-    with_method_for,
-)
+from surgeon_engine.api.config.purposes import Purpose, structure_for, with_method_for
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import (
     AnyVocabulary,
@@ -27,6 +23,7 @@ from surgeon_engine.api.config.vocabulary import (
     WholeVocabulary,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.decoding import convert
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm, planned_file
@@ -49,7 +46,8 @@ def with_purpose(
     if before.kind in SPARSE:
         before = replace(before, method=plain.method, damping=plain.damping)
     before = with_method_for(kind, before)
-    pruning = replace(before, structure=STRUCTURES[kind]())
+    structure = convert({"kind": kind.value}, AnyStructure)
+    pruning = replace(before, structure=structure)
     file = ExportConfig()
     export = replace(config.export, format=file.format, dtype=file.dtype)
     job = replace(config, pruning=pruning, export=export)

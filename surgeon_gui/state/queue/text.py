@@ -19,7 +19,7 @@ _STATUSES = {
     QueueStatus.RUNNING: tr("Running"),
     QueueStatus.FINISHED: tr("Finished"),
     QueueStatus.FAILED: tr("Failed"),
-    QueueStatus.CANCELLED: tr("Cancelled"),
+    QueueStatus.CANCELLED: tr("Canceled"),
 }
 
 

@@ -18,7 +18,8 @@ from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import comparison, ladder
-from surgeon_gui.state.comparison import ComparedRun, Table
+from surgeon_gui.state.comparison import ComparedRun
+from surgeon_gui.state.ladder import Table
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import described

@@ -7,7 +7,7 @@ y   exp(-KL), the mean factor by which the original's tokens become less likely
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
@@ -26,7 +26,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QWidget
 from typing_extensions import override
 
-from surgeon_engine.planning.forecast import Floats, Forecast
+from surgeon_engine.planning.forecast import Forecast
 from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
@@ -230,7 +230,7 @@ class _Picture:
         part = (math.exp(-divergence) - self._bottom) / (1 - self._bottom)
         return self._area.bottom() - max(0.0, part) * self._area.height()
 
-    def _line(self, divergences: Floats) -> QPolygonF:
+    def _line(self, divergences: Sequence[float]) -> QPolygonF:
         pairs = zip(self._forecast.shares, divergences, strict=True)
         return QPolygonF([QPointF(self._x(x), self._y(y)) for x, y in pairs])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from PySide6.QtCore import QEvent, QObject, Signal, Slot
@@ -16,7 +16,6 @@ from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_engine.planning.forecast import (
     CURVE_POINTS,
-    Floats,
     Forecast,
     RunPoint,
     cost_of_rounding,
@@ -301,7 +300,7 @@ class NewPage(QWidget):
             return reading_note(state) or later
         return ""
 
-    def _rises(self) -> tuple[Floats, Floats] | None:
+    def _rises(self) -> tuple[Sequence[float], Sequence[float]] | None:
         """Return the curve of a diagnosis that still applies."""
         planner, known = self._diagnosis.planner, self._diagnosis.known
         is_current = self._diagnosis.phase is DiagnosisPhase.READY

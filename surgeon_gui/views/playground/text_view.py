@@ -113,16 +113,6 @@ class TextView(QPlainTextEdit):
         """Return the tooltip of a token."""
         return token_tip(self._tokens[index].piece, self._tokens[index].disagreement)
 
-    def color_of(self, index: int) -> QColor | None:
-        """Return the background color of a token, or None if it has no shade."""
-        cursor = QTextCursor(self.document())
-        cursor.setPosition(
-            self._start(index) + 1
-        )  # the format is that before the cursor
-        style = cursor.charFormat()
-        has_color = style.hasProperty(QTextCharFormat.Property.BackgroundBrush)
-        return style.background().color() if has_color else None
-
     def _reset(self, prompt: str) -> None:
         self._prompt = prompt
         self._tokens, self._ends = [], []

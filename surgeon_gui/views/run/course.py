@@ -14,7 +14,7 @@ from surgeon_gui.state.experts import routings_of_run
 from surgeon_gui.state.parts import parts_of, removed_share
 from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_text import last_choice, left_out, undone
+from surgeon_gui.state.run_text import last_choice, steps_left_out, undone
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.experts_card import ExpertsCard
@@ -212,7 +212,7 @@ class MoreCharts(QWidget):
         """Show the state of a run at the time `now`."""
         text = tr("Computed on {device}.").format(device=run.device)
         device = text if run.device else ""
-        notes = (device, last_choice(run), left_out(run), undone(run))
+        notes = (device, last_choice(run), steps_left_out(run), undone(run))
         show_text(self._notes, "\n".join(filter(None, notes)))
         self._costs.show_run(run)
         self._recovery.setVisible(has_recovery(run))

@@ -96,10 +96,6 @@ class StepPanel(PageArea):
         """Open the page of a step."""
         self._cards[step].open()
 
-    def is_open(self, step: Step) -> bool:
-        """Return True if the page of a step is open."""
-        return self._cards[step].header.isChecked()
-
     def show_state(self, state: AppState) -> None:
         """Show the state of each step in its header, and whether it can be edited."""
         for step, each in self._cards.items():

@@ -51,9 +51,8 @@ class TextParts(QWidget):
         if not has_columns(calibration.text):
             return
         is_dataset = is_hub_source(calibration.text)
-        described = state.request(RequestKind.DESCRIPTION).response or TextDescribed(
-            "", (), ""
-        )
+        request = state.request(RequestKind.DESCRIPTION)
+        described = request.response or TextDescribed((), "")
         choices = {
             "dataset_config": described.configs,
             "split": described.splits,
@@ -67,9 +66,8 @@ class TextParts(QWidget):
                 widget.setVisible(applies)
             chosen = getattr(calibration, name)
             self._fill(name, choices[name], default.get(name, ""), chosen)
-        is_open = state.request(RequestKind.DESCRIPTION).is_open
-        self._note.setText(tr("Reading the text…") if is_open else "")
-        self._note.setVisible(is_open)
+        self._note.setText(tr("Reading the text…") if request.is_open else "")
+        self._note.setVisible(request.is_open)
 
     @Slot(int)
     def _on_activated(self, _: int) -> None:

@@ -114,11 +114,9 @@ def test_experts_and_neurons_that_are_left_are_counted():
     assert "experts are left in each block, 24 of 32 neurons" in experts_line(both)
 
 
-def test_distillation_without_effect_is_named_once():
-    of_training = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION)
-    assert "and was left out: the model is as good as it was before" in event_line(
-        of_training
-    )
-    # The log names the others.
-    assert event_line(RecoveryUndone(UndoReason.WORSE, Stage.REFIT)) == ""
-    assert event_line(RecoveryUndone(UndoReason.FAILED)) == ""
+def test_step_of_recovery_without_effect_is_named_once():
+    for stage, step in ((Stage.DISTILLATION, "distillation"), (Stage.REFIT, "refit")):
+        line = event_line(RecoveryUndone(UndoReason.WORSE, stage))
+        assert line.startswith(f"recovery: The {step} brought the model no closer")
+        assert "was left out: the model is as good as it was before" in line
+    assert event_line(RecoveryUndone(UndoReason.FAILED)) == ""  # the log says it

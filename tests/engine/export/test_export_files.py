@@ -308,7 +308,7 @@ def test_size_is_logged_before_the_export(finished, tmp_path):
 
 
 def size_of(event: Exported) -> str:
-    return format_size(event.forecast_bytes)
+    return format_size(event.weight_bytes)
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_models_in_processes_generate_the_same(folders, monkeypatch):
     playground = Playground()
     recorder = GenerationRecorder().generate(playground, *folders, temperature=1.0)
     assert len(psutil.Process().children(recursive=True)) == 2
-    assert recorder.of(ModelsLoaded) == [ModelsLoaded("0", "1", False)]
+    assert recorder.of(ModelsLoaded) == [ModelsLoaded(False)]
     for answer in (recorder.response.original, recorder.response.pruned):
         assert answer.memory_bytes > 50_000_000
     monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)

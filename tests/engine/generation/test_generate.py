@@ -381,14 +381,7 @@ def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_pa
     config = job(tmp_path, structure=Structure.NEURONS, export=ExportConfig())
     Recorder().run(config, tmp_path / "run")
     assert checkpoint_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
-    recorder = GenerationRecorder().generate(
-        playground, config.model.source, tmp_path / "run"
-    )
-    small, whole = (
-        recorder.response.pruned.parameters,
-        recorder.response.original.parameters,
-    )
-    assert small < whole  # loaded as a compact model
+    GenerationRecorder().generate(playground, config.model.source, tmp_path / "run")
     opened = [
         x for child in WorkerClient.opened for x in child.requests if type(x) is Open
     ]

@@ -258,6 +258,23 @@ def test_other_original_does_not_replace_that_of_a_quantized_file(tmp_path, is_t
         assert norm.unique().tolist() == [0.5 if is_there else 0.25]
 
 
+@pytest.mark.parametrize(
+    ("change", "sizes"),
+    [
+        ({"hidden_size": 64}, "300 x 128 in the file and 300 x 64"),
+        ({"vocab_size": 320}, "300 x 128 in the file and 320 x 128"),
+    ],
+)
+def test_original_of_another_size_is_refused(tmp_path, change, sizes):
+    run, other = write_run_of(tmp_path / "moved", tmp_path), tmp_path / "other"
+    written(pruned(GGUF_FAMILIES["gemma2"]()), run / "export")
+    GGUF_FAMILIES["gemma2"](**change).save_pretrained(other)
+    byte_pairs().save_pretrained(other)
+    found = target_of(str(run), str(other), SETTINGS)
+    with pytest.raises(ModelError, match=f"{sizes} in other"), found.loaded():
+        pass
+
+
 def write_run_of(source, folder):
     """Write a run that has removed nothing, with a folder for its export."""
     config = RunConfig(

@@ -20,7 +20,8 @@ from transformers import (
     RobertaPreLayerNormForCausalLM,
 )
 
-from benchmarks.small_models import without_weights
+from benchmarks.coverage_cuts import logits_without
+from benchmarks.small_models import logits, without_weights
 from surgeon_engine.api.config.pruning import (
     Coupling,
     Structure,
@@ -28,7 +29,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from surgeon_engine.model.rules import Order
+from surgeon_engine.model.rules import Order, fused_gate
 from tests.helpers.configs import DENSE, DENSE_COUPLED
 from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import (
@@ -67,24 +68,6 @@ HYBRID_BLOCKS = {
     "zamba2": [0, 1, 2],
 }
 each_group_kind = pytest.mark.parametrize(("family", "kind"), CASES)
-
-
-def logits(model) -> torch.Tensor:
-    g = torch.Generator().manual_seed(0)
-    return model(torch.randint(VOCABULARY, (2, 20), generator=g)).logits
-
-
-def logits_without(model, layers_and_parts) -> torch.Tensor:
-    """Return the logits of the model while these parts of its weights are zero."""
-    kept = [(layer, layer.weight()) for layer, _ in layers_and_parts]
-    for layer, part in layers_and_parts:
-        W = layer.weight()
-        W[part] = 0
-        layer.write(W)
-    result = logits(model)
-    for layer, W in kept:
-        layer.write(W)
-    return result
 
 
 def columns_of(coupled, group: int) -> slice:
@@ -166,7 +149,7 @@ def test_wrong_order_of_fused_rows_changes_the_logits(monkeypatch, family, kind)
     model = tiny_model(family)
     known = families.FAMILIES[model.config.model_type]
     name = "attention" if kind is Coupling.HEADS else "mlp"
-    rule = getattr(known, name)
+    rule = getattr(known, name) or fused_gate("down_proj", "gate_up_proj")
     producers = tuple(replace(x, order=other[x.order]) for x in rule.producers)
     wrong = replace(known, **{name: replace(rule, producers=producers)})
     monkeypatch.setitem(families.FAMILIES, model.config.model_type, wrong)

@@ -24,7 +24,6 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.commands import Cancel, Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.run import (
-    BaselineEvaluated,
     Progressed,
     Stage,
     StageStarted,
@@ -182,17 +181,13 @@ def test_rise_is_the_sum_of_the_costs(monkeypatch, tmp_path):
     settings = {"structure": Structure.NEURONS, "cost_basis": CostBasis.RAW}
     state = make_state(sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
-    plan = planner.plan(planner.max_removable // 2)
-    found, total = planner.costs.found, 0.0
-    for number, taken in enumerate(plan.removals):
-        start = found.start[number]
-        total += float(found.cost[start : start + taken].sum())
-    assert plan.rise == pytest.approx(total)
-    counts, rises = planner.curve(20)
-    assert rises[0] == 0
-    assert (np.diff(rises) >= 0).all()
-    for count, rise in zip(counts, rises, strict=True):
-        assert planner.plan(int(count)).rise == pytest.approx(float(rise))
+    found = planner.costs.found
+    for count, rise in zip(*planner.curve(20), strict=True):
+        total = 0.0
+        for number, taken in enumerate(planner.plan(int(count)).removals):
+            start = found.start[number]
+            total += float(found.cost[start : start + taken].sum())
+        assert rise == pytest.approx(total)
 
 
 @pytest.mark.slow
@@ -202,15 +197,15 @@ def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
 ):
     state = make_state(structure=structure, sparsity=0.05, **FIXED)
     planner = planner_of(monkeypatch, tmp_path, state)
-    budget = planner.max_removable // 2
+    counts, rises = planner.curve(3)
     factors = measure(state, state.windows.calibration, silent_context())
-    chosen = selection(state, factors, state.config.pruning, budget)
+    chosen = selection(state, factors, state.config.pruning, int(counts[1]))
     total = 0.0
     for unit in state.units:
         name = unit.measured.name
         found = unit.removals(factors[name], state.removed[name], state.config.pruning)
         total += float(found.cost[chosen.removed[name]].double().sum())
-    assert planner.plan(budget).rise == pytest.approx(total, rel=0.02)
+    assert rises[1] == pytest.approx(total, rel=0.02)
 
 
 @pytest.mark.slow
@@ -298,8 +293,6 @@ def test_run_of_one_shot_has_the_planned_removals_and_costs(
     assert isinstance(answer, Diagnosed), answer
     assert envelopes[-1].run == "d"
     found = run(tmp_path, windows=8, **settings, **protect)
-    baseline = found.recorder.of(BaselineEvaluated)[0].evaluation
-    assert answer.loss == pytest.approx(baseline.loss, rel=1e-6)
     last = found.shots[-1]
     costs = read_costs(answer)
     plan = Planner(costs, rules_of(config.pruning)).plan(

@@ -248,6 +248,11 @@ def test_changed_input_is_measured_anew(first, tmp_path, monkeypatch):
     assert found_with_another_last_token("validate_4_16.npy") == ["costs"]
     # The seed is that of the draws; token files stay.
     assert found_by("seed", calibrated(first, seed=1)) == ["original"]
+    # Without text of the model's own, the labels alone are drawn with it.
+    labels = replace(first, recovery=RecoveryConfig(Recovery.OFF))
+    for seed in (0, 1):
+        drawn = calibrated(labels, seed=seed)
+        assert found_by(f"labels-{seed}", drawn) == ["original"]
     assert found_by("batch", calibrated(first, batch=2)) == []
     threads = torch.get_num_threads()
     with monkeypatch.context() as patch:

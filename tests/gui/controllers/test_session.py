@@ -22,7 +22,7 @@ from tests.helpers.fake_results import recovered
 from tests.helpers.fake_runs import write_saved_state
 
 KIND = RequestKind.DESCRIPTION
-DESCRIBED = TextDescribed("text", (), "")
+DESCRIBED = TextDescribed((), "")
 
 
 def describe(session):

@@ -55,7 +55,7 @@ def requested(kind: RequestKind, id_: str, response=None) -> AppState:
 
 
 def test_engine_ready_event_makes_the_engine_ready():
-    state = after(AppState(), "", EngineReady({}, "cpu", 1))
+    state = after(AppState(), "", EngineReady({}, "cpu"))
     assert state.engine is Engine.READY
 
 

@@ -47,7 +47,7 @@ from surgeon_gui.window import closing
 from tests.helpers.fake_sources import cached
 
 CONFIG = RunConfig(ModelConfig("/models/there"), CalibrationConfig(text="/there.txt"))
-READY = EngineReady({}, "", 0)
+READY = EngineReady({}, "")
 STARTED = EngineStarted("0.1.0", "gpu-box", "/home/me/runs")
 
 

@@ -351,14 +351,10 @@ def test_quality_of_an_older_run_is_its_perplexity(run):
     assert value.startswith(f"{run.baseline.perplexity:.2f}")
 
 
-def test_failed_export_has_a_result_and_a_running_one_has_none(run):
+def test_failed_export_is_described():
     failed = RunState(
         status=Status.FAILED, stage=Stage.EXPORT, error=Failed("No space.")
     )
-    assert result_text.has_result(failed)
     assert result_text.headline(failed) == "The run failed"
     assert "No space." in result_text.summary(failed)
-    assert result_text.has_result(run)
-    assert not result_text.has_result(replace(run, status=Status.RUNNING))
-    assert not result_text.has_result(RunState(config=RunConfig()))
     assert result_text.quality_facts(RunState()) == ()

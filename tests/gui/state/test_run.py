@@ -36,7 +36,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import left_out, undone
+from surgeon_gui.state.run_text import steps_left_out, undone
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import recovered
@@ -121,7 +121,7 @@ def test_events_of_another_run_change_nothing(running):
 
 
 def test_unrelated_events_change_nothing(running):
-    for event in (Logged(Level.INFO, "hello"), EngineReady({}, "cpu", 1)):
+    for event in (Logged(Level.INFO, "hello"), EngineReady({}, "cpu")):
         state = after(running, event)
         assert state.status is Status.RUNNING
         assert state.history == ()
@@ -226,16 +226,17 @@ def test_samples_are_kept_and_a_resumed_run_writes_later_ones_again(starting):
 def test_step_of_recovery_without_gain_is_no_failure(starting):
     worse = RecoveryUndone(UndoReason.WORSE, Stage.REFIT)
     state = after(starting, STARTED, worse, worse)
-    assert left_out(state) == (
+    assert steps_left_out(state) == (
         "The refit brought the model no closer to the original and was left out: the "
         "model is as good as it was before."
     )
     of_shot = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot=1)
-    assert left_out(after(starting, STARTED, of_shot)) == ""  # the shot was rejected
+    rejected = after(starting, STARTED, of_shot)
+    assert steps_left_out(rejected) == ""  # the shot was rejected
     kept = after(starting, STARTED, of_shot, shot_finished(1, 2, 0.3))
-    assert left_out(kept).startswith("The training brought")
+    assert steps_left_out(kept).startswith("The distillation brought")
     failed = after(starting, STARTED, RecoveryUndone(UndoReason.FAILED))
-    assert (left_out(failed), undone(failed)) == ("", "Recovery failed: undone.")
+    assert (steps_left_out(failed), undone(failed)) == ("", "Recovery failed: undone.")
     assert undone(kept) == ""
 
 

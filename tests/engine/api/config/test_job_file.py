@@ -57,6 +57,12 @@ def test_structure_of_a_job_that_names_none_is_that_of_its_model(job, tmp_path):
     for source, named, structure in (
         ("mixture", "", ExpertsAndNeurons(widths=Widths.SAME)),
         ("mixture", "structure = 'heads'\n", Heads(widths=Widths.SAME)),
+        ("mixture", "structure = {}\n", ExpertsAndNeurons(widths=Widths.SAME)),
+        (
+            "mixture",
+            "structure = 'heads_and_neurons'\n",
+            HeadsAndNeurons(widths=Widths.SAME),
+        ),
         ("demo", "", HeadsAndNeurons(widths=Widths.SAME)),
     ):
         job.write_text(

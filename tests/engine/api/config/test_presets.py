@@ -191,7 +191,7 @@ def test_preset_with_a_purpose_fits_models_that_its_method_does_not_prune():
         (GOOD + "[calibration]\ntext = 'mine.txt'", "must not set text"),
         (GOOD + "[model]\nsource = 'demo'", "must not set model"),
         (GOOD + "calibration = 3", "Expected `object`"),
-        (GOOD + "purpose = 'art'", "no purpose called 'art'"),
+        (GOOD + "purpose = 'art'", "no choice called 'art'"),
         ("title =", "preset broken is not valid TOML"),
         ("x = " + "[" * 10_000, "preset broken is not valid TOML: it is nested"),
         ("x = " + "9" * 5_000, "preset broken is not valid TOML: Exceeds"),

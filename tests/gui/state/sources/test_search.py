@@ -40,7 +40,7 @@ def after(*events, query="tiny", **changed):
 
 def row_of(model, **changed):
     """Return the row of the only model that was found."""
-    state = after(HubSearched("tiny", (model,)), **changed)
+    state = after(HubSearched((model,)), **changed)
     (found,) = found_models(state)
     return estimated_row(state, found)
 
@@ -115,15 +115,15 @@ def test_disk_of_this_computer_does_not_count_for_another(monkeypatch):
         (after(Failed("The Hub is away.", "Wait.")), "The Hub is away. Wait."),
         (after(Failed("The Hub is away.")), "The Hub is away."),
         (
-            after(HubSearched("tiny", ())),
+            after(HubSearched(())),
             "The Hugging Face Hub has no text model for “tiny”.",
         ),
         (
-            after(HubSearched("tiny", (SMALL,))),
+            after(HubSearched((SMALL,))),
             "1 model of the Hugging Face Hub for “tiny”.",
         ),
         (
-            after(HubSearched("tiny", (SMALL, LARGE))),
+            after(HubSearched((SMALL, LARGE))),
             "2 models of the Hugging Face Hub for “tiny”, the most downloaded first.",
         ),
     ],

@@ -190,7 +190,7 @@ def test_speed_has_a_button_until_it_is_measured_and_a_reason_if_it_cannot_be(pa
 def test_gguf_file_is_measured_with_the_original_only_if_that_is_one(
     page, session, source
 ):
-    ready = EngineReady({"xllamacpp": "1.0"}, "cpu", 1)
+    ready = EngineReady({"xllamacpp": "1.0"}, "cpu")
     session.store.state = replace(session.state, ready=ready)
     run = finished(file_format=Format.GGUF)
     config = replace(run.config, model=replace(run.config.model, source=source))
