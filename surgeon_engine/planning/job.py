@@ -159,13 +159,8 @@ class Job:
 
     @property
     def recovery_windows(self) -> int:
-<<<<<<< HEAD
         """The windows of the user's and of general text, for recovery."""
-        if self.config.recovery.level is Recovery.OFF:
-=======
-        """The windows of the user's and the model's own text, for recovery."""
         if not self.config.recovery.recovers:
->>>>>>> main
             return 0
         return self.config.calibration.windows + self.config.general_windows
 
