@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from surgeon_engine.base.sentences import say
@@ -13,6 +14,8 @@ from surgeon_engine.planning.constants import STEP_WINDOWS
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
+
+_USERS_SHARE = 0.3  # of a fit, at least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +33,18 @@ class RecoveryText:
     def in_original(self) -> RecoveryText:
         """The windows in the tokens of the original."""
         return self.in_original_tokens or self
+
+    def weights(self) -> Tensor:
+        """Return how often each window to fit counts in a least-squares fit.
+
+        The user's windows count more where there are few of them beside general text.
+        """
+        count = len(self.fitted.windows)
+        found = torch.ones(count)
+        if self.users:
+            odds = _USERS_SHARE / (1 - _USERS_SHARE)
+            found[: self.users] = max(1.0, odds * (count / self.users - 1))
+        return found
 
 
 class BlockPair:
@@ -62,6 +77,9 @@ class BlockPair:
         if kept_tokens is not None:
             of_original = [kept_tokens[tokens] for tokens in windows]
         counts = range(1, STEP_WINDOWS + 1)
+        weights = Batches(text.weights(), text.fitted.size)
+        ones = [torch.ones(len(tokens)) for tokens in text.held_out]
+        self._weights = [*weights, *ones]  # of the windows of each batch
         self.index = 0
         self.fitted = text.fitted  # the first of the batches
         self.is_held_out = [False] * len(text.fitted) + [True] * len(text.held_out)
@@ -87,6 +105,16 @@ class BlockPair:
     def run_pruned(self, hidden: Tensor, number: int, rows: slice = ALL) -> Tensor:
         """Return the output of the pruned model's block for windows of a batch."""
         return self._pruned.run(self.index, hidden, number, rows)
+
+    def root_weights(self, number: int, rows: int) -> Tensor | None:
+        """Return the root of the weight of each row of a batch, rows x 1; None: all 1.
+
+        `rows` are those of all windows of the batch, equally many of each.
+        """
+        weights = self._weights[number]
+        if bool((weights == 1).all()):
+            return None
+        return weights.sqrt().repeat_interleave(rows // len(weights)).unsqueeze(1)
 
     def compute_after(self) -> None:
         """Run the original's block on all batches."""

@@ -45,6 +45,7 @@ class _Seen:
     weights: Tensor  # tokens x chosen
     missing: Tensor  # tokens x hidden, float32: t - z
     is_held_out: Tensor  # tokens
+    roots: Tensor  # tokens: of their weights in the fit
     energy: float  # the squares of what the experts compute for the held-out tokens
 
 
@@ -91,7 +92,8 @@ def _refit(module: Any, expert: int, seen: _Seen) -> float | None:
     ]
     for each, is_part in zip(sums, (~held_out, held_out), strict=True):
         for rows, X in _inputs(module, expert, seen, token[is_part], place[is_part]):
-            each.add(X, X @ W.T + seen.missing[rows])
+            roots = seen.roots[rows].unsqueeze(1)
+            each.add(X * roots, (X @ W.T + seen.missing[rows]) * roots)
     NormalEquations.add_up(sums)
     found, result = fit(W, torch.zeros_like(W, dtype=torch.bool), fitted, judging)
     if result.ridge is None:
@@ -121,7 +123,8 @@ def _seen(pair: BlockPair, module: nn.Module) -> _Seen:
     """Run the pruned block on all batches."""
     count = sum(math.prod(x.shape[:-1]) for x in pair.of_pruned)
     large: dict[str, Tensor] = {}  # not held twice, as parts and as a whole
-    small: dict[str, list[Tensor]] = {"chosen": [], "weights": [], "is_held_out": []}
+    names = "chosen", "weights", "is_held_out", "roots"
+    small: dict[str, list[Tensor]] = {name: [] for name in names}
     energies: list[Tensor] = []
     start = 0
 
@@ -147,6 +150,9 @@ def _seen(pair: BlockPair, module: nn.Module) -> _Seen:
             is_held_out = torch.tensor(pair.is_held_out[number], device=after.device)
             rows = math.prod(hidden.shape[:-1])
             small["is_held_out"].append(is_held_out.expand(rows))
+            roots = pair.root_weights(number, rows)
+            roots = torch.ones(rows) if roots is None else roots.squeeze(1)
+            small["roots"].append(roots.to(after.device))
             start += rows
     energy = float(torch.stack(energies).sum()) if energies else 0.0
     others = {name: torch.cat(parts) for name, parts in small.items()}

@@ -46,7 +46,8 @@ def routed(module, tokens=400):
     weights, chosen = torch.rand(tokens, 3).topk(2, dim=1)
     missing = torch.zeros(tokens, 8)
     is_held_out = torch.arange(tokens) % 4 == 0
-    return _Seen(states, chosen, weights, missing, is_held_out, energy=1.0)
+    roots = torch.ones(tokens)
+    return _Seen(states, chosen, weights, missing, is_held_out, roots, energy=1.0)
 
 
 def test_form_is_that_of_the_module(module):
@@ -71,6 +72,9 @@ def test_expert_learns_what_is_missing_on_its_tokens(module, monkeypatch):
     X = X * seen.weights[token, place].unsqueeze(1)
     change = 0.1 * torch.randn(8, 6)
     seen.missing[token] = X @ change.T
+    other = torch.arange(len(seen.roots)) % 4 == 1  # fitted, and without weight
+    seen.missing[other] += 1
+    seen.roots[other] = 0
     others = module.down_proj[[0, 2]].clone()
     wanted = last_weight(module, 1) + change
     before = _held_out_error(seen)

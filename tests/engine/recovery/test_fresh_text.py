@@ -22,7 +22,7 @@ from tests.engine.recovery.test_refit import original_of, remove_some, text
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
-USERS = 6
+USERS, SHIPPED = 6, 2
 
 pytestmark = pytest.mark.slow
 
@@ -33,13 +33,23 @@ def fresh_text(state, seed=0):
     first = reference_of(original.model, windows, 4, int)
     store = HiddenStore(state.loaded.device)
     first = replace(first, hidden=[store.keep(x) for x in first.hidden])
-    return FreshText(original, first, windows[:USERS], seed, store)
+    reserve = torch.full((SHIPPED + 1, windows.shape[1]), 7)
+    pool = torch.cat([windows[-SHIPPED:], reserve])
+    return FreshText(original, first, windows[:USERS], pool, SHIPPED, seed, store)
+
+
+def test_other_text_goes_on_in_each_epoch_and_begins_again():
+    fresh = fresh_text(state_of())
+    last = [fresh.latest.windows[-SHIPPED:]]
+    last += [fresh.next(epoch, int).windows[-SHIPPED:] for epoch in (1, 2)]
+    expected = torch.cat([fresh.pool, fresh.pool])[: 3 * SHIPPED]
+    assert torch.equal(torch.cat(last), expected)
 
 
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
     first = fresh.latest
-    users, written = first.windows[:USERS], [first.windows[USERS:]]
+    users, written = first.windows[:USERS], [first.windows[USERS:-SHIPPED]]
     for epoch in (1, 2):
         found = fresh.next(epoch, int)
         assert found.windows.shape == first.windows.shape
@@ -47,13 +57,13 @@ def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
         expected = reference_of(fresh.original.model, found.windows, 4, int)
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)
-        written.append(found.windows[USERS:])
+        written.append(found.windows[USERS:-SHIPPED])
     assert not first.hidden  # dropped
     rows = {tuple(row) for windows in written for row in windows.tolist()}
     assert len(rows) == 3 * len(written[0])
     again, other = fresh_text(state_of()), fresh_text(state_of(), seed=1)
-    assert torch.equal(again.next(1, int).windows[USERS:], written[1])
-    assert not torch.equal(other.next(1, int).windows[USERS:], written[1])
+    assert torch.equal(again.next(1, int).windows[USERS:-SHIPPED], written[1])
+    assert not torch.equal(other.next(1, int).windows[USERS:-SHIPPED], written[1])
 
 
 def train(state, fresh, context=None, **settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -38,8 +39,6 @@ def text(fitted=24, held_out=8, length=12) -> RecoveryText:
 
 def original_of(state: PruningState) -> LoadedModel:
     """Return a copy of the model, before anything is removed."""
-    from dataclasses import replace
-
     from surgeon_engine.model.layers import find_blocks, prunable_layers
 
     model = copy.deepcopy(state.loaded.model)
@@ -103,6 +102,24 @@ def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     assert all(result.after <= result.before for result in results.values())
     assert final_error(state, original, text().held_out.windows) < before
     assert_zeros_kept(state)
+
+
+def test_users_windows_make_up_three_tenths_of_a_fit():
+    """A window that counts three times has the fit of one that is read three times."""
+    few = replace(text(fitted=8, held_out=4), users=1)
+    assert few.weights().tolist() == [pytest.approx(3), *[1] * 7]
+    windows = few.fitted.windows
+    repeated = Batches(torch.cat([windows[:1], windows[:1], windows]), 4)
+    fits = []
+    for read in (few, replace(few, fitted=repeated, users=0)):
+        state = make_state("gpt2", 4, method=Method.MAGNITUDE)  # with a bias
+        original = original_of(state)
+        remove_some(state)
+        fits.append(refit(state, original, read).fits)
+        fits.append(state.loaded.model.transformer.h[1].mlp.c_proj.weight)
+    assert fits[0].keys() == fits[2].keys()
+    torch.testing.assert_close(fits[1], fits[3], rtol=1e-3, atol=1e-5)
+    assert replace(few, users=4).weights().tolist() == [1] * 8
 
 
 def test_layers_after_a_missing_attention_make_up_for_it():
