@@ -14,6 +14,7 @@ from surgeon_engine.model.rules import Family, Gguf, Order, fused, fused_gate, p
 
 _PHI = Family(
     attention=fused("o_proj", "qkv_proj"),
+    mlp=fused_gate("down_proj", "gate_up_proj"),  # GGUF files are filled up by it
     reads_config=True,
 )
 _SOFTMAX, _SIGMOID = 1, 2  # llama.cpp's numbers of functions of a router's scores
@@ -181,7 +182,10 @@ FAMILIES = {
     ),
     "gemma3_text": Family(gguf=(_GEMMA_3,)),
     "gemma4_text": Family(gguf=(_GEMMA_4,)),
-    "glm4": Family(gguf=(Gguf("glm4", rotates_parts=True),)),
+    "glm4": Family(
+        mlp=fused_gate("down_proj", "gate_up_proj"),
+        gguf=(Gguf("glm4", rotates_parts=True),),
+    ),
     "glm4_moe": Family(
         gguf=(
             Gguf(

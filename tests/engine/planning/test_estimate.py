@@ -225,7 +225,9 @@ def test_each_text_that_the_model_writes_takes_time_at_each_token():
     def sampling(own, others):
         evaluation = replace(JOB.evaluation, windows=others)
         config = replace(
-            JOB, recovery=RecoveryConfig(general_windows=own), evaluation=evaluation
+            JOB,
+            recovery=RecoveryConfig(general_windows=2 * own),
+            evaluation=evaluation,
         )
         return estimate(config, MODEL, machine()).seconds_of_stages[Stage.SAMPLING]
 

@@ -190,7 +190,7 @@ def test_data_set_is_added_with_its_parts(calibrating):
 def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypatch):
     window = calibrating
     add_file(window, monkeypatch, tmp_path / "a.txt")
-    own = RecoveryConfig(general_windows=CACHED)
+    own = RecoveryConfig(general_windows=2 * CACHED)
     window.session.draft.edit_part(own)
     click(window, "preview_button")
     assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
@@ -218,7 +218,7 @@ def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypat
         assert text.toPlainText() == part
     assert not on.isEnabled()
     assert f"{CACHED} windows" in shown(window, "own_text_note")
-    window.session.draft.edit_part(RecoveryConfig(general_windows=3))
+    window.session.draft.edit_part(RecoveryConfig(general_windows=6))
     assert not find(window, "own_text_note").isVisible()
     click(window, "preview_button")
     assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
