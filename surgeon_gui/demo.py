@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
     pruning=PruningConfig(HeadsAndNeurons(), target=PrunableShare(0.3)),
-    recovery=RecoveryConfig(general_windows=32),
+    recovery=RecoveryConfig(general_windows=64),
 )
 _SETTLING_MS = 300  # until the layout of the window is final
 _DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")

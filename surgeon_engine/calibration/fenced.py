@@ -28,7 +28,12 @@ from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.texts import TextSource, check_tokenizer, names_of
+from surgeon_engine.calibration.texts import (
+    SHIPPED_TEXT,
+    TextSource,
+    check_tokenizer,
+    names_of,
+)
 from surgeon_engine.calibration.windows import TokenWindows, vocabulary_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource, locate
@@ -36,6 +41,7 @@ from surgeon_engine.model.tokenizer import reading_seconds, tokenizer_problem
 from surgeon_engine.model.vocabulary.definition import definition_of
 from surgeon_engine.runtime import fence
 
+_OWN = {BUILTIN_TEXT, SHIPPED_TEXT}
 _NETWORK_SECONDS = 30.0  # between two rows of a data set; a wait may be longer
 _T = TypeVar("_T")
 
@@ -146,14 +152,14 @@ def _read(
 ) -> _T:
     """Return what a function returns that reads texts, perhaps with a tokenizer."""
     function = f"surgeon_engine.calibration.{function}"
-    is_own = all(name == BUILTIN_TEXT for name in names)
+    is_own = set(names) <= _OWN
     if is_own and (source is None or source.is_bundled):
         return cast(_T, fence.resolve(function)(*arguments))
     return fence.call(function, arguments, kind, _blame(names, source))
 
 
 def _blame(names: Sequence[str], source: ModelSource | None) -> fence.Blame:
-    names = [name for name in dict.fromkeys(names) if name != BUILTIN_TEXT]
+    names = [name for name in dict.fromkeys(names) if name not in _OWN]
     shown = ", ".join(Path(name).name for name in names)
     seconds = fence.SECONDS if source is None else reading_seconds(source)
     if any(map(is_hub_source, names)):

@@ -256,7 +256,8 @@ def _draws(logits: Tensor, generator: torch.Generator) -> Tensor:
     It is where a uniform number falls in the running sum of the probabilities: one
     random number a row, where `multinomial` draws one for each token.
     """
-    ends = logits.softmax(dim=1).cumsum(dim=1, dtype=torch.float64)
+    ends = logits.softmax(dim=1).double()
+    torch.cumsum(ends, dim=1, out=ends)
     numbers = torch.rand(len(ends), 1, generator=generator, dtype=torch.float64)
     drawn = torch.searchsorted(ends, numbers * ends[:, -1:], right=True)
     return drawn.clamp_max_(logits.shape[1] - 1)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
 from surgeon_engine.calibration.long_texts import MAX_CHARACTERS, read_beginning
 
+SHIPPED_TEXT = str(files("surgeon_resources") / "shipped_text" / "passages.jsonl")
 _PLAIN = ".txt"
 _SUFFIXES = (_PLAIN, *tables.KINDS)
 

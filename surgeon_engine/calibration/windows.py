@@ -112,7 +112,7 @@ class TokenWindows:
     found: TextStatistics
     beginning: str = ""  # of each validation window, such as "<bos>"
     own: Tensor | None = None  # windows x length, written by the model itself
-    shipped: Tensor | None = None  # windows x length, of the text that comes along
+    shipped: Tensor | None = None  # windows x length, of the shipped text
     reserve: Tensor | None = None  # further ones, for later epochs of a training
     others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
 

@@ -35,8 +35,8 @@ from surgeon_engine.api.messages.run import (
     TokensRemoved,
     experts_left,
     format_estimate,
-    left_out,
     neurons_left,
+    step_left_out,
 )
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.api.report import Report
@@ -248,10 +248,10 @@ def _memory_cells(report: Report, context: int) -> tuple[str, str]:
 def _recovered(event: Recovered | RecoveryUndone) -> str:
     if isinstance(event, RecoveryUndone):
         # A message says why a whole recovery was undone.
-        return "" if event.stage is None else f"recovery: {left_out(event.stage)}"
+        return "" if event.stage is None else step_left_out(event.stage)
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
-        f"{event.nats_after:.3f} nats on held-out calibration text; "
+        f"{event.nats_after:.3f} nats on held-out text; "
         f"{_fidelity(event.evaluation)}perplexity "
         f"{event.evaluation.perplexity:.2f}, {format_duration(event.seconds)}"
     )

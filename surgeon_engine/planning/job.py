@@ -159,7 +159,7 @@ class Job:
 
     @property
     def recovery_windows(self) -> int:
-        """The windows of the user's and of general text, for recovery."""
+        """The user's windows and those of general text, for recovery."""
         if not self.config.recovery.recovers:
             return 0
         return self.config.calibration.windows + self.config.general_windows

@@ -25,7 +25,7 @@ class RecoveryText:
     fitted: Batches
     held_out: Batches
     users: int = 0  # of the windows to fit: the first ones are the user's
-    shipped: int = 0  # of them: the last ones are of the text that comes with Surgeon
+    shipped: int = 0  # of them: the last ones are of the shipped text
     # The same in the tokens of the original; None: these are the same.
     in_original_tokens: RecoveryText | None = None
 

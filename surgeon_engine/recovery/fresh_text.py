@@ -3,9 +3,9 @@
 What limits recovery is text, not the optimizer: windows that were fitted are close to
 the original long before those that were not. The first epoch reads the windows that the
 refit has read. Each later one reads the user's windows again, and as many new ones of
-the original's own text and of the text that comes with Surgeon as the first had. Own
-text is kept in the user's cache (`calibration/own_samples.py`), so that an interrupted
-training goes on with it. After its last window, the other text begins again.
+the original's own text and of the shipped text as the first had. Own text is kept in
+the user's cache (`calibration/own_samples.py`), so that an interrupted training goes on
+with it. When the shipped text is used up, it begins again.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class FreshText:
         latest: The text of the first epoch, with the original's last hidden states.
         users: The user's windows in it, in the tokens of the original; they are the
             first ones.
-        pool: Windows of the text that comes with Surgeon: of the first epoch, then of
-            later ones.
+        pool: Windows of the shipped text: of the first epoch, then of later ones.
         each: How many of them an epoch reads.
         seed: Calibration seed; each epoch derives its own.
         store: Holds the hidden states.

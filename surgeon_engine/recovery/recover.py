@@ -98,7 +98,7 @@ def recover(
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:
-    """Return the windows of the user's and of general text, some of each held out.
+    """Return the user's windows and those of general text, some of each held out.
 
     Returns:
         The text; None if there are too few windows.

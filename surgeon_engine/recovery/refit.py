@@ -10,8 +10,8 @@ also makes up for the error that all layers before it have left there:
 with y the original's output, h and h' the residual streams of the original and of the
 pruned model before the layer. The fit is closed-form, needs the activations of one
 block, and chooses its ridge d for each layer on held-out windows (`least_squares.py`).
-A layer whose held-out error does not fall stays as it was. The user's windows make up
-three tenths of the fit at least: their rows of X and Y are weighted.
+A layer whose held-out error does not fall stays as it was. The rows of the user's
+windows are weighted (`RecoveryText.weights`).
 
 Sequential refits of pruned layers to dense outputs are those of SparseGPT (Frantar and
 Alistarh, arXiv 2301.00774) and, for structures, of SlimGPT (arXiv 2412.18110); the
@@ -231,7 +231,7 @@ class _BlockRefit:
                     if t.layer.name in self._direct:
                         Y = Y - _stream_before(hidden, seen, done)
                     if roots is not None:
-                        Y = Y * roots
+                        Y *= roots  # no other tensor
                     found = sums[t.layer.name][pair.is_held_out[number]]
                     if t is group[0]:
                         found.add(X, Y)

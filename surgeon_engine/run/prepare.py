@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 
+from torch import Tensor
+
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.fenced import load_windows
-from surgeon_engine.calibration.general_text import general_windows
 from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
     read_judging_texts,
 )
 from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
+from surgeon_engine.calibration.shipped_text import shipped_windows
 from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
@@ -98,13 +100,11 @@ def _with_general_text(
         loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )
     length, seed = windows.calibration.shape[1], config.calibration.seed
-    text = own_text(author, config.own_windows, length, seed)
+    shipped, reserve = _shipped_text(config, loaded, length, context)
+    own_windows = config.general_windows - (0 if shipped is None else len(shipped))
+    text = own_text(author, own_windows, length, seed)
     judging = own_judging_text(config, author, length)
     others = ranks.agree(lambda: read_judging_texts(config, loaded, length))
-    shipped = reserve = None
-    if (count := config.shipped_windows) and loaded.tokenizer is not None:
-        found = ranks.agree(lambda: general_windows(loaded, length, seed))
-        shipped, reserve = found[:count], found[count:]
     fence.close()  # all texts are read: a run may need its memory
     own = None
     if steps := text.steps + (judging.steps if judging else 0):
@@ -117,3 +117,32 @@ def _with_general_text(
     return dataclasses.replace(
         windows, own=own, shipped=shipped, reserve=reserve, others=others
     )
+
+
+def _shipped_text(
+    config: RunConfig, loaded: LoadedModel, length: int, context: RunContext
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return windows of the shipped text for a run, and further ones for later epochs.
+
+    None: the model cannot read it, or a window is longer than it. The model then writes
+    the whole general text.
+    """
+    count, seed = config.shipped_windows, config.calibration.seed
+    if not count or loaded.tokenizer is None:
+        return None, None
+
+    def read() -> Tensor | str:
+        try:
+            return shipped_windows(loaded, length, seed)
+        except (CalibrationError, ConfigError) as error:
+            return error.message
+
+    found = ranks.agree(read)
+    if isinstance(found, str):
+        context.inform(
+            "{reason} The original writes the whole general text instead.",
+            reason=found,
+        )
+    if isinstance(found, str) or not len(found):
+        return None, None
+    return found[:count], found[count:]

@@ -29,7 +29,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     StageStarted,
     TokensRemoved,
-    left_out,
+    step_left_out,
 )
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.vocabulary_text import tokens_phrase
@@ -154,7 +154,7 @@ def _shot_line(event: ShotFinished) -> str:
 def _recovery_line(event: HeldOutMeasured | Recovered | RecoveryUndone) -> str:
     if isinstance(event, RecoveryUndone):
         # A message says why a whole recovery was undone.
-        return "" if event.stage is None else left_out(event.stage)
+        return "" if event.stage is None else step_left_out(event.stage)
     if isinstance(event, HeldOutMeasured):
         return tr(
             "Training step {done} of {total}: {nats} nats from the original."

@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.run import (
     SampleWritten,
     Stage,
     UndoReason,
-    left_out,
+    step_left_out,
 )
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
@@ -249,7 +249,7 @@ def steps_left_out(run: RunState) -> str:
     """Return which steps of the last recovery gained nothing; empty if none."""
     shots = (0, len(run.history))
     stages = [each.stage for each in run.undone if each.shot in shots]
-    sentences = [left_out(stage) for stage in stages if stage is not None]
+    sentences = [step_left_out(stage) for stage in stages if stage is not None]
     return " ".join(dict.fromkeys(sentences))
 
 

@@ -228,7 +228,7 @@ def _route_evenly(experts: Any, inputs: tuple[torch.Tensor, ...]) -> None:
 
 
 def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
-    """Return random windows, those of the model's own text included."""
+    """Return random windows, those of general text included."""
     calibration = config.calibration
     generator = torch.Generator().manual_seed(0)
 
@@ -242,6 +242,7 @@ def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
         "counted",
         found=TextStatistics(),
         own=windows(config.own_windows) if config.own_windows else None,
+        shipped=windows(config.shipped_windows) if config.shipped_windows else None,
         others=(JudgingText("own", windows(config.evaluation.windows)),),
     )
 

@@ -55,7 +55,7 @@ class RecoveryConfig:
 
     level: Recovery = Recovery.AUTOMATIC
     # Windows of general text beside the user's: the original model writes a half, the
-    # others are of the text that comes with Surgeon.
+    # other half is shipped with Surgeon.
     general_windows: Annotated[
         int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
     ] = 96

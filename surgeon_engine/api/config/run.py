@@ -111,7 +111,7 @@ class RunConfig:
 
     @property
     def shipped_windows(self) -> int:
-        """The number of windows of the text that comes with Surgeon."""
+        """The number of windows of the shipped text."""
         return self.general_windows // 2
 
     @property

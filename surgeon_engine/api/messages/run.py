@@ -337,16 +337,17 @@ class RecoveryUndone(msgspec.Struct, frozen=True, tag=True):
     shot: Count = 0  # after which it came; 0: the end of the run
 
 
-def left_out(stage: Stage) -> str:
+def step_left_out(stage: Stage) -> str:
     """Return the sentence about a step of recovery that was undone."""
     steps = {
         Stage.REFIT: say("The refit"),
         Stage.RECONSTRUCTION: say("The reconstruction"),
+        Stage.DISTILLATION: say("The distillation"),
     }
     return say(
         "{step} brought the model no closer to the original and was left out: the "
         "model is as good as it was before.",
-        step=steps.get(stage, say("The distillation")),
+        step=steps[stage],
     )
 
 
