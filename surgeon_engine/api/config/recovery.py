@@ -58,7 +58,7 @@ class RecoveryConfig:
     # other half is shipped with Surgeon.
     general_windows: Annotated[
         int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
-    ] = 96
+    ] = 64
     epochs: Annotated[float, Option(Limits(0, 1_000), used_if="counts_epochs")] = 1.0
     # How long the training lasts, in place of `epochs`; 0: by these. With a time,
     # results depend on the speed of the machine.
