@@ -17,7 +17,6 @@ from surgeon_engine.api.config.pruning import (
     HeadsAndNeurons,
     PruningConfig,
 )
-from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import read_config
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
     pruning=PruningConfig(HeadsAndNeurons(), target=PrunableShare(0.3)),
-    recovery=RecoveryConfig(general_windows=64),
 )
 _SETTLING_MS = 300  # until the layout of the window is final
 _DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
