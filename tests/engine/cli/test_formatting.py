@@ -117,6 +117,6 @@ def test_experts_and_neurons_that_are_left_are_counted():
 def test_step_of_recovery_without_effect_is_named_once():
     for stage, step in ((Stage.DISTILLATION, "distillation"), (Stage.REFIT, "refit")):
         line = event_line(RecoveryUndone(UndoReason.WORSE, stage))
-        assert line.startswith(f"recovery: The {step} brought the model no closer")
+        assert line.startswith(f"The {step} brought the model no closer")
         assert "was left out: the model is as good as it was before" in line
     assert event_line(RecoveryUndone(UndoReason.FAILED)) == ""  # the log says it
