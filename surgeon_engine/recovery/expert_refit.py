@@ -45,7 +45,7 @@ class _Seen:
     weights: Tensor  # tokens x chosen
     missing: Tensor  # tokens x hidden, float32: t - z
     is_held_out: Tensor  # tokens
-    roots: Tensor  # tokens: of their weights in the fit
+    roots: Tensor  # tokens x 1: of their weights in the fit
     energy: float  # the squares of what the experts compute for the held-out tokens
 
 
@@ -92,7 +92,7 @@ def _refit(module: Any, expert: int, seen: _Seen) -> float | None:
     ]
     for each, is_part in zip(sums, (~held_out, held_out), strict=True):
         for rows, X in _inputs(module, expert, seen, token[is_part], place[is_part]):
-            roots = seen.roots[rows].unsqueeze(1)
+            roots = seen.roots[rows]
             each.add(X * roots, (X @ W.T + seen.missing[rows]) * roots)
     NormalEquations.add_up(sums)
     found, result = fit(W, torch.zeros_like(W, dtype=torch.bool), fitted, judging)
@@ -151,7 +151,7 @@ def _seen(pair: BlockPair, module: nn.Module) -> _Seen:
             rows = math.prod(hidden.shape[:-1])
             small["is_held_out"].append(is_held_out.expand(rows))
             roots = pair.root_weights(number, rows)
-            roots = torch.ones(rows) if roots is None else roots.squeeze(1)
+            roots = torch.ones(rows, 1) if roots is None else roots
             small["roots"].append(roots.to(after.device))
             start += rows
     energy = float(torch.stack(energies).sum()) if energies else 0.0

@@ -79,9 +79,9 @@ def fast_products(
 def multiplies_bfloat16_fast() -> bool:
     """Return whether this processor multiplies bfloat16 faster than float32.
 
-    Intel's processors since Sapphire Rapids, known by their `avx512_fp16`, do so by AMX
-    alone. Where a virtual machine hides it, `avx512_bf16` takes twice as long as
-    float32. Processors of other makers had no `avx512_fp16` when this was measured.
+    Intel's processors since Sapphire Rapids do so by AMX alone. Where a virtual machine
+    hides it, `avx512_bf16` takes twice as long as float32. They are known by their
+    `avx512_fp16`.
     """
     has = torch.cpu.get_capabilities().get
     return bool(has("amx_bf16") or (has("avx512_bf16") and not has("avx512_fp16")))

@@ -46,7 +46,7 @@ def routed(module, tokens=400):
     weights, chosen = torch.rand(tokens, 3).topk(2, dim=1)
     missing = torch.zeros(tokens, 8)
     is_held_out = torch.arange(tokens) % 4 == 0
-    roots = torch.ones(tokens)
+    roots = torch.ones(tokens, 1)
     return _Seen(states, chosen, weights, missing, is_held_out, roots, energy=1.0)
 
 
