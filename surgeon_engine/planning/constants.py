@@ -20,10 +20,13 @@ GRADIENT_LOGITS_AT_ONCE = 2**26
 HELD_OUT = 4  # one of so many calibration windows judges dampings
 OWN_WINDOWS_AT_ONCE = 64  # that the model writes
 
-# Of first-order gates: draws of the labels of a window, where labels are drawn, and
-# windows of the model's own text. More of both change little.
+# Of first-order gates: draws of the labels of each of the user's windows, where labels
+# are drawn, and windows of general text. More of both change little. A few of these are
+# the model's own, which has no other chats; costs on shipped text keep more of what
+# other text needs.
 GATE_DRAWS = 2
-GATE_OWN_WINDOWS = 32
+GATE_GENERAL_WINDOWS = 32
+GATE_OWN_WINDOWS = 8
 
 # Held-out tokens on which costs of whole blocks, attentions and MLPs are measured.
 DEPTH_TOKENS = 2048

@@ -48,7 +48,8 @@ def mark_of(kind: Kind, config: RunConfig, model: ModelSummary) -> str:
     )
     match kind:
         case Kind.GATES:
-            facts += pruning.method, pruning.fisher, pruning.kind, config.own_windows
+            facts += pruning.method, pruning.fisher, pruning.kind
+            facts += (config.general_windows,)
         case Kind.BASELINE:
             facts += (
                 (evaluation.windows, evaluation.texts),

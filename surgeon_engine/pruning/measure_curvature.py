@@ -15,7 +15,7 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import Fisher, Structure
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.decoding import decode_json, encode_json
-from surgeon_engine.calibration.windows import digest_of
+from surgeon_engine.calibration.windows import TokenWindows, digest_of
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
     block_factors,
@@ -31,7 +31,11 @@ from surgeon_engine.curvature.measured import (
 )
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.products import fast_products
-from surgeon_engine.planning.constants import GATE_DRAWS, GATE_OWN_WINDOWS
+from surgeon_engine.planning.constants import (
+    GATE_DRAWS,
+    GATE_GENERAL_WINDOWS,
+    GATE_OWN_WINDOWS,
+)
 from surgeon_engine.planning.measured_before import Kind, mark_of
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Needs
@@ -109,7 +113,7 @@ def _gates(
         Kind.GATES,
         (request.batch, request.labels.value, request.seed),
         tuple(gate.value for gate in _gates_of(state.config.pruning.kind)),
-        digest_of((request.windows, state.windows.own)),
+        digest_of((request.windows, _general_windows(state.windows))),
     )
     found = context.kept.find(key)
     kept = {} if found is None else _as_gates(found)
@@ -178,15 +182,14 @@ def _as_gates(found: Measurement) -> dict[str, GateGradients]:
 def _measure_gates(
     state: PruningState, request: CurvatureRequest, context: RunContext, shot: int
 ) -> dict[str, GateGradients]:
-    """Measure the gates on the text, and on the model's own windows if there are any.
+    """Measure the gates on the user's text, and on general text if there is any.
 
-    Both count alike. The tokens of the own windows are labels drawn from the model.
+    Both count alike. The labels of general text are drawn from the model.
     """
-    request = replace(request, draws=GATE_DRAWS)
-    requests = [request]
-    if state.windows.own is not None:
-        own = _spread(state.windows.own, GATE_OWN_WINDOWS)
-        requests.append(replace(request, windows=own, labels=Fisher.EMPIRICAL))
+    requests = [replace(request, draws=GATE_DRAWS)]
+    general = _general_windows(state.windows)
+    if general is not None:
+        requests.append(replace(request, windows=general, labels=Fisher.SAMPLED))
     model, total = request.model, sum(each.steps for each in requests)
     parts: list[dict[str, GateGradients]] = []
     with context.stage(Stage.CURVATURE, shot, total) as step:
@@ -199,8 +202,21 @@ def _measure_gates(
             parts.append(found)
     if len(parts) == 1:
         return {**parts[0]}
-    text, own_text = parts
-    return {name: text[name].averaged_with(own_text[name]) for name in text}
+    users, of_general = parts
+    return {name: users[name].averaged_with(of_general[name]) for name in users}
+
+
+def _general_windows(windows: TokenWindows) -> Tensor | None:
+    """Return the windows of general text for gates; None: there are none.
+
+    Most are shipped, if the model reads shipped text. The last ones that it wrote are
+    chats if it has a template.
+    """
+    own, shipped = windows.own, windows.shipped
+    if own is None or shipped is None:
+        return None if own is None else _spread(own, GATE_GENERAL_WINDOWS)
+    shipped = shipped[: GATE_GENERAL_WINDOWS - GATE_OWN_WINDOWS]
+    return torch.cat([own[-GATE_OWN_WINDOWS:], shipped])
 
 
 def _spread(windows: Tensor, count: int) -> Tensor:

@@ -276,7 +276,7 @@ def _proportions(windows: int) -> Iterator[None]:
     There is one more to judge: offloaded blocks run one at a time on several alone.
     """
     judging = _JUDGING * windows // FULL_WINDOWS + 1
-    gates = measure_curvature.GATE_OWN_WINDOWS * windows // FULL_WINDOWS
+    gates = measure_curvature.GATE_GENERAL_WINDOWS * windows // FULL_WINDOWS
     if windows == FULL_WINDOWS:
         yield
         return
@@ -286,7 +286,7 @@ def _proportions(windows: int) -> Iterator[None]:
 
     with (
         mock.patch.object(recover, "judging_windows", judging_windows),
-        mock.patch.object(measure_curvature, "GATE_OWN_WINDOWS", gates),
+        mock.patch.object(measure_curvature, "GATE_GENERAL_WINDOWS", gates),
     ):
         yield
 

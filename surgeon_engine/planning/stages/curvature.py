@@ -23,7 +23,7 @@ from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
     FLOAT,
     GATE_DRAWS,
-    GATE_OWN_WINDOWS,
+    GATE_GENERAL_WINDOWS,
     GRADIENT_LOGITS_AT_ONCE,
 )
 from surgeon_engine.planning.job import Job, readers, width
@@ -103,10 +103,10 @@ def _seconds(job: Job) -> float:
             if of_experts or not layer.is_experts
         )
         draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1
-        own = min(config.own_windows, GATE_OWN_WINDOWS)
+        general = min(config.general_windows, GATE_GENERAL_WINDOWS)
         return sum(
             speed.backward(job, count, times, times * gates, speed.fast_products(job))
-            for count, times in ((windows, draws), (own, 1))
+            for count, times in ((windows, draws), (general, 1))
         )
     flops = sum(2.0 * width(layer) ** 2 for layer in readers(layers))
     if pruning.measures_gradients:

@@ -13,7 +13,9 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
+from surgeon_engine.curvature.collect import block_gates
 from surgeon_engine.curvature.measured import KroneckerFactors
+from surgeon_engine.pruning import measure_curvature as module
 from surgeon_engine.pruning.measure_curvature import measure, pool
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.kept import Kept
@@ -118,6 +120,35 @@ class Gates:
 
 def gate_state(windows=4, **pruning):
     return make_state("llama", windows, method=Method.FIRST_ORDER, **pruning)
+
+
+@pytest.mark.parametrize("has_shipped", [True, False])
+def test_gates_count_users_and_general_text_alike(monkeypatch, has_shipped):
+    """Most windows of general text are shipped; the others are the latest own ones."""
+    state, requests, costs = gate_state(), [], []
+    own = torch.arange(40 * 16).view(40, 16) % 90
+    general = own[torch.arange(32) * 40 // 32]
+    object.__setattr__(state.windows, "own", own)
+    if has_shipped:
+        shipped = own.flip(1) + 1
+        general = torch.cat([own[-8:], shipped[:24]])
+        object.__setattr__(state.windows, "shipped", shipped)
+
+    def noted(request, kinds, step):
+        requests.append(request)
+        costs.append({})
+        for gates in block_gates(request, kinds, step):
+            costs[-1] |= {name: each.column_costs() for name, each in gates.items()}
+            yield gates
+
+    monkeypatch.setattr(module, "block_gates", noted)
+    found = measure(state, state.windows.calibration, silent_context(), 1)
+    assert torch.equal(requests[0].windows, state.windows.calibration)
+    assert torch.equal(requests[1].windows, general)
+    assert requests[1].labels is Fisher.SAMPLED
+    for name, gates in found.items():
+        mean = (costs[0][name] + costs[1][name]) / 2
+        assert torch.allclose(gates.column_costs(), mean, rtol=1e-4)
 
 
 def test_gates_of_an_original_are_measured_once():

@@ -134,7 +134,7 @@ def test_recovery_changes_the_export_and_keeps_what_was_removed(tmp_path):
 
 
 @pytest.mark.slow
-def test_first_order_run_measures_gates_on_own_windows_too(tmp_path):
+def test_first_order_run_measures_gates_on_general_text_too(tmp_path):
     settings = {"method": Method.FIRST_ORDER, "fisher": Fisher.SAMPLED}
     recorder = Recorder().run(job_with(tmp_path, **settings), tmp_path / "run")
     assert stages(recorder).count(Stage.CURVATURE) == 1
