@@ -37,6 +37,7 @@ DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 SUMS_ON_HOST = 2**29  # bytes of the sum X'X of a refit, from which on it is on the host
 
 STEP_WINDOWS = 2  # of a step of a training
+LATER_OWN = 8  # the model writes one of so many windows of general text after an epoch
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
 
@@ -64,3 +65,12 @@ KEPT_BYTES = 2_000_000_000
 TENSOR_ENTRY = 110
 # Bytes of the chat template and of the model's options there, approximately.
 HEADER_OPTIONS = 20_000
+
+
+def later_own_windows(general: int, shipped: int) -> int:
+    """Return how many windows the model writes for each epoch after the first.
+
+    Writing takes as long as training. Of `general` windows, most are therefore shipped,
+    if the first epoch has any that are.
+    """
+    return max(1, general // LATER_OWN) if shipped else general

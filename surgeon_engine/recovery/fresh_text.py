@@ -3,9 +3,10 @@
 What limits recovery is text, not the optimizer: windows that were fitted are close to
 the original long before those that were not. The first epoch reads the windows that the
 refit has read. Each later one reads the user's windows again, and as many new ones of
-the original's own text and of the shipped text as the first had. Own text is kept in
-the user's cache (`calibration/own_samples.py`), so that an interrupted training goes on
-with it. When the shipped text is used up, it begins again.
+general text as the first had. Most of these are shipped, since writing takes as long as
+training. Own text is kept in the user's cache (`calibration/own_samples.py`), so that
+an interrupted training goes on with it. When the shipped text is used up, it begins
+again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from surgeon_engine.calibration.own_samples import (
 )
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.planning.constants import later_own_windows
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.recovery.judge import predictions
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -42,7 +44,7 @@ class FreshText:
         users: The user's windows in it, in the tokens of the original; they are the
             first ones.
         pool: Windows of the shipped text: of the first epoch, then of later ones.
-        each: How many of them an epoch reads.
+        shipped: How many of them the first epoch reads.
         seed: Calibration seed; each epoch derives its own.
         store: Holds the hidden states.
         vocabulary: Of the pruned model; None: that of the original.
@@ -52,7 +54,7 @@ class FreshText:
     latest: Reference
     users: Tensor
     pool: Tensor
-    each: int
+    shipped: int
     seed: int
     store: HiddenStore
     vocabulary: SmallerVocabulary | None = None
@@ -80,11 +82,23 @@ class FreshText:
         author = Author(
             found.files, found.model.dtype, found.model.config, found.tokenizer
         )
-        count, length = self.latest.windows.shape
+        length = self.latest.windows.shape[1]
         seed = self.seed + _SEEDS + epoch
-        count -= len(self.users) + self.each
-        return own_text(author, count, length, seed)
+        return own_text(author, self._own, length, seed)
+
+    @property
+    def _general(self) -> int:
+        """The number of windows of general text in each epoch."""
+        return len(self.latest.windows) - len(self.users)
+
+    @property
+    def _own(self) -> int:
+        """The number of them that the original writes for an epoch after the first."""
+        unshipped = self._general - len(self.pool)
+        return max(unshipped, later_own_windows(self._general, self.shipped))
 
     def _shipped(self, epoch: int) -> Tensor:
-        places = torch.arange(epoch * self.each, (epoch + 1) * self.each)
+        """Return the shipped windows of an epoch after the first."""
+        each = self._general - self._own
+        places = self.shipped + torch.arange((epoch - 1) * each, epoch * each)
         return self.pool[places % max(1, len(self.pool))]

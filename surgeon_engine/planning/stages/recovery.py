@@ -30,6 +30,7 @@ from surgeon_engine.planning.constants import (
     STEP_WINDOWS,
     SUMS_ON_HOST,
     TRAINING_CHECKS,
+    later_own_windows,
     pinned_bytes,
 )
 from surgeon_engine.planning.job import Job
@@ -311,7 +312,8 @@ def _pass(job: Job, reads: float = 1) -> float:
 
 def _writing(job: Job) -> float:
     """Return the time of the original to write and read the new text of an epoch."""
-    return _pass(job) + speed.writing_windows(job, job.config.own_windows)
+    own = later_own_windows(job.config.general_windows, job.config.shipped_windows)
+    return _pass(job) + speed.writing_windows(job, own)
 
 
 def _judging(job: Job) -> float:

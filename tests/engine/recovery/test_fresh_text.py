@@ -22,28 +22,37 @@ from tests.engine.recovery.test_refit import original_of, remove_some, text
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
-USERS, SHIPPED = 6, 2
+USERS, SHIPPED = 6, 2  # of the 24 windows of the first epoch
+LATER = 16  # shipped ones of a later epoch: all of general text but an eighth
 
 pytestmark = pytest.mark.slow
 
 
-def fresh_text(state, seed=0):
+def fresh_text(state, seed=0, reserve=28):
     """Return the text of a state whose model is the original as yet."""
     original, windows = original_of(state), text().fitted.windows
     first = reference_of(original.model, windows, 4, int)
     store = HiddenStore(state.loaded.device)
     first = replace(first, hidden=[store.keep(x) for x in first.hidden])
-    reserve = torch.full((SHIPPED + 1, windows.shape[1]), 7)
-    pool = torch.cat([windows[-SHIPPED:], reserve])
+    more = torch.arange(reserve).unsqueeze(1).expand(-1, windows.shape[1])
+    pool = torch.cat([windows[-SHIPPED:], more])
     return FreshText(original, first, windows[:USERS], pool, SHIPPED, seed, store)
 
 
-def test_other_text_goes_on_in_each_epoch_and_begins_again():
+def test_shipped_text_goes_on_in_each_epoch_and_begins_again():
     fresh = fresh_text(state_of())
     last = [fresh.latest.windows[-SHIPPED:]]
-    last += [fresh.next(epoch, int).windows[-SHIPPED:] for epoch in (1, 2)]
-    expected = torch.cat([fresh.pool, fresh.pool])[: 3 * SHIPPED]
+    last += [fresh.next(epoch, int).windows[-LATER:] for epoch in (1, 2)]
+    expected = torch.cat([fresh.pool, fresh.pool])[: SHIPPED + 2 * LATER]
     assert torch.equal(torch.cat(last), expected)
+
+
+def test_original_writes_what_little_shipped_text_lacks():
+    fresh = fresh_text(state_of(), reserve=3)
+    found, size = fresh.next(1, int).windows, len(fresh.pool)
+    assert len(found) == 24
+    assert torch.equal(found[-size:], fresh.pool.roll(-SHIPPED, 0))
+    assert len(fresh.text_of(1).batches[0].openings) == 24 - USERS - size
 
 
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
@@ -57,13 +66,14 @@ def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
         expected = reference_of(fresh.original.model, found.windows, 4, int)
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)
-        written.append(found.windows[USERS:-SHIPPED])
+        written.append(found.windows[USERS:-LATER])
     assert not first.hidden  # dropped
     rows = {tuple(row) for windows in written for row in windows.tolist()}
-    assert len(rows) == 3 * len(written[0])
+    assert list(map(len, written)) == [16, 2, 2]
+    assert len(rows) == 16 + 2 + 2
     again, other = fresh_text(state_of()), fresh_text(state_of(), seed=1)
-    assert torch.equal(again.next(1, int).windows[USERS:-SHIPPED], written[1])
-    assert not torch.equal(other.next(1, int).windows[USERS:-SHIPPED], written[1])
+    assert torch.equal(again.next(1, int).windows[USERS:-LATER], written[1])
+    assert not torch.equal(other.next(1, int).windows[USERS:-LATER], written[1])
 
 
 def train(state, fresh, context=None, **settings):
