@@ -37,7 +37,7 @@ DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 SUMS_ON_HOST = 2**29  # bytes of the sum X'X of a refit, from which on it is on the host
 
 STEP_WINDOWS = 2  # of a step of a training
-LATER_OWN = 8  # the model writes one of so many windows of general text after an epoch
+LATER_OWN = 8  # one window of so many of general text, from the second epoch on
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
 
