@@ -84,7 +84,7 @@ def run_task(
 
     def send(envelope: Envelope) -> None:
         if isinstance(envelope.event, Logged):
-            log(JobLogged(envelope.event.message))
+            log(JobLogged(str(envelope.event.message)))  # not its template
 
     try:
         context = RunContext("", send)
