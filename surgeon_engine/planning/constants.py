@@ -21,12 +21,11 @@ HELD_OUT = 4  # one of so many calibration windows judges dampings
 OWN_WINDOWS_AT_ONCE = 64  # that the model writes
 
 # Of first-order gates: draws of the labels of each of the user's windows, where labels
-# are drawn, and windows of general text. More of both change little. A few of these are
-# the model's own, which has no other chats; costs on shipped text keep more of what
-# other text needs.
+# are drawn, and windows of general text. More of both change little. Shipped text has
+# no chats, so a quarter of the windows are the model's own.
 GATE_DRAWS = 2
 GATE_GENERAL_WINDOWS = 32
-GATE_OWN_WINDOWS = 8
+GATE_SHIPPED_WINDOWS = 24
 
 # Held-out tokens on which costs of whole blocks, attentions and MLPs are measured.
 DEPTH_TOKENS = 2048
@@ -37,7 +36,7 @@ DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 SUMS_ON_HOST = 2**29  # bytes of the sum X'X of a refit, from which on it is on the host
 
 STEP_WINDOWS = 2  # of a step of a training
-LATER_OWN = 8  # one window of so many of general text, from the second epoch on
+LATER_OWN = 8  # of so many windows of general text, a later epoch has one own window
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
 
@@ -71,6 +70,6 @@ def later_own_windows(general: int, shipped: int) -> int:
     """Return how many windows the model writes for each epoch after the first.
 
     Writing takes as long as training. Of `general` windows, most are therefore shipped,
-    if the first epoch has any that are.
+    if the first epoch has any that are, until the shipped text is used up.
     """
     return max(1, general // LATER_OWN) if shipped else general

@@ -48,8 +48,10 @@ def mark_of(kind: Kind, config: RunConfig, model: ModelSummary) -> str:
     )
     match kind:
         case Kind.GATES:
-            facts += pruning.method, pruning.fisher, pruning.kind
-            facts += (config.general_windows,)
+            facts += (
+                (pruning.method, pruning.fisher, pruning.kind),
+                config.general_windows,
+            )
         case Kind.BASELINE:
             facts += (
                 (evaluation.windows, evaluation.texts),

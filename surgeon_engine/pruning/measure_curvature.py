@@ -34,7 +34,7 @@ from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import (
     GATE_DRAWS,
     GATE_GENERAL_WINDOWS,
-    GATE_OWN_WINDOWS,
+    GATE_SHIPPED_WINDOWS,
 )
 from surgeon_engine.planning.measured_before import Kind, mark_of
 from surgeon_engine.pruning.methods import METHODS
@@ -209,14 +209,16 @@ def _measure_gates(
 def _general_windows(windows: TokenWindows) -> Tensor | None:
     """Return the windows of general text for gates; None: there are none.
 
-    Most are shipped, if the model reads shipped text. The last ones that it wrote are
-    chats if it has a template.
+    Most are shipped, if the model reads shipped text. The last windows that it wrote
+    are chats if it has a template.
     """
     own, shipped = windows.own, windows.shipped
-    if own is None or shipped is None:
-        return None if own is None else _spread(own, GATE_GENERAL_WINDOWS)
-    shipped = shipped[: GATE_GENERAL_WINDOWS - GATE_OWN_WINDOWS]
-    return torch.cat([own[-GATE_OWN_WINDOWS:], shipped])
+    if own is None:
+        return None
+    if shipped is None:
+        return _spread(own, GATE_GENERAL_WINDOWS)
+    shipped = shipped[:GATE_SHIPPED_WINDOWS]
+    return torch.cat([own[len(shipped) - GATE_GENERAL_WINDOWS :], shipped])
 
 
 def _spread(windows: Tensor, count: int) -> Tensor:

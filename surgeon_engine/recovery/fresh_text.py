@@ -4,9 +4,9 @@ What limits recovery is text, not the optimizer: windows that were fitted are cl
 the original long before those that were not. The first epoch reads the windows that the
 refit has read. Each later one reads the user's windows again, and as many new ones of
 general text as the first had. Most of these are shipped, since writing takes as long as
-training. Own text is kept in the user's cache (`calibration/own_samples.py`), so that
-an interrupted training goes on with it. When the shipped text is used up, it begins
-again.
+training. When the shipped text is used up, it begins again, and the original writes as
+much as for the first epoch. Own text is kept in the user's cache
+(`calibration/own_samples.py`), so that an interrupted training goes on with it.
 """
 
 from __future__ import annotations
@@ -82,23 +82,19 @@ class FreshText:
         author = Author(
             found.files, found.model.dtype, found.model.config, found.tokenizer
         )
-        length = self.latest.windows.shape[1]
+        general, length = self._general, self.latest.windows.shape[1]
         seed = self.seed + _SEEDS + epoch
-        return own_text(author, self._own, length, seed)
+        return own_text(author, general - len(self._shipped(epoch)), length, seed)
 
     @property
     def _general(self) -> int:
         """The number of windows of general text in each epoch."""
         return len(self.latest.windows) - len(self.users)
 
-    @property
-    def _own(self) -> int:
-        """The number of them that the original writes for an epoch after the first."""
-        unshipped = self._general - len(self.pool)
-        return max(unshipped, later_own_windows(self._general, self.shipped))
-
     def _shipped(self, epoch: int) -> Tensor:
         """Return the shipped windows of an epoch after the first."""
-        each = self._general - self._own
-        places = self.shipped + torch.arange((epoch - 1) * each, epoch * each)
+        each = self._general - later_own_windows(self._general, self.shipped)
+        places = torch.arange((epoch - 1) * each, epoch * each) + self.shipped
+        if epoch * each + self.shipped > len(self.pool):  # some were read before
+            places = torch.arange(epoch * self.shipped, (epoch + 1) * self.shipped)
         return self.pool[places % max(1, len(self.pool))]

@@ -276,7 +276,10 @@ def _proportions(windows: int) -> Iterator[None]:
     There is one more to judge: offloaded blocks run one at a time on several alone.
     """
     judging = _JUDGING * windows // FULL_WINDOWS + 1
-    gates = measure_curvature.GATE_GENERAL_WINDOWS * windows // FULL_WINDOWS
+    gates = {
+        name: getattr(measure_curvature, name) * windows // FULL_WINDOWS
+        for name in ("GATE_GENERAL_WINDOWS", "GATE_SHIPPED_WINDOWS")
+    }
     if windows == FULL_WINDOWS:
         yield
         return
@@ -286,7 +289,7 @@ def _proportions(windows: int) -> Iterator[None]:
 
     with (
         mock.patch.object(recover, "judging_windows", judging_windows),
-        mock.patch.object(measure_curvature, "GATE_GENERAL_WINDOWS", gates),
+        mock.patch.multiple(measure_curvature, **gates),
     ):
         yield
 

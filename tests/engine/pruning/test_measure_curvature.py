@@ -124,7 +124,7 @@ def gate_state(windows=4, **pruning):
 
 @pytest.mark.parametrize("has_shipped", [True, False])
 def test_gates_count_users_and_general_text_alike(monkeypatch, has_shipped):
-    """Most windows of general text are shipped; the others are the latest own ones."""
+    """Most windows of general text are shipped; the others are the last own ones."""
     state, requests, costs = gate_state(), [], []
     own = torch.arange(40 * 16).view(40, 16) % 90
     general = own[torch.arange(32) * 40 // 32]
@@ -184,6 +184,17 @@ def test_gates_of_other_settings_are_measured_anew(other):
     found, is_new = gates.measure(gate_state(**{"fisher": Fisher.SAMPLED, **other}))
     assert is_new
     assert found.keys()
+
+
+@pytest.mark.parametrize("kind", ["own", "shipped"])
+def test_gates_on_other_general_text_are_measured_anew(kind):
+    gates, state = Gates(), gate_state()
+    for name in ("own", "shipped"):
+        object.__setattr__(state.windows, name, state.windows.calibration)
+    assert gates.measure(state)[1]
+    assert not gates.measure(state)[1]
+    object.__setattr__(state.windows, kind, state.windows.calibration.flip(1))
+    assert gates.measure(state)[1]
 
 
 def test_gates_of_more_layers_or_another_shot_are_measured_anew():

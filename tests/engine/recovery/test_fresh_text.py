@@ -28,7 +28,7 @@ LATER = 16  # shipped ones of a later epoch: all of general text but an eighth
 pytestmark = pytest.mark.slow
 
 
-def fresh_text(state, seed=0, reserve=28):
+def fresh_text(state, seed=0, reserve=2 * LATER):
     """Return the text of a state whose model is the original as yet."""
     original, windows = original_of(state), text().fitted.windows
     first = reference_of(original.model, windows, 4, int)
@@ -39,20 +39,15 @@ def fresh_text(state, seed=0, reserve=28):
     return FreshText(original, first, windows[:USERS], pool, SHIPPED, seed, store)
 
 
-def test_shipped_text_goes_on_in_each_epoch_and_begins_again():
-    fresh = fresh_text(state_of())
+def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
+    fresh = fresh_text(state_of(), reserve=2 * LATER)
     last = [fresh.latest.windows[-SHIPPED:]]
     last += [fresh.next(epoch, int).windows[-LATER:] for epoch in (1, 2)]
-    expected = torch.cat([fresh.pool, fresh.pool])[: SHIPPED + 2 * LATER]
-    assert torch.equal(torch.cat(last), expected)
-
-
-def test_original_writes_what_little_shipped_text_lacks():
-    fresh = fresh_text(state_of(), reserve=3)
-    found, size = fresh.next(1, int).windows, len(fresh.pool)
-    assert len(found) == 24
-    assert torch.equal(found[-size:], fresh.pool.roll(-SHIPPED, 0))
-    assert len(fresh.text_of(1).batches[0].openings) == 24 - USERS - size
+    assert torch.equal(torch.cat(last), fresh.pool)
+    found = fresh.next(3, int).windows
+    assert torch.equal(found[-SHIPPED:], fresh.pool[3 * SHIPPED : 4 * SHIPPED])
+    written = [len(fresh.text_of(n).batches[0].openings) for n in (1, 2, 3)]
+    assert written == [2, 2, 16]
 
 
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
