@@ -84,7 +84,7 @@ def run_task(
 
     def send(envelope: Envelope) -> None:
         if isinstance(envelope.event, Logged):
-            log(JobLogged(str(envelope.event.message)))  # Text is not JSON's
+            log(JobLogged(str(envelope.event.message)))  # in words
 
     try:
         context = RunContext("", send)

@@ -28,19 +28,19 @@ LATER = 16  # shipped ones of a later epoch: all of general text but an eighth
 pytestmark = pytest.mark.slow
 
 
-def fresh_text(state, seed=0, reserve=2 * LATER):
+def fresh_text(state, seed=0):
     """Return the text of a state whose model is the original as yet."""
     original, windows = original_of(state), text().fitted.windows
     first = reference_of(original.model, windows, 4, int)
     store = HiddenStore(state.loaded.device)
     first = replace(first, hidden=[store.keep(x) for x in first.hidden])
-    more = torch.arange(reserve).unsqueeze(1).expand(-1, windows.shape[1])
+    more = torch.arange(2 * LATER).unsqueeze(1).expand(-1, windows.shape[1])
     pool = torch.cat([windows[-SHIPPED:], more])
     return FreshText(original, first, windows[:USERS], pool, SHIPPED, seed, store)
 
 
 def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
-    fresh = fresh_text(state_of(), reserve=2 * LATER)
+    fresh = fresh_text(state_of())
     last = [fresh.latest.windows[-SHIPPED:]]
     last += [fresh.next(epoch, int).windows[-LATER:] for epoch in (1, 2)]
     assert torch.equal(torch.cat(last), fresh.pool)
