@@ -1,7 +1,7 @@
-"""What Surgeon knows of model families, all in one place.
+"""The table of model families: the rules that follow from the model type alone.
 
-Most layers are known by their names alone (`known_layers.py`). `FAMILIES` holds what
-only the model type tells. docs/families.md describes how to add a family.
+Most layers are known by their names (`known_layers.py`). docs/families.md describes how
+to add a family.
 """
 
 from __future__ import annotations
