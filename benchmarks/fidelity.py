@@ -76,8 +76,8 @@ def headline() -> str:
     """Return the sentence of README.md."""
     ours, rival = first_draw(DEFAULT, 30), first_draw(RIVAL, 30)
     return (
-        "A default run that removes 30 % of SmolLM2-135M as heads and neurons ends at "
-        f"a KL of {ours.same_kind.mean:.2f} nats per token on the calibration text's "
+        "With 16 windows of calibration text, a default run that removes 30 % of "
+        f"SmolLM2-135M as heads and neurons ends at a KL of {ours.same_kind.mean:.2f} nats per token on the calibration text's "
         f"kind and {ours.other_kind.mean:.2f} on another kind of text. Plain "
         "distillation of a first-order mask for the same time ends at "
         f"{rival.same_kind.mean:.2f} and {rival.other_kind.mean:.2f}."
@@ -88,7 +88,7 @@ def usual() -> str:
     """Return the sentence of docs/guide.md."""
     kl = {size: first_draw(DEFAULT, size).same_kind.mean for size in SIZES}
     return (
-        f"A default run of SmolLM2-135M ends at a KL of {kl[10]:.2f} with 10 % of the "
+        f"With 16 windows, SmolLM2-135M ends at a KL of {kl[10]:.2f} with 10 % of the "
         f"prunable weights removed, {kl[30]:.2f} with 30 % and {kl[50]:.2f} with 50 %."
     )
 
