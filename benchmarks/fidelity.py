@@ -77,8 +77,9 @@ def headline() -> str:
     ours, rival = first_draw(DEFAULT, 30), first_draw(RIVAL, 30)
     return (
         "With 16 windows of calibration text, a default run that removes 30 % of "
-        f"SmolLM2-135M as heads and neurons ends at a KL of {ours.same_kind.mean:.2f} nats per token on the calibration text's "
-        f"kind and {ours.other_kind.mean:.2f} on another kind of text. Plain "
+        f"SmolLM2-135M as heads and neurons ends at a KL of {ours.same_kind.mean:.2f} "
+        "nats per token on the calibration text's kind and "
+        f"{ours.other_kind.mean:.2f} on another kind of text. Plain "
         "distillation of a first-order mask for the same time ends at "
         f"{rival.same_kind.mean:.2f} and {rival.other_kind.mean:.2f}."
     )

@@ -46,7 +46,7 @@ def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
     if calibration_source(config).is_same(validation_source(config)):
         raise CalibrationError(
             "{path} holds tokens, all of which are for calibration.",
-            "Name another token file or a text as validation_text.",
+            "Choose another token file or a text for validation.",
             path=path.name,
         )
     try:

@@ -163,7 +163,8 @@ def draw_windows(
             the vocabulary or the window of the model.
         ConfigError: A token file is mixed with further texts.
     """
-    config.check_mixture()
+    if config.mixes_token_file:
+        raise config.mixture_error()
     count, *counts = config.window_counts
     validation_count = config.validation_windows
     source, validation_text = calibration_source(config), validation_source(config)

@@ -51,6 +51,11 @@ def impossible_formats(
     of_experts = Coupling.EXPERTS in COUPLINGS.get(pruning.kind, ())
     if of_experts and not pruning.removes_nothing:
         found[Format.MASKED] = NO_MASKED_EXPERTS
+    if pruning.is_sized:
+        found[Format.MASKED] = say(
+            "Masked files are as large as the original: a target size cannot be "
+            "reached."
+        )
     return found
 
 

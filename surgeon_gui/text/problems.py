@@ -109,29 +109,9 @@ class Kind(Enum):
         ),
         tr("Choose a longer text, or fewer or shorter windows."),
     )
-    LACKS_VALIDATION = (
-        tr("All windows of a token file are used for calibration."),
-        tr("Choose another text for validation."),
-    )
-    MIXES_TOKEN_FILE = (
-        tr(
-            "All windows of a token file are used, so there is no share for further "
-            "texts."
-        ),
-        tr("Choose another text, or remove the further texts."),
-    )
     WINDOWS_TOO_LONG = tr(
         "Windows of {window_length} tokens are longer than the context length of "
         "this model ({maximum} tokens)."
-    )
-
-    # its target
-    BLOCKS_MISS_SIZE = (
-        tr(
-            "GGUF files (Expert, Export) fill the widths of layers up to multiples of "
-            "32."
-        ),
-        tr("To reach a target size, set Width multiple to 32."),
     )
 
     # its folders
@@ -140,7 +120,6 @@ class Kind(Enum):
         tr("The folder {path} cannot be written."),
         tr("Choose another for the runs."),
     )
-    FORMAT_IMPOSSIBLE = tr("{label} is not possible for this target."), "{reason}"
     CONTAINS_RUNS = tr("{folder} is or contains the folder for runs."), _ANOTHER_FOLDER
     CONTAINS_ORIGINAL = (
         tr("The destination contains the original model."),

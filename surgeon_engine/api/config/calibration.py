@@ -166,20 +166,15 @@ class CalibrationConfig:
         further = (more.text for more in self.more_texts)
         return any(map(is_hub_source, (self.text, self.validation_text, *further)))
 
-    def check_mixture(self) -> None:
-        """Check that all texts can be read together.
-
-        Raises:
-            ConfigError: A token file is mixed with further texts.
-        """
-        if self.mixes_token_file:
-            raise ConfigError(
-                "All windows of {text} are used, so there is no share for "
-                "{more_texts} further texts.",
-                "Give the text from which it was made, or no further texts.",
-                text=self.text,
-                more_texts=len(self.more_texts),
-            )
+    def mixture_error(self) -> ConfigError:
+        """Return the error of a token file that is mixed with further texts."""
+        return ConfigError(
+            "All windows of {text} are used, so there is no share for {more_texts} "
+            "further texts.",
+            "Give the text from which it was made, or no further texts.",
+            text=self.text,
+            more_texts=len(self.more_texts),
+        )
 
 
 def _check_name(text: str) -> None:

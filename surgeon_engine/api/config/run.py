@@ -6,6 +6,7 @@ checks here and the forms of the window.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
@@ -134,77 +135,85 @@ class RunConfig:
     def check_gpus(self, gpus: int) -> None:
         """Check that several GPUs, or processes, can share the job.
 
-        Args:
-            gpus: Those of the run; 0: not known yet.
-
         Raises:
             ConfigError: The job asks for whole blocks, whose costs are not shared.
         """
-        if gpus > 1 and self.pruning.drops_depth:
-            raise ConfigError(
-                "Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
-                "Use one GPU, or set dropped_blocks and dropped_sublayers to 0.",
-                gpus=gpus,
-            )
+        if (error := self._depth_error(gpus)) is not None:
+            raise error
 
     def check_consistency(self) -> None:
-        """Check that the parts of the job are consistent.
+        """Check that the settings of the job are consistent.
 
-        Not called by the constructor, because an edit may change one part before the
-        other.
+        Not called by the constructor, because an edit may change one setting before
+        the other.
 
         Raises:
-            ConfigError: Some parts contradict each other.
+            ConfigError: Some settings contradict each other.
         """
-        self.calibration.check_mixture()
+        for _, error in self.contradictions():
+            raise error
+
+    def contradictions(self) -> Iterator[tuple[str, ConfigError]]:
+        """Yield the contradictions of settings, each with one to change: part.field."""
+        if self.calibration.mixes_token_file:
+            yield "calibration.more_texts", self.calibration.mixture_error()
         if self.calibration.lacks_validation:
-            raise ConfigError(
-                "All windows of {text} are used for calibration; none are left for "
-                "validation.",
-                "Name another token file or a text as validation_text.",
-                text=self.calibration.text,
+            yield (
+                "calibration.validation_text",
+                ConfigError(
+                    "All windows of {text} are used for calibration; none are left for "
+                    "validation.",
+                    "Choose another token file or a text for validation.",
+                    text=self.calibration.text,
+                ),
             )
         if self.trains_offloaded:
-            raise ConfigError(
-                "Blocks are offloaded, so distillation can train adapters (LoRA) with "
-                "gradient checkpointing alone.",
-                "Set recovery.trained_weights and recovery.gradient_checkpointing to "
-                '"automatic", or model.offload to "off".',
+            yield (
+                "recovery.trained_weights",
+                ConfigError(
+                    "Blocks are offloaded, so distillation can train adapters (LoRA) "
+                    "with gradient checkpointing alone.",
+                    'Set trained_weights and gradient_checkpointing to "automatic", or '
+                    'offload to "off".',
+                ),
             )
-        self.check_gpus(self.model.gpus)
-        is_masked = self.export.format is Format.MASKED
-        if is_masked and self.pruning.is_sized:
-            raise ConfigError(
-                "Masked files keep the original size; a target size in bytes cannot "
-                "be reached.",
-                "Choose another format, or give the target as a share.",
+        if (error := self._depth_error(self.model.gpus)) is not None:
+            yield "model.gpus", error
+        if self.pruning.chooses_tokens and not self._compares_tokens:
+            yield (
+                "pruning.vocabulary",
+                ConfigError(
+                    "The number of tokens is chosen by first-order gates and costs per "
+                    "parameter alone, without whole blocks and zeros.",
+                    "Give the number of tokens to keep, or choose these settings.",
+                ),
             )
-        check_vocabulary(self.pruning)
         if self.blocks_miss_size:
-            raise ConfigError(
-                "GGUF files fill the widths of layers up to multiples of 32; a target "
-                "size in bytes cannot be guaranteed.",
-                "Set width_multiple to 32, or give the target as a share.",
+            yield (
+                "pruning.width_multiple",
+                ConfigError(
+                    "GGUF files fill the widths of layers up to multiples of 32; a "
+                    "target size in bytes cannot be guaranteed.",
+                    "Set width_multiple to 32, or give the target as a share.",
+                ),
             )
 
+    def _depth_error(self, gpus: int) -> ConfigError | None:
+        if gpus <= 1 or not self.pruning.drops_depth:
+            return None
+        return ConfigError(
+            "Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
+            "Use one GPU, or set dropped_blocks and dropped_sublayers to 0.",
+            gpus=gpus,
+        )
 
-def check_vocabulary(pruning: PruningConfig) -> None:
-    """Check that an automatic choice of tokens can compare their costs with others.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    if not pruning.chooses_tokens:
-        return
-    is_compared = (
-        pruning.method is Method.FIRST_ORDER
-        and pruning.cost_basis is CostBasis.PER_PARAMETER
-        and not pruning.drops_depth
-        and pruning.kind not in SPARSE
-    )
-    if not is_compared:
-        raise ConfigError(
-            "The number of tokens is chosen by first-order gates and costs per "
-            "parameter alone, without whole blocks and zeros.",
-            "Give the number of tokens to keep, or choose these settings.",
+    @property
+    def _compares_tokens(self) -> bool:
+        """True if the costs of tokens can be compared with other costs."""
+        pruning = self.pruning
+        return (
+            pruning.method is Method.FIRST_ORDER
+            and pruning.cost_basis is CostBasis.PER_PARAMETER
+            and not pruning.drops_depth
+            and pruning.kind not in SPARSE
         )

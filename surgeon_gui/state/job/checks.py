@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
 from surgeon_engine.api.config.layer_patterns import check_patterns
-from surgeon_engine.api.config.run import RunConfig, check_vocabulary
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
@@ -49,6 +49,13 @@ _BUSY = {
     RequestKind.JUDGMENT: Kind.JUDGING,
     RequestKind.DIAGNOSIS: Kind.DIAGNOSING,
 }
+_STEPS = {
+    "model": Step.MODEL,
+    "calibration": Step.CALIBRATION,
+    "pruning": Step.TARGET,
+    "recovery": Step.TARGET,
+    "export": Step.EXPORT,
+}
 
 
 def find_problems(
@@ -71,18 +78,39 @@ def find_problems(
             look for the files.
         may_replace: whether the user allows to replace an export at the destination.
     """
-    found = [target_problem(config, model, on_cuda=on_cuda)]
-    if is_remote:
-        found.append(file_formats.format_problem(config, model))
-    else:
-        found = [
+    found = [
+        target_problem(config, model, on_cuda=on_cuda),
+        file_formats.format_problem(config, model),
+    ]
+    if not is_remote:
+        found += [
             resolver.model_problem(config.model.source),
             calibration_problem(config, model),
-            *found,
             _run_problem(run_parent),
-            _export_problem(config, model, run_parent, may_replace),
+            _folder_problem(config, run_parent, may_replace),
         ]
-    return {each.step: each for each in found if each is not None and each.step}
+    found += _contradictions(config, model)
+    problems: dict[Step, Problem] = {}
+    for problem in found:
+        if problem is not None and problem.step is not None:
+            problems.setdefault(problem.step, problem)
+    return problems
+
+
+def _contradictions(config: RunConfig, model: ModelSummary | None) -> Iterator[Problem]:
+    """Yield the problems of settings that contradict each other."""
+    job = config if model is None else with_file_form(config, model)
+    for name, error in job.contradictions():
+        part, setting = name.split(".")
+        yield of_error(error, _STEPS[part], setting)
+
+
+def _contradiction(
+    config: RunConfig, model: ModelSummary | None, step: Step
+) -> Problem | None:
+    """Return the first contradiction that concerns a step; None if there is none."""
+    found = _contradictions(config, model)
+    return next((each for each in found if each.step is step), None)
 
 
 def start_obstacle(state: AppState) -> Problem | None:
@@ -238,10 +266,8 @@ def calibration_problem(
             return _of_texts(Kind.JUDGES_ON_CALIBRATION, "texts", text=name)
     if too_short := _short_text_problem(calibration):
         return too_short
-    if calibration.lacks_validation:
-        return _of_texts(Kind.LACKS_VALIDATION, "validation_text")
-    if calibration.mixes_token_file:
-        return _of_texts(Kind.MIXES_TOKEN_FILE, "more_texts")
+    if contradiction := _contradiction(config, model, Step.CALIBRATION):
+        return contradiction
     maximum = model.longest_window if model is not None else 0
     length = calibration.window_length
     # If it cuts no windows, the file determines the length.
@@ -295,8 +321,8 @@ def target_problem(
     if model is None:
         return None
     pruning = config.pruning
-    if with_file_form(config, model).blocks_miss_size:
-        return Problem(Kind.BLOCKS_MISS_SIZE, {}, Step.TARGET, "width_multiple")
+    if contradiction := _contradiction(config, model, Step.TARGET):
+        return contradiction
 
     def check_target() -> None:
         settled = with_width_multiple(config, model, on_cuda=on_cuda).pruning
@@ -311,7 +337,6 @@ def target_problem(
             lambda: check_patterns((), pruning.layer_min_density, model.layers),
         ),
         ("width_multiple", lambda: check_width_multiple(pruning, model)),
-        ("vocabulary", lambda: check_vocabulary(pruning)),
         ("target", check_target),
         ("trained_weights", lambda: check_routers(config, model)),
     )
@@ -364,11 +389,10 @@ def _unmakeable_problem(destination: Path) -> Problem | None:
     return Problem(kind, {"destination": destination, "path": path}, Step.EXPORT)
 
 
-def _export_problem(
-    config: RunConfig, model: ModelSummary | None, run_parent: str, may_replace: bool
+def _folder_problem(
+    config: RunConfig, run_parent: str, may_replace: bool
 ) -> Problem | None:
-    if problem := file_formats.format_problem(config, model):
-        return problem
+    """Return the problem of the folder of the export; None if there is none."""
     folder = config.export.folder
     if not folder:
         return None

@@ -11,37 +11,20 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.planning.file_form import SAME_SIZE, file_form
-from surgeon_engine.planning.formats import (
-    NO_MXFP4_EXPERTS,
-    check_number_format,
-    impossible_formats,
-)
+from surgeon_engine.planning.file_form import SAME_SIZE
+from surgeon_engine.planning.formats import NO_MXFP4_EXPERTS, check_format
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.problems import Kind, Problem, Step, of_error
+from surgeon_gui.text.problems import Kind, Problem, Step
 
 # Suggested formats for saving a result again, the best first.
 _SUGGESTED = (Format.GGUF, Format.COMPACT, Format.PLAIN, Format.MASKED)
 _UNSUPPORTED = tr("This model cannot be written in this format.")
-
-
-def disabled_formats(
-    pruning: PruningConfig, model: ModelSummary | None
-) -> dict[Format, str]:
-    """Return the formats that are impossible after `pruning`, with the reasons."""
-    disabled = impossible_formats(pruning, model)
-    if pruning.is_sized:
-        disabled[Format.MASKED] = tr(
-            "Masked files are as large as the original: a target size (Expert, Target) "
-            "cannot be reached."
-        )
-    return disabled
 
 
 def disabled_save_formats(exported: Exported) -> dict[Format, str]:
@@ -98,19 +81,15 @@ def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
 
 
 def format_problem(config: RunConfig, model: ModelSummary | None) -> Problem | None:
-    """Return why the format is impossible for the target; None if it is possible."""
-    wanted = config.export.format
-    if model is not None:
-        wanted = file_form(config, model).format
-        try:
-            check_number_format(config.export.dtype, model)
-        except ExportError as error:
-            return of_error(error, Step.EXPORT, "format")
-    reason = disabled_formats(config.pruning, model).get(wanted)
-    if not reason:
+    """Return why the format is impossible for a job; None if it is possible."""
+    if model is None:
         return None
-    values = {"label": wanted, "reason": reason}
-    return Problem(Kind.FORMAT_IMPOSSIBLE, values, Step.EXPORT, "format")
+    try:
+        check_format(config, model)
+    except ExportError as error:
+        values = {"message": error.message, "hint": ""}  # the form offers the others
+        return Problem(Kind.ERROR, values, Step.EXPORT, "format")
+    return None
 
 
 def default_folder(run_folder: PurePath, file_format: Format) -> PurePath:

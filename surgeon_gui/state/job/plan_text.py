@@ -27,14 +27,11 @@ from surgeon_engine.planning.automatic_settings import (
     with_file_widths,
 )
 from surgeon_engine.planning.file_form import file_form, with_file_form
+from surgeon_engine.planning.formats import impossible_formats
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.target_size import Goal
 from surgeon_gui.base.translation import inside, ntr, tr
-from surgeon_gui.state.job.file_formats import (
-    disabled_formats,
-    is_larger,
-    leaves_zeros,
-)
+from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.job.vocabulary_text import planned_tokens
 from surgeon_gui.text import numbers
@@ -266,7 +263,7 @@ def format_sizes(config: RunConfig, model: ModelSummary) -> str:
     if goal is None:
         return ""
     forms = [FileForm(dtype=x) for x in (FileDtype.FLOAT32, FileDtype.FLOAT16)]
-    if not disabled_formats(config.pruning, model).get(Format.GGUF):
+    if Format.GGUF not in impossible_formats(config.pruning, model):
         forms += [FileForm(Format.GGUF, x) for x in (FileDtype.Q8_0, FileDtype.Q4_K_M)]
     removed = 0 if leaves_zeros(config) else goal.removed
     sizes = ", ".join(

@@ -13,6 +13,7 @@ from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import without_number_format
 from surgeon_engine.api.run_folder import plain_name
+from surgeon_engine.planning.formats import impossible_formats
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -99,7 +100,7 @@ class ExportPage(Page):
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export
-        reasons = file_formats.disabled_formats(state.config.pruning, state.model)
+        reasons = impossible_formats(state.config.pruning, state.model)
         self._form.disable_choices("format", reasons)
         dtypes = file_formats.disabled_dtypes(export.format, state.model)
         self._form.disable_choices("dtype", dtypes)

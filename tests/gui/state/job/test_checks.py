@@ -13,11 +13,12 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
+    HeadsAndNeurons,
     PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.recovery import RecoveryConfig, TrainedWeights
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import ModelConfig, Offload, RunConfig
 from surgeon_engine.api.config.target import PrunableShare, Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelInspected
@@ -124,7 +125,7 @@ def files(tmp_path, monkeypatch):
             *(CalibrationConfig("pipe.jsonl"), TEXT, Kind.TEXT_IS_DEVICE, "text"),
             marks=PIPES,
         ),
-        (MIXED, TEXT, Kind.MIXES_TOKEN_FILE, "more_texts"),
+        (MIXED, TEXT, Kind.ERROR, "more_texts"),
         (
             CalibrationConfig(window_length=513),
             *(TEXT, Kind.WINDOWS_TOO_LONG, "window_length"),
@@ -157,8 +158,8 @@ def test_problem_has_its_values():
         export=ExportConfig(format=Format.COMPACT),
     )
     problem = find_problems(config, MODEL, RUNS)[Step.EXPORT]
-    assert (problem.kind, problem.setting) == (Kind.FORMAT_IMPOSSIBLE, "format")
-    assert problem.values["label"] is Format.COMPACT
+    assert (problem.kind, problem.setting) == (Kind.ERROR, "format")
+    assert "is not possible here. This structure sets weights" in sentence(problem)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,8 @@ def test_token_file_requires_another_validation_text(tmp_path, other):
     (tmp_path / "link.npy").symlink_to(own)
     calibration = CalibrationConfig(str(own), other.format(folder=tmp_path))
     config = RunConfig(calibration=calibration)
-    assert kind_of(config, Step.CALIBRATION) is Kind.LACKS_VALIDATION
+    problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert problem.setting == "validation_text"
     with pytest.raises(ConfigError, match="left for validation"):
         config.check_consistency()
     valid = RunConfig(calibration=replace(calibration, validation_text="builtin"))
@@ -303,14 +305,30 @@ def test_original_model_is_never_replaced(tmp_path, folder):
         assert kind is Kind.CONTAINS_ORIGINAL
 
 
-def test_masked_files_with_a_target_file_size_are_a_problem():
-    config = RunConfig(
-        pruning=pruning_config(target=Target.FILE_SIZE, megabytes=8),
-        export=ExportConfig(format=Format.MASKED),
-    )
-    assert kind_of(config, Step.EXPORT) is Kind.FORMAT_IMPOSSIBLE
-    with pytest.raises(ConfigError, match="keep the original size"):
-        config.check_consistency()
+@pytest.mark.parametrize("model", [MODEL, None])
+@pytest.mark.parametrize(
+    ("job", "step", "setting"),
+    [
+        (
+            RunConfig(
+                ModelConfig(offload=Offload.ON),
+                recovery=RecoveryConfig(trained_weights=TrainedWeights.FULL),
+            ),
+            *(Step.TARGET, "trained_weights"),
+        ),
+        (
+            RunConfig(
+                ModelConfig(gpus=2),
+                pruning=PruningConfig(structure=HeadsAndNeurons(dropped_blocks=1)),
+            ),
+            *(Step.MODEL, "gpus"),
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_a_problem(job, step, setting, model):
+    assert find_problems(job, model, RUNS)[step].setting == setting
+    with pytest.raises(ConfigError):
+        job.check_consistency()
 
 
 @pytest.mark.parametrize(
@@ -332,8 +350,8 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
         ),
         export=ExportConfig(format=Format.GGUF),
     )
-    kind = kind_of(config, Step.TARGET)
-    assert (kind is not Kind.BLOCKS_MISS_SIZE) is is_valid
+    problem = find_problems(config, MODEL, RUNS)[Step.TARGET]
+    assert ("multiples of 32" not in sentence(problem)) is is_valid
     with (
         nullcontext()
         if is_valid

@@ -1,11 +1,10 @@
-"""File formats: availability by structure, number formats, destinations."""
+"""File formats: problems of a job, number formats, destinations."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import (
@@ -15,72 +14,20 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    OF_EXPERTS,
-    SPARSE,
     PruningConfig,
     Structure,
-    Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.planning.formats import check_format
 from surgeon_gui.state.job import file_formats
-from surgeon_gui.text.problems import Step
-from tests.helpers.configs import DENSE_COUPLED, pruning_config
+from surgeon_gui.text.problems import Step, sentence
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import RAGGED, exported
 from tests.helpers.mixtures import mixture_summary
 
 AUTOMATIC, COMPACT, PLAIN, MASKED, GGUF = Format
-
-
-@pytest.mark.parametrize(
-    ("structures", "possible"),
-    [
-        (SPARSE, {AUTOMATIC, MASKED, GGUF}),
-        (BY_LAYER, {AUTOMATIC, COMPACT, MASKED}),
-        (DENSE_COUPLED, {AUTOMATIC, COMPACT, MASKED, GGUF}),
-        (OF_EXPERTS, {AUTOMATIC, COMPACT, GGUF}),
-    ],
-)
-def test_disabled_formats_by_structure(structures, possible):
-    for structure in structures:
-        disabled = file_formats.disabled_formats(pruning_config(structure), None)
-        assert set(Format) - set(disabled) == possible
-        assert all(reason.endswith(".") for reason in disabled.values())
-
-
-def test_plain_files_require_equal_widths():
-    same = pruning_config(widths=Widths.SAME)
-    assert file_formats.disabled_formats(same, None) == {}
-    free = file_formats.disabled_formats(PruningConfig(), None)
-    assert 'set widths to "same"' in free[PLAIN]
-
-
-def test_gguf_is_disabled_for_a_family_without_such_files():
-    other = msgspec.structs.replace(model_summary(), gguf_widths=None)
-    disabled = file_formats.disabled_formats(pruning_config(), other)
-    assert "no GGUF files of this architecture" in disabled[GGUF]
-
-
-def test_plain_files_are_disabled_without_an_attention_or_mlp():
-    pruning = pruning_config(widths=Widths.SAME, dropped_blocks=1)
-    assert file_formats.disabled_formats(pruning, None) == {}
-    pruning = pruning_config(widths=Widths.SAME, dropped_sublayers=1)
-    reason = file_formats.disabled_formats(pruning, None)[PLAIN]
-    assert "has an attention and an MLP" in reason
-
-
-def test_plain_files_are_disabled_if_some_layers_of_a_kind_are_protected():
-    model = model_summary()
-    some = pruning_config(widths=Widths.SAME, protect=("block 0",))
-    model = msgspec.structs.replace(model, gguf_widths=Widths.SAME)
-    reasons = file_formats.disabled_formats(some, model)
-    assert reasons.keys() == {PLAIN, GGUF}
-    assert "some layers are protected" in reasons[PLAIN]
-    kind = pruning_config(widths=Widths.SAME, protect=("self_attn.o_proj",))
-    assert file_formats.disabled_formats(kind, model) == {}
 
 
 def test_format_that_the_number_format_needs_may_be_impossible():
@@ -89,10 +36,9 @@ def test_format_that_the_number_format_needs_may_be_impossible():
         export=ExportConfig(dtype=FileDtype.Q4_K_M),
     )
     problem = file_formats.format_problem(rows, model_summary())
-    assert problem.values["label"] is GGUF
-    assert (
-        file_formats.format_problem(replace(rows, export=ExportConfig()), None) is None
-    )
+    assert sentence(problem).startswith("GGUF for llama.cpp is not possible here.")
+    like_original = replace(rows, export=ExportConfig())
+    assert file_formats.format_problem(like_original, model_summary()) is None
 
 
 @pytest.mark.parametrize("file_format", Format)
