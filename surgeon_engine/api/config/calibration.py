@@ -26,6 +26,17 @@ def real_name(text: str) -> str:
     return os.path.realpath(os.path.expanduser(text))
 
 
+# The settings of a calibration that say which texts it reads, and which of their rows.
+TEXT_SETTINGS = (
+    "text",
+    "column",
+    "dataset_config",
+    "split",
+    "validation_text",
+    "validation_split",
+    "rows",
+    "more_texts",
+)
 _COUNT = Limits(1, 100_000)
 
 

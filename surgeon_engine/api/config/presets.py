@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import tomli_w
 
+from surgeon_engine.api.config.calibration import TEXT_SETTINGS
 from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.purposes import (
@@ -52,17 +53,6 @@ _PARTS = ("pruning", "recovery", "calibration", "evaluation")
 _PURPOSE = "purpose"  # optional
 _OF_EVALUATION = ("before_recovery",)
 _OF_CALIBRATION = ("windows", "validation_windows", "window_length")
-# Settings of the calibration that a preset must not set.
-_TEXTS = (
-    "text",
-    "column",
-    "dataset_config",
-    "split",
-    "validation_text",
-    "validation_split",
-    "rows",
-    "more_texts",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +147,7 @@ def preset_from_toml(name: str, text: str) -> Preset:
     config = config_from_values(parts)
     named, judging = parts.get("calibration", {}), parts.get("evaluation", {})
     strange = [key for key in data if key not in (*_WORDS, *_PARTS, _PURPOSE)]
-    strange += [key for key in named if key in _TEXTS]
+    strange += [key for key in named if key in TEXT_SETTINGS]
     strange += [key for key in judging if key not in _OF_EVALUATION]
     missing = [x for x in _WORDS if not isinstance(data.get(x), str) or not data[x]]
     if strange or missing:

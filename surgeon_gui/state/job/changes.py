@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import TEXT_SETTINGS, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.purposes import Purpose
@@ -13,16 +13,6 @@ from surgeon_gui.base.latest import latest
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.job.purposes import languages_of, with_languages, with_purpose
-
-_TEXTS = (  # which text is read, and what of it
-    "text",
-    "more_texts",
-    "column",
-    "dataset_config",
-    "split",
-    "validation_text",
-    "validation_split",
-)
 
 
 def without_changes(state: AppState) -> RunConfig:
@@ -38,7 +28,7 @@ def without_changes(state: AppState) -> RunConfig:
 def _implied(
     config: RunConfig, model: ModelSummary | None, device: Device
 ) -> RunConfig:
-    texts = {name: getattr(config.calibration, name) for name in _TEXTS}
+    texts = {name: getattr(config.calibration, name) for name in TEXT_SETTINGS}
     plain = RunConfig(
         model=ModelConfig(config.model.source, device=device),
         calibration=CalibrationConfig(**texts),

@@ -509,7 +509,9 @@ def test_expert_button_counts_and_names_changed_settings(place):
 def test_reset_keeps_model_texts_size_and_purpose(place, purpose):
     click(place, f"purpose_{purpose.value}_button")
     press_curve(place, 0.6)
-    before = config(place)
+    calibration = replace(config(place).calibration, rows=7)
+    before = replace(config(place), calibration=calibration)
+    place.session.draft.edit(before)
     assert find(place, "expert_button").text() == "Expert"
     place.session.draft.edit(
         replace(before, recovery=RecoveryConfig(general_windows=8))
