@@ -17,16 +17,16 @@ _NORMAL = NormalDist()
 _Z = _NORMAL.inv_cdf((1 + _INTERVAL) / 2)
 
 
-def estimate(values: Tensor, seed: int = 0) -> Estimate:
+def estimate(values: Tensor) -> Estimate:
     """Return the mean of figures, windows x tokens, with its 95 % interval.
 
     Those that are NaN are left out.
     """
     counts = (~values.isnan()).sum(dim=1)
-    return ratio(values.double().nansum(dim=1), counts, seed)
+    return ratio(values.double().nansum(dim=1), counts)
 
 
-def ratio(sums: Tensor, counts: Tensor, seed: int = 0) -> Estimate:
+def ratio(sums: Tensor, counts: Tensor) -> Estimate:
     """Return sum(sums) / sum(counts) with its 95 % interval.
 
     Windows, or other items, are resampled with replacement, because the tokens of one
@@ -37,13 +37,12 @@ def ratio(sums: Tensor, counts: Tensor, seed: int = 0) -> Estimate:
     Args:
         sums: of the figures of each item.
         counts: tokens of each item; some may be 0.
-        seed: of the resampling.
     """
     sums, counts, size = sums.double(), counts.double(), len(sums)
     mean = float(sums.sum() / counts.sum())
     if size == 1:
         return Estimate(mean, mean, mean)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     index = torch.randint(size, (_RESAMPLES, size), generator=generator)
     totals = counts[index].sum(dim=1)
     means = (sums[index].sum(dim=1) / totals)[totals > 0].sort().values
