@@ -159,7 +159,6 @@ class Kind(Enum):
     NO_ORIGINAL = tr("Choose the original model, too.")
     NO_PRUNED = tr("Choose the pruned model, too.")
     NOTHING_EXPORTED = tr("The run exported nothing. Choose a pruned model.")
-    GONE = tr("{path} no longer exists.")
     NO_PROMPT = tr("Enter a prompt first.")
 
 

@@ -12,12 +12,19 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import Generate
-from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    ConnectionChanged,
+    ConnectionStatus,
+    Envelope,
+    Failed,
+)
 from surgeon_engine.api.messages.generation import (
     GenerationSettings,
     Side,
     TokenWritten,
 )
+from surgeon_engine.api.model_info.source_names import HubName
 from surgeon_gui.base import translation
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.theme import contrast
@@ -52,6 +59,7 @@ from tests.helpers.fake_runs import write_run
 
 SPACE = "\N{NO-BREAK SPACE}"
 OWN = Models("demo", "demo")
+HUB = "hf://organization/name"
 
 
 def open_request(prompt="The import"):
@@ -206,13 +214,24 @@ def busy_with(kind):
         (PlaygroundState(prompt="A"), AppState(), Kind.NO_MODELS),
         (replace(READY, own=Models("demo", "")), AppState(), Kind.NO_PRUNED),
         (replace(READY, own=Models("", "demo")), AppState(), Kind.NO_ORIGINAL),
-        (replace(READY, own=Models("demo", "/gone")), AppState(), Kind.GONE),
+        (replace(READY, own=Models("demo", "/gone")), AppState(), Kind.MODEL_MISSING),
+        (replace(READY, own=Models(HUB, "demo")), AppState(), Kind.NOT_DOWNLOADED),
         (READY, AppState(), None),
     ],
 )
 def test_obstacle_names_the_reason(state, app, reason):
     found = obstacle(state, app)
     assert (found.kind if found else None) is reason
+
+
+def test_models_there_and_of_the_hub_can_be_used(monkeypatch, tmp_path):
+    there = replace(READY, own=Models("/models/there", "/runs/1/export"))
+    connected = AppState(
+        computer="box", connection=ConnectionChanged(ConnectionStatus.CONNECTED, "box")
+    )
+    assert obstacle(there, connected) is None
+    monkeypatch.setattr(HubName, "snapshot", tmp_path)
+    assert obstacle(replace(READY, own=Models(HUB, "demo")), AppState()) is None
 
 
 def test_ranking_has_largest_differences_first_and_common_tokens_once(done):
