@@ -217,8 +217,11 @@ class SamplingRow(QWidget):
         """Show settings, and whether there is a chat template (None if unknown)."""
         self._settings = settings
         for field, box in self._boxes.items():
+            value = getattr(settings, field)
+            if box.value() == value:
+                continue  # its text may be incomplete: it is being typed
             with QSignalBlocker(box):
-                box.setValue(getattr(settings, field))
+                box.setValue(value)
         with QSignalBlocker(self._chat):
             self._chat.setChecked(settings.as_chat)
         # Greedy decoding uses neither seed nor top-p.

@@ -262,8 +262,10 @@ def test_engine_knows_better_whether_a_model_chats(qtbot, make_playground, tmp_p
 def test_settings_are_sent_with_the_request(qtbot, make_playground):
     window = make_playground()
     assert not is_on(window, "playground_seed")  # at temperature 0
-    find(window, "playground_temperature").setValue(0.8)
-    find(window, "playground_top_p").setValue(0.9)
+    for name, typed in (("temperature", "1.25"), ("top_p", "0.95")):
+        box = find(window, f"playground_{name}")
+        box.selectAll()
+        QTest.keyClicks(box, typed)
     find(window, "playground_seed").setValue(41)
     find(window, "playground_length").setValue(3)
     find(window, "playground_chat_check").setChecked(True)
@@ -276,7 +278,7 @@ def test_settings_are_sent_with_the_request(qtbot, make_playground):
     find(window, "playground_chat_check").setChecked(False)
     assert not is_on(window, "playground_chat_check")  # the models have no template
     settings = playground_of(window).state.settings
-    assert (settings.temperature, settings.top_p) == (0.8, 0.9)
+    assert (settings.temperature, settings.top_p) == (1.25, 0.95)
     assert (settings.seed, settings.new_tokens) == (41, 3)
     assert text(window, Side.ORIGINAL).startswith("My own")
     assert text(window, Side.ORIGINAL).endswith(" loads a module")
