@@ -20,6 +20,7 @@ from surgeon_gui.base.lm_studio import Stopped, add_file, models_folder
 from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.job.purposes import fitted_to
 from surgeon_gui.state.job.targets import with_step
 from surgeon_gui.state.run_text import cancel_note
 from surgeon_gui.state.runs.reading import has_saved_state
@@ -61,8 +62,10 @@ class RunActions(QObject):
         """Start the job that is wanted, unless it has changed or cannot be started."""
         if self._wanted is None:
             return
-        obstacle = self._session.start_obstacle()
-        is_same = self._session.state.config == self._wanted
+        state, obstacle = self._session.state, self._session.start_obstacle()
+        if state.model is not None:  # it may have been read since
+            self._wanted = fitted_to(self._wanted, state.model)
+        is_same = state.config == self._wanted
         if is_same and obstacle is not None and obstacle.kind in PASSING:
             return
         self._wanted = None

@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QComboBox
 from surgeon_engine.api.config.pruning import OF_EXPERTS, PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_gui.state.run import RunState
+from surgeon_gui.controllers import draft_editor
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.experts_card import ExpertsCard
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.heat_map import HeatMap
@@ -28,7 +29,9 @@ from tests.helpers.windows import (
     load_and_wait,
     open_details,
     pruning_of,
+    run_of,
     trigger,
+    wait_for_status,
     wait_until,
 )
 
@@ -70,6 +73,17 @@ def test_chosen_mixture_loses_experts_and_then_a_dense_model_does_not(
     choose(qtbot, new_window, DEMO)
     assert pruning_of(new_window) == PruningConfig()
     assert not offered(new_window) & {*OF_EXPERTS}
+
+
+def test_run_of_a_mixture_begins_once_the_model_is_read(
+    qtbot, new_window, mixture, monkeypatch
+):
+    monkeypatch.setattr(draft_editor, "model_facts", lambda source: None)
+    new_window.session.draft.choose_model(mixture)
+    trigger(new_window, "start_action")
+    assert new_window.session.state.model is None
+    wait_for_status(qtbot, new_window, Status.FINISHED)
+    assert run_of(new_window).config.pruning.kind is Structure.EXPERTS_AND_NEURONS
 
 
 def test_one_undo_takes_back_the_model_with_its_structure(qtbot, new_window, mixture):
