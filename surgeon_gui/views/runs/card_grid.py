@@ -39,6 +39,7 @@ from surgeon_gui.views.runs.run_cards import PERCENT, RECORD
 from surgeon_gui.widgets.controls import described
 
 _MIN_CELL, _MAX_COLUMNS = 300, 4  # pixels; a card and the gap beside it
+_IS_FILLED = "is_filled"  # property of an editor that shows the name
 _CHECK, _STATES = Qt.ItemDataRole.CheckStateRole, Qt.CheckState
 _MOUSE = (
     QEvent.Type.MouseButtonPress,
@@ -145,6 +146,14 @@ class CardDelegate(QStyledItemDelegate):
         )
         card.paint(option.rect, title, record, percent, status)
         painter.restore()
+
+    @override
+    def setEditorData(
+        self, editor: QWidget, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        if not editor.property(_IS_FILLED):  # later, the name is being typed
+            editor.setProperty(_IS_FILLED, True)
+            super().setEditorData(editor, index)
 
     @override
     def updateEditorGeometry(

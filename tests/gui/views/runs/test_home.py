@@ -184,6 +184,8 @@ def test_run_is_renamed_by_editing_its_name(qtbot, home, tmp_path):
     editor = view.viewport().findChild(QLineEdit)
     assert editor.text().startswith("Bundled demo · 8.5")
     editor.setText("the best")
+    home.runs.changed.emit()  # as at each percent of a run
+    assert editor.text() == "the best"
     qtbot.keyClick(editor, Qt.Key.Key_Return)
     wait_until(qtbot, lambda: "the best" in titles(home))
     assert read_name(tmp_path / "b") == "the best"
