@@ -78,7 +78,8 @@ class ModelCard(QFrame):
         below = (self._problem, self._sample_note, self._sample_bar, self._download)
         vertical(self, row, *below, margin=(ROOM, MARGIN, ROOM, MARGIN))
         self.sample_download.changed.connect(self.show_sample)
-        self.sample_download.arrived.connect(session.draft.choose_model)
+        self._chosen_before = ""  # the model when the download of the sample began
+        self.sample_download.arrived.connect(self._on_sample_arrived)
         self.sample_download.failed.connect(self._on_sample_failed)
         self.show_sample()
 
@@ -173,6 +174,7 @@ class ModelCard(QFrame):
         elif source := smollm2():
             self._session.draft.choose_model(source)
         else:
+            self._chosen_before = self._chosen
             self.sample_download.start()
 
     @Slot()
@@ -192,6 +194,18 @@ class ModelCard(QFrame):
             widget.setVisible(is_busy)
         self._show_problem(self._session.state)
         self.sample_changed.emit()
+
+    @property
+    def _chosen(self) -> str:
+        """The model of the draft; empty if none is chosen."""
+        state = self._session.state
+        return state.config.model.source if state.model_is_chosen else ""
+
+    @Slot(str)
+    def _on_sample_arrived(self, path: str) -> None:
+        # Another model or computer may have been chosen in the meantime.
+        if self._chosen == self._chosen_before and not self._session.state.computer:
+            self._session.draft.choose_model(path)
 
     @Slot(str)
     def _on_sample_failed(self, reason: str) -> None:

@@ -38,6 +38,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.text.problems import Kind, Problem, Step, sentence
 from surgeon_gui.text.verdicts import PHRASES
+from surgeon_gui.views.new import model_card
 from surgeon_gui.views.new.curve import SizeCurve
 from tests.helpers.fake_engine import evaluation
 from tests.helpers.fake_sources import fewer_tokens
@@ -105,6 +106,21 @@ def test_dropped_file_is_pruned_by_a_click_or_two(qtbot, window, tmp_path, has_s
     else:
         assert target.sparsity == pytest.approx(share)
     assert window.runs.shows_run
+
+
+def test_sample_that_arrives_replaces_no_model_chosen_meanwhile(
+    place, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(model_card, "smollm2", lambda: "")
+    card = place.model_card
+    monkeypatch.setattr(card.sample_download, "start", lambda: None)
+    for n, is_other_chosen in enumerate((False, True)):
+        sample, other = str(tmp_path / f"sample-{n}.gguf"), str(tmp_path / "other")
+        card.use_sample()
+        if is_other_chosen:
+            place.session.draft.choose_model(other)
+        card.sample_download.arrived.emit(sample)
+        assert config(place).model.source == (other if is_other_chosen else sample)
 
 
 def words(widget):
