@@ -32,7 +32,7 @@ from surgeon_engine.api.messages.commands import (
     StopAndKeep,
     Watch,
 )
-from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Estimate, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, is_gguf_name
@@ -334,15 +334,20 @@ class Session(QObject):
                 self.request_ended.emit(kind, request)
 
     def _of_current_engine(self, batch: list[Envelope]) -> list[Envelope]:
-        """Return the events without those of an engine that is no longer used."""
+        """Return the events without those of an engine that is no longer used.
+
+        Only the ends of its commands remain.
+        """
         if not self._marker:
             return batch
         names = [envelope.run for envelope in batch]
-        if self._marker not in names:
-            return []
-        start = names.index(self._marker)
+        is_over = self._marker in names
+        end = names.index(self._marker) if is_over else len(batch)
+        ended = [each for each in batch[:end] if isinstance(each.event, Cancelled)]
+        if not is_over:
+            return ended
         self._marker = ""
-        return batch[start + 1 :]
+        return [*ended, *batch[end + 1 :]]
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()

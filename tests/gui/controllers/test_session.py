@@ -128,3 +128,14 @@ def test_event_with_figures_updates_the_list(engine, refreshed, event):
     assert refreshed == [True]
     engine.deliver([Envelope("run-2", 1.0, event)])
     assert refreshed == [True]
+
+
+def test_commands_to_an_engine_that_is_no_longer_used_end(session, engine):
+    engine.switch = lambda client, marker: None
+    ended, received = Envelope("generate-1", 0.0, Cancelled()), []
+    session.events_arrived.connect(received.append)
+    session.use_computer("", None)
+    late = Envelope("generate-1", 0.0, DESCRIBED)
+    marker = Envelope(session._marker, 0.0, DESCRIBED)
+    engine.deliver([late, ended, marker, late])
+    assert received == [[ended, late]]
