@@ -160,7 +160,8 @@ class RunsPlace(QStackedWidget):
     @Slot()
     def _on_queue_begun(self) -> None:
         state = self._session.state
-        if state.opened_run is not None and not state.is_busy:
+        is_begun = self.queue.controller.holds(state.run)
+        if state.opened_run is not None and (is_begun or not state.is_busy):
             self._session.close_opened_run()
         self.show_run()
 

@@ -11,11 +11,12 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.state import QueueStatus
-from surgeon_gui.state.run import Status
+from surgeon_gui.state.run import Status, requested
 from surgeon_gui.state.runs.reading import read_name
 from surgeon_gui.views.comparison.view import CompareView
 from tests.helpers.exports import write_export
@@ -116,6 +117,20 @@ def test_run_added_during_a_run_begins_after_it(qtbot, make_window):
     assert run_of(window).folder != first
     assert statuses(window) == [S.FINISHED]
     wait(qtbot, window.runs.page.isVisible)  # a single run is not compared
+
+
+def test_start_shows_the_run_that_begins_instead_of_an_opened_one(
+    qtbot, make_window, tmp_path
+):
+    window = make_window(*SLOW)
+    add_three(qtbot, window)
+    old = requested("", RunConfig(), str(tmp_path / "old"), 0.0)
+    window.session.reopen(replace(old, status=Status.CANCELLED, ended=1.0), "Old run")
+    click(window, "queue_start_button")
+    assert window.session.state.shown_run is run_of(window)
+    assert run_of(window).status.is_busy
+    window.session.cancel()
+    wait(qtbot, lambda: not window.session.state.is_busy)
 
 
 def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
