@@ -235,6 +235,8 @@ def test_step_of_recovery_without_gain_is_no_failure(starting):
     assert steps_left_out(rejected) == ""  # the shot was rejected
     kept = after(starting, STARTED, of_shot, shot_finished(1, 2, 0.3))
     assert steps_left_out(kept).startswith("The distillation brought")
+    resumed = after(state, RunResumed(0, 5.0), StageStarted(Stage.REFIT, 0))
+    assert steps_left_out(resumed) == ""  # this refit may be kept
     failed = after(starting, STARTED, RecoveryUndone(UndoReason.FAILED))
     assert (steps_left_out(failed), undone(failed)) == ("", "Recovery failed: undone.")
     assert undone(kept) == ""
