@@ -293,7 +293,8 @@ class RunsController(QObject):
 
     def _resume(self, run: RunState, *, may_replace: bool = False) -> None:
         self._session.resume_run(run, may_replace=may_replace)
-        self.opened.emit()
+        if self._session.state.run.folder == run.folder:  # else the reason is shown
+            self.opened.emit()
 
     def _on_deleted(self, folder: str, problem: str) -> None:
         if problem:
