@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from surgeon_engine.api.config.calibration import TEXT_SETTINGS
 from surgeon_engine.api.config.fields import values_in_use, values_of, with_values
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import predicts_loss
@@ -29,9 +30,7 @@ from surgeon_gui.text.labels import FIELDS
 # Settings on which costs and baseline depend.
 _MODEL = ("source", "dtype")
 _TEXT = (
-    "text",
-    "validation_text",
-    "more_texts",
+    *TEXT_SETTINGS,
     "windows",
     "validation_windows",
     "window_length",

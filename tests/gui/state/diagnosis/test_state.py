@@ -47,6 +47,7 @@ def now(**parts):
     [
         (now(model={"source": "/else"}), ("Model",)),
         (now(calibration={"window_length": 128}), ("Window length",)),
+        (now(calibration={"text": "a.csv", "column": "b"}), ("Text", "Column")),
         (now(calibration={"windows": 8, "seed": 3}), ("Windows", "Seed")),
         (now(pruning={"structure": Structure.ROWS}), ("What to prune",)),
         (now(pruning={"method": Method.MAGNITUDE}), ("Method",)),
