@@ -183,11 +183,13 @@ class ArchitectureController(QObject):
 
     def _reason_context(self) -> ReasonContext:
         run = self._session.state.shown_run
-        if not self._plan_is_current:
+        known = self._diagnosis.known
+        is_of_other = known is not None and known.model != run.model
+        if not self._plan_is_current or (self.source is Source.RUN and is_of_other):
             return ReasonContext(self.architecture, run=run)
         return ReasonContext(
             self.architecture,
-            self._diagnosis.known,
+            known,
             self._diagnosis.planner,
             self._diagnosis.plan,
             run,

@@ -8,7 +8,7 @@ import numpy as np
 
 from surgeon_engine.api.config.layer_patterns import matches
 from surgeon_engine.api.config.pruning import SPARSE, CostBasis, PruningConfig
-from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
+from surgeon_engine.api.messages.diagnosis import DiagnosedUnit, predicts_loss
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.architecture.state import Architecture, Block, Layer, Source
 from surgeon_gui.state.diagnosis.costs import Bins, Costs
@@ -143,11 +143,17 @@ def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:
     if layer.cost and layer.cost_share is not None:
         costs = [x.cost for x in context.architecture.layers if x.cost]
         rank = 1 + sum(cost > layer.cost for cost in costs)
+        config = context.run.config if context.run is not None else None
+        template = tr(
+            "Predicted loss increase of its removals: {cost} nats, {share} of the "
+            "total; rank {rank} of {n} layers."
+        )
+        if config is not None and not predicts_loss(config.pruning):
+            template = tr(
+                "Cost of its removals: {share} of the total; rank {rank} of {n} layers."
+            )
         sentences.append(
-            tr(
-                "Predicted loss increase of its removals: {cost} nats, {share} of the "
-                "total; rank {rank} of {n} layers."
-            ).format(
+            template.format(
                 cost=numbers.significant(layer.cost, 2),
                 share=numbers.percent(layer.cost_share),
                 rank=rank,

@@ -1,8 +1,16 @@
-"""The explanation of what was removed from a block."""
+"""The explanations of what was removed from a layer or a block."""
 
 from __future__ import annotations
 
-from surgeon_gui.state.architecture.reasons import block_reasons
+import pytest
+
+from surgeon_engine.api.config.pruning import Method
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.state.architecture.reasons import (
+    ReasonContext,
+    block_reasons,
+    reasons,
+)
 from surgeon_gui.state.architecture.state import (
     Architecture,
     Block,
@@ -10,6 +18,24 @@ from surgeon_gui.state.architecture.state import (
     LayerShape,
     Source,
 )
+from surgeon_gui.state.run import requested
+from tests.helpers.configs import pruning_config
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        (Method.FIRST_ORDER, "Predicted loss increase of its removals: 0.25 nats"),
+        (Method.MAGNITUDE, "Cost of its removals: 100\xa0% of the total"),
+    ],
+)
+def test_costs_are_nats_only_if_they_predict_a_loss(method, text):
+    shape = LayerShape(4, 4)
+    layer = Layer("a", 0, "mlp.down_proj", shape, shape, 16, 4, 0.25, 1.0)
+    job = RunConfig(pruning=pruning_config(method=method))
+    run = requested("run-1", job, "folder", 0.0)
+    found = Architecture(Source.RUN, (Block(0, (layer,)),))
+    assert text in " ".join(reasons(layer, ReasonContext(found, run=run)))
 
 
 def block_with(removed):
