@@ -59,6 +59,8 @@ class DiskSpaceDialog(Dialog):
     @Slot()
     def _show(self) -> None:
         runs, items = self._storage.runs.state, self._storage.items or ()
+        row = self._tree.currentItem()
+        self._chosen = row.toolTip(0) if row is not None else ""
         self._tree.clear()
         group = self._group(tr("Runs"), sum(x.bytes for x in runs.records))
         for record in sorted(runs.records, key=lambda x: -x.bytes):
@@ -94,6 +96,8 @@ class DiskSpaceDialog(Dialog):
         row.setTextAlignment(1, RIGHT)
         row.setToolTip(0, plain_tip(path))
         group.addChild(row)
+        if row.toolTip(0) == self._chosen:
+            self._tree.setCurrentItem(row)
         return row
 
     @property

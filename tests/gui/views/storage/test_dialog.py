@@ -67,6 +67,9 @@ def test_runs_and_caches_have_their_sizes(qtbot, make_window, tmp_path, model):
     delete = find(dialog, "disk_space_delete_button", QPushButton)
     assert not delete.isEnabled()
     assert delete.toolTip()
+    select(dialog, HUB)
+    window.runs.runs.changed.emit()  # as at each percent of a run
+    assert delete.isEnabled()
     dialog.close()
 
 
