@@ -110,6 +110,9 @@ def plan(
         Axis("pruning", target_field(unit), values),
         Axis("pruning", "method", methods),
     )
+    if unit is Target.MEMORY and state.model is not None:
+        context = context_of(config, state.model)
+        axes = (Axis("pruning", "context", (context,)), *axes)
     try:
         jobs = [each.config for each in combinations(config, axes)]
     except ConfigError as error:

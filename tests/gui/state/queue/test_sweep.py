@@ -72,6 +72,8 @@ def test_proposed_sizes_are_those_of_the_shares(state, unit):
 def test_memories_have_the_context_of_the_draft(state):
     assert sweep.unit_note(state, Target.FILE_SIZE) == ""
     assert "512 tokens" in sweep.unit_note(state, Target.MEMORY)
+    (job,) = jobs(state, Target.MEMORY, "0.015")
+    assert job.pruning.target == Memory(0.015, context=512)
     pruning = replace(state.config.pruning, target=Memory(0.02, context=300))
     state = replace(state, config=replace(state.config, pruning=pruning))
     assert "300 tokens" in sweep.unit_note(state, Target.MEMORY)
@@ -109,12 +111,12 @@ def test_files_with_zeros_have_no_forecast(state):
         (Target.PARAMETER_SHARE, ParameterShare(0.07)),
         (Target.PARAMETERS, Parameters(2.5)),
         (Target.FILE_SIZE, FileSize(9.5)),
-        (Target.MEMORY, Memory(0.028)),
+        (Target.MEMORY, Memory(0.015, context=512)),
     ],
 )
 def test_each_unit_makes_its_own_target(state, unit, target):
     values = {"prunable_share": "7", "parameter_share": "7", "parameters": "2.5"}
-    values["memory"] = "0.028"
+    values["memory"] = "0.015"
     (job,) = jobs(state, unit, values.get(unit, "9.5"))
     assert job == replace(state.config, pruning=PruningConfig(target=target))
 
