@@ -236,13 +236,13 @@ FIELDS = {
     ),
     "recovery.epochs": FieldText(
         "Epochs",
-        "How often the training sees your text. In each epoch after the first, the "
-        "general text is new. The training ends early when nothing more is gained.",
+        "How often the training sees your text. Each further epoch reads other general "
+        "text. The training ends early when nothing more is gained.",
     ),
     "recovery.minutes": FieldText(
         "Training time",
-        "How long the training lasts. In each epoch after the first, the general "
-        "text is new. The training ends early when nothing more is gained. "
+        "How long the training lasts. Each epoch after the first reads other general "
+        "text. The training ends early when nothing more is gained. "
         "Automatic recovery trains only if a quarter of an epoch fits into this time. "
         "With a time, results depend on the speed of the machine.",
         tr("min"),
