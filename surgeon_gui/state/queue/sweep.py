@@ -105,14 +105,14 @@ def plan(
     if unit in _OF_SHARE:
         # Without 0.30000000000000004.
         values = tuple(round(value / 100, 6) for value in values)
-    axes = (
+    axes = [
         Axis("pruning", "target", (unit,)),
         Axis("pruning", target_field(unit), values),
         Axis("pruning", "method", methods),
-    )
+    ]
     if unit is Target.MEMORY and state.model is not None:
         context = context_of(config, state.model)
-        axes = (Axis("pruning", "context", (context,)), *axes)
+        axes.append(Axis("pruning", "context", (context,)))
     try:
         jobs = [each.config for each in combinations(config, axes)]
     except ConfigError as error:
