@@ -63,9 +63,9 @@ class RunActions(QObject):
         if self._wanted is None:
             return
         state, obstacle = self._session.state, self._session.start_obstacle()
-        if state.model is not None:  # it may have been read since
-            self._wanted = fitted_to(self._wanted, state.model)
         is_same = state.config == self._wanted
+        if state.model is not None and not is_same:  # it may have been read since
+            is_same = state.config == fitted_to(self._wanted, state.model)
         if is_same and obstacle is not None and obstacle.kind in PASSING:
             return
         self._wanted = None
