@@ -32,13 +32,12 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import ConfigError, ProcessError
+from surgeon_engine.base.errors import ConfigError, ProcessError, RunCancelled
 from surgeon_engine.cli.main import main
 from surgeon_engine.parallel import group as group_module
 from surgeon_engine.parallel.agent import reason
 from surgeon_engine.parallel.group import RunFailed, gpus_for, work_in_group
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.fake_runs import write_run
 from tests.helpers.runs import Recorder, job
 
