@@ -20,6 +20,7 @@ import typer
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
@@ -28,7 +29,6 @@ from surgeon_engine.api.config.toml import (
     config_from_toml,
     config_to_toml,
     read_config,
-    with_paths_from,
 )
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
