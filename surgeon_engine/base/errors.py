@@ -70,3 +70,7 @@ class RunFolderError(EngineError):
 
 class UnreadableFileError(EngineError):
     """A file is missing, not a regular file, too large, or damaged."""
+
+
+class RunCancelled(Exception):
+    """Raised in a run once the user has cancelled it."""

@@ -1,8 +1,8 @@
 """Write files and folders atomically: complete, or not at all.
 
-    .NAME.4711-1764061962-3f9a01bc-k3x1      a temporary file that becomes NAME
-    .NAME.4711-1764061962-3f9a01bc-partial   a temporary folder that becomes NAME
-    NAME-replaced                   the folder that was NAME, if it is not in the trash
+    .NAME.4711-4789212-3f9a01bc-k3x1      a temporary file that becomes NAME
+    .NAME.4711-4789212-3f9a01bc-partial   a temporary folder that becomes NAME
+    NAME-replaced                the folder that was NAME, if it is not in the trash
 
 The numbers name the process (`process_lock.py`). What a dead one has left is removed by
 `remove_leftovers`; what another computer or container has left is not.

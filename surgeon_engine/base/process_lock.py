@@ -1,7 +1,7 @@
 """The lock of a folder: a file in it that the process at work keeps locked.
 
-    process.json                               {"computer": "atlas", "pid": 4711, ...}
-    .report.json.4711-1764061962-3f9a01bc-k3x1 a temporary file of the same process
+    process.json                            {"computer": "atlas", "pid": 4711, ...}
+    .report.json.4711-4789212-3f9a01bc-k3x1 a temporary file of the same process
 
 The system's lock (flock) ends with its process, and holds between all processes below
 one kernel, also in containers. On a network disk another computer may not see it.
@@ -9,8 +9,8 @@ The file therefore names its holder, and one on another computer counts as alive
 a person says otherwise.
 
 Process IDs count within one PID namespace, and the system uses them again. The name of
-a temporary file therefore has the creation time of its process, too, and a digest of
-the computer and the namespace.
+a temporary file therefore says when its process was created, too, and has a digest of
+the computer and the namespace. On Linux, a step of the clock does not change it.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ from surgeon_engine.base.sentences import say
 if sys.platform != "win32":
     import fcntl
 
-_TIME_TOLERANCE_S = 1.0  # systems round creation times differently
 # How long to wait for a process that only looks at a lock, or cleans up below it.
 _WAIT_S, _POLL_INTERVAL_S = 2.0, 0.01
 _RECORD_BYTES = 4_096
 _DELETE = say("If no process works there, delete it.")
 _INITIAL_NAMESPACE = "4026531836"  # of the processes that are in no container
-_TAG = re.compile(r"[.-](\d{1,10})-(\d{9,11})-([0-9a-f]{8})[.-]")
+_TAG = re.compile(r"[.-](\d{1,10})-(\d{1,11})-([0-9a-f]{8})[.-]")
 # A pipe would block, and a link could lead to a file of the user.
 _FLAGS = os.O_RDWR | sum(
     getattr(os, name, 0)
@@ -55,7 +54,7 @@ _FLAGS = os.O_RDWR | sum(
 )
 
 _Text = Annotated[str, msgspec.Meta(max_length=255)]
-_Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]  # seconds since the epoch
+_Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -66,8 +65,8 @@ class Holder(msgspec.Struct, frozen=True):
     boot: _Text  # ID of the kernel since it started; empty: unknown
     namespace: _Text  # of its process ID; empty: the system has none
     pid: Annotated[int, msgspec.Meta(ge=0, le=2**32)]
-    created: _Time  # the process
-    since: _Time  # when it took the lock
+    created: _Time  # the process, as `_created` counts
+    since: _Time  # when it took the lock, in seconds since the epoch
 
     @property
     def is_elsewhere(self) -> bool:
@@ -205,13 +204,13 @@ def last_holder(path: Path) -> Holder | None:
 def this_process() -> Holder:
     """Return this process as the holder of a lock that it takes now."""
     computer = _computer()
-    created = _created(os.getpid())
+    created = _own_created(os.getpid())
     return Holder(*computer, os.getpid(), created, time.time())
 
 
 def process_tag() -> str:
     """Return the name of the current process for names of temporary files."""
-    return f"{os.getpid()}-{int(_created(os.getpid()))}-{_digest_of_place()}"
+    return f"{os.getpid()}-{int(_own_created(os.getpid()))}-{_digest_of_place()}"
 
 
 def is_left_over(name: str) -> bool:
@@ -402,16 +401,35 @@ if hasattr(os, "register_at_fork"):
 
 
 @functools.cache
-def _created(pid: int) -> float:
-    return psutil.Process(pid).create_time()
+def _own_created(pid: int) -> float:
+    return _created(psutil.Process(pid))
+
+
+def _created(process: psutil.Process) -> float:
+    """Return when a process was created, in seconds since the epoch.
+
+    On Linux, return the ticks since the kernel started instead: psutil adds the time of
+    that start to them, which a step of the clock moves.
+
+    Raises:
+        psutil.Error: There is no such process.
+    """
+    if sys.platform != "linux":
+        return process.create_time()
+    try:
+        found = Path(f"/proc/{process.pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise psutil.NoSuchProcess(process.pid) from error
+    # The second field, the name of the program, may contain spaces and brackets.
+    return int(found.rpartition(b")")[2].split()[22 - 3])
 
 
 def _is_alive(pid: int, created: float) -> bool:
     try:
         process = psutil.Process(pid)
-        found = process.create_time()
+        found = _created(process)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False  # it has ended, and nobody has asked how
     except (psutil.Error, ValueError, OverflowError):
         return False
-    return abs(found - created) < _TIME_TOLERANCE_S
+    return abs(found - created) < 1  # names of files have no fractions

@@ -38,7 +38,7 @@ from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import DEMO, parse_hub_source
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import ConfigError, EngineError
+from surgeon_engine.base.errors import ConfigError, EngineError, RunCancelled
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.paths import check_argument
 from surgeon_engine.cli.formatting import (
@@ -88,7 +88,7 @@ class _Commands(TyperGroup):
         except (OSError, UnicodeError) as error:  # of a path, mostly
             _print_error(_sentence_of(error))
             raise typer.Exit(1) from error
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, RunCancelled) as error:
             Output(to_stderr=True).print_line("Canceled.")
             raise typer.Exit(_INTERRUPTED) from error
 
@@ -123,7 +123,8 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: success, 1: failure, 2: invalid arguments, 130: interrupted by Ctrl-C.
+    0: success, 1: failure, 2: invalid arguments, 130: canceled by Ctrl-C
+    or `surgeon stop`.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:

@@ -20,6 +20,7 @@ import typer
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
@@ -28,7 +29,6 @@ from surgeon_engine.api.config.toml import (
     config_from_toml,
     config_to_toml,
     read_config,
-    with_paths_from,
 )
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
@@ -40,6 +40,7 @@ from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
     ProcessError,
+    RunCancelled,
     RunFolderError,
 )
 from surgeon_engine.base.paths import check_name
@@ -187,10 +188,10 @@ def sweep(
 ) -> None:
     """Run a job with several values of some settings, one after another.
 
-    A run that fails does not end the sweep. Repeating the command resumes
-    what was interrupted and skips what is complete. At the end a table shows
-    the size and the fidelity of each run, and the memory in which its model
-    runs.
+    A run that fails or is stopped does not end the sweep. Repeating the
+    command resumes what was interrupted and skips what is complete. At the
+    end a table shows the size and the fidelity of each run, and the memory in
+    which its model runs.
     """
     found = [
         Variation(each.name, with_paths_from(job.parent, each.config))
@@ -213,6 +214,8 @@ def sweep(
             name = f"{job.stem}_{each.folder_name}"
             folder = _run_or_resume(run_dir, name, each, kept, replace=replace)
             outcomes[each.name] = RunFolder(folder).read_report()
+        except RunCancelled:  # this run alone, unlike by Ctrl-C
+            outcomes[each.name] = say("The run was canceled.")
         except (EngineError, MemoryError, RuntimeError, OSError) as error:
             outcomes[each.name] = failure(error).message
     target = found[0].config.pruning.target
@@ -370,9 +373,9 @@ def _work_on(command: StartRun | ResumeRun, kept: Kept | None = None) -> None:
         try:
             with _ended_by_signals():
                 work_on_run(command, context)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RunCancelled):
             context.emit(Cancelled())
-            if context.saver.holds_state:
+            if ranks.is_first() and context.saver.holds_state:
                 output.print_line(f"To resume it later: surgeon resume {folder}")
             raise
         except RunFailed as error:  # its processes have sent the reason

@@ -43,12 +43,16 @@ def watch(run: _Run) -> None:
     """Show a run, also one in progress, until it ends. Ctrl-C does not stop it."""
     output = Output()
     event = None
-    with EventDisplay(output) as display:
-        for envelope in RunWatch(RunFolder(run)).events():
-            display.show(envelope)
-            event = envelope.event
-            if isinstance(event, Paused | Resumed):
-                output.print_line(f"{type(event).__name__}.")
+    try:
+        with EventDisplay(output) as display:
+            for envelope in RunWatch(RunFolder(run)).events():
+                display.show(envelope)
+                event = envelope.event
+                if isinstance(event, Paused | Resumed):
+                    output.print_line(f"{type(event).__name__}.")
+    except KeyboardInterrupt as error:
+        output.print_line(f"The run goes on. To cancel it: surgeon stop {run}")
+        raise typer.Exit(_CANCELLED) from error
     match event:
         case RunFinished():
             print_fidelity(run, output)

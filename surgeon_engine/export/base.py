@@ -23,7 +23,7 @@ class Calibration:
 
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
-    text: str  # name
+    text: str  # name or path
     check: Check = lambda: None  # between batches
     step: Check = lambda: None  # after each block
 

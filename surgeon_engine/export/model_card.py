@@ -35,7 +35,7 @@ from surgeon_engine.api.verdict import (
     verdict_of,
 )
 from surgeon_engine.base.formatting import format_count, format_percent
-from surgeon_engine.export.provenance import TAG, Provenance, published
+from surgeon_engine.export.provenance import TAG, Provenance, public_name, published
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.target_size import Goal, goal_of
 
@@ -186,6 +186,7 @@ def _template(name: str) -> Template:
         "count": format_count,
         "percent": format_percent,
         "interval": format_estimate,
+        "public_name": public_name,
     }
     environment.globals |= {
         "nats": "{:.3g}".format,

@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 from yaml import YAMLError
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.paths import with_paths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
@@ -59,25 +60,11 @@ def provenance_of(source: ModelSource) -> Provenance:
 
 def published(config: RunConfig) -> RunConfig:
     """Return a config with names of files and folders in place of their paths."""
-    calibration, evaluation = config.calibration, config.evaluation
-    more = tuple(
-        replace(each, text=_public(each.text)) for each in calibration.more_texts
-    )
-    return replace(
-        config,
-        model=replace(config.model, source=_public(config.model.source)),
-        calibration=replace(
-            calibration,
-            text=_public(calibration.text),
-            validation_text=_public(calibration.validation_text),
-            more_texts=more,
-        ),
-        export=replace(config.export, folder=_public(config.export.folder)),
-        evaluation=replace(evaluation, texts=tuple(map(_public, evaluation.texts))),
-    )
+    return with_paths(config, public_name)
 
 
-def _public(source: str) -> str:
+def public_name(source: str) -> str:
+    """Return the name of a file or folder, and any other source as it is."""
     if source in _NAMES or is_hub_source(source):
         return source
     return Path(source).name or "folder"

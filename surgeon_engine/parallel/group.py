@@ -26,6 +26,7 @@ from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
     ProcessError,
+    RunCancelled,
 )
 from surgeon_engine.base.json_process import (
     JsonProcess,
@@ -36,7 +37,7 @@ from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import failure
 from surgeon_engine.runtime.pacing import steady_pace
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Saver
 
 _POLL_INTERVAL_S = 0.1

@@ -21,6 +21,7 @@ from surgeon_engine.api.messages.commands import (
     StopAndKeep,
 )
 from surgeon_engine.api.messages.events import Cancelled
+from surgeon_engine.base.errors import RunCancelled
 from surgeon_engine.parallel.group import execute
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import RankLost, failure
@@ -29,7 +30,7 @@ from surgeon_engine.runtime.json_streams import (
     die_with_parent,
     read_messages,
 )
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.versions import disable_progress_bars
 
 _GRACE_S = 10.0

@@ -37,6 +37,7 @@ from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
     ExportError,
+    RunCancelled,
     RunFolderError,
     UnreadableFileError,
 )
@@ -66,7 +67,7 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.run.preflight import Preflight, check_fits, preflight
 from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices, ranks
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots.compaction_step import full_size_model

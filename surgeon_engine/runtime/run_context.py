@@ -24,6 +24,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.base.errors import (
     EngineError,
+    RunCancelled,
     RunFolderError,
     UnreadableFileError,
 )
@@ -35,10 +36,6 @@ from surgeon_engine.runtime.saver import Saver, Tensors
 
 _SECONDS_BETWEEN_PROGRESS = 0.1  # faster than anyone can read
 _SECONDS_BETWEEN_SAMPLES = 1.0  # of memory
-
-
-class RunCancelled(Exception):
-    """Raised in a run once the user has cancelled it."""
 
 
 class RunContext:

@@ -25,11 +25,10 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import EngineError, ExportError
+from surgeon_engine.base.errors import EngineError, ExportError, RunCancelled
 from surgeon_engine.run import pipeline, preflight
 from surgeon_engine.run.pipeline import resume
 from surgeon_engine.runtime import saver as saver_module
-from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.runtime.speed_probe import room
 from surgeon_engine.shots import damping, loop
 from tests.helpers.costly_runs import costly_elements, mark, markable, with_recovery

@@ -7,7 +7,6 @@ its default value. Unknown names are errors.
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -16,14 +15,14 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT, MoreText
+from surgeon_engine.api.config.calibration import MoreText
 from surgeon_engine.api.config.fields import fields_of, settings_of, unknown_setting
+from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import OF_EXPERTS, PruningConfig
 from surgeon_engine.api.config.purposes import Purpose, structure_for
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.short_form import without_short_form
 from surgeon_engine.api.model_info.header import model_facts
-from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
@@ -147,36 +146,6 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(
             "{path}: {error}", error.hint, path=path, error=error
         ) from error
-
-
-def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
-    """Return the config with absolute paths; relative ones start at `base`."""
-
-    def absolute(name: str, keyword: str) -> str:
-        if name in ("", keyword) or is_hub_source(name):
-            return name
-        # Links are not resolved: their targets may have another suffix.
-        return os.path.normpath((base / os.path.expanduser(name)).absolute())
-
-    text = config.calibration
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(
-            config.model, source=absolute(config.model.source, DEMO)
-        ),
-        calibration=dataclasses.replace(
-            text,
-            text=absolute(text.text, BUILTIN_TEXT),
-            validation_text=absolute(text.validation_text, BUILTIN_TEXT),
-            more_texts=tuple(
-                dataclasses.replace(more, text=absolute(more.text, BUILTIN_TEXT))
-                for more in text.more_texts
-            ),
-        ),
-        export=dataclasses.replace(
-            config.export, folder=absolute(config.export.folder, "")
-        ),
-    )
 
 
 def check_choice(name: str, kind: Any, value: Any) -> None:

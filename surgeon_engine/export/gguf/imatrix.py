@@ -15,6 +15,7 @@ from torch import Tensor
 
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.export.provenance import public_name
 
 IMATRIX_NAME = "imatrix.gguf"
 
@@ -37,7 +38,7 @@ def write_imatrix(
     writer = GGUFWriter(path, "")
     writer.kv_data[0].clear()  # the file has no architecture
     writer.add_type("imatrix")
-    writer.add_array("imatrix.datasets", [calibration.text])
+    writer.add_array("imatrix.datasets", [public_name(calibration.text)])
     writer.add_uint32("imatrix.chunk_count", windows)
     writer.add_uint32("imatrix.chunk_size", length)
     for each in tensors:

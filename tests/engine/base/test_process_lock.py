@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from surgeon_engine.base import process_lock
@@ -21,6 +22,7 @@ from surgeon_engine.base.process_lock import (
     is_left_over,
     last_holder,
     process_tag,
+    this_process,
     use_of,
 )
 from tests.helpers.locks import ELSEWHERE, write_lock
@@ -256,3 +258,14 @@ def test_litter_from_before_a_start_of_the_computer_is_left_over(monkeypatch):
     again = here._replace(boot="another")
     monkeypatch.setattr(process_lock, "_computer", lambda: again)
     assert is_left_over(f".x.4194999-1700000000-{number}-partial")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="simulates a clock of Linux")
+def test_step_of_the_clock_ends_no_process(monkeypatch):
+    tag, holder = process_tag(), this_process()
+    kernel_start = psutil.boot_time() + 60
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: kernel_start)
+    assert not is_left_over(f".x.{tag}-partial")
+    assert holder.is_alive_here
+    pid, created, place = tag.split("-")
+    assert is_left_over(f".x.{pid}-{int(created) + 1}-{place}-partial")  # used again

@@ -20,7 +20,7 @@ from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.base.errors import EvaluationError, RunCancelled
 from surgeon_engine.cli import runs, watching
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
@@ -202,16 +202,34 @@ def test_module_returns_exit_code():
     assert subprocess.run(command, check=False, capture_output=True).returncode == 1
 
 
-def test_run_interrupted_exits_with_130(tmp_path, capsys, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RunCancelled])
+def test_canceled_run_exits_with_130(tmp_path, capsys, monkeypatch, error):
+    """By Ctrl-C, or by `surgeon stop`."""
+    folder = RunFolder(tmp_path / "x")
 
-    monkeypatch.setattr(pipeline, "prune", interrupt)
+    def interrupted(config, _, context, **__):
+        with folder.created(config):
+            context.log = folder
+            raise error
+
+    monkeypatch.setattr(pipeline, "prune", interrupted)
     job = tmp_path / "job.toml"
     job.write_text(config_to_toml(RunConfig()))
-    code, _, err = run("run", job, capsys=capsys)
-    assert code == 130
-    assert "Canceled" in err
+    where = ("--run-dir", tmp_path, "--name", "x")
+    code, out, err = run("run", job, *where, capsys=capsys)
+    assert (code, out, err) == (130, "", "Canceled.\n")
+    code, out, err = run("watch", folder.path, capsys=capsys)
+    assert (code, out, err) == (130, "Canceled.\n", "")
+
+
+def test_interrupted_watch_says_that_the_run_goes_on(tmp_path, capsys, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching.RunWatch, "events", interrupted)
+    code, out, err = run("watch", tmp_path, capsys=capsys)
+    assert (code, err) == (130, "")
+    assert out == f"The run goes on. To cancel it: surgeon stop {tmp_path}\n"
 
 
 @pytest.mark.parametrize("shot", [0, 4])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.errors import PruningError, RunCancelled
 from surgeon_engine.cli.main import main
 from surgeon_engine.run import pipeline
 from tests.helpers.runs import assert_same_tensors, exported_tensors
@@ -123,14 +123,17 @@ def test_failed_run_does_not_end_the_sweep_and_is_tried_again(
     assert tried[2:] == ["job_pruning.sparsity=0.2-2"]  # the other one is complete
 
 
-def test_lack_of_memory_does_not_end_the_sweep(sweep, monkeypatch):
-    def without_memory(config, folder, context, **_):
-        raise MemoryError
+def test_lack_of_memory_and_stops_do_not_end_the_sweep(sweep, monkeypatch):
+    errors = [MemoryError, RunCancelled]
 
-    monkeypatch.setattr(pipeline, "prune", without_memory)
+    def ended(config, folder, context, **_):
+        raise errors.pop(0)
+
+    monkeypatch.setattr(pipeline, "prune", ended)
     code, out, _ = sweep("pruning.sparsity=0.2,0.4")
     assert code == 1
-    assert out.count("failed: There is not enough memory") == 2
+    assert "failed: There is not enough memory" in out
+    assert "failed: The run was canceled." in out
 
 
 def test_changed_job_is_run_anew(sweep, tmp_path):

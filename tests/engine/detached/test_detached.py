@@ -11,6 +11,7 @@ from dataclasses import replace
 from random import Random
 
 import msgspec
+import psutil
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
@@ -50,6 +51,7 @@ from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_commands import add_command, find_start, obeyed_commands
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
+from surgeon_engine.base import process_lock
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import this_process
 from surgeon_engine.base.sealed_json import decode_sealed_line
@@ -305,9 +307,9 @@ def test_only_a_process_that_has_the_lock_open_is_killed(run, tmp_path):
     """Check that a run of a stranger cannot name a process to end."""
     other = subprocess.Popen((sys.executable, "-c", "input()"), stdin=subprocess.PIPE)
     with run.locked():
-        holder = msgspec.structs.replace(this_process(), pid=other.pid, created=0.0)
-        created = watch_module.psutil.Process(other.pid).create_time()
-        holder = msgspec.structs.replace(holder, created=created)
+        created = process_lock._created(psutil.Process(other.pid))
+        here = this_process()
+        holder = msgspec.structs.replace(here, pid=other.pid, created=created)
         run.process_path.write_bytes(msgspec.json.encode(holder))
         assert run.use.holder.is_alive_here
         watch_module._kill(run)

@@ -12,9 +12,8 @@ from surgeon_engine.api.export_marker import MARKER, write_marker
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.errors import ExportError, RunCancelled
 from surgeon_engine.export.destination import check_destination, write_checkpoint_at
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder
 
 TEMPLATES = "additional_chat_templates"

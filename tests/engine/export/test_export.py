@@ -30,13 +30,17 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import decode_json
-from surgeon_engine.base.errors import ConfigError, EngineError, ExportError
+from surgeon_engine.base.errors import (
+    ConfigError,
+    EngineError,
+    ExportError,
+    RunCancelled,
+)
 from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.export import export as module
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.exports import flip
 from tests.helpers.runs import Recorder, job, run, skip_verification
 

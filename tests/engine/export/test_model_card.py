@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import (
     Estimate,
     Exported,
@@ -130,13 +131,15 @@ def test_recipe_names_no_paths():
             "/home/me/b.npy",
             more_texts=(MoreText("/home/me/c.txt"), MoreText("builtin")),
         ),
+        pruning=PruningConfig(vocabulary=SomeTokens(512, ("German", "/home/me/e.txt"))),
         export=ExportConfig("/home/me/out"),
         evaluation=EvaluationConfig(texts=("~/d.txt", "hf://datasets/org/e")),
     )
     toml = config_to_toml(published(config))
     assert "home" not in toml
     assert "~" not in toml
-    for name in ("tiny", "a.txt", "b.npy", "c.txt", "d.txt", "hf://datasets/org/e"):
+    names = ("tiny", "a.txt", "b.npy", "c.txt", "d.txt", "e.txt", "German")
+    for name in (*names, "hf://datasets/org/e"):
         assert f'"{name}"' in toml
     hub = RunConfig(ModelConfig("hf://org/tiny@main"))
     assert published(hub) == hub
@@ -157,6 +160,8 @@ def test_model_card_has_the_fidelity_on_each_text(report):
         "| story, 32 windows of 256 tokens | 0.391 (0.35 to 0.43) | 71.4 % (70 % to "
         "72 %) | 81 % (80 % to 82 %) | 80.00 (75.00 to 85.00) | 60.00 |" in text
     )
+    assert "on held-out text\n(story)." in text
+    assert "/home" not in text
     assert "this file is **noticeably different**" in text
     assert "the model is closer to the calibration text than\nthe original" not in text
     assert "\n\n\n" not in text
@@ -185,11 +190,11 @@ def with_fidelity(report, nats, perplexity):
             Estimate(nats, 0.35, 0.43),
             Estimate(0.714, 0.7, 0.72),
             Estimate(perplexity, 75.0, 85.0),
-            *(32, 256, "story"),
+            *(32, 256, "/home/me/story"),
             overlap=Estimate(0.81, 0.8, 0.82),
         )
         return msgspec.structs.replace(
-            evaluation, perplexity=perplexity, fidelity=(found,)
+            evaluation, perplexity=perplexity, text=found.text, fidelity=(found,)
         )
 
     replace = msgspec.structs.replace
@@ -216,7 +221,12 @@ def test_model_card_compares_perplexities(report):
 def test_model_card_has_the_latest_judgment(report):
     text = card(report)
     nothing = judgment()
+    (found,) = nothing.texts
+    named = msgspec.structs.replace(found.fidelity, text="/home/me/story")
+    found = msgspec.structs.replace(found, fidelity=named)
+    nothing = msgspec.structs.replace(nothing, texts=(found,))
     once = with_judgment(text, nothing)
+    assert "\n| story | 0.02" in once
     assert "| arithmetic | 20 of 30 | 12 of 30 | 0.0078 | worse |" in once
     assert "Judged on the file: **noticeably different**" in once
     assert "1 of 1 answers to prompts are equal" in once

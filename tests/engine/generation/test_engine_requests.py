@@ -27,11 +27,11 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.base.errors import RunCancelled
 from surgeon_engine.base.json_process import SubprocessClient
 from surgeon_engine.generation import pair
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.measurement.messages import ReadPrompt, Response, Timed
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.tiny_models import save_tiny_model
 

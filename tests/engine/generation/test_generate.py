@@ -22,7 +22,12 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.base.errors import ConfigError, EvaluationError, ModelError
+from surgeon_engine.base.errors import (
+    ConfigError,
+    EvaluationError,
+    ModelError,
+    RunCancelled,
+)
 from surgeon_engine.generation import (
     generated_text,
     pair,
@@ -31,7 +36,6 @@ from surgeon_engine.generation import (
 from surgeon_engine.generation.generate import Playground, checkpoint_of
 from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.runs import Recorder, job
 from tests.helpers.smaller_vocabularies import (

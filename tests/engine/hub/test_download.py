@@ -23,7 +23,7 @@ from surgeon_engine.api.messages.commands import Cancel, DownloadModel, InspectM
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
-from surgeon_engine.base.errors import DownloadError, ModelError
+from surgeon_engine.base.errors import DownloadError, ModelError, RunCancelled
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub import download as download_module
 from surgeon_engine.hub.download import download_model
@@ -32,7 +32,6 @@ from surgeon_engine.hub.fetch_process import fetch, select_files
 from surgeon_engine.hub.messages import DownloadFailed, Fetched
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
-from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.server import Engine
 from tests.helpers.fake_hub import TOKEN, used_hub
 from tests.helpers.runs import Recorder

@@ -17,12 +17,12 @@ from surgeon_engine.api.messages.commands import Cancel, SearchHub
 from surgeon_engine.api.messages.events import Cancelled
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
-from surgeon_engine.base.errors import DownloadError
+from surgeon_engine.base.errors import DownloadError, RunCancelled
 from surgeon_engine.hub import search as search_module
 from surgeon_engine.hub import search_process
 from surgeon_engine.hub.search import _judged, search_hub
 from surgeon_engine.hub.search_process import MAX_MODELS, _search, describe_failure
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.server import Engine
 from tests.helpers.fake_hub import used_hub
 

@@ -29,7 +29,7 @@ from surgeon_engine.api.messages.requests import ends
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict, judged_verdict
-from surgeon_engine.base.errors import ConfigError, ModelError
+from surgeon_engine.base.errors import ConfigError, ModelError, RunCancelled
 from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.judging import conversation, measuring
 from surgeon_engine.judging import judge as judging
@@ -39,7 +39,6 @@ from surgeon_engine.judging.likelihood import continuations_of
 from surgeon_engine.judging.measuring import Yardstick, measure_file
 from surgeon_engine.judging.messages import Answered
 from surgeon_engine.judging.target import target_of
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.engine.export.gguf.test_gguf_runtime import ragged, with_large_weights
 from tests.helpers.fake_runs import write_run
 from tests.helpers.gguf_files import byte_pairs, pruned, written

@@ -32,13 +32,13 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import ConfigError, ProcessError
+from surgeon_engine.base import process_lock
+from surgeon_engine.base.errors import ConfigError, ProcessError, RunCancelled
 from surgeon_engine.cli.main import main
 from surgeon_engine.parallel import group as group_module
 from surgeon_engine.parallel.agent import reason
 from surgeon_engine.parallel.group import RunFailed, gpus_for, work_in_group
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.fake_runs import write_run
 from tests.helpers.runs import Recorder, job
 
@@ -168,7 +168,8 @@ def test_cancel_ends_all_processes_at_once(group, tmp_path):
             ]
             assert set(listening) <= {"127.0.0.1", "::1"}
             worker = workers()[0]
-            tag = f"{worker.pid}-{int(worker.create_time())}"
+            place = process_lock.process_tag().rpartition("-")[2]
+            tag = f"{worker.pid}-{int(process_lock._created(worker))}-{place}"
             unfinished.append(group.folder / f".export.{tag}-partial")
             unfinished[0].mkdir()
             group.context.handle(Cancel(run="test"))

@@ -10,13 +10,13 @@ import torch
 
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured, Progressed
+from surgeon_engine.base.errors import RunCancelled
 from surgeon_engine.evaluation.fidelity import reference_of
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.runtime.hidden_store import HiddenStore
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.engine.recovery.test_distillation import state_of
 from tests.engine.recovery.test_refit import original_of, remove_some, text
 from tests.helpers.pruning_states import silent_context

@@ -28,10 +28,9 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.errors import PruningError, RunCancelled
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.run import diagnose as diagnosing
-from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.server import Engine
 from surgeon_engine.shots.selection import selection
 from surgeon_gui.state.architecture.state import planned_architecture

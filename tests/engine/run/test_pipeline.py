@@ -25,10 +25,9 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.errors import CurvatureError, RunCancelled
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.model import inspect, source, stored_tensors
-from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.runs import (
     Recorder,

@@ -18,13 +18,13 @@ from surgeon_engine.base.errors import (
     InsufficientResourcesError,
     ModelError,
     PruningError,
+    RunCancelled,
     RunFolderError,
 )
 from surgeon_engine.planning import target_size
 from surgeon_engine.planning.planned_file import PlannedFile
 from surgeon_engine.run import pipeline, prepare
 from surgeon_engine.run.preflight import preflight
-from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, preflight_error
 
 pytestmark = pytest.mark.usefixtures("quick_runs")

@@ -21,9 +21,10 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import RunCancelled
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.runtime import run_context as session_module
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.runs import Recorder, job, skip_verification
 

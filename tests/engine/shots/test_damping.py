@@ -9,10 +9,9 @@ import torch
 
 from surgeon_engine.api.config.pruning import SPARSE, Structure
 from surgeon_engine.api.messages.run import DampingChoice, Stage, StageStarted
-from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.errors import CurvatureError, RunCancelled
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out, split
 from surgeon_engine.pruning.measure_curvature import measure
-from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import damping
 from surgeon_engine.shots.damping import (
     GRID,

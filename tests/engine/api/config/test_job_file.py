@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.model.vocabulary.scripts import LANGUAGES, script_names
 
 
 @pytest.fixture
@@ -25,14 +26,21 @@ def job(tmp_path):
 
 
 def test_paths_of_a_job_start_at_its_file(job, tmp_path):
+    names = [*LANGUAGES, *script_names()]
     job.write_text(
         "version = 1\n[model]\nsource = 'model'\n[calibration]\ntext = '../a.txt'\n"
         "[[calibration.more_texts]]\ntext = 'b.txt'\n"
         "[[calibration.more_texts]]\ntext = 'builtin'\n"
+        "[evaluation]\ntexts = ['c.txt', 'builtin']\n"
+        "[pruning.vocabulary]\nkind = 'automatic'\n"
+        f"keep = {[*names, 'd.txt']}\n"
     )
     config = read_config(job)
     more = [each.text for each in config.calibration.more_texts]
     assert more == [str(tmp_path / "b.txt"), "builtin"]
+    assert config.evaluation.texts == (str(tmp_path / "c.txt"), "builtin")
+    kept = config.pruning.vocabulary.keep
+    assert kept == (*names, str(tmp_path / "d.txt"))
     assert config.model.source == str(tmp_path / "model")
     assert config.calibration.text == str(tmp_path.parent / "a.txt")
     assert config.calibration.validation_text == ""

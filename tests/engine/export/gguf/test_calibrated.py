@@ -60,7 +60,7 @@ FED = (FileDtype.Q8_0, FileDtype.Q4_0, FileDtype.IQ4_NL)
 def text(windows: int = 6, length: int = 24) -> Calibration:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, 300, (windows, length), generator=generator)
-    return Calibration(tokens, batch=4, text="some text")
+    return Calibration(tokens, batch=4, text="/home/me/text.jsonl")
 
 
 def written(
@@ -293,7 +293,7 @@ def test_importances_are_written_as_llama_cpp_does(tmp_path):
     reader = gguf.GGUFReader(tmp_path / IMATRIX_NAME)
     assert value_of(reader, "general.type") == "imatrix"
     assert value_of(reader, "general.architecture") is None
-    assert value_of(reader, "imatrix.datasets") == ["some text"]
+    assert value_of(reader, "imatrix.datasets") == ["text.jsonl"]
     assert value_of(reader, "imatrix.chunk_count") == 6
     assert value_of(reader, "imatrix.chunk_size") == 24
     found = {tensor.name: tensor for tensor in reader.tensors}
