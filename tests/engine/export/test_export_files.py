@@ -21,7 +21,7 @@ from surgeon_engine.api.export_marker import MARKER, differences, write_marker
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import ConfigError, ExportError
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.files import write_folder_atomically
 from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.process_lock import process_tag
@@ -291,10 +291,10 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
 
 def test_masked_format_rejects_a_file_size_target(tmp_path):
     config = RunConfig(
-        pruning=pruning_config(target=Target.FILE_SIZE),
+        pruning=pruning_config(target=Target.FILE_SIZE, megabytes=4),
         export=ExportConfig(format=Format.MASKED),
     )
-    with pytest.raises(ConfigError, match="keep the original size"):
+    with pytest.raises(ExportError, match="as large as the original"):
         Recorder().run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
