@@ -150,7 +150,7 @@ def _shots(
             kept = budget.kept_with_recovery(attempt.shot, recovered_shot.recovered)
             context.inform(kept)
         save_shot(state, shots, steps.saved, recovered_shot, context)
-    if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
+    if not shots or (steps.is_stuck and _is_unchanged(state.goal, shots[-1])):
         raise attempt.failure or budget.error()
     recovered = recovered_shot.recovered if recovered_shot is not None else None
     if attempt.failure is not None and not budget.is_set:
@@ -321,10 +321,15 @@ def _is_reached(goal: Goal, last: ShotFinished) -> bool:
     return goal.sparsity - last.sparsity <= TARGET_TOLERANCE
 
 
+def _is_unchanged(goal: Goal, last: ShotFinished) -> bool:
+    """Return whether neither weights nor tokens were removed."""
+    return last.sparsity == 0 and not goal.of_tokens
+
+
 def _check_target_reached(
     goal: Goal, last: ShotFinished, context: RunContext, *, is_over: bool
 ) -> None:
-    """Warn if the target was missed.
+    """Warn if the target was missed; tell if tokens alone have reached it.
 
     Candidates are removed in the order of their costs until the next one would exceed
     the target, so a large candidate can leave a gap.
@@ -335,7 +340,7 @@ def _check_target_reached(
         PruningError: nothing was removed.
     """
     reached = last.sparsity
-    if reached == 0:
+    if _is_unchanged(goal, last):
         target = round(last.target * goal.prunable)
         hint = say("Raise the target, or choose a finer structure.")
         if not is_over:  # with fewer shots, each has a larger target
@@ -356,3 +361,5 @@ def _check_target_reached(
             reached=reached,
             sparsity=goal.sparsity,
         )
+    elif is_over and reached == 0:
+        context.inform("The removed tokens alone reach the target.")
