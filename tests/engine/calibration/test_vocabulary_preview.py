@@ -13,7 +13,10 @@ from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import preview_vocabulary
+from surgeon_engine.calibration.vocabulary_preview import _windows
+from surgeon_engine.calibration.windows import Vocabulary
 from surgeon_engine.model.fenced import inspect_model
+from surgeon_engine.model.source import locate
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +95,17 @@ def test_users_text_stands_before_the_builtin_one(tmp_path):
     own, builtin = preview(600, config=replace(SHORT, text=str(path))).texts
     assert (own.text, builtin.text) == (str(path), BUILTIN_TEXT)
     assert own.share < builtin.share  # its tokens were counted
+
+
+def test_builtin_text_has_as_many_windows_as_it_can(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_text(RARE * 1_000)
+    config = CalibrationConfig(
+        text=str(path), windows=1, validation_windows=1, window_length=8_192
+    )
+    _, judging = _windows(locate(DEMO), config, Vocabulary(2_048, 0))
+    assert judging[str(path)].shape == (1, 8_192)
+    assert judging[BUILTIN_TEXT].shape == (12, 8_192)
 
 
 def test_unknown_language_is_refused():
