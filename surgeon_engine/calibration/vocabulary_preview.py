@@ -210,7 +210,7 @@ def _hit(
     text: np.ndarray, table: TokenTable, removed: Sequence[int]
 ) -> tuple[HitScript, ...]:
     """Return the scripts of a text that lose many of their tokens in it."""
-    tokens, counts = np.unique(text, return_counts=True)
+    tokens, counts = np.unique(text[text < table.size], return_counts=True)
     scripts = np.array([script_of(table.pieces[x] or b"") for x in tokens.tolist()])
     is_removed = np.isin(tokens, removed)
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
@@ -13,10 +14,12 @@ from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import preview_vocabulary
-from surgeon_engine.calibration.vocabulary_preview import _windows
+from surgeon_engine.calibration.vocabulary_preview import _hit, _windows
 from surgeon_engine.calibration.windows import Vocabulary
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import kept_tokenizer
+from surgeon_engine.model.vocabulary.tokens import token_table
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +90,14 @@ def test_script_is_hit_where_many_of_its_tokens_in_the_text_are_removed():
     assert hit.script == "Latin"
     assert 0.5 < hit.of_text < 1
     assert 0.05 < hit.share < 1
+
+
+def test_rows_without_a_token_hit_no_script():
+    table = token_table(kept_tokenizer(locate(DEMO)))
+    letters = [n for n, piece in enumerate(table.pieces) if piece == b"e"]
+    text = np.array([*letters, table.size + 5])
+    (hit,) = _hit(text, table, letters)
+    assert (hit.script, hit.of_text, hit.share) == ("Latin", 1, 1)
 
 
 def test_users_text_stands_before_the_builtin_one(tmp_path):

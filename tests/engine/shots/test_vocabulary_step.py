@@ -229,6 +229,19 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     assert found == pytest.approx(more / count, rel=0.05)
 
 
+def test_text_of_rows_without_a_token_has_a_cost():
+    """The model may write rows of its embedding that its tokenizer does not have."""
+    state = state_of(config_of(SomeTokens(KEPT)))
+    loaded, windows = state.loaded, state.windows
+    loaded.model.resize_token_embeddings(TOKENS + 64)
+    calibration = windows.calibration.clone()
+    calibration[:, 5] = TOKENS + 7
+    windows = replace(windows, calibration=calibration)
+    f = token_frequencies(loaded.model, windows.fitted, 4, lambda: None)
+    removals = removable_tokens(f[:TOKENS], token_table(loaded.tokenizer), 1)
+    assert nats_per_removed(loaded, windows, removals, lambda: None) > 0
+
+
 def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
     state, _ = trimmed
     table = token_table(prepared().loaded.tokenizer)
