@@ -12,7 +12,7 @@ from surgeon_engine.api.config.calibration import (
     real_name,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.fenced import all_windows
 from surgeon_engine.calibration.own_samples import Author, OwnText, own_text
 from surgeon_engine.calibration.texts import validation_source
@@ -43,15 +43,23 @@ def read_judging_texts(
 ) -> tuple[JudgingText, ...]:
     """Return the texts of other kinds that judge the model and that it does not write.
 
+    The built-in text is left out where nobody names it and it has no such windows.
+
     Raises:
         CalibrationError: a text cannot be read, is too short, or calibrates too.
+        ConfigError: a text that is named cannot have windows of this length.
     """
     evaluation, calibration = config.evaluation, config.calibration
     if not evaluation.windows or judges_by_own_text(config, bool(loaded.tokenizer)):
         return ()
     found = []
     for name in evaluation.texts or (BUILTIN_TEXT,):
-        text = _read(name, calibration, loaded, length)
+        try:
+            text = _read(name, calibration, loaded, length)
+        except ConfigError:  # only token files have windows of such a length
+            if evaluation.texts:
+                raise
+            continue
         if len(text.windows):
             found.append(JudgingText(text.name, text.windows[: evaluation.windows]))
         elif evaluation.texts:

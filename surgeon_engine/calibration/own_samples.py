@@ -13,6 +13,7 @@ sampled again.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _VERSION = 5  # of the sampling; another one makes other windows
 _STORED = np.dtype("<i4")  # tokens in the files, behind their seal
 _SEAL_BYTES = 32
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,11 +107,14 @@ class OwnText:
         return torch.from_numpy(windows.astype(np.int64))
 
     def keep_batch(self, batch: Batch, windows: Tensor) -> None:
-        """Write the windows of a batch to the cache."""
+        """Write the windows of a batch to the cache, if that is possible."""
         path = self.file_of(batch)
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = windows.numpy().astype(_STORED).tobytes()
-        write_atomically(path, self._seal(batch, content) + content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, self._seal(batch, content) + content)
+        except OSError as error:
+            _log.warning("Samples cannot be kept in %s: %s", path.parent, error)
 
     def file_of(self, batch: Batch) -> Path:
         """Return the file that keeps a batch: one for each model, settings and batch.

@@ -23,7 +23,12 @@ from surgeon_engine.api.messages.vocabulary import (
     VocabularyPreviewed,
 )
 from surgeon_engine.calibration.texts import calibration_source, validation_source
-from surgeon_engine.calibration.windows import Vocabulary, draw_windows, vocabulary_of
+from surgeon_engine.calibration.windows import (
+    Vocabulary,
+    all_windows,
+    draw_windows,
+    vocabulary_of,
+)
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.source import (
@@ -70,7 +75,7 @@ def preview_vocabulary(
         tokenizer, described = kept_tokenizer(source), describe_files(model).model
         model_config = read_model_config(source)
         table = _table(source, described.vocabulary, vocabulary)
-    counted, judging = _windows(config, vocabulary_of(model_config), tokenizer)
+    counted, judging = _windows(source, config, vocabulary_of(model_config))
     _, removable = closed_costs(_expected(counted, table.size), table)
     least = _least(table, vocabulary)
     removed = removable[: _count(vocabulary, table.size, least)].tolist()
@@ -136,15 +141,14 @@ def _least(table: TokenTable, vocabulary: AutomaticVocabulary | SomeTokens) -> i
 
 
 def _windows(
-    config: CalibrationConfig,
-    vocabulary: Vocabulary,
-    tokenizer: PreTrainedTokenizerBase | None,
+    source: ModelSource, config: CalibrationConfig, vocabulary: Vocabulary
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return windows to count tokens in, and windows of each text that is judged.
 
-    The built-in text is judged, too. Where a text is not held out, these are the same.
+    The built-in text is judged, too, unless a window is longer than it. Where a text
+    is not held out, these are the same.
     """
-    texts, drawn = draw_windows(config, tokenizer, vocabulary)
+    texts, drawn = draw_windows(config, kept_tokenizer(source), vocabulary)
     judging = {
         name: windows.numpy()
         for name, windows in zip(config.all_texts, texts, strict=True)
@@ -155,8 +159,10 @@ def _windows(
         judging[config.text] = drawn.validation.numpy()
     if BUILTIN_TEXT not in judging:
         builtin = CalibrationConfig(window_length=config.window_length)
-        found = draw_windows(builtin, tokenizer, vocabulary)[1].validation
-        judging[BUILTIN_TEXT] = found.numpy()
+        text = calibration_source(builtin)
+        found = all_windows(source, text, builtin, vocabulary)
+        if len(found):
+            judging[BUILTIN_TEXT] = found[: builtin.validation_windows].numpy()
     return drawn.calibration.numpy(), judging
 
 
@@ -179,13 +185,13 @@ def _count(
 
 
 def _rewritten(
-    tokenizer: PreTrainedTokenizerBase | None,
+    tokenizer: PreTrainedTokenizerBase,
     table: TokenTable,
     removed: Sequence[int],
     texts: Mapping[str, np.ndarray],
 ) -> tuple[Rewritten, ...]:
     """Return what the texts become in the kept tokens."""
-    if not removed or tokenizer is None:
+    if not removed:
         return tuple(Rewritten(name, x.size, 0.0, 0.0) for name, x in texts.items())
     kept = np.setdiff1d(np.arange(table.size), removed).tolist()
     recoding = Recoding(tokenizer, trimmed_tokenizer(tokenizer, kept))
@@ -204,7 +210,7 @@ def _hit(
     text: np.ndarray, table: TokenTable, removed: Sequence[int]
 ) -> tuple[HitScript, ...]:
     """Return the scripts of a text that lose many of their tokens in it."""
-    tokens, counts = np.unique(text, return_counts=True)
+    tokens, counts = np.unique(text[text < table.size], return_counts=True)
     scripts = np.array([script_of(table.pieces[x] or b"") for x in tokens.tolist()])
     is_removed = np.isin(tokens, removed)
     found = []

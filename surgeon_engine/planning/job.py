@@ -34,6 +34,7 @@ from surgeon_engine.planning.constants import (
     FLOAT,
     HELD_OUT,
     HOST_SHARE,
+    SHIPPED_TOKENS,
     pinned_bytes,
 )
 from surgeon_engine.planning.measured_before import Kind
@@ -163,6 +164,21 @@ class Job:
         if not self.config.recovery.recovers:
             return 0
         return self.config.calibration.windows + self.config.general_windows
+
+    @property
+    def all_shipped_windows(self) -> int:
+        """The number of windows of the whole shipped text, approximately."""
+        return SHIPPED_TOKENS // self.length
+
+    @property
+    def shipped_windows(self) -> int:
+        """The number of shipped windows in general text."""
+        return min(self.config.shipped_windows, self.all_shipped_windows)
+
+    @property
+    def own_windows(self) -> int:
+        """The number of windows of general text that the original writes."""
+        return self.config.general_windows - self.shipped_windows
 
     def tokens(self, windows: int) -> int:
         """Return the tokens of a batch of at most so many windows."""

@@ -253,10 +253,10 @@ class DepthSearch:
 
 def held_out_part(reference: Reference) -> Reference:
     """Return the first windows of a reference, so many that costs can be compared."""
-    length = reference.windows.shape[1]
-    batches = max(1, DEPTH_TOKENS // (length * reference.batch))
-    hidden = reference.hidden[:batches]
-    windows = reference.windows[: sum(map(len, hidden))]
+    count = max(1, DEPTH_TOKENS // reference.windows.shape[1])
+    windows = reference.windows[:count]
+    batches = zip(windows.split(reference.batch), reference.hidden, strict=False)
+    hidden = [rows[: len(tokens)] for tokens, rows in batches]
     return replace(reference, windows=windows, hidden=hidden)
 
 

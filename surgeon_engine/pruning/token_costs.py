@@ -94,8 +94,6 @@ def nats_per_removed(
     """
     text = torch.cat([x[:_WINDOWS] for x in windows.fitted])
     kept = kept_for_probe(removals, text)
-    is_removed = torch.ones(removals.candidates, dtype=torch.bool)
-    is_removed[kept] = False
     vocabulary = SmallerVocabulary.of(loaded, kept)
     rows: list[Tensor] = []  # each window after and before
     removed = 0
@@ -105,7 +103,7 @@ def nats_per_removed(
         end = int((whole[0] >= 0).nonzero()[-1])  # the last byte of both
         before = tokens[:, : int(whole[0, end]) + 1]
         rows += [torch.from_numpy(found).long()[:, : end + 1], before]
-        removed += int(is_removed[before[:, 1:]].sum())
+        removed += int((~torch.isin(before[:, 1:], kept)).sum())
     losses = [*_losses(loaded.model, rows, vocabulary, step)]
     more = sum(losses[::2]) - sum(losses[1::2])
     return max(0.0, more) / max(1, removed)

@@ -25,7 +25,7 @@ from surgeon_engine.calibration.own_samples import (
 )
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.planning.constants import later_own_windows
+from surgeon_engine.planning.constants import later_shipped
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.recovery.judge import predictions
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -93,8 +93,6 @@ class FreshText:
 
     def _shipped(self, epoch: int) -> Tensor:
         """Return the shipped windows of an epoch after the first."""
-        each = self._general - later_own_windows(self._general, self.shipped)
-        places = torch.arange((epoch - 1) * each, epoch * each) + self.shipped
-        if epoch * each + self.shipped > len(self.pool):  # some were read before
-            places = torch.arange(epoch * self.shipped, (epoch + 1) * self.shipped)
-        return self.pool[places % max(1, len(self.pool))]
+        count = len(self.pool)
+        found = later_shipped(epoch, self._general, self.shipped, count)
+        return self.pool[torch.arange(found.start, found.stop) % max(1, count)]

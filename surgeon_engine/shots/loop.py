@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,11 +15,10 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     UndoReason,
 )
-from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.base.errors import EngineError, PruningError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.evaluation.evaluate import is_whole
-from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal, share_of_goal
+from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text
 from surgeon_engine.runtime import devices, ranks
@@ -36,9 +34,9 @@ from surgeon_engine.shots.shot import (
     unpruned_shot,
 )
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
+from surgeon_engine.shots.steps import Steps
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
-_PARTS = 8  # of the step of a shot, for the smaller steps of a quality budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,96 +102,6 @@ def _with_evaluation(
     return replace(result, shots=(*others, last))
 
 
-class _Steps:
-    """The position on the way to the goal, and the size of the next step.
-
-    Both are counted in parts of a shot: a quality budget may take smaller steps than
-    whole shots. The parts between two shots of the schedule are equal.
-    """
-
-    def __init__(self, state: PruningState, saved: SavedSteps | None = None) -> None:
-        saved = saved or SavedSteps(0, _PARTS, 0)
-        self._pruning, self._goal = state.config.pruning, state.goal
-        self._done, self._step = saved.done, saved.step
-        self._removed = saved.removed  # weights
-        # In weights to remove: the smallest request that was rolled back, and the
-        # smallest one that would remove the same as it did.
-        self._rejected = math.inf if saved.rejected is None else saved.rejected
-        self._equivalent = math.inf if saved.equivalent is None else saved.equivalent
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the shots have reached the end of the schedule."""
-        return self._done == self._pruning.shots * _PARTS
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether every remaining step was rolled back before."""
-        return self._step == 0 and not self.is_over
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether there is no further step."""
-        return self.is_over or self.is_stuck
-
-    @property
-    def saved(self) -> SavedSteps:
-        """The position, to be saved."""
-        found = (self._rejected, self._equivalent)
-        numbers = (None if math.isinf(x) else int(x) for x in found)
-        return SavedSteps(self._done, self._step, self._removed, *numbers)
-
-    @property
-    def share(self) -> float:
-        """The share of the goal to be removed after the next step."""
-        return self._share(self._done + self._step)
-
-    def take(self, removed: int) -> None:
-        """Advance by the current step.
-
-        Args:
-            removed: the weights removed in all. If some are new, the remaining ones
-                have another curvature, and a step may now remove something else.
-        """
-        self._done += self._step
-        if removed > self._removed:
-            self._removed, self._equivalent = removed, math.inf
-        self._shorten()
-
-    def undo(self, removed: int) -> None:
-        """Shorten the next step after a rollback.
-
-        Args:
-            removed: the weights removed after the step; 0: unknown. Every target
-                from this number to the rejected one removes the same.
-        """
-        self._rejected = self._max_removed
-        # A target in bytes is reached by more removals than it asks for.
-        self._equivalent = min(removed or self._max_removed, self._max_removed)
-        self._shorten()
-
-    @property
-    def _max_removed(self) -> int:
-        """The maximum number of weights to be removed after the next step."""
-        return self._goal.asked(self.share)
-
-    def _shorten(self) -> None:
-        self._step = min(self._step, self._pruning.shots * _PARTS - self._done)
-        while self._step > 0 and self._max_removed >= min(
-            self._rejected, self._equivalent
-        ):
-            self._step //= 2
-
-    def _share(self, parts: int) -> float:
-        schedule, all_shots = self._pruning.schedule, self._pruning.shots
-        shots, more = divmod(parts, _PARTS)
-        share = share_of_goal(shots / all_shots, schedule)
-        if more:
-            after = share_of_goal((shots + 1) / all_shots, schedule)
-            share += (after - share) * more / _PARTS
-        return share
-
-
 def _shots(
     state: PruningState,
     budget: QualityBudget,
@@ -215,7 +123,7 @@ def _shots(
     saved = context.saver.saved
     shots = list(saved.shots)
     recovered_shot = restore(state, context) if shots else None  # of the last shot
-    steps, attempt = _Steps(state, saved.steps), _Attempt()
+    steps, attempt = Steps(state, saved.steps), _Attempt()
     while not (
         saved.are_shots_over or steps.is_at_end or (shots and context.stops_after_shot)
     ):
@@ -223,9 +131,11 @@ def _shots(
         plan = ShotPlan(len(shots) + 1, steps.share, previous)
         attempt = _try_shot(state, plan, budget, context)
         if attempt.shot is None:
-            if not budget.is_set:
+            # Without recovery, a shot may be rejected that would pass with it.
+            is_final = not (_recovers(state) and context.stops_after_shot)
+            if not budget.is_set or (shots and not is_final):
                 break
-            steps.undo(attempt.removed)
+            steps.undo(attempt.removed, is_final=is_final)
             context.save({}, steps=steps.saved)
             continue
         steps.take(state.goal.removed_at(attempt.shot.parameters))
@@ -240,7 +150,7 @@ def _shots(
             kept = budget.kept_with_recovery(attempt.shot, recovered_shot.recovered)
             context.inform(kept)
         save_shot(state, shots, steps.saved, recovered_shot, context)
-    if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
+    if not shots or (steps.is_stuck and _is_unchanged(state.goal, shots[-1])):
         raise attempt.failure or budget.error()
     recovered = recovered_shot.recovered if recovered_shot is not None else None
     if attempt.failure is not None and not budget.is_set:
@@ -329,7 +239,7 @@ def _judged(
     if found is None:  # there is no budget
         return None, None
     exceeds = budget.is_exceeded_by(found) and not context.stops_after_shot
-    if not (exceeds and state.config.recovery.recovers) or recovery_text(state) is None:
+    if not (exceeds and _recovers(state)):
         return found, None
     unrecovered = state.take_snapshot()
     recovered = _recover_and_evaluate(state, unrecovered, context, shot.shot)
@@ -373,8 +283,12 @@ def _recovered(
 
 def _comes(state: PruningState, context: RunContext) -> bool:
     """Return whether recovery, and its evaluation, will follow the last shot."""
-    recovers = state.config.recovery.recovers and not context.stops_after_shot
-    return recovers and recovery_text(state) is not None
+    return _recovers(state) and not context.stops_after_shot
+
+
+def _recovers(state: PruningState) -> bool:
+    """Return whether the run has recovery, and text for it."""
+    return state.config.recovery.recovers and recovery_text(state) is not None
 
 
 def _describe(error: Exception) -> str:
@@ -407,10 +321,15 @@ def _is_reached(goal: Goal, last: ShotFinished) -> bool:
     return goal.sparsity - last.sparsity <= TARGET_TOLERANCE
 
 
+def _is_unchanged(goal: Goal, last: ShotFinished) -> bool:
+    """Return whether neither weights nor tokens were removed."""
+    return last.sparsity == 0 and not goal.of_tokens
+
+
 def _check_target_reached(
     goal: Goal, last: ShotFinished, context: RunContext, *, is_over: bool
 ) -> None:
-    """Warn if the target was missed.
+    """Warn if the target was missed; tell if tokens alone have reached it.
 
     Candidates are removed in the order of their costs until the next one would exceed
     the target, so a large candidate can leave a gap.
@@ -421,7 +340,7 @@ def _check_target_reached(
         PruningError: nothing was removed.
     """
     reached = last.sparsity
-    if reached == 0:
+    if _is_unchanged(goal, last):
         target = round(last.target * goal.prunable)
         hint = say("Raise the target, or choose a finer structure.")
         if not is_over:  # with fewer shots, each has a larger target
@@ -442,3 +361,5 @@ def _check_target_reached(
             reached=reached,
             sparsity=goal.sparsity,
         )
+    elif is_over and reached == 0:
+        context.inform("The removed tokens alone reach the target.")

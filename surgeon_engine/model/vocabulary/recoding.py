@@ -45,20 +45,21 @@ class Recoding:
         self, original: PreTrainedTokenizerBase, trimmed: PreTrainedTokenizerBase
     ) -> None:
         before, after = definition_of(original), definition_of(trimmed)
-        self._pieces, self._new_pieces = before.pieces, after.pieces
-        ids = (-1 if x is None else after.ids.get(x, -1) for x in before.names)
-        self.new_ids = np.fromiter(ids, np.int64, len(before.names))
+        # The last entry is that of all rows of an embedding without a token.
+        self._pieces, self._new_pieces = (*before.pieces, None), after.pieces
+        ids = [-1 if x is None else after.ids.get(x, -1) for x in before.names]
+        self.new_ids = np.array([*ids, -1], np.int64)
         self._separate = {  # kept, and found before a text is split
             x["id"]
             for x in before.added
             if self.new_ids[x["id"]] >= 0 and not before.is_in_model(x["content"])
         }
-        self._lengths = _lengths(before.pieces)
+        self._lengths = _lengths(self._pieces)
         self._new_lengths = _lengths(after.pieces)
         self._encoder = _Encoder(trimmed, after)
         self._end = _end_of_text(trimmed)
         self._splits = self._encoded_pieces(before)
-        self.first_piece = self.new_ids.copy()
+        self.first_piece = self.new_ids[:-1].copy()
         for token, split in self._splits.items():
             self.first_piece[token] = split[0] if split else -1
 
@@ -66,7 +67,8 @@ class Recoding:
         """Encode windows anew.
 
         Args:
-            tokens: Windows of the original's tokens [n, L].
+            tokens: Windows of the original's tokens [n, L]; its model may also write
+                rows of its embedding without a token, which become the end of a text.
 
         Returns:
             The new tokens [n, L], cut at the end or continued with the end-of-text
@@ -83,6 +85,7 @@ class Recoding:
 
     def rows(self, tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Encode windows anew, like `windows`, but yield each as long as it becomes."""
+        tokens = np.minimum(tokens, len(self.new_ids) - 1)
         is_changed = (self.new_ids[tokens] < 0).any(axis=1)
         encoded = iter(self._encoded_rows(tokens[is_changed]))
         for old, has_removed in zip(tokens, is_changed, strict=True):

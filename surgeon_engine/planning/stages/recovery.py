@@ -14,6 +14,7 @@ States are in a store, which uses the device, the host or files
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ from surgeon_engine.planning.constants import (
     STEP_WINDOWS,
     SUMS_ON_HOST,
     TRAINING_CHECKS,
-    later_own_windows,
+    later_shipped,
     pinned_bytes,
 )
 from surgeon_engine.planning.job import Job
@@ -109,7 +110,7 @@ def distillation(job: Job) -> StageNeed | None:
         seconds = max(passes * _pass(job, reads=0), reading)
         epochs = math.ceil(recovery.epochs)
         if recovery.reads_fresh_text:
-            seconds += (epochs - 1) * _writing(job)
+            seconds += _writing(job, epochs)
         seconds += (max(TRAINING_CHECKS, epochs) + 1) * _judging(job)
     trained = _trained_weights(job) * _SAVED_NUMBERS * FLOAT / job.each
     saved = saved_shots(job) + saved_weights(job, job.weights_left + 2 * trained)
@@ -242,8 +243,7 @@ def _held_out(job: Job) -> float:
 
 def _judges(job: Job) -> int:
     """Return the number of windows of all texts that judge recovery."""
-    config = job.config
-    kinds = config.calibration.windows, config.own_windows, config.shipped_windows
+    kinds = job.config.calibration.windows, job.own_windows, job.shipped_windows
     return sum(map(judging_windows, kinds))
 
 
@@ -310,10 +310,14 @@ def _pass(job: Job, reads: float = 1) -> float:
     return speed.forward(job, windows, rate, reads)
 
 
-def _writing(job: Job) -> float:
-    """Return the time of the original to write and read the new text of an epoch."""
-    own = later_own_windows(job.config.general_windows, job.config.shipped_windows)
-    return _pass(job) + speed.writing_windows(job, own)
+def _writing(job: Job, epochs: int) -> float:
+    """Return the time of the original to write and read the text of later epochs."""
+    general, first = job.config.general_windows, job.shipped_windows
+    whole = job.all_shipped_windows
+    shipped = (later_shipped(x, general, first, whole) for x in range(1, epochs))
+    own = Counter(general - len(each) for each in shipped)
+    writing = sum(n * speed.writing_windows(job, count) for count, n in own.items())
+    return (epochs - 1) * _pass(job) + writing
 
 
 def _judging(job: Job) -> float:

@@ -83,6 +83,11 @@ def test_text_shorter_than_a_window_is_refused(demo, tmp_path):
         read_judging_texts(config_of("builtin", str(short)), demo, LENGTH)
 
 
+def test_builtin_text_is_left_out_where_windows_are_shorter_than_a_text_has(demo):
+    """A token file may have such windows; it is not read here."""
+    assert read_judging_texts(config_of("tokens.npy"), demo, 6) == ()
+
+
 def test_no_windows_no_texts(demo, novel):
     assert read_judging_texts(config_of(novel, windows=0), demo, LENGTH) == ()
     assert not judges_by_own_text(config_of("builtin", windows=0), has_tokenizer=True)

@@ -106,6 +106,13 @@ def test_windows_are_sampled_once_and_read_from_the_cache(loaded, monkeypatch):
     assert torch.equal(samples_of(loaded), first)
 
 
+def test_cache_that_cannot_be_written_is_left_out(loaded, tmp_path, caplog):
+    (tmp_path / "cache").write_text("no folder")
+    first = samples_of(loaded)
+    assert torch.equal(samples_of(loaded), first)
+    assert "cannot be kept" in caplog.text
+
+
 def test_interrupted_sampling_goes_on_after_the_last_complete_batch(
     loaded, monkeypatch
 ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
@@ -13,7 +14,12 @@ from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import preview_vocabulary
+from surgeon_engine.calibration.vocabulary_preview import _hit, _windows
+from surgeon_engine.calibration.windows import Vocabulary
 from surgeon_engine.model.fenced import inspect_model
+from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import kept_tokenizer
+from surgeon_engine.model.vocabulary.tokens import token_table
 
 pytestmark = pytest.mark.slow
 
@@ -86,12 +92,31 @@ def test_script_is_hit_where_many_of_its_tokens_in_the_text_are_removed():
     assert 0.05 < hit.share < 1
 
 
+def test_rows_without_a_token_hit_no_script():
+    table = token_table(kept_tokenizer(locate(DEMO)))
+    letters = [n for n, piece in enumerate(table.pieces) if piece == b"e"]
+    text = np.array([*letters, table.size + 5])
+    (hit,) = _hit(text, table, letters)
+    assert (hit.script, hit.of_text, hit.share) == ("Latin", 1, 1)
+
+
 def test_users_text_stands_before_the_builtin_one(tmp_path):
     path = tmp_path / "rare.txt"
     path.write_text(RARE * 200)
     own, builtin = preview(600, config=replace(SHORT, text=str(path))).texts
     assert (own.text, builtin.text) == (str(path), BUILTIN_TEXT)
     assert own.share < builtin.share  # its tokens were counted
+
+
+def test_builtin_text_has_as_many_windows_as_it_can(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_text(RARE * 1_000)
+    config = CalibrationConfig(
+        text=str(path), windows=1, validation_windows=1, window_length=8_192
+    )
+    _, judging = _windows(locate(DEMO), config, Vocabulary(2_048, 0))
+    assert judging[str(path)].shape == (1, 8_192)
+    assert judging[BUILTIN_TEXT].shape == (12, 8_192)
 
 
 def test_unknown_language_is_refused():

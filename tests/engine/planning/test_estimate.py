@@ -28,6 +28,7 @@ from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.model.fenced import inspect_model
+from surgeon_engine.planning import job as job_module
 from surgeon_engine.planning.estimate import Footprint, estimate
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
@@ -36,7 +37,9 @@ from surgeon_engine.planning.resource_check import (
     differences,
     settings_that_fit,
 )
+from surgeon_engine.planning.speed import writing_windows
 from surgeon_engine.planning.stages.export import LIBRARIES, verification
+from surgeon_engine.planning.stages.recovery import distillation
 from tests.helpers.configs import DENSE, changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
@@ -415,6 +418,23 @@ def test_time_of_recovery_grows_with_epochs_or_is_given():
 
     assert training(epochs=8.0) > 3 * training(epochs=1.0)
     assert 0 < training(minutes=60.0) - 3600 < training(epochs=0.0)
+
+
+def test_original_writes_more_where_the_shipped_text_is_used_up(monkeypatch):
+    recovery = RecoveryConfig(Recovery.DISTILLATION, epochs=3.0)
+
+    def job_of(length):
+        config = calibrated(replace(JOB, recovery=recovery), window_length=length)
+        rates = machine().rates(config.model.device)
+        return replace(Job.of(config, MODEL), rates=rates)
+
+    assert job_of(16_384).own_windows == 64 - 230_000 // 16_384
+    short = job_of(4_096)  # of 56 windows, the first epoch reads 32
+    found = distillation(short).seconds
+    monkeypatch.setattr(job_module, "SHIPPED_TOKENS", 10**9)
+    more = found - distillation(job_of(4_096)).seconds
+    each = writing_windows(short, 32) - writing_windows(short, 8)
+    assert more == pytest.approx(2 * each)
 
 
 def test_original_stays_while_it_writes_for_the_training():

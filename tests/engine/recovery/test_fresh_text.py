@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured, Progressed
 from surgeon_engine.base.errors import RunCancelled
 from surgeon_engine.evaluation.fidelity import reference_of
+from surgeon_engine.planning.constants import LATER_OWN, later_shipped
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
@@ -45,9 +46,26 @@ def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
     last += [fresh.next(epoch, int).windows[-LATER:] for epoch in (1, 2)]
     assert torch.equal(torch.cat(last), fresh.pool)
     found = fresh.next(3, int).windows
-    assert torch.equal(found[-SHIPPED:], fresh.pool[3 * SHIPPED : 4 * SHIPPED])
+    assert torch.equal(found[-SHIPPED:], fresh.pool[:SHIPPED])
     written = [len(fresh.text_of(n).batches[0].openings) for n in (1, 2, 3)]
     assert written == [2, 2, 16]
+
+
+@pytest.mark.parametrize(
+    ("general", "first", "pool"), [(56, 28, 112), (56, 28, 49), (16, 8, 100), (8, 0, 0)]
+)
+def test_no_shipped_window_is_read_again_while_others_are_unread(general, first, pool):
+    times, counts = torch.zeros(pool), []
+    times[:first] += 1
+    for epoch in range(1, 12):
+        places = later_shipped(epoch, general, first, pool)
+        for place in places:
+            times[place % pool] += 1
+        counts.append(len(places))
+        assert not pool or times.max() - times.min() <= 1
+    most = general - general // LATER_OWN
+    new = (pool - first) // most
+    assert counts == [most] * new + [first] * (11 - new)
 
 
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Recovered, Stage, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
@@ -29,8 +30,15 @@ from tests.helpers.costly_runs import (
     rolled_back_by,
     with_recovery,
 )
+from tests.helpers.interrupted_runs import assert_same_result, resumed
 from tests.helpers.pruning_states import silent_context
-from tests.helpers.runs import assert_same_tensors, exported_tensors, job, outcome
+from tests.helpers.runs import (
+    Recorder,
+    assert_same_tensors,
+    exported_tensors,
+    job,
+    outcome,
+)
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
@@ -101,6 +109,25 @@ def test_gain_of_recovery_is_used_for_a_smaller_model(tmp_path, monkeypatch, gai
     perplexity = math.exp(3 + removed_share(pruned) - gain)
     assert perplexity == pytest.approx(recovered.evaluation.perplexity)
     assert all(", after recovery, perplexity is" in x for x in rolled_back)
+
+
+def test_stop_before_a_recovery_rejects_nothing_for_good(tmp_path, monkeypatch):
+    config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
+    monkeypatch.setattr(loop, "recover", mark)
+    found = outcome(config, tmp_path / "whole")
+    limit = allowed(found, 12)
+    number = next(s.shot for s in found.shots if s.evaluation.perplexity > limit)
+    assert number > 1
+    recorder, folder = Recorder(), tmp_path / "stopped"
+    recorder.send_at(
+        lambda event: isinstance(event, StageStarted) and event.shot == number,
+        StopAndKeep,
+    )
+    recorder.run(config, folder)
+    assert rolled_back_by(recorder)
+    assert RunFolder(folder).read_report().stopped_early
+    resumed(folder)
+    assert_same_result(folder, tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

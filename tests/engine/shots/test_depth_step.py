@@ -7,13 +7,14 @@ import json
 from contextlib import nullcontext
 
 import pytest
+import torch
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, StageStarted
 from surgeon_engine.base.errors import ExportError, PruningError
-from surgeon_engine.evaluation.fidelity import compare_unchecked
+from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
@@ -21,6 +22,7 @@ from surgeon_engine.pruning.depth import (
     Depth,
     DepthSearch,
     SkipCosts,
+    held_out_part,
     in_order_of_removal,
     without_outputs,
 )
@@ -72,6 +74,18 @@ def test_costs_of_blocks_that_share_keys_are_those_of_whole_forwards(monkeypatch
         with without_outputs(candidate.units):
             nats = compare_unchecked(model, held_out, lambda: None).divergence
         assert cost == pytest.approx(nats, rel=1e-4)
+
+
+def test_costs_are_measured_on_the_same_windows_in_batches_of_any_size():
+    windows = torch.arange(12 * 256).view(12, 256)
+    rows = windows.unsqueeze(2)
+    for batch in range(1, 13):
+        whole = Reference(windows, list(rows.split(batch)))
+        part = held_out_part(whole)
+        assert torch.equal(part.windows, windows[:8])
+        for tokens, hidden in part.batches():
+            assert torch.equal(tokens, hidden.squeeze(2))
+        assert sum(map(len, part.hidden)) == 8
 
 
 def test_costs_are_compared_per_weight_or_raw():

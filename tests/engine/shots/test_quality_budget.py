@@ -188,6 +188,11 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
     assert recorder.of(RunFinished)[0].stopped_early
     started = recorder.of(StageStarted)
     assert not any(event.shot for event in started if event.stage is Stage.REFIT)
+    # A resumed run tries with recovery what was rejected without.
+    steps = RunFolder(tmp_path / "run").saved_state.read().steps
+    assert rolled_back_by(recorder)
+    assert 0 < steps.done < steps.step
+    assert steps.rejected is None
 
 
 def test_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ from surgeon_engine.api.config.vocabulary import (
     AutomaticVocabulary,
     SomeTokens,
 )
+from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
@@ -228,6 +229,19 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
     assert found == pytest.approx(more / count, rel=0.05)
 
 
+def test_text_of_rows_without_a_token_has_a_cost():
+    """The model may write rows of its embedding that its tokenizer does not have."""
+    state = state_of(config_of(SomeTokens(KEPT)))
+    loaded, windows = state.loaded, state.windows
+    loaded.model.resize_token_embeddings(TOKENS + 64)
+    calibration = windows.calibration.clone()
+    calibration[:, 5] = TOKENS + 7
+    windows = replace(windows, calibration=calibration)
+    f = token_frequencies(loaded.model, windows.fitted, 4, lambda: None)
+    removals = removable_tokens(f[:TOKENS], token_table(loaded.tokenizer), 1)
+    assert nats_per_removed(loaded, windows, removals, lambda: None) > 0
+
+
 def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
     state, _ = trimmed
     table = token_table(prepared().loaded.tokenizer)
@@ -264,6 +278,22 @@ def test_target_that_only_tokens_can_reach_is_divided():
     assert state.tokens.after < TOKENS
     assert 0 < state.goal.removed < prunable
     assert state.goal.removed + state.goal.of_tokens == asked
+
+
+def test_target_that_tokens_reach_alone_is_reached(tmp_path, quick_runs, monkeypatch):
+    monkeypatch.setattr(vocabulary_step, "nats_per_removed", lambda *_: 1e-9)
+    config = config_of(AutomaticVocabulary(), ParameterShare(0.03))
+    recorder = Recorder().run(config, tmp_path / "run")
+    (shot,) = recorder.of(ShotFinished)
+    (exported,) = recorder.of(Exported)
+    total = prepared().original.parameters
+    each = prepared().original.token_parameters
+    model = AutoModelForCausalLM.from_pretrained(exported.folder)
+    kept = model.get_input_embeddings().weight.shape[0]
+    assert shot.sparsity == 0
+    assert sum(p.numel() for p in model.parameters()) == total - (TOKENS - kept) * each
+    assert (TOKENS - kept) * each == pytest.approx(0.03 * total, rel=0.01)
+    assert any("tokens alone" in x.message for x in recorder.of(Logged))
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,18 @@ def text_of(tokens, pieces) -> bytes:
     return b"".join(pieces[i] or b"\xff" for i in tokens)
 
 
+def test_rows_without_a_token_are_special(example):
+    original, trimmed, windows, recoding = example
+    strange = windows[:20].copy()
+    strange[:, 3] = len(original) + np.arange(20)
+    window = strange.copy()
+    window[:, 3] = len(original)
+    found, positions = recoding.windows(strange)
+    assert np.array_equal(found, recoding.windows(window)[0])
+    for new, at in zip(found, positions, strict=True):
+        assert new[at == 3] == trimmed.eos_token_id
+
+
 @pytest.mark.slow
 def test_windows_stand_for_the_same_bytes(example):
     original, trimmed, windows, recoding = example
