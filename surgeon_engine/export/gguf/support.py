@@ -253,9 +253,12 @@ def _experts_reason(architecture: Gguf, widths: Widths) -> str:
 def _scale_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     """Return why attention scores differ; empty if they do not."""
     scale = options.get("query_pre_attn_scalar")
-    expected = widths.head_sizes[0]
-    if len(widths.heads) == architecture.blocks_of_wide_heads:
-        expected = options.config.hidden_size // max(widths.heads)
+    expected = architecture.score_size(
+        len(widths.heads),
+        options.config.hidden_size,
+        max(widths.heads),
+        widths.head_sizes[0],
+    )
     if scale is None or scale == expected:
         return ""
     return say(
