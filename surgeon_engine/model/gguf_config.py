@@ -22,7 +22,7 @@ from transformers.modeling_gguf_pytorch_utils import (
 
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.families import family_of
-from surgeon_engine.model.gguf_entries import FLOATS, ROPE, Entries
+from surgeon_engine.model.gguf_entries import FLOATS, LENGTHS, ROPE, YARN, Entries
 from surgeon_engine.model.rules import Gguf
 
 # transformers lists them, and leaves out experts and sinks, or scales of blocks.
@@ -46,8 +46,8 @@ _KNOWN = (
     *("rope.scaling.finetuned", "rope.dimension_sections", "pooling_type"),
     "expert_weights_norm",
 )
+_USUAL = {f"rope.scaling.yarn_{name}": value for name, value in YARN.items()}
 _EXPERTS = "_exps"  # the end of the names of their tensors
-_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")
 _OTHER_TOWERS = ("v.", "a.", "mm.", "vision.", "audio.")  # for images and sound
 
 
@@ -98,7 +98,8 @@ def check_known(entries: Entries, usual: PretrainedConfig) -> None:
     if architecture.has_windows:
         known |= {_PATTERN, _WINDOW_BASE}
     for key, value in entries.of_model.items():
-        if value and key not in known and not key.startswith(_OTHER_TOWERS):
+        is_read = key in known or value == _USUAL.get(key)
+        if value and not is_read and not key.startswith(_OTHER_TOWERS):
             raise entries.unread(key)
 
 
@@ -110,10 +111,12 @@ def check_tensors(path: Path, model: PreTrainedModel) -> None:
     """
     entries = Entries(path)
     processor = TENSOR_PROCESSORS.get(entries.architecture, TensorProcessor)
-    known = get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))
-    known |= {f"{name}.weight": "" for name in known if name.endswith(_EXPERTS)}
+    read = {*get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))}
+    read |= {f"{name}.weight" for name in read if name.endswith(_EXPERTS)}
+    if _architecture(entries, model.config).scales_by_length:
+        read |= {*LENGTHS.values()}
     for name in entries.tensors:
-        if name not in (*known, *_FACTORS) and not name.startswith(_OTHER_TOWERS):
+        if name not in read and not name.startswith(_OTHER_TOWERS):
             raise entries.unreadable(
                 say("it has the tensor {tensor}, which is not read", tensor=name[:100])
             )
@@ -148,10 +151,10 @@ def _attention(
     options: dict[str, Any] = {}
     if architecture.has_windows:
         options["sliding_window"] = entries.needed(_LENGTH)
-        if pattern := entries.value(_PATTERN):
+        if (pattern := entries.value(_PATTERN)) is not None:
             blocks = range(entries.needed("block_count"))
             if not isinstance(pattern, list):  # every so many blocks one has none
-                pattern = [n % pattern < pattern - 1 for n in blocks]
+                pattern = [not pattern or n % pattern < pattern - 1 for n in blocks]
             options["layer_types"] = [_WINDOW if x else _FULL for x in pattern]
     elif hasattr(usual, "sliding_window"):
         options["sliding_window"] = None

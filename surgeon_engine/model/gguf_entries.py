@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.path_problems import unusable
@@ -32,11 +33,14 @@ _KIND = "rope.scaling.type"
 _FACTOR = "rope.scaling.factor"
 _CONTEXT = "rope.scaling.original_context_length"
 _ATTENTION = "rope.scaling.attn_factor"
-_YARN = {f"rope.scaling.yarn_{x}": x for x in ("beta_fast", "beta_slow")}
+# Options of yarn, and the values that llama.cpp takes.
+YARN = {"beta_fast": 32, "beta_slow": 1}
+# Tensors of factors for long and short texts, and the options that they repeat.
+LENGTHS = {f"{x}_factor": f"rope_factors_{x}.weight" for x in ("long", "short")}
 # The entries that `Entries.rope` reads.
 ROPE = (
     *("rope.freq_base", "rope.dimension_count", "rope.scale_linear"),
-    *(_KIND, _FACTOR, _CONTEXT, _ATTENTION, *_YARN),
+    *(_KIND, _FACTOR, _CONTEXT, _ATTENTION),
 )
 
 
@@ -79,7 +83,7 @@ class Entries:
     @property
     def head_size(self) -> int:
         """The number of features of a head."""
-        heads = max(_listed(self.needed("attention.head_count")))
+        heads = np.max(self.needed("attention.head_count"))
         size = self.value("attention.key_length")
         return int(size or self.needed("embedding_length") // heads)
 
@@ -98,32 +102,49 @@ class Entries:
             rope["partial_rotary_factor"] = rotated / size
         kind = self.value(_KIND) or "linear"
         factor = float(self.value(_FACTOR) or self.value("rope.scale_linear") or 1.0)
-        context = self.value(_CONTEXT) or self.value("context_length")
-        if "rope_factors_long.weight" in self.tensors:
-            rope |= {
-                "rope_type": "longrope",
-                "original_max_position_embeddings": context,
-                "attention_factor": float(self.value(_ATTENTION) or 1.0),
-            }
-            for length in ("long", "short"):
-                stored = self.tensors[f"rope_factors_{length}.weight"]
-                factors = gguf.dequantize(stored.data, stored.tensor_type)
-                rope[f"{length}_factor"] = factors.tolist()
-            kind = "linear" if kind == "longrope" else kind
-            if kind == "none" or factor == 1.0:
-                return rope
-        elif kind == "none" or (kind == "linear" and factor == 1.0):
-            return rope
-        elif kind in ("linear", "yarn"):
-            rope |= {"rope_type": kind, "factor": factor}
-            if kind == "yarn":
-                rope["original_max_position_embeddings"] = context
-                if (more := self.value(_ATTENTION)) is not None:
-                    rope["attention_factor"] = more * (0.1 * math.log(factor) + 1.0)
-                found = {name: self.value(key) for key, name in _YARN.items()}
-                rope |= {name: x for name, x in found.items() if x is not None}
-            return rope
-        raise self.unreadable(say("it scales positions by {kind}", kind=kind))
+        is_long = LENGTHS["long_factor"] in self.tensors
+        plain = ("linear", "longrope") if is_long else ("linear",)
+        if kind == "none" or (kind in plain and factor == 1.0):
+            return rope | (self._factors() if is_long else self._checked())
+        if is_long or kind not in ("linear", "yarn"):
+            raise self.unreadable(say("it scales positions by {kind}", kind=kind))
+        rope |= {"rope_type": kind, "factor": factor}
+        return rope | (self._yarn(factor) if kind == "yarn" else self._checked())
+
+    def _factors(self) -> dict[str, Any]:
+        """Return the factors of frequencies for short and for long texts."""
+        stored = {name: self.tensors[each] for name, each in LENGTHS.items()}
+        return {
+            "rope_type": "longrope",
+            "original_max_position_embeddings": self._original_context,
+            "attention_factor": float(self.value(_ATTENTION) or 1.0),
+            **{
+                name: gguf.dequantize(each.data, each.tensor_type).tolist()
+                for name, each in stored.items()
+            },
+        }
+
+    def _yarn(self, factor: float) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "original_max_position_embeddings": self._original_context
+        }
+        if (more := self.value(_ATTENTION)) is not None:
+            found["attention_factor"] = more * (0.1 * math.log(factor) + 1.0)
+        return found
+
+    def _checked(self) -> dict[str, Any]:
+        """Return nothing: queries and keys are not scaled.
+
+        Raises:
+            ModelError: They are.
+        """
+        if self.value(_ATTENTION) not in (None, 1.0):
+            raise self.unread(_ATTENTION)
+        return {}
+
+    @property
+    def _original_context(self) -> int:
+        return int(self.value(_CONTEXT) or self.needed("context_length"))
 
     def value(self, key: str) -> Any:
         """Return an entry of the architecture; None: there is none."""
@@ -166,7 +187,3 @@ class Entries:
     def _found(self, key: str) -> Any:
         field = self._fields.get(key)
         return None if field is None else field.contents()
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

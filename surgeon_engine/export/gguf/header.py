@@ -22,7 +22,7 @@ from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.layout import Widths
 from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.model.experts import experts_of
-from surgeon_engine.model.gguf_entries import FLOATS
+from surgeon_engine.model.gguf_entries import FLOATS, LENGTHS
 from surgeon_engine.model.rules import Gguf
 
 # Kinds of scaled positions that all architectures read from the header.
@@ -278,12 +278,9 @@ def rope_tensors(
     """Return the divisors of the rotary frequencies, if the header cannot say them."""
     kind = options.rope.get("rope_type", "default")
     if kind == LONG_ROPE:
-        lengths = ("long", "short")
         return [
-            _factors(
-                f"rope_factors_{x}.weight", torch.tensor(options.rope[f"{x}_factor"])
-            )
-            for x in lengths
+            _factors(each, torch.tensor(options.rope[name]))
+            for name, each in LENGTHS.items()
         ]
     if kind in HEADER_ROPES or not architecture.scales_by_factors:
         return []

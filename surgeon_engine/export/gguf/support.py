@@ -18,13 +18,14 @@ from surgeon_engine.export.gguf.header import (
 )
 from surgeon_engine.export.gguf.layout import Widths, layout_of
 from surgeon_engine.model.families import ACTIVATIONS, family_of
+from surgeon_engine.model.gguf_entries import YARN
 from surgeon_engine.model.rules import Gguf
 
 _WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
 # Kinds of scaled positions that are factors in a file.
 _FACTOR_ROPES = ("llama3", "proportional")
 # Options of yarn that no header states, with the values that llama.cpp takes.
-_YARN = {"beta_fast": 32, "beta_slow": 1, "truncate": True, "mscale": None}
+_YARN = YARN | {"truncate": True, "mscale": None}
 _ALL_DIM = "mscale_all_dim"
 
 

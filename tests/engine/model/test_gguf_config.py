@@ -45,16 +45,12 @@ def read(tmp_path):
 
 
 def test_original_context_of_yarn_is_by_default_that_of_the_model(read):
-    more = {
-        f"rope.scaling.yarn_beta_{x}": n for x, n in (("fast", 16.0), ("slow", 2.0))
-    }
+    more = {"rope.scaling.yarn_beta_fast": 32.0}  # which llama.cpp takes anyway
     assert read("qwen2", YARN | more).rope_parameters == {
         "rope_type": "yarn",
         "rope_theta": 10000.0,
         "factor": 4.0,
         "original_max_position_embeddings": 128,
-        "beta_fast": 16.0,
-        "beta_slow": 2.0,
     }
 
 
@@ -85,7 +81,7 @@ def test_window_is_left_out_where_llama_cpp_has_none(read):
             (),
             "scales positions by longrope",
         ),
-        ("qwen2", {"rope.scaling.alpha": 2.0}, (), "qwen2.rope.scaling.alpha = 2.0"),
+        ("qwen2", {"rope.scaling.yarn_beta_slow": 2.0}, (), "yarn_beta_slow = 2.0"),
         (
             "qwen2",
             {"attention.scale": 0.5},
