@@ -67,6 +67,8 @@ def config_of(path: Path) -> PretrainedConfig:
         )
     options = load_gguf_checkpoint(path)["config"]
     model_type = options.pop("model_type")
+    if entries.architecture == "llama":  # whatever the name of the model makes of it
+        model_type = "llama"
     usual = CONFIG_MAPPING[model_type]()
     check_known(entries, usual)
     found = _architecture(entries, usual)

@@ -28,7 +28,11 @@ def read(tmp_path):
     def config(architecture: str, entries: dict[str, object], *factors: str):
         writer = gguf.GGUFWriter(tmp_path / "model.gguf", architecture)
         for key, value in (SIZES | entries).items():
-            full = key if key.startswith("split.") else f"{architecture}.{key}"
+            full = (
+                key
+                if key.startswith(("split.", "general."))
+                else f"{architecture}.{key}"
+            )
             add = {int: writer.add_uint32, float: writer.add_float32}
             add.get(type(value), writer.add_string)(full, value)
         writer.add_tokenizer_model("gpt2")
@@ -68,6 +72,10 @@ def test_number_for_the_pattern_of_windows_is_that_of_blocks_for_one_without(rea
 
 def test_window_is_left_out_where_llama_cpp_has_none(read):
     assert read("phi3", {"attention.sliding_window": 8}).sliding_window is None
+
+
+def test_llama_with_the_name_mistral_is_a_llama(read):
+    assert read("llama", {"general.name": "mistral"}).model_type == "llama"
 
 
 @pytest.mark.parametrize(
