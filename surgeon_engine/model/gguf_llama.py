@@ -17,21 +17,20 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from gguf import GGUFReader, ReaderTensor
+from gguf import ReaderTensor
 from torch import Tensor
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
-from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.sentences import say
+from surgeon_engine.model.gguf_config import check_known
+from surgeon_engine.model.gguf_entries import Entries
 from surgeon_engine.model.gguf_parsing import parsed_once
 
 RAGGED = "deci"
 _ARCHITECTURES = ("llama", RAGGED)
 _FACTORS = "rope_freqs.weight"
-_SCALING = "rope.scaling.type"
 _OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -51,7 +50,6 @@ _MLP = {
     "ffn_down": "mlp.down_proj",
 }
 _PARTS = _ATTENTION | _MLP
-_CHOOSE_ORIGINAL = say("Choose the original from which the file was made.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def llama_file(path: Path) -> LlamaFile | None:
     if read_gguf_header(path).get("general.architecture") not in _ARCHITECTURES:
         return None
     with parsed_once():
-        header = _Header(path, gguf.GGUFReader(path))
+        header = _Header(Entries(path))
     return header.file() if header.is_special else None
 
 
@@ -107,27 +105,22 @@ def _shape(tensor: ReaderTensor) -> tuple[int, ...]:
 
 
 class _Header:
-    """What a file says of its model."""
+    """What a file says of a Llama."""
 
-    def __init__(self, path: Path, reader: GGUFReader) -> None:
-        self._name, self._fields = path.name, reader.fields
-        self._stored = {each.name: each for each in reader.tensors}
-        self._architecture = self._fields["general.architecture"].contents()
-        self._blocks = int(self._needed("block_count"))
-        self._hidden = int(self._needed("embedding_length"))
-        heads = np.max(self._needed("attention.head_count"))
-        size = self._value("attention.key_length") or self._hidden // heads
-        self._size = int(size)
+    def __init__(self, entries: Entries) -> None:
+        self._entries, self._stored = entries, entries.tensors
+        self._blocks = int(entries.needed("block_count"))
+        self._hidden = int(entries.needed("embedding_length"))
+        self._size = entries.head_size
 
     @property
     def is_special(self) -> bool:
         """Whether transformers would refuse the file or leave something out."""
         return (
-            self._architecture == RAGGED
+            self._entries.architecture == RAGGED
             or self._has_bias(*_PARTS)
             or _FACTORS in self._stored
-            or self._value(_SCALING) not in (None, "none")
-            or self._hidden % int(self._needed("attention.head_count")) != 0
+            or self._hidden % int(self._entries.needed("attention.head_count")) != 0
         )
 
     def file(self) -> LlamaFile:
@@ -139,7 +132,7 @@ class _Header:
             if keys
         }
         if len(shared) != 1 or not float(ratio := shared.pop()).is_integer():
-            raise self._unreadable(
+            raise self._entries.unreadable(
                 say("the heads of its attentions share their keys in several ways")
             )
         heads = self._number_of_heads(max(rows["attn_k"]) // self._size, int(ratio))
@@ -152,23 +145,27 @@ class _Header:
         Raises:
             ModelError: It is not.
         """
+        check_known(self._entries, LlamaConfig())
         if self._blocks > len(self._stored):
-            raise self._unreadable(say("it has no tensors of most blocks"))
+            raise self._entries.unreadable(say("it has no tensors of most blocks"))
         known = {f"blk.{n}.{part}" for n in range(self._blocks) for part in _PARTS}
         for name in self._stored:
             module, _, _ = name.rpartition(".")
             if name not in (*_OUTSIDE, _FACTORS) and module not in known:
-                raise self._unreadable(
-                    say("it has the tensor {tensor}", tensor=name[:100])
+                raise self._entries.unreadable(
+                    say(
+                        "it has the tensor {tensor}, which is not read",
+                        tensor=name[:100],
+                    )
                 )
         for key in ("attention.value_length", "rope.dimension_count"):
-            if self._value(key) not in (None, self._size):
-                raise self._unreadable(
+            if self._entries.value(key) not in (None, self._size):
+                raise self._entries.unreadable(
                     say(
                         "its heads have {size} features, but {key} is {value}",
                         size=self._size,
                         key=key,
-                        value=self._value(key),
+                        value=self._entries.value(key),
                     )
                 )
 
@@ -182,13 +179,12 @@ class _Header:
         for heads in range(keys * shared, self._hidden + 1, shared):
             if self._hidden % heads == 0:
                 return heads
-        raise self._unreadable(say("no number of heads divides its embedding"))
+        raise self._entries.unreadable(say("no number of heads divides its embedding"))
 
     def _config(self, heads: int, keys: int, neurons: int) -> LlamaConfig:
         vocabulary, _ = _shape(self._stored["token_embd.weight"])
         tokens = {
-            f"{kind}_token_id": None if (x := self._token(kind)) is None else int(x)
-            for kind in ("bos", "eos")
+            f"{kind}_token_id": self._entries.token(kind) for kind in ("bos", "eos")
         }
         config = LlamaConfig(
             vocab_size=vocabulary,
@@ -198,37 +194,20 @@ class _Header:
             num_attention_heads=heads,
             num_key_value_heads=keys,
             head_dim=self._size,
-            max_position_embeddings=int(self._needed("context_length")),
-            rms_norm_eps=float(self._needed("attention.layer_norm_rms_epsilon")),
+            max_position_embeddings=int(self._entries.needed("context_length")),
+            rms_norm_eps=float(
+                self._entries.needed("attention.layer_norm_rms_epsilon")
+            ),
             tie_word_embeddings="output.weight" not in self._stored,
             attention_bias=self._has_bias(*_ATTENTION),
             mlp_bias=self._has_bias(*_MLP),
-            rope_parameters=self._rope(),
+            rope_parameters=self._entries.rope(),
             architectures=["LlamaForCausalLM"],
             **tokens,
         )
         if _FACTORS in self._stored:
             config.rope_parameters = self._scaled_rope(config)
         return config
-
-    def _rope(self) -> dict[str, Any]:
-        rope = {
-            "rope_type": "default",
-            "rope_theta": float(self._value("rope.freq_base") or 10000.0),
-        }
-        kind = self._value(_SCALING)
-        if kind in (None, "none"):
-            return rope
-        factor = float(self._needed("rope.scaling.factor"))
-        rope |= {"rope_type": kind, "factor": factor}
-        if kind == "yarn":
-            context = self._value("rope.scaling.original_context_length")
-            rope["original_max_position_embeddings"] = context
-            if (more := self._value("rope.scaling.attn_factor")) is not None:
-                rope["attention_factor"] = more * (0.1 * math.log(factor) + 1.0)
-        elif kind != "linear":
-            raise self._unreadable(say("it scales positions by {kind}", kind=kind))
-        return rope
 
     def _scaled_rope(self, config: LlamaConfig) -> dict[str, Any]:
         """Return the scaling of Llama 3 that gives the divisors in the file."""
@@ -247,7 +226,9 @@ class _Header:
             scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
             if torch.allclose(factors, 1.0 / (theta**powers * scaled), rtol=1e-3):
                 return dict(config.rope_parameters)
-        raise self._unreadable(say("it scales positions otherwise than Llama 3"))
+        raise self._entries.unreadable(
+            say("it scales positions otherwise than Llama 3")
+        )
 
     def _tensors(self, config: LlamaConfig) -> Iterator[tuple[str, FilledTensor]]:
         for name, theirs in _OUTSIDE.items():
@@ -289,24 +270,6 @@ class _Header:
     def _has_bias(self, *parts: str) -> bool:
         found = {name.split(".")[-2] for name in self._stored if name.endswith(".bias")}
         return not found.isdisjoint(parts)
-
-    def _token(self, kind: str) -> Any:
-        field = self._fields.get(f"tokenizer.ggml.{kind}_token_id")
-        return None if field is None else field.contents()
-
-    def _value(self, key: str) -> Any:
-        field = self._fields.get(f"{self._architecture}.{key}")
-        return None if field is None else field.contents()
-
-    def _needed(self, key: str) -> Any:
-        if (value := self._value(key)) is None:
-            raise self._unreadable(
-                say("its header has no {key}", key=f"{self._architecture}.{key}")
-            )
-        return value
-
-    def _unreadable(self, reason: str) -> ModelError:
-        return ModelError(unusable(self._name, reason), _CHOOSE_ORIGINAL)
 
 
 def part_shapes(

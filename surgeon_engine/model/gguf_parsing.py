@@ -17,13 +17,7 @@ from typing import Any
 import gguf
 import numpy as np
 from gguf import GGUFReader, GGUFValueType
-from transformers import PretrainedConfig
 from typing_extensions import override
-
-# Entries of headers with experts that transformers does not read, by its model type.
-_OF_EXPERTS = {"qwen3_moe": {"expert_feed_forward_length": "moe_intermediate_size"}}
-# llama.cpp makes the sum of the weights of a token's experts 1, whatever a header says.
-_NORMALIZED = ("qwen3_moe",)
 
 
 @contextmanager
@@ -36,7 +30,6 @@ def parsed_once() -> Iterator[None]:
     if not isinstance(reader, type):
         yield  # within such a block
         return
-    _read_experts()
     read = functools.cache(_QuickReader)
     gguf.GGUFReader = lambda path: read(Path(path))
     gguf.get_tensor_name_map = functools.cache(names)
@@ -44,23 +37,6 @@ def parsed_once() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
-
-
-@functools.cache
-def _read_experts() -> None:
-    """Let transformers read the entries that it leaves out."""
-    from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
-
-    for model_type, entries in _OF_EXPERTS.items():
-        if model_type in GGUF_CONFIG_MAPPING:
-            GGUF_CONFIG_MAPPING[model_type] |= entries
-
-
-def as_llama_cpp_runs_it(config: PretrainedConfig) -> PretrainedConfig:
-    """Return the config of a GGUF file, with what llama.cpp takes for granted."""
-    if config.model_type in _NORMALIZED:
-        config.norm_topk_prob = True
-    return config
 
 
 class _QuickReader(GGUFReader):

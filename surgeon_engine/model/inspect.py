@@ -32,6 +32,7 @@ from surgeon_engine.model.coupling import groups_of, structure_support
 from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.fenced import inspect_model
+from surgeon_engine.model.gguf_config import check_tensors
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import (
     PrunableLayer,
@@ -48,6 +49,7 @@ from surgeon_engine.model.source import (
     ModelSource,
     first_line,
     locate,
+    own_reading,
     read_generation_config,
     read_model_config,
 )
@@ -95,6 +97,8 @@ def describe_files(config: ModelConfig) -> ModelInspected:
         try:
             with torch.device("meta"):
                 model = model_class(model_config)._from_config(model_config)
+            if source.gguf_file and own_reading(source) is None:
+                check_tensors(source.weight_files[0], model)
         except UNREADABLE as error:
             raise ModelError(
                 say(

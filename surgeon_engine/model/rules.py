@@ -113,6 +113,10 @@ class Gguf:
     # Names of modules that the package gguf does not know, and names that it does.
     renames: Mapping[str, str] = field(default_factory=dict)
 
+    def score_size(self, blocks: int, hidden: int, heads: int, head_size: int) -> int:
+        """Return the number by whose root it divides attention scores."""
+        return hidden // heads if blocks == self.blocks_of_wide_heads else head_size
+
 
 @dataclass(frozen=True, slots=True)
 class Family:

@@ -43,8 +43,9 @@ from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.reading import open_regular
 from surgeon_engine.base.sentences import Sentence, say
 from surgeon_engine.model.classes import model_class
+from surgeon_engine.model.gguf_config import config_of
 from surgeon_engine.model.gguf_llama import LlamaFile, llama_file
-from surgeon_engine.model.gguf_parsing import as_llama_cpp_runs_it, parsed_once
+from surgeon_engine.model.gguf_parsing import parsed_once
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -183,8 +184,9 @@ def _unchecked_config(source: ModelSource) -> PretrainedConfig:
         with parsed_once():
             if own := own_reading(source):
                 return own.config
-            found = AutoConfig.from_pretrained(source.folder, **source.arguments)
-            return as_llama_cpp_runs_it(found) if source.gguf_file else found
+            if source.gguf_file:
+                return config_of(source.weight_files[0])
+            return AutoConfig.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE as error:
         if source.gguf_file:
             raise _gguf_error(source.weight_files[0], error) from error
@@ -286,22 +288,7 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
     Raises:
         ModelError: The header is damaged.
     """
-    header = read_gguf_header(path)  # without lists, such as the widths of each layer
-    architecture = header.get("general.architecture")
-    has_width = f"{architecture}.feed_forward_length" in header
-    if architecture == "gemma4" and not has_width:
-        return ModelError(
-            say(
-                "The layers of {path} differ in their widths (GGUF architecture "
-                "{architecture}), and transformers has no such model.",
-                path=path.name,
-                architecture=architecture,
-            ),
-            say(
-                "If Surgeon has made it, prune the original further, or export its "
-                "run in the masked format and choose that."
-            ),
-        )
+    architecture = read_gguf_header(path).get("general.architecture")
     if not isinstance(architecture, str):
         reason = say("its header names no architecture")
     elif isinstance(error.__context__, UnicodeDecodeError):

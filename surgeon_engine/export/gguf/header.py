@@ -22,6 +22,7 @@ from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.layout import Widths
 from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.model.experts import experts_of
+from surgeon_engine.model.gguf_entries import FLOATS, LENGTHS
 from surgeon_engine.model.rules import Gguf
 
 # Kinds of scaled positions that all architectures read from the header.
@@ -30,22 +31,6 @@ LONG_ROPE = "longrope"
 _FACTORS = "rope_freqs.weight"
 _UNROTATED = 1e30  # a factor of frequencies of 0
 _NO_CONTEXT = 2048  # tokens, for models that state none (ALiBi)
-# Keys of numbers with a fraction, and the options that they repeat.
-_FLOATS = {
-    "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
-    "attention.layer_norm_epsilon": (
-        "layer_norm_epsilon",
-        "layer_norm_eps",
-        "norm_epsilon",
-    ),
-    "attn_logit_softcapping": ("attn_logit_softcapping",),
-    "final_logit_softcapping": ("final_logit_softcapping",),
-    "embedding_scale": ("embedding_multiplier",),
-    "residual_scale": ("residual_multiplier",),
-    "attention.scale": ("attention_multiplier",),
-    "logit_scale": ("logits_scaling", "logit_scale"),
-    "expert_weights_scale": ("routed_scaling_factor",),
-}
 # The names of the number of experts that all tokens use.
 _SHARED = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
 _KINDS: Mapping[type, GGUFValueType] = {
@@ -131,7 +116,7 @@ def _add_repeated(
     add: Callable[..., None], options: Options, architecture: Gguf
 ) -> None:
     """Add the options that the header repeats as they are."""
-    for key, names in _FLOATS.items():
+    for key, names in FLOATS.items():
         if (number := options.get(*names)) is not None:
             add(key, number, float)
     for key, name in architecture.options.items():
@@ -293,12 +278,9 @@ def rope_tensors(
     """Return the divisors of the rotary frequencies, if the header cannot say them."""
     kind = options.rope.get("rope_type", "default")
     if kind == LONG_ROPE:
-        lengths = ("long", "short")
         return [
-            _factors(
-                f"rope_factors_{x}.weight", torch.tensor(options.rope[f"{x}_factor"])
-            )
-            for x in lengths
+            _factors(each, torch.tensor(options.rope[name]))
+            for name, each in LENGTHS.items()
         ]
     if kind in HEADER_ROPES or not architecture.scales_by_factors:
         return []

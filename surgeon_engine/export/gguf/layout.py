@@ -230,6 +230,8 @@ def _changed(name: str, source: TensorSlice, architecture: Gguf) -> TensorSlice:
         return TensorSlice(source.tensor() + 1)
     if _part(name) == "ssm_a":  # the decay, of which the model holds the logarithm
         return TensorSlice(-source.tensor().float().exp())
+    if _part(name) == "ffn_gate_inp_shexp":  # a layer with one row
+        return TensorSlice(source.tensor().squeeze(0))
     is_convolution = _part(name) in ("ssm_conv1d", "shortconv")
     if source.whole.ndim == 3 and is_convolution:  # features x 1 x length
         return TensorSlice(source.whole.squeeze(1), source.kept[:1])

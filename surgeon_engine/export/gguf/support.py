@@ -18,13 +18,14 @@ from surgeon_engine.export.gguf.header import (
 )
 from surgeon_engine.export.gguf.layout import Widths, layout_of
 from surgeon_engine.model.families import ACTIVATIONS, family_of
+from surgeon_engine.model.gguf_entries import YARN
 from surgeon_engine.model.rules import Gguf
 
 _WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
 # Kinds of scaled positions that are factors in a file.
 _FACTOR_ROPES = ("llama3", "proportional")
 # Options of yarn that no header states, with the values that llama.cpp takes.
-_YARN = {"beta_fast": 32, "beta_slow": 1, "truncate": True, "mscale": None}
+_YARN = YARN | {"truncate": True, "mscale": None}
 _ALL_DIM = "mscale_all_dim"
 
 
@@ -253,9 +254,12 @@ def _experts_reason(architecture: Gguf, widths: Widths) -> str:
 def _scale_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     """Return why attention scores differ; empty if they do not."""
     scale = options.get("query_pre_attn_scalar")
-    expected = widths.head_sizes[0]
-    if len(widths.heads) == architecture.blocks_of_wide_heads:
-        expected = options.config.hidden_size // max(widths.heads)
+    expected = architecture.score_size(
+        len(widths.heads),
+        options.config.hidden_size,
+        max(widths.heads),
+        widths.head_sizes[0],
+    )
     if scale is None or scale == expected:
         return ""
     return say(

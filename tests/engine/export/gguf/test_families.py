@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig
@@ -18,6 +17,7 @@ from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.model.families import FAMILIES
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.inspect import describe
+from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
@@ -110,10 +110,6 @@ WITH_FEWER_HEADS = (
     "qwen3_5_text",
     "gemma4_text",
 )
-# Families that transformers reads from GGUF files: those that are written in different
-# ways, and the others.
-READ_BACK = ("gemma3_text", "phi3", "gpt2", "bloom", "falcon_multi_query", "lfm2")
-ALSO_READ_BACK = ("qwen3", "gemma2", "starcoder2", "stablelm", "nemotron")
 ALLOWED = 1e-3  # of the largest logit; llama.cpp rounds GELU to float16
 PARTLY = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
 LONG = {  # texts are shorter than the original context
@@ -123,6 +119,34 @@ LONG = {  # texts are shorter than the original context
     "factor": 2.0,
     "short_factor": [1.0 + i / 10 for i in range(16)],
     "long_factor": [2.0 + i / 10 for i in range(16)],
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 5e3, "factor": 4.0}
+OTHER_BLOCKS = {"layer_types": ["full_attention", "sliding_attention"] * 23}
+# Families that transformers reads from GGUF files, with options that it leaves out:
+# those that are written in different ways, and the others.
+READ_BACK = {
+    "gemma3_text": {"final_logit_softcapping": 5.0},
+    "phi3": {
+        "rope_parameters": LONG
+        | {
+            "partial_rotary_factor": 0.5,
+            "short_factor": LONG["short_factor"][:8],
+            "long_factor": LONG["long_factor"][8:],
+        }
+    },
+    "gpt2": {},
+    "bloom": {},
+    "falcon_multi_query": {"rope_parameters": LINEAR},
+    "lfm2": {"rope_parameters": LINEAR},
+}
+ALSO_READ_BACK = {
+    "qwen3": {"rope_parameters": YARN | {"attention_factor": 1.5}},
+    # With so many blocks, scores have another scale.
+    "gemma2": {"num_hidden_layers": 46, "head_dim": 64, **OTHER_BLOCKS},
+    "starcoder2": {"rope_parameters": LINEAR | {"rope_type": "default"}},
+    "stablelm": {"rope_parameters": PARTLY},
+    "nemotron": {"norm_eps": 0.1, "rope_parameters": LINEAR},
+    "qwen2_moe": {},
 }
 WINDOW = {"sliding_window": 8, "layer_types": ["sliding_attention"] * 3}
 
@@ -185,14 +209,11 @@ def test_file_of_a_smaller_model_has_the_names_and_widths(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", others_later([*READ_BACK, *ALSO_READ_BACK], READ_BACK))
-def test_transformers_reads_the_same_model_from_the_file(name, tmp_path):
-    model = GGUF_FAMILIES[name]()
+def test_file_is_read_as_the_same_model(name, tmp_path):
+    settings = (READ_BACK | ALSO_READ_BACK)[name]
+    model = (GGUF_FAMILIES | MIXTURES)[name](**settings)
     written(pruned(model), tmp_path)
-    model.config.save_pretrained(tmp_path)
-    config = AutoConfig.from_pretrained(tmp_path)
-    read = AutoModelForCausalLM.from_pretrained(
-        tmp_path, gguf_file="model.gguf", config=config, dtype=torch.float32
-    )
+    read = load_model(ModelConfig(str(tmp_path / "model.gguf"))).model
     tokens = torch.arange(1, 25).unsqueeze(0)
     with torch.no_grad():
         expected, found = (each(tokens).logits for each in (model, read))
@@ -261,9 +282,20 @@ def test_gemma_4_may_have_different_widths(tmp_path):
     np.testing.assert_allclose(factors, [1.0] * 8 + [1e30] * 24, rtol=1e-6)
 
 
-def test_gemma_4_with_different_widths_cannot_be_pruned_again(tmp_path):
-    written(ragged("gemma4_text"), tmp_path)
-    with pytest.raises(ModelError, match=r"differ in their widths \(.* gemma4\)"):
+@pytest.mark.parametrize(
+    ("name", "settings", "reason"),
+    [
+        ("gemma4_text", {}, "transformers does not read the GGUF architecture gemma4"),
+        ("gpt_oss", {}, "transformers does not read the GGUF architecture gpt-oss"),
+        ("mixtral", {}, "its header has llama.expert_count = 6, which is not read"),
+        ("qwen3", {"attention_bias": True}, "the tensor blk.0.attn_q.bias, which is"),
+    ],
+)
+def test_file_of_which_something_is_not_read_is_refused(
+    name, settings, reason, tmp_path
+):
+    written(pruned((GGUF_FAMILIES | MIXTURES)[name](**settings)), tmp_path)
+    with pytest.raises(ModelError, match=re.escape(reason)):
         inspect_model(ModelConfig(str(tmp_path / "model.gguf")))
 
 

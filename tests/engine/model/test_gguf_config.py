@@ -1,0 +1,114 @@
+"""The config of a GGUF file is that of the model that llama.cpp runs."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.model.gguf_config import config_of
+
+SIZES = {
+    "block_count": 6,
+    "context_length": 128,
+    "embedding_length": 64,
+    "attention.head_count": 2,
+    "attention.head_count_kv": 1,
+    "attention.layer_norm_rms_epsilon": 1e-6,
+}
+YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
+GEMMA = {"attention.key_length": 32, "attention.sliding_window": 8}
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function that reads the config of a file with these entries."""
+
+    def config(architecture: str, entries: dict[str, object], *factors: str):
+        writer = gguf.GGUFWriter(tmp_path / "model.gguf", architecture)
+        for key, value in (SIZES | entries).items():
+            full = (
+                key
+                if key.startswith(("split.", "general."))
+                else f"{architecture}.{key}"
+            )
+            add = {int: writer.add_uint32, float: writer.add_float32}
+            add.get(type(value), writer.add_string)(full, value)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_list(["a"] * 64)
+        for name in factors:
+            writer.add_tensor(name, np.linspace(1, 2, 16, dtype="f"))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return config_of(tmp_path / "model.gguf")
+
+    return config
+
+
+def test_original_context_of_yarn_is_by_default_that_of_the_model(read):
+    more = {"rope.scaling.yarn_beta_fast": 32.0}  # which llama.cpp takes anyway
+    assert read("qwen2", YARN | more).rope_parameters == {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 128,
+    }
+
+
+@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
+def test_factor_without_a_type_is_linear(key, read):
+    rope = read("qwen2", {key: 4.0}).rope_parameters
+    assert (rope["rope_type"], rope["factor"]) == ("linear", 4.0)
+
+
+def test_number_for_the_pattern_of_windows_is_that_of_blocks_for_one_without(read):
+    config = read("gemma3", GEMMA | {"attention.sliding_window_pattern": 3})
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    assert config.layer_types == kinds * 2
+
+
+def test_window_is_left_out_where_llama_cpp_has_none(read):
+    assert read("phi3", {"attention.sliding_window": 8}).sliding_window is None
+
+
+def test_llama_with_the_name_mistral_is_a_llama(read):
+    assert read("llama", {"general.name": "mistral"}).model_type == "llama"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "entries", "factors", "sentence"),
+    [
+        ("qwen2", {"split.count": 3}, (), "one of the 3 parts of a file that was"),
+        ("qwen2", {"rope.dimension_count": 16}, (), "rope.dimension_count = 16, which"),
+        (
+            "qwen2",
+            {"rope.scaling.type": "longrope"},
+            (),
+            "scales positions by longrope",
+        ),
+        ("qwen2", {"rope.scaling.yarn_beta_slow": 2.0}, (), "yarn_beta_slow = 2.0"),
+        (
+            "qwen2",
+            {"attention.scale": 0.5},
+            (),
+            "qwen2.attention.scale = 0.5, which is",
+        ),
+        ("gemma2", GEMMA | {"rope.freq_base_swa": 1e3}, (), "freq_base_swa = 1000.0"),
+        ("gemma2", {}, (), "its header has no gemma2.attention.sliding_window"),
+        (
+            "phi3",
+            {"rope.scaling.type": "yarn", "rope.scaling.factor": 2.0},
+            ("rope_factors_long.weight", "rope_factors_short.weight"),
+            "it scales positions by yarn",
+        ),
+    ],
+)
+def test_what_the_config_cannot_say_is_refused(
+    architecture, entries, factors, sentence, read
+):
+    with pytest.raises(ModelError) as caught:
+        read(architecture, entries, *factors)
+    assert sentence in caught.value.message
