@@ -18,9 +18,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx2
@@ -28,14 +28,17 @@ import msgspec
 from huggingface_hub import constants, get_token
 
 from surgeon_engine.api.model_info.files import (
-    MAIN_WEIGHTS,
     check_has_weights,
+    check_indexed,
+    indexed_files,
     read_options,
+    select_weights,
 )
 from surgeon_engine.api.model_info.header import check_options
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import (
@@ -55,7 +58,7 @@ _SMALL_FILES = re.compile(
     r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)|"
     r"README\.md"
 )
-_OTHER_WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
+_WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
 _CHUNK_BYTES = 64 * 1024  # lost each time the process is killed
 _HASH_CHUNK_BYTES = 64 * 2**20
 _SHA1_DIGITS = 40
@@ -110,17 +113,23 @@ def fetch(name: HubName, send: _Send) -> Fetched | DownloadFailed:
         return DownloadFailed(found.message, found.hint, is_temporary)
 
 
-def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
+def select_files(
+    model: str, names: Iterable[str], indexed: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return the files of a model that are needed, the weights last.
 
     Each is a plain name without folders.
 
+    Args:
+        model: its name.
+        names: of all its files.
+        indexed: the names in the index of the weights.
+
     Raises:
-        ModelError: There are no supported weights.
+        ModelError: There are no supported weights, or the index names others.
     """
     names = sorted(name for name in names if "/" not in name)
-    weights = [name for name in names if MAIN_WEIGHTS.fullmatch(name)]
-    weights = weights or [name for name in names if _OTHER_WEIGHTS.fullmatch(name)]
+    weights = select_weights(filter(_WEIGHTS.fullmatch, names), indexed)
     small = [name for name in names if _SMALL_FILES.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):
         raise ModelError(
@@ -130,6 +139,7 @@ def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
         )
     if not weights or _CONFIG not in small:
         check_has_weights(model, names)
+    check_indexed(model, indexed, weights, say("Choose another model."))
     small.sort(key=lambda name: name not in (_CONFIG, INDEX))
     return (*small, *weights)
 
@@ -147,11 +157,14 @@ def _fetch(name: HubName, send: _Send) -> Path:
         raise DownloadError(
             "{name} is empty.", "Choose another model.", name=name.display_name
         )
-    names = select_files(name.display_name, siblings)
-    files = tuple(_file(name, siblings[each]) for each in names)
-    send(Planned(files, str(name.cache_folder)))
     folder = name.cache_folder / "snapshots" / found.sha
     address = f"{constants.ENDPOINT}/{name.repo}/resolve/{found.sha}"
+    indexed: Collection[str] = ()
+    if INDEX in siblings:
+        indexed = indexed_files(read_json(f"{address}/{INDEX}", dict[str, Any]))
+    names = select_files(name.display_name, siblings, indexed)
+    files = tuple(_file(name, siblings[each]) for each in names)
+    send(Planned(files, str(name.cache_folder)))
     for file in files:
         send(Working(file.name))
         _download(f"{address}/{quote(file.name)}", file, send)

@@ -15,14 +15,16 @@ from collections import namedtuple
 
 import httpx2
 import pytest
+import torch
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status
+from safetensors.torch import load_file, save, save_file
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Cancel, DownloadModel, InspectModel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
-from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.api.model_info.source_names import INDEX, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub import download as download_module
@@ -48,9 +50,6 @@ PADDING = 400_000  # bytes, so that the weights arrive in many chunks
 @pytest.fixture(scope="module")
 def tiny_files(tmp_path_factory):
     """Make the files of a model, with an unused tensor that enlarges the weights."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
     folder = save_tiny_model(tmp_path_factory.mktemp("hub") / "tiny")
     weights = load_file(folder / WEIGHTS)
     weights["unused"] = torch.arange(PADDING // 4, dtype=torch.float32)
@@ -337,6 +336,21 @@ def test_unsupported_model_raises_before_weights_are_downloaded(hub, tiny_files)
 def test_model_with_pickled_weights_only_raises(hub):
     del hub.models["someone/tiny"][WEIGHTS]
     assert "someone/tiny holds pickled weights only (pytorch_model" in failed_fetch()
+
+
+def test_all_files_of_the_index_are_downloaded(hub):
+    files, first = hub.models["someone/tiny"], "model-00001-of-00001.safetensors"
+    files[first] = files.pop(WEIGHTS)
+    shards = {"unused": first, "mtp.fc.weight": "mtp.safetensors"}
+    files[INDEX] = json.dumps({"weight_map": shards}).encode()
+    assert "has no mtp.safetensors, which model.safetensors.index" in failed_fetch()
+    assert first not in hub.sent
+    files["mtp.safetensors"] = save({"mtp.fc.weight": torch.ones(2)})
+    files["other.safetensors"] = b"x"
+    assert isinstance(fetch(hub_name(SOURCE), lambda _: None), Fetched)
+    names = [path.name for path in locate(SOURCE).weight_files]
+    assert names == [first, "mtp.safetensors"]
+    assert "other.safetensors" not in hub.sent
 
 
 def test_only_needed_files_are_selected():
