@@ -55,7 +55,7 @@ _CONFIG = "config.json"
 # Configs, the files of tokenizers, and the card, which states the license.
 _SMALL_FILES = re.compile(
     r"[\w.-]*(config|tokenizer|special_tokens_map|added_tokens|vocab|merges|"
-    r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)|"
+    r"chat_template|spiece|sentencepiece|tekken|index)[\w.-]*\.(json|txt|model|jinja)|"
     r"README\.md"
 )
 _WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")

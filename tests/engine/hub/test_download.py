@@ -361,6 +361,7 @@ def test_only_needed_files_are_selected():
         "generation_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "tekken.json",
         "model.safetensors.index.json",
         "merges.txt",
         "vocab.json",
@@ -376,6 +377,7 @@ def test_only_needed_files_are_selected():
     assert selected[-1] == last
     assert not unneeded & {*selected}
     assert selected.index("merges.txt") < selected.index(first)
+    assert "tekken.json" in selected
 
 
 def test_model_with_gguf_files_only_raises():

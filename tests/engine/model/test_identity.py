@@ -27,6 +27,7 @@ FILES = (
     "merges.txt",
     "spiece.model",
     "qwen.tiktoken",
+    "tekken.json",
     "vocab.bpe",
     "chat_template.jinja",
     "additional_chat_templates/tools.jinja",
