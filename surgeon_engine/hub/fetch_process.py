@@ -6,9 +6,9 @@ files it downloads; `download.py` measures their sizes on the disk.
 The layout of the cache is that of the Hub's own programs, which find the model there.
 They discard a partly downloaded file, and they build paths from what the server says.
 So this module downloads the bytes itself: into `<digest>.incomplete`, where the next
-process resumes, and checks them against the digest before the file gets its name. A
-path has no part that the server chose, other than digits of a digest and the plain name
-of a file.
+process resumes, and checks them against the digest before the file gets its name. One
+process at a time does so. A path has no part that the server chose, other than digits
+of a digest and the plain name of a file.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx2
 import msgspec
+from filelock import FileLock, Timeout
 from huggingface_hub import constants, get_token
 
 from surgeon_engine.api.model_info.files import (
@@ -62,6 +64,7 @@ _WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
 _CHUNK_BYTES = 64 * 1024  # lost each time the process is killed
 _HASH_CHUNK_BYTES = 64 * 2**20
 _SHA1_DIGITS = 40
+_WAIT_S = 1.0  # between two signs of life
 
 _Send = Callable[[DownloadMessage], None]
 _Sha1 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
@@ -167,8 +170,10 @@ def _fetch(name: HubName, send: _Send) -> Path:
     send(Planned(files, str(name.cache_folder)))
     for file in files:
         send(Working(file.name))
-        _download(f"{address}/{quote(file.name)}", file, send)
-        _link(file.blob, folder / file.name)
+        if not _is_linked(file.blob, folder / file.name):
+            with _locked(file, send):
+                _download(f"{address}/{quote(file.name)}", file, send)
+                _link(file.blob, folder / file.name)
         if file.name == _CONFIG:  # before the weights
             check_options(name.display_name, read_options(folder))
     if revision != found.sha:
@@ -182,6 +187,21 @@ def _file(name: HubName, sibling: _Sibling) -> HubFile:
     digest = sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
     folder = name.cache_folder / "blobs"
     return HubFile(sibling.rfilename, sibling.size, digest, str(folder))
+
+
+@contextmanager
+def _locked(file: HubFile, send: _Send) -> Iterator[None]:
+    """Wait until no other process downloads a file, and keep them from it."""
+    file.lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file.lock)
+    while not lock.is_locked:
+        send(Working(file.name))
+        with suppress(Timeout):
+            lock.acquire(timeout=_WAIT_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _download(url: str, file: HubFile, send: _Send) -> None:
@@ -246,9 +266,13 @@ def _digest(file: HubFile, send: _Send) -> str:
     return found.hexdigest()
 
 
+def _is_linked(blob: Path, path: Path) -> bool:
+    return blob.exists() and path.exists() and path.samefile(blob)
+
+
 def _link(blob: Path, path: Path) -> None:
     """Make `path` a link to a blob, or a copy of it where links are not allowed."""
-    if path.exists() and path.samefile(blob):
+    if _is_linked(blob, path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")

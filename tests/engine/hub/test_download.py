@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -181,6 +182,15 @@ def test_damaged_file_is_deleted(hub):
     hub.damages = ""
     assert isinstance(fetch(hub_name(SOURCE), lambda _: None), Fetched)
     assert hub_name(SOURCE).snapshot is not None
+
+
+def test_two_downloads_of_a_model_share_its_files(hub, tiny_files):
+    hub.pause = 0.01
+    name = hub_name(SOURCE)
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(lambda _: fetch(name, lambda _: None), range(2)))
+    assert [type(result) for result in results] == [Fetched, Fetched]
+    assert hub.sent[WEIGHTS] == len(tiny_files[WEIGHTS])
 
 
 @pytest.mark.parametrize(
