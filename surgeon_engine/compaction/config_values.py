@@ -11,6 +11,18 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+_LENGTH = "original_max_position_embeddings"
+# Names in transformers 4 that differ from those in `rope_parameters`.
+_NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+_OWN_NAMES = {"gpt_neox": _NEOX, "gpt_neox_japanese": _NEOX}
+# The models of transformers 4 whose blocks with a sliding window have settings of their
+# own, and the name of their theta.
+_WINDOW_THETA = {
+    "gemma3_text": "rope_local_base_freq",
+    "gemma3n_text": "rope_local_base_freq",
+    "olmo3": "rope_theta",
+}
+
 
 def text_options(values: dict[str, Any], config: PretrainedConfig) -> dict[str, Any]:
     """Return the part of a config's values that describes the language model.
@@ -25,6 +37,31 @@ def text_options(values: dict[str, Any], config: PretrainedConfig) -> dict[str, 
         if isinstance(part, PretrainedConfig) and part.get_text_config() is text:
             return text_options(values[name], part)
     return values
+
+
+def flat_rope(text: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `rope_parameters` of a language model as transformers 4 names them.
+
+    Programs that do not know `rope_parameters` would silently use defaults. Those that
+    do read the same values from both.
+    """
+    kind, full = text.get("model_type", ""), text.get("rope_parameters") or {}
+    found = {new: full.get(old) for old, new in _OWN_NAMES.get(kind, {}).items()}
+    if kind in _WINDOW_THETA:
+        windows, full = full["sliding_attention"], full["full_attention"]
+        found[_WINDOW_THETA[kind]] = windows["rope_theta"]
+    if "rope_theta" not in full:
+        return {}
+    names = ("rope_theta", "partial_rotary_factor")
+    found |= {name: full[name] for name in names if name in full}
+    scaling = {name: value for name, value in full.items() if name not in names}
+    # Some models allow no other entries than those that their files have.
+    if "type" in scaling:
+        del scaling["rope_type"]
+    if _LENGTH in text:
+        scaling.pop(_LENGTH, None)
+    is_plain = not scaling.keys() - {"rope_type", "type"}
+    return found if is_plain else found | {"rope_scaling": scaling}
 
 
 def decode_config(config: Mapping[str, Any]) -> dict[str, Any]:

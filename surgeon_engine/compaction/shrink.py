@@ -11,7 +11,7 @@ config, move up.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
-from surgeon_engine.compaction.config_values import text_options
+from surgeon_engine.compaction.config_values import flat_rope, text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.compaction.slices import (
@@ -231,17 +231,15 @@ def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
 def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     """Return the config of the unpruned model for config.json.
 
-    `rope_theta` is added to `rope_parameters`: programs that read only the former would
-    silently use another value. An `auto_map` is left out: it names code of others.
+    It has `rope_parameters` under their former names, too. An `auto_map` is left out,
+    because it names code of others.
     """
     config = json.loads(model.config.to_json_string())
     config.pop("auto_map", None)
     config["architectures"] = [type(model).__name__]  # a GGUF file names none
     config["dtype"] = devices.name_of(model.dtype)
     text = text_options(config, model.config)
-    rope = text.get("rope_parameters")
-    if isinstance(rope, Mapping) and "rope_theta" in rope:
-        text.setdefault("rope_theta", rope["rope_theta"])
+    text |= flat_rope(text)
     return config
 
 

@@ -6,9 +6,9 @@ files it downloads; `download.py` measures their sizes on the disk.
 The layout of the cache is that of the Hub's own programs, which find the model there.
 They discard a partly downloaded file, and they build paths from what the server says.
 So this module downloads the bytes itself: into `<digest>.incomplete`, where the next
-process resumes, and checks them against the digest before the file gets its name. A
-path has no part that the server chose, other than digits of a digest and the plain name
-of a file.
+process resumes, and checks them against the digest before the file gets its name. One
+process at a time does so. A path has no part that the server chose, other than digits
+of a digest and the plain name of a file.
 """
 
 from __future__ import annotations
@@ -18,24 +18,29 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx2
 import msgspec
+from filelock import FileLock, Timeout
 from huggingface_hub import constants, get_token
 
 from surgeon_engine.api.model_info.files import (
-    MAIN_WEIGHTS,
     check_has_weights,
+    check_indexed,
+    indexed_files,
     read_options,
+    select_weights,
 )
 from surgeon_engine.api.model_info.header import check_options
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import (
@@ -52,13 +57,14 @@ _CONFIG = "config.json"
 # Configs, the files of tokenizers, and the card, which states the license.
 _SMALL_FILES = re.compile(
     r"[\w.-]*(config|tokenizer|special_tokens_map|added_tokens|vocab|merges|"
-    r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)|"
+    r"chat_template|spiece|sentencepiece|tekken|index)[\w.-]*\.(json|txt|model|jinja)|"
     r"README\.md"
 )
-_OTHER_WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
+_WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
 _CHUNK_BYTES = 64 * 1024  # lost each time the process is killed
 _HASH_CHUNK_BYTES = 64 * 2**20
 _SHA1_DIGITS = 40
+_WAIT_S = 1.0  # between two signs of life
 
 _Send = Callable[[DownloadMessage], None]
 _Sha1 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
@@ -110,17 +116,23 @@ def fetch(name: HubName, send: _Send) -> Fetched | DownloadFailed:
         return DownloadFailed(found.message, found.hint, is_temporary)
 
 
-def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
+def select_files(
+    model: str, names: Iterable[str], indexed: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return the files of a model that are needed, the weights last.
 
     Each is a plain name without folders.
 
+    Args:
+        model: its name.
+        names: of all its files.
+        indexed: the names in the index of the weights.
+
     Raises:
-        ModelError: There are no supported weights.
+        ModelError: There are no supported weights, or the index names others.
     """
     names = sorted(name for name in names if "/" not in name)
-    weights = [name for name in names if MAIN_WEIGHTS.fullmatch(name)]
-    weights = weights or [name for name in names if _OTHER_WEIGHTS.fullmatch(name)]
+    weights = select_weights(filter(_WEIGHTS.fullmatch, names), indexed)
     small = [name for name in names if _SMALL_FILES.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):
         raise ModelError(
@@ -130,6 +142,7 @@ def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
         )
     if not weights or _CONFIG not in small:
         check_has_weights(model, names)
+    check_indexed(model, indexed, weights, say("Choose another model."))
     small.sort(key=lambda name: name not in (_CONFIG, INDEX))
     return (*small, *weights)
 
@@ -147,15 +160,20 @@ def _fetch(name: HubName, send: _Send) -> Path:
         raise DownloadError(
             "{name} is empty.", "Choose another model.", name=name.display_name
         )
-    names = select_files(name.display_name, siblings)
-    files = tuple(_file(name, siblings[each]) for each in names)
-    send(Planned(files, str(name.cache_folder)))
     folder = name.cache_folder / "snapshots" / found.sha
     address = f"{constants.ENDPOINT}/{name.repo}/resolve/{found.sha}"
+    indexed: Collection[str] = ()
+    if INDEX in siblings:
+        indexed = indexed_files(read_json(f"{address}/{INDEX}", dict[str, Any]))
+    names = select_files(name.display_name, siblings, indexed)
+    files = tuple(_file(name, siblings[each]) for each in names)
+    send(Planned(files, str(name.cache_folder)))
     for file in files:
         send(Working(file.name))
-        _download(f"{address}/{quote(file.name)}", file, send)
-        _link(file.blob, folder / file.name)
+        if not _is_linked(file.blob, folder / file.name):
+            with _locked(file, send):
+                _download(f"{address}/{quote(file.name)}", file, send)
+                _link(file.blob, folder / file.name)
         if file.name == _CONFIG:  # before the weights
             check_options(name.display_name, read_options(folder))
     if revision != found.sha:
@@ -169,6 +187,21 @@ def _file(name: HubName, sibling: _Sibling) -> HubFile:
     digest = sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
     folder = name.cache_folder / "blobs"
     return HubFile(sibling.rfilename, sibling.size, digest, str(folder))
+
+
+@contextmanager
+def _locked(file: HubFile, send: _Send) -> Iterator[None]:
+    """Wait until no other process downloads a file, and keep them from it."""
+    file.lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file.lock)
+    while not lock.is_locked:
+        send(Working(file.name))
+        with suppress(Timeout):
+            lock.acquire(timeout=_WAIT_S)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _download(url: str, file: HubFile, send: _Send) -> None:
@@ -233,9 +266,13 @@ def _digest(file: HubFile, send: _Send) -> str:
     return found.hexdigest()
 
 
+def _is_linked(blob: Path, path: Path) -> bool:
+    return blob.exists() and path.exists() and path.samefile(blob)
+
+
 def _link(blob: Path, path: Path) -> None:
     """Make `path` a link to a blob, or a copy of it where links are not allowed."""
-    if path.exists() and path.samefile(blob):
+    if _is_linked(blob, path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")

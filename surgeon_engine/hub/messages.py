@@ -29,6 +29,15 @@ class HubFile(msgspec.Struct, frozen=True):
         """The path of the incomplete file."""
         return Path(self.folder, f"{self.digest}.incomplete")
 
+    @property
+    def lock(self) -> Path:
+        """The path of the file that the process holds that downloads this one.
+
+        The Hub's own programs use the same.
+        """
+        model = Path(self.folder).parent
+        return model.parent / ".locks" / model.name / f"{self.digest}.lock"
+
 
 class Planned(msgspec.Struct, frozen=True, tag=True):
     """The files of the model, in the order in which they are downloaded."""

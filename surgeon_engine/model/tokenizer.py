@@ -48,7 +48,10 @@ _MAX_TOKENS = 1_000_000  # the largest have 262,144
 _SECONDS_IN_GGUF = 2.0
 _SECONDS_IN_JSON = 0.3
 _MOST_MORE = 8.0  # seconds; a file may be made to take forever
-_FILES = ("token*", "vocab*", "*.model", "*.tiktoken")
+_TEKKEN = "tekken.json"
+# transformers reads its tokens from this file, and not which of them have a role.
+_ROLES_IN_TEKKEN = {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True}
+_FILES = (_TEKKEN, "token*", "vocab*", "*.model", "*.tiktoken")
 _Stamps = tuple[FileStamp, ...]
 _tried: dict[ModelSource, _Stamps] = {}  # with success
 
@@ -88,8 +91,9 @@ def reading_seconds(source: ModelSource) -> float:
     if source.gguf_file:
         more = _SECONDS_IN_GGUF * check_lists(source.weight_files[0]) / 1e6
     else:
-        files = source.folder.glob("tokenizer.json")
-        more = _SECONDS_IN_JSON * sum(path.stat().st_size for path in files) / 1e6
+        paths = (source.folder / name for name in ("tokenizer.json", _TEKKEN))
+        size = sum(path.stat().st_size for path in paths if path.is_file())
+        more = _SECONDS_IN_JSON * size / 1e6
     return fence.SECONDS + min(more, _MOST_MORE)
 
 
@@ -127,11 +131,19 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         if source.gguf_file:
             tokenizer = _read_from_gguf(source)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(source.folder, **source.arguments)
+            tokenizer = AutoTokenizer.from_pretrained(
+                source.folder, **source.arguments, **_roles(source.folder)
+            )
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if getattr(getattr(backend, "model", None), "dropout", None) is not None:
             backend.model.dropout = None  # a text would have other tokens each time
     return tokenizer
+
+
+def _roles(folder: Path) -> dict[str, object]:
+    """Return the special tokens that no file of a tokenizer states."""
+    is_alone = (folder / _TEKKEN).is_file() and not any(folder.glob("tokenizer*.json"))
+    return _ROLES_IN_TEKKEN if is_alone else {}
 
 
 def _read_from_gguf(source: ModelSource) -> PreTrainedTokenizerBase:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import struct
@@ -271,6 +272,26 @@ def test_tokenizer_with_dropout_splits_a_text_always_alike(folder):
     tokens(dropout=0.5)(folder)
     loaded = read_tokenizer(locate(str(folder)))
     assert len({tuple(loaded("some words " * 20).input_ids) for _ in range(5)}) == 1
+
+
+def test_tokenizer_of_tekken_alone_is_read(folder):
+    for path in (*folder.glob("tokenizer*"), *folder.glob("special*")):
+        path.unlink()
+    special = ("<unk>", "<s>", "</s>")
+    tekken = {
+        "config": {"pattern": ".", "default_num_special_tokens": 3},
+        "special_tokens": [{"rank": i, "token_str": x} for i, x in enumerate(special)],
+        "vocab": [
+            {"rank": i, "token_bytes": base64.b64encode(bytes([i])).decode()}
+            for i in range(256)
+        ],
+    }
+    (folder / "tekken.json").write_text(json.dumps(tekken))
+    source = locate(str(folder))
+    assert not tokenizer_problem(source)
+    tokenizer = read_tokenizer(source)
+    assert tokenizer("é").input_ids == [1, 3 + 0xC3, 3 + 0xA9]
+    assert tokenizer.eos_token_id == 2
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])

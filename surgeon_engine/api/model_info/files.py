@@ -12,7 +12,7 @@ import re
 import stat
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
 _MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
 _ADAPTER = "adapter_config.json"
+_INCOMPLETE = say("The download may be incomplete: download this file again.")
 # A folder may hold the same weights again, such as in consolidated.safetensors.
-MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth")
 _NOT_A_HEADER = (
     *(struct.error, ValueError, LookupError, TypeError, AttributeError),
@@ -95,10 +96,42 @@ def _adapter_error(folder: Path) -> ModelError:
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """Return the safetensors files of a folder that hold the model's weights."""
-    paths = sorted(folder.glob("*.safetensors"))
-    main = [path for path in paths if MAIN_WEIGHTS.fullmatch(path.name)]
-    return tuple(main or paths)
+    """Return the safetensors files of a folder that hold the model's weights.
+
+    Raises:
+        ModelError: The index of the weights is not a JSON object.
+    """
+    names = [path.name for path in folder.glob("*.safetensors")]
+    return tuple(folder / name for name in select_weights(names, _indexed(folder)))
+
+
+def _indexed(folder: Path) -> frozenset[str]:
+    """Return the names in the index of a folder, if it has one.
+
+    Raises:
+        ModelError: It is not a JSON object.
+    """
+    path = folder / INDEX
+    return indexed_files(_read_object(path)) if path.is_file() else frozenset()
+
+
+def select_weights(names: Iterable[str], indexed: Collection[str]) -> list[str]:
+    """Return the safetensors files that hold a model's weights, sorted.
+
+    Args:
+        names: of all safetensors files of a folder.
+        indexed: the names in the index of the weights.
+    """
+    names = sorted(names)
+    main = [x for x in names if _MAIN_WEIGHTS.fullmatch(x) or x in indexed]
+    return main or names
+
+
+def indexed_files(index: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names in an index of the weights, which need not be numbered."""
+    shards = index.get("weight_map")
+    names = map(str, shards.values()) if isinstance(shards, dict) else ["nothing"]
+    return frozenset(names)
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
@@ -112,8 +145,8 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
         check_has_weights(str(folder), (path.name for path in folder.iterdir()))
     for path in paths:
         _check_is_file(path)
-    if (folder / INDEX).is_file():
-        _check_index(folder)
+    names = [path.name for path in paths]
+    check_indexed(str(folder), _indexed(folder), names, _INCOMPLETE)
     return paths
 
 
@@ -141,15 +174,21 @@ def _check_is_file(path: Path) -> None:
         raise ModelError("{path} is not a file.", hint, path=path.name)
 
 
-def _check_index(folder: Path) -> None:
-    """Check that the index of the weights names safetensors files of the folder.
+def check_indexed(
+    where: str, indexed: Iterable[str], names: Collection[str], hint: str
+) -> None:
+    """Check that an index of the weights names files of `names`.
+
+    Args:
+        where: the folder or the model.
+        indexed: the names in the index.
+        names: of the safetensors files of the folder.
+        hint: what to try if one is missing.
 
     Raises:
         ModelError: It names something else.
     """
-    shards = _read_object(folder / INDEX).get("weight_map")
-    names = map(str, shards.values()) if isinstance(shards, dict) else ["nothing"]
-    for name in sorted(set(names)):
+    for name in sorted(indexed):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
                 "{index} names {name}, which is no .safetensors file of the folder.",
@@ -157,11 +196,11 @@ def _check_index(folder: Path) -> None:
                 index=INDEX,
                 name=repr(name),
             )
-        if not (folder / name).is_file():
+        if name not in names:
             raise ModelError(
                 "{folder} has no {name}, which {index} names.",
-                "The download may be incomplete: download this file again.",
-                folder=folder,
+                hint,
+                folder=where,
                 name=name,
                 index=INDEX,
             )
@@ -251,7 +290,7 @@ def read_tensors(path: Path) -> dict[str, tuple[str, int]]:
             raise ModelError(
                 "{path} is damaged ({size:,} bytes): its header does not match its "
                 "size.",
-                "The download may be incomplete: download this file again.",
+                _INCOMPLETE,
                 path=path.name,
                 size=size,
             ) from error

@@ -42,6 +42,7 @@ _BESIDE = (
 # Files with all tokens.
 _VOCABULARIES = (
     _TOKENIZER,
+    "tekken.json",
     "tokenizer.model",
     "spiece.model",
     "vocab.json",

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, KeptPart
@@ -204,3 +204,47 @@ def test_entries_for_single_layers_stay_in_the_config():
 
 def stock_entries(model) -> dict:
     return stock_config(model)["per_layer_config"]
+
+
+# As in files of Llama 3.2, Gemma 3, Phi 2, Phi 4 mini and Pythia.
+FORMER_ROPE = {
+    "llama": {
+        "rope_theta": 5e5,
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 32.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192,
+        },
+    },
+    "gemma3_text": {
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 2e4,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    },
+    "phi": {"rope_theta": 1e4, "partial_rotary_factor": 0.4},
+    "phi3": {
+        "rope_theta": 1e4,
+        "partial_rotary_factor": 0.75,
+        "rope_scaling": {
+            "type": "longrope",
+            "long_factor": [1.5] * 6,
+            "short_factor": [1.0] * 6,
+        },
+    },
+    "gpt_neox": {"rotary_emb_base": 2e4, "rotary_pct": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", FORMER_ROPE)
+def test_config_has_settings_of_positions_as_in_transformers_4(kind):
+    former = FORMER_ROPE[kind]
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"vocab_size": 8, "pad_token_id": 0}
+    config = AutoConfig.for_model(kind, **sizes, **copy.deepcopy(former))
+    with torch.device("meta"):
+        values = stock_config(AutoModelForCausalLM.from_config(config))
+    assert {name: values.get(name) for name in former} == former
+    again = AutoConfig.for_model(**values)
+    assert again.rope_parameters == config.rope_parameters

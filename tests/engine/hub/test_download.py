@@ -12,17 +12,20 @@ import shutil
 import sys
 import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
+import torch
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status
+from safetensors.torch import load_file, save, save_file
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Cancel, DownloadModel, InspectModel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
-from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.api.model_info.source_names import INDEX, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError, RunCancelled
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub import download as download_module
@@ -47,9 +50,6 @@ PADDING = 400_000  # bytes, so that the weights arrive in many chunks
 @pytest.fixture(scope="module")
 def tiny_files(tmp_path_factory):
     """Make the files of a model, with an unused tensor that enlarges the weights."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
     folder = save_tiny_model(tmp_path_factory.mktemp("hub") / "tiny")
     weights = load_file(folder / WEIGHTS)
     weights["unused"] = torch.arange(PADDING // 4, dtype=torch.float32)
@@ -181,6 +181,15 @@ def test_damaged_file_is_deleted(hub):
     hub.damages = ""
     assert isinstance(fetch(hub_name(SOURCE), lambda _: None), Fetched)
     assert hub_name(SOURCE).snapshot is not None
+
+
+def test_two_downloads_of_a_model_share_its_files(hub, tiny_files):
+    hub.pause = 0.01
+    name = hub_name(SOURCE)
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(lambda _: fetch(name, lambda _: None), range(2)))
+    assert [type(result) for result in results] == [Fetched, Fetched]
+    assert hub.sent[WEIGHTS] == len(tiny_files[WEIGHTS])
 
 
 @pytest.mark.parametrize(
@@ -338,6 +347,21 @@ def test_model_with_pickled_weights_only_raises(hub):
     assert "someone/tiny holds pickled weights only (pytorch_model" in failed_fetch()
 
 
+def test_all_files_of_the_index_are_downloaded(hub):
+    files, first = hub.models["someone/tiny"], "model-00001-of-00001.safetensors"
+    files[first] = files.pop(WEIGHTS)
+    shards = {"unused": first, "mtp.fc.weight": "mtp.safetensors"}
+    files[INDEX] = json.dumps({"weight_map": shards}).encode()
+    assert "has no mtp.safetensors, which model.safetensors.index" in failed_fetch()
+    assert first not in hub.sent
+    files["mtp.safetensors"] = save({"mtp.fc.weight": torch.ones(2)})
+    files["other.safetensors"] = b"x"
+    assert isinstance(fetch(hub_name(SOURCE), lambda _: None), Fetched)
+    names = [path.name for path in locate(SOURCE).weight_files]
+    assert names == [first, "mtp.safetensors"]
+    assert "other.safetensors" not in hub.sent
+
+
 def test_only_needed_files_are_selected():
     names = [
         "README.md",
@@ -346,6 +370,7 @@ def test_only_needed_files_are_selected():
         "generation_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "tekken.json",
         "model.safetensors.index.json",
         "merges.txt",
         "vocab.json",
@@ -361,6 +386,7 @@ def test_only_needed_files_are_selected():
     assert selected[-1] == last
     assert not unneeded & {*selected}
     assert selected.index("merges.txt") < selected.index(first)
+    assert "tekken.json" in selected
 
 
 def test_model_with_gguf_files_only_raises():

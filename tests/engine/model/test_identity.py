@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 
+from surgeon_engine.api.model_info.source_names import INDEX
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.identity import check_same, identity_of, stamps_of
 from surgeon_engine.model.source import ModelSource
@@ -15,6 +17,7 @@ FILES = (
     "generation_config.json",
     "model-00001-of-00001.safetensors",
     "model.safetensors.index.json",
+    "mtp.safetensors",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -24,6 +27,7 @@ FILES = (
     "merges.txt",
     "spiece.model",
     "qwen.tiktoken",
+    "tekken.json",
     "vocab.bpe",
     "chat_template.jinja",
     "additional_chat_templates/tools.jinja",
@@ -36,6 +40,8 @@ def source(tmp_path):
     (folder / "additional_chat_templates").mkdir(parents=True)
     for name in (*FILES, "README.md", "notes.json"):
         (folder / name).write_text(name)
+    shards = {"a": "model-00001-of-00001.safetensors", "b": "mtp.safetensors"}
+    (folder / INDEX).write_text(json.dumps({"weight_map": shards}))
     return ModelSource("Model", folder)
 
 
@@ -51,7 +57,7 @@ def test_identity_names_all_files_that_are_read(source):
 def test_change_of_a_file_with_the_same_size_and_time_is_noticed(source, name):
     before, path = found(source), source.folder / name
     facts = path.stat()
-    path.write_text(name.swapcase())
+    path.write_text(path.read_text().swapcase())
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
     with pytest.raises(ModelError, match=name):
         check_same(before, found(source))

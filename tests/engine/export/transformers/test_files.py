@@ -195,6 +195,7 @@ def test_blocks_that_differ_in_the_original_are_supported_masked_only(monkeypatc
 TOKENIZER_FILES = {
     "special_tokens_map.json": '{"eos_token": "</s>"}',
     "tokenizer.model": "pieces",
+    "tekken.json": "{}",
     "chat_template.jinja": "{{ messages }}",
     "additional_chat_templates/tools.jinja": "{{ tools }}",
 }
