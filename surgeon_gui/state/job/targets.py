@@ -110,7 +110,10 @@ def with_step(config: RunConfig, *, is_smaller: bool) -> RunConfig:
             return config
     else:
         value = _rounded(values[name] * (1 - _STEP if is_smaller else 1 + _STEP))
-    pruning = with_values(config.pruning, {name: value})
+    try:
+        pruning = with_values(config.pruning, {name: value})
+    except ConfigError:  # beyond what a pattern or the unit allows
+        return config
     if pruning == config.pruning:
         return config
     return replace(config, pruning=pruning, export=replace(config.export, folder=""))

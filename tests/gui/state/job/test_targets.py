@@ -180,6 +180,13 @@ def test_gentler_target_leaves_a_larger_model(before, after):
     assert bool(obstacle) == (before == after)
 
 
+def test_pattern_at_its_limit_has_no_smaller_target():
+    pruning = pruning_config(structure=Structure.N_M, kept=2, of=4, sparsity=0.5)
+    config = RunConfig(pruning=pruning)
+    assert targets.with_step(config, is_smaller=True) == config
+    assert targets.step_obstacle(config, is_smaller=True)
+
+
 LAYERS = model_summary().layers
 FIRST = "model.layers.0.mlp.down_proj"
 CHOSEN = ["block 0", "block 5", "mlp.down_proj", FIRST]
