@@ -188,6 +188,7 @@ def resume(
             _check_destination(run, config, context, replace=may_replace)
             check_fits(found)
             run.remove_cut_off_line()
+            run.judgment_path.unlink(missing_ok=True)  # of an earlier file
             return found, may_replace
 
         found, may_replace = ranks.agree(checked)

@@ -261,7 +261,10 @@ def test_stopped_run_can_go_on(tmp_path, whole):
     recorder.run(config, folder)
     assert RunFolder(folder).read_report().stopped_early
     assert results(folder) != results(expected)
+    judgment = RunFolder(folder).judgment_path
+    judgment.write_text("{}")  # of the file of the stopped run
     resumed(folder)
+    assert not judgment.exists()
     assert_same_result(folder, expected)
 
 
