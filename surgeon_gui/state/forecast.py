@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.forecast import RunPoint
-from surgeon_gui.state.runs.reading import RunRecord
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import date
 
 
@@ -18,6 +18,8 @@ def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint
     points = []
     for record in records:
         job, found = record.config, record.fidelity
+        if record.outcome is not RunOutcome.FINISHED:
+            continue  # its figures may be those before recovery
         if job is None or record.sparsity is None or not found:
             continue
         if job.pruning.removes_tokens:

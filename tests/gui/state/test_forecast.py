@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -31,6 +33,7 @@ def test_points_are_finished_runs_of_the_model_and_the_structure():
         record(sparsity=None),
         record(config=other_model),
         record(config=other_kind),
+        replace(record(), outcome=RunOutcome.CANCELLED),
     ]
     (point,) = points_of(records, RunConfig())
     assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text
