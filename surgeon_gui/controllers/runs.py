@@ -83,6 +83,7 @@ class RunsController(QObject):
         self._is_reading = False
         self._reads_again = False
         self._has_looked = False  # for a run in progress
+        self._asked = 0  # the latest request to open or resume a run
         self.state = RunsState()
         session.changed.connect(self._on_session_changed)
         session.events_arrived.connect(self._on_events_arrived)
@@ -136,11 +137,13 @@ class RunsController(QObject):
             self._session.close_opened_run()
             self.opened.emit()
             return
+        self._asked += 1
         work = partial(_open, Path(folder))
-        self._reading.start(work, self._on_opened)
+        self._reading.start(work, partial(self._on_reopened, self._asked))
 
     def resume(self, folder: str) -> None:
         """Resume an interrupted run."""
+        self._asked += 1
         self._reading.start(partial(_open, Path(folder)), self._on_read_to_resume)
 
     def take_over(self, folder: str) -> None:
@@ -248,6 +251,15 @@ class RunsController(QObject):
                 self._session.follow_run(record.folder, record.config)
                 self.opened.emit()
                 return
+
+    @Slot()
+    def forget_opening(self) -> None:
+        """Open no run that was asked for before."""
+        self._asked += 1
+
+    def _on_reopened(self, asked: int, found: _Opened) -> None:
+        if asked == self._asked:
+            self._on_opened(found)
 
     def _on_opened(self, found: _Opened) -> None:
         record, run = found

@@ -6,6 +6,7 @@ import gc
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,7 @@ from tests.helpers.locks import write_lock
 from tests.helpers.run_cards import action_of, card_of, choose, do, titles
 from tests.helpers.widget_queries import facts, question, shown
 from tests.helpers.windows import (
+    TIMEOUT_MS,
     click,
     commands_of,
     find,
@@ -90,6 +92,25 @@ def test_opened_run_has_its_figures_and_charts_and_can_be_saved(qtbot, history):
     assert not find(history, "perplexity_chart").is_empty
     history.session.close_opened_run()
     check_saving(qtbot, history)
+
+
+def test_latest_run_that_is_asked_for_is_shown(qtbot, history, monkeypatch, tmp_path):
+    slow = Event()
+    read = runs_module._open
+
+    def opened(folder):
+        if folder.name == "b":
+            slow.wait(TIMEOUT_MS / 1000)
+        return read(folder)
+
+    monkeypatch.setattr(runs_module, "_open", opened)
+    first, second = (str(tmp_path / "runs" / name) for name in "ba")
+    history.runs.runs.reopen(first)
+    history.runs.runs.reopen(second)
+    wait_until(qtbot, lambda: history.session.state.shown_run.folder == second)
+    slow.set()
+    qtbot.wait(200)
+    assert history.session.state.shown_run.folder == second
 
 
 def test_settings_of_an_opened_run_become_the_draft_on_a_click(qtbot, history):
