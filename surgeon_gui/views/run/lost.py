@@ -115,7 +115,8 @@ class LossView(CardRow):
     @Slot()
     def _on_prompts_clicked(self) -> None:
         title = CAPTIONS["judge_prompts_button"].spoken
-        ask_file(self, title, "", PROMPT_FILES, self._session.judge)
+        judge = self._session.judge  # which reads the prompts where the engine is
+        ask_file(self, title, "", PROMPT_FILES, judge, engine_path="")
 
 
 class LostRows(QWidget):
