@@ -59,7 +59,13 @@ RECOVERY_STAGES = (
     Stage.DISTILLATION,
 )
 EVALUATION_STAGES = (Stage.BASELINE, Stage.EVALUATION, Stage.GENERATION)
-_STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.SAMPLING, Stage.BASELINE)
+_STAGES_BEFORE_SHOTS = (
+    Stage.LOAD,
+    Stage.TEXT,
+    Stage.SAMPLING,
+    Stage.BASELINE,
+    Stage.VOCABULARY,
+)
 # Stages that share a series in the chart of times, in the order of the theme's series.
 PHASES = {
     STAGES[Stage.CURVATURE][1]: (

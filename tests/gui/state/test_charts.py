@@ -260,6 +260,12 @@ def test_time_bars_by_phase_and_shot(run):
     assert [name for _, name in bars.ticks] == ["Before", "1", "2", "After"]
 
 
+def test_tokens_are_removed_before_the_shots():
+    state = run_state.requested("run-1", RunConfig(), "folder", 0.0)
+    state = with_events(state, 0.0, STARTED, StageStarted(Stage.VOCABULARY, 0))
+    assert heights(time_bars(state, 50.0))["Curvature"][0] == 50.0
+
+
 def test_time_bars_do_not_grow_during_a_pause(run):
     paused = with_events(run, 28.0, Paused())
     assert heights(time_bars(paused, 500.0)) == heights(time_bars(paused, 28.0))
