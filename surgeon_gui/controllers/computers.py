@@ -86,7 +86,8 @@ class ComputersController(QObject):
         self._store([*others, computer])
         state = self.session.state
         if computer.host == state.computer and not state.is_connected:
-            self.session.use_computer(computer.host, client_of(self._settings))
+            client = client_of(self._settings)
+            self.session.use_computer(computer.host, client, state.pace)
         return ""
 
     def remove(self, host: str) -> None:
@@ -108,7 +109,8 @@ class ComputersController(QObject):
         if self.use_obstacle(host):
             return
         self._settings.computer = host
-        self.session.use_computer(host, client_of(self._settings))
+        pace = 1.0 if host else self._settings.pace
+        self.session.use_computer(host, client_of(self._settings), pace)
         self.changed.emit()
 
     def list_runs(self) -> None:

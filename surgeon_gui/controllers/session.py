@@ -273,16 +273,20 @@ class Session(QObject):
     # another computer
 
     def use_computer(
-        self, computer: str, client: Callable[[], EngineClient] | None
+        self,
+        computer: str,
+        client: Callable[[], EngineClient] | None,
+        pace: float = 1.0,
     ) -> None:
         """Use the engine of another computer; `client` None: of this one.
 
-        A run that is in progress on another computer goes on there.
+        A run that is in progress on another computer goes on there. `pace`: actual
+        over estimated seconds of the last run on the computer.
         """
         self._clock.stop()
         self._marker = self.store.new_id("switch")
         self.store.engine.switch(client, self._marker)
-        self.store.set_checked(app_state.with_computer(self.state, computer))
+        self.store.set_checked(app_state.with_computer(self.state, computer, pace))
         self.draft.inspect_soon()
 
     @Slot()

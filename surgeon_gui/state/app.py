@@ -220,14 +220,16 @@ def _with_reason(
     return msgspec.structs.replace(event, message=before.message, hint=before.hint)
 
 
-def with_computer(state: AppState, computer: str) -> AppState:
+def with_computer(state: AppState, computer: str, pace: float = 1.0) -> AppState:
     """Return the state after another computer was chosen; empty: this one.
 
-    What is known of the model, the machine and the run is of the one before.
+    What is known of the model, the machine and the run is of the one before. `pace` is
+    that of the chosen one, 1 if it is not known.
     """
     return replace(
         with_run(state, RunState()),
         computer=computer,
+        pace=pace,
         remote_runs="",
         connection=None,
         started=None,

@@ -81,14 +81,17 @@ class MainWindow(QMainWindow):
         self._disabled: QWidget | None = None  # the last that has lost the focus so
         self._is_closing = False
         parent = run_parent or Path(self.settings.run_parent or default_run_parent())
+        # The folder of the settings may be another one: it can be an argument.
         self._initial_run_parent = str(parent)
+        self._stored_run_parent = self.settings.run_parent
+        computer = self.settings.computer if client_of(self.settings) else ""
         self.session = Session(
             engine,
             parent,
             self,
-            pace=self.settings.pace,
+            pace=1.0 if computer else self.settings.pace,
             device=self.settings.device,
-            computer=self.settings.computer if client_of(self.settings) else "",
+            computer=computer,
         )
         self.setObjectName("main_window")
         self.setWindowTitle(labels.APPLICATION)
@@ -174,9 +177,10 @@ class MainWindow(QMainWindow):
         self.settings.job = config_to_toml(state.config) if is_chosen else ""
         shown = state.shown_run
         self.settings.open_run = "" if shown.computer else shown.folder
-        is_usable = Step.RUN not in state.problems
-        if is_usable and state.run_parent != self._initial_run_parent:
-            self.settings.run_parent = state.run_parent
+        if Step.RUN not in state.problems:
+            is_initial = state.run_parent == self._initial_run_parent
+            stored = self._stored_run_parent if is_initial else state.run_parent
+            self.settings.run_parent = stored
 
     @Slot()
     def close_without_question(self) -> None:
@@ -188,8 +192,10 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
-        """Show an error in the bar below the page."""
-        self.session.store.show_problem(problem)
+        """Show an error in the bar below the page, unless it is shown there."""
+        shown = self.session.state.notice
+        if shown is None or shown.message != problem.message:
+            self.session.store.show_problem(problem)
 
     # Qt events
 
@@ -311,6 +317,7 @@ class MainWindow(QMainWindow):
         actions.copying.connect(lambda now: head.show_copying(is_copying=now))
         for each in (actions, self.runs.reports, self.new, self._log):
             each.saved.connect(self._on_saved)
+        actions.started.connect(self.runs.runs.forget_opening)
         actions.started.connect(self.runs.show_run)
         self.runs.asked_to_open.connect(partial(self.places.open, Place.RUNS))
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))

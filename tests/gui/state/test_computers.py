@@ -65,7 +65,8 @@ def test_files_of_another_computer_are_not_looked_for():
     here = AppState(CONFIG, model_is_chosen=True)
     assert checks.find_problems(CONFIG, None, "/no/folder/here")
     assert not checks.find_problems(CONFIG, None, "/no/folder/here", is_remote=True)
-    state = app.with_computer(here, "me@box")
+    state = app.with_computer(replace(here, pace=3.0), "me@box")
+    assert state.pace == 1.0  # it has its own
     assert state.runs_folder == ""
     assert applied(state, STARTED).runs_folder == "/home/me/runs"
     assert replace(state, remote_runs="/data").runs_folder == "/data"

@@ -55,3 +55,6 @@ def test_runs_folder_is_kept_only_if_it_can_be_used(qtbot, tmp_path, window):
         window.session.draft.set_run_parent(chosen)
         window.remember()
         assert window.settings.run_parent == kept
+    window.session.draft.set_run_parent(window._initial_run_parent)  # as by Cancel
+    window.remember()
+    assert window.settings.run_parent == ""
