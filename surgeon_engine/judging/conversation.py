@@ -187,9 +187,14 @@ def prompt_judged(
 def worst_first(prompts: Sequence[PromptJudged]) -> tuple[PromptJudged, ...]:
     """Order prompts by how unlikely the original finds the file's answer.
 
-    Equal answers come last.
+    Answers that only the file leaves empty come first, equal answers last.
     """
-    return tuple(sorted(prompts, key=lambda x: (x.parts_at is None, -x.loss)))
+
+    def order(x: PromptJudged) -> tuple[bool, bool, float]:
+        is_empty = x.file.nats_per_byte is None and x.original.nats_per_byte is not None
+        return x.parts_at is None, not is_empty, -(x.loss or 0.0)
+
+    return tuple(sorted(prompts, key=order))
 
 
 def rights_of(

@@ -298,11 +298,9 @@ def _unlikely(
 
 
 def _likelihood(prompts: Sequence[PromptJudged]) -> Estimate | None:
-    """Return the mean of the differences of prompts; None: there are no prompts."""
-    if not prompts:
-        return None
-    losses = torch.tensor([each.loss for each in prompts])
-    return ratio(losses, torch.ones(len(losses)))
+    """Return the mean of the differences of prompts; None: there are none."""
+    found = [x.loss for x in prompts if x.loss is not None]
+    return ratio(torch.tensor(found), torch.ones(len(found))) if found else None
 
 
 def _write(judgment: Judgment, target: Target, context: RunContext) -> str:

@@ -128,10 +128,13 @@ class PromptJudged(msgspec.Struct, frozen=True):
     parts_at: Count | None  # first token that differs; None: the answers are equal
 
     @property
-    def loss(self) -> float:
-        """How much less likely the original finds the file's answer than its own."""
+    def loss(self) -> float | None:
+        """How much less likely the original finds the file's answer than its own.
+
+        None: an answer is empty.
+        """
         own, other = self.original.nats_per_byte, self.file.nats_per_byte
-        return 0.0 if own is None or other is None else other - own
+        return None if own is None or other is None else other - own
 
 
 class ItemJudged(msgspec.Struct, frozen=True):

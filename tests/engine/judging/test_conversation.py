@@ -120,7 +120,7 @@ def test_prompt_has_the_first_token_that_differs_and_the_loss_of_a_byte():
 def test_empty_answer_has_no_likelihood():
     found = prompt(("abc", ""), ([1, 2], []), (8.0, 0.0))
     assert found.file.nats_per_byte is None
-    assert found.loss == 0.0
+    assert found.loss is None
     assert found.parts_at == 0
 
 
@@ -128,7 +128,9 @@ def test_worst_prompt_is_first_and_equal_ones_are_last():
     equal = prompt(("a", "a"), ([1], [1]), (9.0, 9.0))
     better = prompt(("ab", "cd"), ([1], [2]), (4.0, 2.0))
     worst = prompt(("ab", "cd"), ([1], [2]), (4.0, 9.0))
-    assert worst_first([equal, better, worst]) == (worst, better, equal)
+    empty = prompt(("abc", ""), ([1, 2], []), (8.0, 0.0))
+    ordered = worst_first([equal, better, empty, worst])
+    assert ordered == (empty, worst, better, equal)
 
 
 @pytest.mark.slow
