@@ -173,7 +173,7 @@ def _mixture(pruned: PrunedModel, dtype: FileDtype) -> Mixture:
     return Mixture(
         named_dtype(dtype, loaded),
         blocks=len(widths.heads),
-        queries_per_key=max(widths.heads) // max(widths.kv_heads),
+        queries_per_key=max(widths.heads) // max(1, *widths.kv_heads),
         has_head=any(each.name == "output.weight" for each in layout.tensors),
         experts=max(widths.experts),
     )

@@ -79,7 +79,9 @@ class Options:
         if not window:
             return []
         if kinds is None:
-            return [True] * self.config.num_hidden_layers
+            names = self.config.attribute_map or {}
+            blocks = self.get(names.get("num_hidden_layers", "num_hidden_layers"))
+            return [True] * blocks  # those that remain
         return [kind == "sliding_attention" for kind in kinds]
 
     def _rope_of(self, kind: str) -> Mapping[str, Any]:
@@ -122,7 +124,8 @@ def _add_repeated(
     for key, name in architecture.options.items():
         if (value := options.get(name)) is not None:
             add(key, value)
-    if architecture.has_windows and (blocks := options.window_blocks):
+    blocks = options.window_blocks
+    if architecture.has_windows and any(blocks):
         add("attention.sliding_window", options.get("sliding_window"))
         add("attention.sliding_window_pattern", blocks)
     if taken := getattr(options.vision, "deepstack_visual_indexes", None):

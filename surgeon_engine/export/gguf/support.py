@@ -204,6 +204,8 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
             name=architecture.architecture,
         )
     name, size = architecture.architecture, widths.head_sizes[0]
+    if not any(widths.heads):
+        return say("llama.cpp's architecture {name} needs an attention.", name=name)
     is_ragged = not architecture.own_widths and not widths.are_uniform
     hidden = options.config.hidden_size
     lacks_heads = any(heads and heads * size != hidden for heads in widths.heads)

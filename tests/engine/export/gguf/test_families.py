@@ -441,6 +441,21 @@ def test_window_that_llama_cpp_lacks_limits_the_context(tmp_path):
     assert "a context of 8 tokens" in note
 
 
+def test_window_is_that_of_the_blocks_that_remain(tmp_path):
+    model = tiny_model("mistral")
+    example = pruned(model, without_depth(model, {0: "block"}))
+    assert GgufWriter().unsupported_reason(example) == ""
+    assert value_of(written(example, tmp_path), "llama.context_length") == 8
+
+
+def test_model_without_any_attention_has_a_reason():
+    model = GGUF_FAMILIES["lfm2"]()
+    kinds = model.config.layer_types
+    case = {n: "block" for n, kind in enumerate(kinds) if kind == "full_attention"}
+    example = pruned(model, without_depth(model, case))
+    assert "needs an attention" in GgufWriter().unsupported_reason(example)
+
+
 @pytest.mark.slow
 def test_language_model_alone_is_written_and_the_log_names_mmproj(tmp_path):
     example = pruned(GGUF_FAMILIES["gemma3_with_images"]())
