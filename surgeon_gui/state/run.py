@@ -82,7 +82,6 @@ _BUSY = (*_STOPPABLE, Status.STOPPING, Status.CANCELLING)
 # Frequent events that do not advance the run.
 _WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
 _EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
-_RECOVERIES = (Stage.REFIT, Stage.RECONSTRUCTION)  # with which one begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,12 +366,11 @@ def _reopened(state: RunState, at: float) -> RunState:
 
 
 def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
-    undone = state.undone
-    if event.stage in _RECOVERIES:  # a resumed run may begin one again
-        undone = tuple(each for each in undone if each.shot != event.shot)
+    if event.stage in (Stage.REFIT, Stage.RECONSTRUCTION):  # a recovery may begin again
+        undone = tuple(each for each in state.undone if each.shot != event.shot)
+        state = replace(state, undone=undone)
     return replace(
         _with_stage_closed(state, at),
-        undone=undone,
         stage=event.stage,
         shot=event.shot,
         done=0,
