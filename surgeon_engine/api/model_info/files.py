@@ -24,7 +24,7 @@ from surgeon_engine.api.model_info.quantization import (
 )
 from surgeon_engine.api.model_info.source_names import GGUF_FILE, INDEX
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
-from surgeon_engine.base.reading import read_text
+from surgeon_engine.base.reading import LIMIT, read_text
 from surgeon_engine.base.sentences import say
 
 _PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
@@ -112,7 +112,8 @@ def _indexed(folder: Path) -> frozenset[str]:
         ModelError: It is not a JSON object.
     """
     path = folder / INDEX
-    return indexed_files(_read_object(path)) if path.is_file() else frozenset()
+    # That of a mixture names each tensor of each expert.
+    return indexed_files(_read_object(path, LIMIT)) if path.is_file() else frozenset()
 
 
 def select_weights(names: Iterable[str], indexed: Collection[str]) -> list[str]:
@@ -206,14 +207,14 @@ def check_indexed(
             )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file.
+def _read_object(path: Path, limit: int = _MAX_CONFIG) -> dict[str, Any]:
+    """Read a JSON file of at most `limit` bytes.
 
     Raises:
         ModelError: It is not a JSON object, or is nested too deeply.
     """
     try:
-        options = json.loads(read_text(path, _MAX_CONFIG))
+        options = json.loads(read_text(path, limit))
         if isinstance(options, dict):
             return options
         reason = say("it is not a JSON object")

@@ -63,6 +63,13 @@ def test_change_of_a_file_with_the_same_size_and_time_is_noticed(source, name):
         check_same(before, found(source))
 
 
+def test_index_of_a_large_mixture_is_read(source):
+    shards = {f"experts.{n:09}.weight": "mtp.safetensors" for n in range(250_000)}
+    (source.folder / INDEX).write_text(json.dumps({"weight_map": shards}))
+    assert (source.folder / INDEX).stat().st_size > 10_000_000
+    assert "mtp.safetensors" in found(source)
+
+
 def test_added_and_removed_files_are_noticed(source):
     before = found(source)
     (source.folder / "tokenizer.json").unlink()
