@@ -46,8 +46,9 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.forms.inputs import DecimalBox
 from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card, row_of
-from surgeon_gui.widgets.spin_boxes import NumberBox, WholeBox
+from surgeon_gui.widgets.spin_boxes import WholeBox
 
 _VISIBLE_LINES = 3
 _LIMITS: dict[str, Limits] = {
@@ -249,7 +250,7 @@ def _box(field: str, name: str, step: float) -> QSpinBox | QDoubleSpinBox:
         whole.setSingleStep(step)
         whole.setMinimumWidth(_LEAST_WIDTH)  # the longest seed would take much more
         return whole
-    decimal = described(NumberBox(), name)  # Qt shows two decimals
+    decimal = described(DecimalBox(), name)  # Qt reads two decimals
     decimal.setRange(_MIN_TOP_P if field == "top_p" else low, high)
     decimal.setSingleStep(step)
     return decimal
