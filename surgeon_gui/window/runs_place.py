@@ -167,11 +167,14 @@ class RunsPlace(QStackedWidget):
 
     @Slot(object)
     def _on_queue_completed(self, folders: tuple[str, ...]) -> None:
+        page = self.page
         if len(folders) >= MIN_RUNS:
             self.runs.tick_only(folders)
-            self.show_comparison()
+            page = self._compare_page
+        if folders and self.isVisible():
+            self._show(page)
         elif folders:
-            self.show_run()
+            self.setCurrentWidget(page)  # the user works at another place
 
 
 def _with_back(name: str, view: QWidget, on_back: Callable[[], None]) -> QWidget:

@@ -33,6 +33,7 @@ from tests.helpers.windows import (
     find,
     find_type,
     load_and_wait,
+    open_place,
     run_of,
     wait_for_status,
 )
@@ -131,6 +132,18 @@ def test_start_shows_the_run_that_begins_instead_of_an_opened_one(
     assert run_of(window).status.is_busy
     window.session.cancel()
     wait(qtbot, lambda: not window.session.state.is_busy)
+
+
+def test_end_of_the_queue_leaves_the_place_in_use(qtbot, make_window):
+    window = make_window()
+    add_three(qtbot, window)
+    click(window, "queue_start_button")
+    open_place(window, "new")
+    wait_for_end(qtbot, window)
+    comparison = find_type(window, CompareView)
+    assert not comparison.isVisible()
+    open_place(window, "runs")
+    wait(qtbot, comparison.isVisible)
 
 
 def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
