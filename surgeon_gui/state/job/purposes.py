@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.purposes import Purpose, structure_for, with_method_for
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.target import ParameterShare, PrunableShare
 from surgeon_engine.api.config.vocabulary import (
     AnyVocabulary,
     AutomaticVocabulary,
@@ -24,9 +25,12 @@ from surgeon_engine.api.config.vocabulary import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.decoding import convert
+from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm, planned_file
+from surgeon_engine.planning.target_check import check_target_in_limits
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base.latest import latest
 
 _FAST_MULTIPLE = 64  # of MLP widths, which processors and GPUs compute fast
@@ -62,14 +66,25 @@ def with_purpose(
 
 
 def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
-    """Return the job of a newly chosen model: that of its purpose, with experts or not.
+    """Return the job of a newly chosen model.
 
-    A job without a purpose stays as it is: it has settings of the user.
+    It has the structure of its purpose, with experts or not, and the default target in
+    place of a size that the model cannot have. The structure of a job without a purpose
+    stays: it is a setting of the user.
     """
-    if (config.pruning.kind in OF_EXPERTS) is bool(model.experts):
-        return config
-    purpose = purpose_of(config, None)
-    return config if purpose is None else with_purpose(config, purpose, model)
+    purpose = None
+    if (config.pruning.kind in OF_EXPERTS) is not bool(model.experts):
+        purpose = purpose_of(config, None)
+    if purpose is not None:
+        config = with_purpose(config, purpose, model)
+    pruning = config.pruning
+    try:
+        if not isinstance(pruning.target, PrunableShare | ParameterShare):
+            goal = goal_of(pruning, model, file_form(config, model))
+            check_target_in_limits(goal, pruning, model)
+    except (ConfigError, PruningError):
+        pruning = replace(pruning, target=PruningConfig().target)
+    return config if pruning is config.pruning else replace(config, pruning=pruning)
 
 
 def kinds_of(model: ModelSummary | None) -> tuple[Structure, ...]:

@@ -19,13 +19,14 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory
+from surgeon_engine.api.config.target import Memory, PrunableShare, Target
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.state.job.purposes import (
+    fitted_to,
     languages_of,
     purpose_of,
     with_languages,
@@ -59,6 +60,13 @@ def test_method_for_single_weights_is_replaced(method):
     pruning = with_purpose(job, SMALLER, MODEL).pruning
     plain = PruningConfig()
     assert (pruning.method, pruning.damping) == (plain.method, plain.damping)
+
+
+@pytest.mark.parametrize(("megabytes", "is_kept"), [(8, True), (0.5, False)])
+def test_size_that_a_chosen_model_cannot_have_becomes_the_default(megabytes, is_kept):
+    sized = pruning_config(target=Target.FILE_SIZE, megabytes=megabytes)
+    found = fitted_to(RunConfig(pruning=sized), MODEL).pruning
+    assert found == (sized if is_kept else replace(sized, target=PrunableShare()))
 
 
 def test_target_texts_and_destination_stay():
