@@ -12,6 +12,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.purposes import languages_of, with_languages
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.language_names import english_name, shown_name
 from surgeon_gui.widgets.controls import chip, described, text_label
 from surgeon_gui.widgets.layouts import horizontal
 
@@ -38,7 +39,7 @@ class LanguagesChip(QFrame):
 
     def show_state(self, state: AppState) -> None:
         """Show the languages of the draft on the chip."""
-        languages = languages_of(state.config)
+        languages = tuple(map(shown_name, languages_of(state.config)))
         if not self._edit.hasFocus():
             self._edit.setText(", ".join(languages))
         label = CAPTIONS["purpose_languages_button"].label
@@ -62,7 +63,7 @@ class LanguagesChip(QFrame):
     @Slot()
     def _on_edited(self) -> None:
         typed = (name.strip() for name in self._edit.text().split(","))
-        self._apply(tuple(filter(None, typed)))
+        self._apply(tuple(map(english_name, filter(None, typed))))
 
     def _apply(self, languages: tuple[str, ...]) -> None:
         config = self._session.state.config
