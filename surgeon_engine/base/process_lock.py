@@ -255,8 +255,8 @@ def _digest_of_place() -> str:
     found = _computer()
     is_container = found.namespace not in ("", _INITIAL_NAMESPACE)
     parts = (found.boot, found.namespace) if is_container else found[:2]
-    parts = (*parts, "ticks")  # so that no tag with seconds is compared
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    # "ticks": what a tag counts, so that others are not compared with it.
+    return hashlib.sha256("\0".join((*parts, "ticks")).encode()).hexdigest()[:8]
 
 
 def _locked(path: Path) -> int:

@@ -167,7 +167,7 @@ class RunsPlace(QStackedWidget):
 
     @Slot(object)
     def _on_queue_completed(self, folders: tuple[str, ...]) -> None:
-        page = self.page
+        page: QWidget = self.page
         if len(folders) >= MIN_RUNS:
             self.runs.tick_only(folders)
             page = self._compare_page
