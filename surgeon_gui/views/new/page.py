@@ -258,7 +258,10 @@ class NewPage(QWidget):
         line = plan.headline(state, self._found)
         is_told = state.model is not None or not state.is_connected
         problem = sentence(self._obstacle) if is_told else ""
-        show_elided(self._title, line.title if line is not None else "")
+        title = line.title if line is not None else ""
+        show_elided(self._title, title)
+        self._title.setVisible(bool(title))
+        self._warning.setWordWrap(not title)  # it has the line of the title, too
         self._show_warning(problem or (line.warning if line is not None else ""))
         details = line.details if line is not None and not problem else ""
         show_elided(self._details, details)
