@@ -30,7 +30,12 @@ _PARTS = {
     Stage.EXPORT: Part.SAVE,
     Stage.VERIFICATION: Part.SAVE,
 }
-_COUNTED = (Stage.REFIT, Stage.RECONSTRUCTION, Stage.DISTILLATION)
+_COUNTED = (
+    Stage.REFIT,
+    Stage.RECONSTRUCTION,
+    Stage.DISTILLATION,
+    Stage.EXPORT,
+)
 
 
 def removed_share(run: RunState) -> float:

@@ -79,6 +79,7 @@ def label(view: PartView) -> str:
         Part.MEASURE: tr("Measure, shot {number} of {count}"),
         Part.REFIT: tr("Refit block {number} of {count}"),
         Part.DISTILL: tr("Distill, step {number} of {count}"),
+        Part.SAVE: tr("Save block {number} of {count}"),
     }.get(view.part)
     if text is None or not view.number:
         return _NAMES[view.part]

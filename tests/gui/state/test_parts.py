@@ -126,6 +126,12 @@ def test_labels_have_the_share_and_the_progress():
     ]
 
 
+def test_blocks_that_are_saved_are_counted():
+    run = with_events(run_in(*TO_REFIT), 90.0, StageStarted(Stage.EXPORT, 0))
+    run = with_events(run, 91.0, Progressed(Stage.EXPORT, 0, 16, 30))
+    assert labels(run)[-1] == "Save block 17 of 30"
+
+
 def test_run_that_leaves_zeros_says_so():
     pruning = pruning_config(structure=Structure.ELEMENTS, sparsity=0.5, shots=1)
     run = run_in(*TO_REFIT, config=replace(ONE_SHOT, pruning=pruning))
