@@ -1,8 +1,8 @@
 """Make the config of the model that llama.cpp runs from a GGUF file.
 
 transformers leaves out entries of the header, and takes the usual values of its configs
-instead. Surgeon reads them, and refuses files with entries or tensors that neither of
-both reads: they would be another model.
+instead. Surgeon reads them, and refuses files with entries or tensors that neither
+transformers nor Surgeon reads: they would be another model.
 """
 
 from __future__ import annotations
@@ -45,8 +45,18 @@ _KNOWN = (
     *("attention.value_length", "use_parallel_residual", "tensor_data_layout"),
     *("rope.scaling.finetuned", "rope.dimension_sections", "pooling_type"),
     "expert_weights_norm",
+    # llama.cpp does not read these in the architectures that transformers reads.
+    *(f"rope.scaling.yarn_{x}" for x in ("attn_factor", "ext_factor", *YARN)),
 )
-_USUAL = {f"rope.scaling.yarn_{name}": value for name, value in YARN.items()}
+# Values that change nothing.
+_CAUSAL = "attention.causal"
+_USUAL = {
+    _CAUSAL: True,
+    "expert_gating_func": 1,  # softmax
+    "expert_weights_scale": 1.0,
+    "logit_scale": 1.0,
+}
+_CAPS = ("attn_logit_softcapping", "final_logit_softcapping")
 _EXPERTS = "_exps"  # the end of the names of their tensors
 _OTHER_TOWERS = ("v.", "a.", "mm.", "vision.", "audio.")  # for images and sound
 
@@ -70,7 +80,8 @@ def config_of(path: Path) -> PretrainedConfig:
     if entries.architecture == "llama":  # whatever the name of the model makes of it
         model_type = "llama"
     usual = CONFIG_MAPPING[model_type]()
-    check_known(entries, usual)
+    if not usual.is_encoder_decoder:  # else it is refused for that
+        check_known(entries, usual)
     found = _architecture(entries, usual)
     options |= {
         name: value
@@ -78,6 +89,7 @@ def config_of(path: Path) -> PretrainedConfig:
         if (value := entries.value(key)) is not None
     }
     options |= found.assumes
+    options |= {name: None for name in _CAPS if options.get(name) == 0}
     for kind in ("bos", "eos", "pad"):
         options.setdefault(f"{kind}_token_id", None)
     options |= _attention(entries, found, usual)
@@ -101,7 +113,8 @@ def check_known(entries: Entries, usual: PretrainedConfig) -> None:
         known |= {_PATTERN, _WINDOW_BASE}
     for key, value in entries.of_model.items():
         is_read = key in known or value == _USUAL.get(key)
-        if value and not is_read and not key.startswith(_OTHER_TOWERS):
+        says_nothing = not value and key != _CAUSAL
+        if not (is_read or says_nothing or key.startswith(_OTHER_TOWERS)):
             raise entries.unread(key)
 
 
@@ -152,14 +165,15 @@ def _attention(
     """Return the options of windows, positions and the scale of scores."""
     options: dict[str, Any] = {}
     if architecture.has_windows:
-        options["sliding_window"] = entries.needed(_LENGTH)
-        if (pattern := entries.value(_PATTERN)) is not None:
+        pattern = entries.value(_PATTERN)
+        options["sliding_window"] = _window(entries, usual)
+        if not options["sliding_window"]:
+            options["layer_types"] = [_FULL] * entries.needed("block_count")
+        elif pattern is not None:
             blocks = range(entries.needed("block_count"))
             if not isinstance(pattern, list):  # every so many blocks one has none
                 pattern = [not pattern or n % pattern < pattern - 1 for n in blocks]
             options["layer_types"] = [_WINDOW if x else _FULL for x in pattern]
-    elif hasattr(usual, "sliding_window"):
-        options["sliding_window"] = None
     if getattr(usual, "rope_parameters", None):
         options |= _rope(entries, architecture, usual)
     if hasattr(usual, "query_pre_attn_scalar"):
@@ -170,6 +184,20 @@ def _attention(
             entries.head_size,
         )
     return options
+
+
+def _window(entries: Entries, usual: PretrainedConfig) -> int | None:
+    """Return the length of windows; None: no block has one.
+
+    Without the entry, llama.cpp takes the usual length in Gemma 2, and no windows in
+    Gemma 3.
+    """
+    length: int | None = entries.value(_LENGTH)
+    if length is None and entries.architecture == "gemma2":
+        return int(usual.sliding_window)
+    if not length and entries.architecture == "gemma3":
+        return None
+    return length or int(entries.needed(_LENGTH))
 
 
 def _rope(

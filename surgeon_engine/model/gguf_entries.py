@@ -45,7 +45,7 @@ ROPE = (
 
 
 class Entries:
-    """What a GGUF file says of its model."""
+    """Entries and tensors of a GGUF header."""
 
     def __init__(self, path: Path) -> None:
         """Read the header of a file.
@@ -169,11 +169,12 @@ class Entries:
 
     def unread(self, key: str) -> ModelError:
         """Return the error for a file with an entry that is not read."""
+        value = self.value(key)
         return self.unreadable(
             say(
                 "its header has {key} = {value}, which is not read",
                 key=f"{self.architecture}.{key}"[:100],
-                value=str(self.value(key))[:100],
+                value=f"{value:.6g}" if isinstance(value, float) else str(value)[:100],
             )
         )
 
