@@ -22,6 +22,7 @@ from surgeon_engine.model.gguf_entries import YARN
 from surgeon_engine.model.rules import Gguf
 
 _WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
+_WITHOUT_WINDOWS = ("gemma3", "olmo2")  # architectures that need none
 # Kinds of scaled positions that are factors in a file.
 _FACTOR_ROPES = ("llama3", "proportional")
 # Options of yarn that no header states, with the values that llama.cpp takes.
@@ -206,6 +207,13 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     name, size = architecture.architecture, widths.head_sizes[0]
     if not any(widths.heads):
         return say("llama.cpp's architecture {name} needs an attention.", name=name)
+    windows = options.window_blocks
+    lacks_windows = architecture.has_windows and windows and not any(windows)
+    if lacks_windows and name not in _WITHOUT_WINDOWS:
+        return say(
+            "llama.cpp's architecture {name} needs a block with a sliding window.",
+            name=name,
+        )
     is_ragged = not architecture.own_widths and not widths.are_uniform
     hidden = options.config.hidden_size
     lacks_heads = any(heads and heads * size != hidden for heads in widths.heads)

@@ -456,6 +456,18 @@ def test_model_without_any_attention_has_a_reason():
     assert "needs an attention" in GgufWriter().unsupported_reason(example)
 
 
+@pytest.mark.parametrize(
+    ("family", "is_possible"), [("gemma2", False), ("gemma3_text", True)]
+)
+def test_model_without_windows_is_written_where_llama_cpp_reads_it(family, is_possible):
+    model = GGUF_FAMILIES[family]()
+    kinds = model.config.layer_types
+    case = {n: "block" for n, kind in enumerate(kinds) if kind == "sliding_attention"}
+    reason = GgufWriter().unsupported_reason(pruned(model, without_depth(model, case)))
+    assert (reason == "") is is_possible
+    assert is_possible or "needs a block with a sliding window" in reason
+
+
 @pytest.mark.slow
 def test_language_model_alone_is_written_and_the_log_names_mmproj(tmp_path):
     example = pruned(GGUF_FAMILIES["gemma3_with_images"]())
