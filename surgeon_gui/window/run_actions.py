@@ -65,7 +65,9 @@ class RunActions(QObject):
         state, obstacle = self._session.state, self._session.start_obstacle()
         is_same = state.config == self._wanted
         if state.model is not None and not is_same:  # it may have been read since
-            is_same = state.config == fitted_to(self._wanted, state.model)
+            is_fitted = state.config == fitted_to(self._wanted, state.model)
+            target = state.config.pruning.target
+            is_same = is_fitted and target == self._wanted.pruning.target
         if is_same and obstacle is not None and obstacle.kind in PASSING:
             return
         self._wanted = None

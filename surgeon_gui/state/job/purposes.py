@@ -77,14 +77,22 @@ def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
         purpose = purpose_of(config, None)
     if purpose is not None:
         config = with_purpose(config, purpose, model)
-    pruning = config.pruning
+    if isinstance(config.pruning.target, PrunableShare | ParameterShare):
+        return config
+    usual = replace(config.pruning, target=PruningConfig().target)
+    usual_job = replace(config, pruning=usual)
+    can_have = _can_have_target(config, model) or not _can_have_target(usual_job, model)
+    return config if can_have else usual_job
+
+
+def _can_have_target(config: RunConfig, model: ModelSummary) -> bool:
+    """Return True if nothing keeps a model from the target of a job."""
     try:
-        if not isinstance(pruning.target, PrunableShare | ParameterShare):
-            goal = goal_of(pruning, model, file_form(config, model))
-            check_target_in_limits(goal, pruning, model)
+        goal = goal_of(config.pruning, model, file_form(config, model))
+        check_target_in_limits(goal, config.pruning, model)
     except (ConfigError, PruningError):
-        pruning = replace(pruning, target=PruningConfig().target)
-    return config if pruning is config.pruning else replace(config, pruning=pruning)
+        return False
+    return True
 
 
 def kinds_of(model: ModelSummary | None) -> tuple[Structure, ...]:
