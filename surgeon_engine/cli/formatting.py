@@ -208,7 +208,7 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
     """Return the size, the fidelity and the memory of each run of a sweep.
 
     Args:
-        outcomes: by the name of the run, its report, or why it has failed.
+        outcomes: by the name of the run, its report, or why it has none.
         context: tokens of prompt and answer together, for the memory.
     """
     tokens = f"memory, {format_count(context)} tokens"
@@ -216,7 +216,7 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
     table = headed_table("run", *headers, tokens, "fits in")
     for name, outcome in outcomes.items():
         if isinstance(outcome, str):
-            add_row(table, name, f"failed: {outcome}")
+            add_row(table, name, outcome)
             continue
         last, exported = outcome.shots[-1], outcome.exported
         found = outcome.fidelity[0] if outcome.fidelity else None

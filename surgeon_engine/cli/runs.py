@@ -215,9 +215,9 @@ def sweep(
             folder = _run_or_resume(run_dir, name, each, kept, replace=replace)
             outcomes[each.name] = RunFolder(folder).read_report()
         except RunCancelled:  # this run alone, unlike by Ctrl-C
-            outcomes[each.name] = say("The run was canceled.")
+            outcomes[each.name] = "canceled"
         except (EngineError, MemoryError, RuntimeError, OSError) as error:
-            outcomes[each.name] = failure(error).message
+            outcomes[each.name] = f"failed: {failure(error).message}"
     target = found[0].config.pruning.target
     asked = target.context if isinstance(target, Memory) else Memory().context
     output.print_table(sweep_table(outcomes, context or asked))

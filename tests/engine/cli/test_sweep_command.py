@@ -133,7 +133,8 @@ def test_lack_of_memory_and_stops_do_not_end_the_sweep(sweep, monkeypatch):
     code, out, _ = sweep("pruning.sparsity=0.2,0.4")
     assert code == 1
     assert "failed: There is not enough memory" in out
-    assert "failed: The run was canceled." in out
+    assert "canceled" in out
+    assert out.count("failed") == 1
 
 
 def test_changed_job_is_run_anew(sweep, tmp_path):
