@@ -164,7 +164,7 @@ def _share_of_tokens(
     state: PruningState, tokens: Removals, gates: Factors | None
 ) -> int:
     """Return how many tokens one threshold removes beside heads and neurons."""
-    assert gates is not None  # see `check_vocabulary`
+    assert gates is not None  # see `RunConfig.contradictions`
     costs = costs_of(state, gates, state.config.pruning)
     costs[_VOCABULARY] = tokens
     selected = cheapest(costs, state.goal.removed)

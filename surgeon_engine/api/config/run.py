@@ -173,8 +173,8 @@ class RunConfig:
                 ConfigError(
                     "Blocks are offloaded, so distillation can train adapters (LoRA) "
                     "with gradient checkpointing alone.",
-                    'Set trained_weights and gradient_checkpointing to "automatic", or '
-                    'offload to "off".',
+                    "Choose automatic weights to train and automatic gradient "
+                    "checkpointing, or offload no blocks.",
                 ),
             )
         if (error := self._depth_error(self.model.gpus)) is not None:
@@ -194,7 +194,7 @@ class RunConfig:
                 ConfigError(
                     "GGUF files fill the widths of layers up to multiples of 32; a "
                     "target size in bytes cannot be guaranteed.",
-                    "Set width_multiple to 32, or give the target as a share.",
+                    "Choose 32 as the width multiple, or give the target as a share.",
                 ),
             )
 
@@ -203,7 +203,7 @@ class RunConfig:
             return None
         return ConfigError(
             "Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
-            "Use one GPU, or set dropped_blocks and dropped_sublayers to 0.",
+            "Use one GPU, or drop no whole blocks, attentions and MLPs.",
             gpus=gpus,
         )
 
