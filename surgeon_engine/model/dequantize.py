@@ -63,7 +63,15 @@ def _of_torchao(parts: Parts) -> Parts:
 
 
 def _scaled(parts: Parts, how: Quantization) -> Tensor:
-    """Return numbers in floats, integers or packed integers, times their scales."""
+    """Return numbers in floats, integers or packed integers, times their scales.
+
+    Those of stacked experts have three axes.
+    """
+    if ".weight" in parts and parts[".weight"].dim() == 3:
+        experts = range(len(parts[".weight"]))
+        return torch.stack(
+            [_scaled({x: part[n] for x, part in parts.items()}, how) for n in experts]
+        )
     if ".pre_quant_scale" in parts:
         raise ValueError(say("scales of inputs (AWQ) are not read"))
     scale = _scale(parts)

@@ -29,6 +29,8 @@ from surgeon_engine.model.source import (
 from surgeon_engine.runtime.failures import is_out_of_memory
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
+_FP8 = "F8_"  # the beginning of the formats of 8 bits
+_STACKED_SCALES = ("_weight_scale", "_scale_inv", "_scale")
 
 
 class _Stored(Protocol):
@@ -95,13 +97,23 @@ def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, 
 
 
 def _by_plain_name(stored: Mapping[str, _Stored], how: Quantization) -> dict[str, Any]:
-    """Return each weight with its parts, and all other tensors as they are."""
+    """Return each weight with its parts, and all other tensors as they are.
+
+    Raises:
+        ModelError: A tensor of 8 bits has no scale that is known here.
+    """
     weights: dict[str, dict[str, _Stored]] = defaultdict(dict)
     tensors: dict[str, Any] = {}
     for name, tensor in stored.items():
         if name.endswith(how.method.unused):
             continue
-        found = how.method.split(name)
+        found = how.method.split(name) or _stacked(name, stored)
+        if found is None and tensor.get_dtype().startswith(_FP8):
+            raise ModelError(
+                "{name} has numbers of 8 bits, whose scales are not read.",
+                say("Choose the model in float32, float16 or bfloat16."),
+                name=name,
+            )
         if found is None:
             tensors[name] = tensor
         else:
@@ -114,3 +126,18 @@ def _by_plain_name(stored: Mapping[str, _Stored], how: Quantization) -> dict[str
         is_plain = values[0].get_dtype() in _FLOATS and ".weight.absmax" not in parts
         tensors[name] = values[0] if is_plain else _Weight(name, parts, how)
     return tensors
+
+
+def _stacked(name: str, stored: Mapping[str, _Stored]) -> tuple[str, str] | None:
+    """Return the weight of stacked experts to which a tensor belongs, and its part.
+
+    The names of such weights have no ending. None: it belongs to none.
+    """
+    ending = next((x for x in _STACKED_SCALES if name.endswith(x)), "")
+    weight = name.removesuffix(ending)
+    has_scale = any(weight + x in stored for x in _STACKED_SCALES)
+    if not has_scale or weight not in stored:
+        return None
+    if not stored[weight].get_dtype().startswith(_FP8):
+        return None
+    return weight, ".weight_scale" if ending else ".weight"

@@ -44,6 +44,27 @@ def test_weights_are_those_that_the_format_stands_for(tmp_path, name):
         assert torch.allclose(found[key], weight.float(), rtol=1e-6, atol=0), key
 
 
+@pytest.mark.parametrize("ending", ["_scale", "_scale_inv", "_weight_scale"])
+def test_stacked_experts_of_8_bits_have_their_scales(tmp_path, ending):
+    save_quantized(tmp_path, FORMATS["fp8_tensor"])
+    weight, scale = torch.randn(3, 4, 6), torch.rand(3, 1, 6)
+    stored = load_file(tmp_path / WEIGHTS) | {
+        "experts.gate_up_proj": (weight / scale).to(torch.float8_e4m3fn)
+    }
+    source = locate(str(tmp_path))
+    save_file(stored | {f"experts.gate_up_proj{ending}": scale}, tmp_path / WEIGHTS)
+    with plain_tensors(source, source.quantization) as found:
+        read = found["experts.gate_up_proj"][...]
+        assert f"experts.gate_up_proj{ending}" not in found
+    assert torch.allclose(read, weight, rtol=0.07, atol=0.01)  # 3 bits of fraction
+    save_file(stored, tmp_path / WEIGHTS)
+    with (
+        pytest.raises(ModelError, match="whose scales are not read"),
+        plain_tensors(source, source.quantization),
+    ):
+        pass
+
+
 @pytest.mark.slow
 def test_settings_for_writing_text_are_those_of_the_folder(tmp_path):
     save_quantized(tmp_path, FORMATS["gptq"])
