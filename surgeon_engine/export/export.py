@@ -55,6 +55,7 @@ from surgeon_engine.export.verify import (
     expected_figures,
     max_divergence,
 )
+from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.experts import has_experts
 from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import LoadedModel
@@ -134,7 +135,9 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             fidelity=fidelity,
         )
         source = pruned.loaded.source
-        card = model_card(source.name, job.recipe, exported, provenance_of(source))
+        auto_class = auto_classes(pruned.loaded.model)[0]
+        provenance = provenance_of(source)
+        card = model_card(source.name, job.recipe, exported, provenance, auto_class)
         (folder / CARD).write_text(card, encoding="utf-8")
     return msgspec.structs.replace(exported, bytes=size_of_folder(destination))
 

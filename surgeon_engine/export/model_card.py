@@ -73,7 +73,11 @@ class Recipe:
 
 
 def model_card(
-    name: str, recipe: Recipe, exported: Exported, provenance: Provenance
+    name: str,
+    recipe: Recipe,
+    exported: Exported,
+    provenance: Provenance,
+    auto_class: str = "AutoModelForCausalLM",
 ) -> str:
     """Return the model card as Markdown with YAML front matter.
 
@@ -82,6 +86,7 @@ def model_card(
         recipe: How it was pruned.
         exported: The exported files and the result of their verification.
         provenance: Where the original model comes from.
+        auto_class: The class of transformers that loads a compact file.
     """
     config, last = recipe.config, recipe.shots[-1]
     pruned = (recipe.recovered or last).evaluation
@@ -91,6 +96,7 @@ def model_card(
     return _template("model_card.md.jinja").render(
         card_data=card_data(name, recipe, exported.format, provenance, results),
         name=name,
+        auto_class=auto_class,
         removed=sum(layer.removed for layer in last.layers),
         prunable=recipe.goal.prunable,
         version=version("surgeon"),

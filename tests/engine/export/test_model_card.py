@@ -49,11 +49,17 @@ def report(tmp_path_factory):
     return msgspec.structs.replace(found, shots=shots, baseline=baseline)
 
 
-def card(report, provenance=UNKNOWN, **changes) -> str:
+def card(report, provenance=UNKNOWN, *auto_class, **changes) -> str:
     exported = Exported("folder", 1, 64, 0.0123, agreement=0.9875)
     exported = msgspec.structs.replace(exported, **changes)
     recipe = Recipe.from_report(report)
-    return model_card("Tiny {{ name }}", recipe, exported, provenance)
+    return model_card("Tiny {{ name }}", recipe, exported, provenance, *auto_class)
+
+
+def test_card_of_a_compact_file_names_the_class_that_loads_it(report):
+    text = card(report, UNKNOWN, "AutoModelForImageTextToText", format=Format.COMPACT)
+    assert "from transformers import AutoModelForImageTextToText" in text
+    assert "AutoModelForCausalLM" not in text
 
 
 @pytest.mark.parametrize("file_format", tuple(Format)[1:])
