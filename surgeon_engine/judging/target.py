@@ -36,7 +36,7 @@ class Target:
     gguf: Path | None  # the file, if it is one
     config: RunConfig  # names the original
     run: RunFolder | None = None  # whose export it is
-    export: Path | None = None  # the folder of that export
+    export: Path | None = None  # the folder of that export, whose card tells of it
     path: Path | None = None  # where the judgment is written; None: nowhere
 
     @property
@@ -144,14 +144,15 @@ def _exported(
         gpus=1,
     )
     config = dataclasses.replace(report.config, model=model)
-    # The judgment of a run is that of its own export, against its own original.
-    is_own = folder == own and model.source == report.config.model.source
+    # The judgment of a run, and of a card, is that against the run's own original.
+    has_own_original = model.source == report.config.model.source
+    is_own = folder == own and has_own_original
     path = run.judgment_path if is_own else _beside(folder)
-    gguf = folder / GGUF_FILE
+    card, gguf = folder if has_own_original else None, folder / GGUF_FILE
     if not os.path.isfile(gguf):
-        return Target(run.path.name, str(folder), None, config, run, folder, path)
+        return Target(run.path.name, str(folder), None, config, run, card, path)
     source = _result_of(run, report, original)
-    return Target(run.path.name, source, gguf, config, run, folder, path)
+    return Target(run.path.name, source, gguf, config, run, card, path)
 
 
 def _result_of(run: RunFolder, report: Report, original: str) -> str:

@@ -236,7 +236,9 @@ def test_only_the_own_export_of_a_run_gives_its_judgment(tmp_path):
         (run / "again", "", again),
         (run, "other", run / "export.judgment.json"),
     ):
-        assert target_of(str(target), original, SETTINGS).path == path
+        found = target_of(str(target), original, SETTINGS)
+        assert found.path == path
+        assert (found.export is None) is bool(original)  # its card stays
 
 
 @pytest.mark.parametrize("is_there", [True, False])
