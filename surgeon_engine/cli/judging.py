@@ -236,11 +236,15 @@ def compare(
     ] = Memory().context,
 ) -> None:
     """Compare the files of finished runs; their probes, too, where they are judged."""
-    folders = [RunFolder(run) for run in runs]
-    reports = {run.path.name: run.read_report() for run in folders}
+    names = [run.absolute().name for run in runs]
+    folders = {
+        name if names.count(name) == 1 else str(run): RunFolder(run)
+        for name, run in zip(names, runs, strict=True)
+    }
+    reports = {name: run.read_report() for name, run in folders.items()}
     output = Output()
     output.print_table(sweep_table(reports, context))
-    found = {run.path.name: run.read_judgment() for run in folders}
+    found = {name: run.read_judgment() for name, run in folders.items()}
     judged = {name: each for name, each in found.items() if each is not None}
     if judged:
         output.print_line("")

@@ -94,6 +94,13 @@ def test_compare_shows_runs_and_the_probes_of_those_that_are_judged(tmp_path, ca
     assert "nearly the same" in verdicts
 
 
+def test_compare_tells_runs_of_the_same_name_apart(tmp_path, capsys):
+    paths = [write_run(tmp_path / parent, "same") for parent in "ab"]
+    assert main(["compare", *map(str, paths)]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == list(map(str, paths))
+
+
 def test_compare_names_a_folder_that_is_no_run(tmp_path, capsys):
     assert main(["compare", str(tmp_path)]) == 1
     assert "is not the folder of a finished run" in capsys.readouterr().err
