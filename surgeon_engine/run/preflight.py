@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.base.files import free_bytes
+from surgeon_engine.calibration.texts import check_file
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.formats import check_format
@@ -67,9 +70,11 @@ def preflight(
     Raises:
         ModelError: the model cannot be found, read or pruned.
         ConfigError: the model cannot reach the target.
+        CalibrationError: a text file of the job cannot be read.
         PruningError: so many weights, or whole blocks, cannot be removed from it.
         ExportError: no result can be written in the format of the job.
     """
+    check_texts(config)
     inspected = inspect_source(config.model)
     model = inspected.summary
     # Each of two disks has to hold the whole model: if that of the export fails, the
@@ -87,6 +92,19 @@ def preflight(
     check_format(settled, model)
     check_routers(settled, model)
     return Preflight(config, inspected, goal, found, free_disk, resources)
+
+
+def check_texts(config: RunConfig) -> None:
+    """Check that the text files of a job are there.
+
+    Raises:
+        CalibrationError: One is missing, empty or of an unknown kind.
+    """
+    calibration = config.calibration
+    judging = config.evaluation.texts if config.evaluation.windows else ()
+    for text in (*calibration.all_texts, calibration.validation_text, *judging):
+        if text not in ("", BUILTIN_TEXT) and not is_hub_source(text):
+            check_file(text)
 
 
 def check_fits(found: Preflight) -> None:

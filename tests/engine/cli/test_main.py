@@ -312,6 +312,9 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     code, _, err = run("estimate", path, capsys=capsys)
     assert code == 1
     assert "parameters" in err
+    path.write_text('version = 1\n[calibration]\ntext = "missing.txt"\n')
+    code, _, err = run("estimate", path, capsys=capsys)
+    assert (code, "There is no text file at" in err) == (1, True)
     path.write_text(
         'version = 1\n[pruning]\nstructure = "rows_and_columns"\n'
         '[export]\nformat = "gguf"\n'
