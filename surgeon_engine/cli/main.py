@@ -26,6 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from typer.core import TyperGroup
 from typing_extensions import override
@@ -316,14 +317,17 @@ def export(
 
 
 def _list_formats(run: Path, output: Output) -> None:
-    report = RunFolder(run).read_report()
+    folder = RunFolder(run)
+    report = folder.read_report()
     if report.exported is None:
         output.print_line(
             "The export of this run has failed. The pruned model is in "
-            f"{report.checkpoint}: give --to FOLDER to export it."
+            f"{folder.checkpoint_of(report)}: give --to FOLDER to export it."
         )
     else:
-        output.print_table(format_table(report.exported))
+        where = str(folder.export_of(report))  # the run may have been moved
+        exported = msgspec.structs.replace(report.exported, folder=where)
+        output.print_table(format_table(exported))
 
 
 app.command()(quantize)

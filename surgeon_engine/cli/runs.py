@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 import re
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -376,7 +377,8 @@ def _work_on(command: StartRun | ResumeRun, kept: Kept | None = None) -> None:
         except (KeyboardInterrupt, RunCancelled):
             context.emit(Cancelled())
             if ranks.is_first() and context.saver.holds_state:
-                output.print_line(f"To resume it later: surgeon resume {folder}")
+                quoted = shlex.quote(str(folder))
+                output.print_line(f"To resume it later: surgeon resume {quoted}")
             raise
         except RunFailed as error:  # its processes have sent the reason
             raise ProcessError(error.reason.message, error.reason.hint) from error

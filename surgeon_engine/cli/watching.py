@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,8 @@ def start_detached(command: StartRun | ResumeRun) -> None:
     """Start or resume a run as a process of its own, and say how to follow it."""
     name, folder = f"run-{uuid.uuid4().hex[:8]}", str(Path(command.folder).absolute())
     start_run(msgspec.structs.replace(command, run=name, folder=folder, detached=True))
-    Output().print_line(f"To follow the run: surgeon watch {command.folder}")
+    quoted = shlex.quote(command.folder)
+    Output().print_line(f"To follow the run: surgeon watch {quoted}")
 
 
 def watch(run: _Run) -> None:
@@ -51,7 +53,8 @@ def watch(run: _Run) -> None:
                 if isinstance(event, Paused | Resumed):
                     output.print_line(f"{type(event).__name__}.")
     except KeyboardInterrupt as error:
-        output.print_line(f"The run goes on. To cancel it: surgeon stop {run}")
+        quoted = shlex.quote(str(run))
+        output.print_line(f"The run goes on. To cancel it: surgeon stop {quoted}")
         raise typer.Exit(_CANCELLED) from error
     match event:
         case RunFinished():
@@ -86,9 +89,11 @@ def stop(
     watched = RunWatch(folder)
     watched.handle(command)
     if isinstance(command, Cancel):
-        for _ in watched.events():
-            pass  # until it has ended
-        Output().print_line("Canceled.")
+        *_, last = (envelope.event for envelope in watched.events())
+        if isinstance(last, Failed):
+            raise ProcessError(last.message, last.hint)
+        has_finished = isinstance(last, RunFinished)
+        Output().print_line("The run had finished." if has_finished else "Canceled.")
     elif isinstance(command, Pause):
         Output().print_line("The run pauses at its next safe point.")
 
