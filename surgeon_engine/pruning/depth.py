@@ -37,6 +37,7 @@ from surgeon_engine.model.offload import on_device
 from surgeon_engine.planning.constants import DEPTH_TOKENS
 from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 _TOLERANCE = 1e-3  # of what a block without sub-layers may change, relative
@@ -89,17 +90,22 @@ class Depth:
                 if isinstance(unit, CoupledUnit) and unit.measured.block == index
             ]
             empty = [u for u in coupled if bool(removed[u.measured.name].all())]
-            names = {layer.name for unit in coupled for layer in unit.layers}
-            is_whole = all(x.name in names for x in loaded.layers if x.block == index)
+            has_all = has_whole_block(loaded, index, coupled)
             if empty:
-                is_dropped = is_whole and len(empty) == len(coupled)
+                is_dropped = has_all and len(empty) == len(coupled)
                 dropped[0 if is_dropped else 1] += 1
                 continue
             may = [u for u in coupled if not share_to_keep(u.layers, pruning)]
             sublayers += [Sublayers(index, (unit,)) for unit in may]
-            if is_whole and len(may) == len(coupled):
+            if has_all and len(may) == len(coupled):
                 blocks.append(Sublayers(index, tuple(coupled)))
         return cls(tuple(blocks), tuple(sublayers), *dropped)
+
+
+def has_whole_block(loaded: LoadedModel, block: int, units: Sequence[Unit]) -> bool:
+    """Return whether the block is dropped when nothing of its units remains."""
+    names = {layer.name for unit in units for layer in unit.layers}
+    return all(x.name in names for x in loaded.layers if x.block == block)
 
 
 class SkipCosts:

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, StageStarted
 from surgeon_engine.base.errors import ExportError, PruningError
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
+from surgeon_engine.export.formats import check_loaded_format
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
@@ -37,7 +38,7 @@ from tests.helpers.interrupted_runs import assert_same_result, at_step, cut_at, 
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
 from tests.helpers.shared_keys import model_with_shared_keys
-from tests.helpers.tiny_models import llama_with
+from tests.helpers.tiny_models import llama_with, model_with
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -211,6 +212,20 @@ def test_targets_beyond_heads_and_neurons_are_allowed_with_blocks():
         check_target_in_limits(goal, pruning, state.original)
     pruning = pruning_config(sparsity=0.8, dropped_blocks=1)
     check_target_in_limits(goal, pruning, state.original)
+
+
+def test_formats_are_checked_without_blocks_that_can_be_dropped(monkeypatch):
+    """Every second block has experts; the last has."""
+    sizes = {"num_hidden_layers": 4, "num_experts": 8, "moe_intermediate_size": 24}
+    model = model_with("Qwen3Moe", decoder_sparse_step=2, head_dim=4, **sizes)
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: model)
+    state = state_of(dropped_blocks=1)
+    assert [each.block for each in Depth.of(state).blocks] == [0, 2]
+    config = dataclasses.replace(
+        state.config, export=ExportConfig(format=Format.COMPACT)
+    )
+    with pytest.raises(ExportError, match="cannot describe the kinds"):
+        check_loaded_format(config, state.loaded, state.units, silent_context())
 
 
 whole_run = pytest.mark.usefixtures("quick_runs")
