@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.config_values import decode_config
+from surgeon_engine.model.image_blocks import image_blocks
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.source import UNREADABLE
 
@@ -55,6 +56,15 @@ def depth_config(
             "changes when blocks before it are dropped.",
             "Choose the masked format.",
             model_type=type(model).__name__,
+        )
+    taken = image_blocks(model.config)
+    if list(blocks[:taken]) != list(range(taken)):
+        raise ModelError(
+            "{model_type} adds features of images to its first {taken} blocks by their "
+            "numbers, so that none of these can be dropped.",
+            "Choose the masked format.",
+            model_type=type(model).__name__,
+            taken=taken,
         )
     total = len(find_blocks(model))
     name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")

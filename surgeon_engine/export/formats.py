@@ -24,7 +24,7 @@ from surgeon_engine.export.transformers.files import (
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.pruning.depth import has_whole_block
+from surgeon_engine.pruning.depth import can_drop
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -126,9 +126,9 @@ def _empty_units(
     first, last = min(by_block), max(by_block)
     if not pruning.dropped_blocks:
         return [by_block[first][:1]]
-    can_drop = [x for x in by_block if has_whole_block(loaded, x, by_block[x])]
+    whole = [x for x in by_block if can_drop(loaded, x, by_block[x])]
     examples = []
-    for block in sorted({min(can_drop, default=last), max(can_drop, default=last)}):
+    for block in sorted({min(whole, default=last), max(whole, default=last)}):
         other = last if block == first else first
         sublayer = by_block[other][:1] if pruning.dropped_sublayers else []
         examples.append([*by_block[block], *sublayer])

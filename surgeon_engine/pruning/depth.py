@@ -32,6 +32,7 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner, hooked
+from surgeon_engine.model.image_blocks import image_blocks
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.planning.constants import DEPTH_TOKENS
@@ -90,22 +91,23 @@ class Depth:
                 if isinstance(unit, CoupledUnit) and unit.measured.block == index
             ]
             empty = [u for u in coupled if bool(removed[u.measured.name].all())]
-            has_all = has_whole_block(loaded, index, coupled)
+            is_whole = can_drop(loaded, index, coupled)
             if empty:
-                is_dropped = has_all and len(empty) == len(coupled)
+                is_dropped = is_whole and len(empty) == len(coupled)
                 dropped[0 if is_dropped else 1] += 1
                 continue
             may = [u for u in coupled if not share_to_keep(u.layers, pruning)]
             sublayers += [Sublayers(index, (unit,)) for unit in may]
-            if has_all and len(may) == len(coupled):
+            if is_whole and len(may) == len(coupled):
                 blocks.append(Sublayers(index, tuple(coupled)))
         return cls(tuple(blocks), tuple(sublayers), *dropped)
 
 
-def has_whole_block(loaded: LoadedModel, block: int, units: Sequence[Unit]) -> bool:
-    """Return whether the block is dropped when nothing of its units remains."""
+def can_drop(loaded: LoadedModel, block: int, units: Sequence[Unit]) -> bool:
+    """Return whether the block can be dropped when nothing of its units remains."""
     names = {layer.name for unit in units for layer in unit.layers}
-    return all(x.name in names for x in loaded.layers if x.block == block)
+    is_whole = all(x.name in names for x in loaded.layers if x.block == block)
+    return is_whole and block >= image_blocks(loaded.model.config)
 
 
 class SkipCosts:

@@ -8,14 +8,17 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, StageStarted
 from surgeon_engine.base.errors import ExportError, PruningError
+from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.export.formats import check_loaded_format
+from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
@@ -38,7 +41,7 @@ from tests.helpers.interrupted_runs import assert_same_result, at_step, cut_at, 
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
 from tests.helpers.shared_keys import model_with_shared_keys
-from tests.helpers.tiny_models import llama_with, model_with
+from tests.helpers.tiny_models import VOCABULARY, llama_with, model_with
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -226,6 +229,38 @@ def test_formats_are_checked_without_blocks_that_can_be_dropped(monkeypatch):
     )
     with pytest.raises(ExportError, match="cannot describe the kinds"):
         check_loaded_format(config, state.loaded, state.units, silent_context())
+
+
+def test_blocks_that_get_features_of_images_are_not_dropped(monkeypatch):
+    """They are added by the numbers of blocks; texts alone would not show that."""
+    model = model_with_images()
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: model)
+    state = state_of(dropped_blocks=1)
+    assert [each.block for each in Depth.of(state).blocks] == [2, 3]
+    reasons = []
+    for dropped in (1, 2):
+        units = [x for x in state.units if x.measured.block == dropped]
+        masks = {x.measured.name: torch.ones(x.candidates).bool() for x in units}
+        pruned = PrunedModel(state.loaded, plan_of(units, masks))
+        reasons.append(CompactWriter().unsupported_reason(pruned))
+    assert "features of images to its first 2 blocks" in reasons[0]
+    assert reasons[1] == ""
+
+
+def model_with_images() -> PreTrainedModel:
+    """Return a model of four blocks; the first two get features of images."""
+    text = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4}
+    tower = {"depth": 2, "hidden_size": 8, "intermediate_size": 8, "num_heads": 2}
+    tower |= {"out_hidden_size": 16, "deepstack_visual_indexes": [0, 1]}
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 0], "rope_theta": 1e4}
+    config = AutoConfig.for_model(
+        "qwen3_vl",
+        text_config=text | {"vocab_size": VOCABULARY, "rope_parameters": rope},
+        vision_config=tower | {"patch_size": 4, "num_position_embeddings": 16},
+    )
+    model = AutoModelForImageTextToText.from_config(config)
+    return model.eval().requires_grad_(False)
 
 
 whole_run = pytest.mark.usefixtures("quick_runs")
