@@ -38,6 +38,7 @@ from surgeon_engine.model.families import (
     EXPERT_WIDTHS,
     HEAD_COUNTS,
     MLP_WIDTHS,
+    SHARED_WIDTHS,
     family_of,
 )
 from surgeon_engine.model.layers import (
@@ -307,6 +308,10 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
     config, coupled = model.config.get_text_config(), each.coupled
     kept, groups = len(each.kept), coupled.groups
     if coupled.kind is Coupling.NEURONS:
+        shared = SHARED_WIDTHS if "shared" in coupled.module else ()
+        for name in shared:
+            if getattr(config, name, None) == groups:
+                return {name: kept}
         width = family_of(config.model_type).mlp_width
         for name in (width, *MLP_WIDTHS):
             if hasattr(config, name) and getattr(config, name) in (None, groups):
