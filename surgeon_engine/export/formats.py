@@ -89,9 +89,9 @@ def check_loaded_format(
     empty = _empty_units(pruning, loaded, units)
     if requested is Format.PLAIN and pruning.has_same_widths:
         if pruning.dropped_blocks:
-            for each in empty:
-                plan = plan_of(each, _all_removed(each))
-                resolve_format(Format.PLAIN, PrunedModel(loaded, plan))
+            plans = [plan_of(each, _all_removed(each)) for each in empty]
+            examples = [PrunedModel(loaded, plan) for plan in plans]
+            _resolve_any(Format.PLAIN, examples, context)
         if warning := check_plain_widths(loaded, units):
             context.emit(warning)
         return
@@ -104,10 +104,35 @@ def check_loaded_format(
         PrunedModel(loaded, plan_of(units, example | _all_removed(each)))
         for each in empty
     ]
-    resolved = [resolve_format(requested, each) for each in examples]
-    is_masked = Format.MASKED in resolved
+    is_masked = Format.MASKED in _resolve_any(requested, examples, context)
     if requested is Format.AUTOMATIC and (has_free_widths or is_masked):
         _warn_of_full_size(examples, pruning, context)
+
+
+def _resolve_any(
+    requested: Format, examples: Sequence[PrunedModel], context: RunContext
+) -> list[Format]:
+    """Return the formats of the examples that can be written; warn of others.
+
+    Raises:
+        ExportError: None can be written.
+    """
+    resolved: list[Format] = []
+    errors: list[ExportError] = []
+    for each in examples:
+        try:
+            resolved.append(resolve_format(requested, each))
+        except ExportError as error:
+            errors.append(error)
+    if not resolved:
+        raise errors[0]
+    if errors:
+        context.warn(say_all(errors[0].message, _depends()))
+    return resolved
+
+
+def _depends() -> str:
+    return say("That depends on the blocks that the run drops.")
 
 
 def _empty_units(
@@ -157,6 +182,6 @@ def _warn_of_full_size(
     if not reason:
         return
     message = say_all(say("The file would be as large as the original's."), reason)
-    if pruning.is_sized:
+    if pruning.is_sized and all(reasons):
         raise ExportError(message, "Choose another target, or another structure.")
-    context.warn(message)
+    context.warn(message if all(reasons) else say_all(message, _depends()))

@@ -191,7 +191,15 @@ class CompactWriter(_SmallerWriter):
                 "No whole structures are removed: the zeros are in matrices of "
                 "full size."
             )
-        return compact_unsupported_reason(pruned)
+        model = pruned.loaded.model
+        reason = compact_unsupported_reason(pruned)
+        if reason or compact(model, pruned.plan).has_stock_blocks:
+            return reason
+        return say(
+            "The config of {model_type} cannot describe the kinds of the remaining "
+            "blocks.",
+            model_type=type(model).__name__,
+        )
 
     @override
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
@@ -245,18 +253,11 @@ def _modeling(classes: dict[str, str]) -> str:
 
 def compact_unsupported_reason(pruned: PrunedModel) -> str:
     """Return why a config cannot describe the remaining widths; empty if it can."""
-    model = pruned.loaded.model
     try:
-        compacted = compact(model, pruned.plan)
-        _ = compacted.config
-        if compacted.has_stock_blocks:
-            return ""
+        _ = compact(pruned.loaded.model, pruned.plan).config
     except ModelError as error:
         return error.message
-    return say(
-        "The config of {model_type} cannot describe the kinds of the remaining blocks.",
-        model_type=type(model).__name__,
-    )
+    return ""
 
 
 def write_configs(

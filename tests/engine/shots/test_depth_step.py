@@ -231,6 +231,23 @@ def test_formats_are_checked_without_blocks_that_can_be_dropped(monkeypatch):
         check_loaded_format(config, state.loaded, state.units, silent_context())
 
 
+def test_formats_that_depend_on_the_dropped_block_have_a_warning(monkeypatch):
+    """The last block of Gemma 4 has no window; without it, another must have none."""
+    kinds = ["sliding_attention", "full_attention"] * 2
+    sizes = {"num_hidden_layers": 4, "head_dim": 4, "global_head_dim": 6}
+    sizes |= {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0}
+    model = model_with("Gemma4", layer_types=kinds, sliding_window=8, **sizes)
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: model)
+    state = state_of(dropped_blocks=1)
+    context, warnings = silent_context(), []
+    monkeypatch.setattr(context, "warn", warnings.append)
+    config = dataclasses.replace(
+        state.config, export=ExportConfig(format=Format.COMPACT)
+    )
+    check_loaded_format(config, state.loaded, state.units, context)
+    assert ["depends on the blocks" in str(each) for each in warnings] == [True]
+
+
 def test_blocks_that_get_features_of_images_are_not_dropped(monkeypatch):
     """They are added by the numbers of blocks; texts alone would not show that."""
     model = model_with_images()
