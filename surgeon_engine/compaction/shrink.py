@@ -24,6 +24,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
 from surgeon_engine.compaction.config_values import flat_rope, text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
+from surgeon_engine.compaction.depth_config import depth_config, has_same_blocks
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.compaction.slices import (
     TensorSlice,
@@ -37,6 +38,7 @@ from surgeon_engine.model.families import (
     EXPERT_WIDTHS,
     HEAD_COUNTS,
     MLP_WIDTHS,
+    SHARED_WIDTHS,
     family_of,
 )
 from surgeon_engine.model.layers import (
@@ -116,9 +118,31 @@ class CompactModel:
         Raises:
             ModelError: A block computes something else at another place.
         """
-        if len(self.blocks) == len(find_blocks(self.model)):
+        if not self.has_fewer_blocks:
             return {}
-        return _depth_config(self.model, self.blocks)
+        text = text_options(stock_config(self.model), self.model.config)
+        return depth_config(self.model, text, self.blocks)
+
+    @property
+    def has_fewer_blocks(self) -> bool:
+        """Whether blocks are dropped."""
+        return len(self.blocks) < len(find_blocks(self.model))
+
+    @property
+    def has_stock_blocks(self) -> bool:
+        """Whether a config can describe the kinds of the remaining blocks.
+
+        It builds a model without weights if blocks are dropped.
+
+        Raises:
+            ModelError: A block computes something else at another place.
+        """
+        if not self.has_fewer_blocks:
+            return True
+        values = stock_config(self.model)
+        text = text_options(values, self.model.config)
+        text |= self.depth_config
+        return has_same_blocks(self.model, values, self.blocks)
 
     @property
     def remaining(self) -> tuple[KeptGroups, ...]:
@@ -284,6 +308,10 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
     config, coupled = model.config.get_text_config(), each.coupled
     kept, groups = len(each.kept), coupled.groups
     if coupled.kind is Coupling.NEURONS:
+        shared = SHARED_WIDTHS if "shared" in coupled.module else ()
+        for name in shared:
+            if getattr(config, name, None) == groups:
+                return {name: kept}
         width = family_of(config.model_type).mlp_width
         for name in (width, *MLP_WIDTHS):
             if hasattr(config, name) and getattr(config, name) in (None, groups):
@@ -322,29 +350,6 @@ def _check_can_be_missing(coupled: CoupledGroups, model: PreTrainedModel) -> Non
             "themselves, so that a block cannot do without one of them.",
             "Choose the masked format, or drop whole blocks only.",
         )
-
-
-def _depth_config(model: PreTrainedModel, blocks: Sequence[int]) -> dict[str, Any]:
-    """Return the entries of the config for some of its blocks."""
-    config = model.config.get_text_config()
-    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
-        raise ModelError(
-            "{model_type} scales its attention by the number of the block, which "
-            "changes when blocks before it are dropped.",
-            "Choose the masked format.",
-            model_type=type(model).__name__,
-        )
-    values = text_options(stock_config(model), model.config)
-    total = len(find_blocks(model))
-    name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    changed: dict[str, Any] = {name: len(blocks)}
-    for key, value in values.items():
-        if "layer" in key and isinstance(value, list) and len(value) == total:
-            changed[key] = [value[block] for block in blocks]
-    if "attention_types" in values:  # of GPT-Neo: kinds, and how often they repeat
-        kinds = changed["attention_layers"]
-        changed["attention_types"] = [[[kind], 1] for kind in kinds]
-    return changed
 
 
 def _renumbered(

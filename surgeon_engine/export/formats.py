@@ -24,6 +24,7 @@ from surgeon_engine.export.transformers.files import (
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.pruning.depth import can_drop
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -75,7 +76,7 @@ def check_loaded_format(
     units: Sequence[Unit],
     context: RunContext,
 ) -> None:
-    """Check, as `planning.formats` does, by an example of a result of the loaded model.
+    """Check, as `planning.formats` does, by examples of results of the loaded model.
 
     Logs a warning if that depends on what the run removes.
 
@@ -85,12 +86,12 @@ def check_loaded_format(
     requested, pruning = config.export.format, config.pruning
     check_installed(named_dtype(config.export.dtype, loaded))
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
+    empty = _empty_units(pruning, loaded, units)
     if requested is Format.PLAIN and pruning.has_same_widths:
         if pruning.dropped_blocks:
-            without = PrunedModel(
-                loaded, plan_of(units, _without_depth(pruning, units))
-            )
-            resolve_format(Format.PLAIN, without)
+            plans = [plan_of(each, _all_removed(each)) for each in empty]
+            examples = [PrunedModel(loaded, plan) for plan in plans]
+            _resolve_any(Format.PLAIN, examples, context)
         if warning := check_plain_widths(loaded, units):
             context.emit(warning)
         return
@@ -99,43 +100,88 @@ def check_loaded_format(
         removed = torch.zeros(unit.candidates, dtype=torch.bool)
         removed[0] = not pruning.removes_nothing
         example[unit.measured.name] = removed
-    if pruning.drops_depth:
-        whole = _without_depth(pruning, units)
-        example |= {name: mask for name, mask in whole.items() if bool(mask.any())}
-    pruned = PrunedModel(loaded, plan_of(units, example))
-    resolved = resolve_format(requested, pruned)
-    if requested is Format.AUTOMATIC and (has_free_widths or resolved is Format.MASKED):
-        _warn_of_full_size(pruned, pruning, context)
+    examples = [
+        PrunedModel(loaded, plan_of(units, example | _all_removed(each)))
+        for each in empty
+    ]
+    is_masked = Format.MASKED in _resolve_any(requested, examples, context)
+    if requested is Format.AUTOMATIC and (has_free_widths or is_masked):
+        _warn_of_full_size(examples, pruning, context)
 
 
-def _without_depth(
-    pruning: PruningConfig, units: Sequence[Unit]
-) -> dict[str, torch.Tensor]:
-    """Return an example of a removed block, and of a removed sub-layer."""
+def _resolve_any(
+    requested: Format, examples: Sequence[PrunedModel], context: RunContext
+) -> list[Format]:
+    """Return the formats of the examples that can be written; warn of others.
+
+    Raises:
+        ExportError: None can be written.
+    """
+    resolved: list[Format] = []
+    errors: list[ExportError] = []
+    for each in examples:
+        try:
+            resolved.append(resolve_format(requested, each))
+        except ExportError as error:
+            errors.append(error)
+    if not resolved:
+        raise errors[0]
+    if errors:
+        context.warn(say_all(errors[0].message, _depends()))
+    return resolved
+
+
+def _depends() -> str:
+    return say("That depends on the blocks that the run drops.")
+
+
+def _empty_units(
+    pruning: PruningConfig, loaded: LoadedModel, units: Sequence[Unit]
+) -> list[list[Unit]]:
+    """Return examples of the units of which a run leaves nothing.
+
+    What a config can describe depends on the place of a dropped block: in one example
+    it is the first that can be dropped, in another the last.
+    """
+    if not pruning.drops_depth:
+        return [[]]
     by_block: dict[int, list[Unit]] = {}
     for unit in units:
         by_block.setdefault(unit.measured.block, []).append(unit)
-    first, last = by_block[min(by_block)], by_block[max(by_block)]
-    empty = first[:1] if pruning.dropped_sublayers else []
-    empty = [*empty, *(last if pruning.dropped_blocks else [])]
+    first, last = min(by_block), max(by_block)
+    if not pruning.dropped_blocks:
+        return [by_block[first][:1]]
+    whole = [x for x in by_block if can_drop(loaded, x, by_block[x])]
+    examples = []
+    for block in sorted({min(whole, default=last), max(whole, default=last)}):
+        other = last if block == first else first
+        sublayer = by_block[other][:1] if pruning.dropped_sublayers else []
+        examples.append([*by_block[block], *sublayer])
+    return examples
+
+
+def _all_removed(units: Sequence[Unit]) -> dict[str, torch.Tensor]:
     return {
-        unit.measured.name: torch.full((unit.candidates,), unit in empty)
+        unit.measured.name: torch.ones(unit.candidates, dtype=torch.bool)
         for unit in units
     }
 
 
 def _warn_of_full_size(
-    pruned: PrunedModel, pruning: PruningConfig, context: RunContext
+    examples: Sequence[PrunedModel], pruning: PruningConfig, context: RunContext
 ) -> None:
     """Log why the file will not be smaller although whole structures are removed.
 
     Raises:
         ExportError: The target of the run is a size in bytes.
     """
-    reason = WRITERS[Format.COMPACT].unsupported_reason(pruned)
-    if not reason or pruned.plan.is_empty:  # single weights never make files smaller
+    writer = WRITERS[Format.COMPACT]
+    # Single weights never make files smaller.
+    reasons = [writer.unsupported_reason(x) for x in examples if not x.plan.is_empty]
+    reason = next(filter(None, reasons), "")
+    if not reason:
         return
     message = say_all(say("The file would be as large as the original's."), reason)
-    if pruning.is_sized:
+    if pruning.is_sized and all(reasons):
         raise ExportError(message, "Choose another target, or another structure.")
-    context.warn(message)
+    context.warn(message if all(reasons) else say_all(message, _depends()))

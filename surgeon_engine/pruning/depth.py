@@ -32,11 +32,13 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner, hooked
+from surgeon_engine.model.image_blocks import image_blocks
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.planning.constants import DEPTH_TOKENS
 from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 _TOLERANCE = 1e-3  # of what a block without sub-layers may change, relative
@@ -89,8 +91,7 @@ class Depth:
                 if isinstance(unit, CoupledUnit) and unit.measured.block == index
             ]
             empty = [u for u in coupled if bool(removed[u.measured.name].all())]
-            names = {layer.name for unit in coupled for layer in unit.layers}
-            is_whole = all(x.name in names for x in loaded.layers if x.block == index)
+            is_whole = can_drop(loaded, index, coupled)
             if empty:
                 is_dropped = is_whole and len(empty) == len(coupled)
                 dropped[0 if is_dropped else 1] += 1
@@ -100,6 +101,13 @@ class Depth:
             if is_whole and len(may) == len(coupled):
                 blocks.append(Sublayers(index, tuple(coupled)))
         return cls(tuple(blocks), tuple(sublayers), *dropped)
+
+
+def can_drop(loaded: LoadedModel, block: int, units: Sequence[Unit]) -> bool:
+    """Return whether the block can be dropped when nothing of its units remains."""
+    names = {layer.name for unit in units for layer in unit.layers}
+    is_whole = all(x.name in names for x in loaded.layers if x.block == block)
+    return is_whole and block >= image_blocks(loaded.model.config)
 
 
 class SkipCosts:

@@ -30,6 +30,7 @@ _COMMON = {
 _OTHER_NAMES = {
     "GPT2ForCausalLM": "GPT2LMHeadModel",
     "Gemma3Config": "Gemma3TextConfig",
+    "Gemma4Config": "Gemma4TextConfig",
     "Qwen3_5Config": "Qwen3_5TextConfig",
 }
 # A window that is shorter than the texts of the tests, in one of the blocks.
@@ -233,8 +234,13 @@ def _tiny_model(family: str, seed: int) -> tuple[PreTrainedModel, torch.Tensor]:
 
 def llama_with(**settings: Any) -> PreTrainedModel:
     """Return a frozen random Llama that has other settings than the tiny one."""
+    return model_with("Llama", **settings)
+
+
+def model_with(model: str, **settings: Any) -> PreTrainedModel:
+    """Return a frozen random model of a class, which has these settings."""
     torch.manual_seed(0)
-    return _grouped("Llama", **settings)().eval().requires_grad_(False)
+    return _grouped(model, **settings)().eval().requires_grad_(False)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

@@ -9,12 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from transformers import (
-    AutoConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
 
@@ -24,7 +20,8 @@ from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction import compact_layers
-from surgeon_engine.compaction.config_values import decode_config, text_options
+from surgeon_engine.compaction.config_values import text_options
+from surgeon_engine.compaction.depth_config import without_weights
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import (
     CompactModel,
@@ -117,7 +114,7 @@ class MaskedWriter(Writer):
         return whole_slices(pruned.loaded.model)
 
     def _parts(self, pruned: PrunedModel, dtype: FileDtype) -> list[FilePart]:
-        model = _without_weights(pruned.loaded.model, self._config(pruned))
+        model = without_weights(pruned.loaded.model, self._config(pruned))
         return file_parts(self._tensors(pruned), dtype, pruned.loaded, model)
 
     def _write(
@@ -160,7 +157,7 @@ class PlainWriter(_SmallerWriter):
                 "No whole structures are removed: plain files would be no smaller."
             )
         try:
-            smaller = _without_weights(model, self._config(pruned))
+            smaller = without_weights(model, self._config(pruned))
         except (_RaggedError, ModelError, *UNREADABLE) as error:
             return say(
                 "No plain model has these widths: {reason:clause}.",
@@ -194,7 +191,15 @@ class CompactWriter(_SmallerWriter):
                 "No whole structures are removed: the zeros are in matrices of "
                 "full size."
             )
-        return compact_unsupported_reason(pruned)
+        model = pruned.loaded.model
+        reason = compact_unsupported_reason(pruned)
+        if reason or compact(model, pruned.plan).has_stock_blocks:
+            return reason
+        return say(
+            "The config of {model_type} cannot describe the kinds of the remaining "
+            "blocks.",
+            model_type=type(model).__name__,
+        )
 
     @override
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
@@ -265,15 +270,6 @@ def write_configs(
         # save_pretrained rejects the generation configs of many models.
         text = model.generation_config.to_json_string(keys_to_pop=["compile_config"])
         (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
-
-
-def _without_weights(
-    model: PreTrainedModel, values: Mapping[str, Any]
-) -> PreTrainedModel:
-    """Return a model of the class of another one, from the values of its config."""
-    config = AutoConfig.for_model(**decode_config(dict(values)))
-    with torch.device("meta"):
-        return type(model)._from_config(config)
 
 
 class _RaggedError(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -33,9 +34,20 @@ from tests.helpers.pruned_models import (
     tokens,
     without_depth,
 )
-from tests.helpers.tiny_models import EVERY_FAMILY, NEURON_FAMILIES, REPRESENTATIVES
+from tests.helpers.tiny_models import (
+    EVERY_FAMILY,
+    NEURON_FAMILIES,
+    REPRESENTATIVES,
+    model_with,
+)
 
 USUAL = (*sorted({*REPRESENTATIVES} - {"youtu"}), "phi")
+_EXPERTS = {
+    "num_hidden_layers": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "head_dim": 4,
+}
 OTHERS = [
     x for x in EVERY_FAMILY if x not in (*REPRESENTATIVES, *USUAL, *NEURON_FAMILIES)
 ]
@@ -135,6 +147,50 @@ def test_blocks_that_depend_on_their_number_stay():
     plan = without_depth(model, {0: "block"})
     with pytest.raises(ModelError, match="scales its attention by the number"):
         _ = compact(model, plan).config
+
+
+# Models whose options number blocks of different kinds.
+NUMBERED = {
+    "first": partial(
+        model_with, "Glm4Moe", n_routed_experts=8, first_k_dense_replace=2, **_EXPERTS
+    ),
+    "numbers": partial(
+        model_with, "Qwen3Moe", num_experts=8, mlp_only_layers=[0, 2], **_EXPERTS
+    ),
+    "every second": partial(
+        model_with, "Qwen3Moe", num_experts=8, decoder_sparse_step=2, **_EXPERTS
+    ),
+    "entries": partial(
+        model_with,
+        "Gemma4",
+        num_hidden_layers=4,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        sliding_window=8,
+        head_dim=4,
+        global_head_dim=6,
+        hidden_size_per_layer_input=0,
+        num_kv_shared_layers=0,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "block"),
+    [("first", 0), ("numbers", 0), ("numbers", 2), ("every second", 0), ("entries", 0)],
+)
+def test_blocks_that_configs_number_keep_their_kinds(case, block):
+    model = NUMBERED[case]()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(std=0.3)
+    pruned = PrunedModel(loaded(model), without_depth(model, {block: "block"}))
+    reason = CompactWriter().unsupported_reason(pruned)
+    if case == "every second":  # no number can say so of the remaining ones
+        assert "cannot describe the kinds of the remaining blocks" in reason
+        return
+    assert reason == PlainWriter().unsupported_reason(pruned) == ""
+    small = compact_model(model, pruned.plan)
+    assert_close(logits(small, tokens(2)), logits(model, tokens(2)))
 
 
 @pytest.mark.parametrize("kind", ["openai-gpt", "glm_moe_dsa"])

@@ -8,13 +8,17 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, StageStarted
 from surgeon_engine.base.errors import ExportError, PruningError
+from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
+from surgeon_engine.export.formats import check_loaded_format
+from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
@@ -37,7 +41,7 @@ from tests.helpers.interrupted_runs import assert_same_result, at_step, cut_at, 
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
 from tests.helpers.shared_keys import model_with_shared_keys
-from tests.helpers.tiny_models import llama_with
+from tests.helpers.tiny_models import VOCABULARY, llama_with, model_with
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -211,6 +215,69 @@ def test_targets_beyond_heads_and_neurons_are_allowed_with_blocks():
         check_target_in_limits(goal, pruning, state.original)
     pruning = pruning_config(sparsity=0.8, dropped_blocks=1)
     check_target_in_limits(goal, pruning, state.original)
+
+
+def test_formats_are_checked_without_blocks_that_can_be_dropped(monkeypatch):
+    """Every second block has experts; the last has."""
+    sizes = {"num_hidden_layers": 4, "num_experts": 8, "moe_intermediate_size": 24}
+    model = model_with("Qwen3Moe", decoder_sparse_step=2, head_dim=4, **sizes)
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: model)
+    state = state_of(dropped_blocks=1)
+    assert [each.block for each in Depth.of(state).blocks] == [0, 2]
+    config = dataclasses.replace(
+        state.config, export=ExportConfig(format=Format.COMPACT)
+    )
+    with pytest.raises(ExportError, match="cannot describe the kinds"):
+        check_loaded_format(config, state.loaded, state.units, silent_context())
+
+
+def test_formats_that_depend_on_the_dropped_block_have_a_warning(monkeypatch):
+    """The last block of Gemma 4 has no window; without it, another must have none."""
+    kinds = ["sliding_attention", "full_attention"] * 2
+    sizes = {"num_hidden_layers": 4, "head_dim": 4, "global_head_dim": 6}
+    sizes |= {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0}
+    model = model_with("Gemma4", layer_types=kinds, sliding_window=8, **sizes)
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: model)
+    state = state_of(dropped_blocks=1)
+    context, warnings = silent_context(), []
+    monkeypatch.setattr(context, "warn", warnings.append)
+    config = dataclasses.replace(
+        state.config, export=ExportConfig(format=Format.COMPACT)
+    )
+    check_loaded_format(config, state.loaded, state.units, context)
+    assert ["depends on the blocks" in str(each) for each in warnings] == [True]
+
+
+def test_blocks_that_get_features_of_images_are_not_dropped(monkeypatch):
+    """They are added by the numbers of blocks; texts alone would not show that."""
+    model = model_with_images()
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: model)
+    state = state_of(dropped_blocks=1)
+    assert [each.block for each in Depth.of(state).blocks] == [2, 3]
+    reasons = []
+    for dropped in (1, 2):
+        units = [x for x in state.units if x.measured.block == dropped]
+        masks = {x.measured.name: torch.ones(x.candidates).bool() for x in units}
+        pruned = PrunedModel(state.loaded, plan_of(units, masks))
+        reasons.append(CompactWriter().unsupported_reason(pruned))
+    assert "features of images to its first 2 blocks" in reasons[0]
+    assert reasons[1] == ""
+
+
+def model_with_images() -> PreTrainedModel:
+    """Return a model of four blocks; the first two get features of images."""
+    text = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 4}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4}
+    tower = {"depth": 2, "hidden_size": 8, "intermediate_size": 8, "num_heads": 2}
+    tower |= {"out_hidden_size": 16, "deepstack_visual_indexes": [0, 1]}
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 0], "rope_theta": 1e4}
+    config = AutoConfig.for_model(
+        "qwen3_vl",
+        text_config=text | {"vocab_size": VOCABULARY, "rope_parameters": rope},
+        vision_config=tower | {"patch_size": 4, "num_position_embeddings": 16},
+    )
+    model = AutoModelForImageTextToText.from_config(config)
+    return model.eval().requires_grad_(False)
 
 
 whole_run = pytest.mark.usefixtures("quick_runs")

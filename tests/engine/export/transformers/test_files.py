@@ -47,6 +47,7 @@ from tests.helpers.pruned_models import (
 )
 from tests.helpers.tiny_models import (
     byte_tokenizer,
+    model_with,
     save_tiny_model,
 )
 
@@ -166,6 +167,24 @@ def test_rounded_tensors_do_not_become_longer(tmp_path):
         PrunedModel(source, CompactionPlan()), ExportConfig(), tmp_path
     )
     assert {x.dtype for x in load_file(tmp_path / WEIGHTS).values()} == {torch.bfloat16}
+
+
+def test_plain_files_state_the_width_of_shared_experts(tmp_path):
+    """The MLP without experts is as wide, and stays so."""
+    shared = "shared_expert_intermediate_size"
+    sizes = dict.fromkeys(("moe_intermediate_size", "intermediate_size", shared), 24)
+    model = model_with("Qwen2Moe", num_experts=8, mlp_only_layers=[0], **sizes)
+
+    def choose(unit) -> torch.Tensor:
+        return torch.arange(unit.candidates) >= (12 if unit.measured.block else 24)
+
+    plan = without(model, choose, Structure.NEURONS)
+    pruned = PrunedModel(loaded(model), plan)
+    assert PlainWriter().unsupported_reason(pruned) == ""
+    PlainWriter().write(pruned, ExportConfig(), tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert (again.config.intermediate_size, getattr(again.config, shared)) == (24, 12)
+    assert_close(logits(again, tokens(2)), logits(model, tokens(2)))
 
 
 def test_unsupported_widths_have_a_reason():

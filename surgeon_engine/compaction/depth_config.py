@@ -1,0 +1,129 @@
+"""The config of a language model without some of its blocks.
+
+Configs describe blocks by lists with an entry for each, by numbers of blocks, or by
+rules for numbers, such as "every second". A list loses entries, and numbers move up; a
+rule stays, so that the blocks of the new config may be others than those that remain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel
+
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.compaction.config_values import decode_config
+from surgeon_engine.model.image_blocks import image_blocks
+from surgeon_engine.model.layers import find_blocks
+from surgeon_engine.model.source import UNREADABLE
+
+# Options with the number of a block, the first of a kind: of so many others before it.
+_FIRST = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
+_LAST = ("moe_layer_end_index",)  # with the number of the last of a kind
+# With a list of the numbers of blocks.
+_NUMBERS = (
+    "attn_layer_indices",
+    "cross_attention_layers",
+    "full_attn_idxs",
+    "hybrid_layer_ids",
+    "mlp_only_layers",
+    "moe_layers",
+    "rope_scaling_layers",
+)
+_BY_NUMBER = ("per_layer_config",)  # with entries by the number of a block
+
+
+def depth_config(
+    model: PreTrainedModel, text: Mapping[str, Any], blocks: Sequence[int]
+) -> dict[str, Any]:
+    """Return the options that change when only some blocks of a model remain.
+
+    Args:
+        model: the model of full size.
+        text: all options of its language model, as in config.json.
+        blocks: the numbers of the remaining blocks, ascending.
+
+    Raises:
+        ModelError: A block computes something else at another place.
+    """
+    config = model.config.get_text_config()
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        raise ModelError(
+            "{model_type} scales its attention by the number of the block, which "
+            "changes when blocks before it are dropped.",
+            "Choose the masked format.",
+            model_type=type(model).__name__,
+        )
+    taken = image_blocks(model.config)
+    if list(blocks[:taken]) != list(range(taken)):
+        raise ModelError(
+            "{model_type} adds features of images to its first {taken} blocks by their "
+            "numbers, so that none of these can be dropped.",
+            "Choose the masked format.",
+            model_type=type(model).__name__,
+            taken=taken,
+        )
+    total = len(find_blocks(model))
+    name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    changed: dict[str, Any] = {name: len(blocks)}
+    for key, value in text.items():
+        if "layer" in key and isinstance(value, list) and len(value) == total:
+            changed[key] = [value[block] for block in blocks]
+    if "attention_types" in text:  # of GPT-Neo: kinds, and how often they repeat
+        kinds = changed["attention_layers"]
+        changed["attention_types"] = [[[kind], 1] for kind in kinds]
+    return changed | _renumbered(text, blocks)
+
+
+def _renumbered(text: Mapping[str, Any], blocks: Sequence[int]) -> dict[str, Any]:
+    """Return the options that hold numbers of blocks, with those of the remaining."""
+    place = {block: index for index, block in enumerate(blocks)}
+    found: dict[str, Any] = {}
+    for key, value in text.items():
+        match value:
+            case int() if key in _FIRST:
+                found[key] = sum(block < value for block in blocks)
+            case int() if key in _LAST:
+                found[key] = sum(block <= value for block in blocks) - 1
+            case list() if key in _NUMBERS:
+                found[key] = [place[block] for block in value if block in place]
+            case dict() if key in _BY_NUMBER:
+                own = {int(block): each for block, each in value.items()}
+                found[key] = {
+                    str(place[block]): own[block] for block in own if block in place
+                }
+    return found
+
+
+def has_same_blocks(
+    model: PreTrainedModel, values: Mapping[str, Any], blocks: Sequence[int]
+) -> bool:
+    """Return whether a config builds blocks of the same kinds as some of a model.
+
+    Args:
+        model: the model of full size.
+        values: the config of a stock model with as many blocks as `blocks`.
+        blocks: the numbers of the blocks to compare its blocks with.
+    """
+    try:
+        built = find_blocks(without_weights(model, values))
+    except UNREADABLE:
+        return False
+    whole = find_blocks(model)
+    return [_shapes(each) for each in built] == [_shapes(whole[i]) for i in blocks]
+
+
+def _shapes(block: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in block.state_dict().items()}
+
+
+def without_weights(
+    model: PreTrainedModel, values: Mapping[str, Any]
+) -> PreTrainedModel:
+    """Return a model of the class of another one, from the values of its config."""
+    config = AutoConfig.for_model(**decode_config(values))
+    with torch.device("meta"):
+        return type(model)._from_config(config)
