@@ -202,6 +202,14 @@ def action(
     return made
 
 
+def section_title(text: str, parent: QObject) -> QAction:
+    """Return the title of a part of a menu; a section of Qt would be a mere line."""
+    made = QAction(text, parent)
+    made.setFont(bold(made.font()))
+    made.setEnabled(False)
+    return made
+
+
 def fill_menu(menu: QMenu, slots: Mapping[str, OnClick]) -> dict[str, QAction]:
     """Add an action for each slot to a menu; return the actions by name."""
     actions = {name: action(menu, name, slot) for name, slot in slots.items()}
