@@ -88,7 +88,10 @@ class ChoiceBox(QComboBox):
 
     @override
     def showPopup(self) -> None:
-        cut_corners(self.view().window())
+        view = self.view()
+        cut_corners(view.window())
+        # A list that was closed by Escape is where the keys have left it.
+        view.setCurrentIndex(self.model().index(self.currentIndex(), 0))
         super().showPopup()
 
     @override

@@ -87,6 +87,21 @@ def test_box_shows_the_short_form_of_a_choice(qtbot):
     assert box.shown_text == "Failed"
 
 
+@pytest.mark.qt_log_ignore("plugin does not support")  # offscreen
+def test_list_opens_at_the_choice_after_escape(qtbot):
+    box = ChoiceBox()
+    qtbot.addWidget(box)
+    box.offer({1: "One", 2: "Two", 3: "Three"}, 3)
+    box.show()
+    box.showPopup()
+    qtbot.keyClick(box.view(), Qt.Key.Key_Home)
+    qtbot.keyClick(box.view(), Qt.Key.Key_Escape)
+    assert box.value == 3
+    box.showPopup()
+    assert box.view().currentIndex().row() == 2
+    box.hidePopup()
+
+
 def test_button_of_an_inactive_window_gets_the_focus_back(page, qtbot):
     save = page.findChild(QPushButton, "save")
     save.setFocus()
