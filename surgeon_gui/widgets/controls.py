@@ -324,6 +324,16 @@ def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
         each.style().polish(each)  # applies the style sheet again
 
 
+class _ElidingLabel(QElidingLabel):
+    """Elides its text again when it has another font, such as a bold one."""
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self.setText(self.text())
+
+
 def eliding_label(
     name: str, *, quiet: bool = False, keeps_end: bool = False
 ) -> QElidingLabel:
@@ -331,7 +341,7 @@ def eliding_label(
 
     `keeps_end`: the middle instead, for a path, or a name with a size at its end.
     """
-    label = QElidingLabel()
+    label = _ElidingLabel()
     label.setObjectName(name)
     label.setProperty("quiet", quiet)
     label.setTextFormat(Qt.TextFormat.PlainText)

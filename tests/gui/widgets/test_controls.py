@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox
 from surgeon_gui.widgets.controls import (
+    bold,
     eliding_label,
     enable_unless,
     give_menu,
@@ -140,6 +141,11 @@ def test_line_of_figures_is_cut_at_its_end_and_a_path_in_its_middle(qtbot):
         label.resize(label.fontMetrics().horizontalAdvance(text) // 2, 20)
         show_elided(label, text)
         assert label._elidedText().endswith(last)
+        label.resize(label.fontMetrics().horizontalAdvance(text) + 4, 20)
+        label.show()  # sends the event of the size
+        assert QLabel.text(label) == text
+        label.setFont(bold(label.font(), 2.0))
+        assert "…" in QLabel.text(label)
 
 
 @pytest.mark.qt_log_ignore("plugin does not support")  # offscreen
