@@ -190,6 +190,7 @@ class NewPage(QWidget):
         self.expert.hide()
         self.expert.reset_clicked.connect(self._on_reset)
         self.expert.closed.connect(partial(self._expert_button.setChecked, False))
+        self.expert.closed.connect(self._expert_button.setFocus)
         self._expert_button.toggled.connect(self.expert.setVisible)
         self._expert_button.toggled.connect(self._make_room)
         self._splitter.addWidget(self.expert)
