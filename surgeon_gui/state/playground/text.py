@@ -129,6 +129,8 @@ def status_line(state: PlaygroundState) -> str:
         return tr("Stopping…")
     if question.is_open:
         return phase_of(question)
+    if question.is_cancelled and not any(map(state.tokens, Side)):
+        return tr("Canceled.")
     if question.is_cancelled:
         return tr("Canceled. The texts so far are kept.")
     return ""

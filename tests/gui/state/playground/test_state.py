@@ -153,7 +153,10 @@ def test_new_request_clears_texts_and_cancelled_one_keeps_them(done):
     assert partial.question.is_cancelling
     cancelled = applied(partial, [Cancelled()])
     assert cancelled.original == partial.original != ()
-    assert "Canceled." in playground_text.status_line(cancelled)
+    kept = "Canceled. The texts so far are kept."
+    assert playground_text.status_line(cancelled) == kept
+    without = applied(cancelling(open_request()), [Cancelled()])
+    assert playground_text.status_line(without) == "Canceled."
 
 
 def test_models_default_to_those_of_the_run():
