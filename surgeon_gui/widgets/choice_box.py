@@ -89,7 +89,7 @@ class ChoiceBox(QComboBox):
     @override
     def showPopup(self) -> None:
         view = self.view()
-        cut_corners(view.window())
+        cut_corners(view)
         # A list that was closed by Escape is where the keys have left it.
         view.setCurrentIndex(self.model().index(self.currentIndex(), 0))
         super().showPopup()

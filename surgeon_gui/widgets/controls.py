@@ -429,6 +429,8 @@ def round_corners(menu: QMenu) -> QMenu:
 def cut_corners(popup: QWidget) -> None:
     """Cut the corners of a menu or a list that is about to pop up, whatever its size.
 
+    A list lies in a window of its own, of which nothing else is shown.
+
     A mask, because a translucent window would have black corners on a desktop without
     a compositor. Not before: a filter is called for every event of the construction.
     """
@@ -440,7 +442,13 @@ class _CornerMask(QObject):
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() == QEvent.Type.Resize and isinstance(watched, QWidget):
-            shape = QPainterPath()
-            shape.addRoundedRect(QRectF(watched.rect()), CONTROL_RADIUS, CONTROL_RADIUS)
-            watched.setMask(QRegion(shape.toFillPolygon().toPolygon()))
+            window, shape = watched.window(), QPainterPath()
+            # Around a list there is room for arrows, which most lists do not need.
+            directly = Qt.FindChildOption.FindDirectChildrenOnly
+            inner = window.findChildren(QWidget, options=directly)
+            has_arrows = any(each.isVisible() for each in inner if each is not watched)
+            is_list = watched is not window and not has_arrows
+            place = QRectF(watched.geometry() if is_list else window.rect())
+            shape.addRoundedRect(place, CONTROL_RADIUS, CONTROL_RADIUS)
+            window.setMask(QRegion(shape.toFillPolygon().toPolygon()))
         return False

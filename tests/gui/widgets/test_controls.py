@@ -162,3 +162,5 @@ def test_menus_and_lists_that_pop_up_have_round_corners(qtbot):
         assert not popup.mask().isEmpty()
         assert not popup.mask().contains(QPoint())
         popup.hide()
+    shown = box.view().window().mask().boundingRect()
+    assert shown == box.view().geometry()  # not the strips above and below it
