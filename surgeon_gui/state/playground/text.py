@@ -56,6 +56,7 @@ def shown_token(piece: str) -> str:
     if not piece:
         return tr("part of a character")
     visible = piece.replace("\n", LINE_END).replace("\t", _TAB)
+    visible = visible.replace(" ", "\N{NO-BREAK SPACE}")  # no line ends after a mark
     return tr("“{prompt}”").format(prompt=visible)
 
 

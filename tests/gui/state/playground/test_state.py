@@ -263,7 +263,7 @@ def test_summary_has_agreement_and_largest_difference(done):
 def test_tokens_have_the_quotation_marks_of_the_language():
     try:
         translation.use("de")
-        assert playground_text.shown_token(" a\n") == "„ a↵“"
+        assert playground_text.shown_token(" a\n") == "„\N{NO-BREAK SPACE}a↵“"
     finally:
         translation.use(translation.ENGLISH)
 

@@ -351,7 +351,7 @@ def test_tokens_are_shaded_explained_selected_and_copied(qapp, written):
         check_shades(written, theme)
     check_tooltip(written)
     lines = find(written, "playground_differences", QListWidget)
-    assert " moon" in lines.item(0).text()
+    assert "moon" in lines.item(0).text()
     assert lines.viewport().height() % lines.sizeHintForRow(0) == 0  # no half row
     lines.itemClicked.emit(lines.item(0))
     pane = find(written, "playground_pruned_text")
