@@ -63,7 +63,6 @@ class _Axis(pg.AxisItem):
             return [localize(x) for x in super().tickStrings(values, scale, spacing)]
         return [self.format_tick(value * scale) for value in values]
 
-
     @override
     def generateDrawSpecs(self, p: QPainter) -> Any:
         """Return what to draw: all labels of numbers with as many decimals."""
