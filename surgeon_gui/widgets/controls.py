@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
-from PySide6.QtCore import QEvent, QObject, QRectF, Qt, SignalInstance
+from PySide6.QtCore import QEvent, QObject, Qt, SignalInstance
 from PySide6.QtGui import (
     QAction,
     QCursor,
@@ -14,8 +14,6 @@ from PySide6.QtGui import (
     QFontDatabase,
     QKeyEvent,
     QKeySequence,
-    QPainterPath,
-    QRegion,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -34,11 +32,12 @@ from PySide6.QtWidgets import (
 from superqt import QElidingLabel
 from typing_extensions import override
 
-from surgeon_gui.base.theme import CONTROL_RADIUS, LARGE
+from surgeon_gui.base.theme import LARGE
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.numbers import keep_units, wrappable
+from surgeon_gui.widgets.popups import round_corners
 from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import plain_tip, show_tip
 
@@ -418,37 +417,3 @@ def finish_typing(widget: QWidget | None) -> None:
         widget.interpretText()
     elif isinstance(widget, QLineEdit):
         widget.editingFinished.emit()
-
-
-def round_corners(menu: QMenu) -> QMenu:
-    """Let a menu cut its corners when it pops up; return it."""
-    menu.aboutToShow.connect(partial(cut_corners, menu))
-    return menu
-
-
-def cut_corners(popup: QWidget) -> None:
-    """Cut the corners of a menu or a list that is about to pop up, whatever its size.
-
-    A list lies in a window of its own, of which nothing else is shown.
-
-    A mask, because a translucent window would have black corners on a desktop without
-    a compositor. Not before: a filter is called for every event of the construction.
-    """
-    if popup.findChild(_CornerMask) is None:
-        popup.installEventFilter(_CornerMask(popup))
-
-
-class _CornerMask(QObject):
-    @override
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize and isinstance(watched, QWidget):
-            window, shape = watched.window(), QPainterPath()
-            # Around a list there is room for arrows, which most lists do not need.
-            directly = Qt.FindChildOption.FindDirectChildrenOnly
-            inner = window.findChildren(QWidget, options=directly)
-            has_arrows = any(each.isVisible() for each in inner if each is not watched)
-            is_list = watched is not window and not has_arrows
-            place = QRectF(watched.geometry() if is_list else window.rect())
-            shape.addRoundedRect(place, CONTROL_RADIUS, CONTROL_RADIUS)
-            window.setMask(QRegion(shape.toFillPolygon().toPolygon()))
-        return False

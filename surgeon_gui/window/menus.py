@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.translation import LANGUAGES, tr
 from surgeon_gui.state.action_strip import RunControls
-from surgeon_gui.widgets.controls import action, round_corners, section_title
+from surgeon_gui.widgets.controls import action, section_title
+from surgeon_gui.widgets.popups import round_corners
 
 _SHORTCUTS = {
     "open_folder_action": "Ctrl+O",

@@ -20,10 +20,10 @@ from surgeon_gui.widgets.controls import (
     eliding_label,
     enable_unless,
     give_menu,
-    round_corners,
     show_elided,
     text_label,
 )
+from surgeon_gui.widgets.popups import round_corners
 
 
 @pytest.fixture
