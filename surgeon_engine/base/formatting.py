@@ -19,6 +19,7 @@ _NOISE = 1e-12  # of a float, relative
 _MAX = 1e20  # babel formats no larger numbers
 _LARGEST = 1e308  # an integer beyond it is no float
 _SHOWN_LENGTH = 60  # characters in a message
+QUOTES = "“{prompt}”"  # a text of the window's catalog
 # Besides printable characters and spaces; the last two join letters and emoji.
 _SHOWN = "\n\t\u200c\u200d"
 
@@ -34,12 +35,15 @@ def escape_controls(text: str) -> str:
     return "".join(map(_escaped, text))
 
 
-def shown(text: str) -> str:
-    """Return a text in quotes, in one line of readable length, without its middle."""
+def shown(text: str, quotes: str = QUOTES) -> str:
+    """Return a text in quotes, in one line of readable length, without its middle.
+
+    `quotes` is `QUOTES` in the language of the user.
+    """
     half = _SHOWN_LENGTH // 2
     cut = text if len(text) <= _SHOWN_LENGTH else f"{text[:half]}…{text[-half:]}"
     escaped = escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
-    return f"“{escaped}”"
+    return quotes.format(prompt=escaped)
 
 
 def localize(number: str, language: str) -> str:

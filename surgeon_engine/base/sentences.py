@@ -52,7 +52,9 @@ _NUMBERS: Mapping[str, Callable[[Any], str]] = MappingProxyType(
 _TEXTS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
         "": str,
-        "shown": formatting.shown,
+        "shown": lambda text: formatting.shown(
+            text, _catalog.gettext(formatting.QUOTES)
+        ),
         "clause": lambda text: text.rstrip("."),
         "choice": lambda text: reworded(_choices.get(text, text)),
     }

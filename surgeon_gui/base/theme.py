@@ -132,7 +132,7 @@ def _palette(theme: Theme) -> QPalette:
 
 
 # Their words in the style sheet; names of files have hyphens and the theme.
-_PICTURES = ("tick", "arrow_down", "arrow_up")
+_PICTURES = ("tick", "arrow_down", "arrow_right", "arrow_up")
 
 
 @cache

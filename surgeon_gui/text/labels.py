@@ -58,7 +58,7 @@ FIELDS = {
         decimals=3,
     ),
     "pruning.megabytes": FieldText(
-        "Weights",
+        "Size of the file",
         "Size of the remaining parameters in the number format of the export "
         "(Expert, Export).",
         _MEGABYTE_NAME,
@@ -321,7 +321,7 @@ STAGES = {
     Stage.BASELINE: (tr("evaluating the original"), tr("Baseline")),
     Stage.VOCABULARY: (tr("measuring what tokens cost"), tr("Vocabulary")),
     Stage.DEPTH: (tr("measuring whole blocks"), tr("Whole blocks")),
-    Stage.CURVATURE: (tr("measuring curvature"), tr("Curvature")),
+    Stage.CURVATURE: (tr("measuring what counts"), tr("Measuring")),
     Stage.DAMPING: (tr("searching for the damping"), tr("Damping")),
     Stage.SELECTION: (tr("selecting what to remove"), tr("Selection")),
     Stage.UPDATE: (tr("removing weights and updating the rest"), tr("Update")),

@@ -81,18 +81,19 @@ class ConnectionBar(Bar):
         self._again.setEnabled(can_reconnect(state))
 
 
-class SavedBar(Bar):
-    """Says where a file was saved, until it is dismissed or another one is saved."""
+class NoteBar(Bar):
+    """Shows a note, such as where a file was saved, until dismissed or replaced."""
 
     def __init__(self) -> None:
         super().__init__("saved_label")
         self._path = ""
-        show = button("saved_folder_button", self._on_folder_clicked)
-        self.lay_out(show, button("saved_dismiss_button", self.hide))
+        self._show = button("saved_folder_button", self._on_folder_clicked)
+        self.lay_out(self._show, button("saved_dismiss_button", self.hide))
 
-    def show_saved(self, text: str, path: str) -> None:
-        """Show a sentence about the file at a path."""
+    def show_note(self, text: str, path: str = "") -> None:
+        """Show a sentence, which may be about the file at a path."""
         self._path = path
+        self._show.setVisible(bool(path))
         self.show_text(text)
 
     @Slot()

@@ -11,10 +11,10 @@ from PySide6.QtWidgets import QComboBox, QStyle, QStyleOptionComboBox, QStylePai
 from typing_extensions import override
 
 from surgeon_gui.widgets.controls import (
-    cut_corners,
     described,
     update_hover,
 )
+from surgeon_gui.widgets.popups import cut_corners
 from surgeon_gui.widgets.spin_boxes import takes_wheel
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -88,7 +88,10 @@ class ChoiceBox(QComboBox):
 
     @override
     def showPopup(self) -> None:
-        cut_corners(self.view().window())
+        view = self.view()
+        cut_corners(view)
+        # A list that was closed by Escape is where the keys have left it.
+        view.setCurrentIndex(self.model().index(self.currentIndex(), 0))
         super().showPopup()
 
     @override

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
-from PySide6.QtCore import QEvent, QObject, QRectF, Qt, SignalInstance
+from PySide6.QtCore import QEvent, QObject, Qt, SignalInstance
 from PySide6.QtGui import (
     QAction,
     QCursor,
@@ -14,8 +14,6 @@ from PySide6.QtGui import (
     QFontDatabase,
     QKeyEvent,
     QKeySequence,
-    QPainterPath,
-    QRegion,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -34,11 +32,12 @@ from PySide6.QtWidgets import (
 from superqt import QElidingLabel
 from typing_extensions import override
 
-from surgeon_gui.base.theme import CONTROL_RADIUS, LARGE
+from surgeon_gui.base.theme import LARGE
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.numbers import keep_units, wrappable
+from surgeon_gui.widgets.popups import round_corners
 from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import plain_tip, show_tip
 
@@ -202,6 +201,14 @@ def action(
     return made
 
 
+def section_title(text: str, parent: QObject) -> QAction:
+    """Return the title of a part of a menu; a section of Qt would be a mere line."""
+    made = QAction(text, parent)
+    made.setFont(bold(made.font()))
+    made.setEnabled(False)
+    return made
+
+
 def fill_menu(menu: QMenu, slots: Mapping[str, OnClick]) -> dict[str, QAction]:
     """Add an action for each slot to a menu; return the actions by name."""
     actions = {name: action(menu, name, slot) for name, slot in slots.items()}
@@ -316,6 +323,16 @@ def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
         each.style().polish(each)  # applies the style sheet again
 
 
+class _ElidingLabel(QElidingLabel):
+    """Elides its text again when it has another font, such as a bold one."""
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self.setText(self.text())
+
+
 def eliding_label(
     name: str, *, quiet: bool = False, keeps_end: bool = False
 ) -> QElidingLabel:
@@ -323,7 +340,7 @@ def eliding_label(
 
     `keeps_end`: the middle instead, for a path, or a name with a size at its end.
     """
-    label = QElidingLabel()
+    label = _ElidingLabel()
     label.setObjectName(name)
     label.setProperty("quiet", quiet)
     label.setTextFormat(Qt.TextFormat.PlainText)
@@ -400,29 +417,3 @@ def finish_typing(widget: QWidget | None) -> None:
         widget.interpretText()
     elif isinstance(widget, QLineEdit):
         widget.editingFinished.emit()
-
-
-def round_corners(menu: QMenu) -> QMenu:
-    """Let a menu cut its corners when it pops up; return it."""
-    menu.aboutToShow.connect(partial(cut_corners, menu))
-    return menu
-
-
-def cut_corners(popup: QWidget) -> None:
-    """Cut the corners of a menu or a list that is about to pop up, whatever its size.
-
-    A mask, because a translucent window would have black corners on a desktop without
-    a compositor. Not before: a filter is called for every event of the construction.
-    """
-    if popup.findChild(_CornerMask) is None:
-        popup.installEventFilter(_CornerMask(popup))
-
-
-class _CornerMask(QObject):
-    @override
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Resize and isinstance(watched, QWidget):
-            shape = QPainterPath()
-            shape.addRoundedRect(QRectF(watched.rect()), CONTROL_RADIUS, CONTROL_RADIUS)
-            watched.setMask(QRegion(shape.toFillPolygon().toPolygon()))
-        return False

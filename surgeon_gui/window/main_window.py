@@ -33,7 +33,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text import labels
 from surgeon_gui.text.problems import Step, blocking, sentence
-from surgeon_gui.views.bars import ResumeBar, SavedBar
+from surgeon_gui.views.bars import NoteBar, ResumeBar
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
 from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
@@ -273,9 +273,9 @@ class MainWindow(QMainWindow):
         self._error_bar = ErrorBar()
         self._computers = ComputersMenu(self.session, self.settings, actions, self)
         resume = ResumeBar(self.session, self.runs.runs)
-        self._saved_bar = SavedBar()
+        self._note_bar = NoteBar()
         bars = (
-            *(self._error_bar, self._saved_bar, self._computers.bar),
+            *(self._error_bar, self._note_bar, self._computers.bar),
             *(resume, self.runs.queue.bar),
         )
         self.places = Places(actions, bars)
@@ -351,6 +351,7 @@ class MainWindow(QMainWindow):
             self.session, self.settings, self._desktop_integration, self._menus, self
         )
         preferences.offline_changed.connect(self.new.model_card.show_sample)
+        preferences.noted.connect(self._note_bar.show_note)
         recent = RecentMenu(
             self._menus.recent, self.settings, self.session, self.runs.runs, self
         )
@@ -423,7 +424,7 @@ class MainWindow(QMainWindow):
     def _on_saved(self, text: str, path: str) -> None:
         """Say where a file was saved."""
         self._log.note(text)
-        self._saved_bar.show_saved(text, path)
+        self._note_bar.show_note(text, path)
 
     @Slot()
     def _on_may_close(self) -> None:

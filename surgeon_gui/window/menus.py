@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.translation import LANGUAGES, tr
 from surgeon_gui.state.action_strip import RunControls
-from surgeon_gui.widgets.controls import action, round_corners
+from surgeon_gui.widgets.controls import action, section_title
+from surgeon_gui.widgets.popups import round_corners
 
 _SHORTCUTS = {
     "open_folder_action": "Ctrl+O",
@@ -111,7 +112,7 @@ class Menus:
 
     def _add_languages(self, menu: QMenu) -> None:
         """Add each language by its own name, so that its speakers can read it."""
-        menu.addSection(tr("Applies after a restart"))
+        menu.addAction(section_title(tr("Applies after a restart"), menu))
         _add_to_group(self.languages, self._add(menu, "language_system_action"), "")
         for language, name in LANGUAGES.items():
             added = QAction(name, self._window)

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QApplication, QMainWindow
 
 from surgeon_gui.base.settings import Preferences, Settings, ThemeChoice, save
 from surgeon_gui.base.theme import apply_theme
+from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.views.preferences.dialog import PreferencesDialog
 from surgeon_gui.window.desktop_integration import DesktopIntegration
@@ -20,6 +21,7 @@ class PreferencesMenu(QObject):
     """Let the user choose the preferences, and apply them."""
 
     offline_changed = Signal()
+    noted = Signal(str)  # empty: what was noted does not hold anymore
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class PreferencesMenu(QObject):
     ) -> None:
         super().__init__(window)
         self._session, self._settings = session, settings
+        self._language = settings.language  # that of this window
         self._desktop, self._menus, self._window = desktop, menus, window
         menus.actions["preferences_action"].triggered.connect(self.show_dialog)
         menus.themes.triggered.connect(self._on_theme_chosen)
@@ -91,3 +94,5 @@ class PreferencesMenu(QObject):
     @Slot(QAction)
     def _on_language_chosen(self, action: QAction) -> None:
         self.apply(replace(self.current, language=action.data()))
+        note = tr("The language applies when Surgeon is started again.")
+        self.noted.emit("" if action.data() == self._language else note)

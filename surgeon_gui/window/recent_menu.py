@@ -23,7 +23,7 @@ from surgeon_gui.state.runs.reading import is_run, read_name, readable_config
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text.labels import source_name
-from surgeon_gui.widgets.controls import action
+from surgeon_gui.widgets.controls import action, section_title
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 
@@ -68,10 +68,10 @@ class RecentMenu(QObject):
         self._session, self._runs = session, runs
         menu.setToolTipsVisible(True)
         menu.aboutToShow.connect(self.fill)
-        self._titles = {
-            kind: _separator(kind.title, self) for kind in (_JOBS, _RUNS, _MODELS)
+        self._edges = {
+            kind: (section_title(kind.title, self), _separator(self))
+            for kind in (_JOBS, _RUNS, _MODELS)
         }
-        self._end = _separator("", self)
         self._clear = action(self, "recent_clear_action", self._on_clear_triggered)
         session.request_ended.connect(self._on_request_ended)
         session.run_ended.connect(self._on_run_ended)
@@ -91,16 +91,17 @@ class RecentMenu(QObject):
             (_RUNS, settings.recent_runs, self.run_chosen),
             (_MODELS, settings.recent_models, self.model_chosen),
         )
-        for kind, recent, chosen in lists:
-            if recent:
-                self._menu.addAction(self._titles[kind])
+        filled = [each for each in lists if each[1]]
+        for kind, recent, chosen in filled:
+            title, end = self._edges[kind]
+            self._menu.addAction(title)
             for number, each in enumerate(recent, start=1):
                 label = titles.get(each) or kind.label(each)
                 added = self._add(kind, each, label, number)
                 added.triggered.connect(partial(_emit, chosen, each))
-        self._menu.addAction(self._end)
+            self._menu.addAction(end)
         self._menu.addAction(self._clear)
-        self._clear.setEnabled(any(recent for _, recent, _ in lists))
+        self._clear.setEnabled(bool(filled))
 
     def _add(self, kind: _Kind, recent: str, label: str, number: int) -> QAction:
         text, is_usable = label.replace("&", "&&"), kind.is_there(recent)
@@ -149,8 +150,8 @@ class RecentMenu(QObject):
         self.cleared.emit()
 
 
-def _separator(title: str, parent: QObject) -> QAction:
-    made = QAction(title, parent)
+def _separator(parent: QObject) -> QAction:
+    made = QAction(parent)
     made.setSeparator(True)
     return made
 

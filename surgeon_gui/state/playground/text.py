@@ -56,6 +56,7 @@ def shown_token(piece: str) -> str:
     if not piece:
         return tr("part of a character")
     visible = piece.replace("\n", LINE_END).replace("\t", _TAB)
+    visible = visible.replace(" ", "\N{NO-BREAK SPACE}")  # no line ends after a mark
     return tr("“{prompt}”").format(prompt=visible)
 
 
@@ -129,6 +130,8 @@ def status_line(state: PlaygroundState) -> str:
         return tr("Stopping…")
     if question.is_open:
         return phase_of(question)
+    if question.is_cancelled and not any(map(state.tokens, Side)):
+        return tr("Canceled.")
     if question.is_cancelled:
         return tr("Canceled. The texts so far are kept.")
     return ""

@@ -14,7 +14,7 @@ CAPTIONS = {
     "sidebar_computers_button": caption(
         "This computer", "Choose the computer that computes."
     ),
-    "sidebar_preferences_button": caption("Settings", "Theme, language, folders."),
+    "sidebar_preferences_button": caption("Preferences", "Theme, language, folders."),
     "sidebar_guide_button": caption("Help", "Open the guide."),
     "go_new_action": caption("&New"),
     "go_runs_action": caption("&Runs"),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import (
     QColor,
     QFocusEvent,
@@ -21,6 +21,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
     QPolygonF,
+    QRegion,
     QResizeEvent,
 )
 from PySide6.QtWidgets import QWidget
@@ -298,15 +299,27 @@ class _Picture:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(theme.text))
             painter.drawEllipse(at, _DOT, _DOT)
-            width = metrics.horizontalAdvance(point.name)
-            room = QRectF(
-                at.x() + GAP, at.y() - metrics.height(), width, metrics.height()
-            )
-            is_free = room.right() < self._area.right()
-            if is_free and not any(room.intersects(other) for other in self._texts):
+            size = QSizeF(metrics.horizontalAdvance(point.name), metrics.height())
+            # Where a curve that falls to the right is not: above it, or below it.
+            right = QRectF(at + QPointF(GAP, -size.height()), size)
+            left = QRectF(at - QPointF(GAP + size.width(), 0), size)
+            room = next((each for each in (right, left) if self._is_free(each)), None)
+            if room is not None:
                 self._texts.append(room)
                 painter.setPen(QColor(theme.muted))
                 painter.drawText(room, Qt.AlignmentFlag.AlignLeft, point.name)
+
+    def _is_free(self, room: QRectF) -> bool:
+        """Return whether a text has room at a place, beside others and the curve."""
+        area, found = self._area, self._forecast
+        shares = [
+            (x - area.left()) / area.width() * found.last
+            for x in (room.left(), room.right())
+        ]
+        first, last = (self._y(found.at(max(0.0, share))) for share in shares)
+        is_crossed = first < room.bottom() and last > room.top()
+        is_taken = any(room.intersects(other) for other in self._texts)
+        return area.contains(room) and not is_crossed and not is_taken
 
     def _paint_axis(self, share: float | None) -> None:
         painter, theme, area = self._painter, self._theme, self._area
@@ -350,7 +363,13 @@ class _Picture:
         shown = min(share, self._forecast.last)
         x = self._x(shown)
         painter.setPen(QPen(QColor(theme.text), 1.5))
+        around = QRegion(area.adjusted(-2, 0, 2, 2).toAlignedRect())
+        for text in self._texts:
+            around -= QRegion(text.adjusted(-2, 0, 2, 0).toAlignedRect())
+        painter.save()
+        painter.setClipRegion(around)
         painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
+        painter.restore()
         painter.setPen(QPen(QColor(theme.surface), 2.5))
         painter.setBrush(QColor(theme.accent))
         at = QPointF(x, self._y(self._forecast.at(shown)))

@@ -75,6 +75,7 @@ class Expert(QFrame):
         self._popup.setObjectName("completions")
         completer.setPopup(self._popup)
         self._search.setCompleter(completer)
+        self._search.textEdited.connect(self._on_edited)
         self._search.returnPressed.connect(self._on_return)
         self._search.installEventFilter(self)
         self._reset = link("expert_reset_button", self.reset_clicked)
@@ -130,12 +131,26 @@ class Expert(QFrame):
             if section not in counts:
                 yield section, (step, page)
 
+    @Slot(str)
+    def _on_edited(self, typed: str) -> None:
+        """Offer a row that cannot be chosen if nothing is found."""
+        nothing = tr("Nothing found")
+        for row in self._labels.findItems(nothing):
+            self._labels.removeRow(row.row())
+        self._completer.setCompletionPrefix(typed)
+        if not self._completer.completionCount():
+            row = QStandardItem(nothing)
+            row.setData(typed, _WORDS)
+            row.setEnabled(False)
+            self._labels.appendRow(row)
+
     @Slot()
     def _on_return(self) -> None:
         """Choose the first setting that is found, unless another one is chosen."""
         is_chosen = self._popup.currentIndex().isValid()
-        if self._search.text() and self._completer.completionCount() and not is_chosen:
-            self._on_chosen(self._completer.currentCompletion())
+        first = self._completer.currentCompletion()
+        if self._search.text() and first in self._found and not is_chosen:
+            self._on_chosen(first)
 
     @Slot(str)
     def _on_chosen(self, label: str) -> None:

@@ -33,7 +33,11 @@ from surgeon_gui.state.job import headline as plan
 from surgeon_gui.state.job.purposes import purpose_of, with_purpose
 from surgeon_gui.state.job.targets import goal_or_none, share_with_tokens
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.sources.reading import is_model_being_read, reading_note
+from surgeon_gui.state.sources.reading import (
+    is_model_being_read,
+    reading_note,
+    reading_obstacle,
+)
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
 from surgeon_gui.text.verdicts import PHRASES
@@ -190,6 +194,7 @@ class NewPage(QWidget):
         self.expert.hide()
         self.expert.reset_clicked.connect(self._on_reset)
         self.expert.closed.connect(partial(self._expert_button.setChecked, False))
+        self.expert.closed.connect(self._expert_button.setFocus)
         self._expert_button.toggled.connect(self.expert.setVisible)
         self._expert_button.toggled.connect(self._make_room)
         self._splitter.addWidget(self.expert)
@@ -300,7 +305,8 @@ class NewPage(QWidget):
     def _waiting(self, state: AppState) -> str:
         if state.model is None and state.model_is_chosen:
             later = tr("The curve appears when the model has been read.")
-            return reading_note(state) or later
+            obstacle = sentence(reading_obstacle(state))  # it names the model
+            return (obstacle if state.is_busy else reading_note(state)) or later
         return ""
 
     def _rises(self) -> tuple[Sequence[float], Sequence[float]] | None:

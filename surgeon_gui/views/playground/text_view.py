@@ -12,6 +12,7 @@ from PySide6.QtGui import (
     QHelpEvent,
     QPainter,
     QPaintEvent,
+    QResizeEvent,
     QTextCharFormat,
     QTextCursor,
 )
@@ -89,6 +90,14 @@ class TextView(QPlainTextEdit):
             self._reset(prompt)
             for token in tokens:
                 self._append(token)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        bar = self.verticalScrollBar()
+        is_at_end = bar.value() == bar.maximum()
+        super().resizeEvent(event)
+        if is_at_end:
+            bar.setValue(bar.maximum())
 
     @override
     def viewportEvent(self, event: QEvent) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.base.theme import GAP
@@ -67,6 +69,17 @@ class PlaygroundView(QWidget):
         self._panes[place.side].text.show_token(place.index)
 
 
+class _WholeRows(QListWidget):
+    """Leaves room for no row in part."""
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        row = self.sizeHintForRow(0)
+        room = self.viewport().height() + self.viewportMargins().bottom()
+        self.setViewportMargins(0, 0, 0, room % row if row > 0 else 0)
+
+
 class Differences(QWidget):
     """List of differences; activating one shows its token. Hidden while empty."""
 
@@ -74,7 +87,7 @@ class Differences(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._list = described(QListWidget(), "playground_differences")
+        self._list = described(_WholeRows(), "playground_differences")
         self._list.setFrameShape(QListWidget.Shape.NoFrame)
         self._list.setUniformItemSizes(True)
         lines = self.fontMetrics().height() * _VISIBLE_LINES + 2 * GAP

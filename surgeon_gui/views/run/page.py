@@ -75,7 +75,7 @@ class RunPage(QWidget):
         run = state.shown_run
         is_busy = run.status.is_busy
         if is_busy is not self._run.status.is_busy and self._has_focus_inside():
-            self.setFocus()  # the buttons change, and none is chosen by itself
+            self.setFocus()  # the controls change, and none is chosen by itself
         if run.run != self._run.run:
             self._area.verticalScrollBar().setValue(0)
         has_result = run.exported is not None and run.status is Status.FINISHED
@@ -92,7 +92,7 @@ class RunPage(QWidget):
 
     def _has_focus_inside(self) -> bool:
         focused = self.window().focusWidget()
-        return focused is not None and self.head.isAncestorOf(focused)
+        return focused is not None and self.isAncestorOf(focused)
 
     def _scroll_to(self, section: QWidget) -> None:
         """Show a section that was opened, once it has its size."""

@@ -45,6 +45,7 @@ class DiskSpaceDialog(Dialog):
         self._tree.headerItem().setTextAlignment(1, RIGHT)
         self._tree.setUniformRowHeights(True)
         self._tree.currentItemChanged.connect(self._on_current_changed)
+        self._together = ""
         self._total = text_label(name="disk_space_total")
         self._question = Question("disk_space", tr("Free disk space"), self)
         self._delete = button("disk_space_delete_button", self._on_delete_clicked)
@@ -64,21 +65,24 @@ class DiskSpaceDialog(Dialog):
         self._tree.clear()
         group = self._group(tr("Runs"), sum(x.bytes for x in runs.records))
         for record in sorted(runs.records, key=lambda x: -x.bytes):
-            self._row(group, runs.title(record), record.bytes, record.folder)
+            row = self._row(group, runs.title(record), record.bytes)
+            self._describe(row, record.folder)
         for kind in StoredKind:
             of_kind = [item for item in items if item.kind is kind]
             if not of_kind:
                 continue
             group = self._group(KIND_NAMES[kind], sum(x.bytes for x in of_kind))
             for item in of_kind:
-                row = self._row(group, item.name, item.bytes, str(item.path))
+                is_whole = item.name == KIND_NAMES[kind]  # all that is in the group
+                row = group if is_whole else self._row(group, item.name, item.bytes)
+                self._describe(row, str(item.path))
                 row.setData(0, _ITEM, item)
         self._tree.expandAll()
         sizes = [record.bytes for record in runs.records]
         total = sum((*sizes, *(item.bytes for item in items)))
         text = tr("Together {size}.").format(size=numbers.size(total))
         is_read = self._storage.items is not None
-        self._total.setText(text if is_read else tr("Reading…"))
+        self._together = text if is_read else tr("Reading…")
         self._on_current_changed()
 
     def _group(self, title: str, size: int) -> QTreeWidgetItem:
@@ -89,16 +93,17 @@ class DiskSpaceDialog(Dialog):
         self._tree.addTopLevelItem(group)
         return group
 
-    def _row(
-        self, group: QTreeWidgetItem, name: str, size: int, path: str
-    ) -> QTreeWidgetItem:
+    def _row(self, group: QTreeWidgetItem, name: str, size: int) -> QTreeWidgetItem:
         row = QTreeWidgetItem([name, numbers.size(size)])
         row.setTextAlignment(1, RIGHT)
-        row.setToolTip(0, plain_tip(path))
         group.addChild(row)
+        return row
+
+    def _describe(self, row: QTreeWidgetItem, path: str) -> None:
+        """Give a row its path as a tooltip, and select it if it was selected."""
+        row.setToolTip(0, plain_tip(path))
         if row.toolTip(0) == self._chosen:
             self._tree.setCurrentItem(row)
-        return row
 
     @property
     def _current(self) -> StoredItem | None:
@@ -116,6 +121,7 @@ class DiskSpaceDialog(Dialog):
                 "Select something in a cache. Runs are deleted in the list of runs."
             )
         enable_unless(self._delete, obstacle)
+        self._total.setText(f"{self._together} {obstacle}".rstrip())
 
     @Slot()
     def _on_delete_clicked(self) -> None:

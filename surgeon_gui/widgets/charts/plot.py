@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyqtgraph as pg
 from pyqtgraph.GraphicsScene.mouseEvents import MouseDragEvent
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QMouseEvent, QWheelEvent
+from PySide6.QtGui import QMouseEvent, QPainter, QWheelEvent
 from PySide6.QtWidgets import QPushButton
 from typing_extensions import override
 
@@ -62,6 +62,29 @@ class _Axis(pg.AxisItem):
         if self.format_tick is None or self.logMode:
             return [localize(x) for x in super().tickStrings(values, scale, spacing)]
         return [self.format_tick(value * scale) for value in values]
+
+    @override
+    def generateDrawSpecs(self, p: QPainter) -> Any:
+        """Return what to draw: all labels of numbers with as many decimals."""
+        specs = super().generateDrawSpecs(p)
+        if specs is None or self.format_tick is not None or self.logMode:
+            return specs
+        axis, ticks, texts = specs
+        labels = _with_equal_decimals([text for *_, text in texts])
+        padded = zip(texts, labels, strict=True)
+        return axis, ticks, [(*place, label) for (*place, _), label in padded]
+
+
+def _with_equal_decimals(labels: list[str]) -> list[str]:
+    """Add zeros to the decimals of numbers; other labels are returned as they are."""
+    point = localize(".")
+    parts = [label.partition(point) for label in labels]
+    if not all(f"{whole}{rest}".lstrip("-").isdigit() for whole, _, rest in parts):
+        return labels
+    decimals = max((len(rest) for *_, rest in parts), default=0)
+    if not decimals:
+        return labels
+    return [f"{whole}{point}{rest.ljust(decimals, '0')}" for whole, _, rest in parts]
 
 
 class _ZoomBox(pg.ViewBox):

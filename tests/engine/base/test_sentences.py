@@ -43,6 +43,7 @@ GERMAN = {
     ),
     "The disk is full.": "Der Datenträger ist voll.",
     "Try again.": "Versuchen Sie es noch einmal.",
+    "“{prompt}”": "„{prompt}“",
 }
 
 
@@ -112,6 +113,7 @@ def test_sentence_is_in_the_language_of_the_process():
     )
     assert say_n("{n} GPU", "{n} GPUs", 2) == "2 Grafikkarten"
     assert say("Unknown: {x:.1f}", x=1.5) == "Unknown: 1,5"
+    assert say("Unknown: {x:shown}", x="y") == "Unknown: „y“"
     assert say("") == ""
 
 

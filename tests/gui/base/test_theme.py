@@ -34,7 +34,7 @@ def test_theme_sets_palette_and_visible_pictures(qtbot, qapp, choice, theme):
     assert {Path(each).name for each in pictures} > {f"tick-{theme.name}.svg"}
     for picture in pictures:
         (color,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
-        ground = theme.text if "tick" in picture else theme.window
+        ground = theme.accent if "tick" in picture else theme.window
         assert contrast(color, ground) >= 4.5, picture
     # An empty check box is visible.
     for is_enabled in (True, False):

@@ -252,7 +252,7 @@ def test_log_ticks_of_a_wide_range_are_few():
 def test_time_bars_by_phase_and_shot(run):
     bars = time_bars(run, now=29.0)
     by_name = heights(bars)
-    assert by_name["Curvature"] == (0.0, 4.0, 4.0, 0.0)
+    assert by_name["Measuring"] == (0.0, 4.0, 4.0, 0.0)
     assert by_name["Update"] == (0.0, 3.0, 3.0, 0.0)
     # The last evaluation is in progress; the one of the original is before the shots.
     assert by_name["Evaluation"] == (9.0, 3.0, 2.0, 0.0)
@@ -263,7 +263,7 @@ def test_time_bars_by_phase_and_shot(run):
 def test_tokens_are_removed_before_the_shots():
     state = run_state.requested("run-1", RunConfig(), "folder", 0.0)
     state = with_events(state, 0.0, STARTED, StageStarted(Stage.VOCABULARY, 0))
-    assert heights(time_bars(state, 50.0))["Curvature"][0] == 50.0
+    assert heights(time_bars(state, 50.0))["Measuring"][0] == 50.0
 
 
 def test_time_bars_do_not_grow_during_a_pause(run):

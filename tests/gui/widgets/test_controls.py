@@ -16,13 +16,14 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox
 from surgeon_gui.widgets.controls import (
+    bold,
     eliding_label,
     enable_unless,
     give_menu,
-    round_corners,
     show_elided,
     text_label,
 )
+from surgeon_gui.widgets.popups import round_corners
 
 
 @pytest.fixture
@@ -87,6 +88,21 @@ def test_box_shows_the_short_form_of_a_choice(qtbot):
     assert box.shown_text == "Failed"
 
 
+@pytest.mark.qt_log_ignore("plugin does not support")  # offscreen
+def test_list_opens_at_the_choice_after_escape(qtbot):
+    box = ChoiceBox()
+    qtbot.addWidget(box)
+    box.offer({1: "One", 2: "Two", 3: "Three"}, 3)
+    box.show()
+    box.showPopup()
+    qtbot.keyClick(box.view(), Qt.Key.Key_Home)
+    qtbot.keyClick(box.view(), Qt.Key.Key_Escape)
+    assert box.value == 3
+    box.showPopup()
+    assert box.view().currentIndex().row() == 2
+    box.hidePopup()
+
+
 def test_button_of_an_inactive_window_gets_the_focus_back(page, qtbot):
     save = page.findChild(QPushButton, "save")
     save.setFocus()
@@ -125,6 +141,11 @@ def test_line_of_figures_is_cut_at_its_end_and_a_path_in_its_middle(qtbot):
         label.resize(label.fontMetrics().horizontalAdvance(text) // 2, 20)
         show_elided(label, text)
         assert label._elidedText().endswith(last)
+        label.resize(label.fontMetrics().horizontalAdvance(text) + 4, 20)
+        label.show()  # sends the event of the size
+        assert QLabel.text(label) == text
+        label.setFont(bold(label.font(), 2.0))
+        assert "…" in QLabel.text(label)
 
 
 @pytest.mark.qt_log_ignore("plugin does not support")  # offscreen
@@ -141,3 +162,5 @@ def test_menus_and_lists_that_pop_up_have_round_corners(qtbot):
         assert not popup.mask().isEmpty()
         assert not popup.mask().contains(QPoint())
         popup.hide()
+    shown = box.view().window().mask().boundingRect()
+    assert shown == box.view().geometry()  # not the strips above and below it

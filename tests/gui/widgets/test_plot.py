@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QAction, QColor, QWheelEvent
+from PySide6.QtGui import QAction, QColor, QImage, QPainter, QWheelEvent
 from PySide6.QtWidgets import QApplication
 
 from surgeon_gui.base.colors import DARK
@@ -13,7 +13,7 @@ from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.charts.plot import PagePlot
+from surgeon_gui.widgets.charts.plot import PagePlot, _with_equal_decimals
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find
 
@@ -112,3 +112,17 @@ def test_axis_of_values_that_are_not_negative_has_no_negative_ticks(qtbot, ys):
     axis = chart._plot.getAxis("left")
     (_, ticks), *_ = axis.tickValues(low, high, 700)
     assert min(ticks) >= 0
+
+
+def test_labels_of_an_axis_have_as_many_decimals(qtbot):
+    chart = LineChart("perplexity", "Quality", "Nothing.")
+    qtbot.addWidget(chart)
+    chart.resize(400, 300)
+    chart.show()
+    chart.show_line(Line("KL", (0.0, 1.0), (0.0, 0.28)))
+    axis, image = chart._plot.getAxis("left"), QImage(9, 9, QImage.Format.Format_RGB32)
+    painter = QPainter(image)
+    labels = [text for *_, text in axis.generateDrawSpecs(painter)[2]]
+    painter.end()
+    assert {"0.00", "0.05", "0.10", "0.25"} <= set(labels)
+    assert _with_equal_decimals(["10⁻⁵", "0.5"]) == ["10⁻⁵", "0.5"]

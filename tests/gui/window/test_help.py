@@ -16,6 +16,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QDialog,
     QFileDialog,
+    QLabel,
     QLineEdit,
     QTextBrowser,
     QTreeWidget,
@@ -259,8 +260,13 @@ def test_chosen_language_applies_after_a_restart(window):
     find(window, "language_de_action", QAction).trigger()
     assert window.settings.language == "de"
     assert find(window, "start_button").text() == "&Start"
+    note = find(window, "saved_label", QLabel)
+    assert note.isVisible()
+    assert note.text() == "The language applies when Surgeon is started again."
+    assert find(window, "saved_folder_button").isHidden()
     find(window, "language_system_action", QAction).trigger()
     assert window.settings.language == ""
+    assert not note.isVisible()
 
 
 def test_guide_has_its_pictures_and_links_lead_to_chapters(

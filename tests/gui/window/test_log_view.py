@@ -60,7 +60,7 @@ def test_log_lines_skips_progress_events():
     ]
     lines = log_lines([Envelope("run-1", 1.0, event) for event in events])
     assert [(line.level, line.message) for line in lines] == [
-        (Level.INFO, "Shot 1: measuring curvature"),
+        (Level.INFO, "Shot 1: measuring what counts"),
         (Level.WARNING, "Careful."),
         (Level.ERROR, "Broken. Fix it."),
     ]

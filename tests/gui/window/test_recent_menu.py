@@ -81,6 +81,10 @@ def test_recent_models_can_be_chosen_if_they_exist_and_are_cleared(
     first.trigger()
     assert window.session.state.config.model.source == str(there)
     window.settings.recent_jobs, window.settings.recent_runs = ["b.toml"], ["c"]
+    menu = find_type(window, RecentMenu)
+    menu.fill()
+    titles = [a.text() for a in menu._menu.actions() if not a.objectName()]
+    assert titles == ["Jobs", "", "Runs", "", "Models", ""]  # with separators
     clear = find(window, "recent_clear_action", QAction)
     assert clear.isEnabled()
     clear.trigger()

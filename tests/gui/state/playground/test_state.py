@@ -153,7 +153,10 @@ def test_new_request_clears_texts_and_cancelled_one_keeps_them(done):
     assert partial.question.is_cancelling
     cancelled = applied(partial, [Cancelled()])
     assert cancelled.original == partial.original != ()
-    assert "Canceled." in playground_text.status_line(cancelled)
+    kept = "Canceled. The texts so far are kept."
+    assert playground_text.status_line(cancelled) == kept
+    without = applied(cancelling(open_request()), [Cancelled()])
+    assert playground_text.status_line(without) == "Canceled."
 
 
 def test_models_default_to_those_of_the_run():
@@ -260,7 +263,7 @@ def test_summary_has_agreement_and_largest_difference(done):
 def test_tokens_have_the_quotation_marks_of_the_language():
     try:
         translation.use("de")
-        assert playground_text.shown_token(" a\n") == "„ a↵“"
+        assert playground_text.shown_token(" a\n") == "„\N{NO-BREAK SPACE}a↵“"
     finally:
         translation.use(translation.ENGLISH)
 

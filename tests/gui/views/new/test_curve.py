@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QPointF, QRectF, Qt
+from PySide6.QtGui import QImage, QPainter
 from PySide6.QtTest import QTest
 
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig
 from surgeon_engine.planning.forecast import RunPoint, forecast
+from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
-from surgeon_gui.views.new.curve import Band, Curve, SizeCurve
+from surgeon_gui.views.new.curve import Band, Curve, SizeCurve, _Picture
 from tests.helpers.fake_engine import model_summary
 
 LAST = 0.9076  # of the demo
@@ -136,6 +138,22 @@ def test_each_part_is_painted(qtbot, curve):
     assert same == []
     beyond = picture(replace(FOUND, points=(RunPoint("Nov 3", 0.99, 0.1),)))
     assert beyond == pictures[0]  # a run that the limits no longer allow
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
+def test_name_of_a_run_is_beside_the_curve(qapp, factor):
+    image = QImage(800, 300, QImage.Format.Format_RGB32)
+    run = RunPoint("2026-11-30 13:12", 0.5, factor * FOUND.at(0.5))
+    shown = curve_of(replace(FOUND, points=(run,)))
+    painter = QPainter(image)
+    picture = _Picture(painter, LIGHT, QRectF(10, 10, 780, 260), shown)
+    picture.paint(0.5)
+    painter.end()
+    *_, name = picture._texts
+    assert len(picture._texts) == len(BANDS) + 1
+    shares = np.linspace(0.0, FOUND.last, 1000)
+    on_curve = [QPointF(picture._x(x), picture._y(FOUND.at(x))) for x in shares]
+    assert not any(name.contains(point) for point in on_curve)
 
 
 def test_quality_that_falls_to_nothing_stays_in_the_picture(qapp, curve):

@@ -129,6 +129,23 @@ def test_name_of_a_choice_finds_its_setting(active):
     assert found_by(active, "wanda") == ["Method"]
 
 
+@pytest.mark.qt_log_ignore("plugin does not support")  # offscreen
+def test_search_says_that_nothing_is_found(active, qtbot):
+    assert "Nothing found" not in offered(active)
+    edit = find(active, "expert_search_edit", QLineEdit)
+    found = edit.completer().completionModel()
+    for letters in ("xyz", "zy"):
+        qtbot.keyClicks(edit, letters)
+        labels = [found.index(row, 0).data() for row in range(found.rowCount())]
+        assert labels == ["Nothing found"]
+    qtbot.keyClick(edit, Qt.Key.Key_Return)
+    assert edit.text() == "xyzzy"  # nothing is chosen
+    edit.clear()
+    qtbot.keyClicks(edit, "densi")
+    assert "Minimum density" in edit.completer().currentCompletion()
+    assert edit.completer().popup().isVisible()
+
+
 def test_search_runs_a_command_that_is_chosen(active, actions, qtbot):
     opened = []
     actions["open_gguf_action"].triggered.disconnect()
@@ -148,9 +165,11 @@ def test_drawer_opens_and_closes_by_its_buttons(place):
     assert not drawer.isVisible()
     click(place, "expert_button")
     assert drawer.isVisible()
+    find(place, "expert_close_button").setFocus()
     click(place, "expert_close_button")
     assert not drawer.isVisible()
     assert not find(place, "expert_button").isChecked()
+    assert place.focusWidget() is find(place, "expert_button")
     place.open_expert(Step.RUN)
     assert drawer.isVisible()
     assert find(place, "run_parent_edit").isVisible()

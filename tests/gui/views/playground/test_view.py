@@ -18,11 +18,12 @@ from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.playground import Playground
+from surgeon_gui.state.playground.state import Token
 from surgeon_gui.state.run import Status
 from surgeon_gui.text import numbers
 from surgeon_gui.text.prompts import EXAMPLES, PromptKind, first_prompt
 from surgeon_gui.views.playground.prompt_card import PromptCard
-from surgeon_gui.views.playground.text_view import shade
+from surgeon_gui.views.playground.text_view import TextView, shade
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
 from tests.helpers.widget_queries import SLOW, is_on, shown
@@ -330,6 +331,19 @@ def check_shades(written, theme):
 
 
 @pytest.mark.qt_log_ignore("does not support raise")  # of the tooltip, offscreen
+def test_text_stays_at_its_end_in_a_lower_view(qtbot):
+    view = TextView("playground_pruned_text")
+    qtbot.addWidget(view)
+    view.resize(200, 200)
+    view.show()
+    view.show_text("Once", [Token(" upon a time\n")] * 50)
+    bar = view.verticalScrollBar()
+    for height, value in ((100, None), (150, 3)):
+        view.resize(200, height)
+        assert bar.value() == (bar.maximum() if value is None else value)
+        bar.setValue(3)  # as the user, who reads above
+
+
 def test_tokens_are_shaded_explained_selected_and_copied(qapp, written):
     for choice, theme in ((ThemeChoice.DARK, DARK), (ThemeChoice.LIGHT, LIGHT)):
         apply_theme(qapp, choice)
@@ -337,7 +351,8 @@ def test_tokens_are_shaded_explained_selected_and_copied(qapp, written):
         check_shades(written, theme)
     check_tooltip(written)
     lines = find(written, "playground_differences", QListWidget)
-    assert " moon" in lines.item(0).text()
+    assert "moon" in lines.item(0).text()
+    assert lines.viewport().height() % lines.sizeHintForRow(0) == 0  # no half row
     lines.itemClicked.emit(lines.item(0))
     pane = find(written, "playground_pruned_text")
     assert pane.textCursor().selectedText() == " moon"

@@ -244,7 +244,7 @@ def test_charts_with_several_series_have_a_legend(view):
 
     assert names("costs") == ("Removed", "Kept")
     assert names("memory") == ("RAM", "GPU")
-    assert "Curvature" in names("times")
+    assert "Measuring" in names("times")
     assert names("perplexity") == ()
     view.show_run(RunState(), now=0.0)
     assert not [x for x in view.findChildren(Legend) if x.isVisible()]

@@ -84,9 +84,13 @@ def test_no_button_of_a_run_has_the_focus_by_itself(qtbot, page):
     stack.setCurrentWidget(page)
     assert page.isAncestorOf(stack.focusWidget())
     assert not isinstance(stack.focusWidget(), QPushButton)
-    find(page, "cancel_button").setFocus()
-    show(page, finished())
-    assert not isinstance(stack.focusWidget(), QPushButton)
+    for name in ("cancel_button", "perplexity_more_button"):
+        show(page, RUNNING)
+        find(page, name).setFocus()
+        assert stack.focusWidget() is find(page, name)
+        show(page, finished())
+        assert page.isAncestorOf(stack.focusWidget())
+        assert not isinstance(stack.focusWidget(), QPushButton)
 
 
 def test_buttons_tell_what_the_user_wants(page):

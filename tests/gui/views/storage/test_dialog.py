@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDialog, QLabel, QMessageBox, QPushButton, QTreeWidget
 
+from surgeon_engine.base.files import measurements_folder
 from surgeon_gui.state.run import Status
 from tests.helpers import window_audit
 from tests.helpers.fake_runs import write_three
@@ -55,6 +57,8 @@ HUB = "Models of the Hugging Face Hub"
 
 def test_runs_and_caches_have_their_sizes(qtbot, make_window, tmp_path, model):
     write_three(tmp_path / "runs")
+    measurements_folder().mkdir(parents=True)
+    (measurements_folder() / "gates").write_bytes(bytes(3_000))
     window = make_window()
     dialog = open_dialog(qtbot, window)
     wait_until(qtbot, lambda: len(rows(dialog)["Runs"]) == 3)
@@ -67,6 +71,14 @@ def test_runs_and_caches_have_their_sizes(qtbot, make_window, tmp_path, model):
     delete = find(dialog, "disk_space_delete_button", QPushButton)
     assert not delete.isEnabled()
     assert delete.toolTip()
+    total = find(dialog, "disk_space_total", QLabel)
+    assert "Runs are deleted in the list of runs." in total.text()
+    tree, whole = find(dialog, "disk_space_tree", QTreeWidget), "Measurements of the"
+    (group,) = tree.findItems(whole, Qt.MatchFlag.MatchStartsWith)
+    assert group.childCount() == 0  # they are one row
+    tree.setCurrentItem(group)
+    assert delete.isEnabled()
+    assert total.text().endswith("kB.")
     select(dialog, HUB)
     window.runs.runs.changed.emit()  # as at each percent of a run
     assert delete.isEnabled()
