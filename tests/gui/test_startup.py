@@ -108,11 +108,12 @@ def test_recent_models_are_limited_and_ordered():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of X11 and Wayland")
-def test_missing_display_ends_in_a_sentence():
+def test_missing_display_ends_in_a_sentence(tmp_path):
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(
         [sys.executable, "-m", "surgeon_gui"],
-        env={name: value for name, value in os.environ.items() if name not in hidden},
+        env=env | {"XDG_CONFIG_HOME": str(tmp_path)},  # settings of nobody
         capture_output=True,
         text=True,
         check=False,
