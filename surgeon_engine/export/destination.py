@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -55,6 +55,8 @@ def check_destination(
     """
     try:
         _check_name(destination)
+        with suppress(FileNotFoundError):
+            destination.stat()  # not for a path too long, or with links in a circle
         _check_not_of_run(destination, run)
         remove_leftovers(destination.parent, destination.name)
         if replace and destination.is_dir() and any(destination.iterdir()):
