@@ -38,7 +38,9 @@ def read_presets(folder: Path) -> tuple[list[Preset], list[str]]:
     """Return the presets in a folder by title, and the problems of other files."""
     found, problems = [], []
     try:
-        paths = sorted(folder.glob(f"*{_SUFFIX}"))
+        paths = sorted(x for x in folder.iterdir() if x.suffix == _SUFFIX)
+    except FileNotFoundError:
+        return [], []
     except OSError as error:
         return [], [unreadable(folder, error)]
     for path in paths:
