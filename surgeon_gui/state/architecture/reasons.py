@@ -218,8 +218,8 @@ def _compared_to_threshold(
         below=numbers.whole(below),
         n=numbers.whole(len(costs)),
         part=part_name(unit),
-        minimum=numbers.significant(costs.min(), 3),
-        maximum=numbers.significant(costs.max(), 3),
+        minimum=numbers.significant(np.min(costs), 3),
+        maximum=numbers.significant(np.max(costs), 3),
     )
 
 

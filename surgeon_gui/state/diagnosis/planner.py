@@ -158,7 +158,7 @@ def _merged_by_cost(found: StructureCosts, allowed: Ints) -> _Merged:
     return _Merged(
         cost=everything.cost[is_removable],
         total=everything.weights[is_removable].cumsum(),
-        rise=everything.rise[is_removable].cumsum(),
+        rise=np.cumsum(everything.rise[is_removable]),
         owner=everything.owner[is_removable],
         groups=units,
         group_of_unit=np.arange(units),
@@ -174,7 +174,7 @@ def _merged_in_step(costs: Costs, found: StructureCosts, allowed: Ints) -> _Merg
     cost, weights, rise, owner = [], [], [], []
     for number in range(len(names)):
         members = np.flatnonzero((group_of_unit == number) & is_free)
-        length = int(allowed[members].min()) if len(members) else 0
+        length = int(np.min(allowed[members])) if len(members) else 0
         rows = found.start[:-1][members][:, None] + np.arange(length)
         cost.append(found.cost[rows].mean(axis=0) if len(members) else np.zeros(0))
         weights.append(found.weights[rows].sum(axis=0))
@@ -186,7 +186,7 @@ def _merged_in_step(costs: Costs, found: StructureCosts, allowed: Ints) -> _Merg
     return _Merged(
         cost=merged[order],
         total=np.concatenate(weights)[order].cumsum(),
-        rise=np.concatenate(rise)[order].cumsum(),
+        rise=np.cumsum(np.concatenate(rise)[order]),
         owner=np.concatenate(owner)[order],
         groups=len(names) + 1,
         group_of_unit=np.where(is_free, group_of_unit, len(names)),
@@ -223,7 +223,7 @@ class _BinPlans:
         self._so_far = np.minimum(found.so_far, self.allowed[:, None])  # U x B
         self._total = self._so_far.sum(axis=0)
         counts = np.diff(self._total, prepend=0)
-        self._rise = (counts * found.cost).cumsum()
+        self._rise = np.cumsum(counts * found.cost)
         self.max_removable = int(self._total[-1]) if len(self._total) else 0
 
     def plan(self, weights: int) -> RemovalPlan:

@@ -30,9 +30,9 @@ def sensitivity_cells(costs: Costs, share: float, predicts_loss: bool) -> list[C
     """Return the cells of the sensitivity map; the shade is the log of the increase."""
     rises = loss_rises(costs, share)
     positive = rises[rises > 0]
-    low = math.log(positive.min()) if len(positive) else 0.0
-    high = math.log(positive.max()) if len(positive) else 1.0
-    smallest = float(positive.min()) if len(positive) else 1.0
+    low = math.log(np.min(positive)) if len(positive) else 0.0
+    high = math.log(np.max(positive)) if len(positive) else 1.0
+    smallest = float(np.min(positive)) if len(positive) else 1.0
     cells = []
     for unit, rise in zip(costs.units, rises.tolist(), strict=True):
         heat = 0.0
@@ -71,7 +71,7 @@ def scale_labels(costs: Costs, share: float, predicts_loss: bool) -> tuple[str, 
     positive = rises[rises > 0]
     if not len(positive):
         return "0", "0"
-    low, high = float(positive.min()), float(positive.max())
+    low, high = float(np.min(positive)), float(np.max(positive))
     if predicts_loss:
         return _growth(low), _growth(high)
     return numbers.times(1), numbers.times(high / low)
