@@ -379,6 +379,11 @@ def pretended_gpu(
                 torch.accelerator, "empty_host_cache", lambda: None, create=True
             )
         )
+        stack.enter_context(  # optimizers ask its driver, which may be missing
+            mock.patch.object(
+                torch.accelerator, "current_accelerator", lambda **_: None
+            )
+        )
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch.object(offload, "set_data", _set_data))
         # `torch.tensor` makes a CPU tensor, and the mode sees how it is moved.
