@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
-from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Device, RunConfig
-from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.vocabulary import WholeVocabulary
 from surgeon_engine.api.messages.commands import (
     InspectModel,
@@ -32,21 +26,12 @@ from surgeon_gui.controllers.store import Store
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import editing
+from surgeon_gui.state.job.checks import STEPS
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Kind, Problem, Step
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
-
-# The field of each part of a job, and the step that shows it with its problem.
-_PARTS: dict[type, tuple[str, Step | None]] = {
-    CalibrationConfig: ("calibration", Step.CALIBRATION),
-    EvaluationConfig: ("evaluation", Step.CALIBRATION),
-    PruningConfig: ("pruning", Step.TARGET),
-    RecoveryConfig: ("recovery", Step.TARGET),
-    SamplesConfig: ("samples", None),
-    ExportConfig: ("export", Step.EXPORT),
-}
 
 
 class DraftEditor(QObject):
@@ -124,10 +109,12 @@ class DraftEditor(QObject):
     @Slot(object)
     def edit_part(self, part: Any) -> None:
         """Change one part of the draft: its calibration, its export or another."""
-        name, step = _PARTS[type(part)]
-        if step is not None:
-            self._accept(step)
-        self.edit(replace(self._state.config, **{name: part}))
+        config = self._state.config
+        names = (x.name for x in fields(config))
+        name = next(x for x in names if type(getattr(config, x)) is type(part))
+        if name in STEPS:
+            self._accept(STEPS[name])
+        self.edit(replace(config, **{name: part}))
 
     def allow_to_replace(self, is_allowed: bool) -> None:
         """Remember whether the next run may replace an export at its destination."""

@@ -49,9 +49,11 @@ _BUSY = {
     RequestKind.JUDGMENT: Kind.JUDGING,
     RequestKind.DIAGNOSIS: Kind.DIAGNOSING,
 }
-_STEPS = {
+# The step that shows each part of a job with its problem.
+STEPS = {
     "model": Step.MODEL,
     "calibration": Step.CALIBRATION,
+    "evaluation": Step.CALIBRATION,
     "pruning": Step.TARGET,
     "recovery": Step.TARGET,
     "export": Step.EXPORT,
@@ -79,17 +81,17 @@ def find_problems(
         may_replace: whether the user allows to replace an export at the destination.
     """
     found = [
+        *_contradictions(config, model),
         target_problem(config, model, on_cuda=on_cuda),
         file_formats.format_problem(config, model),
     ]
     if not is_remote:
         found += [
             resolver.model_problem(config.model.source),
-            calibration_problem(config, model),
+            _calibration_problem(config, model),
             _run_problem(run_parent),
             _folder_problem(config, run_parent, may_replace),
         ]
-    found += _contradictions(config, model)
     problems: dict[Step, Problem] = {}
     for problem in found:
         if problem is not None and problem.step is not None:
@@ -102,15 +104,7 @@ def _contradictions(config: RunConfig, model: ModelSummary | None) -> Iterator[P
     job = config if model is None else with_file_form(config, model)
     for name, error in job.contradictions():
         part, setting = name.split(".")
-        yield of_error(error, _STEPS[part], setting)
-
-
-def _contradiction(
-    config: RunConfig, model: ModelSummary | None, step: Step
-) -> Problem | None:
-    """Return the first contradiction that concerns a step; None if there is none."""
-    found = _contradictions(config, model)
-    return next((each for each in found if each.step is step), None)
+        yield of_error(error, STEPS[part], setting)
 
 
 def start_obstacle(state: AppState) -> Problem | None:
@@ -245,7 +239,7 @@ def is_destination_of(run: RunState, export: ExportConfig) -> bool:
     return run.config.export.folder == export.folder
 
 
-def calibration_problem(
+def _calibration_problem(
     config: RunConfig, model: ModelSummary | None
 ) -> Problem | None:
     """Return the problem of the texts and their windows."""
@@ -266,8 +260,6 @@ def calibration_problem(
             return _of_texts(Kind.JUDGES_ON_CALIBRATION, "texts", text=name)
     if too_short := _short_text_problem(calibration):
         return too_short
-    if contradiction := _contradiction(config, model, Step.CALIBRATION):
-        return contradiction
     maximum = model.longest_window if model is not None else 0
     length = calibration.window_length
     # If it cuts no windows, the file determines the length.
@@ -321,8 +313,6 @@ def target_problem(
     if model is None:
         return None
     pruning = config.pruning
-    if contradiction := _contradiction(config, model, Step.TARGET):
-        return contradiction
 
     def check_target() -> None:
         settled = with_width_multiple(config, model, on_cuda=on_cuda).pruning

@@ -19,7 +19,6 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import TextController
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.job.checks import calibration_problem
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import is_text_due, text_problem, wait_note
 from surgeon_gui.state.sources.resolver import resolve_text
@@ -230,7 +229,7 @@ def _problem(state: AppState) -> Problem | None:
     """Return the problem with the texts; the form shows its own problems."""
     problem = None
     if Step.CALIBRATION not in state.rejected:
-        problem = calibration_problem(state.config, state.model)
+        problem = state.problems.get(Step.CALIBRATION)
     for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
         error = state.request(kind).error
         if problem is None and error is not None:

@@ -21,7 +21,6 @@ from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import resource_text, targets
-from surgeon_gui.state.job.checks import target_problem
 from surgeon_gui.state.job.own_presets import presets_folder
 from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
@@ -130,7 +129,7 @@ class TargetPage(Page):
         self._tree.show_patterns(values["protect"])
         self._choose_layers.setEnabled(state.model is not None)
         if not is_rejected:  # else the form shows its own problem
-            problem = target_problem(state.config, state.model, on_cuda=state.on_cuda)
+            problem = state.problems.get(Step.TARGET)
             setting = problem.setting if problem is not None else ""
             self._form.show_problem(sentence(problem), setting)
         model = state.model if Step.TARGET not in state.problems else None

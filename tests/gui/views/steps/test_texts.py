@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QComboBox,
+    QLabel,
     QPlainTextEdit,
     QTableWidget,
 )
@@ -16,6 +18,7 @@ from PySide6.QtWidgets import (
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_gui.controllers import sources
+from surgeon_gui.controllers.store import checked
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps import more_texts
@@ -92,6 +95,17 @@ def test_unreadable_text_is_reported(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, tmp_path / "broken.csv")
     wait_until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
+
+
+@pytest.mark.parametrize("computer", ["", "gpu-box"])
+def test_text_is_looked_for_on_the_computer_of_the_engine_alone(window, computer):
+    calibration = CalibrationConfig(text="/only/there.txt")
+    state = window.session.state
+    state = replace(state, config=replace(state.config, calibration=calibration))
+    page = window.findChild(CalibrationPage)
+    page.show_state(checked(replace(state, computer=computer)))
+    problem = find(window, "calibration_problem", QLabel).text()
+    assert ("there.txt" in problem) == (not computer)
 
 
 # further texts
