@@ -9,7 +9,6 @@ from __future__ import annotations
 from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
     CalibrationConfig,
-    real_name,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import CalibrationError, ConfigError
@@ -46,7 +45,7 @@ def read_judging_texts(
     The built-in text is left out where nobody names it and it has no such windows.
 
     Raises:
-        CalibrationError: a text cannot be read, is too short, or calibrates too.
+        CalibrationError: a text cannot be read, is or is too short.
         ConfigError: a text that is named cannot have windows of this length.
     """
     evaluation, calibration = config.evaluation, config.calibration
@@ -77,12 +76,6 @@ def _read(
     text: str, calibration: CalibrationConfig, loaded: LoadedModel, length: int
 ) -> JudgingText:
     """Return all windows of a text."""
-    if real_name(text) in map(real_name, calibration.all_texts):
-        raise CalibrationError(
-            "{text} is a calibration text: it cannot judge as text of another kind.",
-            "Its held-out part judges anyway. Name another text.",
-            text=text,
-        )
     settings = CalibrationConfig(
         text=BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}",
         validation_text=text,

@@ -277,8 +277,8 @@ def _prune(command: StartRun, kept: Kept | None = None) -> None:
 
 def start_fence(config: RunConfig) -> None:
     """Let the process that reads files of strangers load its libraries meanwhile."""
-    texts = (*config.calibration.all_texts, config.calibration.validation_text)
-    is_ours = {BUILTIN_TEXT, ""}.issuperset(texts) and config.model.source == DEMO
+    texts = {text for _, text in config.texts}
+    is_ours = texts <= {BUILTIN_TEXT, ""} and config.model.source == DEMO
     if not is_ours and config.model.gpus == 1 and os.environ.get("RANK", "0") == "0":
         from surgeon_engine.runtime import fence
 

@@ -100,9 +100,7 @@ def check_texts(config: RunConfig) -> None:
     Raises:
         CalibrationError: One is missing, empty or of an unknown kind.
     """
-    calibration = config.calibration
-    judging = config.evaluation.texts if config.evaluation.windows else ()
-    for text in (*calibration.all_texts, calibration.validation_text, *judging):
+    for _, text in config.texts:
         if text not in ("", BUILTIN_TEXT) and not is_hub_source(text):
             check_file(text)
 

@@ -83,10 +83,4 @@ class StorageController(QObject):
 
 def _sources_of(config: RunConfig) -> tuple[str, ...]:
     """Return the model and the texts of a job."""
-    calibration = config.calibration
-    return (
-        config.model.source,
-        *calibration.all_texts,
-        calibration.validation_text,
-        *config.evaluation.texts,
-    )
+    return (config.model.source, *(text for _, text in config.texts))

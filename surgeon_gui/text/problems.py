@@ -98,10 +98,6 @@ class Kind(Enum):
         tr("Supported: {endings}."),
     )
     TEXT_EMPTY = tr("{name} is empty.")
-    JUDGES_ON_CALIBRATION = (
-        tr("{text} is a calibration text."),
-        tr("Choose another text to judge on."),
-    )
     TEXT_TOO_SHORT = (
         tr(
             "{text} has {size} bytes: too few for {windows} windows of {length} "

@@ -10,8 +10,10 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.model_info.source_names import hub_name, is_hub_source
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say
 
 BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
+TEXT_NAMES: dict[str, str] = {BUILTIN_TEXT: say("Built-in text")}
 
 
 def is_token_file(text: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
@@ -96,6 +96,17 @@ class RunConfig:
     samples: SamplesConfig = field(default_factory=SamplesConfig)
 
     @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """The setting and the name of each text that the job reads."""
+        calibration, evaluation = self.calibration, self.evaluation
+        return (
+            ("text", calibration.text),
+            ("validation_text", calibration.validation_text),
+            *(("more_texts", more.text) for more in calibration.more_texts),
+            *(("texts", text) for text in evaluation.texts if evaluation.windows),
+        )
+
+    @property
     def writes_original(self) -> bool:
         """True if the model that the run writes is the original."""
         return self.pruning.removes_nothing and not self.pruning.removes_tokens
@@ -167,6 +178,18 @@ class RunConfig:
                     text=self.calibration.text,
                 ),
             )
+        known = set(map(real_name, self.calibration.all_texts))
+        for setting, text in self.texts:
+            if setting == "texts" and real_name(text) in known:
+                yield (
+                    "evaluation.texts",
+                    ConfigError(
+                        "A calibration text cannot judge as text of another kind: "
+                        "{text:choice}.",
+                        "Its held-out part judges anyway. Name another text.",
+                        text=text,
+                    ),
+                )
         if self.trains_offloaded:
             yield (
                 "recovery.trained_weights",

@@ -244,20 +244,9 @@ def _calibration_problem(
 ) -> Problem | None:
     """Return the problem of the texts and their windows."""
     calibration = config.calibration
-    judging = config.evaluation.texts if config.evaluation.windows else ()
-    texts = [
-        ("text", calibration.text),
-        ("validation_text", calibration.validation_text),
-        *(("more_texts", more.text) for more in calibration.more_texts),
-        *(("texts", text) for text in judging),
-    ]
-    for setting, text in texts:
+    for setting, text in config.texts:
         if problem := resolver.text_problem(text):
             return replace(problem, setting=setting)
-    for text in judging:
-        if real_name(text) in map(real_name, calibration.all_texts):
-            name = source_name(text)
-            return _of_texts(Kind.JUDGES_ON_CALIBRATION, "texts", text=name)
     if too_short := _short_text_problem(calibration):
         return too_short
     maximum = model.longest_window if model is not None else 0

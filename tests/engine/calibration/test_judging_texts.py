@@ -10,7 +10,7 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.judging_texts import (
     judges_by_own_text,
     read_judging_texts,
@@ -71,9 +71,9 @@ def test_named_texts_judge_each(demo, novel, tmp_path):
     assert other.windows.tolist() == np.load(tokens).tolist()
 
 
-def test_calibration_text_cannot_judge_as_another_kind(demo, novel):
-    with pytest.raises(CalibrationError, match="is a calibration text"):
-        read_judging_texts(config_of(novel, novel), demo, LENGTH)
+def test_calibration_text_cannot_judge_as_another_kind(novel):
+    with pytest.raises(ConfigError, match="cannot judge"):
+        config_of(novel, novel).check_consistency()
 
 
 def test_text_shorter_than_a_window_is_refused(demo, tmp_path):
