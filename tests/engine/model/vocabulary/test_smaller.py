@@ -221,6 +221,15 @@ def test_numbers_of_tokens_in_configs_follow():
     assert options.bad_words_ids == [[2, 4]]
 
 
+def test_tokens_of_images_stay_behind_their_offset():
+    model = llama_with()
+    model.config.image_token_offset = 64
+    full = loaded(model, tokenizer(size=80))
+    small = with_vocabulary(full, torch.tensor([0, 5, 6, *range(64, 80)]))
+    assert small.kept_tokens.tolist() == [0, 5, 6, *range(64, VOCABULARY)]
+    assert small.model.config.image_token_offset == 3
+
+
 def test_rows_beyond_the_tokenizer_are_removed_unless_named():
     model = llama_with(bos_token_id=93)
     full = loaded(model, tokenizer(size=90))
