@@ -66,7 +66,10 @@ def load_in_blocks(
 
 
 def _part_of(stock: type[PreTrainedModel], index: int) -> type[PreTrainedModel]:
-    """Return a class whose models have only one block that is not empty."""
+    """Return a class whose models have only one block that is not empty.
+
+    It counts as one of transformers, which would not rename tensors for others.
+    """
 
     def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
         stock.__init__(self, config)
@@ -75,7 +78,8 @@ def _part_of(stock: type[PreTrainedModel], index: int) -> type[PreTrainedModel]:
             if other != index:
                 blocks[other] = nn.Module()
 
-    return type(stock.__name__, (stock,), {"__init__": __init__})
+    own = {"__init__": __init__, "__module__": stock.__module__}
+    return type(stock.__name__, (stock,), own)
 
 
 def _block_numbers(
