@@ -8,13 +8,14 @@ one are empty, once for each block; its weights then go to memory-mapped files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
+from typing_extensions import override
 
 from surgeon_engine.model.layers import blocks_path, find_blocks, is_tower
 from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
@@ -67,6 +68,17 @@ def load_in_blocks(
     return model.eval(), problems
 
 
+class _OneBlock(nn.ModuleList):
+    """Blocks of which all but one are empty.
+
+    Classes that initialize what is in their blocks (Falcon-H1) find that one alone.
+    """
+
+    @override
+    def __iter__(self) -> Iterator[nn.Module]:
+        return (block for block in self.children() if len(block._modules))
+
+
 def _part_of(stock: type[PreTrainedModel], index: int) -> type[PreTrainedModel]:
     """Return a class whose models have only one block that is not empty.
 
@@ -75,10 +87,10 @@ def _part_of(stock: type[PreTrainedModel], index: int) -> type[PreTrainedModel]:
 
     def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
         stock.__init__(self, config)
-        blocks: Any = self.get_submodule(blocks_path(self))
-        for other in range(len(blocks)):
-            if other != index:
-                blocks[other] = nn.Module()
+        path = blocks_path(self)
+        blocks = enumerate(self.get_submodule(path).children())
+        alone = [block if n == index else nn.Module() for n, block in blocks]
+        self.set_submodule(path, _OneBlock(alone))
 
     own = {"__init__": __init__, "__module__": stock.__module__}
     return type(stock.__name__, (stock,), own)

@@ -11,25 +11,17 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from benchmarks.small_models import build
-from benchmarks.small_sizes import SIZES
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.config.run import ModelConfig, Offload, RunConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.export.export import export_again
 from surgeon_engine.model.inspect import describe_files
-from surgeon_engine.model.load import load_model
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 from tests.helpers.multimodal import MULTIMODAL, image_and_text, save_multimodal
-from tests.helpers.runs import (
-    Recorder,
-    assert_same_tensors,
-    skip_verification,
-    tokens,
-)
+from tests.helpers.runs import Recorder, skip_verification, tokens
 
 each_family = pytest.mark.parametrize("family", MULTIMODAL)
 
@@ -76,19 +68,6 @@ def test_blocks_are_those_of_the_language_model(tmp_path, family):
     model = load(tmp_path / family)
     towers = [p for n, p in model.named_parameters() if not _LANGUAGE.search(n)]
     assert summary.other_parameters == sum(p.numel() for p in towers) > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["hunyuan_vl", "kimi_k25"])
-def test_model_that_is_loaded_block_by_block_has_the_same_weights(tmp_path, family):
-    """In their files a tower has "layers", too, or the blocks are not "layers"."""
-    model = build("image", family, SIZES["usual"], dense=False)
-    model.bfloat16().save_pretrained(tmp_path)
-    whole, found = (
-        load_model(ModelConfig(str(tmp_path), offload=offload)).model.state_dict()
-        for offload in (Offload.OFF, Offload.ON)
-    )
-    assert_same_tensors(whole, found)
 
 
 @pytest.mark.slow
