@@ -26,6 +26,15 @@ from surgeon_engine.runtime.mapped_tensors import MappedTensors
 _PROBLEMS = ("missing_keys", "mismatched_keys")
 
 
+def has_own_blocks(model: PreTrainedModel) -> bool:
+    """Return whether no block has weights of another one, so that each can be loaded.
+
+    The model may be without weights (on the meta device).
+    """
+    prefix = f"{blocks_path(model)}."
+    return not any(name.startswith(prefix) for name in model.all_tied_weights_keys)
+
+
 def load_in_blocks(
     source: ModelSource, config: PretrainedConfig, model: PreTrainedModel
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
@@ -36,7 +45,8 @@ def load_in_blocks(
     Args:
         source: its files.
         config: its config.
-        model: of the config's class, on the meta device; it gets the weights.
+        model: of the config's class, on the meta device; it has blocks of its own, and
+            gets the weights.
 
     Raises:
         OSError, ValueError, RuntimeError, ...: transformers cannot read the files.
