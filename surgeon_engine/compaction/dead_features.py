@@ -115,8 +115,10 @@ def shared_inputs(
     for kind in Coupling:
         for coupled in groups_of(kind, model):
             readers = [by_name.get(each.layer.name) for each in coupled.producers]
+            if len(readers) < 2 or not coupled.module:  # experts have none
+                continue
             first = readers[0]
-            if len(readers) < 2 or not coupled.module or first is None:
+            if first is None:
                 continue
             if coupled.mixer is Mixer.LATENT:  # they read what others have computed
                 continue

@@ -8,12 +8,14 @@ one are empty, once for each block; its weights then go to memory-mapped files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
+from typing_extensions import override
 
 from surgeon_engine.model.layers import blocks_path, find_blocks, is_tower
 from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
@@ -22,6 +24,15 @@ from surgeon_engine.runtime import host_memory
 from surgeon_engine.runtime.mapped_tensors import MappedTensors
 
 _PROBLEMS = ("missing_keys", "mismatched_keys")
+
+
+def has_own_blocks(model: PreTrainedModel) -> bool:
+    """Return whether no block has weights of another one, so that each can be loaded.
+
+    The model may be without weights (on the meta device).
+    """
+    prefix = f"{blocks_path(model)}."
+    return not any(name.startswith(prefix) for name in model.all_tied_weights_keys)
 
 
 def load_in_blocks(
@@ -34,7 +45,8 @@ def load_in_blocks(
     Args:
         source: its files.
         config: its config.
-        model: of the config's class, on the meta device; it gets the weights.
+        model: of the config's class, on the meta device; it has blocks of its own, and
+            gets the weights.
 
     Raises:
         OSError, ValueError, RuntimeError, ...: transformers cannot read the files.
@@ -44,11 +56,12 @@ def load_in_blocks(
     problems: dict[str, Any] = {name: set() for name in _PROBLEMS}
     with plain_tensors(source, source.quantization) as tensors:
         blocks, list_path = find_blocks(model), blocks_path(model)
-        numbers = _block_numbers(tensors, list_path, len(blocks))
+        beside = _names_beside(model)
+        numbers = _block_numbers(tensors, list_path, len(blocks), beside)
         for index, block in enumerate(blocks):
             part, found = _part_of(stock, index).from_pretrained(
                 None,
-                state_dict=_tensors_of(tensors, numbers, index),
+                state_dict=_tensors_of(tensors, numbers, beside, index),
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
                 **arguments,
@@ -65,30 +78,55 @@ def load_in_blocks(
     return model.eval(), problems
 
 
+class _OneBlock(nn.ModuleList):
+    """Blocks of which all but one are empty.
+
+    Classes that initialize what is in their blocks (Falcon-H1) find that one alone.
+    """
+
+    @override
+    def __iter__(self) -> Iterator[nn.Module]:
+        return (block for block in self.children() if len(block._modules))
+
+
 def _part_of(stock: type[PreTrainedModel], index: int) -> type[PreTrainedModel]:
-    """Return a class whose models have only one block that is not empty."""
+    """Return a class whose models have only one block that is not empty.
+
+    It counts as one of transformers, which would not rename tensors for others.
+    """
 
     def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
         stock.__init__(self, config)
-        blocks: Any = self.get_submodule(blocks_path(self))
-        for other in range(len(blocks)):
-            if other != index:
-                blocks[other] = nn.Module()
+        path = blocks_path(self)
+        blocks = enumerate(self.get_submodule(path).children())
+        alone = [block if n == index else nn.Module() for n, block in blocks]
+        self.set_submodule(path, _OneBlock(alone))
 
-    return type(stock.__name__, (stock,), {"__init__": __init__})
+    own = {"__init__": __init__, "__module__": stock.__module__}
+    return type(stock.__name__, (stock,), own)
+
+
+def _names_beside(model: PreTrainedModel) -> Set[str]:
+    """Return the names of tensors beside the blocks, and those in published files."""
+    prefix = f"{blocks_path(model)}."
+    tensors = model.state_dict()
+    own = {name: x for name, x in tensors.items() if not name.startswith(prefix)}
+    return own.keys() | revert_weight_conversion(model, own).keys()
 
 
 def _block_numbers(
-    tensors: Mapping[str, Any], path: str, blocks: int
+    tensors: Iterable[str], path: str, blocks: int, beside: Set[str]
 ) -> dict[str, int]:
     """Return the block of each tensor of a block, by its name in the files.
 
-    The names before the number may differ from those of the model.
+    The names before the number may differ from those of the model. Towers may have a
+    list of blocks, too.
     """
     pattern = re.compile(rf"(.*\b)?{re.escape(path.rpartition('.')[2])}\.(\d+)\.")
     by_prefix: dict[str, dict[str, int]] = {}
     for name in tensors:
-        if (match := pattern.match(name)) and not is_tower(name):
+        match = pattern.match(name)
+        if match and name not in beside and not is_tower(name):
             by_prefix.setdefault(match[1] or "", {})[name] = int(match[2])
     wanted = set(range(blocks))
     found = (x for x in by_prefix.values() if {*x.values()} >= wanted)
@@ -96,19 +134,21 @@ def _block_numbers(
 
 
 def _tensors_of(
-    tensors: Mapping[str, Any], numbers: Mapping[str, int], index: int
+    tensors: Mapping[str, Any],
+    numbers: Mapping[str, int],
+    beside: Set[str],
+    index: int,
 ) -> dict[str, Any]:
-    """Return the tensors of a block; with the first one also those of no block.
+    """Return the tensors of a block, with the first one also those beside the blocks.
 
-    Otherwise these are zeros that take no memory.
+    Otherwise these are zeros that take no memory. A name that does not tell may be that
+    of a tensor of any block.
     """
     found = {}
     for name, tensor in tensors.items():
-        number = numbers.get(name)
-        if number == index or (number is None and index == 0):
-            found[name] = tensor
-        elif number is None:
-            found[name] = _nothing(tensor)
+        is_read = index == 0 or name not in beside
+        if numbers.get(name, index) == index:
+            found[name] = tensor if name in numbers or is_read else _nothing(tensor)
     return found
 
 

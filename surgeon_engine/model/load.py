@@ -18,7 +18,7 @@ from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
-from surgeon_engine.model.block_loading import load_in_blocks
+from surgeon_engine.model.block_loading import has_own_blocks, load_in_blocks
 from surgeon_engine.model.block_runner import share_chain
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.experts import has_experts, hide_removed_experts
@@ -214,7 +214,8 @@ def _read(
             empty = model_class(config)._from_config(config, dtype=dtype)
         # Otherwise weights are the files themselves, which the system maps into memory.
         is_computed = stored is not dtype or has_experts(empty)
-        if is_computed and _stays_in_files(empty, device):
+        is_short = is_computed and _stays_in_files(empty, device)
+        if is_short and has_own_blocks(empty):
             return load_in_blocks(source, config, empty)
     arguments = {
         "dtype": dtype,

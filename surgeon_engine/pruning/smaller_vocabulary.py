@@ -41,14 +41,15 @@ class SmallerVocabulary:
 
     @property
     def kept(self) -> Tensor:
-        """The original's number of each row of the embedding: int64, ascending."""
+        """The original's number of each token that is predicted: int64, ascending."""
         return self.translation.kept
 
     @classmethod
     def of(cls, original: LoadedModel, kept: Tensor) -> SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
-        Rows of the embedding that the model needs beside them are kept, too.
+        Rows of the head that the model needs beside them are kept, too; an embedding
+        may have more, such as that of an image.
 
         Args:
             original: The whole model, with a tokenizer.
@@ -61,13 +62,15 @@ class SmallerVocabulary:
         assert lengths is not None
         model = original.model
         bias = head_bias(model)
-        first = torch.full((len(head_weight(model)),), -1)
+        size = len(head_weight(model))
+        rows = with_rows_beside(original, kept)
+        first = torch.full((size,), -1)
         pieces = torch.from_numpy(recoding.first_piece).long()[: len(first)]
         first[: len(pieces)] = pieces
         translation = Translation.of(
             head_weight(model).detach().clone(),
             None if bias is None else bias.detach().clone(),
-            with_rows_beside(original, kept),
+            rows[rows < size],
             first,
         )
         return cls(recoding, translation, lengths)

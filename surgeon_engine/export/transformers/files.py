@@ -286,7 +286,8 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     model, plan = compacted.model, compacted.plan
     kept = {each.coupled.name: each for each in compacted.remaining}
     widths: dict[str, int] = {}
-    for kind in {each.coupled.kind for each in plan.groups}:
+    kinds: dict[str, Coupling] = {}  # of the widths
+    for kind in sorted({each.coupled.kind for each in plan.groups}):
         for coupled in groups_of(kind, model):
             block = coupled.consumer.block
             if block not in compacted.blocks:
@@ -303,13 +304,8 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
                 )
             for name, width in stated_widths(each, model).items():
                 if widths.setdefault(name, width) != width:
-                    raise _RaggedError(
-                        say(
-                            "blocks have different numbers of {kind} left. With "
-                            'widths = "same", all of them lose equally many',
-                            kind=display_name(kind),
-                        )
-                    )
+                    raise _ragged_error(name, kinds[name], kind)
+                kinds.setdefault(name, kind)
     values = stock_config(model)
     text = text_options(values, model.config)
     text |= compacted.depth_config | widths
@@ -321,6 +317,27 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     if compacted.has_fewer_heads and is_stated:
         text["head_dim"] = head_size(config)
     return values
+
+
+def _ragged_error(name: str, one: Coupling, other: Coupling) -> _RaggedError:
+    """Return the error for a width that is another one for other groups."""
+    if one is not other:
+        return _RaggedError(
+            say(
+                "{option} is the number of {one} and of {other}, of which different "
+                "numbers are left",
+                option=name,
+                one=display_name(one),
+                other=display_name(other),
+            )
+        )
+    return _RaggedError(
+        say(
+            'blocks have different numbers of {kind} left. With widths = "same", all '
+            "of them lose equally many",
+            kind=display_name(one),
+        )
+    )
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:

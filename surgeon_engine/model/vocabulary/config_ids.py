@@ -2,7 +2,8 @@
 
 Those of the language model are renumbered, wherever they stand: "eos_token_id",
 "image_token_index", "vocab_size_per_layer_input", "suppress_tokens". Configs of towers
-have vocabularies of their own, but for an offset behind that of the texts.
+have vocabularies of their own, but for an offset behind that of the texts. So may the
+config of the whole model: its tokens from "image_token_offset" on are those of images.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _SIZE = re.compile(r"vocab_(size|offset)(_\w+)?$")
 _NAMED = re.compile(r"(\w+_)?token_(id|ids|index|idx)$")
 # Lists of tokens that a model must not write, or of such sequences.
 _DROPPED = {"suppress_tokens", "begin_suppress_tokens", "bad_words_ids"}
-_OFFSET = "vocab_offset"
+_OFFSET = "vocab_offset"  # of towers
+_FIRST = re.compile(r"\w+_token_offset$")
 _TABLES = ("vocabulary_map", "sequence_bias", "force_words_ids", "forced_decoder_ids")
 
 Values = dict[str, Any]
@@ -98,10 +100,12 @@ def needed_rows(
     They are the tokens that its configs name, those of towers, and those beyond the
     stated size of the vocabulary, which some models have for images.
     """
-    vocabulary = config.get_text_config().vocab_size
-    first = min((x.vocab_offset for x in offsets(config)), default=vocabulary)
+    starts = [x.vocab_offset for x in offsets(config)]
+    for each in text_configs(config):
+        starts += [x for name, x in vars(each).items() if _FIRST.match(name)]
+    first = min([config.get_text_config().vocab_size, *filter(_is_token, starts)])
     named = named_tokens(config, generation)
-    return {*range(min(first, vocabulary), rows), *(x for x in named if x < rows)}
+    return {*range(first, rows), *(x for x in named if x < rows)}
 
 
 def tokens_in(values: Mapping[Any, Any]) -> Iterator[int]:
@@ -140,11 +144,16 @@ def renumbered(values: Mapping[Any, Any], numbers: NewNumbers) -> dict[Any, Any]
             result[name] = renumbered(value, numbers)
         elif _NAMED.match(str(name)):
             result[name] = numbers.of(value)
-        elif _SIZE.match(str(name)) and isinstance(value, int):
+        elif _counts_tokens(str(name)) and isinstance(value, int):
             result[name] = numbers.size(value)
         elif name in _DROPPED and value:
             result[name] = numbers.left(value) or None
     return result
+
+
+def _counts_tokens(name: str) -> bool:
+    """Return whether an option is a number of tokens, or of those before others."""
+    return bool(_SIZE.match(name) or _FIRST.match(name))
 
 
 def _is_token(value: Any) -> bool:

@@ -96,7 +96,7 @@ def table_for(
 
     Args:
         tokenizer: That of the model.
-        rows: Those of the embedding.
+        rows: The size of its vocabulary, by its config.
         needed: Rows that the model needs whatever its texts are.
         keep: What the user wants to keep; see `protected`.
 
@@ -112,15 +112,15 @@ def table_for(
 
 
 def check_rows(table: TokenTable, rows: int) -> None:
-    """Check that a model has embeddings of all tokens.
+    """Check that a model reads and predicts all tokens.
 
     Raises:
-        ConfigError: It has not.
+        ConfigError: It does not.
     """
     if table.size > rows:
         raise unsupported(
             say(
-                "its tokenizer has {tokens:,} tokens, and its embedding {rows:,} rows",
+                "its tokenizer has {tokens:,} tokens, and its config states {rows:,}",
                 tokens=table.size,
                 rows=rows,
             )

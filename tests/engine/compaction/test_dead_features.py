@@ -147,8 +147,9 @@ def test_value_that_enters_a_norm_is_kept():
     assert_same_logits(model, plan)
 
 
-def test_inputs_shared_by_all_layers_are_gathered_once():
-    model = tiny_model("llama")
+@pytest.mark.parametrize("family", ["llama", "qwen3_moe"])
+def test_inputs_shared_by_all_layers_are_gathered_once(family):
+    model = tiny_model(family)
     removed = (0, 9)
     kinds = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
     plan = without(model, columns={(1, kind): removed for kind in kinds})

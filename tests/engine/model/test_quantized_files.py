@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.base.errors import ModelError
@@ -27,9 +27,9 @@ from tests.helpers.runs import Recorder, job
 WEIGHTS = "model.safetensors"
 
 
-def weights_of(folder):
+def weights_of(folder, offload=Offload.OFF):
     """Return the weights of a loaded model by name."""
-    loaded = load_model(ModelConfig(str(folder)))
+    loaded = load_model(ModelConfig(str(folder), offload=offload))
     assert loaded.stored is None
     assert not hasattr(loaded.model.config, "quantization_config")
     return loaded.model.state_dict()
@@ -105,11 +105,17 @@ def test_unquantized_layers_keep_their_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_language_model_inside_a_multimodal_one_is_dequantized(tmp_path):
-    folder = save_multimodal(tmp_path, "gemma3")
+@pytest.mark.parametrize(
+    ("family", "offload"), [("gemma3", Offload.OFF), ("llava", Offload.ON)]
+)
+def test_language_model_inside_a_multimodal_one_is_dequantized(
+    tmp_path, family, offload
+):
+    """With the offload it is loaded in blocks; LLaVA has other names in its files."""
+    folder = save_multimodal(tmp_path, family)
     plain = json.loads((folder / "config.json").read_text())
     weights = quantize(folder, FORMATS["awq"], "language_model")
-    found = weights_of(folder)
+    found = weights_of(folder, offload)
     save_file({x: y.contiguous() for x, y in weights.items()}, folder / WEIGHTS)
     (folder / "config.json").write_text(json.dumps(plain))
     expected = load_model(ModelConfig(str(folder))).model.state_dict()

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import CompactionPlan, KeptPart, PrunedModel
@@ -196,6 +196,22 @@ def test_unsupported_widths_have_a_reason():
     assert unsupported_reason.startswith("No plain model has these widths: ")
     assert "hidden size (256) is not a multiple" in unsupported_reason
     assert "validator" not in unsupported_reason
+
+
+def test_one_width_of_experts_and_of_a_shared_one_is_the_reason():
+    """In every block they lose as many as in the others."""
+    model = model_with("HunYuanMoEV1", num_experts=4, moe_topk=2, head_dim=4)
+
+    def choose(unit) -> torch.Tensor:
+        of_experts = unit.coupled.kind is Coupling.EXPERTS
+        return torch.arange(unit.candidates) >= (20 if of_experts else 8)
+
+    plan = without(model, choose, Structure.EXPERTS_AND_NEURONS)
+    reason = PlainWriter().unsupported_reason(PrunedModel(loaded(model), plan))
+    assert reason.endswith(
+        "intermediate_size is the number of neurons of experts and of neurons, of "
+        "which different numbers are left."
+    )
 
 
 def test_blocks_that_differ_in_the_original_are_supported_masked_only(monkeypatch):

@@ -29,6 +29,7 @@ from surgeon_engine.model.vocabulary.smaller import (
     required_tokens,
     with_vocabulary,
 )
+from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime import devices
 from tests.helpers.multimodal import MULTIMODAL, image_and_text
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
@@ -143,11 +144,13 @@ def check(full, text: torch.Tensor, kept: torch.Tensor):
     """Remove tokens, and check that the logits are those of before."""
     expected = logits(full.model, text.to(full.device))
     rows = expected.shape[-1]
+    predicted = SmallerVocabulary.of(full, kept).kept
     small = with_vocabulary(full, kept)
     numbers = torch.searchsorted(small.kept_tokens, text)
     of_head = small.kept_tokens[small.kept_tokens < rows]
     found = logits(small.model, numbers.to(full.device))
     assert torch.equal(found, expected[..., of_head])
+    assert torch.equal(predicted.cpu(), of_head)
     return small
 
 
@@ -219,6 +222,15 @@ def test_numbers_of_tokens_in_configs_follow():
     assert options.eos_token_id == [0, 1, 4]
     assert options.suppress_tokens == [2, 3]
     assert options.bad_words_ids == [[2, 4]]
+
+
+def test_tokens_of_images_stay_behind_their_offset():
+    model = llama_with()
+    model.config.image_token_offset = 64
+    full = loaded(model, tokenizer(size=80))
+    small = with_vocabulary(full, torch.tensor([0, 5, 6, *range(64, 80)]))
+    assert small.kept_tokens.tolist() == [0, 5, 6, *range(64, VOCABULARY)]
+    assert small.model.config.image_token_offset == 3
 
 
 def test_rows_beyond_the_tokenizer_are_removed_unless_named():

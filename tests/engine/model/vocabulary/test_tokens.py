@@ -216,7 +216,7 @@ def test_other_tokenizers_are_refused(change, reason):
 def test_tokens_without_embeddings_are_refused():
     table = token_table(tokenizer_of(next(iter(KINDS))))
     check_rows(table, table.size)
-    with pytest.raises(ConfigError, match=f"embedding {table.size - 1:,} rows"):
+    with pytest.raises(ConfigError, match=f"config states {table.size - 1:,}"):
         check_rows(table, table.size - 1)
 
 
