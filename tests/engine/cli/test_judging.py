@@ -36,7 +36,8 @@ def test_judge_passes_its_options_and_prints_the_figures(asked, capsys):
     assert main(["judge", "run", "demo", "--quick", "--task", "boolq"]) == 0
     assert asked == [("run", "demo", JudgeSettings(tasks=("boolq",), quick=True))]
     out = capsys.readouterr().out
-    assert "0.02 (0.02 to 0.02)" in out
+    assert "  0.02  " in out
+    assert "0.02 (" not in out  # an interval without width is none
     assert "+0.010 (+0.005 to +0.015)  worse" in out
     (row,) = [x for x in out.splitlines() if x.startswith("arithmetic")]
     assert row.split("  ")[-1] == "worse"
