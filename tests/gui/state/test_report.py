@@ -84,6 +84,24 @@ def test_memory_to_run_it_is_listed_by_context(finished):
     assert "16,384 tokens" not in text
 
 
+def test_sparsity_of_single_weights_is_a_share_of_all_but_biases(finished):
+    layers = [
+        msgspec.structs.replace(x, weights=x.weights + x.rows)
+        for x in finished.model.layers
+    ]
+    weights = finished.model.prunable
+    model = msgspec.structs.replace(
+        finished.model, layers=tuple(layers), prunable=sum(x.weights for x in layers)
+    )
+    for structure, prunable in (
+        (Structure.HEADS_AND_NEURONS, model.prunable),
+        (Structure.ELEMENTS, weights),
+    ):
+        config = replace(finished.config, pruning=pruning_config(structure))
+        text = text_of(replace(finished, config=config, model=model))
+        assert f"of {prunable:,} prunable weights" in text
+
+
 def test_shot_without_evaluation_has_dashes(finished):
     last = msgspec.structs.replace(finished.history[-1], evaluation=None)
     run = replace(finished, history=(*finished.history[:-1], last))
