@@ -225,6 +225,11 @@ class Evaluation(msgspec.Struct, frozen=True):
     rounding: float | None = None
 
     @property
+    def protocol(self) -> tuple[object, ...]:
+        """What must be equal for figures to be comparable."""
+        return self.windows, self.window_length, self.text, self.beginning
+
+    @property
     def divergence(self) -> float | None:
         """KL(original || model) on the same windows, nats per token; None: unknown."""
         return self.fidelity[0].divergence.value if self.fidelity else None
