@@ -96,8 +96,11 @@ def verdict_range(
     """Return the verdicts at both ends of the intervals on a text, the better first.
 
     These are the intervals of the differences to the original, KL and same top token.
-    That of the perplexity comes mostly from the windows, not from the model.
+    That of the perplexity comes mostly from the windows, not from the model. A single
+    window has no interval, so that any verdict is possible.
     """
+    if found.windows < 2:
+        return Verdict.NEARLY_SAME, Verdict.BROKEN
     kl, same = found.divergence, found.agreement
     ends = [
         structs.replace(found, divergence=_exactly(nats), agreement=_exactly(share))

@@ -207,6 +207,8 @@ def compared_lines(fidelity: Iterable[Fidelity]) -> Iterator[str]:
 def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
     """Return the size, the fidelity and the memory of each run of a sweep.
 
+    Below it is a note if the fidelity of the runs cannot be compared.
+
     Args:
         outcomes: by the name of the run, its report, or why it has none.
         context: tokens of prompt and answer together, for the memory.
@@ -231,7 +233,24 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
             f"{found.perplexity.value if found else perplexity:.2f}",
             *_memory_cells(outcome, context),
         )
+    reports = [each for each in outcomes.values() if not isinstance(each, str)]
+    table.caption, table.caption_justify = _note_on(reports), "left"
     return table
+
+
+def _note_on(reports: Sequence[Report]) -> str | None:
+    """Return why the figures of runs cannot be compared; None: they can."""
+    if len({each.baseline.protocol for each in reports}) > 1:
+        return (
+            "These runs were measured on different windows or texts. Their "
+            "perplexities and KL cannot be compared."
+        )
+    if len({each.config.model.source for each in reports}) > 1:
+        return (
+            "These runs pruned different models. KL compares each file with its own "
+            "original."
+        )
+    return None
 
 
 def _memory_cells(report: Report, context: int) -> tuple[str, str]:

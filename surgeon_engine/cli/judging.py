@@ -256,9 +256,10 @@ def _probe_table(judged: Mapping[str, Judgment]) -> Table:
     table = headed_table("probe", "original", *judged)
     for probe in Probe:
         cells = [_results(each).get(probe) for each in judged.values()]
-        if known := next((cell for cell in cells if cell is not None), None):
+        known = (f"{x.original} of {x.items}" for x in cells if x is not None)
+        if originals := "; ".join(dict.fromkeys(known)):
             results = [_right(cell) for cell in cells]
-            add_row(table, probe, f"{known.original} of {known.items}", *results)
+            add_row(table, probe, originals, *results)
     verdicts = [judged_verdict(each) or "-" for each in judged.values()]
     add_row(table, "verdict with probes", "", *verdicts)
     return table

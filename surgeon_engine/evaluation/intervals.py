@@ -15,6 +15,8 @@ _RESAMPLES = 1000
 _INTERVAL = 0.95
 _NORMAL = NormalDist()
 _Z = _NORMAL.inv_cdf((1 + _INTERVAL) / 2)
+# Items that show a difference: the signs of five are the same in one of 16 cases.
+_FEWEST = 6
 
 
 def estimate(values: Tensor) -> Estimate:
@@ -36,16 +38,16 @@ def ratio(sums: Tensor, counts: Tensor) -> Estimate:
 
     Args:
         sums: of the figures of each item.
-        counts: tokens of each item; some may be 0.
+        counts: tokens of each item; those with 0 are left out.
     """
-    sums, counts, size = sums.double(), counts.double(), len(sums)
+    sums, counts = sums[counts > 0].double(), counts[counts > 0].double()
+    size = len(sums)
     mean = float(sums.sum() / counts.sum())
-    if size == 1:
+    if size < 2:
         return Estimate(mean, mean, mean)
     generator = torch.Generator().manual_seed(0)
     index = torch.randint(size, (_RESAMPLES, size), generator=generator)
-    totals = counts[index].sum(dim=1)
-    means = (sums[index].sum(dim=1) / totals)[totals > 0].sort().values
+    means = (sums[index].sum(dim=1) / counts[index].sum(dim=1)).sort().values
     outside = int(_outside(size) * len(means))
     return Estimate(mean, float(means[outside]), float(means[-1 - outside]))
 
@@ -91,13 +93,21 @@ def difference_of_shares(only_first: int, only_second: int, items: int) -> Estim
     return Estimate(value, min(value, max(-1.0, low)), max(value, min(1.0, high)))
 
 
-def outcome_of(gain: Estimate) -> Outcome:
-    """Return what an interval says; a positive figure is better."""
+def outcome_of(gain: Estimate, items: int) -> Outcome:
+    """Return what an interval says; a positive figure is better.
+
+    Args:
+        gain: the figure.
+        items: those that have tokens. Few of them show no difference, since their
+            resamples are not further apart than they are.
+    """
+    if items < _FEWEST:
+        return Outcome.SAME
     if gain.high < 0:
         return Outcome.WORSE
     return Outcome.BETTER if gain.low > 0 else Outcome.SAME
 
 
-def outcome_of_loss(loss: Estimate) -> Outcome:
+def outcome_of_loss(loss: Estimate, items: int) -> Outcome:
     """Return what an interval says; a positive figure is worse."""
-    return outcome_of(Estimate(-loss.value, -loss.high, -loss.low))
+    return outcome_of(Estimate(-loss.value, -loss.high, -loss.low), items)

@@ -241,7 +241,7 @@ def probe_judged(probe: Probe, rights: Sequence[Right]) -> ProbeJudged:
         only_file=gained,
         difference=difference,
         p=p,
-        outcome=Outcome.SAME if chance else outcome_of(difference),
+        outcome=Outcome.SAME if chance else outcome_of(difference, len(rights)),
         changed=tuple(
             ItemJudged(x.prompt, x.original, x.file, x.original_is_right)
             for x in changed[:_SHOWN]

@@ -62,7 +62,8 @@ def judge_texts(texts: Sequence[Compared]) -> tuple[TextJudged, ...]:
         loss = each.loss
         fidelity = fidelity_of(each.file, each.name, each.reference)
         baseline = fidelity_of_original(each.file, each.name, each.reference)
-        found.append(TextJudged(fidelity, baseline, loss, outcome_of_loss(loss)))
+        outcome = outcome_of_loss(loss, fidelity.windows)
+        found.append(TextJudged(fidelity, baseline, loss, outcome))
     return tuple(found)
 
 
@@ -119,5 +120,5 @@ def _figures(texts: Sequence[Compared], masks: Sequence[Tensor]) -> Figures | No
         ratio(mean([x.file.agreement for x in texts]), counts),
         ratio(mean([x.file.overlap for x in texts]), counts),
         loss,
-        outcome_of_loss(loss),
+        outcome_of_loss(loss, int((counts > 0).sum())),
     )

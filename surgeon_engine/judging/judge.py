@@ -117,7 +117,7 @@ def judge(
     for ours, theirs in zip(yardstick.chosen, chosen, strict=True):
         right = Right("", "", "", ours == 0, theirs == 0)
         rights[Probe.CONTINUATION].append(right)
-    likelihood = _likelihood(prompts)
+    likelihood, likelihood_outcome = _likelihood(prompts)
     judgment = Judgment(
         original=found.config.model.source,
         file=found.name,
@@ -128,9 +128,7 @@ def judge(
         positions=judge_positions(compared),
         prompts=worst_first(prompts),
         likelihood=likelihood,
-        likelihood_outcome=(
-            Outcome.SAME if likelihood is None else outcome_of_loss(likelihood)
-        ),
+        likelihood_outcome=likelihood_outcome,
         probes=tuple(probe_judged(probe, rights[probe]) for probe in rights),
         tasks=tasks_judged(scores, file_scores),
         is_chat=bool(tokenizer.chat_template),
@@ -297,10 +295,13 @@ def _unlikely(
     )
 
 
-def _likelihood(prompts: Sequence[PromptJudged]) -> Estimate | None:
+def _likelihood(prompts: Sequence[PromptJudged]) -> tuple[Estimate | None, Outcome]:
     """Return the mean of the differences of prompts; None: there are none."""
     found = [x.loss for x in prompts if x.loss is not None]
-    return ratio(torch.tensor(found), torch.ones(len(found))) if found else None
+    if not found:
+        return None, Outcome.SAME
+    loss = ratio(torch.tensor(found), torch.ones(len(found)))
+    return loss, outcome_of_loss(loss, len(found))
 
 
 def _write(judgment: Judgment, target: Target, context: RunContext) -> str:

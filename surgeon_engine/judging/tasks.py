@@ -100,7 +100,7 @@ def tasks_judged(original: Scores, file: Scores) -> tuple[TaskJudged, ...]:
                 float(before.mean()),
                 float(after.mean()),
                 gain,
-                outcome_of(gain),
+                outcome_of(gain, len(before)),
             )
         )
     return tuple(found)

@@ -91,8 +91,15 @@ class RunPoint:
 
     name: str
     share: float  # removed, of the prunable weights
-    divergence: float
+    divergence: float  # of its file
     recovery: Recovery = Recovery.AUTOMATIC
+    # What the number format of the job adds, in place of that of its file; perhaps < 0.
+    rounding: float = 0.0
+
+    @property
+    def in_format(self) -> float:
+        """About its divergence in the number format of the job."""
+        return max(self.divergence + self.rounding, self.divergence / 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +177,7 @@ def forecast(
             _interpolated(p.share, shares, shape) * _untrained(p.recovery, p.share)
             for p in used
         ]
-        ratios = [p.divergence / y for p, y in zip(used, found, strict=True) if y > 0]
+        ratios = [p.in_format / y for p, y in zip(used, found, strict=True) if y > 0]
         scale = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else scale
     measured = [_interpolated(p.share, shares, shape) for p in used]
     if pruning.chooses_tokens:
@@ -198,8 +205,11 @@ def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) ->
 
     A forecast from runs of the model has it: their figures are those of files.
     """
-    if found.points:
-        return 0.0
+    return 0.0 if found.points else usual_rounding(config, model)
+
+
+def usual_rounding(config: RunConfig, model: ModelSummary) -> float:
+    """Return about what the number format of a job's file adds to its divergence."""
     return _ROUNDING.get(file_form(config, model).dtype, 0.0)
 
 

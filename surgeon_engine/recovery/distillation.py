@@ -173,7 +173,8 @@ class _Distillation:
 
     def _measure(self, done: int, best: float) -> float:
         """Measure the held-out windows, and return the best so far."""
-        nats = self._judge.divergence()
+        with self._weights.as_written():
+            nats = self._judge.divergence()
         self._emit(done, nats)
         self._measured.append(nats)
         if self._flat_at is None and self._is_flat:

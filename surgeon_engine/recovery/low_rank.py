@@ -12,7 +12,8 @@ weights need no M.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,7 @@ class LowRankTraining(WeightTraining):
             if layer.module.weight.numel() and not any_matches((layer,), protect)
         ]
         self._adapters: dict[str, Any] = {}  # peft's layers, by the name of the layer
+        self._is_judged = False
 
     @override
     def start(self) -> None:
@@ -70,7 +72,8 @@ class LowRankTraining(WeightTraining):
         for layer in self._layers:
             adapter: Any = self._model.get_submodule(layer.name)
             self._adapters[layer.name] = adapter
-            adapter.forward = _forward_of(adapter, self._remaining.get(layer.name))
+            remaining = self._remaining.get(layer.name)
+            adapter.forward = _forward_of(adapter, remaining, lambda: self._is_judged)
         device = self._model.device
         self.train(
             getattr(adapter, part)[_ADAPTER].float().to(device).weight
@@ -78,6 +81,15 @@ class LowRankTraining(WeightTraining):
             for part in ("lora_A", "lora_B")
         )
         super().start()
+
+    @override
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        self._is_judged = True
+        try:
+            yield
+        finally:
+            self._is_judged = False
 
     @override
     @torch.no_grad()
@@ -128,14 +140,21 @@ class _Remaining:
 
 
 def _forward_of(
-    adapter: Any, remaining: _Remaining | None
+    adapter: Any, remaining: _Remaining | None, is_judged: Callable[[], bool]
 ) -> Callable[[Tensor], Tensor]:
     """Return the forward of a layer with its adapter.
 
     That of peft casts inputs to float32, and so moves more memory than the products do.
+
+    Args:
+        adapter: The layer of peft.
+        remaining: What remains of the layer; None: all of it.
+        is_judged: Returns whether the layer computes with the weight that it gets at
+            the end, where 16 bits round the sum.
     """
     layer = adapter.get_base_layer()
     A, B = (part[_ADAPTER] for part in (adapter.lora_A, adapter.lora_B))
+    is_masked = remaining is not None and remaining.mask is not None
 
     def plain(x: Tensor) -> Tensor:
         rows, x = x.shape[:-1], x.flatten(0, -2)
@@ -150,11 +169,21 @@ def _forward_of(
         y.addmm_(x, wide.to(y.dtype).T)  # no other tensor of this size
         return y.unflatten(0, rows)
 
-    def masked(x: Tensor) -> Tensor:
-        assert remaining is not None
-        update = remaining.masked(adapter.get_delta_weight(_ADAPTER), layer)
-        W = layer.weight + update
+    def merged() -> Tensor:
+        update = adapter.get_delta_weight(_ADAPTER)
+        if remaining is not None:
+            update = remaining.masked(update, layer)
+        return layer.weight + update
+
+    def forward(x: Tensor) -> Tensor:
+        if is_judged() and layer.weight.dtype != A.weight.dtype:
+            with torch.autocast(x.device.type, enabled=False):  # as at the end
+                W = merged().to(layer.weight.dtype)
+        elif is_masked:
+            W = merged()
+        else:
+            return plain(x)
         W = W.T if isinstance(layer, Conv1D) else W
         return functional.linear(x, W, layer.bias)
 
-    return plain if remaining is None or remaining.mask is None else masked
+    return forward

@@ -93,6 +93,11 @@ class WeightTraining:
                 if (kept := self._masks.get(id(parameter))) is not None:
                     parameter.mul_(kept)
 
+    @contextmanager
+    def as_written(self) -> Iterator[None]:
+        """Let the model compute as with the weights that `finish` gives it, about."""
+        yield
+
     def remember(self) -> None:
         """Copy the weights to the host, as the best so far."""
         if not self._best:

@@ -152,9 +152,7 @@ def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
 def protocol_note(runs: Sequence[ComparedRun]) -> str:
     """Return a warning if the measures are not comparable; otherwise ""."""
     protocols = {
-        (b.windows, b.window_length, b.text, b.beginning)
-        for each in runs
-        if (b := each.run.baseline) is not None
+        each.run.baseline.protocol for each in runs if each.run.baseline is not None
     }
     # A judged file has been measured on other windows than one that was not.
     first = {

@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.planning.forecast import RunPoint
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.forecast import RunPoint, usual_rounding
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import date
 
 
-def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint, ...]:
+def points_of(
+    records: Sequence[RunRecord], config: RunConfig, model: ModelSummary | None
+) -> tuple[RunPoint, ...]:
     """Return the finished runs of the model and the structure of a job.
 
     Those that have removed tokens are left out: the rest of their target is smaller.
+
+    Args:
+        records: all runs.
+        config: the job.
+        model: its model; None: it is not known yet.
     """
-    points = []
+    if model is None:
+        return ()
+    points, own = [], usual_rounding(config, model)
     for record in records:
         job, found = record.config, record.fidelity
         if record.outcome is not RunOutcome.FINISHED:
@@ -27,6 +37,6 @@ def points_of(records: Sequence[RunRecord], config: RunConfig) -> tuple[RunPoint
         is_same = job.model.source == config.model.source
         if is_same and job.pruning.kind is config.pruning.kind:
             worst = max(each.divergence.value for each in found)
-            level = job.recovery.level
-            points.append(RunPoint(date(record), record.sparsity, worst, level))
+            level, added = job.recovery.level, own - usual_rounding(job, model)
+            points.append(RunPoint(date(record), record.sparsity, worst, level, added))
     return tuple(points)

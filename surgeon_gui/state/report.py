@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation
+from surgeon_engine.planning.target_size import prunable_weights
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.translation import inside, language, tr
 from surgeon_gui.state import export_text, ladder, run_text
@@ -317,12 +318,11 @@ def _size_rows(run: RunState) -> Iterator[Row]:
         yield tr("Parameters left"), numbers.whole(last.parameters), note
         if experts := left_text(run):
             yield tr("Experts"), experts, ""
-        prunable = numbers.whole(run.model.prunable)
-        yield (
-            tr("Sparsity"),
-            numbers.percent(last.sparsity, decimals=2),
-            tr("of {n} prunable weights").format(n=prunable),
-        )
+        note = ""
+        if run.config is not None:
+            prunable = prunable_weights(run.config.pruning, run.model)
+            note = tr("of {n} prunable weights").format(n=numbers.whole(prunable))
+        yield tr("Sparsity"), numbers.percent(last.sparsity, decimals=2), note
     for name, value in export_text.export_facts(run):
         yield name, value, ""
 

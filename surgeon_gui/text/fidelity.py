@@ -49,7 +49,9 @@ def same_tokens(fidelity: Fidelity) -> str:
 
 
 def with_interval(estimate: Estimate, to_text: Callable[[float], str]) -> str:
-    """Return a figure with its 95 % interval."""
+    """Return a figure with its 95 % interval; that of a single window has none."""
+    if estimate.low == estimate.high:
+        return to_text(estimate.value)
     return tr("{value} ({low} to {high})").format(
         value=to_text(estimate.value),
         low=to_text(estimate.low),

@@ -142,8 +142,8 @@ class NewPlace(QStackedWidget):
 
     @Slot()
     def _show_points(self) -> None:
-        records, config = self._runs.state.records, self._session.state.config
-        self._page.show_points(points_of(records, config))
+        records, state = self._runs.state.records, self._session.state
+        self._page.show_points(points_of(records, state.config, state.model))
 
     @Slot()
     def show_page(self) -> None:

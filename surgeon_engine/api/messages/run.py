@@ -179,7 +179,12 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def format_estimate(estimate: Estimate, to_text: Callable[[float], str]) -> str:
-    """Format a figure with its interval, such as "0.39 (0.36 to 0.42)"."""
+    """Format a figure with its interval, such as "0.39 (0.36 to 0.42)".
+
+    That of a single window has none.
+    """
+    if estimate.low == estimate.high:
+        return to_text(estimate.value)
     low, high = to_text(estimate.low), to_text(estimate.high)
     return f"{to_text(estimate.value)} ({low} to {high})"
 
@@ -218,6 +223,11 @@ class Evaluation(msgspec.Struct, frozen=True):
     fidelity: tuple[Fidelity, ...] = ()
     # Error of KL by 16-bit products, nats per token on some windows. None: float32.
     rounding: float | None = None
+
+    @property
+    def protocol(self) -> tuple[object, ...]:
+        """What must be equal for figures to be comparable."""
+        return self.windows, self.window_length, self.text, self.beginning
 
     @property
     def divergence(self) -> float | None:

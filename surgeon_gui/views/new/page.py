@@ -321,7 +321,7 @@ class NewPage(QWidget):
         ):
             return None
         weights, rises = planner.curve(CURVE_POINTS)
-        shares = weights / max(1, known.model.prunable)
+        shares = weights / max(1, known.costs.diagnosed.prunable)
         return shares.tolist(), rises.tolist()
 
     def _show_measuring(self, state: AppState) -> None:

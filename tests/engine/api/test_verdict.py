@@ -80,6 +80,8 @@ def test_range_is_that_of_the_intervals_to_the_original():
     assert verdict_of([near], before) is Verdict.CLOSE
     assert verdict_range(near, before) == (Verdict.CLOSE, Verdict.DIFFERENT)
     assert verdict_range(close, before) == (Verdict.CLOSE, Verdict.CLOSE)
+    single = msgspec.structs.replace(close, windows=1)
+    assert verdict_range(single, before) == (Verdict.NEARLY_SAME, Verdict.BROKEN)
     wide = msgspec.structs.replace(close, agreement=Estimate(0.75, 0.69, 0.86))
     assert verdict_range(wide, before) == (Verdict.CLOSE, Verdict.DIFFERENT)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.judgment import (
     DraftJudged,
     Judged,
     JudgeSettings,
 )
 from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import JUDGMENT
 from surgeon_engine.cli.main import main
@@ -36,7 +40,8 @@ def test_judge_passes_its_options_and_prints_the_figures(asked, capsys):
     assert main(["judge", "run", "demo", "--quick", "--task", "boolq"]) == 0
     assert asked == [("run", "demo", JudgeSettings(tasks=("boolq",), quick=True))]
     out = capsys.readouterr().out
-    assert "0.02 (0.02 to 0.02)" in out
+    assert "  0.02  " in out
+    assert "0.02 (" not in out  # an interval without width is none
     assert "+0.010 (+0.005 to +0.015)  worse" in out
     (row,) = [x for x in out.splitlines() if x.startswith("arithmetic")]
     assert row.split("  ")[-1] == "worse"
@@ -92,6 +97,35 @@ def test_compare_shows_runs_and_the_probes_of_those_that_are_judged(tmp_path, ca
     assert cells == ["arithmetic", "20 of 30", "12 of 30, worse", "19 of 30"]
     assert "noticeably different" in verdicts
     assert "nearly the same" in verdicts
+
+
+def test_compare_says_if_figures_are_of_other_texts_or_originals(
+    tmp_path, capsys, monkeypatch
+):
+    paths = [write_run(tmp_path, name) for name in ("one", "two")]
+    for path, items in zip(paths, (30, 9), strict=True):
+        found = msgspec.structs.replace(probe(), items=items)
+        data = sealed_json(judgment([found]), JUDGMENT)
+        (path / "judgment.json").write_bytes(data)
+    read = RunFolder.read_report
+
+    def printed(**changes):
+        def changed(run):
+            report = read(run)
+            is_second = run.path.name == "two"
+            return msgspec.structs.replace(report, **changes) if is_second else report
+
+        monkeypatch.setattr(RunFolder, "read_report", changed)
+        assert main(["compare", *map(str, paths)]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    report = read(RunFolder(paths[1]))
+    assert "20 of 30; 20 of 9" in printed()  # of the original
+    assert "These runs" not in printed()
+    shorter = msgspec.structs.replace(report.baseline, window_length=8)
+    assert "perplexities and KL cannot be compared" in printed(baseline=shorter)
+    config = replace(report.config, model=ModelConfig("other"))
+    assert "KL compares each file with its own original" in printed(config=config)
 
 
 def test_compare_tells_runs_of_the_same_name_apart(tmp_path, capsys):

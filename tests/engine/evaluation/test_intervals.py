@@ -77,13 +77,26 @@ def test_equal_answers_give_no_difference_but_an_interval():
     assert found.value == 0
     assert found.low == -found.high
     assert 0.05 < found.high < 0.2
-    assert outcome_of(found) is Outcome.SAME
+    assert outcome_of(found, 20) is Outcome.SAME
 
 
 def test_outcomes_follow_the_interval():
-    assert outcome_of(Estimate(0.2, 0.1, 0.3)) is Outcome.BETTER
-    assert outcome_of(Estimate(-0.2, -0.3, -0.1)) is Outcome.WORSE
-    assert outcome_of(Estimate(0.2, -0.1, 0.3)) is Outcome.SAME
-    assert outcome_of_loss(Estimate(0.2, 0.1, 0.3)) is Outcome.WORSE
-    assert outcome_of_loss(Estimate(0.0, 0.0, 0.0)) is Outcome.SAME
-    assert outcome_of(Estimate(*[math.nan] * 3)) is Outcome.SAME
+    assert outcome_of(Estimate(0.2, 0.1, 0.3), 6) is Outcome.BETTER
+    assert outcome_of(Estimate(-0.2, -0.3, -0.1), 6) is Outcome.WORSE
+    assert outcome_of(Estimate(0.2, -0.1, 0.3), 6) is Outcome.SAME
+    assert outcome_of_loss(Estimate(0.2, 0.1, 0.3), 6) is Outcome.WORSE
+    assert outcome_of_loss(Estimate(0.0, 0.0, 0.0), 6) is Outcome.SAME
+    assert outcome_of(Estimate(*[math.nan] * 3), 6) is Outcome.SAME
+
+
+@pytest.mark.parametrize("used", [1, 2, 5, 8])
+def test_few_items_with_tokens_seldom_differ_by_chance(used):
+    """Tokens of a rare class are in few windows of a text."""
+    draw, different = np.random.default_rng(3), 0
+    for _ in range(DRAWS):
+        sums, counts = torch.zeros(2, 28)
+        counts[:used] = 1
+        sums[:used] = torch.tensor(draw.normal(0, 1, used))
+        found = ratio(sums, counts)
+        different += outcome_of(found, used) is not Outcome.SAME
+    assert different <= 0.1 * DRAWS

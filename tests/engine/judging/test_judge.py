@@ -315,8 +315,8 @@ def test_file_with_fewer_tokens_is_judged_where_tokens_end_together(tmp_path):
     assert found.original_bits == baseline.bits_per_byte
     rise = found.bits_per_byte.value - baseline.bits_per_byte.value
     assert rise > 0
-    assert first.outcome is Outcome.WORSE
-    assert first.loss.value > 0
+    assert first.loss.low > 0
+    assert first.outcome is Outcome.SAME  # these are few windows
     places = sum(
         round(x.fidelity.compared * x.fidelity.windows * (x.fidelity.window_length - 1))
         for x in result.texts

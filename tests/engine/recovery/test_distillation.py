@@ -25,6 +25,7 @@ from surgeon_engine.evaluation.fidelity import (
     reference_of,
 )
 from surgeon_engine.model.head import last_hidden
+from surgeon_engine.model.products import fast_products
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
@@ -296,6 +297,27 @@ def test_merged_model_computes_what_the_adapters_did(family, structure):
     assert [type(module) for module in state.loaded.model.modules()] == modules
     for layer in state.loaded.layers:
         assert state.loaded.model.get_submodule(layer.name) is layer.module
+
+
+@pytest.mark.parametrize(
+    ("family", "structure"),
+    [("llama", Structure.NEURONS), ("gpt2", Structure.ELEMENTS)],
+)
+def test_judged_model_has_the_weights_that_16_bits_hold(family, structure):
+    state = state_of(family, structure, TrainedWeights.LORA)
+    model = state.loaded.model.to(torch.bfloat16)
+    remove_some(state, spread=structure in _MASKED)
+    training = LowRankTraining(state)
+    training.start()
+    disturb(training)
+    with fast_products(model):
+        trained = logits(state)
+        with training.as_written():
+            judged = logits(state)
+    training.finish()
+    assert not torch.equal(judged, trained)
+    with fast_products(model):
+        assert torch.equal(logits(state), judged)
 
 
 def test_only_adapters_get_gradients():

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import Estimate, Fidelity
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.forecast import expected_divergence, forecast
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.forecast import points_of
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from tests.helpers.configs import pruning_config
+from tests.helpers.fake_results import model_summary
+
+MODEL = model_summary()
 
 
 def record(**changes):
@@ -35,9 +44,30 @@ def test_points_are_finished_runs_of_the_model_and_the_structure():
         record(config=other_kind),
         replace(record(), outcome=RunOutcome.CANCELLED),
     ]
-    (point,) = points_of(records, RunConfig())
+    (point,) = points_of(records, RunConfig(), MODEL)
     assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text
     tokens = PruningConfig(vocabulary=SomeTokens(1_500))
-    assert points_of([record(config=RunConfig(pruning=tokens))], RunConfig()) == ()
+    removed = [record(config=RunConfig(pruning=tokens))]
+    assert points_of(removed, RunConfig(), MODEL) == ()
+    assert points_of(records, RunConfig(), None) == ()
     off = record(config=RunConfig(recovery=RecoveryConfig(Recovery.OFF)))
-    assert points_of([off], RunConfig())[0].recovery is Recovery.OFF
+    assert points_of([off], RunConfig(), MODEL)[0].recovery is Recovery.OFF
+
+
+def test_runs_in_other_number_formats_are_expected_in_that_of_the_job():
+    exact, rounded = (
+        RunConfig(export=ExportConfig(format=Format.GGUF, dtype=dtype))
+        for dtype in (FileDtype.FLOAT16, FileDtype.Q4_0)
+    )
+    for of_run, job, expected in (
+        (exact, exact, 0.5),
+        (rounded, rounded, 0.5),
+        (exact, rounded, 0.65),  # 0.15 by rounding, as for other models
+        (rounded, exact, 0.35),
+    ):
+        points = points_of([record(config=of_run)], job, MODEL)
+        assert points[0].divergence == 0.5  # where the window shows the run
+        found = forecast(job.pruning, MODEL, points)
+        goal = goal_of(job.pruning, MODEL, file_form(job, MODEL))
+        nats = expected_divergence(job, MODEL, goal, found)
+        assert nats.value == pytest.approx(expected, rel=0.02)

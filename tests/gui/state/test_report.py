@@ -84,6 +84,24 @@ def test_memory_to_run_it_is_listed_by_context(finished):
     assert "16,384 tokens" not in text
 
 
+def test_sparsity_of_single_weights_is_a_share_of_all_but_biases(finished):
+    layers = [
+        msgspec.structs.replace(x, weights=x.weights + x.rows)
+        for x in finished.model.layers
+    ]
+    weights = finished.model.prunable
+    model = msgspec.structs.replace(
+        finished.model, layers=tuple(layers), prunable=sum(x.weights for x in layers)
+    )
+    for structure, prunable in (
+        (Structure.HEADS_AND_NEURONS, model.prunable),
+        (Structure.ELEMENTS, weights),
+    ):
+        config = replace(finished.config, pruning=pruning_config(structure))
+        text = text_of(replace(finished, config=config, model=model))
+        assert f"of {prunable:,} prunable weights" in text
+
+
 def test_shot_without_evaluation_has_dashes(finished):
     last = msgspec.structs.replace(finished.history[-1], evaluation=None)
     run = replace(finished, history=(*finished.history[:-1], last))
@@ -96,7 +114,7 @@ def test_fidelity_and_verdict_are_those_of_the_file(finished):
     exported = msgspec.structs.replace(finished.exported, fidelity=(of_file,))
     text = text_of(replace(finished, exported=exported))
     assert "Noticeably different. Finished: KL 0.70, 60 % same top token" in text
-    assert "0.70 (0.70 to 0.70)" in text  # in the table
+    assert " 0.70 60 % " in text  # in the table; one window has no interval
     in_memory = finished.evaluation.fidelity[0].divergence.value
     assert f"KL {numbers.nats(in_memory)}" not in text.partition("Shot by shot")[0]
 
