@@ -167,7 +167,10 @@ class QueueController(QObject):
                 or not is_ready
             ):
                 return
-            if obstacle := checks.begin_obstacle(run, self._parent, app.machine):
+            if run.folder and _is_in_progress(run.folder):
+                follow = partial(self._session.follow_run, run.folder, run.config)
+                self._begin(run.name, run.folder, follow)
+            elif obstacle := checks.begin_obstacle(run, self._parent, app.machine):
                 self._end(run.name, QueueStatus.FAILED, sentence(obstacle))
             elif run.folder and has_saved_state(run.folder):
                 self._resume(run)
@@ -312,6 +315,12 @@ class QueueController(QObject):
         if isinstance(error, LockedError):
             reason = tr("Another window has the queue of this runs folder.").rstrip(".")
         self._session.store.show_problem(Failed(message.format(reason=reason), hint))
+
+
+def _is_in_progress(folder: str) -> bool:
+    """Return whether a run has outlived the window that started it."""
+    use = RunFolder(Path(folder)).use
+    return use is not None and not use.is_elsewhere
 
 
 def _interrupted_run(folder: Path) -> RunState | str:
