@@ -147,10 +147,8 @@ def is_run(folder: Path) -> bool:
     """Return True if a folder holds files of a run."""
     run = RunFolder(folder)
     try:
-        return any(
-            path.is_file()
-            for path in (run.config_path, run.events_path, run.report_path)
-        )
+        others = (run.events_path, run.report_path)
+        return run.has_config or any(path.is_file() for path in others)
     except OSError:
         return False
 

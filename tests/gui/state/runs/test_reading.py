@@ -12,6 +12,9 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
+from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.detached.watch import RunWatch
+from surgeon_engine.runtime.folders import list_runs
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import Status
@@ -33,6 +36,7 @@ from surgeon_gui.state.runs.state import (
 )
 from surgeon_gui.text import numbers
 from tests.helpers.configs import changed
+from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_results import exported, measured
 from tests.helpers.fake_runs import (
@@ -266,9 +270,14 @@ def test_read_runs_ignores_other_folders(tmp_path):
     write_run(tmp_path, ".hidden")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    assert [record.folder for record in read_runs(tmp_path, {})] == [
-        str(tmp_path / "run")
-    ]
+    (tmp_path / "export").mkdir()  # with a copy of the config
+    shutil.copy(tmp_path / "run" / "run.toml", tmp_path / "export")
+    write_export(tmp_path / "export")
+    folders = [str(tmp_path / "run")]
+    assert [record.folder for record in read_runs(tmp_path, {})] == folders
+    assert [entry.folder for entry in list_runs(str(tmp_path)).runs] == folders
+    with pytest.raises(RunFolderError, match="There is no run"):
+        list(RunWatch(RunFolder(tmp_path / "export")).events())
     assert read_runs(tmp_path / "nowhere", {}) == ()
 
 
