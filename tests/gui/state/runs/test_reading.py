@@ -9,7 +9,12 @@ import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.messages.events import Cancelled, Envelope
-from surgeon_engine.api.messages.run import RunResumed
+from surgeon_engine.api.messages.run import (
+    MemorySampled,
+    Progressed,
+    RunResumed,
+    Stage,
+)
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import RunFolderError
@@ -69,13 +74,31 @@ def test_read_record_has_the_outcome_and_figures(tmp_path, ending):
 
 def test_read_state_replays_the_log(tmp_path):
     folder = write_run(tmp_path)
-    whole, brief = read_state(folder), read_state(folder, with_progress=False)
-    assert whole.status is Status.FINISHED
-    assert len(whole.history) == 3
-    assert whole.recovered is not None
-    assert whole.exported is not None
-    assert whole.times == brief.times
-    assert whole.evaluation == brief.evaluation
+    state = read_state(folder)
+    assert state.status is Status.FINISHED
+    assert len(state.history) == 3
+    assert state.recovered is not None
+    assert state.exported is not None
+
+
+def test_last_progress_of_each_stage_stands_for_the_others(tmp_path, monkeypatch):
+    """A run of some days has a million lines of progress, and each takes a while."""
+    folder, applied = write_run(tmp_path, ending="killed"), []
+    run, at = RunFolder(folder), read_state(folder).ended
+    for number in range(1, 20):
+        for event in (Progressed(Stage.CURVATURE, 2, number, 30), MemorySampled(1)):
+            run.append(Envelope("run-1", at + number, event))
+    apply = run_state.apply
+    monkeypatch.setattr(
+        run_state,
+        "apply",
+        lambda state, envelope: applied.append(envelope) or apply(state, envelope),
+    )
+    state = read_state(folder)
+    assert state.ended == at + 19
+    found = [x.event for x in applied if isinstance(x.event, Progressed)]
+    assert found[-1].done == 19
+    assert len({(each.stage, each.shot) for each in found}) == len(found)
 
 
 def test_run_is_running_while_its_process_is_alive(tmp_path):
