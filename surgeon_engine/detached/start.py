@@ -23,6 +23,7 @@ from surgeon_engine.api.run_commands import add_command, find_start
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import EngineError, ProcessError, RunFolderError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.json_process import module_command
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.reading import open_to_append, read_lines
@@ -50,7 +51,8 @@ def start_run(
         OSError: Its folder cannot be written.
     """
     check_path(say("The folder"), command.folder)
-    run = RunFolder(Path(command.folder))
+    run = RunFolder(expand_path(command.folder))
+    command = msgspec.structs.replace(command, folder=str(run.path))
     is_known = _is_known(command, run)
     if is_known and (run.use is not None or _has_begun(command, run)):
         return
