@@ -35,6 +35,7 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import (
     UnreadableRunError,
     has_saved_state,
+    read_name,
     read_state,
 )
 from surgeon_gui.text.problems import Kind, Problem, sentence
@@ -248,7 +249,12 @@ class QueueController(QObject):
             if isinstance(event, MachineProbed):
                 self._is_probed = True
             elif isinstance(event, RunStarted) and envelope.run in self._names:
-                self._runs.rename(event.folder, self._names[envelope.run])
+                self._give_name(event.folder, self._names[envelope.run])
+
+    def _give_name(self, folder: str, name: str) -> None:
+        """Name a run as in the queue if it has no name: its start may come again."""
+        if not read_name(Path(folder)):
+            self._runs.rename(folder, name)
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:

@@ -18,7 +18,7 @@ from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.file import QueueFile
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 from surgeon_gui.state.run import Status, requested
-from surgeon_gui.state.runs.reading import read_name
+from surgeon_gui.state.runs.reading import read_name, write_name
 from surgeon_gui.views.comparison.view import CompareView
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
@@ -339,11 +339,13 @@ def test_run_that_has_outlived_its_window_is_followed(qtbot, make_window):
     click(first, "queue_start_button")
     wait_for_status(qtbot, first, Status.RUNNING)
     first.close()
+    write_name(Path(run_of(first).folder), "by the user")
     load_and_wait(qtbot, second, SHORT)
     add(second)
     click(second, "queue_start_button")
     wait_for_status(qtbot, second, Status.RUNNING)
     assert run_of(second).folder == run_of(first).folder
+    assert read_name(Path(run_of(first).folder)) == "by the user"
     assert statuses(second) == [S.RUNNING, S.WAITING]
     second.session.cancel()
     wait_for_status(qtbot, second, Status.CANCELLED)
