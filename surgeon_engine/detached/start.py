@@ -62,8 +62,9 @@ def start_run(
         run.saved_state.read()  # raises
     if not is_known:
         add_command(run, command)
-    with open_to_append(run.output_path) as output:
-        output.truncate(0)
+    if run.use is None:  # else it is that of another process
+        with open_to_append(run.output_path) as output:
+            output.truncate(0)
     try:
         answer = subprocess.run(
             (*_BETWEEN, str(run.output_path), *process, str(run.path), command.run),

@@ -248,10 +248,12 @@ def test_home_of_the_user_stands_for_its_path(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_second_process_is_refused_and_the_first_goes_on(run):
     write_saved_state(run.path)
+    run.output_path.write_text("of the first")
     with run.locked():
         with pytest.raises(Exception, match="has been working on the run"):
             start_run(ResumeRun(run="run-9", folder=str(run.path), detached=True))
         assert run.is_being_worked_on
+    assert run.output_path.read_text() == "of the first"
 
 
 def test_refused_detached_run_says_why_to_whoever_comes_later(tmp_path):
