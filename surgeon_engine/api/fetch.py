@@ -28,9 +28,8 @@ from surgeon_engine.base.ssh import (
 )
 
 # Without the model: what the list of runs, the charts and the report need.
-_SMALL_FILES = (
-    "run.toml",
-    "events.jsonl",
+_NEEDED = ("run.toml", "events.jsonl")
+_OPTIONAL = (
     "report.json",
     "judgment.json",
     "report.html",
@@ -38,7 +37,6 @@ _SMALL_FILES = (
     "notes.txt",
     "tags.txt",
 )
-_NEEDED = ("run.toml", "events.jsonl")
 _ARRIVED = ".arrived"
 _MAX_FILES = 10_000  # and folders
 _MAX_OTHER_BYTES = 10_000_000  # beyond those that were announced
@@ -179,9 +177,14 @@ def _batch(folder: str, target: Path, *, with_model: bool) -> str:
     """Return the commands of sftp."""
     if with_model:
         return f"get -rp {_quoted(folder)} {_quoted(str(target))}\n"
-    # A dash: a missing file is no error.
-    paths = [str(PurePosixPath(folder) / name) for name in _SMALL_FILES]
-    return "".join(f"-get -p {_quoted(x)} {_quoted(str(target))}\n" for x in paths)
+    # A dash: a missing file is no error. Nor is a full disk: the largest file, of
+    # which it is one, comes last.
+    gets = [*(("-get", name) for name in _OPTIONAL), *(("get", x) for x in _NEEDED)]
+    where = _quoted(str(target))
+    return "".join(
+        f"{get} -p {_quoted(str(PurePosixPath(folder) / name))} {where}\n"
+        for get, name in gets
+    )
 
 
 def _quoted(path: str) -> str:
@@ -233,5 +236,11 @@ def _copy(
         "Check the free disk space and the connection, and try again. Nothing "
         "incomplete was kept.",
         host=computer.host,
-        last=last_line(output),
+        last=_reason(output),
     )
+
+
+def _reason(output: str) -> str:
+    """Return why sftp has failed: what follows the path in its last line."""
+    lines = [x for x in output.splitlines() if not x.startswith("Download of file ")]
+    return last_line("\n".join(x.rpartition('": ')[2] for x in lines))

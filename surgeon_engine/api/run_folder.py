@@ -40,7 +40,7 @@ import msgspec
 from surgeon_engine.api.config.export import QUANTIZED, Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
-from surgeon_engine.api.export_marker import trash_export, write_marker
+from surgeon_engine.api.export_marker import MARKER, trash_export, write_marker
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.judgment import Judgment
 from surgeon_engine.api.report import Report
@@ -122,6 +122,11 @@ class RunFolder:
     def is_run(self) -> bool:
         """Whether a run has begun in the folder."""
         return self.events_path.is_file()
+
+    @property
+    def has_config(self) -> bool:
+        """Whether the folder has the config of a run; an export's is a copy."""
+        return self.config_path.is_file() and not (self.path / MARKER).is_file()
 
     @property
     def own_paths(self) -> tuple[Path, ...]:

@@ -137,7 +137,7 @@ def is_of_ssh(process_exit: ProcessExit) -> bool:
 
 def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFailed:
     """Return what the end of an ssh process means, and what to try."""
-    host, output = computer.host, process_exit.details
+    host, output = computer.ssh_name, process_exit.details  # as terminals take it
     last = last_line(output)
     if process_exit.code in _NOT_FOUND:
         return FinalFailure(
@@ -178,7 +178,7 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
 def _try_surgeon(computer: Computer) -> str:
     return say(
         "Check it in a terminal: ssh {host} {command} --version",
-        host=computer.host,
+        host=computer.ssh_name,
         command=computer.command,
     )
 
@@ -189,7 +189,7 @@ def _try_ssh(host: str) -> str:
 
 def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
     """Return the error of a command that writes other lines than Surgeon."""
-    host, command = computer.host, computer.command
+    host, command = computer.ssh_name, computer.command
     return FinalFailure(
         "The command “{command}” on {host} is not Surgeon: it wrote “{wrote}”.",
         _try_surgeon(computer),

@@ -82,13 +82,20 @@ def stop(
     if keep + pause + go_on > 1:
         raise ConfigError("--keep, --pause and --continue exclude each other.")
     folder = RunFolder(run)
-    if folder.use is None:
+    use = folder.use
+    if use is None:
         raise RunFolderError("No process works on {path}.", path=folder.path)
     kind = StopAndKeep if keep else Pause if pause else Resume if go_on else Cancel
     command: Control = kind(run=run.name)
     watched = RunWatch(folder)
     watched.handle(command)
-    if isinstance(command, Cancel):
+    if use.is_elsewhere and use.holder is not None:  # it may have ended
+        Output().print_line(
+            f"The computer {use.holder.computer} has been working on the run since "
+            f"{use.holder.start}. If it still does, it obeys soon. If it has ended: "
+            f"surgeon resume {shlex.quote(str(run))} --take-over"
+        )
+    elif isinstance(command, Cancel):
         *_, last = (envelope.event for envelope in watched.events())
         if isinstance(last, Failed):
             raise ProcessError(last.message, last.hint)

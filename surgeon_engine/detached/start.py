@@ -23,6 +23,7 @@ from surgeon_engine.api.run_commands import add_command, find_start
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import EngineError, ProcessError, RunFolderError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.json_process import module_command
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.reading import open_to_append, read_lines
@@ -50,7 +51,8 @@ def start_run(
         OSError: Its folder cannot be written.
     """
     check_path(say("The folder"), command.folder)
-    run = RunFolder(Path(command.folder))
+    run = RunFolder(expand_path(command.folder))
+    command = msgspec.structs.replace(command, folder=str(run.path))
     is_known = _is_known(command, run)
     if is_known and (run.use is not None or _has_begun(command, run)):
         return
@@ -60,8 +62,9 @@ def start_run(
         run.saved_state.read()  # raises
     if not is_known:
         add_command(run, command)
-    with open_to_append(run.output_path) as output:
-        output.truncate(0)
+    if run.use is None:  # else it is that of another process
+        with open_to_append(run.output_path) as output:
+            output.truncate(0)
     try:
         answer = subprocess.run(
             (*_BETWEEN, str(run.output_path), *process, str(run.path), command.run),

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
 import msgspec
 import psutil
+from msgspec.structs import replace
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S
 from surgeon_engine.api.messages.commands import (
@@ -34,7 +34,7 @@ from surgeon_engine.api.messages.events import (
     Logged,
 )
 from surgeon_engine.api.messages.requests import RUN_ENDS
-from surgeon_engine.api.messages.run import RunResumed, StageStarted
+from surgeon_engine.api.messages.run import RunResumed, RunStarted, StageStarted
 from surgeon_engine.api.run_commands import add_command
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base.errors import (
@@ -42,6 +42,7 @@ from surgeon_engine.base.errors import (
     RunFolderError,
     UnreadableFileError,
 )
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.json_process import kill_process_tree
 from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.paths import check_path
@@ -95,7 +96,7 @@ class RunWatch:
         Raises:
             EngineError: There is no run, or its log cannot be read.
         """
-        if self._run.use is None and not self._run.config_path.is_file():
+        if self._run.use is None and not self._run.has_config:
             raise RunFolderError("There is no run in {path}.", path=self._run.path)
         end: Envelope | None = None  # unless the run goes on after it
         free_since = None
@@ -136,7 +137,10 @@ class RunWatch:
                 )
                 event = Logged(Level.WARNING, message)
                 envelope = Envelope("", time.time(), event)
-            yield msgspec.structs.replace(envelope, offset=self._offset)
+            if isinstance(envelope.event, RunStarted):  # the run may have been moved
+                started = replace(envelope.event, folder=str(self._run.path))
+                envelope = replace(envelope, event=started)
+            yield replace(envelope, offset=self._offset)
 
     def _new_lines(self) -> list[bytes]:
         lines, size = [], 0
@@ -191,7 +195,7 @@ class RunFollower:
     ) -> None:
         self._command, self._send, self._start = command, send, start
         offset = command.offset if isinstance(command, Watch) else 0
-        run = RunFolder(Path(command.folder))
+        run = RunFolder(expand_path(command.folder))
         self._watch = RunWatch(run, offset, cancel_seconds)
         self._lock = threading.Lock()
         self._waiting: list[Control] | None = []  # until the run has begun
@@ -223,7 +227,7 @@ class RunFollower:
             for command in waiting:
                 self.handle(command)
             for envelope in self._watch.events():
-                self._send(msgspec.structs.replace(envelope, run=self._command.run))
+                self._send(replace(envelope, run=self._command.run))
         except EngineError as error:
             self._emit(Failed(error.message, error.hint))
         except OSError as error:

@@ -113,7 +113,7 @@ def list_runs(folder: str) -> RunsListed:
         folders = [each for each in path.iterdir() if each.is_dir()]
     shown = [x for x in folders if not x.name.startswith(".") and _is_text(x.name)]
     runs = [RunFolder(each) for each in shown]
-    dated = [(_changed(run), run) for run in runs if run.config_path.is_file()]
+    dated = [(_changed(run), run) for run in runs if run.has_config]
     dated.sort(key=lambda pair: -pair[0])
     found = tuple(_run_entry(run, at) for at, run in dated[:MAX_RUNS])
     return RunsListed(str(path), found, max(0, len(dated) - MAX_RUNS))

@@ -26,7 +26,6 @@ from surgeon_engine.base.errors import (
     EngineError,
     RunCancelled,
     RunFolderError,
-    UnreadableFileError,
 )
 from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.sentences import said
@@ -135,9 +134,11 @@ class RunContext:
             event: a later export, or the measured speed.
         """
         try:
+            log.remove_cut_off_line()  # of a disk that was full
             log.append(Envelope(self._run, time.time(), event))
-        except (OSError, UnreadableFileError) as error:
-            self.warn(unwritable(log.events_path, error))
+        except (OSError, EngineError) as error:
+            reason = error.__cause__ if isinstance(error, RunFolderError) else error
+            self.warn(unwritable(log.events_path, reason))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:
         """Save the state of the run, as `Saver.save`; warn if that is not possible."""

@@ -9,7 +9,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
 from pathlib import Path
 
@@ -70,6 +70,18 @@ class Settings(Preferences):
     job: str = ""  # the draft when the window was closed, as TOML; empty: no model
     open_run: str = ""  # the folder of the run that was shown; empty: none
     pace: float = 1.0  # actual over estimated seconds of the last run
+    # The values by name, as this window has read or stored them.
+    stored: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def changes(self) -> dict[str, object]:
+        """The settings to store, by name: those that this window has changed."""
+        values = {name: getattr(self, name) for name in _NAMES}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in self.stored or self.stored[name] != value
+        }
 
     def remember_model(self, source: str) -> None:
         """Add a model at the front of the recent models."""
@@ -95,6 +107,9 @@ class Settings(Preferences):
     def remember_folder_of(self, path: str) -> None:
         """Start the next file dialog in the folder of this file."""
         self.last_folder = str(Path(path).parent)
+
+
+_NAMES = tuple(each.name for each in fields(Settings) if each.compare)
 
 
 def _with_first(item: str, recent: list[str]) -> list[str]:
@@ -125,20 +140,21 @@ def load() -> Settings:
     """Read the settings; unreadable ones get their default."""
     store = QSettings()
     settings = Settings()
-    for each in fields(Settings):
-        if store.contains(each.name):
-            default = getattr(settings, each.name)
+    for name in _NAMES:
+        if store.contains(name):
+            default = getattr(settings, name)
             with contextlib.suppress(ValueError):  # from another version
-                setattr(settings, each.name, _read(store.value(each.name), default))
+                setattr(settings, name, _read(store.value(name), default))
+    settings.stored = settings.changes
     return settings
 
 
 def save(settings: Settings) -> None:
-    """Store the settings."""
-    store = QSettings()
-    for each in fields(Settings):
-        value = getattr(settings, each.name)
-        store.setValue(each.name, value.value if isinstance(value, Enum) else value)
+    """Store what this window has changed; what others have changed stays."""
+    store, changes = QSettings(), settings.changes
+    for name, value in changes.items():
+        store.setValue(name, value.value if isinstance(value, Enum) else value)
+    settings.stored |= changes
 
 
 class AutoSave(QObject):
@@ -152,7 +168,6 @@ class AutoSave(QObject):
     ) -> None:
         super().__init__(parent)
         self._settings, self._refresh = settings, refresh
-        self._stored: Settings | None = None
         self._timer = QTimer(self, interval=_SAVE_MS)
         self._timer.timeout.connect(self.save)
         self._timer.start()
@@ -161,9 +176,8 @@ class AutoSave(QObject):
     def save(self) -> None:
         """Store the settings unless they are stored."""
         self._refresh()
-        if self._settings != self._stored:
+        if self._settings.changes:
             save(self._settings)
-            self._stored = replace(self._settings)
 
 
 def reset() -> None:

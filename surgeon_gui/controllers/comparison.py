@@ -69,6 +69,6 @@ class ComparisonController(QObject):
 
 def _state_of(folder: str) -> RunState | None:
     try:
-        return read_state(Path(folder), with_progress=False)
+        return read_state(Path(folder))
     except UnreadableRunError:
         return None  # the list shows the reason

@@ -159,9 +159,12 @@ class ComputersController(QObject):
         self._remember_folder(self.session.state.computer, folder)
 
     def resume(self, run: RunEntry) -> None:
-        """Resume an interrupted run there."""
-        if run.config is not None:
-            self.session.resume_there(run.folder, run.config)
+        """Resume an interrupted run there, or show one that is in progress."""
+        if run.config is None:
+            return
+        is_running = run.outcome is RunOutcome.RUNNING
+        go_on = self.session.follow_run if is_running else self.session.resume_there
+        go_on(run.folder, run.config)
 
     def fetch(self, run: RunEntry, *, with_model: bool) -> None:
         """Copy a run into the runs folder of this computer."""

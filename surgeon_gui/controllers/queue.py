@@ -35,6 +35,7 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import (
     UnreadableRunError,
     has_saved_state,
+    read_name,
     read_state,
 )
 from surgeon_gui.text.problems import Kind, Problem, sentence
@@ -167,7 +168,10 @@ class QueueController(QObject):
                 or not is_ready
             ):
                 return
-            if obstacle := checks.begin_obstacle(run, self._parent, app.machine):
+            if run.folder and _is_in_progress(run.folder):
+                follow = partial(self._session.follow_run, run.folder, run.config)
+                self._begin(run.name, run.folder, follow)
+            elif obstacle := checks.begin_obstacle(run, self._parent, app.machine):
                 self._end(run.name, QueueStatus.FAILED, sentence(obstacle))
             elif run.folder and has_saved_state(run.folder):
                 self._resume(run)
@@ -245,7 +249,12 @@ class QueueController(QObject):
             if isinstance(event, MachineProbed):
                 self._is_probed = True
             elif isinstance(event, RunStarted) and envelope.run in self._names:
-                self._runs.rename(event.folder, self._names[envelope.run])
+                self._give_name(event.folder, self._names[envelope.run])
+
+    def _give_name(self, folder: str, name: str) -> None:
+        """Name a run as in the queue if it has no name: its start may come again."""
+        if not read_name(Path(folder)):
+            self._runs.rename(folder, name)
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
@@ -312,6 +321,12 @@ class QueueController(QObject):
         if isinstance(error, LockedError):
             reason = tr("Another window has the queue of this runs folder.").rstrip(".")
         self._session.store.show_problem(Failed(message.format(reason=reason), hint))
+
+
+def _is_in_progress(folder: str) -> bool:
+    """Return whether a run has outlived the window that started it."""
+    use = RunFolder(Path(folder)).use
+    return use is not None and not use.is_elsewhere
 
 
 def _interrupted_run(folder: Path) -> RunState | str:

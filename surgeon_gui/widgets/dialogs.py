@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QDialog, QFileDialog, QPushButton, QWidget
 
+from surgeon_engine.base.files import nearest_existing
 from surgeon_gui.base.translation import tr
 
 MODEL_FILES = tr("Models (*.gguf)")
@@ -153,5 +155,6 @@ def _open(dialog: QFileDialog, on_chosen: _OnChosen) -> None:
 
 
 def open_folder(folder: str) -> None:
-    """Open a folder in the desktop's file manager."""
-    QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
+    """Open a folder in the desktop's file manager, or the nearest that exists."""
+    there = nearest_existing(Path(folder))  # an export may be deleted or not copied
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(there)))

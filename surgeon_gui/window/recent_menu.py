@@ -140,7 +140,8 @@ class RecentMenu(QObject):
     def _on_run_ended(self, run: RunState) -> None:
         if not run.computer:
             self._settings.pace = self._session.state.pace
-            self._settings.remember_run(run.folder)
+            if _RUNS.is_there(run.folder):  # a refused run leaves none
+                self._settings.remember_run(run.folder)
             self.fill()
 
     @Slot()

@@ -67,6 +67,12 @@ def test_settings_are_saved_and_loaded(qtbot):
     settings.pace = 1.7
     settings_store.save(settings)
     assert settings_store.load() == settings
+    one, another = settings_store.load(), settings_store.load()  # of two windows
+    one.computers, another.pace = ["me@box\tsurgeon"], 0.5
+    settings_store.save(one)
+    settings_store.save(another)
+    loaded = settings_store.load()
+    assert (loaded.computers, loaded.pace) == (one.computers, 0.5)
     settings_store.reset()
     assert settings_store.load() == Settings()
 

@@ -88,7 +88,7 @@ class QueueFile:
         return runs
 
     def write(self, runs: tuple[QueuedRun, ...]) -> None:
-        """Write the queue; without runs, remove its files.
+        """Write the queue; without runs, remove its files if this object has it.
 
         Raises:
             OSError: The files cannot be written.
@@ -96,8 +96,9 @@ class QueueFile:
             LockedError: Another window has the queue.
         """
         if not runs:
-            self.path.unlink(missing_ok=True)
-            self.release()
+            if self.is_mine:  # another window may have begun its own since
+                self.path.unlink(missing_ok=True)
+                self.release()
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._take()

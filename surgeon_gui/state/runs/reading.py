@@ -29,11 +29,7 @@ from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
-from surgeon_engine.base.errors import (
-    ConfigError,
-    EngineError,
-    UnreadableFileError,
-)
+from surgeon_engine.base.errors import ConfigError, EngineError, UnreadableFileError
 from surgeon_engine.base.files import size_of_folder, write_atomically
 from surgeon_engine.base.reading import open_to_read
 from surgeon_engine.base.sealed_json import decode_sealed_line, read_sealed_json
@@ -41,10 +37,7 @@ from surgeon_engine.base.versions import REPORT
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.job.plan_text import planned_bytes
-from surgeon_gui.state.run import (
-    RunState,
-    Status,
-)
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.removed import Shares, removed_by_block
 from surgeon_gui.state.verdict import fidelity_of, verdict_of_run
 
@@ -52,7 +45,8 @@ MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40
 _MAX_NOTES_BYTES = 100_000  # more is not a note of the user
 _CHECKPOINTS = ("export", "checkpoint")
-_PROGRESS = b'"type":"Progressed"'  # most lines of a log; no figure depends on them
+# Most lines of a log: up to ten a second, and one.
+_PROGRESS, _MEMORY = b'"type":"Progressed"', b'"type":"MemorySampled"'
 
 
 class RunOutcome(Enum):
@@ -147,10 +141,8 @@ def is_run(folder: Path) -> bool:
     """Return True if a folder holds files of a run."""
     run = RunFolder(folder)
     try:
-        return any(
-            path.is_file()
-            for path in (run.config_path, run.events_path, run.report_path)
-        )
+        others = (run.events_path, run.report_path)
+        return run.has_config or any(path.is_file() for path in others)
     except OSError:
         return False
 
@@ -159,7 +151,7 @@ def read_record(folder: Path) -> RunRecord:
     """Read the summary of a run; never raises."""
     run, stamp = RunFolder(folder), _stamp(folder)
     try:
-        state = read_state(folder, with_progress=False)
+        state = read_state(folder)
     except UnreadableRunError as error:
         began = stamp[0][0] / 1e9
         record = RunRecord(
@@ -221,7 +213,7 @@ def readable_config(folder: Path) -> RunConfig | None:
         return None
 
 
-def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
+def read_state(folder: Path) -> RunState:
     """Read the state of the run in a folder.
 
     Raises:
@@ -232,15 +224,15 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
     try:
         config = run.read_config()
         began = run.config_path.stat().st_mtime
-        state, last = run_state.requested("", config, str(folder), began), began
-        for envelope in _log(run, with_progress):
+        state, last = run_state.requested("", config, str(folder), began), 0.0
+        for envelope in _log(run):
             if not state.run:
                 state = run_state.requested(
                     envelope.run, config, str(folder), envelope.at
                 )
             if envelope.run != state.run:  # of the process that has resumed the run
                 envelope = msgspec.structs.replace(envelope, run=state.run)
-            state, last = run_state.apply(state, envelope), envelope.at
+            state, last = run_state.apply(state, envelope), max(last, envelope.at)
     except OSError as error:
         name = Path(error.filename or folder).name
         message = tr("{file} cannot be read: {reason}.")
@@ -253,7 +245,7 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
         message = tr("run.toml cannot be read: {reason}")
         raise UnreadableRunError(message.format(reason=error)) from error
     if not is_alive:
-        state = run_state.interrupted(state, last)
+        state = run_state.interrupted(state, last or began)
         state = replace(state, can_go_on=run.saved_state.exists)
         if state.result is None:  # its share is unknown: the plan is not in the folder
             state = replace(state, progress=0.0)
@@ -345,21 +337,31 @@ def outcome_of(run: RunState) -> RunOutcome:
     return RunOutcome(run.status.value)
 
 
-def _log(run: RunFolder, with_progress: bool) -> Iterator[Envelope]:
+def _log(run: RunFolder) -> Iterator[Envelope]:
+    """Yield the events of a log; of the progress between two others, the last one."""
     if not os.path.lexists(run.events_path):
         return  # the run ended before its first event
+    held = (0, b"")  # of the progress, which may come after the memory
     for number, line in enumerate(run.log_lines(), 2):
-        if not with_progress and _PROGRESS in line:
+        if not line.endswith(b"\n"):
+            break  # the process was killed while writing
+        if _PROGRESS in line:
+            held = (number, line)
             continue
-        try:
-            yield decode_sealed_line(line, Envelope)
-        except msgspec.MsgspecError as error:
-            if not line.endswith(b"\n"):
-                return  # the process was killed while writing
-            message = tr("Line {number} of events.jsonl cannot be read: {reason}.")
-            raise UnreadableRunError(
-                message.format(number=number, reason=error)
-            ) from error
+        if held[1] and _MEMORY not in line:
+            yield _event(*held)
+            held = (0, b"")
+        yield _event(number, line)
+    if held[1]:
+        yield _event(*held)
+
+
+def _event(number: int, line: bytes) -> Envelope:
+    try:
+        return decode_sealed_line(line, Envelope)
+    except msgspec.MsgspecError as error:
+        message = tr("Line {number} of events.jsonl cannot be read: {reason}.")
+        raise UnreadableRunError(message.format(number=number, reason=error)) from error
 
 
 def _with_current_folder(state: RunState, folder: Path) -> RunState:

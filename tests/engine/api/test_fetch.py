@@ -37,8 +37,11 @@ def test_cancelled_copy_leaves_nothing(tmp_path):
 
 
 def test_failed_copy_leaves_nothing_and_says_why(tmp_path):
-    failing = ("sh", "-c", "echo 'No space left on device' >&2; exit 1")
-    with pytest.raises(ConnectionFailed, match="No space left on device"):
+    path = "/long" * 20
+    why = f'write local "{path}": No space left on device'
+    lines = f"{why}\nDownload of file {path} to {path} failed"
+    failing = ("sh", "-c", f"echo '{lines}' >&2; exit 1")
+    with pytest.raises(ConnectionFailed, match="box: No space left on device"):
         fetch(tmp_path / "runs" / "first", sftp=failing)
     assert list((tmp_path / "runs").iterdir()) == []
 
@@ -115,6 +118,11 @@ def test_names_are_taken_literally(tmp_path):
     for name in NAMES:
         assert (target / name).read_text() == name
     assert (target / "export").is_dir()
+    (folder / "events.jsonl").write_text("more than a full disk takes" * 1_000)
+    full = ("sh", "-c", 'trap "" XFSZ; ulimit -f 20; exec "$@"', "sh", *sftp)
+    with pytest.raises(ConnectionFailed, match="File too large"):
+        fetch(target.with_name("full"), folder, sftp=full, host="loopback")
+    assert not target.with_name("full").exists()
     with pytest.raises(ConnectionFailed, match="does not accept your keys"):
         fetch(tmp_path / "here" / "other", folder, sftp=sftp, host="denied")
     ssh_server.close()

@@ -281,6 +281,9 @@ def test_texts_of_another_computer_drive_no_terminal():
 def test_ipv6_addresses_are_written_as_each_program_takes_them(host, for_ssh, for_sftp):
     computer = Computer(host)
     assert (computer.ssh_name, computer.sftp_name) == (for_ssh, for_sftp)
+    for code in (0, 1, 127, 255):
+        hint = problem_of(ProcessExit(code, ""), computer).hint
+        assert f"ssh {for_ssh}" in hint
 
 
 @NEEDS_SSH

@@ -232,6 +232,17 @@ def test_interrupted_watch_says_that_the_run_goes_on(tmp_path, capsys, monkeypat
     assert out == f"The run goes on. To cancel it: surgeon stop {tmp_path}\n"
 
 
+def test_stop_does_not_wait_for_another_computer(tmp_path, capsys, monkeypatch):
+    folder = RunFolder(write_run(tmp_path, ending="killed"))
+    write_lock(folder.process_path)
+    monkeypatch.setattr(watching.RunWatch, "events", lambda _: iter(()))
+    code, out, err = run("stop", folder.path, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert "atlas" in out
+    assert f"surgeon resume {folder.path} --take-over" in out
+    assert b"Cancel" in folder.commands_path.read_bytes()
+
+
 @pytest.mark.parametrize("shot", [0, 4])
 def test_run_stop_after_missing_shot_fails(job, capsys, shot):
     code, _, err = run("run", job, "--stop-after", shot, capsys=capsys)

@@ -52,7 +52,11 @@ from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_commands import add_command, find_start, obeyed_commands
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base import process_lock
-from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.errors import (
+    ProcessError,
+    RunFolderError,
+    UnreadableFileError,
+)
 from surgeon_engine.base.process_lock import this_process
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.base.ssh import Computer
@@ -61,7 +65,7 @@ from surgeon_engine.detached.process import do_run
 from surgeon_engine.detached.start import start_run
 from surgeon_engine.detached.watch import RunWatch
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_engine import model_summary, shot_finished
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
 from tests.helpers.fake_runs import write_saved_state
 from tests.helpers.remote import (
@@ -226,18 +230,30 @@ def test_request_that_begins_once_is_not_repeated(connect, tmp_path):
 def test_occupied_folder_is_refused_and_stays_as_it_is(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    with pytest.raises(Exception, match="exists already"):
+    with pytest.raises(RunFolderError, match="exists already"):
         start_run(start(tmp_path))
     assert [each.name for each in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_home_of_the_user_stands_for_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    command = msgspec.structs.replace(start(tmp_path), folder="~/run")
+    with pytest.raises(ProcessError):
+        start_run(command, ("false",))
+    found, _ = find_start(RunFolder(tmp_path / "run"), "run-1")
+    assert found.folder == str(tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_second_process_is_refused_and_the_first_goes_on(run):
     write_saved_state(run.path)
+    run.output_path.write_text("of the first")
     with run.locked():
         with pytest.raises(Exception, match="has been working on the run"):
             start_run(ResumeRun(run="run-9", folder=str(run.path), detached=True))
         assert run.is_being_worked_on
+    assert run.output_path.read_text() == "of the first"
 
 
 def test_refused_detached_run_says_why_to_whoever_comes_later(tmp_path):
@@ -266,6 +282,12 @@ def test_watch_goes_on_at_the_offset_of_any_event(run, at_once):
     everything = watched(run)
     for number, envelope in enumerate(everything[:-1], 1):
         assert watched(run, envelope.offset) == everything[number:]
+
+
+def test_watched_run_names_its_folder_after_it_was_moved(run, at_once):
+    started = RunStarted("elsewhere", 3, model_summary(), "a processor", 1, 1)
+    log(run, started, Cancelled())
+    assert watched(run)[0].event.folder == str(run.path)
 
 
 def test_watch_leaves_out_ends_after_which_the_run_goes_on(run, at_once):

@@ -228,8 +228,10 @@ def test_events_are_logged_once_the_disk_has_room_again(tmp_path, monkeypatch):
     context.emit(StageStarted(Stage.LOAD, 0))
     monkeypatch.setattr(RunFolder, "append", append)
     context.emit(Cancelled())
-    logged = [
-        decode_sealed_line(recorder, Envelope).event for recorder in run.log_lines()
-    ]
+    with run.events_path.open("ab") as log:
+        log.write(b'{"cut off')  # by the end of the process
+    context.record(run, Resumed())  # such as a later export
+    logged = [decode_sealed_line(line, Envelope).event for line in run.log_lines()]
     assert isinstance(logged[1], Logged)
-    assert [logged[0], logged[2]] == [StageStarted(Stage.LOAD, 0), Cancelled()]
+    others = [StageStarted(Stage.LOAD, 0), Cancelled(), Resumed()]
+    assert [logged[0], *logged[2:]] == others

@@ -15,9 +15,10 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.controllers.queue import QueueController
-from surgeon_gui.state.queue.state import QueueStatus
+from surgeon_gui.state.queue.file import QueueFile
+from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 from surgeon_gui.state.run import Status, requested
-from surgeon_gui.state.runs.reading import read_name
+from surgeon_gui.state.runs.reading import read_name, write_name
 from surgeon_gui.views.comparison.view import CompareView
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
@@ -319,6 +320,36 @@ def test_another_window_has_the_queue(qtbot, make_window):
     )  # redraws
     click(second, "queue_add_button")
     assert len(queue_of(second).state.waiting) == 4
+
+
+def test_window_without_runs_keeps_the_queue_of_another(tmp_path):
+    mine, other = QueueFile(tmp_path), QueueFile(tmp_path)
+    other.write((QueuedRun("small", SHORT),))
+    mine.write(())
+    assert mine.path.exists()
+    other.write(())
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_that_has_outlived_its_window_is_followed(qtbot, make_window):
+    first, second = make_window("--pause", "0.02"), make_window()
+    first.session.runs_go_on = True
+    load_and_wait(qtbot, first, LONG)
+    add(first)
+    click(first, "queue_start_button")
+    wait_for_status(qtbot, first, Status.RUNNING)
+    first.close()
+    write_name(Path(run_of(first).folder), "by the user")
+    load_and_wait(qtbot, second, SHORT)
+    add(second)
+    click(second, "queue_start_button")
+    wait_for_status(qtbot, second, Status.RUNNING)
+    assert run_of(second).folder == run_of(first).folder
+    assert read_name(Path(run_of(first).folder)) == "by the user"
+    assert statuses(second) == [S.RUNNING, S.WAITING]
+    second.session.cancel()
+    wait_for_status(qtbot, second, Status.CANCELLED)
+    assert statuses(second) == [S.CANCELLED, S.WAITING]
 
 
 def test_damaged_queue_is_reported_and_kept(make_window, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from surgeon_gui.widgets import dialogs
-from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.widgets.dialogs import ask_new_file, open_folder
 
 
 @pytest.fixture
@@ -36,3 +36,10 @@ def test_dialog_for_an_unusual_ending_shows_all_files(parent):
     dialog = dialog_of(parent)
     assert "(*)" in dialog.nameFilters()[0]
     dialog.close()
+
+
+def test_nearest_folder_is_opened_if_an_export_was_deleted(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(dialogs.QDesktopServices, "openUrl", opened.append)
+    open_folder(str(tmp_path / "export"))
+    assert [url.toLocalFile() for url in opened] == [str(tmp_path)]

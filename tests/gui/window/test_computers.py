@@ -17,7 +17,9 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api import remote
 from surgeon_engine.api.messages.events import ConnectionStatus
+from surgeon_engine.api.messages.files import RunEntry, RunOutcome
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from tests.helpers.fake_remote import remote_command
@@ -29,6 +31,7 @@ from tests.helpers.windows import (
     click,
     close_window,
     find,
+    find_type,
     open_remote_window,
     run_of,
     trigger,
@@ -219,6 +222,16 @@ def test_computer_in_use_is_tried_again_when_its_command_is_corrected(
     assert window.session.state.computer == BOX
     dialog.accept()
     kill_all(tmp_path / "there")
+
+
+def test_run_in_progress_there_is_followed_and_not_resumed(
+    window, monkeypatch, tmp_path
+):
+    folder, followed = str(tmp_path / "a"), []
+    monkeypatch.setattr(window.session, "follow_run", lambda *run: followed.append(run))
+    run = RunEntry(folder, "a", RunOutcome.RUNNING, 0.0, 1, 0, QUICK)
+    find_type(window, ComputersController).resume(run)
+    assert followed == [(folder, QUICK)]
 
 
 def test_computer_is_added_and_models_are_chosen_by_path(

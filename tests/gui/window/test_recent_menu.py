@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtGui import QAction
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings
+from surgeon_gui.state.run import Status, requested
 from surgeon_gui.views.steps.run_page import RunSettingsPage
 from surgeon_gui.window.recent_menu import RecentMenu
 from tests.helpers.fake_runs import write_run
@@ -44,6 +48,9 @@ def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
     wait_until(qtbot, lambda: entries(window, "run"))
     assert texts(window, "run") == ["the best"]
     window.session.close_opened_run()
+    refused = requested("run-1", RunConfig(), str(tmp_path / "runs" / "b"), 0.0)
+    window.session.run_ended.emit(replace(refused, status=Status.FAILED, ended=1.0))
+    assert texts(window, "run") == ["the best"]
     entries(window, "run")[0].trigger()
     wait_until(qtbot, lambda: window.session.state.shown_run.name == "the best")
 

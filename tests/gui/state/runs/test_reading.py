@@ -9,9 +9,17 @@ import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.messages.events import Cancelled, Envelope
-from surgeon_engine.api.messages.run import RunResumed
+from surgeon_engine.api.messages.run import (
+    MemorySampled,
+    Progressed,
+    RunResumed,
+    Stage,
+)
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
+from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.detached.watch import RunWatch
+from surgeon_engine.runtime.folders import list_runs
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import Status
@@ -33,6 +41,7 @@ from surgeon_gui.state.runs.state import (
 )
 from surgeon_gui.text import numbers
 from tests.helpers.configs import changed
+from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_results import exported, measured
 from tests.helpers.fake_runs import (
@@ -65,13 +74,31 @@ def test_read_record_has_the_outcome_and_figures(tmp_path, ending):
 
 def test_read_state_replays_the_log(tmp_path):
     folder = write_run(tmp_path)
-    whole, brief = read_state(folder), read_state(folder, with_progress=False)
-    assert whole.status is Status.FINISHED
-    assert len(whole.history) == 3
-    assert whole.recovered is not None
-    assert whole.exported is not None
-    assert whole.times == brief.times
-    assert whole.evaluation == brief.evaluation
+    state = read_state(folder)
+    assert state.status is Status.FINISHED
+    assert len(state.history) == 3
+    assert state.recovered is not None
+    assert state.exported is not None
+
+
+def test_last_progress_of_each_stage_stands_for_the_others(tmp_path, monkeypatch):
+    """A run of some days has a million lines of progress, and each takes a while."""
+    folder, applied = write_run(tmp_path, ending="killed"), []
+    run, at = RunFolder(folder), read_state(folder).ended
+    for number in range(1, 20):
+        for event in (Progressed(Stage.CURVATURE, 2, number, 30), MemorySampled(1)):
+            run.append(Envelope("run-1", at + number, event))
+    apply = run_state.apply
+    monkeypatch.setattr(
+        run_state,
+        "apply",
+        lambda state, envelope: applied.append(envelope) or apply(state, envelope),
+    )
+    state = read_state(folder)
+    assert state.ended == at + 19
+    found = [x.event for x in applied if isinstance(x.event, Progressed)]
+    assert found[-1].done == 19
+    assert len({(each.stage, each.shot) for each in found}) == len(found)
 
 
 def test_run_is_running_while_its_process_is_alive(tmp_path):
@@ -266,9 +293,14 @@ def test_read_runs_ignores_other_folders(tmp_path):
     write_run(tmp_path, ".hidden")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    assert [record.folder for record in read_runs(tmp_path, {})] == [
-        str(tmp_path / "run")
-    ]
+    (tmp_path / "export").mkdir()  # with a copy of the config
+    shutil.copy(tmp_path / "run" / "run.toml", tmp_path / "export")
+    write_export(tmp_path / "export")
+    folders = [str(tmp_path / "run")]
+    assert [record.folder for record in read_runs(tmp_path, {})] == folders
+    assert [entry.folder for entry in list_runs(str(tmp_path)).runs] == folders
+    with pytest.raises(RunFolderError, match="There is no run"):
+        list(RunWatch(RunFolder(tmp_path / "export")).events())
     assert read_runs(tmp_path / "nowhere", {}) == ()
 
 
