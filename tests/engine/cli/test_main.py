@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -134,6 +135,14 @@ def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
     killed = write_run(tmp_path, "killed", ending="killed")
     code, _, err = run("inspect", killed, capsys=capsys)
     assert (code, "is not finished" in err) == (1, True)
+
+
+def test_character_that_the_locale_lacks_is_escaped(tmp_path, monkeypatch):
+    made, out = write_run(tmp_path, "模型"), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="latin-1"))
+    assert main(["inspect", str(made)]) == 0
+    sys.stdout.flush()
+    assert rb"\u6a21\u578b is the folder of a run" in out.getvalue()
 
 
 def test_inspect_name_with_control_characters_prints_escapes(capsys):
