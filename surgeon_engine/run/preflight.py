@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.base.files import free_bytes
-from surgeon_engine.calibration.texts import check_file
+from surgeon_engine.calibration.texts import check_files, names_of
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.formats import check_format
@@ -102,9 +100,7 @@ def check_texts(config: RunConfig) -> None:
     """
     calibration = config.calibration
     judging = config.evaluation.texts if config.evaluation.windows else ()
-    for text in (*calibration.all_texts, calibration.validation_text, *judging):
-        if text not in ("", BUILTIN_TEXT) and not is_hub_source(text):
-            check_file(text)
+    check_files((*names_of(calibration), *judging))
 
 
 def check_fits(found: Preflight) -> None:
