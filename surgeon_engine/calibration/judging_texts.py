@@ -50,6 +50,7 @@ def read_judging_texts(
         ConfigError: a text that is named cannot have windows of this length.
     """
     evaluation, calibration = config.evaluation, config.calibration
+    check_judging_texts(config)
     if not evaluation.windows or judges_by_own_text(config, bool(loaded.tokenizer)):
         return ()
     found = []
@@ -73,16 +74,27 @@ def read_judging_texts(
     return tuple(found)
 
 
+def check_judging_texts(config: RunConfig) -> None:
+    """Check that the texts that a job names to judge the model do not calibrate it.
+
+    Raises:
+        CalibrationError: One of them does.
+    """
+    fitted = set(map(real_name, config.calibration.all_texts))
+    for text in config.evaluation.texts if config.evaluation.windows else ():
+        if real_name(text) in fitted:
+            raise CalibrationError(
+                "{text} is a calibration text: it cannot judge as text of another "
+                "kind.",
+                "Its held-out part judges anyway. Name another text.",
+                text=text,
+            )
+
+
 def _read(
     text: str, calibration: CalibrationConfig, loaded: LoadedModel, length: int
 ) -> JudgingText:
     """Return all windows of a text."""
-    if real_name(text) in map(real_name, calibration.all_texts):
-        raise CalibrationError(
-            "{text} is a calibration text: it cannot judge as text of another kind.",
-            "Its held-out part judges anyway. Name another text.",
-            text=text,
-        )
     settings = CalibrationConfig(
         text=BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}",
         validation_text=text,

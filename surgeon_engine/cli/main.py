@@ -187,10 +187,12 @@ def estimate(
     config.check_consistency()
     start_fence(config)
     from surgeon_engine.calibration.fenced import check_tokens
+    from surgeon_engine.parallel.group import gpus_for
     from surgeon_engine.run.preflight import preflight
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
+    gpus_for(config.model, is_new=True)  # raises if there are too few
     found = preflight(config, run_dir / "estimate")
     check_tokens(config, found.model)
     output = Output()

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.base.files import free_bytes
+from surgeon_engine.calibration.judging_texts import check_judging_texts
 from surgeon_engine.calibration.texts import check_files, names_of
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.planning.experts import check_routers
@@ -30,6 +31,8 @@ from surgeon_engine.planning.resource_check import (
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import Goal, planned_size
 from surgeon_engine.planning.widths import check_width_multiple
+from surgeon_engine.planning.windows import check_window_length
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.speed_probe import machine, room
 
 
@@ -67,12 +70,15 @@ def preflight(
 
     Raises:
         ModelError: the model cannot be found, read or pruned.
-        ConfigError: the model cannot reach the target.
-        CalibrationError: a text file of the job cannot be read.
+        ConfigError: the model cannot reach the target, or the device is missing.
+        CalibrationError: a text file of the job cannot be read, a text calibrates and
+            judges, or the windows are too long.
         PruningError: so many weights, or whole blocks, cannot be removed from it.
         ExportError: no result can be written in the format of the job.
     """
+    devices.choose(config.model.device)  # raises if there is none
     check_texts(config)
+    check_judging_texts(config)
     inspected = inspect_source(config.model)
     model = inspected.summary
     # Each of two disks has to hold the whole model: if that of the export fails, the
@@ -89,6 +95,9 @@ def preflight(
     check_target_in_limits(goal, settled.pruning, model)
     check_format(settled, model)
     check_routers(settled, model)
+    if config.calibration.cuts_windows:
+        length = config.calibration.window_length
+        check_window_length(length, model.longest_window)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 

@@ -12,6 +12,7 @@ import time
 from importlib.metadata import version
 
 import pytest
+import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
@@ -308,7 +309,9 @@ def test_failed_run_logs_its_error(quick_job, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_estimate_fails_where_a_run_would(tmp_path, capsys):
+def test_estimate_fails_where_a_run_would(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     path = tmp_path / "job.toml"
     path.write_text(
         'version = 1\n[pruning]\ntarget = "file_size"\nmegabytes = 8\n'
@@ -324,6 +327,15 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     path.write_text('version = 1\n[calibration]\ntext = "missing.txt"\n')
     code, _, err = run("estimate", path, capsys=capsys)
     assert (code, "There is no text file at" in err) == (1, True)
+    for settings, problem in (
+        ('[evaluation]\ntexts = ["builtin"]\n', "builtin is a calibration text"),
+        ("[calibration]\nwindow_length = 1000\n", "the maximum of the model is 512"),
+        ("[model]\ngpus = 64\n", "asks for 64 GPUs"),
+        ('[model]\ndevice = "gpu"\n', "has no GPU"),
+    ):
+        path.write_text(settings)
+        code, _, err = run("estimate", path, capsys=capsys)
+        assert (code, problem in err) == (1, True)
     path.write_text(
         'version = 1\n[pruning]\nstructure = "rows_and_columns"\n'
         '[export]\nformat = "gguf"\n'
