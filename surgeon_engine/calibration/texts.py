@@ -24,7 +24,11 @@ from surgeon_engine.api.config.calibration import (
     real_name,
 )
 from surgeon_engine.api.messages.sources import TextDescribed
-from surgeon_engine.api.model_info.source_names import HubName, hub_name
+from surgeon_engine.api.model_info.source_names import (
+    HubName,
+    hub_name,
+    is_hub_source,
+)
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
@@ -196,6 +200,17 @@ def check_file(source: str) -> Path:
             kinds=", ".join(_SUFFIXES),
         )
     return path
+
+
+def check_files(texts: Iterable[str]) -> None:
+    """Check that the texts that are files are there; empty names are none.
+
+    Raises:
+        CalibrationError: One is missing, empty or of an unknown kind.
+    """
+    for text in texts:
+        if text not in ("", BUILTIN_TEXT) and not is_hub_source(text):
+            check_file(text)
 
 
 def _from_table(path: Path, source: TextSource) -> Documents:

@@ -42,6 +42,7 @@ from surgeon_engine.calibration.token_file import read_token_file
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.model.tokenizer import failures_as, kept_tokenizer
+from surgeon_engine.planning.windows import check_window_length
 from surgeon_engine.runtime import fence
 
 _PIECE = 1_000_000  # characters that are tokenized at once
@@ -436,11 +437,4 @@ def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
             high=high,
             size=vocabulary.size - 1,
         )
-    if 0 < vocabulary.longest_window < windows.shape[1]:
-        raise CalibrationError(
-            "The windows have {shape:,} tokens; the maximum of the model is {limit:,}.",
-            "Set window_length to at most {limit}, or split a token file into such "
-            "windows.",
-            shape=windows.shape[1],
-            limit=vocabulary.longest_window,
-        )
+    check_window_length(windows.shape[1], vocabulary.longest_window)

@@ -20,6 +20,7 @@ Commands import torch when they run, so that `--help` and `--version` are immedi
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -128,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     or `surgeon stop`.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale may lack characters
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it
     try:
         for argument in given:
             check_argument(argument)
@@ -184,10 +187,12 @@ def estimate(
     config.check_consistency()
     start_fence(config)
     from surgeon_engine.calibration.fenced import check_tokens
+    from surgeon_engine.parallel.group import gpus_for
     from surgeon_engine.run.preflight import preflight
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
+    gpus_for(config.model, is_new=True)  # raises if there are too few
     found = preflight(config, run_dir / "estimate")
     check_tokens(config, found.model)
     output = Output()

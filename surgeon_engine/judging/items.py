@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -150,9 +151,12 @@ def _own_prompts(path: str) -> list[str]:
     if not path:
         return []
     text = read_text(expand_path(path), _LIMIT)
-    lines = [line for line in text.splitlines() if line.strip()]
+    # Unlike `splitlines`, this leaves U+2028 and its like in a prompt.
+    numbered = enumerate(io.StringIO(text, newline=None), 1)
+    given = [(number, line.rstrip("\n")) for number, line in numbered if line.strip()]
+    lines = [line for _, line in given]
     if path.endswith(".jsonl"):
-        lines = [_prompt_of(path, number, x) for number, x in enumerate(lines, 1)]
+        lines = [_prompt_of(path, number, line) for number, line in given]
     if not 0 < len(lines) <= _MOST:
         raise ConfigError(
             "{path} holds {count:,} prompts; 1 to {most:,} are possible.",

@@ -34,6 +34,7 @@ from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import JUDGMENT
+from surgeon_engine.calibration.texts import check_files, names_of
 from surgeon_engine.evaluation.intervals import outcome_of_loss, ratio
 from surgeon_engine.export.model_card import with_judgment
 from surgeon_engine.export.provenance import CARD
@@ -87,7 +88,10 @@ def judge(
     """
     start = context.clock()
     check_installed(settings.tasks)
+    devices.choose(settings.device)  # raises before the models are asked
     found = target_of(target, original, settings)
+    read = found.config
+    check_files((*names_of(read.calibration), *read.evaluation.texts, settings.text))
     tokenizer = _tokenizer(found.config.model.source)
     smaller = _smaller_tokenizer(found, tokenizer)
     if settings.draft:

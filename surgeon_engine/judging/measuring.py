@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, real_name
 from surgeon_engine.api.config.evaluation import OWN_TEXT, EvaluationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
@@ -74,9 +74,10 @@ def texts_of(
         windows = load_windows(config.calibration, loaded)
         length = windows.validation.shape[1]
         names = (*config.evaluation.texts, *([text] if text else ()))
-        if BUILTIN_TEXT not in (*config.calibration.all_texts, *names):
+        if BUILTIN_TEXT not in names:
             names = (*names, BUILTIN_TEXT)
-        names = tuple(x for x in names if x not in config.calibration.all_texts)
+        fitted = set(map(real_name, config.calibration.all_texts))
+        names = tuple(x for x in names if real_name(x) not in fitted)
         others: tuple[JudgingText, ...] = ()
         if names:
             evaluation = EvaluationConfig(windows=count, texts=names)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.judgment import JudgeSettings
 from surgeon_engine.api.model_info.source_names import GGUF_FILE
@@ -77,7 +76,7 @@ def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
     Args:
         target: folder of a finished run, or a model.
         original: as `ModelConfig.source`; empty: that of the run.
-        settings: name the text and the device.
+        settings: name the device.
 
     Raises:
         ConfigError: no original is named, and the target is of no run.
@@ -94,10 +93,7 @@ def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
         )
     found = locate(target)
     gguf = found.folder / found.gguf_file if found.gguf_file else None
-    config = RunConfig(
-        model=ModelConfig(source=original, device=settings.device),
-        calibration=CalibrationConfig(text=settings.text or BUILTIN_TEXT),
-    )
+    config = RunConfig(ModelConfig(source=original, device=settings.device))
     # No model of the Hub, and not the demo.
     written = _beside(path) if os.path.exists(path) else None
     return Target(found.name, target, gguf, config, path=written)

@@ -87,7 +87,9 @@ def work_on_run(
         RunCancelled: the user has cancelled.
     """
     model = model_of(command)
-    count = 1 if ranks.size() > 1 else gpus_for(model, command)
+    count = (
+        1 if ranks.size() > 1 else gpus_for(model, is_new=isinstance(command, StartRun))
+    )
     run = RunFolder(Path(command.folder))
     with (
         obeyed_commands(run, context.handle, commands_from)
@@ -114,10 +116,10 @@ def execute(command: StartRun | ResumeRun, context: RunContext) -> None:
                 pipeline.resume(folder, context, **how)
 
 
-def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
+def gpus_for(model: ModelConfig, *, is_new: bool) -> int:
     """Return how many GPUs of this machine a run uses, each with a process.
 
-    A run may be resumed on fewer than it began with.
+    A run that is not new may go on with fewer than it began with.
 
     Raises:
         ConfigError: the job asks for more GPUs than there are.
@@ -125,7 +127,7 @@ def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
     if model.device is Device.CPU or model.gpus == 1:
         return 1
     there = devices.gpu_count()
-    if model.gpus > there and isinstance(command, StartRun):
+    if model.gpus > there and is_new:
         raise ConfigError(
             say_n(
                 "The job asks for {gpus} GPUs, and this machine has {n} GPU that torch "

@@ -203,8 +203,9 @@ def settle(
 ) -> SettledJob:
     """Return the job with an explicit recovery and offload, the closest that fits.
 
-    If none fits, it is the one that needs least. A recovery that needs no more than
-    that one fits: something else in the run is larger. `size` is given if it is known.
+    If none fits, it is the one that needs least; for want of time, no blocks are
+    offloaded. A recovery that needs no more memory than that one fits: something else
+    in the run is larger. `size` is given if it is known.
     """
     has_file_form = config is not (config := with_file_form(config, model))
     has_file_widths = config is not (config := with_file_widths(config, model))
@@ -226,11 +227,12 @@ def settle(
             for need, least in pairs
             if need.light is not ResourceStatus.GREEN and need.needed > least.needed
         ]
-        lacking += _time_lacking(tried, model, machine, size)
-        if not lacking:
+        late = _time_lacking(tried, model, machine, size)
+        is_least = tried.recovery == candidates[-1].recovery
+        if not lacking and (is_least or not late):  # offloaded, it takes no less time
             chosen, found = tried, needed
             break
-        obstacle = obstacle or lacking[0]
+        obstacle = obstacle or (*lacking, *late)[0]
     is_open = len({candidate.recovery for candidate in candidates}) > 1
     was_automatic = config.model.offload is Offload.AUTOMATIC
     offloads = was_automatic and chosen.model.offload is Offload.ON

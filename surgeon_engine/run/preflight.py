@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.base.files import free_bytes
-from surgeon_engine.calibration.texts import check_file
+from surgeon_engine.calibration.texts import check_files
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.formats import check_format
@@ -32,6 +30,8 @@ from surgeon_engine.planning.resource_check import (
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import Goal, planned_size
 from surgeon_engine.planning.widths import check_width_multiple
+from surgeon_engine.planning.windows import check_window_length
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.speed_probe import machine, room
 
 
@@ -69,11 +69,13 @@ def preflight(
 
     Raises:
         ModelError: the model cannot be found, read or pruned.
-        ConfigError: the model cannot reach the target.
-        CalibrationError: a text file of the job cannot be read.
+        ConfigError: the model cannot reach the target, or the device is missing.
+        CalibrationError: a text file of the job cannot be read, or the windows are too
+            long.
         PruningError: so many weights, or whole blocks, cannot be removed from it.
         ExportError: no result can be written in the format of the job.
     """
+    devices.choose(config.model.device)  # raises if there is none
     check_texts(config)
     inspected = inspect_source(config.model)
     model = inspected.summary
@@ -91,6 +93,9 @@ def preflight(
     check_target_in_limits(goal, settled.pruning, model)
     check_format(settled, model)
     check_routers(settled, model)
+    if config.calibration.cuts_windows:
+        length = config.calibration.window_length
+        check_window_length(length, model.longest_window)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 
@@ -100,9 +105,7 @@ def check_texts(config: RunConfig) -> None:
     Raises:
         CalibrationError: One is missing, empty or of an unknown kind.
     """
-    for _, text in config.texts:
-        if text not in ("", BUILTIN_TEXT) and not is_hub_source(text):
-            check_file(text)
+    check_files(text for _, text in config.texts)
 
 
 def check_fits(found: Preflight) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,8 +70,8 @@ def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, .
         settings: each with its values, such as "pruning.sparsity=0.1,0.2".
 
     Raises:
-        ConfigError: there is no such setting, it cannot have such a value, or all runs
-            would write to one folder.
+        ConfigError: there is no such setting, it cannot have such a value, or several
+            runs would write to one folder.
     """
     return combinations(config, [_axis(config, text) for text in settings])
 
@@ -79,8 +80,8 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
     """Return a job for each combination of values; the last axis varies fastest.
 
     Raises:
-        ConfigError: a setting cannot have such a value, or all runs would write to one
-            folder.
+        ConfigError: a setting cannot have such a value, or several runs would write to
+            one folder.
     """
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_RUNS:
@@ -98,16 +99,23 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
         chosen = dict(zip(names, values, strict=True))
         name = ", ".join(f"{key}={value}" for key, value in chosen.items())
         found.append(Variation(name, _varied(config, axes, values)))
-    if len(found) > 1 and config.export.folder and _DESTINATION not in names:
-        raise ConfigError(
-            "All runs would write to {folder}.",
-            say(
-                "Remove {folder} from the job: each run then writes to its own.",
-                folder=_DESTINATION,
-            ),
-            folder=config.export.folder,
-        )
+    _check_destinations(found)
     return tuple(found)
+
+
+def _check_destinations(found: Sequence[Variation]) -> None:
+    folders = (each.config.export.folder for each in found)
+    for folder, runs in Counter(filter(None, folders)).items():
+        if runs > 1:
+            raise ConfigError(
+                "{runs:,} runs would write to {folder}.",
+                say(
+                    "Leave {folder} out: each run then writes to its own.",
+                    folder=_DESTINATION,
+                ),
+                runs=runs,
+                folder=folder,
+            )
 
 
 def _axis(config: RunConfig, text: str) -> Axis:

@@ -30,7 +30,7 @@ class JudgeSettings:
     """What to judge on beside the texts, prompts and probes that come with Surgeon."""
 
     prompts: str = ""  # a file of the user: a prompt in each line, or .jsonl
-    text: str = ""  # as `CalibrationConfig.text`; empty: that of the run, or built-in
+    text: str = ""  # a further one, as `CalibrationConfig.text`; empty: none
     tasks: tuple[str, ...] = ()  # of lm_eval
     limit: Annotated[int, Option(Limits(0, 100_000))] = 100  # items of a task; 0: all
     quick: bool = False  # a third of the items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from importlib.metadata import version
 
 import pytest
+import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
@@ -134,6 +136,14 @@ def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
     killed = write_run(tmp_path, "killed", ending="killed")
     code, _, err = run("inspect", killed, capsys=capsys)
     assert (code, "is not finished" in err) == (1, True)
+
+
+def test_character_that_the_locale_lacks_is_escaped(tmp_path, monkeypatch):
+    made, out = write_run(tmp_path, "模型"), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="latin-1"))
+    assert main(["inspect", str(made)]) == 0
+    sys.stdout.flush()
+    assert rb"\u6a21\u578b is the folder of a run" in out.getvalue()
 
 
 def test_inspect_name_with_control_characters_prints_escapes(capsys):
@@ -310,7 +320,9 @@ def test_failed_run_logs_its_error(quick_job, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_estimate_fails_where_a_run_would(tmp_path, capsys):
+def test_estimate_fails_where_a_run_would(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     path = tmp_path / "job.toml"
     path.write_text(
         'version = 1\n[pruning]\ntarget = "file_size"\nmegabytes = 8\n'
@@ -326,6 +338,15 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     path.write_text('version = 1\n[calibration]\ntext = "missing.txt"\n')
     code, _, err = run("estimate", path, capsys=capsys)
     assert (code, "There is no text file at" in err) == (1, True)
+    for settings, problem in (
+        ('[evaluation]\ntexts = ["builtin"]\n', "of another kind: builtin"),
+        ("[calibration]\nwindow_length = 1000\n", "the maximum of the model is 512"),
+        ("[model]\ngpus = 64\n", "asks for 64 GPUs"),
+        ('[model]\ndevice = "gpu"\n', "has no GPU"),
+    ):
+        path.write_text(settings)
+        code, _, err = run("estimate", path, capsys=capsys)
+        assert (code, problem in err) == (1, True)
     path.write_text(
         'version = 1\n[pruning]\nstructure = "rows_and_columns"\n'
         '[export]\nformat = "gguf"\n'

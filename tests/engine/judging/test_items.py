@@ -55,16 +55,18 @@ def test_prompts_of_the_user_come_first(tmp_path):
 
 def test_prompts_may_be_lines_of_json(tmp_path):
     path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": "One?"}\n"Two?"\n{"id": 1, "question": "Three?"}\n')
+    path.write_text(
+        '{"prompt": "One?"}\n"T\u2028wo?"\n{"id": 1, "question": "Three?"}\n'
+    )
     found = [x.prompt for x in all_items(str(path), 4096, quick=True) if x.is_own]
-    assert found == ["One?", "Two?", "Three?"]
+    assert found == ["One?", "T\u2028wo?", "Three?"]
 
 
 @pytest.mark.parametrize("line", ["{", '{"id": 1}', "3", '{"prompt": ""}', "[" * 9999])
 def test_line_without_a_prompt_is_named(line, tmp_path):
     path = tmp_path / "prompts.jsonl"
-    path.write_text(f'"One?"\n{line}\n')
-    with pytest.raises(ConfigError, match="holds no prompt"):
+    path.write_text(f'"One?"\n\n{line}\n')
+    with pytest.raises(ConfigError, match=r"^Line 3 of .* holds no prompt"):
         all_items(str(path), 4096, quick=False)
 
 

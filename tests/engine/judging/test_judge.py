@@ -12,6 +12,7 @@ import torch
 
 from surgeon_engine import server
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -29,7 +30,12 @@ from surgeon_engine.api.messages.requests import ends
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict, judged_verdict
-from surgeon_engine.base.errors import ConfigError, ModelError, RunCancelled
+from surgeon_engine.base.errors import (
+    CalibrationError,
+    ConfigError,
+    ModelError,
+    RunCancelled,
+)
 from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.judging import conversation, measuring
 from surgeon_engine.judging import judge as judging
@@ -121,7 +127,8 @@ def judged(target, original="", settings=SETTINGS, recorder=None):
 def test_original_against_itself_differs_nowhere(tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("Once upon a time\n" + "word " * 900)
-    settings = dataclasses.replace(SETTINGS, prompts=str(prompts))
+    (text := tmp_path / "text.txt").write_text("A short text to judge on. " * 40)
+    settings = dataclasses.replace(SETTINGS, prompts=str(prompts), text=str(text))
     recorder = Recorder()
     found = judged(DEMO, DEMO, settings, recorder)
     (warning,) = recorder.warnings()
@@ -130,7 +137,8 @@ def test_original_against_itself_differs_nowhere(tmp_path):
     assert found.path == ""  # nothing is written beside the demo
     texts, classes = result.texts, result.classes
     figures = [x.figures for x in (*classes, *result.positions)]
-    assert len(texts) == 2
+    names = ["builtin", str(text), "text by the model itself"]
+    assert [x.fidelity.text for x in texts] == names
     assert all(x.divergence.high == x.loss.high == 0 for x in figures)
     assert {x.outcome for x in (*texts, *figures, *result.probes)} == {Outcome.SAME}
     assert all(x.parts_at is None for x in result.prompts)
@@ -223,6 +231,21 @@ def test_file_without_its_original_is_refused(tmp_path):
     found = target_of(str(folder), DEMO, SETTINGS)
     assert found.path == tmp_path / "model.judgment.json"
     assert (found.original.source, found.file.source) == (DEMO, str(folder))
+
+
+def test_what_is_missing_is_found_before_models_are_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(judging, "_ask", lambda *_: pytest.fail("models were asked"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(CalibrationError, match=r"no text file at missing\.txt"):
+        judged(DEMO, DEMO, dataclasses.replace(SETTINGS, text="missing.txt"))
+    config = RunConfig(evaluation=EvaluationConfig(texts=("/moved.txt",)))
+    run = write_run(tmp_path, config=config)
+    (run / "export").mkdir()
+    with pytest.raises(CalibrationError, match=r"no text file at /moved\.txt"):
+        judged(run, DEMO)
+    with pytest.raises(ConfigError, match="has no GPU"):
+        judged(DEMO, DEMO, dataclasses.replace(SETTINGS, device=Device.GPU))
 
 
 def test_only_the_own_export_of_a_run_gives_its_judgment(tmp_path):

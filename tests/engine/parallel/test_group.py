@@ -235,20 +235,18 @@ def test_torchrun_shares_a_run(tmp_path):
     assert report.device.startswith("2 x ")
 
 
-def test_gpus_of_a_job_are_those_that_there_are(tmp_path, monkeypatch):
-    start = StartRun(run="", config=config_of(tmp_path), folder="")
-    resume = ResumeRun(run="", folder="")
+def test_gpus_of_a_job_are_those_that_there_are(monkeypatch):
     monkeypatch.setattr(devices, "gpu_count", lambda: 2)
     for gpus, count in ((0, 2), (1, 1), (2, 2)):
-        assert gpus_for(ModelConfig(gpus=gpus), start) == count
-    assert gpus_for(ModelConfig(gpus=3), resume) == 2
-    assert gpus_for(ModelConfig(gpus=3, device=Device.CPU), start) == 1
+        assert gpus_for(ModelConfig(gpus=gpus), is_new=True) == count
+    assert gpus_for(ModelConfig(gpus=3), is_new=False) == 2
+    assert gpus_for(ModelConfig(gpus=3, device=Device.CPU), is_new=True) == 1
     with pytest.raises(ConfigError, match="asks for 3 GPUs, and this machine has 2"):
-        gpus_for(ModelConfig(gpus=3), start)
+        gpus_for(ModelConfig(gpus=3), is_new=True)
     monkeypatch.setattr(devices, "gpu_count", lambda: 0)
-    assert gpus_for(ModelConfig(gpus=0), start) == 1
+    assert gpus_for(ModelConfig(gpus=0), is_new=True) == 1
     with pytest.raises(ConfigError, match="has no GPU"):
-        gpus_for(ModelConfig(gpus=2), start)
+        gpus_for(ModelConfig(gpus=2), is_new=True)
 
 
 def test_process_that_has_ended_first_is_named():

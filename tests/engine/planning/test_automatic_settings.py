@@ -181,6 +181,15 @@ def test_short_time_limit_lowers_the_level():
     assert "time limit" in next(found.messages)
 
 
+@pytest.mark.parametrize("level", [Recovery.AUTOMATIC, Recovery.DISTILLATION])
+def test_short_time_limit_offloads_no_blocks(level):
+    short = with_offload(with_recovery(minutes=1e-3, level=level), Offload.AUTOMATIC)
+    found = settle(short, MODEL, machine(free=PLENTY))
+    assert found.config.model.offload is Offload.OFF
+    assert found.obstacle.what is Resource.TIME
+    assert not found.offloads
+
+
 def test_pace_of_the_machine_does_not_change_the_choice():
     job = with_recovery(minutes=5.0)
     one, other = (

@@ -63,8 +63,10 @@ def test_settings_of_one_name_in_two_parts_are_told_apart():
 
 def test_runs_do_not_write_to_one_folder():
     job = replace(JOB, export=ExportConfig("out"))
-    with pytest.raises(ConfigError, match="All runs would write to out"):
+    with pytest.raises(ConfigError, match="2 runs would write to out"):
         variations(job, ["pruning.sparsity=0.1,0.2"])
+    with pytest.raises(ConfigError, match="3 runs would write to a"):
+        variations(job, ["export.folder=a,b", "pruning.shots=1,2,3"])
     assert len(variations(job, ["pruning.sparsity=0.1"])) == 1
     assert len(variations(job, ["export.folder=a,b"])) == 2
 
