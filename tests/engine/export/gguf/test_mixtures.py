@@ -30,6 +30,7 @@ from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import numbers, pruned, value_of, written
 from tests.helpers.gguf_mixtures import MIXTURES, save_mxfp4, without_experts
+from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.pairs import others_later
 from tests.helpers.pruned_models import NOWHERE, loaded, without
 
@@ -356,15 +357,20 @@ def assert_feedback_lowers_errors(name, neurons, tmp_path, most):
 @pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
-    ("name", "dtype"),
+    ("name", "dtype", "settings"),
     [
-        ("qwen3_moe", FileDtype.Q8_0),
-        ("qwen3_moe", FileDtype.Q4_K_M),
-        ("gpt_oss", FileDtype.MXFP4_MOE),
+        ("qwen3_moe", FileDtype.Q8_0, {}),
+        ("qwen3_moe", FileDtype.Q4_K_M, {}),
+        ("gpt_oss", FileDtype.MXFP4_MOE, {}),
+        # Beside eight experts, the attention gets more bits.
+        ("mixtral", FileDtype.Q4_0, {"num_local_experts": 8}),
+        # So do fused values of many heads.
+        ("falcon_multi_query", FileDtype.IQ4_NL, {}),
+        ("gpt2", FileDtype.FLOAT16, {}),  # biases and positions stay in float32
     ],
 )
-def test_planned_bytes_are_those_of_the_tensors(name, dtype, tmp_path):
-    example = pruned(MIXTURES[name]())
+def test_planned_bytes_are_those_of_the_tensors(name, dtype, settings, tmp_path):
+    example = pruned((GGUF_FAMILIES | MIXTURES)[name](**settings))
     config = ExportConfig(format=Format.GGUF, dtype=dtype)
     GgufWriter().write(example, config, tmp_path)
     reader = gguf.GGUFReader(tmp_path / "model.gguf")
