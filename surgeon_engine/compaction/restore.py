@@ -165,8 +165,8 @@ def expand_to_full_size(
     """Build a model of full size on the host, with zeros for removed parts.
 
     `config` is that of the unpruned model, `plan_for` returns the plan for it,
-    `tensors` are those of the compact model, `zeros` makes tensors as `torch.zeros`, and
-    `dtype` is that of most weights; None: that of the first tensor.
+    `tensors` are those of the compact model, `zeros` makes tensors as `torch.zeros`,
+    and `dtype` is that of most weights; None: that of the first tensor.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
