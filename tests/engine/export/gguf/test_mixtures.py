@@ -17,6 +17,7 @@ from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.export.gguf import expert_rounding
 from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
 from surgeon_engine.export.gguf.importances import mean_squares
 from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.model.experts import inner_states
@@ -241,6 +242,20 @@ def test_importances_of_an_expert_are_of_its_tokens():
     for part, inputs in (("gate_up_proj", rows), ("down_proj", inner)):
         found = squares[f"model.layers.1.mlp.experts.{part}"]
         torch.testing.assert_close(found[4], inputs.square().mean(dim=0))
+
+
+def test_importances_of_experts_are_written_as_llama_cpp_does(tmp_path):
+    example, calibration = without_experts(MIXTURES["qwen3_moe"]()), text()
+    config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
+    GgufWriter(False, calibration).write(example, config, tmp_path)
+    found = {x.name: x for x in gguf.GGUFReader(tmp_path / IMATRIX_NAME).tensors}
+    sums, counts = (
+        found[f"blk.1.ffn_down_exps.weight.{part}"] for part in ("in_sum2", "counts")
+    )
+    assert (list(sums.shape), list(counts.shape)) == ([64, 5], [1, 5])
+    squares = mean_squares(example.loaded, calibration)
+    expected = squares["model.layers.1.mlp.experts.down_proj"][1:]
+    np.testing.assert_allclose(sums.data / counts.data, expected, rtol=1e-5)
 
 
 @pytest.mark.slow
