@@ -39,6 +39,7 @@ from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
+from surgeon_engine.model.stored_tensors import stored_dtype
 from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.failures import is_out_of_memory
 
@@ -159,19 +160,20 @@ def expand_to_full_size(
     plan_for: Callable[[PreTrainedModel], CompactionPlan],
     tensors: Mapping[str, Tensor],
     zeros: Callable[..., Tensor] = torch.zeros,
+    dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, CompactionPlan]:
     """Build a model of full size on the host, with zeros for removed parts.
 
     `config` is that of the unpruned model, `plan_for` returns the plan for it,
-    `tensors` are those of the compact model, and `zeros` makes tensors as
-    `torch.zeros`.
+    `tensors` are those of the compact model, `zeros` makes tensors as `torch.zeros`,
+    and `dtype` is that of most weights; None: that of the first tensor.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
     """
     with torch.device("meta"):
         state = stock._from_config(config).state_dict()
-    dtype = next(x.dtype for x in tensors.values() if x.is_floating_point())
+    dtype = dtype or next(x.dtype for x in tensors.values() if x.is_floating_point())
     model = stock.from_pretrained(
         None,
         config=config,
@@ -204,9 +206,9 @@ def _load_masked(
         return load_plan(path, model)
 
     if is_compact(folder):
-        return expand_to_full_size(
-            stock, config, plan_for, _LazyTensors(folder, stored)
-        )
+        dtype = stored_dtype(ModelSource(folder.name, folder))
+        tensors = _LazyTensors(folder, stored)
+        return expand_to_full_size(stock, config, plan_for, tensors, dtype=dtype)
     # Names and forms of tensors may be those of published checkpoints.
     model = _load(stock, folder, _config_of(folder))
     if _is_full_size(model, config):

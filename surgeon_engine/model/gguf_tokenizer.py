@@ -8,13 +8,14 @@ files are made.
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gguf
 from gguf import GGUFValueType, GGUFWriter
-from tokenizers import Regex
+from tokenizers import Regex, Tokenizer
 from tokenizers.pre_tokenizers import (
     ByteLevel,
     Digits,
@@ -137,6 +138,30 @@ def write_header(
         writer.write_kv_data_to_file()
     finally:
         writer.close()
+
+
+def leave_out_unlisted(
+    tokenizer: PreTrainedTokenizerBase, entries: tuple[Entry, ...]
+) -> None:
+    """Remove the tokens that transformers adds behind those of a header.
+
+    They are usual ones of its class, such as the end of texts of GPT-2. The model has
+    no embedding of them, and llama.cpp reads their names as any text.
+    """
+    names: list[str] = next(
+        (x.value for x in entries if x.name == "tokenizer.ggml.tokens"), []
+    )
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or len(tokenizer) <= len(names):
+        return
+    content = json.loads(backend.to_str())
+    added = content["added_tokens"]
+    content["added_tokens"] = [x for x in added if x["id"] < len(names)]
+    holder: Any = tokenizer
+    holder._tokenizer = Tokenizer.from_str(json.dumps(content))
+    stated = tokenizer.init_kwargs.get("added_tokens_decoder", {})
+    for number in [x for x in stated if int(x) >= len(names)]:
+        del stated[number]
 
 
 def correct_splits(

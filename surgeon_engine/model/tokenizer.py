@@ -20,6 +20,7 @@ from surgeon_engine.model.gguf_llama import RAGGED
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import (
     correct_splits,
+    leave_out_unlisted,
     tokenizer_entries,
     write_header,
 )
@@ -156,6 +157,7 @@ def _read_from_gguf(source: ModelSource) -> PreTrainedTokenizerBase:
         with temporary_folder() as folder:
             write_header(entries, Path(folder) / path.name, "llama")
             found = AutoTokenizer.from_pretrained(folder, **arguments)
+    leave_out_unlisted(found, entries)
     correct_splits(found, entries)
     return found
 

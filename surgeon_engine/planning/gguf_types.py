@@ -78,9 +78,18 @@ _FALLBACK = {
 }
 _TOKENS, _HEAD, _DOWN, _EXPERTS = "token_embd", "output", "ffn_down", "_exps"
 _VALUES = ("attn_v", "attn_qkv")
+# With so many experts, the attention is small, and gets more bits.
+_FEW_EXPERTS, _BESIDE_FEW_EXPERTS, _OUTPUT = 8, (*_VALUES, "attn_k"), "attn_output"
 # The layers whose place decides about their type, by their names inside a block.
 _PARTS = {
     "self_attn.v_proj": "attn_v",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.o_proj": _OUTPUT,
+    "self_attn.out_proj": _OUTPUT,
+    "self_attn.dense": _OUTPUT,
+    "self_attention.dense": _OUTPUT,
+    "attention.dense": _OUTPUT,
+    "attn.c_proj": _OUTPUT,
     "self_attn.qkv_proj": "attn_qkv",
     "attn.c_attn": "attn_qkv",
     "attention.query_key_value": "attn_qkv",
@@ -91,11 +100,12 @@ _PARTS = {
     "mlp.dense_4h_to_h": _DOWN,
     "mlp.fc2": _DOWN,
     "feed_forward.w2": _DOWN,
+    "mlp.shared_expert.down_proj": _DOWN,
+    "mlp.shared_experts.down_proj": _DOWN,
+    "mlp.shared_mlp.down_proj": _DOWN,
 }
 _MANY_SHARE = 4  # query heads of a key head, from which a longer type costs little
 _BLOCKS_OF_70B = 80
-# With so many experts, the attention is small, and gets more bits.
-_FEW_EXPERTS, _BESIDE_FEW_EXPERTS, _OUTPUT = 8, (*_VALUES, "attn_k"), "attn_output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +196,11 @@ def planned_name(block: int, kind: str) -> str:
         kind: its name inside the block.
     """
     return f"blk.{block}.{_PARTS.get(kind, 'other')}.weight"
+
+
+def is_attention_output(kind: str) -> bool:
+    """Return whether a layer has a column for each feature of the query heads."""
+    return _PARTS.get(kind) == _OUTPUT
 
 
 def bytes_of(kind: TensorType, numbers: int) -> int:

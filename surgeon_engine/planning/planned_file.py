@@ -1,9 +1,9 @@
 """The bytes of the file of a run that holds the weights, with its header.
 
-In number formats with blocks, each matrix has its own bits per weight, by the type
-that `gguf_types.py` gives it. Removals are taken to be spread evenly over the layers
-that lose any. The header of a GGUF file has the tokenizer, too. Tokens that a job
-removes are in none of these numbers.
+In a GGUF file, each matrix has its own bits per weight, by the type that
+`gguf_types.py` gives it, and vectors are in float32. Removals are taken to be spread
+evenly over the layers that lose any. The header of a GGUF file has the tokenizer, too.
+Tokens that a job removes are in none of these numbers.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from surgeon_engine.planning.gguf_types import (
     Mixture,
     TensorType,
     bytes_of,
+    is_attention_output,
     planned_name,
 )
 
-_VECTOR = 4  # bytes of a number of a norm or bias in a quantized file
+_VECTOR = 4  # bytes of a number of a norm or bias in a GGUF file
 _SHORT, _LONG = 32, 256  # numbers in a block
 _NORMS = 4  # tensors of a block that are no layers, approximately
 
@@ -135,11 +136,17 @@ class PlannedFile:
 
     @cached_property
     def _mixture(self) -> Mixture:
-        rows = {x.kind: x.rows for x in self.model.layers if x.block == 0}
-        queries, keys = (rows.get(f"self_attn.{name}_proj", 1) for name in "qk")
-        outer = self.model.parameters - self.model.prunable
-        has_head = outer >= 2 * self.model.vocabulary * self.model.hidden_size
-        return Mixture(self.form.dtype, self.model.blocks, queries // keys, has_head)
+        model = self.model
+        outputs = [x.columns for x in model.layers if is_attention_output(x.kind)]
+        keys = model.cache_width // 2  # of all attentions
+        outer = model.parameters - model.prunable
+        return Mixture(
+            self.form.dtype,
+            model.blocks,
+            queries_per_key=sum(outputs) // keys if outputs and keys else 1,
+            has_head=outer >= 2 * model.vocabulary * model.hidden_size,
+            experts=max((x.groups for x in model.experts), default=0),
+        )
 
     @property
     def _header_bytes(self) -> int:
@@ -156,10 +163,9 @@ class PlannedFile:
     def _fixed_bytes(self) -> int:
         """The bytes of the embeddings, norms and head, which are not pruned."""
         outer = self.model.parameters - self.model.prunable
-        if self.form.format is Format.GGUF:  # it has the language model alone
-            outer -= self.model.other_parameters
-        if self.form.dtype not in QUANTIZED:
+        if self.form.format is not Format.GGUF:
             return outer * BYTES[self.form.dtype]
+        outer -= self.model.other_parameters  # it has the language model alone
         mixture, hidden = self._mixture, self.model.hidden_size
         names = mixture.outer_matrices
         numbers = self.model.vocabulary * hidden
@@ -188,7 +194,7 @@ class PlannedFile:
 
     def _bytes_of(self, layer: LayerSummary) -> int:
         is_mixture = layer.coupling == Coupling.EXPERTS
-        if self.form.dtype not in QUANTIZED:
+        if self.form.format is not Format.GGUF:
             size = layer.weights * BYTES[self.form.dtype]
             names_each = is_mixture and self.form.format is Format.PLAIN
             return size + names_each * layer.columns * EXPERT_MATRICES * TENSOR_ENTRY

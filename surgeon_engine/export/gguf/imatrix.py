@@ -1,7 +1,8 @@
 """Write importances as a GGUF file that llama.cpp's programs read (`--imatrix`).
 
 For each matrix it holds the sums of the squared inputs over all tokens, and the number
-of tokens. The entries are those of llama.cpp's imatrix.cpp.
+of tokens; for experts, a row of sums each, as if they had all tokens. The entries are
+those of llama.cpp's imatrix.cpp.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ def write_imatrix(
     writer.add_array("imatrix.datasets", [public_name(calibration.text)])
     writer.add_uint32("imatrix.chunk_count", windows)
     writer.add_uint32("imatrix.chunk_size", length)
+    tokens = windows * length
     for each in tensors:
-        if each.layer in squares and len(each.shape) == 2:
-            sums = each.columns_of(squares[each.layer]).double() * (windows * length)
-            writer.add_tensor(f"{each.name}.in_sum2", sums.float().numpy()[None])
-            counts = np.array([[windows * length]], np.float32)
+        if each.layer in squares and len(each.shape) > 1:
+            sums = each.mean_squares(squares[each.layer]).double() * tokens
+            writer.add_tensor(f"{each.name}.in_sum2", sums.float().numpy())
+            counts = np.full((len(sums), 1), tokens, np.float32)
             writer.add_tensor(f"{each.name}.counts", counts)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -106,11 +106,8 @@ def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray |
     found = squares.get(each.layer)
     if found is None or each.is_float32:
         return None
-    if found.ndim == 2:
-        rows = each.expert_rows_of(found)
-        values = torch.stack([each.columns_of(row) for row in rows])
-    else:
-        values = each.columns_of(found)
+    values = each.mean_squares(found)
     floor = _MIN_IMPORTANCE * values.mean(dim=-1, keepdim=True)
     floor[floor == 0] = 1.0
-    return values.maximum(floor).numpy()
+    values = values.maximum(floor).numpy()
+    return values if found.ndim == 2 else values[0]

@@ -75,12 +75,18 @@ class FileTensor:
                 values = values.index_select(dimension, kept.to(values.device))
         return functional.pad(values, (0, self.added_columns) * values.ndim)
 
-    def expert_rows_of(self, values: Tensor) -> Tensor:
-        """Return the rows of the experts in the file, from those of all."""
+    def mean_squares(self, values: Tensor) -> Tensor:
+        """Return those of the columns in the file, from those of all, in rows.
+
+        Args:
+            values: of a matrix, or a row of them for each expert.
+        """
+        if values.ndim == 1:
+            return self.columns_of(values).unsqueeze(0)
         kept = self.source.kept[0] if self.source.kept else None
-        return (
-            values if kept is None else values.index_select(0, kept.to(values.device))
-        )
+        if kept is not None:
+            values = values.index_select(0, kept.to(values.device))
+        return torch.stack([self.columns_of(row) for row in values])
 
     def put(self, values: Tensor) -> None:
         """Write values in the order of the file back; the inverse of `tensor`."""

@@ -54,9 +54,9 @@ LAYERS = "compact_layers.py"
 MODELING = "modeling_pruned.py"
 CHECK = Path(__file__).with_name("check.py")
 _MODELING = '''\
-"""{model} with layers of different widths; written by Surgeon.
+"""{model} with smaller layers; written by Surgeon.
 
-The widths are in config.json. Load it with
+Their widths are in config.json. Load it with
 
     {auto}.from_pretrained(folder, trust_remote_code=True)
 """

@@ -10,6 +10,7 @@ at a time.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.slices import TensorSlice
+from surgeon_engine.model.experts import experts_of
 from surgeon_engine.model.layers import blocks_path
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.constants import TENSOR_ENTRY
@@ -49,6 +51,7 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_PLAIN_NAMES = {"weight", "bias"}
 _ALIGNED = 8  # bytes; the length of a header is a multiple
 _GIGABYTE = 1_000_000_000
 
@@ -74,8 +77,11 @@ class FilePart:
     """
 
     slices: Mapping[str, TensorSlice]
-    dtypes: Mapping[str, torch.dtype]  # of floating-point tensors, by name in the file
-    dtype: torch.dtype  # of all others
+    dtype: torch.dtype  # of floating-point tensors
+    stored: Mapping[str, torch.dtype]  # in the original's files, by name there
+    keeps_stored: bool  # the tensors have these dtypes, where they are known
+    # Matches the names of tensors that stay in float32.
+    long: re.Pattern[str]
     stock: PreTrainedModel | None = None
 
     def empty(self) -> dict[str, Tensor]:
@@ -101,7 +107,11 @@ class FilePart:
             yield name, cast(name, tensor, self._dtype(name)).contiguous()
 
     def _dtype(self, name: str) -> torch.dtype:
-        return self.dtypes.get(name, self.dtype)
+        stored = self.stored.get(name)
+        if stored is not None and self.keeps_stored:
+            return stored
+        is_long = self.long.search(name) and stored in (None, torch.float32)
+        return torch.float32 if is_long else self.dtype
 
     def _published(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.stock is None:
@@ -119,12 +129,12 @@ def file_parts(
 
     With SAME, tensors outside the decoder blocks keep the dtype that they have in the
     original's files, as long as float32 has held their values exactly: a vision tower
-    in float32 beside a language model in bfloat16 stays as it is.
+    in float32 beside a language model in bfloat16 stays as it is. A few tensors are in
+    float32 in all files, unless those of the original have rounded them.
     """
-    dtype = file_dtype(requested, loaded)
-    own: Mapping[str, torch.dtype] = {}
-    if requested is FileDtype.SAME and loaded.model.dtype == torch.float32:
-        own = loaded.stored_dtypes
+    dtype, stored = file_dtype(requested, loaded), loaded.stored_dtypes
+    is_exact = requested is FileDtype.SAME and loaded.model.dtype == torch.float32
+    long = _in_float32(loaded.model)
     prefix = f"{blocks_path(loaded.model)}."
     parts: dict[str, dict[str, TensorSlice]] = {"": {}}
     for name, each in slices.items():
@@ -132,9 +142,23 @@ def file_parts(
         block = name.removeprefix(prefix).partition(".")[0] if is_inside else ""
         parts.setdefault(block, {})[name] = each
     return [
-        FilePart(tensors, {} if block else own, dtype, stock)
+        FilePart(tensors, dtype, stored, is_exact and not block, long, stock)
         for block, tensors in parts.items()
     ]
+
+
+def _in_float32(model: PreTrainedModel) -> re.Pattern[str]:
+    """Return what matches the names of tensors that 16 bits are too short for.
+
+    They are those that transformers always loads in float32, and corrections of the
+    scores of experts: rounding them lets routers choose others.
+    """
+    found = set(model._keep_in_fp32_modules_strict or ())
+    for experts in experts_of(model):
+        beside = (x.name for x in experts.tensors if x.module != experts.module)
+        found |= {name.rpartition(".")[2] for name in beside} - _PLAIN_NAMES
+    names = "|".join(map(re.escape, sorted(found))) or "(?!)"
+    return re.compile(rf"(?:^|\.)(?:{names})(?:\.|$)")
 
 
 def bytes_of(parts: Iterable[FilePart]) -> int:

@@ -221,6 +221,7 @@ def test_model_card_of_unverified_file_says_so(report):
 def test_model_card_compares_perplexities(report):
     text = card(report, perplexity=12.34567, expected_perplexity=12.34568)
     assert "Perplexity on the first windows: 12.3457, in memory\n12.3457." in text
+    assert "\n\n## Recipe" in text
     assert "Perplexity on the first" not in card(report)
 
 
@@ -269,6 +270,8 @@ def test_card_of_fewer_tokens_alone_does_not_say_that_nothing_was_removed(report
     )
     text = card(fewer)
     assert "# Tiny {{ name }} with 1,500 tokens" in text
+    assert "stored as zeros" not in text
+    assert "widths" not in card(fewer, format=Format.PLAIN).partition("## Figures")[0]
     assert "No weights were removed" not in text
     assert "pruned" in ModelCard(text).data.tags
 

@@ -38,6 +38,7 @@ from tests.helpers.gguf_files import (
 )
 from tests.helpers.pruned_models import loaded
 from tests.helpers.tiny_models import byte_tokenizer
+from tests.helpers.vocabularies import tokenizer_of
 
 MERGES = (("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc"))
 ADDS = {
@@ -302,6 +303,18 @@ def test_tokenizer_of_gguf_file_splits_as_the_original(from_gguf):
     for part in ("pre_tokenizer", "ignore_merges"):
         ours, theirs = (each.get(part, each["model"].get(part)) for each in definitions)
         assert ours == theirs
+
+
+def test_tokenizer_of_gguf_file_has_the_tokens_of_the_file_alone(tmp_path):
+    """The class that transformers makes it of has an end of texts of its own."""
+    original, text = tokenizer_of("bytes"), "a<|endoftext|>b</s><think>"
+    model = pruned(tiny_llama(vocab_size=len(original)), tokenizer=original)
+    written(model, tmp_path)
+    read = load_tokenizer(ModelSource("Tiny", tmp_path, "model.gguf"))
+    read.save_pretrained(tmp_path / "saved")
+    for each in (read, AutoTokenizer.from_pretrained(tmp_path / "saved")):
+        assert each.get_vocab() == original.get_vocab()
+        assert each(text).input_ids == original(text).input_ids
 
 
 # One that merges pieces of words alone, and one with whole words.

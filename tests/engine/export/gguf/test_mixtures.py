@@ -17,6 +17,7 @@ from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.export.gguf import expert_rounding
 from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
 from surgeon_engine.export.gguf.importances import mean_squares
 from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.model.experts import inner_states
@@ -30,6 +31,7 @@ from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import numbers, pruned, value_of, written
 from tests.helpers.gguf_mixtures import MIXTURES, save_mxfp4, without_experts
+from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.pairs import others_later
 from tests.helpers.pruned_models import NOWHERE, loaded, without
 
@@ -242,6 +244,20 @@ def test_importances_of_an_expert_are_of_its_tokens():
         torch.testing.assert_close(found[4], inputs.square().mean(dim=0))
 
 
+def test_importances_of_experts_are_written_as_llama_cpp_does(tmp_path):
+    example, calibration = without_experts(MIXTURES["qwen3_moe"]()), text()
+    config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
+    GgufWriter(False, calibration).write(example, config, tmp_path)
+    found = {x.name: x for x in gguf.GGUFReader(tmp_path / IMATRIX_NAME).tensors}
+    sums, counts = (
+        found[f"blk.1.ffn_down_exps.weight.{part}"] for part in ("in_sum2", "counts")
+    )
+    assert (list(sums.shape), list(counts.shape)) == ([64, 5], [1, 5])
+    squares = mean_squares(example.loaded, calibration)
+    expected = squares["model.layers.1.mlp.experts.down_proj"][1:]
+    np.testing.assert_allclose(sums.data / counts.data, expected, rtol=1e-5)
+
+
 @pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
@@ -356,15 +372,20 @@ def assert_feedback_lowers_errors(name, neurons, tmp_path, most):
 @pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize(
-    ("name", "dtype"),
+    ("name", "dtype", "settings"),
     [
-        ("qwen3_moe", FileDtype.Q8_0),
-        ("qwen3_moe", FileDtype.Q4_K_M),
-        ("gpt_oss", FileDtype.MXFP4_MOE),
+        ("qwen3_moe", FileDtype.Q8_0, {}),
+        ("qwen3_moe", FileDtype.Q4_K_M, {}),
+        ("gpt_oss", FileDtype.MXFP4_MOE, {}),
+        # Beside eight experts, the attention gets more bits.
+        ("mixtral", FileDtype.Q4_0, {"num_local_experts": 8}),
+        # So do fused values of many heads.
+        ("falcon_multi_query", FileDtype.IQ4_NL, {}),
+        ("gpt2", FileDtype.FLOAT16, {}),  # biases and positions stay in float32
     ],
 )
-def test_planned_bytes_are_those_of_the_tensors(name, dtype, tmp_path):
-    example = pruned(MIXTURES[name]())
+def test_planned_bytes_are_those_of_the_tensors(name, dtype, settings, tmp_path):
+    example = pruned((GGUF_FAMILIES | MIXTURES)[name](**settings))
     config = ExportConfig(format=Format.GGUF, dtype=dtype)
     GgufWriter().write(example, config, tmp_path)
     reader = gguf.GGUFReader(tmp_path / "model.gguf")

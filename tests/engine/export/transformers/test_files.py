@@ -154,6 +154,8 @@ def test_tensors_outside_the_blocks_keep_their_own_dtype(writer, tmp_path):
     assert found == dict.fromkeys(before, torch.bfloat16) | own
     assert all(torch.equal(after[name], before[name]) for name in own)
     assert (tmp_path / WEIGHTS).stat().st_size == pytest.approx(forecast, rel=0.01)
+    again = restore(tmp_path, "Tiny").loaded  # to export it in another format
+    assert named_dtype(FileDtype.SAME, again) is FileDtype.BFLOAT16
     writer.write(pruned, ExportConfig(dtype=FileDtype.FLOAT16), tmp_path)
     assert {x.dtype for x in load_file(tmp_path / WEIGHTS).values()} == {torch.float16}
 

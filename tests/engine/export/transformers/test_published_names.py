@@ -104,6 +104,20 @@ def test_experts_are_those_of_the_model(tmp_path):
         )
 
 
+@pytest.mark.parametrize("name", ["glm4_moe", "minimax_m2"])
+def test_corrections_of_routers_are_not_rounded(name, tmp_path):
+    """With rounded ones, tokens would use other experts."""
+    model, correction = MIXTURES[name](), "e_score_correction_bias"
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    expected = [x.normal_() for key, x in tensors if key.endswith(correction)]
+    config = ExportConfig(dtype=FileDtype.BFLOAT16)
+    MaskedWriter().write(pruned(model, CompactionPlan()), config, tmp_path)
+    found = load_file(tmp_path / "model.safetensors")
+    in_file = [x for key, x in found.items() if key.endswith(correction)]
+    torch.testing.assert_close(in_file, expected, rtol=0, atol=0)
+    assert found["model.embed_tokens.weight"].dtype is torch.bfloat16
+
+
 def test_shards_hold_parts_of_a_block(tmp_path):
     model = MIXTURES["qwen3_moe"]()
     example = without_experts(model)
