@@ -125,10 +125,10 @@ def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
     found = sweep.plan(state, Target.PRUNABLE_SHARE, "10 20", methods)
     assert [run.name.replace("\xa0", " ") for run in found] == [
-        "Bundled demo, 10 % of prunable weights removed, First-order gates",
-        "Bundled demo, 10 % of prunable weights removed, Magnitude",
-        "Bundled demo, 20 % of prunable weights removed, First-order gates",
-        "Bundled demo, 20 % of prunable weights removed, Magnitude",
+        "Bundled demo · 10 % of prunable weights removed, First-order gates",
+        "Bundled demo · 10 % of prunable weights removed, Magnitude",
+        "Bundled demo · 20 % of prunable weights removed, First-order gates",
+        "Bundled demo · 20 % of prunable weights removed, Magnitude",
     ]
 
 
@@ -184,7 +184,7 @@ def test_value_out_of_range_is_named_in_its_unit(state, unit, value, sentence):
 
 def test_problem_of_one_run_names_it(state):
     text = problem(state, Target.PARAMETERS, "2.5 0.01")
-    assert text.startswith("Bundled demo, To 10.0\xa0k, First-order gates: The target")
+    assert text.startswith("Bundled demo · To 10.0\xa0k, First-order gates: The target")
 
 
 def test_method_that_cannot_remove_the_structure_is_a_problem(state):
