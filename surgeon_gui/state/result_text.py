@@ -55,13 +55,17 @@ def headline(run: RunState) -> str:
     return _TITLES.get(run.status, "")
 
 
-def summary(run: RunState) -> str:
-    """Return what a run has made or why it ended, and what to do then."""
+def summary(run: RunState, *, is_told: bool = False) -> str:
+    """Return what a run has made or why it ended, and what to do then.
+
+    `is_told`: why it has failed can be read elsewhere in the window.
+    """
     match run.status:
         case Status.FINISHED:
             return _made(run)
         case Status.FAILED:
-            return f"{_failure(run)} {_advice(run)}".strip()
+            why = "" if is_told else _failure(run)
+            return f"{why} {_advice(run)}".strip()
         case Status.CANCELLED:
             return _advice(run) or _NOT_SAVED
         case Status.INTERRUPTED:
