@@ -121,7 +121,7 @@ def test_labels_have_the_share_and_the_progress():
         "Read the model",
         "Write own text",
         "Measure what counts",
-        f"Remove {share:.0f} % of all parameters",
+        f"Remove {share:.0f} % of parameters",
         "Refit block 12 of 30",
         "Distill",
         "Save and verify",
