@@ -83,13 +83,13 @@ def test_memories_have_the_context_of_the_draft(state):
 
 def test_forecast_has_a_line_for_each_target(state):
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
-    found = sweep.plan(state, Target.FILE_SIZE, "9.5, 8", methods)
+    found = sweep.plan(state, Target.FILE_SIZE, "9.5, 8.12", methods)
     assert len(found) == 4
     first, second = sweep.forecast(found, state.model).split("\n")
     memory = memory_to_run(9_500_000, 512, state.model)
     assert numbers.size(memory) in first
     assert "with 512 tokens, fits in 0.25" in first
-    assert "8.0" in second
+    assert second.startswith("To 8.12\xa0MB: file 8.12\xa0MB, ")
     many = ", ".join(f"9.{n}" for n in range(10))
     lines = sweep.forecast(
         sweep.plan(state, Target.FILE_SIZE, many, FIRST), state.model
