@@ -16,7 +16,6 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
-from surgeon_engine.api.messages.run import RunStarted
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import Holder, LockedError
@@ -240,12 +239,8 @@ class QueueController(QObject):
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:
-        for envelope in batch:
-            event = envelope.event
-            if isinstance(event, MachineProbed):
-                self._is_probed = True
-            elif isinstance(event, RunStarted) and envelope.run in self._names:
-                self._runs.rename(event.folder, self._names[envelope.run])
+        if any(isinstance(envelope.event, MachineProbed) for envelope in batch):
+            self._is_probed = True
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
