@@ -131,6 +131,6 @@ def _progress(run: RunState, part: Part) -> tuple[int, int]:
     shots = max(run.shots, run.shot)
     if part is Part.MEASURE and run.shot and shots > 1:
         return run.shot, shots
-    if _PARTS.get(run.stage) is part and run.stage in _COUNTED and run.total > 1:
+    if run.stage in _COUNTED and _PARTS[run.stage] is part and run.total > 1:
         return min(run.done + 1, run.total), run.total
     return 0, 0

@@ -119,6 +119,6 @@ def _invitation(side: Side, models: Models) -> str:
     if side is Side.ORIGINAL:
         return tr("No run is open. Prune a model, open a run, or choose a model here.")
     return tr(
-        "No run is open. Prune a model, open a run, or choose the folder of a checkpoint "
-        "or of a finished run here."
+        "No run is open. Prune a model, open a run, or choose the folder of a "
+        "checkpoint or of a finished run here."
     )
