@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_gui.base.background import Background
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state.comparison import ComparedRun
+from surgeon_gui.state.comparison import ComparedRun, comparable
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import RunRecord, UnreadableRunError, read_state
 
@@ -69,6 +69,6 @@ class ComparisonController(QObject):
 
 def _state_of(folder: str) -> RunState | None:
     try:
-        return read_state(Path(folder))
+        return comparable(read_state(Path(folder)))
     except UnreadableRunError:
         return None  # the list shows the reason

@@ -16,7 +16,6 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
-from surgeon_engine.api.messages.run import RunStarted
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import Holder, LockedError
@@ -35,7 +34,6 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import (
     UnreadableRunError,
     has_saved_state,
-    read_name,
     read_state,
 )
 from surgeon_gui.text.problems import Kind, Problem, sentence
@@ -244,17 +242,8 @@ class QueueController(QObject):
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:
-        for envelope in batch:
-            event = envelope.event
-            if isinstance(event, MachineProbed):
-                self._is_probed = True
-            elif isinstance(event, RunStarted) and envelope.run in self._names:
-                self._give_name(event.folder, self._names[envelope.run])
-
-    def _give_name(self, folder: str, name: str) -> None:
-        """Name a run as in the queue if it has no name: its start may come again."""
-        if not read_name(Path(folder)):
-            self._runs.rename(folder, name)
+        if any(isinstance(envelope.event, MachineProbed) for envelope in batch):
+            self._is_probed = True
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Fidelity
@@ -77,6 +77,13 @@ class Column:
     def file_bytes(self) -> int:
         """Its size; 0: there is none."""
         return self.rung.weight_bytes if self.rung is not None else 0
+
+
+def comparable(run: RunState) -> RunState:
+    """Return a run without the figures of a model that is still worked on."""
+    if not run.status.is_busy:
+        return run
+    return replace(run, history=(), recovered=None, tokens=None, exported=None)
 
 
 def by_size(runs: Sequence[ComparedRun]) -> tuple[ComparedRun, ...]:

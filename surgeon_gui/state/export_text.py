@@ -16,6 +16,7 @@ from surgeon_engine.api.messages.benchmark import (
     Ratio,
     speedups,
 )
+from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.bars import memory_bytes
@@ -140,10 +141,15 @@ def ended_note(request: Request[Any], name: str) -> str:
     return ""
 
 
-def problem_of(request: Request[Any]) -> str:
-    """Return the error of a request with its hint; "" if there is none."""
+def problem_of(request: Request[Any], told: Failed | None = None) -> str:
+    """Return the error of a request with its hint; "" if there is none.
+
+    `told`: the error that the window shows elsewhere, which is not repeated.
+    """
     error = request.error
-    return f"{error.message} {error.hint}".strip() if error is not None else ""
+    if error is None or error is told:
+        return ""
+    return f"{error.message} {error.hint}".strip()
 
 
 def speed_titles(measured: Measured) -> tuple[str, ...]:

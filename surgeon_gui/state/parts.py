@@ -66,7 +66,8 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
             continue  # it was left out, or is not part of this run
         if mark is Mark.NEXT and not run.status.is_busy:
             continue
-        number, count = _progress(run, part) if mark is Mark.NOW else (0, 0)
+        is_counted = mark is Mark.NOW or part in ahead
+        number, count = _progress(run, part) if is_counted else (0, 0)
         took = seconds.get(part, 0.0)
         views.append(PartView(part, mark, took, number, count, share, are_zeros))
     return tuple(views)
@@ -119,6 +120,9 @@ def _ahead(run: RunState, current: Part | None) -> set[Part]:
 def _mark(run: RunState, part: Part, current: Part | None, ahead: set[Part]) -> Mark:
     if part is current:
         return Mark.NOW if run.status.is_busy else Mark.BROKEN_OFF
+    parts = list(Part)
+    if current is not None and parts.index(part) < parts.index(current):
+        return Mark.DONE  # in this shot; a later one comes to it again
     return Mark.NEXT if part in ahead else Mark.DONE
 
 
@@ -127,6 +131,6 @@ def _progress(run: RunState, part: Part) -> tuple[int, int]:
     shots = max(run.shots, run.shot)
     if part is Part.MEASURE and run.shot and shots > 1:
         return run.shot, shots
-    if run.stage in _COUNTED and run.total > 1:
+    if run.stage in _COUNTED and _PARTS[run.stage] is part and run.total > 1:
         return min(run.done + 1, run.total), run.total
     return 0, 0

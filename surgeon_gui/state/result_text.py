@@ -11,7 +11,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
 from surgeon_gui.state.job.plan_text import planned_bytes
-from surgeon_gui.state.job.vocabulary_text import tokens_phrase, with_tokens
+from surgeon_gui.state.job.vocabulary_text import tokens_phrase
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
     has_planned_size,
@@ -31,7 +31,6 @@ from surgeon_gui.state.verdict import (
     verdict_of_run,
 )
 from surgeon_gui.text import fidelity, numbers, verdicts
-from surgeon_gui.text.labels import source_name
 
 _NOT_SAVED = tr("Nothing of it is saved.")
 _TITLES = {
@@ -43,16 +42,10 @@ _TITLES = {
 
 def name_of(run: RunState) -> str:
     """Return the name that the user has given, or the model and its size or target."""
-    usual = title_of(run.folder, "", run.config)
-    if run.config is None or run.name not in ("", usual):
-        return run.name or usual
-    size = file_bytes(run) or planned_bytes(run.config, run.model)
-    if not size:
-        return usual
-    return tr("{model} → {size}").format(
-        model=source_name(run.config.model.source),
-        size=with_tokens(numbers.size(size), run.config.pruning),
-    )
+    size = 0
+    if run.config is not None:
+        size = file_bytes(run) or planned_bytes(run.config, run.model)
+    return title_of(run.folder, run.name, run.config, size)
 
 
 def headline(run: RunState) -> str:
@@ -62,13 +55,17 @@ def headline(run: RunState) -> str:
     return _TITLES.get(run.status, "")
 
 
-def summary(run: RunState) -> str:
-    """Return what a run has made or why it ended, and what to do then."""
+def summary(run: RunState, *, is_told: bool = False) -> str:
+    """Return what a run has made or why it ended, and what to do then.
+
+    `is_told`: why it has failed can be read elsewhere in the window.
+    """
     match run.status:
         case Status.FINISHED:
             return _made(run)
         case Status.FAILED:
-            return f"{_failure(run)} {_advice(run)}".strip()
+            why = "" if is_told else _failure(run)
+            return f"{why} {_advice(run)}".strip()
         case Status.CANCELLED:
             return _advice(run) or _NOT_SAVED
         case Status.INTERRUPTED:

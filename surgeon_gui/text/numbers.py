@@ -144,11 +144,29 @@ def nats(value: float) -> str:
 
 def size(number: int) -> str:
     """Format bytes in the unit that suits them, rounded up: 5.7 MB, or 5.4 MiB."""
+    step = _unit_bytes(number)
+    return _size(round(formatting.rounded_up(number / step, 1) * step), 1)
+
+
+def chosen_size(number: int) -> str:
+    """Format bytes that the user has chosen, to the nearest: 3.72 MB, 400 MB."""
+    decimals = 2 if number < 10 * _unit_bytes(number) else 1
+    value, unit = _size(number, decimals).split(_SPACE)
+    whole_part, point, rest = value.partition(localize("."))
+    rest = rest.rstrip("0")
+    return f"{whole_part}{point if rest else ''}{rest}{_SPACE}{unit}"
+
+
+def _unit_bytes(number: int) -> int:
     step, base = 1, 1024 if units.is_binary() else 1000
     while number >= base * step:
         step *= base
-    number = round(formatting.rounded_up(number / step, 1) * step)
-    text = humanize.naturalsize(number, binary=units.is_binary(), format="%.1f")
+    return step
+
+
+def _size(number: int, decimals: int) -> str:
+    form = f"%.{decimals}f"
+    text = humanize.naturalsize(number, binary=units.is_binary(), format=form)
     return localize(text.replace(" ", _SPACE))
 
 

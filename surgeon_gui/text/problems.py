@@ -151,7 +151,7 @@ class Kind(Enum):
     )
 
     # the playground
-    NO_MODELS = tr("Prune a model first, or choose two models.")
+    NO_MODELS = tr("Prune a model or open a run first, or choose two models.")
     NO_ORIGINAL = tr("Choose the original model, too.")
     NO_PRUNED = tr("Choose the pruned model, too.")
     NOTHING_EXPORTED = tr("The run exported nothing. Choose a pruned model.")

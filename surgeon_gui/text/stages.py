@@ -74,7 +74,7 @@ def label(view: PartView) -> str:
         share = numbers.percent(view.share, decimals=0)
         if view.leaves_zeros:
             return tr("Zero {share} of prunable weights").format(share=share)
-        return tr("Remove {share} of all parameters").format(share=share)
+        return tr("Remove {share} of parameters").format(share=share)
     text = {
         Part.MEASURE: tr("Measure, shot {number} of {count}"),
         Part.REFIT: tr("Refit block {number} of {count}"),

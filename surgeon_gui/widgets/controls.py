@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
-from PySide6.QtCore import QEvent, QObject, Qt, SignalInstance
+from PySide6.QtCore import QEvent, QObject, QRect, Qt, SignalInstance
 from PySide6.QtGui import (
     QAction,
     QCursor,
@@ -331,6 +331,15 @@ class _ElidingLabel(QElidingLabel):
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self.setText(self.text())
+
+    @override
+    def heightForWidth(self, width: int) -> int:
+        """Return the height of the whole text, not of what is left of it."""
+        if not self.wordWrap():
+            return super().heightForWidth(width)
+        flags = int(self.alignment()) | Qt.TextFlag.TextWordWrap
+        room = QRect(0, 0, width, 0)
+        return self.fontMetrics().boundingRect(room, flags, self.text()).height()
 
 
 def eliding_label(

@@ -237,7 +237,9 @@ def _close_text(
     goes_on = task is None and state.run.goes_on
     if goes_on:
         text = _CANCELLING_TEXT
-    notes = [text.explanation]
+    elif task is None and not (state.run.history or state.run.is_exporting):
+        text = text._replace(keep="", explanation="")  # as before Finish here
+    notes = [text.explanation] if text.explanation else []
     if task is None and not goes_on:
         notes.append(_progress_note(state.run))
     if task is not RequestKind.DOWNLOAD and state.download.is_open:

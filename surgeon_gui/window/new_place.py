@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import QEvent, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QStackedWidget, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_gui.base.settings import Settings
@@ -139,6 +140,13 @@ class NewPlace(QStackedWidget):
     def load_job(self, path: str | Path) -> None:
         """Load a job from a file."""
         self._run_page.load_job(str(path))
+
+    @override
+    def event(self, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.WindowActivate:
+            # Another program may have changed the files of the draft.
+            self._session.draft.recheck()
+        return super().event(event)
 
     @Slot()
     def _show_points(self) -> None:

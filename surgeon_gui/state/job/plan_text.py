@@ -412,8 +412,9 @@ def brief_target(pruning: PruningConfig) -> str:
                 parameters=numbers.count(millions * 1e6)
             )
         case FileSize(megabytes=megabytes):
-            return tr("To {size}").format(size=numbers.size(round(megabytes * 1e6)))
+            size = numbers.chosen_size(round(megabytes * 1e6))
+            return tr("To {size}").format(size=size)
         case Memory(gigabytes=gigabytes):
             return tr("For {memory} of memory").format(
-                memory=numbers.size(round(gigabytes * 1e9))
+                memory=numbers.chosen_size(round(gigabytes * 1e9))
             )

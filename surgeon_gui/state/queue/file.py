@@ -23,7 +23,13 @@ from surgeon_engine.base.process_lock import ProcessLock, Use, end_lock, use_of
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
 from surgeon_engine.base.versions import QUEUE
 from surgeon_engine.planning.estimate import Estimate
-from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
+from surgeon_gui.state.queue.state import (
+    QueuedRun,
+    QueueState,
+    QueueStatus,
+    with_added,
+)
+from surgeon_gui.state.queue.text import run_name
 
 _LIMIT = 4 << 20  # bytes; a job has some thousand
 # What a run of the queue and a stored one have in common after the job.
@@ -31,7 +37,6 @@ _OTHERS = attrgetter("estimate", "status", "folder", "problem", "may_replace")
 
 
 class _StoredRun(msgspec.Struct):
-    name: str
     job: str  # TOML
     estimate: Estimate | None
     status: QueueStatus
@@ -78,14 +83,11 @@ class QueueFile:
             self._take()
         try:
             stored = read_sealed_json(self.path, _StoredQueue, QUEUE, _LIMIT)
-            runs = tuple(
-                QueuedRun(each.name, config_from_toml(each.job), *_OTHERS(each))
-                for each in stored.runs
-            )
+            runs = tuple(map(_restored, stored.runs))
         except (UnreadableFileError, ConfigError) as error:
             self.release()
             raise UnreadableQueueError(error.message.rstrip(".")) from error
-        return runs
+        return with_added(QueueState(), runs).runs  # no name twice
 
     def write(self, runs: tuple[QueuedRun, ...]) -> None:
         """Write the queue; without runs, remove its files if this object has it.
@@ -102,10 +104,7 @@ class QueueFile:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._take()
-        stored = [
-            _StoredRun(run.name, config_to_toml(run.config), *_OTHERS(run))
-            for run in runs
-        ]
+        stored = [_StoredRun(config_to_toml(run.config), *_OTHERS(run)) for run in runs]
         write_atomically(self.path, sealed_json(_StoredQueue(stored), QUEUE, indent=2))
 
     def release(self) -> None:
@@ -125,3 +124,13 @@ class QueueFile:
     def _take(self) -> None:
         if not self.is_mine:
             self._lock.acquire()
+
+
+def _restored(stored: _StoredRun) -> QueuedRun:
+    """Return a run with its name in the language of this window.
+
+    Raises:
+        ConfigError: Its job is none.
+    """
+    config = config_from_toml(stored.job)
+    return QueuedRun(run_name(config), config, *_OTHERS(stored))

@@ -161,7 +161,7 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
         "{target}: file {size}, at most {memory} with {n} tokens, fits in {fits}"
     ).format(
         target=brief_target(config.pruning),
-        size=numbers.size(goal.weight_bytes),
+        size=numbers.chosen_size(goal.weight_bytes),  # as exact as the target
         memory=numbers.size(memory),
         n=numbers.whole(context),
         fits=fits_in(memory),

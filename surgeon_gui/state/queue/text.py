@@ -7,12 +7,10 @@ from collections.abc import Iterable
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.job.plan_text import brief_target
-from surgeon_gui.state.job.vocabulary_text import with_tokens
 from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
+from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES
-from surgeon_gui.text.labels import source_name
 
 _STATUSES = {
     QueueStatus.WAITING: tr("Waiting"),
@@ -24,12 +22,8 @@ _STATUSES = {
 
 
 def run_name(config: RunConfig) -> str:
-    """Return the name of a run in the queue: model, target and method."""
-    return tr("{model}, {target}, {method}").format(
-        model=source_name(config.model.source),
-        target=with_tokens(brief_target(config.pruning), config.pruning),
-        method=CHOICES[config.pruning.method][0],
-    )
+    """Return the name of a run in the queue: its usual title and the method."""
+    return f"{title_of('', '', config)}, {CHOICES[config.pruning.method][0]}"
 
 
 def status(run: QueuedRun) -> str:

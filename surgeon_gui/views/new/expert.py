@@ -154,7 +154,9 @@ class Expert(QFrame):
 
     @Slot(str)
     def _on_chosen(self, label: str) -> None:
-        found = self._found[label]
+        found = self._found.get(label)
+        if found is None:  # the row that says that nothing is found
+            return
         if isinstance(found, QAction):
             QTimer.singleShot(0, self, self._search.clear)
             found.trigger()

@@ -266,7 +266,8 @@ class NewPage(QWidget):
         title = line.title if line is not None else ""
         show_elided(self._title, title)
         self._title.setVisible(bool(title))
-        self._warning.setWordWrap(not title)  # it has the line of the title, too
+        # What keeps the run from starting is not cut; without a title there is room.
+        self._warning.setWordWrap(bool(problem) or not title)
         self._show_warning(problem or (line.warning if line is not None else ""))
         details = line.details if line is not None and not problem else ""
         show_elided(self._details, details)

@@ -117,8 +117,8 @@ def _invitation(side: Side, models: Models) -> str:
     if models.source(side):
         return tr("The text of this model appears here.")
     if side is Side.ORIGINAL:
-        return tr("There is no run to compare yet. Prune a model, or choose one here.")
+        return tr("No run is open. Prune a model, open a run, or choose a model here.")
     return tr(
-        "There is no pruned model yet. Prune one, or choose a checkpoint folder or the "
-        "folder of a finished run here."
+        "No run is open. Prune a model, open a run, or choose the folder of a "
+        "checkpoint or of a finished run here."
     )

@@ -153,6 +153,8 @@ class SpeedCard(QFrame):
         else:
             obstacle = sentence(checks.measure_obstacle(state))
             self._measure.setHidden(bool(obstacle))
-            ended = problem_of(request) or ended_note(request, tr("Measurement"))
+            ended = problem_of(request, state.notice) or ended_note(
+                request, tr("Measurement")
+            )
             self._note.setText(obstacle or ended or _TAKES)
             self._pages.setCurrentWidget(self._invitation)

@@ -43,7 +43,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.layouts import card, in_row, row_of, vertical
 
 _MIN_CHART = 210  # pixels; in a lower window the page scrolls
-_PARTS_WIDTH = 288
+_PARTS_WIDTH = 320
 _WIDE, _NARROW = 1000, 640  # pixels, for three columns and for two
 _MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
 

@@ -78,6 +78,7 @@ class RunHead(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._run: RunState | None = None  # that is shown
+        self._is_told = False  # the bar of errors says why it failed
         self._controlled: tuple[object, ...] = ()  # what the controls depend on
         self._named: tuple[object, ...] = ()  # what the name was made from
         self._name = ""
@@ -125,6 +126,7 @@ class RunHead(QWidget):
         run = state.shown_run
         self._show_name(run)
         is_busy = run.status.is_busy
+        is_told = run.error is not None and run.error is state.notice
         self._controls.setVisible(is_busy)
         self._outcome.setVisible(not is_busy)
         controlled = (run.status, run.can_stop, run.is_exporting)
@@ -136,7 +138,8 @@ class RunHead(QWidget):
             show_elided(self._title, self._name)
             self._show_time(result_text.clock(run, now))
             show_text(self._warning, "")
-        elif run is not self._run:
+        elif run is not self._run or is_told is not self._is_told:
+            self._is_told = is_told
             self._show_outcome(run)
         self._dot.setHidden(is_busy)
         if not is_busy:
@@ -156,7 +159,7 @@ class RunHead(QWidget):
         took = result_text.clock(run, 0.0)
         show_elided(self._crumb, " · ".join(filter(None, (self._name, took))))
         show_elided(self._title, result_text.headline(run))
-        self._show_time(result_text.summary(run))
+        self._show_time(result_text.summary(run, is_told=self._is_told))
         show_text(self._warning, result_text.warnings(run))
         verdict = verdict_of_run(run) if run.status is Status.FINISHED else None
         dot = _UNKNOWN
@@ -221,6 +224,7 @@ class OutcomeButtons(QWidget):
     def __init__(self, head: RunHead) -> None:
         super().__init__()
         self._run: RunState | None = None  # that is shown
+        self._is_told = False  # the bar of errors says why it failed
         self._exported: Exported | None = None
         self._folder = ""
         self._resume = button("run_resume_button", head.resume_clicked)

@@ -104,7 +104,7 @@ class LossView(CardRow):
         for made in (self._judge, self._prompts):
             enable_unless(made, obstacle)
         about = judging_time(run, state.machine)
-        ended = problem_of(request) or ended_note(request, tr("Judging"))
+        ended = problem_of(request, state.notice) or ended_note(request, tr("Judging"))
         self._time.setText(obstacle or ended or about)
         self._progress.show_request(request)
 

@@ -123,7 +123,7 @@ class SaveSection(QWidget):
         self._progress.show_request(request)
         # Looks at the disk, so not at every step of a run.
         problem = None if state.is_busy else checks.save_problem(state)
-        show_text(self._problem, sentence(problem) or problem_of(request))
+        show_text(self._problem, sentence(problem) or problem_of(request, state.notice))
         mark_invalid(self._folder, bool(problem))
         show_text(self._note, ended_note(request, tr("Saving")))
         original = run.model.file_bytes if run.model is not None else 0

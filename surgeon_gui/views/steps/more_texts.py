@@ -229,7 +229,6 @@ class _ShareDelegate(QStyledItemDelegate):
         number = index.row() - 1
         box = described(QDoubleSpinBox(parent), "more_share_box")
         box.setDecimals(1)
-        box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # they need room
         box.setRange(0.1, _PERCENT * max_share(self._table.further, number))
         return box
 

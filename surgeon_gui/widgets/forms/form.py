@@ -44,7 +44,10 @@ _BELOW_PART = 99  # row of the grid of a part
 
 Values = Mapping[str, Any]  # values of fields by name
 ImpliedChanges = Callable[[Values, Values], Values]  # before, after -> further changes
-_ADVANCED = {"recovery": tr("Further settings of the recovery")}  # where two forms meet
+_ADVANCED = {  # where two forms meet
+    "recovery": tr("Further settings of the recovery"),
+    "evaluation": tr("Further settings of the evaluation"),
+}
 
 
 def _no_changes(before: Values, after: Values) -> Values:

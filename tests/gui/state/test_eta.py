@@ -68,6 +68,20 @@ def test_further_shots_take_as_long_as_the_first():
     assert two_shots - one_shot == pytest.approx(A_SHOT)
 
 
+@pytest.mark.parametrize("planned", [{}, dict.fromkeys(Stage, 10.0)])
+def test_measurement_left_by_an_earlier_run_does_not_predict_later_ones(planned):
+    timeline = RunTimeline(3, STAGES, planned=planned)
+    quick = {Stage.BASELINE, Stage.CURVATURE}
+    times = tuple(
+        replace(x, seconds=0.01) if x.stage in quick else x for x in FIRST_SHOT
+    )
+    over = Position(Stage.CURVATURE, 1, 1.0, 0.01)
+    assert progress(timeline, times[:3], over) < 0.5
+    at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    left = remaining_seconds(timeline, times, at)
+    assert left is None if not planned else left > 3 * A_SHOT / 2
+
+
 def test_evaluations_take_as_long_as_the_baseline():
     quick, slow = (
         remaining_seconds(

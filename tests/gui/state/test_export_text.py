@@ -222,7 +222,7 @@ def plain(text):
 
 
 def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
-    assert plain(result_text.name_of(run)) == "Bundled demo → 8.5 MB"
+    assert plain(result_text.name_of(run)) == "Bundled demo · 8.5 MB"
     before = replace(run, exported=None, status=Status.RUNNING)
     planned = plan_text.result_bytes(run.config, run.model)
     assert result_text.name_of(before).endswith(numbers.size(planned))
@@ -231,7 +231,7 @@ def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
     assert result_text.name_of(saving) == result_text.name_of(before)
     pruning = pruning_config(target=Target.FILE_SIZE, megabytes=85.0)
     unread = replace(before, model=None, config=replace(run.config, pruning=pruning))
-    assert plain(result_text.name_of(unread)) == "Bundled demo → 85.0 MB"
+    assert plain(result_text.name_of(unread)) == "Bundled demo · 85.0 MB"
     zeros = replace(run.config, pruning=pruning_config(Structure.ELEMENTS))
     assert plain(result_text.name_of(replace(before, config=zeros))).endswith(
         "30 % of prunable weights removed"

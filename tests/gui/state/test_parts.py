@@ -96,15 +96,17 @@ def test_parts_before_are_done_and_those_after_are_to_come():
     assert set(found.values()) == {Mark.DONE}
 
 
-def test_part_that_comes_again_in_the_next_shot_is_not_done():
+def test_part_that_comes_again_in_the_next_shot_is_done_in_this_one():
     config = replace(ONE_SHOT, pruning=pruning_config(shots=3))
     run = run_in((Stage.CURVATURE, 1, 50.0), (Stage.UPDATE, 1, 60.0), config=config)
     run = replace(run, shots=3)
-    assert marks(run)[Part.MEASURE] is Mark.NEXT
+    assert marks(run)[Part.MEASURE] is Mark.DONE
     assert marks(run)[Part.REMOVE] is Mark.NOW
+    assert "Measure, shot 1 of 3" in labels(run)
     later = with_events(run, 70.0, StageStarted(Stage.CURVATURE, 3))
     assert "Measure, shot 3 of 3" in labels(later)
     views = {each.part: each for each in parts_of(later, 75.0)}
+    assert views[Part.REMOVE].mark is Mark.NEXT
     assert views[Part.REMOVE].seconds == 10.0  # of the shot before
     assert stages.time(views[Part.REMOVE]) == "" != stages.time(views[Part.MEASURE])
     last = with_events(later, 80.0, StageStarted(Stage.UPDATE, 3))
@@ -119,7 +121,7 @@ def test_labels_have_the_share_and_the_progress():
         "Read the model",
         "Write own text",
         "Measure what counts",
-        f"Remove {share:.0f} % of all parameters",
+        f"Remove {share:.0f} % of parameters",
         "Refit block 12 of 30",
         "Distill",
         "Save and verify",

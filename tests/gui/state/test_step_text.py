@@ -127,7 +127,7 @@ def test_goal_that_cannot_be_reached_or_keeps_the_file_is_told():
             "30 % of all parameters removed in 1 shot",
         ),
         (pruning_config(target=Target.PARAMETERS), "To 100 M in"),
-        (pruning_config(target=Target.FILE_SIZE), "To 400.0 MB in"),
+        (pruning_config(target=Target.FILE_SIZE), "To 400 MB in"),
     ],
 )
 def test_brief_plan_uses_the_unit_of_the_target(pruning, text):

@@ -73,6 +73,8 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.size(5_700_000), "5.7~MB"),
         (numbers.size(91_720_000), "91.8~MB"),
         (numbers.size(999_960_000), "1.0~GB"),
+        (numbers.chosen_size(3_720_000), "3.72~MB"),
+        (numbers.chosen_size(400_000_000), "400~MB"),
         (numbers.duration(3.25), "3.2~s"),
         (numbers.duration(65), "1~min 05~s"),
         (numbers.duration(7505), "2~h 05~min"),

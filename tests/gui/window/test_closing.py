@@ -41,6 +41,7 @@ def test_question_says_whether_progress_is_kept(tmp_path):
     write_saved_state(tmp_path)
     saved = closing._close_text(None, AppState(run=run), QueueState())
     assert saved.explanation != unsaved.explanation
+    assert not saved.keep and "Stop and keep" not in saved.explanation
 
 
 @pytest.fixture
@@ -54,6 +55,10 @@ def test_close_during_a_run_asks_and_can_keep_it_running(qtbot, running):
     running.close()
     assert running.isVisible()
     assert question(running).isVisible()
+    assert not find(running, "close_keep_button").isVisible()  # there is nothing yet
+    click(running, "close_stay_button")
+    wait_until(qtbot, lambda: run_of(running).can_stop)
+    running.close()
     click(running, "close_keep_button")
     running.close()
     click(running, "close_stay_button")  # revokes the stop
@@ -94,24 +99,21 @@ def test_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
     assert not psutil.Process().children(recursive=True)
 
 
-def test_stop_and_keep_of_a_starting_run_ends_it_after_one_shot(qtbot, make_window):
-    window = make_window("--pause", "0.01")
-    load_and_wait(qtbot, window)
-    window.start_run()
-    assert run_of(window).status is Status.STARTING
-    window.close()
-    with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
-        click(window, "close_keep_button")
-        assert window.isVisible()  # until the files are written
-    assert run_of(window).result.stopped_early
-    assert len(run_of(window).history) == 1
-    assert run_of(window).exported is not None
+def test_stop_and_keep_ends_a_run_after_the_shot(qtbot, running):
+    wait_until(qtbot, lambda: run_of(running).can_stop)
+    running.close()
+    with qtbot.waitSignal(running.closed, timeout=TIMEOUT_MS):
+        click(running, "close_keep_button")
+        assert running.isVisible()  # until the files are written
+    assert run_of(running).result.stopped_early
+    assert run_of(running).exported is not None
     assert not psutil.Process().children(recursive=True)
 
 
 def test_failed_run_keeps_the_window_open_and_shows_the_error(qtbot, make_window):
-    window = make_window("--pause", "0.01", "--mishap", "fail", "--at", "update")
+    window = make_window("--pause", "0.01", "--mishap", "fail", "--at", "export")
     run_until(qtbot, window, Status.RUNNING)
+    wait_until(qtbot, lambda: run_of(window).can_stop)
     window.close()
     click(window, "close_keep_button")
     wait_for_status(qtbot, window, Status.FAILED)

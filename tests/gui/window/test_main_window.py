@@ -153,8 +153,10 @@ def test_failure_shows_hint_and_details_until_dismissed(qtbot, make_window):
     assert not find(window, "error_details").isVisible()
     click(window, "error_details_button")
     assert "Traceback" in find(window, "error_details").toPlainText()
+    assert FAILURE not in find(window, "run_time").text()  # once is enough
     click(window, "error_dismiss_button")
     assert not find(window, "error_bar").isVisible()
+    assert FAILURE in find(window, "run_time").text()
     assert is_on(window, "start_button")
 
 

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.target import FileSize, Parameters
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import LockedError
+from surgeon_gui.base import translation
 from surgeon_gui.state.queue import state as queue_state
 from surgeon_gui.state.queue import text
 from surgeon_gui.state.queue.checks import add_obstacle, begin_obstacle
@@ -33,11 +34,12 @@ from surgeon_gui.state.queue.state import (
     without_all,
     working,
 )
+from surgeon_gui.state.queue.text import run_name
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.problems import Kind, Problem, Step
 from tests.helpers.fake_machine import machine
 from tests.helpers.locks import write_lock
-from tests.helpers.queued_runs import queued, ready_state
+from tests.helpers.queued_runs import JOB, queued, ready_state
 
 S = QueueStatus
 
@@ -254,16 +256,23 @@ JOBS = (
 
 
 def test_runs_are_read_as_they_were_written(tmp_path):
+    a, b, c = map(run_name, (*JOBS, JOB))
     runs = (
-        *queued("a", config=JOBS[0], status=QueueStatus.FAILED, problem="No memory."),
-        *queued("b", config=JOBS[1], status=QueueStatus.RUNNING, folder="runs/b"),
-        *queued("c, 10 %", may_replace=True),
+        *queued(a, config=JOBS[0], status=QueueStatus.FAILED, problem="No memory."),
+        *queued(b, config=JOBS[1], status=QueueStatus.RUNNING, folder="runs/b"),
+        *queued(c, f"{c} (2)", may_replace=True),
     )
-    runs = (*runs[:2], replace(runs[2], estimate=None))
+    runs = (*runs[:2], replace(runs[2], estimate=None), runs[3])
     file = QueueFile(tmp_path / "new" / "runs")
     file.write(runs)
     file.release()
-    assert QueueFile(tmp_path / "new" / "runs").read() == runs
+    again = QueueFile(tmp_path / "new" / "runs")
+    assert again.read() == runs
+    translation.use("de")
+    try:
+        assert "der entfernbaren Gewichte entfernt" in again.read()[2].name
+    finally:
+        translation.use("en")
 
 
 def test_queue_of_another_version_is_refused(tmp_path, monkeypatch):
@@ -297,7 +306,7 @@ def test_queue_of_another_window_is_taken_until_it_is_released(tmp_path):
     assert other.use is not None and mine.use is None
     mine.release()
     assert other.use is None
-    assert other.read() == queued("a")
+    assert other.read() == queued(run_name(JOB))
     assert mine.use is not None
 
 
@@ -308,7 +317,7 @@ def test_queue_of_a_killed_process_is_not_taken(tmp_path):
     write_lock(tmp_path / "queue-process.json", created=1.0)  # its number is used again
     file = QueueFile(tmp_path)
     assert file.use is None
-    assert file.read() == queued("a")
+    assert file.read() == queued(run_name(JOB))
 
 
 def test_queue_of_another_computer_is_taken_until_a_person_says_otherwise(tmp_path):
@@ -321,7 +330,7 @@ def test_queue_of_another_computer_is_taken_until_a_person_says_otherwise(tmp_pa
     with pytest.raises(LockedError):
         file.write(queued("b"))
     file.take_over()
-    assert file.read() == queued("a")
+    assert file.read() == queued(run_name(JOB))
     assert file.is_mine
 
 

@@ -83,13 +83,13 @@ def test_memories_have_the_context_of_the_draft(state):
 
 def test_forecast_has_a_line_for_each_target(state):
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
-    found = sweep.plan(state, Target.FILE_SIZE, "9.5, 8", methods)
+    found = sweep.plan(state, Target.FILE_SIZE, "9.5, 8.12", methods)
     assert len(found) == 4
     first, second = sweep.forecast(found, state.model).split("\n")
     memory = memory_to_run(9_500_000, 512, state.model)
     assert numbers.size(memory) in first
     assert "with 512 tokens, fits in 0.25" in first
-    assert "8.0" in second
+    assert second.startswith("To 8.12\xa0MB: file 8.12\xa0MB, ")
     many = ", ".join(f"9.{n}" for n in range(10))
     lines = sweep.forecast(
         sweep.plan(state, Target.FILE_SIZE, many, FIRST), state.model
@@ -125,10 +125,10 @@ def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
     found = sweep.plan(state, Target.PRUNABLE_SHARE, "10 20", methods)
     assert [run.name.replace("\xa0", " ") for run in found] == [
-        "Bundled demo, 10 % of prunable weights removed, First-order gates",
-        "Bundled demo, 10 % of prunable weights removed, Magnitude",
-        "Bundled demo, 20 % of prunable weights removed, First-order gates",
-        "Bundled demo, 20 % of prunable weights removed, Magnitude",
+        "Bundled demo · 10 % of prunable weights removed, First-order gates",
+        "Bundled demo · 10 % of prunable weights removed, Magnitude",
+        "Bundled demo · 20 % of prunable weights removed, First-order gates",
+        "Bundled demo · 20 % of prunable weights removed, Magnitude",
     ]
 
 
@@ -184,7 +184,7 @@ def test_value_out_of_range_is_named_in_its_unit(state, unit, value, sentence):
 
 def test_problem_of_one_run_names_it(state):
     text = problem(state, Target.PARAMETERS, "2.5 0.01")
-    assert text.startswith("Bundled demo, To 10.0\xa0k, First-order gates: The target")
+    assert text.startswith("Bundled demo · To 10.0\xa0k, First-order gates: The target")
 
 
 def test_method_that_cannot_remove_the_structure_is_a_problem(state):

@@ -260,7 +260,7 @@ def test_title_is_the_planned_size_or_the_target_until_there_is_a_file(tmp_path)
     assert running.planned_bytes > 1_000_000
     assert run_text.title(running) == f"Bundled demo · {planned}"
     page = read_state(tmp_path / "a")  # has the same name
-    assert name_of(page) == f"Bundled demo → {planned}"
+    assert name_of(page) == f"Bundled demo · {planned}"
     unread = replace(running, planned_bytes=0)
     title = run_text.title(unread).replace("\xa0", " ")
     assert title == "Bundled demo · 30 % of prunable weights removed"

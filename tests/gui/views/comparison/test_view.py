@@ -19,10 +19,10 @@ from surgeon_engine.api.messages.run import Estimate, TokensRemoved
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import bars, comparison
-from surgeon_gui.state.comparison import ComparedRun, Point
+from surgeon_gui.state.comparison import ComparedRun, Point, comparable
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.quality import Quality, measures
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.files_card import FilesCard
 from surgeon_gui.views.comparison.size_chart import SizeChart
@@ -106,6 +106,14 @@ def test_run_without_a_file_has_its_outcome(tmp_path, runs):
         assert rows[name][4] == NONE
     _, rows = table_of([ComparedRun("e", RunState())])
     assert rows == {"Verdict": ["Running"]}
+
+
+def test_run_in_progress_has_no_figures_yet(runs):
+    busy = replace(runs[0].run, status=Status.RUNNING, result=None, ended=None)
+    _, rows = table_of([*runs[1:], ComparedRun("d", comparable(busy))])
+    cells = {x: y[-1] for x, y in rows.items() if not x.startswith("Setting")}
+    assert cells.pop("Verdict") == "Running"
+    assert {*cells.values()} == {NONE}
 
 
 def test_figures_are_those_of_the_file(runs):

@@ -140,6 +140,11 @@ def test_search_says_that_nothing_is_found(active, qtbot):
         assert labels == ["Nothing found"]
     qtbot.keyClick(edit, Qt.Key.Key_Return)
     assert edit.text() == "xyzzy"  # nothing is chosen
+    qtbot.keyClicks(edit, "z")
+    popup = edit.completer().popup()
+    for key in (Qt.Key.Key_Down, Qt.Key.Key_Return):
+        qtbot.keyClick(popup, key)
+    assert edit.text() == "xyzzyz"
     edit.clear()
     qtbot.keyClicks(edit, "densi")
     assert "Minimum density" in edit.completer().currentCompletion()

@@ -490,6 +490,13 @@ def test_obstacle_is_the_reason_at_start(place):
     place.session.store.set(replace(state, problems={Step.TARGET: problem}))
     assert line(place, "plan_warning") == "At most 18 %. Remove less."
     assert "At most 18" in find(place, "start_button").toolTip()
+    label = find(place, "plan_warning")
+    settle()
+    height = label.height()
+    long = replace(problem, values={**problem.values, "hint": "Remove less. " * 20})
+    place.session.store.set(replace(state, problems={Step.TARGET: long}))
+    settle()
+    assert label.height() > height  # it wraps and is not cut
 
 
 def test_details_of_the_model_lead_back(place):

@@ -14,6 +14,7 @@ from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.target import FileSize, PrunableShare
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
+from surgeon_gui.state.runs.text import SEPARATOR
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.window_audit import problems, settle
@@ -52,7 +53,7 @@ def rows(window):
 
 
 def targets(window):
-    return [row[0].split(", ")[1].partition(" of ")[0] for row in rows(window)]
+    return [row[0].split(SEPARATOR)[1].partition(" of ")[0] for row in rows(window)]
 
 
 def add(window, *shares):
@@ -86,7 +87,7 @@ def test_added_runs_are_shown_with_target_and_estimate(filled):
     assert filled.runs.home.isVisible()
     assert (
         rows(filled)[0][0]
-        == "Bundled demo, 10 % of prunable weights removed, LLM Surgeon"
+        == "Bundled demo · 10 % of prunable weights removed, LLM Surgeon"
     )
     assert all(row[1].startswith("about ") for row in rows(filled))
     assert find(filled, "queue_summary").text().startswith("3 ")

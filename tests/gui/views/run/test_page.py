@@ -51,12 +51,15 @@ def primary(page):
 def test_run_in_progress_has_its_time_and_its_controls(page):
     show(page, RUNNING, now=60.0)
     assert visible_buttons(page) == ["pause", "stop", "cancel"]
-    assert "→" in find(page, "run_title").text()
+    assert find(page, "run_title").text().startswith("Bundled demo · ")
     assert shown(page, "run_time").endswith(" so far")
     assert find(page, "run_progress_bar").isVisible()
     assert find(page, "course_view").isVisible()
     assert not find(page, "run_course_link").isVisible()
     assert not primary(page)
+    label = find(page, "part_remove_label", QLabel)
+    assert "%" in label.text()
+    assert label.fontMetrics().horizontalAdvance(label.text()) <= label.width()
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,8 @@ def test_failed_save_is_reported_and_can_be_retried(
     window.session.edit_save_config(ExportConfig(str(tmp_path / "full")))
     click(window, "save_button")
     wait_until_idle(window)
+    assert NO_SPACE not in shown(window, "save_problem")  # the bar says it
+    window.session.dismiss_problem()
     assert NO_SPACE in shown(window, "save_problem")
     assert window.session.state.shown_run.saved == ()
     window.session.edit_save_config(ExportConfig(str(tmp_path / "free")))
@@ -206,5 +208,6 @@ def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path
     window = make_finished(config=config)
     click(window, "measure_button")
     wait_until_idle(window)
-    assert DELETED in shown(window, "measure_note")
     assert DELETED in shown(window, "error_message")
+    window.session.dismiss_problem()
+    assert DELETED in shown(window, "measure_note")

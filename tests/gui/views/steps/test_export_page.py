@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
@@ -137,6 +138,23 @@ def test_folder_with_other_files_is_not_replaced(page, occupied):
     page.session.draft.recheck()
     assert shown(page, "export_problem")
     assert not find(page, "export_replace_button").isVisible()
+
+
+def test_what_another_program_has_changed_is_seen_on_return(qtbot, window, tmp_path):
+    window.session.draft.load(QUICK)
+    page, file = window.new, tmp_path / "out"
+    file.touch()
+    window.open_step(Step.EXPORT)
+    window.session.draft.edit_part(ExportConfig(str(file)))
+    assert shown(page, "export_problem")
+    other = QWidget()
+    qtbot.addWidget(other)
+    for each in (other, window):
+        each.show()
+        each.activateWindow()
+        qtbot.waitUntil(each.isActiveWindow)
+        file.unlink(missing_ok=True)
+    assert not shown(page, "export_problem")
 
 
 def test_another_destination_or_job_needs_its_own_confirmation(

@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QLabel,
     QPlainTextEdit,
     QTableWidget,
@@ -17,12 +18,17 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.recovery import RecoveryConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.base.colors import DARK
+from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.controllers import sources
 from surgeon_gui.controllers.store import checked
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps import more_texts
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
+from surgeon_gui.views.steps.more_texts import MoreTexts
 from tests.gui.views.steps.test_sources import wait_for_end
 from tests.helpers.fake_sources import CACHED, UNREADABLE
 from tests.helpers.widget_queries import facts, shown
@@ -179,6 +185,19 @@ def test_further_texts_are_added_shared_and_removed(
     click(window, "more_builtin_button")
     assert further(window)[-1].text == "builtin"
     assert not find(window, "more_builtin_button").isVisible()
+
+
+def test_share_that_is_edited_can_be_read(qtbot):
+    texts = MoreTexts()
+    qtbot.addWidget(texts)
+    apply_theme_to(texts, DARK)
+    texts.show()
+    config = CalibrationConfig(more_texts=(MoreText("/a.txt", 0.5),))
+    texts.show_state(AppState(RunConfig(calibration=config)))
+    table = find(texts, "more_texts_table", QTableWidget)
+    table.editItem(table.item(1, 1))
+    edit = find(texts, "more_share_box", QDoubleSpinBox).lineEdit()
+    assert edit.width() > edit.fontMetrics().horizontalAdvance(edit.text())
 
 
 def test_data_set_is_added_with_its_parts(calibrating):
