@@ -37,7 +37,8 @@ def fresh_text(state, seed=0):
     first = replace(first, hidden=[store.keep(x) for x in first.hidden])
     more = torch.arange(2 * LATER).unsqueeze(1).expand(-1, windows.shape[1])
     pool = torch.cat([windows[-SHIPPED:], more])
-    return FreshText(original, first, windows[:USERS], pool, SHIPPED, seed, store)
+    users = windows[None, :USERS]
+    return FreshText(original, first, users, pool, SHIPPED, seed, store)
 
 
 def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
