@@ -73,10 +73,11 @@ def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
     first = fresh.latest
     users, written = first.windows[:USERS], [first.windows[USERS:-SHIPPED]]
+    fresh.users = torch.stack([users, users.flip(1)])
     for epoch in (1, 2):
         found = fresh.next(epoch, int)
         assert found.windows.shape == first.windows.shape
-        assert torch.equal(found.windows[:USERS], users)
+        assert torch.equal(found.windows[:USERS], fresh.users[epoch % 2])
         expected = reference_of(fresh.original.model, found.windows, 4, int)
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)
