@@ -115,6 +115,8 @@ class TokenWindows:
     own: Tensor | None = None  # windows x length, written by the model itself
     shipped: Tensor | None = None  # windows x length, of the shipped text
     reserve: Tensor | None = None  # further ones, for later epochs of a training
+    # In place of the calibration windows in these epochs: epochs x windows x length.
+    later: Tensor | None = None
     others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
 
     @property
@@ -171,29 +173,57 @@ def draw_windows(
     source, validation_text = calibration_source(config), validation_source(config)
     reader = _Reader(config, tokenizer)
     if not source.is_builtin and source.is_same(validation_text):
-        windows = reader.draw(source, "calibration", count, validation_count)
-        calibration, rest = windows[:count], windows[count:]
+        main = reader.draw(source, "calibration", count, validation_count)
+        rest = main[count:]
     else:
-        calibration = reader.draw(source, "calibration", count)
-        if not is_token_file(source.name):
-            calibration = calibration[:count]
+        main = reader.draw(source, "calibration", count)
+        if is_token_file(source.name):
+            count = len(main)  # each of its windows was chosen
         rest = reader.draw(validation_text, "validation", validation_count)
-    texts = [calibration]
+    drawn = [(main, count)]
     for more, share in zip(more_sources(config), counts, strict=True):
-        texts.append(reader.draw(more, "calibration", share)[:share])
+        drawn.append((reader.draw(more, "calibration", share), share))
+    texts = [windows[:count] for windows, count in drawn]
     calibration = torch.cat(texts)
     validation = reader.select_held_out(calibration, rest)
-    for windows in (*texts, validation):
+    for windows in (*(windows for windows, _ in drawn), validation):
         _check_usable(windows, vocabulary)
+    taken = {tuple(x) for part in (calibration, validation) for x in part.tolist()}
+    cycles = [
+        [text, *_further(windows[len(text) :], len(text), taken)]
+        for text, (windows, _) in zip(texts, drawn, strict=True)
+    ]
+    later = _later(cycles)
     if len(texts) > 1:
         calibration = _shuffled(calibration, config.seed)
+        later = [_shuffled(each, config.seed) for each in later]
     return texts, TokenWindows(
         calibration,
         validation,
         validation_text.display_name,
         reader.found,
         reader.beginning_of(validation_text),
+        later=torch.stack(later) if later else None,
     )
+
+
+def _further(
+    windows: Tensor, count: int, taken: set[tuple[int, ...]]
+) -> tuple[Tensor, ...]:
+    """Return `count` windows at a time; none that is taken, and no smaller rest."""
+    left = [n for n, each in enumerate(windows.tolist()) if tuple(each) not in taken]
+    whole = len(left) // count * count if count else 0
+    return windows[left[:whole]].split(count) if whole else ()
+
+
+def _later(cycles: list[list[Tensor]]) -> list[Tensor]:
+    """Return the windows of each epoch after the first, until all have been read.
+
+    `cycles` are the windows of each text for one epoch after the other. A text that has
+    fewer begins again.
+    """
+    epochs = range(1, max(map(len, cycles)))
+    return [torch.cat([text[n % len(text)] for text in cycles]) for n in epochs]
 
 
 def all_windows(

@@ -148,6 +148,7 @@ class SmallerVocabulary:
             validation=self.windows(windows.validation),
             own=None if windows.own is None else self.windows(windows.own),
             shipped=None if windows.shipped is None else self.windows(windows.shipped),
-            reserve=None,  # a training reads it in the tokens of the original
+            reserve=None,  # a training reads both in the tokens of the original
+            later=None,
             others=others,
         )

@@ -2,11 +2,12 @@
 
 What limits recovery is text, not the optimizer: windows that were fitted are close to
 the original long before those that were not. The first epoch reads the windows that the
-refit has read. Each later one reads the user's windows again, and as many new ones of
-general text as the first had. Most of these are shipped, since writing takes as long as
-training. When the shipped text is used up, it begins again, and the original writes as
-much as for the first epoch. Own text is kept in the user's cache
-(`calibration/own_samples.py`), so that an interrupted training goes on with it.
+refit has read. Each later one reads as many new ones: of the user's text, which begins
+again when all its windows have been read, and of general text. Most of these are
+shipped, since writing takes as long as training. When the shipped text is used up, it
+begins again, and the original writes as much as for the first epoch. Own text is kept
+in the user's cache (`calibration/own_samples.py`), so that an interrupted training goes
+on with it.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ class FreshText:
     Args:
         original: The model before anything was removed.
         latest: The text of the first epoch, with the original's last hidden states.
-        users: The user's windows in it, in the tokens of the original; they are the
-            first ones.
+        users: The user's windows for each epoch, in the tokens of the original; they
+            are the first ones of its text. Shape epochs x windows x length. After the
+            last epoch, they begin again.
         pool: Windows of the shipped text: of the first epoch, then of later ones.
         shipped: How many of them the first epoch reads.
         seed: Calibration seed; each epoch derives its own.
@@ -69,7 +71,8 @@ class FreshText:
         """
         batch, text, model = self.latest.batch, self.text_of(epoch), self.original.model
         written = own_samples(model, text, step)
-        windows = Batches(torch.cat([self.users, written, self._shipped(epoch)]), batch)
+        users = self.users[epoch % len(self.users)]
+        windows = Batches(torch.cat([users, written, self._shipped(epoch)]), batch)
         self.store.drop(self.latest.hidden)
         found = predictions(model, windows, step, self.vocabulary)
         kept = [self.store.move(x) for x in found.hidden]
@@ -89,7 +92,7 @@ class FreshText:
     @property
     def _general(self) -> int:
         """The number of windows of general text in each epoch."""
-        return len(self.latest.windows) - len(self.users)
+        return len(self.latest.windows) - self.users.shape[1]
 
     def _shipped(self, epoch: int) -> Tensor:
         """Return the shipped windows of an epoch after the first."""

@@ -149,22 +149,30 @@ def _training_text(
     if not state.config.recovery.reads_fresh_text:
         return first
     seed = state.config.calibration.seed
-    read = text.in_original.fitted.windows
-    users, shipped = read[: text.users], read[len(read) - text.shipped :]
-    reserve = state.original_windows.reserve
-    pool = shipped if reserve is None else torch.cat([shipped, reserve])
+    read, windows = text.in_original.fitted.windows, state.original_windows
+    users, shipped = read[None, : text.users], read[len(read) - text.shipped :]
+    pool = shipped if windows.reserve is None else torch.cat([shipped, windows.reserve])
+    if windows.later is not None:
+        later = windows.later[:, ~_held_out(len(windows.calibration))]
+        users = torch.cat([users, later])
     return FreshText(
         original, first, users, pool, text.shipped, seed, store, vocabulary
     )
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the windows to fit and those to hold out, evenly spread."""
-    count = judging_windows(len(windows))
-    places = [(place + 1) * len(windows) // count - 1 for place in range(count)]
-    is_held_out = torch.zeros(len(windows), dtype=torch.bool)
-    is_held_out[places] = True
+    """Return the windows to fit and those to hold out."""
+    is_held_out = _held_out(len(windows))
     return windows[~is_held_out], windows[is_held_out]
+
+
+def _held_out(windows: int) -> Tensor:
+    """Return which windows are held out, evenly spread.  Shape windows, bool."""
+    count = judging_windows(windows)
+    places = [(place + 1) * windows // count - 1 for place in range(count)]
+    found = torch.zeros(windows, dtype=torch.bool)
+    found[places] = True
+    return found
 
 
 def _judged(

@@ -154,6 +154,16 @@ def letters(path, letter) -> str:
     return str(path)
 
 
+def test_later_epochs_have_the_windows_that_are_left(text):
+    windows = load(text=str(text))
+    assert windows.later.shape == (3, 4, 8)  # 13 of 20 are left
+    parts = (windows.calibration, windows.validation, *windows.later)
+    assert len(set().union(*map(as_set, parts))) == sum(map(len, parts)) == 19
+    repeated = load(text=str(text), validation_text="builtin", validation_windows=1)
+    assert repeated.later.shape == (4, 4, 8)
+    assert load(text=str(text), windows=9).later is None
+
+
 def share_texts(tmp_path, *shares):
     """Return further texts of capital letters, one letter in each."""
     return tuple(
@@ -177,6 +187,12 @@ def test_further_texts_take_their_shares_of_the_windows(text, tmp_path):
         windows.calibration,
     )
     assert as_set(windows.calibration) & as_set(alone.calibration)
+    # In later epochs, each text has the places of the first. The last begins again.
+    epochs = torch.stack([windows.calibration, *windows.later])
+    first, last = (epochs[:, [kind == x for kind in kinds]] for x in "AB")
+    assert len(as_set(first.flatten(0, 1))) == 10 * 2
+    assert len(as_set(last.flatten(0, 1))) == 5 * 4
+    assert torch.equal(last[5:], last[:5])
     assert windows.text == alone.text == str(text)
 
 

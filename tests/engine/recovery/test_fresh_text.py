@@ -37,7 +37,8 @@ def fresh_text(state, seed=0):
     first = replace(first, hidden=[store.keep(x) for x in first.hidden])
     more = torch.arange(2 * LATER).unsqueeze(1).expand(-1, windows.shape[1])
     pool = torch.cat([windows[-SHIPPED:], more])
-    return FreshText(original, first, windows[:USERS], pool, SHIPPED, seed, store)
+    users = windows[None, :USERS]
+    return FreshText(original, first, users, pool, SHIPPED, seed, store)
 
 
 def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
@@ -72,10 +73,11 @@ def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
     first = fresh.latest
     users, written = first.windows[:USERS], [first.windows[USERS:-SHIPPED]]
+    fresh.users = torch.stack([users, users.flip(1)])
     for epoch in (1, 2):
         found = fresh.next(epoch, int)
         assert found.windows.shape == first.windows.shape
-        assert torch.equal(found.windows[:USERS], users)
+        assert torch.equal(found.windows[:USERS], fresh.users[epoch % 2])
         expected = reference_of(fresh.original.model, found.windows, 4, int)
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)
