@@ -158,7 +158,10 @@ def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
         outcomes.add(find(window, "run_title").text())
         assert not find(window, "sparsity_chart").is_empty
     assert len(outcomes) == 3
-    assert run_of(window).error.message in shown(window, "run_time")
+    reason = run_of(window).error.message
+    assert reason in shown(window, "error_message")
+    window.session.dismiss_problem()
+    assert reason in shown(window, "run_time")
     config = run_of(window).config
     click(window, "run_again_button")
     assert window.session.state.config == config
