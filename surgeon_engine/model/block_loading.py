@@ -18,7 +18,11 @@ from transformers.core_model_loading import revert_weight_conversion
 from typing_extensions import override
 
 from surgeon_engine.model.layers import blocks_path, find_blocks, is_tower
-from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
+from surgeon_engine.model.quantized_files import (
+    plain_arguments,
+    plain_tensors,
+    transposed_weights,
+)
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import host_memory
 from surgeon_engine.runtime.mapped_tensors import MappedTensors
@@ -54,7 +58,9 @@ def load_in_blocks(
     arguments = plain_arguments(config, source) | {"dtype": model.dtype}
     stock, files = type(model), MappedTensors()
     problems: dict[str, Any] = {name: set() for name in _PROBLEMS}
-    with plain_tensors(source, source.quantization) as tensors:
+    with plain_tensors(
+        source, source.quantization, transposed_weights(model)
+    ) as tensors:
         blocks, list_path = find_blocks(model), blocks_path(model)
         beside = _names_beside(model)
         numbers = _block_numbers(tensors, list_path, len(blocks), beside)

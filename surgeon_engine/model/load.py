@@ -31,7 +31,11 @@ from surgeon_engine.model.identity import (
 )
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
-from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
+from surgeon_engine.model.quantized_files import (
+    plain_arguments,
+    plain_tensors,
+    transposed_weights,
+)
 from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import (
     INCOMPLETE_FILES,
@@ -230,7 +234,9 @@ def _read(
     if source.quantization is None:
         return read(source.folder, **arguments, **source.arguments)
     arguments |= plain_arguments(config, source)
-    with plain_tensors(source, source.quantization) as tensors:
+    with torch.device("meta"):
+        transposed = transposed_weights(model_class(config)._from_config(config))
+    with plain_tensors(source, source.quantization, transposed) as tensors:
         return read(None, state_dict=tensors, **arguments)
 
 

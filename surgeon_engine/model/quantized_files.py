@@ -7,13 +7,14 @@ is computed when it asks for it, so that no more than a few are in memory twice.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from safetensors import safe_open
 from torch import Tensor
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.model_info.quantization import CONFIG, Quantization
 from surgeon_engine.base.errors import ModelError
@@ -44,14 +45,21 @@ class _Weight:
     """A quantized weight, which indexing computes."""
 
     def __init__(
-        self, name: str, parts: Mapping[str, _Stored], how: Quantization
+        self,
+        name: str,
+        parts: Mapping[str, _Stored],
+        how: Quantization,
+        *,
+        is_transposed: bool,
     ) -> None:
         self._name, self._parts, self._how = name, parts, how
+        self._is_transposed = is_transposed
 
     def __getitem__(self, index: Any) -> Tensor:
         try:
             parts = {ending: each[...] for ending, each in self._parts.items()}
-            return dequantize(parts, self._how)[index]
+            weight = dequantize(parts, self._how)
+            return (weight.T if self._is_transposed else weight)[index]
         except UNREADABLE as error:
             if is_out_of_memory(error):
                 raise
@@ -71,18 +79,32 @@ class _Weight:
 
 @contextmanager
 def plain_tensors(
-    source: ModelSource, how: Quantization | None
+    source: ModelSource, how: Quantization | None, transposed: Set[str] = frozenset()
 ) -> Iterator[dict[str, Any]]:
     """Open the weight files of a model; yield its tensors by their plain names.
 
-    `how` is None if no weight is quantized.
+    Args:
+        source: the model.
+        how: how weights are quantized; None: none is.
+        transposed: see `transposed_weights`.
     """
     with ExitStack() as stack:
         stored: dict[str, _Stored] = {}
         for path in source.weight_files:
             file = stack.enter_context(safe_open(path, framework="pt"))
             stored |= {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        yield {**stored} if how is None else _by_plain_name(stored, how)
+        yield {**stored} if how is None else _by_plain_name(stored, how, transposed)
+
+
+def transposed_weights(model: PreTrainedModel) -> Set[str]:
+    """Return the names in files of the weights that a model holds as in x out.
+
+    If they are quantized, they are out x in, like all others. The model may be without
+    weights (on the meta device).
+    """
+    modules = model.named_modules()
+    names = {f"{name}.weight" for name, x in modules if isinstance(x, Conv1D)}
+    return names | {x.removeprefix(f"{model.base_model_prefix}.") for x in names}
 
 
 def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, Any]:
@@ -96,7 +118,9 @@ def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, 
     )
 
 
-def _by_plain_name(stored: Mapping[str, _Stored], how: Quantization) -> dict[str, Any]:
+def _by_plain_name(
+    stored: Mapping[str, _Stored], how: Quantization, transposed: Set[str]
+) -> dict[str, Any]:
     """Return each weight with its parts, and all other tensors as they are.
 
     Raises:
@@ -124,7 +148,8 @@ def _by_plain_name(stored: Mapping[str, _Stored], how: Quantization) -> dict[str
             continue
         # bitsandbytes can store packed numbers as if they were floats.
         is_plain = values[0].get_dtype() in _FLOATS and ".weight.absmax" not in parts
-        tensors[name] = values[0] if is_plain else _Weight(name, parts, how)
+        weight = _Weight(name, parts, how, is_transposed=name in transposed)
+        tensors[name] = values[0] if is_plain else weight
     return tensors
 
 

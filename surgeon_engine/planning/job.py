@@ -72,7 +72,7 @@ class Job:
         """The layers that lose weights."""
         pruning = self.config.pruning
         if pruning.kind not in COUPLED and not pruning.removes_nothing:
-            return self.model.layers
+            return self.model.linear_layers
         places = {(layer.block, place(layer)) for layer in self.measured}
         return tuple(x for x in self.model.layers if (x.block, place(x)) in places)
 
@@ -83,7 +83,7 @@ class Job:
             return ()
         wanted = COUPLINGS.get(self.config.pruning.kind)
         if wanted is None:
-            return self.model.layers
+            return self.model.linear_layers
         return tuple(x for x in self.model.layers if x.coupling in wanted)
 
     @cached_property

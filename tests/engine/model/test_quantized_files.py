@@ -23,6 +23,7 @@ from surgeon_engine.model.source import locate
 from tests.helpers.multimodal import save_multimodal
 from tests.helpers.quantized import FORMATS, change_config, quantize, save_quantized
 from tests.helpers.runs import Recorder, job
+from tests.helpers.tiny_models import save_tiny_model
 
 WEIGHTS = "model.safetensors"
 
@@ -42,6 +43,19 @@ def test_weights_are_those_that_the_format_stands_for(tmp_path, name):
     assert found.keys() == expected.keys()
     for key, weight in expected.items():
         assert torch.allclose(found[key], weight.float(), rtol=1e-6, atol=0), key
+
+
+@pytest.mark.parametrize("offload", [Offload.OFF, Offload.ON])
+def test_weights_that_gpt2_has_transposed_are_as_it_has_them(tmp_path, offload):
+    path = save_tiny_model(tmp_path, "gpt2") / WEIGHTS
+    tensors, name = load_file(path), "transformer.h.1.mlp.c_fc"
+    form = FORMATS["bitsandbytes_8bit"]
+    weight, parts = form.make(*tensors.pop(f"{name}.weight").T.shape)
+    tensors |= {name + ending: part for ending, part in parts.items()}
+    save_file({x: each.contiguous() for x, each in tensors.items()}, path)
+    change_config(tmp_path, quantization_config=dict(form.settings))
+    found = weights_of(tmp_path, offload)[f"{name}.weight"]
+    assert torch.allclose(found, weight.T, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("ending", ["_scale", "_scale_inv", "_weight_scale"])

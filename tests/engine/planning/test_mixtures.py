@@ -51,6 +51,15 @@ def test_time_counts_the_experts_that_a_token_uses():
     assert few.disk == many.disk
 
 
+@pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.N_M])
+def test_experts_have_no_factors(structure):
+    pruning = pruning_config(structure=structure, method=Method.K_OBD)
+    job = Job.of(replace(JOB, pruning=pruning), MODEL)
+    largest = max(max(x.rows, x.columns) for x in MODEL.linear_layers)
+    assert 0 < job.factors <= 2 * 4 * largest**2 * len(MODEL.linear_layers)
+    assert job.kept == 4 * sum(x.weights for x in MODEL.linear_layers)
+
+
 # Of a score: itself, and in float32 before and after the softmax.
 @pytest.mark.parametrize(("dtype", "each"), [(Dtype.FLOAT32, 12), (Dtype.BFLOAT16, 10)])
 def test_memory_counts_the_scores_that_an_attention_holds(dtype, each):
