@@ -182,7 +182,9 @@ def export_again(
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
             pruned = dataclasses.replace(pruned, loaded=loaded)
-    if like.format in WRITERS and not WRITERS[like.format].unsupported_reason(pruned):
+    writer = WRITERS.get(like.format)
+    is_possible = writer is not None and not writer.unsupported_reason(pruned)
+    if is_possible or config.dtype in QUANTIZED:  # no other format holds such numbers
         config = like
     recipe = Recipe.from_report(report)
     text = None

@@ -109,5 +109,5 @@ def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray |
     values = each.mean_squares(found)
     floor = _MIN_IMPORTANCE * values.mean(dim=-1, keepdim=True)
     floor[floor == 0] = 1.0
-    rows = values.maximum(floor).numpy()
-    return rows if found.ndim == 2 else rows[0]
+    values = values.maximum(floor)
+    return (values if found.ndim == 2 else values[0]).numpy()

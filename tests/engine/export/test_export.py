@@ -304,6 +304,13 @@ def test_different_widths_give_no_plain_files(exported, tmp_path):
     assert not (tmp_path / "plain").exists()
 
 
+def test_few_bits_are_refused_where_there_can_be_no_gguf_file(exported, tmp_path):
+    exported(Format.COMPACT, structure=Structure.ROWS_AND_COLUMNS)
+    with pytest.raises(ExportError, match="removed rows and columns") as error:
+        again(tmp_path, Format.AUTOMATIC, "short", dtype=FileDtype.Q8_0)
+    assert "compact" in error.value.hint
+
+
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.PLAIN])
 def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
     config = job_with(tmp_path, ExportConfig(format=form), structure=Structure.ELEMENTS)
