@@ -176,11 +176,16 @@ class RunFolder:
         Raises:
             RunFolderError: The path is occupied or cannot be written.
         """
-        self._check_not_occupied()
+        self.check_not_occupied()
         with self._described_errors():
             self.path.mkdir(parents=True, exist_ok=True)
 
-    def _check_not_occupied(self) -> None:
+    def check_not_occupied(self) -> None:
+        """Check that the folder holds nothing but what a detached run begins with.
+
+        Raises:
+            RunFolderError: It holds something else.
+        """
         try:
             is_new = set(self.path.iterdir()) <= set(self._detached_paths)
         except OSError:
@@ -197,7 +202,7 @@ class RunFolder:
         """
         self.make()
         with self.locked():
-            self._check_not_occupied()  # since a moment ago
+            self.check_not_occupied()  # since a moment ago
             with self._described_errors():
                 write_atomically(self.config_path, config_to_toml(config).encode())
             yield

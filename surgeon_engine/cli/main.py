@@ -40,7 +40,12 @@ from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import DEMO, parse_hub_source
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import ConfigError, EngineError, RunCancelled
+from surgeon_engine.base.errors import (
+    ConfigError,
+    EngineError,
+    ExportError,
+    RunCancelled,
+)
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.paths import check_argument
 from surgeon_engine.cli.formatting import (
@@ -97,7 +102,7 @@ class _Commands(TyperGroup):
 
 def _print_error(error: EngineError) -> None:
     hint = error.hint
-    if error.is_occupied:
+    if error.is_occupied and isinstance(error, ExportError):
         hint = f"{hint} An export replaces another with --replace."
     Output(to_stderr=True).print_line(f"{error.message}\n{hint}".strip())
 

@@ -107,6 +107,8 @@ def prune(
 
     def checked() -> Preflight:
         config.check_gpus(ranks.size())
+        if not detached:
+            run.check_not_occupied()
         _check_destination(run, config, context, replace=replace)
         is_timed = config.recovery.minutes > 0
         found = preflight(config, run.path, with_time=is_timed)

@@ -275,6 +275,12 @@ def test_job_with_an_occupied_folder_is_refused_before_any_work(
     assert ("An export replaces another with --replace." in err) is (not flags)
     assert (mine / "photos" / "me.png").exists()
     assert not runs.exists()
+    write_export(write_run(runs) / "export")
+    where = ("--run-dir", runs, "--name", "run")
+    code, _, err = run("run", job, *where, *flags, capsys=capsys)
+    assert code == 1
+    assert f"{runs / 'run'} exists already" in err
+    assert "--replace" not in err
 
 
 @pytest.mark.slow
