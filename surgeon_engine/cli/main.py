@@ -306,11 +306,12 @@ def export(
     """Export the model of a finished run; without --to, list the possible formats."""
     output = Output()
     if to is None:
-        if file_format is not Format.AUTOMATIC:
+        wanted = dtype if file_format is Format.AUTOMATIC else file_format
+        if wanted is not FileDtype.SAME:
             raise ConfigError(
                 "No folder is given for the {format} files.",
                 "Give --to FOLDER.",
-                format=file_format,
+                format=wanted,
             )
         _list_formats(run, output)
         return

@@ -87,11 +87,7 @@ def judge(
         RunCancelled: the user has cancelled.
     """
     start = context.clock()
-    check_installed(settings.tasks)
-    devices.choose(settings.device)  # raises before the models are asked
-    found = target_of(target, original, settings)
-    read = found.config
-    check_files((*names_of(read.calibration), *read.evaluation.texts, settings.text))
+    found = _checked_target(target, original, settings)
     tokenizer = _tokenizer(found.config.model.source)
     smaller = _smaller_tokenizer(found, tokenizer)
     if settings.draft:
@@ -140,6 +136,20 @@ def judge(
         draft=draft,
     )
     return Judged(judgment, _write(judgment, found, context))
+
+
+def _checked_target(target: str, original: str, settings: JudgeSettings) -> Target:
+    """Return what is to be judged.
+
+    Raises:
+        EngineError: a package, the device, a model or a text is missing.
+    """
+    check_installed(settings.tasks)
+    devices.choose(settings.device)  # raises
+    found = target_of(target, original, settings)
+    calibration, judging = found.config.calibration, found.config.evaluation.texts
+    check_files((*names_of(calibration), *judging, settings.text))
+    return found
 
 
 def _ask(

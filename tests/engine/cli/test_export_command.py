@@ -59,10 +59,11 @@ def test_export_writes_model_in_another_dtype(finished, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_export_format_without_destination_fails(finished, capsys):
-    assert main(["export", str(finished), "--format", "gguf"]) == 1
-    captured = capsys.readouterr()
-    assert "Give --to FOLDER." in captured.err
-    assert captured.out == ""
+    for option, wanted in (("--format", "gguf"), ("--dtype", "q8_0")):
+        assert main(["export", str(finished), option, wanted]) == 1
+        captured = capsys.readouterr()
+        assert f"for the {wanted} files.\nGive --to FOLDER." in captured.err
+        assert captured.out == ""
 
 
 @pytest.mark.slow
