@@ -29,6 +29,7 @@ from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
+from surgeon_engine.calibration.later_windows import later_windows
 from surgeon_engine.calibration.long_texts import pieces, random_part, size_of
 from surgeon_engine.calibration.texts import (
     Documents,
@@ -188,12 +189,7 @@ def draw_windows(
     validation = reader.select_held_out(calibration, rest)
     for windows in (*(windows for windows, _ in drawn), validation):
         _check_usable(windows, vocabulary)
-    taken = {tuple(x) for part in (calibration, validation) for x in part.tolist()}
-    cycles = [
-        [text, *_further(windows[len(text) :], len(text), taken)]
-        for text, (windows, _) in zip(texts, drawn, strict=True)
-    ]
-    later = _later(cycles)
+    later = later_windows(drawn, (calibration, validation))
     if len(texts) > 1:
         calibration = _shuffled(calibration, config.seed)
         later = [_shuffled(each, config.seed) for each in later]
@@ -205,25 +201,6 @@ def draw_windows(
         reader.beginning_of(validation_text),
         later=torch.stack(later) if later else None,
     )
-
-
-def _further(
-    windows: Tensor, count: int, taken: set[tuple[int, ...]]
-) -> tuple[Tensor, ...]:
-    """Return `count` windows at a time; none that is taken, and no smaller rest."""
-    left = [n for n, each in enumerate(windows.tolist()) if tuple(each) not in taken]
-    whole = len(left) // count * count if count else 0
-    return windows[left[:whole]].split(count) if whole else ()
-
-
-def _later(cycles: list[list[Tensor]]) -> list[Tensor]:
-    """Return the windows of each epoch after the first, until all have been read.
-
-    `cycles` are the windows of each text for one epoch after the other. A text that has
-    fewer begins again.
-    """
-    epochs = range(1, max(map(len, cycles)))
-    return [torch.cat([text[n % len(text)] for text in cycles]) for n in epochs]
 
 
 def all_windows(
