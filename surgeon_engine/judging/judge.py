@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.export_marker import replace_file
 from surgeon_engine.api.messages.judgment import (
     DraftJudged,
@@ -34,7 +36,7 @@ from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import JUDGMENT
-from surgeon_engine.calibration.texts import check_files, names_of
+from surgeon_engine.calibration.texts import check_files
 from surgeon_engine.evaluation.intervals import outcome_of_loss, ratio
 from surgeon_engine.export.model_card import with_judgment
 from surgeon_engine.export.provenance import CARD
@@ -142,13 +144,16 @@ def _checked_target(target: str, original: str, settings: JudgeSettings) -> Targ
     """Return what is to be judged.
 
     Raises:
-        EngineError: a package, the device, a model or a text is missing.
+        EngineError: a package, the device, a model or a text is missing, or the text
+            is one that has calibrated the model.
     """
     check_installed(settings.tasks)
     devices.choose(settings.device)  # raises
     found = target_of(target, original, settings)
-    calibration, judging = found.config.calibration, found.config.evaluation.texts
-    check_files((*names_of(calibration), *judging, settings.text))
+    texts = (*found.config.evaluation.texts, *filter(None, [settings.text]))
+    job = replace(found.config, evaluation=EvaluationConfig(windows=1, texts=texts))
+    job.check_consistency()
+    check_files(text for _, text in job.texts)
     return found
 
 
