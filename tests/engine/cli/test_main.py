@@ -95,7 +95,7 @@ def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
     assert titles.startswith("text") and "same top token" in titles
     assert first.startswith("builtin")
     assert second.startswith("text by the model itself")
-    assert verdict == "Compared with the original: noticeably different"
+    assert verdict.startswith("Compared with the original: ")
     assert (tmp_path / "runs" / "first" / "export" / "model.safetensors").is_file()
 
 
