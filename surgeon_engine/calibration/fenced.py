@@ -114,8 +114,12 @@ def check_tokens(config: RunConfig, model: ModelSummary) -> None:
     _read("vocabulary_preview:check_tokens", arguments, type(None), names, source)
 
 
-def load_windows(config: CalibrationConfig, loaded: LoadedModel) -> TokenWindows:
+def load_windows(
+    config: CalibrationConfig, loaded: LoadedModel, epochs: int = 0
+) -> TokenWindows:
     """Return the windows that `config` describes, or all windows of a token file.
+
+    `epochs` is how many later ones of a training read other windows.
 
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
@@ -125,7 +129,7 @@ def load_windows(config: CalibrationConfig, loaded: LoadedModel) -> TokenWindows
     names = names_of(config)
     check_tokenizer(loaded.tokenizer_problem, names)
     source = None if loaded.tokenizer_problem else loaded.source
-    arguments = (source, config, vocabulary_of(loaded.model.config))
+    arguments = (source, config, vocabulary_of(loaded.model.config), epochs)
     return _read("windows:load_windows", arguments, TokenWindows, names, loaded.source)
 
 

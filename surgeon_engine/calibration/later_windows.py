@@ -1,39 +1,37 @@
 """Choose the windows of the user's texts that later epochs of a training read.
 
-Each epoch has as many windows of each text as the first. When a text has no more, it
-begins again, each window in its place.
+Each calibration window has windows of its own text that take its place, so that each
+epoch has as many of each text as the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
+
+_MOST_TOKENS = 1_500_000  # with those of the first epoch: they travel in one message
 
 
 def later_windows(
-    drawn: Sequence[tuple[Tensor, int]], taken: Sequence[Tensor]
+    drawn: Sequence[tuple[Tensor, int]], validation: Tensor, epochs: int
 ) -> list[Tensor]:
-    """Return the windows of each epoch after the first, until all have been read.
+    """Return the windows that take the place of each calibration window, in order.
 
     Args:
-        drawn: All windows of each text, and how many of them the first epoch reads.
-        taken: Windows that are left out: those of the first epoch, and for validation.
+        drawn: All windows of each text, and how many of them calibrate, the first ones.
+        validation: Windows that are left out.
+        epochs: How many windows of each place are read at most.
     """
-    known = {tuple(window) for part in taken for window in part.tolist()}
-    cycles = [
-        [windows[:count], *_further(windows[count:], count, known)]
-        for windows, count in drawn
-    ]
-    epochs = range(1, max(map(len, cycles)))
-    return [torch.cat([text[n % len(text)] for text in cycles]) for n in epochs]
-
-
-def _further(
-    windows: Tensor, count: int, taken: Set[tuple[int, ...]]
-) -> tuple[Tensor, ...]:
-    """Return `count` windows at a time; none that is taken, and no smaller rest."""
-    left = [n for n, each in enumerate(windows.tolist()) if tuple(each) not in taken]
-    whole = len(left) // count * count if count else 0
-    return windows[left[:whole]].split(count) if whole else ()
+    texts = [windows[:count] for windows, count in drawn]
+    size = sum(text.numel() for text in texts)
+    most = min(epochs, (_MOST_TOKENS - size - validation.numel()) // size)
+    if most <= 0:
+        return []
+    taken = {tuple(x) for part in (*texts, validation) for x in part.tolist()}
+    found: list[Tensor] = []
+    for windows, count in drawn:
+        rest = windows[count:]
+        left = [n for n, x in enumerate(rest.tolist()) if tuple(x) not in taken]
+        found += [rest[left[place::count][:most]] for place in range(count)]
+    return found

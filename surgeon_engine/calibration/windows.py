@@ -116,8 +116,8 @@ class TokenWindows:
     own: Tensor | None = None  # windows x length, written by the model itself
     shipped: Tensor | None = None  # windows x length, of the shipped text
     reserve: Tensor | None = None  # further ones, for later epochs of a training
-    # In place of the calibration windows in these epochs: epochs x windows x length.
-    later: Tensor | None = None
+    # What later epochs read in the place of each calibration window: windows x length.
+    later: tuple[Tensor, ...] = ()
     others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
 
     @property
@@ -136,18 +136,21 @@ class Vocabulary:
 
 
 def load_windows(
-    source: ModelSource | None, config: CalibrationConfig, vocabulary: Vocabulary
+    source: ModelSource | None,
+    config: CalibrationConfig,
+    vocabulary: Vocabulary,
+    epochs: int,
 ) -> TokenWindows:
     """Return the windows that `config` describes, or all windows of a token file.
 
-    They are cut by the tokenizer of `source`; None: texts have none. Raises as
-    `draw_windows`.
+    They are cut by the tokenizer of `source`; None: texts have none. `epochs` is how
+    many later ones read other windows. Raises as `draw_windows`.
 
     Raises:
         ModelError: The tokenizer cannot be read.
     """
     tokenizer = kept_tokenizer(source) if source else None
-    _, found = draw_windows(config, tokenizer, vocabulary)
+    _, found = draw_windows(config, tokenizer, vocabulary, epochs)
     return found
 
 
@@ -155,6 +158,7 @@ def draw_windows(
     config: CalibrationConfig,
     tokenizer: PreTrainedTokenizerBase | None,
     vocabulary: Vocabulary,
+    epochs: int = 0,
 ) -> tuple[list[Tensor], TokenWindows]:
     """Draw the calibration windows of each text, and those of a run.
 
@@ -189,17 +193,17 @@ def draw_windows(
     validation = reader.select_held_out(calibration, rest)
     for windows in (*(windows for windows, _ in drawn), validation):
         _check_usable(windows, vocabulary)
-    later = later_windows(drawn, (calibration, validation))
+    later = later_windows(drawn, validation, epochs)
     if len(texts) > 1:
-        calibration = _shuffled(calibration, config.seed)
-        later = [_shuffled(each, config.seed) for each in later]
+        order = _order(len(calibration), config.seed)
+        calibration, later = calibration[order], [later[n] for n in order if later]
     return texts, TokenWindows(
         calibration,
         validation,
         validation_text.display_name,
         reader.found,
         reader.beginning_of(validation_text),
-        later=torch.stack(later) if later else None,
+        later=tuple(later),
     )
 
 
@@ -310,7 +314,7 @@ class _Reader:
         beginning = torch.tensor(self._beginning, dtype=torch.int64)
         rows = tokens[: whole * length].view(whole, length)
         windows = torch.cat([beginning.expand(whole, -1), rows], dim=1)
-        return _shuffled(windows, self._config.seed)
+        return windows[_order(len(windows), self._config.seed)]
 
     def beginning_of(self, source: TextSource) -> str:
         """Return the beginning of each window of `source`, such as "<bos>"."""
@@ -425,9 +429,8 @@ class _Reader:
         return ids
 
 
-def _shuffled(windows: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return windows[torch.randperm(len(windows), generator=generator)]
+def _order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:

@@ -149,6 +149,6 @@ class SmallerVocabulary:
             own=None if windows.own is None else self.windows(windows.own),
             shipped=None if windows.shipped is None else self.windows(windows.shipped),
             reserve=None,  # a training reads both in the tokens of the original
-            later=None,
+            later=(),
             others=others,
         )

@@ -12,7 +12,7 @@ on with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,9 +42,9 @@ class FreshText:
     Args:
         original: The model before anything was removed.
         latest: The text of the first epoch, with the original's last hidden states.
-        users: The user's windows for each epoch, in the tokens of the original; they
-            are the first ones of its text. Shape epochs x windows x length. After the
-            last epoch, they begin again.
+        users: For each of the user's windows, which come first in the text, what one
+            epoch after the other reads in its place: windows x length, in the tokens of
+            the original. After the last one, it begins again.
         pool: Windows of the shipped text: of the first epoch, then of later ones.
         shipped: How many of them the first epoch reads.
         seed: Calibration seed; each epoch derives its own.
@@ -54,7 +54,7 @@ class FreshText:
 
     original: LoadedModel
     latest: Reference
-    users: Tensor
+    users: Sequence[Tensor]
     pool: Tensor
     shipped: int
     seed: int
@@ -71,7 +71,7 @@ class FreshText:
         """
         batch, text, model = self.latest.batch, self.text_of(epoch), self.original.model
         written = own_samples(model, text, step)
-        users = self.users[epoch % len(self.users)]
+        users = torch.stack([each[epoch % len(each)] for each in self.users])
         windows = Batches(torch.cat([users, written, self._shipped(epoch)]), batch)
         self.store.drop(self.latest.hidden)
         found = predictions(model, windows, step, self.vocabulary)
@@ -92,7 +92,7 @@ class FreshText:
     @property
     def _general(self) -> int:
         """The number of windows of general text in each epoch."""
-        return len(self.latest.windows) - self.users.shape[1]
+        return len(self.latest.windows) - len(self.users)
 
     def _shipped(self, epoch: int) -> Tensor:
         """Return the shipped windows of an epoch after the first."""

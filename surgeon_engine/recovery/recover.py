@@ -150,11 +150,13 @@ def _training_text(
         return first
     seed = state.config.calibration.seed
     read, windows = text.in_original.fitted.windows, state.original_windows
-    users, shipped = read[None, : text.users], read[len(read) - text.shipped :]
+    shipped = read[len(read) - text.shipped :]
     pool = shipped if windows.reserve is None else torch.cat([shipped, windows.reserve])
-    if windows.later is not None:
-        later = windows.later[:, ~_held_out(len(windows.calibration))]
-        users = torch.cat([users, later])
+    users = list(read[: text.users, None])
+    if windows.later:
+        places = (~_held_out(len(windows.calibration))).nonzero().flatten().tolist()
+        later = [windows.later[place] for place in places]
+        users = [torch.cat(pair) for pair in zip(users, later, strict=True)]
     return FreshText(
         original, first, users, pool, text.shipped, seed, store, vocabulary
     )

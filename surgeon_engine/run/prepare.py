@@ -65,7 +65,8 @@ def prepare(
             tokenizer_problem=loaded.tokenizer_problem,
         )
     with context.stage(Stage.TEXT):
-        windows = ranks.agree(lambda: load_windows(config.calibration, loaded))
+        epochs = config.recovery.later_epochs
+        windows = ranks.agree(lambda: load_windows(config.calibration, loaded, epochs))
         _check_share(len(windows.calibration))
     if windows.found.left_out:
         context.inform(windows.found.left_out)

@@ -5,6 +5,7 @@ It comes after the last shot.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -97,9 +98,15 @@ class RecoveryConfig:
         return _MOST_EPOCHS if self.minutes else self.epochs
 
     @property
+    def later_epochs(self) -> int:
+        """The number of epochs of the training, after the first, that read new text."""
+        is_fresh = self.trains and self.general_windows > 0
+        return max(0, math.ceil(self.most_epochs) - 1) if is_fresh else 0
+
+    @property
     def reads_fresh_text(self) -> bool:
-        """True if each epoch of the training reads new text."""
-        return self.trains and self.most_epochs > 1 and self.general_windows > 0
+        """True if later epochs of the training read new text."""
+        return self.later_epochs > 0
 
     @property
     def reconstructs(self) -> bool:

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import CalibrationError, ConfigError
-from surgeon_engine.calibration import long_texts
+from surgeon_engine.calibration import later_windows, long_texts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.windows import Vocabulary, draw_windows
@@ -35,10 +35,10 @@ def config(**settings) -> CalibrationConfig:
     return CalibrationConfig(**(small | settings))
 
 
-def load(tokenizer=None, **settings):
+def load(tokenizer=None, epochs=0, **settings):
     vocabulary = Vocabulary(VOCABULARY, longest_window=64)
     tokenizer = tokenizer or byte_tokenizer()
-    return draw_windows(config(**settings), tokenizer, vocabulary)[1]
+    return draw_windows(config(**settings), tokenizer, vocabulary, epochs)[1]
 
 
 def error_of(**settings) -> str:
@@ -154,14 +154,15 @@ def letters(path, letter) -> str:
     return str(path)
 
 
-def test_later_epochs_have_the_windows_that_are_left(text):
-    windows = load(text=str(text))
-    assert windows.later.shape == (3, 4, 8)  # 13 of 20 are left
+def test_later_epochs_have_the_windows_that_are_left(text, monkeypatch):
+    windows = load(text=str(text), epochs=100)
+    assert list(map(len, windows.later)) == [4, 3, 3, 3]  # 13 of 20 are left
     parts = (windows.calibration, windows.validation, *windows.later)
-    assert len(set().union(*map(as_set, parts))) == sum(map(len, parts)) == 19
-    repeated = load(text=str(text), validation_text="builtin", validation_windows=1)
-    assert repeated.later.shape == (4, 4, 8)
-    assert load(text=str(text), windows=9).later is None
+    assert len(set().union(*map(as_set, parts))) == sum(map(len, parts)) == 20
+    assert list(map(len, load(text=str(text), epochs=2).later)) == [2] * 4
+    assert load(text=str(text)).later == ()
+    monkeypatch.setattr(later_windows, "_MOST_TOKENS", 4 * 8 * 2 + 3 * 8)
+    assert list(map(len, load(text=str(text), epochs=100).later)) == [1] * 4
 
 
 def share_texts(tmp_path, *shares):
@@ -187,12 +188,16 @@ def test_further_texts_take_their_shares_of_the_windows(text, tmp_path):
         windows.calibration,
     )
     assert as_set(windows.calibration) & as_set(alone.calibration)
-    # In later epochs, each text has the places of the first. The last begins again.
-    epochs = torch.stack([windows.calibration, *windows.later])
-    first, last = (epochs[:, [kind == x for kind in kinds]] for x in "AB")
-    assert len(as_set(first.flatten(0, 1))) == 10 * 2
-    assert len(as_set(last.flatten(0, 1))) == 5 * 4
-    assert torch.equal(last[5:], last[:5])
+    later = load(text=str(text), windows=8, more_texts=more, epochs=100).later
+    counts: dict[str, list[int]] = {"-": [], "A": [], "B": []}
+    for kind, window, others in zip(kinds, windows.calibration, later, strict=True):
+        known = [byte_tokenizer().decode(x) for x in (window, *others)]
+        assert all("A" in x for x in known) == (kind == "A")
+        assert all("B" in x for x in known) == (kind == "B")
+        counts[kind].append(len(set(known)))
+    assert {x: sorted(y) for x, y in counts.items()} == {
+        "-": [8, 9], "A": [10, 10], "B": [5, 5, 5, 5]
+    }  # fmt: skip
     assert windows.text == alone.text == str(text)
 
 

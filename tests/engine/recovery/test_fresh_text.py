@@ -37,7 +37,7 @@ def fresh_text(state, seed=0):
     first = replace(first, hidden=[store.keep(x) for x in first.hidden])
     more = torch.arange(2 * LATER).unsqueeze(1).expand(-1, windows.shape[1])
     pool = torch.cat([windows[-SHIPPED:], more])
-    users = windows[None, :USERS]
+    users = list(windows[:USERS, None])
     return FreshText(original, first, users, pool, SHIPPED, seed, store)
 
 
@@ -73,11 +73,11 @@ def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
     first = fresh.latest
     users, written = first.windows[:USERS], [first.windows[USERS:-SHIPPED]]
-    fresh.users = torch.stack([users, users.flip(1)])
+    fresh.users = list(torch.stack([users, users.flip(1)], dim=1))
     for epoch in (1, 2):
         found = fresh.next(epoch, int)
         assert found.windows.shape == first.windows.shape
-        assert torch.equal(found.windows[:USERS], fresh.users[epoch % 2])
+        assert torch.equal(found.windows[:USERS], (users, users.flip(1))[epoch % 2])
         expected = reference_of(fresh.original.model, found.windows, 4, int)
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)

@@ -181,15 +181,15 @@ def test_one_in_eight_windows_of_each_kind_is_held_out_but_at_most_eight():
 def test_training_never_reads_the_windows_in_the_place_of_those_held_out():
     state = make_state("llama", 16)
     windows = state.windows.calibration
-    later = torch.stack([windows + 1, windows])
+    later = tuple(torch.stack([windows + 1, windows + 2], dim=1))
     for name, value in (("own", windows + 2), ("later", later)):
         object.__setattr__(state.windows, name, value)
     recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=16, epochs=3.0)
     state.config = replace(state.config, recovery=recovery)
     found = module._training_text(state, None, recovery_text(state), [], None, None)
     places = [n for n in range(16) if n not in (7, 15)]
-    expected = torch.stack([windows, windows + 1, windows])[:, places]
-    assert torch.equal(found.users, expected)
+    expected = torch.stack([windows, windows + 1, windows + 2], dim=1)[places]
+    assert torch.equal(torch.stack(list(found.users)), expected)
 
 
 @pytest.mark.slow
