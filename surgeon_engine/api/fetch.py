@@ -7,6 +7,7 @@ not more of them than it has said before.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -37,6 +38,7 @@ _OPTIONAL = (
     "notes.txt",
     "tags.txt",
 )
+_NOT_FOUND = re.compile(rf'/({"|".join(map(re.escape, _NEEDED))})" not found')
 _ARRIVED = ".arrived"
 _MAX_FILES = 10_000  # and folders
 _MAX_OTHER_BYTES = 10_000_000  # beyond those that were announced
@@ -85,7 +87,10 @@ def fetch_run(
         def on_wait() -> None:
             progress(_checked_size(arrived, limit))
 
-        _copy(command, batch, computer, on_wait)
+        try:
+            _copy(command, batch, computer, on_wait)
+        except FileNotFoundError as error:
+            raise _no_run(run.folder, computer, str(error)) from error
         on_wait()
         copied = arrived / PurePosixPath(run.folder).name if with_model else arrived
         for each in tuple(copied.iterdir()) if copied.is_dir() else ():
@@ -93,13 +98,7 @@ def fetch_run(
         shutil.rmtree(arrived)
         missing = [name for name in _NEEDED if not (partial / name).is_file()]
         if missing:
-            raise ConnectionFailed(
-                "{folder} on {host} has no {missing}: it is no run, or was deleted.",
-                "Read the list of runs again.",
-                folder=run.folder,
-                host=computer.host,
-                missing=missing[0],
-            )
+            raise _no_run(run.folder, computer, missing[0])
         (partial / "process.json").unlink(missing_ok=True)  # of the other computer
 
 
@@ -177,8 +176,8 @@ def _batch(folder: str, target: Path, *, with_model: bool) -> str:
     """Return the commands of sftp."""
     if with_model:
         return f"get -rp {_quoted(folder)} {_quoted(str(target))}\n"
-    # A dash: a missing file is no error. Nor is a full disk: the largest file, of
-    # which it is one, comes last.
+    # With a dash, a file may be missing, and a full disk is no error either. The log,
+    # which is the largest file, is therefore copied without one.
     gets = [*(("-get", name) for name in _OPTIONAL), *(("get", x) for x in _NEEDED)]
     where = _quoted(str(target))
     return "".join(
@@ -231,12 +230,25 @@ def _copy(
         output = stderr.read(_MAX_STDERR_BYTES).decode(errors="replace")
     if process.returncode == _SSH_FAILED:
         raise problem_of(ProcessExit(_SSH_FAILED, output), computer)
+    if match := _NOT_FOUND.search(output):
+        raise FileNotFoundError(match[1])
     raise ConnectionFailed(
         "The run cannot be copied from {host}: {last:clause}.",
         "Check the free disk space and the connection, and try again. Nothing "
         "incomplete was kept.",
         host=computer.host,
         last=_reason(output),
+    )
+
+
+def _no_run(folder: str, computer: Computer, missing: str) -> ConnectionFailed:
+    """Return the error for a folder that lacks a file of a run."""
+    return ConnectionFailed(
+        "{folder} on {host} has no {missing}: it is no run, or was deleted.",
+        "Read the list of runs again.",
+        folder=folder,
+        host=computer.host,
+        missing=missing,
     )
 
 

@@ -92,7 +92,8 @@ def stop(
     if use.is_elsewhere and use.holder is not None:  # it may have ended
         Output().print_line(
             f"The computer {use.holder.computer} has been working on the run since "
-            f"{use.holder.start}. If it still does, it obeys soon. If it has ended: "
+            f"{use.holder.start}. If it still does, it will follow the command soon. "
+            "If it has ended, resume the run here: "
             f"surgeon resume {shlex.quote(str(run))} --take-over"
         )
     elif isinstance(command, Cancel):

@@ -150,7 +150,8 @@ def _checked_target(target: str, original: str, settings: JudgeSettings) -> Targ
     check_installed(settings.tasks)
     devices.choose(settings.device)  # raises
     found = target_of(target, original, settings)
-    texts = (*found.config.evaluation.texts, *filter(None, [settings.text]))
+    named = (name for setting, name in found.config.texts if setting == "texts")
+    texts = (*named, *filter(None, [settings.text]))
     job = replace(found.config, evaluation=EvaluationConfig(windows=1, texts=texts))
     job.check_consistency()
     check_files(text for _, text in job.texts)

@@ -203,7 +203,7 @@ def forecast(
 def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) -> float:
     """Return the divergence that the number format of the file adds to a forecast.
 
-    A forecast from runs of the model has it: their figures are those of files.
+    A forecast from runs of the model includes it (`RunPoint.in_format`).
     """
     return 0.0 if found.points else usual_rounding(config, model)
 

@@ -114,7 +114,7 @@ class Mixture:
 
     dtype: FileDtype
     blocks: int
-    queries_per_key: int  # heads, in the first block
+    queries_per_key: int  # heads for each head of keys
     has_head: bool  # False: the embeddings are the head, too
     experts: int = 0  # of each block
 

@@ -95,7 +95,7 @@ class WeightTraining:
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
-        """Let the model compute as with the weights that `finish` gives it, about."""
+        """Let the model compute with weights that are rounded as `finish` does."""
         yield
 
     def remember(self) -> None:

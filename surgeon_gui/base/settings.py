@@ -150,7 +150,11 @@ def load() -> Settings:
 
 
 def save(settings: Settings) -> None:
-    """Store what this window has changed; what others have changed stays."""
+    """Store the settings that this window has changed; the others stay as they are.
+
+    A list that two windows have changed, such as that of recent models, is that of the
+    one which stores it last.
+    """
     store, changes = QSettings(), settings.changes
     for name, value in changes.items():
         store.setValue(name, value.value if isinstance(value, Enum) else value)

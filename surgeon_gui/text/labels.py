@@ -236,13 +236,15 @@ FIELDS = {
     ),
     "recovery.epochs": FieldText(
         "Epochs",
-        "How often the training sees your text. Each further epoch reads other general "
-        "text. The training ends early when nothing more is gained.",
+        "How often the training goes over the text. Each further epoch reads new "
+        "windows of your text and of general text, while there are any. The training "
+        "ends early when nothing more is gained.",
     ),
     "recovery.minutes": FieldText(
         "Training time",
-        "How long the training lasts. Each epoch after the first reads other general "
-        "text. The training ends early when nothing more is gained. "
+        "How long the training lasts. Each epoch after the first reads new windows of "
+        "your text and of general text, while there are any. The training ends early "
+        "when nothing more is gained. "
         "Automatic recovery trains only if a quarter of an epoch fits into this time. "
         "With a time, results depend on the speed of the machine.",
         tr("min"),

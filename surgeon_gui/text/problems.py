@@ -105,10 +105,6 @@ class Kind(Enum):
         ),
         tr("Choose a longer text, or fewer or shorter windows."),
     )
-    WINDOWS_TOO_LONG = tr(
-        "Windows of {window_length} tokens are longer than the context length of "
-        "this model ({maximum} tokens)."
-    )
 
     # its folders
     RUNS_IN_FILE = tr("{path} is a file."), tr("Choose a folder for the runs.")

@@ -238,7 +238,7 @@ def _close_text(
     if goes_on:
         text = _CANCELLING_TEXT
     elif task is None and not (state.run.history or state.run.is_exporting):
-        text = text._replace(keep="", explanation="")  # as before Finish here
+        text = text._replace(keep="", explanation="")  # there is nothing to keep
     notes = [text.explanation] if text.explanation else []
     if task is None and not goes_on:
         notes.append(_progress_note(state.run))

@@ -76,10 +76,10 @@ class FileTensor:
         return functional.pad(values, (0, self.added_columns) * values.ndim)
 
     def mean_squares(self, values: Tensor) -> Tensor:
-        """Return those of the columns in the file, from those of all, in rows.
+        """Return the mean squares of the columns in the file, one row for each expert.
 
         Args:
-            values: of a matrix, or a row of them for each expert.
+            values: of all columns of a matrix, or a row of them for each expert.
         """
         if values.ndim == 1:
             return self.columns_of(values).unsqueeze(0)

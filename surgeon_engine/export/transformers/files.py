@@ -324,8 +324,8 @@ def _ragged_error(name: str, one: Coupling, other: Coupling) -> _RaggedError:
     if one is not other:
         return _RaggedError(
             say(
-                "{option} is the number of {one} and of {other}, of which different "
-                "numbers are left",
+                "{option} must be one number for {one} and {other}, but different "
+                "numbers of them are left",
                 option=name,
                 one=display_name(one),
                 other=display_name(other),

@@ -18,7 +18,12 @@ from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.base.errors import ConfigError, ExportError, PruningError
+from surgeon_engine.base.errors import (
+    CalibrationError,
+    ConfigError,
+    ExportError,
+    PruningError,
+)
 from surgeon_engine.base.files import check_not_occupied
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.experts import check_routers
@@ -29,6 +34,7 @@ from surgeon_engine.planning.target_check import (
 )
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.planning.widths import check_width_multiple
+from surgeon_engine.planning.windows import check_window_length
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
@@ -249,12 +255,12 @@ def _calibration_problem(
             return replace(problem, setting=setting)
     if too_short := _short_text_problem(calibration):
         return too_short
-    maximum = model.longest_window if model is not None else 0
-    length = calibration.window_length
     # If it cuts no windows, the file determines the length.
-    if calibration.cuts_windows and 0 < maximum < length:
-        setting, kind = "window_length", Kind.WINDOWS_TOO_LONG
-        return _of_texts(kind, setting, window_length=length, maximum=maximum)
+    if model is not None and calibration.cuts_windows:
+        try:
+            check_window_length(calibration.window_length, model.longest_window)
+        except CalibrationError as error:
+            return of_error(error, Step.CALIBRATION, "window_length")
     return None
 
 

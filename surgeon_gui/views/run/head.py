@@ -224,7 +224,6 @@ class OutcomeButtons(QWidget):
     def __init__(self, head: RunHead) -> None:
         super().__init__()
         self._run: RunState | None = None  # that is shown
-        self._is_told = False  # the bar of errors says why it failed
         self._exported: Exported | None = None
         self._folder = ""
         self._resume = button("run_resume_button", head.resume_clicked)

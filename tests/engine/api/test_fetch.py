@@ -52,9 +52,12 @@ def test_run_that_is_larger_than_the_disk_is_not_copied(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_folder_without_a_run_is_not_kept(tmp_path):
+@pytest.mark.parametrize(
+    "script", ["true", """echo 'File "/x/run.toml" not found.' >&2; exit 1"""]
+)
+def test_folder_without_a_run_is_not_kept(tmp_path, script):
     with pytest.raises(ConnectionFailed, match=r"has no run\.toml"):
-        fetch(tmp_path / "runs" / "first", sftp=("true",))
+        fetch(tmp_path / "runs" / "first", sftp=("sh", "-c", script))
     assert list((tmp_path / "runs").iterdir()) == []
 
 

@@ -87,9 +87,10 @@ def test_outcomes_follow_the_interval():
     assert outcome_of_loss(Estimate(0.2, 0.1, 0.3), 6) is Outcome.WORSE
     assert outcome_of_loss(Estimate(0.0, 0.0, 0.0), 6) is Outcome.SAME
     assert outcome_of(Estimate(*[math.nan] * 3), 6) is Outcome.SAME
+    assert outcome_of(Estimate(0.2, 0.1, 0.3), 5) is Outcome.SAME  # too few items
 
 
-@pytest.mark.parametrize("used", [1, 2, 5, 8])
+@pytest.mark.parametrize("used", [6, 8, 12])
 def test_few_items_with_tokens_seldom_differ_by_chance(used):
     """Tokens of a rare class are in few windows of a text."""
     draw, different = np.random.default_rng(3), 0

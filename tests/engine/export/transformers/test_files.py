@@ -211,8 +211,8 @@ def test_one_width_of_experts_and_of_a_shared_one_is_the_reason():
     plan = without(model, choose, Structure.EXPERTS_AND_NEURONS)
     reason = PlainWriter().unsupported_reason(PrunedModel(loaded(model), plan))
     assert reason.endswith(
-        "intermediate_size is the number of neurons of experts and of neurons, of "
-        "which different numbers are left."
+        "intermediate_size must be one number for neurons of experts and neurons, but "
+        "different numbers of them are left."
     )
 
 
