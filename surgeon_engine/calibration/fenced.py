@@ -134,16 +134,20 @@ def load_windows(
 
 
 def all_windows(
-    text: TextSource, config: CalibrationConfig, loaded: LoadedModel
+    text: TextSource,
+    config: CalibrationConfig,
+    loaded: LoadedModel,
+    most: int | None = None,
 ) -> Tensor:
-    """Return all windows of a text in random order: windows x length; perhaps none.
+    """Return windows of a text, all or at most so many, in random order; perhaps none.
 
     Raises:
         CalibrationError: The text cannot be read, or its tokens exceed the vocabulary
             or the window of the model.
     """
     check_tokenizer(loaded.tokenizer_problem, (text.name,))
-    arguments = (loaded.source, text, config, vocabulary_of(loaded.model.config))
+    vocabulary = vocabulary_of(loaded.model.config)
+    arguments = (loaded.source, text, config, vocabulary, most)
     return _read("windows:all_windows", arguments, Tensor, (text.name,), loaded.source)
 
 

@@ -48,19 +48,19 @@ def read_judging_texts(
         CalibrationError: a text cannot be read, is or is too short.
         ConfigError: a text that is named cannot have windows of this length.
     """
-    evaluation, calibration = config.evaluation, config.calibration
+    evaluation = config.evaluation
     if not evaluation.windows or judges_by_own_text(config, bool(loaded.tokenizer)):
         return ()
     found = []
     for name in evaluation.texts or (BUILTIN_TEXT,):
         try:
-            text = _read(name, calibration, loaded, length)
+            text = _read(name, config, loaded, length)
         except ConfigError:  # only token files have windows of such a length
             if evaluation.texts:
                 raise
             continue
         if len(text.windows):
-            found.append(JudgingText(text.name, text.windows[: evaluation.windows]))
+            found.append(text)
         elif evaluation.texts:
             raise CalibrationError(
                 "{text} has no window of {length:,} tokens, so it cannot judge the "
@@ -73,16 +73,18 @@ def read_judging_texts(
 
 
 def _read(
-    text: str, calibration: CalibrationConfig, loaded: LoadedModel, length: int
+    text: str, config: RunConfig, loaded: LoadedModel, length: int
 ) -> JudgingText:
-    """Return all windows of a text."""
+    """Return as many windows of a text as judge a model, if it has them."""
+    calibration, most = config.calibration, config.evaluation.windows
     settings = CalibrationConfig(
         text=BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}",
         validation_text=text,
+        validation_windows=most,
         window_length=length,
         seed=calibration.seed,
         rows=calibration.rows,
     )
     source = validation_source(settings)
-    windows = all_windows(source, settings, loaded)
+    windows = all_windows(source, settings, loaded, most)
     return JudgingText(source.display_name, windows)

@@ -150,8 +150,7 @@ def load_windows(
         ModelError: The tokenizer cannot be read.
     """
     tokenizer = kept_tokenizer(source) if source else None
-    _, found = draw_windows(config, tokenizer, vocabulary, epochs)
-    return found
+    return draw_windows(config, tokenizer, vocabulary, epochs)[1]
 
 
 def draw_windows(
@@ -212,8 +211,9 @@ def all_windows(
     text: TextSource,
     config: CalibrationConfig,
     vocabulary: Vocabulary,
+    most: int | None = None,
 ) -> Tensor:
-    """Return all windows of a text in random order: windows x length; perhaps none.
+    """Return windows of a text, all or at most so many, in random order; perhaps none.
 
     Raises:
         CalibrationError: The text cannot be read, or its tokens exceed the vocabulary
@@ -222,7 +222,7 @@ def all_windows(
     """
     windows = _Reader(config, kept_tokenizer(source)).draw(text, "calibration")
     _check_usable(windows, vocabulary)
-    return windows
+    return windows[:most]
 
 
 def digest_of(parts: Iterable[Tensor | None]) -> str:
