@@ -73,8 +73,7 @@ def event_line(event: Event) -> str:
         case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
             quality = ""
             if evaluation is not None:
-                perplexity = f"perplexity {evaluation.perplexity:.2f}, "
-                quality = f"{_fidelity(evaluation)}{perplexity}"
+                quality = f"{_quality(evaluation)}, "
             return (
                 f"shot {shot}: sparsity {format_percent(sparsity, 2)}, {quality}"
                 f"{format_duration(event.seconds)}{_damping(event.damping)}"
@@ -116,19 +115,19 @@ def _tokens_line(event: TokensRemoved) -> str:
     return f"vocabulary: {before} to {after} tokens"
 
 
-def _fidelity(evaluation: Evaluation) -> str:
-    """Return the KL and the same top tokens on each text, with a comma at the end."""
+def _quality(evaluation: Evaluation) -> str:
+    """Return the KL and the same top tokens on each text, and more of the first."""
+    of_first = f"perplexity {evaluation.perplexity:.2f}"
     if not evaluation.fidelity:
-        return ""
+        return of_first
+    if (bits := evaluation.fidelity[0].bits_per_byte) is not None:
+        of_first += f", {bits.value:.3f} bits per byte"
     parts = (
         f"{each.divergence.value:.3g} nats ({format_percent(each.agreement.value, 0)} "
-        f"same top token) on {each.text}"
-        for each in evaluation.fidelity
+        f"same top token{'' if number else f', {of_first}'}) on {each.text}"
+        for number, each in enumerate(evaluation.fidelity)
     )
-    bits = evaluation.fidelity[0].bits_per_byte
-    return f"KL {'; '.join(parts)}, " + (
-        "" if bits is None else f"{bits.value:.3f} bits per byte, "
-    )
+    return f"KL {'; '.join(parts)}"
 
 
 def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
@@ -271,8 +270,7 @@ def _recovered(event: Recovered | RecoveryUndone) -> str:
     return (
         f"recovery: KL to the original {event.nats_before:.3f} -> "
         f"{event.nats_after:.3f} nats on held-out text; "
-        f"{_fidelity(event.evaluation)}perplexity "
-        f"{event.evaluation.perplexity:.2f}, {format_duration(event.seconds)}"
+        f"{_quality(event.evaluation)}, {format_duration(event.seconds)}"
     )
 
 

@@ -71,8 +71,8 @@ def test_lines_of_shots_and_recovery_have_the_fidelity_on_each_text():
     measured = evaluation(("story", 0.39), ("code", 0.65))
     shot = ShotFinished(1, 0.3, 0.3, None, 100, measured, (), 2.0)
     fidelity = (
-        "KL 0.39 nats (71 % same top token) on story; "
-        "0.65 nats (71 % same top token) on code, perplexity 15.00, "
+        "KL 0.39 nats (71 % same top token, perplexity 15.00) on story; "
+        "0.65 nats (71 % same top token) on code, "
     )
     assert event_line(shot) == f"shot 1: sparsity 30 %, {fidelity}2 s"
     assert fidelity in event_line(Recovered(0.6, 0.3, 2, 4, measured, 2.0))
