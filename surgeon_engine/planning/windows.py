@@ -1,8 +1,16 @@
-"""Check that a model can read windows of the length that a job gives them."""
+"""Check that texts and the model have room for the windows of a job."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
+from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
+
+_MAX_BEGINNING = 4  # tokens that a window may begin with besides its text
 
 
 def check_window_length(length: int, longest: int) -> None:
@@ -19,3 +27,48 @@ def check_window_length(length: int, longest: int) -> None:
             shape=length,
             limit=longest,
         )
+
+
+def short_texts(
+    calibration: CalibrationConfig,
+) -> Iterator[tuple[str, CalibrationError]]:
+    """Yield the setting of each plain text with fewer bytes than tokens are needed."""
+    length = calibration.window_length
+    for setting, text, counts in _windows_of_texts(calibration):
+        size = _plain_bytes(text)
+        if size is not None and size < sum(counts) * (length - _MAX_BEGINNING):
+            yield (
+                setting,
+                CalibrationError(
+                    "{text} has {size:,} bytes: too few for {windows} windows of "
+                    "{length:,} tokens, because a token has at least one byte.",
+                    "Choose a longer text, or fewer or shorter windows.",
+                    text=Path(text).name,
+                    size=size,
+                    windows=" + ".join(f"{count:,}" for count in counts),
+                    length=length,
+                ),
+            )
+
+
+def _windows_of_texts(
+    calibration: CalibrationConfig,
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Yield the setting of each text, the text, and the windows that it needs."""
+    main, *further = calibration.window_counts
+    held_out = calibration.validation_text or calibration.text
+    validation = calibration.validation_windows
+    if real_name(held_out) == real_name(calibration.text):
+        yield "text", calibration.text, (main, validation)
+    else:
+        yield "text", calibration.text, (main,)
+        yield "validation_text", held_out, (validation,)
+    for more, count in zip(calibration.more_texts, further, strict=True):
+        yield "more_texts", more.text, (count,)
+
+
+def _plain_bytes(text: str) -> int | None:
+    """Return the bytes of a file of plain text; None: there is none, or it is none."""
+    path = Path(os.path.expanduser(text))
+    is_plain = path.suffix.lower() == ".txt" and not is_hub_source(text)
+    return path.stat().st_size if is_plain and os.path.isfile(path) else None

@@ -30,7 +30,7 @@ from surgeon_engine.planning.resource_check import (
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import Goal, planned_size
 from surgeon_engine.planning.widths import check_width_multiple
-from surgeon_engine.planning.windows import check_window_length
+from surgeon_engine.planning.windows import check_window_length, short_texts
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.speed_probe import machine, room
 
@@ -103,9 +103,11 @@ def check_texts(config: RunConfig) -> None:
     """Check that the text files of a job are there.
 
     Raises:
-        CalibrationError: One is missing, empty or of an unknown kind.
+        CalibrationError: One is missing, empty, too short or of an unknown kind.
     """
     check_files(text for _, text in config.texts)
+    for _, error in short_texts(config.calibration):
+        raise error
 
 
 def check_fits(found: Preflight) -> None:

@@ -98,13 +98,6 @@ class Kind(Enum):
         tr("Supported: {endings}."),
     )
     TEXT_EMPTY = tr("{name} is empty.")
-    TEXT_TOO_SHORT = (
-        tr(
-            "{text} has {size} bytes: too few for {windows} windows of {length} "
-            "tokens, because a token has at least one byte."
-        ),
-        tr("Choose a longer text, or fewer or shorter windows."),
-    )
 
     # its folders
     RUNS_IN_FILE = tr("{path} is a file."), tr("Choose a folder for the runs.")
@@ -162,7 +155,7 @@ class Bytes(int):
     """A number of bytes."""
 
 
-Value: TypeAlias = str | int | PurePath | Enum | tuple[int, ...]
+Value: TypeAlias = str | int | PurePath | Enum
 
 
 class _Error(Protocol):
@@ -215,8 +208,6 @@ def _spoken(value: Value) -> str:
             return numbers.size(value)
         case int():
             return numbers.whole(value)
-        case tuple():
-            return " + ".join(map(numbers.whole, value))
         case Enum():
             return choice_label(value)[0]
     return str(value)

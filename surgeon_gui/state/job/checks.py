@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
-from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
 from surgeon_engine.api.config.layer_patterns import check_patterns
 from surgeon_engine.api.config.run import RunConfig
@@ -34,7 +33,7 @@ from surgeon_engine.planning.target_check import (
 )
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.planning.widths import check_width_multiple
-from surgeon_engine.planning.windows import check_window_length
+from surgeon_engine.planning.windows import check_window_length, short_texts
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
@@ -45,10 +44,8 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources import resolver
 from surgeon_gui.state.sources.reading import reading_obstacle
 from surgeon_gui.state.sources.text import facts_problem
-from surgeon_gui.text.labels import source_name
-from surgeon_gui.text.problems import Kind, Problem, Step, Value, of_error
+from surgeon_gui.text.problems import Kind, Problem, Step, of_error
 
-_MAX_BEGINNING = 4  # tokens that a window may begin with besides its text
 _BUSY = {
     RequestKind.SAVE: Kind.SAVING,
     RequestKind.MEASUREMENT: Kind.MEASURING,
@@ -253,8 +250,8 @@ def _calibration_problem(
     for setting, text in config.texts:
         if problem := resolver.text_problem(text):
             return replace(problem, setting=setting)
-    if too_short := _short_text_problem(calibration):
-        return too_short
+    for setting, error in short_texts(calibration):
+        return of_error(error, Step.CALIBRATION, setting)
     # If it cuts no windows, the file determines the length.
     if model is not None and calibration.cuts_windows:
         try:
@@ -262,43 +259,6 @@ def _calibration_problem(
         except CalibrationError as error:
             return of_error(error, Step.CALIBRATION, "window_length")
     return None
-
-
-def _of_texts(kind: Kind, setting: str, **values: Value) -> Problem:
-    return Problem(kind, values, Step.CALIBRATION, setting)
-
-
-def _short_text_problem(calibration: CalibrationConfig) -> Problem | None:
-    """Return which plain text has fewer bytes than its windows have tokens."""
-    length = calibration.window_length
-    for setting, text, counts in _windows_of_texts(calibration):
-        size = resolver.plain_text_bytes(text)
-        if size is not None and size < sum(counts) * (length - _MAX_BEGINNING):
-            return _of_texts(
-                Kind.TEXT_TOO_SHORT,
-                setting,
-                text=source_name(text),
-                size=size,
-                windows=counts,
-                length=length,
-            )
-    return None
-
-
-def _windows_of_texts(
-    calibration: CalibrationConfig,
-) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield the setting of each text, the text, and the windows that it needs."""
-    main, *further = calibration.window_counts
-    held_out = calibration.validation_text or calibration.text
-    validation = calibration.validation_windows
-    if real_name(held_out) == real_name(calibration.text):
-        yield "text", calibration.text, (main, validation)
-    else:
-        yield "text", calibration.text, (main,)
-        yield "validation_text", held_out, (validation,)
-    for more, count in zip(calibration.more_texts, further, strict=True):
-        yield "more_texts", more.text, (count,)
 
 
 def target_problem(

@@ -20,9 +20,8 @@ from surgeon_gui.base import offline, paths
 from surgeon_gui.text.problems import Kind, Problem, Step
 
 _SMALL_BYTES = 20_000_000
-_PLAIN_SUFFIX = ".txt"
 _TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
-TEXT_ENDINGS = (_PLAIN_SUFFIX, *_TABLE_SUFFIXES, ".npy")
+TEXT_ENDINGS = (".txt", *_TABLE_SUFFIXES, ".npy")
 
 
 def resolve_model(typed: str) -> str:
@@ -51,12 +50,6 @@ def is_small_file(text: str) -> bool:
     """Return True if a text is a file that is read in a moment."""
     size = paths.file_bytes(text)
     return size is not None and size <= _SMALL_BYTES
-
-
-def plain_text_bytes(text: str) -> int | None:
-    """Return the bytes of a text that is a file of plain text; otherwise None."""
-    is_plain = Path(text).suffix.lower() == _PLAIN_SUFFIX and not is_hub_source(text)
-    return paths.file_bytes(text) if is_plain else None
 
 
 def is_missing(source: str) -> bool:

@@ -300,8 +300,8 @@ def test_run_replaces_an_earlier_export_if_it_may(
 
 @pytest.mark.slow
 def test_refused_run_leaves_no_folder(job, tmp_path, capsys):
-    (tmp_path / "short.txt").write_text("too short")
-    job.write_text(JOB.replace("[calibration]", '[calibration]\ntext = "short.txt"'))
+    (tmp_path / "short.csv").write_text("text\ntoo short\n")
+    job.write_text(JOB.replace("[calibration]", '[calibration]\ntext = "short.csv"'))
     code, _, err = run(
         "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
     )
@@ -341,9 +341,14 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys, monkeypatch):
     code, _, err = run("estimate", path, capsys=capsys)
     assert code == 1
     assert "parameters" in err
-    path.write_text('version = 1\n[calibration]\ntext = "missing.txt"\n')
-    code, _, err = run("estimate", path, capsys=capsys)
-    assert (code, "There is no text file at" in err) == (1, True)
+    (tmp_path / "short.txt").write_text("too short")
+    for name, problem in (
+        ("missing", "There is no text file at"),
+        ("short", "has 9 bytes: too few for 64 + 32 windows of 256 tokens"),
+    ):
+        path.write_text(f'version = 1\n[calibration]\ntext = "{name}.txt"\n')
+        code, _, err = run("estimate", path, capsys=capsys)
+        assert (code, problem in err) == (1, True)
     for settings, problem in (
         ('[evaluation]\ntexts = ["builtin"]\n', "of another kind: builtin"),
         ("[calibration]\nwindow_length = 1000\n", "the maximum of the model is 512"),
