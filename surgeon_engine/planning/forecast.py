@@ -95,6 +95,7 @@ class RunPoint:
     recovery: Recovery = Recovery.AUTOMATIC
     # What the number format of the job adds, in place of that of its file; perhaps < 0.
     rounding: float = 0.0
+    has_format: bool = True  # whether its file has the number format of the job
 
     @property
     def in_format(self) -> float:

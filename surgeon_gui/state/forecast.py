@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import RunPoint, usual_rounding
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import date
@@ -26,6 +27,7 @@ def points_of(
     if model is None:
         return ()
     points, own = [], usual_rounding(config, model)
+    dtype = file_form(config, model).dtype
     for record in records:
         job, found = record.config, record.fidelity
         if record.outcome is not RunOutcome.FINISHED:
@@ -38,5 +40,7 @@ def points_of(
         if is_same and job.pruning.kind is config.pruning.kind:
             worst = max(each.divergence.value for each in found)
             level, added = job.recovery.level, own - usual_rounding(job, model)
-            points.append(RunPoint(date(record), record.sparsity, worst, level, added))
+            has_format = file_form(job, model).dtype == dtype
+            shown = (date(record), record.sparsity, worst)
+            points.append(RunPoint(*shown, level, added, has_format))
     return tuple(points)

@@ -162,11 +162,8 @@ class MainWindow(QMainWindow):
 
     def save_charts(self, folder: Path) -> None:
         """Save an image of each chart of the run in `folder`."""
-        page = self.runs.page
-        page.show_all_charts(self.session.state.shown_run, time.time())
-        for name, chart in page.charts.items():
-            if not chart.is_empty:  # not every run has all
-                chart.save_picture(folder / f"{name}.png")
+        run = self.session.state.shown_run
+        self.runs.page.save_charts(run, time.time(), folder)
 
     @Slot()
     def remember(self) -> None:

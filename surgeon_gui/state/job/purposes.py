@@ -65,6 +65,20 @@ def with_purpose(
     return replace(job, pruning=replace(pruning, structure=structure))
 
 
+def with_chosen_purpose(
+    config: RunConfig, purpose: Purpose, model: ModelSummary
+) -> RunConfig:
+    """Return the job for a purpose that the user chooses.
+
+    Each purpose removes something: a job that removes nothing, such as one that only
+    quantizes, gets the default target.
+    """
+    if config.pruning.removes_nothing:
+        usual = replace(config.pruning, target=PruningConfig().target)
+        config = replace(config, pruning=usual)
+    return with_purpose(config, purpose, model)
+
+
 def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
     """Return the job of a newly chosen model.
 

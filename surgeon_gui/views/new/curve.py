@@ -293,7 +293,8 @@ class _Picture:
         painter, theme = self._painter, self._theme
         metrics = painter.fontMetrics()
         for point in self._forecast.points:
-            if point.share > self._forecast.last:
+            # In another number format, its file had neither the size nor the rounding.
+            if point.share > self._forecast.last or not point.has_format:
                 continue
             at = QPointF(self._x(point.share), self._y(point.divergence))
             painter.setPen(Qt.PenStyle.NoPen)

@@ -36,6 +36,7 @@ from surgeon_gui.text.search_words import WORDS
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.step_panel import MAX_WIDTH, StepPanel
 from surgeon_gui.widgets.controls import described, heading, link
+from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     Collapsible,
@@ -105,12 +106,14 @@ class Expert(QFrame):
             for each in enabled
             if each.isEnabled()
         }
-        self._found = {**actions, **dict(self._settings())}
+        hidden = dict(self._hidden())
+        self._found = {**hidden, **actions, **dict(self._settings())}
         self._labels.clear()
         for label, found in sorted(self._found.items(), key=lambda item: item[0]):
             item = QStandardItem(label)
             named = found if isinstance(found, QAction) else found[1]
-            item.setData(" ".join((label, *_words_of(named))), _WORDS)
+            words = () if label in hidden else _words_of(named)
+            item.setData(" ".join((label, *words)), _WORDS)
             self._labels.appendRow(item)
 
     def _settings(self) -> Iterator[tuple[str, tuple[Step, QWidget]]]:
@@ -130,6 +133,14 @@ class Expert(QFrame):
             section = CAPTIONS[f"step_{step.value}_header"].label
             if section not in counts:
                 yield section, (step, page)
+
+    def _hidden(self) -> Iterator[tuple[str, tuple[Step, QWidget]]]:
+        """Yield each setting without effect, with the input on which that depends."""
+        text = tr("{setting} (depends on {other})")
+        for step, page in self._pages.items():
+            for form in page.findChildren(ConfigForm):
+                for label, (other, entry) in form.hidden().items():
+                    yield text.format(setting=label, other=other), (step, entry)
 
     @Slot(str)
     def _on_edited(self, typed: str) -> None:

@@ -30,7 +30,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.job import changes
 from surgeon_gui.state.job import headline as plan
-from surgeon_gui.state.job.purposes import purpose_of, with_purpose
+from surgeon_gui.state.job.purposes import purpose_of, with_chosen_purpose
 from surgeon_gui.state.job.targets import goal_or_none, share_with_tokens
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import (
@@ -355,7 +355,8 @@ class NewPage(QWidget):
     def _on_purpose(self, purpose: Purpose, _: bool = False) -> None:
         state = self._session.state
         if state.model is not None:
-            self._session.draft.edit(with_purpose(state.config, purpose, state.model))
+            chosen = with_chosen_purpose(state.config, purpose, state.model)
+            self._session.draft.edit(chosen)
         self._chips[purpose].setChecked(True)
 
     @Slot()

@@ -29,6 +29,7 @@ from surgeon_gui.views.run.charts import (
 from surgeon_gui.views.run.part_list import PartList
 from surgeon_gui.views.sample_card import SampleCard
 from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.charts.plot import PlotCard
 from surgeon_gui.widgets.controls import (
     bold,
     explained,
@@ -43,6 +44,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.layouts import card, in_row, row_of, vertical
 
 _MIN_CHART = 210  # pixels; in a lower window the page scrolls
+_MIN_PLOT = 255  # pixels; in a lower plot the title of an axis is cut
 _PARTS_WIDTH = 320
 _WIDE, _NARROW = 1000, 640  # pixels, for three columns and for two
 _MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
@@ -245,4 +247,5 @@ def prepare(charts: dict[str, ChartCard]) -> None:
     """Explain charts, and give them a minimum height."""
     for name, chart in charts.items():
         chart.explain(MEANINGS[_MEANINGS.get(name, name)])
-        chart.setMinimumHeight(max(_MIN_CHART, chart.minimumHeight()))
+        least = _MIN_PLOT if isinstance(chart, PlotCard) else _MIN_CHART
+        chart.setMinimumHeight(max(least, chart.minimumHeight()))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import PAGE, ROOM
@@ -21,6 +22,8 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import progress_bar, show_share
 from surgeon_gui.widgets.layouts import vertical
 from surgeon_gui.widgets.page_area import PageArea
+
+_PICTURE = QSize(640, 300)  # pixels; no title of an axis is cut
 
 
 class RunPage(QWidget):
@@ -66,9 +69,13 @@ class RunPage(QWidget):
         """The charts by name."""
         return self.details.course.charts
 
-    def show_all_charts(self, run: RunState, now: float) -> None:
-        """Draw a run in all charts, such as for a picture of each."""
+    def save_charts(self, run: RunState, now: float, folder: Path) -> None:
+        """Save a picture of each chart of a run, also of those that are hidden."""
         self.details.course.show_all(run, now)
+        for name, chart in self.charts.items():
+            if not chart.is_empty:  # not every run has all
+                with chart.resized(_PICTURE):
+                    chart.save_picture(folder / f"{name}.png")
 
     def show_state(self, state: AppState, now: float) -> None:
         """Show the run in view at the time `now`."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -241,6 +242,20 @@ class ChartCard(QFrame):
             write_atomically(path, self._svg())
         else:
             write_picture(self.size(), self, path, self._paint)
+
+    @contextmanager
+    def resized(self, size: QSize) -> Iterator[None]:
+        """Give the card a size for a picture, or the least that it can have.
+
+        Without it, a hidden card gets the size of its layout while it is drawn.
+        """
+        least, most = self.minimumSize(), self.maximumSize()
+        self.setFixedSize(size.expandedTo(least))
+        try:
+            yield
+        finally:
+            self.setMaximumSize(most)
+            self.setMinimumSize(least)
 
     def forget_mouse(self) -> None:
         """Hide the values under the mouse; pictures do not contain them."""

@@ -26,7 +26,8 @@ from surgeon_gui.widgets.charts.plot import (
 
 _DOT = 7  # pixels
 _MAX_EXACT_TICK = 100
-_PADDING = 0.2  # above and below the line, as a share of its range
+_PADDING = 0.2  # above the line, as a share of its range
+_BOTTOM_ROOM = 0.3  # below it, where the label of the baseline is
 _DOT_ROOM = 0.04  # below a dot at zero, as a share of the range
 _MIN_RANGE = 0.02  # as a share of the values, so that a flat line looks flat
 _MAX_WIDE_POINTS = 50  # longer lines are one pixel wide instead of two
@@ -156,11 +157,11 @@ class LineChart(HoverPlotCard):
         values += [x for x in (line.baseline, line.limit) if x is not None]
         low, high = min(values), max(values)
         bottom = 0.0 if line.from_zero else low
-        room = _PADDING * max(high - bottom, _MIN_RANGE * abs(high))
-        room = room or 1.0  # only zeros
-        top = high + room
+        extent = max(high - bottom, _MIN_RANGE * abs(high))
+        extent = extent or 1 / _PADDING  # only zeros
+        top = high + _PADDING * extent
         if not line.from_zero:
-            bottom -= room
+            bottom -= _BOTTOM_ROOM * extent
         if low >= 0:
             bottom = max(bottom, -_DOT_ROOM * top)  # no ticks below zero
         self._plot.fit(across, (bottom, top))

@@ -9,9 +9,11 @@ the input: below the field that was edited, which is marked.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import EnumType
 from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -206,6 +208,59 @@ class ConfigForm(QWidget):
     def field(self, name: str) -> QWidget:
         """Return the input widget of a field."""
         return self._inputs[name].widget
+
+    def hidden(self) -> dict[str, tuple[str, QWidget]]:
+        """Return the settings without effect by their labels.
+
+        Each has the label and the input of a setting on which that depends.
+        """
+        rows = {
+            name: row
+            for name, row in self._rows.items()
+            if row.field.isHidden() and name not in self._left_out
+        }
+        values = self.values()
+        deciding = {
+            name: row.setting.choice
+            for name, row in rows.items()
+            if not row.setting.is_in(values)
+        }
+        for other in self._settings:
+            if other in rows or self._input_of(other) is None:
+                continue
+            for config in self._alternatives(other, values):
+                for name, row in rows.items():
+                    if row.setting.option.applies(config):
+                        deciding.setdefault(name, other)
+        found = {}
+        for name in deciding:
+            last = name
+            while last in deciding:
+                last = deciding[last]
+            if last not in rows and (entry := self._input_of(last)) is not None:
+                found[self._label(name)] = self._label(last), entry
+        return found
+
+    def _alternatives(self, name: str, values: Values) -> Iterator[Any]:
+        """Yield the config with each choice of a setting, or with its default."""
+        setting = self._settings[name]
+        choices: Iterable[Any] = (setting.default,)
+        if setting.type is bool or isinstance(setting.type, EnumType):
+            choices = (False, True) if setting.type is bool else setting.type
+        for choice in choices:
+            with contextlib.suppress(ConfigError):  # it does not go with the others
+                yield with_values(self._config, {**values, name: choice})
+
+    def _input_of(self, name: str) -> QWidget | None:
+        """Return the input of a setting; None if the page has it."""
+        if name in self._inputs:
+            return self._inputs[name].widget
+        parts = (part for part in self._parts if name in part.names)
+        part = next(parts, None)
+        return part.field(name) if part is not None else None
+
+    def _label(self, name: str) -> str:
+        return FIELDS[f"{self._part}.{name}"].label
 
     def show_problem(self, problem: str, name: str = "") -> None:
         """Show a problem below a field, and mark the field; "" if there is none."""

@@ -66,7 +66,8 @@ def test_runs_in_other_number_formats_are_expected_in_that_of_the_job():
         (rounded, exact, 0.35),
     ):
         points = points_of([record(config=of_run)], job, MODEL)
-        assert points[0].divergence == 0.5  # where the window shows the run
+        assert points[0].divergence == 0.5  # where the window shows the run, if it does
+        assert points[0].has_format is (of_run is job)
         found = forecast(job.pruning, MODEL, points)
         goal = goal_of(job.pruning, MODEL, file_form(job, MODEL))
         nats = expected_divergence(job, MODEL, goal, found)

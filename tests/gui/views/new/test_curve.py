@@ -138,6 +138,8 @@ def test_each_part_is_painted(qtbot, curve):
     assert same == []
     beyond = picture(replace(FOUND, points=(RunPoint("Nov 3", 0.99, 0.1),)))
     assert beyond == pictures[0]  # a run that the limits no longer allow
+    other = RunPoint("Nov 3", 0.3, 0.1, has_format=False)
+    assert picture(replace(FOUND, points=(other,))) == pictures[0]  # of another size
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])

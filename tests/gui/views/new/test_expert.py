@@ -10,6 +10,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QCompleter, QLineEdit, QToolButton, QWidget
 
 from surgeon_engine.api.config.fields import settings_of
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step
@@ -107,6 +108,19 @@ def test_search_follows_the_settings_in_use(active):
     assert "Damping" not in offered(active)  # the method measures no curvature
     active.session.draft.edit_part(pruning_config())
     assert "Damping" in offered(active)
+
+
+def test_search_leads_from_a_hidden_setting_to_the_one_it_depends_on(qtbot, active):
+    assert "Training time" in found_by(active, "training")
+    for level, hidden in ((Recovery.REFIT, True), (Recovery.AUTOMATIC, False)):
+        active.session.draft.edit_part(RecoveryConfig(level, minutes=5.0))
+        found = found_by(active, "train")
+        assert ("Training time (depends on Recovery)" in found) is hidden
+        assert ("Training time" in found) is not hidden
+    assert found_by(active, "epochs") == ["Epochs (depends on Training time)"]
+    choose(active, "Epochs (depends on Training time)")
+    qtbot.waitUntil(find(active, "recovery_minutes").hasFocus)
+    assert "Update damping (depends on Method)" in offered(active)
 
 
 def test_typing_part_of_a_name_finds_it(active):

@@ -26,7 +26,7 @@ from surgeon_engine.api.config.pruning import HeadsAndNeurons, Method
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory
+from surgeon_engine.api.config.target import Memory, PrunableShare
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
@@ -254,6 +254,9 @@ def test_quantizing_alone_is_a_click(place):
     assert (export.format, export.dtype) == (Format.GGUF, FileDtype.Q8_0)
     assert not alone.isVisible()
     assert line(place, "plan_label").endswith("nothing is removed")
+    click(place, "purpose_smaller_button")  # it removes something again
+    assert config(place).pruning.target == PrunableShare()
+    assert config(place).export == ExportConfig()
 
 
 # purposes

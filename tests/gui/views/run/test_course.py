@@ -25,6 +25,7 @@ from surgeon_gui.base import translation
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme, apply_theme_to
+from surgeon_gui.state.quality import AXES
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.text.stages import Mark, Part, PartView
@@ -308,6 +309,21 @@ def test_charts_are_explained_and_saved_as_svg_and_csv(view, tmp_path):
             header, *rows = csv.reader(file)
         assert rows
         assert {len(row) for row in rows} == {len(header)}
+
+
+def test_texts_of_a_low_chart_are_not_cut(view):
+    view.resize(400, 300)
+    chart, plot = view.charts["perplexity"], plot_of(view, "perplexity")
+    chart.setFixedWidth(300)  # its controls are below its title
+    QApplication.processEvents()
+    assert chart.height() == chart.minimumHeight()
+    longest = max(AXES.values(), key=len)
+    plot.label_axes(longest, "")
+    axis = plot.getAxis("left")
+    assert axis.label.boundingRect().width() <= axis.size().height()
+    original, box = chart._base_line.label, plot.getViewBox()
+    text = original.mapRectToItem(box, original.boundingRect())
+    assert text.bottom() <= box.rect().bottom()
 
 
 def test_failed_save_raises_and_leaves_no_file(view, tmp_path, monkeypatch):

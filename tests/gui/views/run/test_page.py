@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from PySide6.QtCore import QEvent, QPoint
-from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtCore import QEvent, QPoint, QSize
+from PySide6.QtGui import QAction, QGuiApplication, QImage
 from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 
 from surgeon_engine.api.config.export import FileDtype, Format
@@ -46,6 +46,18 @@ def primary(page):
 
 
 # in progress
+
+
+def test_pictures_of_hidden_charts_have_one_size(page, tmp_path):
+    show(page, run := finished())
+    page.save_charts(run, 9.0, tmp_path)
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert names >= {"perplexity", "sparsity", "costs", "times"}
+    for name in names:
+        chart, picture = page.charts[name], QImage(str(tmp_path / f"{name}.png"))
+        least = QSize(640, max(300, chart.minimumHeight()))
+        assert picture.size() == 2 * least
+        assert chart.maximumWidth() > 9_999  # the page still sets its size
 
 
 def test_run_in_progress_has_its_time_and_its_controls(page):
