@@ -206,12 +206,12 @@ def cost_of_rounding(config: RunConfig, model: ModelSummary, found: Forecast) ->
 
     A forecast from runs of the model includes it (`RunPoint.in_format`).
     """
-    return 0.0 if found.points else usual_rounding(config, model)
+    return 0.0 if found.points else usual_rounding(file_form(config, model).dtype)
 
 
-def usual_rounding(config: RunConfig, model: ModelSummary) -> float:
-    """Return about what the number format of a job's file adds to its divergence."""
-    return _ROUNDING.get(file_form(config, model).dtype, 0.0)
+def usual_rounding(dtype: FileDtype) -> float:
+    """Return about what the number format of a file adds to its divergence."""
+    return _ROUNDING.get(dtype, 0.0)
 
 
 def expected_divergence(

@@ -26,8 +26,7 @@ def points_of(
     """
     if model is None:
         return ()
-    points, own = [], usual_rounding(config, model)
-    dtype = file_form(config, model).dtype
+    points, dtype = [], file_form(config, model).dtype
     for record in records:
         job, found = record.config, record.fidelity
         if record.outcome is not RunOutcome.FINISHED:
@@ -39,8 +38,8 @@ def points_of(
         is_same = job.model.source == config.model.source
         if is_same and job.pruning.kind is config.pruning.kind:
             worst = max(each.divergence.value for each in found)
-            level, added = job.recovery.level, own - usual_rounding(job, model)
-            has_format = file_form(job, model).dtype == dtype
-            shown = (date(record), record.sparsity, worst)
-            points.append(RunPoint(*shown, level, added, has_format))
+            of_job = file_form(job, model).dtype
+            added = usual_rounding(dtype) - usual_rounding(of_job)
+            shown = (date(record), record.sparsity, worst, job.recovery.level)
+            points.append(RunPoint(*shown, added, of_job == dtype))
     return tuple(points)
