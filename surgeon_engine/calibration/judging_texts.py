@@ -45,7 +45,7 @@ def read_judging_texts(
     The built-in text is left out where nobody names it and it has no such windows.
 
     Raises:
-        CalibrationError: a text cannot be read, is or is too short.
+        CalibrationError: a text cannot be read or is too short.
         ConfigError: a text that is named cannot have windows of this length.
     """
     evaluation = config.evaluation

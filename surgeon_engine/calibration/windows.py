@@ -190,9 +190,9 @@ def draw_windows(
     texts = [windows[:count] for windows, count in drawn]
     calibration = torch.cat(texts)
     validation = reader.select_held_out(calibration, rest)
-    for windows in (*(windows for windows, _ in drawn), validation):
-        _check_usable(windows, vocabulary)
     later = later_windows(drawn, validation, epochs)
+    for windows in (*texts, validation, *later):
+        _check_usable(windows, vocabulary)
     if len(texts) > 1:
         order = _order(len(calibration), config.seed)
         calibration, later = calibration[order], [later[n] for n in order if later]
