@@ -129,15 +129,3 @@ class BlockPair:
             hidden.copy_(self.run_pruned(hidden, number))
         self.before, self.after = self.after, self.before
         self.index += 1
-
-    def finish(self) -> list[Tensor]:
-        """Return what the original's head reads of the text to fit, in the store.
-
-        All other hidden states are dropped.
-        """
-        self.store.drop(self.of_pruned)
-        self.store.drop(self.after)
-        fitted = self.before[: len(self.fitted)]
-        found = [self.store.keep(x) for x in self._original.finish(fitted)]
-        self.store.drop(self.before)
-        return found

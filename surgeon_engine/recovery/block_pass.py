@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import SavedBlocks
@@ -33,13 +32,10 @@ from surgeon_engine.runtime.run_context import RunContext
 
 @dataclass(slots=True, eq=False)
 class BlockPass:
-    """What a pass has achieved, and what the original computed on the way."""
+    """What a pass has achieved."""
 
     fits: dict[str, FitResult] = field(default_factory=dict)  # by layer
     reconstructions: list[Reconstruction] = field(default_factory=list)  # by block
-    # What the original's head reads of the fitted windows, per batch: windows x length
-    # x hidden, in the store. None: the pass was stopped.
-    hidden: list[Tensor] | None = None
 
     @property
     def refitted(self) -> int:
@@ -57,7 +53,6 @@ def recover_blocks(
     state: PruningState,
     original: LoadedModel,
     text: RecoveryText,
-    store: HiddenStore,
     context: RunContext,
     shot: int = 0,
 ) -> BlockPass:
@@ -79,6 +74,7 @@ def recover_blocks(
     with (
         context.stage(stage, shot, len(original.blocks)) as step,
         one_at_a_time(blocks),
+        HiddenStore(state.loaded.device) as store,
     ):
         vocabulary = state.vocabulary
         kept = None if vocabulary is None else vocabulary.kept
@@ -106,7 +102,6 @@ def recover_blocks(
             if shot == 0 and (context.saver.is_due or block is state.loaded.blocks[-1]):
                 _save(state, result, index + 1, context)
             step()
-        result.hidden = pair.finish()
     return result
 
 

@@ -6,10 +6,10 @@ The loss is the forward KL(p || q) per token (Hinton et al., arXiv 1503.02531). 
 original is not held in memory: its last hidden states are enough (`fidelity.py`).
 The weights of the blocks and the last norm are trained, or low-rank adapters of the
 layers (`low_rank.py`), or the routers of experts (arXiv 2603.02217); embeddings, head
-and protected layers stay. Held-out windows are
-measured several times, and the best weights are kept: the result is never worse than
-the start. A training of several epochs reads new text in each (`fresh_text.py`), and
-ends early once the divergence on the held-out windows has stopped falling.
+and protected layers stay. Each epoch reads new text (`fresh_text.py`). Held-out windows
+are measured several times, and the best weights are kept: the result is never worse
+than the start. A training of several epochs ends early once the divergence on the
+held-out windows has stopped falling.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
 _RATE, _LORA_RATE, _ROUTER_RATE = 1e-4, 1e-3, 1e-3
-_LONG_RATE = 2e-4  # of more than one epoch
 # A training is flat if the best of its last checks is hardly below the best before.
 _FLAT_CHECKS, _FLAT_GAIN = 4, 0.005
 _WIND_DOWN = 3  # a flat training lasts for one of so many steps more
@@ -68,7 +67,7 @@ class Training:
 
 def distil(
     state: PruningState,
-    text: Reference | FreshText,
+    text: FreshText,
     judge: Judge,
     before: float,
     context: RunContext,
@@ -80,7 +79,7 @@ def distil(
 
     Args:
         state: The pruned model.
-        text: The same for all epochs, or new in each.
+        text: What each epoch reads. Its original is released after the last one.
         judge: Measures the held-out text.
         before: What the judge measures of the model as it is.
         context: Receives the events.
@@ -97,14 +96,13 @@ class _Distillation:
     def __init__(
         self,
         state: PruningState,
-        text: Reference | FreshText,
+        text: FreshText,
         judge: Judge,
         context: RunContext,
     ) -> None:
         self._model = state.loaded.model
         self._dtype = self._model.dtype
-        self._fresh = text if isinstance(text, FreshText) else None
-        self._fitted = text.latest if isinstance(text, FreshText) else text
+        self._fresh = text
         self._judge, self._context = judge, context
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
@@ -118,8 +116,8 @@ class _Distillation:
             self._rate = _ROUTER_RATE
         else:
             self._weights = WeightTraining(trainable(state), masks_of(state))
-            self._rate = _RATE if self._fresh is None else _LONG_RATE
-        self._of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
+            self._rate = _RATE
+        self._of_epoch = -(-text.windows // STEP_WINDOWS)
         self._total = math.ceil(self._config.most_epochs * self._of_epoch)
         self._limit = 60 * self._config.minutes  # seconds; 0: none
         self._measured: list[float] = []  # nats of the held-out windows
@@ -199,7 +197,7 @@ class _Distillation:
     def _is_flat(self) -> bool:
         """True if the last checks hardly improve on the best before them."""
         before, last = self._measured[:-_FLAT_CHECKS], self._measured[-_FLAT_CHECKS:]
-        is_long = self._fresh is not None and bool(before)
+        is_long = self._config.training_epochs > 1 and bool(before)
         return is_long and min(last) > (1 - _FLAT_GAIN) * min(before)
 
     def _resumed(self, before: float) -> tuple[float, int]:
@@ -226,23 +224,24 @@ class _Distillation:
         for number in itertools.count():
             epoch, of_epoch = divmod(number, self._of_epoch)
             if of_epoch == 0:
-                count = len(self._fitted.windows)
+                count = self._fresh.windows
                 order = torch.randperm(count, generator=generator).tolist()
             if number < first:
                 continue
-            is_new = epoch > 0 and (of_epoch == 0 or number == first)
-            if self._fresh is not None and is_new:
-                written = partial(self._while_written, number)
+            if of_epoch == 0 or number == first:
+                read = partial(self._while_read, number)
                 try:
-                    self._fitted = self._fresh.next(epoch, written)
+                    text = self._fresh.of_epoch(epoch + 1, read)
                 except _OverError:
                     return
+                if epoch + 1 == self._config.training_epochs:
+                    self._fresh.release_original()
             start = of_epoch * STEP_WINDOWS
-            self._add_gradients(order[start : start + STEP_WINDOWS])
+            self._add_gradients(text, order[start : start + STEP_WINDOWS])
             self._weights.step(rate_at(self._rate, number, self._share(number)))
             yield number + 1
 
-    def _while_written(self, done: int) -> None:
+    def _while_read(self, done: int) -> None:
         self._context.raise_if_cancelled()
         # Processes that share a run do not write equally many tokens.
         if ranks.size() == 1:
@@ -250,17 +249,17 @@ class _Distillation:
             if self._is_over:
                 raise _OverError
 
-    def _add_gradients(self, windows: list[int]) -> None:
+    def _add_gradients(self, text: Reference, chosen: list[int]) -> None:
         """Add the gradients of a step; each process computes those of some windows."""
-        text = Batches(self._fitted.windows, self._fitted.batch)
-        tokens, hidden = text.share_of(windows, self._fitted.hidden)
+        batches = Batches(text.windows, text.batch)
+        tokens, hidden = batches.share_of(chosen, text.hidden)
         if hidden:
             add_gradients(
                 self._model,
-                replace(self._fitted, windows=tokens, hidden=[torch.stack(hidden)]),
+                replace(text, windows=tokens, hidden=[torch.stack(hidden)]),
                 self._dtype,
                 self._recomputed,
-                count=text.windows[windows, 1:].numel(),
+                count=text.windows[chosen, 1:].numel(),
             )
 
     @property

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,14 +17,13 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.calibration.windows import TokenWindows
-from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel, load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
-from surgeon_engine.recovery.judge import Judge, predictions
+from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
@@ -66,25 +63,19 @@ def recover(
         pruned, vocabulary = state.loaded.model, state.vocabulary
         held_out = text.in_original.held_out
         judge = Judge.of(original.model, pruned, held_out, context, step, vocabulary)
+    recovered = recover_blocks(state, original, text, context, shot)
+    passed, after = _judged(state, before, recovered, judge, shot)
+    steps = 0
     with HiddenStore(state.loaded.device) as store:
-        recovered = recover_blocks(state, original, text, store, context, shot)
-        passed, after = _judged(state, before, recovered, judge, shot)
-        steps = 0
-        trains = state.config.recovery.trains and not context.stops_after_shot
-        if trains and passed.hidden is not None:
-            stage = partial(context.stage, Stage.REFERENCE, shot, len(text.fitted))
-            read = _training_text(state, original, text, passed.hidden, store, stage)
-            del original
-            devices.release_memory()
-            training = distil(state, read, judge, after, context, shot)
+        fresh = _training_text(state, original, text, store)
+        del original
+        if state.config.recovery.trains and not context.stops_after_shot:
+            training = distil(state, fresh, judge, after, context, shot)
             if training.steps and training.after >= training.before:
                 undone = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot)
                 context.emit(undone)
             after, steps = training.after, training.steps
-            del read
-        else:
-            del original
-        devices.release_memory()
+    devices.release_memory()
     seconds = context.clock() - start_time
     return Recovered(
         judge.before,
@@ -125,40 +116,21 @@ def _recovery_text(state: PruningState, windows: TokenWindows) -> RecoveryText |
 
 
 def _training_text(
-    state: PruningState,
-    original: LoadedModel,
-    text: RecoveryText,
-    hidden: list[Tensor],
-    store: HiddenStore,
-    stage: Callable[[], AbstractContextManager[Callable[[], None]]],
-) -> Reference | FreshText:
-    """Return what a training reads.
-
-    `hidden` is what the original has computed on the tokens of the model. Where these
-    are fewer, it runs on its own, in a `stage`.
-    """
-    vocabulary = state.vocabulary
-    if vocabulary is None:
-        first = Reference(text.fitted.windows, hidden)
-    else:
-        store.drop(hidden)
-        fitted = text.in_original.fitted
-        with stage() as step:
-            found = predictions(original.model, fitted, step, vocabulary)
-        first = replace(found, hidden=[store.move(x) for x in found.hidden])
-    if not state.config.recovery.reads_fresh_text:
-        return first
-    seed = state.config.calibration.seed
+    state: PruningState, original: LoadedModel, text: RecoveryText, store: HiddenStore
+) -> FreshText:
+    """Return what each epoch of a training reads."""
     read, windows = text.in_original.fitted.windows, state.original_windows
-    shipped = read[len(read) - text.shipped :]
+    own_end = len(read) - text.shipped
+    own, shipped = read[text.users : own_end], read[own_end:]
     pool = shipped if windows.reserve is None else torch.cat([shipped, windows.reserve])
     users = list(read[: text.users, None])
     if windows.later:
         places = (~_held_out(len(windows.calibration))).nonzero().flatten().tolist()
         later = [windows.later[place] for place in places]
         users = [torch.cat(pair) for pair in zip(users, later, strict=True)]
+    batch, seed = text.fitted.size, state.config.calibration.seed
     return FreshText(
-        original, first, users, pool, text.shipped, seed, store, vocabulary
+        original, users, own, pool, text.shipped, batch, seed, store, state.vocabulary
     )
 
 
@@ -191,4 +163,4 @@ def _judged(
     state.restore(before)
     step = Stage.RECONSTRUCTION if found.reconstructions else Stage.REFIT
     judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
-    return BlockPass(hidden=found.hidden), judge.before
+    return BlockPass(), judge.before

@@ -65,7 +65,7 @@ def prepare(
             tokenizer_problem=loaded.tokenizer_problem,
         )
     with context.stage(Stage.TEXT):
-        epochs = config.recovery.later_epochs
+        epochs = config.recovery.training_epochs
         windows = ranks.agree(lambda: load_windows(config.calibration, loaded, epochs))
         _check_share(len(windows.calibration))
     if windows.found.left_out:

@@ -236,15 +236,14 @@ FIELDS = {
     ),
     "recovery.epochs": FieldText(
         "Epochs",
-        "How often the training goes over the text. Each further epoch reads new "
-        "windows of your text and of general text, while there are any. The training "
-        "ends early when nothing more is gained.",
+        "How long the training lasts. An epoch reads as many windows as the refit: new "
+        "ones of your text and of general text, while there are any. The training ends "
+        "early when nothing more is gained.",
     ),
     "recovery.minutes": FieldText(
         "Training time",
-        "How long the training lasts. Each epoch after the first reads new windows of "
-        "your text and of general text, while there are any. The training ends early "
-        "when nothing more is gained. "
+        "How long the training lasts. It reads new windows of your text and of general "
+        "text, while there are any. It ends early when nothing more is gained. "
         "Automatic recovery trains only if a quarter of an epoch fits into this time. "
         "With a time, results depend on the speed of the machine.",
         tr("min"),

@@ -98,15 +98,14 @@ class RecoveryConfig:
         return _MOST_EPOCHS if self.minutes else self.epochs
 
     @property
-    def later_epochs(self) -> int:
-        """The number of epochs of the training, after the first, that read new text."""
-        is_fresh = self.trains and self.general_windows > 0
-        return max(0, math.ceil(self.most_epochs) - 1) if is_fresh else 0
+    def training_epochs(self) -> int:
+        """The number of epochs of the training, each of which reads new text."""
+        return math.ceil(self.most_epochs) if self.trains else 0
 
     @property
-    def reads_fresh_text(self) -> bool:
-        """True if later epochs of the training read new text."""
-        return self.later_epochs > 0
+    def reads_while_training(self) -> bool:
+        """True if the original reads text for later epochs during the training."""
+        return self.training_epochs > 1
 
     @property
     def reconstructs(self) -> bool:

@@ -31,8 +31,8 @@ from surgeon_engine.planning.constants import (
     STEP_WINDOWS,
     SUMS_ON_HOST,
     TRAINING_CHECKS,
-    later_shipped,
     pinned_bytes,
+    shipped_of_epoch,
 )
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
@@ -57,16 +57,13 @@ _RIDGES = 5  # that a refit of a layer tries, usually
 def reference(job: Job) -> StageNeed | None:
     """State the need of the original's hidden states, and of judging by them.
 
-    The original is loaded again, and runs as the pruned model does. For a training in
-    fewer tokens, it reads the text in its own, too.
+    The original is loaded again, and runs as the pruned model does.
     """
     if not job.recovery_windows:
         return None
     logits = _logits(job, job.tokens(job.recovery_windows)) * _JUDGED_COPIES
     moment = _with_original(job, logits, _held_out(job), _states(job))
     seconds = speed.loading(job) + 2 * _judging(job)
-    if job.config.pruning.removes_tokens and job.config.recovery.trains:
-        seconds += _pass(job)
     return StageNeed(seconds, moments=(moment,))
 
 
@@ -109,12 +106,12 @@ def distillation(job: Job) -> StageNeed | None:
         reading = _TRAINING_READS * steps * speed.reading(job)
         seconds = max(passes * _pass(job, reads=0), reading)
         epochs = math.ceil(recovery.epochs)
-        if recovery.reads_fresh_text:
-            seconds += _writing(job, epochs)
+        seconds += _reading(job, epochs)
         seconds += (max(TRAINING_CHECKS, epochs) + 1) * _judging(job)
     trained = _trained_weights(job) * _SAVED_NUMBERS * FLOAT / job.each
     saved = saved_shots(job) + saved_weights(job, job.weights_left + 2 * trained)
-    return StageNeed(seconds, STEP_WINDOWS, (_training_moment(job),), saved=saved)
+    moments = _reading_moment(job), _training_moment(job)
+    return StageNeed(seconds, STEP_WINDOWS, moments, saved=saved)
 
 
 def _saved(job: Job) -> float:
@@ -178,6 +175,14 @@ def _fit(rows: int, columns: int, *, is_pinned: bool) -> tuple[float, float]:
     return needed - sum(held_out), on_host
 
 
+def _reading_moment(job: Job) -> Moment:
+    """Return the moment when the original reads the text of the first epoch."""
+    weights = _trained_weights(job)
+    copies = _optimized(job, weights) - weights * _MOMENTS
+    host = _held_out(job) + weights * _BEST
+    return _with_original(job, copies, host, _states(job))
+
+
 def _training_moment(job: Job) -> Moment:
     model, recovery = job.model, job.config.recovery
     graph, weights = _graph(job), _trained_weights(job)
@@ -205,7 +210,7 @@ def _training_moment(job: Job) -> Moment:
         moment = Moment(device, host + _masks(job), states)
     else:
         moment = Moment(device + _masks(job), host, states)
-    return replace(moment, has_original=recovery.reads_fresh_text)
+    return replace(moment, has_original=recovery.reads_while_training)
 
 
 def _with_original(job: Job, device: float, host: float, states: float) -> Moment:
@@ -310,14 +315,15 @@ def _pass(job: Job, reads: float = 1) -> float:
     return speed.forward(job, windows, rate, reads)
 
 
-def _writing(job: Job, epochs: int) -> float:
-    """Return the time of the original to write and read the text of later epochs."""
+def _reading(job: Job, epochs: int) -> float:
+    """Return the time of the original to read the text, and to write some of it."""
     general, first = job.config.general_windows, job.shipped_windows
     whole = job.all_shipped_windows
-    shipped = (later_shipped(x, general, first, whole) for x in range(1, epochs))
+    later = range(2, epochs + 1)
+    shipped = (shipped_of_epoch(epoch, general, first, whole) for epoch in later)
     own = Counter(general - len(each) for each in shipped)
     writing = sum(n * speed.writing_windows(job, count) for count, n in own.items())
-    return (epochs - 1) * _pass(job) + writing
+    return epochs * _pass(job) + writing
 
 
 def _judging(job: Job) -> float:

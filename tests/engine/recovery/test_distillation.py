@@ -22,16 +22,21 @@ from surgeon_engine.api.messages.run import HeldOutMeasured
 from surgeon_engine.evaluation.fidelity import (
     Reference,
     divergences,
-    reference_of,
 )
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
+from surgeon_engine.recovery.fresh_text import FreshText
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.recovery.low_rank import LowRankTraining
-from surgeon_engine.recovery.weight_training import checkpointed, rate_at
-from tests.engine.recovery.test_refit import remove_some, text
+from surgeon_engine.recovery.weight_training import (
+    WeightTraining,
+    checkpointed,
+    rate_at,
+)
+from surgeon_engine.runtime.hidden_store import HiddenStore
+from tests.engine.recovery.test_refit import original_of, remove_some, text
 from tests.helpers.pruning_states import (
     assert_unchanged,
     assert_zeros_kept,
@@ -55,10 +60,12 @@ def state_of(
 
 
 def references(state):
-    """Return the reference to fit and the judge of the model as it is now."""
+    """Return the text to fit, equal in each epoch, and the judge of the model."""
     model, windows = state.loaded.model, text()
+    users, none = windows.fitted.windows[:, None], windows.fitted.windows[:0]
+    store = HiddenStore(state.loaded.device)
     return (
-        reference_of(model, windows.fitted.windows, 3, int),
+        FreshText(original_of(state), list(users), none, none, 0, 3, 0, store),
         Judge.of(model, model, windows.held_out, silent_context()),
     )
 
@@ -141,7 +148,7 @@ def gradients_of(state):
     remove_some(state)
     one = distillation._Distillation(state, fitted, judge, silent_context())
     one._weights.start()
-    one._add_gradients([0, 1])
+    one._add_gradients(fitted.of_epoch(1, int), [0, 1])
     return [p.grad.clone() for p in one._weights.parameters if p.grad is not None]
 
 
@@ -183,8 +190,13 @@ def test_stop_ends_the_training_and_keeps_what_is_won(monkeypatch):
     state = state_of()
     fitted, judge = references(state)
     remove_some(state)
-    recorder = Recorder()
-    recorder.context.handle(StopAndKeep(run="test"))
+    recorder, step = Recorder(), WeightTraining.step
+
+    def last_step(*arguments):
+        step(*arguments)
+        recorder.context.handle(StopAndKeep(run="test"))
+
+    monkeypatch.setattr(WeightTraining, "step", last_step)
     training = train(state, fitted, judge, recorder.context)
     assert training.steps == 1
     measured = recorder.of(HeldOutMeasured)
@@ -326,7 +338,7 @@ def test_only_adapters_get_gradients():
     remove_some(state)
     one = distillation._Distillation(state, fitted, judge, judge.context)
     one._weights.start()
-    one._add_gradients([0, 1])
+    one._add_gradients(fitted.of_epoch(1, int), [0, 1])
     named = state.loaded.model.named_parameters()
     with_gradients = [name for name, p in named if p.grad is not None]
     assert with_gradients

@@ -1,4 +1,4 @@
-"""Each epoch of a long training reads new text, which the original writes."""
+"""Each epoch of a training reads new text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured, Progressed
 from surgeon_engine.base.errors import RunCancelled
 from surgeon_engine.evaluation.fidelity import reference_of
-from surgeon_engine.planning.constants import LATER_OWN, later_shipped
+from surgeon_engine.planning.constants import LATER_OWN, shipped_of_epoch
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
@@ -23,7 +24,7 @@ from tests.engine.recovery.test_refit import original_of, remove_some, text
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
-USERS, SHIPPED = 6, 2  # of the 24 windows of the first epoch
+USERS, SHIPPED = 6, 2  # of the 24 windows of the refit, and of each epoch
 LATER = 16  # shipped ones of a later epoch: all of general text but an eighth
 
 pytestmark = pytest.mark.slow
@@ -32,63 +33,62 @@ pytestmark = pytest.mark.slow
 def fresh_text(state, seed=0):
     """Return the text of a state whose model is the original as yet."""
     original, windows = original_of(state), text().fitted.windows
-    first = reference_of(original.model, windows, 4, int)
     store = HiddenStore(state.loaded.device)
-    first = replace(first, hidden=[store.keep(x) for x in first.hidden])
-    more = torch.arange(2 * LATER).unsqueeze(1).expand(-1, windows.shape[1])
-    pool = torch.cat([windows[-SHIPPED:], more])
-    users = list(windows[:USERS, None])
-    return FreshText(original, first, users, pool, SHIPPED, seed, store)
+    more = torch.arange(SHIPPED + 2 * LATER).unsqueeze(1)
+    pool = torch.cat([windows[-SHIPPED:], more.expand(-1, windows.shape[1])])
+    users, own = list(windows[:USERS, None]), windows[USERS:-SHIPPED]
+    return FreshText(original, users, own, pool, SHIPPED, 4, seed, store)
 
 
 def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
     fresh = fresh_text(state_of())
-    last = [fresh.latest.windows[-SHIPPED:]]
-    last += [fresh.next(epoch, int).windows[-LATER:] for epoch in (1, 2)]
-    assert torch.equal(torch.cat(last), fresh.pool)
-    found = fresh.next(3, int).windows
+    last = [fresh.of_epoch(1, int).windows[-SHIPPED:]]
+    last += [fresh.of_epoch(epoch, int).windows[-LATER:] for epoch in (2, 3)]
+    assert torch.equal(torch.cat(last), fresh.pool[SHIPPED:])
+    found = fresh.of_epoch(4, int).windows
     assert torch.equal(found[-SHIPPED:], fresh.pool[:SHIPPED])
-    written = [len(fresh.text_of(n).batches[0].openings) for n in (1, 2, 3)]
+    written = [len(fresh.text_of(n).batches[0].openings) for n in (2, 3, 4)]
     assert written == [2, 2, 16]
 
 
 @pytest.mark.parametrize(
-    ("general", "first", "pool"), [(56, 28, 112), (56, 28, 49), (16, 8, 100), (8, 0, 0)]
+    ("general", "first", "pool"), [(56, 28, 154), (56, 28, 49), (16, 8, 100), (8, 0, 0)]
 )
 def test_no_shipped_window_is_read_again_while_others_are_unread(general, first, pool):
     times, counts = torch.zeros(pool), []
     times[:first] += 1
     for epoch in range(1, 12):
-        places = later_shipped(epoch, general, first, pool)
+        places = shipped_of_epoch(epoch, general, first, pool)
         for place in places:
             times[place % pool] += 1
         counts.append(len(places))
         assert not pool or times.max() - times.min() <= 1
     most = general - general // LATER_OWN
-    new = (pool - first) // most
-    assert counts == [most] * new + [first] * (11 - new)
+    new = max(0, pool - 2 * first) // most
+    assert counts == [first] + [most] * new + [first] * (10 - new)
 
 
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
-    first = fresh.latest
-    users, written = first.windows[:USERS], [first.windows[USERS:-SHIPPED]]
+    users, written, held = torch.cat(list(fresh.users)), list[Tensor](), list[Tensor]()
     fresh.users = list(torch.stack([users, users.flip(1)], dim=1))
-    for epoch in (1, 2):
-        found = fresh.next(epoch, int)
-        assert found.windows.shape == first.windows.shape
+    for epoch in (1, 2, 3):
+        found = fresh.of_epoch(epoch, int)
+        assert not held  # dropped
+        held = found.hidden
+        assert len(found.windows) == USERS + 16 + SHIPPED
         assert torch.equal(found.windows[:USERS], (users, users.flip(1))[epoch % 2])
         expected = reference_of(fresh.original.model, found.windows, 4, int)
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)
-        written.append(found.windows[USERS:-LATER])
-    assert not first.hidden  # dropped
+        written.append(found.windows[USERS : -SHIPPED if epoch == 1 else -LATER])
+    assert torch.equal(written[0], fresh.own)  # of the refit
     rows = {tuple(row) for windows in written for row in windows.tolist()}
     assert list(map(len, written)) == [16, 2, 2]
     assert len(rows) == 16 + 2 + 2
     again, other = fresh_text(state_of()), fresh_text(state_of(), seed=1)
-    assert torch.equal(again.next(1, int).windows[USERS:-LATER], written[1])
-    assert not torch.equal(other.next(1, int).windows[USERS:-LATER], written[1])
+    assert torch.equal(again.of_epoch(2, int).windows[USERS:-LATER], written[1])
+    assert not torch.equal(other.of_epoch(2, int).windows[USERS:-LATER], written[1])
 
 
 def train(state, fresh, context=None, **settings):
@@ -100,23 +100,29 @@ def train(state, fresh, context=None, **settings):
 
 
 def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):
-    monkeypatch.setattr(distillation, "_LONG_RATE", 3e-3)
+    monkeypatch.setattr(distillation, "_RATE", 3e-3)
     state = state_of()
     fresh = fresh_text(state)
-    fresh.original.model.model.norm.weight.data = state.loaded.model.model.norm.weight
-    before = fresh.original.model.model.norm.weight.clone()
+    norm = fresh.original.model.model.norm
+    norm.weight.data = state.loaded.model.model.norm.weight
+    before = norm.weight.clone()
     remove_some(state)
-    recorder = Recorder()
+    recorder, read, of_epoch = Recorder(), [], FreshText.of_epoch
+    monkeypatch.setattr(
+        FreshText, "of_epoch", lambda *given: read.append(given[1]) or of_epoch(*given)
+    )
     training = train(state, fresh, recorder.context, epochs=3.0)
     assert training.steps == 36
+    assert read == [1, 2, 3]
     assert training.after < training.before
-    assert torch.equal(fresh.original.model.model.norm.weight, before)
+    assert torch.equal(norm.weight, before)
+    assert fresh.original is None  # released
     assert not torch.equal(state.loaded.model.model.norm.weight, before)
     assert [each.done for each in recorder.of(HeldOutMeasured)] == [0, 9, 18, 27, 36]
 
 
 def test_training_that_gains_nothing_ends_early(monkeypatch):
-    monkeypatch.setattr(distillation, "_LONG_RATE", 1e-9)
+    monkeypatch.setattr(distillation, "_RATE", 1e-9)
     rates = []
     monkeypatch.setattr(
         distillation, "rate_at", lambda *args: rates.append(args[2]) or 1e-9

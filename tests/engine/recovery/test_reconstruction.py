@@ -255,4 +255,3 @@ def test_stop_ends_the_pass_after_a_block():
         result = refit(state, original, text(), context)
     assert stopped.done
     assert len(result.reconstructions) == 1
-    assert result.hidden is None
