@@ -36,7 +36,7 @@ DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 SUMS_ON_HOST = 2**29  # bytes of the sum X'X of a refit, from which on it is on the host
 
 STEP_WINDOWS = 2  # of a step of a training
-LATER_OWN = 8  # of so many windows of general text, later epochs have one own window
+EPOCH_OWN = 8  # of so many windows of general text, an epoch has one own window
 SHIPPED_TOKENS = 230_000  # about; 247,000 by the 49,152 tokens of SmolLM2
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
@@ -70,10 +70,9 @@ HEADER_OPTIONS = 20_000
 def shipped_of_epoch(epoch: int, general: int, first: int, pool: int) -> range:
     """Return the places of the shipped windows that an epoch of a training reads.
 
-    Writing takes as long as training. The first epoch has the own text of the refit,
-    and as much shipped text. In later ones, most windows are shipped, if the refit has
-    any that are, until the shipped text is used up. Then it begins again, and an epoch
-    reads as many as the refit.
+    Writing takes as long as training. Most windows are therefore shipped, if the refit
+    has any that are, until the shipped text is used up. Then it begins again, and an
+    epoch reads as many as the refit.
 
     Args:
         epoch: its number, from 1.
@@ -81,8 +80,8 @@ def shipped_of_epoch(epoch: int, general: int, first: int, pool: int) -> range:
         first: those of them that are shipped in the refit, at places from 0 on.
         pool: windows of the shipped text. At this place, it begins again.
     """
-    each = general - max(1, general // LATER_OWN) if first else 0
-    whole = max(0, pool - 2 * first) // max(1, each)  # with so many new ones
-    before = min(max(0, epoch - 2), whole)
+    each = general - max(1, general // EPOCH_OWN) if first else 0
+    whole = (pool - first) // max(1, each)  # epochs that read so many new ones
+    before = min(epoch - 1, whole)
     start = first * (epoch - before) + each * before
-    return range(start, start + (each if 1 < epoch <= 1 + whole else first))
+    return range(start, start + (each if epoch <= whole else first))

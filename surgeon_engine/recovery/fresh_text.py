@@ -4,10 +4,10 @@ What limits recovery is text, not the optimizer: windows that were fitted are cl
 the original long before those that were not. So each epoch reads as many windows as the
 refit, and others than those before it: of the user's text, which begins again when all
 its windows have been read, and of general text. Most of the general text is shipped,
-since writing takes as long as training; the first epoch reads the refit's own text
-again. When the shipped text is used up, it begins again, and the original writes as
-much as for the refit. Own text is kept in the user's cache
-(`calibration/own_samples.py`), so that an interrupted training goes on with it.
+since writing takes as long as training; the first epoch has some of the refit's own
+text. When the shipped text is used up, it begins again, and the original writes as much
+as for the refit. Own text is kept in the user's cache (`calibration/own_samples.py`),
+so that an interrupted training goes on with it.
 """
 
 from __future__ import annotations
@@ -79,11 +79,13 @@ class FreshText:
             EvaluationError: The predictions of the original are not finite.
         """
         assert self.original is not None
-        model, written = self.original.model, self.own
-        if epoch > 1 and self._general:
-            written = own_samples(model, self.text_of(epoch), step)
+        model, shipped = self.original.model, self._shipped(epoch)
+        count = self._general - len(shipped)
+        own = self.own[torch.arange(count) * len(self.own) // max(1, count)]
+        if epoch > 1 and count:
+            own = own_samples(model, self.text_of(epoch), step)
         users = [each[epoch % len(each), None] for each in self.users]
-        windows = torch.cat([*users, written, self._shipped(epoch)])
+        windows = torch.cat([*users, own, shipped])
         self.store.drop(self._held)
         found = predictions(model, Batches(windows, self.batch), step, self.vocabulary)
         self._held = [self.store.move(x) for x in found.hidden]

@@ -13,7 +13,7 @@ from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured, Progressed
 from surgeon_engine.base.errors import RunCancelled
 from surgeon_engine.evaluation.fidelity import reference_of
-from surgeon_engine.planning.constants import LATER_OWN, shipped_of_epoch
+from surgeon_engine.planning.constants import EPOCH_OWN, shipped_of_epoch
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
@@ -25,7 +25,7 @@ from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
 USERS, SHIPPED = 6, 2  # of the 24 windows of the refit, and of each epoch
-LATER = 16  # shipped ones of a later epoch: all of general text but an eighth
+LATER = 16  # shipped ones of an epoch: all of general text but an eighth
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def fresh_text(state, seed=0):
     """Return the text of a state whose model is the original as yet."""
     original, windows = original_of(state), text().fitted.windows
     store = HiddenStore(state.loaded.device)
-    more = torch.arange(SHIPPED + 2 * LATER).unsqueeze(1)
+    more = torch.arange(2 * LATER).unsqueeze(1)
     pool = torch.cat([windows[-SHIPPED:], more.expand(-1, windows.shape[1])])
     users, own = list(windows[:USERS, None]), windows[USERS:-SHIPPED]
     return FreshText(original, users, own, pool, SHIPPED, 4, seed, store)
@@ -42,17 +42,16 @@ def fresh_text(state, seed=0):
 
 def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
     fresh = fresh_text(state_of())
-    last = [fresh.of_epoch(1, int).windows[-SHIPPED:]]
-    last += [fresh.of_epoch(epoch, int).windows[-LATER:] for epoch in (2, 3)]
+    last = [fresh.of_epoch(epoch, int).windows[-LATER:] for epoch in (1, 2)]
     assert torch.equal(torch.cat(last), fresh.pool[SHIPPED:])
-    found = fresh.of_epoch(4, int).windows
+    found = fresh.of_epoch(3, int).windows
     assert torch.equal(found[-SHIPPED:], fresh.pool[:SHIPPED])
-    written = [len(fresh.text_of(n).batches[0].openings) for n in (2, 3, 4)]
-    assert written == [2, 2, 16]
+    written = [len(fresh.text_of(n).batches[0].openings) for n in (2, 3)]
+    assert written == [2, 16]
 
 
 @pytest.mark.parametrize(
-    ("general", "first", "pool"), [(56, 28, 154), (56, 28, 49), (16, 8, 100), (8, 0, 0)]
+    ("general", "first", "pool"), [(56, 28, 112), (56, 28, 49), (16, 8, 100), (8, 0, 0)]
 )
 def test_no_shipped_window_is_read_again_while_others_are_unread(general, first, pool):
     times, counts = torch.zeros(pool), []
@@ -63,16 +62,16 @@ def test_no_shipped_window_is_read_again_while_others_are_unread(general, first,
             times[place % pool] += 1
         counts.append(len(places))
         assert not pool or times.max() - times.min() <= 1
-    most = general - general // LATER_OWN
-    new = max(0, pool - 2 * first) // most
-    assert counts == [first] + [most] * new + [first] * (10 - new)
+    most = general - general // EPOCH_OWN
+    new = (pool - first) // most
+    assert counts == [most] * new + [first] * (11 - new)
 
 
 def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
     fresh = fresh_text(state_of())
     users, written, held = torch.cat(list(fresh.users)), list[Tensor](), list[Tensor]()
     fresh.users = list(torch.stack([users, users.flip(1)], dim=1))
-    for epoch in (1, 2, 3):
+    for epoch in (1, 2):
         found = fresh.of_epoch(epoch, int)
         assert not held  # dropped
         held = found.hidden
@@ -81,11 +80,11 @@ def test_epochs_have_the_users_windows_and_new_ones_of_the_original():
         expected = reference_of(fresh.original.model, found.windows, 4, int)
         for hidden, wanted in zip(found.hidden, expected.hidden, strict=True):
             torch.testing.assert_close(hidden, wanted, rtol=0.02, atol=0.02)
-        written.append(found.windows[USERS : -SHIPPED if epoch == 1 else -LATER])
-    assert torch.equal(written[0], fresh.own)  # of the refit
+        written.append(found.windows[USERS:-LATER])
+    assert torch.equal(written[0], fresh.own[[0, 8]])  # of the refit
     rows = {tuple(row) for windows in written for row in windows.tolist()}
-    assert list(map(len, written)) == [16, 2, 2]
-    assert len(rows) == 16 + 2 + 2
+    assert list(map(len, written)) == [2, 2]
+    assert len(rows) == 2 + 2
     again, other = fresh_text(state_of()), fresh_text(state_of(), seed=1)
     assert torch.equal(again.of_epoch(2, int).windows[USERS:-LATER], written[1])
     assert not torch.equal(other.of_epoch(2, int).windows[USERS:-LATER], written[1])
