@@ -256,6 +256,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     validation_tokens: Count
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
     expected: Estimate | None = None  # as of `StartRun`
+    planned: dict[Stage, Seconds] = {}  # likewise
 
 
 class RunResumed(msgspec.Struct, frozen=True, tag=True):

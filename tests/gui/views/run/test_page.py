@@ -290,7 +290,8 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         (killed, "Interrupted", "Its process ended"),
     ):
         show(page, replace(run, run=title, can_go_on=can_go_on))
-        assert find(page, "run_title").text() == title
+        assert find(page, "run_title").text() == f"{title} at 21\N{NO-BREAK SPACE}%"
+        assert not find(page, "run_progress_bar").isHidden()
         assert text in shown(page, "run_time")
         assert ("Its progress is kept." in shown(page, "run_time")) == can_go_on
         resume = ["run_resume"] if can_go_on else []
