@@ -24,6 +24,8 @@ from babel.messages.pofile import read_po, write_po
 
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.config.presets import presets
+from surgeon_engine.api.messages.run import ACTIVITIES
+from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base import errors
 from surgeon_gui.base.translation import DOMAIN, ENGLISH, LANGUAGES
 
@@ -163,6 +165,9 @@ def _engine_texts() -> list[tuple[str, str]]:
             found.append(
                 (f"resources/presets/{preset.name}.toml", getattr(preset, name))
             )
+    found += [("surgeon_engine/api/verdict.py", each.value) for each in Verdict]
+    activities = ACTIVITIES.values()
+    found += [("surgeon_engine/api/messages/run.py", each) for each in activities]
     return [(file, text) for file, text in found if text]
 
 

@@ -28,7 +28,7 @@ class Verdict(StrEnum):
     """How a model compares with the original, from the best to the worst."""
 
     NEARLY_SAME = "nearly the same"
-    CLOSE = "close"
+    CLOSE = "close to the original"
     DIFFERENT = "noticeably different"
     BROKEN = "broken"
 

@@ -17,6 +17,7 @@ from surgeon_engine.api.messages.benchmark import (
 )
 from surgeon_engine.api.messages.events import Event, Logged
 from surgeon_engine.api.messages.run import (
+    ACTIVITIES,
     BaselineEvaluated,
     DampingChoice,
     Evaluation,
@@ -57,8 +58,8 @@ PADDING = (0, 2, 0, 0)  # two spaces between columns
 
 
 def stage_name(stage: Stage, shot: int) -> str:
-    """Return the name of a stage; `shot` is 0 outside the shots."""
-    return stage.value + (f" (shot {shot})" if shot else "")
+    """Return what a stage does; `shot` is 0 outside the shots."""
+    return ACTIVITIES[stage] + (f" (shot {shot})" if shot else "")
 
 
 def event_line(event: Event) -> str:
@@ -69,7 +70,7 @@ def event_line(event: Event) -> str:
         case StageStarted(stage=stage, shot=shot):
             return f"  {stage_name(stage, shot)}"
         case BaselineEvaluated(evaluation=evaluation):
-            return f"baseline: perplexity {evaluation.perplexity:.2f}"
+            return f"original: perplexity {evaluation.perplexity:.2f}"
         case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
             quality = ""
             if evaluation is not None:

@@ -119,7 +119,7 @@ def print_judgment(judgment: Judgment, output: Output) -> None:
         output.print_line(_prompt(each))
     programs = dict.fromkeys((judgment.original_program, judgment.file_program))
     output.print_line(f"Answers by {' and '.join(programs)}.")
-    output.print_line(f"Compared with the original: {judged_verdict(judgment)}")
+    output.print_line(f"verdict: {judged_verdict(judgment)}")
 
 
 def _speed(draft: DraftJudged) -> str:

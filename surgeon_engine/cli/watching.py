@@ -69,13 +69,13 @@ def watch(run: _Run) -> None:
 def stop(
     run: _Run,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Finish the current shot and export.")
+        bool, typer.Option("--keep", help="Finish here: end the shot, then export.")
     ] = False,
     pause: Annotated[
         bool, typer.Option("--pause", help="Only pause; the model stays in memory.")
     ] = False,
     go_on: Annotated[
-        bool, typer.Option("--continue", help="Continue a paused run.")
+        bool, typer.Option("--continue", help="Resume a paused run.")
     ] = False,
 ) -> None:
     """Cancel a run in progress, wherever it was started; what it has saved stays."""
@@ -116,4 +116,4 @@ def print_fidelity(run: Path, output: Output) -> None:
         output.print_line(line)
     if (verdict := report.verdict) is not None:
         basis = "" if report.basis is Basis.FILE else f" (judged on {report.basis})"
-        output.print_line(f"Compared with the original: {verdict}{basis}")
+        output.print_line(f"verdict: {verdict}{basis}")

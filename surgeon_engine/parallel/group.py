@@ -110,7 +110,7 @@ def execute(command: StartRun | ResumeRun, context: RunContext) -> None:
         match command:
             case StartRun(config=config):
                 context.stop_after = command.stop_after
-                context.expected = command.expected
+                context.expected, context.planned = command.expected, command.planned
                 pipeline.prune(config, folder, context, **how)
             case ResumeRun():
                 pipeline.resume(folder, context, **how)

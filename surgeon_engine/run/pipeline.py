@@ -23,7 +23,6 @@ from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    Estimate,
     Evaluation,
     Exported,
     RunFinished,
@@ -136,7 +135,7 @@ def prune(
                 settled.config.pruning.width_multiple,
             )
             context.saver = Saver(run.saved_state, saved)
-        context.emit(_run_started(run, state, context.expected))
+        context.emit(_run_started(run, state, context))
         samples = RunSamples(state, context)
         samples.write(0)
         baseline = evaluate_original(state, context)
@@ -407,7 +406,7 @@ def _written_beside(
 
 
 def _run_started(
-    run: RunFolder, state: PruningState, expected: Estimate | None
+    run: RunFolder, state: PruningState, context: RunContext
 ) -> RunStarted:
     windows = state.windows
     return RunStarted(
@@ -418,7 +417,8 @@ def _run_started(
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
         recovery=state.config.recovery,
-        expected=expected,
+        expected=context.expected,
+        planned=dict(context.planned),
     )
 
 

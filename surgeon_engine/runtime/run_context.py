@@ -52,6 +52,7 @@ class RunContext:
         self.kept = kept or Kept()  # by an earlier command of the process
         self.stop_after = 0  # the shot after which the run stops; 0: none
         self.expected: Estimate | None = None  # KL, as of `StartRun`
+        self.planned: Mapping[Stage, float] = {}  # seconds, likewise
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._unlogged: list[Envelope] = []  # while the log cannot be written

@@ -22,14 +22,29 @@ _PLATFORMS_WITHOUT_DESKTOP = ("offscreen", "minimal", "vnc")
 SleepInhibitor = Callable[[], AbstractContextManager[str]]
 
 
+def missing_package() -> str:
+    """Return what to install to inhibit sleep; empty if it is there."""
+    try:
+        import wakepy  # noqa: F401
+    except ImportError:
+        return tr("the package wakepy is not installed (pip install wakepy)")
+    return ""
+
+
+def may_sleep(reason: str) -> str:
+    """Return as a sentence why sleep is not inhibited; empty without a reason."""
+    text = tr("The computer may go to sleep during the run: {reason}.")
+    return text.format(reason=reason) if reason else ""
+
+
 @contextmanager
 def inhibit_sleep() -> Iterator[str]:
     """Inhibit sleep; yield the reason if that fails, else an empty string."""
-    try:
-        from wakepy import keep
-    except ImportError:
-        yield tr("the package wakepy is not installed")
+    if reason := missing_package():
+        yield reason
         return
+    from wakepy import keep
+
     with keep.running(on_fail="pass") as mode:
         yield "" if mode.active else tr("the desktop does not support it")
 

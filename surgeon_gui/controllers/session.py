@@ -380,6 +380,7 @@ class Session(QObject):
             folder=path,
             replace=may_replace,
             expected=expected,
+            planned=dict(planned),
         )
         return self._sent(command, run)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_engine.api.messages.run import Exported
+from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_gui.state.ladder import default_context, file_of, original
 from surgeon_gui.state.run import RunState
 
@@ -21,6 +25,24 @@ class Pair:
         """The figure as a share of the larger one."""
         largest = max(self.after, self.before)
         return self.after / largest if largest else 0.0
+
+
+def files(run: RunState) -> tuple[Exported, ...]:
+    """Return the export of a run and those saved later, the latest of each folder."""
+    found = (run.exported, *run.saved)
+    return tuple({x.folder: x for x in found if x is not None}.values())
+
+
+def path_of(exported: Exported) -> str:
+    """Return the file of a model, or its folder if it is not one file."""
+    folder = Path(exported.folder)
+    return str(folder / GGUF_FILE if exported.format is Format.GGUF else folder)
+
+
+def gguf_of(run: RunState) -> str:
+    """Return the path of the latest GGUF file of a run; empty if there is none."""
+    found = [path_of(x) for x in files(run) if x.format is Format.GGUF]
+    return found[-1] if found else ""
 
 
 def file_bytes(run: RunState) -> Pair | None:

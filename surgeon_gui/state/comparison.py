@@ -107,7 +107,7 @@ def axis_label(runs: Sequence[ComparedRun], measure: Quality) -> str:
 def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
     """Return the originals, without duplicates, and the files of the runs.
 
-    None is the best for its size if the runs have different originals.
+    None is the best for its size if the runs cannot be compared.
     """
     originals: dict[tuple[str, float, float], Point] = {}
     for each in runs:
@@ -124,7 +124,7 @@ def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
         if (exported := each.run.exported) is not None
         and math.isfinite(quality := _quality(each.run, measure))
     ]
-    if _have_different_originals(runs):
+    if _why_none_is_best(runs):
         return (*originals.values(), *files)
     sign = -1 if measure is Quality.AGREEMENT else 1
     return _with_best_marked((*originals.values(), *files), sign)
@@ -140,11 +140,6 @@ def _quality(run: RunState, measure: Quality) -> float:
     return value_of(run.evaluation, measure) if run.evaluation else math.nan
 
 
-def _have_different_originals(runs: Sequence[ComparedRun]) -> bool:
-    configs = (each.run.config for each in runs)
-    return len({config.model.source for config in configs if config is not None}) > 1
-
-
 def original_name(run: RunState) -> str:
     """Return the name of the model that a run has pruned."""
     source = run.config.model.source if run.config is not None else ""
@@ -156,27 +151,36 @@ def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(sorted((p for p in all_points if p.is_best), key=lambda p: p.size))
 
 
-def protocol_note(runs: Sequence[ComparedRun]) -> str:
-    """Return a warning if the measures are not comparable; otherwise ""."""
+def _why_none_is_best(runs: Sequence[ComparedRun]) -> str:
+    """Return why no file of these runs can be marked as the best; empty if one can."""
     protocols = {
         each.run.baseline.protocol for each in runs if each.run.baseline is not None
     }
     # A judged file has been measured on other windows than one that was not.
     first = {
-        (found[0].windows, found[0].window_length)
+        (found[0].text, found[0].windows, found[0].window_length)
         for each in runs
         if (found := baseline_of(each.run))
     }
     if len(protocols) > 1 or len(first) > 1:
         return tr(
             "These runs were measured on different windows or texts. Their "
-            "perplexities and fidelities cannot be compared."
+            "perplexities and fidelities cannot be compared, so no file is marked as "
+            "the best."
         )
-    if _have_different_originals(runs):
+    configs = (each.run.config for each in runs)
+    if len({config.model.source for config in configs if config is not None}) > 1:
         return tr(
             "These runs pruned different models. KL and same top token compare each "
             "file with its own original, so no file is marked as the best."
         )
+    return ""
+
+
+def protocol_note(runs: Sequence[ComparedRun]) -> str:
+    """Return a warning if the measures are not comparable; otherwise ""."""
+    if reason := _why_none_is_best(runs):
+        return reason
     if len(_other_texts(runs)) > 1:
         return tr(
             "These runs measured fidelity on different further texts. Compare only "
@@ -231,7 +235,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
     """
     found = _columns(runs, context)
     rungs = [each.rung for each in found if each.rung is not None]
-    best = {} if _have_different_originals(runs) else ladder.best_memories(rungs)
+    best = {} if _why_none_is_best(runs) else ladder.best_memories(rungs)
     best_for = {id(rungs[number]): memories for number, memories in best.items()}
 
     def rung_row(title: str, to_text: Callable[[Rung], str]) -> tuple[str, ...]:

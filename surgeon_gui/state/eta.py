@@ -16,6 +16,8 @@ counts its steps is extrapolated from the time of the last one: between two step
 remaining time falls with the clock. A stage that does not count them approaches its end
 ever more slowly once its expected time is nearly over.
 
+A resumed run loads and measures the original again, after the shots that are done.
+
 A shot may return to a stage, such as curvature after the damping search: the times are
 added up, and the progress does not decrease. An evaluation ends a round. If it exceeded
 the quality limit, the next round may be recovery, or the same shot again.
@@ -127,10 +129,14 @@ class RunTimeline:
     samples: bool = False  # the original writes text first
     tokens: bool = False  # some leave the vocabulary before the shots
     planned: Mapping[Stage, float] = field(default_factory=dict)  # seconds of a step
+    done: int = 0  # shots that its earlier processes have made
 
 
 def timeline_of(
-    config: RunConfig, shots: int, planned: Mapping[Stage, float] | None = None
+    config: RunConfig,
+    shots: int,
+    planned: Mapping[Stage, float] | None = None,
+    done: int = 0,
 ) -> RunTimeline:
     """Return the timeline of a run.
 
@@ -138,6 +144,7 @@ def timeline_of(
         config: the job.
         shots: how many there will be.
         planned: the seconds of each stage over all shots of the job.
+        done: how many were made before the run was resumed.
     """
     pruning = config.pruning
     stages: tuple[Stage, ...] = SHOT_STAGES
@@ -163,7 +170,7 @@ def timeline_of(
         for stage, seconds in (planned or {}).items()
         if stage in counts
     }
-    return replace(whole, shots=shots, planned=each)
+    return replace(whole, shots=shots, planned=each, done=done)
 
 
 def ended_early(
@@ -186,9 +193,10 @@ def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
     start = (Stage.LOAD, Stage.TEXT, *sampling, Stage.BASELINE, *tokens)
     before = [(stage, 0) for stage in start]
     between = [(stage, shot) for shot in shots for stage in timeline.stages]
+    done = timeline.done * len(timeline.stages)
     end = (Stage.EXPORT, Stage.VERIFICATION)
     after = [(stage, 0) for stage in (*timeline.recovery, *end)]
-    return (*before, *between, *after)
+    return (*between[:done], *before, *between[done:], *after)
 
 
 def progress(
@@ -295,9 +303,14 @@ _Round = dict[Stage, float]  # seconds of each stage
 
 
 def _rounds(times: tuple[StageTime, ...]) -> list[_Round]:
-    """Return the seconds of each stage for each round; the last round is open."""
+    """Return the seconds of each stage for each round; the last round is open.
+
+    A round ends with an evaluation, or when the run is resumed.
+    """
     rounds: list[_Round] = [{}]
     for time in times:
+        if time.stage is Stage.LOAD:
+            rounds.append({})
         current = rounds[-1]
         current[time.stage] = current.get(time.stage, 0.0) + time.seconds
         if time.stage is Stage.EVALUATION:

@@ -95,8 +95,8 @@ def larger_note(run: RunState) -> str:
 
 
 def failure_note(run: RunState) -> str:
-    """Return why the export of a run failed; "" if it did not fail."""
-    if not run.export_has_failed or run.error is None:
+    """Return why a run failed during or after its export; "" if it did not."""
+    if run.error is None or not (run.exported is not None or run.is_exporting):
         return ""
     summary = (
         tr("Nothing was exported.")

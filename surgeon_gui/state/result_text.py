@@ -52,7 +52,11 @@ def headline(run: RunState) -> str:
     """Return the verdict on the file of a run, or how the run ended."""
     if run.status is Status.FINISHED:
         return verdicts.title(verdict_of_run(run))
-    return _TITLES.get(run.status, "")
+    title = _TITLES.get(run.status, "")
+    if not title or run.progress < 0.005:
+        return title
+    share = numbers.percent(run.progress, decimals=0)
+    return tr("{title} at {share}").format(title=title, share=share)
 
 
 def summary(run: RunState, *, is_told: bool = False) -> str:
@@ -146,9 +150,9 @@ def _harmless_end(run: RunState) -> str:
 
 def _failure(run: RunState) -> str:
     """Return why a run has failed, and what to try."""
-    if run.export_has_failed or run.error is None:
-        return failure_note(run)
-    return f"{run.error.message} {run.error.hint}".strip()
+    if run.error is None:
+        return ""
+    return failure_note(run) or f"{run.error.message} {run.error.hint}".strip()
 
 
 def _advice(run: RunState) -> str:

@@ -99,7 +99,8 @@ class RunState:
     model: ModelSummary | None = None
     device: str = ""
     shots: int = 0
-    stage: Stage | None = None
+    resumed_after: int = 0  # shots that its earlier processes have made
+    stage: Stage | None = None  # None: it is starting
     shot: int = 0  # of the stage; 0 outside of the shots
     done: int = 0
     total: int = 0
@@ -148,11 +149,9 @@ class RunState:
         """Return the sparsity of each layer; empty until the model is known."""
         if self.history:
             return self.history[-1].layers
-        if self.model is None:
-            return ()
         return tuple(
             LayerSparsity(layer.name, layer.block, layer.kind, layer.weights, removed=0)
-            for layer in self.model.layers
+            for layer in (self.model.layers if self.model is not None else ())
         )
 
     @property
@@ -163,14 +162,8 @@ class RunState:
     @property
     def can_stop(self) -> bool:
         """True if the run can be finished early: a shot is done, nothing is written."""
-        has_shot, is_open = bool(self.history), self.status in _STOPPABLE
-        return has_shot and is_open and not self.is_exporting
-
-    @property
-    def export_has_failed(self) -> bool:
-        """True if the run has failed during or after its export."""
-        was_reached = self.exported is not None or self.is_exporting
-        return self.status is Status.FAILED and was_reached
+        is_open = self.status in _STOPPABLE and not self.is_exporting
+        return bool(self.history) and is_open
 
     @property
     def has_folder(self) -> bool:
@@ -199,9 +192,6 @@ class RunState:
         """Return the remaining seconds; None if unknown or not in progress."""
         if not self.status.is_busy or self.status is Status.CANCELLING:
             return None
-        if self.stage is None:  # it is starting
-            left = sum(self.planned.values()) - self.seconds(now)
-            return max(0.0, left) if self.planned else None
         return eta.remaining_seconds(self.timeline, self.times, self._position(now))
 
     @property
@@ -214,22 +204,22 @@ class RunState:
     @property
     def timeline(self) -> RunTimeline:
         """The stages of the run, those to come included."""
-        config = self.settled_config
+        config, shots = self.settled_config, max(self.shots, self.shot)
         assert config is not None
-        whole = eta.timeline_of(config, max(self.shots, self.shot), self.planned)
+        whole = eta.timeline_of(config, shots, self.planned, self.resumed_after)
         if self.status is not Status.STOPPING:
             return whole
         return eta.ended_early(whole, max(self.shot, len(self.history)), self.stage)
 
     def _position(self, now: float) -> Position:
-        assert self.stage is not None
         fraction = min(1.0, self.done / self.total) if self.total else 0.0
         if self.status is Status.STOPPING and self.stage in eta.ENDED_EARLY:
             fraction = 1.0  # it ends with its next step
         seconds = max(0.0, self.clock(now) - self.stage_began)
         reached = min(seconds, max(0.0, self.progressed_at - self.stage_began))
         step = 1 / self.total if self.total else 0.0
-        return Position(self.stage, self.shot, fraction, seconds, reached, step)
+        stage = self.stage or Stage.LOAD
+        return Position(stage, self.shot, fraction, seconds, reached, step)
 
 
 def requested(
@@ -259,8 +249,8 @@ def resume_requested(
 
     It had worked `saved_seconds` when its state was saved.
     """
-    state = replace(_reopened(state, at), saved_seconds=saved_seconds)
-    return replace(state, status=Status.STARTING, run=run)
+    state = replace(_reopened(state, at, saved_seconds), run=run)
+    return advanced(replace(state, status=Status.STARTING), at)
 
 
 def interrupted(state: RunState, at: float) -> RunState:
@@ -288,7 +278,7 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
 
 def advanced(state: RunState, now: float) -> RunState:
     """Return the run with its progress and its countdown at a time."""
-    if not state.status.is_busy or state.stage is None:
+    if not state.status.is_busy:
         return state
     share = eta.progress(state.timeline, state.times, state._position(now))
     share = max(share, state.progress)
@@ -322,20 +312,20 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
         folder=event.folder,
         recovery=event.recovery,
         expected=event.expected,
+        planned=event.planned or state.planned,
     )
 
 
 def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
     """Return to the last save: the engine does again what it had done since."""
-    state = _reopened(state, at)
+    state = replace(state, history=state.history[: event.shots])
+    state = _reopened(state, at, event.seconds)
     is_waiting = state.status is Status.STARTING or not state.status.is_busy
     return replace(
         state,
         status=Status.RUNNING if is_waiting else state.status,
         paused_seconds=at - state.began - event.seconds,
         saved_seconds=None,
-        stage_began=state.began + event.seconds,
-        history=state.history[: event.shots],
         samples=tuple(
             x for x in state.samples if x.shot <= event.shots and not x.is_recovered
         ),
@@ -343,10 +333,18 @@ def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
     )
 
 
-def _reopened(state: RunState, at: float) -> RunState:
-    """Return a run without its end, and without what its last stages have shown."""
+def _reopened(state: RunState, at: float, seconds: float) -> RunState:
+    """Return a run without its end, and without what its last stages have shown.
+
+    Its clock stands at `seconds`. A stage that was cut off begins again.
+    """
+    is_cut_off = not state.status.is_busy and state.stage is not None
     return replace(
         _with_pause_over(state, at),
+        resumed_after=len(state.history),
+        times=state.times[:-1] if is_cut_off else state.times,
+        saved_seconds=seconds,
+        stage_began=state.began + seconds,
         stage=None,
         shot=0,
         done=0,
@@ -369,6 +367,8 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
     if event.stage in (Stage.REFIT, Stage.RECONSTRUCTION):  # a recovery may begin again
         undone = tuple(each for each in state.undone if each.shot != event.shot)
         state = replace(state, undone=undone)
+    if event.stage is Stage.LOAD and state.stage is not None:  # after a kill
+        state = _reopened(state, at, state.progressed_at - state.began)
     return replace(
         _with_stage_closed(state, at),
         stage=event.stage,
@@ -383,8 +383,8 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
 def _on_progress(state: RunState, event: Progressed, at: float) -> RunState:
     if (event.stage, event.shot) != (state.stage, state.shot):
         return state
-    clock = state.clock(at)
-    return replace(state, done=event.done, total=event.total, progressed_at=clock)
+    done, total = event.done, event.total
+    return replace(state, done=done, total=total, progressed_at=state.clock(at))
 
 
 def _on_paused(state: RunState, event: Paused, at: float) -> RunState:

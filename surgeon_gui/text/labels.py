@@ -10,7 +10,7 @@ from pathlib import Path
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.messages.events import Level
-from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.run import ACTIVITIES, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
@@ -317,35 +317,29 @@ PATTERN = {
 
 # Names of the stages of a run, as an activity and as a noun.
 STAGES = {
-    Stage.LOAD: (tr("loading the model"), tr("Load")),
-    Stage.TEXT: (tr("preparing the text"), tr("Text")),
-    Stage.BASELINE: (tr("evaluating the original"), tr("Baseline")),
-    Stage.VOCABULARY: (tr("measuring what tokens cost"), tr("Vocabulary")),
-    Stage.DEPTH: (tr("measuring whole blocks"), tr("Whole blocks")),
-    Stage.CURVATURE: (tr("measuring what counts"), tr("Measuring")),
-    Stage.DAMPING: (tr("searching for the damping"), tr("Damping")),
-    Stage.SELECTION: (tr("selecting what to remove"), tr("Selection")),
-    Stage.UPDATE: (tr("removing weights and updating the rest"), tr("Update")),
-    Stage.SAMPLING: (tr("writing text with the original"), tr("Own text")),
-    Stage.REFERENCE: (tr("running the original"), tr("Reference")),
-    Stage.REFIT: (tr("refitting the remaining weights"), tr("Refit")),
-    Stage.RECONSTRUCTION: (
-        tr("refitting and training block by block"),
-        tr("Reconstruction"),
-    ),
-    Stage.DISTILLATION: (tr("training toward the original"), tr("Distillation")),
-    Stage.EVALUATION: (tr("evaluating"), tr("Evaluation")),
-    Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),
-    Stage.VERIFICATION: (
-        tr("a fresh process loads the export and compares it"),
-        tr("Verification"),
-    ),
-    Stage.MEASUREMENT: (tr("measuring speed and memory"), tr("Measurement")),
-    Stage.GENERATION: (tr("generating with both models"), tr("Generation")),
-    Stage.COMPARISON: (
-        tr("comparing the predictions of both models"),
-        tr("Comparison"),
-    ),
+    stage: (tr(ACTIVITIES[stage]), name)
+    for stage, name in {
+        Stage.LOAD: tr("Load"),
+        Stage.TEXT: tr("Text"),
+        Stage.BASELINE: tr("Baseline"),
+        Stage.VOCABULARY: tr("Vocabulary"),
+        Stage.DEPTH: tr("Whole blocks"),
+        Stage.CURVATURE: tr("Measuring"),
+        Stage.DAMPING: tr("Damping"),
+        Stage.SELECTION: tr("Selection"),
+        Stage.UPDATE: tr("Update"),
+        Stage.SAMPLING: tr("Own text"),
+        Stage.REFERENCE: tr("Reference"),
+        Stage.REFIT: tr("Refit"),
+        Stage.RECONSTRUCTION: tr("Reconstruction"),
+        Stage.DISTILLATION: tr("Distillation"),
+        Stage.EVALUATION: tr("Evaluation"),
+        Stage.EXPORT: tr("Export"),
+        Stage.VERIFICATION: tr("Verification"),
+        Stage.MEASUREMENT: tr("Measurement"),
+        Stage.GENERATION: tr("Generation"),
+        Stage.COMPARISON: tr("Comparison"),
+    }.items()
 }
 
 # What a stage counts, as in "layer 12 of 30".

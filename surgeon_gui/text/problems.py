@@ -37,7 +37,10 @@ class Kind(Enum):
     ERROR = "{message}", "{hint}"  # of the engine, or of a value in a page
 
     # the engine
-    RUN_BUSY = tr("A run is in progress.")
+    RUN_BUSY = (
+        tr("A run is in progress."),
+        tr("It has memory and processors for itself: wait until it ends."),
+    )
     SAVING = tr("The pruned model is being saved in another format.")
     MEASURING = tr("Speed is being measured.")
     JUDGING = tr("A file is being judged.")

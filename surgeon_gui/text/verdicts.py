@@ -11,12 +11,7 @@ VERDICTS = {
     Verdict.DIFFERENT: tr("Noticeably different"),
     Verdict.BROKEN: tr("Broken"),
 }
-PHRASES = {
-    Verdict.NEARLY_SAME: tr("nearly the same"),
-    Verdict.CLOSE: tr("close to the original"),
-    Verdict.DIFFERENT: tr("noticeably different"),
-    Verdict.BROKEN: tr("broken"),
-}
+PHRASES = {each: tr(each.value) for each in Verdict}
 # Fields of `Theme` with their colors.
 COLORS = {
     Verdict.NEARLY_SAME: "good",

@@ -17,7 +17,6 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.computers import can_reconnect, connection_problem
 from surgeon_gui.state.queue.text import offer, queue_elsewhere
-from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.runs.text import offer_to_resume
 from surgeon_gui.widgets.controls import button, text_label
@@ -102,7 +101,10 @@ class NoteBar(Bar):
 
 
 class ResumeBar(Bar):
-    """Offers to go on with an interrupted run, unless the engine is busy."""
+    """Offers to go on with an interrupted run, unless the engine is busy.
+
+    The page of a run offers it itself.
+    """
 
     def __init__(self, session: Session, runs: RunsController) -> None:
         super().__init__("resume_label")
@@ -119,9 +121,8 @@ class ResumeBar(Bar):
         state, run = self._session.state, self._runs.state.to_resume
         if run is None or state.is_busy or state.computer:
             return None
-        # The list is read again a moment after a run has ended.
-        is_current = run.folder == state.run.folder
-        return None if is_current and state.run.status is Status.FINISHED else run
+        on_page = (state.run.folder, state.shown_run.folder)
+        return None if run.folder in on_page else run
 
     @Slot()
     def _redraw(self) -> None:

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import described, question_box
+from surgeon_gui.widgets.controls import described, message_box
 
 _Callback = Callable[[], object]
 _ROLES = QMessageBox.ButtonRole
@@ -31,7 +31,7 @@ class Question(QObject):
     def __init__(self, name: str, title: str, parent: QWidget, no: str = "no") -> None:
         super().__init__(parent)
         self._name = name
-        self._box = question_box(parent, QMessageBox.Icon.Warning, f"{name}_question")
+        self._box = message_box(parent, QMessageBox.Icon.Warning, f"{name}_question")
         self._box.setWindowTitle(title)
         self._yes = self._add("yes", _ROLES.DestructiveRole)
         no_button = self._add(no, _ROLES.RejectRole)

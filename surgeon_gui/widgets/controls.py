@@ -140,7 +140,9 @@ def show_button(made: QPushButton, label: str, tip: str, *, is_enabled: bool) ->
     explained(made, tip)
 
 
-def question_box(parent: QWidget, icon: QMessageBox.Icon, name: str) -> QMessageBox:
+def message_box(
+    parent: QWidget | None, icon: QMessageBox.Icon, name: str
+) -> QMessageBox:
     """Return a message box that shows plain text."""
     box = QMessageBox(parent)
     box.setObjectName(name)

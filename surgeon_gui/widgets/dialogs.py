@@ -11,10 +11,18 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QDialog, QFileDialog, QPushButton, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialog,
+    QFileDialog,
+    QMessageBox,
+    QPushButton,
+    QWidget,
+)
 
 from surgeon_engine.base.files import nearest_existing
 from surgeon_gui.base.translation import tr
+from surgeon_gui.widgets.controls import message_box
 
 MODEL_FILES = tr("Models (*.gguf)")
 TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.csv *.parquet *.npy)")
@@ -155,6 +163,16 @@ def _open(dialog: QFileDialog, on_chosen: _OnChosen) -> None:
 
 
 def open_folder(folder: str) -> None:
-    """Open a folder in the desktop's file manager, or the nearest that exists."""
+    """Open a folder in the desktop's file manager, or the nearest that exists.
+
+    Without a file manager, a message has its path.
+    """
     there = nearest_existing(Path(folder))  # an export may be deleted or not copied
-    QDesktopServices.openUrl(QUrl.fromLocalFile(str(there)))
+    if QDesktopServices.openUrl(QUrl.fromLocalFile(str(there))):
+        return
+    parent = QApplication.activeWindow()
+    box = message_box(parent, QMessageBox.Icon.Information, "no_file_manager")
+    box.finished.connect(lambda: box.deleteLater())  # keeps it without a parent
+    box.setText(tr("No program on this computer opens {path}.").format(path=there))
+    box.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    box.open()

@@ -16,7 +16,7 @@ from surgeon_gui.state.queue.text import kept_note
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import has_saved_state
-from surgeon_gui.widgets.controls import question_box
+from surgeon_gui.widgets.controls import message_box
 
 
 class _CloseText(NamedTuple):
@@ -131,7 +131,7 @@ class CloseQuestion(QObject):
         self._session, self._queue = session, queue
         self._task: RequestKind | None = None
         self._waits_for_end = False
-        self._box = question_box(window, QMessageBox.Icon.Question, "close_question")
+        self._box = message_box(window, QMessageBox.Icon.Question, "close_question")
         roles = QMessageBox.ButtonRole
         self._keep = self._add_button(roles.AcceptRole, "close_keep_button")
         self._discard = self._add_button(roles.DestructiveRole, "close_cancel_button")

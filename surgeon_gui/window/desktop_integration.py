@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_gui.base.icon import application_icon
-from surgeon_gui.base.keep_awake import KeepAwake, sleep_inhibitor
+from surgeon_gui.base.keep_awake import KeepAwake, may_sleep, sleep_inhibitor
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
@@ -72,10 +72,8 @@ class DesktopIntegration(QObject):
         if run == self._logged_run:
             return  # resumed after a pause
         self._logged_run = run
-        message = tr("The computer stays awake during the run.")
-        if reason:
-            message = tr("The computer may go to sleep during the run: {reason}.")
-            message = message.format(reason=reason)
+        awake = tr("The computer stays awake during the run.")
+        message = may_sleep(reason) or awake
         self.logged.emit([Envelope("", time.time(), Logged(Level.INFO, message))])
 
     @Slot(object)

@@ -289,6 +289,7 @@ class FakeEngine:
                 16384,
                 8192,
                 expected=command.expected,
+                planned=command.planned,
             )
         )
         self._stage(Stage.BASELINE)

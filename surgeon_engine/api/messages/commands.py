@@ -15,7 +15,7 @@ from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.judgment import JudgeSettings
-from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.api.messages.run import Estimate, Seconds, Stage
 
 
 class _Command(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -78,6 +78,7 @@ class StartRun(_Command, frozen=True):
     detached: bool = False
     stop_after: int = 0  # the shot after which to stop and export; 0: none
     expected: Estimate | None = None  # KL of the file, as it was shown to a person
+    planned: dict[Stage, Seconds] = {}  # over all shots, likewise; empty: unknown
 
 
 class ResumeRun(_Command, frozen=True):

@@ -104,6 +104,30 @@ class Stage(Enum):
     COMPARISON = "comparison"  # of two models' predictions; not part of a run
 
 
+# What each does, as the window and the command line say it.
+ACTIVITIES = {
+    Stage.LOAD: "loading the model",
+    Stage.TEXT: "preparing the text",
+    Stage.BASELINE: "evaluating the original",
+    Stage.VOCABULARY: "measuring what tokens cost",
+    Stage.DEPTH: "measuring whole blocks",
+    Stage.CURVATURE: "measuring what counts",
+    Stage.DAMPING: "searching for the damping",
+    Stage.SELECTION: "selecting what to remove",
+    Stage.UPDATE: "removing weights and updating the rest",
+    Stage.SAMPLING: "writing text with the original",
+    Stage.REFERENCE: "running the original",
+    Stage.REFIT: "refitting the remaining weights",
+    Stage.RECONSTRUCTION: "refitting and training block by block",
+    Stage.DISTILLATION: "training toward the original",
+    Stage.EVALUATION: "evaluating",
+    Stage.EXPORT: "writing the pruned model",
+    Stage.VERIFICATION: "a fresh process loads the export and compares it",
+    Stage.MEASUREMENT: "measuring speed and memory",
+    Stage.GENERATION: "generating with both models",
+    Stage.COMPARISON: "comparing the predictions of both models",
+}
+
 SHOT_STAGES = (
     Stage.DEPTH,
     Stage.CURVATURE,
@@ -256,6 +280,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     validation_tokens: Count
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
     expected: Estimate | None = None  # as of `StartRun`
+    planned: dict[Stage, Seconds] = {}  # likewise
 
 
 class RunResumed(msgspec.Struct, frozen=True, tag=True):

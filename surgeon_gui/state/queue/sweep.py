@@ -14,7 +14,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
-from surgeon_engine.api.config.target import AnyTarget, Target
+from surgeon_engine.api.config.target import AnyTarget, FileSize, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
@@ -157,11 +157,11 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
         return ""
     context = context_of(config, model)
     memory = memory_of_goal(goal, context, model, config.pruning.kind)
-    return tr(
-        "{target}: file {size}, at most {memory} with {n} tokens, fits in {fits}"
-    ).format(
-        target=brief_target(config.pruning),
-        size=numbers.chosen_size(goal.weight_bytes),  # as exact as the target
+    name, size = brief_target(config.pruning), numbers.size(goal.weight_bytes)
+    if not isinstance(config.pruning.target, FileSize):
+        name = tr("{target}, file {size}").format(target=name, size=size)
+    return tr("{name}: at most {memory} with {n} tokens, fits in {fits}").format(
+        name=name,
         memory=numbers.size(memory),
         n=numbers.whole(context),
         fits=fits_in(memory),

@@ -247,8 +247,6 @@ def read_state(folder: Path) -> RunState:
     if not is_alive:
         state = run_state.interrupted(state, last or began)
         state = replace(state, can_go_on=run.saved_state.exists)
-        if state.result is None:  # its share is unknown: the plan is not in the folder
-            state = replace(state, progress=0.0)
         state = replace(state, judgment=run.read_judgment())
     return _with_current_folder(state, folder)
 

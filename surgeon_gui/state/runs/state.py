@@ -38,7 +38,7 @@ class RunsState:
         return self.titles.get(record.folder, title(record))
 
     def percent(self, record: RunRecord) -> int:
-        """Return how far a run in progress is."""
+        """Return how far a run has come."""
         folder, percent = self.live
         return percent if record.folder == folder else round(100 * record.progress)
 

@@ -77,15 +77,10 @@ def title_of(
 
 
 def verdict(record: RunRecord, percent: int = 0) -> str:
-    """Return the verdict on a run, or its outcome while there is none.
-
-    Args:
-        record: the run.
-        percent: how far a run in progress is.
-    """
+    """Return the verdict on a run; without one, its outcome and how far it came."""
     if record.verdict is not None:
         return VERDICTS[record.verdict]
-    if record.outcome is RunOutcome.RUNNING and percent:
+    if 0 < percent < 100:
         share = numbers.percent(percent / 100)
         return tr("{outcome}, {share}").format(outcome=outcome(record), share=share)
     return outcome(record)
@@ -123,17 +118,15 @@ def spoken(record: RunRecord, title: str, percent: int, now: datetime) -> str:
     return ", ".join((*parts, when(record, now)))
 
 
-def distinct_titles(
-    records: Iterable[RunRecord], *, by_time: bool = True
-) -> dict[str, str]:
-    """Return a title for each run, by folder; a unique one unless `by_time` is False.
+def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
+    """Return a unique title for each run, by folder.
 
     Equal titles are distinguished by the target if it differs, then by the removed
     structure, then by the method, then by the start time, then by the name of the
     folder.
     """
     titles = {record: title(record) for record in records}
-    for detail in (*_SETTINGS, *(_TIMES if by_time else ())):
+    for detail in _DETAILS:
         details: dict[str, set[str]] = {}
         for record, name in titles.items():
             details.setdefault(name, set()).add(detail(record))
@@ -191,12 +184,10 @@ def _last_part(folder: str) -> str:
 
 
 # What tells runs with equal titles apart, the first that differs.
-_SETTINGS: tuple[Callable[[RunRecord], str], ...] = (
+_DETAILS: tuple[Callable[[RunRecord], str], ...] = (
     target,
     lambda x: plan_text.structure_phrase(x.config.pruning) if x.config else NOTHING,
     lambda x: CHOICES[x.config.pruning.method][0] if x.config else NOTHING,
-)
-_TIMES: tuple[Callable[[RunRecord], str], ...] = (
     date,
     lambda x: _last_part(x.folder),
 )

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from PySide6.QtCore import QEvent, QObject, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QSplitter, QWidget
+from PySide6.QtWidgets import QGridLayout, QSplitter, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.purposes import Purpose
@@ -63,6 +63,7 @@ from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.layouts import (
     STRETCH,
     card,
+    horizontal,
     in_column,
     in_row,
     row_of,
@@ -143,16 +144,22 @@ class NewPage(QWidget):
         self._purposes = in_row(*self._chips.values(), *more)
         self._choices = in_row((self._purposes, 1), self.size_input)
         line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
-        folder = row_of(self._folder)
-        texts = in_column(self._title, line, folder, spacing=GAP // 2)
-        buttons = (
+        self._buttons = QWidget()
+        horizontal(
+            self._buttons,
             self._quantize,
             self._use,
             self._add,  # the next ones keep their places
             self._expert_button,
             self._start,
         )
-        self._below = in_row((texts, 1), in_row(STRETCH, *buttons))
+        self._place: tuple[int, ...] = ()  # of the buttons
+        self._below = QGridLayout()
+        self._below.setVerticalSpacing(GAP // 2)
+        self._below.setColumnStretch(0, 1)
+        self._below.addWidget(self._title, 0, 0)
+        self._below.addLayout(line, 1, 0, 1, 2)
+        self._below.addLayout(row_of(self._folder), 2, 0, 1, 2)
         column = self._column = QWidget()
         choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
@@ -172,8 +179,14 @@ class NewPage(QWidget):
             size = self.size_input.minimumSizeHint().width() + GAP
             needed = self._purposes.sizeHint().width() + size + 2 * PAGE
             stack(self._choices, is_stacked=width < needed)
-            stack(self._below, is_stacked=width < _SMALL)  # its texts are long
+            self._place_buttons((3, 0, 1, 2) if width < _SMALL else (0, 1, 1, 1))
         return super().eventFilter(watched, event)
+
+    def _place_buttons(self, place: tuple[int, int, int, int]) -> None:
+        """Put the buttons beside the title, or below the texts."""
+        if place != self._place:
+            self._place = place
+            self._below.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

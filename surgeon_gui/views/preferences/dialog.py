@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.run import Device
 from surgeon_gui.base import offline
+from surgeon_gui.base.keep_awake import may_sleep, missing_package
 from surgeon_gui.base.settings import Preferences, ThemeChoice
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import LANGUAGES, tr
@@ -48,13 +49,13 @@ class PreferencesDialog(Dialog):
         self._form.setSpacing(GAP)
         self._add_folder()
         self._add_choices()
-        self._add_check("keeps_awake", "preferences_awake_check")
+        awake = self._add_check("keeps_awake", "preferences_awake_check")
+        _switch(awake, may_sleep(missing_package()), is_on=False)
         self._add_check("runs_go_on", "preferences_runs_go_on_check")
         check = self._add_check("is_offline", "preferences_offline_check")
         if offline.is_forced():
-            check.setChecked(True)
             reason = tr("HF_HUB_OFFLINE is set where Surgeon was started.")
-            enable_unless(check, reason)
+            _switch(check, reason, is_on=True)
         note = text_label(
             tr("Changes apply at once; language and units at the next start."),
             quiet=True,
@@ -135,3 +136,10 @@ class PreferencesDialog(Dialog):
     def _on_folder_chosen(self, folder: str) -> None:
         self._folder.setText(folder)
         self._on_folder_entered()
+
+
+def _switch(box: QCheckBox, reason: str, *, is_on: bool) -> None:
+    """Show a box that cannot be changed for a reason; without one, leave it."""
+    if reason:
+        box.setChecked(is_on)
+        enable_unless(box, reason)

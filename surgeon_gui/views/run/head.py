@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.messages.run import Exported
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base import paths
 from surgeon_gui.base.lm_studio import models_folder
 from surgeon_gui.base.theme import GAP, TITLE
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state import result_text
+from surgeon_gui.state import bars, result_text
 from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import step_obstacle
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import verdict_of_run
+from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.verdicts import COLORS
 from surgeon_gui.widgets.controls import (
@@ -44,7 +42,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.elided_link import ElidedLink
-from surgeon_gui.widgets.layouts import horizontal, in_row, row_of
+from surgeon_gui.widgets.layouts import horizontal, in_column, in_row, row_of
 
 _LEAST_TITLE = 280  # pixels, below which the buttons are below the texts
 _DOT = 18
@@ -77,7 +75,7 @@ class RunHead(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._run: RunState | None = None  # that is shown
+        self._run = RunState()  # that is shown
         self._is_told = False  # the bar of errors says why it failed
         self._controlled: tuple[object, ...] = ()  # what the controls depend on
         self._named: tuple[object, ...] = ()  # what the name was made from
@@ -88,7 +86,8 @@ class RunHead(QWidget):
         self._title = large_label("run_title", TITLE)
         self._title.setElideMode(Qt.TextElideMode.ElideMiddle)  # the size is at its end
         self._time = text_label(quiet=True, name="run_time")
-        self._file = ElidedLink("run_file_button", self._on_file_clicked)
+        self._files: list[ElidedLink] = []
+        self._places = in_column(spacing=0)
         self._warning = warning_label("run_warning")
         self._controls = self._running_buttons()
         self._outcome = OutcomeButtons(self)
@@ -99,7 +98,7 @@ class RunHead(QWidget):
         self._grid.addLayout(in_row(self._back, (self._crumb, 1)), 0, 0, 1, 2)
         self._grid.addLayout(in_row(self._dot, (self._title, 1)), 1, 0)
         self._grid.addWidget(self._time, 2, 0, 1, 2)
-        self._grid.addLayout(row_of(self._file), 3, 0, 1, 2)
+        self._grid.addLayout(self._places, 3, 0, 1, 2)
         self._grid.addWidget(self._warning, 4, 0, 1, 2)
         self._is_narrow = True
         self._place_buttons(is_narrow=False)
@@ -144,8 +143,8 @@ class RunHead(QWidget):
         self._dot.setHidden(is_busy)
         if not is_busy:
             self._outcome.show_state(state)
-        self._show_file(run)
         if run is not self._run:
+            self._show_files(run)
             self._make_room()
         self._run = run
 
@@ -168,22 +167,28 @@ class RunHead(QWidget):
             dot = (Shape.CROSS if is_broken else Shape.FILLED, COLORS[verdict])
         self._dot.show_shape(*((Shape.CROSS, "bad") if _has_failed(run) else dot))
 
-    def _show_file(self, run: RunState) -> None:
-        """Show where the file of a run is."""
-        is_there = run.exported is not None and not run.status.is_busy
-        self._file.setVisible(is_there)
-        if not is_there:
-            return
-        path = self._outcome.path
-        self._file.setEnabled(not run.computer)
-        tip = tr("The result is {path}. Open its folder.").format(path=path)
+    def _show_files(self, run: RunState) -> None:
+        """Show where the files of a run are; of several, also how large each is."""
+        found = () if run.status.is_busy else bars.files(run)
+        while len(self._files) < len(found):
+            on_click = partial(self._on_file_clicked, len(self._files))
+            self._files.append(ElidedLink("run_file_button", on_click))
+            self._places.addLayout(row_of(self._files[-1]))
         elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
-        shown = path if run.computer else paths.with_tilde(path)
-        self._file.show_line(shown, elsewhere if run.computer else tip)
+        for number, made in enumerate(self._files):
+            made.setVisible(number < len(found))
+            if number >= len(found):
+                continue
+            path, size = bars.path_of(found[number]), found[number].weight_bytes
+            shown = path if run.computer else paths.with_tilde(path)
+            if len(found) > 1:
+                shown = f"{shown} \N{MIDDLE DOT} {numbers.size(size)}"
+            tip = tr("The result is {path}. Open its folder.").format(path=path)
+            made.setEnabled(not run.computer)
+            made.show_line(shown, elsewhere if run.computer else tip)
 
-    @Slot()
-    def _on_file_clicked(self) -> None:
-        self._outcome.open_folder()
+    def _on_file_clicked(self, number: int) -> None:
+        open_folder(bars.files(self._run)[number].folder)
 
     def _show_name(self, run: RunState) -> None:
         made_from = (run.folder, run.name, run.config, run.model, run.status)
@@ -223,14 +228,12 @@ class OutcomeButtons(QWidget):
 
     def __init__(self, head: RunHead) -> None:
         super().__init__()
-        self._run: RunState | None = None  # that is shown
-        self._exported: Exported | None = None
-        self._folder = ""
+        self._run = RunState()  # that is shown
         self._resume = button("run_resume_button", head.resume_clicked)
         self._again = button("run_again_button", head.again_clicked)
         self._gentler = button("run_gentler_button", head.gentler_clicked)
         self._smaller = button("run_smaller_button", head.smaller_clicked)
-        self._open = button("run_folder_button", self.open_folder)
+        self._open = button("run_folder_button", self._open_folder)
         self._copy = button("run_copy_button")
         self._menu = QMenu(self._copy)
         slots = {
@@ -241,7 +244,9 @@ class OutcomeButtons(QWidget):
         give_menu(self._copy, self._menu)
         _keep_room(self._copy, (tr("Copied"),))
         self._add = button("run_lm_studio_button")
-        self._add.clicked.connect(lambda: head.lm_studio_clicked.emit(self.path))
+        self._add.clicked.connect(
+            lambda: head.lm_studio_clicked.emit(bars.gguf_of(self._run))
+        )
         _keep_room(self._add, (_COPYING,))
         self._try = button("run_try_button", head.try_clicked)
         self._all = (
@@ -253,7 +258,6 @@ class OutcomeButtons(QWidget):
     def show_state(self, state: AppState) -> None:
         """Show the buttons that make sense for the run in view."""
         run = state.shown_run
-        self._exported, self._folder = run.exported, run.folder
         is_done = run.status is Status.FINISHED and run.exported is not None
         is_broken = verdict_of_run(run) is Verdict.BROKEN
         self._resume.setVisible(run.can_go_on and run.status is not Status.FINISHED)
@@ -277,11 +281,11 @@ class OutcomeButtons(QWidget):
         elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
         for each in (self._open, self._copy):
             enable_unless(each, elsewhere if run.computer else "")
-        self._actions["copy_modelfile_action"].setEnabled(_is_gguf(run))
+        self._actions["copy_modelfile_action"].setEnabled(bool(bars.gguf_of(run)))
 
     def _show_lm_studio(self, run: RunState, *, is_done: bool) -> None:
         """Offer to copy the file where LM Studio is on this computer."""
-        can_read = is_done and _is_gguf(run) and not run.computer
+        can_read = is_done and bool(bars.gguf_of(run)) and not run.computer
         models = models_folder() if can_read else None
         self._add.setVisible(models is not None)
         tip = tr("Add the file to the models of LM Studio, in {folder}.")
@@ -293,39 +297,26 @@ class OutcomeButtons(QWidget):
         self._add.setText(_COPYING if is_copying else usual)
         set_enabled(self._add, is_enabled=not is_copying)
 
-    @property
-    def path(self) -> str:
-        """The file of the model, or its folder if it is not one file."""
-        if self._exported is None:
-            return self._folder
-        folder = Path(self._exported.folder)
-        if self._exported.format is Format.GGUF:
-            return str(folder / GGUF_FILE)
-        return str(folder)
-
     @Slot()
-    def open_folder(self) -> None:
+    def _open_folder(self) -> None:
         """Show the files, or the folder of the run without any, in the file manager."""
-        folder = self._folder if self._exported is None else self._exported.folder
-        open_folder(folder)
+        run = self._run
+        open_folder(run.folder if run.exported is None else run.exported.folder)
 
     @Slot()
     def _copy_path(self) -> None:
-        self._copy_text(self.path)
+        if self._run.exported is not None:
+            self._copy_text(bars.path_of(self._run.exported))
 
     @Slot()
     def _copy_modelfile(self) -> None:
-        self._copy_text(f"FROM {self.path}")
+        self._copy_text(f"FROM {bars.gguf_of(self._run)}")
 
     def _copy_text(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
         self._copy.setText(tr("Copied"))
         usual = CAPTIONS[self._copy.objectName()].label
         QTimer.singleShot(_TOLD, self, lambda: self._copy.setText(usual))
-
-
-def _is_gguf(run: RunState) -> bool:
-    return run.exported is not None and run.exported.format is Format.GGUF
 
 
 def _has_failed(run: RunState) -> bool:

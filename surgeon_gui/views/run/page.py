@@ -87,7 +87,7 @@ class RunPage(QWidget):
             self._area.verticalScrollBar().setValue(0)
         has_result = run.exported is not None and run.status is Status.FINISHED
         self.head.show_state(state, now)
-        self._bar.setVisible(is_busy)
+        self._bar.setVisible(is_busy or 0 < run.progress < 1)
         show_share(self._bar, run.progress)
         self._bars.setVisible(has_result)
         self._loss.setVisible(has_result)

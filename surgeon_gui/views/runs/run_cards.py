@@ -24,7 +24,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 Index = QModelIndex | QPersistentModelIndex
 _ROLES = Qt.ItemDataRole
 RECORD = _ROLES.UserRole + 1  # RunRecord
-PERCENT = _ROLES.UserRole + 2  # how far a run in progress is
+PERCENT = _ROLES.UserRole + 2  # how far a run has come
 
 
 class RunCards(QAbstractListModel):
@@ -42,8 +42,7 @@ class RunCards(QAbstractListModel):
     def show_runs(self, state: RunsState, wanted: RunFilter) -> None:
         """Show the runs that match a filter; the selection and the place stay."""
         if state.records is not self._state.records:  # else there are new ticks
-            # The card has the time.
-            self._titles = run_text.distinct_titles(state.records, by_time=False)
+            self._titles = state.titles
         self._state = state
         found = [record for record in state.records if wanted.matches(record)]
         folders = [record.folder for record in found]

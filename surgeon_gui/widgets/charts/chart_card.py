@@ -148,7 +148,7 @@ class ChartCard(QFrame):
         super().resizeEvent(event)
         parts = (self._title, self._controls, self._more)
         # More than one line needs at least, so that a card at that width can shrink.
-        needed = sum(part.sizeHint().width() + GAP for part in parts) + 4 * MARGIN
+        needed = sum(x.sizeHint().width() + GAP for x in parts) + 2 * MARGIN + GAP
         stack(self._top, is_stacked=event.size().width() < needed)
 
     def add_control(self, control: QWidget) -> None:

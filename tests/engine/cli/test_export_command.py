@@ -46,8 +46,9 @@ def test_export_writes_model_in_another_dtype(finished, tmp_path, capsys):
     arguments += ["--format", "compact", "--dtype", "bfloat16"]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "  load"
-    assert lines[-3:-1] == ["  export", "  verification"]
+    assert lines[0] == "  loading the model"
+    program = "  a fresh process loads the export and compares it"
+    assert lines[-3:-1] == ["  writing the pruned model", program]
     assert "compact, bfloat16" in lines[-1]
     assert any(line.startswith("info: ") for line in lines)
     config = json.loads((tmp_path / "half" / "config.json").read_text())

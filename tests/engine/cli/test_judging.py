@@ -48,7 +48,7 @@ def test_judge_passes_its_options_and_prints_the_figures(asked, capsys):
     assert "20 of 30" in row
     assert "12 of 30" in row
     assert "Answers that differ: 0 of 1" in out
-    assert "Compared with the original: noticeably different" in out
+    assert "verdict: noticeably different" in out
     assert "somewhere/judgment.json" in out
 
 

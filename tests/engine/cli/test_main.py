@@ -95,7 +95,7 @@ def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
     assert titles.startswith("text") and "same top token" in titles
     assert first.startswith("builtin")
     assert second.startswith("text by the model itself")
-    assert verdict.startswith("Compared with the original: ")
+    assert verdict.startswith("verdict: ")
     assert (tmp_path / "runs" / "first" / "export" / "model.safetensors").is_file()
 
 
@@ -384,7 +384,10 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     assert "Recovery: distillation, all weights" in text
     assert "file 4.3 MB of 5.7 MB (float16)" in text
     assert "parameters 2,098,829 of 2,828,736" in text
-    assert "quality likely close: KL to the original 0.11 nats (0.052 to" in text
+    assert (
+        "quality likely close to the original: KL to the original 0.11 nats (0.052 to"
+        in text
+    )
     path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out

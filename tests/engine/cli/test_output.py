@@ -106,7 +106,7 @@ def test_events_without_terminal_are_plain_lines(capsys):
         Downloading(done=10**6, total=2 * 10**6, files_done=0, files=1),
     )
     assert capsys.readouterr().out.splitlines() == [
-        "  curvature (shot 1)",
+        "  measuring what counts (shot 1)",
         r"warning: A layer of [red]\x1b[2Jmodel.",
         "  1.0 MB of 2.0 MB",
     ]

@@ -168,7 +168,7 @@ def test_model_card_has_the_fidelity_on_each_text(report):
     )
     assert "on held-out text\n(story)." in text
     assert "/home" not in text
-    assert "this file is **noticeably different**" in text
+    assert "with the original: **noticeably different**" in text
     assert "the model is closer to the calibration text than\nthe original" not in text
     assert "\n\n\n" not in text
     below = card(with_fidelity(report, nats=0.391, perplexity=10.0))
@@ -181,7 +181,7 @@ def test_model_card_has_the_figures_of_the_file(report):
     (of_file,) = with_fidelity(report, nats=0.391, perplexity=80.0).fidelity
     text = card(measured, fidelity=(of_file,))
     assert "0.391 (0.35 to 0.43)" in text
-    assert "this file is **noticeably different**" in text
+    assert "with the original: **noticeably different**" in text
     assert ModelCard(text).data.eval_results[1].metric_value == 0.391
     assert "**, judged on the file." in text
     rounded = card(measured, dtype=FileDtype.Q4_0)

@@ -88,6 +88,7 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     config = job_with(tmp_path, Recovery.AUTOMATIC)
     recorder = Recorder()
     recorder.context.expected = Estimate(0.2, 0.1, 0.4)
+    recorder.context.planned = {Stage.CURVATURE: 3.0}
     recorder.run(config, tmp_path / "run")
     (chosen,) = [
         event.message
@@ -104,6 +105,7 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     (started,) = recorder.of(RunStarted)
     assert started.recovery == settled
     assert started.expected == Estimate(0.2, 0.1, 0.4)
+    assert started.planned == {Stage.CURVATURE: 3.0}
     (recovered,) = recorder.of(Recovered)
     assert recovered.steps > 0
     folder = RunFolder(tmp_path / "run")

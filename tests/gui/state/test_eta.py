@@ -68,6 +68,19 @@ def test_further_shots_take_as_long_as_the_first():
     assert two_shots - one_shot == pytest.approx(A_SHOT)
 
 
+def test_resumed_run_does_not_make_its_shots_again():
+    at, timelines = (
+        Position(Stage.LOAD, 0, 0.0, 0.0),
+        (RunTimeline(3, STAGES, done=done) for done in (0, 1)),
+    )
+    (new, none), (resumed, some) = (
+        (remaining_seconds(each, FIRST_SHOT, at), progress(each, FIRST_SHOT, at))
+        for each in timelines
+    )
+    assert new - resumed == pytest.approx(A_SHOT)
+    assert some - none == pytest.approx(A_SHOT / new)
+
+
 @pytest.mark.parametrize("planned", [{}, dict.fromkeys(Stage, 10.0)])
 def test_measurement_left_by_an_earlier_run_does_not_predict_later_ones(planned):
     timeline = RunTimeline(3, STAGES, planned=planned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from surgeon_gui.widgets import dialogs
 from surgeon_gui.widgets.dialogs import ask_new_file, open_folder
@@ -38,8 +38,21 @@ def test_dialog_for_an_unusual_ending_shows_all_files(parent):
     dialog.close()
 
 
-def test_nearest_folder_is_opened_if_an_export_was_deleted(tmp_path, monkeypatch):
+@pytest.mark.parametrize("has_manager", [True, False])
+def test_nearest_folder_is_opened_or_its_path_is_shown(
+    qtbot, tmp_path, monkeypatch, has_manager
+):
     opened = []
-    monkeypatch.setattr(dialogs.QDesktopServices, "openUrl", opened.append)
-    open_folder(str(tmp_path / "export"))
-    assert [url.toLocalFile() for url in opened] == [str(tmp_path)]
+
+    def open_url(url):
+        opened.append(url.toLocalFile())
+        return has_manager
+
+    monkeypatch.setattr(dialogs.QDesktopServices, "openUrl", open_url)
+    open_folder(str(tmp_path / "export"))  # it was deleted
+    assert opened == [str(tmp_path)]
+    boxes = [x for x in QApplication.topLevelWidgets() if isinstance(x, QMessageBox)]
+    texts = [box.text() for box in boxes if box.isVisible()]
+    assert texts == [f"No program on this computer opens {tmp_path}."][has_manager:]
+    for box in boxes:
+        box.close()

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import OF_EXPERTS, Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.verdict import expected_verdict
 from surgeon_gui.state.run import Status
+from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text.problems import Step
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.steps.run_page import RunSettingsPage
@@ -70,6 +71,8 @@ def test_run_keeps_what_was_expected_and_new_leads_back_from_details(qtbot, wind
     expected = run_of(window).expected
     assert expected.low < expected.value < expected.high
     assert title.endswith(PHRASES[expected_verdict(expected.value)])
+    assert read_state(Path(run_of(window).folder)).planned == run_of(window).planned
+    assert run_of(window).planned
     check_way_from_details(window)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 from PySide6.QtCore import QSettings
@@ -14,6 +15,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QWidget,
 )
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -21,13 +23,14 @@ from surgeon_engine.api.config.run import Device
 from surgeon_gui.base import offline
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.colors import DARK
-from surgeon_gui.base.settings import Settings, ThemeChoice
+from surgeon_gui.base.settings import Preferences, Settings, ThemeChoice
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.units import Units
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Kind, Step
+from surgeon_gui.views.preferences.dialog import PreferencesDialog
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from tests.helpers import window_audit
 from tests.helpers.windows import (
@@ -46,6 +49,7 @@ CHECKS = ("preferences_awake_check", "preferences_offline_check")
 @pytest.fixture(autouse=True)
 def no_lasting_effects(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setitem(sys.modules, "wakepy", type(sys)("wakepy"))
     yield
     os.environ.pop("HF_HUB_OFFLINE", None)
 
@@ -83,6 +87,19 @@ def change_everything(dialog, folder):
     choose(dialog, "preferences_units_combo", "MiB and GiB (steps of 1024)")
     for name in CHECKS:
         find(dialog, name, QCheckBox).click()
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_box_without_effect_is_off_and_says_what_to_install(
+    qtbot, monkeypatch, is_missing
+):
+    if is_missing:
+        monkeypatch.setitem(sys.modules, "wakepy", None)
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    box = find(PreferencesDialog(Preferences(), parent), CHECKS[0])
+    assert box.isEnabled() is box.isChecked() is not is_missing
+    assert ("pip install wakepy" in box.toolTip()) is is_missing
 
 
 def test_changes_apply_at_once_and_cancel_undoes_them(window, dialog, tmp_path):

@@ -24,6 +24,7 @@ from surgeon_engine.api.config.target import (
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
+from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.sweep import MAX_RUNS
 from surgeon_gui.text import numbers
@@ -89,7 +90,10 @@ def test_forecast_has_a_line_for_each_target(state):
     memory = memory_to_run(9_500_000, 512, state.model)
     assert numbers.size(memory) in first
     assert "with 512 tokens, fits in 0.25" in first
-    assert second.startswith("To 8.12\xa0MB: file 8.12\xa0MB, ")
+    assert second.startswith("To 8.12\xa0MB: at most ")
+    (run,) = sweep.plan(state, Target.PRUNABLE_SHARE, "20", FIRST)
+    size = numbers.size(goal_or_none(run.config, state.model).weight_bytes)
+    assert f" removed, file {size}: " in sweep.forecast([run], state.model)
     many = ", ".join(f"9.{n}" for n in range(10))
     lines = sweep.forecast(
         sweep.plan(state, Target.FILE_SIZE, many, FIRST), state.model

@@ -118,9 +118,11 @@ def test_interrupted_run_ends_at_its_last_event(tmp_path):
     assert run_state.interrupted(run, 0.0) is run
 
 
-@pytest.mark.parametrize(("ending", "progress"), [("killed", 0.0), ("finished", 1.0)])
-def test_run_that_did_not_finish_shows_no_progress(tmp_path, ending, progress):
-    assert read_state(write_run(tmp_path, ending=ending)).progress == progress
+def test_run_that_did_not_finish_shows_how_far_it_came(tmp_path):
+    killed = read_record(write_run(tmp_path, ending="killed"))
+    assert 0.1 < killed.progress < 0.9
+    words = run_text.verdict(killed, 43)
+    assert words == "Interrupted, 43\N{NO-BREAK SPACE}%"
 
 
 def test_incomplete_last_line_is_ignored(tmp_path):

@@ -220,6 +220,8 @@ def test_protocol_note_warns_about_incomparable_perplexities(runs, changes):
     other = msgspec.structs.replace(runs[0].run.baseline, **changes)
     changed = ComparedRun("d", replace(runs[0].run, baseline=other))
     assert comparison.protocol_note([*runs, changed])
+    assert comparison.front(comparison.points([*runs, changed], Quality.LOSS)) == ()
+    assert "Best for" not in table_of([*runs, changed])[1]
 
 
 def without_fidelity(compared):

@@ -247,6 +247,11 @@ def test_quantizing_alone_is_a_click(place):
     assert alone.isVisible()
     assert line(place, "plan_warning") == "8 bits (Q8_0) alone is as small and closer"
     assert "of memory" in line(place, "plan_details")  # not in amber
+    place.resize(1104, 700)  # in a window of 1280 pixels
+    settle()
+    details = find(place, "plan_details", QElidingLabel)
+    needed = details.fontMetrics().horizontalAdvance(details.text())
+    assert needed < details.width()
     click(place, "quantize_only_button")
     assert not find(place, "plan_warning").isVisible()
     assert config(place).pruning.removes_nothing
@@ -473,7 +478,7 @@ def test_start_and_queue_depend_on_the_run(place):
     add, expert = find(place, "queue_add_button"), find(place, "expert_button")
     assert not add.isVisible()
     settle()
-    usual = expert.x()
+    usual = expert.mapTo(place, QPoint())
     click(place, "start_button")
     assert place.started == ["run"]
     run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
@@ -481,7 +486,7 @@ def test_start_and_queue_depend_on_the_run(place):
     place.session.store.set(replace(idle, run=run))
     assert add.isVisible()
     settle()
-    assert expert.x() == usual  # a click from memory starts nothing
+    assert expert.mapTo(place, QPoint()) == usual  # a click from memory starts nothing
     assert not find(place, "start_button").isEnabled()
     place.session.store.set(idle)
     assert not add.isVisible()

@@ -271,8 +271,15 @@ def test_folder_of_the_files_is_opened(page, monkeypatch):
     assert find(page, "run_file_button").accessibleName() == "folder"
     click(page, "run_file_button")
     assert opened == ["folder", "folder"]
+    gguf = finished(file_format=Format.GGUF).exported
+    later = msgspec.structs.replace(gguf, folder="later", weight_bytes=5_000_000)
+    show(page, finished(saved=(gguf, later, later)))  # a folder was written again
+    first, second = page.findChildren(QPushButton, "run_file_button")
+    assert second.accessibleName() == "later/model.gguf \N{MIDDLE DOT} 5.0\xa0MB"
+    second.click()
+    assert opened[-1] == "later"
     show(page, RUNNING)
-    assert not find(page, "run_file_button").isVisible()
+    assert not first.isVisible()
     show(page, finished(computer="farm"))
     assert not is_on(page, "run_file_button")
     assert not is_on(page, "run_folder_button")
@@ -290,7 +297,8 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         (killed, "Interrupted", "Its process ended"),
     ):
         show(page, replace(run, run=title, can_go_on=can_go_on))
-        assert find(page, "run_title").text() == title
+        assert find(page, "run_title").text() == f"{title} at 21\N{NO-BREAK SPACE}%"
+        assert not find(page, "run_progress_bar").isHidden()
         assert text in shown(page, "run_time")
         assert ("Its progress is kept." in shown(page, "run_time")) == can_go_on
         resume = ["run_resume"] if can_go_on else []
