@@ -108,11 +108,6 @@ def validation_source(config: CalibrationConfig) -> TextSource:
     )
 
 
-def names_of(config: CalibrationConfig) -> tuple[str, ...]:
-    """Return the names of the texts for calibration and validation."""
-    return (*config.all_texts, config.validation_text or config.text)
-
-
 def check_tokenizer(problem: str, names: Iterable[str]) -> None:
     """Check that a model has a tokenizer, if texts need one.
 
