@@ -388,6 +388,10 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out
+    path.write_text('version = 1\n[pruning]\nmethod = "magnitude"\n')
+    code, out, _ = run("estimate", path, capsys=capsys)
+    assert "unknown: no run by magnitude was measured" in " ".join(out.split())
+    assert "likely" not in out
 
 
 def test_job_with_linked_text_keeps_its_suffix(tmp_path):
