@@ -201,7 +201,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     if kept is not None:
         found = decode_json(kept.facts.encode(), Evaluation)
         references = references_from(kept.tensors, texts, held_out, batch, tokenizer)
-        with context.stage(Stage.BASELINE) as step:
+        with context.stage(Stage.BASELINE, is_kept=True) as step:
             step()
         context.inform("The original was evaluated on these texts before: kept.")
         state.keep_references(references, found)

@@ -125,6 +125,7 @@ class RunState:
     planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock
+    stage_is_kept: bool = False  # an earlier run has left its result
     progressed_at: float = 0.0  # likewise: the last progress in the stage
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
@@ -229,7 +230,15 @@ class RunState:
         seconds = max(0.0, self.clock(now) - self.stage_began)
         reached = min(seconds, max(0.0, self.progressed_at - self.stage_began))
         step = 1 / self.total if self.total else 0.0
-        return Position(self.stage, self.shot, fraction, seconds, reached, step)
+        return Position(
+            self.stage,
+            self.shot,
+            fraction,
+            seconds,
+            reached,
+            step,
+            self.stage_is_kept,
+        )
 
 
 def requested(
@@ -376,6 +385,7 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         done=0,
         total=0,
         stage_began=state.clock(at),
+        stage_is_kept=event.is_kept,
         progressed_at=state.clock(at),
     )
 
@@ -414,7 +424,7 @@ def _with_stage_closed(state: RunState, at: float) -> RunState:
     if state.stage is None:
         return state
     seconds = max(0.0, state.clock(at) - state.stage_began)
-    time = StageTime(state.stage, state.shot, seconds)
+    time = StageTime(state.stage, state.shot, seconds, state.stage_is_kept)
     return replace(state, times=(*state.times, time))
 
 
