@@ -16,6 +16,7 @@ class TextStatistics:
     documents: int = 0
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
+    rows_without_text: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they equal a calibration window
     column: str = ""  # of the table for calibration
     chats: int = 0  # documents that are chats
@@ -28,6 +29,7 @@ class TextStatistics:
         counts = (
             self.unread_characters,
             self.repeated_documents,
+            self.rows_without_text,
             self.skipped_chats,
             self.shared_windows,
         )
@@ -37,14 +39,15 @@ class TextStatistics:
                 n=counts[0],
             ),
             say("Repeated documents left out: {n:,}.", n=counts[1]),
+            say("Rows left out, as they have no text: {n:,}.", n=counts[2]),
             say(
                 "Rows left out, as the model's template cannot render a chat: {n:,}.",
-                n=counts[2],
+                n=counts[3],
             ),
             say(
                 "Validation windows left out, as the calibration text has them too: "
                 "{n:,}.",
-                n=counts[3],
+                n=counts[4],
             ),
         )
         found = zip(counts, sentences, strict=True)

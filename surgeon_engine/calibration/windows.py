@@ -260,6 +260,7 @@ class _Reader:
         if is_main:
             self.found.column = documents.column
         self.found.unread_characters += documents.unread
+        self.found.rows_without_text += documents.without_text
         unseen = self._remove_repeated(documents.chats or documents.texts)
         tokens = self._tokens_of(source, documents, unseen, sum(counts))
         whole = len(tokens) // length
