@@ -73,6 +73,21 @@ def preview_text(
     return _read("preview:preview_text", arguments, TextPreviewed, names, source)
 
 
+def with_windows_there(
+    model: ModelConfig, config: CalibrationConfig
+) -> CalibrationConfig:
+    """Return settings of one text with no more windows than it has, or with the least.
+
+    Raises:
+        ModelError: The model cannot be read.
+        CalibrationError: See `load_windows`.
+    """
+    source, names = locate(model.source), config.texts_read
+    check_tokenizer(tokenizer_problem(source), names)
+    function = "short_texts:with_windows_there"
+    return _read(function, (source, config), CalibrationConfig, names, source)
+
+
 def preview_vocabulary(
     model: ModelConfig,
     config: CalibrationConfig,
