@@ -185,9 +185,8 @@ class RunConfig:
                     "evaluation.texts",
                     ConfigError(
                         "{text:choice} cannot judge as text of another kind: it "
-                        "calibrates or validates, and held-out windows of it judge "
-                        "anyway.",
-                        "Name another text.",
+                        "calibrates or validates.",
+                        "Held-out windows of it judge anyway. Name another text.",
                         text=text,
                     ),
                 )
