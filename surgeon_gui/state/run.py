@@ -79,9 +79,7 @@ class Status(Enum):
 _STOPPABLE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
 _BUSY = (*_STOPPABLE, Status.STOPPING, Status.CANCELLING)
 
-# Frequent events that do not advance the run.
-_WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
-_EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
+_WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)  # they do not advance the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +123,8 @@ class RunState:
     planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock
-    stage_is_kept: bool = False  # an earlier run has left its result
     progressed_at: float = 0.0  # likewise: the last progress in the stage
+    stage_is_kept: bool = False  # an earlier run has left its result
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
     paused_seconds: float = 0.0  # of finished pauses
@@ -159,7 +157,7 @@ class RunState:
     @property
     def is_exporting(self) -> bool:
         """True if the result is being written or verified."""
-        return self.stage in _EXPORT_STAGES
+        return self.stage in (Stage.EXPORT, Stage.VERIFICATION)
 
     @property
     def can_stop(self) -> bool:
@@ -224,21 +222,14 @@ class RunState:
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None
+        step = 1 / self.total if self.total else 0.0
         fraction = min(1.0, self.done / self.total) if self.total else 0.0
         if self.status is Status.STOPPING and self.stage in eta.ENDED_EARLY:
             fraction = 1.0  # it ends with its next step
         seconds = max(0.0, self.clock(now) - self.stage_began)
         reached = min(seconds, max(0.0, self.progressed_at - self.stage_began))
-        step = 1 / self.total if self.total else 0.0
-        return Position(
-            self.stage,
-            self.shot,
-            fraction,
-            seconds,
-            reached,
-            step,
-            self.stage_is_kept,
-        )
+        place = self.stage, self.shot, fraction, seconds, reached, step
+        return Position(*place, self.stage_is_kept)
 
 
 def requested(
@@ -386,7 +377,6 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         total=0,
         stage_began=state.clock(at),
         stage_is_kept=event.is_kept,
-        progressed_at=state.clock(at),
     )
 
 
