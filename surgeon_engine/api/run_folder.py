@@ -336,7 +336,11 @@ class RunFolder:
         yield from lines
 
     def write_report(self, report: Report) -> None:
-        """Write `report.json`, sealed by a checksum."""
+        """Write `report.json`, sealed by a checksum.
+
+        A checkpoint that it does not name goes to the trash: an export that failed
+        before has left it.
+        """
         try:
             write_atomically(self.report_path, sealed_json(report, REPORT, indent=2))
         except OSError as error:
@@ -344,6 +348,8 @@ class RunFolder:
                 unwritable(self.report_path, error),
                 "The checkpoint is complete: keep it, and free some space.",
             ) from error
+        if Path(report.checkpoint).name != self.checkpoint_path.name:
+            trash_export(self.checkpoint_path)
 
     def checkpoint_of(self, report: Report) -> Path:
         """Return the checkpoint that a report names, also if the run was moved."""

@@ -32,7 +32,6 @@ from surgeon_engine.calibration.texts import (
     SHIPPED_TEXT,
     TextSource,
     check_tokenizer,
-    names_of,
 )
 from surgeon_engine.calibration.windows import TokenWindows, vocabulary_of
 from surgeon_engine.model.load import LoadedModel
@@ -67,11 +66,26 @@ def preview_text(
         CalibrationError: See `load_windows`.
         ConfigError: See `load_windows`.
     """
-    source, names = locate(model.source), names_of(config)
+    source, names = locate(model.source), config.texts_read
     problem = tokenizer_problem(source)
     check_tokenizer(problem, names)
     arguments = (model, config, own_windows, not problem)
     return _read("preview:preview_text", arguments, TextPreviewed, names, source)
+
+
+def with_windows_there(
+    model: ModelConfig, config: CalibrationConfig
+) -> CalibrationConfig:
+    """Return settings of one text with no more windows than it has, or with the least.
+
+    Raises:
+        ModelError: The model cannot be read.
+        CalibrationError: See `load_windows`.
+    """
+    source, names = locate(model.source), config.texts_read
+    check_tokenizer(tokenizer_problem(source), names)
+    function = "short_texts:with_windows_there"
+    return _read(function, (source, config), CalibrationConfig, names, source)
 
 
 def preview_vocabulary(
@@ -86,7 +100,7 @@ def preview_vocabulary(
         CalibrationError: See `load_windows`.
         ConfigError: So many tokens cannot be removed, or none can.
     """
-    source, names = locate(model.source), names_of(config)
+    source, names = locate(model.source), config.texts_read
     check_tokenizer(tokenizer_problem(source), (*names, BUILTIN_TEXT))
     return _read(
         "vocabulary_preview:preview_vocabulary",
@@ -115,21 +129,22 @@ def check_tokens(config: RunConfig, model: ModelSummary) -> None:
 
 
 def load_windows(
-    config: CalibrationConfig, loaded: LoadedModel, epochs: int = 0
+    config: CalibrationConfig, loaded: LoadedModel, epochs: int = 0, judging: int = 0
 ) -> TokenWindows:
     """Return the windows that `config` describes, or all windows of a token file.
 
-    `epochs` is how many later ones of a training read other windows.
+    `epochs` is how many later ones of a training read other windows, and `judging` how
+    many windows of each further text judge the model.
 
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
             the vocabulary or the window of the model.
         ConfigError: A token file is mixed with further texts.
     """
-    names = names_of(config)
+    names = config.texts_read
     check_tokenizer(loaded.tokenizer_problem, names)
     source = None if loaded.tokenizer_problem else loaded.source
-    arguments = (source, config, vocabulary_of(loaded.model.config), epochs)
+    arguments = (source, config, vocabulary_of(loaded.model.config), epochs, judging)
     return _read("windows:load_windows", arguments, TokenWindows, names, loaded.source)
 
 

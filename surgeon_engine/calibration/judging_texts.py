@@ -22,7 +22,8 @@ from surgeon_engine.model.load import LoadedModel
 def own_judging_text(config: RunConfig, author: Author, length: int) -> OwnText | None:
     """Return the text of another kind that the model itself writes; None: it does not.
 
-    It does where the built-in text calibrates, or cannot be read without a tokenizer.
+    It does where the built-in text calibrates or validates, or cannot be read without
+    a tokenizer.
     """
     if not judges_by_own_text(config, author.tokenizer is not None):
         return None
@@ -33,7 +34,7 @@ def own_judging_text(config: RunConfig, author: Author, length: int) -> OwnText 
 def judges_by_own_text(config: RunConfig, has_tokenizer: bool) -> bool:
     """Return whether the model itself writes the text of another kind."""
     evaluation = config.evaluation
-    is_needed = not has_tokenizer or BUILTIN_TEXT in config.calibration.all_texts
+    is_needed = not has_tokenizer or BUILTIN_TEXT in config.calibration.texts_read
     return bool(evaluation.windows) and not evaluation.texts and is_needed
 
 

@@ -14,21 +14,22 @@ _MOST_TOKENS = 1_500_000  # with those of the first epoch: they travel in one me
 
 
 def later_windows(
-    drawn: Sequence[tuple[Tensor, int]], validation: Tensor, epochs: int
+    drawn: Sequence[tuple[Tensor, int]], held_out: Sequence[Tensor], epochs: int
 ) -> list[Tensor]:
     """Return the windows that take the place of each calibration window, in order.
 
     Args:
         drawn: All windows of each text, and how many of them calibrate, the first ones.
-        validation: Windows that are left out.
+        held_out: Windows that are left out.
         epochs: How many windows of each place are read at most.
     """
     texts = [windows[:count] for windows, count in drawn]
     size = sum(text.numel() for text in texts)
-    most = min(epochs, (_MOST_TOKENS - size - validation.numel()) // size)
+    size_held_out = sum(windows.numel() for windows in held_out)
+    most = min(epochs, (_MOST_TOKENS - size - size_held_out) // size)
     if most <= 0:
         return []
-    taken = {tuple(x) for part in (*texts, validation) for x in part.tolist()}
+    taken = {tuple(x) for part in (*texts, *held_out) for x in part.tolist()}
     found: list[Tensor] = []
     for windows, count in drawn:
         rest = windows[count:]

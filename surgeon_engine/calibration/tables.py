@@ -153,13 +153,15 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
-    """Return the values of a column as texts.
+    """Return the values of a column as texts, without those of rows that have none.
 
     Raises:
         CalibrationError: A value is not a text.
     """
     checked = []
     for number, text in enumerate(texts, start=1):
+        if text is None:
+            continue
         if not isinstance(text, str):
             raise CalibrationError(
                 "{name} has no text in document {number:,}, but {kind}.",
@@ -209,7 +211,12 @@ def _python_json(line: str, number: int) -> Row:
 def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     text, is_cut = read_beginning(path)
     csv.field_size_limit(MAX_CHARACTERS)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = io.StringIO(text, newline="")
+    first = rows.readline()
+    rows.seek(0)
+    # Some programs write semicolons, where commas are part of numbers, or tabs.
+    found = next((each for each in ",;\t" if each in first), ",")
+    reader = csv.reader(rows, delimiter=found, strict=True)
     header = next(reader, [])
     _check_columns(len(header))
     # Of several columns of a name, the first one is read.

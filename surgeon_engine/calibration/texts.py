@@ -74,6 +74,7 @@ class Documents:
     column: str = ""  # of the table that held them
     chats: Sequence[Any] = ()  # values of the rows, instead of texts
     unread: int = 0  # bytes or rows after the beginning, which alone is read
+    without_text: int = 0  # rows
 
 
 def calibration_source(config: CalibrationConfig) -> TextSource:
@@ -106,11 +107,6 @@ def validation_source(config: CalibrationConfig) -> TextSource:
         split=config.validation_split,
         rows=config.rows,
     )
-
-
-def names_of(config: CalibrationConfig) -> tuple[str, ...]:
-    """Return the names of the texts for calibration and validation."""
-    return (*config.all_texts, config.validation_text or config.text)
 
 
 def check_tokenizer(problem: str, names: Iterable[str]) -> None:
@@ -252,7 +248,8 @@ def _from_column(
     values, unread = read(column)
     if column in tables.chat_columns(rows):
         return Documents([], column, tuple(values), unread)
-    return Documents(tables.check_texts(name, values), column, unread=unread)
+    texts = tables.check_texts(name, values)
+    return Documents(texts, column, (), unread, len(values) - len(texts))
 
 
 def _describe_dataset(name: HubName, source: TextSource) -> TextDescribed:

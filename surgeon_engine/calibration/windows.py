@@ -31,6 +31,7 @@ from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.later_windows import later_windows
 from surgeon_engine.calibration.long_texts import pieces, random_part, size_of
+from surgeon_engine.calibration.text_statistics import TextStatistics
 from surgeon_engine.calibration.texts import (
     Documents,
     TextSource,
@@ -51,49 +52,6 @@ _PER_SECOND = 20_000  # characters; the slowest tokenizers manage some times tha
 _SHORT = 4_000_000  # characters of a text that is read as a whole
 # A token has 3 to 5 characters in most texts, so that this is a few times the windows.
 _CHARACTERS_PER_TOKEN = 16
-
-
-@dataclass(slots=True)
-class TextStatistics:
-    """Counts of tokens and documents over both parts."""
-
-    tokens: int = 0  # in what was read; those in front of each window included
-    unread_characters: int = 0  # of texts far longer than their windows
-    documents: int = 0
-    short_documents: int = 0  # shorter than a window
-    repeated_documents: int = 0  # omitted
-    shared_windows: int = 0  # omitted, because they equal a calibration window
-    column: str = ""  # of the table for calibration
-    chats: int = 0  # documents that are chats
-    skipped_chats: int = 0  # omitted, because the template cannot render them
-
-    @property
-    def left_out(self) -> str:
-        """A sentence on the omitted parts of the text; empty if there are none."""
-        counts = (
-            self.unread_characters,
-            self.repeated_documents,
-            self.skipped_chats,
-            self.shared_windows,
-        )
-        sentences = (
-            say(
-                "Characters left out, as a random part of a long text suffices: {n:,}.",
-                n=counts[0],
-            ),
-            say("Repeated documents left out: {n:,}.", n=counts[1]),
-            say(
-                "Rows left out, as the model's template cannot render a chat: {n:,}.",
-                n=counts[2],
-            ),
-            say(
-                "Validation windows left out, as the calibration text has them too: "
-                "{n:,}.",
-                n=counts[3],
-            ),
-        )
-        found = zip(counts, sentences, strict=True)
-        return say_all(*(sentence for count, sentence in found if count))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,13 +76,18 @@ class TokenWindows:
     reserve: Tensor | None = None  # further ones, for later epochs of a training
     # What later epochs read in the place of each calibration window: windows x length.
     later: tuple[Tensor, ...] = ()
-    others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
+    others: tuple[JudgingText, ...] = ()  # further ones, which judge, too
 
     @property
     def fitted(self) -> list[Tensor]:
         """The windows that a run fits its model to, by kind; the user's come first."""
         kinds = self.calibration, self.own, self.shipped
         return [windows for windows in kinds if windows is not None]
+
+    @property
+    def judging(self) -> tuple[JudgingText, ...]:
+        """The texts that judge the model; that of validation comes first."""
+        return (JudgingText(self.text, self.validation), *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +103,18 @@ def load_windows(
     config: CalibrationConfig,
     vocabulary: Vocabulary,
     epochs: int,
+    judging: int,
 ) -> TokenWindows:
     """Return the windows that `config` describes, or all windows of a token file.
 
-    They are cut by the tokenizer of `source`; None: texts have none. `epochs` is how
-    many later ones read other windows. Raises as `draw_windows`.
+    They are cut by the tokenizer of `source`; None: texts have none. The rest is as in
+    `draw_windows`.
 
     Raises:
         ModelError: The tokenizer cannot be read.
     """
     tokenizer = kept_tokenizer(source) if source else None
-    return draw_windows(config, tokenizer, vocabulary, epochs)[1]
+    return draw_windows(config, tokenizer, vocabulary, epochs, judging)[1]
 
 
 def draw_windows(
@@ -158,12 +122,20 @@ def draw_windows(
     tokenizer: PreTrainedTokenizerBase | None,
     vocabulary: Vocabulary,
     epochs: int = 0,
+    judging: int = 0,
 ) -> tuple[list[Tensor], TokenWindows]:
     """Draw the calibration windows of each text, and those of a run.
 
     The validation windows come from the main text, or from a text of their own, before
-    further texts are read: these do not change what is measured. The calibration
+    further texts are read: these do not change what is measured there. The calibration
     windows of several texts are in random order.
+
+    Args:
+        config: The texts, and how many windows.
+        tokenizer: Of the model; None: texts need none.
+        vocabulary: The limits of the model.
+        epochs: How many later ones read other windows.
+        judging: How many windows of each further text are held out at most.
 
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
@@ -184,14 +156,21 @@ def draw_windows(
         if is_token_file(source.name):
             count = len(main)  # each of its windows was chosen
         rest = reader.draw(validation_text, "validation", validation_count)
-    drawn = [(main, count)]
+    drawn, left = [(main, count)], list[tuple[str, Tensor]]()
     for more, share in zip(more_sources(config), counts, strict=True):
-        drawn.append((reader.draw(more, "calibration", share), share))
+        windows = reader.draw(more, "calibration", share)
+        drawn.append((windows, share))
+        unread = windows[share:]
+        if more.is_builtin and judging and not validation_text.is_builtin:
+            unread = reader.draw(more, "validation")
+        left.append((more.display_name, unread))
     texts = [windows[:count] for windows, count in drawn]
     calibration = torch.cat(texts)
     validation = reader.select_held_out(calibration, rest)
-    later = later_windows(drawn, validation, epochs)
-    for windows in (*texts, validation, *later):
+    others = reader.select_judging(calibration, left, judging)
+    held_out = [validation, *(text.windows for text in others)]
+    later = later_windows(drawn, held_out, epochs)
+    for windows in (*texts, *held_out, *later):
         _check_usable(windows, vocabulary)
     if len(texts) > 1:
         order = _order(len(calibration), config.seed)
@@ -203,6 +182,7 @@ def draw_windows(
         reader.found,
         reader.beginning_of(validation_text),
         later=tuple(later),
+        others=others,
     )
 
 
@@ -220,7 +200,8 @@ def all_windows(
             or the window of the model.
         ModelError: The tokenizer of `source` cannot be read.
     """
-    windows = _Reader(config, kept_tokenizer(source)).draw(text, "calibration")
+    # Models may know the other part of the built-in text: the demo was trained on it.
+    windows = _Reader(config, kept_tokenizer(source)).draw(text, "validation")
     _check_usable(windows, vocabulary)
     return windows[:most]
 
@@ -279,6 +260,7 @@ class _Reader:
         if is_main:
             self.found.column = documents.column
         self.found.unread_characters += documents.unread
+        self.found.rows_without_text += documents.without_text
         unseen = self._remove_repeated(documents.chats or documents.texts)
         tokens = self._tokens_of(source, documents, unseen, sum(counts))
         whole = len(tokens) // length
@@ -331,14 +313,7 @@ class _Reader:
         count = self._config.validation_windows
         if is_token_file(self._config.validation_text):
             return windows  # each of them was chosen
-        used, kept = set(map(tuple, calibration.tolist())), list[int]()
-        for number, window in enumerate(map(tuple, windows.tolist())):
-            if len(kept) == count:
-                break
-            if window in used:
-                self.found.shared_windows += 1
-            else:
-                kept.append(number)
+        kept = self._unused(calibration, windows, count)
         if len(kept) < count:
             raise CalibrationError(
                 "{shared:,} windows that could be held out are in the calibration "
@@ -348,6 +323,31 @@ class _Reader:
                 remaining=len(kept),
                 count=count,
             )
+        return kept
+
+    def select_judging(
+        self, calibration: Tensor, left: Iterable[tuple[str, Tensor]], most: int
+    ) -> tuple[JudgingText, ...]:
+        """Return windows of further texts that are not in `calibration`, if any are."""
+        found = []
+        for name, windows in left:
+            kept = self._unused(calibration, windows, most)
+            if len(kept):
+                found.append(JudgingText(name, kept))
+            elif most:
+                self.found.unjudged += (name,)
+        return tuple(found)
+
+    def _unused(self, calibration: Tensor, windows: Tensor, most: int) -> Tensor:
+        """Return the first windows that are not in `calibration`, at most so many."""
+        used, kept = set(map(tuple, calibration.tolist())), list[int]()
+        for number, window in enumerate(map(tuple, windows.tolist())):
+            if len(kept) == most:
+                break
+            if window in used:
+                self.found.shared_windows += 1
+            else:
+                kept.append(number)
         return windows[kept]
 
     def _remove_repeated(self, documents: Sequence[Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from surgeon_engine.api.comparability import MeasuredOriginal, comparison_note
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.messages.benchmark import (
     ROUNDS_TO_TRIM,
@@ -207,7 +208,7 @@ def compared_lines(fidelity: Iterable[Fidelity]) -> Iterator[str]:
 def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
     """Return the size, the fidelity and the memory of each run of a sweep.
 
-    Below it is a note if the fidelity of the runs cannot be compared.
+    Below it is a note if figures of the runs cannot be compared.
 
     Args:
         outcomes: by the name of the run, its report, or why it has none.
@@ -234,23 +235,12 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
             *_memory_cells(outcome, context),
         )
     reports = [each for each in outcomes.values() if not isinstance(each, str)]
-    table.caption, table.caption_justify = _note_on(reports), "left"
+    originals = [
+        MeasuredOriginal(x.config.model.source, x.baseline, x.baseline.fidelity)
+        for x in reports
+    ]
+    table.caption, table.caption_justify = comparison_note(originals) or None, "left"
     return table
-
-
-def _note_on(reports: Sequence[Report]) -> str | None:
-    """Return why the figures of runs cannot be compared; None: they can."""
-    if len({each.baseline.protocol for each in reports}) > 1:
-        return (
-            "These runs were measured on different windows or texts. Their "
-            "perplexities and KL cannot be compared."
-        )
-    if len({each.config.model.source for each in reports}) > 1:
-        return (
-            "These runs pruned different models. KL compares each file with its own "
-            "original."
-        )
-    return None
 
 
 def _memory_cells(report: Report, context: int) -> tuple[str, str]:

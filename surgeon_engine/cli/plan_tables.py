@@ -56,6 +56,9 @@ def plan_table(found: SettledJob, model: ModelSummary) -> Table:
             f"({nats.low:.2g} to {nats.high:.2g}), by runs of {_BASES[curve.basis]}"
         )
         rows.append(("quality", text))
+    elif curve is not None and not curve.is_known:
+        method = display_name(pruning.method)
+        rows.append(("quality", f"unknown: no run by {method} was measured"))
     return rows_of(rows, 10)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import PruningConfig
@@ -48,6 +48,7 @@ from surgeon_engine.base.paths import check_name
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.cli.formatting import sweep_table
 from surgeon_engine.cli.output import EventDisplay, Output
+from surgeon_engine.cli.vocabulary import calibration_on
 from surgeon_engine.cli.watching import print_fidelity, start_detached
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def quantize(
     _check_alone("quantize")
     config = RunConfig(
         model=ModelConfig(source=model),
-        calibration=CalibrationConfig(text=text),
+        calibration=calibration_on(model, text, Output()),
         pruning=PruningConfig(target=PrunableShare(0.0)),
         export=ExportConfig(format=Format.GGUF, dtype=dtype),
     )

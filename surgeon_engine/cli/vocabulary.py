@@ -43,10 +43,28 @@ def vocabulary(
     disable_progress_bars()
     kept = tuple(keep or ())
     settings = AutomaticVocabulary(kept) if tokens is None else SomeTokens(tokens, kept)
-    calibration = CalibrationConfig(text=text)
+    output = Output()
+    calibration = calibration_on(model, text, output)
     print_preview(
-        preview_vocabulary(ModelConfig(source=model), calibration, settings), Output()
+        preview_vocabulary(ModelConfig(source=model), calibration, settings), output
     )
+
+
+def calibration_on(model: str, text: str, output: Output) -> CalibrationConfig:
+    """Return the settings of a text; print if it has fewer windows than usual."""
+    from surgeon_engine.calibration.fenced import with_windows_there
+
+    usual = CalibrationConfig(text=text)
+    if text == BUILTIN_TEXT:
+        return usual
+    found = with_windows_there(ModelConfig(source=model), usual)
+    if found != usual:
+        count, most = (x.windows + x.validation_windows for x in (found, usual))
+        output.print_line(
+            f"{text} is short: {count} windows of {found.window_length} tokens are "
+            f"used in place of {most}, which makes the result less certain."
+        )
+    return found
 
 
 def print_preview(found: VocabularyPreviewed, output: Output) -> None:

@@ -67,7 +67,9 @@ def yardstick_of(
     """
     try:
         loaded = load_model(config.model)
-        windows = load_windows(config.calibration, loaded)
+        windows = load_windows(
+            config.calibration, loaded, judging=config.evaluation.windows
+        )
         texts = _texts_of(config, loaded, windows, context)
         check, batch = context.raise_if_cancelled, config.calibration.batch
         references = references_of(
@@ -94,8 +96,7 @@ def _texts_of(
     config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
 ) -> list[JudgingText]:
     length = windows.calibration.shape[1]
-    texts = [JudgingText(windows.text, windows.validation)]
-    texts += read_judging_texts(config, loaded, length)
+    texts = [*windows.judging, *read_judging_texts(config, loaded, length)]
     author = Author(
         loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )

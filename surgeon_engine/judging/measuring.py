@@ -71,20 +71,20 @@ def texts_of(
     """
     count = _QUICK_WINDOWS if quick else _WINDOWS
     with context.stage(Stage.TEXT):
-        windows = load_windows(config.calibration, loaded)
+        windows = load_windows(config.calibration, loaded, judging=count)
         length = windows.validation.shape[1]
         names = (*config.evaluation.texts, *([text] if text else ()))
         if BUILTIN_TEXT not in names:
             names = (*names, BUILTIN_TEXT)
-        fitted = set(map(real_name, config.calibration.all_texts))
-        names = tuple(x for x in names if real_name(x) not in fitted)
+        known = set(map(real_name, config.calibration.texts_read))
+        names = tuple(x for x in names if real_name(x) not in known)
         others: tuple[JudgingText, ...] = ()
         if names:
             evaluation = EvaluationConfig(windows=count, texts=names)
             settings = dataclasses.replace(config, evaluation=evaluation)
-            others = read_judging_texts(settings, loaded, length)
+            others = read_judging_texts(settings, loaded, min(length, _LENGTH))
         fence.close()
-    found = [JudgingText(windows.text, windows.validation), *others]
+    found = [*windows.judging, *others]
     author = Author(
         loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )

@@ -7,7 +7,7 @@ is computed when it asks for it, so that no more than a few are in memory twice.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -31,7 +31,6 @@ from surgeon_engine.runtime.failures import is_out_of_memory
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _FP8 = "F8_"  # the beginning of the formats of 8 bits
-_STACKED_SCALES = ("_weight_scale", "_scale_inv", "_scale")
 
 
 class _Stored(Protocol):
@@ -131,7 +130,7 @@ def _by_plain_name(
     for name, tensor in stored.items():
         if name.endswith(how.method.unused):
             continue
-        found = how.method.split(name) or _stacked(name, stored)
+        found = how.method.split(name) or _stacked(name, stored, how.method.stacked)
         if found is None and tensor.get_dtype().startswith(_FP8):
             raise ModelError(
                 "{name} has numbers of 8 bits, whose scales are not read.",
@@ -153,14 +152,16 @@ def _by_plain_name(
     return tensors
 
 
-def _stacked(name: str, stored: Mapping[str, _Stored]) -> tuple[str, str] | None:
+def _stacked(
+    name: str, stored: Mapping[str, _Stored], scales: Sequence[str]
+) -> tuple[str, str] | None:
     """Return the weight of stacked experts to which a tensor belongs, and its part.
 
     The names of such weights have no ending. None: it belongs to none.
     """
-    ending = next((x for x in _STACKED_SCALES if name.endswith(x)), "")
+    ending = next((x for x in scales if name.endswith(x)), "")
     weight = name.removesuffix(ending)
-    has_scale = any(weight + x in stored for x in _STACKED_SCALES)
+    has_scale = any(weight + x in stored for x in scales)
     if not has_scale or weight not in stored:
         return None
     if not stored[weight].get_dtype().startswith(_FP8):

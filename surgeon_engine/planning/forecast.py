@@ -10,6 +10,9 @@ models. After a diagnosis, d = 0.83 r^0.74, where r is the rise of the loss that
 predicts: right within a tenth for SmolLM2-135M from 10 to 50 %, and 0.16 where the demo
 has 0.11 to 0.15. Runs of the model itself replace the factor of either.
 
+Methods in `_UNMEASURED` end far from that, and where, no run has shown: without a run
+of the model by the same method, nothing is expected of them.
+
 Tokens were measured on SmolLM2-135M alone (docs/results.md, A smaller vocabulary).
 Without a third of them, d is 0.136 by itself. If their costs decide how many leave, d
 is 0.77 times that of blocks alone at the same size.
@@ -26,7 +29,12 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.config.pruning import OF_EXPERTS, SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import (
+    OF_EXPERTS,
+    SPARSE,
+    Method,
+    PruningConfig,
+)
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.target import MAX_SHARE
@@ -42,6 +50,7 @@ _RISE_SCALE, _RISE_EXPONENT = 0.83, 0.74
 # The scale a of measured models by the decimal logarithm of their parameters.
 _MEASURED = {6.45: 0.22, 8.13: 1.13, 8.43: 2.5}  # demo, SmolLM2-135M, Gemma 3 270M
 _LARGE_SCALE = 1.13  # of models that are larger than those
+_UNMEASURED = (Method.K_OBD, Method.L_OBD, Method.MAGNITUDE)
 _SPARSE_SCALE = 0.5  # single weights lose less at the same share
 # Factors of d without a training, at these shares: SmolLM2-135M before and after
 # recovery at 10, 30 and 50 %, and with the refit alone at 30 %, as means of both texts
@@ -69,6 +78,7 @@ _ROUNDING = {
 class Basis(Enum):
     """What a forecast rests on."""
 
+    NOTHING = "nothing"  # nothing is expected
     SIMILAR = "similar"  # measured runs of another model
     DENSE = "dense"  # those of models without experts, though experts are removed
     OWN_RUNS = "own_runs"  # runs of this model
@@ -108,7 +118,7 @@ class Forecast:
     """Expected divergences for removed shares, with a band."""
 
     shares: Sequence[float]  # of the prunable weights, ascending, from 0
-    expected: Sequence[float]
+    expected: Sequence[float]  # if anything is
     spreads: Sequence[float]  # factors from the curve to the ends of the band, by share
     basis: Basis
     points: tuple[RunPoint, ...]  # runs that it rests on
@@ -116,12 +126,17 @@ class Forecast:
     end: End
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything is expected."""
+        return self.basis is not Basis.NOTHING
+
+    @property
     def last(self) -> float:
         """The largest share that can be removed."""
         return self.shares[-1]
 
     def at(self, share: float) -> float:
-        """Return the expected divergence at a share."""
+        """Return the expected divergence at a share; only if it is known."""
         return _interpolated(share, self.shares, self.expected)
 
     def spread_at(self, share: float) -> float:
@@ -187,6 +202,9 @@ def forecast(
     of_tokens = _OF_TOKENS * fewer / max(1, model.vocabulary)
     basis = Basis.DENSE if of_experts else Basis.SIMILAR
     basis = Basis.OWN_RUNS if used else basis
+    basis = Basis.DIAGNOSIS if rises is not None else basis
+    if pruning.method in _UNMEASURED and not used:
+        basis = Basis.NOTHING
     return Forecast(
         shares=shares,
         expected=[
@@ -194,7 +212,7 @@ def forecast(
             for share, height in zip(shares, shape, strict=True)
         ],
         spreads=_spreads(spread, shape, measured),
-        basis=Basis.DIAGNOSIS if rises is not None else basis,
+        basis=basis,
         points=used,
         first=min_removable(pruning, model) / prunable,
         end=_end(pruning, model, most),
@@ -223,7 +241,7 @@ def expected_divergence(
     """
     pruning = config.pruning
     is_open = pruning.removes_nothing or pruning.has_quality_limit
-    if goal is None or found is None or is_open:
+    if goal is None or found is None or not found.is_known or is_open:
         return None
     rounding = cost_of_rounding(config, model, found)
     nats, spread = found.at(goal.sparsity), found.spread_at(goal.sparsity)

@@ -144,8 +144,9 @@ class Job:
     def judging_windows(self) -> int:
         """The number of windows of each evaluation, of all texts."""
         evaluation = self.config.evaluation
-        others = evaluation.windows * max(1, len(evaluation.texts))
-        return self.config.calibration.validation_windows + others
+        calibration = self.config.calibration
+        others = max(1, len(evaluation.texts)) + len(calibration.more_texts)
+        return calibration.validation_windows + others * evaluation.windows
 
     @property
     def held_out(self) -> int:

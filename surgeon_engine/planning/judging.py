@@ -43,7 +43,8 @@ def seconds_to_judge(
     if rates is None:
         return None
     job = Job(config, model, planned_size(config, model), rates=rates)
-    texts = 2 + len(config.evaluation.texts)  # the held-out one, and the model's own
+    # The held-out one, the model's own, and what is named.
+    texts = 2 + len(config.evaluation.texts) + len(config.calibration.more_texts)
     read = texts * _WINDOWS + _CONTINUATIONS
     seconds = sum(_answering(job, by_llama=each) for each in in_llama)
     seconds += speed.writing_windows(job, _WINDOWS)

@@ -83,7 +83,11 @@ def bundle_of(kind: Coupling, pruning: PruningConfig, classes: int = 1) -> int:
 
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
-    """Return the maximum number of weights that a model can lose."""
+    """Return the maximum number of weights that a model can lose.
+
+    For experts with neurons and a minimum density, as for rows with columns, the number
+    is a lower bound: the exact one depends on the costs.
+    """
     most = 0
     if pruning.kind in COUPLED:
         if not model.coupled:
@@ -92,8 +96,15 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
             groups = _max_groups(kind, coupled, pruning)
             if pruning.has_same_widths:  # the same number in each
                 groups = [min(groups)] * len(groups)
-            for n, one in zip(groups, coupled, strict=True):
-                most += _max_weights(n, one, pruning)
+            weights = [
+                _max_weights(n, one, pruning)
+                for n, one in zip(groups, coupled, strict=True)
+            ]
+            if pruning.has_same_widths and coupled[0].neurons:
+                pairs = zip(weights, coupled, strict=True)
+                w, tightest = min(pairs, key=lambda pair: pair[0] / pair[1].weights)
+                weights = [w * one.weights // tightest.weights for one in coupled]
+            most += sum(weights)
         if pruning.drops_depth:
             most += depth_of(pruning, model).kept_otherwise
         return most
@@ -165,6 +176,11 @@ class _Coupled:
         rows = sum(layer.weights for layer in producers)
         return (consumer.rows * consumer.columns + rows) // self.groups
 
+    @property
+    def weights(self) -> int:
+        """The weights of all groups."""
+        return self.weights_per_group * self.groups
+
 
 @dataclass(frozen=True, slots=True)
 class Depth:
@@ -185,7 +201,7 @@ def depth_of(pruning: PruningConfig, model: ModelSummary) -> Depth:
             if share_to_keep(one.layers, pruning) == 0:
                 block, consumer = one.layers[0].block, one.layers[0]
                 bias = consumer.weights - consumer.rows * consumer.columns
-                weights = one.weights_per_group * one.groups + bias
+                weights = one.weights + bias
                 kept = weights - most * one.weights_per_group
                 by_block.setdefault(block, []).append((weights, kept))
                 layers[block] = layers.get(block, 0) + len(one.layers)
@@ -249,5 +265,9 @@ def _max_weights(groups: int, one: _Coupled, pruning: PruningConfig) -> int:
     multiple = bundle_of(Coupling.EXPERT_NEURONS, pruning)
     neurons = max(0, one.neurons - groups_to_keep(1, 0, multiple))
     most += neurons * one.weights_per_neuron * (one.groups - groups)
-    total = one.weights_per_group * one.groups
-    return min(most, total - ceil_share(total, share_to_keep(one.layers, pruning)))
+    share = share_to_keep(one.layers, pruning)
+    limit = one.weights - ceil_share(one.weights, share)
+    if limit < most:  # what is over is less than the largest step
+        of_neurons = multiple * one.weights_per_neuron * one.groups
+        limit -= max(one.classes * one.weights_per_group, of_neurons) - 1
+    return max(0, min(most, limit))

@@ -122,7 +122,7 @@ def _gates(
         measured = _measure_gates(state, request, context, shot)
         context.kept.keep(key, _as_measurement(measured))
         return {**measured}
-    with context.stage(Stage.CURVATURE, shot, 1) as step:
+    with context.stage(Stage.CURVATURE, shot, is_kept=True) as step:
         step()
     context.inform("The costs of this model on this text were measured before: kept.")
     return {name: kept[name] for name in names}

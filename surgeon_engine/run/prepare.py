@@ -66,7 +66,10 @@ def prepare(
         )
     with context.stage(Stage.TEXT):
         epochs = config.recovery.training_epochs
-        windows = ranks.agree(lambda: load_windows(config.calibration, loaded, epochs))
+        judging = config.evaluation.windows
+        windows = ranks.agree(
+            lambda: load_windows(config.calibration, loaded, epochs, judging)
+        )
         _check_share(len(windows.calibration))
     if windows.found.left_out:
         context.inform(windows.found.left_out)
@@ -116,7 +119,11 @@ def _with_general_text(
                 written = own_samples(loaded.model, judging, step)
                 others = (JudgingText(OWN_TEXT, written),)
     return dataclasses.replace(
-        windows, own=own, shipped=shipped, reserve=reserve, others=others
+        windows,
+        own=own,
+        shipped=shipped,
+        reserve=reserve,
+        others=windows.others + others,
     )
 
 

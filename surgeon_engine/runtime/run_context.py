@@ -236,14 +236,17 @@ class RunContext:
 
     @contextmanager
     def stage(
-        self, stage: Stage, shot: int = 0, total: int = 1
+        self, stage: Stage, shot: int = 0, total: int = 1, *, is_kept: bool = False
     ) -> Iterator[Callable[[], None]]:
-        """Announce and time a stage of `total` steps; yield a call for each step."""
+        """Announce and time a stage of `total` steps; yield a call for each step.
+
+        `is_kept` tells that an earlier run has left its result.
+        """
         self.raise_if_cancelled()
         # Stages need blocks of other sizes.
         host_memory.return_freed()
         devices.return_pinned_memory()
-        self.emit(StageStarted(stage, shot))
+        self.emit(StageStarted(stage, shot, is_kept))
         start_time = last = self.clock()
         done = 0
 

@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
 )
 from surgeon_engine.base.decoding import decode_json, encode_json
-from surgeon_engine.calibration.windows import JudgingText, digest_of
+from surgeon_engine.calibration.windows import digest_of
 from surgeon_engine.evaluation.evaluate import (
     evaluate,
     references_from,
@@ -177,8 +177,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     The runs of a sweep, or a diagnosis and the run after it, measure the same.
     """
     windows = state.windows
-    first = JudgingText(windows.text, windows.validation)
-    texts = (first, *windows.others)
+    texts = windows.judging
     parts, held_out = None, None
     pruning = state.config.pruning
     if pruning.searches_damping or pruning.drops_depth:
@@ -202,7 +201,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     if kept is not None:
         found = decode_json(kept.facts.encode(), Evaluation)
         references = references_from(kept.tensors, texts, held_out, batch, tokenizer)
-        with context.stage(Stage.BASELINE) as step:
+        with context.stage(Stage.BASELINE, is_kept=True) as step:
             step()
         context.inform("The original was evaluated on these texts before: kept.")
         state.keep_references(references, found)

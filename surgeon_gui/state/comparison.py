@@ -11,7 +11,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from surgeon_engine.api.config.evaluation import OWN_TEXT
+from surgeon_engine.api.comparability import (
+    MeasuredOriginal,
+    are_comparable,
+    comparison_note,
+)
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
@@ -124,7 +128,7 @@ def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
         if (exported := each.run.exported) is not None
         and math.isfinite(quality := _quality(each.run, measure))
     ]
-    if _why_none_is_best(runs):
+    if not are_comparable(_originals(runs)):
         return (*originals.values(), *files)
     sign = -1 if measure is Quality.AGREEMENT else 1
     return _with_best_marked((*originals.values(), *files), sign)
@@ -140,6 +144,17 @@ def _quality(run: RunState, measure: Quality) -> float:
     return value_of(run.evaluation, measure) if run.evaluation else math.nan
 
 
+def _originals(runs: Sequence[ComparedRun]) -> list[MeasuredOriginal]:
+    return [
+        MeasuredOriginal(
+            None if run.config is None else run.config.model.source,
+            run.baseline,
+            baseline_of(run),
+        )
+        for run in (each.run for each in runs)
+    ]
+
+
 def original_name(run: RunState) -> str:
     """Return the name of the model that a run has pruned."""
     source = run.config.model.source if run.config is not None else ""
@@ -151,61 +166,9 @@ def front(all_points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(sorted((p for p in all_points if p.is_best), key=lambda p: p.size))
 
 
-def _why_none_is_best(runs: Sequence[ComparedRun]) -> str:
-    """Return why no file of these runs can be marked as the best; empty if one can."""
-    protocols = {
-        each.run.baseline.protocol for each in runs if each.run.baseline is not None
-    }
-    # A judged file has been measured on other windows than one that was not.
-    first = {
-        (found[0].text, found[0].windows, found[0].window_length)
-        for each in runs
-        if (found := baseline_of(each.run))
-    }
-    if len(protocols) > 1 or len(first) > 1:
-        return tr(
-            "These runs were measured on different windows or texts. Their "
-            "perplexities and fidelities cannot be compared, so no file is marked as "
-            "the best."
-        )
-    configs = (each.run.config for each in runs)
-    if len({config.model.source for config in configs if config is not None}) > 1:
-        return tr(
-            "These runs pruned different models. KL and same top token compare each "
-            "file with its own original, so no file is marked as the best."
-        )
-    return ""
-
-
 def protocol_note(runs: Sequence[ComparedRun]) -> str:
     """Return a warning if the measures are not comparable; otherwise ""."""
-    if reason := _why_none_is_best(runs):
-        return reason
-    if len(_other_texts(runs)) > 1:
-        return tr(
-            "These runs measured fidelity on different further texts. Compare only "
-            "the figures on the calibration text."
-        )
-    return ""
-
-
-def _other_texts(runs: Sequence[ComparedRun]) -> set[tuple[object, ...]]:
-    """Return the protocols of the fidelity on texts beside the calibration text."""
-    return {
-        tuple(
-            (each.windows, each.window_length, each.text, _author(each, compared.run))
-            for each in found[1:]
-        )
-        for compared in runs
-        if (found := baseline_of(compared.run))
-    }
-
-
-def _author(fidelity: Fidelity, run: RunState) -> str:
-    """Return the model that has written a text; empty if it was no model."""
-    if fidelity.text != OWN_TEXT or run.config is None:
-        return ""
-    return run.config.model.source
+    return comparison_note(_originals(runs))
 
 
 def _with_best_marked(
@@ -235,7 +198,8 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
     """
     found = _columns(runs, context)
     rungs = [each.rung for each in found if each.rung is not None]
-    best = {} if _why_none_is_best(runs) else ladder.best_memories(rungs)
+    is_possible = are_comparable(_originals(runs))
+    best = ladder.best_memories(rungs) if is_possible else {}
     best_for = {id(rungs[number]): memories for number, memories in best.items()}
 
     def rung_row(title: str, to_text: Callable[[Rung], str]) -> tuple[str, ...]:

@@ -79,10 +79,6 @@ _SHARES = {
 ENDED_EARLY = (Stage.REFIT, Stage.RECONSTRUCTION, Stage.DISTILLATION)
 _WITHOUT_STEPS = (Stage.LOAD, Stage.TEXT, Stage.VERIFICATION)
 _SIMILAR = {Stage.EVALUATION: Stage.BASELINE}
-# Stages whose result an earlier run may have left, and the time below which it has: of
-# the planned one, or without a plan.
-_KEPT = (Stage.BASELINE, Stage.CURVATURE)
-_KEPT_SHARE, _KEPT_SECONDS = 0.1, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +88,7 @@ class StageTime:
     stage: Stage
     shot: int
     seconds: float
+    is_kept: bool = False  # an earlier run has left its result
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +101,7 @@ class Position:
     seconds: float  # since the stage began
     reached: float | None = None  # seconds at which the fraction was; None: just now
     step: float = 0.0  # fraction of the stage that is one step; 0: unknown
+    is_kept: bool = False  # an earlier run has left its result
 
     @property
     def extrapolated(self) -> float:
@@ -230,7 +228,7 @@ def remaining_seconds(
         None for a run that was not planned, until curvature has been measured.
     """
     rounds = _rounds(times)
-    measured = _measured(timeline, rounds, at)
+    measured = _measured(rounds, at)
     if not timeline.planned and Stage.CURVATURE not in measured:
         return None
     expected = _expected_seconds(timeline, rounds, at)
@@ -305,42 +303,33 @@ _Round = dict[Stage, float]  # seconds of each stage
 def _rounds(times: tuple[StageTime, ...]) -> list[_Round]:
     """Return the seconds of each stage for each round; the last round is open.
 
-    A round ends with an evaluation, or when the run is resumed.
+    A round ends with an evaluation, or when the run is resumed. Reading what an earlier
+    run has left counts as no time.
     """
     rounds: list[_Round] = [{}]
     for time in times:
         if time.stage is Stage.LOAD:
             rounds.append({})
         current = rounds[-1]
-        current[time.stage] = current.get(time.stage, 0.0) + time.seconds
+        seconds = 0.0 if time.is_kept else time.seconds
+        current[time.stage] = current.get(time.stage, 0.0) + seconds
         if time.stage is Stage.EVALUATION:
             rounds.append({})
     return rounds
 
 
-def _measured(
-    timeline: RunTimeline, rounds: list[_Round], at: Position
-) -> dict[Stage, float]:
+def _measured(rounds: list[_Round], at: Position) -> dict[Stage, float]:
     """Return the latest seconds of each stage, extrapolated for the current one.
 
-    A measurement that an earlier run has left takes no time, and tells nothing.
+    A stage that took no time tells nothing.
     """
     whole = [time for round_ in rounds for time in round_.items()]
     current: dict[Stage, float] = {}
-    if at.fraction >= ENOUGH_TO_EXTRAPOLATE:
+    if at.fraction >= ENOUGH_TO_EXTRAPOLATE and not at.is_kept:
         current[at.stage] = rounds[-1].get(at.stage, 0.0) + at.extrapolated
     if at.fraction == 1:
         whole, current = [*whole, *current.items()], {}
-    measured = {x: y for x, y in whole if not _was_left(timeline, x, y)}
-    return measured | current
-
-
-def _was_left(timeline: RunTimeline, stage: Stage, seconds: float) -> bool:
-    """Return whether a stage took no time, because its result was on the disk."""
-    least = _KEPT_SECONDS
-    if timeline.planned:
-        least = _KEPT_SHARE * timeline.planned.get(stage, 0.0)
-    return stage in _KEPT and seconds < least
+    return {x: y for x, y in whole if y} | current
 
 
 def _expected_seconds(
@@ -351,10 +340,10 @@ def _expected_seconds(
     The first steps of a planned stage may be slow: what they show is blended with what
     was expected before, more and more as the stage advances.
     """
-    measured = _measured(timeline, rounds, at)
+    measured = _measured(rounds, at)
     expected = _expected_by(timeline, measured)
     if timeline.planned and at.stage in measured:
-        before = _measured(timeline, rounds, replace(at, fraction=0.0))
+        before = _measured(rounds, replace(at, fraction=0.0))
         weight = min(1.0, at.fraction / _TRUSTED_FRACTION)
         guess = _expected_by(timeline, before)[at.stage]
         measured[at.stage] = weight * measured[at.stage] + (1 - weight) * guess

@@ -15,7 +15,7 @@ from surgeon_gui.state.runs.text import date
 def points_of(
     records: Sequence[RunRecord], config: RunConfig, model: ModelSummary | None
 ) -> tuple[RunPoint, ...]:
-    """Return the finished runs of the model and the structure of a job.
+    """Return the finished runs of the model, the structure and the method of a job.
 
     Those that have removed tokens are left out: the rest of their target is smaller.
 
@@ -35,8 +35,8 @@ def points_of(
             continue
         if job.pruning.removes_tokens:
             continue
-        is_same = job.model.source == config.model.source
-        if is_same and job.pruning.kind is config.pruning.kind:
+        kinds = [(x.pruning.kind, x.pruning.method) for x in (job, config)]
+        if job.model.source == config.model.source and kinds[0] == kinds[1]:
             worst = max(each.divergence.value for each in found)
             of_job = file_form(job, model).dtype
             added = usual_rounding(dtype) - usual_rounding(of_job)

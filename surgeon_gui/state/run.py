@@ -79,9 +79,7 @@ class Status(Enum):
 _STOPPABLE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
 _BUSY = (*_STOPPABLE, Status.STOPPING, Status.CANCELLING)
 
-# Frequent events that do not advance the run.
-_WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
-_EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
+_WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)  # they do not advance the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +125,7 @@ class RunState:
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock
     progressed_at: float = 0.0  # likewise: the last progress in the stage
+    stage_is_kept: bool = False  # an earlier run has left its result
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
     paused_seconds: float = 0.0  # of finished pauses
@@ -157,7 +156,7 @@ class RunState:
     @property
     def is_exporting(self) -> bool:
         """True if the result is being written or verified."""
-        return self.stage in _EXPORT_STAGES
+        return self.stage in (Stage.EXPORT, Stage.VERIFICATION)
 
     @property
     def can_stop(self) -> bool:
@@ -218,8 +217,8 @@ class RunState:
         seconds = max(0.0, self.clock(now) - self.stage_began)
         reached = min(seconds, max(0.0, self.progressed_at - self.stage_began))
         step = 1 / self.total if self.total else 0.0
-        stage = self.stage or Stage.LOAD
-        return Position(stage, self.shot, fraction, seconds, reached, step)
+        place = self.stage or Stage.LOAD, self.shot, fraction, seconds, reached, step
+        return Position(*place, self.stage_is_kept)
 
 
 def requested(
@@ -377,6 +376,7 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         total=0,
         stage_began=state.clock(at),
         progressed_at=state.clock(at),
+        stage_is_kept=event.is_kept,
     )
 
 
@@ -414,7 +414,7 @@ def _with_stage_closed(state: RunState, at: float) -> RunState:
     if state.stage is None:
         return state
     seconds = max(0.0, state.clock(at) - state.stage_began)
-    time = StageTime(state.stage, state.shot, seconds)
+    time = StageTime(state.stage, state.shot, seconds, state.stage_is_kept)
     return replace(state, times=(*state.times, time))
 
 

@@ -69,8 +69,8 @@ FIELDS = {
     "calibration.more_texts": FieldText(
         "Further texts",
         "Texts that take a share of the calibration windows, so that the model "
-        "does not specialize to the text above. Perplexity is measured on the text "
-        "above or on the validation text only.",
+        "does not specialize to the text above. Held-out windows of each judge the "
+        "model.",
     ),
     "evaluation.texts": FieldText(
         "Also judge on",

@@ -334,7 +334,7 @@ def test_seeds_that_change_nothing_fail(bench, capsys):
         ),
         (ONE_JOB + "evaluation = { windows = 2 }", "unknown field `evaluation`"),
         (ONE_JOB.replace("shots = 2", 'target = "parameters"'), "shares of the"),
-        (ONE_JOB.replace("shots = 2", "shots = 0"), "shots must be in"),
+        (ONE_JOB.replace("shots = 2", "shots = 0"), "shots is 0, and must be"),
     ],
 )
 def test_invalid_plan_fails_with_a_message(bench, capsys, plan, message):

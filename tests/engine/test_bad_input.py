@@ -117,7 +117,7 @@ TEXTS = {
     "a.docx": (b"hello", "a.docx is of an unknown kind"),
     "cut.jsonl": (b'{"text": "a"}\n{"text": ', "cut.jsonl cannot be read"),
     "content.jsonl": (b'{"content": 1}\n', "No column of content.jsonl holds text"),
-    "none.jsonl": (b'{"text": "a"}\n{"text": null}\n', "document 2, but NoneType"),
+    "none.jsonl": (b'{"text": "a"}\n{"text": null}\n', "enough for 0 windows"),
     "blank.jsonl": (b"\n \n", "blank.jsonl"),
     "rows.csv": (b"text,stars\n", "rows.csv"),
     "stars.csv": (b"stars\n1\n2\n", "No column of stars.csv holds text"),

@@ -6,6 +6,7 @@ import errno
 import functools
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -206,7 +207,7 @@ def test_two_interruptions_are_no_worse_than_one(tmp_path, whole):
     assert_same_result(folder, expected)
 
 
-def test_resumed_run_replaces_its_own_export_and_nothing_else(tmp_path):
+def test_resumed_run_replaces_its_own_export_and_nothing_else(tmp_path, monkeypatch):
     out, folder = tmp_path / "out", tmp_path / "cut"
     config = config_of(tmp_path, shots=1, export=ExportConfig(str(out), Format.MASKED))
     cut_at(lambda event: isinstance(event, Exported), config, folder)
@@ -220,8 +221,14 @@ def test_resumed_run_replaces_its_own_export_and_nothing_else(tmp_path):
     shutil.rmtree(out)
     (tmp_path / "own").rename(out)
     (out / "notes.txt").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "export", Mock(side_effect=OSError(28, "No space")))
+        with pytest.raises(ExportError, match="No space"):
+            resume(folder, Recorder().context)
+    assert (folder / "checkpoint").is_dir()
     resumed(folder)
     assert RunFolder(folder).read_report().exported is not None
+    assert not (folder / "checkpoint").exists()
 
 
 def test_resumed_run_replaces_another_export_if_it_may(tmp_path):

@@ -48,7 +48,8 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.calibration.windows import JudgingText, TextStatistics, TokenWindows
+from surgeon_engine.calibration.text_statistics import TextStatistics
+from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import ExpertsLayer, find_blocks, prunable_layers

@@ -125,6 +125,11 @@ class CalibrationConfig:
         return (self.text, *(more.text for more in self.more_texts))
 
     @property
+    def texts_read(self) -> tuple[str, ...]:
+        """The names of all texts that calibrate, and of the one that validates."""
+        return (*self.all_texts, self.validation_text or self.text)
+
+    @property
     def takes_whole_file(self) -> bool:
         """True if all windows of a token file are measured."""
         return is_token_file(self.text)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,9 +25,18 @@ import msgspec
 
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_path
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import reworded, say
 
 _MAX_ENTRIES = 1_000  # of a list
+_WRONG_TYPE = re.compile(r"Expected `(\w+)(?: \| null)?`, got `")
+_TYPES = {
+    "float": say("a number"),
+    "int": say("a whole number"),
+    "bool": say("true or false"),
+    "str": say("a text in quotes"),
+    "array": say("a list in square brackets"),
+    "object": say("a table"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +54,22 @@ class Limits:
         below = value < self.high if self.high_is_open else value <= self.high
         return above and below
 
-    def __str__(self) -> str:
-        opening = "(" if self.low_is_open else "["
-        closing = ")" if self.high_is_open else "]"
-        return f"{opening}{self.low:g}, {self.high:g}{closing}"
+    @property
+    def words(self) -> str:
+        """The range in a sentence, after "must be"."""
+        low, high = (
+            int(end) if float(end).is_integer() else end
+            for end in (self.low, self.high)
+        )
+        return say(
+            "{low} and {high}",
+            low=say("more than {n:,}", n=low)
+            if self.low_is_open
+            else say("at least {n:,}", n=low),
+            high=say("less than {n:,}", n=high)
+            if self.high_is_open
+            else say("at most {n:,}", n=high),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,13 +245,46 @@ def check_limits(config: Any) -> None:
         elif isinstance(value, str):
             check_path(field.setting, value)
         if limits is not None and not limits.contain(value):
+            is_share = limits.high <= 1 < value and limits.contain(value / 100)
             raise ConfigError(
-                "{setting} must be in {limits}, got {given}.",
-                "Set {setting} to a value in {limits}.",
+                "{setting} is {given:,}, and must be {limits}.",
+                say("{given:g} % is {share:g}.", given=value, share=value / 100)
+                if is_share
+                else "",
                 setting=field.setting,
-                limits=limits,
+                limits=limits.words,
                 given=value,
             )
+
+
+def wrong_type(
+    name: str, given: object, error: msgspec.ValidationError, setting: Setting | None
+) -> ConfigError | None:
+    """Return the error of a value of a wrong type; None: it is of another kind.
+
+    Args:
+        name: Of the setting, as people write it.
+        given: The value.
+        error: What msgspec says.
+        setting: The setting, if it is a known one.
+    """
+    found = _WRONG_TYPE.match(str(error))
+    kind = _TYPES.get(found[1]) if found else None
+    if kind is None:
+        return None
+    limits = setting.option.limits if setting is not None else None
+    return ConfigError(
+        "{name} is {given}, and must be {kind}."
+        if limits is None
+        else "{name} is {given}, and must be {kind}, {limits}.",
+        say("Numbers are written without quotes and units.")
+        if found and found[1] in ("float", "int") and isinstance(given, str)
+        else "",
+        name=name,
+        given=str(given).lower() if isinstance(given, bool) else repr(given),
+        kind=reworded(kind),
+        limits=limits.words if limits is not None else "",
+    )
 
 
 def _check_texts(setting: str, values: tuple[Any, ...]) -> None:

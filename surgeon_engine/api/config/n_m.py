@@ -41,11 +41,11 @@ class NM(Member, frozen=True, tag="n_m"):
         ):
             if not limits.contain(value):
                 raise ConfigError(
-                    "{name} of the pattern {pattern} must be in {limits}, got {given}.",
+                    "{name} of the pattern {pattern} is {given}, and must be {limits}.",
                     "Choose a pattern such as 2:4.",
                     name=name,
                     pattern=self.pattern,
-                    limits=limits,
+                    limits=limits.words,
                     given=value,
                 )
         if self.kept >= self.of:

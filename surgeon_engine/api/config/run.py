@@ -178,15 +178,15 @@ class RunConfig:
                     text=self.calibration.text,
                 ),
             )
-        known = set(map(real_name, self.calibration.all_texts))
+        known = set(map(real_name, self.calibration.texts_read))
         for setting, text in self.texts:
             if setting == "texts" and real_name(text) in known:
                 yield (
                     "evaluation.texts",
                     ConfigError(
-                        "A calibration text cannot judge as text of another kind: "
-                        "{text:choice}.",
-                        "Its held-out part judges anyway. Name another text.",
+                        "{text:choice} cannot judge as text of another kind: it "
+                        "calibrates or validates.",
+                        "Held-out windows of it judge anyway. Name another text.",
                         text=text,
                     ),
                 )

@@ -15,12 +15,15 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.config.fields import (
+    Setting,
     settings_of,
     unknown_setting,
     values_of,
     with_values,
+    wrong_type,
 )
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import check_choice
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
@@ -137,20 +140,22 @@ def _axis(config: RunConfig, text: str) -> Axis:
     known = settings_of(type(held))
     if setting not in known:
         raise unknown_setting(part, setting, known)
-    kind = known[setting].type
     found = tuple(
-        _value(name, kind, each.strip()) for each in values.split(",") if each.strip()
+        _value(name, known[setting], each.strip())
+        for each in values.split(",")
+        if each.strip()
     )
     if not found:
         raise ConfigError("{text} has no values.", _EXAMPLE, text=repr(text))
     return Axis(part, setting, found)
 
 
-def _value(name: str, kind: Any, text: str) -> Any:
+def _value(name: str, setting: Setting, text: str) -> Any:
+    check_choice(name, setting.type, text)
     try:
-        return convert(text, kind, strict=False)
+        return convert(text, setting.type, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(
+        raise wrong_type(name, text, error, setting) or ConfigError(
             "{name} cannot be {text}: {why}.",
             "See the job files in README.md.",
             name=name,

@@ -11,12 +11,17 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from surgeon_engine.api.config.calibration import MoreText
-from surgeon_engine.api.config.fields import fields_of, settings_of, unknown_setting
+from surgeon_engine.api.config.fields import (
+    fields_of,
+    settings_of,
+    unknown_setting,
+    wrong_type,
+)
 from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import OF_EXPERTS, PruningConfig
 from surgeon_engine.api.config.purposes import Purpose, structure_for
@@ -83,7 +88,22 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise ConfigError("Invalid job file: {error:clause}.", error=error) from error
+        raise _type_error(job, error) from error
+
+
+def _type_error(job: Mapping[str, Any], error: msgspec.ValidationError) -> ConfigError:
+    """Return an error that names the setting, its value, and what it may be."""
+    _, _, path = str(error).partition(" - at `$.")
+    names, given = path.rstrip("`").split("."), cast(Any, job)
+    for name in names:
+        given = given.get(name) if isinstance(given, Mapping) else None
+    found = None
+    if given is not None:
+        parts = {x.name: x.default_factory for x in dataclasses.fields(RunConfig)}
+        setting = settings_of(cast(type[Any], parts[names[0]])).get(names[-1])
+        shown = ".".join(dict.fromkeys((names[0], names[-1])))
+        found = wrong_type(shown, given, error, setting)
+    return found or ConfigError("Invalid job file: {error:clause}.", error=error)
 
 
 def decode_toml(name: str, text: str) -> dict[str, Any]:

@@ -295,6 +295,7 @@ class StageStarted(msgspec.Struct, frozen=True, tag=True):
 
     stage: Stage
     shot: Count
+    is_kept: bool = False  # its result was measured before, and is only read
 
 
 class Progressed(msgspec.Struct, frozen=True, tag=True):

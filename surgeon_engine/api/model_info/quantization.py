@@ -28,6 +28,7 @@ class Method:
     others: tuple[str, ...]  # all else from which a weight is computed
     unused: tuple[str, ...] = ()  # tensors that are not needed for weights
     weight: str = ".weight"  # the ending of the weight's own name
+    stacked: tuple[str, ...] = ()  # scales of stacked weights, which have no ending
 
     def split(self, name: str) -> tuple[str, str] | None:
         """Return the name of the weight to which a tensor belongs, and its ending."""
@@ -54,7 +55,7 @@ class Quantization:
     def numbers(self, name: str, dtype: str, size: int) -> int:
         """Return how many weights a stored tensor of `size` numbers holds."""
         method = self.method
-        if name.endswith((*method.others, *method.unused)):
+        if name.endswith((*method.others, *method.unused, *method.stacked)):
             return 0
         if not name.endswith(method.values):
             return size
@@ -92,7 +93,11 @@ _STATES = ("bitsandbytes__nf4", "bitsandbytes__fp4")
 
 
 def _scaled(label: str) -> Method:
-    return Method(label, (".weight", ".weight_packed"), _SCALES, _OF_ACTIVATIONS)
+    values, stacked = (
+        (".weight", ".weight_packed"),
+        ("_weight_scale", "_scale_inv", "_scale"),
+    )
+    return Method(label, values, _SCALES, _OF_ACTIVATIONS, stacked=stacked)
 
 
 FP8 = _scaled("FP8")

@@ -26,7 +26,7 @@ def sampling(job: Job) -> StageNeed:
     """State the need of the windows that the original writes, token by token."""
     config = job.config
     texts = [job.own_windows]
-    if BUILTIN_TEXT in config.calibration.all_texts and not config.evaluation.texts:
+    if BUILTIN_TEXT in config.calibration.texts_read and not config.evaluation.texts:
         texts.append(config.evaluation.windows)
     seconds = sum(speed.writing_windows(job, windows) for windows in texts)
     if config.samples.after_shots:

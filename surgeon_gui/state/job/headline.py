@@ -106,6 +106,8 @@ def basis_text(found: Forecast) -> str:
             "estimated from {n} runs of this model",
             count,
         ).format(n=count)
+    if found.basis is Basis.NOTHING:
+        return tr("the quality to expect of this method is not known")
     if found.basis is Basis.DENSE:
         return tr("estimated from runs of models without experts")
     return tr("estimated from runs of similar models")

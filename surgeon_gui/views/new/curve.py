@@ -210,15 +210,18 @@ class _Picture:
     ) -> None:
         self._painter, self._theme, self._area = painter, theme, area
         self._curve, self._forecast = curve, curve.forecast
-        low = self._forecast.expected[-1] * self._forecast.spreads[-1]
-        self._bottom = min(math.exp(-low), _MOST_SHOWN)
+        found, self._bottom = self._forecast, _MOST_SHOWN
+        if found.is_known:
+            low = found.expected[-1] * found.spreads[-1]
+            self._bottom = min(math.exp(-low), _MOST_SHOWN)
         self._texts: list[QRectF] = []  # the places of those that are painted
 
     def paint(self, share: float | None) -> None:
-        self._paint_bands()
-        self._paint_spread()
-        self._paint_labels()
-        self._paint_points()
+        if self._forecast.is_known:
+            self._paint_bands()
+            self._paint_spread()
+            self._paint_labels()
+            self._paint_points()
         self._paint_axis(share)
         if share is not None:
             self._paint_handle(share)
@@ -373,5 +376,8 @@ class _Picture:
         painter.restore()
         painter.setPen(QPen(QColor(theme.surface), 2.5))
         painter.setBrush(QColor(theme.accent))
-        at = QPointF(x, self._y(self._forecast.at(shown)))
+        y = area.center().y()
+        if self._forecast.is_known:
+            y = self._y(self._forecast.at(shown))
+        at = QPointF(x, y)
         painter.drawEllipse(at, _HANDLE, _HANDLE)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import CalibrationError, ConfigError
+from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.calibration.judging_texts import (
     judges_by_own_text,
     read_judging_texts,
@@ -43,7 +45,9 @@ def config_of(text, *texts, windows=4):
 def test_builtin_text_judges_a_model_that_another_text_calibrates(demo, novel):
     (text,) = read_judging_texts(config_of(novel), demo, LENGTH)
     assert text.name == "builtin"
-    assert text.windows.shape == (4, LENGTH)
+    calibration = CalibrationConfig(window_length=LENGTH, validation_windows=4)
+    held_out = load_windows(calibration, demo).validation
+    assert torch.equal(text.windows, held_out)  # the demo was trained on the rest
     assert not judges_by_own_text(config_of(novel), has_tokenizer=True)
 
 
@@ -59,6 +63,10 @@ def test_model_writes_the_text_where_the_builtin_one_calibrates_or_cannot_be_rea
         calibration=replace(mixed.calibration, more_texts=(MoreText("builtin", 0.5),)),
     )
     assert judges_by_own_text(mixed, has_tokenizer=True)
+    validated = config_of(novel)
+    calibration = replace(validated.calibration, validation_text="builtin")
+    validated = replace(validated, calibration=calibration)
+    assert judges_by_own_text(validated, has_tokenizer=True)  # and not twice by one
 
 
 def test_named_texts_judge_each(demo, novel, tmp_path):
@@ -74,6 +82,10 @@ def test_named_texts_judge_each(demo, novel, tmp_path):
 def test_calibration_text_cannot_judge_as_another_kind(novel):
     with pytest.raises(ConfigError, match="cannot judge"):
         config_of(novel, novel).check_consistency()
+    config = config_of("builtin", novel)
+    calibration = replace(config.calibration, validation_text=novel)
+    with pytest.raises(ConfigError, match="cannot judge"):
+        replace(config, calibration=calibration).check_consistency()
 
 
 def test_text_shorter_than_a_window_is_refused(demo, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import datasets
@@ -17,6 +18,7 @@ from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration import hub_datasets
 from surgeon_engine.calibration.texts import (
+    TextSource,
     calibration_source,
     described_text,
     read_documents,
@@ -119,10 +121,27 @@ def test_long_list_of_columns_is_cut(tmp_path, count, end):
     assert error_of(path, column="stars").endswith(end)
 
 
-def test_row_without_a_text_is_named(tmp_path):
+def test_rows_without_a_text_are_counted_and_other_values_named(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "one"}\n{"text": null}\n{"text": "three"}')
-    assert "no text in document 2, but NoneType" in error_of(path)
+    path.write_text('{"text": "one"}\n{"text": null}\n{"title": "three"}')
+    found = read_documents(TextSource(str(path)), "calibration")
+    assert (found.texts, found.without_text) == (["one"], 2)
+    rows = ['{"text": "one"}'] * 60
+    path.write_text("\n".join([*rows, '{"text": 2}']))
+    assert "no text in document 61, but int" in error_of(path)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_columns_of_a_csv_file_are_separated_by_the_mark_of_its_first_line(
+    mark, tmp_path
+):
+    path = tmp_path / "a.csv"
+    rows = ("id", "story"), ("1", "Once, upon; a\ttime."), ("2",)
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter=mark).writerows(rows)
+    found = read_documents(TextSource(str(path)), "calibration")
+    assert (found.texts, found.column) == (["Once, upon; a\ttime."], "story")
+    assert found.without_text == 1
 
 
 def test_described_table_lists_its_columns(table):

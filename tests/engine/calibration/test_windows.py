@@ -35,10 +35,10 @@ def config(**settings) -> CalibrationConfig:
     return CalibrationConfig(**(small | settings))
 
 
-def load(tokenizer=None, epochs=0, **settings):
+def load(tokenizer=None, epochs=0, judging=0, **settings):
     vocabulary = Vocabulary(VOCABULARY, longest_window=64)
     tokenizer = tokenizer or byte_tokenizer()
-    return draw_windows(config(**settings), tokenizer, vocabulary, epochs)[1]
+    return draw_windows(config(**settings), tokenizer, vocabulary, epochs, judging)[1]
 
 
 def error_of(**settings) -> str:
@@ -213,6 +213,25 @@ def test_further_texts_do_not_change_what_is_measured(text, tmp_path):
         text=str(text), windows=4, validation_text=BUILTIN_TEXT, more_texts=more
     )
     assert torch.equal(mixed.validation, other.validation)
+
+
+def test_further_texts_judge_by_windows_that_nothing_is_fitted_to(text, tmp_path):
+    a, b = share_texts(tmp_path, 0.25, 0.5)
+    more = (a, b, MoreText(BUILTIN_TEXT, 0.125))
+    shown = load(text=str(text), windows=8, more_texts=more, epochs=100, judging=3)
+    assert [each.name for each in shown.judging] == [
+        str(text), a.text, b.text, BUILTIN_TEXT
+    ]  # fmt: skip
+    assert [len(each.windows) for each in shown.judging] == [3, 3, 3, 3]
+    fitted = as_set(torch.cat([shown.calibration, *shown.later]))
+    for each in shown.judging:
+        assert not fitted & as_set(each.windows)
+    builtin = load(text=BUILTIN_TEXT, validation_windows=3).validation
+    assert torch.equal(shown.others[-1].windows, builtin)
+    assert len(load(text=str(text), windows=8, more_texts=more).judging) == 1
+    (tmp_path / "A.txt").write_text("A" * 15)
+    shown = load(text=str(text), windows=8, more_texts=(a,), judging=3)
+    assert shown.others == () and "A.txt" in str(shown.found.left_out)
 
 
 def test_window_of_a_further_text_is_not_held_out(text, tmp_path):

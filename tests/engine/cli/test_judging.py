@@ -123,9 +123,13 @@ def test_compare_says_if_figures_are_of_other_texts_or_originals(
     assert "20 of 30; 20 of 9" in printed()  # of the original
     assert "These runs" not in printed()
     shorter = msgspec.structs.replace(report.baseline, window_length=8)
-    assert "perplexities and KL cannot be compared" in printed(baseline=shorter)
+    assert "perplexities and fidelities cannot be compared" in printed(baseline=shorter)
     config = replace(report.config, model=ModelConfig("other"))
-    assert "KL compares each file with its own original" in printed(config=config)
+    assert "compare each file with its own original" in printed(config=config)
+    first, *others = report.baseline.fidelity
+    others = [msgspec.structs.replace(x, text="other") for x in (others or [first])]
+    further = msgspec.structs.replace(report.baseline, fidelity=(first, *others))
+    assert "on different further texts" in printed(baseline=further)
 
 
 def test_compare_tells_runs_of_the_same_name_apart(tmp_path, capsys):

@@ -104,7 +104,7 @@ def test_run_invalid_job_prints_message(tmp_path, capsys):
     job.write_text("version = 1\n[pruning]\nsparsity = 2.0\n")
     code, out, err = run("run", job, capsys=capsys)
     assert code == 1
-    assert "sparsity must be in [0, 0.95], got 2.0." in err
+    assert "sparsity is 2.0, and must be at least 0 and at most 0.95." in err
     assert "Traceback" not in out + err
 
 
@@ -350,7 +350,7 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys, monkeypatch):
         code, _, err = run("estimate", path, capsys=capsys)
         assert (code, problem in err) == (1, True)
     for settings, problem in (
-        ('[evaluation]\ntexts = ["builtin"]\n', "of another kind: builtin"),
+        ('[evaluation]\ntexts = ["builtin"]\n', "builtin cannot judge as text"),
         ("[calibration]\nwindow_length = 1000\n", "the maximum of the model is 512"),
         ("[model]\ngpus = 64\n", "asks for 64 GPUs"),
         ('[model]\ndevice = "gpu"\n', "has no GPU"),
@@ -391,6 +391,10 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out
+    path.write_text('version = 1\n[pruning]\nmethod = "magnitude"\n')
+    code, out, _ = run("estimate", path, capsys=capsys)
+    assert "unknown: no run by magnitude was measured" in " ".join(out.split())
+    assert "likely" not in out
 
 
 def test_job_with_linked_text_keeps_its_suffix(tmp_path):

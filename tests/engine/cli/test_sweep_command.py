@@ -97,6 +97,8 @@ def test_runs_of_a_sweep_measure_the_original_once(sweep, tmp_path):
     assert len(folders) == 2
     assert_same_tensors(*map(exported_tensors, folders))
     one, two = (RunFolder(x).read_report() for x in folders)
+    logs = [RunFolder(x).events_path.read_text() for x in folders]
+    assert sorted(log.count('"is_kept":true') for log in logs) == [0, 2]
     assert one.baseline == two.baseline
     assert one.shots[-1].evaluation == two.shots[-1].evaluation
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from surgeon_engine.cli import runs
 from surgeon_engine.cli.main import main
 
 
@@ -23,6 +26,26 @@ def test_preview_names_tokens_scripts_and_texts(capsys):
 def test_without_a_number_a_typical_one_is_shown(capsys):
     assert main(["vocabulary", "demo"]) == 0
     assert "this one is typical" in capsys.readouterr().out
+
+
+def test_short_text_has_fewer_windows(capsys, tmp_path, monkeypatch):
+    path = tmp_path / "short.txt"
+    path.write_text(" ".join(f"Sentence {n} is like no other." for n in range(400)))
+    assert main(["vocabulary", "demo", "--text", str(path)]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    count = int(re.search(r"short: (\d+) windows of 256 tokens", first)[1])
+    assert 4 < count < 96
+    assert f"{count // 3 * 256:,}" in next(x for x in lines if x.startswith(str(path)))
+    commands: list = []
+    monkeypatch.setattr(
+        runs, "_work_on", lambda command, _=None: commands.append(command)
+    )
+    assert main(["quantize", "demo", "--text", str(path)]) == 0
+    found = commands[0].config.calibration
+    assert found.windows + found.validation_windows == count
+    path.write_text("Too short.")
+    assert main(["vocabulary", "demo", "--text", str(path)]) == 1
+    assert "but 3 + 1 are needed" in capsys.readouterr().err
 
 
 def test_unknown_language_is_an_error(capsys):

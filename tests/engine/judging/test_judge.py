@@ -245,7 +245,7 @@ def test_what_is_missing_is_found_before_models_are_asked(tmp_path, monkeypatch)
     with pytest.raises(CalibrationError, match=r"no text file at /moved\.txt"):
         judged(run, DEMO)
     (run / "run.toml").write_text("version = 1\n")
-    with pytest.raises(ConfigError, match="another kind: builtin"):
+    with pytest.raises(ConfigError, match="builtin cannot judge"):
         judged(run, DEMO, dataclasses.replace(SETTINGS, text="builtin"))
     with pytest.raises(ConfigError, match="has no GPU"):
         judged(DEMO, DEMO, dataclasses.replace(SETTINGS, device=Device.GPU))

@@ -8,11 +8,25 @@ import msgspec
 import numpy as np
 import pytest
 
-from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import (
+    HeadsAndNeurons,
+    Method,
+    PruningConfig,
+    Structure,
+)
 from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
-from surgeon_engine.planning.forecast import Basis, End, RunPoint, forecast
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.forecast import (
+    Basis,
+    End,
+    RunPoint,
+    expected_divergence,
+    forecast,
+)
 from surgeon_engine.planning.limits import max_removable, min_removable
+from surgeon_engine.planning.target_size import goal_of
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_results import model_summary
 from tests.helpers.mixtures import mixture_job, mixture_summary
@@ -67,6 +81,18 @@ def test_own_runs_scale_the_curve_and_narrow_its_band():
     assert own.points == points[:1]
     useless = forecast(PLAIN, MODEL, unusable)
     assert (useless.basis, useless.at(0.3)) == (Basis.SIMILAR, similar.at(0.3))
+
+
+@pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
+def test_nothing_is_expected_of_a_method_of_which_no_run_was_measured(method):
+    pruning = replace(PLAIN, method=method)
+    found = forecast(pruning, MODEL)
+    assert not found.is_known and found.possible(0.3) == 0.3
+    config = RunConfig(pruning=pruning)
+    goal = goal_of(pruning, MODEL, file_form(config, MODEL))
+    assert expected_divergence(config, MODEL, goal, found) is None
+    own = forecast(pruning, MODEL, (RunPoint("a", 0.2, 8.0),))
+    assert own.is_known and own.at(0.2) == pytest.approx(8.0, rel=0.01)
 
 
 def test_diagnosis_gives_the_shape_and_runs_the_scale():

@@ -23,13 +23,15 @@ from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
+from surgeon_engine.pruning.structures.experts_neurons import experts_in_step
 from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.shots.selection import cheapest_of
 from tests.helpers.configs import DENSE, DENSE_COUPLED, pruning_config
 from tests.helpers.mixtures import mixture_summary
 from tests.helpers.pairs import pairs
 from tests.helpers.pruned_models import NOWHERE
 from tests.helpers.tiny_models import FAMILIES, MIXTURES, tiny_model
-from tests.helpers.units import removable
+from tests.helpers.units import no_removals, random_measurement, removable
 
 
 @functools.cache
@@ -145,6 +147,26 @@ def test_equal_widths_lose_what_the_tightest_block_allows():
     each = units_of(free, model_of("llama"))[0].coupled.weights_per_group
     assert max_removable(free, model) == (12 + 23) * each
     assert max_removable(same, model) == (12 + 12) * each
+
+
+@pytest.mark.parametrize("widths", Widths)
+def test_experts_of_a_minimum_density_lose_what_the_plan_allows(widths):
+    densities = {"min_density": 0.3, "layer_min_density": ("block 0=0.6",)}
+    structure = Structure.EXPERTS_AND_NEURONS
+    pruning = pruning_config(structure, widths=widths, **densities)
+    most = max_removable(pruning, described("qwen3_moe"))
+    units = units_of(pruning, model_of("qwen3_moe"))
+    for seed in range(3):
+        costs = {
+            unit.measured.name: unit.removals(
+                random_measurement(unit, seed), no_removals(unit), pruning
+            )
+            for unit in units
+        }
+        if widths is Widths.SAME:
+            costs |= experts_in_step(costs, pruning.cost_basis)
+        found = cheapest_of(units, costs, pruning, most, reaches=False)
+        assert found.weights <= most
 
 
 def test_models_without_coupled_layers_have_no_limits_of_heads():

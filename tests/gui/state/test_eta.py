@@ -86,9 +86,10 @@ def test_measurement_left_by_an_earlier_run_does_not_predict_later_ones(planned)
     timeline = RunTimeline(3, STAGES, planned=planned)
     quick = {Stage.BASELINE, Stage.CURVATURE}
     times = tuple(
-        replace(x, seconds=0.01) if x.stage in quick else x for x in FIRST_SHOT
+        replace(x, seconds=1.0, is_kept=True) if x.stage in quick else x
+        for x in FIRST_SHOT
     )
-    over = Position(Stage.CURVATURE, 1, 1.0, 0.01)
+    over = Position(Stage.CURVATURE, 1, 1.0, 1.0, is_kept=True)
     assert progress(timeline, times[:3], over) < 0.5
     at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
     left = remaining_seconds(timeline, times, at)

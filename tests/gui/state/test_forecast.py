@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.vocabulary import SomeTokens
@@ -32,11 +32,13 @@ def record(**changes):
     return RunRecord("/runs/a", RunOutcome.FINISHED, **plain | changes)
 
 
-def test_points_are_finished_runs_of_the_model_and_the_structure():
+def test_points_are_finished_runs_of_the_model_the_structure_and_the_method():
     other_model = RunConfig(ModelConfig("/other"))
     other_kind = RunConfig(pruning=pruning_config(Structure.NEURONS))
+    other_method = RunConfig(pruning=PruningConfig(method=Method.MAGNITUDE))
     records = [
         record(),
+        record(config=other_method),
         record(config=None),
         record(fidelity=()),
         record(sparsity=None),

@@ -201,11 +201,10 @@ def test_finishing_leaves_out_the_rest_of_the_recovery(stage):
     planned = {each: 10.0 for each in Stage}
     run = run_state.requested("run-1", config, "folder", at=0.0, planned=planned)
     shots = [shot_finished(shot, 2, 0.3) for shot in (1, 2)]
-    run = after(
-        run, STARTED, *shots, StageStarted(stage, 2), Progressed(stage, 2, 1, 4)
-    )
-    going_on = run.remaining_seconds(now=1.0)
-    finishing = replace(run, status=Status.STOPPING).remaining_seconds(now=1.0)
+    run = after(run, STARTED, *shots, StageStarted(stage, 2))
+    run = after(run, Progressed(stage, 2, 1, 4), at=3.5)
+    going_on = run.remaining_seconds(now=3.5)
+    finishing = replace(run, status=Status.STOPPING).remaining_seconds(now=3.5)
     left = {Stage.EVALUATION: 20.0, Stage.REFIT: 10.0, Stage.DISTILLATION: 10.0}
     assert going_on - finishing >= left[stage] - 5.0
 

@@ -219,7 +219,7 @@ def test_with_values_keeps_what_two_kinds_share():
 @pytest.mark.parametrize("sparsity", [-0.1, 0.96, 1.0, float("nan")])
 @pytest.mark.parametrize("kind", [PrunableShare, ParameterShare])
 def test_sparsity_out_of_range_raises_with_the_range(kind, sparsity):
-    with pytest.raises(ConfigError, match=r"sparsity must be in \[0, 0\.95\], got"):
+    with pytest.raises(ConfigError, match=r"must be at least 0 and at most 0\.95"):
         kind(sparsity)
 
 
@@ -233,26 +233,39 @@ def test_share_of_zero_removes_nothing():
 @pytest.mark.parametrize(
     ("job", "sentence"),
     [
-        ("[pruning]\nsparsity = 1.5", r"sparsity must be in \[0, 0.95\], got 1.5"),
+        (
+            "[pruning]\nsparsity = 1.5",
+            "sparsity is 1.5, and must be at least 0 and at most 0.95",
+        ),
+        ("[evaluation]\nbefore_recovery = 1", "recovery is 1, and must be true or f"),
         ("[pruning]\nsparsty = 0.5", "pruning has no setting called 'sparsty'"),
         ("[prunning]\nshots = 2", "The job has no part called 'prunning'"),
-        ("[pruning]\nshots = 'two'", r"Expected `int`, got `str` - at `\$.pruning"),
+        (
+            "[pruning]\nshots = 'two'",
+            "shots is 'two', and must be a whole number, at le",
+        ),
         ("[pruning]\nstructure = 'layers'", "structure has no kind called 'layers'"),
         ("[pruning.structure]\nkind = 'layers'", "no kind called 'layers'"),
         ("[pruning.target]\nkind = 3", "pruning.target has no kind called 3"),
         ("[pruning]\nmethod = 'guess'", "method has no choice called 'guess'"),
         ("[pruning]\nwidths = 'odd'", "pruning.widths has no choice called 'odd'"),
-        ("[pruning]\ntarget = 3", r"Expected `object`, got `int` - at `\$.pruning.t"),
+        ("[pruning]\ntarget = 3", "pruning.target is 3, and must be a table"),
         (
             "[pruning.structure]\nkind = 'heads'\nwidth_multiple = 64",
             "structure of the kind 'heads' has no setting called 'width_multiple'",
         ),
         (
             "[pruning.target]\nsparsity = 'half'",
-            r"Expected `float`, got `str` - at `\$.pruning.target.sparsity`",
+            "pruning.sparsity is 'half', and must be a number, at least 0",
         ),
-        ("[pruning.target]\nkind = 'file_size'\nmegabytes = 0", "megabytes must be in"),
-        ("[pruning.damping]\nkind = 'fixed'\ncost = -1", "cost_damping must be in"),
+        (
+            "[pruning.target]\nkind = 'file_size'\nmegabytes = 0",
+            "megabytes is 0.0, and must be more than 0",
+        ),
+        (
+            "[pruning.damping]\nkind = 'fixed'\ncost = -1",
+            "cost_damping is -1.0, and must be",
+        ),
         (
             "[pruning]\nsparsity = 0.5\n[pruning.target]\nsparsity = 0.4",
             "sparsity is given twice",
@@ -262,10 +275,10 @@ def test_share_of_zero_removes_nothing():
             "[pruning]\nmethod = 'sparsegpt'\nstructure = 'n_m'\ncost_damping = 0.1",
             "cost_damping belongs to another damping than that of this job",
         ),
-        ("pruning = 3", "Expected `object`, got `int`"),
+        ("pruning = 3", "pruning is 3, and must be a table"),
         ("[pruning", "not valid TOML"),
         ("[model]\nsource = ' '", "No model was given"),
-        ("[calibration]\nmore_texts = 3", r"Expected `array`, got `int`"),
+        ("[calibration]\nmore_texts = 3", "more_texts is 3, and must be a list"),
         ("[[calibration.more_texts]]\nshare = 0.5", "missing required field `text`"),
         (
             "[[calibration.more_texts]]\ntext = 'a.txt'\nrows = 3",
@@ -273,7 +286,7 @@ def test_share_of_zero_removes_nothing():
         ),
         (
             "[[calibration.more_texts]]\ntext = 'a.txt'\nshare = 1.0",
-            r"share must be in \(0, 1\), got 1.0",
+            r"share is 1.0, and must be more than 0 and less than 1",
         ),
         (
             "[[calibration.more_texts]]\ntext = 'a.txt'\nshare = 0.5\n"
@@ -294,11 +307,11 @@ def test_share_of_zero_removes_nothing():
         ("[pruning]\nstructure = 'n_m'\npattern = '2/4'", "'2/4' is not a pattern"),
         (
             "[pruning]\nstructure = 'n_m'\npattern = '0:4'",
-            r"N of the pattern 0:4 must be in \[1, 31\], got 0",
+            "N of the pattern 0:4 is 0, and must be at least 1 and at most 31",
         ),
         (
             "[pruning]\nstructure = 'n_m'\npattern = '2:64'",
-            r"M of the pattern 2:64 must be in \[2, 32\], got 64",
+            "M of the pattern 2:64 is 64, and must be at least 2 and at most 32",
         ),
         (
             "[pruning]\nstructure = 'n_m'\npattern = '16:32'",

@@ -187,10 +187,10 @@ def test_preset_with_a_purpose_fits_models_that_its_method_does_not_prune():
     [
         ("version = 1\ntitle = 'T'", "has no about"),
         (GOOD + "[pruning]\nsparsty = 0.5", "no setting called 'sparsty'"),
-        (GOOD + "[pruning]\nsparsity = 1.5", "sparsity must be in"),
+        (GOOD + "[pruning]\nsparsity = 1.5", "sparsity is 1.5, and must be"),
         (GOOD + "[calibration]\ntext = 'mine.txt'", "must not set text"),
         (GOOD + "[model]\nsource = 'demo'", "must not set model"),
-        (GOOD + "calibration = 3", "Expected `object`"),
+        (GOOD + "calibration = 3", "calibration is 3, and must be a table"),
         (GOOD + "purpose = 'art'", "no choice called 'art'"),
         ("title =", "preset broken is not valid TOML"),
         ("x = " + "[" * 10_000, "preset broken is not valid TOML: it is nested"),

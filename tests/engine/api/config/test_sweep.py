@@ -79,9 +79,9 @@ def test_runs_do_not_write_to_one_folder():
         ("prune.sparsity=0.1", "no part called 'prune'"),
         ("pruning.speed=1", "pruning has no setting called 'speed'"),
         ("pruning.sparsity=", "has no values"),
-        ("pruning.sparsity=much", "cannot be 'much'"),
-        ("pruning.sparsity=2", "sparsity must be in"),
-        ("pruning.method=magic", "cannot be 'magic'"),
+        ("pruning.sparsity=much", "sparsity is 'much', and must be a number"),
+        ("pruning.sparsity=2", "sparsity is 2.0, and must be"),
+        ("pruning.method=magic", "no choice called 'magic'"),
         ("pruning.megabytes=5", "pruning has no megabytes with its other settings"),
     ],
 )

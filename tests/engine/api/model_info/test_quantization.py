@@ -105,3 +105,6 @@ def test_packed_numbers_count_as_weights_and_scales_do_not():
     found = of(load_in_4bit=True)
     assert found.numbers("a.weight", "U8", 10) == 20
     assert found.numbers("a.weight.absmax", "F32", 10) == 0
+    found = of(quant_method="fp8")
+    assert found.numbers("experts.gate_up_proj", "F8_E4M3", 10) == 10
+    assert found.numbers("experts.gate_up_proj_scale_inv", "F32", 10) == 0

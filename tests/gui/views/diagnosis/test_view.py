@@ -134,7 +134,7 @@ def test_method_without_a_prediction_has_maps(make_diagnosed, tmp_path):
     pruning = pruning_config(method=Method.MAGNITUDE)
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
     assert planned(window)
-    assert "similar models" in find(window, "forecast_basis", QElidingLabel).text()
+    assert "not known" in find(window, "forecast_basis", QElidingLabel).text()
     labels = {c.label for c in find(window, "sensitivity_map", HeatMap).cells}
     find(window, "sensitivity_share_combo", QComboBox).setCurrentIndex(2)
     assert {c.label for c in find(window, "sensitivity_map", HeatMap).cells} != labels

@@ -12,7 +12,7 @@ from PySide6.QtGui import QImage, QPainter
 from PySide6.QtTest import QTest
 
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig
-from surgeon_engine.planning.forecast import RunPoint, forecast
+from surgeon_engine.planning.forecast import Basis, RunPoint, forecast
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
@@ -140,6 +140,10 @@ def test_each_part_is_painted(qtbot, curve):
     assert beyond == pictures[0]  # a run that the limits no longer allow
     other = RunPoint("Nov 3", 0.3, 0.1, has_format=False)
     assert picture(replace(FOUND, points=(other,))) == pictures[0]  # of another size
+    unknown = replace(FOUND, basis=Basis.NOTHING)
+    assert picture(unknown) == picture(unknown, bands=BANDS[:1])  # no verdicts
+    assert picture(unknown) != picture(unknown, share=0.5)
+    assert picture(unknown) == picture(replace(unknown, expected=(), spreads=()))
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
