@@ -128,13 +128,13 @@ def test_toml_round_trip_keeps_every_setting(config):
     assert config_from_toml(config_to_toml(config)) == config
 
 
-def test_toml_has_a_table_for_each_member():
+def test_toml_has_the_settings_of_members_beside_their_kinds():
     pruning = PruningConfig(NM("1:3"), target=PrunableShare(0.5))
     toml = config_to_toml(RunConfig(pruning=pruning))
     for lines in (
-        '[pruning.structure]\nkind = "n_m"\npattern = "1:3"\nmax_correlated = 0\n',
-        '[pruning.target]\nkind = "prunable_share"\nsparsity = 0.5\n',
-        '[pruning.damping]\nkind = "automatic"\n',
+        'structure = "n_m"\npattern = "1:3"\nmax_correlated = 0\n',
+        'target = "prunable_share"\nsparsity = 0.5\n',
+        'damping = "automatic"\n',
     ):
         assert lines in toml
 
@@ -237,26 +237,21 @@ def test_share_of_zero_removes_nothing():
         ("[pruning]\nsparsty = 0.5", "pruning has no setting called 'sparsty'"),
         ("[prunning]\nshots = 2", "The job has no part called 'prunning'"),
         ("[pruning]\nshots = 'two'", r"Expected `int`, got `str` - at `\$.pruning"),
-        ("[pruning]\nstructure = 'layers'", "structure has no kind called 'layers'"),
-        ("[pruning.structure]\nkind = 'layers'", "no kind called 'layers'"),
-        ("[pruning.target]\nkind = 3", "pruning.target has no kind called 3"),
+        ("[pruning]\nstructure = 'layers'", "structure has no choice called 'layers'"),
+        ("[pruning]\ntarget = 3", "pruning.target has no choice called 3"),
+        ("[pruning.structure]\nkind = 'n_m'", "structure has no choice called {'kind'"),
         ("[pruning]\nmethod = 'guess'", "method has no choice called 'guess'"),
         ("[pruning]\nwidths = 'odd'", "pruning.widths has no choice called 'odd'"),
-        ("[pruning]\ntarget = 3", r"Expected `object`, got `int` - at `\$.pruning.t"),
         (
-            "[pruning.structure]\nkind = 'heads'\nwidth_multiple = 64",
-            "structure of the kind 'heads' has no setting called 'width_multiple'",
+            "[pruning]\nstructure = 'heads'\nwidth_multiple = 64",
+            "width_multiple belongs to another structure than that of this job",
         ),
         (
-            "[pruning.target]\nsparsity = 'half'",
+            "[pruning]\nsparsity = 'half'",
             r"Expected `float`, got `str` - at `\$.pruning.target.sparsity`",
         ),
-        ("[pruning.target]\nkind = 'file_size'\nmegabytes = 0", "megabytes must be in"),
-        ("[pruning.damping]\nkind = 'fixed'\ncost = -1", "cost_damping must be in"),
-        (
-            "[pruning]\nsparsity = 0.5\n[pruning.target]\nsparsity = 0.4",
-            "sparsity is given twice",
-        ),
+        ("[pruning]\ntarget = 'file_size'\nmegabytes = 0", "megabytes must be in"),
+        ("[pruning]\ndamping = 'fixed'\ncost_damping = -1", "cost_damping must be in"),
         ("[pruning]\nmegabytes = 9", "megabytes belongs to another target"),
         (
             "[pruning]\nmethod = 'sparsegpt'\nstructure = 'n_m'\ncost_damping = 0.1",
@@ -321,7 +316,7 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
 
 
 @pytest.mark.parametrize(
-    ("short", "pruning"),
+    ("settings", "pruning"),
     [
         ("", PruningConfig()),
         (
@@ -335,15 +330,11 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
                 NM("1:3"), target=Parameters(2.25), damping=FixedDamping(cost=0.05)
             ),
         ),
-        (
-            "[pruning.structure]\nkind = 'n_m'\npattern = '4:8'",
-            PruningConfig(NM("4:8")),
-        ),
-        ("[pruning.target]\nsparsity = 0.2", PruningConfig(target=PrunableShare(0.2))),
+        ("sparsity = 0.2", PruningConfig(target=PrunableShare(0.2))),
     ],
 )
-def test_job_in_the_short_form_is_read_with_its_values(short, pruning):
-    config = config_from_toml(f"version = 1\n[pruning]\n{short}")
+def test_job_is_read_with_its_values(settings, pruning):
+    config = config_from_toml(f"version = 1\n[pruning]\n{settings}")
     assert config == RunConfig(pruning=pruning)
 
 
