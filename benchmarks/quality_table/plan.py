@@ -3,7 +3,7 @@
     [defaults]            settings of all jobs that do not override them
     sparsities = [...]    columns of the table; default: the `sparsity` of the job
     separate = false      true: a run of its own from the dense model for each sparsity
-    [defaults.pruning]    settings of PruningConfig, in their short form
+    [defaults.pruning]    settings of PruningConfig, as in a job
     [defaults.recovery]      of RecoveryConfig; default: none
     [defaults.calibration]   of CalibrationConfig; the command line has precedence
     [defaults.evaluation]    of EvaluationConfig, the same for all jobs; likewise

@@ -1,8 +1,8 @@
 """Child processes that read and write JSON lines on their standard streams.
 
 `JsonProcess` starts a child, sends it messages, receives its messages and kills it with
-everything it has started. `SubprocessClient` adds requests with one response each. The
-child's end of the streams is `surgeon_engine.runtime.json_streams`.
+everything it has started. `calls.py` adds calls with an answer each. The child's end of
+the streams is `surgeon_engine.runtime.json_streams`.
 
 The child may be ssh, with a stranger at its other end. So three threads move the bytes,
 and what they hold is bounded: a child that does not read, that writes without end, or
@@ -22,16 +22,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import msgspec
 import psutil
 
-from surgeon_engine.base.decoding import encode_json, json_decoder
-from surgeon_engine.base.errors import EvaluationError, ModelError
-from surgeon_engine.base.path_problems import unusable
-from surgeon_engine.base.sentences import Text, say
+from surgeon_engine.base.decoding import encode_json
+from surgeon_engine.base.sentences import say
 
 MAX_LINE_BYTES = 16 << 20  # the description of a model of 126 blocks has 0.2 MB
 _MAX_UNREAD_BYTES = 32 << 20  # in lines that nobody has received; then reading stops
@@ -41,10 +38,8 @@ _STDERR_TAIL_BYTES = 8_000
 _MAX_SHOWN = 2_000  # bytes of an invalid line
 _EXIT_GRACE_S = 5.0
 _DRAIN_S = 1.0  # for the last output of a process that has ended
-_POLL_INTERVAL_S = 0.05
 
 _MessageT = TypeVar("_MessageT")
-_ResponseT = TypeVar("_ResponseT", bound=msgspec.Struct)
 
 
 def module_command(module: str, *arguments: str) -> tuple[str, ...]:
@@ -324,90 +319,6 @@ class JsonProcess(Generic[_MessageT]):
         assert self._process.stderr is not None
         while data := os.read(self._process.stderr.fileno(), _READ_BYTES):
             self._stderr_tail = (self._stderr_tail + data)[-_STDERR_TAIL_BYTES:]
-
-
-class RequestFailed(msgspec.Struct, frozen=True, tag=True):
-    """The response to a request that raised an `EngineError`."""
-
-    message: Text
-    hint: Text
-
-
-class SubprocessClient(JsonProcess[Any]):
-    """A process that holds one model and responds to requests, one at a time.
-
-    Models run in separate processes so that the memory of one is not counted with the
-    other's, and so that they do not share an allocator.
-
-    Args:
-        source: The model, as named in error messages.
-        command: The program and its arguments.
-        responses: The union of all response types.
-        measures: The process measures the model, for error messages; otherwise it
-            uses it.
-    """
-
-    def __init__(
-        self,
-        source: str,
-        command: Sequence[str],
-        responses: Any,
-        *,
-        measures: bool = True,
-    ) -> None:
-        self._source = source
-        self._measures = measures
-        self._has_open_request = False
-        super().__init__(command, json_decoder(responses))
-
-    def ask(
-        self,
-        request: msgspec.Struct,
-        response_type: type[_ResponseT],
-        check: Callable[[], None],
-    ) -> _ResponseT:
-        """Send `request` and wait for its response.
-
-        `check` is called repeatedly while waiting; it may raise to stop waiting.
-
-        Raises:
-            ModelError: The process responded with `RequestFailed`.
-            EvaluationError: The process exited, or wrote an invalid line.
-        """
-        self.send(request)
-        self._has_open_request = True
-        while True:
-            check()
-            response = self.receive(_POLL_INTERVAL_S)
-            if response is not None:
-                break
-            if self.ended:
-                raise self._failure()
-        self._has_open_request = False
-        if isinstance(response, RequestFailed):
-            raise ModelError(response.message, response.hint)
-        assert isinstance(response, response_type)
-        return response
-
-    def wait_until_idle(self, timeout: float) -> bool:
-        """Return True if the process can take a request within `timeout` seconds.
-
-        A response that is still due, because `check` has raised, is discarded.
-        """
-        if self._has_open_request:
-            self._has_open_request = self.receive(timeout) is None
-        return not self._has_open_request and self.is_running
-
-    def _failure(self) -> EvaluationError:
-        name = Path(self._source).name
-        why = self.wait_for_exit().summary
-        return EvaluationError(
-            say("{name} cannot be measured: {why:clause}.", name=name, why=why)
-            if self._measures
-            else unusable(name, why),
-            "It may have run out of memory; close other programs, or choose a smaller "
-            "model.",
-        )
 
 
 def kill_process_tree(pid: int) -> None:

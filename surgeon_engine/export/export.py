@@ -47,7 +47,7 @@ from surgeon_engine.export.file_fidelity import (
     yardstick_of,
 )
 from surgeon_engine.export.formats import WRITERS, format_support, resolve_format
-from surgeon_engine.export.model_card import Recipe, card_data, model_card
+from surgeon_engine.export.model_card import card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.export.verify import (
@@ -70,10 +70,10 @@ RECIPE = "run.toml"  # the job of the run, in its export
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportJob:
-    """A pruned model, its recipe, and how and where to export it."""
+    """A pruned model, the report of its run, and how and where to export it."""
 
     pruned: PrunedModel
-    recipe: Recipe
+    report: Report
     run: RunFolder
     config: ExportConfig
     destination: Path
@@ -109,7 +109,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
                 calibration = dataclasses.replace(calibration, check=check, step=step)
             writer.on_text(calibration).write(pruned, config, folder)
             weight_bytes = _weight_bytes(folder)
-            toml = config_to_toml(published(job.recipe.config))
+            toml = config_to_toml(published(job.report.config))
             (folder / RECIPE).write_text(toml, encoding="utf-8")
         with context.stage(Stage.VERIFICATION):
             result = _verify(job, file_format, folder, in_memory.perplexity, context)
@@ -137,7 +137,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
         source = pruned.loaded.source
         auto_class = auto_classes(pruned.loaded.model)[0]
         provenance = provenance_of(source)
-        card = model_card(source.name, job.recipe, exported, provenance, auto_class)
+        card = model_card(source.name, job.report, exported, provenance, auto_class)
         (folder / CARD).write_text(card, encoding="utf-8")
     return msgspec.structs.replace(exported, bytes=size_of_folder(destination))
 
@@ -186,11 +186,10 @@ def export_again(
     is_possible = writer is not None and not writer.unsupported_reason(pruned)
     if is_possible or config.dtype in QUANTIZED:  # no other format holds such numbers
         config = like
-    recipe = Recipe.from_report(report)
     text = None
     if config.dtype in QUANTIZED:
         text = _calibration_of(report.config, pruned.loaded, yardstick, context)
-    job = ExportJob(pruned, recipe, run, config, destination, text, replace, yardstick)
+    job = ExportJob(pruned, report, run, config, destination, text, replace, yardstick)
     exported = export(job, context)
     context.record(run, exported)
     return exported
@@ -269,7 +268,7 @@ def write_unverified(job: ExportJob, context: RunContext) -> None:
     with write_checkpoint_at(job.destination, context, replace=True) as folder:
         WRITERS[file_format].write(job.pruned, ExportConfig(), folder)
         source = job.pruned.loaded.source
-        data = card_data(source.name, job.recipe, file_format, provenance_of(source))
+        data = card_data(source.name, job.report, file_format, provenance_of(source))
         (folder / CARD).write_text(f"---\n{data}\n---\n", encoding="utf-8")
 
 

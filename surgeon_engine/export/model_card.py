@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import display_name
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.judgment import Judgment
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Exported,
     Fidelity,
-    Recovered,
-    ShotFinished,
-    TokensRemoved,
     experts_left,
     format_estimate,
     neurons_left,
@@ -36,45 +31,14 @@ from surgeon_engine.api.verdict import (
 )
 from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.export.provenance import TAG, Provenance, public_name, published
-from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.target_size import Goal, goal_of
+from surgeon_engine.planning.target_size import prunable_weights
 
 _JUDGMENT, _VERIFICATION = "## What was lost\n", "## Verification\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Settings and results of the run that pruned a model."""
-
-    config: RunConfig
-    goal: Goal
-    baseline: Evaluation
-    shots: tuple[ShotFinished, ...]
-    stopped_early: bool
-    recovered: Recovered | None = None
-    tokens: TokensRemoved | None = None  # None: the vocabulary is whole
-
-    @classmethod
-    def from_report(cls, report: Report) -> Recipe:
-        """Return the recipe of a finished run."""
-        config = report.config
-        form, tokens = file_form(config, report.model), report.tokens
-        left = tokens.after if tokens is not None else None
-        goal = goal_of(config.pruning, report.model, form, left)
-        return cls(
-            config,
-            goal,
-            report.baseline,
-            report.shots,
-            report.stopped_early,
-            report.recovered,
-            report.tokens,
-        )
-
-
 def model_card(
     name: str,
-    recipe: Recipe,
+    report: Report,
     exported: Exported,
     provenance: Provenance,
     auto_class: str = "AutoModelForCausalLM",
@@ -83,36 +47,34 @@ def model_card(
 
     Args:
         name: Name of the original model.
-        recipe: How it was pruned.
+        report: How it was pruned; its `exported` is not read.
         exported: The exported files and the result of their verification.
         provenance: Where the original model comes from.
         auto_class: The class of transformers that loads a compact file.
     """
-    config, last = recipe.config, recipe.shots[-1]
-    pruned = (recipe.recovered or last).evaluation
-    assert pruned is not None  # a shot that was not evaluated was recovered
+    config, last, pruned = report.config, report.shots[-1], report.evaluation
     fidelity = file_fidelity(exported, pruned)
-    results = tuple(_results(fidelity, pruned, recipe.baseline))
+    results = tuple(_results(fidelity, pruned, report.baseline))
     return _template("model_card.md.jinja").render(
-        card_data=card_data(name, recipe, exported.format, provenance, results),
+        card_data=card_data(name, report, exported.format, provenance, results),
         name=name,
         auto_class=auto_class,
         removed=sum(layer.removed for layer in last.layers),
-        prunable=recipe.goal.prunable,
+        prunable=prunable_weights(config.pruning, report.model),
         version=version("surgeon"),
         structure=display_name(config.pruning.kind),
         method=display_name(config.pruning.method),
-        baseline=recipe.baseline,
-        shots=recipe.shots,
+        baseline=report.baseline,
+        shots=report.shots,
         last=last,
-        recovered=recipe.recovered,
-        tokens=recipe.tokens,
+        recovered=report.recovered,
+        tokens=report.tokens,
         experts=experts_left(last.layers),
         neurons=neurons_left(last.layers),
         compared=[x.compared for x in fidelity if x.compared is not None],
         pruned=pruned,
         fidelity=fidelity,
-        verdict=verdict_of(fidelity, recipe.baseline.fidelity),
+        verdict=verdict_of(fidelity, report.baseline.fidelity),
         basis=basis_of(exported),
         exported=exported,
         config=config_to_toml(published(config)),
@@ -121,13 +83,14 @@ def model_card(
 
 def card_data(
     name: str,
-    recipe: Recipe,
+    report: Report,
     file_format: Format,
     provenance: Provenance,
     results: Sequence[EvalResult] = (),
 ) -> str:
     """Return the front matter of a card, without its delimiters."""
-    is_pruned = recipe.goal.removed > 0 or recipe.tokens is not None
+    removed = any(layer.removed for layer in report.shots[-1].layers)
+    is_pruned = removed or report.tokens is not None
     data = ModelCardData(
         base_model=provenance.base_model or None,
         license=provenance.license or None,
@@ -136,7 +99,7 @@ def card_data(
         language=list(provenance.languages) or None,
         library_name="llama.cpp" if file_format is Format.GGUF else "transformers",
         pipeline_tag="text-generation",
-        tags=["pruned", TAG, str(recipe.config.pruning.kind)] if is_pruned else [TAG],
+        tags=["pruned", TAG, str(report.config.pruning.kind)] if is_pruned else [TAG],
         model_name=f"{name}, pruned" if is_pruned else name,
         eval_results=list(results) or None,
     )

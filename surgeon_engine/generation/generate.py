@@ -13,8 +13,10 @@ from pathlib import Path
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
+    Disagreement,
     Generated,
     GenerationSettings,
+    Guess,
     ModelsLoaded,
     Side,
     Stop,
@@ -27,19 +29,7 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path, temporary_folder
-from surgeon_engine.generation.messages import (
-    Begin,
-    Compare,
-    Compared,
-    Done,
-    FinishText,
-    Next,
-    Read,
-    Score,
-    Scored,
-    TextFinished,
-    TokenGenerated,
-)
+from surgeon_engine.generation.messages import TextFinished, TokenGenerated
 from surgeon_engine.generation.pair import Pair
 from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import locate
@@ -135,8 +125,8 @@ def _generate(
     )
     drafts = _generate_drafts(pair, tokens, settings, context)
     for side, draft in drafts.items():
-        finished = pair.children[side].ask(
-            FinishText(), TextFinished, context.raise_if_cancelled
+        finished = pair.children[side].call(
+            "finish", (), TextFinished, context.raise_if_cancelled
         )
         draft.memory_bytes = finished.bytes_in_use
         if finished.rest:
@@ -166,10 +156,12 @@ def _generate_drafts(
             is_last = context.stops_after_shot
             for side in unfinished:
                 draft = drafts[side]
-                request = Next() if draft.tokens else Begin(prompts[side], settings)
-                worker = pair.children[side]
-                generated = worker.ask(
-                    request, TokenGenerated, context.raise_if_cancelled
+                arguments = () if draft.tokens else (prompts[side], settings)
+                generated = pair.children[side].call(
+                    "extend" if draft.tokens else "begin",
+                    arguments,
+                    TokenGenerated,
+                    context.raise_if_cancelled,
                 )
                 _add_token(draft, generated, side, context)
                 if draft.stop is None and len(draft.tokens) == max_tokens:
@@ -231,12 +223,14 @@ def _compare(
             if not draft.tokens:
                 continue
             for worker in (original, pruned):
-                worker.ask(Read(prompt), Done, check)
+                worker.call("read", (prompt,), type(None), check)
             for first in range(0, len(draft.tokens), _CHUNK):
                 chunk = tuple(draft.tokens[first : first + _CHUNK])
-                guesses = original.ask(Score(chunk, path), Scored, check).guesses
-                request = Compare(chunk, path, guesses)
-                disagreements = pruned.ask(request, Compared, check).found
+                scored = (chunk, path)
+                guesses = original.call("score", scored, tuple[Guess, ...], check)
+                disagreements = pruned.call(
+                    "compare", (*scored, guesses), tuple[Disagreement, ...], check
+                )
                 context.emit(TextCompared(side, first, disagreements))
                 step()
 

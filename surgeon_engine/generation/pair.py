@@ -11,10 +11,11 @@ from contextlib import ExitStack
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.generation import Side
+from surgeon_engine.base.calls import ModelProcess
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.json_process import SubprocessClient, module_command
+from surgeon_engine.base.json_process import module_command
 from surgeon_engine.base.sentences import say, say_all
-from surgeon_engine.generation.messages import Encode, Encoded, Open, Opened, Response
+from surgeon_engine.generation.messages import Opened
 
 COMMAND = module_command("surgeon_engine.generation.worker_process")
 _IDLE_TIMEOUT_S = 2.0  # for the response to a request that was abandoned
@@ -36,16 +37,15 @@ class Pair:
             EvaluationError: A process failed, most likely for lack of memory.
         """
         self.opened: dict[Side, Opened] = {}
-        self.children: dict[Side, SubprocessClient] = {}
+        self.children: dict[Side, ModelProcess] = {}
         with ExitStack() as running:
             for side, model in models.items():
-                child = SubprocessClient(
-                    model.source, COMMAND, Response, measures=False
-                )
+                child = ModelProcess(model.source, COMMAND, measures=False)
                 self.children[side] = running.enter_context(child)
             for side, model in models.items():
-                request = Open(model, tokenizer=models[Side.ORIGINAL].source)
-                self.opened[side] = self.children[side].ask(request, Opened, check)
+                arguments = (model, models[Side.ORIGINAL].source)
+                child = self.children[side]
+                self.opened[side] = child.call("open", arguments, Opened, check)
                 step()
             ours, theirs = (self.opened[side].vocabulary for side in Side)
             if ours != theirs and not self.has_fewer_tokens:
@@ -84,15 +84,13 @@ class Pair:
             ModelError: The tokenizer of the pruned model gives other tokens, so that
                 predictions cannot be compared.
         """
-        chat, plain = Encode(prompt, as_chat), Encode(prompt, as_chat=False)
+
+        def encoded(child: ModelProcess, as_chat: bool) -> tuple[int, ...]:
+            return child.call("encode", (prompt, as_chat), tuple[int, ...], check)
+
         if self.has_fewer_tokens:
-            return {
-                side: child.ask(chat, Encoded, check).tokens
-                for side, child in self.children.items()
-            }
-        ours, theirs = (
-            child.ask(plain, Encoded, check).tokens for child in self.children.values()
-        )
+            return {x: encoded(child, as_chat) for x, child in self.children.items()}
+        ours, theirs = (encoded(child, False) for child in self.children.values())
         if ours != theirs:
             raise self._incomparable(
                 say(
@@ -103,7 +101,7 @@ class Pair:
                 )
             )
         if as_chat:
-            ours = self.children[Side.ORIGINAL].ask(chat, Encoded, check).tokens
+            ours = encoded(self.children[Side.ORIGINAL], True)
         return dict.fromkeys(Side, ours)
 
     def wait_until_idle(self) -> bool:

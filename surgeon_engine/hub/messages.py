@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.messages.sources import HubModel
-from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.sentences import Text
 
 
@@ -73,4 +73,4 @@ class ModelsFound(msgspec.Struct, frozen=True, tag=True):
 
 
 DownloadMessage = Planned | Working | Fetched | DownloadFailed
-SearchMessage = ModelsFound | RequestFailed
+SearchMessage = ModelsFound | Refused

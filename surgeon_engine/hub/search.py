@@ -9,13 +9,10 @@ import time
 import msgspec
 
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
+from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import DownloadError
-from surgeon_engine.base.json_process import (
-    JsonProcess,
-    RequestFailed,
-    module_command,
-)
+from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.hub.download import ENVIRONMENT
 from surgeon_engine.hub.messages import ModelsFound, SearchMessage
 from surgeon_engine.model.classes import is_known, unknown_type
@@ -45,8 +42,8 @@ def search_hub(
             match process.receive(_POLL_INTERVAL_S):
                 case ModelsFound(models=models):
                     return HubSearched(tuple(map(_judged, models)))
-                case RequestFailed(message=message, hint=hint):
-                    raise DownloadError(message, hint)
+                case Refused() as refused:
+                    raise refused.error
             if process.ended:
                 reason = process.wait_for_exit().summary
                 raise DownloadError(

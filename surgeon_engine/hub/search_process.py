@@ -27,8 +27,8 @@ from surgeon_engine.api.model_info.header import (
 )
 from surgeon_engine.api.model_info.quantization import quantization_of
 from surgeon_engine.api.model_info.source_names import SCHEME, hub_name
+from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.errors import DownloadError, EngineError, ModelError
-from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import Sentence
 from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.hub.http_client import read_json
@@ -60,8 +60,7 @@ def main() -> int:
     try:
         send(ModelsFound(_search(sys.argv[1])))
     except Exception as error:  # noqa: BLE001 (described, or raised again)
-        found = describe_failure(error, constants.ENDPOINT)
-        send(RequestFailed(found.message, found.hint))
+        send(Refused.by(describe_failure(error, constants.ENDPOINT)))
         return 1
     return 0
 

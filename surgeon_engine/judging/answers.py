@@ -16,28 +16,13 @@ import transformers
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.generation import GenerationSettings
-from surgeon_engine.base.json_process import SubprocessClient, module_command
+from surgeon_engine.base.calls import ModelProcess
+from surgeon_engine.base.json_process import module_command
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.server import is_installed
-from surgeon_engine.generation.messages import (
-    Begin,
-    FinishText,
-    Next,
-    Open,
-    Opened,
-    TextFinished,
-    TokenGenerated,
-)
-from surgeon_engine.generation.messages import Response as GenerationResponse
+from surgeon_engine.generation.messages import Opened, TextFinished, TokenGenerated
 from surgeon_engine.generation.pair import COMMAND as WORKER
-from surgeon_engine.judging.messages import (
-    AllAnswered,
-    Answered,
-    Ask,
-    FileOpened,
-    OpenFile,
-    Response,
-)
+from surgeon_engine.judging.messages import AllAnswered, Answered
 
 LLAMA = module_command("surgeon_engine.judging.llama_process")
 _AT_ONCE = 4  # prompts: each has memory for a window
@@ -85,35 +70,33 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
         EvaluationError: its process has ended.
     """
     name, by_llama = Path(speaker.source).name, speaker.by_llama
-    command, kind = (LLAMA, Response) if by_llama else (WORKER, GenerationResponse)
-    with SubprocessClient(name, command, kind, measures=False) as child:
+    with ModelProcess(name, LLAMA if by_llama else WORKER, measures=False) as child:
         if by_llama:
-            opening = OpenFile(str(speaker.gguf), window, _AT_ONCE)
-            opened = child.ask(opening, FileOpened, check)
-            yield _Llama(child, check, opened.version)
+            opening = (str(speaker.gguf), window, _AT_ONCE, "", 0)
+            yield _Llama(child, check, child.call("open", opening, str, check))
         else:
-            child.ask(Open(speaker.config, speaker.tokenizer), Opened, check)
+            child.call("open", (speaker.config, speaker.tokenizer), Opened, check)
             yield _Transformers(child, check)
 
 
 class _Llama:
     at_once = _AT_ONCE
 
-    def __init__(self, child: SubprocessClient, check: Check, version: str) -> None:
+    def __init__(self, child: ModelProcess, check: Check, version: str) -> None:
         self._child, self._check = child, check
         self.program = say("llama.cpp in xllamacpp {version}", version=version)
 
     def answer(
         self, prompts: Sequence[tuple[int, ...]], limit: int
     ) -> Sequence[Answered]:
-        request = Ask(tuple(prompts), limit)
-        return self._child.ask(request, AllAnswered, self._check).answers
+        found = self._child.call("answer", (prompts, limit), AllAnswered, self._check)
+        return found.answers
 
 
 class _Transformers:
     at_once = 1
 
-    def __init__(self, child: SubprocessClient, check: Check) -> None:
+    def __init__(self, child: ModelProcess, check: Check) -> None:
         self._child, self._check = child, check
         self.program = f"transformers {transformers.__version__}"
 
@@ -124,14 +107,15 @@ class _Transformers:
 
     def _answer(self, tokens: tuple[int, ...], limit: int) -> Answered:
         pieces: list[str] = []
-        request: Begin | Next = Begin(tokens, GenerationSettings())
+        method = "begin"
+        arguments: tuple[object, ...] = (tokens, GenerationSettings())
         for _ in range(limit):
-            found = self._child.ask(request, TokenGenerated, self._check)
+            found = self._child.call(method, arguments, TokenGenerated, self._check)
             if found.ends:
                 return Answered("".join(pieces) + self._rest(), is_complete=True)
             pieces.append(found.piece)
-            request = Next()
+            method, arguments = "extend", ()
         return Answered("".join(pieces) + self._rest(), is_complete=False)
 
     def _rest(self) -> str:
-        return self._child.ask(FinishText(), TextFinished, self._check).rest
+        return self._child.call("finish", (), TextFinished, self._check).rest

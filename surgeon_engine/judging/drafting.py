@@ -10,18 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from surgeon_engine.api.messages.judgment import DraftJudged
+from surgeon_engine.base.calls import ModelProcess
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.json_process import SubprocessClient
 from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.judging.answers import LLAMA, Check, Speaker
 from surgeon_engine.judging.conversation import Question
-from surgeon_engine.judging.messages import (
-    AllAnswered,
-    Ask,
-    FileOpened,
-    OpenFile,
-    Response,
-)
+from surgeon_engine.judging.messages import AllAnswered
 
 DRAFTED = 4  # tokens of a draft
 PROMPTS = 8
@@ -74,13 +68,12 @@ def draft_judged(
     found = []
     for draft in ("", str(file)):
         window = max(map(len, prompts)) + _TOKENS + DRAFTED + 1
-        with SubprocessClient(original.name, LLAMA, Response, measures=False) as child:
-            opening = OpenFile(str(original), window, 1, draft, DRAFTED)
-            child.ask(opening, FileOpened, check)
+        with ModelProcess(original.name, LLAMA, measures=False) as child:
+            child.call("open", (str(original), window, 1, draft, DRAFTED), str, check)
             answers = []
             for tokens in prompts:
-                request = Ask((tokens,), _TOKENS)
-                answers.append(child.ask(request, AllAnswered, check))
+                asked = ((tokens,), _TOKENS)
+                answers.append(child.call("answer", asked, AllAnswered, check))
                 step()
         found.append(answers)
     alone, together = found

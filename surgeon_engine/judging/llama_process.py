@@ -7,59 +7,56 @@ from importlib import import_module
 from typing import Any
 
 from surgeon_engine.api.config.export import LLAMA_PACKAGE
-from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
 from surgeon_engine.export.gguf.server import open_server
-from surgeon_engine.judging.messages import (
-    AllAnswered,
-    Answered,
-    Ask,
-    FileOpened,
-    OpenFile,
-    Request,
-)
+from surgeon_engine.judging.messages import AllAnswered, Answered
 from surgeon_engine.runtime.json_server import serve
 
 _MILLISECONDS = 1000
 
 
 class LlamaProcess:
-    """Responds to requests about one file."""
+    """A GGUF file; `open` must be called first."""
 
-    def __init__(self) -> None:
-        self._server: Any = None
+    _server: Any
 
-    def respond(self, request: Request) -> FileOpened | AllAnswered:
-        """Handle a request.
+    def open(
+        self, path: str, window: int, at_once: int, draft: str, drafted: int
+    ) -> str:
+        """Load a file; return the version of the package.
+
+        Args:
+            path: The file.
+            window: Tokens of prompt and answer together.
+            at_once: Prompts of a call of `answer`, at most.
+            draft: A file with the same tokens that drafts; empty: none.
+            drafted: Tokens of a draft.
 
         Raises:
-            ModelError: The file cannot be loaded.
+            ModelError: It cannot be loaded.
         """
-        if isinstance(request, OpenFile):
-            return self._open(request)
-        return self._answer(request)
-
-    def _open(self, request: OpenFile) -> FileOpened:
         xllamacpp = import_module(LLAMA_PACKAGE)
-        parameters = server_parameters(xllamacpp, request.path, request.window)
-        parameters.n_parallel = request.at_once
-        parameters.n_ctx *= request.at_once
-        if request.draft:
+        parameters = server_parameters(xllamacpp, path, window)
+        parameters.n_parallel = at_once
+        parameters.n_ctx *= at_once
+        if draft:
             kinds = xllamacpp.common_speculative_type
             speculative = parameters.speculative
             speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
-            speculative.draft.mparams.path = request.draft
-            speculative.draft.n_max = request.drafted
+            speculative.draft.mparams.path = draft
+            speculative.draft.n_max = drafted
             speculative.draft.n_gpu_layers = 0
         self._server = open_server(parameters, os.cpu_count() or 1)
-        return FileOpened(str(xllamacpp.__version__))
+        return str(xllamacpp.__version__)
 
-    def _answer(self, request: Ask) -> AllAnswered:
+    def answer(self, prompts: tuple[tuple[int, ...], ...], limit: int) -> AllAnswered:
+        """Continue prompts with the likeliest tokens, at most so many each."""
         response = self._server.handle_completions(
             {
-                "prompt": [list(tokens) for tokens in request.prompts],
-                "n_predict": request.limit,
+                "prompt": [list(tokens) for tokens in prompts],
+                "n_predict": limit,
                 "temperature": 0,
                 "cache_prompt": True,  # the beginning that all have in common
             }
@@ -70,10 +67,9 @@ class LlamaProcess:
         }
         # An answer that ends within a character of several bytes has no choice, and may
         # leave others without one.
-        prompts = request.prompts
         for number in range(len(prompts)):
             if number not in found and len(prompts) > 1:
-                alone = self._answer(Ask((prompts[number],), request.limit))
+                alone = self.answer((prompts[number],), limit)
                 found[number] = alone.answers[0]
         none = Answered("", is_complete=False)
         timings = response.get("timings", {})
@@ -87,8 +83,8 @@ class LlamaProcess:
 
 
 if __name__ == "__main__":
-    no_memory = RequestFailed(
+    no_memory = ModelError(
         say("There is not enough memory to run this file."),
         say("Close other programs."),
     )
-    serve(Request, LlamaProcess().respond, no_memory)
+    serve(LlamaProcess(), no_memory)

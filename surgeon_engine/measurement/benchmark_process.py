@@ -1,7 +1,7 @@
 """A benchmark process: loads a model and times its work.
 
-`python -m surgeon_engine.measurement.benchmark_process` reads requests from the
-standard input and writes a response to each to the standard output, as JSON lines.
+`python -m surgeon_engine.measurement.benchmark_process` answers the calls of a
+`ModelProcess`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,9 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.restore import is_compact, load_compact
-from surgeon_engine.measurement.messages import (
-    BenchmarkFinished,
-    FinishBenchmark,
-    GenerateTokens,
-    Load,
-    Loaded,
-    ReadPrompt,
-    Request,
-    Response,
-    Timed,
-)
+from surgeon_engine.measurement.messages import Finished, Loaded
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.load import load_model
@@ -39,35 +28,42 @@ from surgeon_engine.runtime.json_server import serve
 
 
 class BenchmarkWorker:
-    """Responds to requests about one model. The first request must be `Load`."""
+    """A model whose work is timed; `load` must be called first."""
 
-    def __init__(self) -> None:
-        self._model: PreTrainedModel | None = None
+    _model: PreTrainedModel
 
-    def answer(self, request: Request) -> Response:
-        """Return the response to a request.
+    def load(self, model: ModelConfig, threads: int, window: int) -> Loaded:
+        """Load a model.
+
+        Args:
+            model: The model.
+            threads: 0: the default of the library.
+            window: Tokens of prompt and answer together; transformers takes any.
 
         Raises:
             EngineError: The model cannot be found or read.
         """
-        if isinstance(request, Load):
-            if request.threads:
-                torch.set_num_threads(request.threads)
-            self._model = load(request.model)
-            loaded = _loaded(request.model, self._model)
-            devices.reset_peak_memory()
-            return loaded
-        assert self._model is not None
-        match request:
-            case ReadPrompt():
-                return Timed(prompt_seconds(self._model, _random_tokens(request)))
-            case GenerateTokens(tokens=count):
-                prompt = _random_tokens(request)
-                return Timed(generate_tokens(self._model, prompt, count)[1])
-            case FinishBenchmark():
-                # Before counting zeros, which uses memory itself.
-                peak = devices.peak_memory(self._model.device)
-                return BenchmarkFinished(peak, count_zeros(self._model))
+        if threads:
+            torch.set_num_threads(threads)
+        self._model = load(model)
+        loaded = _described(model, self._model)
+        devices.reset_peak_memory()
+        return loaded
+
+    def read(self, tokens: int, vocabulary: int, seed: int) -> float:
+        """Return the seconds to read a random prompt in one pass."""
+        return prompt_seconds(self._model, _random_tokens(tokens, vocabulary, seed))
+
+    def generate(self, prompt: int, tokens: int, vocabulary: int, seed: int) -> float:
+        """Return the seconds to generate tokens one by one after a random prompt."""
+        given = _random_tokens(prompt, vocabulary, seed)
+        return generate_tokens(self._model, given, tokens)[1]
+
+    def finish(self) -> Finished:
+        """Return memory and zeros."""
+        # Before counting zeros, which uses memory itself.
+        peak = devices.peak_memory(self._model.device)
+        return Finished(peak, count_zeros(self._model))
 
 
 def load(config: ModelConfig) -> PreTrainedModel:
@@ -133,7 +129,7 @@ def count_zeros(model: PreTrainedModel) -> int:
     return sum(x.numel() - int(torch.count_nonzero(x)) for x in model.parameters())
 
 
-def _loaded(model_config: ModelConfig, model: PreTrainedModel) -> Loaded:
+def _described(model_config: ModelConfig, model: PreTrainedModel) -> Loaded:
     source = locate(model_config.source)
     gc.collect()
     config = model.config.get_text_config()
@@ -149,11 +145,10 @@ def _loaded(model_config: ModelConfig, model: PreTrainedModel) -> Loaded:
     )
 
 
-def _random_tokens(request: ReadPrompt | GenerateTokens) -> Tensor:
-    """Return random tokens (1 x tokens), the same for equal requests."""
-    count = request.tokens if isinstance(request, ReadPrompt) else request.prompt_tokens
-    generator = torch.Generator().manual_seed(request.seed)
-    return torch.randint(request.vocabulary, (1, count), generator=generator)
+def _random_tokens(count: int, vocabulary: int, seed: int) -> Tensor:
+    """Return random tokens (1 x count) below the vocabulary, the same for a seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(vocabulary, (1, count), generator=generator)
 
 
 def now(model: PreTrainedModel) -> float:
@@ -163,8 +158,8 @@ def now(model: PreTrainedModel) -> float:
 
 
 if __name__ == "__main__":
-    out_of_memory = RequestFailed(
+    out_of_memory = ModelError(
         say("There is not enough memory to measure this."),
         say("Close other programs, or measure one model at a time."),
     )
-    serve(Request, BenchmarkWorker().answer, out_of_memory)
+    serve(BenchmarkWorker(), out_of_memory)

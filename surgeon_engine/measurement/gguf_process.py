@@ -1,6 +1,6 @@
 """A benchmark process that runs a GGUF file by llama.cpp, as its users do.
 
-It takes the requests of `benchmark_process`.
+It has the methods of `benchmark_process`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,12 @@ import torch
 from gguf import GGUFReader
 
 from surgeon_engine.api.config.export import LLAMA_PACKAGE
-from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
 from surgeon_engine.export.gguf.server import open_server
-from surgeon_engine.measurement.messages import (
-    BenchmarkFinished,
-    FinishBenchmark,
-    GenerateTokens,
-    Load,
-    Loaded,
-    ReadPrompt,
-    Request,
-    Response,
-    Timed,
-)
+from surgeon_engine.measurement.messages import Finished, Loaded
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_server import serve
 
@@ -39,48 +30,35 @@ _MILLISECONDS = 1000
 
 
 class GgufWorker:
-    """Responds to requests about one file. The first request must be `Load`."""
+    """A file whose work is timed; `load` must be called first."""
 
-    def __init__(self) -> None:
-        self._server: Any = None
+    _server: Any
 
-    def answer(self, request: Request) -> Response:
-        """Return the response to a request.
+    def load(self, model: ModelConfig, threads: int, window: int) -> Loaded:
+        """Load a file; see `BenchmarkWorker`.
 
         Raises:
-            ModelError: The file cannot be loaded.
+            ModelError: It cannot be loaded.
         """
-        match request:
-            case Load():
-                return self._load(request)
-            case ReadPrompt():
-                return Timed(self._seconds(request, 1, "prompt_ms"))
-            case GenerateTokens(tokens=count):
-                # The first token results from reading the prompt.
-                return Timed(self._seconds(request, count + 1, "predicted_ms"))
-            case FinishBenchmark():
-                return BenchmarkFinished(devices.peak_memory(_CPU), zeros=0)
-
-    def _load(self, request: Load) -> Loaded:
-        xllamacpp, path = import_module(LLAMA_PACKAGE), Path(request.model.source)
-        parameters = server_parameters(xllamacpp, path, request.window + _MORE)
+        xllamacpp, path = import_module(LLAMA_PACKAGE), Path(model.source)
+        parameters = server_parameters(xllamacpp, path, window + _MORE)
         # What programs use, where it is not as exact.
         usual = xllamacpp.CommonParams()
         parameters.cache_type_k = usual.cache_type_k
         parameters.cache_type_v = usual.cache_type_v
         parameters.flash_attn_type = usual.flash_attn_type
-        threads = request.threads or os.cpu_count() or 1
+        threads = threads or os.cpu_count() or 1
         self._server = open_server(parameters, threads)
         memory = devices.peak_memory(_CPU)
         reader = GGUFReader(path)
         architecture = reader.fields["general.architecture"].contents()
-        window = int(reader.fields[f"{architecture}.context_length"].contents())
+        longest = int(reader.fields[f"{architecture}.context_length"].contents())
         return Loaded(
             name=path.name,
             file_bytes=path.stat().st_size,
             parameters=sum(int(x.n_elements) for x in reader.tensors),
             vocabulary=len(reader.fields["tokenizer.ggml.tokens"].data),
-            longest_window=window - _MORE,
+            longest_window=longest - _MORE,
             bytes_in_use=memory,
             threads=threads,
             device=say(
@@ -90,18 +68,27 @@ class GgufWorker:
             ),
         )
 
+    def read(self, tokens: int, vocabulary: int, seed: int) -> float:
+        """Return the seconds to read a random prompt in one pass."""
+        return self._seconds("prompt_ms", tokens, 1, vocabulary, seed)
+
+    def generate(self, prompt: int, tokens: int, vocabulary: int, seed: int) -> float:
+        """Return the seconds to generate tokens one by one after a random prompt."""
+        # The first token results from reading the prompt.
+        return self._seconds("predicted_ms", prompt, tokens + 1, vocabulary, seed)
+
+    def finish(self) -> Finished:
+        """Return the memory; zeros are not counted."""
+        return Finished(devices.peak_memory(_CPU), zeros=0)
+
     def _seconds(
-        self, request: ReadPrompt | GenerateTokens, count: int, kind: str
+        self, kind: str, prompt: int, count: int, vocabulary: int, seed: int
     ) -> float:
         """Return the seconds of a part of generating `count` tokens after a prompt."""
-        if isinstance(request, ReadPrompt):
-            length = request.tokens
-        else:
-            length = request.prompt_tokens
-        draw = random.Random(request.seed)
+        draw = random.Random(seed)
         response = self._server.handle_completions(
             {
-                "prompt": draw.choices(range(request.vocabulary), k=length),
+                "prompt": draw.choices(range(vocabulary), k=prompt),
                 "n_predict": count,
                 "temperature": 0,
                 # Whole characters, or the response is empty.
@@ -113,8 +100,8 @@ class GgufWorker:
 
 
 if __name__ == "__main__":
-    no_memory = RequestFailed(
+    no_memory = ModelError(
         say("There is not enough memory to measure this file."),
         say("Close other programs."),
     )
-    serve(Request, GgufWorker().answer, no_memory)
+    serve(GgufWorker(), no_memory)

@@ -23,20 +23,12 @@ from surgeon_engine.api.messages.benchmark import (
 )
 from surgeon_engine.api.model_info.files import gguf_of
 from surgeon_engine.api.model_info.source_names import is_gguf_name
+from surgeon_engine.base.calls import ModelProcess
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path
-from surgeon_engine.base.json_process import SubprocessClient, module_command
+from surgeon_engine.base.json_process import module_command
 from surgeon_engine.export.gguf.server import is_installed
-from surgeon_engine.measurement.messages import (
-    BenchmarkFinished,
-    FinishBenchmark,
-    GenerateTokens,
-    Load,
-    Loaded,
-    ReadPrompt,
-    Response,
-    Timed,
-)
+from surgeon_engine.measurement.messages import Finished, Loaded
 
 _SHORT_PROMPT = 16  # tokens before those that are generated
 _MAX_MODELS = 2
@@ -51,7 +43,7 @@ GGUF_COMMAND = module_command("surgeon_engine.measurement.gguf_process")
 class _TimedModel:
     """One of the models and its times in seconds, one for each round."""
 
-    client: SubprocessClient
+    process: ModelProcess
     loaded: Loaded
     prompt: list[float] = field(default_factory=list)
     generation: list[float] = field(default_factory=list)
@@ -99,15 +91,15 @@ def measure(
     command = GGUF_COMMAND if by_llama else COMMAND
     window = max(settings.prompt_tokens, _SHORT_PROMPT + settings.generated_tokens)
     with ExitStack() as stack:
-        clients = [
-            stack.enter_context(SubprocessClient(source, command, Response))
-            for source in sources
+        processes = [
+            stack.enter_context(ModelProcess(source, command)) for source in sources
         ]
         timed_models = []
-        for client, source in zip(clients, sources, strict=True):
+        for process, source in zip(processes, sources, strict=True):
             model = ModelConfig(source, settings.dtype, settings.device)
-            load = Load(model, settings.threads, window)
-            timed_models.append(_TimedModel(client, client.ask(load, Loaded, check)))
+            arguments = (model, settings.threads, window)
+            loaded = process.call("load", arguments, Loaded, check)
+            timed_models.append(_TimedModel(process, loaded))
         work = _workload(settings, [each.loaded for each in timed_models])
         for number in range(-settings.warm_ups, settings.rounds):
             _run_round(timed_models, work, number, settings.seed, (check, step))
@@ -161,20 +153,22 @@ def _run_round(
     check, step = callbacks
     seed += abs(number)
     order = timed_models if number % 2 == 0 else timed_models[::-1]
-    read = ReadPrompt(work.prompt, work.vocabulary, seed)
-    generate = GenerateTokens(work.short_prompt, work.generated, work.vocabulary, seed)
-    for request in (read, generate):
+    for method, tokens in (
+        ("read", (work.prompt,)),
+        ("generate", (work.short_prompt, work.generated)),
+    ):
+        arguments = (*tokens, work.vocabulary, seed)
         for each in order:
-            seconds = each.client.ask(request, Timed, check).seconds
+            seconds = each.process.call(method, arguments, float, check)
             if number >= 0:
-                times = each.prompt if request is read else each.generation
+                times = each.prompt if method == "read" else each.generation
                 times.append(seconds)
             step()
 
 
 def _measured(timed_model: _TimedModel, work: _Workload, check: Check) -> ModelMeasured:
     loaded = timed_model.loaded
-    finished = timed_model.client.ask(FinishBenchmark(), BenchmarkFinished, check)
+    finished = timed_model.process.call("finish", (), Finished, check)
     return ModelMeasured(
         name=loaded.name,
         file_bytes=loaded.file_bytes,

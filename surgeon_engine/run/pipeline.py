@@ -18,6 +18,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
@@ -40,7 +42,7 @@ from surgeon_engine.base.errors import (
     RunFolderError,
     UnreadableFileError,
 )
-from surgeon_engine.base.reading import Content, read_text
+from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import check_tokens
 from surgeon_engine.compaction.plan import PrunedModel
@@ -55,7 +57,6 @@ from surgeon_engine.export.export import (
 )
 from surgeon_engine.export.file_fidelity import Yardstick
 from surgeon_engine.export.formats import check_loaded_format
-from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.provenance import published
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.generation.run_samples import RunSamples
@@ -70,7 +71,7 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots.compaction_step import full_size_model
-from surgeon_engine.shots.loop import run_shots
+from surgeon_engine.shots.loop import PruningResult, run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.resume import check_origin, origin_of
 from surgeon_engine.shots.shot import evaluate_original
@@ -310,15 +311,6 @@ def _prune(
     result = run_shots(state, budget, context, samples.write)
     if result.recovered is not None:
         samples.write(len(result.shots), is_recovered=True)
-    recipe = Recipe(
-        state.config,
-        state.goal,
-        baseline,
-        result.shots,
-        result.stopped_early,
-        result.recovered,
-        state.tokens,
-    )
     if not ranks.is_first():
         return
     device, offload = state.loaded.device, state.config.model.offload
@@ -326,7 +318,8 @@ def _prune(
         state.references.of_this_process(), device, offloads=offload is Offload.ON
     )
     with ranks.alone():
-        report = _finish(state, recipe, run, context, yardstick, replace=replace)
+        report = _report(state, baseline, result)
+        report = _finish(state, report, run, context, yardstick, replace=replace)
         if not report.stopped_early:
             context.discard_saved()
     context.emit(
@@ -336,41 +329,53 @@ def _prune(
 
 def _finish(
     state: PruningState,
-    recipe: Recipe,
+    report: Report,
     run: RunFolder,
     context: RunContext,
     yardstick: Yardstick,
     *,
     replace: bool,
 ) -> Report:
-    """Export the model and write the report.
+    """Export the model, and write and return the report with that.
 
     Raises:
         ExportError: the export failed; the pruned model is kept in the run's folder.
     """
-    destination, settings = run.export_path(recipe.config), recipe.config.export
+    destination, settings = run.export_path(report.config), report.config.export
     pruned = full_size_model(state)
     checkpoint: Path | None = destination
     probe = None
+
+    def completed(exported: Exported | None) -> Report:
+        return msgspec.structs.replace(
+            report,
+            exported=exported,
+            checkpoint="" if checkpoint is None else str(checkpoint),
+            probe=probe,
+            seconds=context.seconds,
+            seconds_of_stages=dict(context.seconds_of_stages),
+            peak_memory_bytes=devices.peak_memory(state.loaded.device),
+        )
+
     try:
         _, validation = state.references.texts[0]
         probe = save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
-            checkpoint = _written_beside(pruned, recipe, run, context)
+            checkpoint = _written_beside(pruned, report, run, context)
         text = state.config.calibration
         calibration = Calibration(state.windows.calibration, text.batch, text.text)
         form = (settings, destination, calibration, replace, yardstick)
-        job = ExportJob(pruned, recipe, run, *form)
+        job = ExportJob(pruned, report, run, *form)
         exported = export(job, context)
     except RunCancelled:
         raise
     except Exception as error:  # no failure may lose the pruned model
         checkpoint = run.checkpoint_path
         if not checkpoint.exists():
-            job = ExportJob(pruned, recipe, run, settings, checkpoint)
+            job = ExportJob(pruned, report, run, settings, checkpoint)
             write_unverified(job, context)
-        run.write_report(_report(state, recipe, None, checkpoint, probe, context))
+        run.write_report(completed(exported=None))
         if not isinstance(error, _EXPORT_FAILURES):
             raise
         hint = ""
@@ -388,19 +393,19 @@ def _finish(
             )
         raise ExportError(message, say_all(hint, where)) from error
     context.emit(exported)
-    report = _report(state, recipe, exported, checkpoint, probe, context)
-    run.write_report(report)
-    return report
+    written = completed(exported)
+    run.write_report(written)
+    return written
 
 
 def _written_beside(
-    pruned: PrunedModel, recipe: Recipe, run: RunFolder, context: RunContext
+    pruned: PrunedModel, report: Report, run: RunFolder, context: RunContext
 ) -> Path | None:
     """Write the checkpoint that other formats are made of; None: it is the original."""
-    if recipe.config.writes_original:
+    if report.config.writes_original:
         return None
     path = run.checkpoint_path
-    job = ExportJob(pruned, recipe, run, ExportConfig(), path, replace=True)
+    job = ExportJob(pruned, report, run, ExportConfig(), path, replace=True)
     context.emit(export(job, context))
     return path
 
@@ -422,29 +427,21 @@ def _run_started(
     )
 
 
-def _report(
-    state: PruningState,
-    recipe: Recipe,
-    exported: Exported | None,
-    checkpoint: Path | None,
-    probe: Content | None,
-    context: RunContext,
-) -> Report:
-    device = state.loaded.device
+def _report(state: PruningState, baseline: Evaluation, result: PruningResult) -> Report:
+    """Return the report of a run before its export, without time and memory."""
     return Report(
-        config=recipe.config,
+        config=state.config,
         model=state.original,
         versions=versions(),
-        device=devices.names_in_use(device),
-        baseline=recipe.baseline,
-        shots=recipe.shots,
-        recovered=recipe.recovered,
-        exported=exported,
-        checkpoint="" if checkpoint is None else str(checkpoint),
-        stopped_early=recipe.stopped_early,
-        seconds=context.seconds,
-        seconds_of_stages=dict(context.seconds_of_stages),
-        peak_memory_bytes=devices.peak_memory(device),
-        probe=probe,
-        tokens=recipe.tokens,
+        device=devices.names_in_use(state.loaded.device),
+        baseline=baseline,
+        shots=result.shots,
+        recovered=result.recovered,
+        exported=None,
+        checkpoint="",
+        stopped_early=result.stopped_early,
+        tokens=state.tokens,
+        seconds=0.0,
+        seconds_of_stages={},
+        peak_memory_bytes=0,
     )

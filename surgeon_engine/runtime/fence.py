@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 import psutil
 
-from surgeon_engine.base import errors
+from surgeon_engine.base.calls import Call, Refused, Returned
 from surgeon_engine.base.decoding import json_decoder, to_builtins
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.json_process import (
@@ -53,30 +53,8 @@ _ENVIRONMENT = {
 _T = TypeVar("_T")
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A request: a function, as module:name, and its arguments as plain values."""
-
-    function: str
-    arguments: list[Any]
-    memory: int  # bytes
-
-
 class Alive(msgspec.Struct, frozen=True, tag=True):
     """The function has begun, or has made progress."""
-
-
-class Returned(msgspec.Struct, frozen=True, tag=True):
-    """The result of the function."""
-
-    value: msgspec.Raw
-
-
-class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The `EngineError` that the function raised."""
-
-    kind: str  # name of its class
-    message: Text
-    hint: Text
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -127,7 +105,7 @@ def call(function: str, arguments: Sequence[Any], kind: type[_T], blame: Blame) 
             close()
             raise
     if isinstance(answer, Refused):
-        raise getattr(errors, answer.kind)(answer.message, answer.hint)
+        raise answer.error
     return json_decoder(kind, from_plain)(bytes(answer.value))
 
 

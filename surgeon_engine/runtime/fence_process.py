@@ -1,8 +1,8 @@
 """The process of `fence`: runs one function after another, within limits.
 
 `python -m surgeon_engine.runtime.fence_process MODULE...` imports the modules, reads
-`fence.Call` from the standard input and writes `fence.Message` to the standard output,
-as JSON lines.
+`Call` from the standard input and writes `fence.Message` to the standard output, as
+JSON lines.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import queue
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import get_type_hints
 
 import msgspec
 
-from surgeon_engine.base.decoding import convert, encode_json
-from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.calls import Call
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 
@@ -29,8 +27,8 @@ _KILOBYTE = 1024
 def main(modules: list[str]) -> None:
     """Run the functions that the parent asks for, until it ends."""
     output = JsonOutput()
-    calls: queue.Queue[fence.Call] = queue.Queue()
-    read_messages(fence.Call, calls.put)
+    calls: queue.Queue[Call] = queue.Queue()
+    read_messages(Call, calls.put)
     fence.work_directly(output.write)
     with suppress(OSError):
         _OOM_SCORE[0].write_text(_OOM_SCORE[1])
@@ -40,22 +38,13 @@ def main(modules: list[str]) -> None:
         output.write(_answer(calls.get()))
 
 
-def _answer(call: fence.Call) -> msgspec.Struct:
+def _answer(call: Call) -> msgspec.Struct:
     """Return the result of a function, or the error that it raised."""
     try:
         function = fence.resolve(call.function)
-        kinds = list(get_type_hints(function).values())
-        arguments = [
-            convert(value, kind, hook=fence.from_plain)
-            for value, kind in zip(call.arguments, kinds, strict=False)
-        ]
         fence.alive()
         limit_memory(call.memory)
-        value = function(*arguments)
-        encoded = encode_json(value, fence.to_plain)
-        return fence.Returned(msgspec.Raw(encoded))
-    except EngineError as error:
-        return fence.Refused(type(error).__name__, error.message, error.hint)
+        return call.answer(function, fence.from_plain, fence.to_plain)
     except BaseException as error:  # a panic of Rust is no Exception
         return fence.Failed(fence.describe(error))
 

@@ -21,14 +21,13 @@ import re
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from surgeon_engine.base import versions as formats
-from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.files import (
     file_written_atomically,
@@ -45,13 +44,6 @@ _DISK_SHARE = 16  # a file is written if it takes at most this part of the free 
 _PACKAGE = Path(__file__).parents[1]
 _ENDING = "safetensors"
 _NAME = re.compile(rf"[0-9a-f]{{32}}\.\w+-(?P<mark>\w+)-(?P<where>\w+)\.{_ENDING}")
-_ALIGNMENT = 8  # bytes, of the header in the format
-_DTYPES = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-}
 # Variables that change how libraries compute.
 _VARIABLES = re.compile("(ATEN|CUBLAS|DNNL|MKL|NVIDIA|ONEDNN|TORCH)_.*")
 _log = logging.getLogger(__name__)
@@ -89,15 +81,9 @@ def write(
             return
         _make_room(folder, KEPT_BYTES - size)
         seal = _seal(kind, facts, whole, found)
-        header = _header(whole, {"facts": found, "seal": seal})
-        with (
-            file_written_atomically(folder / name) as temporary,
-            temporary.open("wb") as file,
-        ):
-            file.write(header)
-            for x in whole.values():
-                file.write(_bytes(x))
-    except OSError as error:
+        with file_written_atomically(folder / name) as temporary:
+            save_file(whole, temporary, {"facts": found, "seal": seal})
+    except (OSError, SafetensorError) as error:
         _log.warning("Measurements cannot be kept in %s: %s", folder, error)
 
 
@@ -157,26 +143,6 @@ def _make_room(folder: Path, limit: int) -> None:
         total -= facts.st_size
 
 
-def _header(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Return what precedes the numbers in a file of safetensors.
-
-    Its library would copy all of them in memory first.
-    """
-    entries: dict[str, object] = {"__metadata__": metadata}
-    start = 0
-    for name, x in tensors.items():
-        end = start + x.nbytes
-        entries[name] = {
-            "dtype": _DTYPES[x.dtype],
-            "shape": list(x.shape),
-            "data_offsets": [start, end],
-        }
-        start = end
-    encoded = encode_json(entries)
-    encoded += b" " * (-len(encoded) % _ALIGNMENT)
-    return len(encoded).to_bytes(8, "little") + encoded
-
-
 def _digest(kind: Kind, facts: Hashable) -> str:
     return hashlib.sha256(repr((kind, facts)).encode()).hexdigest()[:32]
 
@@ -188,10 +154,5 @@ def _seal(
     digest = hashlib.sha256(repr((environment(), kind, facts, found)).encode())
     for name, x in sorted(tensors.items()):
         digest.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
-        digest.update(_bytes(x))
+        digest.update(x.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _bytes(x: Tensor) -> Any:
-    """Return the numbers of a tensor as a buffer."""
-    return x.reshape(-1).view(torch.uint8).numpy()

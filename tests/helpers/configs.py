@@ -1,4 +1,4 @@
-"""Pruning configs from flat settings, such as those of the short form of a job."""
+"""Pruning configs from flat settings, such as those of a job."""
 
 from __future__ import annotations
 

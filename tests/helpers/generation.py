@@ -13,18 +13,19 @@ from surgeon_engine.api.messages.generation import (
     TextCompared,
     TokenWritten,
 )
-from surgeon_engine.generation.messages import Compare, Read, Score
+from surgeon_engine.base.calls import Call, Refused
+from surgeon_engine.base.decoding import decode_json, encode_json, json_decoder
 from surgeon_engine.generation.worker_process import GenerationWorker
 from tests.helpers.runs import Recorder
 
 
 class WorkerClient:
-    """Replace `SubprocessClient`; record the opened clients and their requests."""
+    """Replace `ModelProcess`; record the opened ones and the calls of their methods."""
 
     opened: ClassVar[list[WorkerClient]] = []
 
-    def __init__(self, source, command, responses, *, measures):
-        self.source, self.requests, self.is_alive = source, [], True
+    def __init__(self, source, command, *, measures):
+        self.source, self.calls, self.is_alive = source, [], True
         self._worker = GenerationWorker()
         self.opened.append(self)
 
@@ -34,23 +35,25 @@ class WorkerClient:
     def __exit__(self, *error):
         self.is_alive = False
 
-    def ask(self, request, response_type, check):
+    def call(self, function, arguments, kind, check):
         assert self.is_alive
         check()
-        self.requests.append(request)
-        response = self._worker.respond(request)
-        assert isinstance(response, response_type)
-        return response
+        self.calls.append((function, arguments))
+        call = decode_json(encode_json(Call(function, list(arguments))), Call)
+        answer = call.answer(getattr(self._worker, function))
+        if isinstance(answer, Refused):
+            raise answer.error
+        return json_decoder(kind)(bytes(answer.value))
 
     @property
     def texts(self) -> list[list[int]]:
         """The tokens of each compared text."""
         texts: list[list[int]] = []
-        for request in self.requests:
-            if isinstance(request, Read):
+        for function, arguments in self.calls:
+            if function == "read":
                 texts.append([])
-            elif isinstance(request, Score | Compare):
-                texts[-1] += request.tokens
+            elif function in ("score", "compare"):
+                texts[-1] += arguments[0]
         return texts
 
     def wait_until_idle(self, timeout):

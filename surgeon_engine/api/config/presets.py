@@ -18,7 +18,7 @@ import msgspec
 import tomli_w
 
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS
-from surgeon_engine.api.config.fields import with_values
+from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.purposes import (
     Purpose,
@@ -108,13 +108,11 @@ def preset_of(name: str, title: str, about: str, config: RunConfig) -> Preset:
 
 def preset_to_toml(preset: Preset) -> str:
     """Return TOML from which `preset_from_toml` makes an equal preset."""
-    pruning = msgspec.to_builtins(preset.pruning)
-    default = msgspec.to_builtins(PruningConfig())
     data = {
         "version": JOB,
         "title": preset.title,
         "about": preset.about,
-        "pruning": {k: v for k, v in pruning.items() if v != default[k]},
+        "pruning": msgspec.to_builtins(values_of(preset.pruning)),
         "recovery": msgspec.to_builtins(preset.recovery),
         "calibration": msgspec.to_builtins(dict(preset.calibration)),
         "evaluation": msgspec.to_builtins(dict(preset.evaluation)),

@@ -4,15 +4,11 @@ Structure, target and damping are one of several kinds, each a class with the se
 of this kind alone. In TOML:
 
     [pruning]
-    shots = 5
-
-    [pruning.structure]
-    kind = "n_m"
+    structure = "n_m"
     pattern = "2:4"
-
-    [pruning.target]
-    kind = "prunable_share"
+    target = "prunable_share"
     sparsity = 0.5
+    shots = 5
 """
 
 from __future__ import annotations

@@ -1,13 +1,21 @@
 """Configs as TOML: the job files that users save, edit and run.
 
 A job begins with the version of its format and may leave out every setting that has
-its default value. Unknown names are errors.
+its default value. The settings are flat: those of a structure stand beside its kind.
+
+    [pruning]
+    structure = "n_m"
+    pattern = "2:4"
+    sparsity = 0.5
+
+Unknown names are errors.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+import typing
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -20,13 +28,13 @@ from surgeon_engine.api.config.fields import (
     fields_of,
     settings_of,
     unknown_setting,
+    values_of,
     wrong_type,
 )
 from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import OF_EXPERTS, PruningConfig
 from surgeon_engine.api.config.purposes import Purpose, structure_for
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.short_form import without_short_form
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
@@ -36,6 +44,7 @@ from surgeon_engine.base.versions import JOB, OtherVersionError, check_version
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line
+_PARTS: dict[str, type[Any]] = typing.get_type_hints(RunConfig)
 # Texts of several lines, texts of one line, and comments. A text may lack its end, so
 # that the quotes in it are not tried as beginnings of others, which would take hours.
 _NO_KEYS = re.compile(
@@ -80,21 +89,22 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: An unknown name, a wrong type or a value out of range.
     """
+    parts = {part: _part_of(part, given) for part, given in values.items()}
     try:
-        job = without_short_form(values)
-        _check_names(job)
-        return convert(job, RunConfig)
+        return convert(parts, RunConfig)
     except msgspec.ValidationError as error:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise _type_error(job, error) from error
+        raise _type_error(parts, error) from error
 
 
-def _type_error(job: Mapping[str, Any], error: msgspec.ValidationError) -> ConfigError:
+def _type_error(
+    values: Mapping[str, Any], error: msgspec.ValidationError
+) -> ConfigError:
     """Return an error that names the setting, its value, and what it may be."""
     _, _, path = str(error).partition(" - at `$.")
-    names, given = path.rstrip("`").split("."), cast(Any, job)
+    names, given = path.rstrip("`").split("."), cast(Any, values)
     for name in names:
         given = given.get(name) if isinstance(given, Mapping) else None
     found = None
@@ -132,8 +142,8 @@ def decode_toml(name: str, text: str) -> dict[str, Any]:
 
 def config_to_toml(config: RunConfig) -> str:
     """Return TOML from which `config_from_toml` makes an equal config."""
-    values = {"version": JOB, **msgspec.to_builtins(config)}
-    return msgspec.toml.encode(values).decode()
+    parts = {part: values_of(getattr(config, part)) for part in _PARTS}
+    return msgspec.toml.encode({"version": JOB, **parts}).decode()
 
 
 def read_config(path: Path) -> RunConfig:
@@ -153,10 +163,8 @@ def read_config(path: Path) -> RunConfig:
         facts = model_facts(config.model.source)
         if facts is None or not facts.experts:
             return config
-        structure = job.setdefault("pruning", {}).setdefault("structure", {})
-        if isinstance(structure, dict):
-            usual = structure_for(Purpose.SMALLER, OF_EXPERTS)
-            structure.setdefault("kind", usual.value)
+        usual = structure_for(Purpose.SMALLER, OF_EXPERTS)
+        job.setdefault("pruning", {}).setdefault("structure", usual.value)
         return with_paths_from(path.parent, config_from_values(job))
     except UnreadableFileError as error:
         raise ConfigError(
@@ -198,46 +206,51 @@ def _check_keys(text: str) -> None:
         )
 
 
-def _check_names(job: Mapping[str, Any]) -> None:
-    """Raise ConfigError for an unknown name, which msgspec would ignore."""
-    parts = {item.name: item.default_factory for item in dataclasses.fields(RunConfig)}
-    for part, values in job.items():
-        if part not in parts:
-            raise ConfigError(
-                "The job has no part called {part}.",
-                "The parts are {parts}.",
-                part=repr(part),
-                parts=", ".join(parts),
-            )
-        if isinstance(values, Mapping):
-            _check_settings(part, parts[part], values)  # type: ignore[arg-type]
+def _part_of(part: str, values: Any) -> Any:
+    """Return a part of a job as msgspec reads it, with a table for each member.
+
+    Raises:
+        ConfigError: A name is unknown, which msgspec would ignore, or of another kind.
+    """
+    if part not in _PARTS:
+        raise ConfigError(
+            "The job has no part called {part}.",
+            "The parts are {parts}.",
+            part=repr(part),
+            parts=", ".join(_PARTS),
+        )
+    if not isinstance(values, Mapping):
+        return values
+    _check_settings(part, _PARTS[part], values)
+    found = dict(values)
+    for field in fields_of(_PARTS[part]):
+        if field.members:
+            usual = field.default.__struct_config__.tag
+            kind = found.pop(field.setting, usual)
+            own = fields_of(field.members[kind])
+            given = {x.name: found.pop(x.setting) for x in own if x.setting in found}
+            found[field.name] = {"kind": kind, **given}
+    return found
 
 
 def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> None:
-    fields = {field.name: field for field in fields_of(kind)}
+    settings = settings_of(kind)
+    defaults = {name: setting.default for name, setting in settings.items()}
+    chosen = {**defaults, **values}
     for name, value in values.items():
-        if name not in fields:
-            raise unknown_setting(part, name, settings_of(kind))
+        if name not in settings:
+            raise unknown_setting(part, name, settings)
+        setting = settings[name]
+        check_choice(f"{part}.{name}", setting.type, value)
+        if not setting.is_in(chosen):
+            raise ConfigError(
+                "{name} belongs to another {choice} than that of this job.",
+                "Leave it out, or set {choice} to one of: {kinds}.",
+                name=name,
+                choice=setting.choice,
+                kinds=", ".join(setting.kinds),
+            )
         if name == "more_texts" and isinstance(value, list):
             for entry in value:
                 if isinstance(entry, Mapping):
                     _check_settings(f"{part}.{name}", MoreText, entry)
-        members = fields[name].members
-        if not members:
-            check_choice(f"{part}.{name}", fields[name].type, value)
-        elif isinstance(value, Mapping):
-            types = {x.name: x.type for x in fields_of(members[value["kind"]])}
-            own = ["kind", *types]
-            for setting, chosen in value.items():
-                check_choice(f"{part}.{setting}", types.get(setting), chosen)
-                if setting not in own:
-                    raise ConfigError(
-                        "{part}.{name} of the kind {kind} has no setting called "
-                        "{setting}.",
-                        "Its settings are {own}.",
-                        part=part,
-                        name=name,
-                        kind=repr(value["kind"]),
-                        setting=repr(setting),
-                        own=", ".join(own),
-                    )

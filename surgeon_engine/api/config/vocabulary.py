@@ -2,10 +2,10 @@
 
 In TOML:
 
-    [pruning.vocabulary]
-    kind = "tokens"
+    [pruning]
+    vocabulary = "tokens"
     tokens = 32768
-    keep = ["German", "words.txt"]
+    kept_texts = ["German", "words.txt"]
 """
 
 from __future__ import annotations

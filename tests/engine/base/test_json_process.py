@@ -14,12 +14,12 @@ import pytest
 
 from surgeon_engine.api.client import ENGINE_COMMAND
 from surgeon_engine.base import json_process
+from surgeon_engine.base.calls import ModelProcess
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.base.json_process import (
     JsonProcess,
     ProcessExit,
-    SubprocessClient,
     module_command,
 )
 from surgeon_engine.generation import pair
@@ -272,9 +272,9 @@ def test_exit_is_described(exited, reason, summary):
 def test_client_reports_an_invalid_line():
     program = "input(); print('loading ...', flush=True); input()"
     command = (sys.executable, "-c", program)
-    with SubprocessClient("folder/model", command, Message, measures=False) as client:
+    with ModelProcess("folder/model", command, measures=False) as client:
         with pytest.raises(EvaluationError, match=r"model cannot be used: .*loading"):
-            client.ask(Message("x"), Message, lambda: None)
+            client.call("x", (), str, lambda: None)
         assert not client.wait_until_idle(TIMEOUT_S)
 
 

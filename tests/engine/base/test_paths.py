@@ -83,7 +83,7 @@ def test_lists_are_bounded():
         "pruning = 5",
         "[pruning]\nstructure = {kind = []}",
         "[[pruning]]",
-        "[pruning.target]\nkind = 1",
+        "[pruning]\ntarget = 1",
     ],
 )
 def test_strange_job_is_refused_with_a_sentence(job):

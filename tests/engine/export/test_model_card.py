@@ -25,7 +25,7 @@ from surgeon_engine.api.messages.run import (
     TokensRemoved,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.export.model_card import Recipe, model_card, with_judgment
+from surgeon_engine.export.model_card import model_card, with_judgment
 from surgeon_engine.export.provenance import Provenance, provenance_of, published
 from surgeon_engine.model.source import ModelSource
 from tests.helpers.fake_runs import job, write_run
@@ -52,8 +52,7 @@ def report(tmp_path_factory):
 def card(report, provenance=UNKNOWN, *auto_class, **changes) -> str:
     exported = Exported("folder", 1, 64, 0.0123, agreement=0.9875)
     exported = msgspec.structs.replace(exported, **changes)
-    recipe = Recipe.from_report(report)
-    return model_card("Tiny {{ name }}", recipe, exported, provenance, *auto_class)
+    return model_card("Tiny {{ name }}", report, exported, provenance, *auto_class)
 
 
 def test_card_of_a_compact_file_names_the_class_that_loads_it(report):

@@ -27,25 +27,23 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.base.calls import ModelProcess
 from surgeon_engine.base.errors import RunCancelled
-from surgeon_engine.base.json_process import SubprocessClient
 from surgeon_engine.generation import pair
 from surgeon_engine.generation.generate import Playground
-from surgeon_engine.measurement.messages import ReadPrompt, Response, Timed
 from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.tiny_models import save_tiny_model
 
 TIMEOUT_S = 60  # seconds
-# Responds with its seed; does not respond if that is negative, and exits if it is 0.
+# Returns its argument; does not return if that is negative, and exits if it is 0.
 ECHO = """
 import json, sys
 for line in sys.stdin:
-    request_ = json.loads(line)
-    if request_["seed"] == 0:
+    (number,) = json.loads(line)["arguments"]
+    if number == 0:
         sys.exit()
-    if request_["seed"] > 0:
-        response = {"type": "Timed", "seconds": float(request_["seed"])}
-        print(json.dumps(response), flush=True)
+    if number > 0:
+        print(json.dumps({"type": "Returned", "value": number}), flush=True)
 """
 
 
@@ -57,7 +55,7 @@ def folders(tmp_path):
 @pytest.fixture
 def engine(monkeypatch):
     """Return an engine in a thread, with models in this process."""
-    monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
+    monkeypatch.setattr(pair, "ModelProcess", WorkerClient)
     monkeypatch.setattr(WorkerClient, "opened", [])
     arrived: queue.Queue = queue.Queue()
     made = server.Engine(arrived.put)
@@ -130,24 +128,20 @@ def test_request_after_a_cancelled_one_is_handled(engine, folders):
 
 def test_response_to_abandoned_request_is_discarded():
     command = (sys.executable, "-c", ECHO)
-    with SubprocessClient("model", command, Response) as child:
+    with ModelProcess("model", command) as child:
         with pytest.raises(RunCancelled):
-            child.ask(request(1), Timed, cancel)
+            child.call("echo", (1,), int, cancel)
         assert child.wait_until_idle(TIMEOUT_S)
-        assert child.ask(request(2), Timed, lambda: None).seconds == 2.0
+        assert child.call("echo", (2,), int, lambda: None) == 2
 
 
 def test_silent_or_ended_process_does_not_become_idle():
     command = (sys.executable, "-c", ECHO)
-    for seed, timeout in ((-1, 0.01), (0, TIMEOUT_S)):
-        with SubprocessClient("model", command, Response) as child:
+    for number, timeout in ((-1, 0.01), (0, TIMEOUT_S)):
+        with ModelProcess("model", command) as child:
             with pytest.raises(RunCancelled):
-                child.ask(request(seed), Timed, cancel)
+                child.call("echo", (number,), int, cancel)
             assert not child.wait_until_idle(timeout)
-
-
-def request(seed):
-    return ReadPrompt(tokens=1, vocabulary=1, seed=seed)
 
 
 def cancel():
@@ -162,7 +156,7 @@ def test_models_in_processes_generate_the_same(folders, monkeypatch):
     assert recorder.of(ModelsLoaded) == [ModelsLoaded(False)]
     for answer in (recorder.response.original, recorder.response.pruned):
         assert answer.memory_bytes > 50_000_000
-    monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
+    monkeypatch.setattr(pair, "ModelProcess", WorkerClient)
     here = GenerationRecorder().generate(Playground(), *folders, temperature=1.0)
     for side in Side:
         assert recorder.text(side) == here.text(side)

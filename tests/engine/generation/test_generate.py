@@ -34,7 +34,6 @@ from surgeon_engine.generation import (
     prompt_logits,
 )
 from surgeon_engine.generation.generate import Playground, checkpoint_of
-from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.runtime import devices
 from tests.helpers.generation import GenerationRecorder, WorkerClient
 from tests.helpers.runs import Recorder, job
@@ -53,7 +52,7 @@ FAMILIES = ("bloom", "gemma3")
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
+    monkeypatch.setattr(pair, "ModelProcess", WorkerClient)
     monkeypatch.setattr(WorkerClient, "opened", [])
     # Nobody collects the garbage of all the tests.
     monkeypatch.setattr(devices, "reset_peak_memory", lambda: None)
@@ -237,8 +236,8 @@ def test_chat_message_uses_the_template(playground, folders, tmp_path):
         playground, with_template, with_template, "Hi", as_chat=True
     )
     assert recorder.of(ModelsLoaded)[0].has_chat_template
-    (begun,) = [x for x in WorkerClient.opened[-1].requests if isinstance(x, Begin)]
-    assert begun.tokens == tuple(token_ids(with_template, "You: Hi|"))
+    (begun,) = [args for x, args in WorkerClient.opened[-1].calls if x == "begin"]
+    assert begun[0] == tuple(token_ids(with_template, "You: Hi|"))
     plain = GenerationRecorder().generate(
         playground, with_template, with_template, "You: Hi|"
     )
@@ -386,10 +385,8 @@ def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_pa
     Recorder().run(config, tmp_path / "run")
     assert checkpoint_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
     GenerationRecorder().generate(playground, config.model.source, tmp_path / "run")
-    opened = [
-        x for child in WorkerClient.opened for x in child.requests if type(x) is Open
-    ]
-    assert opened[1].model.source == str(tmp_path / "run" / "export")
+    function, (opened, _) = WorkerClient.opened[1].calls[0]
+    assert (function, opened.source) == ("open", str(tmp_path / "run" / "export"))
     moved = (tmp_path / "run").rename(tmp_path / "moved")
     assert checkpoint_of(str(moved)) == str(moved / "export")
     assert checkpoint_of("demo") == "demo"

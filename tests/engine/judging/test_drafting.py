@@ -18,7 +18,7 @@ from surgeon_engine.judging.answers import Speaker
 from surgeon_engine.judging.conversation import Question
 from surgeon_engine.judging.drafting import DRAFTED, check_drafting, draft_judged
 from surgeon_engine.judging.items import Item
-from surgeon_engine.judging.messages import AllAnswered, Ask
+from surgeon_engine.judging.messages import AllAnswered
 from tests.helpers.gguf_files import written
 from tests.helpers.smaller_vocabularies import demo, windows_of
 
@@ -73,14 +73,14 @@ class SilentClient:
     def __exit__(self, *args):
         pass
 
-    def ask(self, request, *args):
-        if isinstance(request, Ask):
-            return AllAnswered(("text",), tokens=8, drafted=6, accepted=3)
-        return None
+    def call(self, function, *args):
+        if function == "open":
+            return ""
+        return AllAnswered(("text",), tokens=8, drafted=6, accepted=3)
 
 
 def test_speed_is_unknown_without_timings(monkeypatch):
-    monkeypatch.setattr(drafting, "SubprocessClient", SilentClient)
+    monkeypatch.setattr(drafting, "ModelProcess", SilentClient)
     question = Question(Item("", 8), (1, 2))
     found = draft_judged(Path("a"), Path("b"), [question], int, int)
     assert (found.drafted, found.accepted, found.speed) == (6, 3, 0.0)

@@ -7,7 +7,7 @@ import pytest
 from surgeon_engine.judging.conversation import Question, _together
 from surgeon_engine.judging.items import Item
 from surgeon_engine.judging.llama_process import LlamaProcess
-from surgeon_engine.judging.messages import Answered, Ask
+from surgeon_engine.judging.messages import Answered
 
 SPOILED = 9  # a prompt with this token leaves all without an answer
 LOST = 8  # one with this token loses the answers of the others
@@ -40,7 +40,7 @@ class Server:
 def test_answers_are_in_the_order_of_the_prompts(token, answer):
     process = LlamaProcess()
     process._server = Server()
-    found = process.respond(Ask(((1, 2), (token,), (5, 6)), 8)).answers
+    found = process.answer(((1, 2), (token,), (5, 6)), 8).answers
     assert found == (Answered("3", True), answer, Answered("11", True))
 
 

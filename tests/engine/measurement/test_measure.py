@@ -28,12 +28,6 @@ from surgeon_engine.base.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.measurement import benchmark_process, measure
-from surgeon_engine.measurement.messages import (
-    FinishBenchmark,
-    GenerateTokens,
-    Load,
-    ReadPrompt,
-)
 from surgeon_engine.model.load import load_model
 from tests.helpers.gguf_files import pruned, tiny_llama, written
 from tests.helpers.pruned_models import without
@@ -41,35 +35,33 @@ from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 WINDOW = 64  # the longest of the tiny models
 QUICK = BenchmarkSettings(rounds=2, warm_ups=1, generated_tokens=4, device=Device.CPU)
-# Responds like a benchmark process, with the name of the model as the seconds, and logs
-# its requests.
+# Answers like a benchmark process, with the name of the model as the seconds, and logs
+# the calls.
 FAKE = """
 import json, sys
 from tests.helpers.configs import pruning_config
 for line in sys.stdin:
-    request = json.loads(line)
-    kind = request.pop("type")
-    if kind == "Load":
-        name = request["model"]["source"]
+    call = json.loads(line)
+    kind, arguments = call["function"], call["arguments"]
+    if kind == "load":
+        name = arguments[0]["source"]
         if name == "garbled":
             print("loading ...")
         elif name == "dead":
             sys.exit("Traceback\\nOSError: no such disk.")
         elif name == "missing":
-            print('{"type": "RequestFailed", "message": "No model.",'
-                ' "hint": "Another."}')
-        else:
-            print(json.dumps({"type": "Loaded", "name": name, "vocabulary": 50,
-                "file_bytes": 4000, "parameters": 1000, "longest_window": 40,
-                "bytes_in_use": 10**8, "threads": 2, "device": "CPU"}))
-    elif kind == "FinishBenchmark":
-        print(json.dumps({"type": "BenchmarkFinished", "bytes_in_use": 10**8,
-            "zeros": 0}))
+            print('{"type": "Refused", "kind": "ModelError", "message": "No model.",'
+                ' "hint": "Another."}', flush=True)
+        value = {"name": name, "vocabulary": 50, "file_bytes": 4000,
+            "parameters": 1000, "longest_window": 40, "bytes_in_use": 10**8,
+            "threads": 2, "device": "CPU"}
+    elif kind == "finish":
+        value = {"bytes_in_use": 10**8, "zeros": 0}
     else:
         with open(sys.argv[1], "a") as log:
-            log.write(json.dumps([name, kind, request]) + "\\n")
-        print(json.dumps({"type": "Timed", "seconds": float(name)}))
-    sys.stdout.flush()
+            log.write(json.dumps([name, kind, arguments]) + "\\n")
+        value = float(name)
+    print(json.dumps({"type": "Returned", "value": value}), flush=True)
 """
 
 
@@ -132,7 +124,7 @@ def test_models_take_turns_in_alternating_order(requests):
     assert order == [
         (name, kind)
         for names in ("21", "12", "21")  # the first round is a warm-up
-        for kind in ("ReadPrompt", "GenerateTokens")
+        for kind in ("read", "generate")
         for name in names
     ]
     assert len(steps) == settings.turns(2) == len(order)
@@ -146,10 +138,8 @@ def test_models_do_the_same_work_within_the_shorter_window(requests):
         for model in "12"
     )
     assert ours == theirs
-    for kind, details in ours:
-        tokens = details["tokens"] + details.get("prompt_tokens", 0)
-        assert tokens == 40
-        assert kind == "GenerateTokens" or details["vocabulary"] == 50
+    for _, (*tokens, vocabulary, _) in ours:
+        assert (sum(tokens), vocabulary) == (40, 50)
 
 
 @pytest.mark.slow
@@ -219,14 +209,14 @@ def test_missing_model_raises_and_leaves_no_process(requests):
 
 
 @pytest.mark.slow
-def test_worker_responds_to_each_request(folders):
+def test_worker_answers_each_call(folders):
     worker = benchmark_process.BenchmarkWorker()
     _, compact = folders
-    loaded = worker.answer(Load(ModelConfig(compact, device=Device.CPU), 0))
+    loaded = worker.load(ModelConfig(compact, device=Device.CPU), 0, WINDOW)
     assert (loaded.vocabulary, loaded.longest_window) == (VOCABULARY, WINDOW)
-    assert worker.answer(ReadPrompt(8, VOCABULARY, 0)).seconds > 0
-    assert worker.answer(GenerateTokens(4, 2, VOCABULARY, 0)).seconds > 0
-    assert worker.answer(FinishBenchmark()).bytes_in_use > 0
+    assert worker.read(8, VOCABULARY, 0) > 0
+    assert worker.generate(4, 2, VOCABULARY, 0) > 0
+    assert worker.finish().bytes_in_use > 0
 
 
 def test_damaged_compact_checkpoint_raises(folders, tmp_path):
@@ -425,7 +415,7 @@ def test_llama_cpp_measures_only_gguf_files(
         commands.append(command)
         raise StopIteration
 
-    monkeypatch.setattr(measure, "SubprocessClient", client)
+    monkeypatch.setattr(measure, "ModelProcess", client)
     monkeypatch.setattr(measure, "is_installed", lambda: is_installed)
     with pytest.raises(StopIteration):
         measure.measure([str(tmp_path / x) for x in names], QUICK, nothing)

@@ -128,13 +128,13 @@ def test_toml_round_trip_keeps_every_setting(config):
     assert config_from_toml(config_to_toml(config)) == config
 
 
-def test_toml_has_a_table_for_each_member():
+def test_toml_has_the_settings_of_members_beside_their_kinds():
     pruning = PruningConfig(NM("1:3"), target=PrunableShare(0.5))
     toml = config_to_toml(RunConfig(pruning=pruning))
     for lines in (
-        '[pruning.structure]\nkind = "n_m"\npattern = "1:3"\nmax_correlated = 0\n',
-        '[pruning.target]\nkind = "prunable_share"\nsparsity = 0.5\n',
-        '[pruning.damping]\nkind = "automatic"\n',
+        'structure = "n_m"\npattern = "1:3"\nmax_correlated = 0\n',
+        'target = "prunable_share"\nsparsity = 0.5\n',
+        'damping = "automatic"\n',
     ):
         assert lines in toml
 
@@ -244,31 +244,26 @@ def test_share_of_zero_removes_nothing():
             "[pruning]\nshots = 'two'",
             "shots is 'two', and must be a whole number, at le",
         ),
-        ("[pruning]\nstructure = 'layers'", "structure has no kind called 'layers'"),
-        ("[pruning.structure]\nkind = 'layers'", "no kind called 'layers'"),
-        ("[pruning.target]\nkind = 3", "pruning.target has no kind called 3"),
+        ("[pruning]\nstructure = 'layers'", "structure has no choice called 'layers'"),
+        ("[pruning]\ntarget = 3", "pruning.target has no choice called 3"),
+        ("[pruning.structure]\nkind = 'n_m'", "structure has no choice called {'kind'"),
         ("[pruning]\nmethod = 'guess'", "method has no choice called 'guess'"),
         ("[pruning]\nwidths = 'odd'", "pruning.widths has no choice called 'odd'"),
-        ("[pruning]\ntarget = 3", "pruning.target is 3, and must be a table"),
         (
-            "[pruning.structure]\nkind = 'heads'\nwidth_multiple = 64",
-            "structure of the kind 'heads' has no setting called 'width_multiple'",
+            "[pruning]\nstructure = 'heads'\nwidth_multiple = 64",
+            "width_multiple belongs to another structure than that of this job",
         ),
         (
-            "[pruning.target]\nsparsity = 'half'",
+            "[pruning]\nsparsity = 'half'",
             "pruning.sparsity is 'half', and must be a number, at least 0",
         ),
         (
-            "[pruning.target]\nkind = 'file_size'\nmegabytes = 0",
+            "[pruning]\ntarget = 'file_size'\nmegabytes = 0",
             "megabytes is 0.0, and must be more than 0",
         ),
         (
-            "[pruning.damping]\nkind = 'fixed'\ncost = -1",
+            "[pruning]\ndamping = 'fixed'\ncost_damping = -1",
             "cost_damping is -1.0, and must be",
-        ),
-        (
-            "[pruning]\nsparsity = 0.5\n[pruning.target]\nsparsity = 0.4",
-            "sparsity is given twice",
         ),
         ("[pruning]\nmegabytes = 9", "megabytes belongs to another target"),
         (
@@ -334,7 +329,7 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
 
 
 @pytest.mark.parametrize(
-    ("short", "pruning"),
+    ("settings", "pruning"),
     [
         ("", PruningConfig()),
         (
@@ -348,15 +343,11 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
                 NM("1:3"), target=Parameters(2.25), damping=FixedDamping(cost=0.05)
             ),
         ),
-        (
-            "[pruning.structure]\nkind = 'n_m'\npattern = '4:8'",
-            PruningConfig(NM("4:8")),
-        ),
-        ("[pruning.target]\nsparsity = 0.2", PruningConfig(target=PrunableShare(0.2))),
+        ("sparsity = 0.2", PruningConfig(target=PrunableShare(0.2))),
     ],
 )
-def test_job_in_the_short_form_is_read_with_its_values(short, pruning):
-    config = config_from_toml(f"version = 1\n[pruning]\n{short}")
+def test_job_is_read_with_its_values(settings, pruning):
+    config = config_from_toml(f"version = 1\n[pruning]\n{settings}")
     assert config == RunConfig(pruning=pruning)
 
 

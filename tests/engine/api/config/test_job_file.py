@@ -32,8 +32,8 @@ def test_paths_of_a_job_start_at_its_file(job, tmp_path):
         "[[calibration.more_texts]]\ntext = 'b.txt'\n"
         "[[calibration.more_texts]]\ntext = 'builtin'\n"
         "[evaluation]\ntexts = ['c.txt', 'builtin']\n"
-        "[pruning.vocabulary]\nkind = 'automatic'\n"
-        f"keep = {[*names, 'd.txt']}\n"
+        "[pruning]\nvocabulary = 'automatic'\n"
+        f"kept_texts = {[*names, 'd.txt']}\n"
     )
     config = read_config(job)
     more = [each.text for each in config.calibration.more_texts]
@@ -65,7 +65,6 @@ def test_structure_of_a_job_that_names_none_is_that_of_its_model(job, tmp_path):
     for source, named, structure in (
         ("mixture", "", ExpertsAndNeurons(widths=Widths.SAME)),
         ("mixture", "structure = 'heads'\n", Heads(widths=Widths.SAME)),
-        ("mixture", "structure = {}\n", ExpertsAndNeurons(widths=Widths.SAME)),
         (
             "mixture",
             "structure = 'heads_and_neurons'\n",
