@@ -13,14 +13,14 @@ from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.charts.plot import PagePlot, _with_equal_decimals
+from surgeon_gui.widgets.charts.plot import Plot, _with_equal_decimals
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find
 
 
 @pytest.mark.parametrize("x", [10, 200], ids=["axis", "lines"])
 def test_wheel_is_left_to_the_page(qtbot, x):
-    plot = PagePlot("some", "Some plot")
+    plot = Plot("some", "Some plot")
     qtbot.addWidget(plot)
     plot.resize(400, 300)
     plot.show()
@@ -42,16 +42,16 @@ def test_plot_is_created_with_the_first_data_in_the_theme_of_the_window(qtbot, q
     chart = LineChart("perplexity", "Quality", "Nothing.")
     qtbot.addWidget(chart)
     chart.show()
-    assert chart.findChildren(PagePlot) == []
+    assert chart.findChildren(Plot) == []
     chart.show_line(Line("KL"))
     find(chart, "perplexity_zoom_in_action", QAction).trigger()
     chart.reset_zoom()
-    assert chart.findChildren(PagePlot) == []  # still nothing to show
+    assert chart.findChildren(Plot) == []  # still nothing to show
     try:
         apply_theme(qapp, ThemeChoice.DARK)
         for last in (1.0, 2.0):
             chart.show_line(Line("KL", (0.0, 1.0), (0.5, last)))
-        (plot,) = chart.findChildren(PagePlot)
+        (plot,) = chart.findChildren(Plot)
         assert plot.backgroundBrush().color() == QColor(DARK.surface)
     finally:
         apply_theme(qapp, ThemeChoice.LIGHT)

@@ -284,9 +284,8 @@ def test_measure_can_be_chosen_and_points_say_their_values(view, runs):
     chart = find(view, "compare_size_chart", SizeChart)
     measure = find(view, "compare_measure_combo", QComboBox)
     assert measure.currentText() == "Fidelity (KL)"
-    position = chart._plot.getPlotItem().vb.mapViewToScene(QPointF(11.314944, 0))
-    assert chart.text_at(position).startswith("Bundled demo, original")
-    assert chart.text_at(position + QPointF(0, -100)) == ""
+    assert chart._reading_at(QPointF(11.31, 0)).text.startswith("Bundled demo, orig")
+    assert chart._reading_at(QPointF(11.31, 0.02)) is None
     measure.setCurrentIndex(measure.findText("Loss"))
     assert chart.rows()[0][2] == "Loss (nats per token), built-in"
     view.show_runs(tuple(runs[:2]))
