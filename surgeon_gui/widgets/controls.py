@@ -314,13 +314,18 @@ def show_text(label: QLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
-def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
-    """Give an input with a problem a frame in the color of problems."""
-    if bool(widget.property("invalid")) == is_invalid:
+def mark(widget: QWidget, name: str, value: bool | str) -> None:
+    """Set a property on which the style of a widget and its children depends."""
+    if (widget.property(name) or False) == value:
         return
-    widget.setProperty("invalid", is_invalid)
+    widget.setProperty(name, value)
     for each in (widget, *widget.findChildren(QWidget)):
         each.style().polish(each)  # applies the style sheet again
+
+
+def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
+    """Give an input with a problem a frame in the color of problems."""
+    mark(widget, "invalid", is_invalid)
 
 
 class _ElidingLabel(QElidingLabel):
