@@ -43,8 +43,8 @@ from surgeon_gui.widgets.charts.line_chart import (
 from surgeon_gui.widgets.charts.plot import Plot
 from surgeon_gui.widgets.layouts import scrolling
 from surgeon_gui.widgets.tool_tips import plain_tip
-from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.fake_results import recovered
+from tests.helpers.run_pages import states_of
 from tests.helpers.windows import find
 
 LIVE = ("perplexity", "costs", "sparsity")
