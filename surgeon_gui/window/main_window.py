@@ -322,6 +322,7 @@ class MainWindow(QMainWindow):
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
         for chart in self.findChildren(ChartCard):
             chart.save_failed.connect(self._on_save_failed)
+            chart.saved.connect(self._on_saved)
         self._help_menu.bundle_written.connect(self._log.show_on_top)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
