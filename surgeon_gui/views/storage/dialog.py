@@ -54,8 +54,8 @@ class DiskSpaceDialog(Dialog):
     def _show(self) -> None:
         runs, items = self._storage.runs.state, self._storage.items or ()
         with self._tree.refilled():
-            total = numbers.size(sum(x.bytes for x in runs.records))
-            group = self._tree.add_group(tr("Runs"), total)
+            size = numbers.size(sum(x.bytes for x in runs.records))
+            group = self._tree.add_group(tr("Runs"), size)
             for record in sorted(runs.records, key=lambda x: -x.bytes):
                 cells = (runs.title(record), numbers.size(record.bytes))
                 self._tree.add_row(cells, record, record.folder, group)
