@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import attrgetter
 
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QLineEdit, QWidget
 from typing_extensions import override
@@ -96,7 +96,7 @@ class HubSearchDialog(Dialog):
 
     @Slot(str)
     def _on_typed(self, typed: str) -> None:
-        self._list.clearSelection()
+        self._list.setCurrentIndex(QModelIndex())  # none
         self._search.set_words(typed)
         self._show()
 
@@ -150,7 +150,8 @@ class HubSearchDialog(Dialog):
 
     @Slot()
     def _on_choose_clicked(self) -> None:
-        self._on_opened(self._list.current)
+        if (row := self._list.current) is not None:
+            self._on_opened(row)
 
     @Slot(object)
     def _on_opened(self, row: SearchRow) -> None:
