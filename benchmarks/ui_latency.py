@@ -253,7 +253,7 @@ def _fields(window: MainWindow) -> list[Field]:
         edit("expert", "expert_search_edit", show_expert),
         edit("runs", "runs_search_edit", show_runs),
         Field("playground", place("playground"), prompt, prompt.viewport()),
-        edit("log", "log_filter_edit", window._log_window.show_on_top),
+        edit("log", "log_filter_edit", window._log.show_on_top),
     ]
 
 

@@ -18,7 +18,6 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
-from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
@@ -125,9 +124,7 @@ class Diagnosis(QObject):
             message = tr("Cannot create a temporary folder: {reason}.").format(
                 reason=self._folder.errorString()
             )
-            self.session.store.show_problem(
-                Failed(message, tr("Free some disk space."))
-            )
+            self.session.store.report(message, tr("Free some disk space."))
             self._folder = None
             return
         self._pending, self.progress = (state.config, state.model), 0.0
@@ -186,7 +183,7 @@ class Diagnosis(QObject):
         if isinstance(result, str):
             message = tr("The measured costs cannot be read: {reason}.")
             hint = tr("Measure the model again.")
-            self.session.store.show_problem(Failed(message.format(reason=result), hint))
+            self.session.store.report(message.format(reason=result), hint)
             return
         self.known, self._planner = result
         self._plan = None

@@ -7,7 +7,6 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_engine.api.config.presets import Preset
-from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -30,7 +29,7 @@ class PresetStore(QObject):
         session.draft.set_own_presets(tuple(found))
         if problems:
             hint = tr("The files are in {folder}.").format(folder=folder)
-            session.store.show_problem(Failed(" ".join(problems), hint))
+            session.store.report(" ".join(problems), hint)
 
     @property
     def _own(self) -> list[Preset]:
@@ -49,14 +48,11 @@ class PresetStore(QObject):
     @Slot(str)
     def add_from_file(self, path: str) -> None:
         """Import the preset in a file and choose it."""
-        try:
+        with self._session.store.showing_errors():
             found = own_presets.read_preset(Path(path))
             preset = own_presets.imported_preset(found, self._own, self._folder)
-        except ConfigError as error:
-            self._session.store.show_problem(Failed(error.message, error.hint))
-            return
-        if self._write(preset):
-            self._session.draft.choose_preset(preset)
+            if self._write(preset):
+                self._session.draft.choose_preset(preset)
 
     def share(self, preset: Preset, path: str) -> None:
         """Export a preset to a file."""
@@ -99,6 +95,6 @@ class PresetStore(QObject):
         message = tr("{place} cannot be written: {reason}.").format(
             place=place, reason=error.strerror
         )
-        self._session.store.show_problem(
-            Failed(message, tr("Choose a folder that you may write to."))
+        self._session.store.report(
+            message, tr("Choose a folder that you may write to.")
         )

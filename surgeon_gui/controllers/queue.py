@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import UnreadableFileError
@@ -284,11 +284,9 @@ class QueueController(QObject):
             self._file.path.replace(kept)
         message = tr("The queue of {folder} cannot be read: {reason}.")
         hint = tr("Add its runs again. The file is kept as {file}.")
-        self._session.store.show_problem(
-            Failed(
-                message.format(folder=self._parent, reason=error),
-                hint.format(file=kept.name),
-            )
+        self._session.store.report(
+            message.format(folder=self._parent, reason=error),
+            hint.format(file=kept.name),
         )
 
     def _set(self, state: QueueState) -> None:
@@ -309,7 +307,7 @@ class QueueController(QObject):
         reason = getattr(error, "strerror", "") or str(error).rstrip(".")
         if isinstance(error, LockedError):
             reason = tr("Another window has the queue of this runs folder.").rstrip(".")
-        self._session.store.show_problem(Failed(message.format(reason=reason), hint))
+        self._session.store.report(message.format(reason=reason), hint)
 
 
 def _is_in_progress(folder: str) -> bool:

@@ -78,7 +78,7 @@ class RunsController(QObject):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._session = session
+        self._session, self._report = session, session.store.report
         self._reading, self._deleting = Background(self), Background(self)
         self._is_reading = False
         self._reads_again = False
@@ -337,9 +337,6 @@ class RunsController(QObject):
             ):
                 self.refresh()
                 return
-
-    def _report(self, message: str, hint: str) -> None:
-        self._session.store.show_problem(Failed(message, hint))
 
     def _set(self, state: RunsState) -> None:
         if state != self.state:

@@ -32,7 +32,7 @@ from surgeon_engine.api.messages.commands import (
     StopAndKeep,
     Watch,
 )
-from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
+from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Estimate, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, is_gguf_name
@@ -107,14 +107,14 @@ class Session(QObject):
             message = tr("{run_parent} cannot be used: {strerror}.").format(
                 run_parent=self.state.run_parent, strerror=error.strerror
             )
-            self.store.show_problem(Failed(message, tr("Choose another runs folder.")))
+            self.store.report(message, tr("Choose another runs folder."))
             return
         is_remote = bool(self.state.computer)
         if checks.is_in_export_folder(config, folder, is_remote=is_remote):
             message = tr("{folder} is or contains the run folder.").format(
                 folder=config.export.folder
             )
-            self.store.show_problem(Failed(message, tr("Choose another destination.")))
+            self.store.report(message, tr("Choose another destination."))
             return
         check = self.state.resource_check
         planned = check.estimate.seconds_of_stages if check is not None else {}
@@ -129,13 +129,11 @@ class Session(QObject):
         if earlier.computer != self.state.computer:
             message = tr("The run is on another computer than the engine.")
             hint = tr("Choose its computer first (File > Computers).")
-            self.store.show_problem(Failed(message, hint))
+            self.store.report(message, hint)
             return
         if self.state.is_busy:
             message = tr("Something else is in progress.")
-            self.store.show_problem(
-                Failed(message, tr("Resume the run after it has ended."))
-            )
+            self.store.report(message, tr("Resume the run after it has ended."))
             return
         run = self._resume(earlier, may_replace=may_replace)
         self.store.set(app_state.with_run(self.state, run))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Slot
+from typing_extensions import override
 
 from surgeon_engine.api.messages.commands import (
     DescribeText,
@@ -13,6 +15,7 @@ from surgeon_engine.api.messages.commands import (
     SearchHub,
 )
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.download import next_download
 from surgeon_gui.state.sources.reading import is_text_due
@@ -105,31 +108,29 @@ class HubSearchController(QObject):
         self._session.store.forget_request(RequestKind.SEARCH)
 
 
-class TextController(QObject):
-    """Request what is shown of the chosen texts.
+class PreviewController(QObject):
+    """Request a preview once the user pauses; the latest settings count.
 
-    The columns and splits of a table or a data set are requested once for each. Small
-    files of this computer are read, so that a text that is too short, or that cannot be
-    read, is a problem before the start.
+    Args:
+        session: The session.
+        parent: The owner.
+        is_due: Returns whether a free engine is to be asked for the preview.
+        request: Asks for it.
     """
 
-    def __init__(self, session: Session, parent: QObject) -> None:
+    def __init__(
+        self,
+        session: Session,
+        parent: QObject,
+        is_due: Callable[[AppState], bool],
+        request: Callable[[], None],
+    ) -> None:
         super().__init__(parent)
         self._session = session
-        self._was_free = False
+        self._is_due, self._request = is_due, request
         self._timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
-        self._timer.timeout.connect(self._read)
+        self._timer.timeout.connect(self._ask)
         session.changed.connect(self._on_changed)
-
-    @property
-    def _is_due(self) -> bool:
-        state = self._session.state
-        return (
-            self._is_engine_free
-            and not state.request(RequestKind.PREVIEW).id
-            and Step.CALIBRATION not in state.problems
-            and is_text_due(state)
-        )
 
     @property
     def _is_engine_free(self) -> bool:
@@ -138,14 +139,37 @@ class TextController(QObject):
 
     @Slot()
     def _on_changed(self) -> None:
+        if self._is_engine_free and self._is_due(self._session.state):
+            self._timer.start()
+
+    @Slot()
+    def _ask(self) -> None:
+        if self._is_engine_free and self._is_due(self._session.state):
+            self._request()
+
+
+class TextController(PreviewController):
+    """Request what is shown of the chosen texts.
+
+    The columns and splits of a table or a data set are requested once for each. Small
+    files of this computer are read, so that a text that is too short, or that cannot be
+    read, is a problem before the start.
+    """
+
+    def __init__(self, session: Session, parent: QObject) -> None:
+        self._was_free = False
+        request = session.draft.preview_text
+        super().__init__(session, parent, _is_text_unread, request)
+
+    @Slot()
+    @override
+    def _on_changed(self) -> None:
         self._describe()
         was_free, self._was_free = self._was_free, self._is_engine_free
-        if not self._is_due:
-            return
         if was_free:
-            self._timer.start()
+            super()._on_changed()
         else:  # before the queue begins its next run
-            self._read()
+            self._ask()
 
     def _describe(self) -> None:
         state = self._session.state
@@ -157,7 +181,10 @@ class TextController(QObject):
             command = partial(DescribeText, calibration=calibration)
             self._session.store.start_request(RequestKind.DESCRIPTION, command)
 
-    @Slot()
-    def _read(self) -> None:
-        if self._is_due:
-            self._session.draft.preview_text()
+
+def _is_text_unread(state: AppState) -> bool:
+    return (
+        not state.request(RequestKind.PREVIEW).id
+        and Step.CALIBRATION not in state.problems
+        and is_text_due(state)
+    )

@@ -7,7 +7,6 @@ from functools import partial
 from PySide6.QtCore import QObject, Signal
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
@@ -25,6 +24,7 @@ class StorageController(QObject):
     def __init__(self, session: Session, runs: RunsController) -> None:
         super().__init__(session)
         self._session, self.runs = session, runs
+        self._report = session.store.report
         self._reading, self._deleting = Background(self), Background(self)
         self.items: tuple[StoredItem, ...] | None = None
 
@@ -76,9 +76,6 @@ class StorageController(QObject):
             )
         self._session.draft.recheck()  # the draft may name what was deleted
         self.read()
-
-    def _report(self, message: str, hint: str) -> None:
-        self._session.store.show_problem(Failed(message, hint))
 
 
 def _sources_of(config: RunConfig) -> tuple[str, ...]:

@@ -44,8 +44,12 @@ class Store(QObject):
         self.set(checked(state))
 
     def show_problem(self, problem: Failed) -> None:
-        """Show an error of the window itself."""
+        """Show an error until it is dismissed."""
         self.set(replace(self.state, notice=problem))
+
+    def report(self, message: str, hint: str = "") -> None:
+        """Show an error of the window itself by its texts."""
+        self.show_problem(Failed(message, hint))
 
     def new_id(self, prefix: str, *, is_unique: bool = False) -> str:
         """Return an unused id for a command and its events.
@@ -91,7 +95,7 @@ class Store(QObject):
         try:
             yield
         except ConfigError as error:
-            self.show_problem(Failed(error.message, error.hint))
+            self.report(error.message, error.hint)
 
 
 def checked(state: AppState) -> AppState:

@@ -12,13 +12,11 @@ from PySide6.QtGui import (
     QCursor,
     QFont,
     QFontDatabase,
-    QKeyEvent,
     QKeySequence,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QMenu,
@@ -26,7 +24,6 @@ from PySide6.QtWidgets import (
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QTreeWidget,
     QWidget,
 )
 from superqt import QElidingLabel
@@ -44,7 +41,6 @@ from surgeon_gui.widgets.tool_tips import plain_tip, show_tip
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _FULL = 1000  # steps of a progress bar
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
-_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 OnClick = Callable[..., object] | SignalInstance
@@ -70,18 +66,6 @@ def named(widget: AnyWidget, name: str, text: FieldText) -> AnyWidget:
     widget.setObjectName(name)
     widget.setAccessibleName(text.label)
     return explained(widget, text.tip)
-
-
-def list_with_columns(name: str, *titles: str) -> QTreeWidget:
-    """Return an empty list with columns, of which the first takes what is left."""
-    tree = described(QTreeWidget(), name)
-    tree.setHeaderLabels(titles)
-    tree.setRootIsDecorated(False)
-    header = tree.header()
-    header.setStretchLastSection(False)
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-    return tree
 
 
 def enable_unless(widget: QWidget, obstacle: str) -> None:
@@ -236,17 +220,6 @@ def add_action(
     return made
 
 
-def move_in_list(view: QAbstractItemView, event: QKeyEvent) -> bool:
-    """Let a list handle the keys that move in it; return whether the key is one.
-
-    So the focus can stay in the line that filters the list.
-    """
-    if event.key() not in _LIST_KEYS:
-        return False
-    view.keyPressEvent(event)
-    return True
-
-
 def line_label(text: str = "", *, quiet: bool = False, name: str = "") -> QLabel:
     """Return a plain-text label of one line; a quiet one has the muted color."""
     label = QLabel(text)
@@ -316,13 +289,18 @@ def show_text(label: QLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
-def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
-    """Give an input with a problem a frame in the color of problems."""
-    if bool(widget.property("invalid")) == is_invalid:
+def mark(widget: QWidget, name: str, value: bool | str) -> None:
+    """Set a property on which the style of a widget and its children depends."""
+    if (widget.property(name) or False) == value:
         return
-    widget.setProperty("invalid", is_invalid)
+    widget.setProperty(name, value)
     for each in (widget, *widget.findChildren(QWidget)):
         each.style().polish(each)  # applies the style sheet again
+
+
+def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
+    """Give an input with a problem a frame in the color of problems."""
+    mark(widget, "invalid", is_invalid)
 
 
 class _ElidingLabel(QElidingLabel):

@@ -1,13 +1,26 @@
-"""Inputs of numbers, which ignore the wheel without the focus."""
+"""A box for a number, in which numbers beyond its limits can be typed.
+
+When such a number is committed, the box replaces it by the nearest valid one and shows
+the limit. Qt's own boxes ignore the key instead, so that 99 would become 9.
+"""
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import QDoubleSpinBox, QSpinBox, QWidget
+import re
+
+from PySide6.QtCore import QPoint, Qt, Slot
+from PySide6.QtGui import QValidator, QWheelEvent
+from PySide6.QtWidgets import QDoubleSpinBox, QToolTip, QWidget
 from typing_extensions import override
 
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.field_text import FieldText
+from surgeon_gui.widgets.tool_tips import plain_tip
+
 _NUMBER_MARGIN = 6  # pixels between the border of a spin box and its number
+_PARTIAL_NUMBER = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")
+_HOURS = re.compile(r"([\d.,\s]+)h([\d.,\s]*)", re.IGNORECASE)  # and minutes
+_PARTIAL_TIME = re.compile(r"[\d.,\s]*(h[\d.,\s]*)?(m|mi|min)?", re.IGNORECASE)
 
 
 def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
@@ -21,29 +34,99 @@ def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
     return widget.hasFocus()
 
 
-class WholeBox(QSpinBox):
-    """Spin box that ignores the wheel without the focus."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
-
-    @override
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
-            super().wheelEvent(event)
-
-
 class NumberBox(QDoubleSpinBox):
-    """Spin box of a number with decimals that ignores the wheel without the focus."""
+    """Shows 0.1 instead of 0.1000, and ignores the wheel without the focus.
 
-    def __init__(self) -> None:
-        super().__init__()
+    `text` gives the unit, in the singular or plural: "1 shot", "2 shots".
+    """
+
+    typed: re.Pattern[str] | None = None  # what else may be typed, or a part of it
+
+    def __init__(self, text: FieldText | None = None, decimals: int = 2) -> None:
+        super().__init__(decimals=decimals)
+        self._field_text = text
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.lineEdit().setTextMargins(_NUMBER_MARGIN, 0, 0, 0)
+        self.valueChanged.connect(self.show_unit)
+
+    @Slot()
+    def show_unit(self) -> None:
+        """Update the unit for the current number."""
+        if (suffix := self._unit_of(self.value())) != self.suffix():
+            self.setSuffix(suffix)
+
+    def _unit_of(self, number: float) -> str:
+        if self._field_text is None:
+            return self.suffix()
+        unit = self._field_text.unit_for(number)
+        return f" {unit}" if unit else ""
+
+    def without_unit(self, text: str) -> str:
+        """Return a text without the unit of the box."""
+        return text.removesuffix(self.suffix()).strip()
+
+    def number_in(self, bare: str) -> float | None:
+        """Return the number in a text without a unit; None if it is no number."""
+        locale = self.locale()
+        number, is_number = locale.toDouble(bare)
+        if not is_number and bare.count(locale.groupSeparator()) == 1:
+            # The decimal sign of another language.
+            other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
+            number, is_number = locale.toDouble(other)
+        return number if is_number else None
 
     @override
     def wheelEvent(self, event: QWheelEvent) -> None:
         if takes_wheel(self, event):
             super().wheelEvent(event)
+
+    @override
+    def textFromValue(self, value: float) -> str:
+        text = super().textFromValue(value)
+        point = self.locale().decimalPoint()
+        return text.rstrip("0").removesuffix(point) if point in text else text
+
+    @override
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        """Return Qt's validation of a text, but allow numbers beyond the limits."""
+        state, text, position = super().validate(text, position)
+        bare, locale, states = self.without_unit(text), self.locale(), QValidator.State
+        if locale.groupSeparator() in bare and not locale.toDouble(bare)[1]:
+            # Qt would ignore the separator and read 4,2 as 42.
+            state = states.Intermediate
+        for pattern in (_PARTIAL_NUMBER, self.typed):
+            if state is states.Invalid and pattern and pattern.fullmatch(bare):
+                state = states.Intermediate
+        return state, text, position
+
+    @override
+    def fixup(self, text: str) -> str:
+        """Return the valid number nearest to the typed one; a tooltip has the limit."""
+        number = self.number_in(self.without_unit(text))
+        if number is None:
+            return super().fixup(text)
+        nearest = min(max(number, self.minimum()), self.maximum())
+        if nearest != number:
+            limit = self.textFromValue(nearest) + self._unit_of(nearest)
+            message = (
+                tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
+            )
+            below = self.mapToGlobal(QPoint(0, self.height()))
+            QToolTip.showText(below, plain_tip(message.format(limit=limit)), self)
+        return self.textFromValue(nearest) + self.suffix()
+
+
+class MinutesBox(NumberBox):
+    """Spin box of minutes in which one can type hours: 8 h, 1 h 30 min."""
+
+    typed = _PARTIAL_TIME
+
+    @override
+    def fixup(self, text: str) -> str:
+        bare = self.without_unit(text).lower().removesuffix("min").strip()
+        if found := _HOURS.fullmatch(bare):
+            hours = self.number_in(found[1].strip())
+            minutes = self.number_in(found[2].strip() or "0")
+            if hours is not None and minutes is not None:
+                bare = self.textFromValue(60 * hours + minutes)
+        return super().fixup(bare)

@@ -23,9 +23,9 @@ class _CloseText(NamedTuple):
     title: str
     question: str
     explanation: str
-    keep: str  # empty if there is nothing to keep
-    discard: str
-    stay: str
+    keep: str = ""  # empty if there is nothing to keep
+    discard: str = tr("Cancel it and close")
+    stay: str = tr("Stay open")
 
 
 _RUN_TEXT = _CloseText(
@@ -55,7 +55,6 @@ _CANCELLING_TEXT = _CloseText(
     tr("If the run does not obey, it goes on, and the next start of Surgeon shows it."),
     tr("Wait and close"),
     tr("Close now"),
-    tr("Stay open"),
 )
 _SAVE_TEXT = _CloseText(
     tr("The model is being saved"),
@@ -66,15 +65,11 @@ _SAVE_TEXT = _CloseText(
     ),
     tr("Finish and close"),
     tr("Close without the new files"),
-    tr("Stay open"),
 )
 _DIAGNOSIS_TEXT = _CloseText(
     tr("A measurement is in progress"),
     tr("The model is being measured. Close anyway?"),
     tr("Its results are kept only while Surgeon is open."),
-    "",
-    tr("Cancel it and close"),
-    tr("Stay open"),
 )
 _MEASUREMENT_TEXT = _CloseText(
     tr("Speed is being measured"),
@@ -83,17 +78,11 @@ _MEASUREMENT_TEXT = _CloseText(
         "The results are kept only while Surgeon is open. The files of the run are not "
         "affected."
     ),
-    "",
-    tr("Cancel it and close"),
-    tr("Stay open"),
 )
 _JUDGMENT_TEXT = _CloseText(
     tr("A file is being judged"),
     tr("The file is being judged. Close anyway?"),
     tr("The files of the run are not affected. You can judge it again later."),
-    "",
-    tr("Cancel it and close"),
-    tr("Stay open"),
 )
 _DOWNLOAD_TEXT = _CloseText(
     tr("A download is in progress"),
@@ -104,7 +93,6 @@ _DOWNLOAD_TEXT = _CloseText(
     ),
     tr("Finish and close"),
     tr("Close and resume later"),
-    tr("Stay open"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The log: lines with time and level that can be filtered, copied and saved.
+"""The log in a window: lines with time and level to be filtered, copied and saved.
 
 It has the log records of the window next to those of the engine. Records may come from
 any thread; a signal delivers them in the thread of the window.
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QShowEvent
-from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QDialog, QLineEdit, QPlainTextEdit, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.paths import with_tilde
-from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
@@ -33,17 +33,24 @@ from surgeon_gui.widgets.layouts import add_parts, in_row, vertical
 
 MAX_LINES = 5_000
 _TYPING_MS = 150
+_SIZE = (760, 420)
 _LEVELS = list(Level)  # by severity
 
 
-class LogView(QWidget):
-    """Keep the last `MAX_LINES` lines and show those that match the filter."""
+class LogView(QDialog):
+    """Keep the last `MAX_LINES` lines and show those that match the filter.
+
+    The main window beside it stays usable.
+    """
 
     save_failed = Signal(str)
     saved = Signal(str, str)  # a sentence, the path of the file
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("log_window")
+        self.setWindowTitle(CAPTIONS["log_text"].label)
+        self.resize(*_SIZE)
         self._lines: deque[LogLine] = deque(maxlen=MAX_LINES)
         self._level = ChoiceBox("log_level_combo")
         self._level.offer(FROM_LEVEL)
@@ -69,8 +76,14 @@ class LogView(QWidget):
         add_parts(
             top, level_label, self._level, (self._filter, 1), copy_button, save_button
         )
-        vertical(self, top, self._text, margin=GAP, spacing=None)
-        self.setMinimumHeight(110)
+        vertical(self, top, self._text, margin=MARGIN + GAP, spacing=None)
+
+    @Slot()
+    def show_on_top(self) -> None:
+        """Show the window in front of others."""
+        self.show()
+        self.raise_()
+        self.activateWindow()
 
     @override
     def showEvent(self, event: QShowEvent) -> None:

@@ -47,7 +47,6 @@ from surgeon_gui.window.desktop_integration import DesktopIntegration
 from surgeon_gui.window.dropped_files import elsewhere, model_in, texts_in, unusable
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.log_view import LogView, WindowLog
-from surgeon_gui.window.log_window import LogWindow
 from surgeon_gui.window.menus import Menus
 from surgeon_gui.window.new_place import NewPlace
 from surgeon_gui.window.places import Place, Places
@@ -100,8 +99,7 @@ class MainWindow(QMainWindow):
         self._menus = Menus(self)
         self._make_places()
         self.setCentralWidget(self.places)
-        self._log = LogView()
-        self._log_window = LogWindow(self._log, self)
+        self._log = LogView(self)
         WindowLog(self).arrived.connect(self._log.append_line)
         self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
@@ -324,7 +322,8 @@ class MainWindow(QMainWindow):
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
         for chart in self.findChildren(ChartCard):
             chart.save_failed.connect(self._on_save_failed)
-        self._help_menu.bundle_written.connect(self._log_window.show_on_top)
+            chart.saved.connect(self._on_saved)
+        self._help_menu.bundle_written.connect(self._log.show_on_top)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
 
@@ -336,7 +335,7 @@ class MainWindow(QMainWindow):
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
             "cancel_action": self._run_actions.cancel,
-            "log_action": self._log_window.show_on_top,
+            "log_action": self._log.show_on_top,
         }
         for place in Place:
             name = f"go_{place.value}_action"

@@ -1,4 +1,4 @@
-"""Finished runs with a verdict, shown on their page."""
+"""States of a run, and finished runs with a verdict on their page."""
 
 from __future__ import annotations
 
@@ -8,12 +8,53 @@ import msgspec
 from PySide6.QtWidgets import QApplication
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.messages.run import Estimate, Fidelity
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Estimate,
+    Fidelity,
+    RunFinished,
+    RunStarted,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import Engine
-from tests.gui.views.test_charts_do_not_grow import CONFIG, states_of
+from tests.helpers.configs import pruning_config
+from tests.helpers.fake_live import memory
 from tests.helpers.fake_machine import machine
-from tests.helpers.fake_results import exported
+from tests.helpers.fake_results import (
+    evaluation,
+    exported,
+    model_summary,
+    shot_finished,
+)
+
+SHOTS = 5
+CONFIG = RunConfig(pruning=pruning_config(shots=SHOTS, sparsity=0.3))
+
+
+def states_of(name):
+    """Return all states of a run, from its start to its end."""
+    run = run_state.requested(name, CONFIG, "folder", at=0.0)
+    events = [
+        StageStarted(Stage.LOAD, 0),
+        RunStarted("folder", SHOTS, model_summary(), "cpu", 100, 50),
+        BaselineEvaluated(evaluation(14.2)),
+    ]
+    for shot in range(1, SHOTS + 1):
+        events.append(StageStarted(Stage.CURVATURE, shot))
+        events += [memory(10 * shot + number) for number in range(10)]
+        events.append(shot_finished(shot, SHOTS, 0.3))
+    events.append(RunFinished(False, 9.0, 1))
+    states = []
+    for at, event in enumerate(events):
+        run = run_state.apply(run, Envelope(name, float(at), event))
+        states.append(run)
+    return states
+
 
 STATES = states_of("run-1")
 RUNNING = STATES[20]

@@ -42,7 +42,6 @@ from PySide6.QtWidgets import (
     QRadioButton,
     QScrollArea,
     QScrollBar,
-    QSpinBox,
     QTabBar,
     QTextEdit,
     QToolButton,
@@ -406,7 +405,7 @@ def _cut_number(box: QAbstractSpinBox) -> str:
     """
     edit = box.lineEdit()
     texts = [box.text()]
-    if isinstance(box, (QSpinBox, QDoubleSpinBox)):
+    if isinstance(box, QDoubleSpinBox):
         texts.append(f"{box.textFromValue(box.maximum())}{box.suffix()}")
     width = edit.width() - 2 * 2  # a line edit keeps 2 pixels free on either side
     cut = [text for text in texts if box.fontMetrics().horizontalAdvance(text) > width]

@@ -33,7 +33,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, card, horizontal, row_of, vertical
-from surgeon_gui.widgets.spin_boxes import WholeBox
+from surgeon_gui.widgets.spin_boxes import NumberBox
 
 _SOURCES = {
     Source.RUN: tr("After the run"),
@@ -88,7 +88,7 @@ class ArchitectureView(QWidget):
         self._protect_block = button(
             "protect_block_button", controller.toggle_block_protection
         )
-        self._share = described(WholeBox(), "limit_layer_spin")
+        self._share = described(NumberBox(decimals=0), "limit_layer_spin")
         self._share.setRange(0, 100)
         self._share.setSingleStep(5)
         self._share.setSuffix(" %")

@@ -75,8 +75,8 @@ class FilesCard(ChartCard):
             self._context.show(ladder.default_context([each.run for each in runs]))
         self._redraw()
 
-    @Slot(int)
-    def _on_context_edited(self, _: int) -> None:
+    @Slot()
+    def _on_context_edited(self) -> None:
         self._is_chosen = True
         self._redraw()
 

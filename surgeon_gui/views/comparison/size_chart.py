@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Slot
-from PySide6.QtGui import QCursor
-from PySide6.QtWidgets import QToolTip
 from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
@@ -19,9 +17,8 @@ from surgeon_gui.state.quality import NAMES, Quality, measures
 from surgeon_gui.text.numbers import significant
 from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import PagePlot, PlotCard
+from surgeon_gui.widgets.charts.plot import Plot, PlotCard, Reading
 from surgeon_gui.widgets.choice_box import ChoiceBox
-from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
 _ORIGINAL = "x"
@@ -86,21 +83,21 @@ class SizeChart(PlotCard):
         if points:
             sizes, qualities = zip(*((x.size, x.quality) for x in points), strict=True)
             self._plot.fit(_range_of(sizes), _range_of(qualities))
+            self._plot.read()
         self._restyle()
 
     @override
-    def _add_items(self, plot: PagePlot) -> None:
+    def _add_items(self, plot: Plot) -> None:
         self._line = pg.PlotDataItem(antialias=True)
         self._marks = pg.ScatterPlotItem(size=_SYMBOL_SIZE, antialias=True)
         plot.addItem(self._line)
         plot.addItem(self._marks)
-        plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
 
     @override
     def _apply_theme(self) -> None:
         theme = theme_of(self)
+        self._plot.label_axes(self._label, SIZE)
         self._plot.restyle(theme)
-        self._plot.name_axes(theme.muted, self._label, SIZE)
         self._plot.showGrid(x=True, y=True, alpha=0.2)
         best = comparison.front(self._points)
         self._line.setData([x.size for x in best], [x.quality for x in best])
@@ -117,22 +114,23 @@ class SizeChart(PlotCard):
             pen=pg.mkPen(theme.surface),
         )
 
-    @Slot(object)
-    def _on_mouse_moved(self, place: QPointF) -> None:
-        QToolTip.showText(QCursor.pos(), plain_tip(self.text_at(place)), self._plot)
+    @override
+    def _reading_at(self, place: QPointF) -> Reading | None:
+        """Return the values of the point at a position; None if there is none."""
+        box = self._plot.getViewBox()
 
-    def text_at(self, place: QPointF) -> str:
-        """Return the values of the point at a position in the scene; empty if none."""
-        view = self._plot.getPlotItem().vb
-        nearest, text = float(_MAX_DISTANCE), ""
-        for each in self._points:
-            away = view.mapViewToScene(QPointF(each.size, each.quality)) - place
-            distance = math.hypot(away.x(), away.y())
-            if distance < nearest:
-                nearest = distance
-                size, quality = significant(each.size, 4), significant(each.quality, 5)
-                text = f"{each.name}\n{SIZE}: {size}\n{self._label}: {quality}"
-        return text
+        def pixels_to(point: Point) -> float:
+            at = QPointF(point.size, point.quality)
+            away = box.mapViewToScene(at) - box.mapViewToScene(place)
+            return math.hypot(away.x(), away.y())
+
+        nearest = min(self._points, key=pixels_to)
+        if pixels_to(nearest) >= _MAX_DISTANCE:
+            return None
+        size = significant(nearest.size, 4)
+        quality = significant(nearest.quality, 5)
+        text = f"{nearest.name}\n{SIZE}: {size}\n{self._label}: {quality}"
+        return Reading(nearest.size, text, ((nearest.size, nearest.quality),))
 
 
 def _symbol(point: Point) -> str:

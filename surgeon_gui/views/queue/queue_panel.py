@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 
 from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QMenu, QTreeWidgetItem, QWidget
+from PySide6.QtWidgets import QMenu, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import MARGIN, ROOM
@@ -23,17 +24,16 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     give_menu,
     heading,
-    list_with_columns,
     show_button,
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, in_row, stack, vertical
+from surgeon_gui.widgets.object_list import ObjectList
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
 _NARROW = 520  # pixels; below, the buttons are under the text
 _COLUMNS = (tr("Run"), tr("Status"))
-_NAME = Qt.ItemDataRole.UserRole
 
 
 class QueuePanel(QWidget):
@@ -49,7 +49,8 @@ class QueuePanel(QWidget):
         super().__init__()
         self._session, self._queue = session, queue
         self._summary = text_label(quiet=True, name="queue_summary")
-        self._table = list_with_columns("queue_table", *_COLUMNS)
+        by_name = attrgetter("name")
+        self._table = ObjectList("queue_table", *_COLUMNS, key=by_name)
         self._start = button("queue_start_button", start)
         self._sweep = button("queue_sweep_button", open_sweep)
         self._more = button("queue_more_button")
@@ -81,7 +82,6 @@ class QueuePanel(QWidget):
 
     def _make_table(self) -> None:
         table = self._table
-        table.setUniformRowHeights(True)
         table.setAllColumnsShowFocus(True)
         # The runs of a sweep differ at the end of their names.
         table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
@@ -104,23 +104,19 @@ class QueuePanel(QWidget):
 
     @property
     def _selected(self) -> QueuedRun | None:
-        items = self._table.selectedItems()
-        return self._queue.state.run(items[0].data(0, _NAME)) if items else None
+        run: QueuedRun | None = self._table.current
+        return run
 
     @Slot()
     def _on_queue_changed(self) -> None:
-        selected = self._selected
         runs = self._queue.state.runs
-        self._table.clear()
-        for run in runs:
-            item = _item(run)
-            self._table.addTopLevelItem(item)
-            if selected is not None and run.name == selected.name:
-                self._table.setCurrentItem(item)
+        with self._table.refilled():
+            for run in runs:
+                row = self._table.add_row((run.name, text.status(run)), run, run.name)
+                row.setToolTip(1, plain_tip(text.details(run) or row.text(1)))
         self._table.setVisible(bool(runs))
         self._table.setMaximumHeight(self._height_of_rows())
         self._show_summary()
-        self._show_actions()
 
     def _height_of_rows(self) -> int:
         """Return the height at which the table shows all runs, or its maximum."""
@@ -166,12 +162,3 @@ class QueuePanel(QWidget):
     @Slot(QPoint)
     def _on_menu_requested(self, position: QPoint) -> None:
         self._menu.popup(self._table.viewport().mapToGlobal(position))
-
-
-def _item(run: QueuedRun) -> QTreeWidgetItem:
-    item = QTreeWidgetItem([run.name, text.status(run)])
-    item.setData(0, _NAME, run.name)
-    for column in range(len(_COLUMNS)):
-        tip = text.details(run) if column else ""
-        item.setToolTip(column, plain_tip(tip or item.text(column)))
-    return item

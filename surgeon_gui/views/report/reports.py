@@ -15,7 +15,6 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QMenu, QWidget
 
-from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
@@ -161,9 +160,7 @@ class Reports(QObject):
         if problem:
             message = tr("The report cannot be written: {reason}.")
             hint = tr("Choose a folder that you may write to.")
-            self._session.store.show_problem(
-                Failed(message.format(reason=problem), hint)
-            )
+            self._session.store.report(message.format(reason=problem), hint)
         else:
             self.written.emit(task.run.folder, str(task.path))
             if task.is_asked:

@@ -25,6 +25,7 @@ from surgeon_gui.widgets.controls import (
     explained,
     heading,
     line_label,
+    mark,
     progress_bar,
     show_share,
     text_label,
@@ -105,9 +106,7 @@ class FigureRow(QWidget):
 
     def warn(self, *, is_larger: bool) -> None:
         """Show the figure in the color of warnings, or as usual."""
-        if bool(self._after.property("warning")) != is_larger:
-            self._after.setProperty("warning", is_larger)
-            self._after.style().polish(self._after)
+        mark(self._after, "warning", is_larger)
 
 
 class SpeedCard(QFrame):

@@ -32,6 +32,7 @@ from surgeon_gui.widgets.controls import (
     give_menu,
     large_label,
     link,
+    mark,
     set_enabled,
     show_button,
     show_elided,
@@ -272,7 +273,7 @@ class OutcomeButtons(QWidget):
         self._open.setVisible(run.has_folder and bool(run.folder))
         best = self._gentler if is_broken else self._try if is_done else self._resume
         for each in self._all:
-            _set_primary(each, is_primary=each is best)
+            mark(each, "primary", each is best)
         busy = tr("Something else is in progress.") if state.is_busy else ""
         enable_unless(self._resume, busy)
         for each, is_smaller in ((self._gentler, False), (self._smaller, True)):
@@ -329,10 +330,3 @@ def _keep_room(made: QPushButton, labels: tuple[str, ...]) -> None:
     texts = [text.replace("&", "") for text in (made.text(), *labels)]
     widest = max(metrics.horizontalAdvance(text) for text in texts)
     made.setMinimumWidth(widest + _SIDES)
-
-
-def _set_primary(made: QPushButton, *, is_primary: bool) -> None:
-    """Give a button the color of the most important one, or take it away."""
-    if bool(made.property("primary")) != is_primary:
-        made.setProperty("primary", is_primary)
-        made.style().polish(made)

@@ -95,7 +95,7 @@ class SaveSection(QWidget):
         if computer := self._session.state.shown_run.computer:
             message = tr("The files are on {computer}.").format(computer=computer)
             hint = tr("Copy the run from there (File > Computers).")
-            self._session.store.show_problem(Failed(message, hint))
+            self._session.store.report(message, hint)
         else:
             open_folder(folder)
 

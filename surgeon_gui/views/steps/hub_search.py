@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QLineEdit, QTreeWidget, QTreeWidgetItem, QWidget
+from PySide6.QtWidgets import QLineEdit, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.commands import ListModels
@@ -30,23 +31,13 @@ from surgeon_gui.state.sources.search import (
     search_line,
 )
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    RIGHT,
-    bold,
-    button,
-    described,
-    enable_unless,
-    list_with_columns,
-    move_in_list,
-    text_label,
-)
+from surgeon_gui.widgets.controls import button, described, enable_unless, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import answer_row, vertical
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.object_list import ObjectList
 
 _SIZE = (880, 480)
 _NOTE_LINES = 4  # for which there is room
-_ROW = Qt.ItemDataRole.UserRole
 
 
 class HubSearchDialog(Dialog):
@@ -75,9 +66,10 @@ class HubSearchDialog(Dialog):
         self._words = described(QLineEdit(clearButtonEnabled=True), "search_edit")
         self._words.setPlaceholderText(CAPTIONS["search_edit"].tip)
         self._words.textChanged.connect(self._on_typed)
-        self._list = _empty_list()
-        self._list.itemActivated.connect(self._on_activated)
-        self._list.currentItemChanged.connect(self._on_current_changed)
+        by_source = attrgetter("source")
+        self._list = ObjectList("search_list", *COLUMNS, numbers=NUMBERS, key=by_source)
+        self._list.opened.connect(self._on_opened)
+        self._list.itemSelectionChanged.connect(self._on_selected)
         self._status = text_label(quiet=True, name="search_status")
         self._note = text_label(name="search_note")
         self._note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())
@@ -95,19 +87,16 @@ class HubSearchDialog(Dialog):
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
         # The focus stays in the line; arrows and Enter act on the list.
-        if move_in_list(self._list, event):
+        if self._list.take_key(event):
             return
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            if (item := self._list.currentItem()) is not None:
-                self._on_activated(item)
-            else:
-                self._search.search_now()
+            self._search.search_now()
         else:
             super().keyPressEvent(event)
 
     @Slot(str)
     def _on_typed(self, typed: str) -> None:
-        self._list.setCurrentItem(self._list.invisibleRootItem())  # none
+        self._list.setCurrentIndex(QModelIndex())  # none
         self._search.set_words(typed)
         self._show()
 
@@ -142,65 +131,30 @@ class HubSearchDialog(Dialog):
         if (*local, *found) == self._shown:
             return
         self._shown = (*local, *found)
-        current, position = self._current, self._list.verticalScrollBar().value()
-        self._list.clear()
-        self._add(local_title(state), local, current)
-        self._add(tr("On the Hugging Face Hub"), found, current)
-        self._list.verticalScrollBar().setValue(position)
-        self._on_current_changed()
+        with self._list.refilled():
+            self._add(local_title(state), local)
+            self._add(tr("On the Hugging Face Hub"), found)
 
-    def _add(
-        self, title: str, rows: tuple[SearchRow, ...], current: SearchRow | None
-    ) -> None:
-        """Add rows below a title, and select the one that was selected before."""
-        if not rows:
-            return
-        group = QTreeWidgetItem([title])
-        group.setFlags(Qt.ItemFlag.ItemIsEnabled)
-        group.setFont(0, bold(self.font()))
-        self._list.addTopLevelItem(group)
-        group.setFirstColumnSpanned(True)
-        group.setExpanded(True)
+    def _add(self, title: str, rows: tuple[SearchRow, ...]) -> None:
+        """Add rows below a title."""
+        group = self._list.add_group(title) if rows else None
         for row in rows:
-            item = QTreeWidgetItem(list(row.cells))
-            item.setData(0, _ROW, row)
-            item.setToolTip(0, plain_tip(row.source))
-            for column in NUMBERS:
-                item.setTextAlignment(column, RIGHT)
-            group.addChild(item)
-            if current is not None and row.source == current.source:
-                self._list.setCurrentItem(item)
-
-    @property
-    def _current(self) -> SearchRow | None:
-        """The selected row."""
-        item = self._list.currentItem()
-        row = None if item is None else item.data(0, _ROW)
-        return row if isinstance(row, SearchRow) else None
+            self._list.add_row(row.cells, row, row.source, group)
 
     @Slot()
-    def _on_current_changed(self) -> None:
-        row = self._current
+    def _on_selected(self) -> None:
+        row: SearchRow | None = self._list.current
         self._note.setText("" if row is None else row.note)
         nothing = tr("Select a model first.")
         enable_unless(self._choose, nothing if row is None else row.obstacle)
 
     @Slot()
     def _on_choose_clicked(self) -> None:
-        if (item := self._list.currentItem()) is not None:
-            self._on_activated(item)
+        if (row := self._list.current) is not None:
+            self._on_opened(row)
 
-    @Slot(QTreeWidgetItem)
-    def _on_activated(self, item: QTreeWidgetItem) -> None:
-        row = item.data(0, _ROW)
-        if isinstance(row, SearchRow) and not row.obstacle:
+    @Slot(object)
+    def _on_opened(self, row: SearchRow) -> None:
+        if not row.obstacle:
             self.accept()
             self.chosen.emit(row.source)
-
-
-def _empty_list() -> QTreeWidget:
-    models = list_with_columns("search_list", *COLUMNS)
-    for column in NUMBERS:
-        models.headerItem().setTextAlignment(column, RIGHT)
-    models.setUniformRowHeights(True)
-    return models

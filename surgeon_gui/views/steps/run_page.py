@@ -13,8 +13,6 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
-from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.paths import expanded, with_tilde
 from surgeon_gui.base.translation import tr
@@ -116,11 +114,9 @@ class RunSettingsPage(Page):
             toml = config_to_toml(self.session.state.config)
             write_atomically(Path(path), toml.encode())
         except OSError as error:
-            self.session.store.show_problem(
-                Failed(
-                    tr("The job cannot be written: {error}.").format(error=error),
-                    tr("Choose another folder."),
-                )
+            self.session.store.report(
+                tr("The job cannot be written: {error}.").format(error=error),
+                tr("Choose another folder."),
             )
             return
         self.session.draft.set_job_file(path)
@@ -131,13 +127,9 @@ class RunSettingsPage(Page):
     @Slot(str)
     def load_job(self, path: str) -> None:
         """Load the draft from the file at `path`."""
-        try:
-            config = read_config(Path(path))
-        except ConfigError as error:
-            self.session.store.show_problem(Failed(error.message, error.hint))
-            return
-        self.session.draft.load(config, path)
-        self.job_used.emit(path)
+        with self.session.store.showing_errors():
+            self.session.draft.load(read_config(Path(path)), path)
+            self.job_used.emit(path)
 
     @Slot()
     def _on_parent_edited(self) -> None:

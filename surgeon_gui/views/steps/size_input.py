@@ -28,7 +28,7 @@ from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import line_label, named
-from surgeon_gui.widgets.forms.inputs import DecimalInput, WholeInput
+from surgeon_gui.widgets.forms.inputs import NumberInput, WholeInput
 from surgeon_gui.widgets.forms.size_box import SizeBox
 from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -69,7 +69,7 @@ class SizeInput(QWidget):
         self._source = ""  # of that model
         self._reasons: dict[Target, str] | None = None
         self._unit_shown: Target = self._values["target"]
-        self._inputs: dict[Target, DecimalInput] = {}
+        self._inputs: dict[Target, NumberInput] = {}
         self._stack = QStackedWidget()
         for target in _BOXES:
             self._stack.addWidget(self._box(target))
@@ -89,8 +89,8 @@ class SizeInput(QWidget):
 
     def _box(self, target: Target) -> QWidget:
         text = FIELDS[f"pruning.{targets.target_field(target)}"]
-        box = SizeBox()
-        entry = DecimalInput(_limits(targets.target_field(target)), text, box)
+        box = SizeBox(text, text.decimals)
+        entry = NumberInput(_limits(targets.target_field(target)), text, box)
         named(entry.widget, _BOXES[target], text).setMinimumWidth(_MIN_WIDTH)
         entry.widget.setAccessibleName(CHOICES[target][0])
         entry.edited.connect(functools.partial(self._on_box_edited, target))
@@ -196,9 +196,9 @@ class SizeInput(QWidget):
         self._is_unit_chosen = True
         self._change(targets.converted(self._values, unit, self._model, self._form))
 
-    @Slot(int)
-    def _on_context_edited(self, context: int) -> None:
-        self._change({"context": context})
+    @Slot()
+    def _on_context_edited(self) -> None:
+        self._change({"context": self._context.value})
 
     def _shown_values(self) -> dict[str, Any]:
         """Return the values of the job; or its file, while nobody has chosen a unit."""

@@ -43,7 +43,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
-from surgeon_gui.widgets.forms.inputs import DecimalInput
+from surgeon_gui.widgets.forms.inputs import NumberInput
 
 _IN_FRONT = ("protect", "kept_texts")
 
@@ -266,9 +266,9 @@ class QualityLimit(QWidget):
         self.edited.emit()
 
 
-def _input(name: str) -> DecimalInput:
+def _input(name: str) -> NumberInput:
     text, limits = FIELDS[f"pruning.{name}"], _SETTINGS[name].option.limits
     assert limits is not None
-    entry = DecimalInput(limits, text)
+    entry = NumberInput(limits, text)
     named(entry.widget, f"pruning_{name}", text)
     return entry

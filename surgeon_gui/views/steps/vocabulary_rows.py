@@ -8,10 +8,11 @@ from surgeon_engine.api.messages.vocabulary import VocabularyPreviewed
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.controllers.vocabulary import VocabularyController
+from surgeon_gui.controllers.sources import PreviewController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import vocabulary_text
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.text.problems import Step
 from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
@@ -29,7 +30,8 @@ class VocabularyRows(QFrame):
         super().__init__()
         self.setObjectName("vocabulary_rows")
         self.setProperty("card", "true")
-        self._controller = VocabularyController(session, self)
+        preview = session.draft.preview_vocabulary
+        self._controller = PreviewController(session, self, _is_due, preview)
         self._line = text_label(name="vocabulary_line")
         self._problem = problem_label("vocabulary_problem")
         self._warning = warning_label("vocabulary_warning")
@@ -61,3 +63,11 @@ class VocabularyRows(QFrame):
         self._texts.show_facts(vocabulary_text.text_rows(found) if found else ())
         self._scripts.show_facts(vocabulary_text.script_rows(found) if found else ())
         self._note.setVisible(found is not None)
+
+
+def _is_due(state: AppState) -> bool:
+    return (
+        state.config.pruning.removes_tokens
+        and not state.request(RequestKind.VOCABULARY).id
+        and not {Step.TARGET, Step.CALIBRATION} & set(state.problems)
+    )

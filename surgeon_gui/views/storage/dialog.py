@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QTreeWidgetItem, QWidget
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.storage import StorageController
+from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.storage import (
     KIND_NAMES,
     StoredItem,
@@ -18,20 +20,12 @@ from surgeon_gui.state.storage import (
 )
 from surgeon_gui.text import numbers
 from surgeon_gui.views.question import Question
-from surgeon_gui.widgets.controls import (
-    RIGHT,
-    bold,
-    button,
-    enable_unless,
-    list_with_columns,
-    text_label,
-)
+from surgeon_gui.widgets.controls import button, enable_unless, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import vertical, with_button
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.object_list import ObjectList
 
 _SIZE = (620, 520)
-_ITEM = Qt.ItemDataRole.UserRole
 
 
 class DiskSpaceDialog(Dialog):
@@ -40,11 +34,10 @@ class DiskSpaceDialog(Dialog):
     def __init__(self, storage: StorageController, parent: QWidget) -> None:
         super().__init__("disk_space_dialog", tr("Disk space"), parent, _SIZE)
         self._storage = storage
-        self._tree = list_with_columns("disk_space_tree", tr("Name"), tr("Size"))
+        titles = (tr("Name"), tr("Size"))
+        self._tree = ObjectList("disk_space_tree", *titles, numbers=(1,), key=_path)
         self._tree.setRootIsDecorated(True)
-        self._tree.headerItem().setTextAlignment(1, RIGHT)
-        self._tree.setUniformRowHeights(True)
-        self._tree.currentItemChanged.connect(self._on_current_changed)
+        self._tree.itemSelectionChanged.connect(self._on_selected)
         self._together = ""
         self._total = text_label(name="disk_space_total")
         self._question = Question("disk_space", tr("Free disk space"), self)
@@ -60,60 +53,42 @@ class DiskSpaceDialog(Dialog):
     @Slot()
     def _show(self) -> None:
         runs, items = self._storage.runs.state, self._storage.items or ()
-        row = self._tree.currentItem()
-        self._chosen = row.toolTip(0) if row is not None else ""
-        self._tree.clear()
-        group = self._group(tr("Runs"), sum(x.bytes for x in runs.records))
-        for record in sorted(runs.records, key=lambda x: -x.bytes):
-            row = self._row(group, runs.title(record), record.bytes)
-            self._describe(row, record.folder)
-        for kind in StoredKind:
-            of_kind = [item for item in items if item.kind is kind]
-            if not of_kind:
-                continue
-            group = self._group(KIND_NAMES[kind], sum(x.bytes for x in of_kind))
-            for item in of_kind:
-                is_whole = item.name == KIND_NAMES[kind]  # all that is in the group
-                row = group if is_whole else self._row(group, item.name, item.bytes)
-                self._describe(row, str(item.path))
-                row.setData(0, _ITEM, item)
-        self._tree.expandAll()
+        with self._tree.refilled():
+            size = numbers.size(sum(x.bytes for x in runs.records))
+            group = self._tree.add_group(tr("Runs"), size)
+            for record in sorted(runs.records, key=lambda x: -x.bytes):
+                cells = (runs.title(record), numbers.size(record.bytes))
+                self._tree.add_row(cells, record, record.folder, group)
+            for kind in StoredKind:
+                self._add(kind, [item for item in items if item.kind is kind])
         sizes = [record.bytes for record in runs.records]
         total = sum((*sizes, *(item.bytes for item in items)))
         text = tr("Together {size}.").format(size=numbers.size(total))
         is_read = self._storage.items is not None
         self._together = text if is_read else tr("Reading…")
-        self._on_current_changed()
+        self._on_selected()
 
-    def _group(self, title: str, size: int) -> QTreeWidgetItem:
-        group = QTreeWidgetItem([title, numbers.size(size)])
-        group.setTextAlignment(1, RIGHT)
-        for column in range(2):
-            group.setFont(column, bold(self.font()))
-        self._tree.addTopLevelItem(group)
-        return group
-
-    def _row(self, group: QTreeWidgetItem, name: str, size: int) -> QTreeWidgetItem:
-        row = QTreeWidgetItem([name, numbers.size(size)])
-        row.setTextAlignment(1, RIGHT)
-        group.addChild(row)
-        return row
-
-    def _describe(self, row: QTreeWidgetItem, path: str) -> None:
-        """Give a row its path as a tooltip, and select it if it was selected."""
-        row.setToolTip(0, plain_tip(path))
-        if row.toolTip(0) == self._chosen:
-            self._tree.setCurrentItem(row)
+    def _add(self, kind: StoredKind, items: Sequence[StoredItem]) -> None:
+        """Add a group with the items of a kind; one that is all of it is the group."""
+        if not items:
+            return
+        cells = (KIND_NAMES[kind], numbers.size(sum(item.bytes for item in items)))
+        if items[0].name == KIND_NAMES[kind]:
+            self._tree.add_group(*cells, found=items[0], tip=str(items[0].path))
+            return
+        group = self._tree.add_group(*cells)
+        for item in items:
+            cells = (item.name, numbers.size(item.bytes))
+            self._tree.add_row(cells, item, str(item.path), group)
 
     @property
     def _current(self) -> StoredItem | None:
         """The selected item of a cache; None: another row or none is selected."""
-        row = self._tree.currentItem()
-        found = row.data(0, _ITEM) if row is not None else None
+        found = self._tree.current
         return found if isinstance(found, StoredItem) else None
 
     @Slot()
-    def _on_current_changed(self) -> None:
+    def _on_selected(self) -> None:
         if (item := self._current) is not None:
             obstacle = self._storage.delete_obstacle(item)
         else:
@@ -128,3 +103,7 @@ class DiskSpaceDialog(Dialog):
         if (item := self._current) is not None:
             on_yes = partial(self._storage.delete, item)
             self._question.ask(*delete_question(item), on_yes)
+
+
+def _path(found: StoredItem | RunRecord) -> str:
+    return found.folder if isinstance(found, RunRecord) else str(found.path)

@@ -9,14 +9,14 @@ from typing_extensions import override
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.chart_values import Bars
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import HoverPlotCard, PagePlot, Reading, padded
+from surgeon_gui.widgets.charts.plot import Plot, PlotCard, Reading, padded
 
 _HEADROOM = 0.12  # above the highest bar, as a share of it
 _DASHES = (6, 4)
 _LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # beside the upper end of the line
 
 
-class BarChart(HoverPlotCard):
+class BarChart(PlotCard):
     """Draws `Bars`."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
@@ -25,7 +25,7 @@ class BarChart(HoverPlotCard):
         self._items: list[pg.BarGraphItem] = []
 
     @override
-    def _add_items(self, plot: PagePlot) -> None:
+    def _add_items(self, plot: Plot) -> None:
         self._mark = pg.InfiniteLine(
             angle=90,
             label=" ",

@@ -19,7 +19,6 @@ from PySide6.QtCore import (
     QRect,
     QSize,
     Qt,
-    QTimer,
     Signal,
     Slot,
 )
@@ -51,18 +50,15 @@ from surgeon_gui.widgets.charts.enlarging import Enlarging
 from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
 from surgeon_gui.widgets.controls import (
     button,
-    eliding_label,
     explained,
     give_menu,
     heading,
-    show_elided,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_row, stack
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
-_SAVED_NOTE_MS = 15_000
 FORMATS = ("png", "svg", "csv")
 MEASURE_LENGTH = 11  # characters, of a box with measures of quality
 
@@ -81,6 +77,7 @@ class ChartCard(QFrame):
     """
 
     save_failed = Signal(str)
+    saved = Signal(str, str)  # a sentence, the path of the file
     min_legend_entries = 2  # with fewer the legend is hidden
     _theme: Theme | None = None  # that the plot has
     _body: QWidget | None = None  # the plot
@@ -97,11 +94,6 @@ class ChartCard(QFrame):
         self.legend = Legend()
         self.legend.hide()
         self._controls = in_row()
-        self._saved = eliding_label(f"{name}_saved_note", quiet=True, keeps_end=True)
-        self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self._saved_timer = QTimer(self, singleShot=True)
-        self._saved_timer.setInterval(_SAVED_NOTE_MS)
-        self._saved_timer.timeout.connect(self._hide_saved_note)
         self._enlarging = Enlarging(self, self.shrink)
         self._back = button(f"{name}_return_button", self.shrink)
         self._back.hide()
@@ -136,10 +128,8 @@ class ChartCard(QFrame):
     def _rows_above(self) -> tuple[QBoxLayout, QHBoxLayout]:
         """Return the rows above the plot."""
         self._title.installEventFilter(self)
-        left, right = QHBoxLayout(), QHBoxLayout()
-        add_parts(left, self._title, (self._saved, 1))
-        add_parts(right, STRETCH, self._controls, self._more, self._back)
-        add_parts(self._top, (left, 1), right)
+        right = in_row(STRETCH, self._controls, self._more, self._back, spacing=None)
+        add_parts(self._top, (self._title, 1), right)
         add_parts(self._below, (self.legend, 1), STRETCH)
         return self._top, self._below
 
@@ -337,12 +327,8 @@ class ChartCard(QFrame):
                 tr("The chart cannot be written: {error}.").format(error=error)
             )
             return
-        show_elided(self._saved, tr("Saved as {path}").format(path=path))
-        self._saved_timer.start()
-
-    @Slot()
-    def _hide_saved_note(self) -> None:
-        show_elided(self._saved, "")
+        text = tr("The chart was saved to {path}.").format(path=path)
+        self.saved.emit(text, path)
 
 
 def save_widget(widget: QWidget, path: Path) -> None:

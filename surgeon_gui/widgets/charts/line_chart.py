@@ -18,8 +18,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import (
-    HoverPlotCard,
-    PagePlot,
+    Plot,
+    PlotCard,
     Reading,
     padded,
 )
@@ -40,7 +40,7 @@ _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
 _LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above, because curves come from below
 
 
-class LineChart(HoverPlotCard):
+class LineChart(PlotCard):
     """Draws one curve or several, with a dot at each shot.
 
     Lines with many points are one pixel wide: a wider line takes 5 ms at 50 points and
@@ -53,7 +53,7 @@ class LineChart(HoverPlotCard):
         self._lines: list[pg.PlotDataItem] = []
 
     @override
-    def _add_items(self, plot: PagePlot) -> None:
+    def _add_items(self, plot: Plot) -> None:
         self._base_line = pg.InfiniteLine(
             angle=0,
             label=tr("original"),

@@ -1,4 +1,4 @@
-"""Plots that can be zoomed and the cards around them; one shows values at the mouse.
+"""Plots that can be zoomed and show the values under the mouse, and their cards.
 
 `Plot.reading_at` maps a position to the values to show.
 """
@@ -108,11 +108,13 @@ class _ZoomBox(pg.ViewBox):
             self.selected.emit(self.mapToView(area).boundingRect())
 
 
-class PagePlot(pg.PlotWidget):
-    """A plot that can be zoomed.
+class Plot(pg.PlotWidget):
+    """A plot that can be zoomed and shows the values under the mouse.
 
     A drag selects the part to show. Ctrl and the wheel zoom at the mouse; the wheel
     alone is left to the page. A double click shows everything again.
+
+    Create its items once and reuse them: pyqtgraph leaks items that are created anew.
     """
 
     zoom_changed = Signal(bool)  # whether a part is shown
@@ -126,10 +128,23 @@ class PagePlot(pg.PlotWidget):
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.hideButtons()
         self.setMouseEnabled(x=False, y=False)
+        self.setMouseTracking(True)
         self.getAxis("left").setWidth(LEFT_AXIS)
+        for axis in axes.values():
+            axis.setZValue(_BELOW)
         self.is_zoomed = False
         self._whole: tuple[Range, Range] | None = None
         self._ticks: dict[str, Callable[[float, float], Ticks]] = {}
+        self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
+        self._labels, self._label_color = ("", ""), ""
+        self._mouse: QPointF | None = None  # position in the widget
+        self._cross = pg.InfiniteLine(angle=90)
+        self._dots = pg.ScatterPlotItem(size=_DOT)
+        self._text = pg.TextItem(anchor=(0, 0))
+        for item in (self._cross, self._dots, self._text):
+            item.setZValue(_ABOVE)
+            item.hide()
+            self.addItem(item, ignoreBounds=True)
         box.selected.connect(self._on_selected)
         box.sigRangeChanged.connect(self._update_ticks)
 
@@ -212,49 +227,12 @@ class PagePlot(pg.PlotWidget):
             self.is_zoomed = is_zoomed
             self.zoom_changed.emit(is_zoomed)
 
-    def restyle(self, theme: Theme) -> None:
-        """Apply the colors of a theme to the axes."""
-        self.setBackground(theme.surface)
-        for side in _SIDES:
-            axis = self.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
-            axis.setTextPen(pg.mkPen(theme.muted))
-        self.showGrid(x=False, y=True, alpha=0.25)
-
-    def name_axes(self, color: str, left: str, bottom: str) -> None:
-        """Show labels beside the axes."""
-        for side, label in zip(_SIDES, (left, bottom), strict=True):
-            self.setLabel(side, label, color=color)
-
     @Slot()
     def _update_ticks(self) -> None:
         ranges = self.getViewBox().viewRange()
         for side, shown in zip(("bottom", "left"), ranges, strict=True):
             if side in self._ticks:
                 self.getAxis(side).setTicks([list(self._ticks[side](*shown))])
-
-
-class Plot(PagePlot):
-    """A plot that shows the values under the mouse.
-
-    Create its items once and reuse them: pyqtgraph leaks items that are created anew.
-    """
-
-    def __init__(self, name: str, title: str) -> None:
-        super().__init__(name, title)
-        self.setMouseTracking(True)
-        for side in _SIDES:
-            self.getAxis(side).setZValue(_BELOW)
-        self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
-        self._labels, self._label_color = ("", ""), ""
-        self._mouse: QPointF | None = None  # position in the widget
-        self._cross = pg.InfiniteLine(angle=90)
-        self._dots = pg.ScatterPlotItem(size=_DOT)
-        self._text = pg.TextItem(anchor=(0, 0))
-        for item in (self._cross, self._dots, self._text):
-            item.setZValue(_ABOVE)
-            item.hide()
-            self.addItem(item, ignoreBounds=True)
 
     @property
     def text(self) -> str:
@@ -267,9 +245,14 @@ class Plot(PagePlot):
             self._labels = (left, bottom)
             self._label()
 
-    @override
     def restyle(self, theme: Theme) -> None:
-        super().restyle(theme)
+        """Apply the colors of a theme to the axes and the values."""
+        self.setBackground(theme.surface)
+        for side in _SIDES:
+            axis = self.getAxis(side)
+            axis.setPen(pg.mkPen(theme.border))
+            axis.setTextPen(pg.mkPen(theme.muted))
+        self.showGrid(x=False, y=True, alpha=0.25)
         self._label_color = theme.muted
         self._label()
         self._cross.setPen(pg.mkPen(theme.muted))
@@ -316,8 +299,8 @@ class Plot(PagePlot):
         self._text.setPos(reading.x, top)
 
     def _label(self) -> None:
-        self.name_axes(self._label_color, *self._labels)
-        for side in _SIDES:
+        for side, label in zip(_SIDES, self._labels, strict=True):
+            self.setLabel(side, label, color=self._label_color)
             # pyqtgraph centers a label when its axis is resized, not when it is set.
             self.getAxis(side).resizeEvent()
 
@@ -338,7 +321,7 @@ def _is_large(part: Range, whole: Range) -> bool:
 
 
 class PlotCard(ChartCard):
-    """A card around a plot that can be zoomed.
+    """A card around a `Plot`.
 
     The plot is created with the first data: it takes 20 ms, and most charts of a window
     stay empty. Subclasses add its items in `_add_items`, once: pyqtgraph leaks items
@@ -354,7 +337,8 @@ class PlotCard(ChartCard):
     @override
     def show_as_empty(self, is_empty: bool) -> None:
         if not is_empty and self._body is None:
-            plot = self._create_plot()
+            plot = Plot(self._name, self.accessibleName())
+            plot.reading_at = self._reading_at
             plot.zoom_changed.connect(self._reset.setVisible)
             self._add_items(plot)
             self.set_body(plot)
@@ -362,15 +346,16 @@ class PlotCard(ChartCard):
         super().show_as_empty(is_empty)
 
     @property
-    def _plot(self) -> PagePlot:
-        assert isinstance(self._body, PagePlot)
+    def _plot(self) -> Plot:
+        assert isinstance(self._body, Plot)
         return self._body
 
-    def _create_plot(self) -> PagePlot:
-        return PagePlot(self._name, self.accessibleName())
-
-    def _add_items(self, plot: PagePlot) -> None:
+    def _add_items(self, plot: Plot) -> None:
         """Add the items of the subclass to a new plot."""
+        raise NotImplementedError
+
+    def _reading_at(self, place: QPointF) -> Reading | None:
+        """Return the values to show for a position, in the coordinates of the plot."""
         raise NotImplementedError
 
     @override
@@ -401,32 +386,11 @@ class PlotCard(ChartCard):
         if self._body is not None:
             self._plot.reset_zoom()
 
-    def _zoom(self, factor: float, _: bool = False) -> None:
-        if self._body is not None:
-            self._plot.zoom(factor)
-
-
-class HoverPlotCard(PlotCard):
-    """A card around a plot that shows the values under the mouse."""
-
-    @property
-    @override
-    def _plot(self) -> Plot:
-        plot = super()._plot
-        assert isinstance(plot, Plot)
-        return plot
-
-    @override
-    def _create_plot(self) -> Plot:
-        plot = Plot(self._name, self.accessibleName())
-        plot.reading_at = self._reading_at
-        return plot
-
     @override
     def forget_mouse(self) -> None:
         if self._body is not None:
             self._plot.forget_mouse()
 
-    def _reading_at(self, place: QPointF) -> Reading | None:
-        """Return the values to show for a position, in the coordinates of the plot."""
-        raise NotImplementedError
+    def _zoom(self, factor: float, _: bool = False) -> None:
+        if self._body is not None:
+            self._plot.zoom(factor)

@@ -7,18 +7,14 @@ import re
 from PySide6.QtCore import Signal
 from typing_extensions import override
 
-from surgeon_gui.widgets.forms.inputs import (
-    DecimalBox,
-    number_in,
-    without_unit,
-)
+from surgeon_gui.widgets.spin_boxes import NumberBox
 
 PERCENT = "%"
 _TYPED = re.compile(r"([\d.,\s]*)(%|[kmgt]?i?b?)", re.IGNORECASE)  # or a part of it
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-class SizeBox(DecimalBox):
+class SizeBox(NumberBox):
     """Keeps its number when another unit is typed, and tells what was typed."""
 
     share_typed = Signal(float)  # a share of 1
@@ -28,8 +24,8 @@ class SizeBox(DecimalBox):
 
     @override
     def fixup(self, text: str) -> str:
-        found = _TYPED.fullmatch(without_unit(self, text))
-        number = number_in(self, found[1].strip()) if found else None
+        found = _TYPED.fullmatch(self.without_unit(text))
+        number = self.number_in(found[1].strip()) if found else None
         unit = found[2].lower() if found else ""
         if found and unit == self.suffix().strip().lower():
             return super().fixup(found[1].strip())

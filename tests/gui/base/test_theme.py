@@ -16,7 +16,7 @@ from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
 from surgeon_gui.views.run.charts import QualityChart
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from tests.gui.views.test_charts_do_not_grow import states_of
+from tests.helpers.run_pages import states_of
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find, find_type
 

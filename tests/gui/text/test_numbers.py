@@ -16,7 +16,7 @@ from surgeon_gui.state import charts
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.field_text import FieldText
-from surgeon_gui.widgets.forms.inputs import DecimalInput
+from surgeon_gui.widgets.forms.inputs import NumberInput
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ assert SIZE == "Size of the file (MiB)"
 
 def test_input_converts_between_the_job_file_and_the_chosen_unit(qtbot):
     text = FieldText("", "", "MiB", decimals=6, unit_bytes=2**20, stored_bytes=10**6)
-    entry = DecimalInput(Limits(1, 10_000), text)
+    entry = NumberInput(Limits(1, 10_000), text)
     qtbot.addWidget(entry.widget)
     entry.show(104.8576)
     assert entry.widget.value() == 100

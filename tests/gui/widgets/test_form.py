@@ -12,9 +12,9 @@ from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QDoubleSpinBox,
     QGridLayout,
     QLineEdit,
-    QSpinBox,
     QToolTip,
 )
 
@@ -180,7 +180,7 @@ def test_inputs_get_the_space_of_labels_that_are_hidden(qtbot, monkeypatch):
 
 def test_pattern_has_a_box_for_each_number(qtbot, form):
     form.show_config(PruningConfig(NM("3:8")))
-    kept, of = (form.findChild(QSpinBox, f"pruning_{x}") for x in ("kept", "of"))
+    kept, of = (form.findChild(QDoubleSpinBox, f"pruning_{x}") for x in ("kept", "of"))
     assert (kept.text(), of.text()) == ("3 weights", "8 weights")
     with qtbot.waitSignal(form.edited) as edited:
         kept.setValue(1)

@@ -13,14 +13,21 @@ from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.charts.plot import PagePlot, _with_equal_decimals
+from surgeon_gui.widgets.charts.plot import Plot, _with_equal_decimals
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find
 
 
+@pytest.fixture
+def chart(qtbot):
+    chart = LineChart("perplexity", "Quality", "Nothing.")
+    qtbot.addWidget(chart)
+    return chart
+
+
 @pytest.mark.parametrize("x", [10, 200], ids=["axis", "lines"])
 def test_wheel_is_left_to_the_page(qtbot, x):
-    plot = PagePlot("some", "Some plot")
+    plot = Plot("some", "Some plot")
     qtbot.addWidget(plot)
     plot.resize(400, 300)
     plot.show()
@@ -38,20 +45,18 @@ def test_wheel_is_left_to_the_page(qtbot, x):
     assert not event.isAccepted()
 
 
-def test_plot_is_created_with_the_first_data_in_the_theme_of_the_window(qtbot, qapp):
-    chart = LineChart("perplexity", "Quality", "Nothing.")
-    qtbot.addWidget(chart)
+def test_plot_is_created_with_the_first_data_in_the_theme_of_the_window(chart, qapp):
     chart.show()
-    assert chart.findChildren(PagePlot) == []
+    assert chart.findChildren(Plot) == []
     chart.show_line(Line("KL"))
     find(chart, "perplexity_zoom_in_action", QAction).trigger()
     chart.reset_zoom()
-    assert chart.findChildren(PagePlot) == []  # still nothing to show
+    assert chart.findChildren(Plot) == []  # still nothing to show
     try:
         apply_theme(qapp, ThemeChoice.DARK)
         for last in (1.0, 2.0):
             chart.show_line(Line("KL", (0.0, 1.0), (0.5, last)))
-        (plot,) = chart.findChildren(PagePlot)
+        (plot,) = chart.findChildren(Plot)
         assert plot.backgroundBrush().color() == QColor(DARK.surface)
     finally:
         apply_theme(qapp, ThemeChoice.LIGHT)
@@ -62,9 +67,7 @@ def test_plot_is_created_with_the_first_data_in_the_theme_of_the_window(qtbot, q
     [(0.0, 0.1, 0.2, 0.3, 0.25), (99.0, 90.0, 80.0, 70.0, 78.0)],
     ids=["rising", "falling"],
 )
-def test_label_of_the_last_point_covers_no_curve(qtbot, ys):
-    chart = LineChart("perplexity", "Quality", "Nothing.")
-    qtbot.addWidget(chart)
+def test_label_of_the_last_point_covers_no_curve(chart, ys):
     xs = (0.0, 1.0, 2.0, 3.0, 3.0)  # recovery has no shot of its own
     other = Curve("other", xs, tuple(0.5 * y for y in ys))
     chart.show()
@@ -100,9 +103,7 @@ def covered(chart, line):
 
 
 @pytest.mark.parametrize("ys", [(0.0,), (0.0, 0.2), (0.1, 0.12)])
-def test_axis_of_values_that_are_not_negative_has_no_negative_ticks(qtbot, ys):
-    chart = LineChart("perplexity", "Quality", "Nothing.")
-    qtbot.addWidget(chart)
+def test_axis_of_values_that_are_not_negative_has_no_negative_ticks(chart, ys):
     chart.resize(400, 800)
     chart.show()
     xs = tuple(float(x) for x in range(len(ys)))
@@ -114,9 +115,7 @@ def test_axis_of_values_that_are_not_negative_has_no_negative_ticks(qtbot, ys):
     assert min(ticks) >= 0
 
 
-def test_labels_of_an_axis_have_as_many_decimals(qtbot):
-    chart = LineChart("perplexity", "Quality", "Nothing.")
-    qtbot.addWidget(chart)
+def test_labels_of_an_axis_have_as_many_decimals(chart):
     chart.resize(400, 300)
     chart.show()
     chart.show_line(Line("KL", (0.0, 1.0), (0.0, 0.28)))

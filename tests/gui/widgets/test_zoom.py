@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.text.chart_values import Line
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.charts.plot import PagePlot
+from surgeon_gui.widgets.charts.plot import Plot
 
 LINE = Line("Loss", xs=(0.0, 1.0, 2.0), ys=(1.0, 2.0, 3.0), last_x=4.0)
 LEFT = Qt.MouseButton.LeftButton
@@ -57,7 +57,7 @@ def chart(view):
 
 
 def plot_in(chart):
-    return chart.findChild(PagePlot)
+    return chart.findChild(Plot)
 
 
 def shown(chart):

@@ -255,17 +255,6 @@ def open_everything(window):
     yield from window_audit.pages(window)
 
 
-def open_sections(window):
-    """Open all charts of the run, then each section below it."""
-    find(window, "more_charts_button").setChecked(bool(run_of(window).run))
-    yield "more charts"
-    for name in ("course", "report", "save", "settings"):
-        link = find(window, f"run_{name}_link")
-        if link.isVisible():
-            link.setChecked(True)
-            yield name
-
-
 def enabled_items(window):
     """Return the names of the enabled buttons and of the actions in open menus."""
     buttons = enabled_buttons(window)

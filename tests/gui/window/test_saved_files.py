@@ -14,6 +14,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_gui.base.lm_studio import Stopped
 from surgeon_gui.views import bars
+from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.window import run_actions
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import (
@@ -123,7 +124,7 @@ def test_saved_report_is_announced_with_its_folder(
     assert opened == [str(tmp_path)]
 
 
-def test_saved_job_and_log_are_announced(qtbot, window, tmp_path):
+def test_saved_job_log_and_chart_are_announced(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     trigger(window, "save_job_action")
     choose_new_file(window, tmp_path / "mine.toml")
@@ -135,6 +136,8 @@ def test_saved_job_and_log_are_announced(qtbot, window, tmp_path):
     choose_new_file(window, tmp_path / "mine.log")
     assert shown(window, "saved_label") == f"The log was saved to {tmp_path}/mine.log."
     assert (tmp_path / "mine.log").is_file()
+    find(window, "perplexity_chart", ChartCard).saved.emit("The chart.", "there")
+    assert shown(window, "saved_label") == "The chart."
 
 
 def choose_new_file(window, path):

@@ -10,7 +10,7 @@ import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction, QImage
 from PySide6.QtTest import QAbstractItemModelTester
-from PySide6.QtWidgets import QComboBox, QMenu, QPushButton, QSpinBox, QTreeView
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QMenu, QPushButton, QTreeView
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.controllers.architecture import ArchitectureController
@@ -172,7 +172,7 @@ def check_layer(window):
 
 def check_limit(window):
     choose_layer(window, DOWN)
-    share = find(window, "limit_layer_spin", QSpinBox)
+    share = find(window, "limit_layer_spin", QDoubleSpinBox)
     for percent, limits in ((80, (f"{DOWN}=0.8",)), (90, (f"{DOWN}=0.9",))):
         share.setValue(percent)
         click(window, "limit_layer_button")

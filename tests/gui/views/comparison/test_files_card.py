@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
 from PySide6.QtTest import QTest
 
 from surgeon_gui.views.comparison.files_card import FilesCard
 
 
-def test_long_titles_wrap_and_the_header_is_as_high_as_they_are(qtbot):
+@pytest.fixture
+def card(qtbot):
     card = FilesCard()
     qtbot.addWidget(card)
     card.resize(460, 400)
     card.show()
+    return card
+
+
+def test_long_titles_wrap_and_the_header_is_as_high_as_they_are(card):
     short = (("", "A", "B"), ("KL", "0.1", "0.2"))
     card.show_table(short)
-    table = card.findChild(type(card._table))
+    table = card._table
     line = table.horizontalHeader().height()
     long = "Bundled demo, 30 %, First-order gates"
     card.show_table((("", long, long), *short[1:]))
@@ -28,13 +34,9 @@ def test_long_titles_wrap_and_the_header_is_as_high_as_they_are(qtbot):
     assert table.model().headerData(1, header.orientation()) == item.text() == long
 
 
-def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(qtbot):
-    card = FilesCard()
-    qtbot.addWidget(card)
-    card.resize(460, 400)
-    card.show()
+def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(card):
     card.show_table((("", "A"), ("Memory", "0.1")))
-    table = card.findChild(type(card._table))
+    table = card._table
     line, metrics = table.rowHeight(0), table.fontMetrics()
     text = "15.5 MB with"
     while metrics.horizontalAdvance(text) <= table.columnWidth(1) - 14:
@@ -46,14 +48,10 @@ def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(qtbo
     assert table.rowHeight(0) == line
 
 
-def test_names_have_the_width_that_they_need(qtbot):
-    card = FilesCard()
-    qtbot.addWidget(card)
-    card.resize(460, 400)
-    card.show()
+def test_names_have_the_width_that_they_need(card):
     name = "SmolLM2-135M-Instruct, 50 %"
     card.show_table((("File", *"ABCDEF"), (name, *"123456")))
-    table = card.findChild(type(card._table))
+    table = card._table
     advance = table.fontMetrics().horizontalAdvance
     assert advance(name) < table.columnWidth(0) < advance(name) + 30
     line = table.rowHeight(0)
@@ -65,15 +63,12 @@ def test_names_have_the_width_that_they_need(qtbot):
     assert table.rowHeight(0) > line
 
 
-def test_header_has_the_height_of_its_titles_after_each_resize(qtbot):
-    card = FilesCard()
-    qtbot.addWidget(card)
+def test_header_has_the_height_of_its_titles_after_each_resize(card):
     card.resize(1150, 400)
-    card.show()
     titles = ("Bundled demo, original", *(f"SmolLM2-135M · {n} MB" for n in (22, 16)))
     name = "Same top token, text by the model itself"
     card.show_table((("", *titles), (name, *"123")))
-    table = card.findChild(type(card._table))
+    table = card._table
     header, heights = table.horizontalHeader(), []
     for width in (1150, 560, 1150):
         card.resize(width, 400)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QComboBox, QSpinBox
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure
@@ -286,9 +286,8 @@ def test_measure_can_be_chosen_and_points_say_their_values(view, runs):
     chart = find(view, "compare_size_chart", SizeChart)
     measure = find(view, "compare_measure_combo", QComboBox)
     assert measure.currentText() == "Fidelity (KL)"
-    position = chart._plot.getPlotItem().vb.mapViewToScene(QPointF(11.314944, 0))
-    assert chart.text_at(position).startswith("Bundled demo, original")
-    assert chart.text_at(position + QPointF(0, -100)) == ""
+    assert chart._reading_at(QPointF(11.31, 0)).text.startswith("Bundled demo, orig")
+    assert chart._reading_at(QPointF(11.31, 0.02)) is None
     measure.setCurrentIndex(measure.findText("Loss"))
     assert chart.rows()[0][2] == "Loss (nats per token), built-in"
     view.show_runs(tuple(runs[:2]))
@@ -297,7 +296,7 @@ def test_measure_can_be_chosen_and_points_say_their_values(view, runs):
 
 def test_table_follows_the_context(view, runs):
     card = find(view, "compare_files_chart", FilesCard)
-    box = card.findChild(QSpinBox, "compare_context_box")
+    box = card.findChild(QDoubleSpinBox, "compare_context_box")
     assert box.value() == 512  # of the model
     assert "Memory, 512 tokens" in [row[0] for row in card.rows()]
     box.setValue(100_000)

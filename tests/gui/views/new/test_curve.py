@@ -19,7 +19,6 @@ from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve, _Picture
 from tests.helpers.fake_engine import model_summary
 
-LAST = 0.9076  # of the demo
 FOUND = forecast(PruningConfig(HeadsAndNeurons(width_multiple=1)), model_summary())
 BANDS = (Band("good", 0.0, 0.25, ""), Band("bad", 0.25, math.inf, "bad"))
 

@@ -43,8 +43,8 @@ from surgeon_gui.widgets.charts.line_chart import (
 from surgeon_gui.widgets.charts.plot import Plot
 from surgeon_gui.widgets.layouts import scrolling
 from surgeon_gui.widgets.tool_tips import plain_tip
-from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.fake_results import recovered
+from tests.helpers.run_pages import states_of
 from tests.helpers.windows import find
 
 LIVE = ("perplexity", "costs", "sparsity")
@@ -253,16 +253,12 @@ def test_charts_with_several_series_have_a_legend(view):
 
 def test_saved_chart_is_confirmed_with_its_path(qtbot, view, tmp_path):
     chart, path = find(view, "perplexity_chart", ChartCard), tmp_path / "a.png"
-    note = find(view, "perplexity_saved_note")
-    with qtbot.waitSignal(chart.save_failed):
+    with qtbot.waitSignal(chart.save_failed), qtbot.assertNotEmitted(chart.saved):
         chart._on_file_selected(str(tmp_path / "missing" / "a.png"))
-    assert note.text() == ""
-    chart._on_file_selected(str(path))
-    assert str(path) in note.text()
-    chart.save_picture(tmp_path / "b.png")
-    assert path.read_bytes() == (tmp_path / "b.png").read_bytes()  # not in pictures
-    chart._saved_timer.timeout.emit()
-    assert note.text() == ""
+    with qtbot.waitSignal(chart.saved) as saved:
+        chart._on_file_selected(str(path))
+    assert saved.args == [f"The chart was saved to {path}.", str(path)]
+    assert path.is_file()
 
 
 @pytest.mark.parametrize("name", ["perplexity", "sparsity"])

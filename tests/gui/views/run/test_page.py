@@ -19,10 +19,9 @@ from surgeon_gui.state.run import Status, interrupted
 from surgeon_gui.views.run import head
 from surgeon_gui.views.run.speed import SpeedTable
 from surgeon_gui.widgets.dot import Shape
-from tests.gui.views.test_charts_do_not_grow import CONFIG
 from tests.helpers.fake_results import measured
 from tests.helpers.judgments import judgment
-from tests.helpers.run_pages import KL, RUNNING, finished, show
+from tests.helpers.run_pages import CONFIG, KL, RUNNING, finished, show
 from tests.helpers.run_states import with_events
 from tests.helpers.widget_queries import facts, is_on, shown
 from tests.helpers.window_audit import settle

@@ -236,6 +236,9 @@ def test_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
         for number in range(times):
             history.open_run(tmp_path / "runs" / "abc"[number % 3])
             wait_until(qtbot, lambda: history.session.state.shown_run.name)
+            find(history, "run_course_link").setChecked(True)
+            find(history, "more_charts_button").setChecked(True)
+            history.runs.page.grab()
             history.session.close_opened_run()
 
     open_and_close(6)  # until caches are filled

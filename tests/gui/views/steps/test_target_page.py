@@ -13,15 +13,12 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.target import PrunableShare, Target
 from surgeon_gui.text.problems import Step
-from tests.helpers.fake_engine import model_summary
 from tests.helpers.widget_queries import choose_unit, preset_shown
 from tests.helpers.windows import (
     QUICK,
     find,
     pruning_of,
 )
-
-MODEL = model_summary()
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QLabel
 from surgeon_engine.api.config.vocabulary import SomeTokens, WholeVocabulary
 from surgeon_engine.api.messages.commands import PreviewVocabulary
 from surgeon_engine.api.messages.events import Envelope
-from surgeon_gui.controllers import vocabulary
+from surgeon_gui.controllers import sources
 from surgeon_gui.views.steps.vocabulary_rows import VocabularyRows
 from tests.helpers.fake_sources import fewer_tokens
 from tests.helpers.queued_runs import ready_state
@@ -22,7 +22,7 @@ SOME = SomeTokens(1_500)
 @pytest.fixture
 def rows(qtbot, session, engine, tmp_path, monkeypatch):
     """Return the rows of a session that follows its engine."""
-    monkeypatch.setattr(vocabulary, "_DELAY_MS", 20)
+    monkeypatch.setattr(sources, "_CHECK_DELAY_MS", 20)
     rows = VocabularyRows(session)
     qtbot.addWidget(rows)
     session.store.set(ready_state(tmp_path))

@@ -25,8 +25,8 @@ from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.views.steps.target_page import TargetPage
-from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.queued_runs import ready_state
+from tests.helpers.run_pages import states_of
 from tests.helpers.windows import find
 
 NOTE = "It is read when the run has ended."
