@@ -35,7 +35,7 @@ BUDGETS = {
     "compaction": (20, 0.75, 1.75),
     "reference": (36, 0.8, 2.3),
     "refit": (490, 5.0, 4.5),
-    "distillation": (55, 0.35, 3.05),
+    "distillation": (120, 1.6, 3.05),  # with a pass of the original over new text
 }
 # By stage: how far its statement of the GPU's memory may be from the count. Reference
 # copies fewer blocks of the original than it may. Distillation keeps some logits and

@@ -157,7 +157,7 @@ def test_gates_of_an_original_are_measured_once():
     assert is_new
     again, is_new = gates.measure(gate_state(sparsity=0.4))
     assert not is_new
-    assert StageStarted(Stage.CURVATURE, 1) in gates.events
+    assert StageStarted(Stage.CURVATURE, 1, is_kept=True) in gates.events
     assert first.keys() == again.keys()
     for name, gate in first.items():
         assert torch.equal(gate.columns, again[name].columns)
