@@ -133,7 +133,7 @@ def load_windows(
 ) -> TokenWindows:
     """Return the windows that `config` describes, or all windows of a token file.
 
-    `epochs` is how many later ones of a training read other windows, and `judging` how
+    `epochs` is how many of a training read other windows, and `judging` how
     many windows of each further text judge the model.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Choose the windows of the user's texts that later epochs of a training read.
+"""Choose the windows of the user's texts that the epochs of a training read.
 
 Each calibration window has windows of its own text that take its place, so that each
-epoch has as many of each text as the first.
+epoch has as many of each text as the refit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-_MOST_TOKENS = 1_500_000  # with those of the first epoch: they travel in one message
+_MOST_TOKENS = 1_500_000  # with those of the refit: they travel in one message
 
 
 def later_windows(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
@@ -215,8 +216,10 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     first = rows.readline()
     rows.seek(0)
     # Some programs write semicolons, where commas are part of numbers, or tabs.
-    found = next((each for each in ",;\t" if each in first), ",")
-    reader = csv.reader(rows, delimiter=found, strict=True)
+    bare = re.sub(r'"[^"]*"', "", first)
+    found = max(";\t,", key=bare.count)
+    delimiter = found if found in bare else ","
+    reader = csv.reader(rows, delimiter=delimiter, strict=True)
     header = next(reader, [])
     _check_columns(len(header))
     # Of several columns of a name, the first one is read.

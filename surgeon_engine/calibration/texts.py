@@ -57,8 +57,9 @@ class TextSource:
 
     @property
     def display_name(self) -> str:
-        """The name of the text, with the split of a data set."""
-        return f"{self.name} ({self.split})" if self.split else self.name
+        """The name of the text, with what is read of it."""
+        parts = ", ".join(filter(None, (self.config, self.split, self.column)))
+        return f"{self.name} ({parts})" if parts else self.name
 
     def is_same(self, other: TextSource) -> bool:
         """Return whether both are the same text, also under different names."""

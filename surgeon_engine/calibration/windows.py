@@ -73,8 +73,8 @@ class TokenWindows:
     beginning: str = ""  # of each validation window, such as "<bos>"
     own: Tensor | None = None  # windows x length, written by the model itself
     shipped: Tensor | None = None  # windows x length, of the shipped text
-    reserve: Tensor | None = None  # further ones, for later epochs of a training
-    # What later epochs read in the place of each calibration window: windows x length.
+    reserve: Tensor | None = None  # further ones, for the epochs of a training
+    # What the epochs read in the place of each calibration window: windows x length.
     later: tuple[Tensor, ...] = ()
     others: tuple[JudgingText, ...] = ()  # further ones, which judge, too
 
@@ -134,7 +134,7 @@ def draw_windows(
         config: The texts, and how many windows.
         tokenizer: Of the model; None: texts need none.
         vocabulary: The limits of the model.
-        epochs: How many later ones read other windows.
+        epochs: How many of a training read other windows.
         judging: How many windows of each further text are held out at most.
 
     Raises:

@@ -70,8 +70,9 @@ def texts_of(
         CalibrationError: a text cannot be read.
     """
     count = _QUICK_WINDOWS if quick else _WINDOWS
+    held_out = min(count, config.evaluation.windows)  # of further texts, by the run
     with context.stage(Stage.TEXT):
-        windows = load_windows(config.calibration, loaded, judging=count)
+        windows = load_windows(config.calibration, loaded, judging=held_out)
         length = windows.validation.shape[1]
         names = (*config.evaluation.texts, *([text] if text else ()))
         if BUILTIN_TEXT not in names:

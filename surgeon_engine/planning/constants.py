@@ -40,6 +40,7 @@ EPOCH_OWN = 8  # of so many windows of general text, an epoch has one own window
 SHIPPED_TOKENS = 230_000  # about; 247,000 by the 49,152 tokens of SmolLM2
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
+TRAINING_PASSES = 3.5  # of an epoch: it takes as long as so many forwards
 
 # Neurons of an expert: torch multiplies the matrices of several experts at a time only
 # if their rows are multiples of 16 bytes.

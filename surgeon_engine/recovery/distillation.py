@@ -32,7 +32,11 @@ from surgeon_engine.evaluation.fidelity import Reference, original_probabilities
 from surgeon_engine.evaluation.translation import Translation
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.products import fast_products
-from surgeon_engine.planning.constants import STEP_WINDOWS, TRAINING_CHECKS
+from surgeon_engine.planning.constants import (
+    STEP_WINDOWS,
+    TRAINING_CHECKS,
+    TRAINING_PASSES,
+)
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.fresh_text import FreshText
 from surgeon_engine.recovery.judge import Judge
@@ -120,13 +124,17 @@ class _Distillation:
         self._of_epoch = -(-text.windows // STEP_WINDOWS)
         self._total = math.ceil(self._config.most_epochs * self._of_epoch)
         self._limit = 60 * self._config.minutes  # seconds; 0: none
+        # Of the first reading: its part of the progress, its batches, what is done.
+        self._reading = 0 if self._limit else round(self._of_epoch / TRAINING_PASSES)
+        self._batches, self._read = -(-text.windows // text.batch), 0.0
         self._measured: list[float] = []  # nats of the held-out windows
         self._flat_at: tuple[int, float] | None = None  # its step, the share by then
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._start_time = self._context.clock()
-        self._parts, self._reported = _PARTS if self._limit else self._total, 0
+        self._parts = _PARTS if self._limit else self._total + self._reading
+        self._reported = 0
         with self._context.stage(Stage.DISTILLATION, shot, self._parts) as self._step:
             if not self._total:
                 return Training(before, before, 0)
@@ -134,7 +142,7 @@ class _Distillation:
                 self._weights.start()
                 best, first = (before, 0) if shot else self._resumed(before)
                 self._emit(first, best)
-                done, is_measured = first, True
+                done, is_measured = first, first == 0
                 for done in self._steps(first):
                     is_end = self._is_over or done >= self._total
                     if is_measured := is_end or self._is_due(done):
@@ -144,7 +152,7 @@ class _Distillation:
                         break
                     if shot == 0 and self._context.saver.is_due:
                         self._save(done, best)
-                if not is_measured:  # it ended while text was written
+                if not is_measured:  # it ended while text was read
                     best = self._measure(done, best)
             finally:
                 self._weights.finish()
@@ -153,7 +161,8 @@ class _Distillation:
     def _report(self, done: int) -> None:
         """Send the progress; wait while the run is paused."""
         self._context.raise_if_cancelled()
-        while self._reported < round(self._share(done) * self._parts):
+        of_steps = self._share(done) * (self._parts - self._reading)
+        while self._reported < round(of_steps + self._read * self._reading):
             self._step()
             self._reported += 1
 
@@ -234,6 +243,7 @@ class _Distillation:
                     text = self._fresh.of_epoch(epoch + 1, read)
                 except _OverError:
                     return
+                self._read = 1.0
                 if epoch + 1 == self._config.training_epochs:
                     self._fresh.release_original()
             start = of_epoch * STEP_WINDOWS
@@ -245,8 +255,10 @@ class _Distillation:
         self._context.raise_if_cancelled()
         # Processes that share a run do not write equally many tokens.
         if ranks.size() == 1:
+            self._read = min(1.0, self._read + 1 / self._batches)
             self._report(done)
-            if self._is_over:
+            # A training whose time is short makes one step.
+            if self._context.stops_after_shot or (done and self._is_over):
                 raise _OverError
 
     def _add_gradients(self, text: Reference, chosen: list[int]) -> None:

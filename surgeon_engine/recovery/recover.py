@@ -66,15 +66,18 @@ def recover(
     recovered = recover_blocks(state, original, text, context, shot)
     passed, after = _judged(state, before, recovered, judge, shot)
     steps = 0
-    with HiddenStore(state.loaded.device) as store:
-        fresh = _training_text(state, original, text, store)
-        del original
-        if state.config.recovery.trains and not context.stops_after_shot:
+    if state.config.recovery.trains and not context.stops_after_shot:
+        with HiddenStore(state.loaded.device) as store:
+            fresh = _training_text(state, original, text, store)
+            del original
             training = distil(state, fresh, judge, after, context, shot)
+            del fresh
             if training.steps and training.after >= training.before:
                 undone = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot)
                 context.emit(undone)
             after, steps = training.after, training.steps
+    else:
+        del original
     devices.release_memory()
     seconds = context.clock() - start_time
     return Recovered(

@@ -130,7 +130,7 @@ def _with_general_text(
 def _shipped_text(
     config: RunConfig, loaded: LoadedModel, length: int, context: RunContext
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return windows of the shipped text for a run, and further ones for later epochs.
+    """Return windows of the shipped text for a run, and further ones for a training.
 
     None: the model cannot read it, or a window is longer than it. The model then writes
     the whole general text.

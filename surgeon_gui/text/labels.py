@@ -229,8 +229,8 @@ FIELDS = {
     "recovery.general_windows": FieldText(
         "General text",
         "Number of windows that are used beside your text, so that the model does not "
-        "specialize in it. The original model writes a half, which is kept; the other "
-        "half is of many kinds and comes with Surgeon.",
+        "specialize in it. The original model writes a half, which is kept, or an "
+        "eighth in the training. The rest is of many kinds and comes with Surgeon.",
         tr("windows"),
         unit_of_one=tr("window"),
     ),

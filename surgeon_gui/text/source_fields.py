@@ -77,7 +77,8 @@ FIELDS = {
         "Texts of other kinds that show whether the pruned model still knows more "
         "than the calibration text: files, or data sets as organization/name, "
         "separated by commas. Nothing is fitted to them. Automatic: the built-in "
-        "text, or text by the model itself where the built-in text calibrates.",
+        "text, or text by the model itself where the built-in text calibrates or "
+        "validates.",
         example=tr("Automatic"),
     ),
     "evaluation.windows": FieldText(

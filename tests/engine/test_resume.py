@@ -13,12 +13,13 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Damping, Structure
-from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
+    HeldOutMeasured,
     RunFinished,
     RunResumed,
     ShotFinished,
@@ -398,3 +399,21 @@ def test_widths_stay_those_of_the_device_that_the_run_began_on(tmp_path, monkeyp
     assert report.config.pruning.width_multiple == 8
     layers = [x for x in report.shots[-1].layers if x.kind == "mlp.down_proj"]
     assert all(layer.columns_kept % 8 == 0 for layer in layers)
+
+
+def test_resumed_training_that_is_stopped_at_once_is_measured(tmp_path):
+    recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=8, epochs=6.0)
+    config = config_of(tmp_path, shots=1, recovery=recovery)
+    cut_at(at_step(Stage.DISTILLATION, 6), config, tmp_path / "run")
+    recorder = Recorder()
+
+    def stop(event):
+        if isinstance(event, HeldOutMeasured):
+            recorder.context.handle(StopAndKeep(run="test"))
+
+    recorder.react = stop
+    resume(tmp_path / "run", recorder.context)
+    before, after = recorder.of(HeldOutMeasured)
+    assert before.done == after.done > 0
+    report = RunFolder(tmp_path / "run").read_report()
+    assert report.recovered.nats_after == min(before.nats, after.nats)

@@ -21,7 +21,7 @@ class EvaluationConfig:
 
     windows: Annotated[int, Option(Limits(0, 100_000), advanced=True)] = 16  # per text
     # As `CalibrationConfig.text`. Empty: the built-in text, or text that the model
-    # writes itself where the built-in text calibrates.
+    # writes itself where the built-in text calibrates or validates.
     texts: Annotated[tuple[str, ...], Option(used_if="windows", advanced=True)] = ()
     # Whether the pruned model is evaluated before its recovery, too. Without recovery,
     # and with a quality limit, every shot is.

@@ -55,8 +55,8 @@ class RecoveryConfig:
     """What follows the removal, on which text, and for how long."""
 
     level: Recovery = Recovery.AUTOMATIC
-    # Windows of general text beside the user's: the original model writes a half, the
-    # other half is shipped with Surgeon.
+    # Windows of general text beside the user's: in the refit, the original model has
+    # written a half, and in an epoch of the training an eighth. The rest is shipped.
     general_windows: Annotated[
         int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
     ] = 64

@@ -184,7 +184,9 @@ def check_choice(name: str, kind: Any, value: Any) -> None:
     if value not in choices:
         raise ConfigError(
             "{name} has no choice called {value}.",
-            "Choose one of: {choices}.",
+            "Choose one of: {choices}. Settings of a choice stand beside it."
+            if isinstance(value, Mapping)
+            else "Choose one of: {choices}.",
             name=name,
             value=repr(value),
             choices=", ".join(choices),

@@ -4,7 +4,7 @@ In TOML:
 
     [pruning]
     vocabulary = "tokens"
-    tokens = 32768
+    vocabulary_tokens = 32768
     kept_texts = ["German", "words.txt"]
 """
 

@@ -31,6 +31,7 @@ from surgeon_engine.planning.constants import (
     STEP_WINDOWS,
     SUMS_ON_HOST,
     TRAINING_CHECKS,
+    TRAINING_PASSES,
     pinned_bytes,
     shipped_of_epoch,
 )
@@ -48,8 +49,7 @@ _STORED, _LARGE = 1.5, 4e6
 _SQUARES, _PRODUCTS = 3, 6  # matrices of a fit: of inputs, and of the size of the layer
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of logits
 _LIBRARIES = 100e6  # bytes of what torch loads for its first optimizer
-# Passes over the text, each as long as a forward.
-_REFIT_PASSES, _TRAINING_PASSES = 4, 3.5
+_REFIT_PASSES = 4  # over the text, each as long as a forward
 _TRAINING_READS = 2  # of offloaded blocks, for each step
 _RIDGES = 5  # that a refit of a layer tries, usually
 
@@ -87,7 +87,7 @@ def reconstruction(job: Job) -> StageNeed | None:
     device = trained + _graph(job) * share
     host = _held_out(job) + weights * _BEST + _LIBRARIES
     moment = _with_original(job, device, host, 3 * _states(job))
-    passes = RECONSTRUCTION_EPOCHS * _TRAINING_PASSES
+    passes = RECONSTRUCTION_EPOCHS * TRAINING_PASSES
     seconds = _refitting(job) + passes * _pass(job)
     moments = _refit_moment(job), moment
     return StageNeed(seconds, STEP_WINDOWS, moments, saved=_saved(job))
@@ -101,7 +101,7 @@ def distillation(job: Job) -> StageNeed | None:
     if recovery.minutes:
         seconds = 60 * recovery.minutes + _judging(job)
     else:
-        passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
+        passes = (TRAINING_PASSES + recovery.recomputes) * recovery.epochs
         steps = recovery.epochs * job.recovery_windows / STEP_WINDOWS
         reading = _TRAINING_READS * steps * speed.reading(job)
         seconds = max(passes * _pass(job, reads=0), reading)

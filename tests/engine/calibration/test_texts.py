@@ -131,17 +131,25 @@ def test_rows_without_a_text_are_counted_and_other_values_named(tmp_path):
     assert "no text in document 61, but int" in error_of(path)
 
 
-@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("mark", "first"), [(",", "id"), (";", "id, number"), ("\t", "id")]
+)
 def test_columns_of_a_csv_file_are_separated_by_the_mark_of_its_first_line(
-    mark, tmp_path
+    mark, first, tmp_path
 ):
     path = tmp_path / "a.csv"
-    rows = ("id", "story"), ("1", "Once, upon; a\ttime."), ("2",)
+    rows = (first, "story"), ("1", "Once, upon; a\ttime."), ("2",)
     with path.open("w", newline="") as file:
         csv.writer(file, delimiter=mark).writerows(rows)
     found = read_documents(TextSource(str(path)), "calibration")
     assert (found.texts, found.column) == (["Once, upon; a\ttime."], "story")
     assert found.without_text == 1
+
+
+def test_parts_of_a_text_have_different_names():
+    source = TextSource("a.csv", "b", config="de", split="train")
+    assert source.display_name == "a.csv (de, train, b)"
+    assert TextSource("a.csv").display_name == "a.csv"
 
 
 def test_described_table_lists_its_columns(table):

@@ -158,6 +158,13 @@ def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
     assert [each.done for each in recorder.of(Progressed)][-1] == distillation._PARTS
 
 
+def test_training_makes_one_step_in_the_shortest_time():
+    state = state_of()
+    fresh = fresh_text(state)
+    remove_some(state)
+    assert train(state, fresh, minutes=1e-9).steps == 1
+
+
 def test_cancel_is_obeyed_between_two_steps():
     state = state_of()
     fresh = fresh_text(state)
