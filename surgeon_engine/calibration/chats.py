@@ -24,15 +24,16 @@ _CHATS_PER_SECOND = 20  # templates take milliseconds for one
 
 
 def render_chats(
-    name: str, chats: Sequence[Any], tokenizer: PreTrainedTokenizerBase
+    column: str, file: str, chats: Sequence[Any], tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
     """Return the texts of the chats that the template of a model can render.
 
-    `name` is that of their column, in error messages.
+    `column` and `file` name where they stand, in error messages.
 
     Raises:
         CalibrationError: There is no template, or it can render none of the chats.
     """
+    name = say("the column {column} of {file}", column=repr(column), file=file)
     if not tokenizer.chat_template:
         raise CalibrationError(
             "There are chats in {name}, but the model has no chat template to render "

@@ -381,9 +381,9 @@ class _Reader:
                 part = random_part(unseen, characters, config.seed)
                 self.found.unread_characters += total - size_of(part)
             if documents.chats:
-                name = f"the column {documents.column!r} of {Path(source.name).name}"
                 assert self._tokenizer is not None
-                texts = render_chats(name, part, self._tokenizer)
+                column, file = documents.column, Path(source.name).name
+                texts = render_chats(column, file, part, self._tokenizer)
                 self.found.chats += len(texts)
                 self.found.skipped_chats += len(part) - len(texts)
                 part = texts

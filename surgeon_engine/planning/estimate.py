@@ -174,7 +174,7 @@ def estimate(
         gpu=int(found.on_device) if on_gpu else 0,
         disk=found.disk,
         seconds_of_stages={
-            stage: machine.pace * need.seconds / min(count, need.shared_by)
+            stage: need.fixed + machine.pace * need.seconds / min(count, need.shared_by)
             for stage, need in stages.items()
             if rates is not None
         },

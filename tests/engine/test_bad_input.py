@@ -283,8 +283,13 @@ def test_bad_chat_template_ends_in_a_sentence(template, reason, monkeypatch):
             chat_template.opening_of_chats(tokenizer)
     else:
         assert chat_template.opening_of_chats(tokenizer) == []
-    with pytest.raises(EngineError, match=r"the chats in x \(|a chat of x:") as error:
-        chats.render_chats("x", [[{"role": "user", "content": "Hi"}]], tokenizer)
+    ours = (
+        r"the chats in the column 'x' of a.jsonl \(|chat of the column 'x' of a.jsonl:"
+    )
+    with pytest.raises(EngineError, match=ours) as error:
+        chats.render_chats(
+            "x", "a.jsonl", [[{"role": "user", "content": "Hi"}]], tokenizer
+        )
     assert reason in error.value.message
     with pytest.raises(EngineError, match="The chat template of the original") as error:
         encode_prompt(tokenizer, "Hi", as_chat=True)

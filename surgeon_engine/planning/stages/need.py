@@ -38,6 +38,7 @@ class StageNeed:
     files: float = 0.0  # bytes of stores that are in files where memory has no room
     saved: float = 0.0  # bytes on the disk of the saved state
     written: int = 0  # bytes on the disk of the result, and of what checks it
+    fixed: float = 0.0  # further seconds, which the settings give, on any machine
 
 
 ANY_NUMBER = math.inf

@@ -98,8 +98,9 @@ def distillation(job: Job) -> StageNeed | None:
     recovery = job.config.recovery
     if not recovery.trains:
         return None
-    if recovery.minutes:
-        seconds = 60 * recovery.minutes + _judging(job)
+    fixed = 60 * recovery.minutes
+    if fixed:
+        seconds = _judging(job)
     else:
         passes = (TRAINING_PASSES + recovery.recomputes) * recovery.epochs
         steps = recovery.epochs * job.recovery_windows / STEP_WINDOWS
@@ -111,7 +112,9 @@ def distillation(job: Job) -> StageNeed | None:
     trained = _trained_weights(job) * _SAVED_NUMBERS * FLOAT / job.each
     saved = saved_shots(job) + saved_weights(job, job.weights_left + 2 * trained)
     moments = _reading_moment(job), _training_moment(job)
-    return StageNeed(seconds, STEP_WINDOWS, moments, saved=saved)
+    return StageNeed(
+        seconds, fixed=fixed, shared_by=STEP_WINDOWS, moments=moments, saved=saved
+    )
 
 
 def _saved(job: Job) -> float:

@@ -410,14 +410,16 @@ def test_hidden_states_beyond_the_free_memory_are_on_the_disk():
 
 
 def test_time_of_recovery_grows_with_epochs_or_is_given():
-    def training(**settings):
+    def training(pace=1.0, **settings):
         recovery = RecoveryConfig(Recovery.DISTILLATION, **settings)
         config = replace(JOB, recovery=recovery)
-        stages = estimate(config, MODEL, machine()).seconds_of_stages
-        return stages[Stage.DISTILLATION]
+        on = msgspec.structs.replace(machine(), pace=pace)
+        return estimate(config, MODEL, on).seconds_of_stages[Stage.DISTILLATION]
 
     assert training(epochs=8.0) > 3 * training(epochs=1.0)
     assert 0 < training(minutes=60.0) - 3600 < training(epochs=0.0)
+    assert training(2.0, epochs=8.0) == pytest.approx(2 * training(epochs=8.0))
+    assert training(2.0, minutes=60.0) - 3600 < 2 * training(epochs=0.0)
 
 
 def test_original_writes_more_where_the_shipped_text_is_used_up(monkeypatch):
