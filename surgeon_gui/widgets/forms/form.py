@@ -32,6 +32,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import (
     label_of,
+    mark,
     mark_invalid,
     named,
     problem_label,
@@ -101,10 +102,7 @@ class _FieldRow:
 
     def mark_change(self, is_changed: bool) -> None:
         """Mark a value that is not the default by a bold label."""
-        font = self.label.font()
-        if font.bold() != is_changed:
-            font.setBold(is_changed)
-            self.label.setFont(font)
+        mark(self.label, "changed", is_changed)
 
 
 class ConfigForm(QWidget):

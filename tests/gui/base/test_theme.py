@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QEvent, QObject
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+)
 
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
@@ -16,6 +23,7 @@ from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
 from surgeon_gui.views.run.charts import QualityChart
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.line_chart import LineChart
+from surgeon_gui.widgets.controls import mark
 from tests.helpers.run_pages import states_of
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find, find_type
@@ -85,6 +93,19 @@ def test_buttons_with_a_menu_have_an_arrow(window):
 
 def test_system_choice_is_light_or_dark(qtbot, qapp):
     assert chosen(ThemeChoice.SYSTEM) in (LIGHT, DARK)
+
+
+def test_labels_of_changed_settings_stay_bold_in_another_theme(qtbot, qapp):
+    apply_theme(qapp, ThemeChoice.LIGHT)
+    label = QLabel("Windows")
+    qtbot.addWidget(label)
+    label.show()
+    mark(label, "changed", True)
+    assert label.font().bold()
+    apply_theme(qapp, ThemeChoice.DARK)
+    assert label.font().bold()
+    mark(label, "changed", False)
+    assert not label.font().bold()
 
 
 class Count(QObject):
