@@ -54,6 +54,9 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
 _RATE, _LORA_RATE, _ROUTER_RATE = 1e-4, 1e-3, 1e-3
+# The nats before the training from which on these are the rates. Below, they are in
+# proportion: a step of Adam has a length of its own, which may carry the model away.
+_WHOLE_RATE_AT = 0.45
 # A training is flat if the best of its last checks is hardly below the best before.
 _FLAT_CHECKS, _FLAT_GAIN = 4, 0.005
 _WIND_DOWN = 3  # a flat training lasts for one of so many steps more
@@ -132,6 +135,7 @@ class _Distillation:
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
+        self._rate *= min(1.0, before / _WHOLE_RATE_AT)
         self._start_time = self._context.clock()
         self._parts = _PARTS if self._limit else self._total + self._reading
         self._reported = 0

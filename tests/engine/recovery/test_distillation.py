@@ -119,6 +119,16 @@ def test_training_that_makes_it_worse_is_undone(monkeypatch):
     assert_unchanged(state, before)
 
 
+@pytest.mark.parametrize(("nats", "share"), [(0.09, 0.2), (0.45, 1.0), (3.0, 1.0)])
+def test_rate_is_lower_where_the_model_is_close(nats, share, monkeypatch):
+    rates = []
+    monkeypatch.setattr(distillation, "rate_at", lambda x, *_: rates.append(x) or 0.0)
+    state = state_of()
+    fitted, judge = references(state)
+    distil(state, fitted, judge, nats, silent_context())
+    assert rates == pytest.approx([share * distillation._RATE] * 48)
+
+
 @pytest.mark.slow
 def test_training_of_an_unpruned_model_changes_nothing():
     state = state_of()
