@@ -53,6 +53,7 @@ from surgeon_engine.base.formatting import (
 from surgeon_engine.planning.running_memory import (
     memory_of_export,
     smallest_memory,
+    usable_context,
 )
 
 PADDING = (0, 2, 0, 0)  # two spaces between columns
@@ -208,14 +209,18 @@ def compared_lines(fidelity: Iterable[Fidelity]) -> Iterator[str]:
 def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
     """Return the size, the fidelity and the memory of each run of a sweep.
 
-    Below it is a note if figures of the runs cannot be compared.
+    KL is that on the text on which it is largest, as for the verdict. Below the table
+    is a note if figures of the runs cannot be compared.
 
     Args:
         outcomes: by the name of the run, its report, or why it has none.
-        context: tokens of prompt and answer together, for the memory.
+        context: tokens of prompt and answer together, for the memory; at most as many
+            as all models support.
     """
+    reports = [each for each in outcomes.values() if not isinstance(each, str)]
+    context = min((usable_context(context, x.model) for x in reports), default=context)
     tokens = f"memory, {format_count(context)} tokens"
-    headers = ("parameters", "size", "verdict", "KL to the original", "perplexity")
+    headers = ("parameters", "size", "verdict", "largest KL", "perplexity")
     table = headed_table("run", *headers, tokens, "fits in")
     for name, outcome in outcomes.items():
         if isinstance(outcome, str):
@@ -223,6 +228,7 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
             continue
         last, exported = outcome.shots[-1], outcome.exported
         found = outcome.fidelity[0] if outcome.fidelity else None
+        nats = [each.divergence.value for each in outcome.fidelity]
         perplexity = outcome.evaluation.perplexity
         add_row(
             table,
@@ -230,11 +236,10 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
             format_count(last.parameters),
             format_size(exported.weight_bytes) if exported is not None else "-",
             outcome.verdict or "-",
-            f"{found.divergence.value:.3g}" if found else "-",
+            f"{max(nats):.3g}" if nats else "-",
             f"{found.perplexity.value if found else perplexity:.2f}",
             *_memory_cells(outcome, context),
         )
-    reports = [each for each in outcomes.values() if not isinstance(each, str)]
     originals = [
         MeasuredOriginal(x.config.model.source, x.baseline, x.baseline.fidelity)
         for x in reports
