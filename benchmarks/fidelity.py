@@ -80,7 +80,7 @@ def headline() -> str:
         f"SmolLM2-135M as heads and neurons ends at a KL of {ours.same_kind.mean:.2f} "
         "nats per token on the calibration text's kind and "
         f"{ours.other_kind.mean:.2f} on another kind of text. Plain "
-        "distillation of a first-order mask for the same time ends at "
+        "distillation of a first-order mask ends at "
         f"{rival.same_kind.mean:.2f} and {rival.other_kind.mean:.2f}."
     )
 
