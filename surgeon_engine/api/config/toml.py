@@ -13,7 +13,6 @@ Unknown names are errors.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import typing
 from collections.abc import Mapping
@@ -109,8 +108,7 @@ def _type_error(
         given = given.get(name) if isinstance(given, Mapping) else None
     found = None
     if given is not None:
-        parts = {x.name: x.default_factory for x in dataclasses.fields(RunConfig)}
-        setting = settings_of(cast(type[Any], parts[names[0]])).get(names[-1])
+        setting = settings_of(_PARTS[names[0]]).get(names[-1])
         shown = ".".join(dict.fromkeys((names[0], names[-1])))
         found = wrong_type(shown, given, error, setting)
     return found or ConfigError("Invalid job file: {error:clause}.", error=error)
