@@ -83,7 +83,7 @@ class BlockPair:
         self.index = 0
         self.fitted = text.fitted  # the first of the batches
         self.is_held_out = [False] * len(text.fitted) + [True] * len(text.held_out)
-        self.store, self.context = store, context
+        self.context = context
         self.original_blocks = original.blocks
         hint = say("Switch recovery off.")
         self._original = BlockRunner(
