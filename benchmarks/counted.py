@@ -45,7 +45,7 @@ from transformers import (
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from surgeon_engine.api.config.pruning import Experts, HeadsAndNeurons, RowsAndColumns
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Stage
@@ -142,9 +142,9 @@ MODELS = {
 }
 MIXTURES = ("Qwen3-30B-A3B", "gpt-oss-20b")
 STRUCTURES = {
-    "heads, neurons": HeadsAndNeurons,
-    "rows, columns": RowsAndColumns,
-    "experts": Experts,
+    "heads, neurons": Structure.HEADS_AND_NEURONS,
+    "rows, columns": Structure.ROWS_AND_COLUMNS,
+    "experts": Structure.EXPERTS,
 }
 
 
@@ -228,7 +228,7 @@ def _counted(model: str, structure: str, place: str) -> dict[str, Any]:
 
 
 def _job(structure: str, windows: int, where: Place) -> RunConfig:
-    job = counted_job(STRUCTURES[structure](), windows, where.offload)
+    job = counted_job(STRUCTURES[structure], windows, where.offload)
     if structure != "experts":
         return job
     return replace(job, recovery=replace(job.recovery, level=Recovery.REFIT))

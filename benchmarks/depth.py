@@ -17,19 +17,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import (
     CostBasis,
-    HeadsAndNeurons,
     PruningConfig,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.pruning.depth import (
     Depth,
@@ -81,7 +78,6 @@ def _context() -> RunContext:
 
 
 def _state(given: argparse.Namespace) -> PruningState:
-    structure = HeadsAndNeurons(dropped_blocks=1)
     windows = np.load(given.calibration)
     count, length = windows.shape
     config = RunConfig(
@@ -95,9 +91,7 @@ def _state(given: argparse.Namespace) -> PruningState:
         ),
         evaluation=EvaluationConfig(windows=given.windows, texts=(given.other,)),
         recovery=RecoveryConfig(Recovery.OFF),
-        pruning=PruningConfig(
-            structure=structure, target=PrunableShare(sparsity=given.sparsity)
-        ),
+        pruning=PruningConfig(dropped_blocks=1, sparsity=given.sparsity),
     )
     return prepare(config, _context())
 
@@ -175,10 +169,8 @@ def _chained(
     """Return the KL at the sparsity with some blocks removed before widths."""
     blocks, sublayers = map(int, dropped.split("+"))
     pruning = state.config.pruning
-    structure = msgspec.structs.replace(
-        pruning.structure, dropped_blocks=blocks, dropped_sublayers=sublayers
-    )
-    tried = state.with_pruning(replace(pruning, structure=structure), state.units)
+    pruning = replace(pruning, dropped_blocks=blocks, dropped_sublayers=sublayers)
+    tried = state.with_pruning(pruning, state.units)
     snapshot = state.take_snapshot()
     try:
         shot = run_shot(tried, ShotPlan(1, 1.0, None), context)

@@ -36,15 +36,13 @@ from benchmarks.mixture_models import train, write_texts
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import (
-    Experts,
-    ExpertsAndNeurons,
     Method,
     PruningConfig,
+    Structure,
     Widths,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.curvature.measured import RoutedOutputs
 from surgeon_engine.model.layers import ExpertsLayer, prunable_layers
@@ -74,7 +72,7 @@ class Criterion:
     name: str
     method: Method
     widths: Widths = Widths.SAME
-    structure: type[Experts | ExpertsAndNeurons] = Experts
+    structure: Structure = Structure.EXPERTS
     is_random: bool = False
     with_code: bool = False  # whether code calibrates, too
     recovers: bool = True  # with `--recover`
@@ -84,12 +82,15 @@ CRITERIA = (
     Criterion("gates", Method.FIRST_ORDER, Widths.FREE),
     Criterion("gates, equal blocks", Method.FIRST_ORDER),
     Criterion(
-        "gates, with neurons", Method.FIRST_ORDER, Widths.FREE, ExpertsAndNeurons
+        "gates, with neurons",
+        Method.FIRST_ORDER,
+        Widths.FREE,
+        Structure.EXPERTS_AND_NEURONS,
     ),
     Criterion(
         "gates, with neurons, equal blocks",
         Method.FIRST_ORDER,
-        structure=ExpertsAndNeurons,
+        structure=Structure.EXPERTS_AND_NEURONS,
     ),
     Criterion("REAP, equal blocks", Method.REAP),
     Criterion("routing frequency, equal blocks", Method.ROUTING_FREQUENCY),
@@ -226,9 +227,10 @@ def _config(
         ModelConfig(str(folder / model)),
         CalibrationConfig(seed=seed, more_texts=(code,) if criterion.with_code else ()),
         PruningConfig(
-            criterion.structure(widths=criterion.widths),
-            criterion.method,
-            PrunableShare(share * _share_of_experts(folder / model) + _ROUNDING),
+            criterion.structure,
+            widths=criterion.widths,
+            method=criterion.method,
+            sparsity=share * _share_of_experts(folder / model) + _ROUNDING,
         ),
         # Its own samples would calibrate the gates alone.
         recovery=RecoveryConfig(

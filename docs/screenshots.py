@@ -221,10 +221,8 @@ def take_runs(studio: Studio) -> None:
     """Run a second, smaller job; picture the list of runs and the comparison."""
     from dataclasses import replace
 
-    from surgeon_engine.api.config.target import PrunableShare
-
     window, session = studio.window, studio.window.session
-    pruning = replace(session.state.config.pruning, target=PrunableShare(0.2), shots=2)
+    pruning = replace(session.state.config.pruning, sparsity=0.2, shots=2)
     session.draft.edit_part(pruning)
     studio.wait_until(lambda: not session.start_obstacle())
     studio.trigger("start_action")

@@ -204,7 +204,9 @@ def _read_text(
         case PreviewText(model=model, calibration=calibration, own_windows=count):
             return preview_text(model, calibration, count)
         case PreviewVocabulary(model=model, calibration=calibration):
-            return preview_vocabulary(model, calibration, command.vocabulary)
+            return preview_vocabulary(
+                model, calibration, command.tokens, command.kept_texts
+            )
     return described_text(command.calibration)
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgeon_engine.api.config.pruning import (
-    HeadsAndNeurons,
     PruningConfig,
+    Structure,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 DEMO_CONFIG = RunConfig(
     model=ModelConfig(source=DEMO),
-    pruning=PruningConfig(HeadsAndNeurons(), target=PrunableShare(0.3)),
+    pruning=PruningConfig(Structure.HEADS_AND_NEURONS, sparsity=0.3),
 )
 _SETTLING_MS = 300  # until the layout of the window is final
 _DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")

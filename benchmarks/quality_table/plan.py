@@ -30,10 +30,9 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_from_values
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.target_size import share_of_goal
@@ -223,7 +222,7 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
     def run(sparsity: float, shots: int | None = None) -> Run:
         pruning = dataclasses.replace(
             config.pruning,
-            target=PrunableShare(sparsity),
+            sparsity=sparsity,
             shots=shots or config.pruning.shots,
         )
         if shots is None:
@@ -330,13 +329,12 @@ def _sparsity(pruning: PruningConfig) -> float:
     Raises:
         ConfigError: It is not a share of the prunable weights, or has a quality limit.
     """
-    target = pruning.target
-    if not isinstance(target, PrunableShare) or pruning.has_quality_limit:
+    if pruning.target is not Target.PRUNABLE_SHARE or pruning.has_quality_limit:
         raise ConfigError(
             "The columns of the table are shares of the prunable weights.",
             "Leave target and the quality limits out of the plan.",
         )
-    return target.sparsity
+    return pruning.sparsity
 
 
 def _check_contradiction(

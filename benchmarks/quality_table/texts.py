@@ -25,7 +25,6 @@ from surgeon_engine.api.config.calibration import (
     is_token_file,
 )
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.pruning import Fisher, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -185,9 +184,7 @@ _FIRST_VERSION = {
 
 def _pruning_of_first_version(pruning: PruningConfig) -> dict[str, Any]:
     """Return all settings under their first names, unused ones with their defaults."""
-    values = {
-        name: setting.default for name, setting in settings_of(PruningConfig).items()
-    } | values_of(pruning)
+    values = dataclasses.asdict(pruning)
     values["correction"] = "none"  # the first version had one
     values["width_multiple"] = values["width_multiple"] or 1  # nothing was automatic
     found = {old: values[name] for old, name in _FIRST_VERSION.items()}

@@ -14,11 +14,6 @@ from torch import Tensor
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.vocabulary import (
-    AutomaticVocabulary,
-    SomeTokens,
-    WholeVocabulary,
-)
 from surgeon_engine.api.messages.sources import (
     ModelSummary,
     TextDescribed,
@@ -91,7 +86,8 @@ def with_windows_there(
 def preview_vocabulary(
     model: ModelConfig,
     config: CalibrationConfig,
-    vocabulary: AutomaticVocabulary | SomeTokens,
+    tokens: int | None,
+    kept_texts: tuple[str, ...] = (),
 ) -> VocabularyPreviewed:
     """Return what fewer tokens mean for the texts, by the tokenizer alone.
 
@@ -104,9 +100,9 @@ def preview_vocabulary(
     check_tokenizer(tokenizer_problem(source), (*names, BUILTIN_TEXT))
     return _read(
         "vocabulary_preview:preview_vocabulary",
-        (model, config, vocabulary),
+        (model, config, tokens, kept_texts),
         VocabularyPreviewed,
-        (*names, *vocabulary.keep),
+        (*names, *kept_texts),
         source,
     )
 
@@ -118,13 +114,13 @@ def check_tokens(config: RunConfig, model: ModelSummary) -> None:
         ConfigError: So many tokens cannot be removed, none can, or a name is unknown.
         UnreadableFileError: A file of words cannot be read.
     """
-    vocabulary = config.pruning.vocabulary
-    if isinstance(vocabulary, WholeVocabulary):
+    pruning = config.pruning
+    if not pruning.removes_tokens:
         return
-    source, names = locate(config.model.source), vocabulary.keep
+    source, names = locate(config.model.source), pruning.kept_texts
     if tokenizer_problem(source):
         definition_of(None)  # raises
-    arguments = (config.model, model.vocabulary, vocabulary)
+    arguments = (config.model, model.vocabulary, pruning.tokens_to_keep, names)
     _read("vocabulary_preview:check_tokens", arguments, type(None), names, source)
 
 

@@ -15,8 +15,6 @@ from transformers import PreTrainedTokenizerBase
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.vocabulary import (
     HitScript,
     Rewritten,
@@ -61,9 +59,16 @@ _HIT = 0.05  # the share of its tokens from which on a script is hit
 def preview_vocabulary(
     model: ModelConfig,
     config: CalibrationConfig,
-    vocabulary: AutomaticVocabulary | SomeTokens,
+    tokens: int | None,
+    kept_texts: tuple[str, ...] = (),
 ) -> VocabularyPreviewed:
     """Return what fewer tokens mean for the texts.
+
+    Args:
+        model: The model.
+        config: The texts.
+        tokens: How many to keep; None: as is typical of a run that chooses them.
+        kept_texts: What keeps all its tokens.
 
     Raises:
         ModelError: The model cannot be read.
@@ -74,19 +79,23 @@ def preview_vocabulary(
     with parsed_once():
         tokenizer, described = kept_tokenizer(source), describe_files(model).model
         model_config = read_model_config(source)
-        table = _table(source, described.vocabulary, vocabulary)
+        table = _table(source, described.vocabulary, kept_texts)
     counted, judging = _windows(source, config, vocabulary_of(model_config))
     _, removable = closed_costs(_expected(counted, table.size), table)
-    least = _least(table, vocabulary)
-    removed = removable[: _count(vocabulary, table.size, least)].tolist()
+    least = _least(table, tokens)
+    if tokens is None:
+        count = table.size - max(least, typical_tokens(table.size))
+    else:
+        count = max(0, table.size - tokens)
+    removed = removable[:count].tolist()
     gone = len(removed) + described.vocabulary - table.size if removed else 0
     parameters = gone * described.token_parameters
     kept = described.vocabulary - gone
     form = file_form(RunConfig(model), described)
-    unpruned = PruningConfig(target=PrunableShare(0.0))
+    unpruned = PruningConfig(sparsity=0.0)
     before, after = (
-        planned_file(described, form, unpruned, tokens).bytes(0)
-        for tokens in (described.vocabulary, kept)
+        planned_file(described, form, unpruned, count).bytes(0)
+        for count in (described.vocabulary, kept)
     )
     own = [x for name, x in judging.items() if name in config.all_texts]
     return VocabularyPreviewed(
@@ -99,12 +108,12 @@ def preview_vocabulary(
         scripts=lost(table, removed),
         texts=_rewritten(tokenizer, table, removed, judging),
         hit=_hit(np.concatenate([x.ravel() for x in own]), table, removed),
-        is_typical=isinstance(vocabulary, AutomaticVocabulary),
+        is_typical=tokens is None,
     )
 
 
 def check_tokens(
-    model: ModelConfig, rows: int, vocabulary: AutomaticVocabulary | SomeTokens
+    model: ModelConfig, rows: int, tokens: int | None, kept_texts: tuple[str, ...]
 ) -> None:
     """Check that a run can keep the tokens that it should, of `rows` of an embedding.
 
@@ -114,20 +123,18 @@ def check_tokens(
         UnreadableFileError: A file of words cannot be read.
     """
     with parsed_once():
-        table = _table(locate(model.source), rows, vocabulary)
-    _least(table, vocabulary)
+        table = _table(locate(model.source), rows, kept_texts)
+    _least(table, tokens)
 
 
-def _table(
-    source: ModelSource, rows: int, vocabulary: AutomaticVocabulary | SomeTokens
-) -> TokenTable:
+def _table(source: ModelSource, rows: int, kept_texts: tuple[str, ...]) -> TokenTable:
     """Return the tokens, of which those are fixed that a run must keep."""
     config, generation = read_model_config(source), read_generation_config(source)
     needed = needed_rows(config, generation, rows)
-    return table_for(kept_tokenizer(source), rows, needed, vocabulary.keep)
+    return table_for(kept_tokenizer(source), rows, needed, kept_texts)
 
 
-def _least(table: TokenTable, vocabulary: AutomaticVocabulary | SomeTokens) -> int:
+def _least(table: TokenTable, tokens: int | None) -> int:
     """Return how many tokens must be kept.
 
     Raises:
@@ -135,8 +142,8 @@ def _least(table: TokenTable, vocabulary: AutomaticVocabulary | SomeTokens) -> i
     """
     _, removable = closed_costs(np.zeros(table.size), table)
     least = table.size - len(removable)
-    if isinstance(vocabulary, SomeTokens) and vocabulary.tokens < least:
-        raise too_few_tokens(vocabulary.tokens, least)
+    if tokens is not None and tokens < least:
+        raise too_few_tokens(tokens, least)
     return least
 
 
@@ -173,15 +180,6 @@ def _expected(windows: np.ndarray, size: int) -> np.ndarray:
     """
     counts = occurrences(windows, size)[:size]
     return (counts / max(1, counts.sum()) + zipf(size)) / 2
-
-
-def _count(
-    vocabulary: AutomaticVocabulary | SomeTokens, tokens: int, least: int
-) -> int:
-    """Return how many tokens are removed."""
-    if isinstance(vocabulary, AutomaticVocabulary):
-        return tokens - max(least, typical_tokens(tokens))
-    return max(0, tokens - vocabulary.tokens)
 
 
 def _rewritten(

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device
-from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.judgment import (
     DraftJudged,
     Figures,
@@ -233,7 +233,7 @@ def compare(
         typer.Option(
             min=1, help="Tokens of prompt and answer together, for the memory."
         ),
-    ] = Memory().context,
+    ] = PruningConfig().context,
 ) -> None:
     """Compare the files of finished runs; their probes, too, where they are judged."""
     names = [run.absolute().name for run in runs]

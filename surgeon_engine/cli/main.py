@@ -33,8 +33,8 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
-from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.model_info.header import model_facts
@@ -249,7 +249,7 @@ def _describe_run(run: RunFolder, output: Output) -> None:
             path=run.path,
         )
     report = run.read_report()
-    context = Memory().context
+    context = PruningConfig().context
     output.print_line(f"{run.path} is the folder of a run of {report.model.name}.")
     output.print_table(sweep_table({run.path.name: report}, context))
     if report.exported is not None:

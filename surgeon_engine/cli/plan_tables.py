@@ -66,7 +66,7 @@ def _removed(pruning: PruningConfig, goal: Goal) -> str:
     if pruning.removes_nothing:
         return "only tokens" if pruning.removes_tokens else "nothing"
     share = format_percent(goal.sparsity)
-    return f"{share} of the prunable weights, as {display_name(pruning.kind)}"
+    return f"{share} of the prunable weights, as {display_name(pruning.structure)}"
 
 
 def resource_table(check: ResourceCheck) -> Table:

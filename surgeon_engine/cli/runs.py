@@ -25,7 +25,6 @@ from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
-from surgeon_engine.api.config.target import Memory, PrunableShare
 from surgeon_engine.api.config.toml import (
     config_from_toml,
     config_to_toml,
@@ -159,7 +158,7 @@ def quantize(
     config = RunConfig(
         model=ModelConfig(source=model),
         calibration=calibration_on(model, text, Output()),
-        pruning=PruningConfig(target=PrunableShare(0.0)),
+        pruning=PruningConfig(sparsity=0.0),
         export=ExportConfig(format=Format.GGUF, dtype=dtype),
     )
     config = with_paths_from(Path(), config)
@@ -220,9 +219,8 @@ def sweep(
             outcomes[each.name] = "canceled"
         except (EngineError, MemoryError, RuntimeError, OSError) as error:
             outcomes[each.name] = f"failed: {failure(error).message}"
-    target = found[0].config.pruning.target
-    asked = target.context if isinstance(target, Memory) else Memory().context
-    output.print_table(sweep_table(outcomes, context or asked))
+    asked = context or found[0].config.pruning.context
+    output.print_table(sweep_table(outcomes, asked))
     if any(isinstance(outcome, str) for outcome in outcomes.values()):
         raise typer.Exit(1)
 

@@ -9,7 +9,6 @@ from rich.table import Table
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
 from surgeon_engine.base.formatting import format_count, format_percent, format_size
 from surgeon_engine.cli.formatting import add_row, headed_table
@@ -41,13 +40,12 @@ def vocabulary(
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
-    kept = tuple(keep or ())
-    settings = AutomaticVocabulary(kept) if tokens is None else SomeTokens(tokens, kept)
     output = Output()
     calibration = calibration_on(model, text, output)
-    print_preview(
-        preview_vocabulary(ModelConfig(source=model), calibration, settings), output
+    found = preview_vocabulary(
+        ModelConfig(source=model), calibration, tokens, tuple(keep or ())
     )
+    print_preview(found, output)
 
 
 def calibration_on(model: str, text: str, output: Output) -> CalibrationConfig:

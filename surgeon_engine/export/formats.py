@@ -85,10 +85,10 @@ def check_loaded_format(
     """
     requested, pruning = config.export.format, config.pruning
     check_installed(named_dtype(config.export.dtype, loaded))
-    has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
+    has_free_widths = pruning.structure in COUPLED and not pruning.has_same_widths
     empty = _empty_units(pruning, loaded, units)
     if requested is Format.PLAIN and pruning.has_same_widths:
-        if pruning.dropped_blocks:
+        if pruning.blocks_to_drop:
             plans = [plan_of(each, _all_removed(each)) for each in empty]
             examples = [PrunedModel(loaded, plan) for plan in plans]
             _resolve_any(Format.PLAIN, examples, context)
@@ -149,13 +149,13 @@ def _empty_units(
     for unit in units:
         by_block.setdefault(unit.measured.block, []).append(unit)
     first, last = min(by_block), max(by_block)
-    if not pruning.dropped_blocks:
+    if not pruning.blocks_to_drop:
         return [by_block[first][:1]]
     whole = [x for x in by_block if can_drop(loaded, x, by_block[x])]
     examples = []
     for block in sorted({min(whole, default=last), max(whole, default=last)}):
         other = last if block == first else first
-        sublayer = by_block[other][:1] if pruning.dropped_sublayers else []
+        sublayer = by_block[other][:1] if pruning.sublayers_to_drop else []
         examples.append([*by_block[block], *sublayer])
     return examples
 

@@ -62,7 +62,7 @@ def model_card(
         removed=sum(layer.removed for layer in last.layers),
         prunable=prunable_weights(config.pruning, report.model),
         version=version("surgeon"),
-        structure=display_name(config.pruning.kind),
+        structure=display_name(config.pruning.structure),
         method=display_name(config.pruning.method),
         baseline=report.baseline,
         shots=report.shots,
@@ -99,7 +99,9 @@ def card_data(
         language=list(provenance.languages) or None,
         library_name="llama.cpp" if file_format is Format.GGUF else "transformers",
         pipeline_tag="text-generation",
-        tags=["pruned", TAG, str(report.config.pruning.kind)] if is_pruned else [TAG],
+        tags=["pruned", TAG, str(report.config.pruning.structure)]
+        if is_pruned
+        else [TAG],
         model_name=f"{name}, pruned" if is_pruned else name,
         eval_results=list(results) or None,
     )

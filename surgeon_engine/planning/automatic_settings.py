@@ -26,7 +26,12 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.pruning import COUPLED, Widths, display_name
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    WITH_NEURONS,
+    Widths,
+    display_name,
+)
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -129,7 +134,7 @@ class SettledJob:
         if self.size.file.needs_own_code:
             yield _about_own_code(self.size.file)
         if self.has_file_widths:
-            kind = self.config.pruning.kind
+            kind = self.config.pruning.structure
             yield say(
                 "Widths: every layer loses equally many {structure}, as such files of "
                 "this architecture have one width for all.",
@@ -252,14 +257,13 @@ def settle(
 def with_file_widths(config: RunConfig, model: ModelSummary) -> RunConfig:
     """Return the job with the same widths in all layers, if its file has one."""
     pruning = config.pruning
-    is_free = pruning.kind in COUPLED and not pruning.has_same_widths
+    is_free = pruning.structure in COUPLED and not pruning.has_same_widths
     form = file_form(config, model).format
     is_narrow = form is Format.GGUF and model.gguf_widths is Widths.SAME
     has_one_width = is_narrow or form is Format.PLAIN
     if not is_free or pruning.removes_nothing or not has_one_width:
         return config
-    structure = msgspec.structs.replace(pruning.structure, widths=Widths.SAME)
-    return replace(config, pruning=replace(pruning, structure=structure))
+    return replace(config, pruning=replace(pruning, widths=Widths.SAME))
 
 
 def with_width_multiple(
@@ -281,10 +285,9 @@ def with_width_multiple(
 def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
     """Return the job with `multiple` in place of an automatic width multiple."""
     pruning = config.pruning
-    if pruning.width_multiple:  # it was set, or the structure has none
+    if pruning.width_multiple:  # it was set
         return config
-    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
-    return replace(config, pruning=replace(pruning, structure=structure))
+    return replace(config, pruning=replace(pruning, width_multiple=multiple))
 
 
 def width_choice(file: PlannedFile, *, on_cuda: bool) -> WidthChoice:
@@ -296,7 +299,7 @@ def width_choice(file: PlannedFile, *, on_cuda: bool) -> WidthChoice:
     pruning = file.pruning
     if pruning.width_multiple:
         return WidthChoice(pruning.width_multiple, WidthReason.SETTING)
-    if pruning.removes_nothing:
+    if pruning.removes_nothing or pruning.structure not in WITH_NEURONS:
         return WidthChoice()
     if file.needed_multiple > 1:
         return WidthChoice(file.needed_multiple, WidthReason.FORMAT)

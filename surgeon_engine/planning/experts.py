@@ -27,7 +27,7 @@ def check_routers(config: RunConfig, model: ModelSummary) -> None:
 
 def hint_of_experts(pruning: PruningConfig, model: ModelSummary) -> str:
     """Return that experts can be removed, too; empty if they are, or there are none."""
-    if not model.experts or pruning.kind in OF_EXPERTS:
+    if not model.experts or pruning.structure in OF_EXPERTS:
         return ""
     return say(
         "Most weights of this model are in its experts: choose {other:choice}.",

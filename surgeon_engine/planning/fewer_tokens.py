@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import HEADER_OPTIONS
 
@@ -15,11 +14,10 @@ _MIN_TOKENS = 256  # of bytes, which stay
 
 def planned_tokens(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return how many tokens a job keeps; all, if the run chooses the number."""
-    match pruning.vocabulary:
-        case SomeTokens(tokens=tokens):
-            return min(tokens, model.vocabulary)
-        case AutomaticVocabulary() if not pruning.chooses_tokens:
-            return typical_tokens(model.vocabulary)
+    if pruning.tokens_to_keep is not None:
+        return min(pruning.tokens_to_keep, model.vocabulary)
+    if pruning.removes_tokens and not pruning.chooses_tokens:
+        return typical_tokens(model.vocabulary)
     return model.vocabulary
 
 

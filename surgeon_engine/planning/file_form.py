@@ -23,7 +23,6 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.planned_file import FileForm, planned_file
@@ -94,11 +93,11 @@ def _is_gguf_by_default(pruning: PruningConfig, model: ModelSummary) -> bool:
     if model.gguf_widths is None or not model.tokenizer_bytes:
         return False
     # Zeros do not make these files smaller, and numbers of few bits do not keep them.
-    if pruning.kind in (*BY_LAYER, *SPARSE):
+    if pruning.structure in (*BY_LAYER, *SPARSE):
         return False
     # Only files of ragged widths hold blocks without an attention or MLP, and blocks
     # that stay whole beside others.
-    is_ragged = bool(pruning.dropped_sublayers or pruning.protect)
+    is_ragged = bool(pruning.sublayers_to_drop or pruning.protect)
     if is_ragged and model.gguf_widths is Widths.SAME:
         return False
     # A GGUF file has the language model alone.
@@ -115,7 +114,7 @@ def similar_dtype(model: ModelSummary) -> FileDtype:
     if model.has_mxfp4_experts:
         return FileDtype.MXFP4_MOE
     most = SAME_SIZE * model.file_bytes
-    unpruned = PruningConfig(target=PrunableShare(0.0))
+    unpruned = PruningConfig(sparsity=0.0)
     for dtype in FOR_ANY_MODEL:
         file = planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
         if file.bytes(0) <= most:

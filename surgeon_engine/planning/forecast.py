@@ -26,10 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import msgspec
-
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import (
+    MAX_SHARE,
     OF_EXPERTS,
     SPARSE,
     Method,
@@ -37,7 +36,6 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import MAX_SHARE
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.fewer_tokens import planned_tokens
@@ -178,13 +176,13 @@ def forecast(
     shares = [end * n / (CURVE_POINTS - 1) for n in range(CURVE_POINTS)]
     scale, spread = _scale(model), _OTHER_MODELS
     shape = [(share / (1 - share)) ** _EXPONENT for share in shares]
-    if pruning.kind in SPARSE:
+    if pruning.structure in SPARSE:
         scale *= _SPARSE_SCALE
     if rises is not None:
         scale, spread = _RISE_SCALE, _DIAGNOSED
         costs = [max(0.0, _interpolated(share, *rises)) for share in shares]
         shape = [cost**_RISE_EXPONENT for cost in costs]
-    of_experts = pruning.kind in OF_EXPERTS
+    of_experts = pruning.structure in OF_EXPERTS
     if of_experts:
         spread *= _OF_EXPERTS
     used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
@@ -305,9 +303,8 @@ def _end(pruning: PruningConfig, model: ModelSummary, most: int) -> End:
         (End.PROTECTION, replace(pruning, protect=())),
         (End.DENSITY, replace(pruning, min_density=0.0, layer_min_density=())),
     ]
-    if getattr(pruning.structure, "width_multiple", 0) > 1:
-        structure = msgspec.structs.replace(pruning.structure, width_multiple=1)
-        freer.append((End.FORMAT, replace(pruning, structure=structure)))
+    if pruning.width_multiple > 1:
+        freer.append((End.FORMAT, replace(pruning, width_multiple=1)))
     for end, changed in freer:
         if max_removable(changed, model) > most:
             return end

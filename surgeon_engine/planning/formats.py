@@ -48,7 +48,7 @@ def impossible_formats(
     found = _by_structure(pruning, model)
     if model is not None and model.gguf_widths is None:
         found[Format.GGUF] = say("Surgeon writes no GGUF files of this architecture.")
-    of_experts = Coupling.EXPERTS in COUPLINGS.get(pruning.kind, ())
+    of_experts = Coupling.EXPERTS in COUPLINGS.get(pruning.structure, ())
     if of_experts and not pruning.removes_nothing:
         found[Format.MASKED] = NO_MASKED_EXPERTS
     if pruning.is_sized:
@@ -96,24 +96,24 @@ def check_number_format(dtype: FileDtype, model: ModelSummary) -> None:
 def _by_structure(
     pruning: PruningConfig, model: ModelSummary | None
 ) -> dict[Format, str]:
-    if pruning.kind in SPARSE:
+    if pruning.structure in SPARSE:
         reason = say(
             "This structure sets weights to zero and removes no rows or columns."
         )
         return dict.fromkeys((Format.COMPACT, Format.PLAIN), reason)
-    if pruning.kind in BY_LAYER:
+    if pruning.structure in BY_LAYER:
         reason = say(
             "It holds no layers with removed rows and columns, only models with "
             "removed heads, neurons, experts and blocks."
         )
         return dict.fromkeys((Format.PLAIN, Format.GGUF), reason)
-    if pruning.dropped_sublayers:
+    if pruning.sublayers_to_drop:
         reason = say(
             "Every block of a plain model has an attention and an MLP: set "
             "dropped_sublayers to 0."
         )
         return {Format.PLAIN: reason}
-    if pruning.kind in COUPLED and not pruning.has_same_widths:
+    if pruning.structure in COUPLED and not pruning.has_same_widths:
         reason = say(
             'All layers of a plain model have the same widths: set widths to "same".'
         )

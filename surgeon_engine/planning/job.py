@@ -71,7 +71,7 @@ class Job:
     def touched(self) -> tuple[LayerSummary, ...]:
         """The layers that lose weights."""
         pruning = self.config.pruning
-        if pruning.kind not in COUPLED and not pruning.removes_nothing:
+        if pruning.structure not in COUPLED and not pruning.removes_nothing:
             return self.model.linear_layers
         places = {(layer.block, place(layer)) for layer in self.measured}
         return tuple(x for x in self.model.layers if (x.block, place(x)) in places)
@@ -81,7 +81,7 @@ class Job:
         """The layers whose curvature is measured."""
         if self.config.pruning.removes_nothing:
             return ()
-        wanted = COUPLINGS.get(self.config.pruning.kind)
+        wanted = COUPLINGS.get(self.config.pruning.structure)
         if wanted is None:
             return self.model.linear_layers
         return tuple(x for x in self.model.layers if x.coupling in wanted)
@@ -93,7 +93,11 @@ class Job:
         With a quality budget, recovery may come before they get smaller.
         """
         pruning, goal = self.config.pruning, self.size.goal
-        if pruning.kind not in COUPLED or pruning.has_quality_limit or goal is None:
+        if (
+            pruning.structure not in COUPLED
+            or pruning.has_quality_limit
+            or goal is None
+        ):
             return self.touched
         stays = max(0.0, 1 - goal.removed / max(1, self.touched_weights))
         return tuple(_scaled_layer(layer, stays) for layer in self.touched)
@@ -329,7 +333,8 @@ class Job:
 
     @property
     def _gates(self) -> int:
-        structure, windows = self.config.pruning.kind, self.config.calibration.windows
+        structure = self.config.pruning.structure
+        windows = self.config.calibration.windows
         if structure in SPARSE:
             return sum(layer.weights for layer in self.measured) * FLOAT
         numbers = sum(width(x) for x in self.measured)

@@ -16,7 +16,6 @@ from surgeon_engine.api.config.layer_patterns import (
     any_matches,
     min_kept_share,
 )
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
@@ -37,9 +36,9 @@ def max_elements(layer: LayerSummary, share: float, pruning: PruningConfig) -> i
     """Return the maximum number of single weights that a layer can lose."""
     R, C = layer.rows, layer.columns
     limit = R * C - ceil_share(R * C, share)
-    if isinstance(pruning.structure, NM):
-        atom = pruning.structure.removed
-        return min(R * (C // pruning.structure.of) * atom, limit // atom * atom)
+    if (pattern := pruning.n_m) is not None:
+        atom = pattern.removed
+        return min(R * (C // pattern.of) * atom, limit // atom * atom)
     return limit
 
 
@@ -89,7 +88,7 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     is a lower bound: the exact one depends on the costs.
     """
     most = 0
-    if pruning.kind in COUPLED:
+    if pruning.structure in COUPLED:
         if not model.coupled:
             return model.prunable
         for kind, coupled in _kinds(pruning, model).items():
@@ -112,16 +111,16 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
         if any_matches((layer,), pruning.protect):
             continue
         share = share_to_keep((layer,), pruning)
-        if pruning.kind in SPARSE:
+        if pruning.structure in SPARSE:
             most += max_elements(layer, share, pruning)
         else:
-            most += max_rows_columns(layer, share, pruning.kind)
+            most += max_rows_columns(layer, share, pruning.structure)
     return most
 
 
 def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return the minimum number of weights to remove; 1 if it depends on the costs."""
-    if pruning.kind not in COUPLED:
+    if pruning.structure not in COUPLED:
         return 1
     steps = []
     for kind, coupled in _kinds(pruning, model).items():
@@ -214,8 +213,8 @@ def depth_of(pruning: PruningConfig, model: ModelSummary) -> Depth:
     return Depth(
         blocks,
         sublayers,
-        sum(kept_blocks[: pruning.dropped_blocks])
-        + sum(kept_sublayers[: pruning.dropped_sublayers]),
+        sum(kept_blocks[: pruning.blocks_to_drop])
+        + sum(kept_sublayers[: pruning.sublayers_to_drop]),
     )
 
 
@@ -238,7 +237,7 @@ def _kinds(
 ) -> Mapping[Coupling, list[_Coupled]]:
     """Return the unprotected groups, by kind."""
     by_name = {layer.name: layer for layer in model.layers}
-    wanted = COUPLINGS[pruning.kind]
+    wanted = COUPLINGS[pruning.structure]
     kinds: dict[Coupling, list[_Coupled]] = {}
     for one in model.coupled:
         layers = tuple(by_name[name] for name in one.layers)

@@ -49,7 +49,7 @@ def mark_of(kind: Kind, config: RunConfig, model: ModelSummary) -> str:
     match kind:
         case Kind.GATES:
             facts += (
-                (pruning.method, pruning.fisher, pruning.kind),
+                (pruning.method, pruning.fisher, pruning.structure),
                 config.general_windows,
             )
         case Kind.BASELINE:

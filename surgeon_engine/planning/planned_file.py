@@ -124,14 +124,15 @@ class PlannedFile:
     @property
     def needs_own_code(self) -> bool:
         """Whether layers of different widths need code beside the file."""
-        is_ragged = self.pruning.kind in COUPLINGS and not self.pruning.has_same_widths
+        pruning = self.pruning
+        is_ragged = pruning.structure in COUPLINGS and not pruning.has_same_widths
         may_be_compact = self.form.format in (Format.AUTOMATIC, Format.COMPACT)
-        return is_ragged and may_be_compact and not self.pruning.removes_nothing
+        return is_ragged and may_be_compact and not pruning.removes_nothing
 
     @property
     def _removes_from_experts(self) -> bool:
         """Whether experts lose neurons."""
-        kinds = COUPLINGS.get(self.pruning.kind, ())
+        kinds = COUPLINGS.get(self.pruning.structure, ())
         return Coupling.EXPERT_NEURONS in kinds and not self.pruning.removes_nothing
 
     @cached_property
@@ -185,7 +186,7 @@ class PlannedFile:
     @cached_property
     def _pruned_layers(self) -> tuple[int, int]:
         """The weights and the bytes of the layers from which weights are removed."""
-        kinds, layers = COUPLINGS.get(self.pruning.kind, ()), self.model.layers
+        kinds, layers = COUPLINGS.get(self.pruning.structure, ()), self.model.layers
         coupled = [x.layers for x in self.model.coupled if x.kind in kinds]
         names = {name for of_group in coupled for name in of_group}
         touched = [layer for layer in layers if layer.name in names] or layers
@@ -225,7 +226,7 @@ class PlannedFile:
         if layer.is_experts:  # most rows of their matrices are so long
             return self.model.hidden_size
         nothing = self.pruning.removes_nothing
-        kinds = () if nothing else COUPLINGS.get(self.pruning.kind, ())
+        kinds = () if nothing else COUPLINGS.get(self.pruning.structure, ())
         if layer.coupling not in kinds:
             return layer.columns
         if layer.coupling == Coupling.HEADS:

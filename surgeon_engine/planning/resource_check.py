@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.config.fields import values_of, with_values
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import Damping
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
@@ -208,7 +208,7 @@ def _minimize_changes(
 
 def _with(config: RunConfig, field: str, value: Any) -> RunConfig:
     part, _, name = field.partition(".")
-    changed = with_values(getattr(config, part), {name: value})
+    changed = replace(getattr(config, part), **{name: value})
     return replace(config, **{part: changed})
 
 

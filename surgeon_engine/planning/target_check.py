@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
-
 from surgeon_engine.api.config.layer_patterns import check_patterns
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
@@ -58,7 +56,7 @@ def check_target_in_limits(
     if model.layers:
         check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
     _check_depth(goal, pruning, model)
-    structure, p = display_name(pruning.kind), goal.prunable
+    structure, p = display_name(pruning.structure), goal.prunable
     same = say("All layers lose equally many.") if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     most += parameters_to_choose(pruning, model)
@@ -118,7 +116,7 @@ def check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
     if not model.structures:
         return
     reasons = {x.structure: x.reason for x in model.structures}
-    if reason := reasons.get(pruning.kind, NO_EXPERTS):
+    if reason := reasons.get(pruning.structure, NO_EXPERTS):
         names = [x for x, reason in reasons.items() if not reason]
         possible = say_list(*names, spec="choice")
         raise PruningError(reason, "Choose one of: {possible}.", possible=possible)
@@ -126,12 +124,12 @@ def check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
 
 def _kept(pruning: PruningConfig) -> str:
     """Return what is kept whatever the target is."""
-    if pruning.kind is Structure.EXPERTS:
+    if pruning.structure is Structure.EXPERTS:
         return say(
             "Other layers, protected ones, the minimum density, and in each block as "
             "many experts as a token uses are kept."
         )
-    if pruning.kind in OF_EXPERTS:
+    if pruning.structure in OF_EXPERTS:
         return say(
             "Other layers, protected ones, the minimum density, the last head or "
             "neuron, and in each block as many experts as a token uses are kept."
@@ -171,8 +169,7 @@ def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> s
 def _is_possible(
     pruning: PruningConfig, multiple: int, model: ModelSummary, form: FileForm
 ) -> bool:
-    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
-    pruning = replace(pruning, structure=structure)
+    pruning = replace(pruning, width_multiple=multiple)
     try:
         removed = goal_of(pruning, model, form).removed
     except ConfigError:
@@ -186,7 +183,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
     if not pruning.drops_depth or not model.coupled:
         return
     depth, total = depth_of(pruning, model), model.blocks
-    blocks, sublayers = pruning.dropped_blocks, pruning.dropped_sublayers
+    blocks, sublayers = pruning.blocks_to_drop, pruning.sublayers_to_drop
     # One block keeps both of its sub-layers.
     most = min(len(depth.blocks), total - 1)
     if blocks > most:

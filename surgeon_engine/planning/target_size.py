@@ -22,22 +22,14 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     SPARSE,
-    Elements,
     PruningConfig,
     Schedule,
     Structure,
+    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import (
-    FileSize,
-    Memory,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
-)
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import rounded_up
@@ -127,7 +119,7 @@ def planned_size(config: RunConfig, model: ModelSummary) -> PlannedSize:
     file = planned_file(model, form, pruning)
     # With a quality limit, the size that is reached is not known beforehand.
     is_whole = form.format is Format.MASKED or pruning.has_quality_limit
-    is_whole, removed = is_whole or pruning.kind in SPARSE, 0
+    is_whole, removed = is_whole or pruning.structure in SPARSE, 0
     outcome: Goal | ConfigError
     try:
         outcome = _goal(file)
@@ -165,21 +157,19 @@ def goal_of(
 
 def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return the number p of prunable weights; a bias is no element of its own."""
-    match pruning.structure:
-        case Elements():
-            return sum(layer.rows * layer.columns for layer in model.linear_layers)
-        case NM(of=of):  # columns beyond the last whole group are kept
-            return sum(
-                layer.rows * (layer.columns - layer.columns % of)
-                for layer in model.linear_layers
-            )
-    return model.prunable
+    if pruning.structure not in SPARSE:
+        return model.prunable
+    of = pruning.n_m.of if pruning.n_m is not None else 1
+    return sum(  # columns beyond the last whole group are kept
+        layer.rows * (layer.columns - layer.columns % of)
+        for layer in model.linear_layers
+    )
 
 
 def _to_remove(file: PlannedFile) -> int:
     """Return how many weights of layers are to be removed."""
     pruning = file.pruning
-    if pruning.removes_nothing or pruning.kind in SPARSE:  # beside tokens
+    if pruning.removes_nothing or pruning.structure in SPARSE:  # beside tokens
         return _to_remove_in_all(file)
     of_tokens = 0 if pruning.is_sized else file.of_tokens
     return _to_remove_in_all(file) - of_tokens
@@ -189,19 +179,19 @@ def _to_remove_in_all(file: PlannedFile) -> int:
     """Return the same with the parameters of tokens, unless the target is in bytes."""
     pruning, model = file.pruning, file.original
     match pruning.target:
-        case PrunableShare(sparsity=sparsity):
-            return floor_share(prunable_weights(pruning, model), sparsity)
-        case ParameterShare(sparsity=sparsity):
-            return floor_share(model.parameters, sparsity)
-        case Parameters(millions=millions):
-            return model.parameters - round(millions * _MILLION)
-        case FileSize(megabytes=megabytes):
-            return file.removed_for(floor_share(_MEGABYTE, megabytes))
-        case Memory():
-            return _to_remove_for(pruning.target, file)
+        case Target.PRUNABLE_SHARE:
+            return floor_share(prunable_weights(pruning, model), pruning.sparsity)
+        case Target.PARAMETER_SHARE:
+            return floor_share(model.parameters, pruning.sparsity)
+        case Target.PARAMETERS:
+            return model.parameters - round(pruning.million_parameters * _MILLION)
+        case Target.FILE_SIZE:
+            return file.removed_for(floor_share(_MEGABYTE, pruning.megabytes))
+        case Target.MEMORY:
+            return _to_remove_for_memory(file)
 
 
-def _to_remove_for(target: Memory, file: PlannedFile) -> int:
+def _to_remove_for_memory(file: PlannedFile) -> int:
     """Return the smallest number of removed weights that reaches a memory.
 
     0 if the whole model runs in it, and more than there are if no removal suffices.
@@ -209,10 +199,11 @@ def _to_remove_for(target: Memory, file: PlannedFile) -> int:
     Raises:
         ConfigError: The context alone takes all of it.
     """
-    memory, context = round(target.gigabytes * GIGABYTE), target.context
-    planned = planned_context(context, file.model, file.pruning.kind)
-    prunable = prunable_weights(file.pruning, file.model)
-    most = prunable + parameters_to_choose(file.pruning, file.model)
+    pruning = file.pruning
+    memory, context = round(pruning.memory_gigabytes * GIGABYTE), pruning.context
+    planned = planned_context(context, file.model, pruning.structure)
+    prunable = prunable_weights(pruning, file.model)
+    most = prunable + parameters_to_choose(pruning, file.model)
     beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
@@ -239,16 +230,15 @@ def _goal(file: PlannedFile, *, is_chosen: bool = False) -> Goal:
         )
     prunable = prunable_weights(pruning, model)
     most = prunable + (0 if is_chosen else parameters_to_choose(pruning, model))
-    if isinstance(pruning.structure, NM):
-        of = pruning.structure.of
+    if (pattern := pruning.n_m) is not None:
         if not prunable:
             raise ConfigError(
                 "No layer of the model has {of} columns, as many as one group.",
                 "Choose shorter groups.",
-                of=of,
+                of=pattern.of,
             )
-        most = prunable // of * pruning.structure.removed
-        if isinstance(pruning.target, PrunableShare):
+        most = prunable // pattern.of * pattern.removed
+        if pruning.target is Target.PRUNABLE_SHARE:
             removed = min(removed, most)  # 66.7 % means every group of 1:3
     if is_chosen and file.of_tokens:
         removed = max(0, removed)
@@ -357,13 +347,13 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
         file: has the target, a size in bytes.
         removed: the number of removed weights.
     """
-    size, target = file.bytes(removed), file.pruning.target
-    if isinstance(target, Memory):
-        planned = planned_context(target.context, file.model, file.pruning.kind)
+    size, pruning = file.bytes(removed), file.pruning
+    if pruning.target is Target.MEMORY:
+        planned = planned_context(pruning.context, file.model, pruning.structure)
         gigabytes = rounded_up((size + planned.beside(removed)) / GIGABYTE, 3)
         return say(
             "{gigabytes:,.3f} GB with a context of {context:,} tokens",
             gigabytes=gigabytes,
-            context=target.context,
+            context=pruning.context,
         )
     return say("{megabytes:,.1f} MB", megabytes=rounded_up(size / _MEGABYTE, 1))

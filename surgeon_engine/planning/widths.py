@@ -16,7 +16,7 @@ def check_width_multiple(pruning: PruningConfig, model: ModelSummary) -> None:
     """
     if pruning.removes_nothing or pruning.width_multiple <= 1:
         return
-    kinds = COUPLINGS.get(pruning.kind, ())
+    kinds = COUPLINGS.get(pruning.structure, ())
     widths = []
     if Coupling.NEURONS in kinds:
         mlps = (x for x in model.coupled if x.kind is Coupling.NEURONS)

@@ -105,14 +105,14 @@ def _gates(
     is_original = not state.compacted_weights and not any(
         bool(removed.any()) for removed in state.removed.values()
     )
-    if not is_original or Gate.WEIGHTS in _gates_of(state.config.pruning.kind):
+    if not is_original or Gate.WEIGHTS in _gates_of(state.config.pruning.structure):
         measured = _measure_gates(state, request, context, shot)
         return {**measured}  # as large as the model: not kept
     key = key_of_original(
         state,
         Kind.GATES,
         (request.batch, request.labels.value, request.seed),
-        tuple(gate.value for gate in _gates_of(state.config.pruning.kind)),
+        tuple(gate.value for gate in _gates_of(state.config.pruning.structure)),
         digest_of((request.windows, _general_windows(state.windows))),
     )
     found = context.kept.find(key)
@@ -195,7 +195,7 @@ def _measure_gates(
     with context.stage(Stage.CURVATURE, shot, total) as step:
         for each in requests:
             found: dict[str, GateGradients] = {}
-            kinds = _gates_of(state.config.pruning.kind)
+            kinds = _gates_of(state.config.pruning.structure)
             with fast_products(model):
                 for of_block in block_gates(each, kinds, step):
                     found |= {name: gates.on_host() for name, gates in of_block.items()}

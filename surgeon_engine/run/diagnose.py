@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 import torch
 
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import (
@@ -207,7 +206,7 @@ def _diagnosed(
         units=units,
         prunable=state.goal.prunable,
         calibration_tokens=state.windows.calibration.numel(),
-        atom=pruning.structure.removed if isinstance(pruning.structure, NM) else 1,
+        atom=pruning.n_m.removed if pruning.n_m is not None else 1,
         bundle=max(1, pruning.width_multiple) if groups else 1,
         cost_damping=damping,
         damping_tried=tried,

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfig
+from surgeon_engine.api.config.pruning import SPARSE, Damping, PruningConfig
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.saved_state import SavedSearch
 from surgeon_engine.base.errors import CurvatureError
@@ -90,7 +90,7 @@ def choose_damping(
 
     @functools.lru_cache(maxsize=1)  # each holds a mask of all weights
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
-        pruning = with_damping(config, cost_damping, config.fixed_damping.update)
+        pruning = with_damping(config, cost_damping, config.update_damping)
         check = context.raise_if_cancelled
         return selection(state, inputs.factors, pruning, inputs.budget, check).removed
 
@@ -117,7 +117,7 @@ def choose_damping(
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 
-    sparse = config.kind in SPARSE
+    sparse = config.structure in SPARSE
     start = _START_SPARSE if sparse else _START
     if inputs.previous is not None:
         start = (GRID.index(inputs.previous.cost), GRID.index(inputs.previous.update))
@@ -164,7 +164,9 @@ def _load_trials(inputs: DampingSearch, context: RunContext) -> dict[Point, Tria
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:
     """Return the settings with other dampings."""
-    return dataclasses.replace(pruning, damping=FixedDamping(cost, update))
+    return dataclasses.replace(
+        pruning, damping=Damping.FIXED, cost_damping=cost, update_damping=update
+    )
 
 
 def search(

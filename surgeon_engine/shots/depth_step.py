@@ -36,11 +36,11 @@ def remove_depth(
     """
     pruning = state.config.pruning
     depth = Depth.of(state)
-    if missing := pruning.dropped_blocks - depth.dropped_blocks:
+    if missing := pruning.blocks_to_drop - depth.dropped_blocks:
         _remove(state, depth.blocks, missing, budget, shot, context)
         depth = Depth.of(state)
-    is_over = depth.dropped_blocks == pruning.dropped_blocks
-    missing = pruning.dropped_sublayers - depth.dropped_sublayers
+    is_over = depth.dropped_blocks == pruning.blocks_to_drop
+    missing = pruning.sublayers_to_drop - depth.dropped_sublayers
     if missing and is_over:
         _remove(state, depth.sublayers, missing, budget, shot, context)
 
@@ -49,8 +49,8 @@ def is_depth_missing(state: PruningState) -> bool:
     """Return whether later shots will remove further blocks or sub-layers."""
     pruning, depth = state.config.pruning, Depth.of(state)
     return (
-        depth.dropped_blocks < pruning.dropped_blocks
-        or depth.dropped_sublayers < pruning.dropped_sublayers
+        depth.dropped_blocks < pruning.blocks_to_drop
+        or depth.dropped_sublayers < pruning.sublayers_to_drop
     )
 
 
@@ -58,10 +58,10 @@ def warn_of_missing_depth(state: PruningState, context: RunContext) -> None:
     """Warn if the target did not allow to remove all blocks or sub-layers."""
     pruning, depth = state.config.pruning, Depth.of(state)
     for done, asked, kind in (
-        (depth.dropped_blocks, pruning.dropped_blocks, say("blocks")),
+        (depth.dropped_blocks, pruning.blocks_to_drop, say("blocks")),
         (
             depth.dropped_sublayers,
-            pruning.dropped_sublayers,
+            pruning.sublayers_to_drop,
             say("attentions and MLPs"),
         ),
     ):

@@ -154,13 +154,12 @@ def unpruned_shot(state: PruningState, context: RunContext) -> ShotFinished:
 def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) -> None:
     """Warn if there are too few windows to hold any out for the damping search."""
     if pruning.searches_damping and split(windows) is None:
-        given = pruning.fixed_damping
         context.warn(
             "{windows} windows are too few to hold any out for the damping "
             "search: the dampings of costs and update are {cost:g} and {update:g}.",
             windows=len(windows),
-            cost=given.cost,
-            update=given.update,
+            cost=pruning.cost_damping,
+            update=pruning.update_damping,
         )
 
 
@@ -275,9 +274,10 @@ def curvature(
     pruning, windows = state.config.pruning, state.windows.calibration
     parts = split(windows) if pruning.searches_damping else None
     if parts is None:
-        given, choice = pruning.fixed_damping, None
+        choice = None
         if pruning.adapts:
-            choice = DampingChoice(given.cost, given.update, tried=0)
+            given = pruning.cost_damping, pruning.update_damping
+            choice = DampingChoice(*given, tried=0)
         return measure_on(windows), choice
     fit, held_out = parts
     factors = measure_on(fit)

@@ -11,8 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import display_name
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
+from surgeon_engine.api.config.pruning import Vocabulary, display_name
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.model.vocabulary.dimensions import required_rows
 from surgeon_engine.model.vocabulary.smaller import (
@@ -78,11 +77,11 @@ def remove_tokens(state: PruningState, context: RunContext) -> None:
 
 
 def _warn_of_whole_vocabulary(state: PruningState, context: RunContext) -> None:
-    if isinstance(state.config.pruning.vocabulary, AutomaticVocabulary):
+    if state.config.pruning.vocabulary is Vocabulary.AUTOMATIC:
         context.warn(
             "No token was removed: for their size, {structure} cost less. To remove "
             "some all the same, give the number of tokens to keep.",
-            structure=display_name(state.config.pruning.kind),
+            structure=display_name(state.config.pruning.structure),
         )
     else:
         context.warn(
@@ -138,10 +137,8 @@ def _kept_tokens(
 def _removals(state: PruningState, context: RunContext) -> Removals:
     """Return the tokens that can be removed, in the order of their costs."""
     loaded, windows = state.loaded, state.windows
-    settings = state.config.pruning.vocabulary
-    assert isinstance(settings, AutomaticVocabulary | SomeTokens)
     needed, rows = required_rows(loaded.model), state.original.vocabulary
-    table = table_for(loaded.tokenizer, rows, needed, settings.keep)
+    table = table_for(loaded.tokenizer, rows, needed, state.config.pruning.kept_texts)
     each = state.original.token_parameters
     texts = windows.fitted
     batch = state.config.calibration.batch

@@ -11,7 +11,6 @@ from PySide6.QtCore import QObject, QTimer, Slot
 
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.run import Device, RunConfig
-from surgeon_engine.api.config.vocabulary import WholeVocabulary
 from surgeon_engine.api.messages.commands import (
     InspectModel,
     PreviewText,
@@ -186,14 +185,14 @@ class DraftEditor(QObject):
     def preview_vocabulary(self) -> None:
         """Request what fewer tokens mean for the texts."""
         config = self._state.config
-        vocabulary = config.pruning.vocabulary
-        if isinstance(vocabulary, WholeVocabulary):
+        if not config.pruning.removes_tokens:
             return
         command = partial(
             PreviewVocabulary,
             model=config.model,
             calibration=config.calibration,
-            vocabulary=vocabulary,
+            tokens=config.pruning.tokens_to_keep,
+            kept_texts=config.pruning.kept_texts,
         )
         self._store.start_request(RequestKind.VOCABULARY, command)
 

@@ -35,7 +35,7 @@ def points_of(
             continue
         if job.pruning.removes_tokens:
             continue
-        kinds = [(x.pruning.kind, x.pruning.method) for x in (job, config)]
+        kinds = [(x.pruning.structure, x.pruning.method) for x in (job, config)]
         if job.model.source == config.model.source and kinds[0] == kinds[1]:
             worst = max(each.divergence.value for each in found)
             of_job = file_form(job, model).dtype

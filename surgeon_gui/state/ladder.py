@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from surgeon_engine.api.config.target import Memory
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.running_memory import (
     COMMON_MEMORIES,
@@ -61,12 +61,12 @@ def file_of(run: RunState, context: int) -> Rung | None:
 
 def default_context(runs: Sequence[RunState]) -> int:
     """Return the context of the runs' targets, or else one that all models support."""
-    configs = [run.config.pruning.target for run in runs if run.config is not None]
-    asked = [target.context for target in configs if isinstance(target, Memory)]
+    jobs = [run.config.pruning for run in runs if run.config is not None]
+    asked = [job.context for job in jobs if job.target is Target.MEMORY]
     if asked:
         return max(asked)
     models = [run.model for run in runs if run.model is not None]
-    usual = Memory().context
+    usual = PruningConfig().context
     return min((usable_context(usual, model) for model in models), default=usual)
 
 
@@ -131,7 +131,7 @@ def context_rows(run: RunState) -> Table:
 
 
 def _contexts(model: ModelSummary) -> tuple[int, ...]:
-    longest = model.longest_window or Memory().context
+    longest = model.longest_window or PruningConfig().context
     lengths = [2**power for power in range(11, 21) if 2**power <= longest]
     return tuple(lengths) or (longest,)
 

@@ -13,7 +13,9 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Schedule,
     Structure,
+    Target,
     UpdateKind,
+    Vocabulary,
     Widths,
 )
 from surgeon_engine.api.config.recovery import (
@@ -22,8 +24,6 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import Device, Dtype, Offload
-from surgeon_engine.api.config.target import Target
-from surgeon_engine.api.config.vocabulary import Vocabulary
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import Caption, caption
 

@@ -21,7 +21,7 @@ from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.purposes import fitted_to
-from surgeon_gui.state.job.targets import with_step
+from surgeon_gui.state.job.targets import target_of, with_step
 from surgeon_gui.state.run_text import cancel_note
 from surgeon_gui.state.runs.reading import has_saved_state
 from surgeon_gui.text.problems import PASSING
@@ -66,8 +66,8 @@ class RunActions(QObject):
         is_same = state.config == self._wanted
         if state.model is not None and not is_same:  # it may have been read since
             is_fitted = state.config == fitted_to(self._wanted, state.model)
-            target = state.config.pruning.target
-            is_same = is_fitted and target == self._wanted.pruning.target
+            wanted = target_of(self._wanted.pruning)
+            is_same = is_fitted and target_of(state.config.pruning) == wanted
         if is_same and obstacle is not None and obstacle.kind in PASSING:
             return
         self._wanted = None

@@ -37,7 +37,6 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.run import pipeline
@@ -271,8 +270,9 @@ def test_plan_of_the_defaults_compares_a_default_run():
     defaults = [run for run in runs if run.rival is None]
     assert [run.sparsities for run in defaults] == [(0.1,), (0.3,), (0.5,)]
     for run in defaults:
-        target = PrunableShare(run.sparsities[0])
-        assert run.config == RunConfig(pruning=PruningConfig(target=target))
+        assert run.config == RunConfig(
+            pruning=PruningConfig(sparsity=run.sparsities[0])
+        )
     rivals = [run for run in runs if run.rival is not None]
     assert [run.sparsities for run in rivals] == [run.sparsities for run in defaults]
     assert all(run.rival == Rival(None, "default") for run in rivals)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, Qwen3MoeConfig
 
-from surgeon_engine.api.config.pruning import Experts
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
@@ -108,7 +108,7 @@ def test_mixture_is_read_as_often_as_its_stages_need():
         vocab_size=151936,
         tie_word_embeddings=False,
     )
-    job = counted_job(Experts(), 8, Offload.ON)
+    job = counted_job(Structure.EXPERTS, 8, Offload.ON)
     recovery = replace(job.recovery, level=Recovery.REFIT, general_windows=0)
     job = replace(job, recovery=recovery)
     run = count(config, job, in_files=True)

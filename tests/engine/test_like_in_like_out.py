@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Method
+from surgeon_engine.api.config.pruning import Method, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import Target
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.model_info.gguf_header import check_lists
@@ -56,7 +55,7 @@ def test_gguf_file_becomes_a_smaller_one_of_at_most_the_target(tmp_path, origina
     run = Recorder().run(config, tmp_path / "run")
     *_, exported = run.of(Exported)
     assert (exported.format, exported.dtype) == (Format.GGUF, FileDtype.Q8_0)
-    target = round(config.pruning.target.megabytes * 1e6)
+    target = round(config.pruning.megabytes * 1e6)
     file = tmp_path / "run/export/model.gguf"
     assert file.stat().st_size == exported.weight_bytes
     # A bundle of 32 neurons of 96 columns and two times as many rows, in 8 bits.

@@ -12,7 +12,6 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -46,7 +45,7 @@ def quantized(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
         model=ModelConfig(DEMO),
         calibration=calibration,
         evaluation=EvaluationConfig(windows=0),
-        pruning=PruningConfig(target=PrunableShare(0.0)),
+        pruning=PruningConfig(sparsity=0.0),
         export=ExportConfig(format=Format.GGUF, dtype=dtype),
     )
 

@@ -1,4 +1,4 @@
-"""Pruning configs from flat settings, such as those of a job."""
+"""Pruning configs from some of their settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
@@ -15,6 +14,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
     Structure,
+    Vocabulary,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
@@ -23,6 +23,7 @@ from surgeon_engine.base.decoding import convert
 # What can be removed from models without experts.
 DENSE = tuple(s for s in Structure if Coupling.EXPERTS not in COUPLINGS.get(s, ()))
 DENSE_COUPLED = tuple(structure for structure in COUPLED if structure in DENSE)
+AUTOMATIC = {"vocabulary": Vocabulary.AUTOMATIC}
 _SURGEON = {
     "method": Method.LLM_SURGEON,
     "shots": 3,
@@ -33,16 +34,14 @@ _SURGEON = {
 def pruning_config(
     structure: Structure = Structure.HEADS_AND_NEURONS, **settings: Any
 ) -> PruningConfig:
-    """Return a config with these settings, by their flat names, if it has them.
+    """Return a config with these settings, if it has them.
 
     The others are those of an LLM Surgeon run of three shots.
     """
     values = _SURGEON | {"structure": structure, **settings}
     if structure not in DENSE and "method" not in settings:
         values["method"] = Method.FIRST_ORDER
-    return convert(
-        msgspec.to_builtins(with_values(PruningConfig(), values)), PruningConfig
-    )
+    return convert(msgspec.to_builtins(values), PruningConfig)
 
 
 def surgeon_job(**parts: Any) -> RunConfig:
@@ -51,6 +50,10 @@ def surgeon_job(**parts: Any) -> RunConfig:
     return RunConfig(**plain | parts)
 
 
-def changed(pruning: PruningConfig, **settings: Any) -> PruningConfig:
-    """Return a config with some settings changed, by their flat names."""
-    return with_values(pruning, settings)
+def some_tokens(tokens: int, kept_texts: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the settings of a vocabulary of so many tokens."""
+    return {
+        "vocabulary": Vocabulary.TOKENS,
+        "vocabulary_tokens": tokens,
+        "kept_texts": kept_texts,
+    }

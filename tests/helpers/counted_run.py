@@ -30,9 +30,8 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import (
-    AnyStructure,
-    HeadsAndNeurons,
     PruningConfig,
+    Structure,
 )
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
@@ -88,7 +87,7 @@ _JUDGING = 16  # of the calibration windows and the model's own
 
 
 def counted_job(
-    structure: AnyStructure | None = None,
+    structure: Structure | None = None,
     windows: int = FULL_WINDOWS,
     offload: Offload = Offload.OFF,
 ) -> RunConfig:
@@ -107,7 +106,9 @@ def counted_job(
             window_length=FULL_LENGTH,
             batch=1,
         ),
-        PruningConfig(structure=structure or HeadsAndNeurons(1), shots=1),
+        PruningConfig(width_multiple=1)
+        if structure is None
+        else PruningConfig(structure),
         recovery=replace(LORA, general_windows=windows // 2),
         evaluation=EvaluationConfig(windows=windows // 8),
     )

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import SPARSE, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import (
@@ -36,13 +35,13 @@ _GROUPS_OF = {
 def diagnosed(config: RunConfig, folder: str, model: ModelSummary) -> Diagnosed:
     """Write a file in which later blocks and heads have higher costs."""
     pruning = config.pruning
-    if pruning.kind in _GROUPS_OF:
+    if pruning.structure in _GROUPS_OF:
         parts = [
             _coupled(group, block, model)
             for block in range(model.blocks)
-            for group in _GROUPS_OF[pruning.kind]
+            for group in _GROUPS_OF[pruning.structure]
         ]
-    elif pruning.kind in SPARSE:
+    elif pruning.structure in SPARSE:
         parts = [_single_weights(layer) for layer in model.layers]
     else:
         parts = [_rows(layer) for layer in model.layers]
@@ -127,4 +126,4 @@ def _layer(layer: LayerSummary, each: int = 0) -> DiagnosedLayer:
 
 
 def _atom(pruning: PruningConfig) -> int:
-    return pruning.structure.removed if isinstance(pruning.structure, NM) else 1
+    return pruning.n_m.removed if pruning.n_m is not None else 1

@@ -61,7 +61,7 @@ def exported(
 ) -> Exported:
     """Return the result of an export; `is_run` is False if no program could run it."""
     export = export or ExportConfig()
-    is_sparse = pruning.kind in SPARSE
+    is_sparse = pruning.structure in SPARSE
     file_format = export.format
     if file_format is Format.AUTOMATIC:
         file_format = Format.MASKED if is_sparse else Format.COMPACT
@@ -93,8 +93,8 @@ def exported(
 
 def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
     """Return the formats in which the pruned model can be saved."""
-    is_sparse = pruning.kind in SPARSE
-    widths = "Its layers are lists." if pruning.kind in BY_LAYER else RAGGED
+    is_sparse = pruning.structure in SPARSE
+    widths = "Its layers are lists." if pruning.structure in BY_LAYER else RAGGED
     return (
         FormatSupport(Format.COMPACT, "No whole structure was removed." * is_sparse),
         FormatSupport(Format.PLAIN, widths),

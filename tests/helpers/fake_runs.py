@@ -118,7 +118,7 @@ def _events(run: RunFolder, config: RunConfig, ending: str, factor: float):
             yield at, StageStarted(stage, shot)
             yield at + 0.5, Progressed(stage, shot, 1, 2)
             at += 1.0
-        finished = shot_finished(shot, shots, config.pruning.target.sparsity)
+        finished = shot_finished(shot, shots, config.pruning.sparsity)
         yield at, _scaled(finished, factor)
     at = 2.0 + SHOT_SECONDS * last
     match ending:

@@ -11,7 +11,6 @@ import struct
 import time
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_engine.api.messages.commands import (
     DescribeText,
     DownloadModel,
@@ -75,22 +74,22 @@ def respond(command, emit, check, pause):
     elif isinstance(command, DescribeText):
         emit(described(command.calibration))
     elif isinstance(command, PreviewVocabulary):
-        emit(fewer_tokens(command.vocabulary))
+        emit(fewer_tokens(command.tokens, command.kept_texts))
     else:
         emit(previewed(command.calibration, command.own_windows))
 
 
-def fewer_tokens(vocabulary):
-    """Return the preview of a vocabulary; a language called "broken" is unknown.
+def fewer_tokens(tokens, kept_texts=()):
+    """Return the preview of so many tokens; a language called "broken" is unknown.
 
     Cyrillic is hit unless it is kept.
     """
-    if "broken" in vocabulary.keep:
+    if "broken" in kept_texts:
         return Failed("broken is no language.", "Name one.")
-    hit = () if "Cyrillic" in vocabulary.keep else (HitScript("Cyrillic", 0.5, 0.25),)
+    hit = () if "Cyrillic" in kept_texts else (HitScript("Cyrillic", 0.5, 0.25),)
     return VocabularyPreviewed(
         tokens=2_048,
-        kept=getattr(vocabulary, "tokens", 1_365),
+        kept=1_365 if tokens is None else tokens,
         least=278,
         parameters=105_216,
         share=0.0372,
@@ -104,7 +103,7 @@ def fewer_tokens(vocabulary):
             Rewritten(BUILTIN_TEXT, 8_192, share=0.0317, longer=0.0336),
         ),
         hit=hit,
-        is_typical=isinstance(vocabulary, AutomaticVocabulary),
+        is_typical=tokens is None,
     )
 
 

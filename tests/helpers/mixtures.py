@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.pruning import Experts, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import (
     GroupsLeft,
     LayerSparsity,
@@ -40,7 +39,7 @@ def routing(block: int, kept: tuple[int, ...] = tuple(range(EXPERTS))) -> Routin
 
 def mixture_job(share: float = 0.3) -> RunConfig:
     """Return a job that removes experts."""
-    pruning = PruningConfig(Experts(), target=PrunableShare(share))
+    pruning = PruningConfig(Structure.EXPERTS, sparsity=share)
     return RunConfig(ModelConfig(MIXTURE), pruning=pruning)
 
 

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import (
     Fisher,
-    HeadsAndNeurons,
     Method,
     Structure,
 )
@@ -209,8 +208,7 @@ def test_single_weights_differ_by_rounding(tmp_path):
 
 def test_whole_blocks_are_refused(tmp_path):
     config = config_of(tmp_path, **FIRST_ORDER)
-    structure = HeadsAndNeurons(dropped_blocks=1)
-    pruning = dataclasses.replace(config.pruning, structure=structure)
+    pruning = dataclasses.replace(config.pruning, dropped_blocks=1)
     config = dataclasses.replace(config, pruning=pruning)
     error = in_two_ranks({"run": config}, tmp_path)
     assert str(error).startswith("Whole blocks and sub-layers cannot be removed on 2")

@@ -1,13 +1,13 @@
-"""Fields of configs: their ranges, and the flat view that forms and job files use.
+"""Settings of configs: their ranges, and with which others they are there.
 
-A config is a frozen dataclass. A field may hold one of several kinds of a `Member`,
-each with settings of its own:
+A config is a frozen dataclass, and its fields are the settings that forms and job files
+have. Some settings are there with some kinds of another one only:
 
-    target: Annotated[PrunableShare | FileSize, Option(kinds=Target)] = PrunableShare()
+    target: Target = Target.PRUNABLE_SHARE
+    megabytes: Annotated[float, Option(_SIZE, kinds=(Target.FILE_SIZE,))] = 400.0
 
-The *settings* of a config are flat: one name for the kind (`target`) and one for each
-field of each member (`sparsity`, `megabytes`). A config has those of the members that
-it holds.
+With other kinds a config holds the default, so that equal jobs compare equal, and
+`check_kinds` refuses a value that somebody gives.
 """
 
 from __future__ import annotations
@@ -74,52 +74,31 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Metadata of a field: range and form hints."""
+    """Metadata of a setting: range and form hints."""
 
     limits: Limits | None = None
     advanced: bool = False
-    name: str = ""  # of the setting, where it is another than that of the field
-    kinds: type[StrEnum] | None = None  # of the members that the field can hold
-    used_if: str = ""  # an attribute of the whole config; empty: always
+    kinds: tuple[StrEnum, ...] = ()  # of another setting, with which it is there
+    used_if: str = ""  # an attribute of the config; empty: always
 
     def applies(self, config: Any) -> bool:
         """Return True if a config uses the setting."""
         return not self.used_if or bool(getattr(config, self.used_if))
 
 
-class Member(msgspec.Struct, frozen=True, tag_field="kind"):
-    """Base class of the variants of a config field."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of a config or of a member."""
-
-    name: str  # of the attribute
-    setting: str  # its flat name
-    type: Any  # without the annotation; of a field with kinds: their enumeration
-    default: Any
-    option: Option
-    members: Mapping[str, type[Member]]  # by kind; empty: a plain field
-
-
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting in the flat view of a config."""
+    """A setting of a config."""
 
     name: str
-    type: Any
+    type: Any  # without the annotation
     default: Any
     option: Option
-    choice: str = ""  # the setting on whose kind it depends; empty: on none
-    kinds: tuple[str, ...] = ()  # of that one, with which it is there
+    choice: str  # the setting on whose kind it depends; empty: on none
 
     def is_in(self, values: Mapping[str, Any]) -> bool:
         """Return True if a config with these settings has this one."""
-        return not self.choice or values[self.choice] in self.kinds
+        return not self.choice or values[self.choice] in self.option.kinds
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -131,60 +110,30 @@ def _cached(function: _Function) -> _Function:
 
 
 @_cached
-def fields_of(kind: type[Any]) -> tuple[Field, ...]:
-    """Return the fields of a config or of a member."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    is_member = issubclass(kind, Member)
-    found = msgspec.structs.fields(kind) if is_member else dataclasses.fields(kind)
-    return tuple(_field(each.name, hints[each.name], each.default) for each in found)
-
-
-@_cached
 def settings_of(kind: type[Any]) -> Mapping[str, Setting]:
-    """Return all settings that a config can have, by their flat names.
-
-    A setting of several members has the range and the default of the first.
-    """
+    """Return all settings that a config can have, by name."""
     settings: dict[str, Setting] = {}
-    for field in fields_of(kind):
-        default = _kind_of(field.default) if field.members else None
-        settings[field.setting] = Setting(
-            field.setting,
-            field.type,
-            field.type(default) if field.members else field.default,
-            field.option,
-        )
-        for choice, member in field.members.items():
-            for own in fields_of(member):
-                first = settings.get(own.setting)
-                kinds = (*first.kinds, choice) if first else (choice,)
-                settings[own.setting] = Setting(
-                    own.setting,
-                    own.type,
-                    first.default if first else own.default,
-                    own.option,
-                    field.setting,
-                    kinds,
-                )
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        hint, option = hints[field.name], Option()
+        if typing.get_origin(hint) is typing.Annotated:
+            hint, *annotations = typing.get_args(hint)
+            option = next(each for each in annotations if isinstance(each, Option))
+        of = {type(each) for each in option.kinds}  # each choice is an enum of its own
+        choice = next((x.name for x in settings.values() if x.type in of), "")
+        settings[field.name] = Setting(field.name, hint, field.default, option, choice)
     return settings
 
 
 def values_of(config: Any) -> dict[str, Any]:
-    """Return the settings that a config has, by their flat names."""
-    values: dict[str, Any] = {}
-    for field in fields_of(type(config)):
-        value = getattr(config, field.name)
-        if not field.members:
-            values[field.setting] = value
-            continue
-        values[field.setting] = field.type(_kind_of(value))
-        for own in fields_of(type(value)):
-            values[own.setting] = getattr(value, own.name)
-    return values
+    """Return the settings that a config has, by name."""
+    settings = settings_of(type(config))
+    values = {name: getattr(config, name) for name in settings}
+    return {name: x for name, x in values.items() if settings[name].is_in(values)}
 
 
 def values_in_use(config: Any) -> dict[str, Any]:
-    """Return the settings that a config has and uses, by their flat names."""
+    """Return the settings that a config has and uses, by name."""
     settings = settings_of(type(config))
     return {
         name: value
@@ -193,33 +142,30 @@ def values_in_use(config: Any) -> dict[str, Any]:
     }
 
 
-_Config = TypeVar("_Config")
+def reset_others(config: Any) -> None:
+    """Give all settings that a new config does not have their defaults."""
+    held = values_of(config)
+    for name, setting in settings_of(type(config)).items():
+        if name not in held:
+            object.__setattr__(config, name, setting.default)
 
 
-def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
-    """Return a config with these settings, by their flat names.
-
-    Settings that the config does not have with them are left out.
+def check_kinds(config: Any, given: Iterable[str]) -> None:
+    """Check that a config has the settings that somebody gave for it.
 
     Raises:
-        ConfigError: The values are out of range, or do not go together.
+        ConfigError: One is there with other kinds only.
     """
-    changes: dict[str, Any] = {}
-    for field in fields_of(type(config)):
-        if field.members:
-            held = getattr(config, field.name)
-            member = field.members[values.get(field.setting, _kind_of(held))]
-            changes[field.name] = member(
-                **{
-                    own.name: values.get(
-                        own.setting, getattr(held, own.name, own.default)
-                    )
-                    for own in fields_of(member)
-                }
+    settings, held = settings_of(type(config)), values_of(config)
+    for name in given:
+        if name not in held:
+            raise ConfigError(
+                "{name} belongs to another {choice} than that of this job.",
+                "Leave it out, or set {choice} to one of: {kinds}.",
+                name=name,
+                choice=settings[name].choice,
+                kinds=", ".join(settings[name].option.kinds),
             )
-        elif field.setting in values:
-            changes[field.name] = values[field.setting]
-    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
 def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
@@ -233,17 +179,17 @@ def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
 
 
 def check_limits(config: Any) -> None:
-    """Check the numbers and texts of a config or of a member.
+    """Check the numbers and texts of a config.
 
     Raises:
         ConfigError: A number is out of its range, or a text cannot be a name or path.
     """
-    for field in fields_of(type(config)):
-        limits, value = field.option.limits, getattr(config, field.name)
+    for name, setting in settings_of(type(config)).items():
+        limits, value = setting.option.limits, getattr(config, name)
         if isinstance(value, tuple):
-            _check_texts(field.setting, value)
+            _check_texts(name, value)
         elif isinstance(value, str):
-            check_path(field.setting, value)
+            check_path(name, value)
         if limits is not None and not limits.contain(value):
             is_share = limits.high <= 1 < value and limits.contain(value / 100)
             raise ConfigError(
@@ -251,7 +197,7 @@ def check_limits(config: Any) -> None:
                 say("{given:g} % is {share:g}.", given=value, share=value / 100)
                 if is_share
                 else "",
-                setting=field.setting,
+                setting=name,
                 limits=limits.words,
                 given=value,
             )
@@ -299,19 +245,3 @@ def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
     for value in values:
         if isinstance(value, str):
             check_path(setting, value)
-
-
-def _kind_of(member: Member | type[Member]) -> str:
-    return str(member.__struct_config__.tag)
-
-
-def _field(name: str, hint: Any, default: Any) -> Field:
-    option = Option()
-    if typing.get_origin(hint) is typing.Annotated:
-        hint, *annotations = typing.get_args(hint)
-        option = next(each for each in annotations if isinstance(each, Option))
-    members: dict[str, type[Member]] = {}
-    if option.kinds is not None:
-        members = {_kind_of(each): each for each in typing.get_args(hint)}
-        hint = option.kinds
-    return Field(name, option.name or name, hint, default, option, members)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, NewType, TypeAlias
+from dataclasses import dataclass
+from typing import NewType
 
-from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
+from surgeon_engine.api.config.fields import Limits
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
 
-# How many removed weights of a layer are compensated jointly; 0: all of them.
-MaxCorrelated: TypeAlias = Annotated[
-    int, Option(Limits(0, 100_000), advanced=True, used_if="adapts")
-]
 Pattern = NewType("Pattern", str)  # such as "2:4"
 _PATTERN = re.compile(r"(\d+):(\d+)")
 MAX_OF = 32  # weights in a group
@@ -21,14 +18,13 @@ _MAX_PATTERNS = 20_000  # 8:16 has 12,870
 _ROUNDING = 0.001  # 66.7 % is accepted where 2/3 is the maximum
 
 
-class NM(Member, frozen=True, tag="n_m"):
-    """Keep N of every M neighboring weights in a row, by a pattern such as "2:4"."""
+@dataclass(frozen=True, slots=True)
+class NM:
+    """How many of how many neighboring weights in a row are kept."""
 
-    pattern: Pattern = Pattern("2:4")
-    max_correlated: MaxCorrelated = 0
+    pattern: Pattern
 
     def __post_init__(self) -> None:
-        check_limits(self)
         if not _PATTERN.fullmatch(self.pattern):
             raise ConfigError(
                 "{pattern} is not a pattern.",

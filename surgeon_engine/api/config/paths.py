@@ -8,11 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.vocabulary import WholeVocabulary
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 
 _KEPT_NAME = re.compile(r"[\w -]*")  # of a language or script; "words.txt" is a path
@@ -33,10 +30,6 @@ def with_paths(config: RunConfig, change: Callable[[str], str]) -> RunConfig:
 
     replace = dataclasses.replace
     text, evaluation, pruning = config.calibration, config.evaluation, config.pruning
-    vocabulary = pruning.vocabulary
-    if not isinstance(vocabulary, WholeVocabulary):
-        keep = tuple(map(kept, vocabulary.keep))
-        vocabulary = msgspec.structs.replace(vocabulary, keep=keep)
     return replace(
         config,
         model=replace(config.model, source=changed(config.model.source, DEMO)),
@@ -49,7 +42,7 @@ def with_paths(config: RunConfig, change: Callable[[str], str]) -> RunConfig:
                 for more in text.more_texts
             ),
         ),
-        pruning=replace(pruning, vocabulary=vocabulary),
+        pruning=replace(pruning, kept_texts=tuple(map(kept, pruning.kept_texts))),
         evaluation=replace(
             evaluation,
             texts=tuple(changed(name, BUILTIN_TEXT) for name in evaluation.texts),

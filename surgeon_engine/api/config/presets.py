@@ -18,7 +18,7 @@ import msgspec
 import tomli_w
 
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS
-from surgeon_engine.api.config.fields import values_of, with_values
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.purposes import (
     Purpose,
@@ -77,7 +77,7 @@ class Preset:
             return self
         kind = structure_for(self.purpose, kinds)
         fitting = with_method_for(kind, self.pruning)
-        pruning = with_values(fitting, {"structure": kind})
+        pruning = dataclasses.replace(fitting, structure=kind)
         return dataclasses.replace(self, pruning=pruning)
 
     def applied_to(self, config: RunConfig) -> RunConfig:

@@ -1,7 +1,7 @@
 """The pruning part of a job: how much is removed, in which structure, by which method.
 
-Structure, target and damping are one of several kinds, each a class with the settings
-of this kind alone. In TOML:
+Structure, target, vocabulary and damping are one of several kinds, with settings that
+are there with some of these alone. In TOML:
 
     [pruning]
     structure = "n_m"
@@ -15,24 +15,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
-from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
+from surgeon_engine.api.config.fields import (
+    Limits,
+    Option,
+    check_limits,
+    reset_others,
+)
 from surgeon_engine.api.config.layer_patterns import parse_limit
-from surgeon_engine.api.config.n_m import NM, MaxCorrelated
-from surgeon_engine.api.config.target import (
-    AnyTarget,
-    FileSize,
-    Memory,
-    PrunableShare,
-    Target,
-)
-from surgeon_engine.api.config.vocabulary import (
-    WHOLE,
-    AnyVocabulary,
-    AutomaticVocabulary,
-    Vocabulary,
-)
+from surgeon_engine.api.config.n_m import NM, Pattern
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import reworded, say, say_list
 
@@ -72,6 +64,7 @@ COUPLINGS = {
     Structure.EXPERTS_HEADS_AND_NEURONS: (Coupling.HEADS, *_WITH_EXPERTS),
 }
 COUPLED = tuple(COUPLINGS)
+WITH_NEURONS = tuple(x for x, y in COUPLINGS.items() if Coupling.NEURONS in y)
 OF_EXPERTS = tuple(x for x, y in COUPLINGS.items() if Coupling.EXPERTS in y)
 BY_LAYER = (Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 SPARSE = (Structure.N_M, Structure.ELEMENTS)  # zeros remain; no tensor gets smaller
@@ -122,10 +115,28 @@ class UpdateKind(StrEnum):
     SEPARATE = "separate"  # the sum of row and column updates, as in the paper's code
 
 
+class Target(StrEnum):
+    """The units of a pruning target."""
+
+    PRUNABLE_SHARE = "prunable_share"  # of the prunable weights, which is removed
+    PARAMETER_SHARE = "parameter_share"  # of all parameters, which is removed
+    PARAMETERS = "parameters"  # that are kept
+    FILE_SIZE = "file_size"  # as many as a file holds in its number format
+    MEMORY = "memory"  # as many as run in it with their context
+
+
+class Vocabulary(StrEnum):
+    """The ways to choose the tokens that a model keeps."""
+
+    WHOLE = "whole"
+    AUTOMATIC = "automatic"  # removed while they cost less, per parameter, than others
+    TOKENS = "tokens"  # a number of them
+
+
 class Damping(StrEnum):
     """The ways to choose the damping of costs and update."""
 
-    AUTOMATIC = "automatic"
+    AUTOMATIC = "automatic"  # in every shot, by the loss on held-out windows
     FIXED = "fixed"
 
 
@@ -176,135 +187,66 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
     return tuple(m for m in Method if m not in (*BY_ROUTING, *for_sparse))
 
 
-_DAMPING = Limits(0, 100)
-
-
-class AutomaticDamping(Member, frozen=True, tag="automatic"):
-    """Choose the damping in every shot, by the loss on held-out calibration windows."""
-
-
-class FixedDamping(Member, frozen=True, tag="fixed"):
-    """Use these dampings in every shot, multiples of a factor's mean eigenvalue."""
-
-    cost: Annotated[
-        float,
-        Option(_DAMPING, advanced=True, name="cost_damping", used_if="uses_damping"),
-    ] = 0.01
-    update: Annotated[
-        float,
-        Option(_DAMPING, advanced=True, name="update_damping", used_if="adapts"),
-    ] = 0.1
-
-
-AnyDamping: TypeAlias = AutomaticDamping | FixedDamping
-
-_Basis: TypeAlias = Annotated[CostBasis, Option(advanced=True)]
-_AnyWidths: TypeAlias = Annotated[Widths, Option(advanced=True)]
-# The remaining MLP width of each pruned layer is a multiple of it; 0: of what the
-# number format of the export needs, or else, on an NVIDIA GPU, of 8.
-_WidthMultiple: TypeAlias = Annotated[int, Option(Limits(0, 1024), advanced=True)]
-# How many whole blocks, or attentions and MLPs, are removed before heads and neurons.
-_Dropped: TypeAlias = Annotated[int, Option(Limits(0, 1000), advanced=True)]
-
-
-class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
-    """Remove attention heads and MLP neurons, and before them whole blocks."""
-
-    width_multiple: _WidthMultiple = 0
-    widths: _AnyWidths = Widths.FREE
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-    dropped_blocks: _Dropped = 0
-    dropped_sublayers: _Dropped = 0  # of other blocks, at most one of each
-
-
-class Neurons(Member, frozen=True, tag="neurons"):
-    """Remove MLP neurons."""
-
-    width_multiple: _WidthMultiple = 0
-    widths: _AnyWidths = Widths.FREE
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-
-
-class Heads(Member, frozen=True, tag="heads"):
-    """Remove attention heads."""
-
-    widths: _AnyWidths = Widths.FREE
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-
-
-class Experts(Member, frozen=True, tag="experts"):
-    """Remove experts of a mixture of experts."""
-
-    widths: _AnyWidths = Widths.FREE
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-
-
-class ExpertsAndNeurons(Member, frozen=True, tag="experts_and_neurons"):
-    """Remove experts, and neurons of experts and of MLPs that all tokens use."""
-
-    width_multiple: _WidthMultiple = 0
-    widths: _AnyWidths = Widths.FREE
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-
-
-class ExpertsHeadsAndNeurons(Member, frozen=True, tag="experts_heads_and_neurons"):
-    """Remove experts, heads, and neurons of experts and of MLPs that all tokens use."""
-
-    width_multiple: _WidthMultiple = 0
-    widths: _AnyWidths = Widths.FREE
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-
-
-class RowsAndColumns(Member, frozen=True, tag="rows_and_columns"):
-    """Remove rows and columns of each layer by itself."""
-
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-    update: Annotated[UpdateKind, Option(advanced=True, used_if="adapts")] = (
-        UpdateKind.JOINT
-    )
-
-
-class Rows(Member, frozen=True, tag="rows"):
-    """Remove rows of each layer by itself."""
-
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-
-
-class Columns(Member, frozen=True, tag="columns"):
-    """Remove columns of each layer by itself."""
-
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
-
-
-class Elements(Member, frozen=True, tag="elements"):
-    """Remove single weights, anywhere in a layer."""
-
-    max_correlated: MaxCorrelated = 0
-
-
-AnyStructure: TypeAlias = (
-    HeadsAndNeurons
-    | Neurons
-    | Heads
-    | Experts
-    | ExpertsAndNeurons
-    | ExpertsHeadsAndNeurons
-    | RowsAndColumns
-    | Rows
-    | Columns
-    | NM
-    | Elements
-)
+MAX_SHARE = 0.95  # that can be removed
+_SHARE = Limits(0, MAX_SHARE)  # 0: the run writes the unpruned model
+_OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
+_FIXED = (Damping.FIXED,)
+_DAMPING = Limits(0, 100)  # multiples of a factor's mean eigenvalue
+_DROPPED = Option(Limits(0, 1000), advanced=True, kinds=(Structure.HEADS_AND_NEURONS,))
 
 
 @dataclass(frozen=True, slots=True)
 class PruningConfig:
     """How much is removed, in which structure, by which costs and updates."""
 
-    structure: Annotated[AnyStructure, Option(kinds=Structure)] = HeadsAndNeurons()
+    structure: Structure = Structure.HEADS_AND_NEURONS
+    # The remaining MLP width of each pruned layer is a multiple of it; 0: of what the
+    # number format of the export needs, or else, on an NVIDIA GPU, of 8.
+    width_multiple: Annotated[
+        int, Option(Limits(0, 1024), advanced=True, kinds=WITH_NEURONS)
+    ] = 0
+    widths: Annotated[Widths, Option(advanced=True, kinds=COUPLED)] = Widths.FREE
+    cost_basis: Annotated[
+        CostBasis, Option(advanced=True, kinds=(*COUPLED, *BY_LAYER))
+    ] = CostBasis.PER_PARAMETER
+    # How many whole blocks, or attentions and MLPs, are removed before heads and
+    # neurons; the latter of other blocks, at most one of each.
+    dropped_blocks: Annotated[int, _DROPPED] = 0
+    dropped_sublayers: Annotated[int, _DROPPED] = 0
+    update: Annotated[
+        UpdateKind,
+        Option(advanced=True, kinds=(Structure.ROWS_AND_COLUMNS,), used_if="adapts"),
+    ] = UpdateKind.JOINT
+    pattern: Annotated[Pattern, Option(kinds=(Structure.N_M,))] = Pattern("2:4")
+    # How many removed weights of a layer are compensated jointly; 0: all of them.
+    max_correlated: Annotated[
+        int, Option(Limits(0, 100_000), advanced=True, kinds=SPARSE, used_if="adapts")
+    ] = 0
     method: Method = Method.FIRST_ORDER
-    target: Annotated[AnyTarget, Option(kinds=Target)] = PrunableShare()
-    vocabulary: Annotated[AnyVocabulary, Option(kinds=Vocabulary)] = WHOLE
+    target: Target = Target.PRUNABLE_SHARE
+    sparsity: Annotated[float, Option(_SHARE, kinds=_OF_SHARE)] = 0.3
+    million_parameters: Annotated[
+        float, Option(Limits(0, 1e7, low_is_open=True), kinds=(Target.PARAMETERS,))
+    ] = 100.0
+    megabytes: Annotated[
+        float, Option(Limits(0, 1e8, low_is_open=True), kinds=(Target.FILE_SIZE,))
+    ] = 400.0
+    memory_gigabytes: Annotated[
+        float, Option(Limits(0, 1e5, low_is_open=True), kinds=(Target.MEMORY,))
+    ] = 8.0
+    context: Annotated[  # tokens
+        int, Option(Limits(1, 10_000_000), kinds=(Target.MEMORY,))
+    ] = 4096
+    vocabulary: Vocabulary = Vocabulary.WHOLE
+    vocabulary_tokens: Annotated[
+        int, Option(Limits(256, 10_000_000), kinds=(Vocabulary.TOKENS,))
+    ] = 32_768
+    # Tokens that are never removed: names of languages or scripts, or text files whose
+    # words keep their tokens.
+    kept_texts: Annotated[
+        tuple[str, ...],
+        Option(advanced=True, kinds=(Vocabulary.TOKENS, Vocabulary.AUTOMATIC)),
+    ] = ()
     # In percent of the original's perplexity; 0: no limit.
     max_perplexity_increase: Annotated[float, Option(Limits(0, 100))] = 0.0
     # KL to the original on held-out calibration text, in nats per token; 0: no limit.
@@ -319,28 +261,36 @@ class PruningConfig:
     fisher: Annotated[Fisher, Option(advanced=True, used_if="measures_gradients")] = (
         Fisher.SAMPLED
     )
-    # SparseGPT searches no damping: with it, an automatic one becomes the default.
-    damping: Annotated[
-        AnyDamping, Option(kinds=Damping, advanced=True, used_if="adapts")
-    ] = AutomaticDamping()
+    # SparseGPT searches no damping: with it, an automatic one becomes a fixed one.
+    damping: Annotated[Damping, Option(advanced=True, used_if="adapts")] = (
+        Damping.AUTOMATIC
+    )
+    cost_damping: Annotated[
+        float, Option(_DAMPING, advanced=True, kinds=_FIXED, used_if="uses_damping")
+    ] = 0.01
+    update_damping: Annotated[
+        float, Option(_DAMPING, advanced=True, kinds=_FIXED, used_if="adapts")
+    ] = 0.1
 
     def __post_init__(self) -> None:
+        if self.method is Method.SPARSEGPT and self.damping is Damping.AUTOMATIC:
+            object.__setattr__(self, "damping", Damping.FIXED)
+        reset_others(self)
         check_limits(self)
-        if self.method is Method.SPARSEGPT and self.damping == AutomaticDamping():
-            object.__setattr__(self, "damping", FixedDamping())
         for limit in self.layer_min_density:
             parse_limit(limit)
-        if isinstance(self.structure, NM) and isinstance(self.target, PrunableShare):
-            self.structure.check_sparsity(self.target.sparsity)
-        if self.method not in methods_for(self.kind):
+        pattern = self.n_m
+        if pattern is not None and self.target is Target.PRUNABLE_SHARE:
+            pattern.check_sparsity(self.sparsity)
+        if self.method not in methods_for(self.structure):
             raise ConfigError(
                 "{method} does not remove {kind}.",
                 "Choose one of: {possible}.",
                 method=display_name(self.method),
-                kind=display_name(self.kind),
-                possible=say_list(*methods_for(self.kind), spec="choice"),
+                kind=display_name(self.structure),
+                possible=say_list(*methods_for(self.structure), spec="choice"),
             )
-        if self.is_sized and self.kind in SPARSE:
+        if self.is_sized and self.structure in SPARSE:
             raise ConfigError(
                 "Unstructured and N:M pruning do not make files smaller, so a size in "
                 "bytes cannot be the target.",
@@ -351,28 +301,34 @@ class PruningConfig:
     @property
     def is_sized(self) -> bool:
         """True if the target is a size in bytes."""
-        return isinstance(self.target, FileSize | Memory)
+        return self.target in (Target.FILE_SIZE, Target.MEMORY)
 
     @property
-    def kind(self) -> Structure:
-        """The kind of the structure."""
-        return Structure(str(self.structure.__struct_config__.tag))
+    def n_m(self) -> NM | None:
+        """The pattern N:M; None: the structure is another one."""
+        return NM(self.pattern) if self.structure is Structure.N_M else None
 
     @property
     def removes_nothing(self) -> bool:
         """True if the run only writes the unpruned model."""
-        return getattr(self.target, "sparsity", 1.0) == 0
+        return self.sparsity == 0
 
     @property
     def removes_tokens(self) -> bool:
         """True if the model loses a part of its vocabulary."""
-        return self.vocabulary != WHOLE
+        return self.vocabulary is not Vocabulary.WHOLE
 
     @property
     def chooses_tokens(self) -> bool:
         """True if their costs decide how many tokens the model loses."""
-        is_open = isinstance(self.vocabulary, AutomaticVocabulary)
+        is_open = self.vocabulary is Vocabulary.AUTOMATIC
         return is_open and not self.removes_nothing
+
+    @property
+    def tokens_to_keep(self) -> int | None:
+        """The number of tokens to keep; None: none is set."""
+        is_set = self.vocabulary is Vocabulary.TOKENS
+        return self.vocabulary_tokens if is_set else None
 
     @property
     def has_quality_limit(self) -> bool:
@@ -380,36 +336,24 @@ class PruningConfig:
         return self.max_perplexity_increase > 0 or self.max_divergence > 0
 
     @property
-    def width_multiple(self) -> int:
-        """The number that divides the remaining MLP widths; 0: not settled yet."""
-        return getattr(self.structure, "width_multiple", 1)
-
-    @property
     def has_same_widths(self) -> bool:
         """True if all layers lose equally many heads, neurons or experts."""
-        return getattr(self.structure, "widths", Widths.FREE) is Widths.SAME
+        return self.widths is Widths.SAME
 
     @property
-    def dropped_blocks(self) -> int:
+    def blocks_to_drop(self) -> int:
         """The number of blocks that are removed as a whole."""
-        dropped = getattr(self.structure, "dropped_blocks", 0)
-        return 0 if self.removes_nothing else dropped
+        return 0 if self.removes_nothing else self.dropped_blocks
 
     @property
-    def dropped_sublayers(self) -> int:
+    def sublayers_to_drop(self) -> int:
         """The number of attentions and MLPs of other blocks that are removed."""
-        dropped = getattr(self.structure, "dropped_sublayers", 0)
-        return 0 if self.removes_nothing else dropped
+        return 0 if self.removes_nothing else self.dropped_sublayers
 
     @property
     def drops_depth(self) -> bool:
         """True if whole blocks, attentions or MLPs are removed."""
-        return self.dropped_blocks + self.dropped_sublayers > 0
-
-    @property
-    def cost_basis(self) -> CostBasis:
-        """The quantity that the global threshold compares."""
-        return getattr(self.structure, "cost_basis", CostBasis.PER_PARAMETER)
+        return self.blocks_to_drop + self.sublayers_to_drop > 0
 
     @property
     def measures_gradients(self) -> bool:
@@ -434,11 +378,5 @@ class PruningConfig:
     @property
     def searches_damping(self) -> bool:
         """True if held-out windows choose the damping."""
-        searches = self.adapts and isinstance(self.damping, AutomaticDamping)
+        searches = self.adapts and self.damping is Damping.AUTOMATIC
         return searches and not self.removes_nothing
-
-    @property
-    def fixed_damping(self) -> FixedDamping:
-        """The damping where none is searched for, or none can be."""
-        found = self.damping
-        return found if isinstance(found, FixedDamping) else FixedDamping()

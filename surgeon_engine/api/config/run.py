@@ -18,10 +18,9 @@ from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     CostBasis,
-    HeadsAndNeurons,
     Method,
-    Neurons,
     PruningConfig,
+    Structure,
 )
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
@@ -129,10 +128,9 @@ class RunConfig:
     @property
     def blocks_miss_size(self) -> bool:
         """True if a GGUF file may exceed a target size, by widths that it fills up."""
-        has_neurons = isinstance(self.pruning.structure, HeadsAndNeurons | Neurons)
-        has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
-        is_sized = self.pruning.is_sized
-        return is_sized and has_odd_rows and self.export.format is Format.GGUF
+        pruning, dense = self.pruning, (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
+        has_odd_rows = pruning.structure in dense and pruning.width_multiple % 32 != 0
+        return pruning.is_sized and has_odd_rows and self.export.format is Format.GGUF
 
     @property
     def trains_offloaded(self) -> bool:
@@ -238,5 +236,5 @@ class RunConfig:
             pruning.method is Method.FIRST_ORDER
             and pruning.cost_basis is CostBasis.PER_PARAMETER
             and not pruning.drops_depth
-            and pruning.kind not in SPARSE
+            and pruning.structure not in SPARSE
         )

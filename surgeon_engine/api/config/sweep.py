@@ -16,10 +16,9 @@ import msgspec
 
 from surgeon_engine.api.config.fields import (
     Setting,
+    check_kinds,
     settings_of,
     unknown_setting,
-    values_of,
-    with_values,
     wrong_type,
 )
 from surgeon_engine.api.config.run import RunConfig
@@ -172,14 +171,7 @@ def _varied(
     for axis, value in zip(axes, values, strict=True):
         parts.setdefault(axis.part, {})[axis.setting] = value
     for part, chosen in parts.items():
-        held = with_values(getattr(config, part), chosen)
-        missing = [name for name in chosen if name not in values_of(held)]
-        if missing:
-            raise ConfigError(
-                "{part} has no {missing} with its other settings.",
-                "Vary another setting, or change the job.",
-                part=part,
-                missing=missing[0],
-            )
+        held = dataclasses.replace(getattr(config, part), **chosen)
+        check_kinds(held, chosen)
         config = dataclasses.replace(config, **{part: held})
     return config

@@ -1,14 +1,14 @@
 """Configs as TOML: the job files that users save, edit and run.
 
 A job begins with the version of its format and may leave out every setting that has
-its default value. The settings are flat: those of a structure stand beside its kind.
+its default value.
 
     [pruning]
     structure = "n_m"
     pattern = "2:4"
     sparsity = 0.5
 
-Unknown names are errors.
+Unknown names are errors, and so are settings of kinds that the job does not have.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 
 from surgeon_engine.api.config.calibration import MoreText
 from surgeon_engine.api.config.fields import (
-    fields_of,
+    check_kinds,
     settings_of,
     unknown_setting,
     values_of,
@@ -44,6 +44,7 @@ from surgeon_engine.base.versions import JOB, OtherVersionError, check_version
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line
 _PARTS: dict[str, type[Any]] = typing.get_type_hints(RunConfig)
+_STEP = re.compile(r"[^.\[\]`]+")  # of the path to a value
 # Texts of several lines, texts of one line, and comments. A text may lack its end, so
 # that the quotes in it are not tried as beginnings of others, which would take hours.
 _NO_KEYS = re.compile(
@@ -88,14 +89,18 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: An unknown name, a wrong type or a value out of range.
     """
-    parts = {part: _part_of(part, given) for part, given in values.items()}
+    for part, given in values.items():
+        _check_part(part, given)
     try:
-        return convert(parts, RunConfig)
+        config: RunConfig = convert(values, RunConfig)
     except msgspec.ValidationError as error:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise _type_error(parts, error) from error
+        raise _type_error(values, error) from error
+    for part, given in values.items():
+        check_kinds(getattr(config, part), given)
+    return config
 
 
 def _type_error(
@@ -103,14 +108,15 @@ def _type_error(
 ) -> ConfigError:
     """Return an error that names the setting, its value, and what it may be."""
     _, _, path = str(error).partition(" - at `$.")
-    names, given = path.rstrip("`").split("."), cast(Any, values)
-    for name in names:
-        given = given.get(name) if isinstance(given, Mapping) else None
-    found = None
-    if given is not None:
-        setting = settings_of(_PARTS[names[0]]).get(names[-1])
-        shown = ".".join(dict.fromkeys((names[0], names[-1])))
-        found = wrong_type(shown, given, error, setting)
+    steps, given = _STEP.findall(path), cast(Any, values)
+    for step in steps:
+        given = given[int(step) if isinstance(given, list) else step]
+    name = ".".join(step for step in steps if not step.isdecimal())
+    kind = MoreText if "more_texts" in steps else _PARTS[steps[0]]
+    setting = settings_of(kind).get(steps[-1])
+    if steps[-1].isdecimal():
+        name = say("An entry of {name}", name=name)
+    found = wrong_type(name, given, error, setting)
     return found or ConfigError("Invalid job file: {error:clause}.", error=error)
 
 
@@ -156,7 +162,7 @@ def read_config(path: Path) -> RunConfig:
         job = decode_toml(say("The job"), read_text(path, TOML_LIMIT))
         check_job_version("The job", job)
         config = with_paths_from(path.parent, config_from_values(job))
-        if config.pruning.kind is not PruningConfig().kind:
+        if config.pruning.structure is not PruningConfig().structure:
             return config
         facts = model_facts(config.model.source)
         if facts is None or not facts.experts:
@@ -206,11 +212,11 @@ def _check_keys(text: str) -> None:
         )
 
 
-def _part_of(part: str, values: Any) -> Any:
-    """Return a part of a job as msgspec reads it, with a table for each member.
+def _check_part(part: str, given: Any) -> None:
+    """Check the names in a part of a job, which msgspec would ignore, and choices.
 
     Raises:
-        ConfigError: A name is unknown, which msgspec would ignore, or of another kind.
+        ConfigError: A name is unknown, or a choice.
     """
     if part not in _PARTS:
         raise ConfigError(
@@ -219,38 +225,15 @@ def _part_of(part: str, values: Any) -> Any:
             part=repr(part),
             parts=", ".join(_PARTS),
         )
-    if not isinstance(values, Mapping):
-        return values
-    _check_settings(part, _PARTS[part], values)
-    found = dict(values)
-    for field in fields_of(_PARTS[part]):
-        if field.members:
-            usual = field.default.__struct_config__.tag
-            kind = found.pop(field.setting, usual)
-            own = fields_of(field.members[kind])
-            given = {x.name: found.pop(x.setting) for x in own if x.setting in found}
-            found[field.name] = {"kind": kind, **given}
-    return found
+    _check_names(part, _PARTS[part], given)
 
 
-def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> None:
+def _check_names(part: str, kind: type[Any], given: Any) -> None:
     settings = settings_of(kind)
-    defaults = {name: setting.default for name, setting in settings.items()}
-    chosen = {**defaults, **values}
-    for name, value in values.items():
+    for name, value in given.items() if isinstance(given, Mapping) else ():
         if name not in settings:
             raise unknown_setting(part, name, settings)
-        setting = settings[name]
-        check_choice(f"{part}.{name}", setting.type, value)
-        if not setting.is_in(chosen):
-            raise ConfigError(
-                "{name} belongs to another {choice} than that of this job.",
-                "Leave it out, or set {choice} to one of: {kinds}.",
-                name=name,
-                choice=setting.choice,
-                kinds=", ".join(setting.kinds),
-            )
+        check_choice(f"{part}.{name}", settings[name].type, value)
         if name == "more_texts" and isinstance(value, list):
             for entry in value:
-                if isinstance(entry, Mapping):
-                    _check_settings(f"{part}.{name}", MoreText, entry)
+                _check_names(f"{part}.{name}", MoreText, entry)

@@ -11,7 +11,6 @@ import msgspec
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.judgment import JudgeSettings
@@ -63,7 +62,8 @@ class PreviewVocabulary(_Command, frozen=True):
 
     model: ModelConfig
     calibration: CalibrationConfig
-    vocabulary: AutomaticVocabulary | SomeTokens
+    tokens: int | None  # to keep; None: as is typical of a run that chooses them
+    kept_texts: tuple[str, ...]  # as those of a job
 
 
 class StartRun(_Command, frozen=True):

@@ -96,7 +96,7 @@ def _seconds(job: Job) -> float:
     if pruning.method in BY_ROUTING:  # each expert of a token runs twice
         return 2 * speed.forward(job, windows)
     if not pruning.measures_factors:
-        of_experts = Coupling.EXPERT_NEURONS in COUPLINGS.get(pruning.kind, ())
+        of_experts = Coupling.EXPERT_NEURONS in COUPLINGS.get(pruning.structure, ())
         gates = sum(
             2.0 * layer.weights
             for layer in job.as_used(layers)

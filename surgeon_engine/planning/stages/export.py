@@ -75,7 +75,7 @@ def _exporting(job: Job) -> float:
     if job.offloads:
         held = job.weights_on_host if job.is_on_gpu else 0
         return held + job.size.export_bytes / max(1, job.model.blocks)
-    is_coupled = job.config.pruning.kind in COUPLED
+    is_coupled = job.config.pruning.structure in COUPLED
     return job.weights * (2 if is_coupled else 1) + job.size.export_bytes
 
 

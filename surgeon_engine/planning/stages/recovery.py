@@ -192,7 +192,7 @@ def _training_moment(job: Job) -> Moment:
     in_graph = 0.0  # of weights
     if recovery.trains_all_weights:
         in_graph = job.weights_left * _CAST
-    elif job.config.pruning.kind in SPARSE:
+    elif job.config.pruning.structure in SPARSE:
         in_graph = job.weights_left * FLOAT  # with the masked adapters
     step = _step(job)
     logits = _logits(job, step) * _TRAINED_COPIES
@@ -272,7 +272,7 @@ def _masks(job: Job) -> float:
 
     Adapters do without where whole rows and columns are zero.
     """
-    kind = job.config.pruning.kind
+    kind = job.config.pruning.structure
     is_whole = job.config.recovery.trains_all_weights
     needs = kind not in COUPLED if is_whole else kind in SPARSE
     return job.touched_weights if needs else 0

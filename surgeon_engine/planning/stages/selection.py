@@ -41,7 +41,7 @@ def depth(job: Job) -> StageNeed | None:
     if not pruning.drops_depth:
         return None
     windows = min(calibration.windows, -(-DEPTH_TOKENS // calibration.window_length))
-    kinds = bool(pruning.dropped_blocks) + 2 * bool(pruning.dropped_sublayers)
+    kinds = bool(pruning.blocks_to_drop) + 2 * bool(pruning.sublayers_to_drop)
     passes = kinds * job.model.blocks / 2 + 1
     return StageNeed(pruning.shots * passes * speed.forward(job, windows))
 
@@ -116,7 +116,7 @@ def _saved_shot(job: Job) -> float:
     pruning = job.config.pruning
     # The first of several shots removes less than all of them.
     most = job.weights_left if pruning.shots == 1 else job.model.prunable
-    masks = job.touched_weights / 8 / job.each if pruning.kind in SPARSE else 0
+    masks = job.touched_weights / 8 / job.each if pruning.structure in SPARSE else 0
     return saved_weights(job, most + masks)
 
 
@@ -126,17 +126,17 @@ def _moment(job: Job, algebra: float, *stores: float) -> Moment:
 
 
 def _choices(job: Job) -> float:
-    if job.config.pruning.kind not in SPARSE:
+    if job.config.pruning.structure not in SPARSE:
         return 0
     return sum(layer.weights for layer in job.measured) * (2 * FLOAT + 4)
 
 
 def _algebra(job: Job) -> float:
     if not job.config.pruning.measures_factors:
-        if job.config.pruning.kind in COUPLED:
+        if job.config.pruning.structure in COUPLED:
             return 0  # weights become zeros where they are
         return max(_units(job)) * FLOAT
-    is_sparse = job.config.pruning.kind in SPARSE
+    is_sparse = job.config.pruning.structure in SPARSE
     copies = _SPARSE_COPIES if is_sparse else _DENSE_COPIES
     return max(
         (layer.rows**2 + width(layer) ** 2) * FLOAT * _COPIES
@@ -166,9 +166,9 @@ def _selecting(job: Job) -> float:
         R, C = layer.rows, width(layer)
         if pruning.method in (Method.LLM_SURGEON, Method.SPARSEGPT):
             flops += C**3
-            if pruning.kind is not Structure.ROWS:
+            if pruning.structure is not Structure.ROWS:
                 flops += 2 * R * C**2
-        if pruning.kind in SPARSE:
+        if pruning.structure in SPARSE:
             moved += layer.weights * 8 * _PASSES
     return flops / job.rates.factorizing + moved / job.rates.moving
 
@@ -179,7 +179,7 @@ def _updating(job: Job) -> float:
     flops = sum(_adapting(job, layer.rows, width(layer)) for layer in job.measured)
     moved = job.touched_weights * 8 * 4
     seconds = flops / job.rates.factorizing + moved / job.rates.moving
-    return seconds if pruning.adapts or pruning.kind in SPARSE else seconds / 2
+    return seconds if pruning.adapts or pruning.structure in SPARSE else seconds / 2
 
 
 def _adapting(job: Job, R: int, C: int) -> float:
@@ -189,6 +189,6 @@ def _adapting(job: Job, R: int, C: int) -> float:
         return C**3 + R * C**2
     if not pruning.adapts:
         return 0
-    if pruning.kind in SPARSE:
+    if pruning.structure in SPARSE:
         return C**3 + R**3 + 2 * _STEPS * (2 * R * C * (R + C))
     return C**3 / 2 + R * C**2

@@ -13,11 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    Elements,
     PruningConfig,
-    RowsAndColumns,
     UpdateKind,
 )
 from surgeon_engine.pruning.costs import Stiffness
@@ -50,10 +47,8 @@ class LlmSurgeon(UpdatingMethod):
         column_is_removed: Tensor,
         pruning: PruningConfig,
     ) -> Tensor:
-        A, G = (damped(M, pruning.fixed_damping.update) for M in quadratic)
-        update = joint_update
-        if isinstance(pruning.structure, RowsAndColumns):
-            update = _UPDATES[pruning.structure.update]
+        A, G = (damped(M, pruning.update_damping) for M in quadratic)
+        update = _UPDATES[pruning.update]
         return update(W, A, G, row_is_removed, column_is_removed)
 
     @override
@@ -64,9 +59,8 @@ class LlmSurgeon(UpdatingMethod):
         is_removed: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        A, G = (damped(M, pruning.fixed_damping.update) for M in quadratic)
-        assert isinstance(pruning.structure, NM | Elements)
-        if group_size := pruning.structure.max_correlated:
+        A, G = (damped(M, pruning.update_damping) for M in quadratic)
+        if group_size := pruning.max_correlated:
             X = grouped_update(W, A, G, is_removed, group_size)
         else:
             X = whole_update(W, A, G, is_removed)

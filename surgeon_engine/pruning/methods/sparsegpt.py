@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.pruning.costs import Stiffness
 from surgeon_engine.pruning.methods.base import Allocation, MeasuredLayer, Needs
@@ -51,12 +50,12 @@ class SparseGpt(UpdatingMethod):
         is_removed: Tensor,
         pruning: PruningConfig,
     ) -> tuple[Tensor, Tensor]:
-        U = cholesky(inverse(damped(quadratic[0], pruning.fixed_damping.cost))).T
+        U = cholesky(inverse(damped(quadratic[0], pruning.cost_damping))).T
         X = W.clone()
         chosen = torch.zeros_like(is_removed)
         C, total = is_removed.shape[1], int(is_removed.sum())
-        if isinstance(pruning.structure, NM):
-            group, removed = pruning.structure.of, pruning.structure.removed
+        if (pattern := pruning.n_m) is not None:
+            group, removed = pattern.of, pattern.removed
         else:
             group, removed = _COLUMNS_AT_ONCE, 0
         for start in range(0, C, group):

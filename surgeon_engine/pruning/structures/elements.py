@@ -49,13 +49,13 @@ class ElementsUnit:
         self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> ElementCosts:
         """Return all weights with their costs; inf for those that must be kept."""
-        W, damping = self.measured.weight(), pruning.fixed_damping.cost
+        W, damping = self.measured.weight(), pruning.cost_damping
         removed = before.view(self.measured.rows, -1).to(W.device)
         layer = MeasuredLayer(W, self.measured.columns, measured, damping)
-        if isinstance(pruning.structure, NM):
-            cost, chosen = self.method.pattern_costs(layer, pruning.structure)
-            cost = self._costs_in_groups(cost, chosen, removed, pruning.structure)
-            atom = pruning.structure.removed
+        if (pattern := pruning.n_m) is not None:
+            cost, chosen = self.method.pattern_costs(layer, pattern)
+            cost = self._costs_in_groups(cost, chosen, removed, pattern)
+            atom = pattern.removed
         else:
             cost = self.method.element_costs(layer)
             cost = cost[:, : self.measured.columns]
@@ -67,10 +67,10 @@ class ElementsUnit:
         return ElementCosts(_within_limit(cost, atom, min_share), atom)
 
     def _costs_in_groups(
-        self, cost: Tensor, chosen: Tensor, removed: Tensor, structure: NM
+        self, cost: Tensor, chosen: Tensor, removed: Tensor, pattern: NM
     ) -> Tensor:
         """Return the costs of groups, at the weights they would lose.  R x C."""
-        kept, of = structure.kept, structure.of
+        kept, of = pattern.kept, pattern.of
         check_not_nan(self.measured.name, cost)
         is_removed = removed[:, : cost.shape[1] * of].unflatten(1, (-1, of)).any(dim=2)
         cost = _spread(cost.masked_fill(is_removed, -1), self.method.allocation)
@@ -94,8 +94,8 @@ class ElementsUnit:
         else:
             X = W.clone()
             X[:, : self.measured.columns][is_removed] = 0
-        if isinstance(pruning.structure, NM):
-            _check_groups(X, removed, pruning.structure.kept, pruning.structure.of)
+        if (pattern := pruning.n_m) is not None:
+            _check_groups(X, removed, pattern.kept, pattern.of)
         return X, removed.flatten().cpu()
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:

@@ -110,7 +110,7 @@ class CoupledUnit:
             self.measured.weight() if is_matrix else torch.empty(0),
             self.measured.columns,
             measured,
-            pruning.fixed_damping.cost,
+            pruning.cost_damping,
         )
         of_group = self.method.group_costs(layer, ~self._columns(before), groups)
         cost[~before] = of_group.cpu().double()

@@ -54,7 +54,7 @@ class RowsOrColumns:
     ) -> Removals:
         """Return the removable rows and columns: of each kind all but the last."""
         row, column = self._remaining(before)
-        W, damping = self.measured.weight(), pruning.fixed_damping.cost
+        W, damping = self.measured.weight(), pruning.cost_damping
         R, C = int(row.sum()), int(column.sum())  # C with the bias
         of_row = W.new_zeros(R)
         of_column = W.new_zeros(int(column[: self.measured.columns].sum()))

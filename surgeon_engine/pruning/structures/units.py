@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.layer_patterns import any_matches, check_patterns
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -58,8 +57,8 @@ def _all_units(
     pruning: PruningConfig, model: PreTrainedModel, layers: Sequence[PrunableLayer]
 ) -> tuple[Unit, ...]:
     method = METHODS[pruning.method]
-    if pruning.kind in COUPLED:
-        groups = coupled_groups(pruning.kind, model)
+    if pruning.structure in COUPLED:
+        groups = coupled_groups(pruning.structure, model)
         inside = {
             x.consumer.name: x for x in groups if x.kind is Coupling.EXPERT_NEURONS
         }
@@ -72,9 +71,9 @@ def _all_units(
         )
     assert isinstance(method, MatrixMethod)  # by `methods_for`
     layers = linear_layers(layers)
-    if pruning.kind in BY_LAYER:
-        kinds = _KINDS[pruning.kind]
+    if pruning.structure in BY_LAYER:
+        kinds = _KINDS[pruning.structure]
         return tuple(RowsOrColumns(layer, method, kinds) for layer in layers)
-    if isinstance(pruning.structure, NM):  # narrower layers have no whole group
-        layers = [layer for layer in layers if layer.columns >= pruning.structure.of]
+    if (pattern := pruning.n_m) is not None:  # narrower layers have no whole group
+        layers = [layer for layer in layers if layer.columns >= pattern.of]
     return tuple(ElementsUnit(layer, method) for layer in layers)

@@ -226,7 +226,7 @@ def _compared_to_threshold(
 def _basis(pruning: PruningConfig) -> str:
     """Return the unit of a cost; empty for the total."""
     per_weight = pruning.cost_basis is CostBasis.PER_PARAMETER
-    return tr("per weight") if per_weight and pruning.kind not in SPARSE else ""
+    return tr("per weight") if per_weight and pruning.structure not in SPARSE else ""
 
 
 def _rank(costs: Costs, number: int) -> str:

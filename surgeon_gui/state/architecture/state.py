@@ -170,7 +170,7 @@ def _coupled_layers(
 ) -> dict[str, tuple[LayerSummary, ...]]:
     """Map each layer of a group to the layers of its group, itself included."""
     by_name = {layer.name: layer for layer in model.layers}
-    kinds = COUPLINGS.get(pruning.kind, ())
+    kinds = COUPLINGS.get(pruning.structure, ())
     return {
         name: tuple(by_name[member] for member in group.layers)
         for group in model.coupled

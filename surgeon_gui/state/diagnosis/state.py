@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS
-from surgeon_engine.api.config.fields import values_in_use, values_of, with_values
+from surgeon_engine.api.config.fields import values_in_use, values_of
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
@@ -136,7 +136,7 @@ def planned_config(known: DiagnosisResult, now: RunConfig) -> RunConfig:
     pruning = with_width_multiple(now, known.model, on_cuda=False).pruning
     values = {k: v for k, v in values_of(pruning).items() if k in _PLANNED}
     try:
-        pruning = with_values(known.config.pruning, values)
+        pruning = replace(known.config.pruning, **values)
         return replace(known.config, pruning=pruning, export=now.export)
     except ConfigError:
         return known.config  # a target that its structure does not support

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.planned_file import (
     FileForm,
@@ -42,7 +41,7 @@ def quantized_files(
     has_no_file = config.pruning.removes_nothing or leaves_zeros(config)
     if has_no_file or model.gguf_widths is None:
         return {}
-    unpruned = PruningConfig(target=PrunableShare(0.0))
+    unpruned = PruningConfig(sparsity=0.0)
     return {
         dtype: planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
         for dtype in quantized_formats(model)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Vocabulary
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.base.latest import latest
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import settings_list
-from surgeon_gui.state.job.purposes import languages_of, with_languages, with_purpose
+from surgeon_gui.state.job.purposes import with_languages, with_purpose
+from surgeon_gui.state.job.targets import target_of
 
 
 def without_changes(state: AppState) -> RunConfig:
@@ -32,12 +32,12 @@ def _implied(
     plain = RunConfig(
         model=ModelConfig(config.model.source, device=device),
         calibration=CalibrationConfig(**texts),
-        pruning=PruningConfig(target=config.pruning.target),
+        pruning=PruningConfig(**target_of(config.pruning)),
         export=ExportConfig(folder=config.export.folder),
         samples=config.samples,
     )
-    if isinstance(config.pruning.vocabulary, AutomaticVocabulary):
-        plain = with_languages(plain, languages_of(config))
+    if config.pruning.vocabulary is Vocabulary.AUTOMATIC:
+        plain = with_languages(plain, config.pruning.kept_texts)
     if model is None:
         return plain
     jobs = [with_purpose(plain, purpose, model) for purpose in Purpose]

@@ -66,7 +66,9 @@ def _previewed(config: RunConfig) -> tuple[object, ...]:
 
 def _vocabulary_of(config: RunConfig) -> tuple[object, ...]:
     """Return the settings on which a preview of the vocabulary depends."""
-    return config.model.source, config.calibration, config.pruning.vocabulary
+    pruning = config.pruning
+    tokens = pruning.vocabulary, pruning.vocabulary_tokens, pruning.kept_texts
+    return config.model.source, config.calibration, *tokens
 
 
 def _is_same_table(one: RunConfig, other: RunConfig) -> bool:

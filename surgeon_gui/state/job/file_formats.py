@@ -72,7 +72,7 @@ def suggested_format(exported: Exported) -> Format:
 def leaves_zeros(config: RunConfig) -> bool:
     """Return True if removed weights are stored as zeros."""
     is_masked = config.export.format is Format.MASKED
-    return is_masked or config.pruning.kind in SPARSE
+    return is_masked or config.pruning.structure in SPARSE
 
 
 def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:

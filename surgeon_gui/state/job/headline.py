@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Target, Vocabulary
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import FileSize, Memory, PrunableShare
-from surgeon_engine.api.config.vocabulary import WHOLE
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.verdict import expected_verdict
 from surgeon_engine.planning.automatic_settings import with_width_multiple
@@ -82,14 +80,15 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
 def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:
     """Return the bytes of that size."""
     pruning = config.pruning
-    unit = pruning.target
     tokens = planned_file(model, file_form(config, model), pruning).model.vocabulary
-    job = replace(config, pruning=replace(pruning, target=PrunableShare(0.0)))
+    whole = replace(pruning, target=Target.PRUNABLE_SHARE, sparsity=0.0)
+    job = replace(config, pruning=whole)
     file = planned_file(model, file_form(job, model), job.pruning, tokens)
     removed = int(share * prunable_weights(pruning, model))
     size = file.bytes(removed)
-    if isinstance(unit, Memory):
-        size += planned_context(unit.context, model, pruning.kind).beside(removed)
+    if pruning.target is Target.MEMORY:
+        context = planned_context(pruning.context, model, pruning.structure)
+        size += context.beside(removed)
     return size
 
 
@@ -136,12 +135,8 @@ def nearest_share(state: AppState, model: ModelSummary, found: Forecast) -> floa
 
 def sized_at(config: RunConfig, model: ModelSummary, share: float) -> PruningConfig:
     """Return the settings of a job with the size at a share as its target in bytes."""
-    size, target = _size_at(config, model, share), config.pruning.target
-    if isinstance(target, FileSize):
-        target = FileSize(size / 1e6)
-    elif isinstance(target, Memory):
-        target = Memory(size / 1e9, target.context)
-    return replace(config.pruning, target=target)
+    size = _size_at(config, model, share)
+    return replace(config.pruning, megabytes=size / 1e6, memory_gigabytes=size / 1e9)
 
 
 def headline(state: AppState, found: Forecast | None) -> Headline | None:
@@ -207,7 +202,7 @@ def destination_text(state: AppState) -> tuple[str, str]:
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     context = context_of(config, model)
-    needed = memory_of_goal(goal, context, model, config.pruning.kind)
+    needed = memory_of_goal(goal, context, model, config.pruning.structure)
     return tr("{memory} of memory, {n} tokens").format(
         memory=numbers.size(needed), n=numbers.whole(context)
     )
@@ -237,8 +232,8 @@ def _form(state: AppState) -> str:
 
 def quantized_only(config: RunConfig, dtype: FileDtype) -> RunConfig:
     """Return the job that writes the whole model in a number format."""
-    whole = PrunableShare(0.0)
-    pruning = replace(config.pruning, target=whole, vocabulary=WHOLE)
+    whole = replace(config.pruning, target=Target.PRUNABLE_SHARE, sparsity=0.0)
+    pruning = replace(whole, vocabulary=Vocabulary.WHOLE)
     export = replace(config.export, format=Format.GGUF, dtype=dtype)
     return replace(config, pruning=pruning, export=export)
 

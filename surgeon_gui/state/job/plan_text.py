@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     SPARSE,
-    Elements,
     PruningConfig,
+    Structure,
+    Target,
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import (
-    FileSize,
-    Memory,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
-)
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
 from surgeon_engine.planning.automatic_settings import (
     WidthReason,
@@ -195,9 +188,9 @@ def _tokens(config: RunConfig, model: ModelSummary) -> str:
 
 def _groups(pruning: PruningConfig, goal: Goal) -> str:
     """Return the share of groups with the pattern, after a space; empty if all."""
-    if not isinstance(pruning.structure, NM):
+    if (pattern := pruning.n_m) is None:
         return ""
-    removable = pruning.structure.removed / pruning.structure.of
+    removable = pattern.removed / pattern.of
     share = goal.sparsity / removable
     text = numbers.percent(share, decimals=2)
     if text == numbers.percent(1.0, decimals=2):
@@ -309,8 +302,8 @@ def planned_bytes(config: RunConfig, model: ModelSummary | None) -> int:
     if leaves_zeros(config):
         return 0
     if model is None:
-        target = config.pruning.target
-        return round(target.megabytes * 1e6) if isinstance(target, FileSize) else 0
+        is_known = config.pruning.target is Target.FILE_SIZE
+        return round(config.pruning.megabytes * 1e6) if is_known else 0
     return result_bytes(config, model)
 
 
@@ -325,7 +318,7 @@ def _weight_size(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
 
 
 def _file_in_full(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
-    if config.pruning.kind in SPARSE:
+    if config.pruning.structure in SPARSE:
         return tr("Removed weights become zeros: the file keeps its size.")
     if leaves_zeros(config):
         return tr(
@@ -359,17 +352,16 @@ def _shots(pruning: PruningConfig) -> str:
 
 def structure_phrase(pruning: PruningConfig) -> str:
     """Return the structure as it is written within a sentence."""
-    structure = pruning.structure
-    if isinstance(structure, NM):
-        return tr("{kept}:{of} pattern").format(kept=structure.kept, of=structure.of)
-    if isinstance(structure, Elements):
+    if (pattern := pruning.n_m) is not None:
+        return tr("{kept}:{of} pattern").format(kept=pattern.kept, of=pattern.of)
+    if pruning.structure is Structure.ELEMENTS:
         return tr("single weights")
-    return inside(CHOICES[pruning.kind][0])
+    return inside(CHOICES[pruning.structure][0])
 
 
 def _depth(pruning: PruningConfig) -> str:
     """Return what is removed as a whole, after a space; empty if nothing is."""
-    blocks, sublayers = pruning.dropped_blocks, pruning.dropped_sublayers
+    blocks, sublayers = pruning.blocks_to_drop, pruning.sublayers_to_drop
     parts = []
     if blocks:
         parts.append(ntr("{n} block", "{n} blocks", blocks).format(n=blocks))
@@ -401,20 +393,18 @@ def _quality_limit(pruning: PruningConfig) -> str:
 def brief_target(pruning: PruningConfig) -> str:
     """Return the target in few words, in its own unit."""
     match pruning.target:
-        case PrunableShare(sparsity=sparsity):
+        case Target.PRUNABLE_SHARE:
             text = tr("{sparsity} of prunable weights removed")
-            return text.format(sparsity=numbers.percent(sparsity))
-        case ParameterShare(sparsity=sparsity):
+            return text.format(sparsity=numbers.percent(pruning.sparsity))
+        case Target.PARAMETER_SHARE:
             text = tr("{sparsity} of all parameters removed")
-            return text.format(sparsity=numbers.percent(sparsity))
-        case Parameters(millions=millions):
-            return tr("To {parameters}").format(
-                parameters=numbers.count(millions * 1e6)
-            )
-        case FileSize(megabytes=megabytes):
-            size = numbers.chosen_size(round(megabytes * 1e6))
+            return text.format(sparsity=numbers.percent(pruning.sparsity))
+        case Target.PARAMETERS:
+            left = numbers.count(pruning.million_parameters * 1e6)
+            return tr("To {parameters}").format(parameters=left)
+        case Target.FILE_SIZE:
+            size = numbers.chosen_size(round(pruning.megabytes * 1e6))
             return tr("To {size}").format(size=size)
-        case Memory(gigabytes=gigabytes):
-            return tr("For {memory} of memory").format(
-                memory=numbers.chosen_size(round(gigabytes * 1e9))
-            )
+        case Target.MEMORY:
+            size = numbers.chosen_size(round(pruning.memory_gigabytes * 1e9))
+            return tr("For {memory} of memory").format(memory=size)

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
-
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     SPARSE,
-    AnyStructure,
     PruningConfig,
     Structure,
+    Target,
+    Vocabulary,
 )
 from surgeon_engine.api.config.purposes import Purpose, structure_for, with_method_for
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import ParameterShare, PrunableShare
-from surgeon_engine.api.config.vocabulary import (
-    AnyVocabulary,
-    AutomaticVocabulary,
-    SomeTokens,
-    WholeVocabulary,
-)
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
@@ -32,7 +24,9 @@ from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base.latest import latest
+from surgeon_gui.state.job.targets import target_of
 
+_SETTINGS = settings_of(PruningConfig).values()
 _FAST_MULTIPLE = 64  # of MLP widths, which processors and GPUs compute fast
 
 
@@ -46,12 +40,12 @@ def with_purpose(
     job is taken to say what it has.
     """
     before, plain = config.pruning, PruningConfig()
-    kind = structure_for(purpose, kinds_of(model) or (before.kind,))
-    if before.kind in SPARSE:
+    kind = structure_for(purpose, kinds_of(model) or (before.structure,))
+    if before.structure in SPARSE:
         before = replace(before, method=plain.method, damping=plain.damping)
     before = with_method_for(kind, before)
-    structure = convert({"kind": kind.value}, AnyStructure)
-    pruning = replace(before, structure=structure)
+    usual = {x.name: x.default for x in _SETTINGS if x.choice == "structure"}
+    pruning = replace(before, structure=kind, **usual)
     file = ExportConfig()
     export = replace(config.export, format=file.format, dtype=file.dtype)
     job = replace(config, pruning=pruning, export=export)
@@ -61,8 +55,7 @@ def with_purpose(
     if model is not None:
         needed = planned_file(model, file_form(job, model), pruning).needed_multiple
         multiple = max(needed, multiple)
-    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
-    return replace(job, pruning=replace(pruning, structure=structure))
+    return replace(job, pruning=replace(pruning, width_multiple=multiple))
 
 
 def with_chosen_purpose(
@@ -74,8 +67,8 @@ def with_chosen_purpose(
     quantizes, gets the default target.
     """
     if config.pruning.removes_nothing:
-        usual = replace(config.pruning, target=PruningConfig().target)
-        config = replace(config, pruning=usual)
+        target = target_of(PruningConfig())
+        config = replace(config, pruning=replace(config.pruning, **target))
     return with_purpose(config, purpose, model)
 
 
@@ -87,13 +80,13 @@ def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
     stays: it is a setting of the user.
     """
     purpose = None
-    if (config.pruning.kind in OF_EXPERTS) is not bool(model.experts):
+    if (config.pruning.structure in OF_EXPERTS) is not bool(model.experts):
         purpose = purpose_of(config, None)
     if purpose is not None:
         config = with_purpose(config, purpose, model)
-    if isinstance(config.pruning.target, PrunableShare | ParameterShare):
+    if config.pruning.target in (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE):
         return config
-    usual = replace(config.pruning, target=PruningConfig().target)
+    usual = replace(config.pruning, **target_of(PruningConfig()))
     usual_job = replace(config, pruning=usual)
     can_have = _can_have_target(config, model) or not _can_have_target(usual_job, model)
     return config if can_have else usual_job
@@ -139,19 +132,15 @@ def _settled(config: RunConfig, model: ModelSummary) -> tuple[PruningConfig, Fil
     return job.pruning, file_form(job, model)
 
 
-def languages_of(config: RunConfig) -> tuple[str, ...]:
-    """Return what keeps all its tokens while others are removed."""
-    return getattr(config.pruning.vocabulary, "keep", ())
-
-
 def with_languages(config: RunConfig, languages: tuple[str, ...]) -> RunConfig:
     """Return the job that removes tokens, but none of these languages.
 
     Without languages it keeps all tokens.
     """
-    vocabulary: AnyVocabulary = WholeVocabulary()
-    if languages:
-        vocabulary = AutomaticVocabulary(languages)
-        if isinstance(held := config.pruning.vocabulary, SomeTokens):
-            vocabulary = SomeTokens(held.tokens, languages)
-    return replace(config, pruning=replace(config.pruning, vocabulary=vocabulary))
+    vocabulary = config.pruning.vocabulary
+    if not languages:
+        vocabulary = Vocabulary.WHOLE
+    elif vocabulary is Vocabulary.WHOLE:
+        vocabulary = Vocabulary.AUTOMATIC
+    pruning = replace(config.pruning, vocabulary=vocabulary, kept_texts=languages)
+    return replace(config, pruning=pruning)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import (
+    MAX_SHARE,
     SPARSE,
     Damping,
     Method,
     PruningConfig,
     Structure,
+    Target,
+    Vocabulary,
     display_name,
     methods_for,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import MAX_SHARE, Memory, Target
-from surgeon_engine.api.config.vocabulary import Vocabulary
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.fewer_tokens import typical_tokens
@@ -51,6 +51,11 @@ _FIELDS = {
 TARGET_FIELDS = ("target", *dict.fromkeys(_FIELDS.values()), "context")
 
 
+def target_of(pruning: PruningConfig) -> dict[str, Any]:
+    """Return the settings of the target of a job."""
+    return {name: getattr(pruning, name) for name in TARGET_FIELDS}
+
+
 def goal_or_none(
     config: RunConfig, model: ModelSummary, tokens: int | None = None
 ) -> Goal | None:
@@ -66,7 +71,7 @@ def goal_or_none(
 
 def is_too_large(config: RunConfig, model: ModelSummary) -> bool:
     """Return True if the whole model is no larger than the target."""
-    values = values_of(config.pruning)
+    values = asdict(config.pruning)
     name = target_field(values["target"])
     if name == "sparsity":
         return False
@@ -80,10 +85,10 @@ def is_too_large(config: RunConfig, model: ModelSummary) -> bool:
 
 def context_of(config: RunConfig, model: ModelSummary) -> int:
     """Return the tokens of context for which the memory of a job's model is given."""
-    target = config.pruning.target
-    if isinstance(target, Memory):
-        return target.context
-    return usable_context(Memory().context, model)
+    pruning = config.pruning
+    if pruning.target is Target.MEMORY:
+        return pruning.context
+    return usable_context(pruning.context, model)
 
 
 def step_obstacle(config: RunConfig | None, *, is_smaller: bool) -> str:
@@ -101,7 +106,7 @@ def with_step(config: RunConfig, *, is_smaller: bool) -> RunConfig:
     Its result goes to the folder of its run: a destination holds the last one. Without
     such a target, the job itself.
     """
-    values = values_of(config.pruning)
+    values = asdict(config.pruning)
     name = target_field(values["target"])
     if name == "sparsity":
         share = values[name] + (_STEP if is_smaller else -_STEP)
@@ -111,7 +116,7 @@ def with_step(config: RunConfig, *, is_smaller: bool) -> RunConfig:
     else:
         value = _rounded(values[name] * (1 - _STEP if is_smaller else 1 + _STEP))
     try:
-        pruning = with_values(config.pruning, {name: value})
+        pruning = replace(config.pruning, **{name: value})
     except ConfigError:  # beyond what a pattern or the unit allows
         return config
     if pruning == config.pruning:
@@ -200,7 +205,7 @@ def share_with_tokens(config: RunConfig, model: ModelSummary, share: float) -> f
     Tokens whose number is set count toward it, except beside zeros.
     """
     pruning = config.pruning
-    if pruning.kind in SPARSE:
+    if pruning.structure in SPARSE:
         return share
     of_tokens = planned_file(model, file_form(config, model), pruning).of_tokens
     return min(MAX_SHARE, share + of_tokens / prunable_weights(pruning, model))
@@ -212,7 +217,7 @@ def _goal(
     if model is None:
         return None
     try:
-        return goal_of(with_values(PruningConfig(), values), model, form)
+        return goal_of(PruningConfig(**values), model, form)
     except ConfigError:
         return None
 
@@ -248,7 +253,7 @@ def _value_in_unit(
     form: FileForm,
 ) -> float:
     """Return the value in the unit `target` that leads to `goal`."""
-    context, kind = values.get("context", Memory().context), values["structure"]
+    context, kind = values["context"], values["structure"]
     # Tokens count toward a target, except beside zeros.
     removed = goal.removed + (kind not in SPARSE and goal.removed > 0) * goal.of_tokens
     value = {
@@ -265,7 +270,7 @@ def _value_in_unit(
     for nearby in (value, math.nextafter(value, math.inf), math.nextafter(value, 0.0)):
         try:
             changed = {**values, "target": target, name: nearby}
-            candidate = with_values(PruningConfig(), changed)
+            candidate = PruningConfig(**changed)
             if goal_of(candidate, model, form).removed == goal.removed:
                 return nearby
         except ConfigError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
 from surgeon_engine.planning import fewer_tokens
@@ -37,8 +36,8 @@ def planned_tokens(config: RunConfig, model: ModelSummary) -> str:
 
 def with_tokens(goal: str, pruning: PruningConfig) -> str:
     """Return a target or a size, with the tokens of the model, as in names of runs."""
-    if isinstance(pruning.vocabulary, SomeTokens):
-        tokens = numbers.whole(pruning.vocabulary.tokens)
+    if pruning.tokens_to_keep is not None:
+        tokens = numbers.whole(pruning.tokens_to_keep)
         return tr("{goal}, {tokens} tokens").format(goal=goal, tokens=tokens)
     if pruning.removes_tokens:
         return tr("{goal}, fewer tokens").format(goal=goal)

@@ -6,15 +6,16 @@ The jobs are those of `surgeon sweep`; here they get names, checks and estimates
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
-from surgeon_engine.api.config.fields import settings_of, values_of
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
+    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
-from surgeon_engine.api.config.target import AnyTarget, FileSize, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
@@ -28,6 +29,7 @@ from surgeon_gui.state.job.targets import (
     converted,
     goal_or_none,
     target_field,
+    target_of,
 )
 from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.state.queue.checks import check_job, job_obstacle
@@ -53,7 +55,7 @@ def proposed_values(state: AppState, unit: Target) -> str:
     found = []
     for share in _SHARES:
         values = {
-            **values_of(state.config.pruning),
+            **asdict(state.config.pruning),
             "target": Target.PRUNABLE_SHARE,
             "sparsity": share,
         }
@@ -139,9 +141,9 @@ def forecast(runs: Sequence[QueuedRun], model: ModelSummary | None) -> str:
 
     Empty if the files keep their size, or without runs.
     """
-    lines: dict[AnyTarget, str] = {}
+    lines: dict[tuple[object, ...], str] = {}
     for run in runs:
-        target = run.config.pruning.target
+        target = tuple(target_of(run.config.pruning).values())
         if model is not None and target not in lines:
             lines[target] = _forecast(run.config, model)
     shown = [line for line in lines.values() if line]
@@ -156,9 +158,9 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
     if goal is None or leaves_zeros(config) or not model.cache_width:
         return ""
     context = context_of(config, model)
-    memory = memory_of_goal(goal, context, model, config.pruning.kind)
+    memory = memory_of_goal(goal, context, model, config.pruning.structure)
     name, size = brief_target(config.pruning), numbers.size(goal.weight_bytes)
-    if not isinstance(config.pruning.target, FileSize):
+    if config.pruning.target is not Target.FILE_SIZE:
         name = tr("{target}, file {size}").format(target=name, size=size)
     return tr("{name}: at most {memory} with {n} tokens, fits in {fits}").format(
         name=name,

@@ -147,7 +147,7 @@ def structure(record: RunRecord) -> str:
     """Return the structure that was removed."""
     if record.config is None:
         return NOTHING
-    return CHOICES[record.config.pruning.kind][0]
+    return CHOICES[record.config.pruning.structure][0]
 
 
 def target(record: RunRecord) -> str:

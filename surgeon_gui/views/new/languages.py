@@ -9,7 +9,7 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.job.purposes import languages_of, with_languages
+from surgeon_gui.state.job.purposes import with_languages
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.language_names import english_name, shown_name
@@ -39,7 +39,7 @@ class LanguagesChip(QFrame):
 
     def show_state(self, state: AppState) -> None:
         """Show the languages of the draft on the chip."""
-        languages = tuple(map(shown_name, languages_of(state.config)))
+        languages = tuple(map(shown_name, state.config.pruning.kept_texts))
         if not self._edit.hasFocus():
             self._edit.setText(", ".join(languages))
         label = CAPTIONS["purpose_languages_button"].label
@@ -51,7 +51,8 @@ class LanguagesChip(QFrame):
 
     @Slot()
     def _on_clicked(self) -> None:
-        is_closed = self.isHidden() and not languages_of(self._session.state.config)
+        kept = self._session.state.config.pruning.kept_texts
+        is_closed = self.isHidden() and not kept
         if not is_closed:
             self._edit.clear()
             self._apply(())
@@ -67,5 +68,5 @@ class LanguagesChip(QFrame):
 
     def _apply(self, languages: tuple[str, ...]) -> None:
         config = self._session.state.config
-        if languages != languages_of(config):
+        if languages != config.pruning.kept_texts:
             self._session.draft.edit(with_languages(config, languages))

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_engine.api.config.fields import Limits, fields_of
+from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -49,9 +49,9 @@ from surgeon_gui.widgets.spin_boxes import NumberBox
 
 _VISIBLE_LINES = 3
 _LIMITS: dict[str, Limits] = {
-    field.name: field.option.limits
-    for field in fields_of(GenerationSettings)
-    if field.option.limits is not None
+    name: setting.option.limits
+    for name, setting in settings_of(GenerationSettings).items()
+    if setting.option.limits is not None
 }
 _LEAST_WIDTH = 96  # pixels of a box
 _MIN_TOP_P = 0.01  # 0 would allow no token

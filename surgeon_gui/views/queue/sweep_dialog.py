@@ -5,8 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QTimer, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QGridLayout, QLineEdit, QWidget
 
-from surgeon_engine.api.config.pruning import methods_for
-from surgeon_engine.api.config.target import Target
+from surgeon_engine.api.config.pruning import Target, methods_for
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
@@ -51,19 +50,19 @@ class SweepDialog(Dialog):
         self._runs: tuple[QueuedRun, ...] = ()
         self._free = free_disk(state.config, state.run_parent)
         pruning = state.config.pruning
-        disabled = disabled_targets(pruning.kind, state.config.export.format)
+        disabled = disabled_targets(pruning.structure, state.config.export.format)
         self._unit = ChoiceBox("sweep_unit_combo")
         units = {
             unit: _UNITS[unit].format(unit=CHOICES[unit][0])
             for unit in Target
             if unit not in disabled
         }
-        self._unit.offer(units, Target(str(pruning.target.__struct_config__.tag)))
+        self._unit.offer(units, pruning.target)
         self._values = described(QLineEdit(), "sweep_values_edit")
         self._unit_note = text_label(quiet=True, name="sweep_unit_note")
         self._methods = {
             method: explained(QCheckBox(choice_label(method)[0]), CHOICES[method][1])
-            for method in methods_for(pruning.kind)
+            for method in methods_for(pruning.structure)
         }
         for method, box in self._methods.items():
             box.setObjectName(f"sweep_{method.value}_check")

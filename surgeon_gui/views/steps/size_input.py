@@ -18,8 +18,7 @@ from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QWidget
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import Limits, settings_of
-from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.target import Target
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.base.translation import tr

@@ -31,7 +31,6 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     COUPLINGS,
     OF_EXPERTS,
@@ -95,7 +94,7 @@ class StructureTiles(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._structure = PruningConfig().kind
+        self._structure = PruningConfig().structure
         self._tiles = {structure: _StructureTile(structure) for structure in Structure}
         self._group = QButtonGroup(self)
         self._grid = grid = QGridLayout(self)
@@ -113,7 +112,7 @@ class StructureTiles(QWidget):
         grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
         self._shown: list[_StructureTile] = []
         self._offer(structure for structure in Structure if structure not in OF_EXPERTS)
-        pattern = NM().pattern
+        pattern = PruningConfig().pattern
         self.show_values({"structure": self._structure, "pattern": pattern})
 
     def values(self) -> Mapping[str, Any]:

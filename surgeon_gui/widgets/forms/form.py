@@ -10,6 +10,7 @@ the input: below the field that was edited, which is marked.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,10 +22,8 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.api.config.fields import (
     Setting,
-    fields_of,
     settings_of,
     values_of,
-    with_values,
 )
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP
@@ -201,7 +200,7 @@ class ConfigForm(QWidget):
         Raises:
             ConfigError: If the values are not valid together.
         """
-        return with_values(self._config, self.values())
+        return dataclasses.replace(self._config, **self.values())
 
     def field(self, name: str) -> QWidget:
         """Return the input widget of a field."""
@@ -247,7 +246,7 @@ class ConfigForm(QWidget):
             choices = (False, True) if setting.type is bool else setting.type
         for choice in choices:
             with contextlib.suppress(ConfigError):  # it does not go with the others
-                yield with_values(self._config, {**values, name: choice})
+                yield dataclasses.replace(self._config, **{**values, name: choice})
 
     def _input_of(self, name: str) -> QWidget | None:
         """Return the input of a setting; None if the page has it."""
@@ -374,13 +373,10 @@ class ConfigForm(QWidget):
 
 
 def _unchecked(config: Any, values: Values) -> Any:
-    """Return a config with these plain fields without validating them."""
-    made = object.__new__(type(config))
-    for field in fields_of(type(config)):
-        value = getattr(config, field.name)
-        if not field.members:
-            value = values.get(field.name, value)
-        object.__setattr__(made, field.name, value)
+    """Return a config with these settings without validating them."""
+    made = copy.copy(config)
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
     return made
 
 

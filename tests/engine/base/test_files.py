@@ -14,7 +14,6 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
@@ -297,7 +296,7 @@ def test_new_run_folder_is_named_by_time_and_model(tmp_path, model, ending):
     assert folder.name.endswith(ending)
     folder.mkdir()
     assert not new_run_folder(tmp_path, config).exists()
-    whole = PruningConfig(target=PrunableShare(0.0))
+    whole = PruningConfig(sparsity=0.0)
     short = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_K_M)
     only = replace(config, pruning=whole, export=short)
     assert new_run_folder(tmp_path, only).name.endswith(f"{ending}-q4_k_m")

@@ -10,7 +10,6 @@ import pytest
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import preview_vocabulary
@@ -30,7 +29,7 @@ RARE = "Zyx qwv jkq xzz wvu kqj vxw zqk. "  # words that no merge was made for
 
 @cache
 def preview(tokens: int, *keep: str, config: CalibrationConfig = SHORT):
-    return preview_vocabulary(MODEL, config, SomeTokens(tokens, keep))
+    return preview_vocabulary(MODEL, config, tokens, keep)
 
 
 def losses(found) -> dict[str, int]:
@@ -65,7 +64,7 @@ def test_all_tokens_change_nothing():
 
 
 def test_automatic_choice_shows_two_thirds():
-    found = preview_vocabulary(MODEL, SHORT, AutomaticVocabulary())
+    found = preview_vocabulary(MODEL, SHORT, None)
     assert found.is_typical
     assert found.kept == round(2_048 * 2 / 3)
 

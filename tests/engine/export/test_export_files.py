@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Parameters, Target
 from surgeon_engine.api.export_marker import MARKER, differences, write_marker
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
@@ -252,7 +252,9 @@ def test_report_describes_the_original_model(finished):
     whole = sum(p.numel() for p in tiny_model("llama").parameters())
     assert report.model.parameters == whole
     assert report.shots[-1].parameters < whole
-    config = dataclasses.replace(report.config.pruning, target=Parameters(0.0063))
+    config = dataclasses.replace(
+        report.config.pruning, target=Target.PARAMETERS, million_parameters=0.0063
+    )
     report = msgspec.structs.replace(
         report, config=dataclasses.replace(report.config, pruning=config)
     )

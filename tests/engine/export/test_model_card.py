@@ -12,11 +12,9 @@ from huggingface_hub import ModelCard
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Vocabulary
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import (
     Estimate,
     Exported,
@@ -136,7 +134,11 @@ def test_recipe_names_no_paths():
             "/home/me/b.npy",
             more_texts=(MoreText("/home/me/c.txt"), MoreText("builtin")),
         ),
-        pruning=PruningConfig(vocabulary=SomeTokens(512, ("German", "/home/me/e.txt"))),
+        pruning=PruningConfig(
+            vocabulary=Vocabulary.TOKENS,
+            vocabulary_tokens=512,
+            kept_texts=("German", "/home/me/e.txt"),
+        ),
         export=ExportConfig("/home/me/out"),
         evaluation=EvaluationConfig(texts=("~/d.txt", "hf://datasets/org/e")),
     )
@@ -260,7 +262,7 @@ def test_card_of_fewer_tokens_alone_does_not_say_that_nothing_was_removed(report
     shots = tuple(
         msgspec.structs.replace(shot, layers=(), sparsity=0.0) for shot in report.shots
     )
-    config = replace(report.config, pruning=PruningConfig(target=PrunableShare(0.0)))
+    config = replace(report.config, pruning=PruningConfig(sparsity=0.0))
     fewer = msgspec.structs.replace(
         report,
         tokens=TokensRemoved(before=2_048, after=1_500),

@@ -17,7 +17,6 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.commands import Cancel, Judge, StopAndKeep
 from surgeon_engine.api.messages.judgment import (
@@ -109,7 +108,7 @@ def run_of_demo(folder, **export):
     config = RunConfig(
         model=ModelConfig(DEMO, device=Device.CPU),
         calibration=SHORT,
-        pruning=PruningConfig(target=PrunableShare(0.3), shots=1),
+        pruning=PruningConfig(sparsity=0.3, shots=1),
         recovery=RecoveryConfig(level=Recovery.OFF),
         export=ExportConfig(**export),
     )
@@ -304,9 +303,7 @@ def test_original_of_another_size_is_refused(tmp_path, change, sizes):
 
 def write_run_of(source, folder):
     """Write a run that has removed nothing, with a folder for its export."""
-    config = RunConfig(
-        ModelConfig(str(source)), pruning=PruningConfig(target=PrunableShare(0.0))
-    )
+    config = RunConfig(ModelConfig(str(source)), pruning=PruningConfig(sparsity=0.0))
     run = write_run(folder, config=config)
     (run / "export").mkdir()
     return run

@@ -20,7 +20,6 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
@@ -384,7 +383,7 @@ def test_width_multiple_of_the_device_is_announced(device, gpu, expected):
 
 
 def test_target_of_zero_needs_no_recovery():
-    nothing = replace(JOB.pruning, target=PrunableShare(0.0))
+    nothing = replace(JOB.pruning, sparsity=0.0)
     found = settle(replace(JOB, pruning=nothing), MODEL, machine(PLENTY))
     assert found.config.recovery.level is Recovery.OFF
     stages = estimate(found.config, MODEL, machine(PLENTY)).seconds_of_stages

@@ -10,12 +10,12 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     Damping,
     Method,
     PruningConfig,
     Structure,
+    Vocabulary,
 )
 from surgeon_engine.api.config.recovery import (
     Recovery,
@@ -24,7 +24,6 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
-from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.model.fenced import inspect_model
@@ -40,7 +39,7 @@ from surgeon_engine.planning.resource_check import (
 from surgeon_engine.planning.speed import writing_windows
 from surgeon_engine.planning.stages.export import LIBRARIES, verification
 from surgeon_engine.planning.stages.recovery import distillation
-from tests.helpers.configs import DENSE, changed, pruning_config, surgeon_job
+from tests.helpers.configs import DENSE, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 
@@ -64,7 +63,7 @@ def calibrated(config=JOB, **changes):
 
 
 def pruned(config=JOB, **changes):
-    return replace(config, pruning=changed(config.pruning, **changes))
+    return replace(config, pruning=replace(config.pruning, **changes))
 
 
 # the peak that an engine of its own had, in bytes, and the job that it did: the demo on
@@ -77,7 +76,7 @@ MEASURED = [
     (surgeon_job(calibration=LONG, pruning=pruning_config(shots=1)), 1152e6),
     (surgeon_job(calibration=WIDE, pruning=BOTH), 733e6),
     (
-        surgeon_job(calibration=LONG, pruning=changed(BOTH, damping=Damping.FIXED)),
+        surgeon_job(calibration=LONG, pruning=replace(BOTH, damping=Damping.FIXED)),
         1360e6,
     ),
     (
@@ -177,7 +176,7 @@ def test_gpu_holds_model_and_one_block_and_host_the_factors():
 @pytest.mark.parametrize("gpu", [0, PLENTY])
 def test_head_of_the_original_stays_beside_fewer_tokens(gpu):
     whole = replace(JOB, pruning=PruningConfig())
-    pruning = PruningConfig(vocabulary=SomeTokens(2_000))
+    pruning = PruningConfig(vocabulary=Vocabulary.TOKENS, vocabulary_tokens=2_000)
     fewer = replace(JOB, pruning=pruning)
     found = [estimate(x, MODEL, machine(gpu=gpu)) for x in (whole, fewer)]
     more = [x.gpu if gpu else x.engine for x in found]
@@ -322,7 +321,7 @@ def test_settings_that_fit_change_only_what_is_needed():
         fitted = settings_that_fit(config, MODEL, machine(free), PLENTY)
         for change in fitted.changes:
             part, _, name = change.field.partition(".")
-            restored = with_values(getattr(fitted.config, part), {name: change.before})
+            restored = replace(getattr(fitted.config, part), **{name: change.before})
             again = replace(fitted.config, **{part: restored})
             worse = check_resources(again, MODEL, machine(free), PLENTY).room
             assert worse is not fitted.fit.room, change

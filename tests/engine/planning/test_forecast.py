@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from surgeon_engine.api.config.pruning import (
-    HeadsAndNeurons,
     Method,
     PruningConfig,
     Structure,
+    Vocabulary,
 )
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import (
     Basis,
@@ -32,7 +31,7 @@ from tests.helpers.fake_results import model_summary
 from tests.helpers.mixtures import mixture_job, mixture_summary
 
 MODEL = model_summary()
-PLAIN = PruningConfig(HeadsAndNeurons(width_multiple=1))
+PLAIN = PruningConfig(width_multiple=1)
 RISES = (np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.4, 4.0]))
 SMOLLM2 = 134_515_008  # parameters
 
@@ -140,7 +139,7 @@ def test_runs_with_and_without_a_training_scale_the_same_curve():
         (pruning_config(Structure.ROWS), End.NOTHING),
         (replace(PLAIN, protect=("block 0", "block 1", "block 2")), End.PROTECTION),
         (replace(PLAIN, min_density=0.5), End.DENSITY),
-        (PruningConfig(HeadsAndNeurons(width_multiple=256)), End.FORMAT),
+        (PruningConfig(width_multiple=256), End.FORMAT),
     ],
 )
 def test_end_tells_what_keeps_the_model_from_becoming_smaller(pruning, end):
@@ -154,10 +153,10 @@ def test_model_of_which_nothing_can_be_removed_has_no_forecast():
 def test_tokens_cost_by_themselves_and_save_blocks_where_their_costs_decide():
     model = msgspec.structs.replace(MODEL, vocabulary=49_152)
     whole = forecast(PLAIN, model).at(0.3)
-    fewer = replace(PLAIN, vocabulary=SomeTokens(33_280))
+    fewer = replace(PLAIN, vocabulary=Vocabulary.TOKENS, vocabulary_tokens=33_280)
     assert forecast(fewer, model).at(0.0) == pytest.approx(0.136, abs=0.001)
     assert forecast(fewer, model).at(0.3) == pytest.approx(whole + 0.136, abs=0.001)
-    chosen = forecast(replace(PLAIN, vocabulary=AutomaticVocabulary()), model)
+    chosen = forecast(replace(PLAIN, vocabulary=Vocabulary.AUTOMATIC), model)
     assert chosen.at(0.0) == 0
     assert chosen.at(0.3) == pytest.approx(0.77 * whole)
 

@@ -11,9 +11,9 @@ from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     SPARSE,
     PruningConfig,
+    Target,
     Widths,
 )
-from surgeon_engine.api.config.target import Target
 from surgeon_engine.planning.formats import impossible_formats
 from tests.helpers.configs import DENSE_COUPLED, pruning_config
 from tests.helpers.fake_engine import model_summary

@@ -13,9 +13,9 @@ from surgeon_engine.api.config.pruning import (
     Coupling,
     PruningConfig,
     Structure,
+    Target,
     Widths,
 )
-from surgeon_engine.api.config.target import Parameters
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.limits import max_removable, min_removable
@@ -82,7 +82,7 @@ def test_max_removable_equals_the_sum_of_units(family, structure, settings):
 def check(weights: int, pruning: PruningConfig, model) -> None:
     """Check a goal of so many removed weights."""
     stay = (model.parameters - weights) / 1_000_000
-    wanted = replace(pruning, target=Parameters(stay))
+    wanted = replace(pruning, target=Target.PARAMETERS, million_parameters=stay)
     goal = goal_of(wanted, model, FileForm())
     assert goal.removed == weights
     check_target_in_limits(goal, wanted, model)

@@ -10,14 +10,11 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import (
-    Experts,
-    ExpertsAndNeurons,
     Method,
     PruningConfig,
     Structure,
 )
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.planning.constants import BYTES
@@ -35,7 +32,7 @@ from tests.helpers.fake_results import model_summary
 from tests.helpers.mixtures import CHOSEN, EXPERTS, SIZES, mixture_summary
 
 MODEL = mixture_summary()
-JOB = RunConfig(ModelConfig(MODEL.source), pruning=PruningConfig(Experts()))
+JOB = RunConfig(ModelConfig(MODEL.source), pruning=PruningConfig(Structure.EXPERTS))
 
 
 def with_chosen(chosen: int):
@@ -119,7 +116,7 @@ def test_other_structures_leave_experts_whole(structure):
 
 
 def test_target_beyond_the_experts_of_a_token_says_so():
-    pruning = PruningConfig(Experts(), target=PrunableShare(0.9))
+    pruning = PruningConfig(Structure.EXPERTS, sparsity=0.9)
     goal = goal_of(pruning, MODEL, FileForm())
     with pytest.raises(PruningError, match="as many experts as a token uses"):
         check_target_in_limits(goal, pruning, MODEL)
@@ -130,10 +127,15 @@ def test_multiple_leaves_experts_a_width_that_is_also_one_of_8():
     sizes = replace(SIZES, mixture=experts)
     model = mixture_summary(sizes)
     for multiple in (0, 1, 4, 16):  # all leave 8 or 16 of the 24 neurons
-        check_width_multiple(PruningConfig(ExpertsAndNeurons(multiple)), model)
+        check_width_multiple(
+            PruningConfig(Structure.EXPERTS_AND_NEURONS, width_multiple=multiple), model
+        )
     for multiple, smallest in ((9, 72), (24, 24)):
         with pytest.raises(PruningError, match=f"multiples of {smallest}, .* most 24"):
-            check_width_multiple(PruningConfig(ExpertsAndNeurons(multiple)), model)
+            check_width_multiple(
+                PruningConfig(Structure.EXPERTS_AND_NEURONS, width_multiple=multiple),
+                model,
+            )
 
 
 def test_dense_model_is_refused():

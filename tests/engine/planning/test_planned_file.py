@@ -14,9 +14,8 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import FileSize
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.base.errors import PruningError
@@ -101,7 +100,7 @@ def test_removed_weights_take_the_bytes_of_their_layers_with_them():
 @pytest.mark.parametrize("dtype", [*QUANTIZED, FileDtype.FLOAT32])
 def test_target_size_is_reached_and_not_exceeded(dtype):
     model, megabytes = llama(), planned(dtype).bytes(0) * 0.7 / 1e6
-    pruning = replace(pruning_config(), target=FileSize(megabytes))
+    pruning = replace(pruning_config(), target=Target.FILE_SIZE, megabytes=megabytes)
     goal = goal_of(pruning, model, FileForm(Format.GGUF, dtype))
     assert 0 <= round(megabytes * 1e6) - goal.weight_bytes <= 4
 

@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
-from surgeon_engine.api.config.target import Memory
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.planning.planned_file import FileForm, planned_file
@@ -105,7 +104,9 @@ def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
     ],
 )
 def test_memory_out_of_reach_raises_with_both_sizes(gigabytes, words):
-    pruning = PruningConfig(target=Memory(gigabytes, CONTEXT))
+    pruning = PruningConfig(
+        target=Target.MEMORY, memory_gigabytes=gigabytes, context=CONTEXT
+    )
     with pytest.raises(ConfigError, match=words):
         goal_of(pruning, MODEL, FileForm())
 
@@ -119,7 +120,9 @@ def test_target_below_what_is_possible_names_the_smallest_size():
         check_target_in_limits(goal, pruning, MODEL)
     words = "The smallest possible size is 0.014 GB with a context of 1,000 tokens."
     assert words in raised.value.hint
-    named = replace(pruning, target=Memory(0.014, CONTEXT))
+    named = replace(
+        pruning, target=Target.MEMORY, memory_gigabytes=0.014, context=CONTEXT
+    )
     check_target_in_limits(goal_of(named, MODEL, FileForm()), named, MODEL)
 
 

@@ -12,10 +12,9 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
+    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import PrunableShare, Target
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
@@ -31,7 +30,7 @@ from surgeon_engine.planning.target_size import (
     planned_size,
     prunable_weights,
 )
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import AUTOMATIC, pruning_config, some_tokens
 
 # Two layers of 10 x 9 weights with a bias, and 100 parameters that are not prunable.
 LAYERS = tuple(
@@ -224,25 +223,36 @@ SHARE = Target.PARAMETER_SHARE
 
 
 def goal_with(vocabulary, tokens=None, **pruning):
-    config = replace(pruning_config(**pruning), vocabulary=vocabulary)
+    config = pruning_config(**pruning, **vocabulary)
     return goal_of(config, WORDS, FileForm(), tokens)
 
 
 def test_tokens_count_toward_the_target():
-    reached = goal_with(SomeTokens(990), target=SHARE, sparsity=0.02)
+    reached = goal_with(
+        some_tokens(990),
+        target=SHARE,
+        sparsity=0.02,
+    )
     assert (reached.of_tokens, reached.removed) == (90, 96)
     assert reached.parameters == 9_300 - 186
     assert reached.parameter_share == 0.02
     assert reached.weight_bytes == 4 * reached.parameters + HEADER
-    assert goal_with(SomeTokens(990), sparsity=0.0).parameters == 9_210
+    assert goal_with(some_tokens(990), sparsity=0.0).parameters == 9_210
 
 
 def test_target_beyond_the_blocks_is_reached_with_tokens():
     with pytest.raises(ConfigError, match="only 200 can be"):
         goal_of(pruning_config(target=SHARE, sparsity=0.5), WORDS, FileForm())
-    assert goal_with(SomeTokens(500), target=SHARE, sparsity=0.5).removed == 150
+    assert (
+        goal_with(
+            some_tokens(500),
+            target=SHARE,
+            sparsity=0.5,
+        ).removed
+        == 150
+    )
     # The run chooses, and knows what is left for the blocks afterwards.
-    chosen = AutomaticVocabulary()
+    chosen = AUTOMATIC
     assert goal_with(chosen, target=SHARE, sparsity=0.5).removed == 4_650
     assert goal_with(chosen, tokens=500, target=SHARE, sparsity=0.5).removed == 150
     assert goal_with(chosen, tokens=400, target=SHARE, sparsity=0.5).removed == 0
@@ -260,14 +270,14 @@ def test_target_beyond_the_blocks_is_reached_with_tokens():
 )
 def test_tokens_that_reach_a_target_alone_are_too_many(target):
     with pytest.raises(ConfigError, match="100 tokens have 900 parameters"):
-        goal_with(SomeTokens(900), **target)
+        goal_with(some_tokens(900), **target)
 
 
 def test_files_of_a_plan_have_the_tokens_that_stay():
-    whole = PruningConfig(target=PrunableShare(0.0))
+    whole = PruningConfig(sparsity=0.0)
     sizes = {
         tokens: planned_size(
-            RunConfig(pruning=replace(whole, vocabulary=SomeTokens(tokens))),
+            RunConfig(pruning=replace(whole, **some_tokens(tokens))),
             WORDS,
         ).export_bytes
         for tokens in (1_000, 600)

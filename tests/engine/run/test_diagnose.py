@@ -16,7 +16,6 @@ from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
     CostBasis,
     Damping,
-    FixedDamping,
     Method,
     Structure,
     Widths,
@@ -127,7 +126,7 @@ def test_plan_and_maximum_equal_those_of_the_engine(
         }
         for unit in state.units:
             name, removed = unit.measured.name, engine.removed[unit.measured.name]
-            if state.config.pruning.kind in (Structure.ELEMENTS, Structure.N_M):
+            if state.config.pruning.structure in (Structure.ELEMENTS, Structure.N_M):
                 assert abs(per_unit.pop(name) - int(removed.sum())) <= at_threshold(
                     planner, plan
                 )
@@ -215,7 +214,7 @@ def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_pat
     assert answer.damping_tried > 1
     assert all(torch.equal(W, before[name]) for name, W in weights(state).items())
     given = replace(
-        state.config.pruning, damping=FixedDamping(cost=answer.cost_damping)
+        state.config.pruning, damping=Damping.FIXED, cost_damping=answer.cost_damping
     )
     state = state.with_pruning(given, state.units)
     again = diagnosis_of(monkeypatch, tmp_path / "again", state)

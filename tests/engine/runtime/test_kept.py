@@ -19,7 +19,6 @@ from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.runtime import devices, kept_files
 from surgeon_engine.runtime.kept import Kept, Key, Measurement
 from surgeon_engine.runtime.speed_probe import room
-from tests.helpers.configs import changed
 from tests.helpers.fake_machine import machine
 from tests.helpers.interrupted_runs import at_stage, cut_at
 from tests.helpers.runs import (
@@ -175,7 +174,7 @@ def test_mapped_numbers_may_change_without_changing_the_file(file):
 
 
 def with_pruning(config, **settings):
-    return replace(config, pruning=changed(config.pruning, **settings))
+    return replace(config, pruning=replace(config.pruning, **settings))
 
 
 def calibrated(config, **settings):

@@ -30,7 +30,6 @@ from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.shots import loop
 from surgeon_engine.shots.shot import evaluate_original, evaluation
-from tests.helpers.configs import changed
 from tests.helpers.fake_machine import machine
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import (
@@ -103,9 +102,9 @@ def test_shots_that_nothing_follows_are_evaluated(short, change, tmp_path):
         case "no recovery":
             short = replace(short, recovery=RecoveryConfig(Recovery.OFF))
         case "limit":
-            pruning = changed(pruning, max_divergence=10.0)
+            pruning = replace(pruning, max_divergence=10.0)
         case "earlier shots":
-            pruning = changed(pruning, shots=2)
+            pruning = replace(pruning, shots=2)
     recorder = Recorder().run(replace(short, pruning=pruning), tmp_path / "run")
     found = [shot.evaluation is None for shot in recorder.of(ShotFinished)]
     assert found == ([False, True] if change == "earlier shots" else [False])
@@ -174,7 +173,7 @@ def test_result_of_a_run_is_evaluated_on_all_windows(few, short, tmp_path, stops
     config = replace(
         short,
         calibration=replace(short.calibration, batch=1),
-        pruning=changed(short.pruning, shots=2),
+        pruning=replace(short.pruning, shots=2),
         recovery=RecoveryConfig(Recovery.OFF),
     )
     recorder = Recorder()
@@ -195,7 +194,7 @@ def test_every_shot_with_a_quality_limit_is_evaluated_on_all_windows(
     config = replace(
         short,
         calibration=replace(short.calibration, batch=1),
-        pruning=changed(short.pruning, shots=2, max_divergence=10.0),
+        pruning=replace(short.pruning, shots=2, max_divergence=10.0),
     )
     recorder = Recorder().run(config, tmp_path / "run")
     counts = [shot.evaluation.windows for shot in recorder.of(ShotFinished)]

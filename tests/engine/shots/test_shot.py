@@ -20,7 +20,6 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.calibration.texts import SHIPPED_TEXT
@@ -276,7 +275,7 @@ def test_paper_preset_has_its_figures_on_the_demo():
             evaluation=EvaluationConfig(windows=0),
         )
     )
-    pruning = replace(config.pruning, target=PrunableShare(0.2), shots=2)
+    pruning = replace(config.pruning, sparsity=0.2, shots=2)
     context = silent_context()
     state = prepare(replace(config, pruning=pruning), context)
     assert evaluate_original(state, context).perplexity == pytest.approx(

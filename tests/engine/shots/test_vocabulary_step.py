@@ -6,6 +6,7 @@ import copy
 import functools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,23 +16,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     PruningConfig,
+    Structure,
+    Target,
+    Vocabulary,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import (
-    AnyTarget,
-    FileSize,
-    ParameterShare,
-    PrunableShare,
-)
-from surgeon_engine.api.config.vocabulary import (
-    AnyVocabulary,
-    AutomaticVocabulary,
-    SomeTokens,
-)
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
 from surgeon_engine.base.errors import ConfigError
@@ -60,6 +52,7 @@ from surgeon_engine.shots import vocabulary_step
 from surgeon_engine.shots.selection import costs_of
 from surgeon_engine.shots.shot import evaluate_original
 from surgeon_engine.shots.vocabulary_step import remove_tokens
+from tests.helpers.configs import AUTOMATIC, some_tokens
 from tests.helpers.interrupted_runs import (
     assert_same_result,
     at_stage,
@@ -75,16 +68,14 @@ TOKENS, KEPT = 2048, 1400
 
 
 def config_of(
-    vocabulary: AnyVocabulary,
-    target: AnyTarget | None = None,
-    recovery: Recovery = Recovery.OFF,
+    vocabulary: dict[str, Any], recovery: Recovery = Recovery.OFF, **pruning: Any
 ) -> RunConfig:
     """Return a small job on the demo model."""
     return RunConfig(
         calibration=CalibrationConfig(
             windows=4, validation_windows=2, window_length=48
         ),
-        pruning=PruningConfig(vocabulary=vocabulary, target=target or PrunableShare()),
+        pruning=PruningConfig(**vocabulary, **pruning),
         recovery=RecoveryConfig(recovery, general_windows=2),
         evaluation=EvaluationConfig(windows=0),
         export=ExportConfig(format=Format.AUTOMATIC),
@@ -94,7 +85,10 @@ def config_of(
 @functools.cache
 def prepared() -> PruningState:
     """Return the demo model and its texts, which every test reads and none changes."""
-    state = prepare(config_of(SomeTokens(KEPT)), silent_context())
+    state = prepare(
+        config_of(some_tokens(KEPT)),
+        silent_context(),
+    )
     evaluate_original(state, silent_context())
     return state
 
@@ -115,7 +109,7 @@ def state_of(config: RunConfig) -> PruningState:
 @pytest.fixture(scope="module")
 def trimmed():
     """Return the state after the step, and the original windows."""
-    state = state_of(config_of(SomeTokens(KEPT)))
+    state = state_of(config_of(some_tokens(KEPT)))
     windows = state.windows
     remove_tokens(state, silent_context())
     return state, windows
@@ -153,7 +147,7 @@ def test_kept_tokens_are_the_most_expected_ones(trimmed):
 
 def test_the_size_is_that_of_the_target_whatever_is_removed(trimmed):
     state, _ = trimmed
-    whole = state_of(config_of(SomeTokens(TOKENS))).goal
+    whole = state_of(config_of(some_tokens(TOKENS))).goal
     each = state.loaded.model.get_input_embeddings().weight.shape[1]
     tokens = (TOKENS - KEPT) * each
     assert state.goal.parameters == whole.parameters
@@ -178,7 +172,12 @@ def test_predictions_equal_those_of_the_original_where_all_tokens_are_kept(trimm
 def test_one_threshold_divides_the_target(monkeypatch):
     nu = 0.5  # a small vocabulary is worth more than blocks
     monkeypatch.setattr(vocabulary_step, "nats_per_removed", lambda *_: nu)
-    state = state_of(config_of(AutomaticVocabulary(), PrunableShare(0.7)))
+    state = state_of(
+        config_of(
+            AUTOMATIC,
+            sparsity=0.7,
+        )
+    )
     context, goal = silent_context(), state.goal.removed
     whole, windows = state.loaded.model, state.windows
     each = whole.get_input_embeddings().weight.shape[1]
@@ -200,7 +199,10 @@ def test_one_threshold_divides_the_target(monkeypatch):
 
 
 def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
-    config = config_of(SomeTokens(KEPT), recovery=Recovery.REFIT)
+    config = config_of(
+        some_tokens(KEPT),
+        recovery=Recovery.REFIT,
+    )
     state = state_of(config)
     loaded, windows = state.loaded, state.windows
     table = token_table(loaded.tokenizer)
@@ -231,7 +233,7 @@ def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
 
 def test_text_of_rows_without_a_token_has_a_cost():
     """The model may write rows of its embedding that its tokenizer does not have."""
-    state = state_of(config_of(SomeTokens(KEPT)))
+    state = state_of(config_of(some_tokens(KEPT)))
     loaded, windows = state.loaded, state.windows
     loaded.model.resize_token_embeddings(TOKENS + 64)
     calibration = windows.calibration.clone()
@@ -250,7 +252,11 @@ def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
 
 
 def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
-    config = config_of(SomeTokens(KEPT), ParameterShare(0.0))
+    config = config_of(
+        some_tokens(KEPT),
+        target=Target.PARAMETER_SHARE,
+        sparsity=0.0,
+    )
     recorder = Recorder().run(config, tmp_path / "run")
     (shot,) = recorder.of(ShotFinished)
     (exported,) = recorder.of(Exported)
@@ -264,14 +270,25 @@ def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
 
 
 def test_two_thirds_are_kept_where_nothing_else_is_removed():
-    state = state_of(config_of(AutomaticVocabulary(), PrunableShare(0.0)))
+    state = state_of(
+        config_of(
+            AUTOMATIC,
+            sparsity=0.0,
+        )
+    )
     remove_tokens(state, silent_context())
     assert state.tokens.after == round(TOKENS * 2 / 3)
     assert state.goal.removed == 0
 
 
 def test_target_that_only_tokens_can_reach_is_divided():
-    state = state_of(config_of(AutomaticVocabulary(), ParameterShare(0.87)))
+    state = state_of(
+        config_of(
+            AUTOMATIC,
+            target=Target.PARAMETER_SHARE,
+            sparsity=0.87,
+        )
+    )
     asked, prunable = state.goal.removed, state.goal.prunable
     assert asked > prunable
     remove_tokens(state, silent_context())
@@ -282,7 +299,11 @@ def test_target_that_only_tokens_can_reach_is_divided():
 
 def test_target_that_tokens_reach_alone_is_reached(tmp_path, quick_runs, monkeypatch):
     monkeypatch.setattr(vocabulary_step, "nats_per_removed", lambda *_: 1e-9)
-    config = config_of(AutomaticVocabulary(), ParameterShare(0.03))
+    config = config_of(
+        AUTOMATIC,
+        target=Target.PARAMETER_SHARE,
+        sparsity=0.03,
+    )
     recorder = Recorder().run(config, tmp_path / "run")
     (shot,) = recorder.of(ShotFinished)
     (exported,) = recorder.of(Exported)
@@ -299,9 +320,18 @@ def test_target_that_tokens_reach_alone_is_reached(tmp_path, quick_runs, monkeyp
 @pytest.mark.parametrize(
     ("vocabulary", "message"),
     [
-        (SomeTokens(256), "cannot have fewer than"),
-        (SomeTokens(KEPT, ("Klingon",)), "no language that is known"),
-        (AutomaticVocabulary(("Klingon",)), "no language that is known"),
+        (
+            some_tokens(256),
+            "cannot have fewer than",
+        ),
+        (
+            some_tokens(KEPT, ("Klingon",)),
+            "no language that is known",
+        ),
+        (
+            {"vocabulary": Vocabulary.AUTOMATIC, "kept_texts": ("Klingon",)},
+            "no language that is known",
+        ),
     ],
 )
 def test_tokens_are_checked_before_anything_is_loaded(vocabulary, message, tmp_path):
@@ -311,7 +341,7 @@ def test_tokens_are_checked_before_anything_is_loaded(vocabulary, message, tmp_p
 
 
 def test_run_goes_on_with_the_same_tokens(tmp_path, quick_runs, save_everywhere):
-    config = config_of(AutomaticVocabulary(), recovery=Recovery.DISTILLATION)
+    config = config_of(AUTOMATIC, recovery=Recovery.DISTILLATION)
     Recorder().run(config, tmp_path / "whole")
     folder = tmp_path / "cut"
     cut_at(at_stage(Stage.SELECTION), config, folder)
@@ -344,7 +374,13 @@ def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_pa
 def test_finished_run_is_exported_again(tmp_path, quick_runs):
     """With the texts of the run, in the tokens that are left."""
     form = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
-    config = replace(config_of(SomeTokens(KEPT), PrunableShare(0.7)), export=form)
+    config = replace(
+        config_of(
+            some_tokens(KEPT),
+            sparsity=0.7,
+        ),
+        export=form,
+    )
     run = tmp_path / "run"
     _, first = Recorder().run(config, run).of(Exported)
     recorder = Recorder()
@@ -361,7 +397,11 @@ def test_finished_run_is_exported_again(tmp_path, quick_runs):
 
 
 def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
-    config = config_of(SomeTokens(KEPT), FileSize(4.0))
+    config = config_of(
+        some_tokens(KEPT),
+        target=Target.FILE_SIZE,
+        megabytes=4.0,
+    )
     recorder = Recorder().run(config, tmp_path / "run")
     (exported,) = recorder.of(Exported)
     weights = sum(
@@ -371,15 +411,24 @@ def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
 
 
 def test_patterns_of_zeros_keep_their_target_beside_fewer_tokens():
-    config = config_of(SomeTokens(KEPT), PrunableShare(0.5))
-    pruning = replace(config.pruning, structure=NM(pattern="2:4"))
+    config = config_of(
+        some_tokens(KEPT),
+        sparsity=0.5,
+    )
+    pruning = replace(config.pruning, structure=Structure.N_M, pattern="2:4")
     state = state_of(replace(config, pruning=pruning))
     before = state.goal
     remove_tokens(state, silent_context())
     assert (state.goal.removed, state.goal.sparsity) == (before.removed, 0.5)
 
 
-@pytest.mark.parametrize("vocabulary", [AutomaticVocabulary(), SomeTokens(TOKENS)])
+@pytest.mark.parametrize(
+    "vocabulary",
+    [
+        AUTOMATIC,
+        some_tokens(TOKENS),
+    ],
+)
 def test_it_is_said_where_no_token_is_removed(vocabulary):
     """The few tokens of the demo cost more, for their size, than heads and neurons."""
     state, recorder = state_of(config_of(vocabulary)), Recorder()

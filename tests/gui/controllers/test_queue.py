@@ -12,7 +12,6 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.file import QueueFile
@@ -71,7 +70,11 @@ def add_three(qtbot, window, config=SHORT, failing=None):
     load_and_wait(qtbot, window, config)
     for number, share in enumerate(SHARES):
         method = failing if failing and number == 1 else config.pruning.method
-        add(window, target=PrunableShare(share), method=method)
+        add(
+            window,
+            sparsity=share,
+            method=method,
+        )
 
 
 def wait_for_end(qtbot, window):
@@ -112,7 +115,7 @@ def test_run_added_during_a_run_begins_after_it(qtbot, make_window):
     load_and_wait(qtbot, window, SHORT)
     window.start_run()
     first = run_of(window).folder
-    add(window, target=PrunableShare(0.1))
+    add(window, sparsity=0.1)
     assert queue_of(window).state.is_working
     assert find(window, "queue_summary").text()
     wait_for_end(qtbot, window)
@@ -185,7 +188,7 @@ def test_cancelling_a_run_does_not_begin_one_that_was_added_meanwhile(
     load_and_wait(qtbot, window, LONG)
     window.start_run()
     wait_for_status(qtbot, window, Status.RUNNING)
-    add(window, target=PrunableShare(0.1), shots=1)
+    add(window, sparsity=0.1, shots=1)
     assert queue_of(window).state.is_working
     cancel_run(window)
     wait_for_status(qtbot, window, Status.CANCELLED)
@@ -200,9 +203,9 @@ def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):
     out = tmp_path / "out"
     load_and_wait(qtbot, window, SHORT)
     window.session.draft.edit_part(ExportConfig(str(out)))
-    add(window, target=PrunableShare(0.1))
+    add(window, sparsity=0.1)
     window.session.draft.edit_part(ExportConfig())
-    add(window, target=PrunableShare(0.2))
+    add(window, sparsity=0.2)
     out.mkdir()
     (out / "thesis.tex").touch()
     click(window, "queue_start_button")
@@ -298,7 +301,7 @@ def test_queue_goes_on_after_a_crash_of_the_engine(qtbot, make_window):
     window = make_window("--mishap", "crash", "--at", "update")
     load_and_wait(qtbot, window, SHORT)
     for share in (0.1, 0.2):
-        add(window, target=PrunableShare(share))
+        add(window, sparsity=share)
     click(window, "queue_start_button")
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FAILED] * 2
@@ -315,9 +318,7 @@ def test_another_window_has_the_queue(qtbot, make_window):
     assert button.toolTip()
     with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
         first.close()
-    second.session.draft.edit_part(
-        replace(SHORT.pruning, target=PrunableShare(0.4))
-    )  # redraws
+    second.session.draft.edit_part(replace(SHORT.pruning, sparsity=0.4))  # redraws
     click(second, "queue_add_button")
     assert len(queue_of(second).state.waiting) == 4
 

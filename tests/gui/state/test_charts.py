@@ -12,7 +12,6 @@ from surgeon_engine.api.config.pruning import (
     CostBasis,
     Method,
     PruningConfig,
-    RowsAndColumns,
     Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
@@ -204,8 +203,8 @@ def test_time_axis_uses_a_suitable_unit(run, seconds, axis, x, label):
 @pytest.mark.parametrize(
     ("pruning", "unit"),
     [
-        (PruningConfig(RowsAndColumns(CostBasis.RAW)), "nats"),
-        (PruningConfig(RowsAndColumns()), "nats per weight"),
+        (PruningConfig(Structure.ROWS_AND_COLUMNS, cost_basis=CostBasis.RAW), "nats"),
+        (PruningConfig(Structure.ROWS_AND_COLUMNS), "nats per weight"),
         (
             pruning_config(Structure.ROWS, method=Method.MAGNITUDE),
             "score of the method",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Stage
@@ -50,7 +50,10 @@ def replay(name: str, config: RunConfig | None = None) -> list[Shown]:
     events = [decode_json(line, Envelope) for line in lines]
     if config is None:
         config = RunConfig()
-        config = replace(config, pruning=replace(config.pruning, structure=NM("2:4")))
+        config = replace(
+            config,
+            pruning=replace(config.pruning, structure=Structure.N_M, pattern="2:4"),
+        )
     state = run_state.requested("run", config, "run", request.began, request.planned)
     end, shown = events[-1].at, []
     now = request.began

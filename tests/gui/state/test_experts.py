@@ -8,9 +8,6 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.pruning import (
-    ExpertsAndNeurons,
-    ExpertsHeadsAndNeurons,
-    HeadsAndNeurons,
     PruningConfig,
     Structure,
     Widths,
@@ -77,7 +74,7 @@ def test_line_of_a_mixture_has_active_parameters_and_experts():
 def test_only_models_with_experts_lose_them_by_default():
     plain = RunConfig(ModelConfig(MODEL.source))
     of_experts = fitted_to(plain, MODEL)
-    assert of_experts.pruning.structure == ExpertsAndNeurons()
+    assert of_experts.pruning.structure is Structure.EXPERTS_AND_NEURONS
     assert purpose_of(of_experts, MODEL) is Purpose.SMALLER
     assert fitted_to(of_experts, DENSE) == plain
     assert fitted_to(plain, DENSE) is plain
@@ -94,22 +91,21 @@ def test_fresh_mixture_has_a_preset_and_others_fit_it():
     by_name = {preset.name: preset for preset in all_presets(state)}
     assert preset_in(state) == by_name["standard"]
     quick = with_preset(state, by_name["quick_look"])
-    assert quick.config.pruning.structure == ExpertsAndNeurons()
+    assert quick.config.pruning.structure is Structure.EXPERTS_AND_NEURONS
     fast = with_purpose(state.config, Purpose.FASTER, MODEL)
     assert preset_in(with_config(state, fast)) == by_name["deployable"]
     paper = with_preset(state, by_name["paper_structured"])
-    assert paper.config.pruning.kind is Structure.ROWS_AND_COLUMNS
+    assert paper.config.pruning.structure is Structure.ROWS_AND_COLUMNS
 
 
 def test_job_with_settings_of_the_user_is_not_fitted():
-    structure = HeadsAndNeurons(widths=Widths.SAME)
-    job = RunConfig(pruning=PruningConfig(structure))
+    job = RunConfig(pruning=PruningConfig(widths=Widths.SAME))
     assert fitted_to(job, MODEL) is job
 
 
 def test_faster_mixture_loses_experts_heads_and_neurons():
     job = with_purpose(RunConfig(), Purpose.FASTER, MODEL)
-    assert isinstance(job.pruning.structure, ExpertsHeadsAndNeurons)
+    assert job.pruning.structure is Structure.EXPERTS_HEADS_AND_NEURONS
     assert job.pruning.width_multiple == 64
     assert purpose_of(job, MODEL) is Purpose.FASTER
 

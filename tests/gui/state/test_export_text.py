@@ -8,9 +8,8 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory, Target
 from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage
@@ -66,7 +65,9 @@ def test_change_of_the_kl_names_its_text():
 
 
 def test_memory_to_run_has_the_context_of_the_target():
-    config = RunConfig(pruning=PruningConfig(target=Memory(1.0, context=100)))
+    config = RunConfig(
+        pruning=PruningConfig(target=Target.MEMORY, memory_gigabytes=1.0, context=100)
+    )
     model = model_summary()
     result = exported("there", PruningConfig())
     run = RunState(config=config, model=model, exported=result)

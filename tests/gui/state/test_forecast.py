@@ -7,10 +7,14 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import (
+    Method,
+    PruningConfig,
+    Structure,
+    Vocabulary,
+)
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.vocabulary import SomeTokens
 from surgeon_engine.api.messages.run import Estimate, Fidelity
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import expected_divergence, forecast
@@ -48,7 +52,7 @@ def test_points_are_finished_runs_of_the_model_the_structure_and_the_method():
     ]
     (point,) = points_of(records, RunConfig(), MODEL)
     assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text
-    tokens = PruningConfig(vocabulary=SomeTokens(1_500))
+    tokens = PruningConfig(vocabulary=Vocabulary.TOKENS, vocabulary_tokens=1_500)
     removed = [record(config=RunConfig(pruning=tokens))]
     assert points_of(removed, RunConfig(), MODEL) == ()
     assert points_of(records, RunConfig(), None) == ()

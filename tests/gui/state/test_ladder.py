@@ -7,9 +7,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import units
@@ -89,7 +88,9 @@ def test_memories_are_in_the_unit_of_the_window(monkeypatch):
 def test_default_context_is_that_of_a_target_or_one_that_all_support(runs):
     states = [run for _, run in runs]
     assert ladder.default_context(states) == 512
-    config = RunConfig(pruning=PruningConfig(target=Memory(1.0, context=3000)))
+    config = RunConfig(
+        pruning=PruningConfig(target=Target.MEMORY, memory_gigabytes=1.0, context=3000)
+    )
     asked = replace(states[0], config=config)
     assert ladder.default_context([asked, *states]) == 3000
     assert ladder.default_context([]) == 4096

@@ -20,31 +20,20 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import settings_of
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     CostBasis,
     Damping,
-    Elements,
     Fisher,
-    FixedDamping,
-    HeadsAndNeurons,
     Method,
     PruningConfig,
-    RowsAndColumns,
     Schedule,
     Structure,
+    Target,
     UpdateKind,
     Widths,
 )
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
-from surgeon_engine.api.config.target import (
-    FileSize,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
-    Target,
-)
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -54,9 +43,12 @@ CHANGED = {
     "model": ModelConfig("elsewhere", Dtype.BFLOAT16, Device.CPU),
     "calibration": CalibrationConfig("text.txt", "other.txt", 3, 5, 99, 7, 2),
     "pruning": PruningConfig(
-        RowsAndColumns(CostBasis.RAW, UpdateKind.SEPARATE),
-        Method.K_OBD,
-        Parameters(12.345678),
+        Structure.ROWS_AND_COLUMNS,
+        cost_basis=CostBasis.RAW,
+        update=UpdateKind.SEPARATE,
+        method=Method.K_OBD,
+        target=Target.PARAMETERS,
+        million_parameters=12.345678,
         max_perplexity_increase=7.5,
         shots=9,
         protect=("block 0", "*.down_proj"),
@@ -64,13 +56,19 @@ CHANGED = {
         layer_min_density=("block 1=0.5",),
         schedule=Schedule.CUBIC,
         fisher=Fisher.SAMPLED,
-        damping=FixedDamping(0.5, 0.0025),
+        damping=Damping.FIXED,
+        cost_damping=0.5,
+        update_damping=0.0025,
     ),
     "pruning of patterns": PruningConfig(
-        NM("3:7", max_correlated=2000), target=ParameterShare(0.125)
+        Structure.N_M,
+        pattern="3:7",
+        max_correlated=2000,
+        target=Target.PARAMETER_SHARE,
+        sparsity=0.125,
     ),
     "pruning of heads": PruningConfig(
-        HeadsAndNeurons(64, Widths.SAME), target=FileSize(0.5)
+        width_multiple=64, widths=Widths.SAME, target=Target.FILE_SIZE, megabytes=0.5
     ),
 }
 
@@ -105,10 +103,12 @@ def test_numbers_have_units_and_limits_and_no_needless_digits(qtbot, form):
     with qtbot.assertNotEmitted(form.edited):
         form.show_config(
             PruningConfig(
-                target=PrunableShare(0.3),
+                sparsity=0.3,
                 max_perplexity_increase=7.5,
                 shots=1,
-                damping=FixedDamping(cost=0.01, update=10),
+                damping=Damping.FIXED,
+                cost_damping=0.01,
+                update_damping=10,
             )
         )
     for name, limits, text in (
@@ -130,14 +130,14 @@ def test_numbers_have_units_and_limits_and_no_needless_digits(qtbot, form):
 
 
 def test_unchanged_number_keeps_hidden_digits(qtbot, form):
-    exact = PruningConfig(target=PrunableShare(1 / 3))
+    exact = PruningConfig(sparsity=1 / 3)
     form.show_config(exact)
     assert form.field("sparsity").text() == "33.3 %"
     with qtbot.waitSignal(form.edited) as blocker:
         form.field("shots").setValue(4)
     assert blocker.args == [replace(exact, shots=4)]
     form.field("sparsity").setValue(50)
-    assert form.config().target == PrunableShare(0.5)
+    assert form.config().sparsity == 0.5
 
 
 def rows_of(form):
@@ -145,7 +145,9 @@ def rows_of(form):
 
 
 def test_field_that_does_not_apply_is_hidden_and_keeps_its_value(form):
-    form.show_config(PruningConfig(NM("3:8"), Method.LLM_SURGEON))
+    form.show_config(
+        PruningConfig(Structure.N_M, pattern="3:8", method=Method.LLM_SURGEON)
+    )
     assert {"pattern", "max_correlated"} <= rows_of(form)
     assert not {"width_multiple", "cost_basis", "megabytes"} & rows_of(form)
     choose(form, "structure", Structure.HEADS_AND_NEURONS)
@@ -153,11 +155,11 @@ def test_field_that_does_not_apply_is_hidden_and_keeps_its_value(form):
     assert {"width_multiple", "cost_basis"} <= rows_of(form)
     form.show_config(form.config())  # as a page does after each edit
     choose(form, "structure", Structure.N_M)
-    assert form.config().structure == NM("3:8")
+    assert form.config().pattern == "3:8"
     form.show_config(PruningConfig(shots=9))  # another config takes none of them over
     choose(form, "structure", Structure.N_M)
-    assert form.config() == PruningConfig(NM("2:4"), shots=9)
-    form.show_config(PruningConfig(Elements()))
+    assert form.config() == PruningConfig(Structure.N_M, pattern="2:4", shots=9)
+    form.show_config(PruningConfig(Structure.ELEMENTS))
     choose(form, "target", Target.FILE_SIZE)  # invalid
     assert "megabytes" in rows_of(form)
     assert "sparsity" not in rows_of(form)
@@ -171,7 +173,7 @@ def test_inputs_get_the_space_of_labels_that_are_hidden(qtbot, monkeypatch):
     form.resize(400, 900)
     form.show()
     widths = []
-    for structure in (NM("2:4"), HeadsAndNeurons()):
+    for structure in (Structure.N_M, Structure.HEADS_AND_NEURONS):
         form.show_config(PruningConfig(structure))
         form.layout().activate()
         widths.append(form.field("method").width())
@@ -179,12 +181,12 @@ def test_inputs_get_the_space_of_labels_that_are_hidden(qtbot, monkeypatch):
 
 
 def test_pattern_has_a_box_for_each_number(qtbot, form):
-    form.show_config(PruningConfig(NM("3:8")))
+    form.show_config(PruningConfig(Structure.N_M, pattern="3:8"))
     kept, of = (form.findChild(QDoubleSpinBox, f"pruning_{x}") for x in ("kept", "of"))
     assert (kept.text(), of.text()) == ("3 weights", "8 weights")
     with qtbot.waitSignal(form.edited) as edited:
         kept.setValue(1)
-    assert edited.args == [PruningConfig(NM("1:8"))]
+    assert edited.args == [PruningConfig(Structure.N_M, pattern="1:8")]
     with qtbot.waitSignal(form.refused):
         of.setValue(2)
         kept.setValue(2)
@@ -226,7 +228,7 @@ def test_edit_may_change_other_fields(qtbot):
     qtbot.addWidget(form)
     with qtbot.waitSignal(form.edited) as blocker:
         form.field("sparsity").setValue(12)
-    assert blocker.args == [PruningConfig(target=PrunableShare(0.12), shots=7)]
+    assert blocker.args == [PruningConfig(sparsity=0.12, shots=7)]
     assert form.field("shots").value() == 7
 
 

@@ -67,7 +67,7 @@ def test_chosen_mixture_loses_experts_and_then_a_dense_model_does_not(
 ):
     assert not offered(new_window) & {*OF_EXPERTS}
     choose(qtbot, new_window, mixture)
-    assert pruning_of(new_window).kind is Structure.EXPERTS_AND_NEURONS
+    assert pruning_of(new_window).structure is Structure.EXPERTS_AND_NEURONS
     assert offered(new_window) == {*Structure}
     assert find(new_window, "purpose_smaller_button").isChecked()
     choose(qtbot, new_window, DEMO)
@@ -83,7 +83,7 @@ def test_run_of_a_mixture_begins_once_the_model_is_read(
     trigger(new_window, "start_action")
     assert new_window.session.state.model is None
     wait_for_status(qtbot, new_window, Status.FINISHED)
-    assert run_of(new_window).config.pruning.kind is Structure.EXPERTS_AND_NEURONS
+    assert run_of(new_window).config.pruning.structure is Structure.EXPERTS_AND_NEURONS
 
 
 def test_one_undo_takes_back_the_model_with_its_structure(qtbot, new_window, mixture):

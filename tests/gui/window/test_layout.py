@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QPushButton, QScrollArea
 
 from docs import generate_objects
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.target import Target
+from surgeon_engine.api.config.pruning import Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme

@@ -107,7 +107,7 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     find(window, "pruning_sparsity").setValue(70.0)  # of the next run
-    assert window.session.state.config.pruning.target.sparsity == 0.7
+    assert window.session.state.config.pruning.sparsity == 0.7
     assert run_of(window).config == LONG
     trigger(window, "cancel_action")
     question = find(window, "cancel_question", QMessageBox)

@@ -8,9 +8,7 @@ import os
 import pytest
 
 from surgeon_engine.api.config.pruning import (
-    ExpertsAndNeurons,
-    Heads,
-    HeadsAndNeurons,
+    Structure,
     Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
@@ -39,7 +37,7 @@ def test_paths_of_a_job_start_at_its_file(job, tmp_path):
     more = [each.text for each in config.calibration.more_texts]
     assert more == [str(tmp_path / "b.txt"), "builtin"]
     assert config.evaluation.texts == (str(tmp_path / "c.txt"), "builtin")
-    kept = config.pruning.vocabulary.keep
+    kept = config.pruning.kept_texts
     assert kept == (*names, str(tmp_path / "d.txt"))
     assert config.model.source == str(tmp_path / "model")
     assert config.calibration.text == str(tmp_path.parent / "a.txt")
@@ -63,19 +61,20 @@ def test_structure_of_a_job_that_names_none_is_that_of_its_model(job, tmp_path):
     (tmp_path / "mixture").mkdir()
     (tmp_path / "mixture" / "config.json").write_text(json.dumps(config))
     for source, named, structure in (
-        ("mixture", "", ExpertsAndNeurons(widths=Widths.SAME)),
-        ("mixture", "structure = 'heads'\n", Heads(widths=Widths.SAME)),
+        ("mixture", "", Structure.EXPERTS_AND_NEURONS),
+        ("mixture", "structure = 'heads'\n", Structure.HEADS),
         (
             "mixture",
             "structure = 'heads_and_neurons'\n",
-            HeadsAndNeurons(widths=Widths.SAME),
+            Structure.HEADS_AND_NEURONS,
         ),
-        ("demo", "", HeadsAndNeurons(widths=Widths.SAME)),
+        ("demo", "", Structure.HEADS_AND_NEURONS),
     ):
         job.write_text(
             f"[model]\nsource = '{source}'\n[pruning]\n{named}widths = 'same'\n"
         )
-        assert read_config(job).pruning.structure == structure
+        found = read_config(job).pruning
+        assert (found.structure, found.widths) == (structure, Widths.SAME)
 
 
 def test_job_may_begin_with_a_byte_order_mark(job):

@@ -11,7 +11,6 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import values_in_use, values_of
-from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.presets import (
     NAMES,
     preset_from_toml,
@@ -20,20 +19,17 @@ from surgeon_engine.api.config.presets import (
 )
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
-    Columns,
     CostBasis,
-    Elements,
+    Damping,
     Fisher,
-    FixedDamping,
     Method,
     PruningConfig,
-    RowsAndColumns,
     Structure,
+    Target,
     UpdateKind,
 )
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import PrunableShare
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.base.errors import ConfigError
 from tests.helpers.runs import job, outcome
@@ -42,9 +38,7 @@ from tests.helpers.tiny_models import byte_tokenizer, llama_with
 MINE = RunConfig(
     model=ModelConfig("/models/mine"),
     calibration=CalibrationConfig("mine.txt", "other.txt", windows=128, seed=7),
-    pruning=PruningConfig(
-        Columns(), target=PrunableShare(0.77), shots=9, protect=("*",)
-    ),
+    pruning=PruningConfig(Structure.COLUMNS, sparsity=0.77, shots=9, protect=("*",)),
     export=ExportConfig("/there"),
 )
 GOOD = 'version = 1\ntitle = "T"\nabout = "A."\n'
@@ -114,17 +108,30 @@ def test_preset_has_a_title_and_a_sentence_about_it(preset):
 def test_paper_presets_have_the_settings_of_the_paper(name):
     (preset,) = (preset for preset in presets() if preset.name == name)
     pruning = preset.pruning
-    assert pruning.damping == FixedDamping(0.01, 0.01)
+    damping = {
+        "damping": Damping.FIXED,
+        "cost_damping": 0.01,
+        "update_damping": 0.01,
+    }
+    structures = {
+        "paper_structured": {
+            "structure": Structure.ROWS_AND_COLUMNS,
+            "cost_basis": CostBasis.RAW,
+            "update": UpdateKind.SEPARATE,
+        },
+        "paper_2_4": {
+            "structure": Structure.N_M,
+            "pattern": "2:4",
+            "max_correlated": 2000,
+        },
+        "paper_unstructured": {"structure": Structure.ELEMENTS, "max_correlated": 2000},
+    }
+    target = {"target": Target.PRUNABLE_SHARE, "sparsity": 0.5}
+    wanted = damping | structures[name] | target
+    assert values_of(pruning).items() >= wanted.items()
     assert pruning.fisher is Fisher.EMPIRICAL
     assert pruning.method is Method.LLM_SURGEON
     assert preset.recovery.level is Recovery.OFF
-    assert pruning.target == PrunableShare(0.5)
-    structures = {
-        "paper_structured": RowsAndColumns(CostBasis.RAW, UpdateKind.SEPARATE),
-        "paper_2_4": NM("2:4", max_correlated=2000),
-        "paper_unstructured": Elements(max_correlated=2000),
-    }
-    assert pruning.structure == structures[name]
     assert pruning.shots == (40 if name == "paper_structured" else 5)
 
 
@@ -147,7 +154,7 @@ def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
     found = outcome(config, tmp_path / "run")
     assert len(found.shots) == preset.pruning.shots
     assert found.zeros == found.reported
-    missing = preset.pruning.target.sparsity - found.shots[-1].sparsity
+    missing = preset.pruning.sparsity - found.shots[-1].sparsity
     multiple = preset.pruning.width_multiple or 1  # 0: automatic, free here
     assert 0 <= missing < (0.01 if multiple == 1 else 0.1)
     for block in range(2):
@@ -161,11 +168,11 @@ def test_preset_with_a_purpose_fits_models_that_its_method_does_not_prune():
     preset = preset_from_toml("mine", text)
     dense = preset.for_model([Structure.HEADS_AND_NEURONS]).pruning
     mixture = preset.for_model(OF_EXPERTS).pruning
-    assert (dense.kind, dense.method) == (
+    assert (dense.structure, dense.method) == (
         Structure.HEADS_AND_NEURONS,
         Method.LLM_SURGEON,
     )
-    assert (mixture.kind, mixture.method) == (
+    assert (mixture.structure, mixture.method) == (
         Structure.EXPERTS_AND_NEURONS,
         Method.FIRST_ORDER,
     )

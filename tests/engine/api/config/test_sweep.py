@@ -10,13 +10,13 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
+    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations, variations
-from surgeon_engine.api.config.target import FileSize, PrunableShare, Target
 from surgeon_engine.base.errors import ConfigError
 
-JOB = RunConfig(pruning=PruningConfig(target=PrunableShare(0.3)))
+JOB = RunConfig(pruning=PruningConfig(sparsity=0.3))
 
 
 def test_each_value_is_a_job():
@@ -25,8 +25,7 @@ def test_each_value_is_a_job():
         "pruning.sparsity=0.1",
         "pruning.sparsity=0.2",
     ]
-    targets = [each.config.pruning.target for each in found]
-    assert targets == [PrunableShare(0.1), PrunableShare(0.2)]
+    assert [each.config.pruning.sparsity for each in found] == [0.1, 0.2]
     assert all(replace(x.config, pruning=JOB.pruning) == JOB for x in found)
 
 
@@ -48,8 +47,8 @@ def test_target_of_another_kind_can_be_varied_with_its_kind():
     sets = ["pruning.megabytes=5,10", "pruning.target=file_size"]
     for settings in (sets, sets[::-1]):
         found = variations(JOB, settings)
-        targets = [x.config.pruning.target for x in found]
-        assert targets == [FileSize(5), FileSize(10)]
+        wanted = [PruningConfig(target=Target.FILE_SIZE, megabytes=x) for x in (5, 10)]
+        assert [each.config.pruning for each in found] == wanted
 
 
 def test_settings_of_one_name_in_two_parts_are_told_apart():
@@ -82,7 +81,7 @@ def test_runs_do_not_write_to_one_folder():
         ("pruning.sparsity=much", "sparsity is 'much', and must be a number"),
         ("pruning.sparsity=2", "sparsity is 2.0, and must be"),
         ("pruning.method=magic", "no choice called 'magic'"),
-        ("pruning.megabytes=5", "pruning has no megabytes with its other settings"),
+        ("pruning.megabytes=5", "megabytes belongs to another target"),
     ],
 )
 def test_invalid_variation_ends_in_a_sentence(text, sentence):

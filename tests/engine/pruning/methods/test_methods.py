@@ -7,11 +7,10 @@ import torch
 
 from surgeon_engine.api.config.pruning import (
     BY_ROUTING,
-    Elements,
-    FixedDamping,
+    Damping,
     Method,
     PruningConfig,
-    RowsAndColumns,
+    Structure,
     UpdateKind,
 )
 from surgeon_engine.curvature.measured import KroneckerFactors
@@ -116,7 +115,11 @@ def test_llm_surgeon_damps_its_update_separately_from_its_costs(update):
     column = random_mask(C)
     no_row = torch.zeros(R, dtype=torch.bool)
     pruning = PruningConfig(
-        RowsAndColumns(update=update), damping=FixedDamping(cost=7.0, update=0.2)
+        Structure.ROWS_AND_COLUMNS,
+        update=update,
+        damping=Damping.FIXED,
+        cost_damping=7.0,
+        update_damping=0.2,
     )
     X = method.prune_rows_columns(LAYER.W, (LAYER.A, LAYER.G), no_row, column, pruning)
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
@@ -128,7 +131,12 @@ def test_llm_surgeon_damps_its_update_separately_from_its_costs(update):
 def test_llm_surgeon_removes_elements_jointly(monkeypatch, max_correlated):
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
     method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
-    pruning = PruningConfig(Elements(max_correlated), damping=FixedDamping(update=0.2))
+    pruning = PruningConfig(
+        Structure.ELEMENTS,
+        max_correlated=max_correlated,
+        damping=Damping.FIXED,
+        update_damping=0.2,
+    )
     X, removed = method.prune_elements(LAYER.W, (LAYER.A, LAYER.G), is_removed, pruning)
     dense = SmallLayer(LAYER.W, damped(LAYER.A, 0.2), damped(LAYER.G, 0.2))
     expected = best_weight_dense(dense, is_removed)
@@ -140,7 +148,10 @@ def test_groups_of_one_give_another_update():
     method, is_removed = METHODS[Method.LLM_SURGEON], random_mask(R, C)
     whole, alone = (
         method.prune_elements(
-            LAYER.W, (LAYER.A, LAYER.G), is_removed, PruningConfig(Elements(n))
+            LAYER.W,
+            (LAYER.A, LAYER.G),
+            is_removed,
+            PruningConfig(Structure.ELEMENTS, max_correlated=n),
         )[0]
         for n in (0, 1)
     )
@@ -178,7 +189,9 @@ def test_degenerate_input_leaves_costs_and_update_finite(monkeypatch, flaw, inde
     of_A, of_G = method.stiffness(A, DAMPING), method.stiffness(LAYER.G, DAMPING)
     cost = element_costs(LAYER.W, of_A, of_G)
     assert (cost.isfinite() & (cost >= 0)).all()
-    pruning = PruningConfig(Elements(), damping=FixedDamping(update=DAMPING))
+    pruning = PruningConfig(
+        Structure.ELEMENTS, damping=Damping.FIXED, update_damping=DAMPING
+    )
     X, _ = method.prune_elements(LAYER.W, (A, LAYER.G), is_removed, pruning)
     dense = SmallLayer(LAYER.W, damped(A, DAMPING), damped(LAYER.G, DAMPING))
     torch.testing.assert_close(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import SPARSE, Method, Structure
-from surgeon_engine.api.config.target import Target
+from surgeon_engine.api.config.pruning import SPARSE, Method, Structure, Target
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.run.pipeline import prune
 from tests.helpers.pruning_states import make_state, silent_context

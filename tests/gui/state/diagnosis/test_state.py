@@ -10,16 +10,15 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     Damping,
     Fisher,
     Method,
     Structure,
+    Target,
     Widths,
 )
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.config.target import Target
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
@@ -88,7 +87,7 @@ def test_settings_without_effect_on_costs_need_no_new_measurement(changed):
 def test_changed_fixed_damping_makes_costs_out_of_date():
     pruning = pruning_config(damping=Damping.FIXED)
     then = replace(THEN, pruning=pruning)
-    changed = replace(THEN, pruning=with_values(pruning, {"cost_damping": 1.0}))
+    changed = replace(THEN, pruning=replace(pruning, cost_damping=1.0))
     assert diagnosis_state.changes_since(known(then), changed) == ("Cost damping",)
 
 
@@ -123,6 +122,6 @@ def test_widths_that_a_file_forces_make_costs_out_of_date_and_are_planned():
     assert diagnosis_state.changes_since(known(then), changed) == ("Width multiple",)
     of_one_width = msgspec.structs.replace(MODEL, gguf_widths=Widths.SAME)
     result = DiagnosisResult(changed, of_one_width, SimpleNamespace())
-    assert changed.pruning.structure.widths is Widths.FREE
+    assert changed.pruning.widths is Widths.FREE
     planned = diagnosis_state.planned_config(result, changed)
-    assert planned.pruning.structure.widths is Widths.SAME
+    assert planned.pruning.widths is Widths.SAME

@@ -13,13 +13,12 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
-    HeadsAndNeurons,
     PruningConfig,
     Structure,
+    Target,
 )
 from surgeon_engine.api.config.recovery import RecoveryConfig, TrainedWeights
 from surgeon_engine.api.config.run import ModelConfig, Offload, RunConfig
-from surgeon_engine.api.config.target import PrunableShare, Target
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.base.errors import ConfigError
@@ -319,7 +318,7 @@ def test_original_model_is_never_replaced(tmp_path, folder):
         (
             RunConfig(
                 ModelConfig(gpus=2),
-                pruning=PruningConfig(structure=HeadsAndNeurons(dropped_blocks=1)),
+                pruning=PruningConfig(dropped_blocks=1),
             ),
             *(Step.MODEL, "gpus"),
         ),
@@ -373,7 +372,7 @@ def test_target_is_checked_at_the_widths_of_the_device():
     """A layer keeps eight neurons on a GPU, and one on a CPU."""
     pruning = pruning_config(structure=Structure.NEURONS)
     share = max_removable(pruning, MODEL) / MODEL.prunable
-    job = RunConfig(pruning=replace(pruning, target=PrunableShare(share)))
+    job = RunConfig(pruning=replace(pruning, sparsity=share))
     assert Step.TARGET not in find_problems(job, MODEL, RUNS)
     found = find_problems(job, MODEL, RUNS, on_cuda=True)
     assert found[Step.TARGET].setting == "target"

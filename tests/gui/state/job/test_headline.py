@@ -9,10 +9,9 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Structure, Widths
+from surgeon_engine.api.config.pruning import MAX_SHARE, Structure, Target, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import MAX_SHARE, Memory, Parameters, Target
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.verdict import Verdict, expected_verdict
 from surgeon_engine.planning.forecast import Basis, End, RunPoint
@@ -25,7 +24,7 @@ from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
-from tests.helpers.configs import changed, pruning_config
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 
@@ -152,9 +151,14 @@ def test_quantizing_alone_is_offered_where_it_is_as_small():
 def test_memory_is_that_at_the_context_of_the_job(context):
     wide, config = msgspec.structs.replace(MODEL, cache_width=100_000), job()
     goal = goal_or_none(config, wide)
-    needed = memory_of_goal(goal, context, wide, config.pruning.kind)
+    needed = memory_of_goal(goal, context, wide, config.pruning.structure)
     if context != MODEL.longest_window:
-        pruning = replace(config.pruning, target=Memory(needed / 1e9, context))
+        pruning = replace(
+            config.pruning,
+            target=Target.MEMORY,
+            memory_gigabytes=needed / 1e9,
+            context=context,
+        )
         config = replace(config, pruning=pruning)
     assert context_of(config, wide) == context
     memory = f"{plain(numbers.size(needed))} of memory, {context:,} tokens"
@@ -175,7 +179,7 @@ def test_details_have_time_and_format():
 
 
 def test_draft_that_cannot_be_started_has_no_headline():
-    missed = replace(job().pruning, target=Parameters(0.1))
+    missed = replace(job().pruning, target=Target.PARAMETERS, million_parameters=0.1)
     assert line_of(replace(job(), pruning=missed)) is None
     unread = replace(state_of(job()), requests={})
     assert plan.headline(unread, None) is None
@@ -189,7 +193,7 @@ def test_size_along_the_curve_has_the_unit_of_the_target():
         (job(Structure.ELEMENTS), 0.25, "25 %"),
     ):
         assert plain(plan.size_text(config, MODEL, share)) == size
-    memory = changed(job().pruning, target="memory", memory_gigabytes=0.02)
+    memory = replace(job().pruning, target=Target.MEMORY, memory_gigabytes=0.02)
     in_memory = plan.size_text(replace(job(), pruning=memory), MODEL, 0.3)
     assert float(plain(in_memory).split()[0]) > 8.4  # with the context
 

@@ -9,30 +9,28 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import (
-    HeadsAndNeurons,
     Method,
-    Neurons,
     PruningConfig,
     Structure,
+    Target,
+    Vocabulary,
     Widths,
 )
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory, PrunableShare, Target
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.state.job.purposes import (
     fitted_to,
-    languages_of,
     purpose_of,
     with_languages,
     with_purpose,
 )
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import pruning_config, some_tokens
 from tests.helpers.fake_engine import model_summary
 
 MODEL = model_summary()
@@ -66,7 +64,7 @@ def test_method_for_single_weights_is_replaced(method):
 def test_size_that_a_chosen_model_cannot_have_becomes_the_default(megabytes, is_kept):
     sized = pruning_config(target=Target.FILE_SIZE, megabytes=megabytes)
     found = fitted_to(RunConfig(pruning=sized), MODEL).pruning
-    assert found == (sized if is_kept else replace(sized, target=PrunableShare()))
+    assert found == (sized if is_kept else replace(sized, target=Target.PRUNABLE_SHARE))
 
 
 def test_target_texts_and_destination_stay():
@@ -75,9 +73,10 @@ def test_target_texts_and_destination_stay():
         pruning=pruning_config(method=Method.MAGNITUDE),
         export=ExportConfig("there", format=Format.GGUF, dtype=FileDtype.Q4_0),
     )
-    job = replace(job, pruning=replace(job.pruning, target=Memory(4.0, 8192)))
+    target = {"target": Target.MEMORY, "memory_gigabytes": 4.0, "context": 8192}
+    job = replace(job, pruning=replace(job.pruning, **target))
     changed = with_purpose(job, FASTER, MODEL)
-    assert changed.pruning.target == Memory(4.0, 8192)
+    assert target.items() <= values_of(changed.pruning).items()
     assert changed.pruning.method is Method.MAGNITUDE
     assert changed.calibration == job.calibration
     assert changed.export == ExportConfig("there")
@@ -113,8 +112,8 @@ def test_other_widths_or_another_file_are_no_purpose():
     for other in (
         RunConfig(export=ExportConfig(dtype=FileDtype.Q8_0)),
         RunConfig(export=ExportConfig(format=Format.COMPACT)),
-        RunConfig(pruning=PruningConfig(structure=HeadsAndNeurons(96))),
-        RunConfig(pruning=PruningConfig(structure=HeadsAndNeurons(widths=Widths.SAME))),
+        RunConfig(pruning=PruningConfig(width_multiple=96)),
+        RunConfig(pruning=PruningConfig(widths=Widths.SAME)),
     ):
         assert purpose_of(other, QUANTIZED) is None
 
@@ -122,8 +121,8 @@ def test_other_widths_or_another_file_are_no_purpose():
 def test_faster_has_wide_multiples_and_smaller_any_width():
     small = with_purpose(RunConfig(), SMALLER, MODEL).pruning
     fast = with_purpose(RunConfig(), FASTER, MODEL).pruning
-    assert small.structure == HeadsAndNeurons()
-    assert fast.structure == HeadsAndNeurons(width_multiple=64)
+    assert small == PruningConfig()
+    assert fast == PruningConfig(width_multiple=64)
     blocks = msgspec.structs.replace(MODEL, dtype="", file_bytes=MODEL.parameters // 2)
     needed = with_purpose(RunConfig(), FASTER, blocks).pruning.width_multiple
     assert needed >= 64 and needed % 32 == 0
@@ -137,16 +136,16 @@ def test_model_without_heads_to_remove_loses_neurons():
     model = msgspec.structs.replace(MODEL, structures=supports)
     for purpose in Purpose:
         job = with_purpose(RunConfig(), purpose, model)
-        assert isinstance(job.pruning.structure, Neurons)
+        assert job.pruning.structure is Structure.NEURONS
         assert purpose_of(job, model) is purpose
 
 
 def test_languages_make_the_number_of_tokens_automatic_unless_it_is_set():
     kept = with_languages(RunConfig(), ("German",))
-    assert kept.pruning.vocabulary == AutomaticVocabulary(("German",))
-    assert languages_of(kept) == ("German",)
+    automatic = PruningConfig(vocabulary=Vocabulary.AUTOMATIC, kept_texts=("German",))
+    assert kept.pruning == automatic
     assert purpose_of(kept, MODEL) is SMALLER
-    number = replace(kept, pruning=replace(kept.pruning, vocabulary=SomeTokens(1_500)))
-    again = with_languages(number, ("German",)).pruning.vocabulary
-    assert again == SomeTokens(1_500, ("German",))
+    number = replace(kept, pruning=replace(kept.pruning, **some_tokens(1_500)))
+    again = with_languages(number, ("German",)).pruning
+    assert again == PruningConfig(**some_tokens(1_500, ("German",)))
     assert with_languages(kept, ()) == RunConfig()

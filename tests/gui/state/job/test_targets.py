@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
-from surgeon_engine.api.config import fields
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     SPARSE,
     Method,
     PruningConfig,
     Structure,
+    Target,
+    Vocabulary,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import (
-    FileSize,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
-    Target,
-)
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
 from surgeon_gui.state.job.protections import protected_layers, with_protection
-from tests.helpers.configs import DENSE_COUPLED, pruning_config
+from tests.helpers.configs import DENSE_COUPLED, pruning_config, some_tokens
 from tests.helpers.fake_engine import model_summary
 
 FORM = FileForm()
 MODEL = model_summary()
-SETTINGS = settings_of(PruningConfig)
-
-
-def values_of(pruning):
-    """Return all settings as a form holds them."""
-    defaults = {name: setting.default for name, setting in SETTINGS.items()}
-    return defaults | fields.values_of(pruning)
 
 
 def edited(pruning, **changes):
-    before = values_of(pruning)
+    before = asdict(pruning)
     after = {**before, **changes}
     return {**after, **targets.implied_changes(before, after)}
 
 
 def converted(pruning, target, form=FORM, model=MODEL):
-    values = values_of(pruning)
+    values = asdict(pruning)
     return {**values, **targets.converted(values, target, model, form)}
 
 
@@ -79,12 +64,12 @@ def test_converted_clips_an_unreachable_size_to_the_maximum_share():
 def test_converted_without_a_reachable_size_changes_only_the_unit(model):
     unreachable = pruning_config(target=Target.PARAMETERS)  # 100 M of 2.8 M
     values = converted(unreachable, Target.PRUNABLE_SHARE, model=model)
-    assert values == {**values_of(unreachable), "target": Target.PRUNABLE_SHARE}
+    assert values == {**asdict(unreachable), "target": Target.PRUNABLE_SHARE}
 
 
 def test_other_edits_imply_no_changes():
     values = edited(PruningConfig(), shots=9)
-    assert values == {**values_of(PruningConfig()), "shots": 9}
+    assert values == {**asdict(PruningConfig()), "shots": 9}
 
 
 @pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA])
@@ -142,40 +127,41 @@ def test_equivalent_sizes_remove_the_same_weights(structure, unit):
 
 
 def test_equivalent_sizes_of_an_unreachable_target_are_only_its_own():
-    values = values_of(pruning_config(target=Target.PARAMETERS))  # 100 M of 2.8 M
+    values = asdict(pruning_config(target=Target.PARAMETERS))  # 100 M of 2.8 M
     sizes = targets.equivalent_sizes(values, MODEL, FileForm())
     assert sizes == {Target.PARAMETERS: 100.0}
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("target", "name", "before", "after"),
     [
-        (PrunableShare(0.3), PrunableShare(0.4)),
-        (ParameterShare(0.25), ParameterShare(0.35)),
-        (PrunableShare(0.9), PrunableShare(0.95)),
-        (Parameters(2.0), Parameters(1.8)),
-        (Parameters(1234.5), Parameters(1110.0)),
-        (FileSize(8.4), FileSize(7.56)),
+        (Target.PRUNABLE_SHARE, "sparsity", 0.3, 0.4),
+        (Target.PARAMETER_SHARE, "sparsity", 0.25, 0.35),
+        (Target.PRUNABLE_SHARE, "sparsity", 0.9, 0.95),
+        (Target.PARAMETERS, "million_parameters", 2.0, 1.8),
+        (Target.PARAMETERS, "million_parameters", 1234.5, 1110.0),
+        (Target.FILE_SIZE, "megabytes", 8.4, 7.56),
     ],
 )
-def test_smaller_target_leaves_a_smaller_model(before, after):
-    config = RunConfig(pruning=PruningConfig(target=before))
-    found = targets.with_step(config, is_smaller=True)
-    assert found.pruning.target == after
-    assert replace(found, pruning=config.pruning) == config
+def test_smaller_target_leaves_a_smaller_model(target, name, before, after):
+    pruning = PruningConfig(target=target, **{name: before})
+    found = targets.with_step(RunConfig(pruning=pruning), is_smaller=True)
+    assert found == RunConfig(pruning=replace(pruning, **{name: after}))
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("target", "name", "before", "after"),
     [
-        (PrunableShare(0.3), PrunableShare(0.2)),
-        (PrunableShare(0.1), PrunableShare(0.1)),  # there is none
-        (FileSize(8.4), FileSize(9.24)),
+        (Target.PRUNABLE_SHARE, "sparsity", 0.3, 0.2),
+        (Target.PRUNABLE_SHARE, "sparsity", 0.1, 0.1),  # there is none
+        (Target.FILE_SIZE, "megabytes", 8.4, 9.24),
     ],
 )
-def test_gentler_target_leaves_a_larger_model(before, after):
-    config = RunConfig(pruning=PruningConfig(target=before))
-    assert targets.with_step(config, is_smaller=False).pruning.target == after
+def test_gentler_target_leaves_a_larger_model(target, name, before, after):
+    pruning = PruningConfig(target=target, **{name: before})
+    config = RunConfig(pruning=pruning)
+    found = targets.with_step(config, is_smaller=False)
+    assert found.pruning == replace(pruning, **{name: after})
     obstacle = targets.step_obstacle(config, is_smaller=False)
     assert bool(obstacle) == (before == after)
 
@@ -222,25 +208,25 @@ def test_with_protection_merges_patterns_and_keeps_wider_ones():
 
 @pytest.mark.parametrize("unit", Target)
 def test_tokens_count_toward_a_target_in_every_unit(unit):
-    pruning = replace(PruningConfig(), vocabulary=SomeTokens(1_500))
+    pruning = PruningConfig(**some_tokens(1_500))
     goal = goal_of(pruning, MODEL, FORM)
     values = converted(pruning, unit)
-    found = goal_of(fields.with_values(PruningConfig(), values), MODEL, FORM)
+    found = goal_of(PruningConfig(**values), MODEL, FORM)
     assert (found.removed, found.of_tokens) == (goal.removed, goal.of_tokens)
 
 
 def test_point_on_the_curve_is_what_the_blocks_lose():
-    config = RunConfig(pruning=PruningConfig(vocabulary=SomeTokens(1_500)))
+    config = RunConfig(pruning=PruningConfig(**some_tokens(1_500)))
     share = targets.share_with_tokens(config, MODEL, 0.2)
-    moved = replace(config.pruning, target=PrunableShare(share))
+    moved = replace(config.pruning, sparsity=share)
     goal = targets.goal_or_none(replace(config, pruning=moved), MODEL)
     assert goal.sparsity == pytest.approx(0.2, abs=1e-6)
     assert targets.share_with_tokens(RunConfig(), MODEL, 0.2) == 0.2
 
 
 def test_whole_model_is_too_large_only_for_larger_targets():
-    chosen = PruningConfig(vocabulary=AutomaticVocabulary())
+    chosen = PruningConfig(vocabulary=Vocabulary.AUTOMATIC)
     whole = 4 * MODEL.parameters / 1e6
     for share, expected in ((0.99, False), (1.01, True)):
-        target = replace(chosen, target=FileSize(share * whole))
+        target = replace(chosen, target=Target.FILE_SIZE, megabytes=share * whole)
         assert targets.is_too_large(RunConfig(pruning=target), MODEL) is expected

@@ -11,9 +11,9 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
+    Target,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import FileSize, Parameters
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import LockedError
 from surgeon_gui.base import translation
@@ -247,9 +247,14 @@ def test_run_cannot_begin_where_files_have_appeared(tmp_path):
 
 
 JOBS = (
-    RunConfig(ModelConfig("/models/a"), pruning=PruningConfig(target=FileSize(12.5))),
     RunConfig(
-        pruning=PruningConfig(method=Method.MAGNITUDE, target=Parameters(2.1)),
+        ModelConfig("/models/a"),
+        pruning=PruningConfig(target=Target.FILE_SIZE, megabytes=12.5),
+    ),
+    RunConfig(
+        pruning=PruningConfig(
+            method=Method.MAGNITUDE, target=Target.PARAMETERS, million_parameters=2.1
+        ),
         export=ExportConfig("/out"),
     ),
 )

@@ -8,19 +8,12 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
-    Elements,
     Method,
     PruningConfig,
-)
-from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import (
-    FileSize,
-    Memory,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
+    Structure,
     Target,
 )
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
@@ -55,8 +48,8 @@ def problem(state, unit, values, methods=FIRST):
 def test_proposed_shares_are_10_to_40_percent(state):
     text = sweep.proposed_values(state, Target.PRUNABLE_SHARE)
     assert text == "10, 20, 30, 40"
-    shares = [job.pruning.target for job in jobs(state, Target.PRUNABLE_SHARE, text)]
-    assert shares == [PrunableShare(share) for share in (0.1, 0.2, 0.3, 0.4)]
+    shares = [x.pruning.sparsity for x in jobs(state, Target.PRUNABLE_SHARE, text)]
+    assert shares == [0.1, 0.2, 0.3, 0.4]
 
 
 @pytest.mark.parametrize("unit", [Target.PARAMETERS, Target.FILE_SIZE])
@@ -74,12 +67,14 @@ def test_memories_have_the_context_of_the_draft(state):
     assert sweep.unit_note(state, Target.FILE_SIZE) == ""
     assert "512 tokens" in sweep.unit_note(state, Target.MEMORY)
     (job,) = jobs(state, Target.MEMORY, "0.015")
-    assert job.pruning.target == Memory(0.015, context=512)
-    pruning = replace(state.config.pruning, target=Memory(0.02, context=300))
+    assert (job.pruning.memory_gigabytes, job.pruning.context) == (0.015, 512)
+    pruning = replace(
+        state.config.pruning, target=Target.MEMORY, memory_gigabytes=0.02, context=300
+    )
     state = replace(state, config=replace(state.config, pruning=pruning))
     assert "300 tokens" in sweep.unit_note(state, Target.MEMORY)
     (job,) = jobs(state, Target.MEMORY, "0.015")
-    assert job.pruning.target == Memory(0.015, context=300)
+    assert (job.pruning.memory_gigabytes, job.pruning.context) == (0.015, 300)
 
 
 def test_forecast_has_a_line_for_each_target(state):
@@ -102,27 +97,28 @@ def test_forecast_has_a_line_for_each_target(state):
 
 
 def test_files_with_zeros_have_no_forecast(state):
-    pruning = PruningConfig(structure=Elements())
+    pruning = PruningConfig(structure=Structure.ELEMENTS)
     state = replace(state, config=replace(state.config, pruning=pruning))
     found = sweep.plan(state, Target.PRUNABLE_SHARE, "20", FIRST)
     assert found and sweep.forecast(found, state.model) == ""
 
 
 @pytest.mark.parametrize(
-    ("unit", "target"),
+    ("unit", "values"),
     [
-        (Target.PRUNABLE_SHARE, PrunableShare(0.07)),
-        (Target.PARAMETER_SHARE, ParameterShare(0.07)),
-        (Target.PARAMETERS, Parameters(2.5)),
-        (Target.FILE_SIZE, FileSize(9.5)),
-        (Target.MEMORY, Memory(0.015, context=512)),
+        (Target.PRUNABLE_SHARE, {"sparsity": 0.07}),
+        (Target.PARAMETER_SHARE, {"sparsity": 0.07}),
+        (Target.PARAMETERS, {"million_parameters": 2.5}),
+        (Target.FILE_SIZE, {"megabytes": 9.5}),
+        (Target.MEMORY, {"memory_gigabytes": 0.015, "context": 512}),
     ],
 )
-def test_each_unit_makes_its_own_target(state, unit, target):
-    values = {"prunable_share": "7", "parameter_share": "7", "parameters": "2.5"}
-    values["memory"] = "0.015"
-    (job,) = jobs(state, unit, values.get(unit, "9.5"))
-    assert job == replace(state.config, pruning=PruningConfig(target=target))
+def test_each_unit_makes_its_own_target(state, unit, values):
+    typed = {"prunable_share": "7", "parameter_share": "7", "parameters": "2.5"}
+    typed["memory"] = "0.015"
+    (job,) = jobs(state, unit, typed.get(unit, "9.5"))
+    pruning = PruningConfig(target=unit, **values)
+    assert job == replace(state.config, pruning=pruning)
 
 
 def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state):
@@ -195,7 +191,7 @@ def test_method_that_cannot_remove_the_structure_is_a_problem(state):
     assert "SparseGPT" in problem(
         state, Target.PRUNABLE_SHARE, "10", (Method.SPARSEGPT,)
     )
-    pruning = PruningConfig(Elements(), Method.WANDA)
+    pruning = PruningConfig(Structure.ELEMENTS, method=Method.WANDA)
     sparse = replace(state, config=RunConfig(pruning=pruning))
     methods = (Method.SPARSEGPT, Method.LLM_SURGEON)
     assert len(jobs(sparse, Target.PRUNABLE_SHARE, "10", methods)) == 2

@@ -40,7 +40,6 @@ from surgeon_gui.state.runs.state import (
     RunsState,
 )
 from surgeon_gui.text import numbers
-from tests.helpers.configs import changed
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_results import exported, measured
@@ -236,7 +235,7 @@ def test_invalid_job_file_makes_the_run_damaged(tmp_path, toml):
 def test_distinct_titles_adds_details_to_equal_titles(tmp_path):
     record = read_record(write_run(tmp_path))
     other = Structure.ROWS_AND_COLUMNS
-    pruning = changed(record.config.pruning, structure=other)
+    pruning = replace(record.config.pruning, structure=other)
     records = [
         record,
         replace(record, folder="/b", config=replace(record.config, pruning=pruning)),

@@ -12,9 +12,8 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.target import Memory
 from surgeon_engine.api.messages.run import Estimate, TokensRemoved
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
@@ -87,7 +86,9 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
 
 
 def test_memory_of_all_files_is_at_one_context(runs):
-    config = RunConfig(pruning=PruningConfig(target=Memory(1.0, context=3000)))
+    config = RunConfig(
+        pruning=PruningConfig(target=Target.MEMORY, memory_gigabytes=1.0, context=3000)
+    )
     other = replace(runs[1], run=replace(runs[1].run, config=config))
     assert bars.memory_bytes(other.run)[1] == 3000
     titles, rows = table_of([runs[0], other], 512)

@@ -11,7 +11,7 @@ from superqt import QElidingLabel
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_gui.widgets.charts.heat_map import HeatMap
-from tests.helpers.configs import changed, pruning_config
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.widget_queries import SLOW, shown
 from tests.helpers.windows import (
@@ -58,7 +58,7 @@ def planned(window):
 
 def edit(window, **settings):
     pruning = window.session.state.config.pruning
-    window.session.draft.edit_part(changed(pruning, **settings))
+    window.session.draft.edit_part(replace(pruning, **settings))
 
 
 def test_measured_model_has_a_curve_of_its_own_and_maps(qtbot, window):

@@ -11,7 +11,7 @@ from PySide6.QtCore import QPoint, QPointF, QRectF, Qt
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtTest import QTest
 
-from surgeon_engine.api.config.pruning import HeadsAndNeurons, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.planning.forecast import Basis, RunPoint, forecast
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
@@ -19,7 +19,7 @@ from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.views.new.curve import Band, Curve, SizeCurve, _Picture
 from tests.helpers.fake_engine import model_summary
 
-FOUND = forecast(PruningConfig(HeadsAndNeurons(width_multiple=1)), model_summary())
+FOUND = forecast(PruningConfig(width_multiple=1), model_summary())
 BANDS = (Band("good", 0.0, 0.25, ""), Band("bad", 0.25, math.inf, "bad"))
 
 

@@ -22,12 +22,15 @@ from superqt import QElidingLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import HeadsAndNeurons, Method
+from surgeon_engine.api.config.pruning import (
+    Method,
+    PruningConfig,
+    Target,
+    Vocabulary,
+)
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.target import Memory, PrunableShare
-from surgeon_engine.api.config.vocabulary import AutomaticVocabulary, SomeTokens
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state import run as run_state
@@ -40,6 +43,7 @@ from surgeon_gui.text.problems import Kind, Problem, Step, sentence
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new import model_card
 from surgeon_gui.views.new.curve import SizeCurve
+from tests.helpers.configs import some_tokens
 from tests.helpers.fake_engine import evaluation
 from tests.helpers.fake_sources import fewer_tokens
 from tests.helpers.widget_queries import choose_unit
@@ -148,7 +152,7 @@ def test_curve_and_number_are_the_same_size(place):
     assert curve.share == pytest.approx(0.3)
     share = press_curve(place, 0.6)
     assert share == pytest.approx(0.55, abs=0.02)
-    assert config(place).pruning.target.sparsity == pytest.approx(share)
+    assert config(place).pruning.sparsity == pytest.approx(share)
     assert find(place, "pruning_sparsity").value() == pytest.approx(100 * share)
     find(place, "pruning_sparsity").setValue(20)
     assert curve.share == pytest.approx(0.2, abs=1e-5)
@@ -158,7 +162,7 @@ def test_curve_and_number_are_the_same_size(place):
 def test_curve_keeps_the_unit_of_the_size(place):
     choose_unit(place, "memory")
     press_curve(place, 0.6)
-    assert isinstance(config(place).pruning.target, Memory)
+    assert config(place).pruning.target is Target.MEMORY
     assert find(place, "pruning_memory_gigabytes").isVisible()
 
 
@@ -260,7 +264,7 @@ def test_quantizing_alone_is_a_click(place):
     assert not alone.isVisible()
     assert line(place, "plan_label").endswith("nothing is removed")
     click(place, "purpose_smaller_button")  # it removes something again
-    assert config(place).pruning.target == PrunableShare()
+    assert config(place).pruning.sparsity == PruningConfig().sparsity
     assert config(place).export == ExportConfig()
 
 
@@ -272,7 +276,7 @@ def test_purposes_follow_the_draft(place):
     click(place, "purpose_faster_button")
     assert purpose_of(config(place), place.session.state.model) is Purpose.FASTER
     assert not is_checked(place, "purpose_smaller_button")
-    assert config(place).pruning.structure == HeadsAndNeurons(width_multiple=64)
+    assert config(place).pruning == PruningConfig(width_multiple=64)
     click(place, "purpose_faster_button")  # again: it stays
     assert is_checked(place, "purpose_faster_button")
     place.session.draft.edit_part(ExportConfig(format=Format.MASKED))
@@ -375,8 +379,8 @@ def test_languages_to_keep_are_asked_for_and_taken_back(place):
     edit = find(place, "languages_edit", QLineEdit)
     edit.setText("German,  Cyrillic ,")
     edit.editingFinished.emit()
-    kept = AutomaticVocabulary(("German", "Cyrillic"))
-    assert config(place).pruning.vocabulary == kept
+    assert config(place).pruning.vocabulary is Vocabulary.AUTOMATIC
+    assert config(place).pruning.kept_texts == ("German", "Cyrillic")
     assert chip.text() == "Keep German, Cyrillic"
     assert is_checked(place, "purpose_smaller_button")
     assert find(place, "expert_button").text() == "Expert"  # it is a purpose
@@ -387,11 +391,11 @@ def test_languages_to_keep_are_asked_for_and_taken_back(place):
 
 
 def test_plan_says_how_many_tokens_are_left_and_warns_of_a_hit_language(place):
-    pruning = replace(config(place).pruning, vocabulary=SomeTokens(1_500))
+    pruning = replace(config(place).pruning, **some_tokens(1_500))
     place.session.draft.edit_part(pruning)
     whole = place.session.state.model.vocabulary
     assert f"{whole:,} to 1,500 tokens" in line(place, "plan_details")
-    found = Request("vocabulary-1", response=fewer_tokens(pruning.vocabulary))
+    found = Request("vocabulary-1", response=fewer_tokens(1_500))
     state = with_request(place.session.state, RequestKind.VOCABULARY, found)
     place.session.draft.edit_part(ExportConfig(format=Format.MASKED))
     place.session.store.set(replace(state, config=config(place)))

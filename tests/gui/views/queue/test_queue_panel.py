@@ -10,8 +10,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QTreeWidget
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import Method
-from surgeon_engine.api.config.target import FileSize, PrunableShare
+from surgeon_engine.api.config.pruning import Method, Target
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.text import SEPARATOR
@@ -58,9 +57,7 @@ def targets(window):
 
 def add(window, *shares):
     for share in shares:
-        window.session.draft.edit_part(
-            replace(QUICK.pruning, target=PrunableShare(share))
-        )
+        window.session.draft.edit_part(replace(QUICK.pruning, sparsity=share))
         click(window, "queue_add_button")
 
 
@@ -193,13 +190,13 @@ def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):
 
 
 def test_sweep_takes_sizes_in_the_unit_of_the_draft(qtbot, window):
-    pruning = replace(QUICK.pruning, target=FileSize(9.0))
+    pruning = replace(QUICK.pruning, target=Target.FILE_SIZE, megabytes=9.0)
     load_and_wait(qtbot, window, replace(QUICK, pruning=pruning))
     dialog = open_sweep(window)
     assert "(MB)" in find(dialog, "sweep_unit_combo", QComboBox).currentText()
     click(dialog, "sweep_add_button")
     sizes = [run.config.pruning.target for run in queue_of(window).state.runs]
-    assert len(sizes) == 4 and all(isinstance(size, FileSize) for size in sizes)
+    assert len(sizes) == 4 and set(sizes) == {Target.FILE_SIZE}
 
 
 def test_problem_of_a_sweep_disables_add(qtbot, window):

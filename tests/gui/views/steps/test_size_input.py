@@ -7,9 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.fields import with_values
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
-from surgeon_engine.api.config.target import Target
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
@@ -58,7 +56,7 @@ def box_of(size, target):
 
 
 def goal(size):
-    return goal_of(with_values(PruningConfig(), size.values()), MODEL, FileForm())
+    return goal_of(PruningConfig(**size.values()), MODEL, FileForm())
 
 
 @pytest.mark.parametrize("target", Target)

@@ -10,8 +10,7 @@ from superqt import QElidingLabel
 
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import Method, Structure
-from surgeon_engine.api.config.target import PrunableShare, Target
+from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_gui.text.problems import Step
 from tests.helpers.widget_queries import choose_unit, preset_shown
 from tests.helpers.windows import (
@@ -114,9 +113,7 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     assert all(find(page, name).isVisible() for name in lights)
     session = page.session
     pruning = session.state.config.pruning
-    session.draft.edit_part(
-        replace(pruning, min_density=0.9, target=PrunableShare(0.5))
-    )
+    session.draft.edit_part(replace(pruning, min_density=0.9, sparsity=0.5))
     labels = find(page, "expert_drawer").findChildren(QLabel)
     problem = find(page, "pruning_form_problem")
     shown = [x for x in labels if x.isVisible() and problem.text() in x.text()]
@@ -161,8 +158,8 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert not find(page, "start_button").isEnabled()
     find(page, "pruning_sparsity").setValue(40)
     assert problem.text() == ""
-    assert pruning_of(page).kind is Structure.N_M
-    assert pruning_of(page).target.sparsity == 0.4
+    assert pruning_of(page).structure is Structure.N_M
+    assert pruning_of(page).sparsity == 0.4
     assert not find(page, "pruning_sparsity").property("invalid")
     assert find(page, "start_button").isEnabled()
 
@@ -184,14 +181,14 @@ def test_problem_of_a_pattern_is_shown_below_it(page):
 
 def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     choose(page, "structure", Structure.N_M)
-    assert pruning_of(page).target.sparsity == 0.5
+    assert pruning_of(page).sparsity == 0.5
     find(page, "pruning_of").setValue(8)
-    assert pruning_of(page).target.sparsity == 0.75  # 2:8
+    assert pruning_of(page).sparsity == 0.75  # 2:8
     find(page, "pruning_sparsity").setValue(30)
     goal = find(page, "goal_label").text().replace("\xa0", " ")
     assert "40 %" in goal and "75 %" in goal  # the share of the groups, and for all
     find(page, "pruning_shots").setValue(2)  # does not change the size
-    assert pruning_of(page).target.sparsity == 0.3
+    assert pruning_of(page).sparsity == 0.3
 
 
 def test_preset_or_job_replaces_a_rejected_choice(page):

@@ -64,9 +64,9 @@ def test_arrow_keys_select_structures_and_skip_disabled_ones(qtbot: QtBot, page)
     find(page, "structure_heads_tile").setFocus()
     selected = []
     for _ in range(len(Structure)):
-        focused = find(page, f"structure_{pruning_of(page).kind.value}_tile")
+        focused = find(page, f"structure_{pruning_of(page).structure.value}_tile")
         qtbot.keyClick(focused, Qt.Key.Key_Right)
-        selected.append(pruning_of(page).kind)
+        selected.append(pruning_of(page).structure)
     assert len(set(selected)) > 1
     assert not set(selected) & set(UNSUPPORTED)
 

@@ -7,16 +7,17 @@ from dataclasses import replace
 import pytest
 from PySide6.QtWidgets import QLabel
 
-from surgeon_engine.api.config.vocabulary import SomeTokens, WholeVocabulary
+from surgeon_engine.api.config.pruning import Vocabulary
 from surgeon_engine.api.messages.commands import PreviewVocabulary
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_gui.controllers import sources
 from surgeon_gui.views.steps.vocabulary_rows import VocabularyRows
+from tests.helpers.configs import some_tokens
 from tests.helpers.fake_sources import fewer_tokens
 from tests.helpers.queued_runs import ready_state
 from tests.helpers.windows import find
 
-SOME = SomeTokens(1_500)
+SOME = some_tokens(1_500)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def rows(qtbot, session, engine, tmp_path, monkeypatch):
 
 
 def choose(session, chosen) -> None:
-    pruning = replace(session.state.config.pruning, vocabulary=chosen)
+    pruning = replace(session.state.config.pruning, **chosen)
     session.draft.edit_part(pruning)
 
 
@@ -40,17 +41,17 @@ def previews(engine) -> list[PreviewVocabulary]:
 
 
 def respond(session, engine, command) -> None:
-    event = fewer_tokens(command.vocabulary)
+    event = fewer_tokens(command.tokens, command.kept_texts)
     engine.deliver([Envelope(command.run, 1.0, event)])
 
 
 def test_last_choice_is_previewed_once(qtbot, session, engine, rows):
-    choose(session, SomeTokens(1_000))
+    choose(session, some_tokens(1_000))
     choose(session, SOME)
     qtbot.waitUntil(lambda: bool(previews(engine)))
     qtbot.wait(60)
     (command,) = previews(engine)
-    assert command.vocabulary == SOME
+    assert (command.tokens, command.kept_texts) == (1_500, ())
     rows.show_state(session.state)
     assert find(rows, "vocabulary_line", QLabel).text() == "Looking at the tokens…"
     respond(session, engine, command)
@@ -59,14 +60,14 @@ def test_last_choice_is_previewed_once(qtbot, session, engine, rows):
     assert "Cyrillic" in find(rows, "vocabulary_warning", QLabel).text()
     shown = {x.text() for x in find(rows, "vocabulary_scripts").findChildren(QLabel)}
     assert "495 of 1,668 removed: tensor  els  node" in shown
-    choose(session, SomeTokens(1_200))  # the preview is of another number
+    choose(session, some_tokens(1_200))  # the preview is of another number
     rows.show_state(session.state)
     assert rows.isHidden()
 
 
 def test_whole_vocabulary_is_not_previewed(qtbot, session, engine, rows):
     choose(session, SOME)
-    choose(session, WholeVocabulary())
+    choose(session, {"vocabulary": Vocabulary.WHOLE})
     qtbot.wait(60)
     assert previews(engine) == []
     rows.show_state(session.state)
@@ -74,7 +75,7 @@ def test_whole_vocabulary_is_not_previewed(qtbot, session, engine, rows):
 
 
 def test_error_keeps_the_run_from_starting(qtbot, session, engine, rows):
-    choose(session, SomeTokens(1_500, ("broken",)))
+    choose(session, some_tokens(1_500, ("broken",)))
     qtbot.waitUntil(lambda: bool(previews(engine)))
     respond(session, engine, *previews(engine))
     rows.show_state(session.state)
