@@ -41,7 +41,7 @@ def removable(unit, settings: PruningConfig) -> int:
     if isinstance(unit, ExpertsUnit):
         costs = random_measurement(unit)
         return int(unit.removals(costs, no_removals(unit), settings).weights.sum())
-    if settings.kind in COUPLED:
+    if settings.structure in COUPLED:
         coupled = unit.coupled
         bundle = limits.bundle_of(coupled.kind, settings, coupled.classes)
         least = coupled.least
@@ -50,9 +50,9 @@ def removable(unit, settings: PruningConfig) -> int:
     rows, columns = layer.rows, layer.columns
     weights = rows * (columns + layer.has_bias)
     summary = LayerSummary(layer.name, layer.block, "", rows, columns, weights)
-    if settings.kind in SPARSE:
+    if settings.structure in SPARSE:
         return limits.max_elements(summary, share, settings)
-    return limits.max_rows_columns(summary, share, settings.kind)
+    return limits.max_rows_columns(summary, share, settings.structure)
 
 
 def random_factors(layer, seed: int = 0) -> KroneckerFactors:

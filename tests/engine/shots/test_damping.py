@@ -170,7 +170,7 @@ def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):
     select = damping.selection
 
     def fails_where_small(state, factors, pruning, budget, check):
-        if pruning.damping.cost <= 0.1:  # includes the start of the search
+        if pruning.cost_damping <= 0.1:  # includes the start of the search
             raise CurvatureError("not positive definite")
         return select(state, factors, pruning, budget, check)
 
