@@ -201,7 +201,7 @@ def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     click(window, "start_button")
     assert not window.session.state.shows_run
     assert "600 tokens" in find(window, "plan_warning", QElidingLabel).text()
-    assert "600 tokens" in find(window, "calibration_form_problem").text()
+    assert "600 tokens" in find(window, "calibration_window_length_problem").text()
     assert box.property("invalid")
 
 

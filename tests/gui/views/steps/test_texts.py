@@ -100,7 +100,7 @@ def test_unreadable_text_is_reported(qtbot, window, tmp_path):
     (tmp_path / "broken.csv").write_text('"')
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, tmp_path / "broken.csv")
-    wait_until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
+    wait_until(qtbot, lambda: UNREADABLE in shown(window, "text_problem"))
 
 
 @pytest.mark.parametrize("computer", ["", "gpu-box"])
@@ -110,7 +110,7 @@ def test_text_is_looked_for_on_the_computer_of_the_engine_alone(window, computer
     state = replace(state, config=replace(state.config, calibration=calibration))
     page = window.findChild(CalibrationPage)
     page.show_state(checked(replace(state, computer=computer)))
-    problem = find(window, "calibration_problem", QLabel).text()
+    problem = find(window, "text_problem", QLabel).text()
     assert ("there.txt" in problem) == (not computer)
 
 
