@@ -113,8 +113,7 @@ class DraftEditor(QObject):
         config = self._state.config
         names = (x.name for x in fields(config))
         name = next(x for x in names if type(getattr(config, x)) is type(part))
-        if name in STEPS:
-            self._accept(STEPS[name])
+        self._accept(STEPS[name])
         self.edit(replace(config, **{name: part}))
 
     def allow_to_replace(self, is_allowed: bool) -> None:

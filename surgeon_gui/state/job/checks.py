@@ -60,6 +60,7 @@ STEPS = {
     "pruning": Step.TARGET,
     "recovery": Step.TARGET,
     "export": Step.EXPORT,
+    "samples": Step.RUN,
 }
 
 

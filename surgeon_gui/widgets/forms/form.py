@@ -209,8 +209,19 @@ class ConfigForm(QWidget):
         """Return the input widget of a field."""
         return self._inputs[name].widget
 
+    def inputs(self) -> Iterator[tuple[str, QWidget]]:
+        """Yield each setting, as a job names it, with its input."""
+        for name in self._settings:
+            if (entry := self._input_of(name)) is not None:
+                yield f"{self._part}.{name}", entry
+
+    @property
+    def left_out(self) -> set[str]:
+        """The settings that the page leaves out, as a job names them."""
+        return {f"{self._part}.{name}" for name in self._left_out}
+
     def hidden(self) -> dict[str, tuple[str, QWidget]]:
-        """Return the settings without effect by their labels.
+        """Return the settings without effect, as a job names them.
 
         Each has the label and the input of a setting on which that depends.
         """
@@ -238,7 +249,7 @@ class ConfigForm(QWidget):
             while last in deciding:
                 last = deciding[last]
             if last not in rows and (entry := self._input_of(last)) is not None:
-                found[self._label(name)] = self._label(last), entry
+                found[f"{self._part}.{name}"] = self._label(last), entry
         return found
 
     def _alternatives(self, name: str, values: Values) -> Iterator[Any]:
