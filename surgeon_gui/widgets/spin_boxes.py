@@ -88,7 +88,10 @@ class NumberBox(QDoubleSpinBox):
 
     @override
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
-        """Return Qt's validation of a text, but allow numbers beyond the limits."""
+        """Return Qt's validation of a text, but allow numbers beyond the limits.
+
+        A unit that is typed takes the place of that of the box.
+        """
         state, text, position = super().validate(text, position)
         bare, locale, states = self.without_unit(text), self.locale(), QValidator.State
         if locale.groupSeparator() in bare and not locale.toDouble(bare)[1]:
@@ -97,6 +100,8 @@ class NumberBox(QDoubleSpinBox):
         for pattern in (_PARTIAL_NUMBER, self.typed):
             if state is states.Invalid and pattern and pattern.fullmatch(bare):
                 state = states.Intermediate
+        if state is states.Intermediate and not _PARTIAL_NUMBER.fullmatch(bare):
+            text, position = bare, min(position, len(bare))
         return state, text, position
 
     @override
