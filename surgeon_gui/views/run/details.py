@@ -172,7 +172,7 @@ class ReportSection(QWidget):
         self._quality = Facts("result_quality")
         self._files = Facts("export_facts")
         self._speed = SpeedFacts()
-        nothing = tr("The run ended before anything was measured.")
+        nothing = tr("The run ended before it removed anything.")
         self._nothing = text_label(nothing, quiet=True, name="report_nothing_note")
         parts = (self._quality, self._files, self._speed, self._nothing, report_row)
         vertical(self, *parts, spacing=ROOM)
