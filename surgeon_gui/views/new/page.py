@@ -143,7 +143,7 @@ class NewPage(QWidget):
         more = (self._domain.chip, self._languages.chip, STRETCH)
         self._purposes = in_row(*self._chips.values(), *more)
         self._choices = in_row((self._purposes, 1), self.size_input)
-        line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
+        self._line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         self._buttons = QWidget()
         horizontal(
             self._buttons,
@@ -158,7 +158,8 @@ class NewPage(QWidget):
         self._below.setVerticalSpacing(GAP // 2)
         self._below.setColumnStretch(0, 1)
         self._lines = QWidget()
-        vertical(self._lines, line, row_of(self._folder), STRETCH, spacing=GAP // 2)
+        lines = (self._line, row_of(self._folder), STRETCH)
+        vertical(self._lines, *lines, spacing=GAP // 2)
         self._below.addWidget(self._title, 0, 0)
         self._below.addWidget(self._lines, 1, 0, 1, 2)
         column = self._column = QWidget()
@@ -192,6 +193,7 @@ class NewPage(QWidget):
         if place != self._place:
             self._place = place
             self._below.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
+            stack(self._line, is_stacked=is_small)
             lines = 2 if is_small else 1
             above = lines * self._warning.fontMetrics().lineSpacing() + GAP // 2
             self._lines.setMinimumHeight(above + self._folder.sizeHint().height())

@@ -252,6 +252,10 @@ def test_quantizing_alone_is_a_click(place):
     details = find(place, "plan_details", QElidingLabel)
     needed = details.fontMetrics().horizontalAdvance(details.text())
     assert needed < details.width()
+    place.open_expert(Step.EXPORT)
+    settle()
+    assert needed < details.width()
+    find(place, "expert_close_button").click()
     click(place, "quantize_only_button")
     assert not find(place, "plan_warning").isVisible()
     assert config(place).pruning.removes_nothing
