@@ -10,7 +10,11 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.calibration import (
+    BUILTIN_TEXT,
+    CalibrationConfig,
+    MoreText,
+)
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
@@ -172,9 +176,11 @@ class CalibrationPage(Page):
     @Slot(str)
     def choose_text(self, text: str) -> None:
         """Choose a file, a dataset or the built-in text for calibration."""
-        text = resolve_text(text) or BUILTIN_TEXT
-        parts = _NO_PARTS if text != self._config.text else {}
-        self._edit(text=text, **parts)
+        text, config = resolve_text(text) or BUILTIN_TEXT, self._config
+        parts = _NO_PARTS if text != config.text else {}
+        # No text stands twice in the list.
+        others = (x for x in config.more_texts if x != MoreText(text, x.share))
+        self._edit(text=text, more_texts=tuple(others), **parts)
 
     def choose_texts(self, texts: Sequence[str]) -> None:
         """Calibrate on these texts alone; none: on the built-in text."""

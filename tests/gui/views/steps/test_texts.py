@@ -185,6 +185,8 @@ def test_further_texts_are_added_shared_and_removed(
     click(window, "more_builtin_button")
     assert further(window)[-1].text == "builtin"
     assert not find(window, "more_builtin_button").isVisible()
+    click(window, "builtin_text_button")
+    assert [row[0] for row in cells(window)] == ["Built-in text", "b.txt"]
 
 
 def test_share_that_is_edited_can_be_read(qtbot):
@@ -193,7 +195,7 @@ def test_share_that_is_edited_can_be_read(qtbot):
     apply_theme_to(texts, DARK)
     texts.show()
     config = CalibrationConfig(more_texts=(MoreText("/a.txt", 0.5),))
-    texts.show_state(AppState(RunConfig(calibration=config)))
+    texts.show_state(AppState(RunConfig(calibration=config)), "")
     table = find(texts, "more_texts_table", QTableWidget)
     table.editItem(table.item(1, 1))
     edit = find(texts, "more_share_box", QDoubleSpinBox).lineEdit()
