@@ -7,8 +7,9 @@ the limit. Qt's own boxes ignore the key instead, so that 99 would become 9.
 from __future__ import annotations
 
 import re
+from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Slot
+from PySide6.QtCore import QPoint, Qt, QTimer, Slot
 from PySide6.QtGui import QValidator, QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QToolTip, QWidget
 from typing_extensions import override
@@ -116,9 +117,13 @@ class NumberBox(QDoubleSpinBox):
             message = (
                 tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
             )
-            below = self.mapToGlobal(QPoint(0, self.height()))
-            QToolTip.showText(below, plain_tip(message.format(limit=limit)), self)
+            tip = plain_tip(message.format(limit=limit))
+            # Later: the focus that moves on would hide it.
+            QTimer.singleShot(0, self, partial(self._show_tip, tip))
         return self.textFromValue(nearest) + self.suffix()
+
+    def _show_tip(self, tip: str) -> None:
+        QToolTip.showText(self.mapToGlobal(QPoint(0, self.height())), tip, self)
 
 
 class MinutesBox(NumberBox):
