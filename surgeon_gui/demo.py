@@ -142,6 +142,7 @@ def _is_demo_run(run: RunFolder) -> bool:
 def _permanent_obstacle(state: AppState) -> str:
     """Return why the demo can never start; empty if it can."""
     from surgeon_gui.state.app import Engine
+    from surgeon_gui.state.job.checks import first_problem
     from surgeon_gui.state.request import RequestKind
     from surgeon_gui.text.problems import sentence
 
@@ -150,7 +151,7 @@ def _permanent_obstacle(state: AppState) -> str:
         problem = state.notice or problem
     if problem is not None:
         return f"{problem.message} {problem.hint}\n{problem.details}".strip()
-    return sentence(next(iter(state.problems.values()), None))
+    return sentence(first_problem(state.problems))
 
 
 def has_display() -> bool:

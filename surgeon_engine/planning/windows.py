@@ -22,8 +22,7 @@ def check_window_length(length: int, longest: int) -> None:
     if 0 < longest < length:
         raise CalibrationError(
             "The windows have {shape:,} tokens; the maximum of the model is {limit:,}.",
-            "Set window_length to at most {limit}, or split a token file into such "
-            "windows.",
+            "Use windows of at most {limit} tokens, or split a token file into such.",
             shape=length,
             limit=longest,
         )

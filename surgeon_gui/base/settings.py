@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from PySide6.QtCore import (
@@ -112,6 +113,12 @@ class Settings(Preferences):
 _NAMES = tuple(each.name for each in fields(Settings) if each.compare)
 
 
+def _merged(mine: list[str], before: Any, now: Any) -> list[str]:
+    """Return this window's list with what another has changed since `before`."""
+    kept = [item for item in mine if item in now or item not in before]
+    return [*kept, *(item for item in now if item not in (*before, *mine))]
+
+
 def _with_first(item: str, recent: list[str]) -> list[str]:
     others = [other for other in recent if other != item]
     return [item, *others][:MAX_RECENT]
@@ -152,12 +159,17 @@ def load() -> Settings:
 def save(settings: Settings) -> None:
     """Store the settings that this window has changed; the others stay as they are.
 
-    A list that two windows have changed, such as that of recent models, is that of the
-    one which stores it last.
+    Of a list, such as that of recent models, only the changed entries are stored.
     """
     store, changes = QSettings(), settings.changes
     for name, value in changes.items():
-        store.setValue(name, value.value if isinstance(value, Enum) else value)
+        if isinstance(value, Enum):
+            store.setValue(name, value.value)
+        elif isinstance(value, list):
+            before, now = settings.stored.get(name, []), _read(store.value(name), [])
+            store.setValue(name, _merged(value, before, now))
+        else:
+            store.setValue(name, value)
     settings.stored |= changes
 
 

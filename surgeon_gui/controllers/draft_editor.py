@@ -28,6 +28,7 @@ from surgeon_gui.state.job import editing
 from surgeon_gui.state.job.checks import STEPS
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.sources.reading import source_problem
 from surgeon_gui.text.problems import Kind, Problem, Step
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
@@ -111,8 +112,7 @@ class DraftEditor(QObject):
         config = self._state.config
         names = (x.name for x in fields(config))
         name = next(x for x in names if type(getattr(config, x)) is type(part))
-        if name in STEPS:
-            self._accept(STEPS[name])
+        self._accept(STEPS[name])
         self.edit(replace(config, **{name: part}))
 
     def allow_to_replace(self, is_allowed: bool) -> None:
@@ -122,7 +122,7 @@ class DraftEditor(QObject):
     def reject_edit(self, step: Step, message: str) -> None:
         """Remember that a page holds invalid values, until it is edited."""
         problem = Problem(Kind.ERROR, {"message": message, "hint": ""}, step)
-        rejected = {**self._state.rejected, step: problem}
+        rejected = {**self._state.rejected, step: (problem,)}
         self._store.set_checked(replace(self._state, rejected=rejected))
 
     def set_default_device(self, device: Device) -> None:
@@ -198,7 +198,7 @@ class DraftEditor(QObject):
 
     @Slot()
     def _inspect(self) -> None:
-        if Step.MODEL in self._state.problems:
+        if source_problem(self._state) is not None:
             return
         command = partial(InspectModel, model=self._state.config.model)
         self._store.start_request(RequestKind.INSPECTION, command)

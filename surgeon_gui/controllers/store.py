@@ -110,7 +110,10 @@ def checked(state: AppState) -> AppState:
     )
     state = replace(
         state,
-        problems={**problems, **state.rejected},
+        problems={
+            step: state.rejected.get(step, ()) + problems.get(step, ())
+            for step in (*state.rejected, *problems)
+        },
         can_replace=checks.can_replace(
             state.config, state.run_parent, is_remote=bool(state.computer)
         ),

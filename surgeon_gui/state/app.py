@@ -36,7 +36,7 @@ from surgeon_gui.state.job.file_formats import suggested_format
 from surgeon_gui.state.request import NO_REQUEST, Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.download import Download
-from surgeon_gui.text.problems import Problem, Step
+from surgeon_gui.text.problems import Problem, Problems, Step
 
 _MAX_PACE = 4.0  # measured over estimated seconds; more is an outlier
 
@@ -77,10 +77,8 @@ class AppState:
     can_replace: bool = False  # the destination holds an export; ask before replacing
     may_replace: bool = False  # the user has said yes, for the next run
     save_draft: ExportConfig | None = None  # of another export; None: the default
-    problems: Mapping[Step, Problem] = field(default_factory=dict)  # of the draft
-    rejected: Mapping[Step, Problem] = field(
-        default_factory=dict
-    )  # errors of page values
+    problems: Problems = field(default_factory=dict)  # of the draft
+    rejected: Problems = field(default_factory=dict)  # errors of page values
     own_config: RunConfig | None = None  # the settings before a preset was chosen
     own_presets: tuple[Preset, ...] = ()
     draft_history: DraftHistory = DraftHistory()
@@ -91,6 +89,10 @@ class AppState:
     def request(self, kind: RequestKind) -> Request[Any]:
         """Return the latest request of a kind; an empty one if there was none."""
         return self.requests.get(kind, NO_REQUEST)
+
+    def problem(self, step: Step) -> Problem | None:
+        """Return the first problem of a step; None if it has none."""
+        return next(iter(self.problems.get(step, ())), None)
 
     @property
     def download(self) -> Download:

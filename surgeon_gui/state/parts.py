@@ -119,7 +119,9 @@ def _ahead(run: RunState, current: Part | None) -> set[Part]:
 
 def _mark(run: RunState, part: Part, current: Part | None, ahead: set[Part]) -> Mark:
     if part is current:
-        return Mark.NOW if run.status.is_busy else Mark.BROKEN_OFF
+        has_failed = run.status is Status.FAILED
+        ended = Mark.FAILED if has_failed else Mark.BROKEN_OFF
+        return Mark.NOW if run.status.is_busy else ended
     parts = list(Part)
     if current is not None and parts.index(part) < parts.index(current):
         return Mark.DONE  # in this shot; a later one comes to it again

@@ -10,7 +10,6 @@ from surgeon_engine.api.verdict import expected_verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
-from surgeon_gui.state.job.plan_text import planned_bytes
 from surgeon_gui.state.job.vocabulary_text import tokens_phrase
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
@@ -41,11 +40,8 @@ _TITLES = {
 
 
 def name_of(run: RunState) -> str:
-    """Return the name that the user has given, or the model and its size or target."""
-    size = 0
-    if run.config is not None:
-        size = file_bytes(run) or planned_bytes(run.config, run.model)
-    return title_of(run.folder, run.name, run.config, size)
+    """Return the name that the user has given, or the model and its target or size."""
+    return title_of(run.folder, run.name, run.config, file_bytes(run))
 
 
 def headline(run: RunState) -> str:

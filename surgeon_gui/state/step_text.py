@@ -44,7 +44,7 @@ def step_view(state: AppState, step: Step) -> StepView:
     """Return the content of the header of `step`."""
     if step is Step.MODEL and (view := _hub_view(state)) is not None:
         return view
-    problem = state.problems.get(step)
+    problem = state.problem(step)
     preview_error = state.request(RequestKind.PREVIEW).error
     if step is Step.CALIBRATION and problem is None and preview_error is not None:
         problem = of_error(preview_error)

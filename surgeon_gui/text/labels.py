@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, TEXT_NAMES
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.api.messages.run import ACTIVITIES, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
+from surgeon_engine.base.sentences import reworded
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import source_fields
@@ -19,7 +20,7 @@ from surgeon_gui.text.field_text import FieldText
 
 APPLICATION = "Surgeon"
 BUNDLED_DEMO = tr("Bundled demo")
-BUILT_IN_TEXT = tr("Built-in text")
+BUILT_IN_TEXT = reworded(TEXT_NAMES[BUILTIN_TEXT])
 _MEGABYTE, _MEGABYTE_NAME = units.megabyte()
 _GIGABYTE, _GIGABYTE_NAME = units.gigabyte()
 

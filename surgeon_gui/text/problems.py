@@ -181,6 +181,10 @@ class Problem:
     setting: str = ""
 
 
+# The problems of a draft, without steps that have none.
+Problems: TypeAlias = Mapping[Step, tuple[Problem, ...]]
+
+
 def of_error(error: _Error, step: Step | None = None, setting: str = "") -> Problem:
     """Return the problem that the engine has reported."""
     values = {"message": error.message, "hint": error.hint}

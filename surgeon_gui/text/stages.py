@@ -30,7 +30,8 @@ class Mark(Enum):
     DONE = "done"
     NOW = "now"
     NEXT = "next"
-    BROKEN_OFF = "broken_off"  # the run has ended in it
+    BROKEN_OFF = "broken_off"  # the run was canceled or interrupted in it
+    FAILED = "failed"  # likewise
 
 
 _NAMES = {
@@ -52,6 +53,7 @@ _MARKS = {
     Mark.NOW: tr("in progress"),
     Mark.NEXT: tr("to come"),
     Mark.BROKEN_OFF: tr("broken off"),
+    Mark.FAILED: tr("failed"),
 }
 
 

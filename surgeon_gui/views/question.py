@@ -34,9 +34,8 @@ class Question(QObject):
         self._box = message_box(parent, QMessageBox.Icon.Warning, f"{name}_question")
         self._box.setWindowTitle(title)
         self._yes = self._add("yes", _ROLES.DestructiveRole)
-        no_button = self._add(no, _ROLES.RejectRole)
-        self._box.setEscapeButton(no_button)
-        self._box.setDefaultButton(no_button)
+        self._no = self._add(no, _ROLES.RejectRole)
+        self._box.setEscapeButton(self._no)
         self._box.buttonClicked.connect(self._on_button_clicked)
         self._on_yes: _Callback = _nothing
 
@@ -45,11 +44,22 @@ class Question(QObject):
         return described(self._box.addButton(CAPTIONS[name].label, role), name)
 
     def ask(self, question: str, details: str, on_yes: _Callback) -> None:
-        """Show the question; returns at once."""
+        """Show the question, or what has changed in it; returns at once."""
         self._on_yes = on_yes
         self._box.setText(question)
         self._box.setInformativeText(details)
-        self._box.open()
+        if not self.is_open:
+            self._box.setDefaultButton(self._no)  # also after another was clicked
+            self._box.open()
+
+    @property
+    def is_open(self) -> bool:
+        """True while the question is shown."""
+        return self._box.isVisible()
+
+    def close(self) -> None:
+        """Take the question back."""
+        self._box.hide()
 
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:

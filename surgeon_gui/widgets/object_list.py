@@ -44,6 +44,7 @@ class ObjectList(QTreeWidget):
         super().__init__()
         described(self, name)
         self._numbers, self._key = numbers, key
+        self._closed: set[str] = set()  # titles of groups that the user has closed
         self.setHeaderLabels(titles)
         self._align(self.headerItem())
         self.setRootIsDecorated(False)
@@ -54,6 +55,8 @@ class ObjectList(QTreeWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.ensurePolished()  # else the first rows have the height of another style
         self.itemActivated.connect(self._on_activated)
+        self.itemCollapsed.connect(lambda group: self._closed.add(group.text(0)))
+        self.itemExpanded.connect(lambda group: self._closed.discard(group.text(0)))
 
     @property
     def current(self) -> Any:
@@ -72,13 +75,18 @@ class ObjectList(QTreeWidget):
 
     @contextmanager
     def refilled(self) -> Iterator[None]:
-        """Remove all rows; the selection and the place stay once others are added."""
+        """Remove all rows.
+
+        Selection, place and closed groups are as before once others are added.
+        """
         current, place = self.current, self.verticalScrollBar().value()
+        self.setAutoScroll(False)  # it opens the group of the current row
         with QSignalBlocker(self):
             self.clear()
             yield
             if current is not None:
                 self.select(current)
+        self.setAutoScroll(True)
         self.verticalScrollBar().setValue(place)
         self.itemSelectionChanged.emit()
 
@@ -106,7 +114,7 @@ class ObjectList(QTreeWidget):
         for column in range(len(cells)):
             group.setFont(column, bold(self.font()))
         group.setFirstColumnSpanned(len(cells) == 1)
-        group.setExpanded(True)
+        group.setExpanded(cells[0] not in self._closed)
         return group
 
     def take_key(self, event: QKeyEvent) -> bool:

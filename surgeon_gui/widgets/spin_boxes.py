@@ -7,8 +7,9 @@ the limit. Qt's own boxes ignore the key instead, so that 99 would become 9.
 from __future__ import annotations
 
 import re
+from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Slot
+from PySide6.QtCore import QPoint, Qt, QTimer, Slot
 from PySide6.QtGui import QValidator, QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QToolTip, QWidget
 from typing_extensions import override
@@ -88,7 +89,10 @@ class NumberBox(QDoubleSpinBox):
 
     @override
     def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
-        """Return Qt's validation of a text, but allow numbers beyond the limits."""
+        """Return Qt's validation of a text, but allow numbers beyond the limits.
+
+        A unit that is typed takes the place of that of the box.
+        """
         state, text, position = super().validate(text, position)
         bare, locale, states = self.without_unit(text), self.locale(), QValidator.State
         if locale.groupSeparator() in bare and not locale.toDouble(bare)[1]:
@@ -97,6 +101,8 @@ class NumberBox(QDoubleSpinBox):
         for pattern in (_PARTIAL_NUMBER, self.typed):
             if state is states.Invalid and pattern and pattern.fullmatch(bare):
                 state = states.Intermediate
+        if state is states.Intermediate and not _PARTIAL_NUMBER.fullmatch(bare):
+            text, position = bare, min(position, len(bare))
         return state, text, position
 
     @override
@@ -111,9 +117,13 @@ class NumberBox(QDoubleSpinBox):
             message = (
                 tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
             )
-            below = self.mapToGlobal(QPoint(0, self.height()))
-            QToolTip.showText(below, plain_tip(message.format(limit=limit)), self)
+            tip = plain_tip(message.format(limit=limit))
+            # Later: the focus that moves on would hide it.
+            QTimer.singleShot(0, self, partial(self._show_tip, tip))
         return self.textFromValue(nearest) + self.suffix()
+
+    def _show_tip(self, tip: str) -> None:
+        QToolTip.showText(self.mapToGlobal(QPoint(0, self.height())), tip, self)
 
 
 class MinutesBox(NumberBox):

@@ -49,6 +49,10 @@ _PAUSED_TEXT = _CloseText(
     tr("Cancel the run and close"),
     tr("Keep it paused"),
 )
+_EXPORTING_TEXT = _RUN_TEXT._replace(
+    explanation=tr("Finish and close waits until the model is written and verified."),
+    keep=tr("Finish and close"),
+)
 _CANCELLING_TEXT = _CloseText(
     tr("A run is being canceled"),
     tr("The run is being canceled, but has not ended yet. Close anyway?"),
@@ -125,7 +129,6 @@ class CloseQuestion(QObject):
         self._discard = self._add_button(roles.DestructiveRole, "close_cancel_button")
         self._stay = self._add_button(roles.RejectRole, "close_stay_button")
         self._box.setEscapeButton(self._stay)
-        self._box.setDefaultButton(self._stay)
         self._box.buttonClicked.connect(self._on_button_clicked)
         session.run_ended.connect(self._on_run_ended)
         session.request_ended.connect(self._on_request_ended)
@@ -147,6 +150,7 @@ class CloseQuestion(QObject):
         self._keep.setVisible(bool(text.keep))
         self._discard.setText(text.discard)
         self._stay.setText(text.stay)
+        self._box.setDefaultButton(self._stay)  # also after another was clicked
         self._box.open()
 
     def discard(self) -> None:
@@ -222,10 +226,12 @@ def _close_text(
     text = _CLOSE_TEXTS[task]
     if task is None and state.run.status in (Status.PAUSING, Status.PAUSED):
         text = _PAUSED_TEXT
+    elif task is None and state.run.is_exporting:
+        text = _EXPORTING_TEXT
     goes_on = task is None and state.run.goes_on
     if goes_on:
         text = _CANCELLING_TEXT
-    elif task is None and not (state.run.history or state.run.is_exporting):
+    elif task is None and not (state.run.history or text is _EXPORTING_TEXT):
         text = text._replace(keep="", explanation="")  # there is nothing to keep
     notes = [text.explanation] if text.explanation else []
     if task is None and not goes_on:

@@ -22,6 +22,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.purposes import fitted_to
 from surgeon_gui.state.job.targets import target_of, with_step
+from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import cancel_note
 from surgeon_gui.state.runs.reading import has_saved_state
 from surgeon_gui.text.problems import PASSING
@@ -45,6 +46,7 @@ class RunActions(QObject):
         self._start = start
         self._wanted: RunConfig | None = None  # to start once it has been read
         session.changed.connect(self._go_on)
+        session.changed.connect(self._follow_question)
         self._session, self._window = session, window
         self._background = Background(self)
         self._is_closing = threading.Event()  # a copy then ends
@@ -84,7 +86,20 @@ class RunActions(QObject):
         now = time.time()
         if run.model is None and run.seconds(now) < _NOTHING_LOST:
             self._session.cancel()
-            return
+        else:
+            self._ask(run, now)
+
+    @Slot()
+    def _follow_question(self) -> None:
+        """Keep an open question true, as the run goes on."""
+        if self._question.is_open:
+            run = self._session.state.run
+            if run.status.can_cancel:
+                self._ask(run, time.time())
+            else:
+                self._question.close()
+
+    def _ask(self, run: RunState, now: float) -> None:
         is_saved = not run.computer and has_saved_state(run.folder)
         details = cancel_note(run, now, is_saved=is_saved)
         on_yes = partial(self._on_confirmed, run.folder)

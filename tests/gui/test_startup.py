@@ -69,10 +69,18 @@ def test_settings_are_saved_and_loaded(qtbot):
     assert settings_store.load() == settings
     one, another = settings_store.load(), settings_store.load()  # of two windows
     one.computers, another.pace = ["me@box\tsurgeon"], 0.5
+    one.remember_model("two")
+    another.remember_model("three")
     settings_store.save(one)
     settings_store.save(another)
     loaded = settings_store.load()
     assert (loaded.computers, loaded.pace) == (one.computers, 0.5)
+    assert loaded.recent_models == ["three", "one", "two"]
+    one.forget_model("one")
+    settings_store.save(one)
+    another.remember_model("four")
+    settings_store.save(another)
+    assert settings_store.load().recent_models == ["four", "three", "two"]
     settings_store.reset()
     assert settings_store.load() == Settings()
 

@@ -44,7 +44,7 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources import resolver
 from surgeon_gui.state.sources.reading import reading_obstacle
 from surgeon_gui.state.sources.text import facts_problem
-from surgeon_gui.text.problems import Kind, Problem, Step, of_error
+from surgeon_gui.text.problems import Kind, Problem, Problems, Step, of_error
 
 _BUSY = {
     RequestKind.SAVE: Kind.SAVING,
@@ -60,6 +60,7 @@ STEPS = {
     "pruning": Step.TARGET,
     "recovery": Step.TARGET,
     "export": Step.EXPORT,
+    "samples": Step.RUN,
 }
 
 
@@ -71,7 +72,7 @@ def find_problems(
     on_cuda: bool = False,
     is_remote: bool = False,
     may_replace: bool = False,
-) -> dict[Step, Problem]:
+) -> Problems:
     """Return the problems of a job by step, without steps that have none.
 
     Args:
@@ -85,21 +86,27 @@ def find_problems(
     """
     found = [
         *_contradictions(config, model),
-        target_problem(config, model, on_cuda=on_cuda),
+        *target_problems(config, model, on_cuda=on_cuda),
         file_formats.format_problem(config, model),
     ]
     if not is_remote:
         found += [
             resolver.model_problem(config.model.source),
-            _calibration_problem(config, model),
+            *_calibration_problems(config, model),
             _run_problem(run_parent),
             _folder_problem(config, run_parent, may_replace),
         ]
-    problems: dict[Step, Problem] = {}
+    problems: dict[Step, tuple[Problem, ...]] = {}
     for problem in found:
         if problem is not None and problem.step is not None:
-            problems.setdefault(problem.step, problem)
+            before = problems.get(problem.step, ())
+            problems[problem.step] = (*before, problem)
     return problems
+
+
+def first_problem(problems: Problems) -> Problem | None:
+    """Return the first problem of the first step; None without problems."""
+    return next((each for found in problems.values() for each in found), None)
 
 
 def _contradictions(config: RunConfig, model: ModelSummary | None) -> Iterator[Problem]:
@@ -121,9 +128,8 @@ def draft_obstacle(state: AppState) -> Problem | None:
         return Problem(Kind.NO_MODEL)
     if (error := state.request(RequestKind.INSPECTION).error) is not None:
         return of_error(error)
-    for problem in (*state.problems.values(), facts_problem(state)):
-        if problem is not None:
-            return problem
+    if problem := first_problem(state.problems) or facts_problem(state):
+        return problem
     for kind in (RequestKind.PREVIEW, RequestKind.VOCABULARY):
         if (error := state.request(kind).error) is not None:
             return of_error(error)
@@ -242,32 +248,32 @@ def is_destination_of(run: RunState, export: ExportConfig) -> bool:
     return run.config.export.folder == export.folder
 
 
-def _calibration_problem(
+def _calibration_problems(
     config: RunConfig, model: ModelSummary | None
-) -> Problem | None:
-    """Return the problem of the texts and their windows."""
+) -> Iterator[Problem]:
+    """Yield the problems of the texts and their windows."""
     calibration = config.calibration
     for setting, text in config.texts:
         if problem := resolver.text_problem(text):
-            return replace(problem, setting=setting)
+            yield replace(problem, setting=setting)
     for setting, error in short_texts(calibration):
-        return of_error(error, Step.CALIBRATION, setting)
+        yield of_error(error, Step.CALIBRATION, setting)
     # If it cuts no windows, the file determines the length.
     if model is not None and calibration.cuts_windows:
         try:
             check_window_length(calibration.window_length, model.longest_window)
         except CalibrationError as error:
-            return of_error(error, Step.CALIBRATION, "window_length")
-    return None
+            yield of_error(error, Step.CALIBRATION, "window_length")
 
 
-def target_problem(
+def target_problems(
     config: RunConfig, model: ModelSummary | None, *, on_cuda: bool = False
-) -> Problem | None:
-    """Return the problem of the structure, the target and the protections."""
+) -> tuple[Problem, ...]:
+    """Return the problems of the structure, the protections and, else, the target."""
     if model is None:
-        return None
+        return ()
     pruning = config.pruning
+    found: list[Problem] = []
 
     def check_target() -> None:
         settled = with_width_multiple(config, model, on_cuda=on_cuda).pruning
@@ -282,15 +288,17 @@ def target_problem(
             lambda: check_patterns((), pruning.layer_min_density, model.layers),
         ),
         ("width_multiple", lambda: check_width_multiple(pruning, model)),
-        ("target", check_target),
         ("trained_weights", lambda: check_routers(config, model)),
+        ("target", check_target),
     )
     for setting, check in checks:
+        if found and setting == "target":
+            break  # it follows from the others
         try:
             check()
         except (ConfigError, PruningError) as error:
-            return of_error(error, Step.TARGET, setting)
-    return None
+            found.append(of_error(error, Step.TARGET, setting))
+    return tuple(found)
 
 
 def _run_problem(run_parent: str) -> Problem | None:
@@ -318,9 +326,9 @@ def _protected_content(destination: Path, source: str) -> Problem | None:
     """Return what a destination contains that is never replaced; None if nothing."""
     path = local_path(source)
     if path is not None and paths.expanded(str(path)).is_relative_to(destination):
-        return Problem(Kind.CONTAINS_ORIGINAL, step=Step.EXPORT)
+        return Problem(Kind.CONTAINS_ORIGINAL, {}, Step.EXPORT, "folder")
     if paths.home().is_relative_to(destination):
-        return Problem(Kind.CONTAINS_HOME, step=Step.EXPORT)
+        return Problem(Kind.CONTAINS_HOME, {}, Step.EXPORT, "folder")
     return None
 
 
@@ -331,7 +339,9 @@ def _unmakeable_problem(destination: Path) -> Problem | None:
     if not path:
         return None
     kind = Kind.PARENT_IS_FILE if paths.is_file(path) else Kind.PARENT_UNWRITABLE
-    return Problem(kind, {"destination": destination, "path": path}, Step.EXPORT)
+    return Problem(
+        kind, {"destination": destination, "path": path}, Step.EXPORT, "folder"
+    )
 
 
 def _folder_problem(
@@ -342,12 +352,12 @@ def _folder_problem(
     if not folder:
         return None
     if is_in_export_folder(config, paths.expanded(run_parent)):
-        return Problem(Kind.CONTAINS_RUNS, {"folder": folder}, Step.EXPORT)
+        return Problem(Kind.CONTAINS_RUNS, {"folder": folder}, Step.EXPORT, "folder")
     if problem := _protected_content(paths.expanded(folder), config.model.source):
         return problem
     try:
         if not may_replace or not paths.is_folder(folder):
             check_not_occupied(paths.expanded(folder), ExportError)
     except ExportError as error:
-        return of_error(error, Step.EXPORT)
+        return of_error(error, Step.EXPORT, "folder")
     return _unmakeable_problem(paths.expanded(folder))

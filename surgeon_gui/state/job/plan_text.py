@@ -293,20 +293,6 @@ def result_bytes(config: RunConfig, model: ModelSummary) -> int:
     return planned_file(model, form, config.pruning).bytes(0)
 
 
-def planned_bytes(config: RunConfig, model: ModelSummary | None) -> int:
-    """Return the bytes of the file that names a run; 0: they are not known.
-
-    A file with zeros keeps the size of the original, which is no name. Until the model
-    is read, only a target in bytes is known.
-    """
-    if leaves_zeros(config):
-        return 0
-    if model is None:
-        is_known = config.pruning.target is Target.FILE_SIZE
-        return round(config.pruning.megabytes * 1e6) if is_known else 0
-    return result_bytes(config, model)
-
-
 def _weight_size(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
     """Return the size of the remaining weights as the end of a sentence."""
     if leaves_zeros(config):

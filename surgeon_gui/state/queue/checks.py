@@ -8,7 +8,7 @@ from surgeon_engine.planning.needs import needs_of
 from surgeon_engine.planning.resource_check import ResourceCheck, check_resources
 from surgeon_gui.base import paths
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.job.checks import draft_obstacle, find_problems
+from surgeon_gui.state.job.checks import draft_obstacle, find_problems, first_problem
 from surgeon_gui.state.job.resource_text import (
     free_disk,
     resource_obstacle,
@@ -35,7 +35,7 @@ def job_obstacle(
     problems = find_problems(
         config, state.model, state.run_parent, on_cuda=state.on_cuda
     )
-    return next(iter(problems.values()), None) or resource_obstacle(check)
+    return first_problem(problems) or resource_obstacle(check)
 
 
 def check_job(config: RunConfig, state: AppState) -> ResourceCheck | None:
@@ -54,7 +54,7 @@ def begin_obstacle(
     The model is not read again: the engine checks it.
     """
     problems = find_problems(run.config, None, run_parent, may_replace=run.may_replace)
-    if problem := next(iter(problems.values()), None):
+    if problem := first_problem(problems):
         return problem
     if run.estimate is None or machine is None:
         return None

@@ -36,7 +36,6 @@ from surgeon_engine.base.sealed_json import decode_sealed_line, read_sealed_json
 from surgeon_engine.base.versions import REPORT
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.job.plan_text import planned_bytes
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.removed import Shares, removed_by_block
 from surgeon_gui.state.verdict import fidelity_of, verdict_of_run
@@ -95,7 +94,6 @@ class RunRecord:
     seconds: float = 0.0
     format: Format | None = None  # of the export
     file_bytes: int = 0  # of the exported weights; 0: there is no export
-    planned_bytes: int = 0  # of those of a run without one; 0: they are not known
     removed: Shares = ()  # of the weights of each block
     verdict: Verdict | None = None  # None: there is no result, or it was not measured
     progress: float = 0.0  # from 0 to 1, when it was read
@@ -398,7 +396,6 @@ def _record_of(state: RunState) -> RunRecord:
         seconds=state.seconds(state.ended) if state.ended is not None else 0.0,
         format=state.exported.format if state.exported is not None else None,
         file_bytes=file_bytes(state),
-        planned_bytes=_planned_bytes(state),
         removed=removed_by_block(state),
         verdict=verdict_of_run(state),
         progress=state.progress,
@@ -413,12 +410,6 @@ def file_bytes(state: RunState) -> int:
     if state.exported is None or state.status is not Status.FINISHED:
         return 0
     return state.exported.weight_bytes
-
-
-def _planned_bytes(state: RunState) -> int:
-    if file_bytes(state) or state.config is None:
-        return 0
-    return planned_bytes(state.config, state.model)
 
 
 def _is_up_to_date(record: RunRecord, folder: Path) -> bool:

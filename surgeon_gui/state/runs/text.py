@@ -56,10 +56,9 @@ OUTCOME_DETAILS = {
 def title(record: RunRecord) -> str:
     """Return the title of a run: the user's name, or the model and what became of it.
 
-    That is the size of its file, as planned while there is none, or else the target.
+    That is the size of its file, and its target until it has one.
     """
-    size = record.file_bytes or record.planned_bytes
-    return title_of(record.folder, record.name, record.config, size)
+    return title_of(record.folder, record.name, record.config, record.file_bytes)
 
 
 def title_of(

@@ -5,6 +5,7 @@ The engine reads nothing during a run or another task.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePath
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
@@ -23,9 +24,9 @@ from surgeon_gui.text.problems import Kind, Problem, Step, of_error
 def is_model_due(state: AppState) -> bool:
     """Return True if a model is chosen, has no problem and has not been read."""
     has_failed = state.request(RequestKind.INSPECTION).error is not None
-    has_problem = Step.MODEL in state.problems or facts_problem(state) is not None
+    problem = source_problem(state) or facts_problem(state)
     is_missing = state.model_is_chosen and state.model is None
-    return is_missing and not has_failed and not has_problem
+    return is_missing and not has_failed and problem is None
 
 
 def is_text_due(state: AppState) -> bool:
@@ -58,22 +59,34 @@ def model_problem(state: AppState) -> Problem | None:
     error = state.request(RequestKind.INSPECTION).error
     if error is not None:
         return of_error(error)
-    return state.problems.get(Step.MODEL) or facts_problem(state)
+    return source_problem(state) or facts_problem(state)
+
+
+def source_problem(state: AppState) -> Problem | None:
+    """Return why the source of the model cannot be read; None if it may be."""
+    found = state.problems.get(Step.MODEL, ())
+    return next((each for each in found if each.setting == "source"), None)
 
 
 def text_problem(error: Failed, config: CalibrationConfig) -> Problem:
     """Return the problem of the text that an error names, by default the main one."""
-    values = getattr(error.message, "values", {})
-    named = {str(value) for value in values.values()}
+    named = set(_names_in(error.message))
     settings = {
+        "text": (config.text,),
         "validation_text": (config.validation_text,),
         "more_texts": tuple(more.text for more in config.more_texts),
     }
     for setting, texts in settings.items():
-        is_main = PurePath(config.text).name in named
-        if not is_main and named.intersection(PurePath(text).name for text in texts):
+        if named.intersection(PurePath(text).name for text in texts if text):
             return of_error(error, Step.CALIBRATION, setting)
     return of_error(error, Step.CALIBRATION, "text")
+
+
+def _names_in(text: object) -> Iterator[str]:
+    """Yield what may be names of files in a sentence, and in those among its values."""
+    for value in getattr(text, "values", {}).values():
+        name = PurePath(str(value)).name
+        yield from (name, name.partition(" (")[0], *_names_in(value))
 
 
 def wait_note(state: AppState) -> str:

@@ -68,12 +68,12 @@ def model_problem(source: str) -> Problem | None:
     """Return why the model cannot be used; None if it may exist."""
     name = hub_name(source)
     if is_hub_source(source) and (name is None or name.is_dataset):
-        return Problem(Kind.NO_HUB_NAME, {"source": source}, Step.MODEL)
+        return Problem(Kind.NO_HUB_NAME, {"source": source}, Step.MODEL, "source")
     if name is not None and name.snapshot is None:
         kind = Kind.MODEL_OFFLINE if offline.is_on() else Kind.NOT_DOWNLOADED
-        return Problem(kind, {"name": name.display_name}, Step.MODEL)
+        return Problem(kind, {"name": name.display_name}, Step.MODEL, "source")
     if name is None and source != DEMO and not paths.exists(source):
-        return Problem(Kind.MODEL_MISSING, {"source": source}, Step.MODEL)
+        return Problem(Kind.MODEL_MISSING, {"source": source}, Step.MODEL, "source")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from PySide6.QtCore import (
     QEvent,
@@ -30,7 +31,9 @@ from typing_extensions import override
 
 from surgeon_gui.base.theme import MARGIN, ROOM
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.job.checks import STEPS
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.text.search_words import WORDS
 from surgeon_gui.views.steps.page import Page
@@ -63,7 +66,7 @@ class Expert(QFrame):
         self.setObjectName("expert_drawer")
         self.steps = StepPanel(pages)
         self._pages, self._actions = pages, actions
-        self._found: dict[str, tuple[Step, QWidget] | QAction] = {}
+        self._found: dict[str, _Found] = {}
         self._search = described(QLineEdit(), "expert_search_edit")
         self._search.setPlaceholderText(tr("Find a setting"))
         self._search.setClearButtonEnabled(True)
@@ -100,47 +103,67 @@ class Expert(QFrame):
 
     def _offer(self) -> None:
         """Offer the settings and commands of now, in the order of their labels."""
-        enabled = [self._actions[name] for name in _ACTIONS]
-        actions = {
-            CAPTIONS[each.objectName()].spoken: each
-            for each in enabled
-            if each.isEnabled()
-        }
-        hidden = dict(self._hidden())
-        self._found = {**hidden, **actions, **dict(self._settings())}
+        settings = (*self._hidden(), *self._settings())
+        others = self._others({name for each in settings for name in each.words})
+        found = (*others, *self._commands(), *settings)
+        self._found = {each.label: each for each in found}
         self._labels.clear()
-        for label, found in sorted(self._found.items(), key=lambda item: item[0]):
+        for label, each in sorted(self._found.items()):
             item = QStandardItem(label)
-            named = found if isinstance(found, QAction) else found[1]
-            words = () if label in hidden else _words_of(named)
-            item.setData(" ".join((label, *words)), _WORDS)
+            item.setData(" ".join((label, *each.words)), _WORDS)
             self._labels.appendRow(item)
 
-    def _settings(self) -> Iterator[tuple[str, tuple[Step, QWidget]]]:
-        """Yield each input by its label, and by its section where that is another's."""
-        inputs = [
-            (each.accessibleName(), step, each)
-            for step, page in self._pages.items()
-            for each in page.findChildren(QWidget)
-            if _is_input(each) and _is_in_use(each, page)
-        ]
-        counts = Counter(label for label, *_ in inputs)
-        for label, step, each in inputs:
-            section = CAPTIONS[f"step_{step.value}_header"].label
-            is_alone = counts[label] == 1
-            yield label if is_alone else f"{label} ({section})", (step, each)
-        for step, page in self._pages.items():
-            section = CAPTIONS[f"step_{step.value}_header"].label
-            if section not in counts:
-                yield section, (step, page)
+    def _others(self, known: set[str]) -> Iterator[_Found]:
+        """Yield each setting of which a page shows no input, with its section."""
+        for page in self._pages.values():
+            for form in page.findChildren(ConfigForm):
+                known |= form.left_out
+        for name in FIELDS.keys() - known:
+            step = STEPS[name.split(".")[0]]
+            label = f"{FIELDS[name].label} ({_section(step)})"
+            yield _Found(label, (name,), self._pages[step], step)
 
-    def _hidden(self) -> Iterator[tuple[str, tuple[Step, QWidget]]]:
+    def _commands(self) -> Iterator[_Found]:
+        for name in _ACTIONS:
+            if self._actions[name].isEnabled():
+                label, words = CAPTIONS[name].spoken, (WORDS.get(name, ""),)
+                yield _Found(label, words, self._actions[name])
+
+    def _settings(self) -> Iterator[_Found]:
+        """Yield each input by its label, and by its section where that is another's."""
+        inputs = list(self._inputs())
+        counts = Counter(each.accessibleName() for _, each, _ in inputs)
+        for step, each, names in inputs:
+            label = each.accessibleName()
+            if counts[label] > 1:
+                label = f"{label} ({_section(step)})"
+            yield _Found(label, (*names, *_words_of(each)), each, step)
+        for step, page in self._pages.items():
+            if (section := _section(step)) not in counts:
+                yield _Found(section, (), page, step)
+
+    def _inputs(self) -> Iterator[tuple[Step, QWidget, set[str]]]:
+        """Yield the section of each input in use, the input, and its names in a job."""
+        for step, page in self._pages.items():
+            names = {
+                each: {each.objectName().replace("_", ".", 1)}
+                for each in page.findChildren(QWidget)
+                if _is_input(each) and _is_in_use(each, page)
+            }
+            for form in page.findChildren(ConfigForm):
+                for name, each in form.inputs():
+                    if each in names or not page.isAncestorOf(each):
+                        names.setdefault(each, set()).add(name)
+            yield from ((step, each, found) for each, found in names.items())
+
+    def _hidden(self) -> Iterator[_Found]:
         """Yield each setting without effect, with the input on which that depends."""
         text = tr("{setting} (depends on {other})")
         for step, page in self._pages.items():
             for form in page.findChildren(ConfigForm):
-                for label, (other, entry) in form.hidden().items():
-                    yield text.format(setting=label, other=other), (step, entry)
+                for name, (other, entry) in form.hidden().items():
+                    label = text.format(setting=FIELDS[name].label, other=other)
+                    yield _Found(label, (name,), entry, step)
 
     @Slot(str)
     def _on_edited(self, typed: str) -> None:
@@ -168,12 +191,13 @@ class Expert(QFrame):
         found = self._found.get(label)
         if found is None:  # the row that says that nothing is found
             return
-        if isinstance(found, QAction):
+        control = found.target
+        if isinstance(control, QAction):
             QTimer.singleShot(0, self, self._search.clear)
-            found.trigger()
+            control.trigger()
             return
-        step, control = found
-        self.steps.open(step)
+        assert found.step is not None
+        self.steps.open(found.step)
         parent = control.parentWidget()
         while parent is not None:
             if isinstance(parent, Collapsible):
@@ -188,6 +212,15 @@ class Expert(QFrame):
         control.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
 
+class _Found(NamedTuple):
+    """A setting, section or command, and the words besides its label that find it."""
+
+    label: str
+    words: tuple[str, ...]
+    target: QWidget | QAction
+    step: Step | None = None  # the section of a setting
+
+
 class _ByWords(QCompleter):
     """Finds labels by their words, and writes the label of what is chosen."""
 
@@ -200,8 +233,12 @@ class _ByWords(QCompleter):
         return str(index.data(Qt.ItemDataRole.DisplayRole))
 
 
-def _words_of(found: QWidget | QAction) -> Iterator[str]:
-    """Yield by what else a setting or command is found: its choices, and programs."""
+def _section(step: Step) -> str:
+    return CAPTIONS[f"step_{step.value}_header"].label
+
+
+def _words_of(found: QWidget) -> Iterator[str]:
+    """Yield by what else a setting is found: its choices, and programs."""
     yield WORDS.get(found.objectName(), "")
     if isinstance(found, QComboBox):
         for index in range(found.count()):

@@ -72,9 +72,9 @@ class ModelCard(QFrame):
         self._change = button("model_change_button")
         self._sample = action(self, "use_sample_action", self.use_sample)
         self._fill_menu(actions)
-        texts = in_column(self._name, self._line, spacing=GAP // 2)
+        texts = in_column(self._name, self._line, self._problem, spacing=GAP // 2)
         row = in_row((texts, 1), self._details, self._change, spacing=MARGIN)
-        below = (self._problem, self._sample_note, self._sample_bar, self._download)
+        below = (self._sample_note, self._sample_bar, self._download)
         vertical(self, row, *below, margin=(ROOM, MARGIN, ROOM, MARGIN))
         self.sample_download.changed.connect(self.show_sample)
         self._chosen_before = ""  # the model when the download of the sample began
@@ -106,6 +106,7 @@ class ModelCard(QFrame):
         is_busy = self.sample_download.is_busy  # another model is on its way
         problem = None if is_busy else model_problem(state)
         show_text(self._problem, sentence(problem))
+        self._line.setVisible(problem is None)  # has the same place
 
     # Ways to choose a model
 

@@ -143,7 +143,7 @@ class NewPage(QWidget):
         more = (self._domain.chip, self._languages.chip, STRETCH)
         self._purposes = in_row(*self._chips.values(), *more)
         self._choices = in_row((self._purposes, 1), self.size_input)
-        line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
+        self._line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         self._buttons = QWidget()
         horizontal(
             self._buttons,
@@ -157,9 +157,11 @@ class NewPage(QWidget):
         self._below = QGridLayout()
         self._below.setVerticalSpacing(GAP // 2)
         self._below.setColumnStretch(0, 1)
+        self._lines = QWidget()
+        lines = (self._line, row_of(self._folder), STRETCH)
+        vertical(self._lines, *lines, spacing=GAP // 2)
         self._below.addWidget(self._title, 0, 0)
-        self._below.addLayout(line, 1, 0, 1, 2)
-        self._below.addLayout(row_of(self._folder), 2, 0, 1, 2)
+        self._below.addWidget(self._lines, 1, 0, 1, 2)
         column = self._column = QWidget()
         choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
@@ -179,14 +181,22 @@ class NewPage(QWidget):
             size = self.size_input.minimumSizeHint().width() + GAP
             needed = self._purposes.sizeHint().width() + size + 2 * PAGE
             stack(self._choices, is_stacked=width < needed)
-            self._place_buttons((3, 0, 1, 2) if width < _SMALL else (0, 1, 1, 1))
+            self._place_buttons(is_small=width < _SMALL)
         return super().eventFilter(watched, event)
 
-    def _place_buttons(self, place: tuple[int, int, int, int]) -> None:
-        """Put the buttons beside the title, or below the texts."""
+    def _place_buttons(self, *, is_small: bool) -> None:
+        """Put the buttons beside the title, or below the texts.
+
+        A problem, which takes the place of the texts, moves nothing above it.
+        """
+        place = (2, 0, 1, 2) if is_small else (0, 1, 1, 1)
         if place != self._place:
             self._place = place
             self._below.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
+            stack(self._line, is_stacked=is_small)
+            lines = 2 if is_small else 1
+            above = lines * self._warning.fontMetrics().lineSpacing() + GAP // 2
+            self._lines.setMinimumHeight(above + self._folder.sizeHint().height())
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -285,7 +295,8 @@ class NewPage(QWidget):
         details = line.details if line is not None and not problem else ""
         show_elided(self._details, details)
         self._folder.show_line(*plan.destination_text(state))
-        self._folder.setVisible(state.model is not None)
+        is_right = not problem or state.is_busy
+        self._folder.setVisible(state.model is not None and is_right)
         alternative = line.alternative if line is not None else None
         self._quantize.setVisible(alternative is not None)
 
@@ -311,7 +322,7 @@ class NewPage(QWidget):
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:
             show_elided(self._basis, "")
-        hint = sentence(state.problems.get(Step.TARGET)) or self._waiting(state)
+        hint = sentence(state.problem(Step.TARGET)) or self._waiting(state)
         is_busy = is_model_being_read(state)
         self._curve.show_curve(curve, goal.sparsity if goal else None, hint, is_busy)
         self._show_measuring(state)

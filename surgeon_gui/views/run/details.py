@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import ROOM
+from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import export_facts
@@ -21,7 +22,7 @@ from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.views.run.save_section import SaveSection
 from surgeon_gui.views.run.speed import SpeedFacts
-from surgeon_gui.widgets.controls import button, heading, link
+from surgeon_gui.widgets.controls import button, heading, link, text_label
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.layouts import (
     STRETCH,
@@ -171,14 +172,18 @@ class ReportSection(QWidget):
         self._quality = Facts("result_quality")
         self._files = Facts("export_facts")
         self._speed = SpeedFacts()
-        parts = (self._quality, self._files, self._speed, report_row)
+        nothing = tr("The run ended before it removed anything.")
+        self._nothing = text_label(nothing, quiet=True, name="report_nothing_note")
+        parts = (self._quality, self._files, self._speed, self._nothing, report_row)
         vertical(self, *parts, spacing=ROOM)
 
     def show_run(self, run: RunState) -> None:
         """Show the figures of a run."""
-        self._quality.show_facts(quality_facts(run))
-        self._files.show_facts(export_facts(run))
+        quality, files = quality_facts(run), export_facts(run)
+        self._quality.show_facts(quality)
+        self._files.show_facts(files)
         self._speed.show_measured(run.measured)
+        self._nothing.setHidden(bool(quality or files or run.measured))
 
 
 class SettingsSection(QWidget):

@@ -21,7 +21,8 @@ _SHAPES = {
     Mark.DONE: (Shape.TICK, "accent"),
     Mark.NOW: (Shape.RING, "accent"),
     Mark.NEXT: (Shape.RING, "border"),
-    Mark.BROKEN_OFF: (Shape.CROSS, "bad"),
+    Mark.BROKEN_OFF: (Shape.CROSS, "muted"),
+    Mark.FAILED: (Shape.CROSS, "bad"),
 }
 
 

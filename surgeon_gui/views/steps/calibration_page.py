@@ -7,10 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QLayout, QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.calibration import (
+    BUILTIN_TEXT,
+    CalibrationConfig,
+    MoreText,
+)
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
@@ -32,7 +36,7 @@ from surgeon_gui.state.sources.text import (
 )
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
-from surgeon_gui.text.problems import Problem, Step, sentence
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.more_texts import MoreTexts
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.text_parts import TextParts
@@ -88,7 +92,13 @@ class CalibrationPage(Page):
         self._judging = JudgingTexts()
         self._judging.edited.connect(session.draft.edit_part)
         self._judging.refused.connect(self.reject_edit)
-        self._problem = problem_label("calibration_problem")
+        self._problems = {
+            name: (edit, problem_label(f"{name}_problem"))
+            for name, edit in (
+                ("text", self._text),
+                ("validation_text", self._validation),
+            )
+        }
         self._preview_button = button("preview_button", session.draft.preview_text)
         self._counts = text_label(quiet=True, name="preview_counts")
         self._own_text = text_label(quiet=True, name="own_text_note")
@@ -98,19 +108,17 @@ class CalibrationPage(Page):
 
     def _lay_out(self, file: QPushButton, validation_file: QPushButton) -> None:
         self.column.addWidget(heading(FIELDS["calibration.text"].label))
-        self._text_row = with_button(self._text, file)
-        self.column.addLayout(self._text_row)
+        self.column.addLayout(with_button(self._text, file))
+        self.column.addWidget(self._problems["text"][1])
         self.column.addLayout(row_of(self._builtin_button))
         self.column.addWidget(self._parts)
         self.column.addWidget(heading(FIELDS["calibration.validation_text"].label))
-        self._validation_row = with_button(self._validation, validation_file)
-        self.column.addLayout(self._validation_row)
+        self.column.addLayout(with_button(self._validation, validation_file))
+        self.column.addWidget(self._problems["validation_text"][1])
         self.column.addWidget(self._more_texts)
         self.column.addWidget(self._form)
         self.column.addWidget(self._judging)
-        self.column.addWidget(self._problem)
-        self._preview_row = row_of(self._preview_button)
-        self.column.addLayout(self._preview_row)
+        self.column.addLayout(row_of(self._preview_button))
         self.column.addWidget(self._counts)
         self.column.addWidget(self._own_text)
         self.column.addWidget(self._preview_facts)
@@ -128,11 +136,14 @@ class CalibrationPage(Page):
             if calibration.takes_whole_file
             else tr("A part of the text above")
         )
-        self._more_texts.show_state(state)
+        problems = self.problems(state)
+        for name, (edit, label) in self._problems.items():
+            mark_invalid(edit, name in problems)
+            show_text(label, problems.get(name, ""))
+        self._more_texts.show_state(state, problems.get("more_texts", ""))
         if Step.CALIBRATION not in state.rejected:
-            self._form.show_config(calibration)
-            self._judging.show_config(state.config.evaluation)
-        self._show_problem(state)
+            self._form.show_config(calibration, problems)
+            self._judging.show_config(state.config.evaluation, problems)
         can_preview = state.model_is_chosen and not state.is_busy
         request = state.request(RequestKind.PREVIEW)
         is_enabled = can_preview and not request.is_open
@@ -152,36 +163,24 @@ class CalibrationPage(Page):
         )
         self._pager.show_preview(preview, state.config.own_windows)
 
-    def _show_problem(self, state: AppState) -> None:
-        """Show the problem of the texts below its setting, which is marked."""
-        problem = _problem(state)
-        text, setting = sentence(problem), problem.setting if problem else ""
-        inputs = {"text": self._text, "validation_text": self._validation}
-        for name, edit in inputs.items():
-            mark_invalid(edit, bool(text) and name == setting)
-        if setting == "window_length":
-            self._form.show_problem(text, setting)
-            text = ""
-        below: dict[str, QWidget | QLayout] = {
-            "text": self._text_row,
-            "validation_text": self._validation_row,
-            "more_texts": self._more_texts,
-        }
-        anchor = below.get(setting)
-        place = self.column.indexOf(self._preview_row)
-        if anchor is not None:
-            place = self.column.indexOf(anchor) + 1
-        if text and text != self._problem.text():
-            self.column.removeWidget(self._problem)
-            self.column.insertWidget(place, self._problem)
-        show_text(self._problem, text)
+    @override
+    def problems(self, state: AppState) -> dict[str, str]:
+        """Return also what is wrong according to the engine."""
+        found = super().problems(state)
+        for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
+            if (error := state.request(kind).error) is not None:
+                problem = text_problem(error, state.config.calibration)
+                found.setdefault(problem.setting, sentence(problem))
+        return found
 
     @Slot(str)
     def choose_text(self, text: str) -> None:
         """Choose a file, a dataset or the built-in text for calibration."""
-        text = resolve_text(text) or BUILTIN_TEXT
-        parts = _NO_PARTS if text != self._config.text else {}
-        self._edit(text=text, **parts)
+        text, config = resolve_text(text) or BUILTIN_TEXT, self._config
+        parts = _NO_PARTS if text != config.text else {}
+        # No text stands twice in the list.
+        others = (x for x in config.more_texts if x != MoreText(text, x.share))
+        self._edit(text=text, more_texts=tuple(others), **parts)
 
     def choose_texts(self, texts: Sequence[str]) -> None:
         """Calibrate on these texts alone; none: on the built-in text."""
@@ -223,18 +222,6 @@ class CalibrationPage(Page):
     @property
     def _config(self) -> CalibrationConfig:
         return self.session.state.config.calibration
-
-
-def _problem(state: AppState) -> Problem | None:
-    """Return the problem with the texts; the form shows its own problems."""
-    problem = None
-    if Step.CALIBRATION not in state.rejected:
-        problem = state.problems.get(Step.CALIBRATION)
-    for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
-        error = state.request(kind).error
-        if problem is None and error is not None:
-            problem = text_problem(error, state.config.calibration)
-    return problem
 
 
 class JudgingTexts(ConfigForm):

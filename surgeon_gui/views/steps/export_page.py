@@ -23,7 +23,7 @@ from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.text.problems import Step, sentence
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
@@ -81,18 +81,15 @@ class ExportPage(Page):
     def show_state(self, state: AppState) -> None:
         export = state.config.export
         self._folder.show_value(export.folder)
+        problems = self.problems(state)
+        problem = problems.get("folder", "")
         if Step.EXPORT not in state.rejected:
-            self._form.show_config(export)
+            self._form.show_config(export, problems)
         self._show_choices(state)
-        problem = state.problems.get(Step.EXPORT)
         # During a run, the files at its destination are its own.
         if state.run.status.is_busy and is_destination_of(state.run, export):
-            problem = None
-        if Step.EXPORT not in state.rejected:
-            is_of_format = problem is not None and problem.setting == "format"
-            self._form.show_problem(sentence(problem) if is_of_format else "", "format")
-            problem = None if is_of_format else problem
-        show_text(self._problem, sentence(problem))
+            problem = ""
+        show_text(self._problem, problem)
         mark_invalid(self._folder, bool(problem))
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export, may_replace=state.may_replace))

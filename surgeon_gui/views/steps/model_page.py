@@ -48,7 +48,7 @@ class ModelPage(Page):
             self._source.show_value("")
         elif self._source.value() != state.config.model.source:
             self._source.show_value(state.config.model.source)
-        self._form.show_config(state.config.model)
+        self._form.show_config(state.config.model, self.problems(state))
         several = state.machine is not None and state.machine.gpu_count > 1
         self._form.leave_out("gpus", not several and state.config.model.gpus == 1)
         is_invalid = bool(model_problem(state) or download_error(state))

@@ -84,6 +84,7 @@ class MoreTexts(QWidget):
         self._dataset_form = DatasetForm()
         self._dataset_form.accepted.connect(self._on_dataset_accepted)
         self._problem = problem_label("more_texts_problem")
+        self._refused = ""  # why a text was not added
         dataset.clicked.connect(self._dataset_form.open)
         title = FIELDS["calibration.more_texts"]
         vertical(
@@ -96,8 +97,9 @@ class MoreTexts(QWidget):
             self._problem,
         )
 
-    def show_state(self, state: AppState) -> None:
-        """Show the texts of the draft."""
+    def show_state(self, state: AppState, problem: str) -> None:
+        """Show the texts of the draft and their problem."""
+        show_text(self._problem, self._refused or problem)
         self._config = state.config.calibration
         further = self._config.more_texts
         self._table.show_texts(self._config)
@@ -149,13 +151,14 @@ class MoreTexts(QWidget):
             share = new_share(self._config)
             more = MoreText(text, share, column, dataset_config=config, split=split)
         except ConfigError as error:
-            show_text(self._problem, str(error))
+            self._refused = str(error)
+            show_text(self._problem, self._refused)
             return False
         self._edit((*self._config.more_texts, more))
         return True
 
     def _edit(self, further: tuple[MoreText, ...]) -> None:
-        show_text(self._problem, "")
+        self._refused = ""
         self.edited.emit(replace(self._config, more_texts=further))
 
 

@@ -9,7 +9,7 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.text.problems import Step
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.widgets.layouts import vertical
 
 
@@ -26,6 +26,11 @@ class Page(QWidget):
     def show_state(self, state: AppState) -> None:
         """Show `state`."""
         raise NotImplementedError
+
+    def problems(self, state: AppState) -> dict[str, str]:
+        """Return the first problem of each setting of the step, as a sentence."""
+        found = reversed(state.problems.get(self.step, ()))
+        return {each.setting: sentence(each) for each in found}
 
     @Slot(object)
     def reject_edit(self, error: ConfigError) -> None:

@@ -84,8 +84,7 @@ class RunSettingsPage(Page):
             self._parent_edit.setText(state.runs_folder)
             self._parent_edit.setCursorPosition(0)
         self._samples.show_config(state.config.samples)
-        problem = state.problems.get(Step.RUN)
-        problem = None if state.run.status.is_busy else problem
+        problem = None if state.run.status.is_busy else state.problem(Step.RUN)
         show_text(self._problem, sentence(problem))
         mark_invalid(self._parent_edit, bool(problem))
         self._command.setText(command(state.job_file, state.run_parent))

@@ -25,7 +25,7 @@ from surgeon_gui.state.job.own_presets import presets_folder
 from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.text.problems import Step, sentence
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
@@ -115,12 +115,12 @@ class TargetPage(Page):
 
     @override
     def show_state(self, state: AppState) -> None:
-        is_rejected = Step.TARGET in state.rejected
         source = state.config.model.source
         self._sizes.show_model(state.model, _form(state), source)
-        if not is_rejected:
-            self._form.show_config(state.config.pruning)
-            self._recovery.show_config(state.config.recovery)
+        if Step.TARGET not in state.rejected:  # else a form shows its own problem
+            problems = self.problems(state)
+            self._form.show_config(state.config.pruning, problems)
+            self._recovery.show_config(state.config.recovery, problems)
         values = self._form.values()
         self._presets.show_state(state)
         self._show_choices(state, values)
@@ -128,10 +128,6 @@ class TargetPage(Page):
         self._tree.show_model(state.model)
         self._tree.show_patterns(values["protect"])
         self._choose_layers.setEnabled(state.model is not None)
-        if not is_rejected:  # else the form shows its own problem
-            problem = state.problems.get(Step.TARGET)
-            setting = problem.setting if problem is not None else ""
-            self._form.show_problem(sentence(problem), setting)
         model = state.model if Step.TARGET not in state.problems else None
         show_text(self._goal, describe_goal(state.config, model) if model else "")
         if state.config != self._fitted_draft:

@@ -3,8 +3,8 @@
 Labels, tooltips and units come from `labels.FIELDS`. Strings and tables are left to the
 page, because they need more than an input. Advanced fields are in a section
 that is closed at first. The row of a field that does not apply is hidden, but the field
-keeps its value. If the dataclass rejects the values, the form shows its error and keeps
-the input: below the field that was edited, which is marked.
+keeps its value. A problem is shown below its field, which is marked. If the dataclass
+rejects the values, the form keeps the input and shows the error at the edited field.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import EnumType
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -40,6 +41,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
 from surgeon_gui.widgets.layouts import Collapsible, vertical
 
+NO_PROBLEMS: Mapping[str, str] = MappingProxyType({})
 _INPUT_HEIGHT = 27  # pixels, as high as a button
 _MAX_BELOW = 4  # widgets that a page may add below a field
 _BELOW_PART = 99  # row of the grid of a part
@@ -81,7 +83,7 @@ class FormPart(Protocol):
         """Return the input of a field."""
 
     def layout(self) -> Any:
-        """Return the layout of the part; below a grid, the form shows its error."""
+        """Return the layout of the part; below a grid, the form shows its problem."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -140,10 +142,9 @@ class ConfigForm(QWidget):
         self._shown: Values | None = None  # values of the config that is shown
         self._rows: dict[str, _FieldRow] = {}
         self._left_out: set[str] = set()
-        self._problem = problem_label(f"{self._name}_form_problem")
-        self._marked: QWidget | None = None  # the input with a problem
+        self._problems: dict[str, QLabel] = {}  # by field
         self._advanced: Collapsible | None = None
-        self._opened_for = ""  # the last problem for which the section was opened
+        self._opened_for: set[str] = set()  # the problems for which it was opened
         plain, advanced = _grid(), _grid()
         self._settings = settings_of(kind)
         part_names = {name for part in self._parts for name in part.names}
@@ -156,10 +157,9 @@ class ConfigForm(QWidget):
             grid = advanced if is_advanced else plain
             self._add_field(grid, setting)
         self._grids = (plain, advanced)
-        layout = vertical(self)
+        layout = self._column = vertical(self)
         if plain.count():
             layout.addLayout(plain)
-        layout.addWidget(self._problem)
         if advanced.count():
             content = QWidget()
             content.setLayout(advanced)
@@ -169,21 +169,23 @@ class ConfigForm(QWidget):
             layout.addWidget(self._advanced)
         self.show_config(self._config)
 
-    def show_config(self, config: Any) -> None:
+    def show_config(
+        self, config: Any, problems: Mapping[str, str] = NO_PROBLEMS
+    ) -> None:
         """Show a config, except in inputs being typed in; emits no signal.
 
         Settings that the config does not have get their defaults, except after an edit:
-        then they keep their values, so that a choice can be undone.
+        then they keep their values, so that a choice can be undone. `problems` are
+        shown at their fields; those of other fields are left to the page.
         """
+        self.show_problems(problems)
         others = {name: each.default for name, each in self._settings.items()}
         if config == self._config:
             values = self.values()
             if values == self._shown:
-                self.show_problem("")
                 return
             others |= values
         self._config = config
-        self.show_problem("")
         self._show(others | values_of(config))
         self._shown = self._before
 
@@ -206,8 +208,19 @@ class ConfigForm(QWidget):
         """Return the input widget of a field."""
         return self._inputs[name].widget
 
+    def inputs(self) -> Iterator[tuple[str, QWidget]]:
+        """Yield each setting, as a job names it, with its input."""
+        for name in self._settings:
+            if (entry := self._input_of(name)) is not None:
+                yield f"{self._part}.{name}", entry
+
+    @property
+    def left_out(self) -> set[str]:
+        """The settings that the page leaves out, as a job names them."""
+        return {f"{self._part}.{name}" for name in self._left_out}
+
     def hidden(self) -> dict[str, tuple[str, QWidget]]:
-        """Return the settings without effect by their labels.
+        """Return the settings without effect, as a job names them.
 
         Each has the label and the input of a setting on which that depends.
         """
@@ -235,7 +248,7 @@ class ConfigForm(QWidget):
             while last in deciding:
                 last = deciding[last]
             if last not in rows and (entry := self._input_of(last)) is not None:
-                found[self._label(name)] = self._label(last), entry
+                found[f"{self._part}.{name}"] = self._label(last), entry
         return found
 
     def _alternatives(self, name: str, values: Values) -> Iterator[Any]:
@@ -259,35 +272,43 @@ class ConfigForm(QWidget):
     def _label(self, name: str) -> str:
         return FIELDS[f"{self._part}.{name}"].label
 
-    def show_problem(self, problem: str, name: str = "") -> None:
-        """Show a problem below a field, and mark the field; "" if there is none."""
-        if problem != self._problem.text():
-            self._mark(name if problem else "")
-        show_text(self._problem, problem)
-        if problem and problem != self._opened_for:
-            self._opened_for = problem
-            self._open_section_of_problem()
+    def show_problems(self, problems: Mapping[str, str]) -> None:
+        """Show problems below their fields, which are marked; others have none."""
+        shown = {name: text for name, text in problems.items() if self._input_of(name)}
+        for name in self._problems.keys() - shown:
+            show_text(self._problems[name], "")
+            self._mark_invalid(name, False)
+        for name, text in shown.items():
+            label = self._problems.get(name) or self._add_problem(name)
+            show_text(label, text)
+            self._mark_invalid(name, True)
+            if text not in self._opened_for:
+                self._open_section_of(label)
+        self._opened_for.update(shown.values())
 
-    def _open_section_of_problem(self) -> None:
-        """Open the advanced settings if the problem is there, or nobody reads it."""
-        if self._advanced is not None and self._advanced.isAncestorOf(self._problem):
-            self._advanced.button.setChecked(True)
+    def _mark_invalid(self, name: str, is_invalid: bool) -> None:
+        entry = self._input_of(name)
+        assert entry is not None
+        mark_invalid(entry, is_invalid)
 
-    def _mark(self, name: str) -> None:
-        """Mark a field in place of the one that is marked; "" for none."""
-        if self._marked is not None:
-            mark_invalid(self._marked, False)
-            self._marked = None
+    def _add_problem(self, name: str) -> QLabel:
+        """Add a label below a field, or below the fields for a part without a grid."""
+        label = problem_label(f"{self._name}_{name}_problem")
+        self._problems[name] = label
         if row := self._rows.get(name):
-            self._marked = row.field
-            row.grid.addWidget(self._problem, row.number + 1 + _MAX_BELOW, 0, 1, 2)
-        for part in self._parts:
-            if name in part.names:
-                self._marked = part.field(name)
-                if isinstance(grid := part.layout(), QGridLayout):
-                    grid.addWidget(self._problem, _BELOW_PART, 0, 1, -1)
-        if self._marked is not None:
-            mark_invalid(self._marked, True)
+            row.grid.addWidget(label, row.number + 1 + _MAX_BELOW, 0, 1, 2)
+            return label
+        grid = next(part for part in self._parts if name in part.names).layout()
+        if isinstance(grid, QGridLayout):
+            grid.addWidget(label, _BELOW_PART, 0, 1, -1)
+        else:
+            self._column.insertWidget(1, label)
+        return label
+
+    def _open_section_of(self, label: QLabel) -> None:
+        """Open the advanced settings if a problem is there, or nobody reads it."""
+        if self._advanced is not None and self._advanced.isAncestorOf(label):
+            self._advanced.button.setChecked(True)
 
     def add_below(self, name: str, widget: QWidget) -> None:
         """Add a widget below the row of a field."""
@@ -364,10 +385,10 @@ class ConfigForm(QWidget):
             config = self.config()
         except ConfigError as error:
             edited = next(name for name in after if after[name] != before.get(name))
-            self.show_problem(f"{error.message} {error.hint}".strip(), edited)
+            self.show_problems({edited: f"{error.message} {error.hint}".strip()})
             self.refused.emit(error)
             return
-        self.show_problem("")
+        self.show_problems(NO_PROBLEMS)
         self._config = config
         self.edited.emit(config)
 

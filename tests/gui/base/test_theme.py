@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QEvent, QObject
-from PySide6.QtGui import QColor, QPalette
+from PySide6.QtGui import QColor, QImage, QPainter, QPalette
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -15,6 +15,8 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QSpinBox,
+    QStyle,
+    QStyleOptionButton,
 )
 
 from surgeon_gui.base.colors import DARK, LIGHT
@@ -23,7 +25,7 @@ from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
 from surgeon_gui.views.run.charts import QualityChart
 from surgeon_gui.views.run.course import CourseView
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.controls import mark
+from surgeon_gui.widgets.controls import button, mark
 from tests.helpers.run_pages import states_of
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find, find_type
@@ -83,6 +85,28 @@ def test_boxes_are_flat_and_rounded(qtbot, qapp):
         colors = {image.pixelColor(50, y).name() for y in range(2, 28)}
         assert len(colors) == 1  # no gradient
         assert image.pixelColor(0, 0) != image.pixelColor(50, 0)  # no corner
+
+
+def test_focus_does_not_cut_the_label_of_a_primary_button(qtbot, qapp):
+    apply_theme(qapp, ThemeChoice.LIGHT)
+    made = button("empty_demo_button", primary=True)
+    qtbot.addWidget(made)
+    made.show()
+    option = QStyleOptionButton()
+    made.initStyleOption(option)
+    labels = []
+    for has_focus in (False, True):
+        option.state &= ~QStyle.StateFlag.State_HasFocus
+        if has_focus:
+            option.state |= QStyle.StateFlag.State_HasFocus
+        image = QImage(made.size(), QImage.Format.Format_RGB32)
+        painter = QPainter(image)
+        made.style().drawControl(
+            QStyle.ControlElement.CE_PushButton, option, painter, made
+        )
+        painter.end()
+        labels.append(image.copy(made.rect().adjusted(6, 6, -6, -6)))
+    assert labels[0] == labels[1]
 
 
 def test_buttons_with_a_menu_have_an_arrow(window):

@@ -219,7 +219,7 @@ def test_opened_run_is_in_view_until_it_is_closed_or_another_starts():
 def test_opened_run_leaves_the_draft_as_it_is():
     own, other = RunConfig(), RunConfig(calibration=CalibrationConfig(windows=3))
     draft = AppState(
-        config=own, model_is_chosen=True, problems={Step.RUN: Problem(Kind.ERROR)}
+        config=own, model_is_chosen=True, problems={Step.RUN: (Problem(Kind.ERROR),)}
     )
     run = RunState(run="one", config=other, model=model_summary())
     opened = app_state.with_opened_run(draft, run)

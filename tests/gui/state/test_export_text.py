@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
@@ -19,12 +19,10 @@ from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import translation
 from surgeon_gui.state import bars, comparison, export_text, result_text
 from surgeon_gui.state.bars import Pair
-from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
-from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import READ_BACK, exported, measured
 from tests.helpers.fake_runs import write_run
@@ -222,21 +220,17 @@ def plain(text):
     return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_name_is_that_of_the_model_and_its_size_or_that_of_the_user(run):
+def test_name_has_the_target_of_a_run_until_there_is_the_size_of_its_file(run):
     assert plain(result_text.name_of(run)) == "Bundled demo · 8.5 MB"
     before = replace(run, exported=None, status=Status.RUNNING)
-    planned = plan_text.result_bytes(run.config, run.model)
-    assert result_text.name_of(before).endswith(numbers.size(planned))
     checkpoint = msgspec.structs.replace(run.exported, weight_bytes=245_000_000)
-    saving = replace(before, exported=checkpoint)
-    assert result_text.name_of(saving) == result_text.name_of(before)
-    pruning = pruning_config(target=Target.FILE_SIZE, megabytes=85.0)
-    unread = replace(before, model=None, config=replace(run.config, pruning=pruning))
-    assert plain(result_text.name_of(unread)) == "Bundled demo · 85.0 MB"
-    zeros = replace(run.config, pruning=pruning_config(Structure.ELEMENTS))
-    assert plain(result_text.name_of(replace(before, config=zeros))).endswith(
-        "30 % of prunable weights removed"
-    )
+    for each in (
+        replace(before, model=None),
+        before,
+        replace(before, exported=checkpoint),
+    ):
+        name = plain(result_text.name_of(each))
+        assert name == "Bundled demo · 30 % of prunable weights removed"
     assert result_text.name_of(replace(run, name="Mine")) == "Mine"
 
 

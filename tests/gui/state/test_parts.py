@@ -9,7 +9,7 @@ import pytest
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.events import Cancelled, Failed
 from surgeon_engine.api.messages.run import (
     Progressed,
     RunFinished,
@@ -154,7 +154,9 @@ def test_run_that_only_quantizes_has_no_parts_of_pruning():
 def test_ended_run_shows_where_it_ended():
     run = run_in(*TO_REFIT)
     failed = with_events(run, 90.0, Failed("No memory.", "Use less."))
-    assert marks(failed)[Part.REFIT] is Mark.BROKEN_OFF
+    assert marks(failed)[Part.REFIT] is Mark.FAILED
+    canceled = with_events(run, 90.0, Cancelled())
+    assert marks(canceled)[Part.REFIT] is Mark.BROKEN_OFF
     assert Part.SAVE not in marks(failed)
     assert seconds(failed, now=1e9)[Part.REFIT] == pytest.approx(10.0)
     finished = with_events(run, 90.0, RunFinished(False, 90.0, 1))

@@ -253,7 +253,7 @@ def test_each_step_has_a_summary_before_and_after_a_model_is_chosen():
     assert step_text.step_view(AppState(), Step.MODEL).mark is Mark.EMPTY
     assert step_text.step_view(chosen, Step.MODEL).mark is Mark.READY
     problem = Problem(Kind.ERROR, {"message": "At most 18 %.", "hint": ""}, Step.RUN)
-    state = dataclasses.replace(chosen, problems={Step.RUN: problem})
+    state = dataclasses.replace(chosen, problems={Step.RUN: (problem,)})
     view = step_text.step_view(state, Step.RUN)
     assert (view.mark, view.summary) == (Mark.PROBLEM, "At most 18 %.")
 

@@ -190,7 +190,7 @@ def test_pattern_has_a_box_for_each_number(qtbot, form):
     with qtbot.waitSignal(form.refused):
         of.setValue(2)
         kept.setValue(2)
-    assert "2:2" in form.findChild(object, "pruning_form_problem").text()
+    assert "2:2" in form.findChild(object, "pruning_pattern_problem").text()
 
 
 def test_list_is_shown_as_comma_separated_line(qtbot, form):
@@ -250,7 +250,7 @@ def test_invalid_config_shows_its_error(qtbot, form):
         box = form.field("shots")
         box.setMaximum(1_000)  # beyond what the config takes
         box.setValue(500)
-    problem = form.findChild(object, "pruning_form_problem")
+    problem = form.findChild(object, "pruning_shots_problem")
     assert "shots" in problem.text()
     assert box.property("invalid")
     grid = box.parentWidget().layout()
@@ -351,6 +351,8 @@ def test_number_beyond_limits_becomes_nearest_and_shows_limit(
     )  # not committed yet
     QTest.keyClick(line, Qt.Key.Key_Return)
     assert form.values()[field] == becomes
+    assert tips == []  # the focus may still move on, which would hide it
+    qtbot.wait(1)
     assert tips == ([plain_tip(tip)] if tip else [])
 
 

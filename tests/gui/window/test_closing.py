@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtWidgets import QMessageBox
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.queue.state import QueueState
@@ -42,6 +43,9 @@ def test_question_says_whether_progress_is_kept(tmp_path):
     saved = closing._close_text(None, AppState(run=run), QueueState())
     assert saved.explanation != unsaved.explanation
     assert not saved.keep and "Stop and keep" not in saved.explanation
+    exporting = AppState(run=replace(run, stage=Stage.EXPORT))
+    text = closing._close_text(None, exporting, QueueState())
+    assert text.keep and "current shot" not in text.explanation
 
 
 @pytest.fixture

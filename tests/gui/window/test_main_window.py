@@ -124,7 +124,8 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     wait_for_status(qtbot, window, Status.RUNNING)
     trigger(window, "cancel_action")
     assert "resume it" in question.informativeText()
-    click(window, "cancel_yes_button")
+    window.session.cancel()
+    assert not question.isVisible()  # there is nothing left to ask
     wait_for_status(qtbot, window, Status.CANCELLED)
 
 
@@ -201,7 +202,7 @@ def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     click(window, "start_button")
     assert not window.session.state.shows_run
     assert "600 tokens" in find(window, "plan_warning", QElidingLabel).text()
-    assert "600 tokens" in find(window, "calibration_form_problem").text()
+    assert "600 tokens" in find(window, "calibration_window_length_problem").text()
     assert box.property("invalid")
 
 

@@ -176,7 +176,7 @@ def test_offline_mode_offers_no_download(window, dialog, monkeypatch):
     assert not download.isEnabled()
     assert not sample.isEnabled()
     problems = window.session.state.problems
-    assert problems[Step.MODEL].kind is Kind.MODEL_OFFLINE
+    assert problems[Step.MODEL][0].kind is Kind.MODEL_OFFLINE
     check.click()
     assert download.isEnabled()
     assert sample.isEnabled()
@@ -185,7 +185,7 @@ def test_offline_mode_offers_no_download(window, dialog, monkeypatch):
     assert Step.CALIBRATION not in window.session.state.problems
     check.click()
     problems = window.session.state.problems
-    assert problems[Step.CALIBRATION].kind is Kind.DATASET_OFFLINE
+    assert problems[Step.CALIBRATION][0].kind is Kind.DATASET_OFFLINE
     dialog.close()
     monkeypatch.setattr(offline, "_given", "1")  # by the environment
     check = find(open_dialog(window), "preferences_offline_check", QCheckBox)

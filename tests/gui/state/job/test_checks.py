@@ -30,7 +30,7 @@ from surgeon_gui.state.job.checks import (
     find_problems,
     save_problem,
     start_obstacle,
-    target_problem,
+    target_problems,
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
@@ -54,7 +54,7 @@ READY = AppState(
 
 def kind_of(config: RunConfig, step: Step, runs: str = RUNS, **options) -> Kind | None:
     """Return the kind of the problem of a step; None if there is none."""
-    problem = find_problems(config, MODEL, runs, **options).get(step)
+    problem = find_problems(config, MODEL, runs, **options).get(step, (None,))[0]
     return problem.kind if problem is not None else None
 
 
@@ -65,7 +65,7 @@ def test_default_job_has_no_problems():
 def test_runs_folder_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
     folder = str(tmp_path / "file" / "runs")
-    problem = find_problems(RunConfig(), MODEL, folder)[Step.RUN]
+    problem = find_problems(RunConfig(), MODEL, folder)[Step.RUN][0]
     values = {"path": str(tmp_path / "file")}
     assert problem == Problem(Kind.RUNS_IN_FILE, values, Step.RUN)
     assert find_problems(RunConfig(), MODEL, str(tmp_path / "new" / "runs")) == {}
@@ -73,7 +73,7 @@ def test_runs_folder_below_a_file_is_a_problem(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux")
 def test_runs_folder_of_the_system_is_a_problem():
-    problem = find_problems(RunConfig(), MODEL, "/proc/runs")[Step.RUN]
+    problem = find_problems(RunConfig(), MODEL, "/proc/runs")[Step.RUN][0]
     assert problem == Problem(Kind.RUNS_UNWRITABLE, {"path": "/proc"}, Step.RUN)
 
 
@@ -110,9 +110,9 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("part", "step", "kind", "setting"),
     [
-        (ModelConfig("none"), Step.MODEL, Kind.MODEL_MISSING, ""),
-        (ModelConfig(UNKNOWN), Step.MODEL, Kind.MODEL_MISSING, ""),
-        (ModelConfig(TOO_LONG), Step.MODEL, Kind.MODEL_MISSING, ""),
+        (ModelConfig("none"), Step.MODEL, Kind.MODEL_MISSING, "source"),
+        (ModelConfig(UNKNOWN), Step.MODEL, Kind.MODEL_MISSING, "source"),
+        (ModelConfig(TOO_LONG), Step.MODEL, Kind.MODEL_MISSING, "source"),
         (CalibrationConfig("none.txt"), TEXT, Kind.TEXT_MISSING, "text"),
         (CalibrationConfig(UNKNOWN), TEXT, Kind.TEXT_MISSING, "text"),
         (CalibrationConfig(TOO_LONG), TEXT, Kind.TEXT_MISSING, "text"),
@@ -130,33 +130,38 @@ def files(tmp_path, monkeypatch):
             *(TEXT, Kind.ERROR, "window_length"),
         ),
         (TIED, Step.TARGET, Kind.ERROR, "structure"),
-        (ExportConfig("occupied"), Step.EXPORT, Kind.ERROR, ""),
-        (ExportConfig(TOO_LONG), Step.EXPORT, Kind.ERROR, ""),
+        (ExportConfig("occupied"), Step.EXPORT, Kind.ERROR, "folder"),
+        (ExportConfig(TOO_LONG), Step.EXPORT, Kind.ERROR, "folder"),
         pytest.param(
-            *(ExportConfig("/proc/no/x"), Step.EXPORT, Kind.PARENT_UNWRITABLE, ""),
+            *(
+                ExportConfig("/proc/no/x"),
+                Step.EXPORT,
+                Kind.PARENT_UNWRITABLE,
+                "folder",
+            ),
             marks=LINUX,
         ),
     ],
 )
 def test_setting_that_cannot_be_used_is_a_problem(part, step, kind, setting):
     config = RunConfig(**{PARTS[type(part)]: part})
-    problem = find_problems(config, MODEL, RUNS)[step]
+    problem = find_problems(config, MODEL, RUNS)[step][0]
     assert (problem.kind, problem.setting) == (kind, setting)
 
 
 def test_problem_has_its_values():
     long = RunConfig(calibration=CalibrationConfig(window_length=513))
-    problem = find_problems(long, MODEL, RUNS)[Step.CALIBRATION]
+    problem = find_problems(long, MODEL, RUNS)[Step.CALIBRATION][0]
     assert "have 513 tokens; the maximum of the model is 512." in sentence(problem)
     missing = find_problems(RunConfig(calibration=NO_FURTHER), MODEL, RUNS)
-    assert missing[Step.CALIBRATION].values["text"] == "none.txt"
-    tied = find_problems(RunConfig(pruning=TIED), MODEL, RUNS)[Step.TARGET]
+    assert missing[Step.CALIBRATION][0].values["text"] == "none.txt"
+    tied = find_problems(RunConfig(pruning=TIED), MODEL, RUNS)[Step.TARGET][0]
     assert sentence(tied).startswith("its layers are tied. Choose one of: heads_")
     config = RunConfig(
         pruning=pruning_config(structure=Structure.ELEMENTS),
         export=ExportConfig(format=Format.COMPACT),
     )
-    problem = find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    problem = find_problems(config, MODEL, RUNS)[Step.EXPORT][0]
     assert (problem.kind, problem.setting) == (Kind.ERROR, "format")
     assert "is not possible here. This structure sets weights" in sentence(problem)
 
@@ -193,7 +198,7 @@ def test_failed_preview_prevents_the_start():
 )
 def test_unreachable_target_is_a_problem(pruning, text):
     config = RunConfig(pruning=pruning)
-    assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET])
+    assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET][0])
     assert Step.TARGET not in find_problems(config, None, RUNS)
 
 
@@ -203,7 +208,7 @@ def test_missing_token_file_has_no_window_problems():
     )
     found = find_problems(RunConfig(calibration=calibration), MODEL, RUNS)
     assert Step.TARGET not in found
-    assert found[Step.CALIBRATION].kind is Kind.TEXT_MISSING
+    assert found[Step.CALIBRATION][0].kind is Kind.TEXT_MISSING
     assert not calibration.cuts_windows
     assert calibration.takes_whole_file
 
@@ -215,7 +220,7 @@ def test_token_file_requires_another_validation_text(tmp_path, other):
     (tmp_path / "link.npy").symlink_to(own)
     calibration = CalibrationConfig(str(own), other.format(folder=tmp_path))
     config = RunConfig(calibration=calibration)
-    problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION][0]
     assert problem.setting == "validation_text"
     with pytest.raises(ConfigError, match="left for validation"):
         config.check_consistency()
@@ -248,18 +253,18 @@ def test_patterns_match_layers_by_name_kind_or_block(name):
 )
 def test_target_beyond_the_limits_of_the_model_is_a_problem(settings, text):
     config = RunConfig(pruning=pruning_config(**settings))
-    assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET])
+    assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET][0])
 
 
 def test_destination_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
     folder = str(tmp_path / "file" / "new" / "export")
     values = {"destination": Path(folder), "path": str(tmp_path / "file")}
-    problem = Problem(Kind.PARENT_IS_FILE, values, Step.EXPORT)
+    problem = Problem(Kind.PARENT_IS_FILE, values, Step.EXPORT, "folder")
     config = RunConfig(export=ExportConfig(folder))
-    assert find_problems(config, MODEL, RUNS) == {Step.EXPORT: problem}
+    assert find_problems(config, MODEL, RUNS) == {Step.EXPORT: (problem,)}
     found = find_problems(config, MODEL, RUNS, may_replace=True)
-    assert found == {Step.EXPORT: problem}
+    assert found == {Step.EXPORT: (problem,)}
     run = run_state.requested("run-1", RunConfig(), str(tmp_path / "run"), 0.0)
     run = replace(run, exported=exported(str(tmp_path / "run"), PruningConfig()))
     state = replace(READY, run=run, save_draft=ExportConfig(folder))
@@ -325,7 +330,7 @@ def test_original_model_is_never_replaced(tmp_path, folder):
     ],
 )
 def test_settings_that_contradict_each_other_are_a_problem(job, step, setting, model):
-    assert find_problems(job, model, RUNS)[step].setting == setting
+    assert find_problems(job, model, RUNS)[step][0].setting == setting
     with pytest.raises(ConfigError):
         job.check_consistency()
 
@@ -349,7 +354,7 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
         ),
         export=ExportConfig(format=Format.GGUF),
     )
-    problem = find_problems(config, MODEL, RUNS)[Step.TARGET]
+    problem = find_problems(config, MODEL, RUNS)[Step.TARGET][0]
     assert ("multiples of 32" not in sentence(problem)) is is_valid
     with (
         nullcontext()
@@ -362,10 +367,10 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
 def test_multiple_of_all_of_a_width_is_a_problem_of_that_setting():
     widest = max(x.groups for x in MODEL.coupled)
     wide = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest))
-    problem = target_problem(wide, MODEL)
-    assert problem is not None and problem.setting == "width_multiple"
+    (problem,) = target_problems(wide, MODEL)
+    assert problem.setting == "width_multiple"
     fitting = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest - 1))
-    assert target_problem(fitting, MODEL) is None
+    assert not target_problems(fitting, MODEL)
 
 
 def test_target_is_checked_at_the_widths_of_the_device():
@@ -375,7 +380,7 @@ def test_target_is_checked_at_the_widths_of_the_device():
     job = RunConfig(pruning=replace(pruning, sparsity=share))
     assert Step.TARGET not in find_problems(job, MODEL, RUNS)
     found = find_problems(job, MODEL, RUNS, on_cuda=True)
-    assert found[Step.TARGET].setting == "target"
+    assert found[Step.TARGET][0].setting == "target"
 
 
 @pytest.mark.parametrize(
@@ -420,7 +425,7 @@ def test_valid_job_can_be_started():
         ({"model_is_chosen": False}, Kind.NO_MODEL),
         ({"engine": Engine.STARTING}, Kind.ENGINE_STARTING),
         ({"engine": Engine.UNAVAILABLE}, Kind.ENGINE_UNAVAILABLE),
-        ({"problems": {Step.TARGET: Problem(Kind.ERROR)}}, Kind.ERROR),
+        ({"problems": {Step.TARGET: (Problem(Kind.ERROR),)}}, Kind.ERROR),
         (
             {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
             Kind.RUN_BUSY,
@@ -448,8 +453,8 @@ def test_start_obstacle_depends_on_open_and_failed_requests(
 
 def test_routers_of_a_dense_model_are_a_problem_before_the_start():
     routers = RecoveryConfig(trained_weights=TrainedWeights.ROUTERS)
-    found = find_problems(RunConfig(recovery=routers), MODEL, "")[Step.TARGET]
+    found = find_problems(RunConfig(recovery=routers), MODEL, "")[Step.TARGET][0]
     assert found.setting == "trained_weights"
     assert "no routers" in sentence(found)
     mixture = replace(mixture_job(), recovery=routers)
-    assert target_problem(mixture, mixture_summary()) is None
+    assert not target_problems(mixture, mixture_summary())

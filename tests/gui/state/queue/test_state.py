@@ -202,7 +202,7 @@ def test_draft_can_be_added_during_a_run(tmp_path):
 
 def test_draft_with_a_problem_cannot_be_added(tmp_path):
     problem = Problem(Kind.ERROR, {"message": "Too small.", "hint": ""}, Step.TARGET)
-    state = ready_state(tmp_path, problems={Step.TARGET: problem})
+    state = ready_state(tmp_path, problems={Step.TARGET: (problem,)})
     assert add_obstacle(state, EMPTY) == problem
     state = replace(state, problems={}, model_is_chosen=False)
     assert add_obstacle(state, EMPTY).kind is Kind.NO_MODEL

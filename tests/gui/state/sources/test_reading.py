@@ -55,11 +55,11 @@ def test_problem_belongs_to_the_text_that_the_error_names(name, setting):
         validation_text="/b/held-out.txt",
         more_texts=(MoreText("/c/both.txt"), MoreText("/c/chats.jsonl")),
     )
-    error = Failed(
-        say("{path} cannot be read: {reason}.", path=name, reason="line 301")
-    )
-    problem = text_problem(error, config)
-    assert (problem.step, problem.setting) == (Step.CALIBRATION, setting)
+    path = say("the column {column} of {file}", column="chat", file=name)
+    for each in (name, path, f"{name} (train)"):
+        text = say("{path} cannot be read: {reason}.", path=each, reason="line 301")
+        problem = text_problem(Failed(text), config)
+        assert (problem.step, problem.setting) == (Step.CALIBRATION, setting)
 
 
 def busy(state, with_what):
@@ -166,7 +166,7 @@ def test_model_with_a_problem_shows_its_reason_alone(with_new_model, changes):
 
 def problem_of(calibration):
     config = RunConfig(calibration=calibration)
-    return find_problems(config, None, "").get(Step.CALIBRATION)
+    return find_problems(config, None, "").get(Step.CALIBRATION, (None,))[0]
 
 
 @pytest.mark.parametrize(

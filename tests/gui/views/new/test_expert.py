@@ -126,7 +126,16 @@ def test_search_leads_from_a_hidden_setting_to_the_one_it_depends_on(qtbot, acti
 def test_typing_part_of_a_name_finds_it(active):
     found = found_by(active, "density")
     assert "Minimum density" in found
-    assert all("density" in each.lower() for each in found)
+    assert "Shots" not in found
+
+
+def test_name_of_a_setting_in_a_job_finds_it(active):
+    for part, name in SETTINGS:
+        is_here = (part, name) != ("model", "gpus")  # not on one GPU
+        assert bool(found_by(active, f"{part}.{name}")) is is_here, (part, name)
+    assert found_by(active, "pruning.min_density") == ["Minimum density"]
+    assert found_by(active, "calibration.more_texts") == ["Further texts (Calibration)"]
+    assert found_by(active, "megabytes") == found_by(active, "sparsity")
 
 
 @pytest.mark.parametrize(

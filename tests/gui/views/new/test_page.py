@@ -227,7 +227,7 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     assert not use.isVisible()
     find(place, "pruning_megabytes").setValue(wanted)
     assert use.text().replace("\N{NO-BREAK SPACE}", " ") == f"Use {used} MB"
-    told = sentence(place.session.state.problems[Step.TARGET])
+    told = sentence(place.session.state.problems[Step.TARGET][0])
     assert words in told.replace("\N{NO-BREAK SPACE}", " ")
     click(place, "use_possible_button")
     assert f"to {used} MB, likely" in line(place, "plan_label")
@@ -256,6 +256,10 @@ def test_quantizing_alone_is_a_click(place):
     details = find(place, "plan_details", QElidingLabel)
     needed = details.fontMetrics().horizontalAdvance(details.text())
     assert needed < details.width()
+    place.open_expert(Step.EXPORT)
+    settle()
+    assert needed < details.width()
+    find(place, "expert_close_button").click()
     click(place, "quantize_only_button")
     assert not find(place, "plan_warning").isVisible()
     assert config(place).pruning.removes_nothing
@@ -498,15 +502,19 @@ def test_start_and_queue_depend_on_the_run(place):
 
 def test_obstacle_is_the_reason_at_start(place):
     problem = Problem(Kind.ERROR, {"message": "At most 18 %.", "hint": "Remove less."})
-    state = place.session.state
-    place.session.store.set(replace(state, problems={Step.TARGET: problem}))
+    state, size = place.session.state, find(place, "size_unit_combo")
+    settle()
+    usual = size.mapTo(place, QPoint())
+    place.session.store.set(replace(state, problems={Step.TARGET: (problem,)}))
+    settle()
+    assert size.mapTo(place, QPoint()) == usual  # it does not jump
     assert line(place, "plan_warning") == "At most 18 %. Remove less."
     assert "At most 18" in find(place, "start_button").toolTip()
     label = find(place, "plan_warning")
     settle()
     height = label.height()
     long = replace(problem, values={**problem.values, "hint": "Remove less. " * 20})
-    place.session.store.set(replace(state, problems={Step.TARGET: long}))
+    place.session.store.set(replace(state, problems={Step.TARGET: (long,)}))
     settle()
     assert label.height() > height  # it wraps and is not cut
 

@@ -304,6 +304,13 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         assert visible_buttons(page) == [*resume, "run_again", "run_folder"]
         assert find(page, "course_view").isVisible()
         assert not find(page, "outcome_bars").isVisible()
+    for run, is_empty in (
+        (replace(killed, baseline=None, history=()), True),
+        (killed, False),
+    ):
+        show(page, run)
+        find(page, "run_report_link").setChecked(True)
+        assert find(page, "report_nothing_note").isVisible() is is_empty
 
 
 def test_long_name_is_above_its_buttons_and_not_cut(page):

@@ -77,14 +77,14 @@ def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
 def test_format_incompatible_with_the_target_is_reported(page):
     choose(page, "export_format", Format.GGUF)
     page.session.draft.edit_part(pruning_config(Structure.ROWS))
-    assert shown(page, "export_form_problem")
+    assert shown(page, "export_format_problem")
     assert shown(page, "export_problem") == ""
     assert find(page, "export_format").property("invalid")
     assert not find(page, "export_folder").property("invalid")
     assert mark(page) is Mark.PROBLEM
     assert not is_on(page, "start_button")
     choose(page, "export_format", Format.COMPACT)
-    assert shown(page, "export_form_problem") == ""
+    assert shown(page, "export_format_problem") == ""
     assert not find(page, "export_format").property("invalid")
     assert is_on(page, "start_button")
 

@@ -64,7 +64,7 @@ def problem_with(*texts, windows=16):
     config = RunConfig(
         calibration=CalibrationConfig(), evaluation=EvaluationConfig(windows, texts)
     )
-    return find_problems(config, None, "").get(Step.CALIBRATION)
+    return find_problems(config, None, "").get(Step.CALIBRATION, (None,))[0]
 
 
 def test_problems_of_the_texts_are_reported():

@@ -103,7 +103,7 @@ def test_target_of_zero_can_be_chosen_and_started(page):
 def test_unreachable_target_is_reported_with_the_numbers(page):
     choose(page, "target", Target.PARAMETERS)
     find(page, "pruning_million_parameters").setValue(0.1)
-    assert "2,433,024" in find(page, "pruning_form_problem").text()
+    assert "2,433,024" in find(page, "pruning_target_problem").text()
     assert not find(page, "goal_label").isVisible()
     assert not find(page, "start_button").isEnabled()
 
@@ -115,25 +115,29 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     pruning = session.state.config.pruning
     session.draft.edit_part(replace(pruning, min_density=0.9, sparsity=0.5))
     labels = find(page, "expert_drawer").findChildren(QLabel)
-    problem = find(page, "pruning_form_problem")
+    problem = find(page, "pruning_target_problem")
     shown = [x for x in labels if x.isVisible() and problem.text() in x.text()]
     assert shown == [problem]  # once
     names = (*lights, "plan_sizes", "plan_time", "goal_label", "fit_button")
     assert not any(find(page, name).isVisible() for name in names)
     session.draft.edit_part(pruning)
     assert all(find(page, name).isVisible() for name in lights)
-    assert not find(page, "pruning_form_problem").isVisible()
+    assert not find(page, "pruning_target_problem").isVisible()
 
 
 def test_problem_of_an_advanced_setting_opens_its_section(page):
     session, button = page.session, find(page, "pruning_advanced_button")
     find(page, "step_target_header").setChecked(True)
     pruning = session.state.config.pruning
-    unknown = replace(pruning, layer_min_density=("no_such_layer=0.5",))
+    unknown = replace(
+        pruning, layer_min_density=("no_such_layer=0.5",), protect=("no_such_block",)
+    )
     session.draft.edit_part(unknown)
-    problem = find(page, "pruning_form_problem")
-    assert "no_such_layer" in problem.text()
-    assert problem.isVisible()
+    for name in ("layer_min_density", "protect"):  # each problem is at its field
+        problem = find(page, f"pruning_{name}_problem")
+        assert "no_such" in problem.text()
+        assert problem.isVisible()
+        assert find(page, f"pruning_{name}").property("invalid")
     button.setChecked(False)
     session.draft.edit_part(replace(unknown, shots=2))  # redraws with the same problem
     assert not button.isChecked()
@@ -144,7 +148,7 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert find(page, "plan_sizes").isVisible()
     find(page, "pruning_sparsity").setValue(70)
     assert not find(page, "plan_sizes").isVisible()
-    problem = find(page, "pruning_form_problem")
+    problem = find(page, "pruning_sparsity_problem")
     assert "2:4" in find(page, "plan_warning", QElidingLabel).text()
     assert find(page, "pruning_sparsity").property("invalid")
     header = find(page, "step_target_header")
@@ -171,7 +175,7 @@ def test_problem_of_a_pattern_is_shown_below_it(page):
     assert tiles.isAncestorOf(find(page, "pruning_pattern"))
     assert find(page, "pruning_pattern").isVisibleTo(tiles)
     find(page, "pruning_kept").setValue(4)
-    problem = find(page, "pruning_form_problem")
+    problem = find(page, "pruning_pattern_problem")
     assert tiles.isAncestorOf(problem)
     assert find(page, "pruning_pattern").property("invalid")
     find(page, "pruning_kept").setValue(2)
@@ -200,9 +204,9 @@ def test_preset_or_job_replaces_a_rejected_choice(page):
         choose(page, "structure", Structure.N_M)
         find(page, "pruning_kept").setValue(4)
         assert preset_shown(page) == "Custom settings"
-        assert find(page, "pruning_form_problem").text()
+        assert find(page, "pruning_pattern_problem").text()
         correct()
-        assert find(page, "pruning_form_problem").text() == ""
+        assert find(page, "pruning_pattern_problem").text() == ""
         assert find(page, "structure_heads_and_neurons_tile").isChecked()
 
 

@@ -255,9 +255,9 @@ def test_undo_restores_presets_and_sizes(qtbot, window):
     find(page, "structure_n_m_tile").click()
     before = session.state.config
     find(page, "pruning_sparsity").setValue(70)  # 2:4 removes at most half
-    assert find(page, "pruning_form_problem").text()
+    assert find(page, "pruning_sparsity_problem").text()
     undo(page)  # discards what was refused
-    assert find(page, "pruning_form_problem").text() == ""
+    assert find(page, "pruning_sparsity_problem").text() == ""
     assert session.state.config == before
 
 

@@ -100,7 +100,7 @@ def test_unreadable_text_is_reported(qtbot, window, tmp_path):
     (tmp_path / "broken.csv").write_text('"')
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, tmp_path / "broken.csv")
-    wait_until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
+    wait_until(qtbot, lambda: UNREADABLE in shown(window, "text_problem"))
 
 
 @pytest.mark.parametrize("computer", ["", "gpu-box"])
@@ -110,7 +110,7 @@ def test_text_is_looked_for_on_the_computer_of_the_engine_alone(window, computer
     state = replace(state, config=replace(state.config, calibration=calibration))
     page = window.findChild(CalibrationPage)
     page.show_state(checked(replace(state, computer=computer)))
-    problem = find(window, "calibration_problem", QLabel).text()
+    problem = find(window, "text_problem", QLabel).text()
     assert ("there.txt" in problem) == (not computer)
 
 
@@ -185,6 +185,8 @@ def test_further_texts_are_added_shared_and_removed(
     click(window, "more_builtin_button")
     assert further(window)[-1].text == "builtin"
     assert not find(window, "more_builtin_button").isVisible()
+    click(window, "builtin_text_button")
+    assert [row[0] for row in cells(window)] == ["Built-in text", "b.txt"]
 
 
 def test_share_that_is_edited_can_be_read(qtbot):
@@ -193,7 +195,7 @@ def test_share_that_is_edited_can_be_read(qtbot):
     apply_theme_to(texts, DARK)
     texts.show()
     config = CalibrationConfig(more_texts=(MoreText("/a.txt", 0.5),))
-    texts.show_state(AppState(RunConfig(calibration=config)))
+    texts.show_state(AppState(RunConfig(calibration=config)), "")
     table = find(texts, "more_texts_table", QTableWidget)
     table.editItem(table.item(1, 1))
     edit = find(texts, "more_share_box", QDoubleSpinBox).lineEdit()

@@ -80,8 +80,12 @@ def test_runs_and_caches_have_their_sizes(qtbot, make_window, tmp_path, model):
     assert delete.isEnabled()
     assert total.text().endswith("kB.")
     select(dialog, HUB)
+    for group in (HUB, "Runs"):
+        tree.findItems(group, Qt.MatchFlag.MatchExactly)[0].setExpanded(False)
     window.runs.runs.changed.emit()  # as at each percent of a run
     assert delete.isEnabled()
+    for group in (HUB, "Runs"):
+        assert not tree.findItems(group, Qt.MatchFlag.MatchExactly)[0].isExpanded()
     dialog.close()
 
 
