@@ -431,10 +431,8 @@ def test_widths_become_the_same_where_the_file_has_one():
 )
 def test_widths_stay_as_they_are_otherwise(job, model):
     found = settle(job, model, machine(free=PLENTY))
-    assert (
-        found.config.pruning.structure
-        == with_chosen_multiple(job, found.width.multiple).pruning.structure
-    )
+    chosen = with_chosen_multiple(job, found.width.multiple)
+    assert found.config.pruning == chosen.pruning
     assert not any(message.startswith(SAYS_SAME) for message in found.messages)
 
 

@@ -74,7 +74,7 @@ def test_line_of_a_mixture_has_active_parameters_and_experts():
 def test_only_models_with_experts_lose_them_by_default():
     plain = RunConfig(ModelConfig(MODEL.source))
     of_experts = fitted_to(plain, MODEL)
-    assert of_experts.pruning.structure is Structure.EXPERTS_AND_NEURONS
+    assert of_experts.pruning == PruningConfig(Structure.EXPERTS_AND_NEURONS)
     assert purpose_of(of_experts, MODEL) is Purpose.SMALLER
     assert fitted_to(of_experts, DENSE) == plain
     assert fitted_to(plain, DENSE) is plain

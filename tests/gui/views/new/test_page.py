@@ -104,11 +104,11 @@ def test_dropped_file_is_pruned_by_a_click_or_two(qtbot, window, tmp_path, has_s
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).config.model.source == str(tmp_path / "mine.gguf")
-    target = run_of(window).config.pruning.target
+    pruning = run_of(window).config.pruning
     if has_size:
-        assert size - 0.1 < target.megabytes <= size  # rounded up
+        assert size - 0.1 < pruning.megabytes <= size  # rounded up
     else:
-        assert target.sparsity == pytest.approx(share)
+        assert pruning.sparsity == pytest.approx(share)
     assert window.runs.shows_run
 
 
