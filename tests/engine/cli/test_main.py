@@ -342,11 +342,14 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys, monkeypatch):
     assert code == 1
     assert "parameters" in err
     (tmp_path / "short.txt").write_text("too short")
+    chats = '{"messages": [{"role": "user", "content": "Hi"}]}\n'
+    (tmp_path / "chats.jsonl").write_text(chats)
     for name, problem in (
-        ("missing", "There is no text file at"),
-        ("short", "has 9 bytes: too few for 64 + 32 windows of 256 tokens"),
+        ("missing.txt", "There is no text file at"),
+        ("short.txt", "has 9 bytes: too few for 64 + 32 windows of 256 tokens"),
+        ("chats.jsonl", "but the model has no chat template to render"),
     ):
-        path.write_text(f'version = 1\n[calibration]\ntext = "{name}.txt"\n')
+        path.write_text(f'version = 1\n[calibration]\ntext = "{name}"\n')
         code, _, err = run("estimate", path, capsys=capsys)
         assert (code, problem in err) == (1, True)
     for settings, problem in (
