@@ -459,10 +459,13 @@ class Signaller:
         return display
 
 
-def test_resume_of_no_run_fails(tmp_path, capsys):
-    code, _, err = run("resume", tmp_path, capsys=capsys)
+def test_resume_without_a_saved_state_fails(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("resume", "a/../", capsys=capsys)
     assert code == 1
-    assert "holds no state of an interrupted run" in err
+    assert f"{tmp_path} holds no state of an interrupted run" in err
+    (tmp_path / "report.json").touch()
+    assert f"The run in {tmp_path} is complete" in run("resume", ".", capsys=capsys)[2]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
