@@ -33,11 +33,11 @@ from surgeon_engine.planning.constants import (
     TRAINING_CHECKS,
     TRAINING_PASSES,
     pinned_bytes,
-    shipped_of_epoch,
 )
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 from surgeon_engine.planning.stages.selection import saved_shots, saved_weights
+from surgeon_engine.planning.windows import shipped_of_epoch
 
 _GRADIENT, _MOMENTS, _BEST = 4, 8, 4
 _CAST = 2  # of a weight in 16 bits, beside the one in float32
