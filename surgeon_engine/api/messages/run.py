@@ -296,6 +296,7 @@ class StageStarted(msgspec.Struct, frozen=True, tag=True):
     stage: Stage
     shot: Count
     is_kept: bool = False  # its result was measured before, and is only read
+    seconds: Seconds = 0.0  # that an interrupted process has worked on it
 
 
 class Progressed(msgspec.Struct, frozen=True, tag=True):
