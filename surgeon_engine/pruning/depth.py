@@ -102,7 +102,7 @@ class Depth:
             sublayers += [Sublayers(index, (unit,)) for unit in may]
             if is_whole and len(may) == len(coupled):
                 blocks.append(Sublayers(index, tuple(coupled)))
-        return cls(tuple(blocks), tuple(sublayers), *dropped, others)
+        return cls(tuple(blocks), tuple(sublayers), dropped[0], dropped[1], others)
 
 
 def _others(loaded: LoadedModel, block: int) -> int:
