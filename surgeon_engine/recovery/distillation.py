@@ -345,6 +345,7 @@ def add_gradients(
         of_logits = q.detach().float().softmax(dim=-1)
         of_logits -= p
         q.backward(of_logits.to(q.dtype))
+        del p, q, of_logits  # the blocks need the memory
     assert leaf.grad is not None
     found.backward(leaf.grad / count)
 
