@@ -85,7 +85,7 @@ class RunFolder:
     """The files of the run at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path = path.absolute()  # reports contain it
+        self.path = path = expand_path(path)  # reports contain it
         self.config_path = path / "run.toml"
         self.events_path = path / "events.jsonl"  # one `Envelope` in each line
         self.report_path = path / "report.json"
@@ -233,6 +233,22 @@ class RunFolder:
             lock.release()
             with suppress(OSError):  # it holds something, unless the run was discarded
                 self.path.rmdir()
+
+    def check_resumable(self) -> None:
+        """Check that there is a saved state from which the run can go on.
+
+        Raises:
+            RunFolderError: There is none.
+        """
+        if self.saved_state.exists:
+            return
+        if self.report_path.is_file():
+            raise RunFolderError(
+                "The run in {path} is complete: there is nothing to resume.",
+                "To see its result: surgeon inspect RUN.",
+                path=self.path,
+            )
+        self.saved_state.read()  # raises
 
     def take_over(self) -> None:
         """Let processes of this computer work on a run of another one.
@@ -382,8 +398,7 @@ class RunFolder:
         write_marker(checkpoint)
         path = self._unverified_path
         if os.path.lexists(path):
-            aside = path.rename(name_beside(path))
-            trash_export(aside)
+            trash_export(path.rename(name_beside(path)))
         shutil.move(checkpoint, path)
         return path
 

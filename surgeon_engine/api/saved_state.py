@@ -78,6 +78,7 @@ class SavedBlocks(msgspec.Struct, frozen=True):
     done: Count  # blocks
     fits: dict[str, tuple[float | None, float, float]]  # by layer
     reconstructions: tuple[tuple[float, float], ...]  # by block
+    seconds: Seconds = 0.0
 
 
 class SavedTraining(msgspec.Struct, frozen=True):

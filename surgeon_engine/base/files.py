@@ -40,9 +40,12 @@ _log = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-\w+")
 
 
-def expand_path(path: str) -> Path:
-    """Return an absolute path, with ~ replaced by the home folder."""
-    return Path(os.path.expanduser(path)).absolute()
+def expand_path(path: str | Path) -> Path:
+    """Return an absolute path without "..", with ~ replaced by the home folder.
+
+    An unknown home is not replaced. Links are not resolved: the name would be another.
+    """
+    return Path(os.path.normpath(Path(os.path.expanduser(path)).absolute()))
 
 
 def nearest_existing(path: Path) -> Path:

@@ -154,16 +154,14 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
-    """Return the values of a column as texts, without those of rows that have none.
+    """Return the values of a column as texts, without those that are empty.
 
     Raises:
         CalibrationError: A value is not a text.
     """
     checked = []
     for number, text in enumerate(texts, start=1):
-        if text is None:
-            continue
-        if not isinstance(text, str):
+        if text is not None and not isinstance(text, str):
             raise CalibrationError(
                 "{name} has no text in document {number:,}, but {kind}.",
                 "Give every row a text, or choose another column.",
@@ -171,7 +169,8 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
                 number=number,
                 kind=type(text).__name__,
             )
-        checked.append(text)
+        if text and text.strip():
+            checked.append(text)
     return checked
 
 
@@ -215,12 +214,14 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     rows = io.StringIO(text, newline="")
     first = rows.readline()
     rows.seek(0)
-    # Some programs write semicolons, where commas are part of numbers, or tabs.
-    bare = re.sub(r'"[^"]*"', "", first)
+    # Some programs write semicolons, where commas are part of numbers, or tabs, and
+    # some name the mark in a line of its own.
+    named = re.fullmatch(r'"?sep=([^\w\s"]|\t)"?\s*', first)
+    bare = named[1] if named else re.sub(r'"[^"]*"', "", first)
     found = max(";\t,", key=bare.count)
     delimiter = found if found in bare else ","
     reader = csv.reader(rows, delimiter=delimiter, strict=True)
-    header = next(reader, [])
+    header = next(islice(reader, int(bool(named)), None), [])
     _check_columns(len(header))
     # Of several columns of a name, the first one is read.
     places = {name: header.index(name) for name in header}
@@ -277,7 +278,7 @@ def _without_numbers(rows: list[Row]) -> list[Row]:
 
 
 def _is_number(text: str | None) -> bool:
-    if text is None or text in ("True", "False"):
+    if not text or text in ("True", "False"):
         return True
     try:
         float(text)

@@ -25,6 +25,7 @@ from surgeon_engine.api.messages.judgment import (
 from surgeon_engine.api.messages.run import Estimate, format_estimate
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import judged_verdict
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.cli.formatting import (
     add_row,
@@ -236,10 +237,11 @@ def compare(
     ] = PruningConfig().context,
 ) -> None:
     """Compare the files of finished runs; their probes, too, where they are judged."""
-    names = [run.absolute().name for run in runs]
+    paths = dict.fromkeys(map(expand_path, runs))  # each once
+    names = [path.name for path in paths]
     folders = {
-        name if names.count(name) == 1 else str(run): RunFolder(run)
-        for name, run in zip(names, runs, strict=True)
+        path.name if names.count(path.name) == 1 else str(path): RunFolder(path)
+        for path in paths
     }
     reports = {name: run.read_report() for name, run in folders.items()}
     output = Output()

@@ -38,7 +38,11 @@ from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.model_info.header import model_facts
-from surgeon_engine.api.model_info.source_names import DEMO, parse_hub_source
+from surgeon_engine.api.model_info.source_names import (
+    DEMO,
+    is_hub_source,
+    parse_hub_source,
+)
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import (
     ConfigError,
@@ -191,7 +195,7 @@ def estimate(
     config = read_config(job)
     config.check_consistency()
     start_fence(config)
-    from surgeon_engine.calibration.fenced import check_tokens
+    from surgeon_engine.calibration.fenced import check_tokens, preview_text
     from surgeon_engine.parallel.group import gpus_for
     from surgeon_engine.run.preflight import preflight
     from surgeon_engine.runtime.versions import disable_progress_bars
@@ -200,6 +204,8 @@ def estimate(
     gpus_for(config.model, is_new=True)  # raises if there are too few
     found = preflight(config, run_dir / "estimate")
     check_tokens(config, found.model)
+    if not any(map(is_hub_source, config.calibration.texts_read)):
+        preview_text(config.model, config.calibration)  # raises what a run would
     output = Output()
     output.print_table(plan_table(found.resources.settled, found.model))
     output.print_table(resource_table(found.resources))

@@ -43,6 +43,7 @@ from surgeon_engine.base.errors import (
     RunCancelled,
     RunFolderError,
 )
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.paths import check_name
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.cli.formatting import sweep_table
@@ -130,7 +131,8 @@ def resume(
     from surgeon_engine.parallel.group import model_of
     from surgeon_engine.runtime import ranks
 
-    command = ResumeRun(run=run.name, folder=str(run), replace=replace)
+    path = expand_path(run)
+    command = ResumeRun(run=path.name, folder=str(path), replace=replace)
     with _ranks(model_of(command)):
         if take_over:
             ranks.agree(RunFolder(run).take_over)
@@ -260,10 +262,11 @@ def _is_of(run: RunFolder, config: RunConfig) -> bool:
 def _start(
     folder: Path, config: RunConfig, stop_after: int = 0, *, replace: bool = False
 ) -> StartRun:
+    path = expand_path(folder)
     return StartRun(
-        run=folder.name,
+        run=path.name,
         config=config,
-        folder=str(folder),
+        folder=str(path),
         replace=replace,
         stop_after=stop_after,
     )

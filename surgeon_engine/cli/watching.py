@@ -35,8 +35,8 @@ _Run = Annotated[Path, typer.Argument(help="Folder of the run.")]
 
 def start_detached(command: StartRun | ResumeRun) -> None:
     """Start or resume a run as a process of its own, and say how to follow it."""
-    name, folder = f"run-{uuid.uuid4().hex[:8]}", str(Path(command.folder).absolute())
-    start_run(msgspec.structs.replace(command, run=name, folder=folder, detached=True))
+    name = f"run-{uuid.uuid4().hex[:8]}"
+    start_run(msgspec.structs.replace(command, run=name, detached=True))
     quoted = shlex.quote(command.folder)
     Output().print_line(f"To follow the run: surgeon watch {quoted}")
 

@@ -58,8 +58,8 @@ def start_run(
         return
     if isinstance(command, StartRun):
         run.make()
-    elif not run.saved_state.exists:
-        run.saved_state.read()  # raises
+    else:
+        run.check_resumable()
     if not is_known:
         add_command(run, command)
     if run.use is None:  # else it is that of another process

@@ -29,7 +29,7 @@ from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
-from surgeon_engine.base.files import expand_path, size_of_folder
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
@@ -118,12 +118,11 @@ def export(job: ExportJob, context: RunContext) -> Exported:
                 fidelity = fidelity_of_file(pruned, folder, job.yardstick, context)
         exported = Exported(
             folder=str(destination),
-            bytes=size_of_folder(folder),
+            weight_bytes=weight_bytes,
             tokens_compared=result.tokens,
             largest_difference=result.largest_difference or 0.0,
             format=file_format,
             dtype=named_dtype(config.dtype, pruned.loaded),
-            weight_bytes=weight_bytes,
             agreement=result.agreement,
             perplexity=result.perplexity,
             expected_perplexity=in_memory.perplexity,
@@ -139,7 +138,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
         provenance = provenance_of(source)
         card = model_card(source.name, job.report, exported, provenance, auto_class)
         (folder / CARD).write_text(card, encoding="utf-8")
-    return msgspec.structs.replace(exported, bytes=size_of_folder(destination))
+    return exported
 
 
 def export_again(

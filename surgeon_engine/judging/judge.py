@@ -134,7 +134,7 @@ def judge(
         probes=tuple(probe_judged(probe, rights[probe]) for probe in rights),
         tasks=tasks_judged(scores, file_scores),
         is_chat=bool(tokenizer.chat_template),
-        seconds=context.seconds_since(start),
+        seconds=context.clock() - start,
         draft=draft,
     )
     return Judged(judgment, _write(judgment, found, context))

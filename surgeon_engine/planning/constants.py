@@ -66,23 +66,3 @@ KEPT_BYTES = 2_000_000_000
 TENSOR_ENTRY = 110
 # Bytes of the chat template and of the model's options there, approximately.
 HEADER_OPTIONS = 20_000
-
-
-def shipped_of_epoch(epoch: int, general: int, first: int, pool: int) -> range:
-    """Return the places of the shipped windows that an epoch of a training reads.
-
-    Writing takes as long as training. Most windows are therefore shipped, if the refit
-    has any that are, until the shipped text is used up. Then it begins again, and an
-    epoch reads as many as the refit.
-
-    Args:
-        epoch: its number, from 1.
-        general: windows of general text in each epoch.
-        first: those of them that are shipped in the refit, at places from 0 on.
-        pool: windows of the shipped text. At this place, it begins again.
-    """
-    each = general - max(1, general // EPOCH_OWN) if first else 0
-    whole = (pool - first) // max(1, each)  # epochs that read so many new ones
-    before = min(epoch - 1, whole)
-    start = first * (epoch - before) + each * before
-    return range(start, start + (each if epoch <= whole else first))

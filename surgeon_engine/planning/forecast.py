@@ -8,7 +8,8 @@ Recovered runs of SmolLM2-135M follow d = a (s / (1 - s))^b with a = 1.13 and b 
 (docs/results.md: 0.20 at 10 %, 0.60 at 30 %, 1.11 at 50 %). `_MEASURED` has a for other
 models. After a diagnosis, d = 0.83 r^0.74, where r is the rise of the loss that it
 predicts: right within a tenth for SmolLM2-135M from 10 to 50 %, and 0.16 where the demo
-has 0.11 to 0.15. Runs of the model itself replace the factor of either.
+has 0.11 to 0.15. Runs of the model itself replace the factor of either; at each share,
+the nearest count most.
 
 Methods in `_UNMEASURED` end far from that, and where, no run has shown: without a run
 of the model by the same method, nothing is expected of them.
@@ -25,6 +26,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from operator import mul
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import (
@@ -59,6 +61,7 @@ CURVE_POINTS = 120
 # Factors from the curve to the ends of the band.
 _OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
 _FAR = 4.0  # factor of d from which on a run says no more than other models do
+_NEAR = 0.1  # of its logarithm: runs that are nearer to each other count alike
 _OF_TOKENS, _OF_CHOSEN_TOKENS = 0.136 / 0.323, 0.77  # by the removed share; factor
 _OF_EXPERTS = 1.8  # wider than those, as they are measured on models without experts
 # About KL(original || rounded) of the whole model, nats per token (docs/results.md).
@@ -186,16 +189,14 @@ def forecast(
     if of_experts:
         spread *= _OF_EXPERTS
     used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
-    if used:
-        found = [
-            _interpolated(p.share, shares, shape) * _untrained(p.recovery, p.share)
-            for p in used
-        ]
-        ratios = [p.in_format / y for p, y in zip(used, found, strict=True) if y > 0]
-        scale = math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else scale
-    measured = [_interpolated(p.share, shares, shape) for p in used]
-    if pruning.chooses_tokens:
-        scale *= _OF_CHOSEN_TOKENS
+    heights = [_interpolated(point.share, shares, shape) for point in used]
+    runs = [
+        (height, p.in_format / (height * _untrained(p.recovery, p.share)))
+        for p, height in zip(used, heights, strict=True)
+        if height > 0
+    ]
+    by_share = [_of_runs(height, runs, (scale, spread)) for height in shape]
+    factor = _OF_CHOSEN_TOKENS if pruning.chooses_tokens else 1.0
     fewer = model.vocabulary - planned_tokens(pruning, model)
     of_tokens = _OF_TOKENS * fewer / max(1, model.vocabulary)
     basis = Basis.DENSE if of_experts else Basis.SIMILAR
@@ -206,10 +207,10 @@ def forecast(
     return Forecast(
         shares=shares,
         expected=[
-            scale * height * _untrained(recovery, share) + of_tokens
-            for share, height in zip(shares, shape, strict=True)
+            factor * scale * height * _untrained(recovery, share) + of_tokens
+            for share, height, (scale, _) in zip(shares, shape, by_share, strict=True)
         ],
-        spreads=_spreads(spread, shape, measured),
+        spreads=[spread for _, spread in by_share],
         basis=basis,
         points=used,
         first=min_removable(pruning, model) / prunable,
@@ -247,29 +248,35 @@ def expected_divergence(
     return Estimate(*(rounding + each for each in (nats, *ends)))
 
 
-def _spreads(
-    usual: float, shape: Sequence[float], measured: Sequence[float]
-) -> Sequence[float]:
-    """Return the factors of the band: small near measured runs, the usual ones far off.
+def _of_runs(
+    height: float, runs: Sequence[tuple[float, float]], usual: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the scale of the curve, and the factor from it to the ends of the band.
+
+    The nearest runs count most. The band is narrow near them where they agree.
 
     Args:
-        usual: the factor without runs.
-        shape: the curve.
-        measured: its values at the shares of the runs.
+        height: the value of the curve before it is scaled.
+        runs: that of each run, and its scale.
+        usual: what is returned without runs.
     """
-    known = [each for each in measured if each > 0]
-    return [
-        _OWN_RUNS * (usual / _OWN_RUNS) ** _remoteness(height, known)
-        for height in shape
-    ]
+    if not runs:
+        return usual
+    remoteness = [_remoteness(height, of_run) for of_run, _ in runs]
+    weights = [1 / (each**2 + _NEAR**2) for each in remoteness]
+    total, logs = sum(weights), [math.log(scale) for _, scale in runs]
+    mean = sum(map(mul, weights, logs)) / total
+    squares = [(each - mean) ** 2 for each in logs]
+    deviation = math.sqrt(sum(map(mul, weights, squares)) / total)
+    spread = _OWN_RUNS * (usual[1] / _OWN_RUNS) ** min(remoteness)
+    return math.exp(mean), max(spread, math.exp(deviation))
 
 
-def _remoteness(height: float, measured: Sequence[float]) -> float:
+def _remoteness(height: float, of_run: float) -> float:
     """Return 0 at a measured run, 1 from the factor on at which it says no more."""
-    if height <= 0 or not measured:
+    if height <= 0:
         return 1.0
-    distance = min(abs(math.log(height / each)) for each in measured)
-    return min(1.0, distance / math.log(_FAR))
+    return min(1.0, abs(math.log(height / of_run)) / math.log(_FAR))
 
 
 def _untrained(recovery: Recovery, share: float) -> float:

@@ -355,16 +355,18 @@ class Job:
         numbers = windows * self.length
         return (self.model.blocks + 1) * numbers * self.model.hidden_size * self.each
 
-    def scores(self, tokens: int) -> int:
+    def scores(self, tokens: int, *, in_graph: bool = False) -> int:
         """Return the bytes of the scores that an attention holds, usually 0.
 
-        They are held as they are, and in float32 before and after the softmax.
+        They are held as they are, and in float32 before and after the softmax. A graph
+        keeps those after it, in float32 and as they are multiplied.
 
         Args:
             tokens: of a batch.
+            in_graph: whether those are counted that a graph keeps.
         """
         numbers = self.model.score_heads * tokens * self.length
-        return numbers * (self.each + 2 * FLOAT)
+        return numbers * (self.each + (1 if in_graph else 2) * FLOAT)
 
     def room(self, held: float = 0.0) -> float:
         """Return what a store may take of the machine's memory beside `held` bytes."""

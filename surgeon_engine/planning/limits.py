@@ -85,7 +85,7 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return the maximum number of weights that a model can lose.
 
     For experts with neurons and a minimum density, as for rows with columns, the number
-    is a lower bound: the exact one depends on the costs.
+    is a lower bound: by other costs, a run may remove a little more.
     """
     most = 0
     if pruning.structure in COUPLED:
@@ -257,16 +257,22 @@ def _kinds(
 
 
 def _max_weights(groups: int, one: _Coupled, pruning: PruningConfig) -> int:
-    """Return how many weights a block can lose with so many groups."""
-    most = groups * one.weights_per_group
+    """Return how many weights a block can lose with so many groups.
+
+    Experts with neurons can lose so many whatever they cost: neither a further expert
+    nor further neurons then fit.
+    """
     if not one.neurons:
-        return most
-    multiple = bundle_of(Coupling.EXPERT_NEURONS, pruning)
-    neurons = max(0, one.neurons - groups_to_keep(1, 0, multiple))
-    most += neurons * one.weights_per_neuron * (one.groups - groups)
-    share = share_to_keep(one.layers, pruning)
-    limit = one.weights - ceil_share(one.weights, share)
-    if limit < most:  # what is over is less than the largest step
-        of_neurons = multiple * one.weights_per_neuron * one.groups
-        limit -= max(one.classes * one.weights_per_group, of_neurons) - 1
-    return max(0, min(most, limit))
+        return groups * one.weights_per_group
+    multiple, each = bundle_of(Coupling.EXPERT_NEURONS, pruning), one.weights_per_neuron
+    others = one.weights_per_group - one.neurons * each
+    keep = ceil_share(one.weights, share_to_keep(one.layers, pruning))
+    fewest, most = one.groups - groups, 0  # experts, weights that are left
+    for experts in range(one.groups, fewest - 1, -one.classes):
+        width = max(1, -((experts * others - keep) // (experts * each)))
+        width = min(one.neurons, groups_to_keep(width, 1, multiple))
+        weights = others + width * each
+        is_end = experts == fewest or (experts - one.classes) * weights < keep
+        if is_end and experts * weights >= keep:
+            most = max(most, experts * weights)
+    return one.weights - most

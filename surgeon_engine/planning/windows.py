@@ -1,4 +1,4 @@
-"""Check that texts and the model have room for the windows of a job."""
+"""The windows of a job: their room in texts and the model, and those of an epoch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.planning.constants import EPOCH_OWN
 
 _MAX_BEGINNING = 4  # tokens that a window may begin with besides its text
 
@@ -48,6 +49,26 @@ def short_texts(
                     length=length,
                 ),
             )
+
+
+def shipped_of_epoch(epoch: int, general: int, first: int, pool: int) -> range:
+    """Return the places of the shipped windows that an epoch of a training reads.
+
+    Writing takes as long as training. Most windows are therefore shipped, if the refit
+    has any that are, until the shipped text is used up. Then it begins again, and an
+    epoch reads as many as the refit.
+
+    Args:
+        epoch: its number, from 1.
+        general: windows of general text in each epoch.
+        first: those of them that are shipped in the refit, at places from 0 on.
+        pool: windows of the shipped text. At this place, it begins again.
+    """
+    each = general - max(1, general // EPOCH_OWN) if first else 0
+    whole = (pool - first) // max(1, each)  # epochs that read so many new ones
+    before = min(epoch - 1, whole)
+    start = first * (epoch - before) + each * before
+    return range(start, start + (each if epoch <= whole else first))
 
 
 def _windows_of_texts(

@@ -74,6 +74,7 @@ class Depth:
     sublayers: tuple[Sublayers, ...]  # each alone
     dropped_blocks: int
     dropped_sublayers: int
+    others: int  # parameters of the dropped blocks beside their layers, as of norms
 
     @classmethod
     def of(cls, state: PruningState) -> Depth:
@@ -83,7 +84,7 @@ class Depth:
         """
         loaded, removed, pruning = state.loaded, state.removed, state.config.pruning
         blocks, sublayers = [], []
-        dropped = [0, 0]
+        dropped, others = [0, 0], 0
         for index in range(len(loaded.blocks)):
             coupled = [
                 unit
@@ -95,12 +96,19 @@ class Depth:
             if empty:
                 is_dropped = is_whole and len(empty) == len(coupled)
                 dropped[0 if is_dropped else 1] += 1
+                others += is_dropped * _others(loaded, index)
                 continue
             may = [u for u in coupled if not share_to_keep(u.layers, pruning)]
             sublayers += [Sublayers(index, (unit,)) for unit in may]
             if is_whole and len(may) == len(coupled):
                 blocks.append(Sublayers(index, tuple(coupled)))
-        return cls(tuple(blocks), tuple(sublayers), *dropped)
+        return cls(tuple(blocks), tuple(sublayers), dropped[0], dropped[1], others)
+
+
+def _others(loaded: LoadedModel, block: int) -> int:
+    """Return the number of parameters of a block that are in no prunable layer."""
+    parameters = sum(each.numel() for each in loaded.blocks[block].parameters())
+    return parameters - sum(x.weights for x in loaded.layers if x.block == block)
 
 
 def can_drop(loaded: LoadedModel, block: int, units: Sequence[Unit]) -> bool:

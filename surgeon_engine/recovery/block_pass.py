@@ -69,10 +69,10 @@ def recover_blocks(
     """
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
-    result, done = (BlockPass(), 0) if shot else _resumed(state, context)
+    result, done, seconds = (BlockPass(), 0, 0.0) if shot else _resumed(state, context)
     blocks = (*original.blocks, *state.loaded.blocks)
     with (
-        context.stage(stage, shot, len(original.blocks)) as step,
+        context.stage(stage, shot, len(original.blocks), seconds=seconds) as step,
         one_at_a_time(blocks),
         HiddenStore(state.loaded.device) as store,
     ):
@@ -116,16 +116,18 @@ def _refitted(pair: BlockPair, targets: Sequence[Target]) -> dict[str, FitResult
     return found
 
 
-def _resumed(state: PruningState, context: RunContext) -> tuple[BlockPass, int]:
-    """Return what an interrupted pass has achieved, and how many blocks are done."""
+def _resumed(state: PruningState, context: RunContext) -> tuple[BlockPass, int, float]:
+    """Return what an interrupted pass has achieved, its blocks and its seconds."""
     saved = context.saver.saved.blocks
     weights = context.load_progress("blocks") if saved is not None else None
     if saved is None or weights is None:
-        return BlockPass(), 0
+        return BlockPass(), 0, 0.0
     load_weights(state.loaded.model, weights)
     fits = {name: FitResult(*numbers) for name, numbers in saved.fits.items()}
     reconstructions = [Reconstruction(*numbers) for numbers in saved.reconstructions]
-    return BlockPass(fits, reconstructions), saved.done
+    # One that has ended computes the states of all blocks again.
+    is_cut = saved.done < len(state.loaded.blocks)
+    return BlockPass(fits, reconstructions), saved.done, is_cut * saved.seconds
 
 
 def _save(
@@ -135,5 +137,6 @@ def _save(
         blocks,
         {name: (x.ridge, x.before, x.after) for name, x in done.fits.items()},
         tuple((x.before, x.after) for x in done.reconstructions),
+        context.seconds_of_stage,
     )
     context.save({"blocks": weights_of(state.loaded.model)}, blocks=saved)

@@ -136,15 +136,18 @@ class _Distillation:
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._rate *= min(1.0, before / _WHOLE_RATE_AT)
-        self._start_time = self._context.clock()
+        saved = None if shot else self._context.saver.saved.training
+        seconds = 0.0 if saved is None else saved.seconds
         self._parts = _PARTS if self._limit else self._total + self._reading
         self._reported = 0
-        with self._context.stage(Stage.DISTILLATION, shot, self._parts) as self._step:
+        with self._context.stage(
+            Stage.DISTILLATION, shot, self._parts, seconds=seconds
+        ) as self._step:
             if not self._total:
                 return Training(before, before, 0)
             try:
                 self._weights.start()
-                best, first = (before, 0) if shot else self._resumed(before)
+                best, first = self._resumed(saved, before)
                 self._emit(first, best)
                 done, is_measured = first, first == 0
                 for done in self._steps(first):
@@ -213,14 +216,12 @@ class _Distillation:
         is_long = self._config.training_epochs > 1 and bool(before)
         return is_long and min(last) > (1 - _FLAT_GAIN) * min(before)
 
-    def _resumed(self, before: float) -> tuple[float, int]:
+    def _resumed(self, saved: SavedTraining | None, before: float) -> tuple[float, int]:
         """Return the best divergence of an interrupted training, and its steps."""
-        saved = self._context.saver.saved.training
         weights = self._context.load_progress("training") if saved is not None else None
         if saved is None or weights is None:
             return before, 0
         self._weights.load(weights)
-        self._start_time -= saved.seconds
         self._measured = list(saved.measured)
         if saved.flat_at is not None:
             self._wind_down(*saved.flat_at)
@@ -285,7 +286,7 @@ class _Distillation:
 
     @property
     def _elapsed(self) -> float:
-        return self._context.seconds_since(self._start_time)
+        return self._context.seconds_of_stage
 
     def _share(self, done: int) -> float:
         """Return the share of the training, by steps or by time, that is done."""
@@ -344,6 +345,7 @@ def add_gradients(
         of_logits = q.detach().float().softmax(dim=-1)
         of_logits -= p
         q.backward(of_logits.to(q.dtype))
+        del p, q, of_logits  # the blocks need the memory
     assert leaf.grad is not None
     found.backward(leaf.grad / count)
 

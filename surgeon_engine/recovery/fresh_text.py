@@ -18,15 +18,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.calibration.own_samples import (
-    Author,
-    OwnText,
-    own_samples,
-    own_text,
-)
+from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.planning.constants import shipped_of_epoch
+from surgeon_engine.planning.windows import shipped_of_epoch
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.recovery.judge import predictions
 from surgeon_engine.runtime import devices
@@ -79,15 +74,14 @@ class FreshText:
             EvaluationError: The predictions of the original are not finite.
         """
         assert self.original is not None
-        model, shipped = self.original.model, self._shipped(epoch)
-        count = self._general - len(shipped)
-        own = self.own[torch.arange(count) * len(self.own) // max(1, count)]
-        if epoch > 1 and count:
-            own = own_samples(model, self.text_of(epoch), step)
+        size = len(self.pool)
+        places = shipped_of_epoch(epoch, self._general, self.shipped, size)
+        shipped = self.pool[torch.arange(places.start, places.stop) % max(1, size)]
+        own = self._own(self.original, epoch, self._general - len(shipped), step)
         users = [each[epoch % len(each), None] for each in self.users]
-        windows = torch.cat([*users, own, shipped])
+        batches = Batches(torch.cat([*users, own, shipped]), self.batch)
         self.store.drop(self._held)
-        found = predictions(model, Batches(windows, self.batch), step, self.vocabulary)
+        found = predictions(self.original.model, batches, step, self.vocabulary)
         self._held = [self.store.move(x) for x in found.hidden]
         return replace(found, hidden=self._held)
 
@@ -96,23 +90,22 @@ class FreshText:
         self.original = None
         devices.release_memory()
 
-    def text_of(self, epoch: int) -> OwnText:
-        """Return what determines the windows that the original writes for an epoch."""
-        found = self.original
-        assert found is not None
-        author = Author(
-            found.files, found.model.dtype, found.model.config, found.tokenizer
-        )
-        count, length = self._general - len(self._shipped(epoch)), self.own.shape[1]
-        return own_text(author, count, length, self.seed + _SEEDS + epoch)
+    def _own(
+        self, original: LoadedModel, epoch: int, count: int, step: Callable[[], None]
+    ) -> Tensor:
+        """Return windows that the original writes for an epoch; the first has old ones.
+
+        `step` is called after each token.
+        """
+        if epoch == 1 or not count:
+            return self.own[torch.arange(count) * len(self.own) // max(1, count)]
+        model = original.model
+        author = Author(original.files, model.dtype, model.config, original.tokenizer)
+        seed = self.seed + _SEEDS + epoch
+        text = own_text(author, count, self.own.shape[1], seed)
+        return own_samples(model, text, step)
 
     @property
     def _general(self) -> int:
         """The number of windows of general text in each epoch."""
         return len(self.own) + self.shipped
-
-    def _shipped(self, epoch: int) -> Tensor:
-        """Return the shipped windows of an epoch."""
-        count = len(self.pool)
-        found = shipped_of_epoch(epoch, self._general, self.shipped, count)
-        return self.pool[torch.arange(found.start, found.stop) % max(1, count)]

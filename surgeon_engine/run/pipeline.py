@@ -171,8 +171,7 @@ def resume(
         RunCancelled: the user has cancelled.
     """
     run = RunFolder(folder)
-    if not run.saved_state.exists:
-        run.saved_state.read()  # raises
+    run.check_resumable()
     with _entered(nullcontext() if detached else run.locked()):
         saved, damage = ranks.agree(run.saved_state.read_undamaged)
 

@@ -64,7 +64,7 @@ class RunContext:
         self._is_pausing = False
         self._is_resumed = False  # even if another pause was requested since
         self._paused_seconds = 0.0
-        self._started = self.clock()
+        self._started = self._stage_began = self.clock()
         self._sample: Callable[[], MemorySampled] | None = None
         self._sampled = -_SECONDS_BETWEEN_SAMPLES
 
@@ -92,12 +92,13 @@ class RunContext:
         """Return the seconds on a clock that stops while the run is paused."""
         return time.monotonic() - self._paused_seconds
 
-    def seconds_since(self, start: float) -> float:
-        """Return the seconds on that clock since `start`, those of the first process.
+    @property
+    def seconds_of_stage(self) -> float:
+        """The seconds that the stage has worked, those of the first process.
 
         Processes that share a run must ask this equally often.
         """
-        return ranks.agreed(self.clock() - start)
+        return ranks.agreed(self.clock() - self._stage_began)
 
     @property
     def seconds(self) -> float:
@@ -236,19 +237,26 @@ class RunContext:
 
     @contextmanager
     def stage(
-        self, stage: Stage, shot: int = 0, total: int = 1, *, is_kept: bool = False
+        self,
+        stage: Stage,
+        shot: int = 0,
+        total: int = 1,
+        *,
+        is_kept: bool = False,
+        seconds: float = 0.0,
     ) -> Iterator[Callable[[], None]]:
         """Announce and time a stage of `total` steps; yield a call for each step.
 
-        `is_kept` tells that an earlier run has left its result.
+        `is_kept` tells that an earlier run has left its result. An interrupted process
+        has worked so many `seconds` on the stage.
         """
         self.raise_if_cancelled()
         # Stages need blocks of other sizes.
         host_memory.return_freed()
         devices.return_pinned_memory()
-        self.emit(StageStarted(stage, shot, is_kept))
-        start_time = last = self.clock()
-        done = 0
+        self.emit(StageStarted(stage, shot, is_kept, seconds))
+        last, done = self.clock(), 0
+        self._stage_began = start_time = last - seconds
 
         def step() -> None:
             nonlocal done, last

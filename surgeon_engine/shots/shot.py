@@ -30,6 +30,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.constants import DEPTH_TOKENS
 from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
+from surgeon_engine.pruning.depth import Depth
 from surgeon_engine.pruning.measure_curvature import (
     Factors,
     key_of_original,
@@ -122,12 +123,13 @@ def run_shot(
         found = evaluation(state, context, plan.number, is_result=is_result)
     state.finish_update()
     goal, weights = state.goal, selected.weights + state.compacted_weights
+    others = Depth.of(state).others if pruning.drops_depth else 0
     return ShotFinished(
         shot=plan.number,
         target=plan.share * goal.sparsity,
         sparsity=weights / goal.prunable,
         threshold=selected.threshold,
-        parameters=goal.parameters + goal.removed - weights,
+        parameters=goal.parameters + goal.removed - weights - others,
         evaluation=found,
         layers=state.sparsities(),
         seconds=context.clock() - start_time,

@@ -10,13 +10,10 @@ import os
 import shutil
 from pathlib import Path
 
+from surgeon_engine.base.files import expand_path, nearest_existing, numbered_names
 from surgeon_engine.base.files import free_bytes as free_bytes_at
-from surgeon_engine.base.files import nearest_existing, numbered_names
 
-
-def expanded(text: str) -> Path:
-    """Return the absolute path of `text`; an unknown home is not expanded."""
-    return Path(os.path.normpath(Path(os.path.expanduser(text)).absolute()))
+expanded = expand_path
 
 
 def home() -> Path:

@@ -94,7 +94,7 @@ def _describe_result(event: Exported | Measured) -> str:
             "Pruned model saved to {folder} ({size}). No program on this computer can "
             "run it."
         )
-    return text.format(folder=event.folder, size=numbers.size(event.bytes))
+    return text.format(folder=event.folder, size=numbers.size(event.weight_bytes))
 
 
 def _describe_progress(event: object) -> str:

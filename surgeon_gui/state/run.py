@@ -374,7 +374,7 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         shot=event.shot,
         done=0,
         total=0,
-        stage_began=state.clock(at),
+        stage_began=state.clock(at) - event.seconds,
         progressed_at=state.clock(at),
         stage_is_kept=event.is_kept,
     )

@@ -405,6 +405,7 @@ def test_resumed_training_that_is_stopped_at_once_is_measured(tmp_path):
     recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=8, epochs=6.0)
     config = config_of(tmp_path, shots=1, recovery=recovery)
     cut_at(at_step(Stage.DISTILLATION, 6), config, tmp_path / "run")
+    saved = RunFolder(tmp_path / "run").saved_state.read().training
     recorder = Recorder()
 
     def stop(event):
@@ -415,5 +416,8 @@ def test_resumed_training_that_is_stopped_at_once_is_measured(tmp_path):
     resume(tmp_path / "run", recorder.context)
     before, after = recorder.of(HeldOutMeasured)
     assert before.done == after.done > 0
+    seconds = {x.stage: x.seconds for x in recorder.of(StageStarted) if x.seconds}
+    assert seconds == {Stage.DISTILLATION: saved.seconds}
     report = RunFolder(tmp_path / "run").read_report()
+    assert report.seconds_of_stages[Stage.DISTILLATION.value] > saved.seconds
     assert report.recovered.nats_after == min(before.nats, after.nats)

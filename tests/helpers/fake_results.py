@@ -75,12 +75,11 @@ def exported(
     )
     return Exported(
         folder=folder,
-        bytes=size + 217_000,
+        weight_bytes=size,
         tokens_compared=COMPARED_TOKENS if is_run else 0,
         largest_difference=(1.5e-6 if is_exact else 0.03) if is_run else 0.0,
         format=file_format,
         dtype=FileDtype.FLOAT32 if is_exact else export.dtype,
-        weight_bytes=size,
         agreement=1.0 if is_exact else 0.998,
         perplexity=14.62 if is_run else None,
         expected_perplexity=14.62,

@@ -296,6 +296,7 @@ class StageStarted(msgspec.Struct, frozen=True, tag=True):
     stage: Stage
     shot: Count
     is_kept: bool = False  # its result was measured before, and is only read
+    seconds: Seconds = 0.0  # that an interrupted process has worked on it
 
 
 class Progressed(msgspec.Struct, frozen=True, tag=True):
@@ -399,12 +400,11 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     """An export is complete, with the result of its verification."""
 
     folder: str
-    bytes: Count  # of all its files
+    weight_bytes: Count  # of the files that hold weights: the size that is shown
     tokens_compared: Count  # 0: no program here can run it; its tensors were read back
     largest_difference: float  # between logits in memory and after reloading
     format: Format = Format.MASKED
     dtype: FileDtype = FileDtype.FLOAT32
-    weight_bytes: Count = 0  # of the files that hold weights
     agreement: float = 1.0  # share of tokens with the same top token
     perplexity: float | None = None  # of the reloaded model on some validation windows
     expected_perplexity: float | None = None  # the same of the model in memory

@@ -33,13 +33,16 @@ from surgeon_engine.planning.constants import (
     TRAINING_CHECKS,
     TRAINING_PASSES,
     pinned_bytes,
-    shipped_of_epoch,
 )
+from surgeon_engine.planning.gguf_types import is_attention_output
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 from surgeon_engine.planning.stages.selection import saved_shots, saved_weights
+from surgeon_engine.planning.windows import shipped_of_epoch
 
 _GRADIENT, _MOMENTS, _BEST = 4, 8, 4
+_ENDS = 4  # hidden states of a step at the end: both models', a copy, a gradient
+_GRADIENTS = 3  # of the widest activations of a block: before and after the gate
 _CAST = 2  # of a weight in 16 bits, beside the one in float32
 _SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
 _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or writes
@@ -84,7 +87,7 @@ def reconstruction(job: Job) -> StageNeed | None:
     weights = job.weights_left * share
     undo = weights * job.each
     trained = _optimized(job, weights) + weights * _GRADIENT + undo
-    device = trained + _graph(job) * share
+    device = trained + _graph(job, _left(job)) * share + _passing(job)
     host = _held_out(job) + weights * _BEST + _LIBRARIES
     moment = _with_original(job, device, host, 3 * _states(job))
     passes = RECONSTRUCTION_EPOCHS * TRAINING_PASSES
@@ -188,7 +191,7 @@ def _reading_moment(job: Job) -> Moment:
 
 def _training_moment(job: Job) -> Moment:
     model, recovery = job.model, job.config.recovery
-    graph, weights = _graph(job), _trained_weights(job)
+    graph, weights = _graph(job, _left(job)), _trained_weights(job)
     in_graph = 0.0  # of weights
     if recovery.trains_all_weights:
         in_graph = job.weights_left * _CAST
@@ -196,14 +199,16 @@ def _training_moment(job: Job) -> Moment:
         in_graph = job.weights_left * FLOAT  # with the masked adapters
     step = _step(job)
     logits = _logits(job, step) * _TRAINED_COPIES
-    of_block = graph / max(1, model.blocks)
+    of_block, ends = graph / max(1, model.blocks), step * model.hidden_size
     if recovery.recomputes:
         in_graph /= max(1, model.blocks)
-        inputs = step * model.hidden_size * _number(job) * model.blocks
-        # A block has its graph when the logits are gone.
-        changing = inputs + max(of_block + in_graph, logits)
+        inputs = ends * _number(job) * model.blocks
+        # A block has its graph when the logits are gone, and may lose nothing.
+        of_block = _graph(job, model.layers) / max(1, model.blocks)
+        changing = inputs + max(of_block + in_graph + _passing(job), logits)
     else:
-        changing = graph + in_graph + logits
+        changing = graph + in_graph + max(logits, _passing(job))
+    changing += _ENDS * ends * job.each
     # Gradients take the place of the graph, bit by bit.
     changing = max(changing, weights * _GRADIENT + of_block)
     device = changing + _optimized(job, weights) - _removed(job)
@@ -290,14 +295,34 @@ def _step(job: Job) -> int:
     return windows * job.length
 
 
-def _graph(job: Job) -> float:
-    """Return the activations of all blocks for a step."""
-    touched = {layer.name for layer in job.touched}
-    others = [x for x in job.model.layers if x.name not in touched]
-    layers = job.as_used((*job.remaining, *others))
-    numbers = sum(layer.rows + layer.columns for layer in layers)
+def _graph(job: Job, layers: Iterable[LayerSummary]) -> float:
+    """Return the activations of all blocks for a step, with such layers."""
+    layers = tuple(layers)
+    numbers = sum(layer.rows + layer.columns for layer in job.as_used(layers))
     activations = _step(job) * numbers * _number(job) * _GRAPH
-    return activations + job.model.blocks * job.scores(_step(job))
+    features = _features(job.model.layers)
+    heads = _features(layers) / features if features else 1.0
+    scores = job.model.blocks * job.scores(_step(job), in_graph=True)
+    return activations + heads * scores
+
+
+def _left(job: Job) -> Iterable[LayerSummary]:
+    """Return all layers, those that lose weights as they are at recovery."""
+    smaller = {layer.name: layer for layer in job.remaining}
+    return (smaller.get(layer.name, layer) for layer in job.model.layers)
+
+
+def _features(layers: Iterable[LayerSummary]) -> int:
+    """Return the number of features of all heads."""
+    return sum(x.columns for x in layers if is_attention_output(x.kind))
+
+
+def _passing(job: Job) -> float:
+    """Return what a block holds beside its graph while gradients pass it."""
+    widest = max((x.columns for x in job.as_used(job.model.layers)), default=0)
+    gradients = _GRADIENTS * _step(job) * widest * _number(job)
+    scores = job.scores(_step(job)) - job.scores(_step(job), in_graph=True)
+    return gradients + scores
 
 
 def _number(job: Job) -> int:

@@ -4,10 +4,11 @@
     n   neurons that each remaining expert has lost, its own cheapest first
 
 Each step removes the next experts or the next neuron of all others, whichever costs
-less: for each weight, or raw. A neuron of an expert that is removed costs nothing; an
-expert that has lost neurons has fewer weights, and still its whole cost, since the
-gates of its neurons do not say how much of it they were. Weights are counted as each
-step newly removes them.
+less: for each weight, or raw. A kind ends where its next step would leave less than the
+minimum density. A neuron of an expert that is removed costs nothing; an expert that has
+lost neurons has fewer weights, and still its whole cost, since the gates of its neurons
+do not say how much of it they were. Weights are counted as each step newly removes
+them.
 
 Candidates 0 to E-1 are the experts, E to E+I-1 the neurons. Before neurons are removed,
 those of each expert are sorted by their costs. So the n-th of all experts are one
@@ -49,15 +50,26 @@ class ExpertCosts:
     bundle: int  # neurons of a step; before the first, the remainder of the width
     most_experts: int  # steps
     most_neurons: int
-    most_weights: int
+    least_weights: int  # that stay
 
     def weights(self, step: _Step) -> int:
         """Return the weights that a step newly removes."""
-        if step.is_experts:
-            left = self.neurons.shape[1] - step.neurons_before
-            return self.classes * (self.others + left * self.each)
-        experts = len(self.order) - step.experts_before * self.classes
-        return step.neurons * self.each * experts
+        before = self._left(step.experts_before, step.neurons_before)
+        return before - self._left_after(step)
+
+    def allow(self, step: _Step) -> bool:
+        """Return whether enough weights stay after a step."""
+        return self._left_after(step) >= self.least_weights
+
+    def _left_after(self, step: _Step) -> int:
+        experts = step.experts_before + step.is_experts
+        return self._left(experts, step.neurons_before + step.neurons)
+
+    def _left(self, experts: int, neurons: int) -> int:
+        """Return the weights after so many steps of experts, and removed neurons."""
+        width = self.neurons.shape[1] - neurons
+        count = len(self.order) - experts * self.classes
+        return count * (self.others + width * self.each)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +140,7 @@ class ExpertsUnit(CoupledUnit):
             multiple,
             (groups - least) // classes,
             self._width - kept,
-            self.measured.weights - ceil_share(originally, share),
+            ceil_share(originally, share),
         )
         return _removals(costs, _steps([costs], pruning.cost_basis))
 
@@ -260,6 +272,11 @@ def _steps(blocks: Sequence[ExpertCosts], basis: CostBasis) -> list[_Step]:
                 size = 1
             raw = sums[e][n + size] - max(0.0, sums[e][n])
             possible.append((raw, _Step(False, e, n, size)))
+        possible = [
+            (raw, step)
+            for raw, step in possible
+            if raw == -torch.inf or all(x.allow(step) for x in blocks)
+        ]
         if not possible:
             return steps
         if basis is CostBasis.PER_PARAMETER:
@@ -302,14 +319,10 @@ def _removals(costs: ExpertCosts, steps: Sequence[_Step]) -> ExpertRemovals:
         candidate += own
         cost += [step.cost] * len(own)
         weights += [costs.weights(step)] + [0] * (len(own) - 1)
-    removed = torch.tensor(weights, dtype=torch.int64)
-    raised = torch.tensor(cost, dtype=torch.float64)
-    fits = (removed.cumsum(0) <= costs.most_weights) | (raised == -torch.inf)
-    count = int(fits.sum())
     return ExpertRemovals(
-        torch.tensor(candidate, dtype=torch.int64)[:count],
-        raised[:count],
-        removed[:count],
+        torch.tensor(candidate, dtype=torch.int64),
+        torch.tensor(cost, dtype=torch.float64),
+        torch.tensor(weights, dtype=torch.int64),
         experts + width,
         costs,
     )

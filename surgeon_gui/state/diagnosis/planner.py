@@ -2,8 +2,10 @@
 
 The removals of all units are merged by cost once and summed exactly, in integers; a
 plan is then a lookup in these sums. It removes exactly what the engine would remove for
-the same costs. Single weights are counted in bins: all bins below the threshold are
-removed, and the bin that contains it is shared among the layers in proportion.
+the same costs, but for experts with neurons and a minimum density: a block ends at the
+first step that does not fit. Single weights are counted in bins: all bins below the
+threshold are removed, and the bin that contains it is shared among the layers in
+proportion.
 
 The predicted increase of the loss is the sum over single removals: one shot, no
 interactions, no recovery.

@@ -138,12 +138,15 @@ def test_columns_of_a_csv_file_are_separated_by_the_mark_of_its_first_line(
     mark, first, tmp_path
 ):
     path = tmp_path / "a.csv"
-    rows = (first, "story"), ("1", "Once, upon; a\ttime."), ("2",)
-    with path.open("w", newline="") as file:
-        csv.writer(file, delimiter=mark).writerows(rows)
-    found = read_documents(TextSource(str(path)), "calibration")
-    assert (found.texts, found.column) == (["Once, upon; a\ttime."], "story")
-    assert found.without_text == 1
+    rows = (first, "story"), ("1", "Once, upon; a\ttime."), ("2",), ("", ""), ("3", " ")
+    for named in ("", f"sep={mark}\r\n"):
+        with path.open("w", newline="") as file:
+            file.write(named)
+            csv.writer(file, delimiter=mark).writerows(rows)
+        assert described_text(CalibrationConfig(text=str(path))).columns == ("story",)
+        found = read_documents(TextSource(str(path)), "calibration")
+        assert (found.texts, found.column) == (["Once, upon; a\ttime."], "story")
+        assert found.without_text == 3
 
 
 def test_parts_of_a_text_have_different_names():

@@ -342,11 +342,14 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys, monkeypatch):
     assert code == 1
     assert "parameters" in err
     (tmp_path / "short.txt").write_text("too short")
+    chats = '{"messages": [{"role": "user", "content": "Hi"}]}\n'
+    (tmp_path / "chats.jsonl").write_text(chats)
     for name, problem in (
-        ("missing", "There is no text file at"),
-        ("short", "has 9 bytes: too few for 64 + 32 windows of 256 tokens"),
+        ("missing.txt", "There is no text file at"),
+        ("short.txt", "has 9 bytes: too few for 64 + 32 windows of 256 tokens"),
+        ("chats.jsonl", "but the model has no chat template to render"),
     ):
-        path.write_text(f'version = 1\n[calibration]\ntext = "{name}.txt"\n')
+        path.write_text(f'version = 1\n[calibration]\ntext = "{name}"\n')
         code, _, err = run("estimate", path, capsys=capsys)
         assert (code, problem in err) == (1, True)
     for settings, problem in (
@@ -456,10 +459,13 @@ class Signaller:
         return display
 
 
-def test_resume_of_no_run_fails(tmp_path, capsys):
-    code, _, err = run("resume", tmp_path, capsys=capsys)
+def test_resume_without_a_saved_state_fails(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("resume", "a/../", capsys=capsys)
     assert code == 1
-    assert "holds no state of an interrupted run" in err
+    assert f"{tmp_path} holds no state of an interrupted run" in err
+    (tmp_path / "report.json").touch()
+    assert f"The run in {tmp_path} is complete" in run("resume", ".", capsys=capsys)[2]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")

@@ -78,6 +78,15 @@ def test_own_runs_scale_the_curve_and_narrow_its_band():
     assert 1.3 < own.spread_at(0.4) < own.spread_at(0.6) <= similar.spread_at(0.6)
     assert own.spread_at(0.001) == similar.spread_at(0.001)
     assert own.points == points[:1]
+    # A run far off the others counts where it is, and where it is not, hardly.
+    usual = [RunPoint("e", share, 4 * similar.at(share)) for share in (0.1, 0.2, 0.3)]
+    far = RunPoint("f", 0.6, similar.at(0.6))
+    several = forecast(PLAIN, MODEL, (*usual, far))
+    for point in (*usual, far):
+        assert several.at(point.share) == pytest.approx(point.divergence, rel=0.25)
+    torn = forecast(PLAIN, MODEL, (RunPoint("g", 0.2, 0.2), RunPoint("h", 0.2, 0.8)))
+    assert torn.at(0.2) == pytest.approx(0.4, rel=0.01)
+    assert torn.spread_at(0.2) == pytest.approx(2.0, rel=0.01)  # to either run
     useless = forecast(PLAIN, MODEL, unusable)
     assert (useless.basis, useless.at(0.3)) == (Basis.SIMILAR, similar.at(0.3))
 

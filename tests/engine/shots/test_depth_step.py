@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from surgeon_engine.api.config.export import ExportConfig, Format
@@ -314,6 +315,8 @@ def test_run_recovers_and_goes_on_after_an_interruption(
     assert recovered.nats_after <= recovered.nats_before
     saved = json.loads((tmp_path / "whole/export/config.json").read_text())
     assert saved["num_hidden_layers"] == 1
+    tensors = load_file(tmp_path / "whole/export/model.safetensors").values()
+    assert sum(x.numel() for x in tensors) == shots[-1].parameters
     cut_at(at_step(Stage.RECONSTRUCTION, 1), config, tmp_path / "cut")
     resumed(tmp_path / "cut")
     assert_same_result(tmp_path / "cut", tmp_path / "whole")

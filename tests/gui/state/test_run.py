@@ -433,6 +433,14 @@ def test_early_cancel_is_not_undone(broken_off):
     assert state.status is Status.CANCELLING
 
 
+def test_resumed_stage_has_taken_the_time_before_the_interruption(broken_off):
+    state = with_events(run_state.interrupted(broken_off, 140.0), 1000.0)
+    began = RunResumed(1, 525.0), StageStarted(Stage.CURVATURE, 2, seconds=500.0)
+    state = with_events(state, 1000.0, *began)
+    state = with_events(state, 1010.0, Progressed(Stage.CURVATURE, 2, 51, 100))
+    assert state.remaining_seconds(1010.0) > 400
+
+
 def test_resumed_run_finishes(broken_off):
     state = run_state.interrupted(broken_off, 140.0)
     state = with_events(state, 1000.0, RunResumed(1, 25.0))

@@ -6,8 +6,9 @@ import pytest
 from PySide6.QtWidgets import QPlainTextEdit
 
 from surgeon_engine.api.messages.events import Envelope, Failed, Level, Logged
-from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
+from surgeon_engine.api.messages.run import Exported, Progressed, Stage, StageStarted
 from surgeon_gui.state.log_lines import LogLine, log_lines
+from surgeon_gui.text import numbers
 from surgeon_gui.window.log_view import LogView
 
 LINES = [
@@ -56,12 +57,17 @@ def test_log_lines_skips_progress_events():
         Progressed(Stage.CURVATURE, 1, 1, 2),
         StageStarted(Stage.CURVATURE, 1),
         Logged(Level.WARNING, "Careful."),
+        Exported(
+            "there", weight_bytes=4_200_000, tokens_compared=9, largest_difference=0
+        ),
         Failed("Broken.", "Fix it."),
     ]
     lines = log_lines([Envelope("run-1", 1.0, event) for event in events])
+    size = numbers.size(4_200_000)
     assert [(line.level, line.message) for line in lines] == [
         (Level.INFO, "Shot 1: measuring what counts"),
         (Level.WARNING, "Careful."),
+        (Level.INFO, f"Pruned model saved to there ({size})."),
         (Level.ERROR, "Broken. Fix it."),
     ]
 
