@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, QSize, QSizeF, Qt, Signal
 from PySide6.QtGui import (
@@ -212,7 +213,7 @@ class _Picture:
         self._curve, self._forecast = curve, curve.forecast
         found, self._bottom = self._forecast, _MOST_SHOWN
         if found.is_known:
-            low = found.expected[-1] * found.spreads[-1]
+            low = max(map(mul, found.expected, found.spreads))
             self._bottom = min(math.exp(-low), _MOST_SHOWN)
         self._texts: list[QRectF] = []  # the places of those that are painted
 

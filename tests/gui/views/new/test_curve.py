@@ -161,6 +161,16 @@ def test_name_of_a_run_is_beside_the_curve(qapp, factor):
     assert not any(name.contains(point) for point in on_curve)
 
 
+def test_curve_that_rises_at_its_end_is_not_cut_off():
+    """As by a run that is worse than another one with fewer weights."""
+    expected = [0.1, *[2.0] * (len(FOUND.shares) - 2), 0.5]
+    found = replace(FOUND, expected=expected, spreads=[1.2] * len(expected))
+    area = QRectF(10, 10, 780, 260)
+    picture = _Picture(QPainter(), LIGHT, area, curve_of(found))
+    assert picture._y(2.0 * 1.2) == pytest.approx(area.bottom())
+    assert picture._y(2.0) < area.bottom()
+
+
 def test_quality_that_falls_to_nothing_stays_in_the_picture(qapp, curve):
     widget, _ = curve
     apply_theme(qapp, ThemeChoice.DARK)
