@@ -8,11 +8,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.fields import (
-    settings_of,
-    values_in_use,
-    values_of,
-)
+from surgeon_engine.api.config.fields import settings_of, values_in_use, values_of
 from surgeon_engine.api.config.pruning import (
     BY_ROUTING,
     SPARSE,
@@ -206,11 +202,7 @@ def test_experts_alone_are_removed_by_their_routing():
             {"max_correlated"},
             {"width_multiple"},
         ),
-        (
-            PruningConfig(method=SURGEON, damping=Damping.FIXED),
-            {"cost_damping"},
-            set(),
-        ),
+        (PruningConfig(method=SURGEON, damping=Damping.FIXED), {"cost_damping"}, set()),
         (
             PruningConfig(method=SURGEON),
             {"damping"},
