@@ -175,7 +175,8 @@ def test_layer_without_activations_costs_nothing(name):
 
 
 @pytest.mark.parametrize(
-    ("flaw", "index"), [("dead input", 2), ("constant input", -1), ("copied input", 3)]
+    ("flaw", "index"),
+    [("dead input", 2), ("constant input", -1), ("copied input", 3)],
 )
 def test_degenerate_input_leaves_costs_and_update_finite(monkeypatch, flaw, index):
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-9)
