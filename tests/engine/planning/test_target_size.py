@@ -228,11 +228,7 @@ def goal_with(vocabulary, tokens=None, **pruning):
 
 
 def test_tokens_count_toward_the_target():
-    reached = goal_with(
-        some_tokens(990),
-        target=SHARE,
-        sparsity=0.02,
-    )
+    reached = goal_with(some_tokens(990), target=SHARE, sparsity=0.02)
     assert (reached.of_tokens, reached.removed) == (90, 96)
     assert reached.parameters == 9_300 - 186
     assert reached.parameter_share == 0.02
@@ -243,21 +239,13 @@ def test_tokens_count_toward_the_target():
 def test_target_beyond_the_blocks_is_reached_with_tokens():
     with pytest.raises(ConfigError, match="only 200 can be"):
         goal_of(pruning_config(target=SHARE, sparsity=0.5), WORDS, FileForm())
-    assert (
-        goal_with(
-            some_tokens(500),
-            target=SHARE,
-            sparsity=0.5,
-        ).removed
-        == 150
-    )
+    assert goal_with(some_tokens(500), target=SHARE, sparsity=0.5).removed == 150
     # The run chooses, and knows what is left for the blocks afterwards.
-    chosen = AUTOMATIC
-    assert goal_with(chosen, target=SHARE, sparsity=0.5).removed == 4_650
-    assert goal_with(chosen, tokens=500, target=SHARE, sparsity=0.5).removed == 150
-    assert goal_with(chosen, tokens=400, target=SHARE, sparsity=0.5).removed == 0
+    assert goal_with(AUTOMATIC, target=SHARE, sparsity=0.5).removed == 4_650
+    assert goal_with(AUTOMATIC, tokens=500, target=SHARE, sparsity=0.5).removed == 150
+    assert goal_with(AUTOMATIC, tokens=400, target=SHARE, sparsity=0.5).removed == 0
     with pytest.raises(ConfigError, match="can be removed"):
-        goal_with(chosen, target=SHARE, sparsity=0.9)
+        goal_with(AUTOMATIC, target=SHARE, sparsity=0.9)
 
 
 @pytest.mark.parametrize(

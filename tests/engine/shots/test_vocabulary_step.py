@@ -53,12 +53,7 @@ from surgeon_engine.shots.selection import costs_of
 from surgeon_engine.shots.shot import evaluate_original
 from surgeon_engine.shots.vocabulary_step import remove_tokens
 from tests.helpers.configs import AUTOMATIC, some_tokens
-from tests.helpers.interrupted_runs import (
-    assert_same_result,
-    at_stage,
-    cut_at,
-    resumed,
-)
+from tests.helpers.interrupted_runs import assert_same_result, at_stage, cut_at, resumed
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
@@ -85,10 +80,7 @@ def config_of(
 @functools.cache
 def prepared() -> PruningState:
     """Return the demo model and its texts, which every test reads and none changes."""
-    state = prepare(
-        config_of(some_tokens(KEPT)),
-        silent_context(),
-    )
+    state = prepare(config_of(some_tokens(KEPT)), silent_context())
     evaluate_original(state, silent_context())
     return state
 
@@ -172,12 +164,7 @@ def test_predictions_equal_those_of_the_original_where_all_tokens_are_kept(trimm
 def test_one_threshold_divides_the_target(monkeypatch):
     nu = 0.5  # a small vocabulary is worth more than blocks
     monkeypatch.setattr(vocabulary_step, "nats_per_removed", lambda *_: nu)
-    state = state_of(
-        config_of(
-            AUTOMATIC,
-            sparsity=0.7,
-        )
-    )
+    state = state_of(config_of(AUTOMATIC, sparsity=0.7))
     context, goal = silent_context(), state.goal.removed
     whole, windows = state.loaded.model, state.windows
     each = whole.get_input_embeddings().weight.shape[1]
@@ -199,10 +186,7 @@ def test_one_threshold_divides_the_target(monkeypatch):
 
 
 def test_cost_of_a_removed_token_is_the_loss_of_the_text_without_it():
-    config = config_of(
-        some_tokens(KEPT),
-        recovery=Recovery.REFIT,
-    )
+    config = config_of(some_tokens(KEPT), recovery=Recovery.REFIT)
     state = state_of(config)
     loaded, windows = state.loaded, state.windows
     table = token_table(loaded.tokenizer)
@@ -252,11 +236,7 @@ def test_tokens_that_others_are_merged_from_leave_after_them(trimmed):
 
 
 def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
-    config = config_of(
-        some_tokens(KEPT),
-        target=Target.PARAMETER_SHARE,
-        sparsity=0.0,
-    )
+    config = config_of(some_tokens(KEPT), target=Target.PARAMETER_SHARE, sparsity=0.0)
     recorder = Recorder().run(config, tmp_path / "run")
     (shot,) = recorder.of(ShotFinished)
     (exported,) = recorder.of(Exported)
@@ -270,25 +250,14 @@ def test_tokens_alone_leave_with_a_target_of_nothing(tmp_path, quick_runs):
 
 
 def test_two_thirds_are_kept_where_nothing_else_is_removed():
-    state = state_of(
-        config_of(
-            AUTOMATIC,
-            sparsity=0.0,
-        )
-    )
+    state = state_of(config_of(AUTOMATIC, sparsity=0.0))
     remove_tokens(state, silent_context())
     assert state.tokens.after == round(TOKENS * 2 / 3)
     assert state.goal.removed == 0
 
 
 def test_target_that_only_tokens_can_reach_is_divided():
-    state = state_of(
-        config_of(
-            AUTOMATIC,
-            target=Target.PARAMETER_SHARE,
-            sparsity=0.87,
-        )
-    )
+    state = state_of(config_of(AUTOMATIC, target=Target.PARAMETER_SHARE, sparsity=0.87))
     asked, prunable = state.goal.removed, state.goal.prunable
     assert asked > prunable
     remove_tokens(state, silent_context())
@@ -299,11 +268,7 @@ def test_target_that_only_tokens_can_reach_is_divided():
 
 def test_target_that_tokens_reach_alone_is_reached(tmp_path, quick_runs, monkeypatch):
     monkeypatch.setattr(vocabulary_step, "nats_per_removed", lambda *_: 1e-9)
-    config = config_of(
-        AUTOMATIC,
-        target=Target.PARAMETER_SHARE,
-        sparsity=0.03,
-    )
+    config = config_of(AUTOMATIC, target=Target.PARAMETER_SHARE, sparsity=0.03)
     recorder = Recorder().run(config, tmp_path / "run")
     (shot,) = recorder.of(ShotFinished)
     (exported,) = recorder.of(Exported)
@@ -320,14 +285,8 @@ def test_target_that_tokens_reach_alone_is_reached(tmp_path, quick_runs, monkeyp
 @pytest.mark.parametrize(
     ("vocabulary", "message"),
     [
-        (
-            some_tokens(256),
-            "cannot have fewer than",
-        ),
-        (
-            some_tokens(KEPT, ("Klingon",)),
-            "no language that is known",
-        ),
+        (some_tokens(256), "cannot have fewer than"),
+        (some_tokens(KEPT, ("Klingon",)), "no language that is known"),
         (
             {"vocabulary": Vocabulary.AUTOMATIC, "kept_texts": ("Klingon",)},
             "no language that is known",
@@ -374,13 +333,7 @@ def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_pa
 def test_finished_run_is_exported_again(tmp_path, quick_runs):
     """With the texts of the run, in the tokens that are left."""
     form = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0)
-    config = replace(
-        config_of(
-            some_tokens(KEPT),
-            sparsity=0.7,
-        ),
-        export=form,
-    )
+    config = replace(config_of(some_tokens(KEPT), sparsity=0.7), export=form)
     run = tmp_path / "run"
     _, first = Recorder().run(config, run).of(Exported)
     recorder = Recorder()
@@ -397,11 +350,7 @@ def test_finished_run_is_exported_again(tmp_path, quick_runs):
 
 
 def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
-    config = config_of(
-        some_tokens(KEPT),
-        target=Target.FILE_SIZE,
-        megabytes=4.0,
-    )
+    config = config_of(some_tokens(KEPT), target=Target.FILE_SIZE, megabytes=4.0)
     recorder = Recorder().run(config, tmp_path / "run")
     (exported,) = recorder.of(Exported)
     weights = sum(
@@ -411,10 +360,7 @@ def test_a_size_in_bytes_is_reached_and_not_exceeded(tmp_path, quick_runs):
 
 
 def test_patterns_of_zeros_keep_their_target_beside_fewer_tokens():
-    config = config_of(
-        some_tokens(KEPT),
-        sparsity=0.5,
-    )
+    config = config_of(some_tokens(KEPT), sparsity=0.5)
     pruning = replace(config.pruning, structure=Structure.N_M, pattern="2:4")
     state = state_of(replace(config, pruning=pruning))
     before = state.goal
@@ -422,13 +368,7 @@ def test_patterns_of_zeros_keep_their_target_beside_fewer_tokens():
     assert (state.goal.removed, state.goal.sparsity) == (before.removed, 0.5)
 
 
-@pytest.mark.parametrize(
-    "vocabulary",
-    [
-        AUTOMATIC,
-        some_tokens(TOKENS),
-    ],
-)
+@pytest.mark.parametrize("vocabulary", [AUTOMATIC, some_tokens(TOKENS)])
 def test_it_is_said_where_no_token_is_removed(vocabulary):
     """The few tokens of the demo cost more, for their size, than heads and neurons."""
     state, recorder = state_of(config_of(vocabulary)), Recorder()

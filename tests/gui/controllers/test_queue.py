@@ -70,11 +70,7 @@ def add_three(qtbot, window, config=SHORT, failing=None):
     load_and_wait(qtbot, window, config)
     for number, share in enumerate(SHARES):
         method = failing if failing and number == 1 else config.pruning.method
-        add(
-            window,
-            sparsity=share,
-            method=method,
-        )
+        add(window, sparsity=share, method=method)
 
 
 def wait_for_end(qtbot, window):

@@ -22,12 +22,7 @@ from superqt import QElidingLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Target,
-    Vocabulary,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Target, Vocabulary
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
