@@ -9,6 +9,7 @@ from itertools import product
 
 import pytest
 import torch
+from torch import nn
 
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.recovery import (
@@ -19,6 +20,7 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured
+from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.evaluation.fidelity import (
     Reference,
     divergences,
@@ -267,6 +269,32 @@ def test_rate_warms_up_and_falls_with_the_time():
     assert rate_at(2e-4, 0, 0.0) < rate_at(2e-4, 4, 0.0) == pytest.approx(2e-4)
     assert rate_at(2e-4, 9, 0.5) == pytest.approx(2e-4 * 0.525)
     assert rate_at(2e-4, 9, 1.0) == pytest.approx(1e-5)
+
+
+def test_training_goes_on_from_its_saved_state_alone():
+    def training(rows=2):
+        weight = nn.Parameter(torch.ones(rows, 3))
+        found = WeightTraining([weight], {})
+        found.start()
+        return found, weight
+
+    def step(found, weight):
+        weight.grad = weight.detach() * torch.arange(3.0)
+        found.step(0.1)
+        return weight.detach().clone()
+
+    first, weight = training()
+    step(first, weight)
+    first.remember()
+    saved = {name: x.clone() for name, x in first.tensors().items()}
+    after = step(first, weight)
+    second, weight = training()
+    second.load(saved)
+    assert torch.equal(step(second, weight), after)
+    second.finish()
+    assert torch.equal(weight, saved["best.0"])
+    with pytest.raises(RunFolderError, match="of another model"):
+        training(rows=4)[0].load(saved)
 
 
 def logits(state):

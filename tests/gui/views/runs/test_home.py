@@ -271,8 +271,10 @@ def test_details_come_when_asked_for_and_tell_the_share_of_parameters(home):
     do_details = find(home, "runs_details_button")
     do_details.click()
     assert shown(home, "runs_details_note")
+    assert not find(home, "runs_tags_edit").isVisible()
     choose(home, "40")
     assert shown(home, "runs_details_note") == ""
+    assert find(home, "runs_tags_edit").isVisible()
     assert "40 % of prunable weights" in facts(home, "run_facts")
     assert "1.81 M of 2.83 M (36.1 % fewer)" in facts(home, "run_facts")
     do(home, "details")
