@@ -24,6 +24,7 @@ class Kind(Enum):
 
     GATES = "gates"
     BASELINE = "baseline"  # its evaluation and its hidden states
+    TEXT = "text"  # its hidden states on what the first epoch of a training reads
 
 
 def measured_before(
@@ -57,4 +58,6 @@ def mark_of(kind: Kind, config: RunConfig, model: ModelSummary) -> str:
                 (evaluation.windows, evaluation.texts),
                 (pruning.searches_damping, pruning.drops_depth),
             )
+        case Kind.TEXT:
+            facts += (config.general_windows,)
     return hashlib.sha256(repr((kind, facts)).encode()).hexdigest()[:_DIGITS]

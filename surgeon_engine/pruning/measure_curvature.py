@@ -30,6 +30,7 @@ from surgeon_engine.curvature.measured import (
     Measured,
 )
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import (
     GATE_DRAWS,
@@ -128,23 +129,32 @@ def _gates(
     return {name: kept[name] for name in names}
 
 
-def key_of_original(state: PruningState, kind: Kind, *facts: Hashable) -> Key:
+def key_of_original(
+    state: PruningState,
+    kind: Kind,
+    *facts: Hashable,
+    original: LoadedModel | None = None,
+) -> Key:
     """Return the key of what the original model computes.
 
-    `facts` is what determines it besides the model and how it is run.
+    Args:
+        state: Of the run.
+        kind: Of the measurement.
+        facts: What determines it besides the model and how it is run.
+        original: The model, loaded again; None: that of the state, unpruned as yet.
     """
-    loaded, model = state.loaded, state.loaded.model
+    loaded = original or state.loaded
+    model, device = loaded.model, loaded.device
     attention = getattr(model.config, "_attn_implementation", None)
-    device = loaded.device
-    original = (
-        tuple(loaded.identity.items()),
+    of_model = (
+        tuple(state.loaded.identity.items()),
         digest_of([loaded.kept_tokens]),
         (str(model.dtype), str(device), str(devices.display_name(device))),
         (torch.get_num_threads(), devices.multiplies_bfloat16_fast(), str(attention)),
     )
-    is_whole = bool(loaded.files) and loaded.kept_tokens is None
+    is_whole = bool(state.loaded.files) and loaded.kept_tokens is None
     mark = mark_of(kind, state.config, state.original) if is_whole else ""
-    return Key(kind, (original, facts), mark)
+    return Key(kind, (of_model, facts), mark)
 
 
 def _as_measurement(gates: dict[str, GateGradients]) -> Measurement:

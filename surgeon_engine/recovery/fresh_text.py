@@ -23,7 +23,7 @@ from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.windows import shipped_of_epoch
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
-from surgeon_engine.recovery.judge import predictions
+from surgeon_engine.recovery.judge import KeptText, predictions
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.shares import Batches
@@ -47,6 +47,7 @@ class FreshText:
         seed: Calibration seed; each epoch derives its own.
         store: Holds the hidden states.
         vocabulary: Of the pruned model; None: that of the original.
+        kept: What runs of the original share, which is of the first epoch.
     """
 
     original: LoadedModel | None
@@ -58,6 +59,7 @@ class FreshText:
     seed: int
     store: HiddenStore
     vocabulary: SmallerVocabulary | None = None
+    kept: KeptText | None = None
     _held: list[Tensor] = field(default_factory=list)  # of the latest epoch
 
     @property
@@ -81,7 +83,9 @@ class FreshText:
         users = [each[epoch % len(each), None] for each in self.users]
         batches = Batches(torch.cat([*users, own, shipped]), self.batch)
         self.store.drop(self._held)
-        found = predictions(self.original.model, batches, step, self.vocabulary)
+        kept = self.kept if epoch == 1 else None
+        model = self.original.model
+        found = predictions(model, batches, step, self.vocabulary, kept)
         self._held = [self.store.move(x) for x in found.hidden]
         return replace(found, hidden=self._held)
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
+from surgeon_engine.calibration.windows import digest_of
 from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
 from surgeon_engine.model.products import fast_products
+from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
+from surgeon_engine.runtime.kept import Kept, Key, Measurement
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
@@ -69,11 +72,43 @@ class Judge:
             return compare(self.model, self.held_out, check).divergence
 
 
+@dataclass(frozen=True, slots=True)
+class KeptText:
+    """Keeps what the original computes on a text for later runs of it.
+
+    Args:
+        runs: Holds the measurements.
+        original: The key without a text.
+    """
+
+    runs: Kept
+    original: Key
+
+    def find(self, text: Batches) -> Reference | None:
+        """Return what an earlier run has kept; None: nothing."""
+        found = self.runs.find(self._key(text))
+        if found is None:
+            return None
+        hidden = [found.tensors[str(n)] for n in range(len(found.tensors))]
+        return Reference(text.windows, hidden)
+
+    def keep(self, text: Batches, found: Reference) -> None:
+        """Keep what the original computes, on the disk alone."""
+        hidden = {str(n): x for n, x in enumerate(found.hidden)}
+        self.runs.keep(self._key(text), Measurement(hidden, "{}"))
+        self.runs.drop(Kind.TEXT)
+
+    def _key(self, text: Batches) -> Key:
+        of_text = (text.size, digest_of([text.windows]))
+        return replace(self.original, facts=(self.original.facts, of_text))
+
+
 def predictions(
     original: PreTrainedModel,
     text: Batches,
     step: Callable[[], None],
     vocabulary: SmallerVocabulary | None = None,
+    kept: KeptText | None = None,
 ) -> Reference:
     """Return what the original computes on a text, at the tokens of the model.
 
@@ -82,7 +117,12 @@ def predictions(
         text: Windows in the tokens of the original.
         step: Called after each batch.
         vocabulary: Of the model; None: that of the original.
+        kept: What an earlier run may have kept; None: nothing is kept.
     """
-    with fast_products(original):
-        found = reference_of(original, text.windows, text.size, step)
+    found = None if kept is None else kept.find(text)
+    if found is None:
+        with fast_products(original):
+            found = reference_of(original, text.windows, text.size, step)
+        if kept is not None:
+            kept.keep(text, found)
     return found if vocabulary is None else vocabulary.reference(found)

@@ -18,12 +18,14 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.model.load import LoadedModel, load_original
+from surgeon_engine.planning.measured_before import Kind
+from surgeon_engine.pruning.measure_curvature import key_of_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
-from surgeon_engine.recovery.judge import Judge
+from surgeon_engine.recovery.judge import Judge, KeptText
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
@@ -69,6 +71,8 @@ def recover(
     if state.config.recovery.trains and not context.stops_after_shot:
         with HiddenStore(state.loaded.device) as store:
             fresh = _training_text(state, original, text, store)
+            key = key_of_original(state, Kind.TEXT, original=original)
+            fresh.kept = KeptText(context.kept, key)
             del original
             training = distil(state, fresh, judge, after, context, shot)
             del fresh

@@ -36,6 +36,7 @@ from surgeon_engine.planning.constants import (
 )
 from surgeon_engine.planning.gguf_types import is_attention_output
 from surgeon_engine.planning.job import Job
+from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 from surgeon_engine.planning.stages.selection import saved_shots, saved_weights
 from surgeon_engine.planning.windows import shipped_of_epoch
@@ -351,7 +352,8 @@ def _reading(job: Job, epochs: int) -> float:
     shipped = (shipped_of_epoch(epoch, general, first, whole) for epoch in later)
     own = Counter(general - len(each) for each in shipped)
     writing = sum(n * speed.writing_windows(job, count) for count, n in own.items())
-    return epochs * _pass(job) + writing
+    kept = Kind.TEXT in job.measured_before  # of the first epoch
+    return max(0, epochs - kept) * _pass(job) + writing
 
 
 def _judging(job: Job) -> float:

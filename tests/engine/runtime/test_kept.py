@@ -16,6 +16,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.measured_before import Kind
+from surgeon_engine.recovery import judge
 from surgeon_engine.runtime import devices, kept_files
 from surgeon_engine.runtime.kept import Kept, Key, Measurement
 from surgeon_engine.runtime.speed_probe import room
@@ -198,7 +199,7 @@ def first(measured_before, tmp_path, monkeypatch):
     skip_verification(monkeypatch)
     config = job(
         tmp_path,
-        recovery=RecoveryConfig(Recovery.REFIT, general_windows=4),
+        recovery=RecoveryConfig(Recovery.DISTILLATION, general_windows=4),
         method=Method.FIRST_ORDER,
     )
     assert runs(config, tmp_path / "first") == []
@@ -212,10 +213,20 @@ BOTH = ["original", "costs"]
 def test_second_run_of_another_size_equals_one_that_measures(
     first, tmp_path, monkeypatch
 ):
+    read, reference_of = [], judge.reference_of
+
+    def counted(model, windows, batch, step):
+        read.append(len(windows))
+        return reference_of(model, windows, batch, step)
+
+    monkeypatch.setattr(judge, "reference_of", counted)
     second = with_pruning(first, sparsity=0.5)
     assert runs(second, tmp_path / "second") == BOTH
+    held_out = read.copy()
     monkeypatch.setattr(kept_files, "KEPT_BYTES", 0)
     assert runs(second, tmp_path / "alone") == []
+    assert read[1:-1] == held_out
+    assert len(held_out) == 1  # the text of the training was kept
     assert_same_tensors(
         exported_tensors(tmp_path / "second"), exported_tensors(tmp_path / "alone")
     )
@@ -269,7 +280,8 @@ def test_estimate_of_a_second_run_is_shorter(first):
     here = msgspec.structs.replace(fresh, measured=room().measured)
     second = with_pruning(first, sparsity=0.5)
     before, after = (estimate(second, model, each) for each in (fresh, here))
-    for stage in (Stage.BASELINE, Stage.CURVATURE):
-        assert after.seconds_of_stages[stage] < before.seconds_of_stages[stage] / 2
+    shares = {Stage.BASELINE: 0.5, Stage.CURVATURE: 0.5, Stage.DISTILLATION: 0.95}
+    for stage, share in shares.items():
+        assert after.seconds_of_stages[stage] < before.seconds_of_stages[stage] * share
     other = calibrated(second, seed=5)
     assert estimate(other, model, here) == estimate(other, model, fresh)
