@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -136,7 +136,7 @@ class _Distillation:
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._rate *= min(1.0, before / _WHOLE_RATE_AT)
-        saved = None if shot else self._context.saver.saved.training
+        saved, weights = (None, None) if shot else self._interrupted()
         seconds = 0.0 if saved is None else saved.seconds
         self._parts = _PARTS if self._limit else self._total + self._reading
         self._reported = 0
@@ -147,7 +147,11 @@ class _Distillation:
                 return Training(before, before, 0)
             try:
                 self._weights.start()
-                best, first = self._resumed(saved, before)
+                best, first = before, 0
+                if saved is not None and weights is not None:
+                    self._weights.load(weights)
+                    best, first = self._resumed(saved)
+                del weights
                 self._emit(first, best)
                 done, is_measured = first, first == 0
                 for done in self._steps(first):
@@ -216,12 +220,14 @@ class _Distillation:
         is_long = self._config.training_epochs > 1 and bool(before)
         return is_long and min(last) > (1 - _FLAT_GAIN) * min(before)
 
-    def _resumed(self, saved: SavedTraining | None, before: float) -> tuple[float, int]:
-        """Return the best divergence of an interrupted training, and its steps."""
+    def _interrupted(self) -> tuple[SavedTraining | None, Mapping[str, Tensor] | None]:
+        """Return an interrupted training and its weights; None if they are damaged."""
+        saved = self._context.saver.saved.training
         weights = self._context.load_progress("training") if saved is not None else None
-        if saved is None or weights is None:
-            return before, 0
-        self._weights.load(weights)
+        return (None, None) if weights is None else (saved, weights)
+
+    def _resumed(self, saved: SavedTraining) -> tuple[float, int]:
+        """Return the best divergence of an interrupted training, and its steps."""
         self._measured = list(saved.measured)
         if saved.flat_at is not None:
             self._wind_down(*saved.flat_at)

@@ -405,6 +405,7 @@ def test_resumed_training_that_is_stopped_at_once_is_measured(tmp_path):
     recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=8, epochs=6.0)
     config = config_of(tmp_path, shots=1, recovery=recovery)
     cut_at(at_step(Stage.DISTILLATION, 6), config, tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "damaged")
     saved = RunFolder(tmp_path / "run").saved_state.read().training
     recorder = Recorder()
 
@@ -421,3 +422,9 @@ def test_resumed_training_that_is_stopped_at_once_is_measured(tmp_path):
     report = RunFolder(tmp_path / "run").read_report()
     assert report.seconds_of_stages[Stage.DISTILLATION.value] > saved.seconds
     assert report.recovered.nats_after == min(before.nats, after.nats)
+    (weights,) = (tmp_path / "damaged").glob("resume/training*")
+    weights.write_bytes(b"")
+    recorder = Recorder()
+    recorder.react = stop
+    resume(tmp_path / "damaged", recorder.context)
+    assert not any(x.seconds for x in recorder.of(StageStarted))  # it begins again
