@@ -216,9 +216,9 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     rows.seek(0)
     # Some programs write semicolons, where commas are part of numbers, or tabs, and
     # some name the mark in a line of its own.
-    named = re.fullmatch(r'"?sep=([^\w\s"]|\t)"?\s*', first)
-    bare = named[1] if named else re.sub(r'"[^"]*"', "", first)
-    found = max(";\t,", key=bare.count)
+    named = re.fullmatch(r'"?(?i:sep)=([^\w\s"]|\t)"?\s*', first)
+    bare = re.sub(r'"[^"]*"', "", first)
+    found = named[1] if named else max(";\t,", key=bare.count)
     delimiter = found if found in bare else ","
     reader = csv.reader(rows, delimiter=delimiter, strict=True)
     header = next(islice(reader, int(bool(named)), None), [])

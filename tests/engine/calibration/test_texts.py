@@ -132,14 +132,15 @@ def test_rows_without_a_text_are_counted_and_other_values_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mark", "first"), [(",", "id"), (";", "id, number"), ("\t", "id")]
+    ("mark", "first"), [(",", "id"), (";", "id, number"), ("\t", "id"), ("|", "")]
 )
 def test_columns_of_a_csv_file_are_separated_by_the_mark_of_its_first_line(
     mark, first, tmp_path
 ):
     path = tmp_path / "a.csv"
     rows = (first, "story"), ("1", "Once, upon; a\ttime."), ("2",), ("", ""), ("3", " ")
-    for named in ("", f"sep={mark}\r\n"):
+    # A first line without a name is a header of no usual mark.
+    for named in ("", f"sep={mark}\r\n") if first else (f"SEP={mark}\r\n",):
         with path.open("w", newline="") as file:
             file.write(named)
             csv.writer(file, delimiter=mark).writerows(rows)
