@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.files import expand_path
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import LANGUAGES
 
@@ -145,7 +146,7 @@ def load_job(window: MainWindow, options: argparse.Namespace) -> None:
 def _lasting(model: str) -> str:
     """Return the full path of a file or folder: later starts may be elsewhere."""
     is_path = model != DEMO and paths.exists(model)
-    return str(paths.expanded(model)) if is_path else model
+    return str(expand_path(model)) if is_path else model
 
 
 def make_parser() -> argparse.ArgumentParser:

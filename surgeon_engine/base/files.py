@@ -43,9 +43,10 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-\w+")
 def expand_path(path: str | Path) -> Path:
     """Return an absolute path without "..", with ~ replaced by the home folder.
 
-    An unknown home is not replaced. Links are not resolved: the name would be another.
+    An unknown home is not replaced. Links are followed only where ".." comes after.
     """
-    return Path(os.path.normpath(Path(os.path.expanduser(path)).absolute()))
+    found = Path(os.path.expanduser(path)).absolute()
+    return Path(os.path.realpath(found)) if ".." in found.parts else found
 
 
 def nearest_existing(path: Path) -> Path:

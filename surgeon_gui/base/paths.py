@@ -13,12 +13,10 @@ from pathlib import Path
 from surgeon_engine.base.files import expand_path, nearest_existing, numbered_names
 from surgeon_engine.base.files import free_bytes as free_bytes_at
 
-expanded = expand_path
-
 
 def home() -> Path:
     """Return the home folder of the user, whether or not it exists."""
-    return expanded("~")
+    return expand_path("~")
 
 
 def with_tilde(path: Path | str) -> str:
@@ -31,25 +29,25 @@ def with_tilde(path: Path | str) -> str:
 
 def exists(text: str) -> bool:
     """Return whether a path exists."""
-    return os.path.exists(expanded(text))
+    return os.path.exists(expand_path(text))
 
 
 def is_file(text: str) -> bool:
     """Return whether a path is a file."""
-    return os.path.isfile(expanded(text))
+    return os.path.isfile(expand_path(text))
 
 
 def file_bytes(text: str) -> int | None:
     """Return the bytes of a file; None if a path is none."""
     try:
-        return expanded(text).stat().st_size if is_file(text) else None
+        return expand_path(text).stat().st_size if is_file(text) else None
     except OSError:
         return None
 
 
 def is_folder(text: str) -> bool:
     """Return whether a path is a folder."""
-    return os.path.isdir(expanded(text))
+    return os.path.isdir(expand_path(text))
 
 
 def is_occupied(text: str) -> bool:
@@ -60,14 +58,14 @@ def is_occupied(text: str) -> bool:
     if not text or not is_folder(text):
         return False
     try:
-        return any(expanded(text).iterdir())
+        return any(expand_path(text).iterdir())
     except OSError:
         return True
 
 
 def new_path(folder: str, name: str) -> Path:
     """Return a path in a folder at which there is nothing, with a number if needed."""
-    found = (expanded(folder) / each for each in numbered_names(name))
+    found = (expand_path(folder) / each for each in numbered_names(name))
     return next(each for each in found if not os.path.lexists(each))
 
 
@@ -76,7 +74,7 @@ def unwritable_folder(text: str) -> str:
 
     That is the path of a file in its way, or of the folder that cannot be written.
     """
-    existing = nearest_existing(expanded(text))
+    existing = nearest_existing(expand_path(text))
     usable = os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
     # Folders of the system itself, such as /proc, are on a disk of no size.
     holds_files = usable and shutil.disk_usage(existing).total > 0
@@ -86,6 +84,6 @@ def unwritable_folder(text: str) -> str:
 def free_bytes(text: str) -> int | None:
     """Return the free bytes on the disk of a path; None if unknown."""
     try:
-        return free_bytes_at(expanded(text))
+        return free_bytes_at(expand_path(text))
     except OSError:
         return None

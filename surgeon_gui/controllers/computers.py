@@ -17,8 +17,8 @@ from surgeon_engine.api.messages.events import EngineStarted, Failed
 from surgeon_engine.api.messages.files import RunEntry, RunOutcome, RunsListed
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.ssh import DEFAULT_COMMAND, Computer, ConnectionFailed
-from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
@@ -172,7 +172,7 @@ class ComputersController(QObject):
         computer = computers.get(self.session.state.computer)
         if computer is None or self.fetching is not None:
             return
-        parent = paths.expanded(self.session.state.run_parent)
+        parent = expand_path(self.session.state.run_parent)
         target = parent / PurePosixPath(run.folder).name
         self._cancelling.clear()
         self.fetching, self._received, self.fetched_bytes = run, 0, 0

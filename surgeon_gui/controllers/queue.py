@@ -18,8 +18,8 @@ from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.process_lock import Holder, LockedError
-from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
@@ -180,7 +180,7 @@ class QueueController(QObject):
 
     def _start(self, run: QueuedRun) -> None:
         try:
-            parent = paths.expanded(self._parent)
+            parent = expand_path(self._parent)
             folder = new_run_folder(parent, run.config)
         except OSError as error:
             problem = tr("{run_parent} cannot be used: {strerror}.").format(
@@ -261,7 +261,7 @@ class QueueController(QObject):
     def _load(self, parent: str) -> None:
         """Show the queue of a runs folder in place of that of another."""
         self._file.release()
-        self._parent, self._file = parent, QueueFile(paths.expanded(parent))
+        self._parent, self._file = parent, QueueFile(expand_path(parent))
         runs: tuple[QueuedRun, ...] = ()
         use = self._file.use
         self.elsewhere = use.holder if use is not None and use.is_elsewhere else None

@@ -26,7 +26,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError
-from surgeon_gui.base import paths
+from surgeon_engine.base.files import expand_path
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -98,7 +98,7 @@ class RunsController(QObject):
         self._is_reading = True
         parent = self.state.parent
         known = {record.folder: record for record in self.state.records}
-        work = partial(_read, paths.expanded(parent), known)
+        work = partial(_read, expand_path(parent), known)
         self._reading.start(work, partial(self._on_read, parent), self._on_not_read)
 
     def tick(self, folder: str, is_on: bool) -> None:

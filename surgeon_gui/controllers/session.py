@@ -38,7 +38,7 @@ from surgeon_engine.api.messages.run import Estimate, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, is_gguf_name
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import RunFolderError
-from surgeon_gui.base import paths
+from surgeon_engine.base.files import expand_path
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.draft_editor import DraftEditor
 from surgeon_gui.controllers.engine_thread import EngineThread
@@ -412,7 +412,7 @@ class Session(QObject):
         if self.state.computer:
             name = new_run_folder(Path(), config).name
             return PurePosixPath(self.state.runs_folder) / name
-        parent = paths.expanded(self.state.run_parent)
+        parent = expand_path(self.state.run_parent)
         return new_run_folder(parent, config)
 
     def _set_status(self, status: Status) -> None:

@@ -8,6 +8,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER, check_own
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.files import expand_path
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.text import numbers
@@ -18,7 +19,7 @@ def replace_question(folder: str) -> str | Failed:
 
     Names and sizes of its files are compared with its listing; the engine reads them.
     """
-    path = paths.expanded(folder)
+    path = expand_path(folder)
     try:
         marker = check_own(path, by_content=False)
         written = (path / MARKER).lstat().st_mtime

@@ -15,11 +15,11 @@ from pathlib import Path
 from surgeon_engine.api.model_info.source_names import hub_cache, hub_name
 from surgeon_engine.base.files import (
     delete_cache,
+    expand_path,
     measurements_folder,
     own_samples_folder,
     size_of_folder,
 )
-from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import SUFFIX, samples_folder
 from surgeon_gui.text import numbers
@@ -82,7 +82,7 @@ def paths_of_sources(sources: Collection[str]) -> frozenset[Path]:
     """Return the files and folders of models and texts."""
     names = ((source, hub_name(source)) for source in sources)
     return frozenset(
-        name.cache_folder if name is not None else paths.expanded(source)
+        name.cache_folder if name is not None else expand_path(source)
         for source, name in names
     )
 

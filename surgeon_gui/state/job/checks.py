@@ -23,7 +23,7 @@ from surgeon_engine.base.errors import (
     ExportError,
     PruningError,
 )
-from surgeon_engine.base.files import check_not_occupied
+from surgeon_engine.base.files import check_not_occupied, expand_path
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.file_form import file_form, with_file_form
@@ -156,9 +156,9 @@ def save_problem(state: AppState) -> Problem | None:
     run, destination = state.shown_run, Path(save_destination(state))
     if state.computer or run.exported is None:
         return None
-    if paths.expanded(run.exported.folder).is_relative_to(destination):
+    if expand_path(run.exported.folder).is_relative_to(destination):
         return Problem(Kind.CONTAINS_OWN_EXPORT)
-    if paths.expanded(run.folder).is_relative_to(destination):
+    if expand_path(run.folder).is_relative_to(destination):
         return Problem(Kind.CONTAINS_RUN)
     if paths.is_file(str(destination)):
         return Problem(Kind.DESTINATION_IS_FILE, {"destination": destination})
@@ -174,7 +174,7 @@ def save_destination(state: AppState) -> PurePath:
         default = file_formats.default_folder(there, state.save_config.format)
         return PurePosixPath(folder) if folder else default
     here = file_formats.default_folder(Path(run_folder), state.save_config.format)
-    return paths.expanded(folder or str(here))
+    return expand_path(folder or str(here))
 
 
 def measure_obstacle(state: AppState) -> Problem | None:
@@ -237,8 +237,8 @@ def is_in_export_folder(
         return False
     if is_remote:
         return folder.is_relative_to(PurePosixPath(config.export.folder))
-    destination = paths.expanded(config.export.folder)
-    return paths.expanded(str(folder)).is_relative_to(destination)
+    destination = expand_path(config.export.folder)
+    return expand_path(str(folder)).is_relative_to(destination)
 
 
 def is_destination_of(run: RunState, export: ExportConfig) -> bool:
@@ -315,17 +315,17 @@ def can_replace(config: RunConfig, run_parent: str, *, is_remote: bool = False) 
     folder = config.export.folder
     if is_remote or not folder:
         return False
-    if is_in_export_folder(config, paths.expanded(run_parent)):
+    if is_in_export_folder(config, expand_path(run_parent)):
         return False
-    if _protected_content(paths.expanded(folder), config.model.source):
+    if _protected_content(expand_path(folder), config.model.source):
         return False
-    return paths.is_file(str(paths.expanded(folder) / MARKER))
+    return paths.is_file(str(expand_path(folder) / MARKER))
 
 
 def _protected_content(destination: Path, source: str) -> Problem | None:
     """Return what a destination contains that is never replaced; None if nothing."""
     path = local_path(source)
-    if path is not None and paths.expanded(str(path)).is_relative_to(destination):
+    if path is not None and expand_path(str(path)).is_relative_to(destination):
         return Problem(Kind.CONTAINS_ORIGINAL, {}, Step.EXPORT, "folder")
     if paths.home().is_relative_to(destination):
         return Problem(Kind.CONTAINS_HOME, {}, Step.EXPORT, "folder")
@@ -351,13 +351,13 @@ def _folder_problem(
     folder = config.export.folder
     if not folder:
         return None
-    if is_in_export_folder(config, paths.expanded(run_parent)):
+    if is_in_export_folder(config, expand_path(run_parent)):
         return Problem(Kind.CONTAINS_RUNS, {"folder": folder}, Step.EXPORT, "folder")
-    if problem := _protected_content(paths.expanded(folder), config.model.source):
+    if problem := _protected_content(expand_path(folder), config.model.source):
         return problem
     try:
         if not may_replace or not paths.is_folder(folder):
-            check_not_occupied(paths.expanded(folder), ExportError)
+            check_not_occupied(expand_path(folder), ExportError)
     except ExportError as error:
         return of_error(error, Step.EXPORT, "folder")
-    return _unmakeable_problem(paths.expanded(folder))
+    return _unmakeable_problem(expand_path(folder))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.planning.needs import needs_of
 from surgeon_engine.planning.resource_check import ResourceCheck, check_resources
-from surgeon_gui.base import paths
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems, first_problem
 from surgeon_gui.state.job.resource_text import (
@@ -65,11 +65,11 @@ def _destination_obstacle(config: RunConfig, queue: QueueState) -> Problem | Non
     """Return that a waiting run writes to the same folder; None if none does."""
     if not config.export.folder:
         return None
-    destination = paths.expanded(config.export.folder)
+    destination = expand_path(config.export.folder)
     others = (*queue.waiting, *([queue.current] if queue.current else []))
     for run in others:
         folder = run.config.export.folder
-        if folder and paths.expanded(folder) == destination:
+        if folder and expand_path(folder) == destination:
             values = {"run": run.name, "folder": folder}
             return Problem(Kind.SAME_DESTINATION, values)
     return None

@@ -13,8 +13,8 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
-from surgeon_engine.base.files import write_atomically
-from surgeon_gui.base.paths import expanded, with_tilde
+from surgeon_engine.base.files import expand_path, write_atomically
+from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -151,7 +151,7 @@ def command(job_file: str, run_parent: str) -> str:
     """Return the equivalent terminal command; empty without a job file."""
     if not job_file:
         return ""
-    job, runs = str(Path(job_file).absolute()), str(expanded(run_parent))
+    job, runs = str(Path(job_file).absolute()), str(expand_path(run_parent))
     return shlex.join(["surgeon", "run", job, "--run-dir", runs])
 
 

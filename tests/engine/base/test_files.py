@@ -21,6 +21,7 @@ from surgeon_engine.base import files
 from surgeon_engine.base.errors import ExportError, RunFolderError
 from surgeon_engine.base.files import (
     check_not_occupied,
+    expand_path,
     file_written_atomically,
     name_beside,
     remove_leftovers,
@@ -62,6 +63,14 @@ def test_file_is_replaced_as_a_whole(tmp_path):
         raise KeyboardInterrupt
     assert path.read_bytes() == b"one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_parent_of_a_link_is_that_of_its_target(tmp_path, monkeypatch):
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/sub")
+    monkeypatch.chdir(tmp_path)
+    assert expand_path("link/../run") == tmp_path.resolve() / "real" / "run"
+    assert expand_path("./link/") == Path.cwd() / "link"
 
 
 def test_leftovers_of_a_dead_process_are_removed(tmp_path):
