@@ -205,7 +205,7 @@ def estimate(
     found = preflight(config, run_dir / "estimate")
     check_tokens(config, found.model)
     if not any(map(is_hub_source, config.calibration.texts_read)):
-        preview_text(config.model, config.calibration)  # raises what a run would
+        preview_text(config.model, config.calibration)  # raises
     output = Output()
     output.print_table(plan_table(found.resources.settled, found.model))
     output.print_table(resource_table(found.resources))

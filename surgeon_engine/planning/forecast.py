@@ -258,7 +258,7 @@ def _of_runs(
     Args:
         height: the value of the curve before it is scaled.
         runs: that of each run, and its scale.
-        usual: what is returned without runs.
+        usual: the scale and the factor without runs.
     """
     if not runs:
         return usual

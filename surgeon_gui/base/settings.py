@@ -114,7 +114,7 @@ _NAMES = tuple(each.name for each in fields(Settings) if each.compare)
 
 
 def _merged(mine: list[str], before: Any, now: Any) -> list[str]:
-    """Return this window's list with what another has changed since `before`."""
+    """Return a list of this window, with the changes of another since `before`."""
     kept = [item for item in mine if item in now or item not in before]
     return [*kept, *(item for item in now if item not in (*before, *mine))]
 

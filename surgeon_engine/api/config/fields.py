@@ -1,4 +1,4 @@
-"""Settings of configs: their ranges, and with which others they are there.
+"""Settings of configs, their ranges, and the choices on which they depend.
 
 A config is a frozen dataclass, and its fields are the settings that forms and job files
 have. Some settings are there with some kinds of another one only:
@@ -78,7 +78,7 @@ class Option:
 
     limits: Limits | None = None
     advanced: bool = False
-    kinds: tuple[StrEnum, ...] = ()  # of another setting, with which it is there
+    kinds: tuple[StrEnum, ...] = ()  # choices that have it; empty: all of them
     used_if: str = ""  # an attribute of the config; empty: always
 
     def applies(self, config: Any) -> bool:
@@ -120,7 +120,8 @@ def settings_of(kind: type[Any]) -> Mapping[str, Setting]:
             hint, *annotations = typing.get_args(hint)
             option = next(each for each in annotations if isinstance(each, Option))
         of = {type(each) for each in option.kinds}  # each choice is an enum of its own
-        choice = next((x.name for x in settings.values() if x.type in of), "")
+        choices = (x.name for x in settings.values() if x.type in of)
+        choice = next(choices) if of else ""  # it comes first
         settings[field.name] = Setting(field.name, hint, field.default, option, choice)
     return settings
 
@@ -143,7 +144,7 @@ def values_in_use(config: Any) -> dict[str, Any]:
 
 
 def reset_others(config: Any) -> None:
-    """Give all settings that a new config does not have their defaults."""
+    """Give settings that a new config does not have their defaults."""
     held = values_of(config)
     for name, setting in settings_of(type(config)).items():
         if name not in held:
@@ -151,10 +152,10 @@ def reset_others(config: Any) -> None:
 
 
 def check_kinds(config: Any, given: Iterable[str]) -> None:
-    """Check that a config has the settings that somebody gave for it.
+    """Check that a config has the given settings.
 
     Raises:
-        ConfigError: One is there with other kinds only.
+        ConfigError: One belongs to other kinds.
     """
     settings, held = settings_of(type(config)), values_of(config)
     for name in given:

@@ -189,7 +189,7 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
 
 MAX_SHARE = 0.95  # that can be removed
 _SHARE = Limits(0, MAX_SHARE)  # 0: the run writes the unpruned model
-_OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
+OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 _FIXED = (Damping.FIXED,)
 _DAMPING = Limits(0, 100)  # multiples of a factor's mean eigenvalue
 _DROPPED = Option(Limits(0, 1000), advanced=True, kinds=(Structure.HEADS_AND_NEURONS,))
@@ -224,7 +224,7 @@ class PruningConfig:
     ] = 0
     method: Method = Method.FIRST_ORDER
     target: Target = Target.PRUNABLE_SHARE
-    sparsity: Annotated[float, Option(_SHARE, kinds=_OF_SHARE)] = 0.3
+    sparsity: Annotated[float, Option(_SHARE, kinds=OF_SHARE)] = 0.3
     million_parameters: Annotated[
         float, Option(Limits(0, 1e7, low_is_open=True), kinds=(Target.PARAMETERS,))
     ] = 100.0

@@ -16,11 +16,12 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
+    OF_EXPERTS,
     SPARSE,
+    WITH_NEURONS,
     CostBasis,
     Method,
     PruningConfig,
-    Structure,
 )
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
@@ -128,8 +129,9 @@ class RunConfig:
     @property
     def blocks_miss_size(self) -> bool:
         """True if a GGUF file may exceed a target size, by widths that it fills up."""
-        pruning, dense = self.pruning, (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
-        has_odd_rows = pruning.structure in dense and pruning.width_multiple % 32 != 0
+        pruning = self.pruning
+        is_dense = pruning.structure in {*WITH_NEURONS} - {*OF_EXPERTS}
+        has_odd_rows = is_dense and pruning.width_multiple % 32 != 0
         return pruning.is_sized and has_odd_rows and self.export.format is Format.GGUF
 
     @property

@@ -319,7 +319,7 @@ def _features(layers: Iterable[LayerSummary]) -> int:
 
 
 def _passing(job: Job) -> float:
-    """Return what a block holds beside its graph while gradients pass it."""
+    """Return the bytes of a backward through a block, without its graph."""
     widest = max((x.columns for x in job.as_used(job.model.layers)), default=0)
     gradients = _GRADIENTS * _step(job) * widest * _number(job)
     scores = job.scores(_step(job)) - job.scores(_step(job), in_graph=True)

@@ -8,10 +8,10 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
+    OF_SHARE,
     SPARSE,
     PruningConfig,
     Structure,
-    Target,
     Vocabulary,
 )
 from surgeon_engine.api.config.purposes import Purpose, structure_for, with_method_for
@@ -84,7 +84,7 @@ def fitted_to(config: RunConfig, model: ModelSummary) -> RunConfig:
         purpose = purpose_of(config, None)
     if purpose is not None:
         config = with_purpose(config, purpose, model)
-    if config.pruning.target in (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE):
+    if config.pruning.target in OF_SHARE:
         return config
     usual = replace(config.pruning, **target_of(PruningConfig()))
     usual_job = replace(config, pruning=usual)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     MAX_SHARE,
     SPARSE,
@@ -40,15 +41,9 @@ _MILLION = 1_000_000
 _BILLION = 1_000_000_000
 _STEP = 0.1  # that the next target removes more, or less
 IN_BYTES = (Target.FILE_SIZE, Target.MEMORY)
-_FIELDS = {
-    Target.PRUNABLE_SHARE: "sparsity",
-    Target.PARAMETER_SHARE: "sparsity",
-    Target.PARAMETERS: "million_parameters",
-    Target.FILE_SIZE: "megabytes",
-    Target.MEMORY: "memory_gigabytes",
-}
+_OF_TARGET = [x for x in settings_of(PruningConfig).values() if x.choice == "target"]
 # The target, its values in all units, and the context of a memory.
-TARGET_FIELDS = ("target", *dict.fromkeys(_FIELDS.values()), "context")
+TARGET_FIELDS = ("target", *(setting.name for setting in _OF_TARGET))
 
 
 def target_of(pruning: PruningConfig) -> dict[str, Any]:
@@ -165,7 +160,7 @@ def implied_changes(
 
 def target_field(target: Target) -> str:
     """Return the name of the field that holds the value of a target."""
-    return _FIELDS[target]
+    return next(x.name for x in _OF_TARGET if target in x.option.kinds)
 
 
 def equivalent_sizes(

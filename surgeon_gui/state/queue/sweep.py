@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
+    OF_SHARE,
     Method,
     PruningConfig,
     Target,
@@ -42,12 +43,11 @@ from surgeon_gui.text.problems import sentence
 MAX_RUNS = 30
 _MAX_LINES = 8  # of the forecast
 _SHARES = (0.1, 0.2, 0.3, 0.4)  # that are proposed
-_OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 
 
 def proposed_values(state: AppState, unit: Target) -> str:
     """Return the values for 10, 20, 30 and 40 % in a unit; empty if unknown."""
-    if unit in _OF_SHARE:
+    if unit in OF_SHARE:
         return numbers.number_list(100 * share for share in _SHARES)
     if state.model is None:
         return ""
@@ -104,7 +104,7 @@ def plan(
         return text.format(n=count, maximum=MAX_RUNS)
     if problem := _range_problem(unit, values):
         return problem
-    if unit in _OF_SHARE:
+    if unit in OF_SHARE:
         # Without 0.30000000000000004.
         values = tuple(round(value / 100, 6) for value in values)
     axes = [
@@ -184,7 +184,7 @@ def _range_problem(unit: Target, values: tuple[float, ...]) -> str:
     """Return which value is out of its range, in the unit that was typed; else ""."""
     limits = settings_of(PruningConfig)[target_field(unit)].option.limits
     assert limits is not None
-    is_share = unit in _OF_SHARE
+    is_share = unit in OF_SHARE
     for value in values:
         typed = round(value / 100, 6) if is_share else value
         if not limits.contain(typed):

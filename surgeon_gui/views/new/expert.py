@@ -238,7 +238,7 @@ def _section(step: Step) -> str:
 
 
 def _words_of(found: QWidget) -> Iterator[str]:
-    """Yield by what else a setting is found: its choices, and programs."""
+    """Yield other words that find a setting: its choices, and programs."""
     yield WORDS.get(found.objectName(), "")
     if isinstance(found, QComboBox):
         for index in range(found.count()):

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QWidget
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import Limits, settings_of
-from surgeon_engine.api.config.pruning import PruningConfig, Target
+from surgeon_engine.api.config.pruning import OF_SHARE, PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.base.translation import tr
@@ -48,7 +48,6 @@ _UNITS = {
     Target.PARAMETERS: tr("Parameters left"),
 }
 _SETTINGS = settings_of(PruningConfig)
-_SHARES = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 
 
 class SizeInput(QWidget):
@@ -202,7 +201,7 @@ class SizeInput(QWidget):
     def _shown_values(self) -> dict[str, Any]:
         """Return the values of the job; or its file, while nobody has chosen a unit."""
         values = self._values
-        is_share = values["target"] in _SHARES
+        is_share = values["target"] in OF_SHARE
         is_file = self._model is not None and self._form.format is Format.GGUF
         unit = Target.FILE_SIZE
         if self._is_unit_chosen or not (

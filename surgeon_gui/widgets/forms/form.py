@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.api.config.fields import (
     Setting,
+    reset_others,
     settings_of,
     values_of,
 )
@@ -398,6 +399,7 @@ def _unchecked(config: Any, values: Values) -> Any:
     made = copy.copy(config)
     for name, value in values.items():
         object.__setattr__(made, name, value)
+    reset_others(made)
     return made
 
 

@@ -49,6 +49,7 @@ def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
     assert torch.equal(found[-SHIPPED:], fresh.pool[:SHIPPED])
     written = {tuple(row) for row in found[USERS:-SHIPPED].tolist()}
     assert len(written) == len(found) - USERS - SHIPPED == 16
+    assert written.isdisjoint(tuple(row) for row in fresh.own.tolist())
 
 
 @pytest.mark.parametrize(

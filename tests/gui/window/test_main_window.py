@@ -124,6 +124,8 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     wait_for_status(qtbot, window, Status.RUNNING)
     trigger(window, "cancel_action")
     assert "resume it" in question.informativeText()
+    monkeypatch.setattr(run_actions, "has_saved_state", lambda folder: False)
+    qtbot.waitUntil(lambda: "nothing is saved" in question.informativeText())
     window.session.cancel()
     assert not question.isVisible()  # there is nothing left to ask
     wait_for_status(qtbot, window, Status.CANCELLED)
