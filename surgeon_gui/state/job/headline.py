@@ -201,8 +201,11 @@ def destination_text(state: AppState) -> tuple[str, str]:
 
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
-    context = context_of(config, model)
-    needed = memory_of_goal(goal, context, model, config.pruning.structure)
+    context, kind = context_of(config, model), config.pruning.structure
+    needed = memory_of_goal(goal, context, model, kind)
+    if leaves_zeros(config):
+        file = planned_file(model, file_form(config, model), config.pruning)
+        needed = file.bytes(0) + planned_context(context, model, kind).beside(0)
     return tr("{memory} of memory, {n} tokens").format(
         memory=numbers.size(needed), n=numbers.whole(context)
     )

@@ -165,6 +165,14 @@ def test_memory_is_that_at_the_context_of_the_job(context):
     assert memory in plain(line_of(config, wide).details)
 
 
+def test_file_with_zeros_needs_the_memory_of_the_original():
+    wide, sparse = msgspec.structs.replace(MODEL, cache_width=100), job(Structure.N_M)
+    whole = job(sparsity=0.0)
+    memory = line_of(whole, wide).details.rpartition(" · ")[2]
+    assert "of memory" in memory
+    assert line_of(sparse, wide).details.endswith(memory)
+
+
 def test_details_have_time_and_format():
     state = state_of(job())
     check = check_draft(state)
