@@ -52,6 +52,7 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.paths import check_argument
+from surgeon_engine.base.sentences import say
 from surgeon_engine.cli.formatting import (
     event_line,
     format_table,
@@ -248,11 +249,13 @@ def inspect(
 def _describe_run(run: RunFolder, output: Output) -> None:
     """Print the figures of a finished run and where its file is."""
     if not run.report_path.is_file():
+        hint = say("Start the run again with its run.toml.")
+        if run.is_being_worked_on:
+            hint = say("To follow it: surgeon watch RUN.")
+        elif run.saved_state.exists:
+            hint = say("To go on: surgeon resume RUN.")
         raise ConfigError(
-            "{path} is the folder of a run that is not finished.",
-            "To follow it: surgeon watch RUN. To go on after an interruption: surgeon "
-            "resume RUN.",
-            path=run.path,
+            "{path} is the folder of a run that is not finished.", hint, path=run.path
         )
     report = run.read_report()
     context = PruningConfig().context

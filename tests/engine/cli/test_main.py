@@ -136,6 +136,11 @@ def test_inspect_describes_what_runs_have_made(tmp_path, capsys):
     killed = write_run(tmp_path, "killed", ending="killed")
     code, _, err = run("inspect", killed, capsys=capsys)
     assert (code, "is not finished" in err) == (1, True)
+    assert "Start the run again" in err
+    state = RunFolder(killed).saved_state.state_path
+    state.parent.mkdir(exist_ok=True)
+    state.touch()
+    assert "surgeon resume RUN" in run("inspect", killed, capsys=capsys)[2]
 
 
 def test_character_that_the_locale_lacks_is_escaped(tmp_path, monkeypatch):
