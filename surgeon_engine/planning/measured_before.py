@@ -24,7 +24,7 @@ class Kind(Enum):
 
     GATES = "gates"
     BASELINE = "baseline"  # its evaluation and its hidden states
-    TEXT = "text"  # its hidden states on what the first epoch of a training reads
+    TEXT = "text"  # its hidden states on what a training first reads, and is judged by
 
 
 def measured_before(
@@ -59,5 +59,5 @@ def mark_of(kind: Kind, config: RunConfig, model: ModelSummary) -> str:
                 (pruning.searches_damping, pruning.drops_depth),
             )
         case Kind.TEXT:
-            facts += (config.general_windows,)
+            facts += (config.general_windows, config.recovery.trains)
     return hashlib.sha256(repr((kind, facts)).encode()).hexdigest()[:_DIGITS]

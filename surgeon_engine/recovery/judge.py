@@ -35,24 +35,19 @@ class Judge:
     @classmethod
     def of(
         cls,
-        original: PreTrainedModel,
+        held_out: Reference,
         model: PreTrainedModel,
-        text: Batches,
         context: RunContext,
         step: Callable[[], None] = lambda: None,
-        vocabulary: SmallerVocabulary | None = None,
     ) -> Judge:
-        """Return the judge of a model, with the original's hidden states on `text`.
+        """Return the judge of a model, and measure the model.
 
         Args:
-            original: Is not kept.
-            model: Is judged, and measured first.
-            text: Windows in the tokens of the original.
+            held_out: What the original computes on the windows.
+            model: Is judged.
             context: Receives the command to cancel.
-            step: Called after each batch of the original, and of the model.
-            vocabulary: Of the model; None: that of the original.
+            step: Called after each batch.
         """
-        held_out = predictions(original, text, step, vocabulary)
         judge = cls(model, held_out, context, model.dtype)
         return replace(judge, before=judge.divergence(step))
 

@@ -25,7 +25,7 @@ from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
-from surgeon_engine.recovery.judge import Judge, KeptText
+from surgeon_engine.recovery.judge import Judge, KeptText, predictions
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
@@ -62,17 +62,17 @@ def recover(
     with context.stage(Stage.REFERENCE, shot, 1 + 2 * len(text.held_out)) as step:
         original = load_original(state.config.model, state.loaded)
         step()
-        pruned, vocabulary = state.loaded.model, state.vocabulary
-        held_out = text.in_original.held_out
-        judge = Judge.of(original.model, pruned, held_out, context, step, vocabulary)
+        key = key_of_original(state, Kind.TEXT, original=original)
+        kept, windows = KeptText(context.kept, key), text.in_original.held_out
+        held_out = predictions(original.model, windows, step, state.vocabulary, kept)
+        judge = Judge.of(held_out, state.loaded.model, context, step)
     recovered = recover_blocks(state, original, text, context, shot)
     passed, after = _judged(state, before, recovered, judge, shot)
     steps = 0
     if state.config.recovery.trains and not context.stops_after_shot:
         with HiddenStore(state.loaded.device) as store:
             fresh = _training_text(state, original, text, store)
-            key = key_of_original(state, Kind.TEXT, original=original)
-            fresh.kept = KeptText(context.kept, key)
+            fresh.kept = kept
             del original
             training = distil(state, fresh, judge, after, context, shot)
             del fresh

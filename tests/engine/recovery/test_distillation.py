@@ -30,7 +30,7 @@ from surgeon_engine.model.products import fast_products
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
-from surgeon_engine.recovery.judge import Judge
+from surgeon_engine.recovery.judge import Judge, predictions
 from surgeon_engine.recovery.low_rank import LowRankTraining
 from surgeon_engine.recovery.weight_training import (
     WeightTraining,
@@ -68,7 +68,7 @@ def references(state):
     store = HiddenStore(state.loaded.device)
     return (
         FreshText(original_of(state), list(users), none, none, 0, 3, 0, store),
-        Judge.of(model, model, windows.held_out, silent_context()),
+        Judge.of(predictions(model, windows.held_out, int), model, silent_context()),
     )
 
 

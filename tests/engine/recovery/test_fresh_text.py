@@ -18,7 +18,7 @@ from surgeon_engine.planning.windows import shipped_of_epoch
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.fresh_text import FreshText
-from surgeon_engine.recovery.judge import Judge
+from surgeon_engine.recovery.judge import Judge, predictions
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from tests.engine.recovery.test_distillation import state_of
 from tests.engine.recovery.test_refit import original_of, remove_some, text
@@ -96,7 +96,8 @@ def train(state, fresh, context=None, **settings):
     recovery = replace(state.config.recovery, **settings)
     state.config = replace(state.config, recovery=recovery)
     context = context or silent_context()
-    judge = Judge.of(fresh.original.model, state.loaded.model, text().held_out, context)
+    held_out = predictions(fresh.original.model, text().held_out, int)
+    judge = Judge.of(held_out, state.loaded.model, context)
     return distil(state, fresh, judge, judge.before, context)
 
 
