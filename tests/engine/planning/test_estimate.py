@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Damping,
@@ -181,6 +182,14 @@ def test_head_of_the_original_stays_beside_fewer_tokens(gpu):
     found = [estimate(x, MODEL, machine(gpu=gpu)) for x in (whole, fewer)]
     more = [x.gpu if gpu else x.engine for x in found]
     assert more[1] - more[0] == 4 * MODEL.vocabulary * MODEL.hidden_size
+
+
+@pytest.mark.parametrize("gpu", [0, PLENTY])
+def test_host_holds_the_hidden_states_of_the_windows_that_judge(gpu):
+    jobs = [replace(JOB, evaluation=EvaluationConfig(windows=n)) for n in (16, 64)]
+    found = [estimate(x, MODEL, machine(gpu=gpu)).engine for x in jobs]
+    tokens = 48 * JOB.calibration.window_length
+    assert found[1] - found[0] == 4 * tokens * MODEL.hidden_size
 
 
 def test_memory_holds_the_process_that_verifies_the_file_beside_the_engine():
