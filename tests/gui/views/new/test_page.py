@@ -227,6 +227,8 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     click(place, "use_possible_button")
     assert f"to {used} MB, likely" in line(place, "plan_label")
     assert not use.isVisible()
+    place.session.draft.reject_edit(Step.TARGET, "A limit is refused.")
+    assert not use.isVisible()  # it is no problem of the size
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.IQ4_NL, FileDtype.Q4_0])
