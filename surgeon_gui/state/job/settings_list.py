@@ -39,7 +39,6 @@ _EMPTY_VALUES = {
     "calibration.dataset_config": tr("Automatic"),
     "calibration.split": tr("Automatic"),
     "evaluation.texts": tr("Automatic"),
-    "pruning.protect": tr("Nothing"),
     "export.folder": tr("Inside the run's folder"),
 }
 _DATASET_SETTINGS = tuple(
