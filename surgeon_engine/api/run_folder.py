@@ -102,11 +102,7 @@ class RunFolder:
         self.saved_state = StateFolder(path)
         self._unverified_path = path / "export-unverified"
         # What is there before a detached run begins.
-        self._detached_paths = (
-            self.process_path,
-            self.commands_path,
-            self.output_path,
-        )
+        self._detached_paths = (self.process_path, self.commands_path, self.output_path)
 
     @property
     def use(self) -> Use | None:
@@ -421,7 +417,9 @@ class RunFolder:
             raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
             raise RunFolderError(
-                "{path} is not the folder of a finished run: {reason:clause}.",
+                "The run in {path} has no result yet."
+                if self.is_run and not self.report_path.exists()
+                else "{path} is not the folder of a finished run: {reason:clause}.",
                 "Choose a folder that holds a report.json.",
                 path=self.path,
                 reason=error,

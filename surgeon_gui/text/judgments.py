@@ -8,7 +8,7 @@ from surgeon_engine.api.messages.judgment import Outcome, Probe, TokenClass
 from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
-from surgeon_gui.text.verdicts import PHRASES
+from surgeon_gui.text.verdicts import VERDICTS
 
 _LOST = {Verdict.DIFFERENT, Verdict.BROKEN}
 
@@ -111,7 +111,7 @@ def outcome(row: LostRow) -> str:
     same = tr("{share} same top token").format(share=share)
     if row.verdict is None:
         return same
-    verdict = PHRASES[row.verdict]
+    verdict = VERDICTS[row.verdict]
     if not row.is_lost and not row.is_kept:
         verdict = tr("{verdict}, at the limit").format(verdict=verdict)
     return tr("{verdict}; {same}").format(verdict=verdict, same=same)

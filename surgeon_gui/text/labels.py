@@ -107,7 +107,7 @@ FIELDS = {
         "step stays within the limit, the run ends before the target is reached.",
         "%",
         decimals=1,
-        minimum_text=tr("no limit"),
+        minimum_text=tr("No limit"),
     ),
     "pruning.max_divergence": FieldText(
         "Quality limit (KL)",
@@ -118,7 +118,7 @@ FIELDS = {
         tr("nats"),
         unit_of_one=tr("nat"),
         decimals=3,
-        minimum_text=tr("no limit"),
+        minimum_text=tr("No limit"),
     ),
     "pruning.shots": FieldText(
         "Shots",
@@ -133,7 +133,7 @@ FIELDS = {
         "number. Automatic: 32 or 256 where the number format of the export has "
         "blocks of so many weights, 8 on an NVIDIA GPU, otherwise any width. Some "
         "GPUs are fastest with multiples of 64.",
-        minimum_text=tr("automatic"),
+        minimum_text=tr("Automatic"),
     ),
     "pruning.widths": FieldText(
         "Widths",
@@ -148,7 +148,7 @@ FIELDS = {
         "others make up the rest of the target. Those go whose absence changes the "
         "predictions least on held-out text. Fewer blocks save time for each token "
         "and memory for the context.",
-        minimum_text=tr("none"),
+        minimum_text=tr("None"),
     ),
     "pruning.dropped_sublayers": FieldText(
         "Attentions and MLPs",
@@ -156,7 +156,7 @@ FIELDS = {
         "blocks, at most one of each block. They are chosen as blocks are. Plain "
         "files for transformers cannot hold such models; compact and GGUF files "
         "can.",
-        minimum_text=tr("none"),
+        minimum_text=tr("None"),
     ),
     "pruning.protect": FieldText(
         "Protect",
@@ -202,7 +202,7 @@ FIELDS = {
         "larger number preserves more quality and needs more time and memory.",
         tr("weights"),
         unit_of_one=tr("weight"),
-        minimum_text=tr("all of a layer"),
+        minimum_text=tr("All of a layer"),
     ),
     "pruning.damping": FieldText(
         "Damping",
@@ -248,7 +248,7 @@ FIELDS = {
         "Automatic recovery trains only if a quarter of an epoch fits into this time. "
         "With a time, results depend on the speed of the machine.",
         tr("min"),
-        minimum_text=tr("by epochs"),
+        minimum_text=tr("By epochs"),
     ),
     "recovery.trained_weights": FieldText(
         "Trained weights", "What the distillation trains."

@@ -160,12 +160,15 @@ def check_kinds(config: Any, given: Iterable[str]) -> None:
     settings, held = settings_of(type(config)), values_of(config)
     for name in given:
         if name not in held:
+            kinds = settings[name].option.kinds
             raise ConfigError(
                 "{name} belongs to another {choice} than that of this job.",
-                "Leave it out, or set {choice} to one of: {kinds}.",
+                "Leave it out, or set {choice} to {kinds}."
+                if len(kinds) == 1
+                else "Leave it out, or set {choice} to one of: {kinds}.",
                 name=name,
                 choice=settings[name].choice,
-                kinds=", ".join(settings[name].option.kinds),
+                kinds=", ".join(kinds),
             )
 
 

@@ -47,9 +47,8 @@ class NM:
         if self.kept >= self.of:
             raise ConfigError(
                 "{pattern} removes nothing.",
-                "Keep fewer than {of} of every {of} weights.",
+                "Keep fewer weights than a group has, such as 2 of 4.",
                 pattern=self.pattern,
-                of=self.of,
             )
         ways = math.comb(self.of, self.kept)
         if ways > _MAX_PATTERNS:

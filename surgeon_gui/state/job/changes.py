@@ -41,18 +41,25 @@ def _implied(
     if model is None:
         return plain
     jobs = [with_purpose(plain, purpose, model) for purpose in Purpose]
-    return min(jobs, key=lambda job: len(_rows(config, job)))
+    return min(jobs, key=lambda job: len(_changed(config, job)))
 
 
 def changes(state: AppState) -> tuple[str, ...]:
     """Return each changed setting as its label and value, as in "Method: Magnitude"."""
     if state.model is None:
         return ()
-    rows = _rows(state.config, without_changes(state))
-    return tuple(f"{label}: {value}" for label, value, _ in rows)
+    changed = _changed(state.config, without_changes(state))
+    return tuple(f"{each.label}: {each.value}" for each in changed)
 
 
-def _rows(config: RunConfig, implied: RunConfig) -> list[tuple[str, ...]]:
-    """Return label, value and implied value where a setting applies to both jobs."""
-    rows = settings_list.differences((config, implied))
-    return [row for row in rows if settings_list.DOES_NOT_APPLY not in row]
+def _changed(config: RunConfig, implied: RunConfig) -> list[settings_list.Setting]:
+    """Return the settings of a job that another lacks or has with another value.
+
+    One that the other job lacks is changed unless it has its default.
+    """
+    values = {each.name: each.value for each in settings_list.settings(implied)}
+    return [
+        each
+        for each in settings_list.settings(config)
+        if each.value != values.get(each.name, each.value if each.is_default else None)
+    ]

@@ -93,7 +93,7 @@ def find_problems(
         found += [
             resolver.model_problem(config.model.source),
             *_calibration_problems(config, model),
-            _run_problem(run_parent),
+            runs_folder_problem(run_parent),
             _folder_problem(config, run_parent, may_replace),
         ]
     problems: dict[Step, tuple[Problem, ...]] = {}
@@ -301,7 +301,7 @@ def target_problems(
     return tuple(found)
 
 
-def _run_problem(run_parent: str) -> Problem | None:
+def runs_folder_problem(run_parent: str) -> Problem | None:
     """Return why no run can be written into the runs folder; None if one can."""
     path = paths.unwritable_folder(run_parent) if run_parent else ""
     if not path:

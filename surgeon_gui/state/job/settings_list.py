@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
-from surgeon_engine.api.config.fields import values_in_use
+from surgeon_engine.api.config.fields import settings_of, values_in_use
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
@@ -39,7 +39,6 @@ _EMPTY_VALUES = {
     "calibration.dataset_config": tr("Automatic"),
     "calibration.split": tr("Automatic"),
     "evaluation.texts": tr("Automatic"),
-    "pruning.protect": tr("Nothing"),
     "export.folder": tr("Inside the run's folder"),
 }
 _DATASET_SETTINGS = tuple(
@@ -55,6 +54,7 @@ class Setting(NamedTuple):
     part: str  # title of its step
     label: str
     value: str
+    is_default: bool
 
 
 def settings(config: RunConfig) -> tuple[Setting, ...]:
@@ -62,12 +62,14 @@ def settings(config: RunConfig) -> tuple[Setting, ...]:
     found = []
     for part in dataclasses.fields(config):
         values = values_in_use(getattr(config, part.name))
+        fields = settings_of(type(getattr(config, part.name)))
         for setting, value in values.items():
             name = f"{part.name}.{setting}"
             if not _applies_to_texts(name, config.calibration):
                 continue
             text = _format_value(name, value, FIELDS[name])
-            found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, text))
+            label, is_default = FIELDS[name].label, value == fields[setting].default
+            found.append(Setting(name, _PARTS[part.name], label, text, is_default))
     return tuple(found)
 
 

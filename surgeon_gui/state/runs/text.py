@@ -9,6 +9,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
+from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.vocabulary_text import with_tokens
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
@@ -56,7 +57,7 @@ OUTCOME_DETAILS = {
 def title(record: RunRecord) -> str:
     """Return the title of a run: the user's name, or the model and what became of it.
 
-    That is the size of its file, and its target until it has one.
+    That is the size of its file; its target until it has one, or if zeros remain in it.
     """
     return title_of(record.folder, record.name, record.config, record.file_bytes)
 
@@ -70,7 +71,7 @@ def title_of(
     if config is None:
         return _last_part(folder)
     model, goal = source_name(config.model.source), numbers.size(file_bytes)
-    if not file_bytes:
+    if not file_bytes or leaves_zeros(config):
         goal = plan_text.brief_target(config.pruning)
     return f"{model}{SEPARATOR}{with_tokens(goal, config.pruning)}"
 

@@ -263,8 +263,8 @@ class NewPage(QWidget):
         self._show_changes(changes.changes(state))
         self._show_plan(state)
         enable_unless(self._start, blocking(obstacle))
-        is_out = Step.TARGET in state.problems and self._found is not None
-        self._use.setVisible(is_out)
+        settings = {each.setting for each in state.problems.get(Step.TARGET, ())}
+        self._use.setVisible(settings == {"target"} and self._found is not None)
         if self._found is not None and state.model is not None:
             nearest = plan.nearest_share(state, state.model, self._found)
             size = plan.size_text(state.config, state.model, nearest)

@@ -10,20 +10,25 @@ from PySide6.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLineEdit, QW
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import Device
-from surgeon_gui.base import offline
+from surgeon_gui.base import offline, paths
 from surgeon_gui.base.keep_awake import may_sleep, missing_package
 from surgeon_gui.base.settings import Preferences, ThemeChoice
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import LANGUAGES, tr
 from surgeon_gui.base.units import Units
+from surgeon_gui.state.job.checks import runs_folder_problem
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
     button,
     described,
     enable_unless,
     line_label,
+    mark_invalid,
+    problem_label,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import Dialog, ask_folder
@@ -71,7 +76,8 @@ class PreferencesDialog(Dialog):
     @override
     def accept(self) -> None:
         self._on_folder_entered()
-        super().accept()
+        if not self._folder_problem.text():
+            super().accept()
 
     def _add_folder(self) -> None:
         self._folder = described(QLineEdit(), "preferences_run_parent_edit")
@@ -82,6 +88,8 @@ class PreferencesDialog(Dialog):
         choose.setAutoDefault(False)
         label = line_label(CAPTIONS["preferences_run_parent_edit"].label)
         self._form.addRow(label, with_button(self._folder, choose))
+        self._folder_problem = problem_label("preferences_run_parent_problem")
+        self._form.addRow(line_label(), self._folder_problem)
 
     def _add_choices(self) -> None:
         themes = {
@@ -124,7 +132,12 @@ class PreferencesDialog(Dialog):
 
     @Slot()
     def _on_folder_entered(self) -> None:
-        if folder := self._folder.text().strip():
+        folder = self._folder.text().strip()
+        is_kept = folder == self._shown.run_parent or paths.is_folder(folder)
+        problem = None if is_kept else runs_folder_problem(folder)
+        show_text(self._folder_problem, sentence(problem))
+        mark_invalid(self._folder, problem is not None)
+        if folder and problem is None:
             self._edit(run_parent=folder)
 
     @Slot()

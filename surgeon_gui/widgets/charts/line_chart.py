@@ -35,6 +35,7 @@ MAX_POINTS_DRAWN = 2_000  # a screen has no more columns of pixels
 _TEXT_EDGES = (2, 2, -2, -2)  # pixels of a label that a curve may touch
 _SHIFT, _MAX_SHIFT = 4, 40  # pixels between the last point and its label
 _DASHES = (6, 4)  # of the baseline and the limit: pixels drawn, pixels skipped
+_LABEL_PLACE = 0.01  # of the label of the baseline or the limit, as a share of it
 # The label of the baseline is below its left end, because curves start on it and rise.
 _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
 _LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above, because curves come from below
@@ -57,12 +58,12 @@ class LineChart(PlotCard):
         self._base_line = pg.InfiniteLine(
             angle=0,
             label=tr("original"),
-            labelOpts={"position": 0.01, "anchors": _LABEL_ANCHORS},
+            labelOpts={"position": _LABEL_PLACE, "anchors": _LABEL_ANCHORS},
         )
         self._limit_line = pg.InfiniteLine(
             angle=0,
             label=tr("limit"),
-            labelOpts={"position": 0.01, "anchors": _LIMIT_ANCHORS},
+            labelOpts={"position": _LABEL_PLACE, "anchors": _LIMIT_ANCHORS},
         )
         self._last_text = pg.TextItem()
         plot.addItem(self._base_line)
@@ -135,11 +136,24 @@ class LineChart(PlotCard):
             area = QRectF(curves[0][-1] - QPointF(size.width(), up), size)
             text = area.adjusted(*_TEXT_EDGES)
             is_free = not any(_crosses(curve, text) for curve in curves)
+            is_free = is_free and not self._covers_label(area)
             if is_free and box.rect().contains(area):
                 self._last_text.setAnchor((1.0, up / size.height()))
                 self._last_text.show()
                 return
         self._last_text.hide()
+
+    def _covers_label(self, area: QRectF) -> bool:
+        """Return whether an area covers the label of the baseline or the limit."""
+        box = self._plot.getViewBox()
+        for dashed, up in ((self._base_line, 0.0), (self._limit_line, 1.0)):
+            place = box.mapFromView(QPointF(0.0, dashed.value()))
+            size = dashed.label.textItem.boundingRect().size()
+            width = _LABEL_PLACE * box.width() + size.width()
+            label = QRectF(0.0, place.y() - up * size.height(), width, size.height())
+            if dashed.isVisible() and label.intersects(area):
+                return True
+        return False
 
     def _add_line(self) -> None:
         item = pg.PlotDataItem([], [], antialias=True)

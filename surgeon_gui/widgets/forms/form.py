@@ -4,7 +4,7 @@ Labels, tooltips and units come from `labels.FIELDS`. Strings and tables are lef
 page, because they need more than an input. Advanced fields are in a section
 that is closed at first. The row of a field that does not apply is hidden, but the field
 keeps its value. A problem is shown below its field, which is marked. If the dataclass
-rejects the values, the form keeps the input and shows the error at the edited field.
+rejects the values, the form keeps the input and shows the error at the field to mend.
 """
 
 from __future__ import annotations
@@ -386,12 +386,28 @@ class ConfigForm(QWidget):
             config = self.config()
         except ConfigError as error:
             edited = next(name for name in after if after[name] != before.get(name))
-            self.show_problems({edited: f"{error.message} {error.hint}".strip()})
+            name = self._refused_before(edited, error) or edited
+            self.show_problems({name: f"{error.message} {error.hint}".strip()})
             self.refused.emit(error)
             return
         self.show_problems(NO_PROBLEMS)
         self._config = config
         self.edited.emit(config)
+
+    def _refused_before(self, edited: str, error: ConfigError) -> str:
+        """Return the field that caused an error before; empty if it is another."""
+        values = self.values()
+        for name, value in values.items():
+            valid = getattr(self._config, name)
+            if name == edited or value == valid:
+                continue
+            try:
+                dataclasses.replace(self._config, **{**values, name: valid})
+            except ConfigError as other:
+                if other.message == error.message:
+                    continue
+            return name
+        return ""
 
 
 def _unchecked(config: Any, values: Values) -> Any:

@@ -287,6 +287,10 @@ def test_read_report_of_other_folder_raises(tmp_path, text):
         (tmp_path / "report.json").write_text(text)
     with pytest.raises(RunFolderError, match="is not the folder of a finished run"):
         RunFolder(tmp_path).read_report()
+    (tmp_path / "report.json").unlink(missing_ok=True)
+    (tmp_path / "events.jsonl").touch()
+    with pytest.raises(RunFolderError, match="has no result yet"):
+        RunFolder(tmp_path).read_report()
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_bits_per_byte_are_in_the_report_and_the_result(finished):
 def test_judgment_lists_what_was_lost(finished):
     assert "What was lost" not in text_of(finished)
     text = text_of(replace(finished, judgment=judgment()))
-    assert "What was lost story nearly the same; 93 % same top token" in text
+    assert "What was lost story Nearly the same; 93 % same top token" in text
     assert "Arithmetic 12 of 30, original 20" in text
 
 

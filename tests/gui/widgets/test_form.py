@@ -266,6 +266,20 @@ def test_invalid_config_shows_its_error(qtbot, form):
     assert problem.text() == ""
 
 
+def test_error_stays_at_its_field_while_others_are_edited(form):
+    form.edit("layer_min_density", ("block 3",))
+    form.edit("protect", ("block 1",))
+    assert form.field("layer_min_density").property("invalid")
+    assert not form.field("protect").property("invalid")
+    form.edit("layer_min_density", ())
+    form.edit("structure", Structure.N_M)
+    form.edit("pattern", "3:3")
+    form.edit("structure", Structure.NEURONS)
+    form.edit("structure", Structure.N_M)  # the pattern is there again
+    assert form.field("pattern").property("invalid")
+    assert not form.field("structure").property("invalid")
+
+
 def grids_of(layout):
     """Return the grids in a layout."""
     items = [layout.itemAt(index) for index in range(layout.count())]

@@ -84,6 +84,20 @@ def test_label_of_the_last_point_covers_no_curve(chart, ys):
                 assert covered(chart, line) == []
 
 
+def test_label_of_the_last_point_is_beside_that_of_the_baseline(chart):
+    chart.show()
+    chart.resize(300, 400)
+    text = "Long text after the recovery"
+    for last in np.linspace(0.7, 1.1, 9):
+        ys = (1.0, 1.5, last)
+        line = Line("KL", (0.0, 1.0, 1.0), ys, last_x=1.0, last_text=text, baseline=1.0)
+        chart.show_line(line)
+        settle()
+        items = (chart._last_text, chart._base_line.label)
+        one, other = (x.textItem.sceneBoundingRect() for x in items)
+        assert not chart._last_text.isVisible() or not one.intersects(other)
+
+
 def covered(chart, line):
     """Return the points of the curves that the label of the last point covers."""
     text, box = chart._last_text.textItem, chart._plot.getViewBox()

@@ -77,6 +77,24 @@ def choose(dialog, name, text):
     box.activated.emit(index)
 
 
+@pytest.mark.parametrize("name", ["file", "file/runs"])
+def test_runs_folder_that_cannot_be_made_is_refused(qtbot, tmp_path, name):
+    (tmp_path / "file").touch()
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    dialog = PreferencesDialog(Preferences(), parent)
+    edit = find(dialog, "preferences_run_parent_edit", QLineEdit)
+    edit.setText(str(tmp_path / name))
+    with qtbot.assertNotEmitted(dialog.edited):
+        edit.editingFinished.emit()
+    problem = find(dialog, "preferences_run_parent_problem", QLabel)
+    assert "is a file. Choose a folder" in problem.text()
+    edit.setText(str(tmp_path / "new"))
+    with qtbot.waitSignal(dialog.edited):
+        edit.editingFinished.emit()
+    assert not problem.text()
+
+
 def change_everything(dialog, folder):
     edit = find(dialog, "preferences_run_parent_edit", QLineEdit)
     edit.setText(str(folder))

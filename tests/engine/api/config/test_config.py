@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -246,7 +247,7 @@ def test_share_of_zero_removes_nothing():
             "[pruning]\ndamping = 'fixed'\ncost_damping = -1",
             "cost_damping is -1.0, and must be",
         ),
-        ("[pruning]\nmegabytes = 9", "megabytes belongs to another target"),
+        ("[pruning]\nmegabytes = 9", "or set target to file_size"),
         (
             "[pruning]\nmethod = 'llm_surgeon'\ncost_damping = 0.1",
             "cost_damping belongs to another damping than that of this job",
@@ -285,7 +286,10 @@ def test_share_of_zero_removes_nothing():
         ),
         ("[[calibration.more_texts]]\ntext = 'hf://a/b'", "not the name of a data set"),
         ("[[calibration.more_texts]]\ntext = ''", "No calibration text was given"),
-        ("[pruning]\nstructure = 'n_m'\npattern = '4:4'", "4:4 removes nothing"),
+        (
+            "[pruning]\nstructure = 'n_m'\npattern = '4:2'",
+            "nothing. Keep fewer weights",
+        ),
         ("[pruning]\nstructure = 'n_m'\npattern = '2/4'", "'2/4' is not a pattern"),
         (
             "[pruning]\nstructure = 'n_m'\npattern = '0:4'",
@@ -311,8 +315,9 @@ def test_share_of_zero_removes_nothing():
     ],
 )
 def test_wrong_job_raises_a_clear_error(job, sentence):
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(ConfigError) as raised:
         config_from_toml(f"version = 1\n{job}")
+    assert re.search(sentence, f"{raised.value} {raised.value.hint}")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import (
@@ -72,6 +73,12 @@ def test_titles_are_distinct_even_for_runs_of_the_same_second():
     titles = with_records(RunsState(), tuple(twins)).titles
     assert len(set(titles.values())) == 3
     assert titles["/runs/x"].endswith(", x")
+
+
+def test_title_of_a_file_with_zeros_is_the_target():
+    job = replace(JOB, pruning=PruningConfig(Structure.N_M, sparsity=0.5))
+    record = replace(BEST, name="", config=job, file_bytes=5_700_000)
+    assert "50\xa0% of prunable weights removed" in run_text.title(record)
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_all_settings_have_texts():
     assert values["pruning.protect"] == "block 0"
     assert values["model.source"] == "Bundled demo"
     assert values["pruning.sparsity"] == "30\xa0%"
-    assert values["pruning.max_perplexity_increase"] == "no limit"
+    assert values["pruning.max_perplexity_increase"] == "No limit"
     assert "pruning.damping" not in values  # magnitudes are not damped
     assert "calibration.column" not in values  # the built-in text is no table
     assert "calibration.rows" not in values

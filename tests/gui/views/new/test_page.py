@@ -22,7 +22,13 @@ from superqt import QElidingLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Target, Vocabulary
+from surgeon_engine.api.config.pruning import (
+    Damping,
+    Method,
+    PruningConfig,
+    Target,
+    Vocabulary,
+)
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
@@ -227,6 +233,8 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     click(place, "use_possible_button")
     assert f"to {used} MB, likely" in line(place, "plan_label")
     assert not use.isVisible()
+    place.session.draft.reject_edit(Step.TARGET, "A limit is refused.")
+    assert not use.isVisible()  # it is no problem of the size
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.IQ4_NL, FileDtype.Q4_0])
@@ -541,6 +549,12 @@ def test_expert_button_counts_and_names_changed_settings(place):
     assert "Method: Magnitude" in button.toolTip()
     assert "Recovery: Off" in button.toolTip()
     assert len(words(place)) <= MAX_WORDS
+    counted = PruningConfig(
+        method=Method.LLM_SURGEON, damping=Damping.FIXED, cost_damping=0.5
+    )
+    place.session.draft.edit(replace(config(place), pruning=counted))
+    assert "Cost damping: 0.5" in button.toolTip()  # only this method has it
+    assert "Update damping" not in button.toolTip()  # it has its default
 
 
 @pytest.mark.parametrize("purpose", Purpose)

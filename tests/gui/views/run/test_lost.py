@@ -35,7 +35,7 @@ def test_texts_are_rows_and_samples_are_answers(page):
     run = finished(Verdict.DIFFERENT)
     show(page, run)
     rows = facts(page, "lost_rows")
-    assert "built-in\nnoticeably different; 60 % same top token" in rows
+    assert "built-in\nNoticeably different; 60 % same top token" in rows
     assert not find(page, "answer_list").isVisible()  # there are no samples
     assert find(page, "judge_button").isVisible()
     assert "about" in shown(page, "judge_note")
@@ -72,11 +72,11 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
 @pytest.mark.parametrize(
     ("nats", "shape", "outcome"),
     [
-        ((0.2, 0.18, 0.22), Shape.TICK, "close to the original; 90 %"),
-        ((0.246, 0.22, 0.27), Shape.RING, "close to the original, at the limit; 90 %"),
-        ((0.279, 0.24, 0.3), Shape.RING, "noticeably different, at the limit; 90 %"),
-        ((0.279, 0.26, 0.3), Shape.CROSS, "noticeably different; 90 %"),
-        ((4.0, 3.0, 5.0), Shape.CROSS, "broken; 90 %"),
+        ((0.2, 0.18, 0.22), Shape.TICK, "Close to the original; 90 %"),
+        ((0.246, 0.22, 0.27), Shape.RING, "Close to the original, at the limit; 90 %"),
+        ((0.279, 0.24, 0.3), Shape.RING, "Noticeably different, at the limit; 90 %"),
+        ((0.279, 0.26, 0.3), Shape.CROSS, "Noticeably different; 90 %"),
+        ((4.0, 3.0, 5.0), Shape.CROSS, "Broken; 90 %"),
     ],
 )
 def test_mark_of_a_text_follows_its_interval(page, nats, shape, outcome):
@@ -96,7 +96,7 @@ def test_each_share_is_defined_where_it_stands(page):
     show(page, finished(judgment=judgment()))
     labels = find(page, "lost_rows").findChildren(QLabel)
     tips = {plain(x.text()): x.accessibleDescription() for x in labels}
-    text = "close to the original; 90 % same top token"
+    text = "Close to the original; 90 % same top token"
     assert tips[text].endswith("the original would keep 80.")
     shares = [tip for shown, tip in tips.items() if "same top token" in shown]
     assert len(shares) == 3
