@@ -25,7 +25,23 @@ class EngineError(Exception):
 
 
 class ConfigError(EngineError):
-    """A setting has an invalid value."""
+    """A setting has an invalid value.
+
+    Args:
+        settings: Names of those of which one has to change; empty: not known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        /,
+        *,
+        settings: tuple[str, ...] = (),
+        **values: object,
+    ) -> None:
+        super().__init__(message, hint, **values)
+        self.settings = settings
 
 
 class ModelError(EngineError):

@@ -71,8 +71,7 @@ def recover(
     steps = 0
     if state.config.recovery.trains and not context.stops_after_shot:
         with HiddenStore(state.loaded.device) as store:
-            fresh = _training_text(state, original, text, store)
-            fresh.kept = kept
+            fresh = _training_text(state, original, text, store, kept)
             del original
             training = distil(state, fresh, judge, after, context, shot)
             del fresh
@@ -123,7 +122,11 @@ def _recovery_text(state: PruningState, windows: TokenWindows) -> RecoveryText |
 
 
 def _training_text(
-    state: PruningState, original: LoadedModel, text: RecoveryText, store: HiddenStore
+    state: PruningState,
+    original: LoadedModel,
+    text: RecoveryText,
+    store: HiddenStore,
+    kept: KeptText,
 ) -> FreshText:
     """Return what each epoch of a training reads."""
     read, windows = text.in_original.fitted.windows, state.original_windows
@@ -135,9 +138,17 @@ def _training_text(
         places = (~_held_out(len(windows.calibration))).nonzero().flatten().tolist()
         later = [windows.later[place] for place in places]
         users = [torch.cat(pair) for pair in zip(users, later, strict=True)]
-    batch, seed = text.fitted.size, state.config.calibration.seed
     return FreshText(
-        original, users, own, pool, text.shipped, batch, seed, store, state.vocabulary
+        original,
+        users,
+        own,
+        pool,
+        text.shipped,
+        text.fitted.size,
+        state.config.calibration.seed,
+        store,
+        state.vocabulary,
+        kept,
     )
 
 

@@ -114,7 +114,10 @@ _NAMES = tuple(each.name for each in fields(Settings) if each.compare)
 
 
 def _merged(mine: list[str], before: Any, now: Any) -> list[str]:
-    """Return a list of this window, with the changes of another since `before`."""
+    """Return the list of this window with what another window added or deleted.
+
+    Both began with `before`; the other one has stored `now`.
+    """
     kept = [item for item in mine if item in now or item not in before]
     return [*kept, *(item for item in now if item not in (*before, *mine))]
 

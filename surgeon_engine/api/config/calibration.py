@@ -109,6 +109,7 @@ class CalibrationConfig:
                 "The further texts have shares of {shares:g} together, which leaves "
                 "no window for the main text.",
                 "Give them shares with a sum below 1.",
+                settings=("more_texts",),
                 shares=shares,
             )
         has_dataset = is_hub_source(self.text) or is_hub_source(self.validation_text)
@@ -117,6 +118,7 @@ class CalibrationConfig:
                 "dataset_config or split is set, but the text is not a dataset.",
                 "Leave dataset_config, split and validation_split empty, or give "
                 "hf://datasets/organization/name as text.",
+                settings=("text", "dataset_config", "split", "validation_split"),
             )
 
     @property

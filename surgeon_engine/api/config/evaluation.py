@@ -33,4 +33,5 @@ class EvaluationConfig:
             raise ConfigError(
                 "One of the texts to judge on has no name.",
                 "Leave `texts` empty, or name text files.",
+                settings=("texts",),
             )

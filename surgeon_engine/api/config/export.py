@@ -129,6 +129,7 @@ def check_dtype(wanted: Format, dtype: FileDtype) -> None:
         raise ConfigError(
             "{label} does not hold {dtype}.",
             "Choose one of: {possible}.",
+            settings=("dtype", "format"),
             label=DESCRIPTIONS[wanted].label,
             dtype=dtype.label,
             possible=possible,

@@ -16,7 +16,7 @@ import dataclasses
 import functools
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar, cast
@@ -188,23 +188,36 @@ def check_limits(config: Any) -> None:
     Raises:
         ConfigError: A number is out of its range, or a text cannot be a name or path.
     """
+    for error in limit_errors(config):
+        raise error
+
+
+def limit_errors(config: Any) -> Iterator[ConfigError]:
+    """Yield the error of each number and text that `check_limits` refuses."""
     for name, setting in settings_of(type(config)).items():
-        limits, value = setting.option.limits, getattr(config, name)
-        if isinstance(value, tuple):
-            _check_texts(name, value)
-        elif isinstance(value, str):
-            check_path(name, value)
-        if limits is not None and not limits.contain(value):
-            is_share = limits.high <= 1 < value and limits.contain(value / 100)
-            raise ConfigError(
-                "{setting} is {given:,}, and must be {limits}.",
-                say("{given:g} % is {share:g}.", given=value, share=value / 100)
-                if is_share
-                else "",
-                setting=name,
-                limits=limits.words,
-                given=value,
-            )
+        try:
+            _check_value(name, getattr(config, name), setting.option.limits)
+        except ConfigError as error:
+            error.settings = (name,)
+            yield error
+
+
+def _check_value(name: str, value: Any, limits: Limits | None) -> None:
+    if isinstance(value, tuple):
+        _check_texts(name, value)
+    elif isinstance(value, str):
+        check_path(name, value)
+    if limits is not None and not limits.contain(value):
+        is_share = limits.high <= 1 < value and limits.contain(value / 100)
+        raise ConfigError(
+            "{setting} is {given:,}, and must be {limits}.",
+            say("{given:g} % is {share:g}.", given=value, share=value / 100)
+            if is_share
+            else "",
+            setting=name,
+            limits=limits.words,
+            given=value,
+        )
 
 
 def wrong_type(

@@ -286,6 +286,7 @@ class PruningConfig:
             raise ConfigError(
                 "{method} does not remove {kind}.",
                 "Choose one of: {possible}.",
+                settings=("method", "structure"),
                 method=display_name(self.method),
                 kind=display_name(self.structure),
                 possible=say_list(*methods_for(self.structure), spec="choice"),
@@ -296,6 +297,7 @@ class PruningConfig:
                 "bytes cannot be the target.",
                 "Give the target as a share or as a number of parameters, or choose "
                 "another structure.",
+                settings=("target", "structure"),
             )
 
     @property

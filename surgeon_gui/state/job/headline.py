@@ -25,12 +25,13 @@ from surgeon_engine.planning.forecast import (
 from surgeon_engine.planning.limits import max_removable
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.running_memory import planned_context
-from surgeon_engine.planning.target_size import Goal, memory_of_goal, prunable_weights
+from surgeon_engine.planning.target_size import Goal, prunable_weights
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
+from surgeon_gui.state.job.plan_text import result_bytes
 from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
 from surgeon_gui.state.job.vocabulary_text import brief_warning, planned_tokens
 from surgeon_gui.state.request import RequestKind
@@ -202,10 +203,9 @@ def destination_text(state: AppState) -> tuple[str, str]:
 
 def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     context, kind = context_of(config, model), config.pruning.structure
-    needed = memory_of_goal(goal, context, model, kind)
-    if leaves_zeros(config):
-        file = planned_file(model, file_form(config, model), config.pruning)
-        needed = file.bytes(0) + planned_context(context, model, kind).beside(0)
+    removed = 0 if leaves_zeros(config) else goal.removed
+    beside = planned_context(context, model, kind).beside(removed)
+    needed = result_bytes(config, model) + beside
     return tr("{memory} of memory, {n} tokens").format(
         memory=numbers.size(needed), n=numbers.whole(context)
     )

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.api.config.fields import (
     Setting,
+    limit_errors,
     reset_others,
     settings_of,
     values_of,
@@ -386,28 +387,22 @@ class ConfigForm(QWidget):
             config = self.config()
         except ConfigError as error:
             edited = next(name for name in after if after[name] != before.get(name))
-            name = self._refused_before(edited, error) or edited
-            self.show_problems({name: f"{error.message} {error.hint}".strip()})
+            self._show_errors(error, edited)
             self.refused.emit(error)
             return
         self.show_problems(NO_PROBLEMS)
         self._config = config
         self.edited.emit(config)
 
-    def _refused_before(self, edited: str, error: ConfigError) -> str:
-        """Return the field that caused an error before; empty if it is another."""
-        values = self.values()
-        for name, value in values.items():
-            valid = getattr(self._config, name)
-            if name == edited or value == valid:
-                continue
-            try:
-                dataclasses.replace(self._config, **{**values, name: valid})
-            except ConfigError as other:
-                if other.message == error.message:
-                    continue
-            return name
-        return ""
+    def _show_errors(self, error: ConfigError, edited: str) -> None:
+        """Show each refused value at its field; an error of several at the edited one."""
+        refused = tuple(limit_errors(_unchecked(self._config, self.values())))
+        problems = {}
+        for each in refused or (error,):
+            names = each.settings or (edited,)
+            name = edited if edited in names else names[0]
+            problems[name] = f"{each.message} {each.hint}".strip()
+        self.show_problems(problems)
 
 
 def _unchecked(config: Any, values: Values) -> Any:

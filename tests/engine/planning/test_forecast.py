@@ -78,7 +78,7 @@ def test_own_runs_scale_the_curve_and_narrow_its_band():
     assert 1.3 < own.spread_at(0.4) < own.spread_at(0.6) <= similar.spread_at(0.6)
     assert own.spread_at(0.001) == similar.spread_at(0.001)
     assert own.points == points[:1]
-    # A run far off the others counts where it is, and where it is not, hardly.
+    # A run far off the others moves the curve at its own size, and little elsewhere.
     usual = [RunPoint("e", share, 4 * similar.at(share)) for share in (0.1, 0.2, 0.3)]
     far = RunPoint("f", 0.6, similar.at(0.6))
     several = forecast(PLAIN, MODEL, (*usual, far))

@@ -280,6 +280,23 @@ def test_error_stays_at_its_field_while_others_are_edited(form):
     assert not form.field("structure").property("invalid")
 
 
+def test_each_refused_value_has_its_error(form):
+    shots, width = form.field("shots"), form.field("width_multiple")
+    for box in (shots, width):
+        box.setMaximum(5_000)  # beyond what the config takes
+    shots.setValue(500)
+    width.setValue(2_000)
+    texts = [
+        form.findChild(object, f"pruning_{name}_problem").text()
+        for name in ("shots", "width_multiple")
+    ]
+    assert "500" in texts[0]
+    assert "2,000" in texts[1]
+    shots.setValue(5)
+    assert not shots.property("invalid")
+    assert width.property("invalid")
+
+
 def grids_of(layout):
     """Return the grids in a layout."""
     items = [layout.itemAt(index) for index in range(layout.count())]
