@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 import torch
@@ -158,8 +159,8 @@ def evaluate(
     all). The original need not run again. `head` is the weight of the original's head,
     if that of the model differs.
 
-    Products of the model take 16-bit inputs where that is fast, if the error of KL on a
-    few windows is small beside its interval.
+    Products of the model take 16-bit inputs where that is fast. If the error of KL on a
+    few windows is not small beside its interval, all windows are measured again.
 
     If the references have a baseline, as many windows suffice as a KL with a small
     error needs. The perplexity is then that of the original times the ratio of both on
@@ -168,77 +169,109 @@ def evaluate(
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
     """
-    found: list[Fidelity] = []
-    baseline = references.baseline
+    judge = partial(_compared, model, references, at_once=at_once, head=head)
+    products = None if is_original else _rounding_products(model)
     error = None
-    if not is_original:
-        error = _rounding_error(model, references.texts[0][1], at_once, head)
-    products = nullcontext() if error is None else fast_products(model)
-    texts = [reference for _, reference in references.texts]
-    states: list[Iterable[Tensor]] = [x.hidden for x in texts]
-    if not is_original:
-        states = [*last_hidden_of(model, texts, step, at_once)]
-    for (name, reference), hidden in zip(references.texts, states, strict=True):
-        if baseline is not None and reference.translation is None:
-            reference = replace(reference, is_enough=_is_enough)
+    if products is not None:
         with products:
-            figures = compare_unchecked(
-                model,
-                reference,
-                step if is_original else lambda: None,  # the forwards take the steps
-                hidden=hidden,
-                at_once=at_once,
-                head=head,
-            )
-        if baseline is not None and len(figures.loss) < len(reference.windows):
+            figures = judge(step)
+        first = references.texts[0][1]
+        error = _rounding_error(model, first, figures[0], at_once, head)
+    if error is None:
+        step = step if products is None else _nothing
+        figures = judge(step, is_original=is_original)
+    baseline = references.baseline
+    found: list[Fidelity] = []
+    for (name, reference), each in zip(references.texts, figures, strict=True):
+        if baseline is not None and len(each.loss) < len(reference.windows):
             whole = math.log(baseline.fidelity[len(found)].perplexity.value)
-            paired = figures.loss.double() - figures.original_loss + whole
-            figures = replace(figures, loss=paired)
-        _check_finite(model, reference, figures, name if found else "")
-        found.append(fidelity_of(figures, name, reference))
+            paired = each.loss.double() - each.original_loss + whole
+            each = replace(each, loss=paired)
+        _check_finite(model, reference, each, name if found else "")
+        found.append(fidelity_of(each, name, reference))
         if len(found) == 1:
-            loss = figures.mean_loss * reference.stretch
-    first = found[0]
+            loss = each.mean_loss * reference.stretch
+    of_first = found[0]
     return Evaluation(
         loss,
         math.exp(loss),
-        first.windows,
-        first.window_length,
-        first.text,
+        of_first.windows,
+        of_first.window_length,
+        of_first.text,
         fidelity=tuple(found),
         rounding=error,
     )
 
 
+def _nothing() -> None:
+    return None
+
+
+def _compared(
+    model: PreTrainedModel,
+    references: References,
+    step: Callable[[], None],
+    *,
+    at_once: int,
+    head: Tensor | None,
+    is_original: bool = False,
+) -> list[Comparison]:
+    """Return the figures of a model on each text; see `evaluate`."""
+    texts = [reference for _, reference in references.texts]
+    states: list[Iterable[Tensor]] = [x.hidden for x in texts]
+    if not is_original:  # the forwards take the steps
+        states = [*last_hidden_of(model, texts, step, at_once)]
+        step = _nothing
+    found = []
+    for reference, hidden in zip(texts, states, strict=True):
+        if references.baseline is not None and reference.translation is None:
+            reference = replace(reference, is_enough=_is_enough)
+        found.append(
+            compare_unchecked(
+                model, reference, step, hidden=hidden, at_once=at_once, head=head
+            )
+        )
+    return found
+
+
+def _rounding_products(
+    model: PreTrainedModel,
+) -> AbstractContextManager[object] | None:
+    """Return a context of 16-bit products, whose error is then measured.
+
+    None: They are not fast here, the model has 16 bits anyway, or processes share the
+    windows.
+    """
+    products = fast_products(model)
+    is_fast = not isinstance(products, nullcontext)
+    is_measured = model.dtype == torch.float32 and ranks.size() == 1
+    return products if is_fast and is_measured else None
+
+
 def _rounding_error(
-    model: PreTrainedModel, reference: Reference, at_once: int, head: Tensor | None
+    model: PreTrainedModel,
+    reference: Reference,
+    fast: Comparison,
+    at_once: int,
+    head: Tensor | None,
 ) -> float | None:
     """Return the error of KL by 16-bit products, in nats per token; None: too large.
 
-    Also None: such products are not fast here, the model has 16 bits anyway, or
-    processes share the windows.
+    `fast` is what they give.
     """
-    products = fast_products(model)
-    if isinstance(products, nullcontext) or ranks.size() > 1:
+    if not bool(fast.loss.isfinite().all()):
         return None
-    if model.dtype != torch.float32:
-        return None
-    count = min(_PROBED, len(reference.windows))
+    count = min(_PROBED, len(fast.nats))
     hidden = _first(reference.hidden, count)
-    first = replace(reference, windows=reference.windows[:count], hidden=hidden)
-    at_once = at_once or reference.batch
-
-    def nats() -> Tensor:
-        return compare_unchecked(
-            model, first, lambda: None, at_once=at_once, head=head
-        ).nats
-
-    exact = nats()
-    with products:
-        error = float((nats() - exact).double().nanmean().abs())
-    found = estimate(exact)
-    half = (found.high - found.low) / 2 * math.sqrt(count / len(reference.windows))
-    return error if error <= _ROUNDING * half else None
+    first = replace(
+        reference, windows=reference.windows[:count], hidden=hidden, is_enough=None
+    )
+    exact = compare_unchecked(
+        model, first, _nothing, at_once=at_once or reference.batch, head=head
+    )
+    error = float((fast.nats[:count] - exact.nats).double().nanmean().abs())
+    found = estimate(fast.nats)
+    return error if error <= _ROUNDING * (found.high - found.low) / 2 else None
 
 
 def _first(hidden: Sequence[Tensor], count: int) -> list[Tensor]:
