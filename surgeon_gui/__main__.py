@@ -55,7 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     languages.choose(settings.language)
     units.use(settings.units)
     from surgeon_gui.app import make_application
+    from surgeon_gui.text import labels
 
+    labels.name_settings()
     application = make_application(sys.argv[:1])
     window = _make_window(application, settings, options)
     window.show()

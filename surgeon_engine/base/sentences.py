@@ -13,9 +13,9 @@ process puts it in its own language.
 Values stay raw; a template says how they are formatted: `{needed:size}` (bytes),
 `{share:percent}`, `{time:duration}` (seconds), `{speed:rate}`, `{number:count}`,
 `{name:shown}` (in quotes, in one line), `{reason:clause}` (a sentence without its final
-period), `{other:choice}` (what a job accepts, or its name in the window), or a number
-with a format such as `{loss:.4g}`. A template of a stranger is data: it names values,
-and nothing else.
+period), `{other:choice}` (a choice or setting of a job, or its name in the window), or
+a number with a format such as `{loss:.4g}`. A template of a stranger is data: it names
+values, and nothing else.
 """
 
 from __future__ import annotations
@@ -65,17 +65,16 @@ _catalog: gettext.NullTranslations = gettext.NullTranslations()
 _choices: Mapping[str, str] = MappingProxyType({})
 
 
-def use(
-    language: str,
-    catalog: gettext.NullTranslations,
-    choices: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """Put the sentences that are made from now on in a language, such as "de".
+def use(language: str, catalog: gettext.NullTranslations) -> None:
+    """Put the sentences that are made from now on in a language, such as "de"."""
+    global _catalog, _language
+    _language, _catalog = language, catalog
 
-    `choices` are the names of what a job accepts; others are shown as a job has them.
-    """
-    global _catalog, _choices, _language
-    _language, _catalog, _choices = language, catalog, choices
+
+def use_names(choices: Mapping[str, str]) -> None:
+    """Use these names of choices and settings; others are shown as a job has them."""
+    global _choices
+    _choices = choices
 
 
 class Sentence(str):

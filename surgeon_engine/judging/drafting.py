@@ -6,19 +6,21 @@ those that it would have written, and adds one (Leviathan et al., arXiv 2211.171
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from surgeon_engine.api.messages.judgment import DraftJudged
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.calls import ModelProcess
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.export.gguf.server import is_installed
-from surgeon_engine.judging.answers import LLAMA, Check, Speaker
+from surgeon_engine.judging.answers import LLAMA, Speaker
 from surgeon_engine.judging.conversation import Question
 from surgeon_engine.judging.messages import AllAnswered
+from surgeon_engine.runtime.run_context import RunContext
 
 DRAFTED = 4  # tokens of a draft
-PROMPTS = 8
+_PROMPTS = 8
 _TOKENS = 64  # of an answer
 
 
@@ -52,8 +54,7 @@ def draft_judged(
     original: Path,
     file: Path,
     questions: Sequence[Question],
-    check: Check,
-    step: Callable[[], None],
+    context: RunContext,
 ) -> DraftJudged:
     """Return how fast the original writes alone, and with a file as its draft model.
 
@@ -61,21 +62,22 @@ def draft_judged(
         original: GGUF file.
         file: GGUF file with the same tokens.
         questions: of which it answers the first.
-        check: see `Check`.
-        step: called after each of two times `PROMPTS` answers, or fewer questions.
+        context: context of the judgment.
     """
-    prompts = [x.tokens for x in questions[:PROMPTS]]
-    found = []
-    for draft in ("", str(file)):
-        window = max(map(len, prompts)) + _TOKENS + DRAFTED + 1
-        with ModelProcess(original.name, LLAMA, measures=False) as child:
-            child.call("open", (str(original), window, 1, draft, DRAFTED), str, check)
-            answers = []
-            for tokens in prompts:
-                asked = ((tokens,), _TOKENS)
-                answers.append(child.call("answer", asked, AllAnswered, check))
-                step()
-        found.append(answers)
+    prompts = [x.tokens for x in questions[:_PROMPTS]]
+    window = max(map(len, prompts)) + _TOKENS + DRAFTED + 1
+    check, found = context.raise_if_cancelled, []
+    with context.stage(Stage.GENERATION, total=2 * len(prompts)) as step:
+        for draft in ("", str(file)):
+            opened = (str(original), window, 1, draft, DRAFTED)
+            with ModelProcess(original.name, LLAMA, measures=False) as child:
+                child.call("open", opened, str, check)
+                answers = []
+                for tokens in prompts:
+                    asked = ((tokens,), _TOKENS)
+                    answers.append(child.call("answer", asked, AllAnswered, check))
+                    step()
+            found.append(answers)
     alone, together = found
     return DraftJudged(
         tokens=DRAFTED,

@@ -53,7 +53,7 @@ from surgeon_engine.judging.conversation import (
     rights_of,
     worst_first,
 )
-from surgeon_engine.judging.drafting import PROMPTS, check_drafting, draft_judged
+from surgeon_engine.judging.drafting import check_drafting, draft_judged
 from surgeon_engine.judging.figures import judge_classes, judge_positions, judge_texts
 from surgeon_engine.judging.items import all_items
 from surgeon_engine.judging.likelihood import losses_of_answers
@@ -199,10 +199,7 @@ def _drafted(
     original, file = target.original.gguf, target.file.gguf
     if not questions or original is None or file is None:
         return None
-    total = 2 * min(PROMPTS, len(questions))
-    with context.stage(Stage.GENERATION, total=total) as step:
-        check = context.raise_if_cancelled
-        return draft_judged(original, file, questions, check, step)
+    return draft_judged(original, file, questions, context)
 
 
 def _smaller_tokenizer(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import gguf
 from gguf import GGUFValueType, GGUFWriter
-from tokenizers import Regex, Tokenizer
+from tokenizers import Regex, Tokenizer, normalizers
 from tokenizers.pre_tokenizers import (
     ByteLevel,
     Digits,
@@ -172,11 +172,18 @@ def correct_splits(
     name = values.get("tokenizer.ggml.pre", "")
     splits = SPLITS.get(_SYNONYMS.get(name, name))
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if splits is None or backend is None:
+    if backend is None:
         return
-    if values.get("tokenizer.ggml.model") == "gpt2":
+    model = values.get("tokenizer.ggml.model")
+    if model == "gpt2" and splits is not None:
         backend.pre_tokenizer = _pre_tokenizer(splits.steps)
         backend.model.ignore_merges = splits.ignores_merges
+    elif model == "llama":
+        prefixes = values.get("tokenizer.ggml.add_space_prefix", True)
+        prefix = [normalizers.Prepend("\u2581")] if prefixes else []
+        spaces = normalizers.Replace(" ", "\u2581")
+        backend.normalizer = normalizers.Sequence([*prefix, spaces])
+        backend.pre_tokenizer = None
 
 
 def _pre_tokenizer(steps: tuple[str, ...]) -> PreTokenizer:

@@ -143,7 +143,8 @@ def gpus_for(model: ModelConfig, *, is_new: bool) -> int:
                 "can use.",
                 gpus=model.gpus,
             ),
-            "Set gpus to 1, or to 0 for all that there are.",
+            "Set {setting:choice} to 1, or to 0 for all that there are.",
+            setting="model.gpus",
         )
     return max(1, min(model.gpus or there, there))
 

@@ -164,9 +164,10 @@ class SettledJob:
         ):
             yield say(
                 "Writing text takes {time:duration}, since each token reads all "
-                "offloaded weights. The run writes none if general_windows is 0 and it "
-                "has texts of other kinds to judge by.",
+                "offloaded weights. The run writes none if {setting:choice} is 0 and "
+                "it has texts of other kinds to judge by.",
                 time=writing,
+                setting="recovery.general_windows",
             )
 
     @property

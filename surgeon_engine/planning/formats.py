@@ -110,12 +110,15 @@ def _by_structure(
     if pruning.sublayers_to_drop:
         reason = say(
             "Every block of a plain model has an attention and an MLP: set "
-            "dropped_sublayers to 0."
+            "{setting:choice} to 0.",
+            setting="pruning.dropped_sublayers",
         )
         return {Format.PLAIN: reason}
     if pruning.structure in COUPLED and not pruning.has_same_widths:
         reason = say(
-            'All layers of a plain model have the same widths: set widths to "same".'
+            "All layers of a plain model have the same widths: set {setting:choice} "
+            'to "same".',
+            setting="pruning.widths",
         )
         return {Format.PLAIN: reason}
     if model is not None and has_partial_protection(pruning, model):

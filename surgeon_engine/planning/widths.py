@@ -30,7 +30,8 @@ def check_width_multiple(pruning: PruningConfig, model: ModelSummary) -> None:
     raise PruningError(
         "Widths have to be multiples of {multiple}, but the MLPs have at most {width} "
         "neurons: none of them could be removed.",
-        "Set width_multiple to a smaller number, or to 0: automatic.",
+        "Set {setting:choice} to a smaller number, or to 0: automatic.",
+        setting="pruning.width_multiple",
         multiple=bundle,
         width=width,
     )

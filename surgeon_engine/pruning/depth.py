@@ -135,7 +135,11 @@ class SkipCosts:
             loaded.model,
             loaded.blocks,
             batches,
-            hint=say("Set dropped_blocks and dropped_sublayers to 0."),
+            hint=say(
+                "Set {blocks:choice} and {sublayers:choice} to 0.",
+                blocks="pruning.dropped_blocks",
+                sublayers="pruning.dropped_sublayers",
+            ),
         )
 
     @torch.no_grad()
@@ -200,7 +204,8 @@ class SkipCosts:
             raise PruningError(
                 "Block {block} of {model_type} changes the residual stream even "
                 "without attention and MLP, so that it cannot be removed as a whole.",
-                "Remove heads and neurons alone: set dropped_blocks to 0.",
+                "Remove heads and neurons alone: set {setting:choice} to 0.",
+                setting="pruning.dropped_blocks",
                 block=block,
                 model_type=type(self._loaded.model).__name__,
             )

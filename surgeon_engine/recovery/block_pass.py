@@ -99,9 +99,12 @@ def recover_blocks(
                     result.reconstructions.append(reconstruct(pair, weights, seed))
                 pair.advance()
             host_memory.return_freed()  # the next block has other sizes
-            if shot == 0 and (context.saver.is_due or block is state.loaded.blocks[-1]):
+            is_end = index + 1 == len(original.blocks)
+            if shot == 0 and not is_end and context.saver.is_due:
                 _save(state, result, index + 1, context)
             step()
+    if shot == 0 and done < len(original.blocks):  # with the seconds of the stage
+        _save(state, result, len(original.blocks), context)
     return result
 
 

@@ -40,7 +40,8 @@ def choose(device: Device) -> torch.device:
     if device is Device.GPU:
         raise ConfigError(
             "This machine has no GPU, or torch was built without support for it.",
-            'Set device to "cpu" or "auto".',
+            'Set {setting:choice} to "cpu" or "auto".',
+            setting="model.device",
         )
     return torch.device("cpu")
 

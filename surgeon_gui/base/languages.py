@@ -12,8 +12,6 @@ from pathlib import Path
 from PySide6.QtCore import QLibraryInfo, QLocale, QTranslator
 from PySide6.QtWidgets import QApplication
 
-from surgeon_engine.api.config.calibration import TEXT_NAMES
-from surgeon_engine.api.config.pruning import NAMES
 from surgeon_gui.base import translation
 
 _QT_CATALOG = "qtbase"  # texts of Qt's own dialogs
@@ -22,7 +20,7 @@ _QT_CATALOG = "qtbase"  # texts of Qt's own dialogs
 def choose(requested: str) -> None:
     """Use a language such as "de"; if it is empty, the language of the system."""
     languages = (requested,) if requested else tuple(QLocale.system().uiLanguages())
-    translation.use(translation.known(*languages), NAMES | TEXT_NAMES)
+    translation.use(translation.known(*languages))
 
 
 def translate_qt(application: QApplication) -> None:

@@ -14,9 +14,7 @@ to add one.
 from __future__ import annotations
 
 import gettext
-from collections.abc import Mapping
 from importlib import resources
-from types import MappingProxyType
 
 from surgeon_engine.base import sentences
 
@@ -29,18 +27,15 @@ _language = ENGLISH
 _catalog: gettext.NullTranslations = gettext.NullTranslations()
 
 
-def use(language: str, choices: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Use `language`, such as "de", for everything that is imported from now on.
-
-    `choices` are the names of what a job accepts, for the sentences of the engine.
-    """
+def use(language: str) -> None:
+    """Use `language`, such as "de", for everything that is imported from now on."""
     global _catalog, _language
     _language = known(language)
     folder = resources.files("surgeon_resources") / "translations"
     with resources.as_file(folder) as path:
         languages = [] if _language == ENGLISH else [_language]
         _catalog = gettext.translation(DOMAIN, path, languages, fallback=True)
-    sentences.use(_language, _catalog, choices)
+    sentences.use(_language, _catalog)
 
 
 def known(*requested: str) -> str:

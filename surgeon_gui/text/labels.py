@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, TEXT_NAMES
+from surgeon_engine.api.config.pruning import NAMES
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.api.messages.run import ACTIVITIES, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
-from surgeon_engine.base.sentences import reworded
+from surgeon_engine.base.sentences import reworded, use_names
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import source_fields
@@ -393,6 +394,12 @@ WINDOW_BUG = tr("Internal error in the window: {error}")
 WINDOW_BUG_HINT = tr(
     "A run in progress is not affected. Include the details in a bug report."
 )
+
+
+def name_settings() -> None:
+    """Let the engine's sentences show names of choices and labels of settings."""
+    labels = {name: text.label for name, text in FIELDS.items()}
+    use_names(NAMES | TEXT_NAMES | labels)
 
 
 def source_name(source: str) -> str:

@@ -119,6 +119,15 @@ def test_recovery_goes_on(structure, level, cuts, tmp_path):
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
+def test_seconds_of_a_pass_that_has_ended_are_saved(tmp_path):
+    config = config_of(tmp_path, shots=1, level=Recovery.BOTH)
+    cut_at(at_stage(Stage.DISTILLATION), config, tmp_path / "cut")
+    saved = RunFolder(tmp_path / "cut").saved_state.read()
+    assert saved.training is None and saved.blocks.seconds > 0
+    stage = saved.seconds_of_stages[Stage.RECONSTRUCTION.value]
+    assert stage == pytest.approx(saved.blocks.seconds, rel=0.5)
+
+
 def test_quality_limit_goes_on(tmp_path, monkeypatch):
     config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
     monkeypatch.setattr(loop, "recover", mark)

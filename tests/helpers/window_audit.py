@@ -319,7 +319,9 @@ def main() -> int:
 
     languages.choose(options.language)
     from surgeon_gui.app import make_application
+    from surgeon_gui.text import labels
 
+    labels.name_settings()
     logging.getLogger("qt").setLevel(logging.ERROR)  # the offscreen platform warns
     application = make_application(sys.argv[:1])
     width, height = map(int, options.size.split("x"))

@@ -65,7 +65,7 @@ class MoreText:
             )
         if (self.dataset_config or self.split) and not is_hub_source(self.text):
             raise ConfigError(
-                "dataset_config or split is set, but {text} is not a dataset.",
+                "A configuration or split is given, but {text} is not a dataset.",
                 "Leave them empty, or give hf://datasets/organization/name as text.",
                 text=self.text,
             )
@@ -115,10 +115,10 @@ class CalibrationConfig:
         has_dataset = is_hub_source(self.text) or is_hub_source(self.validation_text)
         if not has_dataset and (self.dataset_config or self._names_split):
             raise ConfigError(
-                "dataset_config or split is set, but the text is not a dataset.",
-                "Leave dataset_config, split and validation_split empty, or give "
-                "hf://datasets/organization/name as text.",
+                "A configuration or split is given, but {text} is not a dataset.",
+                "Leave them empty, or give hf://datasets/organization/name as text.",
                 settings=("text", "dataset_config", "split", "validation_split"),
+                text=self.text,
             )
 
     @property

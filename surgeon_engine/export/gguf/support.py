@@ -201,7 +201,8 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     if lacks_parts and not architecture.skips_parts:
         return say(
             "llama.cpp's architecture {name} has no blocks without an attention or "
-            "MLP: set dropped_sublayers to 0.",
+            "MLP: set {setting:choice} to 0.",
+            setting="pruning.dropped_sublayers",
             name=architecture.architecture,
         )
     name, size = architecture.architecture, widths.head_sizes[0]

@@ -84,6 +84,18 @@ def test_a_file_of_the_kernel_is_refused(tmp_path: Path, name: str) -> None:
         list(read_lines(tmp_path / "link"))
 
 
+def test_a_file_that_grows_while_it_is_opened_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log").write_bytes(b"abc")
+    facts = (tmp_path / "log").stat()
+    empty = os.stat_result((*facts[:6], 0, *facts[7:]))
+    found = iter([empty])
+    monkeypatch.setattr(reading.os, "fstat", lambda descriptor: next(found, facts))
+    os.close(reading.open_regular(tmp_path / "log"))
+    assert next(found, None) is None
+
+
 @pytest.mark.parametrize("name", ["missing", "a\0b", "x" * 5_000])
 def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnreadableFileError, match="cannot be read"):

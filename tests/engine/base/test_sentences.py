@@ -243,9 +243,12 @@ def test_fields_returns_names_and_formats():
 def test_choices_have_their_names_where_there_are_any(german):
     one, two = say("{x:choice}", x="n_m"), say_list("n_m", "rows", spec="choice")
     assert (one, two) == ("n_m", "n_m, rows")
-    sentences.use("de", Catalog(), {"n_m": say("Try again.")})
-    assert reworded(one) == "Versuchen Sie es noch einmal."
-    assert reworded(two) == "Versuchen Sie es noch einmal., rows"
+    sentences.use_names({"n_m": say("Try again.")})
+    try:
+        assert reworded(one) == "Versuchen Sie es noch einmal."
+        assert reworded(two) == "Versuchen Sie es noch einmal., rows"
+    finally:
+        sentences.use_names({})
 
 
 def test_say_all_joins_sentences_and_leaves_out_empty_ones(german):

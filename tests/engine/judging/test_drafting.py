@@ -11,6 +11,7 @@ import torch
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.judgment import tokens_per_step
+from surgeon_engine.api.messages.run import Progressed
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.judging import drafting
@@ -20,6 +21,7 @@ from surgeon_engine.judging.drafting import DRAFTED, check_drafting, draft_judge
 from surgeon_engine.judging.items import Item
 from surgeon_engine.judging.messages import AllAnswered
 from tests.helpers.gguf_files import written
+from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import demo, windows_of
 
 GGUF = Speaker("file", Path("model.gguf"), ModelConfig("file"), "file")
@@ -81,9 +83,11 @@ class SilentClient:
 
 def test_speed_is_unknown_without_timings(monkeypatch):
     monkeypatch.setattr(drafting, "ModelProcess", SilentClient)
-    question = Question(Item("", 8), (1, 2))
-    found = draft_judged(Path("a"), Path("b"), [question], int, int)
-    assert (found.drafted, found.accepted, found.speed) == (6, 3, 0.0)
+    questions, recorder = [Question(Item("", 8), (1, 2))] * 9, Recorder()
+    found = draft_judged(Path("a"), Path("b"), questions, recorder.context)
+    last = recorder.of(Progressed)[-1]
+    assert (last.done, last.total) == (16, 16)  # two times as many as are asked
+    assert (found.drafted, found.accepted, found.speed) == (48, 24, 0.0)
 
 
 @pytest.mark.runtimes
@@ -95,9 +99,9 @@ def test_equal_file_drafts_what_the_original_writes(tmp_path, monkeypatch):
     written(PrunedModel(original, CompactionPlan()), tmp_path)
     rows = windows_of(original, count=2, length=24, end=False).tolist()
     questions = [Question(Item("", 8), tuple(row)) for row in rows]
-    path, steps = tmp_path / "model.gguf", []
-    found = draft_judged(path, path, questions, int, lambda: steps.append(0))
-    assert len(steps) == 4
+    path, recorder = tmp_path / "model.gguf", Recorder()
+    found = draft_judged(path, path, questions, recorder.context)
+    assert recorder.of(Progressed)[-1].done == 4
     assert found.tokens == DRAFTED
     assert 0 < found.accepted <= found.drafted
     assert found.accepted > 0.9 * found.drafted  # all but those of rounding

@@ -65,6 +65,13 @@ def test_models_of_other_sizes_have_the_scale_of_the_nearest():
     assert single < forecast(PLAIN, MODEL).at(0.3)
 
 
+def test_smaller_model_is_never_expected_closer_than_a_larger_one():
+    points = RunPoint("a", 0.1, 0.9), RunPoint("b", 0.3, 0.4)
+    found = forecast(PLAIN, MODEL, points)
+    assert np.all(np.diff(found.expected) >= 0)
+    assert found.at(0.1) == pytest.approx(0.9, rel=0.2)
+
+
 def test_own_runs_scale_the_curve_and_narrow_its_band():
     similar = forecast(PLAIN, MODEL)
     unusable = RunPoint("b", 0.5, 0.0), RunPoint("c", 0.0, 0.1), RunPoint("d", 1.0, 9.0)
@@ -79,7 +86,7 @@ def test_own_runs_scale_the_curve_and_narrow_its_band():
     assert own.spread_at(0.001) == similar.spread_at(0.001)
     assert own.points == points[:1]
     # A run far off the others moves the curve at its own size, and little elsewhere.
-    usual = [RunPoint("e", share, 4 * similar.at(share)) for share in (0.1, 0.2, 0.3)]
+    usual = [RunPoint("e", share, 2 * similar.at(share)) for share in (0.1, 0.2, 0.3)]
     far = RunPoint("f", 0.6, similar.at(0.6))
     several = forecast(PLAIN, MODEL, (*usual, far))
     for point in (*usual, far):

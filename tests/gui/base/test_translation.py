@@ -7,6 +7,7 @@ import functools
 import gettext
 import importlib.util
 import io
+import re
 import string
 from pathlib import Path
 from typing import get_args
@@ -17,10 +18,11 @@ import pytest
 from surgeon_engine.api.messages.events import Event
 from surgeon_engine.base import sentences
 from surgeon_engine.base.calls import Refused
-from surgeon_engine.base.sentences import Sentence, say
+from surgeon_engine.base.sentences import Sentence, say, use_names
 from surgeon_engine.hub.messages import DownloadFailed
-from surgeon_gui.base import languages, translation
+from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
+from surgeon_gui.text import labels
 from tests.helpers.untranslated import called, untranslated
 
 ROOT = Path(__file__).parents[3]
@@ -145,7 +147,7 @@ def test_sentences_of_the_engine_are_templates_with_all_their_values(make):
 
 def check_sentence(make, node: ast.Call, where: str) -> None:
     templates = make.templates_of(node)
-    given = {each.arg for each in node.keywords}
+    given = {each.arg for each in node.keywords} - {"settings"}
     if called(node) == "say_n":
         templates, given = list(templates[0]), given | {"n"}
     must_be_literal = called(node) in {"say", "say_n"}
@@ -236,10 +238,33 @@ def test_mnemonics_of_permanent_controls_are_unique(make, language):
     assert len(set(keys)) == len(keys), labels
 
 
-def test_window_names_what_a_job_accepts():
-    languages.choose(ENGLISH)
+def test_window_names_choices_and_settings_of_a_job():
+    labels.name_settings()
     try:
         assert say("{x:choice}", x="rows_and_columns") == "rows and columns"
+        assert say("{x:choice}", x="pruning.dropped_blocks") == "Whole blocks"
     finally:
-        translation.use(ENGLISH)
+        use_names({})
     assert say("{x:choice}", x="rows_and_columns") == "rows_and_columns"
+    assert say("{x:choice}", x="pruning.sparsity") == "pruning.sparsity"
+
+
+def test_no_sentence_of_the_engine_has_the_key_of_a_setting(make):
+    keys = {name.partition(".")[2] for name in labels.FIELDS}
+    words = re.compile(rf"(?<![{{\w])({'|'.join(x for x in keys if '_' in x)})\b")
+    found = [
+        message.id
+        for message in make.read_catalog(OTHERS[0])
+        if not all(
+            file.startswith("surgeon_engine/cli") for file, _ in message.locations
+        )
+        and any(map(words.search, forms(message.id)))
+    ]
+    assert not found
+
+
+def test_engine_names_settings_that_the_window_has():
+    parts = {name.partition(".")[0] for name in labels.FIELDS}
+    name = re.compile(rf'setting="((?:{"|".join(parts)})\.\w+)"')
+    found = {each for file in ENGINE for each in name.findall(file.read_text())}
+    assert found and found <= set(labels.FIELDS)

@@ -361,6 +361,13 @@ def test_fused_rows_of_groups_are_queries_then_keys_then_values(tmp_path):
     np.testing.assert_array_equal(found, expected.numpy())
 
 
+def test_fused_gates_of_a_width_without_whole_blocks_are_not_filled_up(tmp_path):
+    model = GGUF_FAMILIES["phi3"](intermediate_size=80)  # twice that is one of blocks
+    example = without_neurons(model, lambda block, n: 40)
+    up = numbers(written(example, tmp_path))["blk.1.ffn_up.weight"]
+    assert len(up) == 2 * 40
+
+
 def test_both_parts_of_fused_gates_are_filled_up(tmp_path):
     model = GGUF_FAMILIES["phi3"]()
     example = without_neurons(model, lambda block, n: 40)

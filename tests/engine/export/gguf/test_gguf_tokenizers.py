@@ -305,6 +305,15 @@ def test_tokenizer_of_gguf_file_splits_as_the_original(from_gguf):
         assert ours == theirs
 
 
+@pytest.mark.parametrize("make", [pieces, gemma])
+def test_pieces_of_gguf_file_have_the_spaces_of_the_original(make, tmp_path):
+    original = make()
+    written(pruned(tiny_llama(vocab_size=310), tokenizer=original), tmp_path)
+    read = load_tokenizer(ModelSource("Tiny", tmp_path, "model.gguf"))
+    for text in ("abc", " abc", "  a  bc ", "ab<s>abc", "ab</s> \n abc", " ", ""):
+        assert read(text).input_ids == original(text).input_ids
+
+
 def test_tokenizer_of_gguf_file_has_the_tokens_of_the_file_alone(tmp_path):
     """The class that transformers makes it of has an end of texts of its own."""
     original, text = tokenizer_of("bytes"), "a<|endoftext|>b</s><think>"

@@ -297,6 +297,20 @@ def test_table_passes_the_model_tester_of_qt(qtbot):
     del tester
 
 
+def test_table_announces_changes_of_blocks_and_their_layers():
+    table, changed = ArchitectureTable(), []
+    table.show_architecture(original_architecture(model_summary(), PruningConfig()))
+    table.dataChanged.connect(
+        lambda first, last: changed.append(
+            (first.parent().row(), first.row(), last.row(), last.column())
+        )
+    )
+    protected = pruning_config(protect=("block 0",))
+    table.show_architecture(original_architecture(model_summary(), protected))
+    assert changed[:3] == [(-1, 0, 0, 5), (0, 0, 6, 5), (-1, 1, 1, 5)]
+    assert len(changed) == 2 * table.rowCount()
+
+
 def check_saved_pictures(window, tmp_path):
     chart = find(window, "architecture_chart", BlockCard)
     picture = find(window, "architecture_picture", BlockPicture)
