@@ -36,7 +36,7 @@ from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import Engine, with_request, without_requests
-from surgeon_gui.state.job.purposes import purpose_of
+from surgeon_gui.state.job.purposes import purpose_of, with_languages
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
@@ -395,6 +395,18 @@ def test_languages_to_keep_are_asked_for_and_taken_back(place):
     assert config(place) == RunConfig()
     assert not chip.isChecked()
     assert not row.isVisible()
+
+
+def test_unknown_language_has_a_frame_at_both_of_its_inputs(place):
+    inputs = [find(place, name) for name in ("languages_edit", "pruning_kept_texts")]
+    for name, is_refused in (("broken", True), ("German", False)):
+        state = place.session.state
+        job = with_languages(state.config, (name,))
+        event = fewer_tokens(None, (name,))
+        found = Request("vocabulary-1").with_event(event)
+        state = with_request(state, RequestKind.VOCABULARY, found)
+        place.session.store.set(replace(state, config=job))
+        assert [bool(each.property("invalid")) for each in inputs] == [is_refused] * 2
 
 
 def test_plan_says_how_many_tokens_are_left_and_warns_of_a_hit_language(place):
