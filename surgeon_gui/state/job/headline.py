@@ -179,7 +179,6 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     preview = state.request(RequestKind.VOCABULARY).response
     warning = warning or brief_warning(preview)
     tokens = planned_tokens(config, model)
-    # The longest comes last: what does not fit is in the tooltip.
     details = (tokens, _form(state), _time(state), _memory(config, model, goal))
     return Headline(title, _joined(*details), warning, alternative)
 

@@ -422,6 +422,18 @@ def test_plan_says_how_many_tokens_are_left_and_warns_of_a_hit_language(place):
     assert line(place, "plan_warning") == warning
 
 
+def test_plan_beside_the_open_drawer_is_readable(place):
+    pruning = replace(config(place).pruning, **some_tokens(1_500))
+    place.session.draft.edit_part(pruning)
+    place.open_expert(Step.EXPORT)
+    place.resize(924, 700)  # in a window of 1100 pixels
+    settle()
+    for name in ("plan_label", "plan_warning", "plan_details"):
+        label = find(place, name, QElidingLabel)
+        assert QLabel.text(label) == label.text()  # nothing is elided
+        assert label.height() >= label.heightForWidth(label.width())
+
+
 def test_dropped_texts_are_all_used(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     chosen = texts(tmp_path, "a.txt", "b.jsonl")
