@@ -39,17 +39,18 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     kind: str  # name of its class
     message: Text
     hint: Text
+    settings: tuple[str, ...] = ()
 
     @classmethod
     def by(cls, error: EngineError) -> Refused:
         """Return the answer for an error."""
-        return cls(type(error).__name__, error.message, error.hint)
+        return cls(type(error).__name__, error.message, error.hint, error.settings)
 
     @property
     def error(self) -> EngineError:
         """The error."""
         found: EngineError = getattr(errors, self.kind, EngineError)(
-            self.message, self.hint
+            self.message, self.hint, settings=self.settings
         )
         return found
 

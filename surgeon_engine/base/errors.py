@@ -14,22 +14,11 @@ class EngineError(Exception):
     Args:
         message: What is wrong: a sentence, or a template as that of `say`.
         hint: What the user can do, likewise.
+        settings: Names of those of which one has to change; empty: not known.
         values: Those of both templates.
     """
 
     is_occupied = False  # there is something at a path that is to be written
-
-    def __init__(self, message: str, hint: str = "", /, **values: object) -> None:
-        self.message, self.hint = said(message, values), said(hint, values)
-        super().__init__(self.message)
-
-
-class ConfigError(EngineError):
-    """A setting has an invalid value.
-
-    Args:
-        settings: Names of those of which one has to change; empty: not known.
-    """
 
     def __init__(
         self,
@@ -40,8 +29,13 @@ class ConfigError(EngineError):
         settings: tuple[str, ...] = (),
         **values: object,
     ) -> None:
-        super().__init__(message, hint, **values)
+        self.message, self.hint = said(message, values), said(hint, values)
         self.settings = settings
+        super().__init__(self.message)
+
+
+class ConfigError(EngineError):
+    """A setting has an invalid value."""
 
 
 class ModelError(EngineError):

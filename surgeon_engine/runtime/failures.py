@@ -32,7 +32,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def failure(error: Exception) -> Failed:
     """Return the event for an error that ended a command."""
     if isinstance(error, EngineError):
-        return Failed(error.message, error.hint)
+        return Failed(error.message, error.hint, settings=error.settings)
     if isinstance(error, RankLost):
         return Failed(
             say("Another process of the run has ended, or cannot be reached."),

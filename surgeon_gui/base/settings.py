@@ -116,10 +116,18 @@ _NAMES = tuple(each.name for each in fields(Settings) if each.compare)
 def _merged(mine: list[str], before: Any, now: Any) -> list[str]:
     """Return the list of this window with what another window added or deleted.
 
-    Both began with `before`; the other one has stored `now`.
+    Both began with `before`; the other one has stored `now`. If both have changed it,
+    what this window has added or moved to the front comes first.
     """
-    kept = [item for item in mine if item in now or item not in before]
-    return [*kept, *(item for item in now if item not in (*before, *mine))]
+    if now == before:
+        return mine
+    first = [
+        item
+        for n, item in enumerate(mine)
+        if item not in before or set(before[: before.index(item)]) & set(mine[n:])
+    ]
+    deleted = set(before) - set(mine)
+    return [*first, *(x for x in now if x not in first and x not in deleted)]
 
 
 def _with_first(item: str, recent: list[str]) -> list[str]:
@@ -170,7 +178,8 @@ def save(settings: Settings) -> None:
             store.setValue(name, value.value)
         elif isinstance(value, list):
             before, now = settings.stored.get(name, []), _read(store.value(name), [])
-            store.setValue(name, _merged(value, before, now))
+            most = MAX_RECENT if name.startswith("recent_") else None
+            store.setValue(name, _merged(value, before, now)[:most])
         else:
             store.setValue(name, value)
     settings.stored |= changes

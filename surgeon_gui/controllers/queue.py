@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -108,7 +109,8 @@ class QueueController(QObject):
     @Slot()
     def remove_all(self) -> None:
         """Remove all runs but the one in progress."""
-        self._set(queue_state.without_all(self.state))
+        names = [run.name for run in self.state.runs]
+        self._set(queue_state.without(self.state, *names))
 
     @Slot()
     def start(self) -> None:
@@ -120,7 +122,7 @@ class QueueController(QObject):
     @Slot()
     def stop(self) -> None:
         """Begin no further run; the one in progress goes on."""
-        self._set(queue_state.stopped(self.state))
+        self._set(replace(self.state, is_working=False))
 
     @Slot()
     def dismiss_offer(self) -> None:
@@ -128,7 +130,7 @@ class QueueController(QObject):
         if self.elsewhere is not None:
             self.elsewhere = None
             self.changed.emit()
-        self._set(queue_state.without_offer(self.state))
+        self._set(replace(self.state, is_offered=False))
 
     @Slot()
     def take_over(self) -> None:
@@ -155,7 +157,7 @@ class QueueController(QObject):
         while self.state.is_working and self.state.current is None:
             app, run = self._session.state, self.state.next
             if run is None or app.engine is Engine.UNAVAILABLE:
-                self._set(queue_state.stopped(self.state))
+                self._set(replace(self.state, is_working=False))
                 self.ended.emit(self.state)
                 return
             is_ready = app.machine is not None and self._is_probed
@@ -170,11 +172,13 @@ class QueueController(QObject):
                 follow = partial(self._session.follow_run, run.folder, run.config)
                 self._begin(run.name, run.folder, follow)
             elif obstacle := checks.begin_obstacle(run, self._parent, app.machine):
-                self._end(run.name, QueueStatus.FAILED, sentence(obstacle))
+                self._set_status(
+                    run.name, QueueStatus.FAILED, problem=sentence(obstacle)
+                )
             elif run.folder and has_saved_state(run.folder):
                 self._resume(run)
             elif run.folder and RunFolder(Path(run.folder)).report_path.is_file():
-                self._end(run.name, QueueStatus.FINISHED)  # resumed by the user
+                self._set_status(run.name, QueueStatus.FINISHED)  # resumed by the user
             else:
                 self._start(run)
 
@@ -186,7 +190,7 @@ class QueueController(QObject):
             problem = tr("{run_parent} cannot be used: {strerror}.").format(
                 run_parent=self._parent, strerror=error.strerror
             )
-            self._end(run.name, QueueStatus.FAILED, problem)
+            self._set_status(run.name, QueueStatus.FAILED, problem=problem)
             return
         estimate = run.estimate
         planned = estimate.seconds_of_stages if estimate is not None else {}
@@ -200,15 +204,15 @@ class QueueController(QObject):
         self._begin(run.name, str(folder), start)
 
     def _resume(self, run: QueuedRun) -> None:
-        self._set(queue_state.with_started(self.state, run.name, run.folder))
+        self._set_status(run.name, QueueStatus.RUNNING)
         work = partial(_interrupted_run, Path(run.folder))
         self._reading.start(work, partial(self._on_read, run))
 
     def _on_read(self, run: QueuedRun, found: RunState | str) -> None:
         if isinstance(found, str):
-            self._end(run.name, QueueStatus.FAILED, found)
+            self._set_status(run.name, QueueStatus.FAILED, problem=found)
         elif self._session.state.is_busy:  # the user was faster
-            self._set(queue_state.with_waiting(self.state, run.name))
+            self._set_status(run.name, QueueStatus.WAITING)
         else:
             resume = partial(
                 self._session.resume_queued_run, found, may_replace=run.may_replace
@@ -216,12 +220,12 @@ class QueueController(QObject):
             self._begin(run.name, run.folder, resume)
 
     def _begin(self, name: str, folder: str, begin: Callable[[], None]) -> None:
-        self._set(queue_state.with_started(self.state, name, folder))
+        self._set_status(name, QueueStatus.RUNNING, folder=folder)
         begin()
         self._names[self._session.state.run.run] = name
 
-    def _end(self, name: str, status: QueueStatus, problem: str = "") -> None:
-        self._set(queue_state.with_ended(self.state, name, status, problem))
+    def _set_status(self, name: str, status: QueueStatus, **changes: str) -> None:
+        self._set(queue_state.with_status(self.state, name, status, **changes))
 
     @Slot()
     def _on_session_changed(self) -> None:
@@ -234,7 +238,7 @@ class QueueController(QObject):
             # Now, because the window may close before the run has ended.
             self._canceled = state.run.run
             if is_current:
-                self._end(name, QueueStatus.CANCELLED)
+                self._set_status(name, QueueStatus.CANCELLED)
             self.stop()
         is_at_work = self.state.is_working or self.state.current is not None
         if state.run_parent != self._parent and not is_at_work:
@@ -251,7 +255,9 @@ class QueueController(QObject):
         if not self.holds(run):
             return
         problem = run.error.message if run.error is not None else ""
-        self._end(self._names[run.run], QueueStatus(run.status.value), problem)
+        self._set_status(
+            self._names[run.run], QueueStatus(run.status.value), problem=problem
+        )
         is_cancelled = run.status is Status.CANCELLED
         if not self.state.is_working and not is_cancelled:
             self.ended.emit(self.state)

@@ -247,9 +247,8 @@ class RunsController(QObject):
             return
         for record in self.state.records:
             is_running = record.outcome is RunOutcome.RUNNING and not record.problem
-            if is_running and record.is_detached and record.config is not None:
-                self._session.follow_run(record.folder, record.config)
-                self.opened.emit()
+            if is_running and record.is_detached:
+                self.reopen(record.folder)
                 return
 
     @Slot()
@@ -280,7 +279,7 @@ class RunsController(QObject):
             hint = tr("Open it when nothing else is in progress here.")
             self._report(message.format(run=title), hint)
         elif run.status.is_busy and run.config is not None:
-            self._session.follow_run(record.folder, run.config)
+            self._session.follow_run(record.folder, run.config, run)
             self.opened.emit()
         else:
             self._session.reopen(run, title)

@@ -182,13 +182,19 @@ class Session(QObject):
             self.store.send(Cancel(run=self.state.run.run))
             self._set_status(Status.CANCELLING)
 
-    def follow_run(self, folder: str, config: RunConfig) -> None:
-        """Show a run that is in progress, wherever it was started, until it ends."""
+    def follow_run(
+        self, folder: str, config: RunConfig, read: RunState | None = None
+    ) -> None:
+        """Show a run that is in progress, wherever it was started, until it ends.
+
+        `read`: the run as its log has it, if that was read.
+        """
         run_id = self.store.new_id("run", is_unique=True)
-        self.store.send(Watch(run=run_id, folder=folder))
-        run = run_state.requested(run_id, config, folder, time.time())
+        run = read or run_state.requested(run_id, config, folder, time.time())
+        self.store.send(Watch(run=run_id, folder=folder, offset=run.log_bytes))
         self._clock.start()
-        run = replace(run, computer=self.state.computer, goes_on=True)
+        place = self.state.computer
+        run = replace(run, run=run_id, computer=place, goes_on=True)
         self.store.set(app_state.with_run(self.state, run))
 
     # earlier runs

@@ -78,7 +78,6 @@ class Status(Enum):
 
 _STOPPABLE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
 _BUSY = (*_STOPPABLE, Status.STOPPING, Status.CANCELLING)
-
 _WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)  # they do not advance the run
 
 
@@ -133,6 +132,7 @@ class RunState:
     memory: MemoryLog = field(default_factory=MemoryLog)
     computer: str = ""  # that has its files; empty: this one
     name: str = ""  # of an earlier run that was opened
+    log_bytes: int = 0  # that were read, if it was read from its log
     goes_on: bool = False  # it is watched, and goes on without the window
 
     @property

@@ -75,12 +75,20 @@ def test_settings_are_saved_and_loaded(qtbot):
     settings_store.save(another)
     loaded = settings_store.load()
     assert (loaded.computers, loaded.pace) == (one.computers, 0.5)
-    assert loaded.recent_models == ["three", "one", "two"]
+    assert loaded.recent_models == ["three", "two", "one"]
     one.forget_model("one")
     settings_store.save(one)
     another.remember_model("four")
     settings_store.save(another)
     assert settings_store.load().recent_models == ["four", "three", "two"]
+    one.recent_models = another.recent_models = list("abcdefgh")
+    settings_store.save(one)
+    settings_store.save(another)
+    one.remember_model("new")
+    another.remember_model("e")
+    settings_store.save(one)
+    settings_store.save(another)
+    assert settings_store.load().recent_models == ["e", "new", *"abcdfg"]
     settings_store.reset()
     assert settings_store.load() == Settings()
 

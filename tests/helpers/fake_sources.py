@@ -85,7 +85,7 @@ def fewer_tokens(tokens, kept_texts=()):
     Cyrillic is hit unless it is kept.
     """
     if "broken" in kept_texts:
-        return Failed("broken is no language.", "Name one.")
+        return Failed("broken is no language.", "Name one.", settings=("kept_texts",))
     hit = () if "Cyrillic" in kept_texts else (HitScript("Cyrillic", 0.5, 0.25),)
     return VocabularyPreviewed(
         tokens=2_048,

@@ -80,6 +80,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: Text
     hint: Text = ""  # what the user can do
     details: str = ""  # the traceback of a bug
+    settings: tuple[str, ...] = ()  # of which one has to change; empty: not known
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag=True):

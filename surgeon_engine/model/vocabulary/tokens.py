@@ -199,6 +199,7 @@ def protected(
                 "text file.",
                 "Name a script such as Latin, Cyrillic or Han, a language such as "
                 "German, or give the path of a text in the language.",
+                settings=("kept_texts",),
                 name=name,
             )
     return _with_parts(found, table.parts)
@@ -210,6 +211,7 @@ def too_few_tokens(tokens: int, least: int) -> ConfigError:
         "The vocabulary cannot have fewer than {least:,} tokens, and {tokens:,} are "
         "asked for: bytes, special tokens, digits and those to keep stay.",
         "Keep more tokens.",
+        settings=("vocabulary_tokens",),
         least=least,
         tokens=tokens,
     )

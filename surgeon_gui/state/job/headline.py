@@ -24,6 +24,7 @@ from surgeon_engine.planning.forecast import (
 )
 from surgeon_engine.planning.limits import max_removable
 from surgeon_engine.planning.planned_file import planned_file
+from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.running_memory import planned_context
 from surgeon_engine.planning.target_size import Goal, prunable_weights
 from surgeon_gui.base import paths
@@ -81,12 +82,8 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
 def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:
     """Return the bytes of that size."""
     pruning = config.pruning
-    tokens = planned_file(model, file_form(config, model), pruning).model.vocabulary
-    whole = replace(pruning, target=Target.PRUNABLE_SHARE, sparsity=0.0)
-    job = replace(config, pruning=whole)
-    file = planned_file(model, file_form(job, model), job.pruning, tokens)
-    removed = int(share * prunable_weights(pruning, model))
-    size = file.bytes(removed)
+    removed = floor_share(prunable_weights(pruning, model), share)
+    size = planned_file(model, file_form(config, model), pruning).bytes(removed)
     if pruning.target is Target.MEMORY:
         context = planned_context(pruning.context, model, pruning.structure)
         size += context.beside(removed)
@@ -182,7 +179,6 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     preview = state.request(RequestKind.VOCABULARY).response
     warning = warning or brief_warning(preview)
     tokens = planned_tokens(config, model)
-    # The longest comes last: what does not fit is in the tooltip.
     details = (tokens, _form(state), _time(state), _memory(config, model, goal))
     return Headline(title, _joined(*details), warning, alternative)
 

@@ -52,10 +52,15 @@ def check_draft(state: AppState) -> ResourceCheck | None:
     fit it.
     """
     has_problem = Step.TARGET in state.rejected or Step.TARGET in state.problems
-    if state.model is None or state.machine is None or has_problem:
+    return None if has_problem else check_job(state.config, state)
+
+
+def check_job(config: RunConfig, state: AppState) -> ResourceCheck | None:
+    """Check the resources for a job with the model of the draft; None: unknown."""
+    if state.model is None or state.machine is None:
         return None
-    free = free_disk_of(state)
-    return check_resources(state.config, state.model, state.machine, free)
+    free = None if state.computer else free_disk(config, state.run_parent)
+    return check_resources(config, state.model, state.machine, free)
 
 
 def adjusted_draft(state: AppState) -> AdjustedConfig | None:

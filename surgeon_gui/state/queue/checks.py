@@ -6,7 +6,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.planning.needs import needs_of
-from surgeon_engine.planning.resource_check import ResourceCheck, check_resources
+from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems, first_problem
 from surgeon_gui.state.job.resource_text import (
@@ -36,14 +36,6 @@ def job_obstacle(
         config, state.model, state.run_parent, on_cuda=state.on_cuda
     )
     return first_problem(problems) or resource_obstacle(check)
-
-
-def check_job(config: RunConfig, state: AppState) -> ResourceCheck | None:
-    """Check the resources for a job with the model of the draft; None: unknown."""
-    if state.model is None or state.machine is None:
-        return None
-    free = free_disk(config, state.run_parent)
-    return check_resources(config, state.model, state.machine, free)
 
 
 def begin_obstacle(

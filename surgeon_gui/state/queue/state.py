@@ -7,7 +7,7 @@ they are marked in the list and compared at the end.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -119,46 +119,30 @@ def can_move(state: QueueState, name: str, step: int) -> bool:
     return name in names and 0 <= names.index(name) + step < len(names)
 
 
-def without(state: QueueState, name: str) -> QueueState:
-    """Return the queue without a run; the one in progress stays."""
-    return _kept(state, lambda run: run.name != name)
+def without(state: QueueState, *names: str) -> QueueState:
+    """Return the queue without some runs; the one in progress stays."""
+    runs = tuple(
+        run
+        for run in state.runs
+        if run.status is QueueStatus.RUNNING or run.name not in names
+    )
+    return replace(state, runs=runs)
 
 
-def without_all(state: QueueState) -> QueueState:
-    """Return the queue without any run but the one in progress."""
-    return _kept(state, lambda run: False)
-
-
-def with_started(state: QueueState, name: str, folder: str) -> QueueState:
-    """Return the queue after a run has begun in its folder."""
-    return _changed(state, name, status=QueueStatus.RUNNING, folder=folder)
-
-
-def with_waiting(state: QueueState, name: str) -> QueueState:
-    """Return the queue after a run could not begin yet."""
-    return _changed(state, name, status=QueueStatus.WAITING)
-
-
-def with_ended(
-    state: QueueState, name: str, status: QueueStatus, problem: str = ""
+def with_status(
+    state: QueueState, name: str, status: QueueStatus, **changes: Any
 ) -> QueueState:
-    """Return the queue after a run has ended; `problem`: why it has failed."""
-    return _changed(state, name, status=status, problem=problem)
+    """Return the queue with another status, and other changes, of a run."""
+    runs = tuple(
+        replace(run, status=status, **changes) if run.name == name else run
+        for run in state.runs
+    )
+    return replace(state, runs=runs)
 
 
 def working(state: QueueState) -> QueueState:
     """Return the queue after it was started."""
     return replace(state, is_working=True, is_offered=False)
-
-
-def stopped(state: QueueState) -> QueueState:
-    """Return the queue after it was stopped; the run in progress goes on."""
-    return replace(state, is_working=False)
-
-
-def without_offer(state: QueueState) -> QueueState:
-    """Return the queue after the user has dismissed the offer to go on."""
-    return replace(state, is_offered=False)
 
 
 def restored(runs: tuple[QueuedRun, ...]) -> QueueState:
@@ -168,21 +152,7 @@ def restored(runs: tuple[QueuedRun, ...]) -> QueueState:
     """
     state = QueueState(runs)
     if state.current is not None:
-        state = with_waiting(state, state.current.name)
+        state = with_status(state, state.current.name, QueueStatus.WAITING)
     others = [run for run in state.runs if not run.is_waiting]
     is_offered = state.next is not None
     return QueueState((*others, *state.waiting), is_offered=is_offered)
-
-
-def _kept(state: QueueState, is_kept: Callable[[QueuedRun], bool]) -> QueueState:
-    runs = tuple(
-        run for run in state.runs if run.status is QueueStatus.RUNNING or is_kept(run)
-    )
-    return replace(state, runs=runs)
-
-
-def _changed(state: QueueState, name: str, **changes: Any) -> QueueState:
-    runs = tuple(
-        replace(run, **changes) if run.name == name else run for run in state.runs
-    )
-    return replace(state, runs=runs)

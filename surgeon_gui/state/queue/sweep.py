@@ -25,6 +25,7 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.plan_text import brief_target
+from surgeon_gui.state.job.resource_text import check_job
 from surgeon_gui.state.job.targets import (
     context_of,
     converted,
@@ -33,7 +34,7 @@ from surgeon_gui.state.job.targets import (
     target_of,
 )
 from surgeon_gui.state.ladder import fits_in
-from surgeon_gui.state.queue.checks import check_job, job_obstacle
+from surgeon_gui.state.queue.checks import job_obstacle
 from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.state.queue.text import needs, run_name
 from surgeon_gui.text import numbers

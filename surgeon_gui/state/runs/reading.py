@@ -27,7 +27,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.report import Report
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import ConfigError, EngineError, UnreadableFileError
 from surgeon_engine.base.files import size_of_folder, write_atomically
@@ -223,6 +223,7 @@ def read_state(folder: Path) -> RunState:
         config = run.read_config()
         began = run.config_path.stat().st_mtime
         state, last = run_state.requested("", config, str(folder), began), 0.0
+        offset = 0
         for envelope in _log(run):
             if not state.run:
                 state = run_state.requested(
@@ -231,6 +232,7 @@ def read_state(folder: Path) -> RunState:
             if envelope.run != state.run:  # of the process that has resumed the run
                 envelope = msgspec.structs.replace(envelope, run=state.run)
             state, last = run_state.apply(state, envelope), max(last, envelope.at)
+            offset = envelope.offset
     except OSError as error:
         name = Path(error.filename or folder).name
         message = tr("{file} cannot be read: {reason}.")
@@ -246,7 +248,7 @@ def read_state(folder: Path) -> RunState:
         state = run_state.interrupted(state, last or began)
         state = replace(state, can_go_on=run.saved_state.exists)
         state = replace(state, judgment=run.read_judgment())
-    return _with_current_folder(state, folder)
+    return _with_current_folder(replace(state, log_bytes=offset), folder)
 
 
 def has_saved_state(folder: str) -> bool:
@@ -338,23 +340,26 @@ def _log(run: RunFolder) -> Iterator[Envelope]:
     if not os.path.lexists(run.events_path):
         return  # the run ended before its first event
     held = (0, b"")  # of the progress, which may come after the memory
+    offset = len(LOG_HEADER)
     for number, line in enumerate(run.log_lines(), 2):
         if not line.endswith(b"\n"):
             break  # the process was killed while writing
+        offset += len(line)
         if _PROGRESS in line:
             held = (number, line)
             continue
         if held[1] and _MEMORY not in line:
-            yield _event(*held)
+            yield _event(*held, offset)
             held = (0, b"")
-        yield _event(number, line)
+        yield _event(number, line, offset)
     if held[1]:
-        yield _event(*held)
+        yield _event(*held, offset)
 
 
-def _event(number: int, line: bytes) -> Envelope:
+def _event(number: int, line: bytes, offset: int) -> Envelope:
     try:
-        return decode_sealed_line(line, Envelope)
+        envelope = decode_sealed_line(line, Envelope)
+        return msgspec.structs.replace(envelope, offset=offset)
     except msgspec.MsgspecError as error:
         message = tr("Line {number} of events.jsonl cannot be read: {reason}.")
         raise UnreadableRunError(message.format(number=number, reason=error)) from error

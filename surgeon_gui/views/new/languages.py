@@ -10,10 +10,11 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.purposes import with_languages
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.language_names import english_name, shown_name
-from surgeon_gui.widgets.controls import chip, described, text_label
+from surgeon_gui.widgets.controls import chip, described, mark_invalid, text_label
 from surgeon_gui.widgets.layouts import horizontal
 
 
@@ -42,6 +43,9 @@ class LanguagesChip(QFrame):
         languages = tuple(map(shown_name, state.config.pruning.kept_texts))
         if not self._edit.hasFocus():
             self._edit.setText(", ".join(languages))
+        error = state.request(RequestKind.VOCABULARY).error
+        is_refused = error is not None and "kept_texts" in error.settings
+        mark_invalid(self._edit, is_refused)
         label = CAPTIONS["purpose_languages_button"].label
         if languages:
             label = tr("Keep {languages}").format(languages=", ".join(languages))

@@ -122,6 +122,8 @@ class NewPage(QWidget):
         self._warning = eliding_label("plan_warning")
         self._warning.setProperty("warning", True)
         self._details = eliding_label("plan_details", quiet=True)
+        for line in (self._title, self._details):
+            line.setWordWrap(True)
         self._folder = ElidedLink("plan_folder_button", self.folder_asked)
         self._quantize = button("quantize_only_button", self._on_quantize)
         self._use = button("use_possible_button", self._on_use_possible)

@@ -23,9 +23,10 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import resource_text, targets
 from surgeon_gui.state.job.own_presets import presets_folder
 from surgeon_gui.state.job.plan_text import describe_goal, unsupported
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.text.problems import Step
+from surgeon_gui.text.problems import Step, of_error, sentence
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
@@ -119,6 +120,9 @@ class TargetPage(Page):
         self._sizes.show_model(state.model, _form(state), source)
         if Step.TARGET not in state.rejected:  # else a form shows its own problem
             problems = self.problems(state)
+            if error := state.request(RequestKind.VOCABULARY).error:
+                shown = sentence(of_error(error))
+                problems |= dict.fromkeys(error.settings, shown)
             self._form.show_config(state.config.pruning, problems)
             self._recovery.show_config(state.config.recovery, problems)
         values = self._form.values()

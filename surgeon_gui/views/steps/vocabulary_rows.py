@@ -51,6 +51,8 @@ class VocabularyRows(QFrame):
         request = state.request(RequestKind.VOCABULARY)
         found: VocabularyPreviewed | None = request.response
         error = request.error
+        if error is not None and error.settings:  # the form shows it at its fields
+            error = None
         line = tr("Looking at the tokens…") if request.is_open else ""
         if state.is_busy and not request.id:
             line = tr("A preview follows when the engine is free.")

@@ -11,6 +11,8 @@ import pytest
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.base.calls import Refused
+from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.calibration.fenced import preview_vocabulary
 from surgeon_engine.calibration.vocabulary_preview import _hit, _windows
@@ -19,6 +21,7 @@ from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.model.tokenizer import kept_tokenizer
 from surgeon_engine.model.vocabulary.tokens import token_table
+from surgeon_engine.runtime.failures import failure
 
 pytestmark = pytest.mark.slow
 
@@ -120,5 +123,7 @@ def test_builtin_text_has_as_many_windows_as_it_can(tmp_path):
 
 
 def test_unknown_language_is_refused():
-    with pytest.raises(ConfigError, match="Klingon"):
+    with pytest.raises(ConfigError, match="Klingon") as caught:
         preview(1_500, "Klingon")
+    passed_on = json_decoder(Refused)(encode_json(Refused.by(caught.value))).error
+    assert failure(passed_on).settings == ("kept_texts",)

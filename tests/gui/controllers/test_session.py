@@ -10,17 +10,18 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.commands import Cancel, DescribeText
+from surgeon_engine.api.messages.commands import Cancel, DescribeText, Watch
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.api.messages.sources import TextDescribed
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status, apply, requested
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_results import recovered
-from tests.helpers.fake_runs import write_saved_state
+from tests.helpers.fake_runs import BEGAN, write_run, write_saved_state
 
 KIND = RequestKind.DESCRIPTION
 DESCRIBED = TextDescribed((), "")
@@ -109,6 +110,25 @@ def test_resumed_run_shows_the_saved_time(session, tmp_path, is_saved, seconds):
     earlier = replace(earlier, status=Status.CANCELLED, ended=140.0)
     session.resume_run(earlier)
     assert session.state.run.seconds(1e9) == seconds
+
+
+def test_run_in_progress_shows_its_newest_stage_before_the_engine_answers(
+    qtbot, session, engine, tmp_path
+):
+    folder = write_run(tmp_path, ending="killed")
+    run, newest = RunFolder(folder), StageStarted(Stage.UPDATE, 2)
+    run.append(Envelope("run-1", BEGAN + 5_000, newest))
+    controller = RunsController(session)
+    with run.locked():
+        with qtbot.waitSignal(controller.opened):
+            controller.reopen(str(folder))
+        shown, (command,) = session.state.run, engine.commands
+        assert (shown.stage, shown.shot) == (Stage.UPDATE, 2)
+        assert shown.status is Status.RUNNING
+        assert isinstance(command, Watch)
+        assert command.offset == run.events_path.stat().st_size
+    engine.deliver([Envelope(command.run, BEGAN + 5_001, shot_finished(2, 3, 0.3))])
+    assert [shot.shot for shot in session.state.run.history] == [1, 2]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.verdicts import PHRASES
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import AUTOMATIC, pruning_config, some_tokens
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 
@@ -34,6 +34,7 @@ QUANTIZED = msgspec.structs.replace(
     MODEL, dtype="", file_bytes=int(MODEL.parameters * 4.5 / 8)
 )
 FLOAT32 = ExportConfig(format=Format.COMPACT)
+SHORT = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_K_M)
 
 
 def state_of(config, model=MODEL):
@@ -204,6 +205,21 @@ def test_size_along_the_curve_has_the_unit_of_the_target():
     memory = replace(job().pruning, target=Target.MEMORY, memory_gigabytes=0.02)
     in_memory = plan.size_text(replace(job(), pruning=memory), MODEL, 0.3)
     assert float(plain(in_memory).split()[0]) > 8.4  # with the context
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "export", "settings"),
+    [
+        (7.2, FLOAT32, some_tokens(900)),
+        (8.3, FLOAT32, AUTOMATIC),
+        (1.0, SHORT, {"width_multiple": 32}),  # rows of 32 get more bits
+    ],
+)
+def test_handle_has_the_size_of_the_headline(megabytes, export, settings):
+    sized = {"target": Target.FILE_SIZE, "megabytes": megabytes}
+    config = job(export=export, **settings, **sized)
+    share = goal_or_none(config, MODEL).sparsity
+    assert f"to {plan.size_text(config, MODEL, share)}," in line_of(config).title
 
 
 def test_basis_says_what_a_forecast_rests_on():

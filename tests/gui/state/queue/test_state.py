@@ -17,7 +17,6 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import LockedError
 from surgeon_gui.base import translation
-from surgeon_gui.state.queue import state as queue_state
 from surgeon_gui.state.queue import text
 from surgeon_gui.state.queue.checks import add_obstacle, begin_obstacle
 from surgeon_gui.state.queue.file import QueueFile, UnreadableQueueError
@@ -27,11 +26,9 @@ from surgeon_gui.state.queue.state import (
     can_move,
     restored,
     with_added,
-    with_ended,
     with_moved,
-    with_started,
+    with_status,
     without,
-    without_all,
     working,
 )
 from surgeon_gui.state.queue.text import run_name
@@ -65,13 +62,15 @@ def test_runs_are_added_at_the_end_under_names_of_their_own(three):
 
 
 def test_queue_of_three_with_a_failing_second_one(three):
-    state = with_started(working(three), "a", "runs/a")
+    state = with_status(working(three), "a", S.RUNNING, folder="runs/a")
     assert state.current.name == "a" and state.next.name == "b"
-    state = with_ended(state, "a", S.FINISHED)
-    state = with_started(state, "b", "runs/b")
-    state = with_ended(state, "b", S.FAILED, "Too little memory.")
+    state = with_status(state, "a", S.FINISHED)
+    state = with_status(state, "b", S.RUNNING, folder="runs/b")
+    state = with_status(state, "b", S.FAILED, problem="Too little memory.")
     assert state.next.name == "c" and not state.is_complete
-    state = with_ended(with_started(state, "c", "runs/c"), "c", S.FINISHED)
+    state = with_status(
+        with_status(state, "c", S.RUNNING, folder="runs/c"), "c", S.FINISHED
+    )
     assert state.is_complete and state.next is None and state.current is None
     assert statuses(state) == [S.FINISHED, S.FAILED, S.FINISHED]
     assert state.run("b").problem == "Too little memory."
@@ -79,9 +78,9 @@ def test_queue_of_three_with_a_failing_second_one(three):
 
 
 def test_runs_that_have_ended_stay_until_a_new_queue_begins(three):
-    state = with_ended(without(three, "c"), "a", S.FINISHED)
+    state = with_status(without(three, "c"), "a", S.FINISHED)
     assert names(with_added(state, queued("d"))) == ["a", "b", "d"]
-    complete = with_ended(state, "b", S.FAILED)
+    complete = with_status(state, "b", S.FAILED)
     assert names(with_added(complete, queued("a"))) == ["a"]
 
 
@@ -93,24 +92,25 @@ def test_waiting_runs_change_places(three):
 
 
 def test_run_in_progress_cannot_be_overtaken_or_removed(three):
-    state = with_started(three, "a", "runs/a")
+    state = with_status(three, "a", S.RUNNING, folder="runs/a")
     assert not can_move(state, "b", -1)
     assert not can_move(state, "a", 1)
     assert with_moved(state, "b", -1) == state
     assert names(without(state, "a")) == ["a", "b", "c"]
     assert names(without(state, "b")) == ["a", "c"]
-    assert names(without_all(state)) == ["a"]
-    assert names(without_all(three)) == []
+    assert names(without(state, *names(state))) == ["a"]
+    assert names(without(three, *names(three))) == []
 
 
 def test_restored_queue_is_paused_and_offered(three):
-    state = with_ended(with_started(three, "a", "runs/a"), "a", S.FINISHED)
-    state = restored(with_started(working(state), "b", "runs/b").runs)
+    state = with_status(
+        with_status(three, "a", S.RUNNING, folder="runs/a"), "a", S.FINISHED
+    )
+    state = restored(with_status(working(state), "b", S.RUNNING, folder="runs/b").runs)
     assert state.is_offered and not state.is_working
     assert statuses(state) == [S.FINISHED, S.WAITING, S.WAITING]
     assert state.next.name == "b" and state.next.folder == "runs/b"
     assert not working(state).is_offered
-    assert not queue_state.without_offer(state).is_offered
 
 
 def test_queue_without_a_waiting_run_is_not_offered():

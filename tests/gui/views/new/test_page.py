@@ -36,7 +36,7 @@ from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import Engine, with_request, without_requests
-from surgeon_gui.state.job.purposes import purpose_of
+from surgeon_gui.state.job.purposes import purpose_of, with_languages
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
@@ -397,6 +397,18 @@ def test_languages_to_keep_are_asked_for_and_taken_back(place):
     assert not row.isVisible()
 
 
+def test_unknown_language_has_a_frame_at_both_of_its_inputs(place):
+    inputs = [find(place, name) for name in ("languages_edit", "pruning_kept_texts")]
+    for name, is_refused in (("broken", True), ("German", False)):
+        state = place.session.state
+        job = with_languages(state.config, (name,))
+        event = fewer_tokens(None, (name,))
+        found = Request("vocabulary-1").with_event(event)
+        state = with_request(state, RequestKind.VOCABULARY, found)
+        place.session.store.set(replace(state, config=job))
+        assert [bool(each.property("invalid")) for each in inputs] == [is_refused] * 2
+
+
 def test_plan_says_how_many_tokens_are_left_and_warns_of_a_hit_language(place):
     pruning = replace(config(place).pruning, **some_tokens(1_500))
     place.session.draft.edit_part(pruning)
@@ -408,6 +420,18 @@ def test_plan_says_how_many_tokens_are_left_and_warns_of_a_hit_language(place):
     place.session.store.set(replace(state, config=config(place)))
     warning = "Cyrillic: 25 % of the tokens in your text are split"
     assert line(place, "plan_warning") == warning
+
+
+def test_plan_beside_the_open_drawer_is_readable(place):
+    pruning = replace(config(place).pruning, **some_tokens(1_500))
+    place.session.draft.edit_part(pruning)
+    place.open_expert(Step.EXPORT)
+    place.resize(924, 700)  # in a window of 1100 pixels
+    settle()
+    for name in ("plan_label", "plan_warning", "plan_details"):
+        label = find(place, name, QElidingLabel)
+        assert QLabel.text(label) == label.text()  # nothing is elided
+        assert label.height() >= label.heightForWidth(label.width())
 
 
 def test_dropped_texts_are_all_used(qtbot, window, tmp_path):

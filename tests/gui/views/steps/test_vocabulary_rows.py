@@ -9,8 +9,10 @@ from PySide6.QtWidgets import QLabel
 
 from surgeon_engine.api.config.pruning import Vocabulary
 from surgeon_engine.api.messages.commands import PreviewVocabulary
-from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_gui.controllers import sources
+from surgeon_gui.state.app import with_request
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.views.steps.vocabulary_rows import VocabularyRows
 from tests.helpers.configs import some_tokens
 from tests.helpers.fake_sources import fewer_tokens
@@ -79,5 +81,11 @@ def test_error_keeps_the_run_from_starting(qtbot, session, engine, rows):
     qtbot.waitUntil(lambda: bool(previews(engine)))
     respond(session, engine, *previews(engine))
     rows.show_state(session.state)
-    assert find(rows, "vocabulary_problem", QLabel).text().startswith("broken is no")
+    assert rows.isHidden()  # the form shows the error of a setting
     assert session.start_obstacle() is not None
+    request = replace(
+        session.state.request(RequestKind.VOCABULARY), error=Failed("No.")
+    )
+    rows.show_state(with_request(session.state, RequestKind.VOCABULARY, request))
+    assert find(rows, "vocabulary_problem", QLabel).text() == "No."
+    assert not rows.isHidden()
