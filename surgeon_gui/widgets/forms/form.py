@@ -395,7 +395,10 @@ class ConfigForm(QWidget):
         self.edited.emit(config)
 
     def _show_errors(self, error: ConfigError, edited: str) -> None:
-        """Show each refused value at its field; an error of several at the edited one."""
+        """Show each refused value at its field.
+
+        An error of several settings is shown at the edited one.
+        """
         refused = tuple(limit_errors(_unchecked(self._config, self.values())))
         problems = {}
         for each in refused or (error,):
