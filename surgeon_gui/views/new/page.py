@@ -22,7 +22,7 @@ from surgeon_engine.planning.forecast import (
     expected_divergence,
 )
 from surgeon_gui.base.settings import Settings
-from surgeon_gui.base.theme import GAP, MARGIN, PAGE, ROOM
+from surgeon_gui.base.theme import GAP, LARGE, MARGIN, PAGE, ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.session import Session
@@ -50,14 +50,16 @@ from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
+    bold,
     button,
     chip,
     eliding_label,
     enable_unless,
     heading,
-    large_label,
     show_button,
     show_elided,
+    show_text,
+    text_label,
 )
 from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.layouts import (
@@ -118,12 +120,11 @@ class NewPage(QWidget):
         self._domain = DomainChip(session)
         self._domain.chosen.connect(self.texts_chosen)
         self._languages = LanguagesChip(session)
-        self._title = large_label("plan_label")
+        self._title = text_label(name="plan_label")
+        self._title.setFont(bold(self._title.font(), LARGE))
         self._warning = eliding_label("plan_warning")
         self._warning.setProperty("warning", True)
-        self._details = eliding_label("plan_details", quiet=True)
-        for line in (self._title, self._details):
-            line.setWordWrap(True)
+        self._details = text_label(quiet=True, name="plan_details")
         self._folder = ElidedLink("plan_folder_button", self.folder_asked)
         self._quantize = button("quantize_only_button", self._on_quantize)
         self._use = button("use_possible_button", self._on_use_possible)
@@ -142,8 +143,8 @@ class NewPage(QWidget):
         frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        more = (self._domain.chip, self._languages.chip, STRETCH)
-        self._purposes = in_row(*self._chips.values(), *more)
+        texts = in_row(self._domain.chip, self._languages.chip)
+        self._purposes = in_row(in_row(*self._chips.values()), texts, STRETCH)
         self._choices = in_row((self._purposes, 1), self.size_input)
         self._line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
         self._buttons = QWidget()
@@ -180,8 +181,10 @@ class NewPage(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in {QEvent.Type.Resize, QEvent.Type.LayoutRequest}:
             width = self._column.width()
-            size = self.size_input.minimumSizeHint().width() + GAP
-            needed = self._purposes.sizeHint().width() + size + 2 * PAGE
+            chips = (*self._chips.values(), self._domain.chip, self._languages.chip)
+            needed = sum(each.sizeHint().width() + GAP for each in chips) + 2 * PAGE
+            stack(self._purposes, is_stacked=width < needed)
+            needed += self.size_input.minimumSizeHint().width()
             stack(self._choices, is_stacked=width < needed)
             self._place_buttons(is_small=width < _SMALL)
         return super().eventFilter(watched, event)
@@ -289,13 +292,12 @@ class NewPage(QWidget):
         is_told = state.model is not None or not state.is_connected
         problem = sentence(self._obstacle) if is_told else ""
         title = line.title if line is not None else ""
-        show_elided(self._title, title)
-        self._title.setVisible(bool(title))
+        show_text(self._title, title)
         # What keeps the run from starting is not cut; without a title there is room.
         self._warning.setWordWrap(bool(problem) or not title)
         self._show_warning(problem or (line.warning if line is not None else ""))
         details = line.details if line is not None and not problem else ""
-        show_elided(self._details, details)
+        self._details.setText(details)
         self._folder.show_line(*plan.destination_text(state))
         is_right = not problem or state.is_busy
         self._folder.setVisible(state.model is not None and is_right)

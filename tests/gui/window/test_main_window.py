@@ -65,7 +65,7 @@ def test_each_place_is_reached_and_tells_what_goes_on(qtbot, make_window):
 
 def test_run_keeps_what_was_expected_and_new_leads_back_from_details(qtbot, window):
     load_and_wait(qtbot, window)
-    title = find(window, "plan_label", QElidingLabel).text()
+    title = find(window, "plan_label", QLabel).text()
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
     expected = run_of(window).expected
