@@ -79,6 +79,7 @@ from surgeon_engine.cli.runs import (
 )
 from surgeon_engine.cli.vocabulary import vocabulary
 from surgeon_engine.cli.watching import stop, watch
+from surgeon_engine.planning.forecast import longer_training
 from surgeon_engine.planning.needs import ResourceStatus
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
@@ -214,6 +215,8 @@ def estimate(
         output.print_line(f"{processes} GPUs share the run.")
     for message in found.resources.settled.messages:
         output.print_line(message)
+    if longer := longer_training(found.resources.estimate.training_seconds):
+        output.print_line(longer)
     if advice := resource_advice(found.resources, found.adjusted()):
         output.print_line(advice)
     if found.resources.room is ResourceStatus.RED:

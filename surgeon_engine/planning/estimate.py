@@ -43,6 +43,11 @@ class Estimate:
         """The duration of the run; None if the speed of the machine is unknown."""
         return sum(self.seconds_of_stages.values()) or None
 
+    @property
+    def training_seconds(self) -> float:
+        """The duration of the distillation; 0: there is none, or it is unknown."""
+        return self.seconds_of_stages.get(Stage.DISTILLATION, 0.0)
+
 
 @dataclass(frozen=True)  # no slots: cached properties need a dictionary
 class Footprint:

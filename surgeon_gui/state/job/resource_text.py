@@ -10,6 +10,7 @@ from typing import Any
 
 from surgeon_engine.api.config.recovery import TrainedWeights
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.planning.forecast import longer_training
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
@@ -101,7 +102,7 @@ def shortage(needs: Iterable[Need]) -> Problem | None:
 
 
 def describe_settled(check: ResourceCheck | None) -> str:
-    """Return which settings were chosen and why; empty if nothing was open."""
+    """Return which settings were chosen and why, and what more time would bring."""
     if check is None:
         return ""
     parts = [_recovery_of(check) if check.settled.is_open else ""]
@@ -111,6 +112,7 @@ def describe_settled(check: ResourceCheck | None) -> str:
         parts.append(
             tr("Blocks are offloaded: the device has too little memory for all.")
         )
+    parts.append(longer_training(check.estimate.training_seconds))
     return " ".join(filter(None, parts))
 
 

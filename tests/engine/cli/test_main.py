@@ -390,6 +390,7 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     assert code == 0
     text = " ".join(out.split())
     assert "Recovery: distillation, all weights" in text
+    assert "twice the time" in text
     assert "file 4.3 MB of 5.7 MB (float16)" in text
     assert "parameters 2,098,829 of 2,828,736" in text
     assert (
@@ -399,6 +400,7 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out
+    assert "twice the time" not in " ".join(out.split())
     path.write_text('version = 1\n[pruning]\nmethod = "magnitude"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "unknown: no run by magnitude was measured" in " ".join(out.split())

@@ -14,6 +14,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.planning.forecast import longer_training
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
@@ -184,6 +185,10 @@ def test_plan_shows_resources_lights_and_recovery(page):
     session.draft.edit_part(recovery)
     complete = label.text()
     assert label.isVisible()
+    seconds = session.state.resource_check.estimate.training_seconds
+    assert longer_training(seconds) in complete
+    session.draft.edit_part(replace(recovery, epochs=2.0))
+    assert session.state.resource_check.estimate.training_seconds > 1.5 * seconds
     session.draft.edit_part(replace(recovery, minutes=1e-3))
     assert label.text() != complete
     session.draft.edit_part(replace(recovery, level=Recovery.REFIT))
