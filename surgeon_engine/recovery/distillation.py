@@ -57,8 +57,9 @@ _RATE, _LORA_RATE, _ROUTER_RATE = 1e-4, 1e-3, 1e-3
 # The nats before the training from which on these are the rates. Below, they are in
 # proportion: a step of Adam has a length of its own, which may carry the model away.
 _WHOLE_RATE_AT = 0.45
-# A training is flat if the best of its last checks is hardly below the best before.
-_FLAT_CHECKS, _FLAT_GAIN = 4, 0.005
+# A training is flat if the best of its last checks is hardly below the best before:
+# these, or a share of all, as a high rate hides for longer what is gained.
+_FLAT_CHECKS, _FLAT_SHARE, _FLAT_GAIN = 4, 0.15, 0.005
 _WIND_DOWN = 3  # a flat training lasts for one of so many steps more
 _PARTS = 500  # of a time, whose progress is reported
 
@@ -195,7 +196,7 @@ class _Distillation:
             nats = self._judge.divergence()
         self._emit(done, nats)
         self._measured.append(nats)
-        if self._flat_at is None and self._is_flat:
+        if self._flat_at is None and self._is_flat(done):
             self._wind_down(done, self._share(done))
         if nats < best:
             self._weights.remember()
@@ -213,10 +214,11 @@ class _Distillation:
         rest = max(self._of_epoch, done // _WIND_DOWN)
         self._total = min(self._total, done + rest)
 
-    @property
-    def _is_flat(self) -> bool:
-        """True if the last checks hardly improve on the best before them."""
-        before, last = self._measured[:-_FLAT_CHECKS], self._measured[-_FLAT_CHECKS:]
+    def _is_flat(self, done: int) -> bool:
+        """Return whether the last checks hardly improve on the best before them."""
+        checks = len(self._measured) / self._share(done)
+        count = max(_FLAT_CHECKS, round(_FLAT_SHARE * checks))
+        before, last = self._measured[:-count], self._measured[-count:]
         is_long = self._config.training_epochs > 1 and bool(before)
         return is_long and min(last) > (1 - _FLAT_GAIN) * min(before)
 

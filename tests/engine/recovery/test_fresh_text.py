@@ -123,7 +123,8 @@ def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):
     assert [each.done for each in recorder.of(HeldOutMeasured)] == [0, 9, 18, 27, 36]
 
 
-def test_training_that_gains_nothing_ends_early(monkeypatch):
+@pytest.mark.parametrize(("epochs", "flat_after"), [(10.0, 5), (60.0, 10)])
+def test_training_that_gains_nothing_ends_early(epochs, flat_after, monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 1e-9)
     rates = []
     monkeypatch.setattr(
@@ -132,9 +133,9 @@ def test_training_that_gains_nothing_ends_early(monkeypatch):
     state = state_of()
     fresh = fresh_text(state)
     remove_some(state)
-    training = train(state, fresh, epochs=100.0)
-    # Five checks, at the ends of epochs of 12 steps, then a third of them more.
-    assert training.steps == 60 + 20
+    training = train(state, fresh, epochs=epochs)
+    steps = 12 * flat_after  # it is measured at the end of each epoch
+    assert training.steps == steps + steps // 3
     assert rates[-1] == pytest.approx(1.0, abs=0.06)  # the schedule is at its end
     steps = [after - before for before, after in itertools.pairwise(rates)]
     assert 0 < min(steps) < max(steps) < 0.05  # it has no jump
