@@ -160,7 +160,8 @@ def evaluate(
     if that of the model differs.
 
     Products of the model take 16-bit inputs where that is fast. If the error of KL on a
-    few windows is not small beside its interval, all windows are measured again.
+    few windows is not small beside its interval, all windows are measured again, with
+    as many steps.
 
     If the references have a baseline, as many windows suffice as a KL with a small
     error needs. The perplexity is then that of the original times the ratio of both on
@@ -169,17 +170,16 @@ def evaluate(
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
     """
-    judge = partial(_compared, model, references, at_once=at_once, head=head)
+    judge = partial(_compared, model, references, step, at_once=at_once, head=head)
     products = None if is_original else _rounding_products(model)
     error = None
     if products is not None:
         with products:
-            figures = judge(step)
+            figures = judge()
         first = references.texts[0][1]
         error = _rounding_error(model, first, figures[0], at_once, head)
     if error is None:
-        step = step if products is None else _nothing
-        figures = judge(step, is_original=is_original)
+        figures = judge(is_original=is_original)
     baseline = references.baseline
     found: list[Fidelity] = []
     for (name, reference), each in zip(references.texts, figures, strict=True):

@@ -187,10 +187,14 @@ def test_products_of_16_bits_are_used_where_their_error_is_small(distance, monke
     assert exact.rounding is None
     fast = partial(torch.autocast, "cpu", torch.bfloat16)
     monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
-    found = evaluate(model, judged, int)
+    steps = []
+    found = evaluate(model, judged, lambda: steps.append(0))
+    batches = sum(len(reference.hidden) for _, reference in judged.texts)
     if distance < 1:  # the rounding of products would be all that is seen
         assert found == exact
+        assert len(steps) == 2 * batches  # so that a run can be canceled
         return
+    assert len(steps) == batches
     assert 0 < found.rounding < 0.01 * exact.divergence
     assert found.fidelity != exact.fidelity
     assert found.divergence == pytest.approx(exact.divergence, rel=0.01)
