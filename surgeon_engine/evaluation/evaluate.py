@@ -176,8 +176,7 @@ def evaluate(
     if products is not None:
         with products:
             figures = judge()
-        first = references.texts[0][1]
-        error = _rounding_error(model, first, figures[0], at_once, head)
+        error = _rounding_error(model, references.texts[0][1], figures, at_once, head)
     if error is None:
         figures = judge(is_original=is_original)
     baseline = references.baseline
@@ -251,27 +250,26 @@ def _rounding_products(
 def _rounding_error(
     model: PreTrainedModel,
     reference: Reference,
-    fast: Comparison,
+    found: Sequence[Comparison],
     at_once: int,
     head: Tensor | None,
 ) -> float | None:
     """Return the error of KL by 16-bit products, in nats per token; None: too large.
 
-    `fast` is what they give.
+    `found` is what they give on each text, the first of which `reference` holds.
     """
-    if not bool(fast.loss.isfinite().all()):
+    if not all(math.isfinite(x.mean_loss + x.divergence) for x in found):
         return None
-    count = min(_PROBED, len(fast.nats))
+    nats = found[0].nats
+    count = min(_PROBED, len(nats))
     hidden = _first(reference.hidden, count)
-    first = replace(
-        reference, windows=reference.windows[:count], hidden=hidden, is_enough=None
-    )
+    first = replace(reference, windows=reference.windows[:count], hidden=hidden)
     exact = compare_unchecked(
         model, first, _nothing, at_once=at_once or reference.batch, head=head
     )
-    error = float((fast.nats[:count] - exact.nats).double().nanmean().abs())
-    found = estimate(fast.nats)
-    return error if error <= _ROUNDING * (found.high - found.low) / 2 else None
+    error = float((nats[:count] - exact.nats).double().nanmean().abs())
+    whole = estimate(nats)
+    return error if error <= _ROUNDING * (whole.high - whole.low) / 2 else None
 
 
 def _first(hidden: Sequence[Tensor], count: int) -> list[Tensor]:
