@@ -160,7 +160,8 @@ def evaluate(
     if that of the model differs.
 
     Products of the model take 16-bit inputs where that is fast. If the error of KL on a
-    few windows is not small beside its interval, all windows are measured again.
+    few windows is not small beside its interval, all windows are measured again, with
+    as many steps.
 
     If the references have a baseline, as many windows suffice as a KL with a small
     error needs. The perplexity is then that of the original times the ratio of both on
@@ -169,17 +170,15 @@ def evaluate(
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
     """
-    judge = partial(_compared, model, references, at_once=at_once, head=head)
+    judge = partial(_compared, model, references, step, at_once=at_once, head=head)
     products = None if is_original else _rounding_products(model)
     error = None
     if products is not None:
         with products:
-            figures = judge(step)
-        first = references.texts[0][1]
-        error = _rounding_error(model, first, figures[0], at_once, head)
+            figures = judge()
+        error = _rounding_error(model, references.texts[0][1], figures, at_once, head)
     if error is None:
-        step = step if products is None else _nothing
-        figures = judge(step, is_original=is_original)
+        figures = judge(is_original=is_original)
     baseline = references.baseline
     found: list[Fidelity] = []
     for (name, reference), each in zip(references.texts, figures, strict=True):
@@ -251,27 +250,26 @@ def _rounding_products(
 def _rounding_error(
     model: PreTrainedModel,
     reference: Reference,
-    fast: Comparison,
+    found: Sequence[Comparison],
     at_once: int,
     head: Tensor | None,
 ) -> float | None:
     """Return the error of KL by 16-bit products, in nats per token; None: too large.
 
-    `fast` is what they give.
+    `found` is what they give on each text, the first of which `reference` holds.
     """
-    if not bool(fast.loss.isfinite().all()):
+    if not all(math.isfinite(x.mean_loss + x.divergence) for x in found):
         return None
-    count = min(_PROBED, len(fast.nats))
+    nats = found[0].nats
+    count = min(_PROBED, len(nats))
     hidden = _first(reference.hidden, count)
-    first = replace(
-        reference, windows=reference.windows[:count], hidden=hidden, is_enough=None
-    )
+    first = replace(reference, windows=reference.windows[:count], hidden=hidden)
     exact = compare_unchecked(
         model, first, _nothing, at_once=at_once or reference.batch, head=head
     )
-    error = float((fast.nats[:count] - exact.nats).double().nanmean().abs())
-    found = estimate(fast.nats)
-    return error if error <= _ROUNDING * (found.high - found.low) / 2 else None
+    error = float((nats[:count] - exact.nats).double().nanmean().abs())
+    whole = estimate(nats)
+    return error if error <= _ROUNDING * (whole.high - whole.low) / 2 else None
 
 
 def _first(hidden: Sequence[Tensor], count: int) -> list[Tensor]:

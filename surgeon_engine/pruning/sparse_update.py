@@ -86,7 +86,7 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
         direction = z + product / before * direction
     raise CurvatureError(
         "The update of a {rows} x {columns} layer has not converged in {steps} steps.",
-        "Raise the damping of the update, or set {setting:choice}, such as to 1000.",
+        "Raise the damping of the update, or set {setting:choice} to about 1000.",
         setting="pruning.max_correlated",
         rows=len(W),
         columns=W.shape[1],

@@ -261,7 +261,7 @@ class RunContext:
         def step() -> None:
             nonlocal done, last
             self.raise_if_cancelled()
-            done += 1
+            done = min(done + 1, total)  # work may be done again
             if done == total or self.clock() - last > _SECONDS_BETWEEN_PROGRESS:
                 last = self.clock()
                 self.emit(Progressed(stage, shot, done, total))

@@ -398,7 +398,8 @@ WINDOW_BUG_HINT = tr(
 
 def name_settings() -> None:
     """Let the engine's sentences show names of choices and labels of settings."""
-    labels = {name: text.label for name, text in FIELDS.items()}
+    quote = tr("“{prompt}”")
+    labels = {name: quote.format(prompt=text.label) for name, text in FIELDS.items()}
     use_names(NAMES | TEXT_NAMES | labels)
 
 

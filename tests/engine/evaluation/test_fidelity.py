@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -187,10 +188,14 @@ def test_products_of_16_bits_are_used_where_their_error_is_small(distance, monke
     assert exact.rounding is None
     fast = partial(torch.autocast, "cpu", torch.bfloat16)
     monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
-    found = evaluate(model, judged, int)
+    steps = []
+    found = evaluate(model, judged, lambda: steps.append(0))
+    batches = sum(len(reference.hidden) for _, reference in judged.texts)
     if distance < 1:  # the rounding of products would be all that is seen
         assert found == exact
+        assert len(steps) == 2 * batches  # so that a run can be canceled
         return
+    assert len(steps) == batches
     assert 0 < found.rounding < 0.01 * exact.divergence
     assert found.fidelity != exact.fidelity
     assert found.divergence == pytest.approx(exact.divergence, rel=0.01)
@@ -206,6 +211,25 @@ def test_error_of_16_bit_products_is_judged_by_the_interval_of_all_windows(monke
     steps = []
     assert evaluate(model, judged, lambda: steps.append(1)).rounding is not None
     assert len(steps) == 4  # of two windows each
+
+
+@pytest.mark.parametrize("figure", ["loss", "nats"])
+def test_products_of_16_bits_are_not_used_where_a_text_overflows(figure, monkeypatch):
+    original, model = tiny_model("llama"), tiny_model("llama", seed=1)
+    judged = references(original)
+    exact = evaluate(model, judged, int)
+
+    def overflowing(model, reference, *args, **options):
+        found = compare_unchecked(model, reference, *args, **options)
+        is_code = len(reference.windows) == len(TEXTS[1].windows)
+        if is_code and torch.is_autocast_enabled("cpu"):
+            return replace(found, **{figure: math.inf * getattr(found, figure)})
+        return found
+
+    monkeypatch.setattr(evaluate_module, "compare_unchecked", overflowing)
+    fast = partial(torch.autocast, "cpu", torch.bfloat16)
+    monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
+    assert evaluate(model, judged, int) == exact
 
 
 def test_held_out_windows_get_a_reference():

@@ -164,6 +164,19 @@ def test_pause_does_not_hurry_progress(clock, recorder):
     assert not [event for event in recorder.events if isinstance(event, Progressed)]
 
 
+def test_work_that_is_done_again_can_be_canceled(clock, recorder):
+    with (
+        pytest.raises(RunCancelled),
+        recorder.context.stage(Stage.EVALUATION, total=2) as step,
+    ):
+        for _ in range(3):
+            clock.now += 1
+            step()
+        recorder.context.handle(Cancel(**ASIDE))
+        step()
+    assert [event.done for event in recorder.of(Progressed)] == [1, 2, 2]
+
+
 def test_memory_is_reported_at_most_once_a_second(clock, recorder, tmp_path):
     samples = (MemorySampled(number) for number in range(100))
     recorder.context.begin(None, lambda: next(samples))

@@ -242,7 +242,7 @@ def test_window_names_choices_and_settings_of_a_job():
     labels.name_settings()
     try:
         assert say("{x:choice}", x="rows_and_columns") == "rows and columns"
-        assert say("{x:choice}", x="pruning.dropped_blocks") == "Whole blocks"
+        assert say("{x:choice}", x="pruning.dropped_blocks") == "“Whole blocks”"
     finally:
         use_names({})
     assert say("{x:choice}", x="rows_and_columns") == "rows_and_columns"

@@ -12,7 +12,12 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Cancel, DescribeText, Watch
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
-from surgeon_engine.api.messages.run import Stage, StageStarted
+from surgeon_engine.api.messages.run import (
+    MemorySampled,
+    Progressed,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers.runs import RunsController
@@ -116,17 +121,21 @@ def test_run_in_progress_shows_its_newest_stage_before_the_engine_answers(
     qtbot, session, engine, tmp_path
 ):
     folder = write_run(tmp_path, ending="killed")
-    run, newest = RunFolder(folder), StageStarted(Stage.UPDATE, 2)
-    run.append(Envelope("run-1", BEGAN + 5_000, newest))
+    run, stage = RunFolder(folder), Stage.UPDATE
+    for event in (StageStarted(stage, 2), Progressed(stage, 2, 3, 4), MemorySampled(1)):
+        run.append(Envelope("run-1", BEGAN + 5_000, event))
+    size = run.events_path.stat().st_size
+    with run.events_path.open("ab") as log:
+        log.write(b'{"run":"run-1",')  # it is being written
     controller = RunsController(session)
     with run.locked():
         with qtbot.waitSignal(controller.opened):
             controller.reopen(str(folder))
         shown, (command,) = session.state.run, engine.commands
-        assert (shown.stage, shown.shot) == (Stage.UPDATE, 2)
+        assert (shown.stage, shown.shot, shown.done) == (stage, 2, 3)
         assert shown.status is Status.RUNNING
         assert isinstance(command, Watch)
-        assert command.offset == run.events_path.stat().st_size
+        assert command.offset == size
     engine.deliver([Envelope(command.run, BEGAN + 5_001, shot_finished(2, 3, 0.3))])
     assert [shot.shot for shot in session.state.run.history] == [1, 2]
 
