@@ -187,7 +187,7 @@ def test_training_never_reads_the_windows_in_the_place_of_those_held_out():
         object.__setattr__(state.windows, name, value)
     recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=16, epochs=3.0)
     state.config = replace(state.config, recovery=recovery)
-    found = module._training_text(state, None, recovery_text(state), None)
+    found = module._training_text(state, None, recovery_text(state), None, None)
     places = [n for n in range(16) if n not in (7, 15)]
     expected = torch.stack([windows, windows + 1, windows + 2], dim=1)[places]
     assert torch.equal(torch.stack(list(found.users)), expected)
