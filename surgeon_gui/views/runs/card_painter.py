@@ -47,6 +47,7 @@ _OUTCOME_COLORS = {
     RunOutcome.INTERRUPTED: "warning",
 }
 _RIGHT = Qt.TextElideMode.ElideRight
+_MIDDLE = Qt.TextElideMode.ElideMiddle
 _LEFT_MIDDLE = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -121,12 +122,18 @@ def wrapped(text: str, font: QFont, width: int, most: int) -> list[str]:
 
 
 def title_lines(title: str, font: QFont, width: int) -> list[str]:
-    """Return a title in two lines; a too long name is elided before the size."""
+    """Return a title in two lines; one that is too long keeps its end.
+
+    That is the size of the file, or what tells the run from others.
+    """
     lines = wrapped(title, font, width, _MAX_TITLE_LINES)
     name, dot, size = title.rpartition(SEPARATOR)
     if not dot or "".join(lines).replace(" ", "") == title.replace(" ", ""):
         return lines
     metrics, rest = QFontMetrics(font), name[len(lines[0]) :].strip()
+    if not rest:
+        rest = title[len(lines[0]) :].strip()
+        return [*lines[:-1], metrics.elidedText(rest, _MIDDLE, width)]
     room = width - metrics.horizontalAdvance(dot + size)
     return [*lines[:-1], metrics.elidedText(rest, _RIGHT, room) + dot + size]
 

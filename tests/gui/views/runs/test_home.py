@@ -122,6 +122,12 @@ def test_long_title_has_two_lines_and_keeps_the_size():
     assert QFontMetrics(font).horizontalAdvance(second) <= width // 3
     first, second = title_lines(title.replace(" · ", "-"), font, width // 3)
     assert second.endswith("…")
+    title = "Bundled demo · 30 % of prunable weights removed, 2026-12-01 02:41"
+    first, second = title_lines(title, font, width // 3)
+    assert title.startswith(first)
+    assert "…" in second
+    assert title.endswith(second.partition("…")[2])
+    assert QFontMetrics(font).horizontalAdvance(second) <= width // 3
 
 
 def test_return_and_a_click_open_a_run(qtbot, home, opened, tmp_path):
