@@ -21,6 +21,7 @@ from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.config.pruning import OF_SHARE, PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.running_memory import usable_context
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
 from surgeon_gui.text.choices import CHOICES
@@ -192,7 +193,12 @@ class SizeInput(QWidget):
         if unit is self._unit_shown:
             return
         self._is_unit_chosen = True
-        self._change(targets.converted(self._values, unit, self._model, self._form))
+        values = self._values
+        if unit is Target.MEMORY and self._model is not None:
+            context = usable_context(values["context"], self._model)
+            values = {**values, "context": context}
+        changes = targets.converted(values, unit, self._model, self._form)
+        self._change({**values, **changes})
 
     @Slot()
     def _on_context_edited(self) -> None:
