@@ -234,6 +234,7 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     assert f"to {used} MB, likely" in line(place, "plan_label")
     assert not use.isVisible()
     place.session.draft.reject_edit(Step.TARGET, "A limit is refused.")
+    assert line(place, "plan_label") == ""  # it would be that of the edit before
     assert not use.isVisible()  # it is no problem of the size
 
 
