@@ -115,7 +115,7 @@ def cancel_note(run: RunState, now: float, *, is_saved: bool) -> str:
         time = numbers.duration(run.seconds(now))
         kept = tr("It has taken {time}, and nothing is saved yet.").format(time=time)
     if run.can_stop:
-        kept += " " + tr("Finish here writes the model as far as it is.")
+        kept += " " + tr("“Finish here” writes the model as it is now.")
     return kept
 
 

@@ -108,7 +108,7 @@ def reading_note(state: AppState) -> str:
         return note
     name = source_name(state.config.model.source)
     if state.engine is Engine.STARTING:
-        return tr("The engine is starting, to read {name}…").format(name=name)
+        return tr("The engine is starting; then it reads {name}…").format(name=name)
     return tr("Reading {name}: layers, tokenizer, what can be removed…").format(
         name=name
     )
