@@ -77,6 +77,24 @@ def fast_products(
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def _multiply_by_onednn() -> None:
+    """Let torch multiply float32 by oneDNN on processors of AMD, on which MKL is slow.
+
+    torch does so only if inputs may be rounded to bfloat16, and oneDNN rounds them on
+    processors with AMX alone. A product is checked.
+    """
+    has = torch.cpu.get_capabilities().get
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since torch 2.9
+    if matmul is None or has("amx_bf16") or not multiplies_bfloat16_fast():
+        return
+    x = torch.linspace(0.5, 1.5, 512 * 512).view(512, 512)
+    expected = x.double() @ x.double()
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    if not torch.allclose((x @ x).double(), expected, rtol=1e-5):
+        matmul.fp32_precision = before
+
+
 def multiplies_bfloat16_fast() -> bool:
     """Return whether this processor multiplies bfloat16 faster than float32.
 
@@ -255,3 +273,6 @@ def peak_memory(device: torch.device) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * _KILOBYTE
+
+
+_multiply_by_onednn()  # before any product, so that all have the same bits

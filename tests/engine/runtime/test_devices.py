@@ -195,3 +195,25 @@ def test_older_c_library_gets_the_largest_threshold_that_it_accepts(monkeypatch)
     host_memory.reuse_freed()
     calls = [call.args for call in library.mallopt.call_args_list]
     assert calls == [(-3, 2**30), (-3, 2**25), (-1, 2**30), (-8, 2)]
+
+
+@pytest.mark.parametrize(
+    ("names", "is_exact", "precision"),
+    [
+        (["avx512_bf16"], True, "bf16"),  # of AMD
+        (["avx512_bf16"], False, "none"),
+        (["avx512_bf16", "amx_bf16"], True, "none"),
+        (["avx512_bf16", "avx512_fp16"], True, "none"),  # of Intel
+        ([], True, "none"),
+    ],
+)
+def test_onednn_multiplies_float32_where_it_is_fast_and_exact(
+    names, is_exact, precision, monkeypatch
+):
+    matmul = SimpleNamespace(fp32_precision="none")
+    monkeypatch.setattr(torch.backends.mkldnn, "matmul", matmul, raising=False)
+    monkeypatch.setattr(devices, "multiplies_bfloat16_fast", multiplies_bfloat16_fast)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(names, 1))
+    monkeypatch.setattr(torch, "allclose", lambda *_, **__: is_exact)
+    devices._multiply_by_onednn()
+    assert matmul.fp32_precision == precision
