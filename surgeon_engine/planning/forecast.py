@@ -59,7 +59,7 @@ _SPARSE_SCALE = 0.5  # single weights lose less at the same share
 # (docs/results.md, Fidelity).
 _AT_SHARES = (0.1, 0.3, 0.5)
 # By which d is lower after twice the epochs, until the training is flat: SmolLM2-135M,
-# 30 %, from 1 to 23 epochs (docs/results.md, Longer recovery).
+# 30 %, from 1 to 25 epochs (docs/results.md, Longer recovery).
 _DOUBLED = 0.05
 _UNTRAINED = {Recovery.OFF: (1.4, 1.7, 2.2), Recovery.REFIT: (1.06, 1.06, 1.06)}
 CURVE_POINTS = 120
