@@ -428,7 +428,7 @@ def _stamp(folder: Path) -> _Stamp:
     files = [run.config_path, run.events_path, run.report_path]
     files += [run.name_path, run.notes_path, run.tags_path]
     files.append(run.saved_state.state_path)
-    return tuple(_file_stamp(path) for path in (folder, *files))
+    return _file_stamp(folder), *map(_file_stamp, files)
 
 
 def _file_stamp(path: Path) -> tuple[int, int]:
