@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,14 +21,18 @@ from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 WINDOWS = torch.randint(VOCABULARY, (5, 12), generator=torch.Generator().manual_seed(0))
 BATCHES = WINDOWS.split(2)
-# How float32 is rounded depends on the number of windows in a product.
-assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=5e-5)
 
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
     """Let products have the precision of the model's own."""
     monkeypatch.setattr(devices, "fast_products", lambda *_: nullcontext())
+    # oneDNN rounds products by the number of their rows.
+    matmul = getattr(torch.backends.mkldnn, "matmul", SimpleNamespace())
+    before = getattr(matmul, "fp32_precision", "none")
+    matmul.fp32_precision = "ieee"
+    yield
+    matmul.fp32_precision = before
 
 
 def run_all(runner, index, hidden):
@@ -52,8 +56,10 @@ def test_blocks_one_at_a_time_equal_the_whole_model(family):
     for index in range(len(blocks)):
         alone = runner.run(index, hidden[1][[1]], 1, [1])
         hidden = run_all(runner, index, hidden)
-        assert_close(alone[0], hidden[1][1])
-    assert_close(torch.cat(list(runner.finish(hidden))), last_hidden(model, WINDOWS))
+        torch.testing.assert_close(alone[0], hidden[1][1])
+    torch.testing.assert_close(
+        torch.cat(list(runner.finish(hidden))), last_hidden(model, WINDOWS)
+    )
 
 
 @pytest.mark.parametrize("family", ["llama", "xlnet"])
@@ -66,10 +72,10 @@ def test_windows_may_be_as_many_as_their_tokens(family):
     for index in range(len(blocks)):
         hidden = runner.run(index, hidden)
     (found,) = runner.finish([hidden])
-    assert_close(found, last_hidden(model, windows))
+    torch.testing.assert_close(found, last_hidden(model, windows))
     (first, *_) = runner.embedded()
     alone = runner.run(0, first[[1]], 0, [1])
-    assert_close(alone[0], runner.run(0, first)[1])
+    torch.testing.assert_close(alone[0], runner.run(0, first)[1])
 
 
 @torch.no_grad()
@@ -86,7 +92,9 @@ def test_readers_get_the_keys_of_the_latest_run():
         for parameter in block.parameters():
             parameter.mul_(1.5)
         hidden = run_all(runner, index, hidden)
-    assert_close(torch.cat(list(runner.finish(hidden))), last_hidden(model, WINDOWS))
+    torch.testing.assert_close(
+        torch.cat(list(runner.finish(hidden))), last_hidden(model, WINDOWS)
+    )
 
 
 def test_arguments_that_depend_on_what_blocks_compute_raise():
