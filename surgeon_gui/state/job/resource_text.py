@@ -60,7 +60,7 @@ def check_job(config: RunConfig, state: AppState) -> ResourceCheck | None:
     """Check the resources for a job with the model of the draft; None: unknown."""
     if state.model is None or state.machine is None:
         return None
-    free = None if state.computer else free_disk(config, state.run_parent)
+    free = free_disk_of(config, state)
     return check_resources(config, state.model, state.machine, free)
 
 
@@ -68,13 +68,13 @@ def adjusted_draft(state: AppState) -> AdjustedConfig | None:
     """Return the draft with settings that fit; None if none do or it is unknown."""
     if state.model is None or state.machine is None:
         return None
-    free = free_disk_of(state)
+    free = free_disk_of(state.config, state)
     return settings_that_fit(state.config, state.model, state.machine, free)
 
 
-def free_disk_of(state: AppState) -> int | None:
-    """Return the free bytes for the draft; None: unknown, as on another computer."""
-    return None if state.computer else free_disk(state.config, state.run_parent)
+def free_disk_of(config: RunConfig, state: AppState) -> int | None:
+    """Return the free bytes for a job; None: unknown, as on another computer."""
+    return None if state.computer else free_disk(config, state.run_parent)
 
 
 def free_disk(config: RunConfig, run_parent: str) -> int | None:

@@ -156,7 +156,7 @@ def check_found(state: AppState, model: HubModel) -> ResourceCheck | None:
         replace(config, model=source),
         sketch_model(model.facts, model.sizes),
         state.machine,
-        free_disk_of(state),
+        free_disk_of(state.config, state),
     )
 
 
