@@ -48,8 +48,8 @@ _CHECKED = 64  # tokens of which the logits exist at once
 # and the windows from which on it is a good estimate.
 _ERROR, _FEWEST = 0.1, 8
 # Windows of the first text on which the error of 16-bit products is measured, and the
-# largest error, as a share of half of KL's interval.
-_PROBED, _ROUNDING = 4, 0.1
+# largest error, as a share of half of KL's interval. Chance hides the error of fewer.
+_PROBED, _ROUNDING = 8, 0.1
 _TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
 _FAILURES = (TypeError, ValueError, AttributeError, RuntimeError, IndexError)
 _REPORT = say("The architecture is not supported. Report it with the model's name.")

@@ -203,14 +203,14 @@ def test_products_of_16_bits_are_used_where_their_error_is_small(distance, monke
 
 def test_error_of_16_bit_products_is_judged_by_the_interval_of_all_windows(monkeypatch):
     original, model = tiny_model("llama"), tiny_model("llama", seed=1)
-    equal = random_windows(1, 14).repeat(4, 1)  # alone, they have no interval
-    text = JudgingText("novels", torch.cat([equal, random_windows(4, 14, seed=1)]))
+    equal = random_windows(1, 14).repeat(8, 1)  # alone, they have no interval
+    text = JudgingText("novels", torch.cat([equal, random_windows(8, 14, seed=1)]))
     judged = references_of(original, (text,), None, 2, int)
     fast = partial(torch.autocast, "cpu", torch.bfloat16)
     monkeypatch.setattr(evaluate_module, "fast_products", lambda _: fast())
     steps = []
     assert evaluate(model, judged, lambda: steps.append(1)).rounding is not None
-    assert len(steps) == 4  # of two windows each
+    assert len(steps) == 8  # of two windows each
 
 
 @pytest.mark.parametrize("figure", ["loss", "nats"])
