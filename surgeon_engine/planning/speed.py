@@ -24,9 +24,9 @@ _EFFICIENCY, _WIDTH, _POWER, _MOST = 0.2, 192, 1.37, 0.9
 _LOGIT_PASSES = 8  # over the logits, for their loss
 _GRAPH_PASSES = 6  # over the activations of a block that are no products
 _DEQUANTIZED = 40e6  # weights of a GGUF file turned into floats a second
-# Over the keys and values of a window that is written, for each token: they are
-# extended, repeated for the heads that share them, and read.
-_CACHE_PASSES = 16
+# Over the keys and values of a window that is written, for each token: they are copied
+# to be extended, and read.
+_CACHE_PASSES = 3
 _READS = 2.0  # of offloaded blocks in a forward of many batches: a window comes first
 _SPREAD = 16  # windows that, one token each, choose about all experts
 
