@@ -34,6 +34,7 @@ def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Return the logits of hidden states: windows x length x vocabulary."""
+    hidden = hidden.contiguous()  # else torch copies the weight for each window
 
     def forward(*_: Any, **__: Any) -> _LastHidden:
         return _LastHidden(last_hidden_state=hidden)
