@@ -1,7 +1,5 @@
 """The quality table has the figures of plain runs and resumes after an interruption."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math

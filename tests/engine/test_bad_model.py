@@ -1,7 +1,5 @@
 """Models and tokenizers with one thing changed, and the sentences that say so."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """The language model inside a model that reads images is pruned; all else is kept."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

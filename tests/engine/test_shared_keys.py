@@ -1,7 +1,5 @@
 """Runs on models whose last blocks read keys and values of earlier ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

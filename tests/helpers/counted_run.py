@@ -13,8 +13,6 @@ A run of the full size takes hours. `counted_job` makes one with a share of the 
 and `extrapolated` computes the counts of the whole from four such runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections import Counter

@@ -1,7 +1,5 @@
 """A mixture of experts for the window: its summary, its routing, and a finished run."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import (

@@ -1,7 +1,5 @@
 """Tiny models from which something is removed, their plans and their logits."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from pathlib import Path

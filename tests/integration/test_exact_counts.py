@@ -1,7 +1,5 @@
 """Runs remove exact numbers of weights, also in the exported file."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.pruning import Structure

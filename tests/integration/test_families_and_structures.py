@@ -1,7 +1,5 @@
 """Every family in every structure reaches its target or raises with a reason."""
 
-from __future__ import annotations
-
 import math
 from itertools import cycle
 

@@ -1,7 +1,5 @@
 """Two processes that share a run give the result of one."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 

@@ -1,7 +1,5 @@
 """The program is broken at the place that was chosen, and only within functions."""
 
-from __future__ import annotations
-
 from tests.tools.break_program import ROOT, broken, places
 from tests.tools.break_program import tests_beside as folder_beside
 from tests.tools.break_program import tests_beyond as others

@@ -1,7 +1,5 @@
 """The client of the engine: requests, events, and every way the engine can exit."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Another computer by ssh: names, what the errors of ssh mean, a server on loopback."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal

@@ -1,7 +1,5 @@
 """The verdict on a model follows the stated rules."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

@@ -1,7 +1,5 @@
 """Child processes: no failure of a child is missed, and no process is left behind."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

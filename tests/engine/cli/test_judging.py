@@ -1,7 +1,5 @@
 """The commands surgeon judge and surgeon compare."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """A compact model computes the logits of the masked model."""
 
-from __future__ import annotations
-
 import copy
 import weakref
 

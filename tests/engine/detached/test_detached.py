@@ -1,7 +1,5 @@
 """Detached runs, with a fake engine and an ssh that stays here."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Bits per byte equal the nats of a text divided by its bytes, in any tokens."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

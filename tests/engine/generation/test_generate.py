@@ -1,7 +1,5 @@
 """Two models generate text from a prompt and are compared at each token."""
 
-from __future__ import annotations
-
 import itertools
 import json
 

@@ -3,8 +3,6 @@
 The bytes are fetched in this process; one test does the same by a whole download.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Answers of both models are compared item by item."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.messages.judgment import Outcome, Probe

@@ -1,7 +1,5 @@
 """A file is judged against its original, from a command to the saved result."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ That is: without a group's columns of the consumer, the model computes the same 
 without the group's rows of the producers; and every row has exactly one owner.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Experts are found by shape, and a removed one is never chosen."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM

@@ -1,7 +1,5 @@
 """Groups that depend on each other, or are unknown, stay whole, with a reason."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """Automatic settings become the closest that fit, in the plan as in the run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """Estimates match measured runs, and adjusted settings fit."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import cycle
 

@@ -1,7 +1,5 @@
 """The types of tensors follow llama.cpp's rules."""
 
-from __future__ import annotations
-
 import gguf
 import pytest
 

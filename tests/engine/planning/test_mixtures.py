@@ -1,7 +1,5 @@
 """Plans of mixtures: time counts the weights that a token uses, files count all."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

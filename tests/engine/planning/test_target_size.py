@@ -1,7 +1,5 @@
 """Targets become exact goals in every unit, or raise."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from fractions import Fraction
 

@@ -1,7 +1,5 @@
 """Factors pooled from two parts of the windows equal those of all windows at once."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """A schedule rises from 0 to 1."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """Training brings a pruned model closer, keeps zeros, and never ends worse."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from dataclasses import replace

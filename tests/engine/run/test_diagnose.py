@@ -1,7 +1,5 @@
 """A plan selects exactly what a run's first shot selects by the same costs."""
 
-from __future__ import annotations
-
 import weakref
 from dataclasses import replace
 from functools import partial

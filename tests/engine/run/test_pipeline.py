@@ -1,7 +1,5 @@
 """A whole run: its folder, its events, its shots, and how it stops."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import sys

@@ -1,7 +1,5 @@
 """How the calibration text uses experts is known from the first shot on."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

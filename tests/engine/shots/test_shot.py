@@ -1,7 +1,5 @@
 """A shot removes with the factors of all windows and the chosen damping."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The application state follows events of the latest requests and user actions."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The explanations of what was removed from a layer or a block."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.pruning import Method

@@ -1,7 +1,5 @@
 """The data of the charts follows from the state of the run."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The remaining time of a run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

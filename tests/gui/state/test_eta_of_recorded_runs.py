@@ -1,7 +1,5 @@
 """The remaining time of recorded runs (`tests/fixtures/timed_run`)."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Experts in the texts and the map of the window, and in the job of a chosen model."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

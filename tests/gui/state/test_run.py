@@ -1,7 +1,5 @@
 """The state of a run follows from its own events, also in pauses and when resumed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

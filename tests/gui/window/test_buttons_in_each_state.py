@@ -5,8 +5,6 @@ open; tests of the place Runs check its own. An action counts as enabled if its 
 be opened.
 """
 
-from __future__ import annotations
-
 import re
 from enum import Enum
 from pathlib import Path

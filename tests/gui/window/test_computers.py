@@ -1,7 +1,5 @@
 """The engine on another computer, connected by a fake ssh or a server on loopback."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """No text is cut off at 1280 x 720, and every control has a name of its own."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Configs are read from TOML and written to it; wrong ones raise a clear error."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

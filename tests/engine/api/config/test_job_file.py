@@ -1,7 +1,5 @@
 """Jobs are read from small text files, whose paths start at the file."""
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -1,7 +1,5 @@
 """A sweep has a job for each combination of values."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Matrices are quantized by what their layers read of the calibration text."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """llama.cpp computes the logits of the families that Surgeon writes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """llama.cpp splits texts like the original tokenizer."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

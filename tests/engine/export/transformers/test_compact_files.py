@@ -1,7 +1,5 @@
 """Compact checkpoints are loaded, saved and trained by their own code."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files for transformers: writing them and restoring models from them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A model with fewer tokens computes the same for texts of the kept ones."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Which tokens can be removed, and in which order."""
 
-from __future__ import annotations
-
 import json
 import random
 

@@ -1,7 +1,5 @@
 """A tokenizer with the kept tokens alone encodes texts of them as the original."""
 
-from __future__ import annotations
-
 import json
 from importlib.util import find_spec
 

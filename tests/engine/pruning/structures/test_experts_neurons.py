@@ -1,7 +1,5 @@
 """Experts and their neurons are removed together, in the order of their costs."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from itertools import pairwise
 

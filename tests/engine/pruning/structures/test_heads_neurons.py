@@ -1,7 +1,5 @@
 """Heads and neurons: weights, costs and updates of groups; bundles of neurons."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

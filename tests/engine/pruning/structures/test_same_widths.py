@@ -1,7 +1,5 @@
 """With equal widths, every layer loses equally many heads or neurons."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

@@ -1,7 +1,5 @@
 """A model is divided into units, without its protected layers."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.layer_patterns import matches

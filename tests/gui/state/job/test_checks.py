@@ -1,7 +1,5 @@
 """Checks of a job before it starts: problems by step, and obstacles."""
 
-from __future__ import annotations
-
 import os
 import typing
 from contextlib import nullcontext

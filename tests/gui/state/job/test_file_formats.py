@@ -1,7 +1,5 @@
 """File formats: problems of a job, number formats, destinations."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import PurePosixPath
 

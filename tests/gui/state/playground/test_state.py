@@ -1,7 +1,5 @@
 """State and texts of the playground."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 

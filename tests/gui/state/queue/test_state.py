@@ -1,7 +1,5 @@
 """The queue: its order, its runs, checks and texts, and its files."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 

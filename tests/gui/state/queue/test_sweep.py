@@ -1,7 +1,5 @@
 """A sweep makes a checked run for each target and method of the draft."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

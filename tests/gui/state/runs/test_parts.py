@@ -1,7 +1,5 @@
 """Notes, tags and sizes of a run, and the deletion of its parts."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

@@ -1,7 +1,5 @@
 """Reading runs from their folders, in every state."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 

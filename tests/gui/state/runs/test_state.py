@@ -1,7 +1,5 @@
 """The list of runs: what it shows of each, its filter and its choices."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime, timedelta
 

@@ -1,7 +1,5 @@
 """The layers of a model: sizes before and after, reasons, protection and limits."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The course of a run: values under the mouse, legends, saved pictures, layout."""
 
-from __future__ import annotations
-
 import csv
 import xml.etree.ElementTree as ET
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A finished run: saving in other formats, and measuring speed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

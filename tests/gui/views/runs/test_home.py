@@ -1,7 +1,5 @@
 """The page of runs: cards, filter, details, names, ticks and questions."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

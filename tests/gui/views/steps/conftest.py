@@ -1,7 +1,5 @@
 """Fixtures of the pages of the five steps."""
 
-from __future__ import annotations
-
 import pytest
 
 

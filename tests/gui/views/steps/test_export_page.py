@@ -1,7 +1,5 @@
 """The section Export of the drawer Expert."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Models and texts in the window: downloads, samples, facts, columns and previews."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The Target page: presets, edits, and recovery from rejected choices."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The Target page in use: tiles, user presets, plan, undo and redo."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

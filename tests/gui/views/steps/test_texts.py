@@ -1,7 +1,5 @@
 """Texts on the page of the calibration: their parts, further texts, previews."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
