@@ -4,11 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format

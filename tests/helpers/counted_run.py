@@ -27,10 +27,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,

@@ -9,11 +9,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.api.model_info.header import (
-    DecoderSizes,
-    MixtureSizes,
-    ModelFacts,
-)
+from surgeon_engine.api.model_info.header import DecoderSizes, MixtureSizes, ModelFacts
 from surgeon_engine.planning.sketch import sketch_model
 
 MIXTURE = "a mixture"  # name of its folder

@@ -5,11 +5,7 @@ from itertools import cycle
 
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    Method,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import SPARSE, Method, Structure
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers

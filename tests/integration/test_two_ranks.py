@@ -8,16 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.pruning import (
-    Fisher,
-    Method,
-    Structure,
-)
-from surgeon_engine.api.config.recovery import (
-    Recovery,
-    RecoveryConfig,
-    TrainedWeights,
-)
+from surgeon_engine.api.config.pruning import Fisher, Method, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig, TrainedWeights
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import Progressed, ShotFinished, Stage
 from surgeon_engine.api.run_folder import RunFolder

@@ -9,11 +9,7 @@ import psutil
 import pytest
 import torch
 
-from surgeon_engine.api.client import (
-    ENGINE_COMMAND,
-    EngineProcess,
-    EngineThreadClient,
-)
+from surgeon_engine.api.client import ENGINE_COMMAND, EngineProcess, EngineThreadClient
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import (

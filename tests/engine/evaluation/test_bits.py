@@ -16,12 +16,7 @@ from surgeon_engine.evaluation.evaluate import (
 from surgeon_engine.evaluation.fidelity import compare_unchecked
 from surgeon_engine.evaluation.perplexity import token_losses
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
-from tests.helpers.smaller_vocabularies import (
-    demo,
-    demo_with,
-    kept_of_demo,
-    windows_of,
-)
+from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, windows_of
 
 
 @pytest.fixture(scope="module")

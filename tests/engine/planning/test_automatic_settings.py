@@ -6,11 +6,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import (
-    Method,
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import Method, Structure, Widths
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,

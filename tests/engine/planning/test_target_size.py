@@ -7,21 +7,14 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import ceil_share, floor_share
-from surgeon_engine.planning.running_memory import (
-    memory_beside_weights,
-    memory_to_run,
-)
+from surgeon_engine.planning.running_memory import memory_beside_weights, memory_to_run
 from surgeon_engine.planning.target_size import (
     goal_of,
     number_format,

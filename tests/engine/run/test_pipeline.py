@@ -27,12 +27,7 @@ from surgeon_engine.base.errors import CurvatureError, RunCancelled
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.model import inspect, source, stored_tensors
 from surgeon_engine.shots import shot as shot_module
-from tests.helpers.runs import (
-    Recorder,
-    assert_same_tensors,
-    exported_tensors,
-    job,
-)
+from tests.helpers.runs import Recorder, assert_same_tensors, exported_tensors, job
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 

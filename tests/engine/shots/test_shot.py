@@ -11,12 +11,7 @@ import torch
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import (
-    Damping,
-    Method,
-    Schedule,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage

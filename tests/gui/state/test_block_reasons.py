@@ -4,11 +4,7 @@ import pytest
 
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.state.architecture.reasons import (
-    ReasonContext,
-    block_reasons,
-    reasons,
-)
+from surgeon_gui.state.architecture.reasons import ReasonContext, block_reasons, reasons
 from surgeon_gui.state.architecture.state import (
     Architecture,
     Block,

@@ -5,11 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Widths
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import ExpertsLeft, GroupsLeft, experts_left

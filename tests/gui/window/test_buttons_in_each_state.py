@@ -10,12 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QMenu,
-    QPlainTextEdit,
-    QPushButton,
-    QToolButton,
-)
+from PySide6.QtWidgets import QMenu, QPlainTextEdit, QPushButton, QToolButton
 
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status

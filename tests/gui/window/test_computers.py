@@ -5,13 +5,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QDialog,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QTreeWidget,
-)
+from PySide6.QtWidgets import QDialog, QLabel, QLineEdit, QPushButton, QTreeWidget
 
 from surgeon_engine.api import remote
 from surgeon_engine.api.messages.events import ConnectionStatus

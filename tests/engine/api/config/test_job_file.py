@@ -5,10 +5,7 @@ import os
 
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.base.errors import ConfigError

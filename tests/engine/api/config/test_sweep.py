@@ -5,11 +5,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations, variations
 from surgeon_engine.base.errors import ConfigError

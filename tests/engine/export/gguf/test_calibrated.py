@@ -8,11 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf import calibrated

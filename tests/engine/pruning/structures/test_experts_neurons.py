@@ -7,11 +7,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Structure, Widths
-from surgeon_engine.model.experts import (
-    hide_removed_experts,
-    inner_states,
-    last_weight,
-)
+from surgeon_engine.model.experts import hide_removed_experts, inner_states, last_weight
 from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.shots import selection

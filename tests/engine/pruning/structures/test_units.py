@@ -3,11 +3,7 @@
 import pytest
 
 from surgeon_engine.api.config.layer_patterns import matches
-from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    SPARSE,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, Structure
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers

@@ -10,11 +10,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.recovery import RecoveryConfig, TrainedWeights
 from surgeon_engine.api.config.run import ModelConfig, Offload, RunConfig
 from surgeon_engine.api.messages.events import Failed

@@ -6,11 +6,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import LockedError

@@ -5,12 +5,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.running_memory import memory_to_run

@@ -11,11 +11,7 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_gui.text.problems import Step
 from tests.helpers.widget_queries import choose_unit, preset_shown
-from tests.helpers.windows import (
-    QUICK,
-    find,
-    pruning_of,
-)
+from tests.helpers.windows import QUICK, find, pruning_of
 
 pytestmark = pytest.mark.slow
 
