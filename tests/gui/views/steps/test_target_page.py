@@ -32,14 +32,6 @@ def choose_preset(window, title):
     box.activated.emit(box.currentIndex())
 
 
-@pytest.fixture
-def page(place):
-    """Return the place New with the Target page open."""
-    place.session.draft.load(QUICK)
-    place.open_expert(Step.TARGET)
-    return place
-
-
 def test_preset_is_applied_edited_and_taken_back(page):
     before, (first, *_) = page.session.state.config, presets()
     choose_preset(page, first.title)

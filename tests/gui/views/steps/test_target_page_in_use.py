@@ -47,14 +47,6 @@ def on_target_page(qtbot, window, config=QUICK):
     return window
 
 
-@pytest.fixture
-def page(place):
-    """Return the place New with the Target page open, without menus."""
-    place.session.draft.load(QUICK)
-    place.open_expert(Step.TARGET)
-    return place
-
-
 # structures as pictures
 
 
