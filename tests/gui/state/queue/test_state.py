@@ -213,11 +213,6 @@ def test_two_runs_cannot_wait_for_one_destination(tmp_path):
     assert add_obstacle(ready_state(tmp_path / "runs"), queue) is None
 
 
-def test_run_that_fits_can_begin(tmp_path):
-    (run,) = queued("a")
-    assert begin_obstacle(run, str(tmp_path), machine()) is None
-
-
 @pytest.mark.parametrize("free", [0, 10**8])
 def test_run_cannot_begin_without_memory(tmp_path, free):
     (run,) = queued("a")
