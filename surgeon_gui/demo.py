@@ -13,10 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.model_info.source_names import DEMO

@@ -1,7 +1,5 @@
 """Offscreen Qt, isolated settings, and a check that tests clean up."""
 
-from __future__ import annotations
-
 import functools
 import gc
 import itertools

@@ -1,7 +1,5 @@
 """Links, pictures, commands and figures of the documents are right."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Boundaries that import contracts do not see, and the packages that are installed."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -13,12 +13,7 @@ from msgspec import structs
 
 from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.messages.judgment import Judgment, Outcome, ProbeJudged
-from surgeon_engine.api.messages.run import (
-    Estimate,
-    Evaluation,
-    Exported,
-    Fidelity,
-)
+from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported, Fidelity
 
 # Of McNemar's test: nine probes, each at 0.05, would often find what is not there.
 _ALPHA = 0.01

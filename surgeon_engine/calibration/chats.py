@@ -12,11 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.chat_template import (
-    DATE,
-    TEMPLATE_ERRORS,
-    render,
-)
+from surgeon_engine.model.chat_template import DATE, TEMPLATE_ERRORS, render
 from surgeon_engine.runtime import fence
 
 _ROLES = {"human": "user", "gpt": "assistant"}  # as templates call them

@@ -6,10 +6,7 @@ more than its calibration text.
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.calibration import (
-    BUILTIN_TEXT,
-    CalibrationConfig,
-)
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.fenced import all_windows

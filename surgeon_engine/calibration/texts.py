@@ -24,11 +24,7 @@ from surgeon_engine.api.config.calibration import (
     real_name,
 )
 from surgeon_engine.api.messages.sources import TextDescribed
-from surgeon_engine.api.model_info.source_names import (
-    HubName,
-    hub_name,
-    is_hub_source,
-)
+from surgeon_engine.api.model_info.source_names import HubName, hub_name, is_hub_source
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents

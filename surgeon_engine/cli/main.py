@@ -63,11 +63,7 @@ from surgeon_engine.cli.formatting import (
 from surgeon_engine.cli.judging import compare, judge
 from surgeon_engine.cli.model_tables import layer_table, model_table, structure_table
 from surgeon_engine.cli.output import EventDisplay, Output
-from surgeon_engine.cli.plan_tables import (
-    plan_table,
-    resource_advice,
-    resource_table,
-)
+from surgeon_engine.cli.plan_tables import plan_table, resource_advice, resource_table
 from surgeon_engine.cli.runs import (
     Job,
     Replace,

@@ -25,11 +25,7 @@ from surgeon_engine.api.config.paths import with_paths_from
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
-from surgeon_engine.api.config.toml import (
-    config_from_toml,
-    config_to_toml,
-    read_config,
-)
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import Cancelled

@@ -37,11 +37,7 @@ from surgeon_engine.api.messages.requests import RUN_ENDS
 from surgeon_engine.api.messages.run import RunResumed, RunStarted, StageStarted
 from surgeon_engine.api.run_commands import add_command
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
-from surgeon_engine.base.errors import (
-    EngineError,
-    RunFolderError,
-    UnreadableFileError,
-)
+from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.json_process import kill_process_tree
 from surgeon_engine.base.path_problems import unusable

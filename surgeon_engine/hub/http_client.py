@@ -13,11 +13,7 @@ from typing import TypeVar
 
 import httpx2
 import msgspec
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    get_session,
-    hf_raise_for_status,
-)
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import DownloadError

@@ -30,11 +30,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.sources import NO_EXPERTS, LeftWhole, StructureSupport
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
-from surgeon_engine.model.coupled_groups import (
-    CoupledGroups,
-    OwnParameter,
-    Producer,
-)
+from surgeon_engine.model.coupled_groups import CoupledGroups, OwnParameter, Producer
 from surgeon_engine.model.division import (
     Block,
     Division,

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from inspect import signature
 
 import torch
-from transformers import (
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.config.pruning import Coupling, Widths
@@ -53,11 +50,7 @@ from surgeon_engine.model.source import (
     read_generation_config,
     read_model_config,
 )
-from surgeon_engine.model.stored_tensors import (
-    has_mxfp4,
-    held_numbers,
-    stored_dtype,
-)
+from surgeon_engine.model.stored_tensors import has_mxfp4, held_numbers, stored_dtype
 from surgeon_engine.model.tokenizer_size import tokenizer_bytes
 from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
 from surgeon_engine.runtime import devices

@@ -8,11 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
@@ -23,12 +19,7 @@ from surgeon_engine.model.block_runner import share_chain
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.experts import has_experts, hide_removed_experts
 from surgeon_engine.model.gguf_parsing import parsed_once
-from surgeon_engine.model.identity import (
-    FileStamp,
-    check_same,
-    identity_of,
-    stamps_of,
-)
+from surgeon_engine.model.identity import FileStamp, check_same, identity_of, stamps_of
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.quantized_files import (
@@ -45,9 +36,7 @@ from surgeon_engine.model.source import (
     own_reading,
     read_model_config,
 )
-from surgeon_engine.model.stored_tensors import (
-    stored_dtypes,
-)
+from surgeon_engine.model.stored_tensors import stored_dtypes
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.planning.constants import HOST_SHARE
 from surgeon_engine.runtime import devices, ranks

@@ -13,11 +13,7 @@ import torch
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    Envelope,
-    Failed,
-)
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import RunFinished, RunStarted
 from surgeon_engine.api.run_commands import obeyed_commands
 from surgeon_engine.api.run_folder import RunFolder
@@ -28,10 +24,7 @@ from surgeon_engine.base.errors import (
     ProcessError,
     RunCancelled,
 )
-from surgeon_engine.base.json_process import (
-    JsonProcess,
-    module_command,
-)
+from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.base.sentences import say, say_n
 from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices, ranks

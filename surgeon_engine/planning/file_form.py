@@ -16,12 +16,7 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    SPARSE,
-    PruningConfig,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, PruningConfig, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import BYTES

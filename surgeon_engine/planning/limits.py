@@ -24,10 +24,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.messages.sources import (
-    LayerSummary,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.constants import EXPERT_WIDTH_MULTIPLE
 from surgeon_engine.planning.rounding import ceil_share
 

@@ -17,11 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from surgeon_engine.api.config.export import (
-    FOR_TRANSFORMERS,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import FOR_TRANSFORMERS, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     PruningConfig,

@@ -24,10 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from surgeon_engine.api.config.pruning import (
-    CostBasis,
-    Coupling,
-)
+from surgeon_engine.api.config.pruning import CostBasis, Coupling
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked

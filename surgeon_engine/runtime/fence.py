@@ -28,11 +28,7 @@ import psutil
 from surgeon_engine.base.calls import Call, Refused, Returned
 from surgeon_engine.base.decoding import json_decoder, to_builtins
 from surgeon_engine.base.errors import EngineError
-from surgeon_engine.base.json_process import (
-    JsonProcess,
-    ProcessExit,
-    module_command,
-)
+from surgeon_engine.base.json_process import JsonProcess, ProcessExit, module_command
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import Sentence, Text, say
 

@@ -25,11 +25,7 @@ from surgeon_engine.api.messages.files import (
 )
 from surgeon_engine.api.model_info.source_names import cached_models
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.errors import (
-    EngineError,
-    RunFolderError,
-    UnreadableFileError,
-)
+from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import read_text

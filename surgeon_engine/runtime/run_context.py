@@ -22,11 +22,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
-from surgeon_engine.base.errors import (
-    EngineError,
-    RunCancelled,
-    RunFolderError,
-)
+from surgeon_engine.base.errors import EngineError, RunCancelled, RunFolderError
 from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.sentences import said
 from surgeon_engine.runtime import devices, host_memory, ranks

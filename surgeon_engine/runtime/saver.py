@@ -14,12 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.saved_state import (
-    Origin,
-    SavedPart,
-    SavedState,
-    StateFolder,
-)
+from surgeon_engine.api.saved_state import Origin, SavedPart, SavedState, StateFolder
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import file_written_atomically, write_atomically
 from surgeon_engine.base.reading import Content, read_bytes

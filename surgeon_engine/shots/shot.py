@@ -20,11 +20,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.calibration.windows import digest_of
-from surgeon_engine.evaluation.evaluate import (
-    evaluate,
-    references_from,
-    references_of,
-)
+from surgeon_engine.evaluation.evaluate import evaluate, references_from, references_of
 from surgeon_engine.evaluation.held_out import split
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.constants import DEPTH_TOKENS

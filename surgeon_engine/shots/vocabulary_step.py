@@ -14,10 +14,7 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import Vocabulary, display_name
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.model.vocabulary.dimensions import required_rows
-from surgeon_engine.model.vocabulary.smaller import (
-    tokenizer_size,
-    with_vocabulary,
-)
+from surgeon_engine.model.vocabulary.smaller import tokenizer_size, with_vocabulary
 from surgeon_engine.model.vocabulary.tokens import table_for
 from surgeon_engine.planning.fewer_tokens import planned_tokens
 from surgeon_engine.planning.target_size import goal_of

@@ -25,10 +25,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
-from surgeon_gui.state.diagnosis.state import (
-    DiagnosisPhase,
-    DiagnosisResult,
-)
+from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_protection
 from surgeon_gui.state.request import Request, RequestKind

@@ -9,11 +9,7 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, Slot
 from typing_extensions import override
 
-from surgeon_engine.api.messages.commands import (
-    DescribeText,
-    DownloadModel,
-    SearchHub,
-)
+from surgeon_engine.api.messages.commands import DescribeText, DownloadModel, SearchHub
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import Request, RequestKind

@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.messages.benchmark import (
-    Measured,
-    Rate,
-    Ratio,
-    speedups,
-)
+from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_gui.base.translation import tr

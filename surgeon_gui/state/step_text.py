@@ -12,11 +12,7 @@ from surgeon_gui.state.job.plan_text import brief_plan
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources import reading
 from surgeon_gui.state.sources.reading import needs_download
-from surgeon_gui.state.sources.text import (
-    download_brief,
-    download_error,
-    facts_problem,
-)
+from surgeon_gui.state.sources.text import download_brief, download_error, facts_problem
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name

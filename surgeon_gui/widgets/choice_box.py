@@ -10,10 +10,7 @@ from PySide6.QtGui import QPaintEvent, QStandardItemModel, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QStyle, QStyleOptionComboBox, QStylePainter
 from typing_extensions import override
 
-from surgeon_gui.widgets.controls import (
-    described,
-    update_hover,
-)
+from surgeon_gui.widgets.controls import described, update_hover
 from surgeon_gui.widgets.popups import cut_corners
 from surgeon_gui.widgets.spin_boxes import takes_wheel
 from surgeon_gui.widgets.tool_tips import plain_tip

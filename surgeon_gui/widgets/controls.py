@@ -7,13 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QObject, QRect, Qt, SignalInstance
-from PySide6.QtGui import (
-    QAction,
-    QCursor,
-    QFont,
-    QFontDatabase,
-    QKeySequence,
-)
+from PySide6.QtGui import QAction, QCursor, QFont, QFontDatabase, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,

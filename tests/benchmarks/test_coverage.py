@@ -1,7 +1,5 @@
 """The results of the benchmark of coverage, and the page that is made from them."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks import coverage_page

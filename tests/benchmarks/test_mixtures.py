@@ -1,7 +1,5 @@
 """The table of small mixtures: means of seeds, by model, share, text and criterion."""
 
-from __future__ import annotations
-
 from benchmarks.mixtures import CRITERIA, Line, table
 from surgeon_engine.api.messages.run import Estimate, Fidelity
 

@@ -1,7 +1,5 @@
 """Two models with other tokens are compared on the same bytes."""
 
-from __future__ import annotations
-
 import torch
 
 from benchmarks.paired_bits import same_bytes

@@ -1,7 +1,5 @@
 """The command for the paper's tables measures them and prints the paper's figures."""
 
-from __future__ import annotations
-
 import csv
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The quality table has the figures of plain runs and resumes after an interruption."""
 
-from __future__ import annotations
-
 import csv
 import json
 import math
@@ -29,12 +27,7 @@ from benchmarks.quality_table.tables import Heading, to_csv, to_markdown
 from benchmarks.quality_table.texts import Texts
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import (
-    Damping,
-    Method,
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Damping, Method, PruningConfig, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import ShotFinished

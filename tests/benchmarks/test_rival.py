@@ -1,7 +1,5 @@
 """The rival prunes by first-order gates and distils until its time is over."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Scripts of benchmarks: token files, quantized files, two hosts in one folder."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """Jobs, destinations, texts and chats that are wrong, and the sentences that say so."""
 
-from __future__ import annotations
-
 import json
 import os
 import struct

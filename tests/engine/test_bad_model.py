@@ -1,8 +1,7 @@
 """Models and tokenizers with one thing changed, and the sentences that say so."""
 
-from __future__ import annotations
-
 import base64
+import functools
 import json
 import os
 import struct
@@ -44,14 +43,18 @@ def folder(valid, tmp_path):
     return copy
 
 
-def config(**options: object) -> Callable[[Path], None]:
-    """Change options of the config."""
+def changed(name: str, **entries: object) -> Callable[[Path], None]:
+    """Change entries of a JSON file of the model."""
 
     def change(folder: Path) -> None:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | options))
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
     return change
+
+
+config = functools.partial(changed, "config.json")
+tokenizer = functools.partial(changed, "tokenizer.json")
 
 
 def content(name: str, data: bytes) -> Callable[[Path], None]:
@@ -199,16 +202,6 @@ def test_folder_whose_name_is_no_text_ends_in_a_sentence(folder, tmp_path):
     folder.rename(name)
     with pytest.raises(EngineError, match=r"is not UTF-8 text: .*latin1-\\udce9"):
         inspect_model(ModelConfig(name))
-
-
-def tokenizer(**parts: object) -> Callable[[Path], None]:
-    """Change parts of the tokenizer."""
-
-    def change(folder: Path) -> None:
-        path = folder / "tokenizer.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | parts))
-
-    return change
 
 
 def tokens(**changed: object) -> Callable[[Path], None]:

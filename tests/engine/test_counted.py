@@ -5,8 +5,6 @@ those of Llama-2-7B, the job has 8 windows of 2,048 tokens for calibration, 4 th
 model writes, 2 for validation and 1 of another text.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

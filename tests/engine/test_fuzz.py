@@ -4,8 +4,6 @@ Most inputs are valid ones in which some bytes were changed, so that they come f
 number of examples grows with `--hypothesis-profile=thorough`.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import struct

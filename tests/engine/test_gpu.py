@@ -3,8 +3,6 @@
 The GPU is pretended; the same tests run on a real one with `pytest -m gpu`.
 """
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec

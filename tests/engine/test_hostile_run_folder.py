@@ -1,7 +1,5 @@
 """A run folder of a stranger ends in a sentence, whatever its files are."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Runs without a set format: a GGUF file becomes a GGUF file of a planned size."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

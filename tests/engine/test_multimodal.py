@@ -1,8 +1,5 @@
 """The language model inside a model that reads images is pruned; all else is kept."""
 
-from __future__ import annotations
-
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,31 +8,24 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Structure, Widths
+from surgeon_engine.api.config.pruning import Damping, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.export.export import export_again
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.runtime.run_context import RunContext
-from tests.helpers.configs import pruning_config
 from tests.helpers.multimodal import MULTIMODAL, image_and_text, save_multimodal
-from tests.helpers.runs import Recorder, skip_verification, tokens
+from tests.helpers.runs import Recorder, job, skip_verification
 
 each_family = pytest.mark.parametrize("family", MULTIMODAL)
 
 
-def job(folder: Path, family: str, **settings) -> RunConfig:
-    plain = {"structure": Structure.HEADS_AND_NEURONS, "shots": 1, "sparsity": 0.4}
-    return RunConfig(
-        ModelConfig(str(save_multimodal(folder / family, family))),
-        tokens(folder),
-        pruning_config(**plain | settings),
-        ExportConfig(format=Format.MASKED),
-        RecoveryConfig(Recovery.REFIT, general_windows=0),
-        EvaluationConfig(windows=0),
-    )
+def job_on(folder: Path, family: str, **settings) -> RunConfig:
+    save_multimodal(folder / family, family)
+    refit = RecoveryConfig(Recovery.REFIT, general_windows=0)
+    plain = {"sparsity": 0.4, "damping": Damping.AUTOMATIC, "recovery": refit}
+    return job(folder, family, **plain | settings)
 
 
 def load(folder: Path):
@@ -81,7 +71,7 @@ def test_exports_equal_the_masked_model_for_text_and_images(
     skip_verification(monkeypatch)
     widths = Widths.SAME if format is Format.PLAIN else Widths.FREE
     run = tmp_path / "run"
-    Recorder().run(job(tmp_path, family, widths=widths), run)
+    Recorder().run(job_on(tmp_path, family, widths=widths), run)
     folder = tmp_path / "smaller"
     export_again(str(run), ExportConfig(str(folder), format), RunContext("", print))
     masked, smaller = load(run / "export"), load(folder)
@@ -103,8 +93,7 @@ def test_exports_equal_the_masked_model_for_text_and_images(
 
 @pytest.mark.runtimes
 def test_export_is_verified_in_a_fresh_process(tmp_path):
-    config = job(tmp_path, "gemma3")
-    config = dataclasses.replace(config, export=ExportConfig(format=Format.COMPACT))
+    config = job_on(tmp_path, "gemma3", export=ExportConfig(format=Format.COMPACT))
     recorder = Recorder().run(config, tmp_path / "run")
     assert not recorder.warnings()
     values = json.loads((tmp_path / "run" / "export" / "config.json").read_text())

@@ -1,7 +1,5 @@
 """A run whose target is 0 % only writes the model and verifies it."""
 
-from __future__ import annotations
-
 import dataclasses
 from importlib.util import find_spec
 from pathlib import Path

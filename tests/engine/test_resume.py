@@ -1,7 +1,5 @@
 """A run that is interrupted and resumed gives what it would have given in one go."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import shutil

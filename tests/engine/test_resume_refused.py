@@ -1,7 +1,5 @@
 """A run goes on only from a whole state of its own model, text and settings."""
 
-from __future__ import annotations
-
 import shutil
 
 import msgspec

@@ -1,20 +1,13 @@
 """Runs on models whose last blocks read keys and values of earlier ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Structure, Widths
+from surgeon_engine.api.config.pruning import Damping, Structure, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Recovered
@@ -22,21 +15,15 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.export.export import export_again
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.runtime.run_context import RunContext
-from tests.helpers.configs import pruning_config
-from tests.helpers.runs import Recorder, skip_verification, tokens
+from tests.helpers.runs import Recorder, job, skip_verification
 from tests.helpers.shared_keys import SMALL, save_model_with_shared_keys
 
 
-def job(folder: Path, family: str, level: Recovery, **settings) -> RunConfig:
-    plain = {"structure": Structure.HEADS_AND_NEURONS, "shots": 1, "sparsity": 0.12}
-    return RunConfig(
-        ModelConfig(str(save_model_with_shared_keys(folder / family, family))),
-        tokens(folder, 8),
-        pruning_config(**plain | settings),
-        ExportConfig(format=Format.MASKED),
-        RecoveryConfig(level, general_windows=0),
-        EvaluationConfig(windows=0),
-    )
+def job_on(folder: Path, family: str, level: Recovery, **settings) -> RunConfig:
+    save_model_with_shared_keys(folder / family, family)
+    recovery = RecoveryConfig(level, general_windows=0)
+    plain = {"sparsity": 0.12, "damping": Damping.AUTOMATIC, "recovery": recovery}
+    return job(folder, family, 8, **plain | settings)
 
 
 def load(folder: Path, family: str):
@@ -66,7 +53,7 @@ def logits_and_text(model) -> tuple[torch.Tensor, torch.Tensor]:
 def test_exports_of_a_recovered_model_are_equal(tmp_path, family, monkeypatch):
     skip_verification(monkeypatch)
     run, compact = tmp_path / "run", tmp_path / "compact"
-    recorder = Recorder().run(job(tmp_path, family, Recovery.BOTH), run)
+    recorder = Recorder().run(job_on(tmp_path, family, Recovery.BOTH), run)
     recovered = recorder.of(Recovered)[0]
     assert recovered.steps
     context = RunContext("", print)
@@ -83,15 +70,9 @@ def test_exports_of_a_recovered_model_are_equal(tmp_path, family, monkeypatch):
 def test_plain_export_equals_the_masked_model(tmp_path, monkeypatch):
     """Neurons alone, as many of each block; the MLPs are equally wide."""
     skip_verification(monkeypatch)
-    config = job(
-        tmp_path,
-        "gemma4_dense",
-        Recovery.OFF,
-        structure=Structure.NEURONS,
-        widths=Widths.SAME,
-    )
     run, plain = tmp_path / "run", tmp_path / "plain"
-    Recorder().run(config, run)
+    widths = {"structure": Structure.NEURONS, "widths": Widths.SAME}
+    Recorder().run(job_on(tmp_path, "gemma4_dense", Recovery.OFF, **widths), run)
     export_again(
         str(run), ExportConfig(str(plain), Format.PLAIN), RunContext("", print)
     )

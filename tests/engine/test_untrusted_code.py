@@ -1,7 +1,5 @@
 """No code and no pickle of a model ever runs."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pickle

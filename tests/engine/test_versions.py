@@ -1,7 +1,5 @@
 """A file of another version, or of none, is refused with a sentence."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 

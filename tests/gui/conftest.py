@@ -1,7 +1,5 @@
 """Fixtures: windows before and after a run, and a session without a window."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtWidgets import QMainWindow
 

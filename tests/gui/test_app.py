@@ -1,7 +1,5 @@
 """Locale of the application, unhandled exceptions and Qt messages."""
 
-from __future__ import annotations
-
 import locale
 import logging
 import sys

@@ -1,7 +1,5 @@
 """The demo prunes, saves pictures and replaces nothing but an earlier demo run."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.run import ModelConfig, RunConfig

@@ -1,7 +1,5 @@
 """The window with the real engine: runs, an evening, a killed run, another computer."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The command `surgeon-gui` and the persistent settings."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -21,8 +21,6 @@ as masks of removed rows. Where the engine needs others, these are the answers:
     a mask as an index      selects `MASKED` of the positions
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import math

@@ -1,7 +1,5 @@
 """Pruning configs from some of their settings."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

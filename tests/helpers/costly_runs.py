@@ -1,7 +1,5 @@
 """Runs on a tiny model whose loss rises with removals and falls with recovery."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

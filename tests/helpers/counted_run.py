@@ -13,8 +13,6 @@ A run of the full size takes hours. `counted_job` makes one with a share of the 
 and `extrapolated` computes the counts of the whole from four such runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections import Counter
@@ -29,10 +27,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,

@@ -1,7 +1,5 @@
 """Small exports that Surgeon recognizes as its own, and damage to files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from surgeon_engine.api.export_marker import write_marker

@@ -3,8 +3,6 @@
 python -m tests.helpers.fake_detached [OPTIONS...] FOLDER NAME
 """
 
-from __future__ import annotations
-
 import queue
 import sys
 

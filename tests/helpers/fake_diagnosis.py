@@ -1,7 +1,5 @@
 """Diagnoses of the fake engine, with a file of costs like a real diagnosis."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -5,8 +5,6 @@ tests.helpers.fake_engine` in place of `surgeon_engine serve`. Options delay it 
 simulate errors. The metrics are invented and deterministic.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import os

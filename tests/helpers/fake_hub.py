@@ -4,8 +4,6 @@ It implements the part of the API that downloads and searches need: the files of
 model, their hashes, ranges of their bytes, and lists of models.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading

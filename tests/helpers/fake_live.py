@@ -1,7 +1,5 @@
 """Events of the fake engine for the live charts, and its pauses."""
 
-from __future__ import annotations
-
 import math
 import threading
 import time

@@ -1,7 +1,5 @@
 """The machine that the fake engine reports."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.run import Dtype
 from surgeon_engine.api.messages.machine import Machine, Rates

@@ -1,7 +1,5 @@
 """Responses of the fake engine to Generate: always the same two texts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 

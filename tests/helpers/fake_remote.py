@@ -1,7 +1,5 @@
 """The command of a computer with a fake engine, and an ssh that stays here."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import sys

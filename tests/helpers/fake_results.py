@@ -1,7 +1,5 @@
 """Results of the fake engine: a model, shots, exported files and measured speed."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Run folders like those of the engine, for runs that never took place."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

@@ -4,8 +4,6 @@ A download writes a config and an empty weight file to the cache of the Hub, whi
 place in a temporary folder. A file next to it records the progress of a cancelled one.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 import time

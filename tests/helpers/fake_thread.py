@@ -1,7 +1,5 @@
 """An engine thread without an engine, for a session without a window."""
 
-from __future__ import annotations
-
 
 class FakeThread:
     """An engine thread without an engine: records commands, delivers events."""

@@ -1,7 +1,5 @@
 """Functions that misbehave as libraries do, for a process of its own."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

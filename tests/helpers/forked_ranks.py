@@ -1,7 +1,5 @@
 """Two processes that share work, forked from the test so that torch is loaded once."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import pickle

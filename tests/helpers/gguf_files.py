@@ -1,7 +1,5 @@
 """Small models, their tokenizers and the GGUF files that are written of them."""
 
-from __future__ import annotations
-
 import functools
 import json
 import subprocess

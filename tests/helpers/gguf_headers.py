@@ -1,7 +1,5 @@
 """Headers of GGUF files, byte by byte."""
 
-from __future__ import annotations
-
 import struct
 
 

@@ -1,7 +1,5 @@
 """Random mixtures of experts that llama.cpp runs, with large weights."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

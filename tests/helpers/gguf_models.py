@@ -4,8 +4,6 @@ Heads have 32 features, the minimum of llama.cpp's kernels, and rows are multipl
 numbers.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 

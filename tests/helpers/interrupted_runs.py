@@ -1,7 +1,5 @@
 """Runs on tiny models that are cut off and go on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import msgspec

@@ -1,7 +1,5 @@
 """A judgment that never took place."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.messages.judgment import (
     Answer,
     Judgment,

@@ -1,7 +1,5 @@
 """Locks of processes on other computers, which this one cannot see."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

@@ -9,8 +9,6 @@ The programs in `bin` are ssh and sftp with these settings. They know the hosts
     refused     a port on which nothing listens
 """
 
-from __future__ import annotations
-
 import getpass
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A mixture of experts for the window: its summary, its routing, and a finished run."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import (
@@ -11,11 +9,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.api.model_info.header import (
-    DecoderSizes,
-    MixtureSizes,
-    ModelFacts,
-)
+from surgeon_engine.api.model_info.header import DecoderSizes, MixtureSizes, ModelFacts
 from surgeon_engine.planning.sketch import sketch_model
 
 MIXTURE = "a mixture"  # name of its folder

@@ -1,7 +1,5 @@
 """Random models that read images and text, with a few thousand weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Representative cases: in place of all of them, or before the others."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterable
 from itertools import cycle
 from typing import Any

@@ -1,7 +1,5 @@
 """Tiny models from which something is removed, their plans and their logits."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +25,7 @@ from tests.helpers.tiny_models import VOCABULARY, tiny_model
 from tests.helpers.units import zeroed
 
 LENGTH = 24
+TEXT = torch.arange(40).view(2, 20) % VOCABULARY
 NOWHERE = ModelSource("Tiny", Path("nowhere"))
 RELATIVE = 1e-4  # of the largest logit
 # What is removed as a whole, by block; "block" stands for both.
@@ -125,7 +124,7 @@ def cache_name(model) -> str:
     return "cache" if "cache" in arguments else "past_key_values"
 
 
-def logits(model, ids: Tensor, cache=None) -> Tensor:
+def logits(model, ids: Tensor = TEXT, cache=None) -> Tensor:
     """Return the logits of a text; with a cache, of its parts one after another."""
     with torch.no_grad():
         if cache is None:

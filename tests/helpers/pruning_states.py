@@ -1,7 +1,5 @@
 """Pruning states without a run, and a run context that drops its events."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 

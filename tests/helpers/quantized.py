@@ -4,8 +4,6 @@ Each maker draws the numbers of a weight and its scales, computes the weight fro
 number by number, and packs them. None of it calls the code that reads them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

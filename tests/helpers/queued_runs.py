@@ -1,7 +1,5 @@
 """Runs of a queue, and the state of an application that can add them."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelInspected

@@ -1,7 +1,5 @@
 """Wait for the events of an engine, and for the end of its processes."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Functions that read the cards of runs and act on them."""
 
-from __future__ import annotations
-
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtTest import QTest

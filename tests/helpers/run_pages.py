@@ -1,7 +1,5 @@
 """States of a run, and finished runs with a verdict on their page."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

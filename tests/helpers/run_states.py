@@ -1,7 +1,5 @@
 """States of a run that follow from events."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.messages.events import Envelope, Event
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState

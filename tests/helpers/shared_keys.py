@@ -3,8 +3,6 @@
 In all but one, the last blocks read keys and values of earlier ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

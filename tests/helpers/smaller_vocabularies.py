@@ -1,7 +1,5 @@
 """The demo with a part of its tokens."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -6,8 +6,6 @@ It runs commands in the user's shell, and serves sftp. SIGUSR1 makes it stop lis
 connections stay.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import signal

@@ -1,7 +1,5 @@
 """Small random tensors, and dense definitions to compare fast implementations with."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

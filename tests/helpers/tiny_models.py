@@ -1,7 +1,5 @@
 """Random models of real classes with a few thousand weights, and their folders."""
 
-from __future__ import annotations
-
 import copy
 import functools
 import json

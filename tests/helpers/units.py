@@ -1,7 +1,5 @@
 """Units of tiny models with random factors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

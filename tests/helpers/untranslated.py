@@ -1,7 +1,5 @@
 """Find text in code that is not marked for translation."""
 
-from __future__ import annotations
-
 import ast
 import re
 

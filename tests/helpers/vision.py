@@ -6,8 +6,6 @@ Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE TVC
 2020, bottosson.github.io/posts/oklab), where about 0.02 can just be noticed.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PySide6.QtGui import QColor
 

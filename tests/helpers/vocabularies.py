@@ -1,7 +1,5 @@
 """Tokenizers of several kinds that are trained on lines of many kinds."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Iterable

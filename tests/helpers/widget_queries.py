@@ -1,7 +1,5 @@
 """Functions that read the labels of a page and choose values on it."""
 
-from __future__ import annotations
-
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 

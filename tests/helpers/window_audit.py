@@ -9,8 +9,6 @@ Language and scale are fixed per process, so this is also a program that opens a
 It prints one line per problem.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import logging

@@ -1,7 +1,5 @@
 """Windows with a fake engine, and functions that find and await things in them."""
 
-from __future__ import annotations
-
 import functools
 import queue
 import sys

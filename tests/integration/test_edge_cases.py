@@ -1,7 +1,5 @@
 """Degenerate models are pruned or raise an error with a message."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,15 +1,14 @@
 """Runs remove exact numbers of weights, also in the exported file."""
 
-from __future__ import annotations
-
 import pytest
 
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Schedule, Structure
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
+from surgeon_engine.planning.target_size import share_of_goal
 from tests.helpers.runs import Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
 
@@ -17,16 +16,21 @@ pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
 
 @pytest.mark.parametrize(
-    "structure", [Structure.HEADS, Structure.ROWS_AND_COLUMNS, Structure.N_M]
+    ("structure", "sparsity", "schedule"),
+    [
+        (Structure.HEADS, 0.2, Schedule.LINEAR),
+        (Structure.ROWS_AND_COLUMNS, 0.4, Schedule.LINEAR),
+        (Structure.N_M, 0.4, Schedule.CUBIC),
+    ],
 )
-def test_every_shot_is_within_its_target(tmp_path, structure):
-    sparsity = 0.2 if structure is Structure.HEADS else 0.4
-    config = job(tmp_path, "opt", structure=structure, sparsity=sparsity, shots=4)
-    found = outcome(config, tmp_path / "run")
+def test_every_shot_is_within_its_target(tmp_path, structure, sparsity, schedule):
+    pruning = {"structure": structure, "sparsity": sparsity, "schedule": schedule}
+    found = outcome(job(tmp_path, "opt", shots=4, **pruning), tmp_path / "run")
     assert len(found.shots) == 4
     removed = dict.fromkeys(found.reported, 0)
     for number, shot in enumerate(found.shots, start=1):
-        assert shot.target == pytest.approx(number / 4 * sparsity, rel=1e-2)
+        share = share_of_goal(number / 4, schedule)
+        assert shot.target == pytest.approx(share * sparsity, rel=1e-2)
         assert shot.sparsity <= shot.target
         for layer in shot.layers:
             assert layer.removed >= removed[layer.name]

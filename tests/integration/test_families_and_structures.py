@@ -1,17 +1,11 @@
 """Every family in every structure reaches its target or raises with a reason."""
 
-from __future__ import annotations
-
 import math
 from itertools import cycle
 
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    SPARSE,
-    Method,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import SPARSE, Method, Structure
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers

@@ -3,8 +3,6 @@
 Each version is installed into a folder of its own, from the package index.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Two processes that share a run give the result of one."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 
@@ -10,16 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.pruning import (
-    Fisher,
-    Method,
-    Structure,
-)
-from surgeon_engine.api.config.recovery import (
-    Recovery,
-    RecoveryConfig,
-    TrainedWeights,
-)
+from surgeon_engine.api.config.pruning import Fisher, Method, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig, TrainedWeights
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import Progressed, ShotFinished, Stage
 from surgeon_engine.api.run_folder import RunFolder

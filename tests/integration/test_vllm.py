@@ -4,8 +4,6 @@ Its build for CPUs is installed into an environment of its own, from the package
 some gigabytes. SURGEON_VLLM names a Python that has it already.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

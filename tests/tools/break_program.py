@@ -9,8 +9,6 @@ of `make quick` that can import the module. A test that fails without the change
 does not count. Changes that no test notices are printed with their lines.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import io

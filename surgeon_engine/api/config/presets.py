@@ -20,11 +20,7 @@ import tomli_w
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
-from surgeon_engine.api.config.purposes import (
-    Purpose,
-    structure_for,
-    with_method_for,
-)
+from surgeon_engine.api.config.purposes import Purpose, structure_for, with_method_for
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import (

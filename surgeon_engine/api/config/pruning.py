@@ -17,12 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from surgeon_engine.api.config.fields import (
-    Limits,
-    Option,
-    check_limits,
-    reset_others,
-)
+from surgeon_engine.api.config.fields import Limits, Option, check_limits, reset_others
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.api.config.n_m import NM, Pattern
 from surgeon_engine.base.errors import ConfigError

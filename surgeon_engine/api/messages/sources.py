@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import (
-    Coupling,
-    Structure,
-    Widths,
-    display_name,
-)
+from surgeon_engine.api.config.pruning import Coupling, Structure, Widths, display_name
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.api.model_info.source_names import is_gguf_name
 from surgeon_engine.base.sentences import Text, say

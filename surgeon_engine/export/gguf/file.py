@@ -13,20 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from gguf import (
-    GGML_QUANT_VERSION,
-    GGMLQuantizationType,
-    GGUFWriter,
-    LlamaFileType,
-)
+from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFileType
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.export import (
-    QUANTIZED,
-    ExportConfig,
-    FileDtype,
-)
+from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, FileDtype
 from surgeon_engine.api.model_info.source_names import GGUF_FILE, without_number_format
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel

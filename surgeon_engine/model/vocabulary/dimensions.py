@@ -19,11 +19,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
 from surgeon_engine.model.source import UNREADABLE, first_line
-from surgeon_engine.model.vocabulary.config_ids import (
-    NewNumbers,
-    needed_rows,
-    renumber,
-)
+from surgeon_engine.model.vocabulary.config_ids import NewNumbers, needed_rows, renumber
 from surgeon_engine.model.vocabulary.definition import OTHERS
 
 # Attributes of modules.

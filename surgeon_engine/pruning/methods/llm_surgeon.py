@@ -13,10 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    UpdateKind,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, UpdateKind
 from surgeon_engine.pruning.costs import Stiffness
 from surgeon_engine.pruning.methods.base import Needs
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod

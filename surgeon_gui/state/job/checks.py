@@ -27,10 +27,7 @@ from surgeon_engine.base.files import check_not_occupied, expand_path
 from surgeon_engine.planning.automatic_settings import with_width_multiple
 from surgeon_engine.planning.experts import check_routers
 from surgeon_engine.planning.file_form import file_form, with_file_form
-from surgeon_engine.planning.target_check import (
-    check_supported,
-    check_target_in_limits,
-)
+from surgeon_engine.planning.target_check import check_supported, check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.planning.widths import check_width_multiple
 from surgeon_engine.planning.windows import check_window_length, short_texts

@@ -6,11 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from surgeon_engine.api.config.export import (
-    DESCRIPTIONS,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
 from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported

@@ -9,11 +9,7 @@ from surgeon_engine.planning.needs import needs_of
 from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems, first_problem
-from surgeon_gui.state.job.resource_text import (
-    free_disk,
-    resource_obstacle,
-    shortage,
-)
+from surgeon_gui.state.job.resource_text import free_disk, resource_obstacle, shortage
 from surgeon_gui.state.queue.state import QueuedRun, QueueState
 from surgeon_gui.text.problems import Kind, Problem
 

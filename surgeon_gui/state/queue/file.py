@@ -23,12 +23,7 @@ from surgeon_engine.base.process_lock import ProcessLock, Use, end_lock, use_of
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
 from surgeon_engine.base.versions import QUEUE
 from surgeon_engine.planning.estimate import Estimate
-from surgeon_gui.state.queue.state import (
-    QueuedRun,
-    QueueState,
-    QueueStatus,
-    with_added,
-)
+from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus, with_added
 from surgeon_gui.state.queue.text import run_name
 
 _LIMIT = 4 << 20  # bytes; a job has some thousand

@@ -9,12 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from surgeon_engine.api.config.fields import settings_of
-from surgeon_engine.api.config.pruning import (
-    OF_SHARE,
-    Method,
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import OF_SHARE, Method, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
 from surgeon_engine.api.messages.sources import ModelSummary

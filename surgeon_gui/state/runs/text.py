@@ -11,15 +11,9 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.vocabulary_text import with_tokens
-from surgeon_gui.state.runs.reading import (
-    RunOutcome,
-    RunRecord,
-)
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.choices import (
-    CHOICES,
-    choice_label,
-)
+from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.verdicts import VERDICTS
 

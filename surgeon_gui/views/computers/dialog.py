@@ -6,12 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import (
-    QFormLayout,
-    QLineEdit,
-    QSizePolicy,
-    QWidget,
-)
+from PySide6.QtWidgets import QFormLayout, QLineEdit, QSizePolicy, QWidget
 
 from surgeon_engine.api.messages.events import EngineStarted, Failed
 from surgeon_engine.api.messages.files import RunEntry, RunsListed

@@ -15,12 +15,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.state import computers as text
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.widgets.controls import (
-    button,
-    described,
-    enable_unless,
-    text_label,
-)
+from surgeon_gui.widgets.controls import button, described, enable_unless, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import answer_row, vertical, with_button
 from surgeon_gui.widgets.object_list import ObjectList

@@ -19,12 +19,7 @@ from surgeon_gui.text.help import ABOUT, LICENSE
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.layouts import (
-    answer_row,
-    in_column,
-    in_row,
-    vertical,
-)
+from surgeon_gui.widgets.layouts import answer_row, in_column, in_row, vertical
 
 _ICON = 64
 _WIDTH = 460

@@ -23,11 +23,7 @@ from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.report import (
-    ReportContext,
-    has_report,
-    report_html,
-)
+from surgeon_gui.state.report import ReportContext, has_report, report_html
 from surgeon_gui.state.report_parts import Picture
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord

@@ -34,13 +34,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import PROMPT_FILES, ask_file
 from surgeon_gui.widgets.dot import Dot, Shape
-from surgeon_gui.widgets.layouts import (
-    STRETCH,
-    card,
-    in_row,
-    row_of,
-    vertical,
-)
+from surgeon_gui.widgets.layouts import STRETCH, card, in_row, row_of, vertical
 
 _NARROW = 900  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more

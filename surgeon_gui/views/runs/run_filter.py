@@ -10,12 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QWidget
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs.reading import RunRecord
-from surgeon_gui.state.runs.state import (
-    RunFilter,
-    models_of,
-    outcomes_of,
-    tags_of,
-)
+from surgeon_gui.state.runs.state import RunFilter, models_of, outcomes_of, tags_of
 from surgeon_gui.state.runs.text import OUTCOMES
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.choice_box import SHORT, ChoiceBox

@@ -34,12 +34,7 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
 )
-from surgeon_gui.widgets.dialogs import (
-    JOB_FILES,
-    ask_file,
-    ask_folder,
-    ask_new_file,
-)
+from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.widgets.layouts import row_of, vertical, with_button
 
 

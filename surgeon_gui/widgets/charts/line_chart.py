@@ -17,12 +17,7 @@ from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import (
-    Plot,
-    PlotCard,
-    Reading,
-    padded,
-)
+from surgeon_gui.widgets.charts.plot import Plot, PlotCard, Reading, padded
 
 _DOT = 7  # pixels
 _MAX_EXACT_TICK = 100

@@ -1,7 +1,5 @@
 """The client of the engine: requests, events, and every way the engine can exit."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys
@@ -11,11 +9,7 @@ import psutil
 import pytest
 import torch
 
-from surgeon_engine.api.client import (
-    ENGINE_COMMAND,
-    EngineProcess,
-    EngineThreadClient,
-)
+from surgeon_engine.api.client import ENGINE_COMMAND, EngineProcess, EngineThreadClient
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import (

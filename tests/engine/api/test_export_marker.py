@@ -1,7 +1,5 @@
 """The marker of an export proves what Surgeon has written, and notices the rest."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Copies of runs from another computer: complete, or nothing."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest

@@ -1,7 +1,5 @@
 """Another computer by ssh: names, what the errors of ssh mean, a server on loopback."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal
@@ -60,12 +58,7 @@ from surgeon_engine.base.ssh import (
 from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
 from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
-from tests.helpers.remote import (
-    kill_all,
-    receive_until,
-    status_until,
-    wait_until_gone,
-)
+from tests.helpers.remote import kill_all, receive_until, status_until, wait_until_gone
 
 pytestmark = pytest.mark.waits
 

@@ -1,7 +1,5 @@
 """The verdict on a model follows the stated rules."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec
@@ -38,26 +36,24 @@ MEASURED = {
 }
 
 
-@pytest.mark.parametrize("name", MEASURED)
-def test_verdict_on_measured_models(name):
-    figures, expected = MEASURED[name]
-    assert verdict_of([fidelity(*figures)], [fidelity(0, 1, 38.8)]) is expected
+# One figure differs from those of the original.
+ALONE = [
+    ((0.06, 1.0, 38.8), Verdict.CLOSE),
+    ((0.0, 0.84, 38.8), Verdict.CLOSE),
+    ((0.0, 1.0, 1.2 * 38.8), Verdict.CLOSE),
+    ((0.0, 0.69, 38.8), Verdict.DIFFERENT),
+    ((0.0, 1.0, 1.4 * 38.8), Verdict.DIFFERENT),
+    ((1.1, 1.0, 38.8), Verdict.BROKEN),
+    ((0.0, 0.49, 38.8), Verdict.BROKEN),
+    ((0.0, 1.0, 3.1 * 38.8), Verdict.BROKEN),
+]
 
 
 @pytest.mark.parametrize(
     ("figures", "expected"),
-    [
-        ((0.06, 1.0, 38.8), Verdict.CLOSE),
-        ((0.0, 0.84, 38.8), Verdict.CLOSE),
-        ((0.0, 1.0, 1.2 * 38.8), Verdict.CLOSE),
-        ((0.0, 0.69, 38.8), Verdict.DIFFERENT),
-        ((0.0, 1.0, 1.4 * 38.8), Verdict.DIFFERENT),
-        ((1.1, 1.0, 38.8), Verdict.BROKEN),
-        ((0.0, 0.49, 38.8), Verdict.BROKEN),
-        ((0.0, 1.0, 3.1 * 38.8), Verdict.BROKEN),
-    ],
+    [*(pytest.param(*case, id=name) for name, case in MEASURED.items()), *ALONE],
 )
-def test_each_figure_decides_alone(figures, expected):
+def test_verdict_is_that_of_the_worst_figure(figures, expected):
     assert verdict_of([fidelity(*figures)], [fidelity(0, 1, 38.8)]) is expected
 
 

@@ -1,7 +1,5 @@
 """Values are decoded in any thread."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Files and folders of runs are written as a whole; what dead processes leave goes."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Child processes: no failure of a child is missed, and no process is left behind."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -17,11 +15,7 @@ from surgeon_engine.base import json_process
 from surgeon_engine.base.calls import ModelProcess
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import EvaluationError
-from surgeon_engine.base.json_process import (
-    JsonProcess,
-    ProcessExit,
-    module_command,
-)
+from surgeon_engine.base.json_process import JsonProcess, ProcessExit, module_command
 from surgeon_engine.generation import pair
 from surgeon_engine.hub import download
 from surgeon_engine.measurement import measure

@@ -1,7 +1,5 @@
 """Names and paths that no system can have are refused with a sentence."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

@@ -1,7 +1,5 @@
 """One process has a lock, and those on other computers are left alone."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

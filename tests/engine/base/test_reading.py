@@ -1,7 +1,5 @@
 """Files of strangers end in a sentence, whatever they are; sealed ones show damage."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

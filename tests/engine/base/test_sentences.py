@@ -1,7 +1,5 @@
 """Sentences: formats of values, languages, JSON, length, templates of strangers."""
 
-from __future__ import annotations
-
 import copy
 import gettext
 import pickle

@@ -1,7 +1,5 @@
 """Chats are rendered by the template of the model; rows without a chat are counted."""
 
-from __future__ import annotations
-
 import json
 
 import pyarrow

@@ -4,8 +4,6 @@ The library's own downloader, which joins what the server says into paths, runs 
 of the checks.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

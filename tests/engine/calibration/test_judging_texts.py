@@ -1,7 +1,5 @@
 """Texts that judge a model are of other kinds than those that calibrate."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Own samples follow the model's distribution, and are sampled once."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The shipped text comes with Surgeon, and gives windows of any tokenizer."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

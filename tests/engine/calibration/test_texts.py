@@ -1,7 +1,5 @@
 """Each kind of text source is read, or raises with a message."""
 
-from __future__ import annotations
-
 import csv
 import json
 

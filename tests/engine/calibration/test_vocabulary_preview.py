@@ -1,7 +1,5 @@
 """The preview of a smaller vocabulary, by the tokenizer and the texts alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import cache
 

@@ -1,7 +1,5 @@
 """Texts are split into windows that never overlap."""
 
-from __future__ import annotations
-
 import json
 import re
 

@@ -1,7 +1,5 @@
 """The export and measure commands."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

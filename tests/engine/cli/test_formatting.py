@@ -1,7 +1,5 @@
 """Tables that the commands print."""
 
-from __future__ import annotations
-
 from msgspec.structs import replace
 from rich.table import Table
 

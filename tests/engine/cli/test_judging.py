@@ -1,18 +1,12 @@
 """The commands surgeon judge and surgeon compare."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec
 import pytest
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.messages.judgment import (
-    DraftJudged,
-    Judged,
-    JudgeSettings,
-)
+from surgeon_engine.api.messages.judgment import DraftJudged, Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.sealed_json import sealed_json

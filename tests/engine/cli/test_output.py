@@ -1,7 +1,5 @@
 """Lines, tables and progress bars of the command line."""
 
-from __future__ import annotations
-
 import io
 
 import msgspec

@@ -1,7 +1,5 @@
 """A sweep does a run for each value, survives a failed one and goes on if repeated."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

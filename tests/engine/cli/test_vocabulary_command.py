@@ -1,7 +1,5 @@
 """surgeon vocabulary: what fewer tokens mean for languages and texts."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

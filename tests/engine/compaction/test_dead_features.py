@@ -1,7 +1,5 @@
 """Features that are dead after rows and columns have been removed."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from transformers import Gemma4ForCausalLM, Gemma4TextConfig

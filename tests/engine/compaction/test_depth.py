@@ -1,7 +1,5 @@
 """Models without whole attentions, MLPs and blocks compute what the masked ones do."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 

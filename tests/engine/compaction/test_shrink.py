@@ -1,7 +1,5 @@
 """A compact model computes the logits of the masked model."""
 
-from __future__ import annotations
-
 import copy
 import weakref
 
@@ -11,11 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, KeptPart
-from surgeon_engine.compaction.shrink import (
-    compact,
-    shrink_in_place,
-    stock_config,
-)
+from surgeon_engine.compaction.shrink import compact, shrink_in_place, stock_config
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.configs import DENSE_COUPLED

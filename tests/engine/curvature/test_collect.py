@@ -1,7 +1,5 @@
 """A and G measured block by block equal those of a full backward with hooks."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.nn import functional

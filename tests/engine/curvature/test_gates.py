@@ -1,7 +1,5 @@
 """Gate gradients are derivatives by factors on rows, columns and weights."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """What is measured of experts equals its definition, token by token."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """Detached runs, with a fake engine and an ssh that stays here."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -52,11 +50,7 @@ from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_commands import add_command, find_start, obeyed_commands
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base import process_lock
-from surgeon_engine.base.errors import (
-    ProcessError,
-    RunFolderError,
-    UnreadableFileError,
-)
+from surgeon_engine.base.errors import ProcessError, RunFolderError, UnreadableFileError
 from surgeon_engine.base.process_lock import this_process
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.base.ssh import Computer
@@ -68,12 +62,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary, shot_finished
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
 from tests.helpers.fake_runs import write_saved_state
-from tests.helpers.remote import (
-    SECONDS,
-    kill_all,
-    receive_until,
-    wait_until_gone,
-)
+from tests.helpers.remote import SECONDS, kill_all, receive_until, wait_until_gone
 
 pytestmark = pytest.mark.waits
 

@@ -1,7 +1,5 @@
 """Bits per byte equal the nats of a text divided by its bytes, in any tokens."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -18,12 +16,7 @@ from surgeon_engine.evaluation.evaluate import (
 from surgeon_engine.evaluation.fidelity import compare_unchecked
 from surgeon_engine.evaluation.perplexity import token_losses
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
-from tests.helpers.smaller_vocabularies import (
-    demo,
-    demo_with,
-    kept_of_demo,
-    windows_of,
-)
+from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, windows_of
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Perplexity and KL on each text, with intervals, equal their definitions."""
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
 from dataclasses import replace

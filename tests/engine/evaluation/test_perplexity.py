@@ -1,7 +1,5 @@
 """The loss of each token, by the definition of cross entropy in float64."""
 
-from __future__ import annotations
-
 import math
 from types import SimpleNamespace
 

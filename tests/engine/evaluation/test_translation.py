@@ -1,7 +1,5 @@
 """What the original predicts, in the tokens of a smaller vocabulary."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

@@ -1,7 +1,5 @@
 """A destination is replaced only if it holds an unchanged export and nothing else."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Exports are verified by a fresh process and complete, or not written at all."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

@@ -1,7 +1,5 @@
 """An export is written completely or not at all, also after crashes and errors."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 import subprocess

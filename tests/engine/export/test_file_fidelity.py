@@ -1,7 +1,5 @@
 """The fidelity of a quantized file is that of the numbers in it."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 import gguf

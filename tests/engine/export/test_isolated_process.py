@@ -1,7 +1,5 @@
 """Checkpoints are loaded by a Python that has transformers and no Surgeon."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 import subprocess

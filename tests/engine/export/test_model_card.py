@@ -1,7 +1,5 @@
 """The model card of an export."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The files of a model with fewer tokens, written, read and written again."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Exports are verified in an isolated process, within the tolerance of their format."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import subprocess

@@ -1,7 +1,5 @@
 """The engine keeps the playground's models until other work needs the memory."""
 
-from __future__ import annotations
-
 import queue
 import sys
 import threading

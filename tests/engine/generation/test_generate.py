@@ -1,7 +1,5 @@
 """Two models generate text from a prompt and are compared at each token."""
 
-from __future__ import annotations
-
 import itertools
 import json
 
@@ -28,11 +26,7 @@ from surgeon_engine.base.errors import (
     ModelError,
     RunCancelled,
 )
-from surgeon_engine.generation import (
-    generated_text,
-    pair,
-    prompt_logits,
-)
+from surgeon_engine.generation import generated_text, pair, prompt_logits
 from surgeon_engine.generation.generate import Playground, checkpoint_of
 from surgeon_engine.runtime import devices
 from tests.helpers.generation import GenerationRecorder, WorkerClient

@@ -1,7 +1,5 @@
 """A run writes samples if asked for, and its result stays the same."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

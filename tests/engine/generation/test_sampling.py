@@ -1,7 +1,5 @@
 """Sampling and streaming detokenization."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -3,8 +3,6 @@
 Data that was received is never downloaded again.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import queue

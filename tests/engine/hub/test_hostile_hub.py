@@ -3,8 +3,6 @@
 The bytes are fetched in this process; one test does the same by a whole download.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable
@@ -192,23 +190,19 @@ def test_another_server_gets_no_token(hub, written):
 
 
 @pytest.mark.parametrize("name", ["config.json", WEIGHTS])
-def test_file_with_other_bytes_is_refused(hub, written, name):
-    hub.damages = name
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [("damages", "was damaged"), ("endless", "has more than the {size:,} bytes")],
+    ids=["other bytes", "no end"],
+)
+def test_file_with_other_or_more_bytes_is_refused(hub, written, name, fault, sentence):
+    setattr(hub, fault, name)
     with pytest.raises(DownloadError) as error:
         fetch()
-    assert f"{name} was damaged" in sentence_of(error.value)
+    expected = f"{name} {sentence.format(size=len(FILES[name]))}"
+    assert expected in sentence_of(error.value)
     assert not any(path.endswith((name, ".incomplete")) for path in written())
     assert hub_name(SOURCE).snapshot is None
-
-
-@pytest.mark.parametrize("name", ["config.json", WEIGHTS])
-def test_body_without_an_end_is_cut_off(hub, written, name):
-    hub.endless = name
-    with pytest.raises(DownloadError) as error:
-        fetch()
-    size = f"more than the {len(FILES[name]):,} bytes"
-    assert f"{name} has {size}" in sentence_of(error.value)
-    assert not any(path.endswith((name, ".incomplete")) for path in written())
 
 
 def test_description_without_an_end_is_cut_off(hub, written):

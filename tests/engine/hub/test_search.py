@@ -1,7 +1,5 @@
 """Searches of a fake Hub: results, missing values, errors, a hostile server."""
 
-from __future__ import annotations
-
 import json
 import queue
 import sys

@@ -1,7 +1,5 @@
 """Answers of both models are compared item by item."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.messages.judgment import Outcome, Probe
@@ -18,12 +16,7 @@ from surgeon_engine.judging.conversation import (
 )
 from surgeon_engine.judging.items import Item, all_items
 from surgeon_engine.judging.messages import Answered
-from tests.helpers.smaller_vocabularies import (
-    demo,
-    demo_with,
-    kept_of_demo,
-    windows_of,
-)
+from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, windows_of
 
 REFUSAL, HELP = "I'm sorry, but I can't help with that.", "Sure! First, take a bag."
 

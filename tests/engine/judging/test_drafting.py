@@ -1,7 +1,5 @@
 """A file drafts tokens for its original."""
 
-from __future__ import annotations
-
 import dataclasses
 from importlib.util import find_spec
 from pathlib import Path

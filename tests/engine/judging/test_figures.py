@@ -1,7 +1,5 @@
 """The distance of a file by text, class of token and position."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

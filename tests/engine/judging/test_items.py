@@ -1,7 +1,5 @@
 """The prompts that judge a model."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """A file is judged against its original, from a command to the saved result."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from contextlib import contextmanager
@@ -19,12 +17,7 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.commands import Cancel, Judge, StopAndKeep
-from surgeon_engine.api.messages.judgment import (
-    Judged,
-    JudgeSettings,
-    Outcome,
-    Probe,
-)
+from surgeon_engine.api.messages.judgment import Judged, JudgeSettings, Outcome, Probe
 from surgeon_engine.api.messages.requests import ends
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
@@ -50,12 +43,7 @@ from tests.helpers.gguf_files import byte_pairs, pruned, written
 from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.judgments import judgment
 from tests.helpers.runs import Recorder
-from tests.helpers.smaller_vocabularies import (
-    demo,
-    demo_with,
-    kept_of_demo,
-    save,
-)
+from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, save
 from tests.helpers.tiny_models import save_tiny_model, tiny_model
 
 SETTINGS = JudgeSettings(quick=True, device=Device.CPU)

@@ -1,7 +1,5 @@
 """How likely a model finds answers and continuations."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

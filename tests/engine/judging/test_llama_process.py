@@ -1,7 +1,5 @@
 """Answers of llama.cpp are those to their prompts."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.judging.conversation import Question, _together

@@ -1,7 +1,5 @@
 """Whether an answer is right."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.judging.scoring import (

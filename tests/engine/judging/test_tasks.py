@@ -1,7 +1,5 @@
 """Tasks of lm_eval are run on both models and compared item by item."""
 
-from __future__ import annotations
-
 import sys
 from types import ModuleType
 

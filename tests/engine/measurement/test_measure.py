@@ -1,7 +1,5 @@
 """Speed and memory of models: their turns, their figures, their processes."""
 
-from __future__ import annotations
-
 import json
 import sys
 from importlib.util import find_spec

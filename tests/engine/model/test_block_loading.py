@@ -1,7 +1,5 @@
 """A model that is loaded block by block has the weights of its files."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Blocks that are run one at a time compute what the whole model does."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from types import SimpleNamespace
 

@@ -4,8 +4,6 @@ That is: without a group's columns of the consumer, the model computes the same 
 without the group's rows of the producers; and every row has exactly one owner.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -22,10 +20,7 @@ from transformers import (
 
 from benchmarks.coverage_cuts import logits_without
 from benchmarks.small_models import logits, without_weights
-from surgeon_engine.api.config.pruning import (
-    Coupling,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers

@@ -3,8 +3,6 @@
 The formats themselves are tested in test_quantized_files.py, without any package.
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, FineGrainedFP8Config

@@ -1,7 +1,5 @@
 """Experts are found by shape, and a removed one is never chosen."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -19,14 +17,8 @@ from surgeon_engine.model.layers import (
     prunable_layers,
 )
 from surgeon_engine.model.load import load_model
-from tests.helpers.pruned_models import compact_model
-from tests.helpers.tiny_models import MIXTURES, VOCABULARY, tiny_model
-
-
-def logits(model):
-    tokens = torch.arange(40).view(2, 20) % VOCABULARY
-    with torch.no_grad():
-        return model(tokens, use_cache=False).logits
+from tests.helpers.pruned_models import compact_model, logits
+from tests.helpers.tiny_models import MIXTURES, tiny_model
 
 
 def removed_from(groups, experts):

@@ -1,7 +1,5 @@
 """Offloaded blocks run one at a time on all batches: the results are the same."""
 
-from __future__ import annotations
-
 import weakref
 from itertools import chain
 

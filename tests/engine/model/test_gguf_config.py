@@ -1,7 +1,5 @@
 """The config of a GGUF file is that of the model that llama.cpp runs."""
 
-from __future__ import annotations
-
 import gguf
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Pruned GGUF files that transformers does not read are opened as models again."""
 
-from __future__ import annotations
-
 import shutil
 
 import gguf

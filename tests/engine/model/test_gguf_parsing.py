@@ -1,7 +1,5 @@
 """A GGUF file is parsed once while something is loaded from it."""
 
-from __future__ import annotations
-
 import gguf
 import pytest
 from gguf import GGUFValueType

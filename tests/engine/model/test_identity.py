@@ -1,7 +1,5 @@
 """A model is recognized by the content of all files that are read."""
 
-from __future__ import annotations
-
 import json
 import os
 

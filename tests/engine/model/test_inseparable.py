@@ -1,28 +1,18 @@
 """Groups that depend on each other, or are unknown, stay whole, with a reason."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
 import torch
 from torch import nn
 
-from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    SPARSE,
-    Coupling,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, Coupling, Structure
 from surgeon_engine.api.messages.sources import LeftWhole
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from tests.helpers.tiny_models import (
-    MIXTURES,
-    tiny_model,
-)
+from tests.helpers.tiny_models import MIXTURES, tiny_model
 
 STRUCTURES = {Coupling.HEADS: Structure.HEADS, Coupling.NEURONS: Structure.NEURONS}
 

@@ -1,7 +1,5 @@
 """Decoder blocks, prunable layers, and reading and writing W."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Weights of offloaded blocks come to the device one block at a time, and go back."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Products with 16-bit inputs, which some models cannot run with."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 
 import torch

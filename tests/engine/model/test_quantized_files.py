@@ -1,7 +1,5 @@
 """Quantized models are loaded as plain ones, with the weights that they stand for."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

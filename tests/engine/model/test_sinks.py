@@ -1,7 +1,5 @@
 """Fused attention with sinks computes what transformers computes from all scores."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 
 import pytest

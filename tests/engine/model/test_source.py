@@ -1,7 +1,5 @@
 """Models that cannot be pruned raise before any weight is read."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import struct

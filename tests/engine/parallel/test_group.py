@@ -1,7 +1,5 @@
 """A run in several processes: its events, its end, and nothing left of it."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

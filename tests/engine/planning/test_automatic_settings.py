@@ -1,18 +1,12 @@
 """Automatic settings become the closest that fit, in the plan as in the run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import (
-    Method,
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import Method, Structure, Widths
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,

@@ -1,7 +1,5 @@
 """Estimates match measured runs, and adjusted settings fit."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import cycle
 
@@ -18,11 +16,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     Vocabulary,
 )
-from surgeon_engine.api.config.recovery import (
-    Recovery,
-    RecoveryConfig,
-    TrainedWeights,
-)
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig, TrainedWeights
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.run import Stage

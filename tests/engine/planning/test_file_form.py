@@ -1,7 +1,5 @@
 """The form of the file of a run: like that of the original."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """The expected quality at each size: its scale, its band, its points and its end."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """Formats that no result of a run can have, with the reasons."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,17 +1,10 @@
 """The types of tensors follow llama.cpp's rules."""
 
-from __future__ import annotations
-
 import gguf
 import pytest
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype
-from surgeon_engine.planning.gguf_types import (
-    BLOCKS,
-    Mixture,
-    TensorType,
-    planned_name,
-)
+from surgeon_engine.planning.gguf_types import BLOCKS, Mixture, TensorType, planned_name
 
 Q4_K_M, Q5_K_M, Q6_K = FileDtype.Q4_K_M, FileDtype.Q5_K_M, FileDtype.Q6_K
 MXFP4_MOE = FileDtype.MXFP4_MOE

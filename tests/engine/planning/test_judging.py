@@ -1,7 +1,5 @@
 """The time to judge a file is that of all its parts."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

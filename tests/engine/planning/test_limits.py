@@ -1,7 +1,5 @@
 """Maximum and minimum of removable weights are exact for a model summary."""
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import replace

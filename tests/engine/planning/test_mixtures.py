@@ -1,7 +1,5 @@
 """Plans of mixtures: time counts the weights that a token uses, files count all."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec
@@ -9,11 +7,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import PruningError

@@ -1,7 +1,5 @@
 """The size of a file follows from the types of its tensors."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """The memory in which a model runs, against counts by hand and real caches."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """Estimates of models and texts that are known by their headers alone."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import replace

@@ -1,7 +1,6 @@
 """Targets become exact goals in every unit, or raise."""
 
-from __future__ import annotations
-
+import itertools
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,26 +8,20 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Schedule, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import ceil_share, floor_share
-from surgeon_engine.planning.running_memory import (
-    memory_beside_weights,
-    memory_to_run,
-)
+from surgeon_engine.planning.running_memory import memory_beside_weights, memory_to_run
 from surgeon_engine.planning.target_size import (
     goal_of,
     number_format,
     planned_size,
     prunable_weights,
+    share_of_goal,
 )
 from tests.helpers.configs import AUTOMATIC, pruning_config, some_tokens
 
@@ -271,3 +264,24 @@ def test_files_of_a_plan_have_the_tokens_that_stay():
         for tokens in (1_000, 600)
     }
     assert sizes[1_000] - sizes[600] == 2 * 400 * 9
+
+
+@pytest.mark.parametrize("schedule", Schedule)
+def test_schedule_starts_at_0_and_ends_at_1(schedule):
+    assert share_of_goal(0.0, schedule) == 0
+    assert share_of_goal(1.0, schedule) == 1  # exactly: the goal is a whole number
+
+
+@pytest.mark.parametrize("schedule", Schedule)
+def test_every_step_removes_something(schedule):
+    shares = [share_of_goal(i / 24, schedule) for i in range(25)]
+    assert all(later > earlier for earlier, later in itertools.pairwise(shares))
+
+
+def test_linear_steps_are_equal():
+    assert share_of_goal(0.25, Schedule.LINEAR) == 0.25
+
+
+def test_cubic_steps_leave_the_cube_of_the_rest():
+    assert share_of_goal(0.5, Schedule.CUBIC) == 1 - 0.5**3
+    assert share_of_goal(0.2, Schedule.CUBIC) == pytest.approx(1 - 0.8**3)

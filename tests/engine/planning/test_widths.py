@@ -1,7 +1,5 @@
 """A width multiple that leaves nothing to remove is refused."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.pruning import Structure

@@ -1,7 +1,5 @@
 """The histogram counts every candidate once; each layer has its total cost."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

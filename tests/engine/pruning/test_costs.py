@@ -1,7 +1,5 @@
 """Costs agree with the dense definition, on layers small enough to form F."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,16 +1,9 @@
 """Factors pooled from two parts of the windows equal those of all windows at once."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    Fisher,
-    Method,
-    Structure,
-    methods_for,
-)
+from surgeon_engine.api.config.pruning import Fisher, Method, Structure, methods_for
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.curvature.collect import block_gates

@@ -1,7 +1,5 @@
 """After the removal of single weights the kept ones minimize the quadratic."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """A pruning state is changed by its methods alone, and reports its sparsities."""
 
-from __future__ import annotations
-
 import ast
 from dataclasses import fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One threshold for all units: the budget is used and never exceeded."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

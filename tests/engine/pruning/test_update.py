@@ -1,7 +1,5 @@
 """The updated weight minimizes the quadratic to 1e-8."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

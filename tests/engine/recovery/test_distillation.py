@@ -1,7 +1,5 @@
 """Training brings a pruned model closer, keeps zeros, and never ends worse."""
 
-from __future__ import annotations
-
 import gc
 import weakref
 from dataclasses import replace
@@ -21,10 +19,7 @@ from surgeon_engine.api.config.recovery import (
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured
 from surgeon_engine.base.errors import RunFolderError
-from surgeon_engine.evaluation.fidelity import (
-    Reference,
-    divergences,
-)
+from surgeon_engine.evaluation.fidelity import Reference, divergences
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.recovery import distillation

@@ -1,7 +1,5 @@
 """Experts are fitted to what is missing on the tokens that they get."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from transformers import GptOssConfig, Qwen3MoeConfig

@@ -1,7 +1,5 @@
 """Each epoch of a training reads new text."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 

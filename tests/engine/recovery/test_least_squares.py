@@ -1,7 +1,5 @@
 """Fits of a weight equal the dense least-squares solution, and keep zeros."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Reconstruction trains each block toward the original's, and never makes it worse."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import pytest

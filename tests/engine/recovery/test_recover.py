@@ -1,7 +1,5 @@
 """Recovery in a run: the model ends closer to the original, and the report says so."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

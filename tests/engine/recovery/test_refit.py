@@ -1,7 +1,5 @@
 """A refit brings each layer closer to the original, and leaves zeros and all else."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import replace
 from itertools import product

@@ -1,7 +1,5 @@
 """A plan selects exactly what a run's first shot selects by the same costs."""
 
-from __future__ import annotations
-
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -22,11 +20,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.messages.commands import Cancel, Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
-from surgeon_engine.api.messages.run import (
-    Progressed,
-    Stage,
-    StageStarted,
-)
+from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 from surgeon_engine.base.errors import PruningError, RunCancelled
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.run import diagnose as diagnosing

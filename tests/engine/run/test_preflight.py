@@ -1,7 +1,5 @@
 """A run that cannot succeed raises before any work and changes no files."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from collections import Counter

@@ -1,7 +1,5 @@
 """The device of a setting and its free memory; Apple's GPU is simulated."""
 
-from __future__ import annotations
-
 import platform
 from types import SimpleNamespace
 from unittest.mock import Mock

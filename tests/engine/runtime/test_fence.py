@@ -1,7 +1,5 @@
 """Readers that crash, hang or exhaust the memory end in a sentence, in a process."""
 
-from __future__ import annotations
-
 import mmap
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """An engine says that it has started, and lets the reader of models load meanwhile."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 from surgeon_engine.api.messages.events import EngineStarted

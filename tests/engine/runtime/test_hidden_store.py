@@ -1,7 +1,5 @@
 """The store keeps tensors within its budget, and their numbers wherever they live."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

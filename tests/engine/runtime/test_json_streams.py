@@ -1,7 +1,5 @@
 """What a child or another computer writes: JSON lines, and names that can be sent."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

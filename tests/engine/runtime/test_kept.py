@@ -1,7 +1,5 @@
 """What is measured of an original is found on the disk, and nothing else is served."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 

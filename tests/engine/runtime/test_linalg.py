@@ -1,7 +1,5 @@
 """Matrices are factorized in float32, and again in float64 where that is inaccurate."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

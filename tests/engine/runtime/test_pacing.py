@@ -1,7 +1,5 @@
 """Threads sleep while other programs take the cores, and the result stays the same."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Ranks divide work and put the results together; the failure of one is that of all."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import sys

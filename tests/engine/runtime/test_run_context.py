@@ -1,7 +1,5 @@
 """A paused run waits without losing events, and its clock stops."""
 
-from __future__ import annotations
-
 import errno
 import queue
 import threading

@@ -1,7 +1,5 @@
 """Whenever a save is interrupted, there is a state to go on from."""
 
-from __future__ import annotations
-
 import errno
 import itertools
 from pathlib import Path

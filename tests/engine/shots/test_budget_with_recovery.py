@@ -1,7 +1,5 @@
 """A quality budget counts the gain of recovery, and rolls a harmful one back."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

@@ -1,7 +1,5 @@
 """Shots on a compacted model give the same results as on the full-size one."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import msgspec

@@ -1,7 +1,5 @@
 """The damping search moves only where held-out windows show a real improvement."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

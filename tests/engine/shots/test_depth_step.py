@@ -1,7 +1,5 @@
 """Runs that remove whole blocks, attentions and MLPs before heads and neurons."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """A run evaluates as often as its settings ask, and always its result."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

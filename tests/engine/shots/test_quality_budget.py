@@ -1,7 +1,5 @@
 """A run with a quality budget never exports a model above the perplexity limit."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

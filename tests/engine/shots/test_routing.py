@@ -1,7 +1,5 @@
 """How the calibration text uses experts is known from the first shot on."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -13,11 +11,7 @@ from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.shot import ShotPlan, run_shot
-from tests.helpers.interrupted_runs import (
-    after_shot,
-    cut_at,
-    resumed,
-)
+from tests.helpers.interrupted_runs import after_shot, cut_at, resumed
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
 

@@ -1,7 +1,5 @@
 """A shot removes with the factors of all windows and the chosen damping."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,12 +11,7 @@ import torch
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import (
-    Damping,
-    Method,
-    Schedule,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage

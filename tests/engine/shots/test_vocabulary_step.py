@@ -1,7 +1,5 @@
 """Tokens are removed before the first shot, by one threshold for the whole model."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from dataclasses import replace

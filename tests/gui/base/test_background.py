@@ -1,7 +1,5 @@
 """Background work: delivery of results and failures, and waiting for the end."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

@@ -1,7 +1,5 @@
 """Contrast of texts and marks, and colors for color-blind users."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PySide6.QtGui import QColor

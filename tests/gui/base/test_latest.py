@@ -1,7 +1,5 @@
 """The latest result is kept for equal arguments, and no other."""
 
-from __future__ import annotations
-
 from surgeon_gui.base.latest import latest
 
 

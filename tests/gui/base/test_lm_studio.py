@@ -1,7 +1,5 @@
 """The folder of LM Studio, and files that get there: whole, and over nothing else."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

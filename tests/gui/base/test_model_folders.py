@@ -1,7 +1,5 @@
 """A dialog that opens a model starts where models lie."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_gui.base.model_folders import start_folder

@@ -1,7 +1,5 @@
 """The file of the settings is checked before Qt opens it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

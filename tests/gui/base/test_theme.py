@@ -1,7 +1,5 @@
 """Themes apply to palettes and to widgets that paint themselves."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """All texts are translated, and the catalogs are complete and consistent."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import gettext

@@ -1,7 +1,5 @@
 """The engine thread: restarts, batches of events, and the end of each request."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 import time

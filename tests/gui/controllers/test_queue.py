@@ -1,7 +1,5 @@
 """The queue does its runs one after another, also after a restart of the window."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path

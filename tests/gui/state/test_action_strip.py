@@ -1,7 +1,5 @@
 """The controls of a run in each status."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow

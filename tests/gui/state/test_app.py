@@ -1,7 +1,5 @@
 """The application state follows events of the latest requests and user actions."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -24,12 +22,7 @@ from surgeon_engine.api.messages.sources import ModelInspected, TextPreviewed
 from surgeon_engine.planning.estimate import estimate
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import (
-    AppState,
-    Engine,
-    only_run_progressed,
-    with_request,
-)
+from surgeon_gui.state.app import AppState, Engine, only_run_progressed, with_request
 from surgeon_gui.state.job.editing import (
     preset_in,
     with_config,

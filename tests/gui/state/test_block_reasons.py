@@ -1,16 +1,10 @@
 """The explanations of what was removed from a layer or a block."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.state.architecture.reasons import (
-    ReasonContext,
-    block_reasons,
-    reasons,
-)
+from surgeon_gui.state.architecture.reasons import ReasonContext, block_reasons, reasons
 from surgeon_gui.state.architecture.state import (
     Architecture,
     Block,

@@ -1,7 +1,5 @@
 """The data of the charts follows from the state of the run."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -270,20 +268,11 @@ def test_time_bars_do_not_grow_during_a_pause(run):
     assert heights(time_bars(paused, 500.0)) == heights(time_bars(paused, 28.0))
 
 
-def test_stages_after_the_shots_have_their_own_bar(run):
+def test_stages_after_the_shots_have_their_own_bar_and_all_add_up_to_the_time(run):
     state = with_events(run, 30.0, StageStarted(Stage.EXPORT, 0))
-    assert heights(time_bars(state, 35.0))["Export and verification"] == (
-        0.0,
-        0.0,
-        0.0,
-        5.0,
-    )
-
-
-def test_time_bars_add_up_to_the_total_time(run):
-    state = with_events(run, 30.0, StageStarted(Stage.EXPORT, 0))
-    total = sum(map(sum, heights(time_bars(state, 35.0)).values()))
-    assert total == pytest.approx(35.0)
+    by_name = heights(time_bars(state, 35.0))
+    assert by_name["Export and verification"] == (0.0, 0.0, 0.0, 5.0)
+    assert sum(map(sum, by_name.values())) == pytest.approx(35.0)
 
 
 def test_each_stage_of_a_run_belongs_to_one_phase():

@@ -1,7 +1,5 @@
 """The state and the texts of an engine on another computer."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 

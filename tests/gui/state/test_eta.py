@@ -1,7 +1,5 @@
 """The remaining time of a run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -232,13 +230,6 @@ def test_sample_of_a_shot_does_not_count_for_the_next():
 def test_run_is_late_beyond_a_quarter_of_the_plan(elapsed, remaining, late):
     assert is_late(100.0, elapsed, remaining) == late
     assert not is_late(0.0, elapsed, remaining)  # it has no plan
-
-
-def test_progress_starts_at_zero_and_ends_at_one():
-    at_start = Position(Stage.LOAD, 0, 0.0, 0.0)
-    assert progress(RunTimeline(3, STAGES), (), at_start) == 0.0
-    at_end = Position(Stage.VERIFICATION, 0, 1.0, 1.0)
-    assert progress(RunTimeline(3, STAGES), FIRST_SHOT, at_end) == pytest.approx(1.0)
 
 
 def test_progress_stays_between_zero_and_one():

@@ -1,17 +1,11 @@
 """Experts in the texts and the map of the window, and in the job of a chosen model."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Widths
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import ExpertsLeft, GroupsLeft, experts_left

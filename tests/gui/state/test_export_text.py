@@ -1,7 +1,5 @@
 """Texts about a result: its files, their verification, quality and speed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """The runs that the expected quality of a draft follows from."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

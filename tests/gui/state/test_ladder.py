@@ -1,7 +1,5 @@
 """Which memory a file fits, and which file is the best for a memory."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """A memory log is immutable, also if extended logs share its columns."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.messages.run import MemorySampled
 from surgeon_gui.state.memory_log import MemoryLog
 

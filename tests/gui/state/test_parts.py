@@ -1,7 +1,5 @@
 """The parts of a run: which there are, how far they are, and how long they took."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The report sets the pruned file beside the original in fewer bits."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

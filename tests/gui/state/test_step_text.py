@@ -1,7 +1,5 @@
 """Labels of all settings, choices and stages, and texts about plans and runs."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from enum import Enum

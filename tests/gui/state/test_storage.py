@@ -1,7 +1,5 @@
 """The sizes of the caches, and what may be deleted from them."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.base.files import measurements_folder, own_samples_folder

@@ -1,7 +1,5 @@
 """Names of languages, as a user types and reads them."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.model.vocabulary.scripts import LANGUAGES

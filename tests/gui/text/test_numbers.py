@@ -1,7 +1,5 @@
 """Numbers follow the language of the window, in texts as in input boxes."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """The place New over a session without an engine and without a window."""
 
-from __future__ import annotations
-
 from functools import partial
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """The samples of a run are shown beside each other, and can be asked for."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtWidgets import QCheckBox, QLabel, QLineEdit
 

@@ -1,7 +1,5 @@
 """Disabled buttons keep the focus from others; boxes show choices in few words."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QCursor

@@ -1,7 +1,5 @@
 """File dialogs show the files of their kind."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 

@@ -1,7 +1,5 @@
 """A link that elides its middle."""
 
-from __future__ import annotations
-
 from surgeon_gui.widgets.elided_link import ElidedLink
 
 

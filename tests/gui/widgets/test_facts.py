@@ -1,7 +1,5 @@
 """Facts fit into a narrow panel."""
 
-from __future__ import annotations
-
 from surgeon_gui.widgets.facts import Facts
 
 LONG = "/home/someone/.local/share/surgeon/runs/2026-11-24_18-09-07_A-Name.Q4_1/export"

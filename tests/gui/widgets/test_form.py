@@ -1,7 +1,5 @@
 """Forms show, edit and return a config."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

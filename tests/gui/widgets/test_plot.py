@@ -1,7 +1,5 @@
 """Plots: the mouse wheel scrolls the page, and axes suit their values."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt

@@ -1,7 +1,5 @@
 """The bar of an unknown share is one piece that stays inside."""
 
-from __future__ import annotations
-
 import time
 
 from PySide6.QtGui import QColor

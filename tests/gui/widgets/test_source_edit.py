@@ -1,7 +1,5 @@
 """Source edits commit typed text after a pause and are not overwritten meanwhile."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

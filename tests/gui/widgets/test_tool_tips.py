@@ -1,7 +1,5 @@
 """Tooltips show the names of models and files as they are."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtCore import QPoint
 from PySide6.QtGui import QTextDocument

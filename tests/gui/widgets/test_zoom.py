@@ -1,7 +1,5 @@
 """Charts can be zoomed and enlarged, with the mouse and without it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

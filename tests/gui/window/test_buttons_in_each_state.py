@@ -5,19 +5,12 @@ open; tests of the place Runs check its own. An action counts as enabled if its 
 be opened.
 """
 
-from __future__ import annotations
-
 import re
 from enum import Enum
 from pathlib import Path
 
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QMenu,
-    QPlainTextEdit,
-    QPushButton,
-    QToolButton,
-)
+from PySide6.QtWidgets import QMenu, QPlainTextEdit, QPushButton, QToolButton
 
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status

@@ -1,7 +1,5 @@
 """Closing the window during a task asks first and leaves no process behind."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import psutil

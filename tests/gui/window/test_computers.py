@@ -1,19 +1,11 @@
 """The engine on another computer, connected by a fake ssh or a server on loopback."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QDialog,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QTreeWidget,
-)
+from PySide6.QtWidgets import QDialog, QLabel, QLineEdit, QPushButton, QTreeWidget
 
 from surgeon_engine.api import remote
 from surgeon_engine.api.messages.events import ConnectionStatus

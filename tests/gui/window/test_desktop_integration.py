@@ -1,7 +1,5 @@
 """Sleep is inhibited during a run, and a notification is shown when it ends."""
 
-from __future__ import annotations
-
 import contextlib
 import sys
 import threading

@@ -3,8 +3,6 @@
 Language and scale are fixed per process, so each combination runs in its own process.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

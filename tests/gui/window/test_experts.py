@@ -1,7 +1,5 @@
 """A model with experts in the window: its structures, its curve and its map."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The window stays responsive during floods of events and keeps every point."""
 
-from __future__ import annotations
-
 import gc
 import time
 

@@ -1,7 +1,5 @@
 """The Help menu: commands, shortcuts, About, first steps, debug bundle."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -1,7 +1,5 @@
 """Tab reaches every control in visual order, and the focus stays in its group."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

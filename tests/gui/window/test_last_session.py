@@ -1,7 +1,5 @@
 """The last session comes back: model, settings and the shown run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from surgeon_engine.api.config.run import ModelConfig

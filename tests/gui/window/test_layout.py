@@ -1,7 +1,5 @@
 """No text is cut off at 1280 x 720, and every control has a name of its own."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from dataclasses import replace
@@ -20,13 +18,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.bars import Bar
 from tests.helpers.widget_queries import choose_unit
-from tests.helpers.window_audit import (
-    controls,
-    cut_texts,
-    overlapping,
-    pages,
-    settle,
-)
+from tests.helpers.window_audit import controls, cut_texts, overlapping, pages, settle
 from tests.helpers.windows import click, find, load_and_wait, open_place, wait_until
 
 QT_PREFIXES = ("_q_", "Scroll")  # controls that Qt creates

@@ -1,7 +1,5 @@
 """The log keeps all lines, shows those that match its filters, and can be saved."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtWidgets import QPlainTextEdit
 

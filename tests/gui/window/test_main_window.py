@@ -1,7 +1,5 @@
 """Runs in a window with a fake engine, with every outcome."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

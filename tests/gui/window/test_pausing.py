@@ -1,7 +1,5 @@
 """A run can be paused, resumed, stopped and cancelled; its clock stops meanwhile."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMessageBox

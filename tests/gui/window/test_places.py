@@ -1,7 +1,5 @@
 """The sidebar: its places, the progress of the run, and the computer."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest

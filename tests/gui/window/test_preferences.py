@@ -1,7 +1,5 @@
 """The Preferences dialog: changes apply at once, and Cancel undoes them."""
 
-from __future__ import annotations
-
 import os
 import sys
 

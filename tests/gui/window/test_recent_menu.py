@@ -1,7 +1,5 @@
 """The menu Open recent: jobs, runs and models, missing ones, Clear."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """What the window says of files that it has saved, and the copy for LM Studio."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Configs are read from TOML and written to it; wrong ones raise a clear error."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
@@ -212,107 +210,89 @@ def test_share_of_zero_removes_nothing():
     assert not PruningConfig(target=Target.FILE_SIZE, megabytes=1.0).removes_nothing
 
 
-@pytest.mark.parametrize(
-    ("job", "sentence"),
-    [
+WRONG = {
+    "[pruning]\n": [
+        ("sparsity = 1.5", "sparsity is 1.5, and must be at least 0 and at most 0.95"),
+        ("sparsty = 0.5", "pruning has no setting called 'sparsty'"),
+        ("shots = 'two'", "shots is 'two', and must be a whole number, at le"),
+        ("structure = 'layers'", "structure has no choice called 'layers'"),
+        ("target = 3", "pruning.target has no choice called 3"),
+        ("method = 'guess'", "method has no choice called 'guess'"),
+        ("widths = 'odd'", "pruning.widths has no choice called 'odd'"),
         (
-            "[pruning]\nsparsity = 1.5",
-            "sparsity is 1.5, and must be at least 0 and at most 0.95",
-        ),
-        ("[evaluation]\nbefore_recovery = 1", "recovery is 1, and must be true or f"),
-        ("[pruning]\nsparsty = 0.5", "pruning has no setting called 'sparsty'"),
-        ("[prunning]\nshots = 2", "The job has no part called 'prunning'"),
-        (
-            "[pruning]\nshots = 'two'",
-            "shots is 'two', and must be a whole number, at le",
-        ),
-        ("[pruning]\nstructure = 'layers'", "structure has no choice called 'layers'"),
-        ("[pruning]\ntarget = 3", "pruning.target has no choice called 3"),
-        ("[pruning.structure]\nkind = 'n_m'", "structure has no choice called {'kind'"),
-        ("[pruning]\nmethod = 'guess'", "method has no choice called 'guess'"),
-        ("[pruning]\nwidths = 'odd'", "pruning.widths has no choice called 'odd'"),
-        (
-            "[pruning]\nstructure = 'heads'\nwidth_multiple = 64",
+            "structure = 'heads'\nwidth_multiple = 64",
             "width_multiple belongs to another structure than that of this job",
         ),
         (
-            "[pruning]\nsparsity = 'half'",
+            "sparsity = 'half'",
             "pruning.sparsity is 'half', and must be a number, at least 0",
         ),
         (
-            "[pruning]\ntarget = 'file_size'\nmegabytes = 0",
+            "target = 'file_size'\nmegabytes = 0",
             "megabytes is 0.0, and must be more than 0",
         ),
+        ("damping = 'fixed'\ncost_damping = -1", "cost_damping is -1.0, and must be"),
+        ("megabytes = 9", "or set target to file_size"),
         (
-            "[pruning]\ndamping = 'fixed'\ncost_damping = -1",
-            "cost_damping is -1.0, and must be",
-        ),
-        ("[pruning]\nmegabytes = 9", "or set target to file_size"),
-        (
-            "[pruning]\nmethod = 'llm_surgeon'\ncost_damping = 0.1",
+            "method = 'llm_surgeon'\ncost_damping = 0.1",
             "cost_damping belongs to another damping than that of this job",
         ),
-        ("[pruning]\nprotect = [1, 'a']", "entry of pruning.protect is 1, and must be"),
+        ("protect = [1, 'a']", "entry of pruning.protect is 1, and must be"),
+        ("method = 'wanda'", "Wanda does not remove heads and neurons"),
+        ("structure = 'elements'\ntarget = 'file_size'", "do not make files smaller"),
+    ],
+    "": [
+        ("[evaluation]\nbefore_recovery = 1", "recovery is 1, and must be true or f"),
+        ("[prunning]\nshots = 2", "The job has no part called 'prunning'"),
+        ("[pruning.structure]\nkind = 'n_m'", "structure has no choice called {'kind'"),
         ("[calibration]\nmore_texts = [3]", "entry of calibration.more_texts is 3, an"),
-        (
-            "[[calibration.more_texts]]\ntext = 'a.txt'\nshare = 'half'",
-            "calibration.more_texts.share is 'half', and must be a number, more than 0",
-        ),
         ("pruning = 3", "pruning is 3, and must be a table"),
         ("[pruning", "not valid TOML"),
         ("[model]\nsource = ' '", "No model was given"),
         ("[calibration]\nmore_texts = 3", "more_texts is 3, and must be a list"),
-        ("[[calibration.more_texts]]\nshare = 0.5", "missing required field `text`"),
+    ],
+    "[[calibration.more_texts]]\ntext = 'a.txt'\n": [
         (
-            "[[calibration.more_texts]]\ntext = 'a.txt'\nrows = 3",
-            "calibration.more_texts has no setting called 'rows'",
+            "share = 'half'",
+            "calibration.more_texts.share is 'half', and must be a number, more than 0",
         ),
+        ("rows = 3", "calibration.more_texts has no setting called 'rows'"),
+        ("share = 1.0", "share is 1.0, and must be more than 0 and less than 1"),
+        ("split = 'test'", "a.txt is not a dataset"),
         (
-            "[[calibration.more_texts]]\ntext = 'a.txt'\nshare = 1.0",
-            r"share is 1.0, and must be more than 0 and less than 1",
-        ),
-        (
-            "[[calibration.more_texts]]\ntext = 'a.txt'\nshare = 0.5\n"
-            "[[calibration.more_texts]]\ntext = 'b.txt'\nshare = 0.5",
+            "share = 0.5\n[[calibration.more_texts]]\ntext = 'b.txt'\nshare = 0.5",
             "shares of 1 together, which leaves no window for the main text",
         ),
+    ],
+    "[[calibration.more_texts]]\n": [
+        ("share = 0.5", "missing required field `text`"),
+        ("text = 'a.npy'", "a.npy is a token file, which cannot be a further text"),
+        ("text = 'hf://a/b'", "not the name of a data set"),
+        ("text = ''", "No calibration text was given"),
+    ],
+    "[pruning]\nstructure = 'n_m'\n": [
+        ("pattern = '4:2'", "nothing. Keep fewer weights"),
+        ("pattern = '2/4'", "'2/4' is not a pattern"),
         (
-            "[[calibration.more_texts]]\ntext = 'a.npy'",
-            "a.npy is a token file, which cannot be a further text",
-        ),
-        (
-            "[[calibration.more_texts]]\ntext = 'a.txt'\nsplit = 'test'",
-            "a.txt is not a dataset",
-        ),
-        ("[[calibration.more_texts]]\ntext = 'hf://a/b'", "not the name of a data set"),
-        ("[[calibration.more_texts]]\ntext = ''", "No calibration text was given"),
-        (
-            "[pruning]\nstructure = 'n_m'\npattern = '4:2'",
-            "nothing. Keep fewer weights",
-        ),
-        ("[pruning]\nstructure = 'n_m'\npattern = '2/4'", "'2/4' is not a pattern"),
-        (
-            "[pruning]\nstructure = 'n_m'\npattern = '0:4'",
+            "pattern = '0:4'",
             "N of the pattern 0:4 is 0, and must be at least 1 and at most 31",
         ),
         (
-            "[pruning]\nstructure = 'n_m'\npattern = '2:64'",
+            "pattern = '2:64'",
             "M of the pattern 2:64 is 64, and must be at least 2 and at most 32",
         ),
+        ("pattern = '16:32'", "There are 601,080,390 ways"),
         (
-            "[pruning]\nstructure = 'n_m'\npattern = '16:32'",
-            "There are 601,080,390 ways",
-        ),
-        ("[pruning]\nmethod = 'wanda'", "Wanda does not remove heads and neurons"),
-        (
-            "[pruning]\nstructure = 'elements'\ntarget = 'file_size'",
-            "do not make files smaller",
-        ),
-        (
-            "[pruning]\nstructure = 'n_m'\nsparsity = 0.6",
-            r"2:4 removes at most 50 % of the weights, but the target is 60 %",
+            "sparsity = 0.6",
+            "2:4 removes at most 50 % of the weights, but the target is 60 %",
         ),
     ],
+}
+
+
+@pytest.mark.parametrize(
+    ("job", "sentence"),
+    [(part + job, sentence) for part in WRONG for job, sentence in WRONG[part]],
 )
 def test_wrong_job_raises_a_clear_error(job, sentence):
     with pytest.raises(ConfigError) as raised:

@@ -1,16 +1,11 @@
 """Jobs are read from small text files, whose paths start at the file."""
 
-from __future__ import annotations
-
 import json
 import os
 
 import pytest
 
-from surgeon_engine.api.config.pruning import (
-    Structure,
-    Widths,
-)
+from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.base.errors import ConfigError

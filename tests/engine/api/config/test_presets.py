@@ -1,7 +1,5 @@
 """Presets replace the pruning part of a job and keep model, texts and destination."""
 
-from __future__ import annotations
-
 import dataclasses
 from importlib.resources import files
 

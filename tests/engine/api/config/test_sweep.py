@@ -1,17 +1,11 @@
 """A sweep has a job for each combination of values."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations, variations
 from surgeon_engine.base.errors import ConfigError

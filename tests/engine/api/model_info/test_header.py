@@ -1,7 +1,5 @@
 """Facts are read from headers by the standard library alone."""
 
-from __future__ import annotations
-
 import json
 import struct
 from shutil import copyfile

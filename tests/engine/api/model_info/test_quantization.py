@@ -1,7 +1,5 @@
 """Configs of quantized models: what is read, and why anything else is not."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.model_info.quantization import (

@@ -1,7 +1,5 @@
 """The folder of the Hub's cache is the one that the Hub's own programs use."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

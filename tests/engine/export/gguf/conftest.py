@@ -1,7 +1,5 @@
 """The programs that run GGUF files, as fixtures."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.helpers.gguf_files import INSTALLED, RUNTIMES

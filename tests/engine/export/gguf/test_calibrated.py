@@ -1,7 +1,5 @@
 """Matrices are quantized by what their layers read of the calibration text."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,11 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf import calibrated

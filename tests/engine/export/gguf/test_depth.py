@@ -1,7 +1,5 @@
 """GGUF files of models without whole attentions, MLPs and blocks."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 import gguf

@@ -1,7 +1,5 @@
 """GGUF files of each family: names, widths and values; llama.cpp's logits."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """llama.cpp computes the logits of the families that Surgeon writes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -16,10 +14,7 @@ from tests.engine.export.gguf.test_families import (
     smaller,
 )
 from tests.engine.export.gguf.test_gguf_runtime import compared
-from tests.helpers.gguf_files import (
-    LLAMA_3_ROPE,
-    pruned,
-)
+from tests.helpers.gguf_files import LLAMA_3_ROPE, pruned
 from tests.helpers.gguf_mixtures import MIXTURES, without_experts
 from tests.helpers.gguf_models import GGUF_FAMILIES, YARN
 

@@ -1,7 +1,5 @@
 """GGUF files: header, tensors and verification without a runtime."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from itertools import product

@@ -1,7 +1,5 @@
 """GGUF files are checked: llama.cpp computes the logits of the original model."""
 
-from __future__ import annotations
-
 from importlib.metadata import version
 from pathlib import Path
 

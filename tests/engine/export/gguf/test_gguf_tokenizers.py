@@ -1,7 +1,5 @@
 """llama.cpp splits texts like the original tokenizer."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace
@@ -11,10 +9,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers
 from tokenizers import pre_tokenizers as pre
 from tokenizers.processors import TemplateProcessing
-from transformers import (
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel

@@ -1,7 +1,5 @@
 """GGUF files of mixtures of experts: names, counts, values and number formats."""
 
-from __future__ import annotations
-
 import re
 from importlib.util import find_spec
 

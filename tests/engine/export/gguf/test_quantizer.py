@@ -1,7 +1,5 @@
 """Matrices are rounded by llama.cpp's quantizers, with errors fed forward."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from importlib.util import find_spec

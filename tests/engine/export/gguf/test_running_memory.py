@@ -1,7 +1,5 @@
 """The memory that is counted for a file is what llama.cpp reserves for it."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

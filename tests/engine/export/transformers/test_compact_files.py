@@ -1,7 +1,5 @@
 """Compact checkpoints are loaded, saved and trained by their own code."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -21,20 +19,12 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.export.transformers.files import (
-    CompactWriter,
-)
+from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.layers import prunable_layers
 from tests.engine.export.transformers.test_files import without_neurons
 from tests.helpers.configs import DENSE_COUPLED
 from tests.helpers.pairs import others_later, pairs
-from tests.helpers.pruned_models import (
-    assert_close,
-    loaded,
-    logits,
-    masked,
-    tokens,
-)
+from tests.helpers.pruned_models import assert_close, loaded, logits, masked, tokens
 from tests.helpers.tiny_models import EVERY_FAMILY, REPRESENTATIVES
 
 

@@ -1,7 +1,5 @@
 """Files for transformers: writing them and restoring models from them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace
@@ -10,11 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Coupling, Structure
@@ -45,11 +39,7 @@ from tests.helpers.pruned_models import (
     tokens,
     without,
 )
-from tests.helpers.tiny_models import (
-    byte_tokenizer,
-    model_with,
-    save_tiny_model,
-)
+from tests.helpers.tiny_models import byte_tokenizer, model_with, save_tiny_model
 
 WEIGHTS = "model.safetensors"
 PLAN = "kept.indices"

@@ -1,7 +1,5 @@
 """Plain files have the tensors of published checkpoints, by name and form."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Files of weights are those of the library, though not written from memory."""
 
-from __future__ import annotations
-
 import torch
 from safetensors.torch import save_file
 

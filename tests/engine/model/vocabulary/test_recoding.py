@@ -1,7 +1,5 @@
 """Windows of the original's tokens become windows of kept tokens."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

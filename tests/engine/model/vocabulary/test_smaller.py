@@ -1,7 +1,5 @@
 """A model with fewer tokens computes the same for texts of the kept ones."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -25,10 +23,7 @@ from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.load import load_model, load_original
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
-from surgeon_engine.model.vocabulary.smaller import (
-    required_tokens,
-    with_vocabulary,
-)
+from surgeon_engine.model.vocabulary.smaller import required_tokens, with_vocabulary
 from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime import devices
 from tests.helpers.multimodal import MULTIMODAL, image_and_text

@@ -1,7 +1,5 @@
 """Which tokens can be removed, and in which order."""
 
-from __future__ import annotations
-
 import json
 import random
 
@@ -21,12 +19,7 @@ from surgeon_engine.model.vocabulary.tokens import (
 )
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from tests.helpers.tiny_models import byte_tokenizer
-from tests.helpers.vocabularies import (
-    KINDS,
-    ids_of,
-    kept_ids,
-    tokenizer_of,
-)
+from tests.helpers.vocabularies import KINDS, ids_of, kept_ids, tokenizer_of
 
 _WORD_PIECE = {
     "type": "WordPiece",

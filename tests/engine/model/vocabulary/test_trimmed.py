@@ -1,18 +1,11 @@
 """A tokenizer with the kept tokens alone encodes texts of them as the original."""
 
-from __future__ import annotations
-
 import json
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from transformers import (
-    AutoTokenizer,
-    GemmaTokenizer,
-    LlamaTokenizer,
-    Qwen2Tokenizer,
-)
+from transformers import AutoTokenizer, GemmaTokenizer, LlamaTokenizer, Qwen2Tokenizer
 
 from surgeon_engine.model.gguf_tokenizer import tokenizer_entries
 from surgeon_engine.model.vocabulary.tokens import token_table

@@ -1,7 +1,5 @@
 """Each method equals the dense quadratic with the factors that it uses."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

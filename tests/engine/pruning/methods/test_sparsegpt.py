@@ -1,7 +1,5 @@
 """SparseGPT equals a naive sequential sweep and removes exact numbers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Single weights of a layer: ranks, groups and minimum shares."""
 
-from __future__ import annotations
-
 from itertools import cycle, product
 
 import pytest

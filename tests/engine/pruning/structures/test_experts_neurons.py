@@ -1,7 +1,5 @@
 """Experts and their neurons are removed together, in the order of their costs."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from itertools import pairwise
 
@@ -9,11 +7,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Structure, Widths
-from surgeon_engine.model.experts import (
-    hide_removed_experts,
-    inner_states,
-    last_weight,
-)
+from surgeon_engine.model.experts import hide_removed_experts, inner_states, last_weight
 from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.shots import selection
@@ -26,8 +20,9 @@ from surgeon_engine.shots.selection import (
     without_large_steps,
 )
 from surgeon_engine.shots.shot import ShotPlan, run_shot
+from tests.helpers.pruned_models import logits
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.helpers.tiny_models import MIXTURES, VOCABULARY
+from tests.helpers.tiny_models import MIXTURES
 from tests.helpers.units import factors_of, no_removals, random_measurement
 
 
@@ -35,12 +30,6 @@ def state_of(family="qwen3_moe", **settings):
     state = make_state(family, structure=Structure.EXPERTS_AND_NEURONS, **settings)
     hide_removed_experts(state.loaded.model)
     return state
-
-
-def logits(model):
-    tokens = torch.arange(40).view(2, 20) % VOCABULARY
-    with torch.no_grad():
-        return model(tokens, use_cache=False).logits
 
 
 def experts_of(state):

@@ -1,16 +1,9 @@
 """Heads and neurons: weights, costs and updates of groups; bundles of neurons."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import (
-    CostBasis,
-    Coupling,
-    Method,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import CostBasis, Coupling, Method, Structure
 from surgeon_engine.curvature.measured import KroneckerFactors
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.pruning.structures.units import units_of

@@ -1,7 +1,5 @@
 """Layers with a limit keep its share in a whole run; others do not."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.layer_patterns import min_kept_share

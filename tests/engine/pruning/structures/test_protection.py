@@ -1,7 +1,5 @@
 """Protected layers pass through a whole run bit for bit."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Rows and columns of a layer: weights, costs and updates of removals."""
 
-from __future__ import annotations
-
 from itertools import cycle, product
 
 import pytest

@@ -1,7 +1,5 @@
 """With equal widths, every layer loses equally many heads or neurons."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest
@@ -11,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.messages.run import BaselineEvaluated, Exported, ShotFinished
+from surgeon_engine.api.messages.run import Exported, ShotFinished
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.model.load import load_model
@@ -19,7 +17,7 @@ from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruned_models import loaded
-from tests.helpers.runs import Recorder, job
+from tests.helpers.runs import Recorder, job, preflight_error
 from tests.helpers.tiny_models import VOCABULARY, llama_with, tiny_model
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -83,26 +81,31 @@ def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
     assert difference <= 1e-4 * expected.abs().max()
 
 
-def test_plain_format_raises_at_once_if_some_layers_keep_their_width(tmp_path):
-    config = job(
-        tmp_path,
-        widths=Widths.SAME,
-        protect=("block 0",),
-        export=ExportConfig(format=Format.PLAIN),
-    )
-    with pytest.raises(ExportError, match="others of their kind are not"):
-        Recorder().run(config, tmp_path / "run")
+OTHERS_STAY = "others of their kind are not"
 
 
-def test_gguf_of_one_width_raises_at_once_if_some_layers_keep_theirs(tmp_path):
-    config = dataclasses.replace(
-        job(tmp_path, "qwen3", protect=("block 0",)),
-        export=ExportConfig(format=Format.GGUF),
-    )
-    recorder = Recorder()
-    with pytest.raises(ExportError, match="others of their kind are not"):
-        recorder.run(config, tmp_path / "run")
-    assert not recorder.of(BaselineEvaluated)
+@pytest.mark.parametrize(
+    ("family", "file_format", "settings", "sentence"),
+    [
+        ("llama", Format.PLAIN, {"protect": ("block 0",)}, OTHERS_STAY),
+        ("qwen3", Format.GGUF, {"protect": ("block 0",)}, OTHERS_STAY),
+        # Its heads are as large as the hidden size over their number.
+        ("opt", Format.PLAIN, {}, "do not fit a plain OPTForCausalLM"),
+        # Its MLPs are four times the hidden size.
+        (
+            *("bloom", Format.PLAIN, {"structure": Structure.NEURONS}),
+            "Fewer neurons do not fit a plain Bloom",
+        ),
+    ],
+)
+def test_widths_that_a_format_cannot_hold_raise_at_once(
+    tmp_path, family, file_format, settings, sentence
+):
+    widths = Widths.SAME if file_format is Format.PLAIN else Widths.FREE
+    export = ExportConfig(format=file_format)
+    config = job(tmp_path, family, widths=widths, export=export, **settings)
+    error = preflight_error(config, tmp_path / "run", ExportError)
+    assert sentence in error.message
 
 
 @pytest.mark.slow
@@ -116,25 +119,6 @@ def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):
     )
     (exported,) = Recorder().run(config, tmp_path / "run").of(Exported)
     assert exported.format is Format.PLAIN
-
-
-def test_impossible_number_of_heads_raises_at_once(tmp_path):
-    """OPT's heads are as large as the hidden size over their number."""
-    config = job(
-        tmp_path, "opt", widths=Widths.SAME, export=ExportConfig(format=Format.PLAIN)
-    )
-    with pytest.raises(ExportError, match="do not fit a plain OPTForCausalLM"):
-        Recorder().run(config, tmp_path / "run")
-
-
-def test_impossible_number_of_neurons_raises_at_once(tmp_path):
-    """BLOOM's MLPs are four times the hidden size."""
-    neurons = {"structure": Structure.NEURONS, "widths": Widths.SAME}
-    config = job(tmp_path, "bloom", **neurons, export=ExportConfig(format=Format.PLAIN))
-    recorder = Recorder()
-    with pytest.raises(ExportError, match="Fewer neurons do not fit a plain Bloom"):
-        recorder.run(config, tmp_path / "run")
-    assert not recorder.of(BaselineEvaluated)
 
 
 def test_experts_beside_a_shared_one_of_their_width_stay_as_wide_in_plain_files():

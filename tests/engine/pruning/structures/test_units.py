@@ -1,15 +1,9 @@
 """A model is divided into units, without its protected layers."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.layer_patterns import matches
-from surgeon_engine.api.config.pruning import (
-    BY_LAYER,
-    SPARSE,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, Structure
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers

@@ -1,7 +1,5 @@
 """State of a diagnosis: which settings make it out of date, and its progress."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Checks of a job before it starts: problems by step, and obstacles."""
 
-from __future__ import annotations
-
 import os
 import typing
 from contextlib import nullcontext
@@ -12,11 +10,7 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.recovery import RecoveryConfig, TrainedWeights
 from surgeon_engine.api.config.run import ModelConfig, Offload, RunConfig
 from surgeon_engine.api.messages.events import Failed
@@ -56,10 +50,6 @@ def kind_of(config: RunConfig, step: Step, runs: str = RUNS, **options) -> Kind 
     """Return the kind of the problem of a step; None if there is none."""
     problem = find_problems(config, MODEL, runs, **options).get(step, (None,))[0]
     return problem.kind if problem is not None else None
-
-
-def test_default_job_has_no_problems():
-    assert find_problems(RunConfig(), MODEL, RUNS) == {}
 
 
 def test_runs_folder_below_a_file_is_a_problem(tmp_path):
@@ -182,26 +172,6 @@ def test_failed_preview_prevents_the_start():
     assert start_obstacle(without_requests(state, RequestKind.PREVIEW)) is None
 
 
-@pytest.mark.parametrize(
-    ("pruning", "text"),
-    [
-        (pruning_config(target=Target.PARAMETERS), "keeps all 2,828,736"),
-        (
-            pruning_config(target=Target.PARAMETERS, million_parameters=0.1),
-            "only 2,433,024 can be removed",
-        ),
-        (
-            pruning_config(protect=("mlp.down",)),
-            "mlp.down",
-        ),
-    ],
-)
-def test_unreachable_target_is_a_problem(pruning, text):
-    config = RunConfig(pruning=pruning)
-    assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET][0])
-    assert Step.TARGET not in find_problems(config, None, RUNS)
-
-
 def test_missing_token_file_has_no_window_problems():
     calibration = CalibrationConfig(
         text="a.npy", validation_text="b.npy", windows=2, window_length=131_072
@@ -249,11 +219,18 @@ def test_patterns_match_layers_by_name_kind_or_block(name):
             {"structure": Structure.HEADS, "sparsity": 0.01},
             "but at least 36,864 (1.52 %) are removed as heads",
         ),
+        ({"protect": ("mlp.down",)}, "mlp.down"),
+        ({"target": Target.PARAMETERS}, "keeps all 2,828,736"),
+        (
+            {"target": Target.PARAMETERS, "million_parameters": 0.1},
+            "only 2,433,024 can be removed",
+        ),
     ],
 )
 def test_target_beyond_the_limits_of_the_model_is_a_problem(settings, text):
     config = RunConfig(pruning=pruning_config(**settings))
     assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET][0])
+    assert Step.TARGET not in find_problems(config, None, RUNS)
 
 
 def test_destination_below_a_file_is_a_problem(tmp_path):
@@ -415,40 +392,26 @@ def test_unreadable_folder_counts_as_missing_model(monkeypatch):
     assert kind_of(config, Step.MODEL) is Kind.MODEL_MISSING
 
 
-def test_valid_job_can_be_started():
-    assert start_obstacle(READY) is None
+BROKEN = Request("inspect-1", error=Failed("Broken."))
+RUNNING = run_state.requested("run-1", RunConfig(), "folder", 0.0)
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind"),
+    ("state", "kind"),
     [
-        ({"model_is_chosen": False}, Kind.NO_MODEL),
-        ({"engine": Engine.STARTING}, Kind.ENGINE_STARTING),
-        ({"engine": Engine.UNAVAILABLE}, Kind.ENGINE_UNAVAILABLE),
-        ({"problems": {Step.TARGET: (Problem(Kind.ERROR),)}}, Kind.ERROR),
-        (
-            {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
-            Kind.RUN_BUSY,
-        ),
+        (replace(READY, model_is_chosen=False), Kind.NO_MODEL),
+        (replace(READY, engine=Engine.STARTING), Kind.ENGINE_STARTING),
+        (replace(READY, engine=Engine.UNAVAILABLE), Kind.ENGINE_UNAVAILABLE),
+        (replace(READY, problems={Step.TARGET: (Problem(Kind.ERROR),)}), Kind.ERROR),
+        (replace(READY, run=RUNNING), Kind.RUN_BUSY),
+        (with_request(READY, RequestKind.INSPECTION, Request("i")), Kind.MODEL_UNREAD),
+        (with_request(READY, RequestKind.INSPECTION, BROKEN), Kind.ERROR),
+        (with_request(READY, RequestKind.SAVE, Request("s")), Kind.SAVING),
+        (with_request(READY, RequestKind.MEASUREMENT, Request("m")), Kind.MEASURING),
     ],
 )
-def test_start_obstacle_depends_on_the_state(changes, kind):
-    assert start_obstacle(replace(READY, **changes)).kind is kind
-
-
-@pytest.mark.parametrize(
-    ("request_kind", "request_", "kind"),
-    [
-        (RequestKind.INSPECTION, Request("inspect-1"), Kind.MODEL_UNREAD),
-        (RequestKind.INSPECTION, Request("i", error=Failed("Broken.")), Kind.ERROR),
-        (RequestKind.SAVE, Request("save-1"), Kind.SAVING),
-        (RequestKind.MEASUREMENT, Request("measure-1"), Kind.MEASURING),
-    ],
-)
-def test_start_obstacle_depends_on_open_and_failed_requests(
-    request_kind, request_, kind
-):
-    assert start_obstacle(with_request(READY, request_kind, request_)).kind is kind
+def test_start_obstacle_depends_on_the_state(state, kind):
+    assert start_obstacle(state).kind is kind
 
 
 def test_routers_of_a_dense_model_are_a_problem_before_the_start():

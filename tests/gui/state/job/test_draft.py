@@ -1,7 +1,5 @@
 """Undo and redo of drafts; a continuous gesture is one step."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """File formats: problems of a job, number formats, destinations."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -13,10 +11,7 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import (
-    PruningConfig,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.planning.formats import check_format

@@ -1,7 +1,5 @@
 """What the page New says of the draft: title, warnings, an alternative, the end."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

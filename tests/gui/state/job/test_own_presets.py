@@ -1,7 +1,5 @@
 """Presets of the user: names of files, and folders that cannot be read."""
 
-from __future__ import annotations
-
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state.job.own_presets import new_preset, read_presets, write_preset
 

@@ -1,7 +1,5 @@
 """What is said before a run: sizes, other ways to make as small a file, resources."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

@@ -1,7 +1,5 @@
 """Purposes of a run: what each changes in a job, and which one a job serves."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

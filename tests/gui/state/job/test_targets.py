@@ -1,7 +1,5 @@
 """Targets in other units, protected layers, and the implied changes of edits."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Texts about a smaller vocabulary, before a run."""
 
-from __future__ import annotations
-
 from msgspec.structs import replace as changed
 
 from surgeon_engine.api.config.fields import values_of

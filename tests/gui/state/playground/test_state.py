@@ -1,7 +1,5 @@
 """State and texts of the playground."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 
@@ -159,10 +157,18 @@ def test_new_request_clears_texts_and_cancelled_one_keeps_them(done):
     assert playground_text.status_line(without) == "Canceled."
 
 
-def test_models_default_to_those_of_the_run():
-    app = AppState(run=run_with())
-    state = PlaygroundState()
-    assert models_of(state, app) == Models("demo", "/runs/one/export")
+@pytest.mark.parametrize(
+    ("run", "pruned"),
+    [
+        (run_with(), "/runs/one/export"),
+        (run_with(Format.GGUF), "/runs/one"),  # an export for other programs
+        (run_with(status=Status.RUNNING), ""),
+    ],
+    ids=["compact", "GGUF", "in progress"],
+)
+def test_models_default_to_those_of_the_run(run, pruned):
+    state, app = PlaygroundState(), AppState(run=run)
+    assert models_of(state, app) == Models("demo", pruned)
     state = playground_state.with_model(state, Side.PRUNED, "/other", app)
     assert models_of(state, app) == Models("demo", "/other")
     assert models_of(PlaygroundState(), AppState()) == Models()
@@ -184,17 +190,6 @@ def test_texts_are_cleared_once_other_models_are_chosen(done):
     assert (
         playground_state.without_stale_texts(of_run, AppState(run=run_with())) is of_run
     )
-
-
-def test_run_folder_is_used_for_exports_for_other_programs():
-    assert models_of(PlaygroundState(), AppState(run=run_with(Format.GGUF))) == Models(
-        "demo", "/runs/one"
-    )
-
-
-def test_run_in_progress_has_no_pruned_model():
-    app = AppState(run=run_with(status=Status.RUNNING))
-    assert models_of(PlaygroundState(), app) == Models("demo", "")
 
 
 READY = PlaygroundState(prompt="A", own=OWN)

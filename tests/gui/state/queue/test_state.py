@@ -1,18 +1,12 @@
 """The queue: its order, its runs, checks and texts, and its files."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Target,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import LockedError
@@ -217,11 +211,6 @@ def test_two_runs_cannot_wait_for_one_destination(tmp_path):
     ended = QueueState(queued("a", config=same, status=QueueStatus.FAILED))
     assert add_obstacle(state, ended) is None
     assert add_obstacle(ready_state(tmp_path / "runs"), queue) is None
-
-
-def test_run_that_fits_can_begin(tmp_path):
-    (run,) = queued("a")
-    assert begin_obstacle(run, str(tmp_path), machine()) is None
 
 
 @pytest.mark.parametrize("free", [0, 10**8])

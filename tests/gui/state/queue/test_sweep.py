@@ -1,18 +1,11 @@
 """A sweep makes a checked run for each target and method of the draft."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import (
-    Method,
-    PruningConfig,
-    Structure,
-    Target,
-)
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.running_memory import memory_to_run

@@ -1,7 +1,5 @@
 """Notes, tags and sizes of a run, and the deletion of its parts."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest
@@ -10,12 +8,7 @@ from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state.runs import reading
 from surgeon_gui.state.runs import text as run_text
-from surgeon_gui.state.runs.parts import (
-    RunPart,
-    delete_part,
-    part_bytes,
-    part_question,
-)
+from surgeon_gui.state.runs.parts import RunPart, delete_part, part_bytes, part_question
 from surgeon_gui.state.runs.reading import (
     read_record,
     read_runs,

@@ -1,7 +1,5 @@
 """Reading runs from their folders, in every state."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 
@@ -9,12 +7,7 @@ import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.messages.events import Cancelled, Envelope
-from surgeon_engine.api.messages.run import (
-    MemorySampled,
-    Progressed,
-    RunResumed,
-    Stage,
-)
+from surgeon_engine.api.messages.run import MemorySampled, Progressed, RunResumed, Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import RunFolderError
@@ -36,9 +29,7 @@ from surgeon_gui.state.runs.reading import (
     write_name,
 )
 from surgeon_gui.state.runs.removed import removed_by_block
-from surgeon_gui.state.runs.state import (
-    RunsState,
-)
+from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.text import numbers
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import shot_finished

@@ -1,7 +1,5 @@
 """The list of runs: what it shows of each, its filter and its choices."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,10 +8,7 @@ import pytest
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_gui.state.runs import text as run_text
-from surgeon_gui.state.runs.reading import (
-    RunOutcome,
-    RunRecord,
-)
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.state import (
     RunFilter,
     RunsState,
@@ -22,9 +17,7 @@ from surgeon_gui.state.runs.state import (
     tags_of,
     with_records,
 )
-from tests.helpers.fake_runs import (
-    job,
-)
+from tests.helpers.fake_runs import job
 
 JOB = job()
 OTHER = replace(JOB, model=ModelConfig("/models/other"))

@@ -1,7 +1,5 @@
 """State of a download and the texts that describe it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

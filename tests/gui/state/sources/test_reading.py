@@ -1,7 +1,5 @@
 """What the engine has yet to read of the draft, and what a preview says about it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Rows and texts of a search of the Hub, and the sketch of a found model."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import msgspec

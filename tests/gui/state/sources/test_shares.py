@@ -1,7 +1,5 @@
 """Equal shares of several texts that are chosen at once."""
 
-from __future__ import annotations
-
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig

@@ -1,7 +1,5 @@
 """The layers of a model: sizes before and after, reasons, protection and limits."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 
@@ -14,10 +12,7 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QMenu, QPushButton, QTr
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.controllers.architecture import ArchitectureController
-from surgeon_gui.state.architecture.state import (
-    Source,
-    original_architecture,
-)
+from surgeon_gui.state.architecture.state import Source, original_architecture
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_picture import BlockCard, BlockPicture

@@ -1,7 +1,5 @@
 """Tables of the comparison show their titles whole."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtTest import QTest
 

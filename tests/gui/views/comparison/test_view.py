@@ -1,7 +1,5 @@
 """Comparison of runs: their files in one table, and size against quality."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 

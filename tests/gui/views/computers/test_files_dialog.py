@@ -1,7 +1,5 @@
 """The dialog for files of another computer; the fake engine lists those of this one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

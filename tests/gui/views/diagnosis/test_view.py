@@ -1,7 +1,5 @@
 """The diagnosis of a model: measuring, planning, out of date, cancelled and failed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

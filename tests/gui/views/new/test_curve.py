@@ -1,7 +1,5 @@
 """The curve of sizes: its handle by mouse and keys, its limits, and its picture."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

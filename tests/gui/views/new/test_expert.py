@@ -1,7 +1,5 @@
 """The drawer Expert: every setting is in it, and a search finds it."""
 
-from __future__ import annotations
-
 import typing
 
 import pytest

@@ -1,7 +1,5 @@
 """The page New: few clicks and few words from a model to a started run."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The Playground tab in every state, with a fake engine."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

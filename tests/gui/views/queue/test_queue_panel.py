@@ -1,7 +1,5 @@
 """The queue above the list of runs, and the dialog of a sweep."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

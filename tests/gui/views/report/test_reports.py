@@ -1,7 +1,5 @@
 """The report of a run: content, escaping, PDF, and writing it from the window."""
 
-from __future__ import annotations
-
 import re
 from base64 import b64encode
 from collections import Counter

@@ -1,7 +1,5 @@
 """The course of a run: values under the mouse, legends, saved pictures, layout."""
 
-from __future__ import annotations
-
 import csv
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -13,11 +11,7 @@ import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QComboBox,
-    QLabel,
-)
+from PySide6.QtWidgets import QApplication, QComboBox, QLabel
 
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Stage

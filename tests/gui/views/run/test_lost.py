@@ -1,7 +1,5 @@
 """What a file has lost: rows, answers, and the command that judges it."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 from PySide6.QtWidgets import QApplication, QLabel

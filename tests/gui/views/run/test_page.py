@@ -1,7 +1,5 @@
 """The page of a run: its buttons, the verdict, and what is opened in place."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

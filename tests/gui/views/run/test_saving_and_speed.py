@@ -1,17 +1,11 @@
 """A finished run: saving in other formats, and measuring speed."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
 from PySide6.QtWidgets import QFileDialog
 
-from surgeon_engine.api.config.export import (
-    ExportConfig,
-    FileDtype,
-    Format,
-)
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.messages.commands import ExportRun
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status

@@ -1,7 +1,5 @@
 """Earlier runs in a window are opened, resumed and taken over, also during a run."""
 
-from __future__ import annotations
-
 import gc
 from collections import Counter
 from functools import partial

@@ -1,7 +1,5 @@
 """The page of runs: cards, filter, details, names, ticks and questions."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest
@@ -13,12 +11,7 @@ from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers import runs as runs_module
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state.runs.reading import (
-    read_name,
-    read_notes,
-    read_tags,
-    write_tags,
-)
+from surgeon_gui.state.runs.reading import read_name, read_notes, read_tags, write_tags
 from surgeon_gui.views.runs.card_painter import (
     card_rect,
     menu_rect,

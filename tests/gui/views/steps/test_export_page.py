@@ -1,7 +1,5 @@
 """The section Export of the drawer Expert."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -20,14 +18,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text.problems import Step
 from tests.helpers.configs import pruning_config
-from tests.helpers.widget_queries import (
-    choose,
-    is_on,
-    item,
-    mark,
-    question,
-    shown,
-)
+from tests.helpers.widget_queries import choose, is_on, item, mark, question, shown
 from tests.helpers.windows import (
     QUICK,
     click,

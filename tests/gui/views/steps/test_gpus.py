@@ -1,7 +1,5 @@
 """The number of GPUs can be chosen where there are several."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

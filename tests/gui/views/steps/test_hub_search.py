@@ -1,7 +1,5 @@
 """The dialog that finds a model: typing, results, choice, no network."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

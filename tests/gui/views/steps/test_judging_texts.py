@@ -1,7 +1,5 @@
 """The texts that judge the model beside the calibration text."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtWidgets import QLineEdit
 

@@ -1,7 +1,5 @@
 """The quality limit, as perplexity or as KL."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
 

@@ -1,7 +1,5 @@
 """The size as a number with a unit: every unit, the context, the share of the curve."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest

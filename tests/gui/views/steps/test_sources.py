@@ -1,15 +1,10 @@
 """Models and texts in the window: downloads, samples, facts, columns and previews."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QLabel,
-    QProgressBar,
-)
+from PySide6.QtWidgets import QLabel, QProgressBar
 
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.controllers.sample_download import SampleDownload

@@ -1,7 +1,5 @@
 """The Target page: presets, edits, and recovery from rejected choices."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -13,11 +11,7 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_gui.text.problems import Step
 from tests.helpers.widget_queries import choose_unit, preset_shown
-from tests.helpers.windows import (
-    QUICK,
-    find,
-    pruning_of,
-)
+from tests.helpers.windows import QUICK, find, pruning_of
 
 pytestmark = pytest.mark.slow
 
@@ -36,14 +30,6 @@ def choose_preset(window, title):
     box = find(window, "preset_combo", QComboBox)
     box.setCurrentIndex(box.findText(title))
     box.activated.emit(box.currentIndex())
-
-
-@pytest.fixture
-def page(place):
-    """Return the place New with the Target page open."""
-    place.session.draft.load(QUICK)
-    place.open_expert(Step.TARGET)
-    return place
 
 
 def test_preset_is_applied_edited_and_taken_back(page):

@@ -1,7 +1,5 @@
 """The Target page in use: tiles, user presets, plan, undo and redo."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -47,14 +45,6 @@ def on_target_page(qtbot, window, config=QUICK):
     wait_until(qtbot, lambda: window.session.state.resource_check is not None)
     window.open_step(Step.TARGET)
     return window
-
-
-@pytest.fixture
-def page(place):
-    """Return the place New with the Target page open, without menus."""
-    place.session.draft.load(QUICK)
-    place.open_expert(Step.TARGET)
-    return place
 
 
 # structures as pictures

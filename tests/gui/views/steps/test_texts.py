@@ -1,7 +1,5 @@
 """Texts on the page of the calibration: their parts, further texts, previews."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,13 +30,7 @@ from surgeon_gui.views.steps.more_texts import MoreTexts
 from tests.gui.views.steps.test_sources import wait_for_end
 from tests.helpers.fake_sources import CACHED, UNREADABLE
 from tests.helpers.widget_queries import facts, shown
-from tests.helpers.windows import (
-    click,
-    find,
-    find_type,
-    load_and_wait,
-    wait_until,
-)
+from tests.helpers.windows import click, find, find_type, load_and_wait, wait_until
 
 DATASET = "hf://datasets/someone/stories"
 

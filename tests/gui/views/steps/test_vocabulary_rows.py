@@ -1,7 +1,5 @@
 """The preview of a smaller vocabulary below its settings."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The steps during a run: a new model and a new text are read when it has ended."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The dialog Disk space: sizes, and deleting from the caches after a question."""
 
-from __future__ import annotations
-
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
