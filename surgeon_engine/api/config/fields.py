@@ -167,6 +167,7 @@ def check_kinds(config: Any, given: Iterable[str]) -> None:
                 "Leave it out, or set {choice} to {kinds}."
                 if len(kinds) == 1
                 else "Leave it out, or set {choice} to one of: {kinds}.",
+                settings=(name, settings[name].choice),
                 name=name,
                 choice=settings[name].choice,
                 kinds=", ".join(kinds),
