@@ -191,6 +191,8 @@ def read_config(path: Path) -> RunConfig:
     """
     try:
         job = decode_toml(say("The job"), read_text(path, TOML_LIMIT))
+        if not job:  # cut off, perhaps by a full disk: it would prune the demo
+            raise UnreadableFileError("{path} is an empty job.", path=path)
         check_job_version("The job", job)
         config = with_paths_from(path.parent, config_from_values(job))
         if config.pruning.structure is not PruningConfig().structure:
