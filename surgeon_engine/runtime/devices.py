@@ -40,7 +40,7 @@ def choose(device: Device) -> torch.device:
     if device is Device.GPU:
         raise ConfigError(
             "This machine has no GPU, or torch was built without support for it.",
-            'Set {setting:choice} to "cpu" or "auto".',
+            "Choose the CPU as {setting:choice}.",
             setting="model.device",
         )
     return torch.device("cpu")
