@@ -93,7 +93,11 @@ class RunWatch:
             EngineError: There is no run, or its log cannot be read.
         """
         if self._run.use is None and not self._run.has_config:
-            raise RunFolderError("There is no run in {path}.", path=self._run.path)
+            raise RunFolderError(
+                "There is no run in {path}.",
+                "Choose a folder that holds a run.toml.",
+                path=self._run.path,
+            )
         end: Envelope | None = None  # unless the run goes on after it
         free_since = None
         while True:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import gguf
 from gguf import GGUFValueType, GGUFWriter
-from tokenizers import Regex, Tokenizer, normalizers
+from tokenizers import Regex, Tokenizer, decoders, normalizers
 from tokenizers.pre_tokenizers import (
     ByteLevel,
     Digits,
@@ -167,7 +167,7 @@ def leave_out_unlisted(
 def correct_splits(
     tokenizer: PreTrainedTokenizerBase, entries: tuple[Entry, ...]
 ) -> None:
-    """Make a tokenizer that transformers loaded split texts as llama.cpp does."""
+    """Make a tokenizer that transformers loaded treat texts as llama.cpp does."""
     values = {entry.name: entry.value for entry in entries}
     name = values.get("tokenizer.ggml.pre", "")
     splits = SPLITS.get(_SYNONYMS.get(name, name))
@@ -184,6 +184,12 @@ def correct_splits(
         spaces = normalizers.Replace(" ", "\u2581")
         backend.normalizer = normalizers.Sequence([*prefix, spaces])
         backend.pre_tokenizer = None
+        if not prefixes:  # transformers would leave out the first space of a text
+            words = decoders.Replace("\u2581", " ")
+            rest = decoders.ByteFallback(), decoders.Fuse()
+            backend.decoder = decoders.Sequence([words, *rest])
+    elif model == "gemma4":  # transformers leaves this to chat templates
+        tokenizer.add_bos_token = True
 
 
 def _pre_tokenizer(steps: tuple[str, ...]) -> PreTokenizer:

@@ -116,8 +116,8 @@ def _by_structure(
         return {Format.PLAIN: reason}
     if pruning.structure in COUPLED and not pruning.has_same_widths:
         reason = say(
-            "All layers of a plain model have the same widths: set {setting:choice} "
-            'to "same".',
+            "All layers of a plain model have the same widths: let {setting:choice} be "
+            "the same in all layers.",
             setting="pruning.widths",
         )
         return {Format.PLAIN: reason}

@@ -257,7 +257,7 @@ class RunContext:
         def step() -> None:
             nonlocal done, last
             self.raise_if_cancelled()
-            done = min(done + 1, total)  # work may be done again
+            done += 1  # more than the total, if work is done again
             if done == total or self.clock() - last > _SECONDS_BETWEEN_PROGRESS:
                 last = self.clock()
                 self.emit(Progressed(stage, shot, done, total))

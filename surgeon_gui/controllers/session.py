@@ -191,7 +191,7 @@ class Session(QObject):
         """
         run_id = self.store.new_id("run", is_unique=True)
         run = read or run_state.requested(run_id, config, folder, time.time())
-        self.store.send(Watch(run=run_id, folder=folder, offset=run.log_bytes))
+        self.store.send(Watch(run=run_id, folder=folder))  # the log shows all events
         self._clock.start()
         place = self.state.computer
         run = replace(run, run=run_id, computer=place, goes_on=True)

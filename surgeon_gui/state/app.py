@@ -26,6 +26,7 @@ from surgeon_engine.api.messages.events import (
     Failed,
 )
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
+from surgeon_engine.api.messages.requests import RUN_ENDS
 from surgeon_engine.api.messages.sources import ModelInspected, ModelSummary
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.planning.estimate import estimate
@@ -190,6 +191,9 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
     for kind, request in state.requests.items():
         if envelope.run == request.id:
             return _with_response(state, kind, request.with_event(event))
+    was_read = 0 < envelope.offset <= state.run.log_bytes
+    if was_read and not isinstance(event, RUN_ENDS):
+        return state
     run = run_state.apply(state.run, envelope)
     notice = run.error if run.error is not state.run.error else state.notice
     return replace(state, run=run, notice=notice)

@@ -22,7 +22,13 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.events import Event, Level, Logged
-from surgeon_engine.api.messages.run import BaselineEvaluated, RunStarted, ShotFinished
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Progressed,
+    RunStarted,
+    ShotFinished,
+    Stage,
+)
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.formats import WRITERS
@@ -33,6 +39,8 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 LENGTH = 16  # tokens of a window
+# Stages that search, or measure again what was measured too roughly.
+OPEN_ENDED = (Stage.DAMPING, Stage.EVALUATION)
 # One of each kind: coupled groups, lines, single weights and N:M patterns.
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -52,6 +60,9 @@ class Recorder:
 
     def _receive(self, envelope):
         assert envelope.run == "test"
+        match envelope.event:
+            case Progressed(stage=stage, done=done, total=total):
+                assert done <= total or stage in OPEN_ENDED
         self.events.append(envelope.event)
         self.react(envelope.event)
 

@@ -80,6 +80,7 @@ class Option:
     advanced: bool = False
     kinds: tuple[StrEnum, ...] = ()  # choices that have it; empty: all of them
     used_if: str = ""  # an attribute of the config; empty: always
+    parse: Callable[[Any], object] | None = None  # a text, or each one of a list
 
     def applies(self, config: Any) -> bool:
         """Return True if a config uses the setting."""
@@ -166,6 +167,7 @@ def check_kinds(config: Any, given: Iterable[str]) -> None:
                 "Leave it out, or set {choice} to {kinds}."
                 if len(kinds) == 1
                 else "Leave it out, or set {choice} to one of: {kinds}.",
+                settings=(name, settings[name].choice),
                 name=name,
                 choice=settings[name].choice,
                 kinds=", ".join(kinds),
@@ -196,17 +198,28 @@ def limit_errors(config: Any) -> Iterator[ConfigError]:
     """Yield the error of each number and text that `check_limits` refuses."""
     for name, setting in settings_of(type(config)).items():
         try:
-            _check_value(name, getattr(config, name), setting.option.limits)
+            _check_value(name, getattr(config, name), setting.option)
         except ConfigError as error:
             error.settings = (name,)
             yield error
 
 
-def _check_value(name: str, value: Any, limits: Limits | None) -> None:
-    if isinstance(value, tuple):
-        _check_texts(name, value)
-    elif isinstance(value, str):
-        check_path(name, value)
+def _check_value(name: str, value: Any, option: Option) -> None:
+    entries = value if isinstance(value, tuple) else (value,)
+    if len(entries) > _MAX_ENTRIES:
+        raise ConfigError(
+            "{setting} has {values:,} entries, and may have {most:,}.",
+            "Leave some out.",
+            setting=name,
+            values=len(entries),
+            most=_MAX_ENTRIES,
+        )
+    for entry in entries:
+        if isinstance(entry, str):
+            check_path(name, entry)
+        if option.parse:
+            option.parse(entry)
+    limits = option.limits
     if limits is not None and not limits.contain(value):
         is_share = limits.high <= 1 < value and limits.contain(value / 100)
         raise ConfigError(
@@ -248,17 +261,3 @@ def wrong_type(
         kind=reworded(kind),
         limits=limits.words if limits is not None else "",
     )
-
-
-def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
-    if len(values) > _MAX_ENTRIES:
-        raise ConfigError(
-            "{setting} has {values:,} entries, and may have {most:,}.",
-            "Leave some out.",
-            setting=setting,
-            values=len(values),
-            most=_MAX_ENTRIES,
-        )
-    for value in values:
-        if isinstance(value, str):
-            check_path(setting, value)

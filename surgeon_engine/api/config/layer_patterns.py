@@ -71,7 +71,6 @@ def parse_limit(text: str) -> LayerMinDensity:
             "{text} is not the minimum density of a layer.",
             "Give a name, a kind or a block, and its minimum density from 0 to 1, "
             "such as block 3=0.5.",
-            settings=("layer_min_density",),
             text=repr(text),
         )
     return LayerMinDensity(pattern, share)

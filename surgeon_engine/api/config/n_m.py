@@ -13,7 +13,6 @@ from surgeon_engine.base.formatting import format_percent
 
 Pattern = NewType("Pattern", str)  # such as "2:4"
 _PATTERN = re.compile(r"(\d+):(\d+)")
-_SETTINGS = ("pattern",)
 MAX_OF = 32  # weights in a group
 _MAX_PATTERNS = 20_000  # 8:16 has 12,870
 _ROUNDING = 0.001  # 66.7 % is accepted where 2/3 is the maximum
@@ -30,7 +29,6 @@ class NM:
             raise ConfigError(
                 "{pattern} is not a pattern.",
                 "Give the weights to keep and the length of a group, such as 2:4.",
-                settings=_SETTINGS,
                 pattern=repr(self.pattern),
             )
         for name, value, limits in (
@@ -41,7 +39,6 @@ class NM:
                 raise ConfigError(
                     "{name} of the pattern {pattern} is {given}, and must be {limits}.",
                     "Choose a pattern such as 2:4.",
-                    settings=_SETTINGS,
                     name=name,
                     pattern=self.pattern,
                     limits=limits.words,
@@ -51,7 +48,6 @@ class NM:
             raise ConfigError(
                 "{pattern} removes nothing.",
                 "Keep fewer weights than a group has, such as 2 of 4.",
-                settings=_SETTINGS,
                 pattern=self.pattern,
             )
         ways = math.comb(self.of, self.kept)
@@ -60,7 +56,6 @@ class NM:
                 "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
                 "compares at most {most:,} in every group.",
                 "Choose shorter groups, such as 4:8.",
-                settings=_SETTINGS,
                 ways=ways,
                 kept=self.kept,
                 of=self.of,
@@ -79,7 +74,7 @@ class NM:
                 "{pattern} removes at most {most} of the weights, but the target is "
                 "{sparsity:percent}.",
                 "Lower the sparsity to {most}.",
-                settings=("sparsity", *_SETTINGS),
+                settings=("sparsity", "pattern"),
                 pattern=self.pattern,
                 most=format_percent(maximum),
                 sparsity=sparsity,

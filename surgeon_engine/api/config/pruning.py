@@ -212,7 +212,9 @@ class PruningConfig:
         UpdateKind,
         Option(advanced=True, kinds=(Structure.ROWS_AND_COLUMNS,), used_if="adapts"),
     ] = UpdateKind.JOINT
-    pattern: Annotated[Pattern, Option(kinds=(Structure.N_M,))] = Pattern("2:4")
+    pattern: Annotated[Pattern, Option(kinds=(Structure.N_M,), parse=NM)] = Pattern(
+        "2:4"
+    )
     # How many removed weights of a layer are compensated jointly; 0: all of them.
     max_correlated: Annotated[
         int, Option(Limits(0, 100_000), advanced=True, kinds=SPARSE, used_if="adapts")
@@ -251,7 +253,9 @@ class PruningConfig:
     protect: Annotated[tuple[str, ...], Option(advanced=True)] = ()
     # The share of its weights that each layer keeps; of some, as in "block 3=0.5".
     min_density: Annotated[float, Option(Limits(0, 1), advanced=True)] = 0.0
-    layer_min_density: Annotated[tuple[str, ...], Option(advanced=True)] = ()
+    layer_min_density: Annotated[
+        tuple[str, ...], Option(advanced=True, parse=parse_limit)
+    ] = ()
     schedule: Annotated[Schedule, Option(advanced=True)] = Schedule.LINEAR
     fisher: Annotated[Fisher, Option(advanced=True, used_if="measures_gradients")] = (
         Fisher.SAMPLED
@@ -272,8 +276,6 @@ class PruningConfig:
             object.__setattr__(self, "damping", Damping.FIXED)
         reset_others(self)
         check_limits(self)
-        for limit in self.layer_min_density:
-            parse_limit(limit)
         pattern = self.n_m
         if pattern is not None and self.target is Target.PRUNABLE_SHARE:
             pattern.check_sparsity(self.sparsity)

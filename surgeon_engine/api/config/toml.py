@@ -13,9 +13,10 @@ Unknown names are errors, and so are settings of kinds that the job does not hav
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
@@ -38,11 +39,12 @@ from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.base.versions import JOB, OtherVersionError, check_version
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line
+_MAX_ERRORS = 10  # that are listed
 _PARTS: dict[str, type[Any]] = typing.get_type_hints(RunConfig)
 _STEP = re.compile(r"[^.\[\]`]+")  # of the path to a value
 # Texts of several lines, texts of one line, and comments. A text may lack its end, so
@@ -87,8 +89,37 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
     """Return the config that a decoded job without a version describes.
 
     Raises:
-        ConfigError: An unknown name, a wrong type or a value out of range.
+        ConfigError: Names are unknown, or values have a wrong type or are out of range.
     """
+    try:
+        return _config_of(values)
+    except ConfigError:
+        errors = itertools.islice(_errors(values), _MAX_ERRORS)
+        lines = [say_all(error.message, error.hint) for error in errors]
+        if len(lines) < 2:
+            raise
+    raise ConfigError(say_list(*lines, separator="\n"))
+
+
+def _errors(values: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """Yield the error of each setting that is wrong whatever the others are."""
+    for part, given in values.items():
+        entries = [given]
+        if part in _PARTS and isinstance(given, Mapping):
+            settings = settings_of(_PARTS[part])
+            kinds = {each.choice for each in settings.values()} & settings.keys()
+            kinds &= given.keys()
+            chosen = {x: given[x] for x in kinds if given[x] in [*settings[x].type]}
+            entries = [{**chosen, name: value} for name, value in given.items()]
+        for entry in entries:
+            try:
+                _config_of({part: entry})
+            except ConfigError as error:
+                if len(error.settings) < 2:
+                    yield error
+
+
+def _config_of(values: Mapping[str, Any]) -> RunConfig:
     for part, given in values.items():
         _check_part(part, given)
     try:
@@ -160,6 +191,8 @@ def read_config(path: Path) -> RunConfig:
     """
     try:
         job = decode_toml(say("The job"), read_text(path, TOML_LIMIT))
+        if not job:  # cut off, perhaps by a full disk: it would prune the demo
+            raise UnreadableFileError("{path} is an empty job.", path=path)
         check_job_version("The job", job)
         config = with_paths_from(path.parent, config_from_values(job))
         if config.pruning.structure is not PruningConfig().structure:

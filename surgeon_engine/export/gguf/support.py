@@ -222,7 +222,7 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
         return say(
             "llama.cpp's architecture {name} has all heads of the original, and the "
             "same widths in all blocks: prune the original again, with the structure "
-            'neurons and widths "same".',
+            "neurons and the same widths in all layers.",
             name=name,
         )
     if architecture.all_heads and lacks_heads:
@@ -234,7 +234,7 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     if is_ragged:
         return say(
             "llama.cpp's architecture {name} has the same widths in all blocks: prune "
-            'the original again with widths "same".',
+            "the original again with the same widths in all layers.",
             name=name,
         )
     return ""
@@ -245,8 +245,8 @@ def _experts_reason(architecture: Gguf, widths: Widths) -> str:
     if not widths.have_equal_experts:
         return say(
             "llama.cpp's architecture {name} has the same number of experts in all "
-            "blocks, and of the same width: prune the original again with widths "
-            '"same".',
+            "blocks, and of the same width: prune the original again with the same "
+            "widths in all layers.",
             name=architecture.architecture,
         )
     first = widths.dense_blocks

@@ -235,6 +235,13 @@ def test_canceled_run_exits_with_130(tmp_path, capsys, monkeypatch, error):
     assert (code, out, err) == (130, "Canceled.\n", "")
 
 
+def test_watch_of_a_folder_without_a_run_says_what_to_choose(tmp_path, capsys):
+    code, _, err = run("watch", tmp_path, capsys=capsys)
+    assert code == 1
+    assert str(tmp_path) in err
+    assert "run.toml" in err
+
+
 def test_interrupted_watch_says_that_the_run_goes_on(tmp_path, capsys, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt

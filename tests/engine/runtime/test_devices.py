@@ -212,6 +212,12 @@ def test_onednn_multiplies_float32_where_it_is_fast_and_exact(
     monkeypatch.setattr(torch.backends.mkldnn, "matmul", matmul, raising=False)
     monkeypatch.setattr(devices, "multiplies_bfloat16_fast", multiplies_bfloat16_fast)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(names, 1))
-    monkeypatch.setattr(torch, "allclose", lambda *_, **__: is_exact)
+    if not is_exact:
+        exact = torch.Tensor.__matmul__
+
+        def rounded(x, y):
+            return exact(x, y if x.dtype == torch.float64 else y.bfloat16().float())
+
+        monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
     devices._multiply_by_onednn()
     assert matmul.fp32_precision == precision

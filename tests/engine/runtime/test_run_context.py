@@ -162,7 +162,7 @@ def test_pause_does_not_hurry_progress(clock, recorder):
     assert not [event for event in recorder.events if isinstance(event, Progressed)]
 
 
-def test_work_that_is_done_again_can_be_canceled(clock, recorder):
+def test_work_that_is_done_again_is_counted_and_can_be_canceled(clock, recorder):
     with (
         pytest.raises(RunCancelled),
         recorder.context.stage(Stage.EVALUATION, total=2) as step,
@@ -172,7 +172,7 @@ def test_work_that_is_done_again_can_be_canceled(clock, recorder):
             step()
         recorder.context.handle(Cancel(**ASIDE))
         step()
-    assert [event.done for event in recorder.of(Progressed)] == [1, 2, 2]
+    assert [event.done for event in recorder.of(Progressed)] == [1, 2, 3]
 
 
 def test_memory_is_reported_at_most_once_a_second(clock, recorder, tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from msgspec.structs import replace as replaced
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
@@ -13,11 +14,13 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     MemorySampled,
     Progressed,
+    RunStarted,
     Stage,
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.detached.watch import RunWatch
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
@@ -133,9 +136,22 @@ def test_run_in_progress_shows_its_newest_stage_before_the_engine_answers(
         assert (shown.stage, shown.shot, shown.done) == (stage, 2, 3)
         assert shown.status is Status.RUNNING
         assert isinstance(command, Watch)
-        assert command.offset == size
-    engine.deliver([Envelope(command.run, BEGAN + 5_001, shot_finished(2, 3, 0.3))])
+    arrived = []
+    session.events_arrived.connect(arrived.extend)
+    *logged, crash = (
+        replaced(each, run=command.run)
+        for each in RunWatch(run, command.offset).events()
+    )
+    engine.deliver(logged)
+    assert arrived == logged  # the log of the window shows them
+    assert any(isinstance(each.event, RunStarted) for each in logged)
+    assert session.state.run is shown  # it has them already
+    shot = Envelope(command.run, BEGAN + 5_001, shot_finished(2, 3, 0.3), size + 1)
+    engine.deliver([shot])
     assert [shot.shot for shot in session.state.run.history] == [1, 2]
+    assert crash.offset == size
+    engine.deliver([crash])
+    assert session.state.run.status is Status.FAILED
 
 
 @pytest.fixture

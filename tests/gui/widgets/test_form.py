@@ -278,6 +278,15 @@ def test_error_stays_at_its_field_while_others_are_edited(form):
     assert not form.field("structure").property("invalid")
 
 
+def test_pattern_is_refused_beside_the_share_of_a_layer(form):
+    form.edit("structure", Structure.N_M)
+    form.edit("pattern", "3:3")
+    form.edit("layer_min_density", ("block 3",))
+    for name in ("pattern", "layer_min_density"):
+        assert form.field(name).property("invalid")
+        assert form.findChild(object, f"pruning_{name}_problem").text()
+
+
 def test_each_refused_value_has_its_error(form):
     shots, width = form.field("shots"), form.field("width_multiple")
     for box in (shots, width):

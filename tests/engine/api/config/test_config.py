@@ -301,6 +301,33 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
 
 
 @pytest.mark.parametrize(
+    ("job", "problems"),
+    [
+        (
+            '[pruning]\nsparsity = 150\nshots = "two"\nmethd = "x"\n'
+            '[calibration]\nwindows = -3\n[export]\ndtype = "q3_k"',
+            ["sparsity is 150", "shots is 'two'", "'methd'", "windows is -3", "'q3_k'"],
+        ),
+        (  # the target has the megabytes
+            '[pruning]\ntarget = "file_size"\nmegabytes = 0\n"" = 1\n[a]\n',
+            ["megabytes is 0", "called ''", "no part called 'a'"],
+        ),
+        (  # of a structure that may be the wrong one
+            '[pruning]\nstructure = "nm"\nmax_correlated = 9\nprotect = [1]',
+            ["'nm'", "entry of pruning.protect is 1"],
+        ),
+    ],
+)
+def test_each_wrong_value_of_a_job_is_named(job, problems):
+    with pytest.raises(ConfigError) as raised:
+        config_from_toml(job)
+    lines = raised.value.message.splitlines()
+    assert len(lines) == len(problems)
+    for line, problem in zip(lines, problems, strict=True):
+        assert problem in line
+
+
+@pytest.mark.parametrize(
     ("settings", "pruning"),
     [
         ("", PruningConfig()),

@@ -126,3 +126,11 @@ def test_job_that_is_no_small_file_is_refused(job, kind):
         job.write_bytes(b"#" * (2 << 20))
     with pytest.raises(ConfigError, match="job"):
         read_config(job)
+
+
+def test_empty_job_is_refused(tmp_path):
+    """A full disk may leave one, which would prune the demo."""
+    for text in ("", "# a job\n"):
+        (tmp_path / "job.toml").write_text(text)
+        with pytest.raises(ConfigError, match=r"job\.toml is an empty job"):
+            read_config(tmp_path / "job.toml")
