@@ -41,7 +41,9 @@ _TITLES = {
 
 def name_of(run: RunState) -> str:
     """Return the name that the user has given, or the model and its target or size."""
-    return title_of(run.folder, run.name, run.config, file_bytes(run))
+    is_stopped = run.result is not None and run.result.stopped_early
+    reached = run.history[-1].sparsity if is_stopped else None
+    return title_of(run.folder, run.name, run.config, file_bytes(run), reached)
 
 
 def headline(run: RunState) -> str:
