@@ -70,7 +70,9 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
         if mark is Mark.DONE and part not in seconds:
             continue  # it was left out, or is not part of this run
         if mark is Mark.NEXT and not run.status.is_busy:
-            continue
+            if part not in seconds:
+                continue
+            mark = Mark.BROKEN_OFF  # it was done in an earlier shot
         is_counted = mark is Mark.NOW or part in ahead
         number, count = _progress(run, part) if is_counted else (0, 0)
         took = seconds.get(part, 0.0)

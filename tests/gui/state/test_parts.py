@@ -111,6 +111,16 @@ def test_part_that_comes_again_in_the_next_shot_is_done_in_this_one():
     assert marks(last)[Part.MEASURE] is Mark.DONE
 
 
+def test_canceled_run_keeps_the_parts_of_its_earlier_shots():
+    config = replace(ONE_SHOT, pruning=pruning_config(shots=3))
+    stages_at = (Stage.CURVATURE, 1, 50.0), (Stage.UPDATE, 1, 60.0)
+    run = run_in(*stages_at, (Stage.CURVATURE, 2, 70.0), config=config, shots=3)
+    ended = with_events(run, 75.0, Cancelled())
+    assert marks(ended)[Part.REMOVE] is Mark.BROKEN_OFF
+    assert Part.REFIT not in marks(ended)
+    assert sum(seconds(ended).values()) == ended.seconds(100.0)
+
+
 def test_labels_have_the_share_and_the_progress():
     run = with_events(run_in(*TO_REFIT), 90.0, Progressed(Stage.REFIT, 0, 11, 30))
     share = 100 * removed_share(run)
