@@ -154,6 +154,17 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert find(page, "start_button").isEnabled()
 
 
+def test_plan_is_shown_where_the_place_new_shows_its_headline(page):
+    card = find(page, "plan_card").isVisibleTo
+    assert card(page)
+    page.session.draft.reject_edit(Step.EXPORT, "No.")
+    assert not card(page)
+    assert not find(page, "plan_label").text()
+    page.session.draft.drop_rejected()
+    assert card(page)
+    assert find(page, "plan_label").text()
+
+
 def test_problem_of_a_pattern_is_shown_below_it(page):
     tiles = find(page, "structure_n_m_tile").parentWidget()
     assert not find(page, "pruning_pattern").isVisibleTo(tiles)
