@@ -192,6 +192,16 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     assert pruning_of(page).sparsity == 0.3
 
 
+def test_more_whole_blocks_than_the_target_allows_are_the_problem(page):
+    find(page, "pruning_sparsity").setValue(10)
+    find(page, "pruning_dropped_blocks").setValue(2)
+    assert find(page, "pruning_dropped_blocks").property("invalid")
+    assert not find(page, "pruning_sparsity").property("invalid")
+    assert not find(page, "use_possible_button").isVisible()
+    find(page, "pruning_dropped_blocks").setValue(0)
+    assert page.session.state.has_plan
+
+
 def test_preset_or_job_replaces_a_rejected_choice(page):
     find(page, "pruning_sparsity").setValue(70)
     preset = presets()[0].title
