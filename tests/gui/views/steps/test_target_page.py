@@ -192,6 +192,15 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     assert pruning_of(page).sparsity == 0.3
 
 
+def test_leaving_a_pattern_restores_the_target_before_it(page):
+    find(page, "pruning_sparsity").setValue(20)
+    choose(page, "structure", Structure.N_M)
+    find(page, "pruning_of").setValue(8)
+    assert pruning_of(page).sparsity == 0.75
+    choose(page, "structure", Structure.HEADS)
+    assert pruning_of(page).sparsity == 0.2
+
+
 def test_more_whole_blocks_than_the_target_allows_are_the_problem(page):
     find(page, "pruning_sparsity").setValue(10)
     find(page, "pruning_dropped_blocks").setValue(2)
