@@ -1,11 +1,13 @@
-"""Remove what processes that were killed have left in the folders of runs."""
+"""Tidy up after processes that were killed, in the folders of runs."""
 
 from __future__ import annotations
 
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 
+from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, RunFolderError
 from surgeon_engine.base.files import remove_leftovers, remove_temporary_folders
@@ -30,6 +32,15 @@ def remove_litter(parent: Path) -> None:
             _remove_litter_of(run)
         else:
             _remove_never_begun(run)
+
+
+def log_cancel(run: RunFolder) -> None:
+    """Log that a run was canceled, after its process was killed."""
+    if not run.has_config:
+        return
+    with suppress(EngineError, OSError), run.locked():
+        run.remove_cut_off_line()
+        run.append(Envelope("", time.time(), Cancelled()))
 
 
 def _remove_never_begun(run: RunFolder) -> None:

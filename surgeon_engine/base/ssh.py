@@ -67,7 +67,9 @@ class Computer:
         host = self.host
         if not _is_host(host) or len(host) > _MAX_HOST_LENGTH:
             raise ConnectionFailed(
-                "“{host}” is no name of a computer.",
+                "“{host}” is no name of a computer."
+                if host.strip()
+                else "The name of the computer is missing.",
                 "Enter user@host, or a Host of ~/.ssh/config. For another port, add "
                 "the computer to ~/.ssh/config.",
                 host=printable(host),

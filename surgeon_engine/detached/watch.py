@@ -18,6 +18,7 @@ import psutil
 from msgspec.structs import replace
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S
+from surgeon_engine.api.litter import log_cancel
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Control,
@@ -158,11 +159,8 @@ class RunWatch:
 
     def _crash(self) -> Event:
         if self._kill_at is not None:
-            run, cancelled = self._run, Cancelled()
-            with suppress(EngineError, OSError), run.locked():  # for later watchers
-                run.remove_cut_off_line()
-                run.append(Envelope("", time.time(), cancelled))
-            return cancelled
+            log_cancel(self._run)  # for later watchers
+            return Cancelled()
         output = ""
         with suppress(UnreadableFileError):
             output = read_tail(self._run.output_path, _OUTPUT_BYTES)

@@ -192,6 +192,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
             "{total} can be: one block is kept, and so are those with protected "
             "layers, a minimum density, or layers beside heads and neurons.",
             "Remove fewer blocks as a whole, or protect less.",
+            settings=("dropped_blocks",),
             blocks=blocks,
             most=most,
             total=total,
@@ -203,6 +204,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
             "most {most} can be: one of each block that is not removed, and of one "
             "block none. Protected ones and those with a minimum density are kept.",
             "Remove fewer of them, or protect less.",
+            settings=("dropped_sublayers",),
             sublayers=sublayers,
             most=max(0, most),
         )
@@ -213,6 +215,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
             "{least:,} weights ({least_share:percent} of the prunable ones), but the "
             "target removes {removed:,} ({sparsity:percent}).",
             "Raise the target, or remove fewer of them as a whole.",
+            settings=("dropped_blocks" if blocks else "dropped_sublayers", "target"),
             least=least,
             least_share=least / goal.prunable,
             removed=goal.removed,

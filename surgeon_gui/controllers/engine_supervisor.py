@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S, EngineClient
+from surgeon_engine.api.litter import log_cancel
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -29,6 +31,7 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.requests import after, is_watched
 from surgeon_engine.api.remote import RemoteEngine
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 
@@ -110,13 +113,10 @@ class EngineSupervisor:
 
         Watched runs go on; other requests end.
         """
-        events = [_envelope(id_, Cancelled()) for id_ in self._open]
         self.cancel_all()
-        for id_ in tuple(self._open):
-            self._forget(id_)
         self.kill()
         self._make_client, self._failed_starts = make_client, 0
-        return events
+        return [self._cancelled_by_kill(id_) for id_ in tuple(self._open)]
 
     def reconnect(self) -> list[Envelope]:
         """Try at once to connect with the engine of another computer again."""
@@ -178,9 +178,7 @@ class EngineSupervisor:
         if not overdue:
             return []
         self.kill()
-        for id_ in overdue:
-            self._forget(id_)
-        events = [_envelope(id_, Cancelled()) for id_ in overdue]
+        events = [self._cancelled_by_kill(id_) for id_ in overdue]
         return [*events, *self.start(), *self._send_again()]
 
     def _send_again(self) -> list[Envelope]:
@@ -204,14 +202,23 @@ class EngineSupervisor:
         for id_, command in tuple(self._open.items()):
             if but_watched and is_watched(command):
                 continue
+            if id_ in self._cancelled:
+                events.append(self._cancelled_by_kill(id_))
+                continue
             text = message
             if isinstance(command, _RUNS):
                 text = tr("The run has ended early. {message}").format(message=message)
-            failed = Failed(text, hint, details)
-            ended = Cancelled() if id_ in self._cancelled else failed
-            events.append(_envelope(id_, ended))
+            events.append(_envelope(id_, Failed(text, hint, details)))
             self._forget(id_)
         return events
+
+    def _cancelled_by_kill(self, id_: str) -> Envelope:
+        """End a cancelled request of a killed engine, also in the log of its run."""
+        command = self._open[id_]
+        if isinstance(command, _RUNS) and not command.detached:
+            log_cancel(RunFolder(Path(command.folder)))
+        self._forget(id_)
+        return _envelope(id_, Cancelled())
 
 
 def _envelope(id_: str, event: Cancelled | Failed | Logged) -> Envelope:

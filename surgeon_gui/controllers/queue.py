@@ -252,14 +252,13 @@ class QueueController(QObject):
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         self._is_probed = False
-        if not self.holds(run):
-            return
         problem = run.error.message if run.error is not None else ""
-        self._set_status(
-            self._names[run.run], QueueStatus(run.status.value), problem=problem
-        )
+        status = QueueStatus(run.status.value)
+        for each in self.state.runs:  # the user may have resumed one that had ended
+            if each.folder == run.folder and not run.computer:
+                self._set_status(each.name, status, problem=problem)
         is_cancelled = run.status is Status.CANCELLED
-        if not self.state.is_working and not is_cancelled:
+        if self.holds(run) and not self.state.is_working and not is_cancelled:
             self.ended.emit(self.state)
 
     # the file

@@ -233,11 +233,22 @@ class RunsController(QObject):
                 )
             )
         else:
-            self._set(runs_state.with_records(self.state, found))
+            records = (*self._starting(found), *found)
+            self._set(runs_state.with_records(self.state, records))
             self._follow_detached()
         if self._reads_again:
             self._reads_again = False
             self.refresh()
+
+    def _starting(self, found: tuple[RunRecord, ...]) -> tuple[RunRecord, ...]:
+        """Return the run of this window whose engine has not made its folder yet."""
+        run = self._session.state.run
+        is_here = Path(run.folder).parent == expand_path(self.state.parent)
+        is_read = any(record.folder == run.folder for record in found)
+        if run.computer or not run.status.is_busy or not is_here or is_read:
+            return ()
+        running = RunOutcome.RUNNING
+        return (RunRecord(run.folder, running, config=run.config, began=run.began),)
 
     def _follow_detached(self) -> None:
         """Follow a detached run in progress, at the start of the window."""
@@ -324,7 +335,10 @@ class RunsController(QObject):
             self.refresh()
         run = self._session.state.run
         live = (run.folder, int(100 * run.progress)) if run.status.is_busy else ("", 0)
+        has_begun = live[0] not in ("", self.state.live[0])
         self._set(replace(self.state, live=live))
+        if has_begun:
+            self.refresh()
 
     @Slot(object)
     def _on_events_arrived(self, batch: list[Envelope]) -> None:

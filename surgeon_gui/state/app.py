@@ -96,6 +96,11 @@ class AppState:
         return next(iter(self.problems.get(step, ())), None)
 
     @property
+    def has_plan(self) -> bool:
+        """True if the target is possible and no page holds a refused edit."""
+        return not self.rejected and Step.TARGET not in self.problems
+
+    @property
     def download(self) -> Download:
         """Return the latest download."""
         request = self.request(RequestKind.DOWNLOAD)

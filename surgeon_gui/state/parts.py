@@ -39,16 +39,21 @@ _COUNTED = (
 
 
 def removed_share(run: RunState) -> float:
-    """Return the share that a run removes: of all parameters, or set to zero.
+    """Return the share that a run removes, or has removed: of all parameters, or zeros.
 
     0 if it is not known or nothing is removed.
     """
     if run.config is None or run.model is None or run.config.pruning.removes_nothing:
         return 0.0
+    are_zeros = leaves_zeros(run.config)
+    if run.status is Status.FINISHED and run.history:
+        last = run.history[-1]
+        left = last.parameters / max(1, run.model.parameters)
+        return last.sparsity if are_zeros else 1 - left
     goal = goal_or_none(run.config, run.model)
     if goal is None:
         return 0.0
-    return goal.sparsity if leaves_zeros(run.config) else goal.parameter_share
+    return goal.sparsity if are_zeros else goal.parameter_share
 
 
 def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, ...]:
@@ -65,7 +70,9 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
         if mark is Mark.DONE and part not in seconds:
             continue  # it was left out, or is not part of this run
         if mark is Mark.NEXT and not run.status.is_busy:
-            continue
+            if part not in seconds:
+                continue
+            mark = Mark.BROKEN_OFF  # it was done in an earlier shot
         is_counted = mark is Mark.NOW or part in ahead
         number, count = _progress(run, part) if is_counted else (0, 0)
         took = seconds.get(part, 0.0)

@@ -17,6 +17,7 @@ from surgeon_gui.state.run_text import (
     missed_target,
     phase,
     remaining,
+    stage_progress,
     steps_left_out,
     undone,
     unusual_end,
@@ -41,7 +42,9 @@ _TITLES = {
 
 def name_of(run: RunState) -> str:
     """Return the name that the user has given, or the model and its target or size."""
-    return title_of(run.folder, run.name, run.config, file_bytes(run))
+    is_stopped = run.result is not None and run.result.stopped_early
+    reached = run.history[-1].sparsity if is_stopped else None
+    return title_of(run.folder, run.name, run.config, file_bytes(run), reached)
 
 
 def headline(run: RunState) -> str:
@@ -163,12 +166,13 @@ def clock(run: RunState, now: float) -> str:
     if not run.status.is_busy:
         return left
     so_far = tr("{time} so far").format(time=numbers.whole_duration(spent))
-    return " · ".join(filter(None, (_doing(run), left, so_far)))
+    return " · ".join(filter(None, (_doing(run), left, so_far * bool(spent))))
 
 
 def _doing(run: RunState) -> str:
     """Return what the run does besides going on; empty in the usual case."""
     return {
+        Status.STARTING: stage_progress(None, 0, 0) if run.stage is None else "",
         Status.PAUSING: tr("pausing at the next safe point"),
         Status.PAUSED: tr("paused"),
         Status.STOPPING: tr("finishing"),

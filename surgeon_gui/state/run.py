@@ -86,7 +86,7 @@ class RunState:
     """One run, from its request on.
 
     The clock of the run is the wall clock minus all pauses. It stands still from the
-    request to resume an interrupted run until the engine has loaded its state.
+    request until the engine begins, or has loaded the state of an interrupted run.
     """
 
     status: Status = Status.IDLE
@@ -128,7 +128,7 @@ class RunState:
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
     paused_seconds: float = 0.0  # of finished pauses
-    saved_seconds: float | None = None  # of a resumed run whose state is being loaded
+    saved_seconds: float | None = None  # of a run that has not begun yet
     memory: MemoryLog = field(default_factory=MemoryLog)
     computer: str = ""  # that has its files; empty: this one
     name: str = ""  # of an earlier run that was opened
@@ -238,16 +238,14 @@ def requested(
         planned=planned or {},
         began=at,
         stage_began=at,
+        saved_seconds=0.0,
     )
 
 
 def resume_requested(
     run: str, state: RunState, at: float, saved_seconds: float
 ) -> RunState:
-    """Return an interrupted run after the user has asked to resume it.
-
-    It had worked `saved_seconds` when its state was saved.
-    """
+    """Return an interrupted run that is to go on from its state at `saved_seconds`."""
     state = replace(_reopened(state, at, saved_seconds), run=run)
     return advanced(replace(state, status=Status.STARTING), at)
 
@@ -261,11 +259,10 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     """Return the run after an event."""
     if envelope.run != state.run:
         return state
-    is_new = state.status is Status.STARTING and state.saved_seconds is None
-    if is_new and state.stage is None and isinstance(envelope.event, StageStarted):
+    if state.saved_seconds == 0 and isinstance(envelope.event, StageStarted):
         # As when its log is read: the time that it took is the same.
-        began = envelope.at
-        state = replace(state, began=began, stage_began=began, memory=MemoryLog())
+        state = replace(state, began=envelope.at, paused_seconds=0.0, countdown=None)
+        state = replace(state, saved_seconds=None, memory=MemoryLog())
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
         return with_later_result(state, envelope.event)
     if (handle := _HANDLERS.get(type(envelope.event))) is None:
@@ -310,6 +307,7 @@ def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
         shots=event.shots,
         folder=event.folder,
         recovery=event.recovery,
+        saved_seconds=None,
         expected=event.expected,
         planned=event.planned or state.planned,
     )

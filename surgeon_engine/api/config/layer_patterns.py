@@ -68,10 +68,10 @@ def parse_limit(text: str) -> LayerMinDensity:
         share = -1.0
     if not (pattern and separator and 0 <= share <= 1):
         raise ConfigError(
-            "{text} is not the minimum density of a layer.",
+            "{text:shown} is not the minimum density of a layer.",
             "Give a name, a kind or a block, and its minimum density from 0 to 1, "
             "such as block 3=0.5.",
-            text=repr(text),
+            text=text,
         )
     return LayerMinDensity(pattern, share)
 
@@ -105,14 +105,13 @@ def check_patterns(
     limited = [parse_limit(limit).pattern for limit in limits]
     for pattern in (*protect, *limited):
         if not any_matches(layers, (pattern,)):
-            shown = repr(pattern)
             raise PruningError(
-                "{pattern} sets a minimum density for no layer of this model."
+                "{pattern:shown} sets a minimum density for no layer of this model."
                 if pattern in limited
-                else "{pattern} protects no layer of this model.",
+                else "{pattern:shown} protects no layer of this model.",
                 "Give a name such as {name}, a kind such as {kind}, or a block such "
                 "as block 0; * stands for anything.",
-                pattern=shown,
+                pattern=pattern,
                 name=layers[0].name,
                 kind=layers[0].kind,
             )

@@ -27,9 +27,9 @@ class NM:
     def __post_init__(self) -> None:
         if not _PATTERN.fullmatch(self.pattern):
             raise ConfigError(
-                "{pattern} is not a pattern.",
+                "{pattern:shown} is not a pattern.",
                 "Give the weights to keep and the length of a group, such as 2:4.",
-                pattern=repr(self.pattern),
+                pattern=self.pattern,
             )
         for name, value, limits in (
             ("N", self.kept, Limits(1, MAX_OF - 1)),

@@ -294,7 +294,8 @@ def target_problems(
         try:
             check()
         except (ConfigError, PruningError) as error:
-            found.append(of_error(error, Step.TARGET, setting))
+            blamed = error.settings[0] if error.settings else setting
+            found.append(of_error(error, Step.TARGET, blamed))
     return tuple(found)
 
 

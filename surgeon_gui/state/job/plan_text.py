@@ -376,12 +376,17 @@ def _quality_limit(pruning: PruningConfig) -> str:
     return sentences
 
 
+def removed_share(sparsity: float) -> str:
+    """Return a share of the prunable weights as what was or will be removed."""
+    text = tr("{sparsity} of prunable weights removed")
+    return text.format(sparsity=numbers.percent(sparsity))
+
+
 def brief_target(pruning: PruningConfig) -> str:
     """Return the target in few words, in its own unit."""
     match pruning.target:
         case Target.PRUNABLE_SHARE:
-            text = tr("{sparsity} of prunable weights removed")
-            return text.format(sparsity=numbers.percent(pruning.sparsity))
+            return removed_share(pruning.sparsity)
         case Target.PARAMETER_SHARE:
             text = tr("{sparsity} of all parameters removed")
             return text.format(sparsity=numbers.percent(pruning.sparsity))

@@ -151,11 +151,33 @@ def implied_changes(
         changes["vocabulary_tokens"] = typical_tokens(model.vocabulary)
     is_new = any(before[name] != after[name] for name in ("structure", "pattern"))
     if after["structure"] is Structure.N_M and is_new:
-        kept, _, group = after["pattern"].partition(":")
-        share = 1 - int(kept) / int(group)
+        share = _share_of(after["pattern"])
         if 0 < share <= MAX_SHARE:
             changes.update(target=Target.PRUNABLE_SHARE, sparsity=share)
     return changes
+
+
+def target_without_pattern(
+    pattern: Mapping[str, Any], earlier: Mapping[str, Any], structure: Structure
+) -> dict[str, Any]:
+    """Return the changes of the target when another structure replaces N:M.
+
+    Args:
+        pattern: the settings with N:M; a target that is not its own stays.
+        earlier: those before N:M was chosen.
+        structure: that replaces it.
+    """
+    if pattern["sparsity"] != _share_of(pattern["pattern"]):
+        return {}
+    if structure in SPARSE and earlier["target"] in IN_BYTES:
+        return {}
+    return {name: earlier[name] for name in ("target", "sparsity")}
+
+
+def _share_of(pattern: str) -> float:
+    """Return the share of the weights that an N:M pattern removes."""
+    kept, _, group = pattern.partition(":")
+    return 1 - int(kept) / int(group)
 
 
 def target_field(target: Target) -> str:

@@ -21,9 +21,10 @@ from surgeon_gui.state.playground.state import (
     models_of_run,
     ranking,
 )
+from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import is_run, read_record
-from surgeon_gui.state.runs.text import title, title_of
+from surgeon_gui.state.runs.text import title
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
 
@@ -42,8 +43,7 @@ def model_name(source: str, shown: RunState) -> str:
     if not source:
         return tr("no model chosen")
     if source == models_of_run(shown).pruned and shown.exported is not None:
-        size = shown.exported.weight_bytes
-        return title_of(shown.folder, shown.name, shown.config, size)
+        return name_of(shown)
     path = Path(source)
     folders = (path, path.parent) if path.is_absolute() else ()
     if (folder := next(filter(is_run, folders), None)) is not None:

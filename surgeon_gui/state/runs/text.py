@@ -52,22 +52,47 @@ def title(record: RunRecord) -> str:
     """Return the title of a run: the user's name, or the model and what became of it.
 
     That is the size of its file; its target until it has one, or if zeros remain in it.
+    If it was stopped early, what it reached takes the place of the target.
     """
-    return title_of(record.folder, record.name, record.config, record.file_bytes)
+    folder, name, config = record.folder, record.name, record.config
+    return title_of(folder, name, config, record.file_bytes, _reached(record))
 
 
 def title_of(
-    folder: str, name: str, config: RunConfig | None, file_bytes: int = 0
+    folder: str,
+    name: str,
+    config: RunConfig | None,
+    file_bytes: int = 0,
+    reached: float | None = None,
 ) -> str:
-    """Return the title of the run in a folder; `file_bytes`: 0, it is not known."""
+    """Return the title of the run in a folder.
+
+    Args:
+        folder: of the run.
+        name: given by the user; empty: none.
+        config: None if it cannot be read.
+        file_bytes: 0 if there is no file.
+        reached: the sparsity at which it was stopped; None: it was not.
+    """
     if name:
         return name
     if config is None:
         return _last_part(folder)
     model, goal = source_name(config.model.source), numbers.size(file_bytes)
     if not file_bytes or leaves_zeros(config):
-        goal = plan_text.brief_target(config.pruning)
+        goal = _goal(config, reached)
     return f"{model}{SEPARATOR}{with_tokens(goal, config.pruning)}"
+
+
+def _reached(record: RunRecord) -> float | None:
+    return record.sparsity if record.outcome is RunOutcome.STOPPED else None
+
+
+def _goal(config: RunConfig, reached: float | None) -> str:
+    """Return the target, or what a run that was stopped has reached."""
+    if reached is not None:
+        return plan_text.removed_share(reached)
+    return plan_text.brief_target(config.pruning)
 
 
 def verdict(record: RunRecord, percent: int = 0) -> str:
@@ -115,9 +140,8 @@ def spoken(record: RunRecord, title: str, percent: int, now: datetime) -> str:
 def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     """Return a unique title for each run, by folder.
 
-    Equal titles are distinguished by the target if it differs, then by the removed
-    structure, then by the method, then by the start time, then by the name of the
-    folder.
+    Equal titles are distinguished by the target or what was reached if that differs,
+    then by the structure, the method, the start time and the name of the folder.
     """
     titles = {record: title(record) for record in records}
     for detail in _DETAILS:
@@ -179,7 +203,7 @@ def _last_part(folder: str) -> str:
 
 # What tells runs with equal titles apart, the first that differs.
 _DETAILS: tuple[Callable[[RunRecord], str], ...] = (
-    target,
+    lambda x: _goal(x.config, _reached(x)) if x.config else NOTHING,
     lambda x: plan_text.structure_phrase(x.config.pruning) if x.config else NOTHING,
     lambda x: CHOICES[x.config.pruning.method][0] if x.config else NOTHING,
     date,

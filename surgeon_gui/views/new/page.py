@@ -288,9 +288,7 @@ class NewPage(QWidget):
         self.expert.show_changes(are_there=bool(changed))
 
     def _show_plan(self, state: AppState) -> None:
-        # A size that is not possible, or a refused edit, has no plan.
-        has_plan = not state.rejected and Step.TARGET not in state.problems
-        line = plan.headline(state, self._found) if has_plan else None
+        line = plan.headline(state, self._found) if state.has_plan else None
         is_told = state.model is not None or not state.is_connected
         problem = sentence(self._obstacle) if is_told else ""
         title = line.title if line is not None else ""

@@ -62,7 +62,10 @@ class PreferencesDialog(Dialog):
             reason = tr("HF_HUB_OFFLINE is set where Surgeon was started.")
             _switch(check, reason, is_on=True)
         note = text_label(
-            tr("Changes apply at once; language and units at the next start."),
+            tr(
+                "Changes apply at once, and Cancel takes them back. Language and units "
+                "change at the next start."
+            ),
             quiet=True,
         )
         vertical(self, self._form, note, self._buttons(), margin=MARGIN, spacing=MARGIN)

@@ -25,8 +25,8 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.report import ReportContext, has_report, report_html
 from surgeon_gui.state.report_parts import Picture
+from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.state.runs.text import title
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.report.pdf import html_to_pdf
@@ -166,8 +166,7 @@ class Reports(QObject):
 
     def _name_of(self, run: RunState) -> str:
         record = self._runs.state.record(run.folder)
-        unnamed = RunRecord(run.folder, RunOutcome.FINISHED, config=run.config)
-        return title(record or unnamed)
+        return title(record) if record is not None else name_of(run)
 
 
 def _versions(folder: str) -> dict[str, str]:

@@ -59,7 +59,7 @@ class CourseView(QWidget):
     def __init__(self, measure: Quality = Quality.LOSS) -> None:
         super().__init__()
         self.setObjectName("course_view")
-        self._share_of = RunState()  # for which the share was computed
+        self._share_of: object = None  # for which the share was computed
         self._share = 0.0
         self._run, self._now = RunState(), 0.0
         self._parts = PartList()
@@ -108,10 +108,10 @@ class CourseView(QWidget):
         self._more.show_run(run, now)
 
     def _removed_share(self, run: RunState) -> float:
-        """Return the share that a run removes, computed once for each job."""
-        before = self._share_of
-        if run.config is not before.config or run.model is not before.model:
-            self._share_of, self._share = run, removed_share(run)
+        """Return the share that a run removes, computed anew at its start and end."""
+        known = (run.config, run.model, run.status.is_busy)
+        if known != self._share_of:
+            self._share_of, self._share = known, removed_share(run)
         return self._share
 
     @Slot(bool)

@@ -13,7 +13,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import alternatives, resource_text
 from surgeon_gui.state.job.plan_text import brief_sizes
 from surgeon_gui.state.sources.reading import is_model_due, reading_obstacle, wait_note
-from surgeon_gui.text.problems import Step, sentence
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -68,9 +68,8 @@ class PlanCard(QFrame):
 
         A target that is impossible has no plan: the form above shows its problem.
         """
-        has_problem = Step.TARGET in state.problems
-        self.setHidden(has_problem)
-        model = state.model if not has_problem else None
+        self.setVisible(state.has_plan)
+        model = state.model if state.has_plan else None
         show_text(
             self._sizes,
             brief_sizes(state.config, model, on_cuda=state.on_cuda) if model else "",
@@ -80,7 +79,7 @@ class PlanCard(QFrame):
         show_text(self._advice, advice)
         show_text(
             self._waiting,
-            _waiting_text(state) if fit is None and not has_problem else "",
+            _waiting_text(state) if fit is None and state.has_plan else "",
         )
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
         for resource, row in self._rows.items():

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import settings_of
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.file_form import file_form
@@ -59,15 +59,14 @@ class TargetPage(Page):
         self._preset_store = PresetStore(session, presets_folder(), self)
         self._presets = PresetBox(self._preset_store)
         self._presets.chosen.connect(session.draft.choose_preset)
+        self._before_pattern: Mapping[str, Any] | None = None  # settings before N:M
         self._tiles = StructureTiles()
         self._sizes = size
         self._limit = QualityLimit()
         self._form = ConfigForm(
             "pruning",
             PruningConfig,
-            lambda before, after: targets.implied_changes(
-                before, after, session.state.model
-            ),
+            self._implied,
             in_front=_IN_FRONT,
             parts=(self._tiles, self._sizes, self._limit),
         )
@@ -87,6 +86,19 @@ class TargetPage(Page):
         self._fitted_draft: object = None  # the draft with these changes
         self._plan.fit_clicked.connect(self._on_fit)
         self._lay_out()
+
+    def _implied(
+        self, before: Mapping[str, Any], after: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return what an edit implies; leaving N:M restores the target before it."""
+        changes = targets.implied_changes(before, after, self.session.state.model)
+        had, has = (x["structure"] is Structure.N_M for x in (before, after))
+        if has and not had:
+            self._before_pattern = before
+        elif had and not has and self._before_pattern is not None:
+            earlier, structure = self._before_pattern, after["structure"]
+            changes |= targets.target_without_pattern(before, earlier, structure)
+        return changes
 
     def _lay_out(self) -> None:
         self._choose_layers.setCheckable(True)

@@ -138,6 +138,9 @@ class NumberInput(Input):
         box.setKeyboardTracking(False)
         box.show_unit()
         super().__init__(box, box.valueChanged)
+        self._typed: float | None = None  # since the last commit
+        box.lineEdit().textEdited.connect(self._on_text_edited)
+        box.editingFinished.connect(self._on_editing_finished)
 
     @property
     @override
@@ -147,6 +150,17 @@ class NumberInput(Input):
         if box.value() == box.minimum():
             committed = box.specialValueText() or committed
         return box.hasFocus() and box.cleanText() != committed
+
+    def _on_text_edited(self, text: str) -> None:
+        self._typed = self.number_box.number_in(self.number_box.without_unit(text))
+
+    def _on_editing_finished(self) -> None:
+        """Take a number that was typed, even if the box already showed it, rounded."""
+        typed, self._typed = self._typed, None
+        shown = self.number_box.value()
+        if typed == shown and self.value != self._read():
+            self._read_back = None
+            self.number_box.valueChanged.emit(shown)
 
     @override
     def _read(self) -> float:

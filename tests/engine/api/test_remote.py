@@ -100,7 +100,7 @@ def test_names_of_computers_are_accepted(host):
 @pytest.mark.parametrize(
     "host",
     [
-        *("", "-oProxyCommand=x", "a b", "a;b", "me@-x", "a\nb", "a\x1bb", "@a"),
+        *("-oProxyCommand=x", "a b", "a;b", "me@-x", "a\nb", "a\x1bb", "@a"),
         *("[-oX]", "me@[-oX]", "[[h]]", "[h]", "]h", "[]-oX", "[::1", "::1]", "::1%"),
         *("[::]x", "h:22", "%h", "h%", "1:2", "h\u0430", "\u0665", "..", "x" * 300),
         "me@[::1%-oX]",
@@ -111,6 +111,13 @@ def test_other_names_are_rejected_before_ssh_starts(host):
         Computer(host).check()
     engine = RemoteEngine(Computer(host), ("/no/such/ssh",))
     assert "no name" in status_until(engine, ConnectionStatus.FAILED).message
+
+
+@pytest.mark.parametrize("host", ["", " "])
+def test_missing_name_of_a_computer_is_not_quoted(host):
+    with pytest.raises(ConnectionFailed) as error:
+        Computer(host).check()
+    assert "“" not in error.value.message
 
 
 @pytest.mark.parametrize("command", ["", "  ", "surgeon\nreboot", "x" * 2000])

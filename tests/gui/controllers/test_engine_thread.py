@@ -49,6 +49,7 @@ from surgeon_gui.controllers.engine_thread import (
     EngineThread,
     coalesce_progress,
 )
+from surgeon_gui.state.runs.reading import RunOutcome, read_record
 from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_process
 
 pytestmark = pytest.mark.waits
@@ -305,6 +306,19 @@ def test_ignored_cancel_restarts_the_engine(listen):
     recorder.wait_for(Cancelled, run="run-1")
     recorder.wait_for(EngineReady, times=2)
     assert not recorder.events_of(Failed)
+
+
+def test_run_canceled_while_it_loads_reads_as_canceled_after_its_engine_was_killed(
+    listen, tmp_path
+):
+    folder = tmp_path / "run"
+    recorder = listen("--mishap", "hang", "--at", "load")
+    recorder.thread.send(StartRun(run="run-1", config=QUICK, folder=str(folder)))
+    recorder.wait_for(StageStarted, run="run-1")
+    recorder.thread.send(Cancel(run="run-1"))
+    recorder.wait_for(Cancelled, run="run-1")
+    assert read_record(folder).outcome is RunOutcome.CANCELLED
+    assert not (folder / "process.json").exists()
 
 
 def test_request_behind_a_hung_run_is_sent_to_the_next_engine(listen):

@@ -175,6 +175,21 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     assert run_of(window).status is Status.CANCELLED
 
 
+def test_canceled_run_that_the_user_has_resumed_has_its_new_end(qtbot, make_window):
+    window = make_window(*SLOW)
+    load_and_wait(qtbot, window, SHORT)
+    add(window, sparsity=0.1)
+    click(window, "queue_start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    write_saved_state(Path(run_of(window).folder), 1)
+    cancel_run(window)
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert statuses(window) == [S.CANCELLED]
+    click(window, "run_resume_button")
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert statuses(window) == [S.FINISHED]
+
+
 def test_cancelling_a_run_does_not_begin_one_that_was_added_meanwhile(
     qtbot, make_window
 ):

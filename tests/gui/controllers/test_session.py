@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace as replaced
@@ -25,6 +26,7 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status, apply, requested
+from surgeon_gui.state.runs.reading import RunOutcome
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_results import recovered
 from tests.helpers.fake_runs import BEGAN, write_run, write_saved_state
@@ -113,7 +115,8 @@ def test_resumed_run_shows_the_saved_time(session, tmp_path, is_saved, seconds):
     if is_saved:
         write_saved_state(tmp_path)
     earlier = requested("old", RunConfig(), str(tmp_path), at=100.0)
-    earlier = replace(earlier, status=Status.CANCELLED, ended=140.0)
+    ended = {"status": Status.CANCELLED, "ended": 140.0, "saved_seconds": None}
+    earlier = replace(earlier, **ended)
     session.resume_run(earlier)
     assert session.state.run.seconds(1e9) == seconds
 
@@ -154,11 +157,28 @@ def test_run_in_progress_shows_its_newest_stage_before_the_engine_answers(
     assert session.state.run.status is Status.FAILED
 
 
+def test_run_is_listed_before_its_engine_has_made_its_folder(
+    qtbot, session, engine, tmp_path
+):
+    controller = RunsController(session)
+    session.start_run()
+    run = session.state.run
+    qtbot.waitUntil(lambda: bool(controller.state.records))
+    (record,) = controller.state.records
+    assert (record.folder, record.outcome) == (run.folder, RunOutcome.RUNNING)
+    assert not Path(run.folder).exists()
+    with qtbot.waitSignal(controller.opened):
+        controller.reopen(record.folder)
+    engine.deliver([Envelope(run.run, 1.0, Cancelled())])
+    qtbot.waitUntil(lambda: not controller.state.records)
+
+
 @pytest.fixture
-def refreshed(session, tmp_path, monkeypatch):
+def refreshed(qtbot, session, tmp_path, monkeypatch):
     """Return a list that grows by one whenever the list of runs is read again."""
     controller = RunsController(session)
     session._set_run(requested("run-1", RunConfig(), str(tmp_path / "run"), 0.0))
+    qtbot.waitUntil(lambda: not controller._is_reading)
     refreshed = []
     monkeypatch.setattr(controller, "refresh", lambda: refreshed.append(True))
     return refreshed

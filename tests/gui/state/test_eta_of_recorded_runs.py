@@ -68,9 +68,13 @@ def replay(name: str, config: RunConfig | None = None) -> list[Shown]:
 
 
 def longest_still(shown: list[Shown], change: float = 0.1) -> float:
-    """Return the longest time in which no second brings this change or more."""
+    """Return the longest time in which no second brings this change or more.
+
+    Before its first stage, a run has not begun.
+    """
     longest = still = 0
-    for before, after in itertools.pairwise(shown):
+    begun = [each for each in shown if each.stage is not None]
+    for before, after in itertools.pairwise(begun):
         is_still = abs(after.remaining - before.remaining) < change
         still = still + 1 if is_still else 0
         longest = max(longest, still)

@@ -20,7 +20,7 @@ from surgeon_gui.state.parts import parts_of, removed_share
 from surgeon_gui.text import stages
 from surgeon_gui.text.stages import Mark, Part
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_results import model_summary
+from tests.helpers.fake_results import model_summary, shot_finished
 from tests.helpers.run_states import with_events
 
 RECOVERY = RecoveryConfig(Recovery.DISTILLATION)
@@ -111,6 +111,16 @@ def test_part_that_comes_again_in_the_next_shot_is_done_in_this_one():
     assert marks(last)[Part.MEASURE] is Mark.DONE
 
 
+def test_canceled_run_keeps_the_parts_of_its_earlier_shots():
+    config = replace(ONE_SHOT, pruning=pruning_config(shots=3))
+    stages_at = (Stage.CURVATURE, 1, 50.0), (Stage.UPDATE, 1, 60.0)
+    run = run_in(*stages_at, (Stage.CURVATURE, 2, 70.0), config=config, shots=3)
+    ended = with_events(run, 75.0, Cancelled())
+    assert marks(ended)[Part.REMOVE] is Mark.BROKEN_OFF
+    assert Part.REFIT not in marks(ended)
+    assert sum(seconds(ended).values()) == ended.seconds(100.0)
+
+
 def test_labels_have_the_share_and_the_progress():
     run = with_events(run_in(*TO_REFIT), 90.0, Progressed(Stage.REFIT, 0, 11, 30))
     share = 100 * removed_share(run)
@@ -136,6 +146,17 @@ def test_run_that_leaves_zeros_says_so():
     pruning = pruning_config(structure=Structure.ELEMENTS, sparsity=0.5, shots=1)
     run = run_in(*TO_REFIT, config=replace(ONE_SHOT, pruning=pruning))
     assert "Zero 50 % of prunable weights" in labels(run)
+
+
+@pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.HEADS_AND_NEURONS])
+def test_run_that_was_stopped_early_has_the_share_that_it_reached(structure):
+    pruning = pruning_config(structure=structure, sparsity=0.5, shots=3)
+    run = run_in(*TO_REFIT, config=replace(ONE_SHOT, pruning=pruning))
+    planned, shot = removed_share(run), shot_finished(1, 3, 0.5)
+    stopped = with_events(run, 90.0, shot, RunFinished(True, 90.0, 100))
+    left = shot.parameters / run.model.parameters
+    reached = shot.sparsity if structure is Structure.ELEMENTS else 1 - left
+    assert removed_share(stopped) == reached < planned
 
 
 def test_run_that_only_quantizes_has_no_parts_of_pruning():

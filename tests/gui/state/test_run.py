@@ -32,7 +32,9 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
     UndoReason,
 )
+from surgeon_gui.state import eta
 from surgeon_gui.state import run as run_state
+from surgeon_gui.state.result_text import clock
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import steps_left_out, undone
 from tests.helpers.configs import pruning_config
@@ -339,6 +341,21 @@ def test_memory_samples_are_at_the_elapsed_seconds(in_curvature):
     waited = with_events(waited, 13.0, MemorySampled(50), StageStarted(Stage.LOAD, 0))
     waited = with_events(waited, 14.0, MemorySampled(60))
     assert list(waited.memory.seconds) == [1.0]  # in the order of time
+
+
+def test_times_of_a_new_run_begin_with_its_first_stage():
+    planned = {Stage.LOAD: 10.0, Stage.CURVATURE: 200.0}
+    state = run_state.requested("run-1", CONFIG, "folder", 0.0, planned=planned)
+    left = state.remaining_seconds(0.0)
+    for now in (1.0, 20.0, 40.0):
+        state = run_state.advanced(state, now)
+        assert state.seconds(now) == 0
+        assert state.remaining_seconds(now) == left
+        assert "so far" not in clock(state, now)
+    state = run_state.advanced(with_events(state, 41.0, Paused(), Resumed()), 42.0)
+    state = with_events(state, 43.0, StageStarted(Stage.LOAD, 0))
+    assert state.seconds(45.0) == 2
+    assert run_state.advanced(state, 43.5).countdown.shown == eta.readable(left)
 
 
 THREE_SHOTS = RunConfig(pruning=pruning_config(shots=3))

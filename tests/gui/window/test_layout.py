@@ -78,26 +78,26 @@ def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, wi
     window.open_step(Step.TARGET)
     find(window, "pruning_advanced_button").setChecked(True)
     settle()
-    area, blocks = find(window, "step_panel"), find(window, "pruning_dropped_blocks")
-    area.ensureWidgetVisible(blocks)
-    blocks.setFocus()
+    area, box = find(window, "step_panel"), find(window, "pruning_min_density")
+    area.ensureWidgetVisible(box)
+    box.setFocus()
     settle()
-    before = blocks.mapTo(area, QPoint()).y()
+    before = box.mapTo(area, QPoint()).y()
     scrolled = area.verticalScrollBar().value()
-    while not window.session.state.problems:
-        blocks.stepUp()
-        settle()
-    qtbot.waitUntil(lambda: blocks.mapTo(area, QPoint()).y() == before)
+    box.setValue(box.maximum())  # the problem is that of the target
+    settle()
+    assert window.session.state.problems
+    qtbot.waitUntil(lambda: box.mapTo(area, QPoint()).y() == before)
     assert area.verticalScrollBar().value() != scrolled
     # And when it goes, with the area at its end.
     bar = area.verticalScrollBar()
     bar.setValue(bar.maximum())
     settle()
-    before = blocks.mapTo(area, QPoint()).y()
-    while window.session.state.problems:
-        blocks.stepDown()
-        settle()
-    qtbot.waitUntil(lambda: blocks.mapTo(area, QPoint()).y() == before)
+    before = box.mapTo(area, QPoint()).y()
+    box.setValue(0)
+    settle()
+    assert not window.session.state.problems
+    qtbot.waitUntil(lambda: box.mapTo(area, QPoint()).y() == before)
 
 
 def test_names_captions_and_mnemonics_are_unique(window):

@@ -122,7 +122,7 @@ def test_changes_apply_at_once_and_cancel_undoes_them(window, dialog, tmp_path):
     assert window_audit.problems(dialog) == []
     assert window_audit.out_of_order(dialog) == []
     notes = [label.text() for label in dialog.findChildren(QLabel)]
-    assert any("language and units at the next start" in note for note in notes)
+    assert any("at the next start" in note for note in notes)
     before = window.session.state.run_parent
     change_everything(dialog, tmp_path / "elsewhere")
     state, settings = window.session.state, window.settings

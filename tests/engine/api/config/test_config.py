@@ -272,7 +272,7 @@ WRONG = {
     ],
     "[pruning]\nstructure = 'n_m'\n": [
         ("pattern = '4:2'", "nothing. Keep fewer weights"),
-        ("pattern = '2/4'", "'2/4' is not a pattern"),
+        ("pattern = '2/4'", "“2/4” is not a pattern"),
         (
             "pattern = '0:4'",
             "N of the pattern 0:4 is 0, and must be at least 1 and at most 31",

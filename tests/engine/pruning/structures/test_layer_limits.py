@@ -94,4 +94,4 @@ def test_invalid_limit_raises(limit):
 def test_limit_that_matches_no_layer_raises(tmp_path):
     config = job(tmp_path, layer_min_density=("block 9=0.5",))
     error = preflight_error(config, tmp_path / "run", PruningError)
-    assert "'block 9' sets a minimum density for no layer" in error.message
+    assert "“block 9” sets a minimum density for no layer" in error.message

@@ -32,6 +32,16 @@ def edited(pruning, **changes):
     return {**after, **targets.implied_changes(before, after)}
 
 
+def test_target_before_a_pattern_is_restored_unless_it_was_changed():
+    earlier = asdict(pruning_config(target=Target.FILE_SIZE, megabytes=5.0))
+    pattern = edited(pruning_config(sparsity=0.2), structure=Structure.N_M)
+    restored = targets.target_without_pattern
+    assert restored(pattern, earlier, Structure.HEADS)["target"] is Target.FILE_SIZE
+    assert restored(pattern, earlier, Structure.ELEMENTS) == {}  # it has no such unit
+    changed = {**pattern, "sparsity": 0.4}
+    assert restored(changed, earlier, Structure.HEADS) == {}
+
+
 def converted(pruning, target, form=FORM, model=MODEL):
     values = asdict(pruning)
     return {**values, **targets.converted(values, target, model, form)}

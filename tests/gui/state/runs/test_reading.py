@@ -256,6 +256,21 @@ def test_title_has_the_target_until_there_is_a_file(tmp_path):
     assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.5 MB"
 
 
+def test_titles_of_a_run_that_was_stopped_have_what_it_reached(tmp_path):
+    config = job(sparsity=0.5, structure=Structure.ELEMENTS)
+    state = read_state(write_run(tmp_path, "a", config, ending="stopped"))
+    reached = state.history[-1].sparsity
+    assert reached < 0.45
+    record = read_record(tmp_path / "a")
+    removed = f"{numbers.percent(reached)} of prunable weights removed"
+    assert run_text.title(record) == name_of(state) == f"Bundled demo · {removed}"
+    smaller = replace(record, config=job(sparsity=0.5))
+    other = replace(smaller, folder="/b", outcome=RunOutcome.FINISHED)
+    first, second = run_text.distinct_titles([smaller, other]).values()
+    assert first.endswith(removed)
+    assert second.replace("\xa0", " ").endswith("50 % of prunable weights removed")
+
+
 def test_record_has_the_verdict_and_the_removed_share_of_each_block(tmp_path):
     record = read_record(write_run(tmp_path, "a", job(sparsity=0.3)))
     assert record.verdict is Verdict.CLOSE

@@ -180,6 +180,19 @@ def test_typed_unit_is_chosen(size, qtbot, before, typed, target, shown):
     assert box_of(size, target).lineEdit().hasSelectedText()
 
 
+def test_typed_number_is_used_even_if_the_box_rounds_its_own_to_it(size):
+    size.show_values({**size.values(), "sparsity": 0.29999})
+    box = box_of(size, Target.PRUNABLE_SHARE)
+    assert box.text() == "30 %"
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    assert size.values()["sparsity"] == 0.29999  # nothing was typed
+    box.selectAll()
+    QTest.keyClicks(box, "30")
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    assert size.values()["sparsity"] == 0.3
+    assert len(size.edits) == 1
+
+
 @pytest.mark.parametrize("typed", ["8 M", "8 MB"])
 def test_unit_that_cannot_be_chosen_keeps_the_size(size, qtbot, typed):
     size.disable(targets.disabled_targets(Structure.ELEMENTS, Format.AUTOMATIC))

@@ -154,6 +154,17 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert find(page, "start_button").isEnabled()
 
 
+def test_plan_is_shown_where_the_place_new_shows_its_headline(page):
+    card = find(page, "plan_card").isVisibleTo
+    assert card(page)
+    page.session.draft.reject_edit(Step.EXPORT, "No.")
+    assert not card(page)
+    assert not find(page, "plan_label").text()
+    page.session.draft.drop_rejected()
+    assert card(page)
+    assert find(page, "plan_label").text()
+
+
 def test_problem_of_a_pattern_is_shown_below_it(page):
     tiles = find(page, "structure_n_m_tile").parentWidget()
     assert not find(page, "pruning_pattern").isVisibleTo(tiles)
@@ -179,6 +190,25 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     assert "40 %" in goal and "75 %" in goal  # the share of the groups, and for all
     find(page, "pruning_shots").setValue(2)  # does not change the size
     assert pruning_of(page).sparsity == 0.3
+
+
+def test_leaving_a_pattern_restores_the_target_before_it(page):
+    find(page, "pruning_sparsity").setValue(20)
+    choose(page, "structure", Structure.N_M)
+    find(page, "pruning_of").setValue(8)
+    assert pruning_of(page).sparsity == 0.75
+    choose(page, "structure", Structure.HEADS)
+    assert pruning_of(page).sparsity == 0.2
+
+
+def test_more_whole_blocks_than_the_target_allows_are_the_problem(page):
+    find(page, "pruning_sparsity").setValue(10)
+    find(page, "pruning_dropped_blocks").setValue(2)
+    assert find(page, "pruning_dropped_blocks").property("invalid")
+    assert not find(page, "pruning_sparsity").property("invalid")
+    assert not find(page, "use_possible_button").isVisible()
+    find(page, "pruning_dropped_blocks").setValue(0)
+    assert page.session.state.has_plan
 
 
 def test_preset_or_job_replaces_a_rejected_choice(page):
