@@ -29,7 +29,7 @@ def render_chats(
     Raises:
         CalibrationError: There is no template, or it can render none of the chats.
     """
-    name = say("the column {column} of {file}", column=repr(column), file=file)
+    name = say("the column {column:shown} of {file}", column=column, file=file)
     if not tokenizer.chat_template:
         raise CalibrationError(
             "There are chats in {name}, but the model has no chat template to render "

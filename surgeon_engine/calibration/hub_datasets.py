@@ -73,10 +73,10 @@ def resolve_config(name: HubName, requested: str) -> str:
         return requested
     if requested:
         raise CalibrationError(
-            "{name} has no configuration {requested}.",
+            "{name} has no configuration {requested:shown}.",
             "Choose one: {names}.",
             name=name.display_name,
-            requested=repr(requested),
+            requested=requested,
             names=join_names(configs),
         )
     if len(configs) > 1 and "default" not in configs:
@@ -99,10 +99,10 @@ def resolve_split(name: HubName, requested: str, splits: Sequence[str]) -> str:
         return requested
     if requested:
         raise CalibrationError(
-            "{name} has no split {requested}.",
+            "{name} has no split {requested:shown}.",
             "Choose one: {names}.",
             name=name.display_name,
-            requested=repr(requested),
+            requested=requested,
             names=join_names(splits),
         )
     return USUAL_SPLIT if USUAL_SPLIT in splits else splits[0]
@@ -161,10 +161,10 @@ def _check_names(response: httpx2.Response) -> None:
         name = response.headers.get(header, "")
         if name and (".." in name or not safe.fullmatch(name)):
             raise CalibrationError(
-                "{host} sent an invalid file name: {name}.",
+                "{host} sent an invalid file name: {name:shown}.",
                 "If HF_ENDPOINT names a mirror, unset it. Else choose a text file.",
                 host=response.url.host,
-                name=repr(name),
+                name=name,
             )
 
 

@@ -137,10 +137,10 @@ def resolve_column(
         )
     if requested and not may_differ:
         raise CalibrationError(
-            "{name} has no column {requested} with text.",
+            "{name} has no column {requested:shown} with text.",
             "Choose one of these: {columns}.",
             name=name,
-            requested=repr(requested),
+            requested=requested,
             columns=join_names(columns),
         )
     return columns[0]

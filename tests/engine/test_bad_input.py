@@ -282,7 +282,7 @@ def test_bad_chat_template_ends_in_a_sentence(template, reason, monkeypatch):
     else:
         assert chat_template.opening_of_chats(tokenizer) == []
     ours = (
-        r"the chats in the column 'x' of a.jsonl \(|chat of the column 'x' of a.jsonl:"
+        r"the chats in the column “x” of a.jsonl \(|chat of the column “x” of a.jsonl:"
     )
     with pytest.raises(EngineError, match=ours) as error:
         chats.render_chats(

@@ -135,14 +135,14 @@ MODELS = {
     ),
     "index of pickles": (
         index(WEIGHTS, "pytorch_model.bin"),
-        "names 'pytorch_model.bin', which is no .safetensors file of the folder",
+        "names “pytorch_model.bin”, which is no .safetensors file of the folder",
     ),
     "index of another folder": (
         index("../other/model.safetensors"),
-        "names '../other/model.safetensors', which is no .safetensors file",
+        "names “../other/model.safetensors”, which is no .safetensors file",
     ),
     "index of a missing file": (index("a.safetensors"), "has no a.safetensors"),
-    "index without files": (content(INDEX, b"{}"), "names 'nothing'"),
+    "index without files": (content(INDEX, b"{}"), "names “nothing”"),
     "index of lists": (
         content(INDEX, b'{"weight_map": {"a": ["x"]}}'),
         "which is no .safetensors file of the folder",

@@ -192,10 +192,11 @@ def check_indexed(
     for name in sorted(indexed):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
-                "{index} names {name}, which is no .safetensors file of the folder.",
+                "{index} names {name:shown}, which is no .safetensors file of the "
+                "folder.",
                 _PICKLED,
                 index=INDEX,
-                name=repr(name),
+                name=name,
             )
         if name not in names:
             raise ModelError(

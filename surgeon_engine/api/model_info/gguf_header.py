@@ -142,11 +142,12 @@ def _value_or_list(
     kind, length = _unpack(file, "<IQ")
     if length > most:
         raise ModelError(
-            "{path} has {length:,} entries of {key}; at most {most:,} are possible.",
+            "{path} has {length:,} entries of {key:shown}; at most {most:,} are "
+            "possible.",
             "Download this file again.",
             path=path.name,
             length=length,
-            key=repr(key[:100]),
+            key=key,
             most=most,
         )
     if kind in _SCALARS:

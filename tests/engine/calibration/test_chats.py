@@ -160,7 +160,7 @@ def test_table_whose_chats_the_template_refuses_raises(tmp_path):
 def test_model_without_template_cannot_read_chats(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"messages": chat(0)}] * 3)
     assert error_of(path, byte_tokenizer()) == (
-        "There are chats in the column 'messages' of a.jsonl, but the model has no "
+        "There are chats in the column “messages” of a.jsonl, but the model has no "
         "chat template to render them."
     )
 

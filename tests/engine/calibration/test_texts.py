@@ -108,7 +108,7 @@ def test_half_of_a_pair_of_utf_16_becomes_a_question_mark(tmp_path):
 
 def test_missing_column_raises(table):
     message = error_of(table, column="stars")
-    assert "has no column 'stars' with text. Choose one of these: story, id." in message
+    assert "has no column “stars” with text. Choose one of these: story, id." in message
 
 
 @pytest.mark.parametrize(("count", "end"), [(12, "k, l."), (14, "k, l and 2 more.")])
@@ -210,8 +210,8 @@ def test_described_data_set_lists_configs_splits_and_columns(dataset):
     ("settings", "sentence"),
     [
         ({}, "several configurations, and none was chosen. Choose one: long, short."),
-        ({"dataset_config": "wide"}, "no configuration 'wide'"),
-        ({"dataset_config": "long", "split": "test"}, "no split 'test'"),
+        ({"dataset_config": "wide"}, "no configuration “wide”"),
+        ({"dataset_config": "long", "split": "test"}, "no split “test”"),
         ({"dataset_config": "long", "column": "n"}, "no column 'n' with text"),
     ],
 )
