@@ -10,16 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
-    DynamicCache,
-    PreTrainedModel,
-)
+from transformers import DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-_FUSED, _ONE_QUERY = "sdpa", "one_query"  # kinds of attention
+_FUSED = "sdpa"  # torch's attention, by the name that transformers gives it
 
 
 def with_cache(model: PreTrainedModel) -> dict[str, Any]:
@@ -45,20 +40,16 @@ def last_logits_alone(model: PreTrainedModel) -> dict[str, Any]:
 def fast_attention(model: PreTrainedModel) -> Iterator[None]:
     """Let a model on a CPU attend from one token without torch's fused kernel.
 
-    That takes up to ten times as long if many windows are decoded at once. A model that
-    does not take its attention from a registry keeps it.
+    That takes up to ten times as long if many windows are decoded at once.
     """
-    config = model.config.get_text_config()
-    is_fused = config._attn_implementation == _FUSED
-    has_choice = model.device.type == "cpu" and model._supports_attention_backend
-    if not (is_fused and has_choice):
+    if model.device.type != "cpu":
         yield
         return
-    config._attn_implementation = _ONE_QUERY
+    ALL_ATTENTION_FUNCTIONS[_FUSED] = _one_query
     try:
         yield
     finally:
-        config._attn_implementation = _FUSED
+        del ALL_ATTENTION_FUNCTIONS[_FUSED]  # the one of transformers is there again
 
 
 def _one_query(
@@ -98,7 +89,3 @@ def _one_query(
             scale=scaling,
         )
     return found.reshape(windows, 1, heads, -1), None
-
-
-AttentionInterface.register(_ONE_QUERY, _one_query)
-AttentionMaskInterface.register(_ONE_QUERY, sdpa_mask)
