@@ -153,7 +153,7 @@ def test_table_whose_chats_the_template_refuses_raises(tmp_path):
     message = error_of(write(tmp_path / "a.jsonl", rows))
     assert message == (
         "The chat template of the model can render none of the chats in the column "
-        "'messages' of a.jsonl (Unknown role)."
+        "“messages” of a.jsonl (Unknown role)."
     )
 
 

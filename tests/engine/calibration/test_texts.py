@@ -212,7 +212,7 @@ def test_described_data_set_lists_configs_splits_and_columns(dataset):
         ({}, "several configurations, and none was chosen. Choose one: long, short."),
         ({"dataset_config": "wide"}, "no configuration “wide”"),
         ({"dataset_config": "long", "split": "test"}, "no split “test”"),
-        ({"dataset_config": "long", "column": "n"}, "no column 'n' with text"),
+        ({"dataset_config": "long", "column": "n"}, "no column “n” with text"),
     ],
 )
 def test_missing_parts_of_a_data_set_raise(dataset, settings, sentence):
