@@ -130,6 +130,25 @@ class EngineSupervisor:
             if not self._outlives(command):
                 self.send(Cancel(run=id_))
 
+    def shut_down(self, grace: float, poll: float) -> None:
+        """Cancel all requests that end with the window, and kill the engine.
+
+        What the user had canceled before counts as canceled, not as interrupted.
+
+        Args:
+            grace: seconds that the requests have to end.
+            poll: seconds between two looks whether they have.
+        """
+        by_user = tuple(self._cancelled)
+        self.cancel_all()
+        until = time.monotonic() + grace
+        while not self.is_done and time.monotonic() < until:
+            self.receive(poll)
+        self.kill()
+        for id_ in by_user:
+            if id_ in self._open:
+                self._cancelled_by_kill(id_)
+
     def kill(self) -> None:
         """Kill the engine with all its processes, but for watched runs."""
         if self._client is not None:

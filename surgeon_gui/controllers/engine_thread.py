@@ -118,7 +118,8 @@ class EngineThread(QThread):
             while not self._ending.is_set():
                 self._collect()
                 self._report()
-            self._request_shutdown()
+            self._empty_inbox()
+            self._supervisor.shut_down(SHUTDOWN_GRACE_S, POLL_SECONDS)
         finally:
             self._supervisor.kill()
 
@@ -151,13 +152,6 @@ class EngineThread(QThread):
         events = self._supervisor.switch(make_client)
         events.append(Envelope(marker, time.time(), Logged(Level.INFO, "")))
         return events + self._supervisor.start()
-
-    def _request_shutdown(self) -> None:
-        self._empty_inbox()
-        self._supervisor.cancel_all()
-        until = time.monotonic() + SHUTDOWN_GRACE_S
-        while not self._supervisor.is_done and time.monotonic() < until:
-            self._supervisor.receive(POLL_SECONDS)
 
     def _report(self) -> None:
         if self._pending and self._can_take.is_set():

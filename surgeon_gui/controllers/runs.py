@@ -225,11 +225,12 @@ class RunsController(QObject):
             return
         if isinstance(found, str):
             self._set(
-                RunsState(
-                    parent,
+                replace(
+                    self.state,
+                    records=(),
+                    ticked=(),
                     has_been_read=True,
                     problem=found,
-                    dismissed=self.state.dismissed,
                 )
             )
         else:

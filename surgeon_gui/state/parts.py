@@ -46,7 +46,7 @@ def removed_share(run: RunState) -> float:
     if run.config is None or run.model is None or run.config.pruning.removes_nothing:
         return 0.0
     are_zeros = leaves_zeros(run.config)
-    if run.status is Status.FINISHED and run.history:
+    if not run.status.is_busy and run.history:
         last = run.history[-1]
         left = last.parameters / max(1, run.model.parameters)
         return last.sparsity if are_zeros else 1 - left
@@ -67,12 +67,10 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
     views = []
     for part in Part:
         mark = _mark(run, part, current, ahead)
+        if mark is Mark.NEXT and not run.status.is_busy:
+            mark = Mark.DONE  # in an earlier shot, if at all
         if mark is Mark.DONE and part not in seconds:
             continue  # it was left out, or is not part of this run
-        if mark is Mark.NEXT and not run.status.is_busy:
-            if part not in seconds:
-                continue
-            mark = Mark.BROKEN_OFF  # it was done in an earlier shot
         is_counted = mark is Mark.NOW or part in ahead
         number, count = _progress(run, part) if is_counted else (0, 0)
         took = seconds.get(part, 0.0)

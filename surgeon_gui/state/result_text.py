@@ -17,7 +17,6 @@ from surgeon_gui.state.run_text import (
     missed_target,
     phase,
     remaining,
-    stage_progress,
     steps_left_out,
     undone,
     unusual_end,
@@ -166,13 +165,13 @@ def clock(run: RunState, now: float) -> str:
     if not run.status.is_busy:
         return left
     so_far = tr("{time} so far").format(time=numbers.whole_duration(spent))
-    return " · ".join(filter(None, (_doing(run), left, so_far * bool(spent))))
+    return " · ".join(filter(None, (_doing(run), left, so_far if spent else "")))
 
 
 def _doing(run: RunState) -> str:
     """Return what the run does besides going on; empty in the usual case."""
     return {
-        Status.STARTING: stage_progress(None, 0, 0) if run.stage is None else "",
+        Status.STARTING: tr("starting…") if run.stage is None else "",
         Status.PAUSING: tr("pausing at the next safe point"),
         Status.PAUSED: tr("paused"),
         Status.STOPPING: tr("finishing"),

@@ -128,7 +128,7 @@ class RunState:
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
     paused_seconds: float = 0.0  # of finished pauses
-    saved_seconds: float | None = None  # of a run that has not begun yet
+    saved_seconds: float | None = None  # clock until it begins (0: new run) or goes on
     memory: MemoryLog = field(default_factory=MemoryLog)
     computer: str = ""  # that has its files; empty: this one
     name: str = ""  # of an earlier run that was opened

@@ -158,20 +158,21 @@ def implied_changes(
 
 
 def target_without_pattern(
-    pattern: Mapping[str, Any], earlier: Mapping[str, Any], structure: Structure
+    current: Mapping[str, Any], earlier: Mapping[str, Any], structure: Structure
 ) -> dict[str, Any]:
     """Return the changes of the target when another structure replaces N:M.
 
     Args:
-        pattern: the settings with N:M; a target that is not its own stays.
+        current: the settings with N:M; a target that is not the pattern's stays.
         earlier: those before N:M was chosen.
         structure: that replaces it.
     """
-    if pattern["sparsity"] != _share_of(pattern["pattern"]):
+    of_pattern = (Target.PRUNABLE_SHARE, _share_of(current["pattern"]))
+    if (current["target"], current["sparsity"]) != of_pattern:
         return {}
     if structure in SPARSE and earlier["target"] in IN_BYTES:
         return {}
-    return {name: earlier[name] for name in ("target", "sparsity")}
+    return {name: earlier[name] for name in TARGET_FIELDS}
 
 
 def _share_of(pattern: str) -> float:

@@ -108,8 +108,8 @@ class CourseView(QWidget):
         self._more.show_run(run, now)
 
     def _removed_share(self, run: RunState) -> float:
-        """Return the share that a run removes, computed anew at its start and end."""
-        known = (run.config, run.model, run.status.is_busy)
+        """Return the share that a run removes, computed anew when its inputs change."""
+        known = (run.config, run.model, run.status, run.history[-1:])
         if known != self._share_of:
             self._share_of, self._share = known, removed_share(run)
         return self._share

@@ -135,6 +135,8 @@ class TargetPage(Page):
             if error := state.request(RequestKind.VOCABULARY).error:
                 shown = sentence(of_error(error))
                 problems |= dict.fromkeys(error.settings, shown)
+            if state.config.pruning != self._form.latest:  # such as another job
+                self._before_pattern = None
             self._form.show_config(state.config.pruning, problems)
             self._recovery.show_config(state.config.recovery, problems)
         values = self._form.values()

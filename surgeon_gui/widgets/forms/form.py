@@ -191,6 +191,11 @@ class ConfigForm(QWidget):
         self._show(others | values_of(config))
         self._shown = self._before
 
+    @property
+    def latest(self) -> Any:
+        """The config that was shown or edited last."""
+        return self._config
+
     def values(self) -> dict[str, Any]:
         """Return the values of all inputs, valid together or not."""
         values = {name: entry.value for name, entry in self._inputs.items()}

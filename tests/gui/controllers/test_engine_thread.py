@@ -321,6 +321,21 @@ def test_run_canceled_while_it_loads_reads_as_canceled_after_its_engine_was_kill
     assert not (folder / "process.json").exists()
 
 
+@pytest.mark.parametrize("is_canceled", [True, False])
+def test_run_counts_as_canceled_if_it_was_before_the_window_closed(
+    listen, tmp_path, is_canceled
+):
+    folder = tmp_path / "run"
+    recorder = listen("--mishap", "hang", "--at", "load", cancel_timeout_s=60.0)
+    recorder.thread.send(StartRun(run="run-1", config=QUICK, folder=str(folder)))
+    recorder.wait_for(StageStarted, run="run-1")
+    if is_canceled:
+        recorder.thread.send(Cancel(run="run-1"))
+    recorder.thread.shut_down()
+    expected = RunOutcome.CANCELLED if is_canceled else RunOutcome.INTERRUPTED
+    assert read_record(folder).outcome is expected
+
+
 def test_request_behind_a_hung_run_is_sent_to_the_next_engine(listen):
     recorder = listen("--mishap", "hang", "--at", "curvature")
     recorder.thread.send(START)

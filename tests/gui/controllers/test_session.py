@@ -22,6 +22,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.detached.watch import RunWatch
+from surgeon_gui.controllers import runs as runs_module
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
@@ -171,6 +172,19 @@ def test_run_is_listed_before_its_engine_has_made_its_folder(
         controller.reopen(record.folder)
     engine.deliver([Envelope(run.run, 1.0, Cancelled())])
     qtbot.waitUntil(lambda: not controller.state.records)
+
+
+def test_list_that_cannot_be_read_is_not_read_again_for_the_same_run(
+    qtbot, session, engine, monkeypatch
+):
+    controller = RunsController(session)
+    session.start_run()
+    qtbot.waitUntil(lambda: not controller._is_reading)
+    monkeypatch.setattr(runs_module, "_read", lambda parent, known: "No.")
+    controller.refresh()
+    qtbot.waitUntil(lambda: controller.state.problem == "No.")
+    session.changed.emit()
+    assert not controller._is_reading
 
 
 @pytest.fixture

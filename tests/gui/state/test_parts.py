@@ -111,12 +111,18 @@ def test_part_that_comes_again_in_the_next_shot_is_done_in_this_one():
     assert marks(last)[Part.MEASURE] is Mark.DONE
 
 
-def test_canceled_run_keeps_the_parts_of_its_earlier_shots():
+def test_parts_of_earlier_shots_are_done_in_a_canceled_run():
     config = replace(ONE_SHOT, pruning=pruning_config(shots=3))
     stages_at = (Stage.CURVATURE, 1, 50.0), (Stage.UPDATE, 1, 60.0)
-    run = run_in(*stages_at, (Stage.CURVATURE, 2, 70.0), config=config, shots=3)
+    run = run_in(*stages_at, config=config, shots=3)
+    planned, shot = removed_share(run), shot_finished(1, 3, 0.5)
+    run = with_events(run, 69.0, shot)
+    run = with_events(run, 70.0, StageStarted(Stage.CURVATURE, 2))
+    assert removed_share(run) == planned
     ended = with_events(run, 75.0, Cancelled())
-    assert marks(ended)[Part.REMOVE] is Mark.BROKEN_OFF
+    assert marks(ended)[Part.REMOVE] is Mark.DONE
+    assert marks(ended)[Part.MEASURE] is Mark.BROKEN_OFF
+    assert removed_share(ended) == 1 - shot.parameters / run.model.parameters < planned
     assert Part.REFIT not in marks(ended)
     assert sum(seconds(ended).values()) == ended.seconds(100.0)
 

@@ -38,8 +38,10 @@ def test_target_before_a_pattern_is_restored_unless_it_was_changed():
     restored = targets.target_without_pattern
     assert restored(pattern, earlier, Structure.HEADS)["target"] is Target.FILE_SIZE
     assert restored(pattern, earlier, Structure.ELEMENTS) == {}  # it has no such unit
-    changed = {**pattern, "sparsity": 0.4}
-    assert restored(changed, earlier, Structure.HEADS) == {}
+    for change in ({"sparsity": 0.4}, {"target": Target.PARAMETERS}):
+        assert restored({**pattern, **change}, earlier, Structure.HEADS) == {}
+    others = {**pattern, "megabytes": 400.0}
+    assert restored(others, earlier, Structure.HEADS)["megabytes"] == 5.0
 
 
 def converted(pruning, target, form=FORM, model=MODEL):

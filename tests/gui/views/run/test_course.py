@@ -19,6 +19,7 @@ from surgeon_gui.base import translation
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme, apply_theme_to
+from surgeon_gui.state.eta import StageTime
 from surgeon_gui.state.quality import AXES
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions.views import MEANINGS
@@ -220,6 +221,17 @@ def test_parts_have_marks_and_times(view):
     assert label.text() == "Measure, shot 1 of 5"
     assert "in progress" in label.accessibleName()
     assert find(view, "part_save_label", QLabel).accessibleName().endswith("to come")
+
+
+def test_share_is_that_of_the_run_that_is_shown(view):
+    finished = replace(FINISHED, times=(StageTime(Stage.UPDATE, 1, 1.0),))
+    left = round(0.9 * FINISHED.model.parameters)
+    shot = msgspec.structs.replace(FINISHED.history[0], parameters=left)
+    label = find(view, "part_remove_label", QLabel)
+    view.show_run(finished, now=100.0)
+    assert "10" not in label.text()
+    view.show_run(replace(finished, history=(shot,)), now=100.0)
+    assert label.text() == "Remove 10\xa0% of parameters"
 
 
 def test_remaining_parameters_are_those_of_the_last_shot(view):

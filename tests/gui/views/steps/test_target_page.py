@@ -10,6 +10,7 @@ from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_gui.text.problems import Step
+from tests.helpers.configs import pruning_config
 from tests.helpers.widget_queries import choose_unit, preset_shown
 from tests.helpers.windows import QUICK, find, pruning_of
 
@@ -199,6 +200,31 @@ def test_leaving_a_pattern_restores_the_target_before_it(page):
     assert pruning_of(page).sparsity == 0.75
     choose(page, "structure", Structure.HEADS)
     assert pruning_of(page).sparsity == 0.2
+
+
+@pytest.mark.parametrize("is_other_job", [True, False])
+def test_target_of_a_pattern_that_comes_from_elsewhere_is_kept(page, is_other_job):
+    choose(page, "target", Target.FILE_SIZE)
+    find(page, "pruning_megabytes").setValue(8)
+    choose(page, "structure", Structure.N_M)
+    changed = replace(pruning_of(page), protect=("*.0.*",))
+    other = pruning_config(Structure.N_M, sparsity=0.5, shots=7)
+    config = page.session.state.config
+    draft, pruning = page.session.draft, other if is_other_job else changed
+    (draft.load if is_other_job else draft.edit)(replace(config, pruning=pruning))
+    choose(page, "structure", Structure.HEADS)
+    pruning = pruning_of(page)
+    assert (pruning.target, pruning.sparsity) == (Target.PRUNABLE_SHARE, 0.5)
+
+
+def test_target_that_was_chosen_beside_a_pattern_is_kept(page):
+    find(page, "pruning_sparsity").setValue(20)
+    choose(page, "structure", Structure.N_M)
+    choose(page, "target", Target.PARAMETERS)
+    find(page, "pruning_million_parameters").setValue(2.2)
+    choose(page, "structure", Structure.HEADS)
+    pruning = pruning_of(page)
+    assert (pruning.target, pruning.million_parameters) == (Target.PARAMETERS, 2.2)
 
 
 def test_more_whole_blocks_than_the_target_allows_are_the_problem(page):
