@@ -14,6 +14,7 @@ from surgeon_engine.base.files import remove_leftovers, remove_temporary_folders
 from surgeon_engine.base.process_lock import last_holder
 
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
+_BEGUN = b'"type":"RunStarted"'
 
 
 def remove_litter(parent: Path) -> None:
@@ -35,12 +36,19 @@ def remove_litter(parent: Path) -> None:
 
 
 def log_cancel(run: RunFolder) -> None:
-    """Log that a run was canceled, after its process was killed."""
+    """Log that a run was canceled, after its process was killed.
+
+    One that had not begun is discarded, unless it is detached.
+    """
     if not run.has_config:
         return
     with suppress(EngineError, OSError), run.locked():
         run.remove_cut_off_line()
-        run.append(Envelope("", time.time(), Cancelled()))
+        has_begun = any(_BEGUN in line for line in run.log_lines())
+        if has_begun or run.saved_state.exists or run.output_path.is_file():
+            run.append(Envelope("", time.time(), Cancelled()))
+        else:
+            run.discard()
 
 
 def _remove_never_begun(run: RunFolder) -> None:

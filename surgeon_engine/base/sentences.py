@@ -34,7 +34,7 @@ from surgeon_engine.base import formatting
 ENGLISH = "en"
 _MAX_LENGTH = 5_000  # characters of a sentence, and of each value
 _MAX_FIELDS = 40
-_MAX_DEPTH = 5  # sentences within sentences
+_MAX_DEPTH = 7  # sentences within sentences
 _MAX_INTEGER = 2**53  # as in `clean_json`
 _NUMBER = re.compile(r"\+?,?(\.\d)?[defg]?")
 _NUMBERS: Mapping[str, Callable[[Any], str]] = MappingProxyType(

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
     COUPLINGS,
+    SAME_WIDTHS,
     SPARSE,
     Coupling,
     PruningConfig,
@@ -116,9 +117,9 @@ def _by_structure(
         return {Format.PLAIN: reason}
     if pruning.structure in COUPLED and not pruning.has_same_widths:
         reason = say(
-            "All layers of a plain model have the same widths: let {setting:choice} be "
-            "the same in all layers.",
-            setting="pruning.widths",
+            "All layers of a plain model have the same widths: choose "
+            "{setting:choice}.",
+            setting=SAME_WIDTHS,
         )
         return {Format.PLAIN: reason}
     if model is not None and has_partial_protection(pruning, model):

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.config.run import ON_CPU, Device, Dtype
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
 from surgeon_engine.base.errors import ConfigError
@@ -40,8 +40,8 @@ def choose(device: Device) -> torch.device:
     if device is Device.GPU:
         raise ConfigError(
             "This machine has no GPU, or torch was built without support for it.",
-            "Choose the CPU as {setting:choice}.",
-            setting="model.device",
+            "Choose {setting:choice}.",
+            setting=ON_CPU,
         )
     return torch.device("cpu")
 

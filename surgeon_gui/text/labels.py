@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, TEXT_NAMES
-from surgeon_engine.api.config.pruning import NAMES
+from surgeon_engine.api.config.pruning import NAMES, SAME_WIDTHS, Widths
+from surgeon_engine.api.config.run import ON_CPU, Device
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.api.messages.run import ACTIVITIES, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
@@ -17,6 +18,7 @@ from surgeon_engine.base.sentences import reworded, use_names
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import source_fields
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 
 APPLICATION = "Surgeon"
@@ -400,6 +402,10 @@ def name_settings() -> None:
     """Let the engine's sentences show names of choices and labels of settings."""
     quote = tr("“{prompt}”")
     labels = {name: quote.format(prompt=text.label) for name, text in FIELDS.items()}
+    for line, choice in ((SAME_WIDTHS, Widths.SAME), (ON_CPU, Device.CPU)):
+        setting = labels[line.partition(" = ")[0]]
+        label = quote.format(prompt=choice_label(choice).label)
+        labels[line] = f"{setting}: {label}"
     use_names(NAMES | TEXT_NAMES | labels)
 
 

@@ -80,7 +80,8 @@ class Option:
     advanced: bool = False
     kinds: tuple[StrEnum, ...] = ()  # choices that have it; empty: all of them
     used_if: str = ""  # an attribute of the config; empty: always
-    parse: Callable[[Any], object] | None = None  # a text, or each one of a list
+    # Raises ConfigError for a wrong text; called for each entry of a list.
+    parse: Callable[[Any], object] | None = None
 
     def applies(self, config: Any) -> bool:
         """Return True if a config uses the setting."""

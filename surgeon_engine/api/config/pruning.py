@@ -103,6 +103,9 @@ class Widths(StrEnum):
     SAME = "same"  # all equally many: plain files for any program
 
 
+SAME_WIDTHS = f'pruning.widths = "{Widths.SAME}"'  # in a job; a `choice` of sentences
+
+
 class UpdateKind(StrEnum):
     """How the kept weights of a layer change when it loses rows and columns."""
 

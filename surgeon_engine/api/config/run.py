@@ -49,6 +49,9 @@ class Device(StrEnum):
     GPU = "gpu"  # that torch calls "cuda", or Apple's ("mps")
 
 
+ON_CPU = f'model.device = "{Device.CPU}"'  # in a job; a `choice` of sentences
+
+
 class Offload(StrEnum):
     """Whether the weights of the blocks are on the host, and not on the device."""
 

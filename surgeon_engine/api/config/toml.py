@@ -1,7 +1,7 @@
 """Configs as TOML: the job files that users save, edit and run.
 
-A job begins with the version of its format and may leave out every setting that has
-its default value.
+A job begins with the version of its format and may leave out settings that have their
+default values. A file that holds nothing is refused.
 
     [pruning]
     structure = "n_m"
@@ -94,29 +94,30 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
     try:
         return _config_of(values)
     except ConfigError:
-        errors = itertools.islice(_errors(values), _MAX_ERRORS)
-        lines = [say_all(error.message, error.hint) for error in errors]
+        lines = [*itertools.islice(_problems(values), _MAX_ERRORS)]
         if len(lines) < 2:
             raise
     raise ConfigError(say_list(*lines, separator="\n"))
 
 
-def _errors(values: Mapping[str, Any]) -> Iterator[ConfigError]:
-    """Yield the error of each setting that is wrong whatever the others are."""
+def _problems(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with each setting, whatever the others are."""
     for part, given in values.items():
-        entries = [given]
+        tables = [given]
         if part in _PARTS and isinstance(given, Mapping):
             settings = settings_of(_PARTS[part])
-            kinds = {each.choice for each in settings.values()} & settings.keys()
-            kinds &= given.keys()
-            chosen = {x: given[x] for x in kinds if given[x] in [*settings[x].type]}
-            entries = [{**chosen, name: value} for name, value in given.items()]
-        for entry in entries:
+            choices = {each.choice for each in settings.values()} & settings.keys()
+            choices &= given.keys()
+            chosen = {x: given[x] for x in choices if given[x] in [*settings[x].type]}
+            tables = [{**chosen, name: value} for name, value in given.items()]
+        for table in tables:
             try:
-                _config_of({part: entry})
+                _config_of({part: table})
             except ConfigError as error:
                 if len(error.settings) < 2:
-                    yield error
+                    # Errors that know their setting do not name its part.
+                    place = f"[{part}]" if error.settings else ""
+                    yield say_all(place, error.message, error.hint)
 
 
 def _config_of(values: Mapping[str, Any]) -> RunConfig:

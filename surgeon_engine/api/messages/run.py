@@ -304,7 +304,7 @@ class Progressed(msgspec.Struct, frozen=True, tag=True):
 
     stage: Stage
     shot: Count
-    done: Count
+    done: Count  # more than `total`, if work is done again
     total: Count
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from surgeon_engine.api.config.pruning import SAME_WIDTHS
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import CompactModel, compact
@@ -222,8 +223,9 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
         return say(
             "llama.cpp's architecture {name} has all heads of the original, and the "
             "same widths in all blocks: prune the original again, with the structure "
-            "neurons and the same widths in all layers.",
+            "neurons and {setting:choice}.",
             name=name,
+            setting=SAME_WIDTHS,
         )
     if architecture.all_heads and lacks_heads:
         return say(
@@ -234,8 +236,9 @@ def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     if is_ragged:
         return say(
             "llama.cpp's architecture {name} has the same widths in all blocks: prune "
-            "the original again with the same widths in all layers.",
+            "the original again with {setting:choice}.",
             name=name,
+            setting=SAME_WIDTHS,
         )
     return ""
 
@@ -245,9 +248,10 @@ def _experts_reason(architecture: Gguf, widths: Widths) -> str:
     if not widths.have_equal_experts:
         return say(
             "llama.cpp's architecture {name} has the same number of experts in all "
-            "blocks, and of the same width: prune the original again with the same "
-            "widths in all layers.",
+            "blocks, and of the same width: prune the original again with "
+            "{setting:choice}.",
             name=architecture.architecture,
+            setting=SAME_WIDTHS,
         )
     first = widths.dense_blocks
     is_mixed = any(widths.experts) and not all(widths.experts[first:])

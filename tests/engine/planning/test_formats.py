@@ -39,7 +39,7 @@ def test_plain_files_require_equal_widths():
     same = pruning_config(widths=Widths.SAME)
     assert impossible_formats(same, None) == {}
     free = impossible_formats(PruningConfig(), None)
-    assert "let pruning.widths be the same" in free[PLAIN]
+    assert 'pruning.widths = "same"' in free[PLAIN]
 
 
 def test_gguf_is_impossible_for_a_family_without_such_files():

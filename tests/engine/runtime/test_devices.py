@@ -77,8 +77,9 @@ def test_no_gpu_is_a_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert devices.choose(Device.AUTO).type == "cpu"
-    with pytest.raises(ConfigError, match="This machine has no GPU"):
+    with pytest.raises(ConfigError, match="This machine has no GPU") as raised:
         devices.choose(Device.GPU)
+    assert 'model.device = "cpu"' in raised.value.hint
 
 
 def test_products_are_rounded_to_tf32_on_a_gpu_alone():

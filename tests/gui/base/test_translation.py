@@ -13,6 +13,8 @@ from typing import get_args
 import msgspec
 import pytest
 
+from surgeon_engine.api.config.pruning import SAME_WIDTHS
+from surgeon_engine.api.config.run import ON_CPU
 from surgeon_engine.api.messages.events import Event
 from surgeon_engine.base import sentences
 from surgeon_engine.base.calls import Refused
@@ -241,6 +243,9 @@ def test_window_names_choices_and_settings_of_a_job():
     try:
         assert say("{x:choice}", x="rows_and_columns") == "rows and columns"
         assert say("{x:choice}", x="pruning.dropped_blocks") == "“Whole blocks”"
+        same = say("{x:choice}", x=SAME_WIDTHS)
+        assert same == "“Widths”: “The same in all layers”"
+        assert say("{x:choice}", x=ON_CPU) == "“Compute on”: “CPU”"
     finally:
         use_names({})
     assert say("{x:choice}", x="rows_and_columns") == "rows_and_columns"

@@ -308,17 +308,20 @@ def test_ignored_cancel_restarts_the_engine(listen):
     assert not recorder.events_of(Failed)
 
 
-def test_run_canceled_while_it_loads_reads_as_canceled_after_its_engine_was_killed(
-    listen, tmp_path
+@pytest.mark.parametrize(("stage", "times"), [(Stage.LOAD, 1), (Stage.BASELINE, 3)])
+def test_run_canceled_by_killing_its_engine_has_a_folder_if_it_had_begun(
+    listen, tmp_path, stage, times
 ):
     folder = tmp_path / "run"
-    recorder = listen("--mishap", "hang", "--at", "load")
+    recorder = listen("--mishap", "hang", "--at", stage.value)
     recorder.thread.send(StartRun(run="run-1", config=QUICK, folder=str(folder)))
-    recorder.wait_for(StageStarted, run="run-1")
+    assert recorder.wait_for(StageStarted, run="run-1", times=times).stage is stage
     recorder.thread.send(Cancel(run="run-1"))
     recorder.wait_for(Cancelled, run="run-1")
-    assert read_record(folder).outcome is RunOutcome.CANCELLED
-    assert not (folder / "process.json").exists()
+    assert folder.exists() is (stage is not Stage.LOAD)
+    if folder.exists():
+        assert read_record(folder).outcome is RunOutcome.CANCELLED
+        assert not (folder / "process.json").exists()
 
 
 @pytest.mark.parametrize("is_canceled", [True, False])
@@ -326,9 +329,9 @@ def test_run_counts_as_canceled_if_it_was_before_the_window_closed(
     listen, tmp_path, is_canceled
 ):
     folder = tmp_path / "run"
-    recorder = listen("--mishap", "hang", "--at", "load", cancel_timeout_s=60.0)
+    recorder = listen("--mishap", "hang", "--at", "baseline", cancel_timeout_s=60.0)
     recorder.thread.send(StartRun(run="run-1", config=QUICK, folder=str(folder)))
-    recorder.wait_for(StageStarted, run="run-1")
+    recorder.wait_for(StageStarted, run="run-1", times=3)
     if is_canceled:
         recorder.thread.send(Cancel(run="run-1"))
     recorder.thread.shut_down()

@@ -306,11 +306,17 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
         (
             '[pruning]\nsparsity = 150\nshots = "two"\nmethd = "x"\n'
             '[calibration]\nwindows = -3\n[export]\ndtype = "q3_k"',
-            ["sparsity is 150", "shots is 'two'", "'methd'", "windows is -3", "'q3_k'"],
+            [
+                "[pruning] sparsity is 150",
+                "pruning.shots is 'two'",
+                "pruning has no setting called 'methd'",
+                "[calibration] windows is -3",
+                "export.dtype has no choice called 'q3_k'",
+            ],
         ),
         (  # the target has the megabytes
             '[pruning]\ntarget = "file_size"\nmegabytes = 0\n"" = 1\n[a]\n',
-            ["megabytes is 0", "called ''", "no part called 'a'"],
+            ["[pruning] megabytes is 0", "called ''", "no part called 'a'"],
         ),
         (  # of a structure that may be the wrong one
             '[pruning]\nstructure = "nm"\nmax_correlated = 9\nprotect = [1]',

@@ -8,7 +8,10 @@ import pytest
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import read_config
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.vocabulary.scripts import LANGUAGES, script_names
 
 
@@ -95,6 +98,15 @@ def test_error_in_a_job_file_names_the_file(job, text, problem):
     with pytest.raises(ConfigError, match=problem) as raised:
         read_config(job)
     assert raised.value.message.startswith(f"{job}: ")
+
+
+def test_errors_in_a_job_file_reach_the_window(job):
+    job.write_text("[pruning]\nsparsity = 30\nshots = 0\n")
+    with pytest.raises(ConfigError) as raised:
+        read_config(job)
+    failed = Failed(say("The run has ended early. {error}", error=raised.value))
+    assert decode_json(encode_json(failed), Failed) == failed
+    assert failed.message.count("\n") == 1
 
 
 @pytest.mark.timeout(20)

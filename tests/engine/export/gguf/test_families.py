@@ -260,17 +260,13 @@ def test_fewer_heads_are_unsupported_where_llama_cpp_needs_all(name):
     assert reason.endswith("prune the original with the structure neurons.")
     if name != "lfm2":  # which has one block with heads
         reason = GgufWriter().unsupported_reason(without_a_head(name))
-        assert reason.endswith(
-            "the structure neurons and the same widths in all layers."
-        )
+        assert reason.endswith('the structure neurons and pruning.widths = "same".')
 
 
 def test_different_widths_are_unsupported_where_llama_cpp_reads_one():
     reason = GgufWriter().unsupported_reason(ragged("qwen3"))
     assert "qwen3 has the same widths in all blocks" in reason
-    assert reason.endswith(
-        "prune the original again with the same widths in all layers."
-    )
+    assert reason.endswith('prune the original again with pruning.widths = "same".')
 
 
 def test_gemma_4_may_have_different_widths(tmp_path):
