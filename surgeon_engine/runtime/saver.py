@@ -24,6 +24,7 @@ from surgeon_engine.runtime import ranks
 
 _SECONDS_BETWEEN = 60.0  # within a stage
 _SHARE_OF_TIME = 0.05  # that saving may take within a stage
+_MOST_BETWEEN = 900.0  # seconds, however long the last save took
 _WHOLE = "shot"  # the part whose save holds the whole state
 _GENERATIONS = ("shot", "recovered")  # parts at whose save the state before is kept
 
@@ -72,6 +73,7 @@ class Saver:
         if self._folder is None:
             return False
         interval = max(_SECONDS_BETWEEN, self._took / _SHARE_OF_TIME)
+        interval = min(interval, _MOST_BETWEEN)
         return bool(ranks.agreed(time.monotonic() - self._last > interval))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.run_folder import RunFolder
@@ -160,3 +161,26 @@ def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch
     assert saver.save({"blocks": {"a": torch.ones(2)}}) == "No space left on device"
     assert folder.read().parts == saver.saved.parts
     assert saver.load("blocks")["a"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("took", "interval"), [(0.1, 60), (6, 120), (1_000, 900)], ids=str
+)
+def test_time_between_saves_depends_on_the_last_one(
+    took, interval, tmp_path, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr(saver_module.time, "monotonic", lambda: now[0])
+    folder = RunFolder(tmp_path).saved_state
+    saver = Saver(folder, START)
+
+    def slow(*args):
+        now[0] += took
+        return save_file(*args)
+
+    monkeypatch.setattr(saver_module, "save_file", slow)
+    saver.save({"training": weights(1)})
+    now[0] += interval
+    assert not saver.is_due
+    now[0] += 0.1
+    assert saver.is_due
