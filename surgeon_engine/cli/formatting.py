@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from surgeon_engine.api.comparability import MeasuredOriginal, comparison_note
+from surgeon_engine.api.config.calibration import TEXT_NAMES
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.messages.benchmark import (
     ROUNDS_TO_TRIM,
@@ -62,6 +63,11 @@ PADDING = (0, 2, 0, 0)  # two spaces between columns
 def stage_name(stage: Stage, shot: int) -> str:
     """Return what a stage does; `shot` is 0 outside the shots."""
     return ACTIVITIES[stage] + (f" (shot {shot})" if shot else "")
+
+
+def text_name(text: str) -> str:
+    """Return the name of a text as people call it."""
+    return TEXT_NAMES.get(text, text)
 
 
 def event_line(event: Event) -> str:
@@ -127,7 +133,7 @@ def _quality(evaluation: Evaluation) -> str:
         of_first += f", {bits.value:.3f} bits per byte"
     parts = (
         f"{each.divergence.value:.3g} nats ({format_percent(each.agreement.value, 0)} "
-        f"same top token{'' if number else f', {of_first}'}) on {each.text}"
+        f"same top token{'' if number else f', {of_first}'}) on {text_name(each.text)}"
         for number, each in enumerate(evaluation.fidelity)
     )
     return f"KL {'; '.join(parts)}"
@@ -148,7 +154,7 @@ def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
         overlap = each.overlap
         add_row(
             table,
-            each.text,
+            text_name(each.text),
             format_estimate(each.divergence, "{:.3g}".format),
             format_estimate(each.agreement, format_percent),
             "-" if overlap is None else format_estimate(overlap, format_percent),
@@ -200,7 +206,7 @@ def compared_lines(fidelity: Iterable[Fidelity]) -> Iterator[str]:
     for each in fidelity:
         if each.compared is not None:
             yield (
-                f"{each.text}: KL, top tokens and overlap are those of "
+                f"{text_name(each.text)}: KL, top tokens and overlap are those of "
                 f"{format_percent(each.compared)} of the tokens, which end where one "
                 "of the original's ends"
             )

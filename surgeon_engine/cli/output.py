@@ -68,6 +68,7 @@ class EventDisplay:
             disable=not output.console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._last = ""  # the line that was printed last
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -82,8 +83,12 @@ class EventDisplay:
         if isinstance(event, Downloading) and self._output.console.is_terminal:
             self._show_download(event)
             return
-        if line := event_line(event):
+        line = event_line(event)
+        # The original writes general text, then the samples: one line for both.
+        is_same_stage = isinstance(event, StageStarted) and line == self._last
+        if line and not is_same_stage:
             self._output.print_line(line)
+            self._last = line
         match event:
             case StageStarted(stage=stage, shot=shot):
                 self._show_task(stage_name(stage, shot))

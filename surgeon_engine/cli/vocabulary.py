@@ -11,7 +11,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfi
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
 from surgeon_engine.base.formatting import format_count, format_percent, format_size
-from surgeon_engine.cli.formatting import add_row, headed_table
+from surgeon_engine.cli.formatting import add_row, headed_table, text_name
 from surgeon_engine.cli.output import Output
 
 _EXAMPLES = 4  # of a script
@@ -114,7 +114,7 @@ def _text_table(found: VocabularyPreviewed) -> Table:
     for each in found.texts:
         add_row(
             table,
-            each.text,
+            text_name(each.text),
             format_count(each.tokens),
             format_percent(each.share),
             format_percent(each.longer),

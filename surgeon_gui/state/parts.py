@@ -71,11 +71,20 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
             mark = Mark.DONE  # in an earlier shot, if at all
         if mark is Mark.DONE and part not in seconds:
             continue  # it was left out, or is not part of this run
-        is_counted = mark is Mark.NOW or part in ahead
-        number, count = _progress(run, part) if is_counted else (0, 0)
+        number, count = 0, 0
+        if mark is Mark.NOW or part in ahead:
+            number, count = _progress(run, part)
+        elif mark is Mark.DONE and part is Part.DISTILL:
+            number, count = early_end(run)
         took = seconds.get(part, 0.0)
         views.append(PartView(part, mark, took, number, count, share, are_zeros))
     return tuple(views)
+
+
+def early_end(run: RunState) -> tuple[int, int]:
+    """Return the step at which the user ended the training, and of how many; or 0."""
+    last = run.held_out[-1] if run.held_out else None
+    return (last.done, last.total) if last and last.done < last.total else (0, 0)
 
 
 def _with_parts(stages: Iterable[tuple[Stage, float]]) -> Iterator[tuple[Part, float]]:

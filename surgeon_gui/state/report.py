@@ -26,6 +26,7 @@ from surgeon_gui.state import export_text, ladder, run_text
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
+from surgeon_gui.state.parts import early_end
 from surgeon_gui.state.report_parts import (
     Picture,
     ReportTable,
@@ -195,6 +196,10 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
                 "of Fidelity are others"
             ).format(texts=_recovery_texts(run)),
         )
+    done, steps = early_end(run)
+    if done:
+        ended = tr("ended at step {number} of {count}")
+        yield tr("Distillation"), ended.format(number=done, count=steps), ""
 
 
 def _recovery_texts(run: RunState) -> str:

@@ -64,7 +64,7 @@ class PartView:
     part: Part
     mark: Mark
     seconds: float = 0.0
-    number: int = 0  # of the shot, the block or the step in progress; 0: none
+    number: int = 0  # of the shot, block or step in progress, or at the end; 0: none
     count: int = 0  # of them
     share: float = 0.0  # that is removed of all parameters; 0: not known
     leaves_zeros: bool = False  # the share is set to zero, of the prunable weights
@@ -85,6 +85,8 @@ def label(view: PartView) -> str:
     }.get(view.part)
     if text is None or not view.number:
         return _NAMES[view.part]
+    if view.mark is Mark.DONE and view.part is Part.DISTILL:
+        text = tr("Distill, ended at step {number} of {count}")
     return text.format(number=view.number, count=view.count)
 
 

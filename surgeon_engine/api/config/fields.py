@@ -13,6 +13,7 @@ With other kinds a config holds the default, so that equal jobs compare equal, a
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import re
 import typing
@@ -28,6 +29,7 @@ from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.sentences import reworded, say
 
 _MAX_ENTRIES = 1_000  # of a list
+_CLOSE = 0.8  # a typing error: q3_k is not q6_k
 _WRONG_TYPE = re.compile(r"Expected `(\w+)(?: \| null)?`, got `")
 _TYPES = {
     "float": say("a number"),
@@ -177,12 +179,20 @@ def check_kinds(config: Any, given: Iterable[str]) -> None:
 
 def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
     """Return the error for a setting that a part of a job does not have."""
-    hint = say("Its settings are {known}.", known=", ".join(known))
+    known = [*known]
+    listed = say("Its settings are {known}.", known=", ".join(known))
+    hint = close_name(name, known) or listed
     if (part, name) == ("export", "replace"):
         hint = say("Delete this line. Allow it when you start the run.")
     return ConfigError(
         "{part} has no setting called {name}.", hint, part=part, name=repr(name)
     )
+
+
+def close_name(given: object, known: Iterable[str]) -> str:
+    """Return the question whether a name like a given one was meant, or empty."""
+    found = difflib.get_close_matches(str(given), known, 1, _CLOSE)
+    return say('Did you mean "{name}"?', name=found[0]) if found else ""
 
 
 def check_limits(config: Any) -> None:

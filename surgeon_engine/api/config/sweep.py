@@ -17,6 +17,7 @@ import msgspec
 from surgeon_engine.api.config.fields import (
     Setting,
     check_kinds,
+    close_name,
     settings_of,
     unknown_setting,
     wrong_type,
@@ -129,12 +130,12 @@ def _axis(config: RunConfig, text: str) -> Axis:
         )
     held = getattr(config, part, None)
     if not dataclasses.is_dataclass(held):
-        parts = ", ".join(field.name for field in dataclasses.fields(RunConfig))
+        parts = [field.name for field in dataclasses.fields(RunConfig)]
         raise ConfigError(
             "The job has no part called {part}.",
-            "The parts are {parts}.",
+            close_name(part, parts)
+            or say("The parts are {parts}.", parts=", ".join(parts)),
             part=repr(part),
-            parts=parts,
         )
     known = settings_of(type(held))
     if setting not in known:

@@ -26,6 +26,7 @@ import msgspec
 from surgeon_engine.api.config.calibration import MoreText
 from surgeon_engine.api.config.fields import (
     check_kinds,
+    close_name,
     settings_of,
     unknown_setting,
     values_of,
@@ -220,14 +221,14 @@ def check_choice(name: str, kind: Any, value: Any) -> None:
         return
     choices = [each.value for each in kind]
     if value not in choices:
+        listed = say("Choose one of: {choices}.", choices=", ".join(choices))
         raise ConfigError(
             "{name} has no choice called {value}.",
-            "Choose one of: {choices}. Settings of a choice stand beside it."
+            say_all(listed, say("Settings of a choice stand beside it."))
             if isinstance(value, Mapping)
-            else "Choose one of: {choices}.",
+            else say_all(close_name(value, choices), listed),
             name=name,
             value=repr(value),
-            choices=", ".join(choices),
         )
 
 
@@ -255,9 +256,9 @@ def _check_part(part: str, given: Any) -> None:
     if part not in _PARTS:
         raise ConfigError(
             "The job has no part called {part}.",
-            "The parts are {parts}.",
+            close_name(part, _PARTS)
+            or say("The parts are {parts}.", parts=", ".join(_PARTS)),
             part=repr(part),
-            parts=", ".join(_PARTS),
         )
     _check_names(part, _PARTS[part], given)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import FileDtype, Format
@@ -33,7 +33,14 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.plan_text import result_bytes
-from surgeon_gui.state.job.targets import context_of, goal_or_none, is_too_large
+from surgeon_gui.state.job.targets import (
+    context_of,
+    converted,
+    goal_or_none,
+    is_too_large,
+    share_with_tokens,
+    target_field,
+)
 from surgeon_gui.state.job.vocabulary_text import brief_warning, planned_tokens
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
@@ -77,6 +84,20 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
     if leaves_zeros(config):
         return numbers.percent(share)
     return numbers.size(_size_at(config, model, share))
+
+
+def target_text(config: RunConfig, model: ModelSummary, share: float) -> str:
+    """Return the size at a share of the prunable weights in the unit of the target."""
+    unit = config.pruning.target
+    if config.pruning.is_sized:
+        return size_text(config, model, share)
+    share = share_with_tokens(config, model, share)
+    values = {**asdict(config.pruning), "target": Target.PRUNABLE_SHARE}
+    values["sparsity"] = share
+    found = converted(values, unit, model, file_form(config, model))
+    value = found.get(target_field(unit), 0.0)
+    is_count = unit is Target.PARAMETERS
+    return numbers.count(value * 1e6) if is_count else numbers.percent(value)
 
 
 def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:

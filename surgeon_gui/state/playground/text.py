@@ -182,20 +182,25 @@ def token_line(state: PlaygroundState, place: TokenPlace) -> str:
     assert token.disagreement is not None
     if token.disagreement.agrees:
         template = tr(
-            "{nats}  {side}, token {number}: {token}; both predict {original}"
+            "{nats}  {side}, token {number}: {token}; both predict {top} "
+            "(original {share}, pruned {share_after})"
         )
     else:
         template = tr(
             "{nats}  {side}, token {number}: {token}; original predicts {original}, "
             "pruned {pruned}"
         )
+    before, after = token.disagreement.original, token.disagreement.pruned
     return template.format(
         nats=nats(token.disagreement.nats),
         side=side_name(place.side),
         number=place.index + 1,
         token=shown_token(token.piece),
-        original=_with_share(token.disagreement.original),
-        pruned=_with_share(token.disagreement.pruned),
+        original=_with_share(before),
+        pruned=_with_share(after),
+        top=shown_token(before.likeliest),
+        share=_share(before.probability),
+        share_after=_share(after.probability),
     )
 
 

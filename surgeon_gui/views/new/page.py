@@ -272,7 +272,7 @@ class NewPage(QWidget):
         self._use.setVisible(settings == {"target"} and self._found is not None)
         if self._found is not None and state.model is not None:
             nearest = plan.nearest_share(state, state.model, self._found)
-            size = plan.size_text(state.config, state.model, nearest)
+            size = plan.target_text(state.config, state.model, nearest)
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)

@@ -91,7 +91,7 @@ def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
     assert "exported and verified" in out
     titles, first, second, verdict = out.splitlines()[-4:]
     assert titles.startswith("text") and "same top token" in titles
-    assert first.startswith("builtin")
+    assert first.startswith("Built-in text")
     assert second.startswith("text by the model itself")
     assert verdict.startswith("verdict: ")
     assert (tmp_path / "runs" / "first" / "export" / "model.safetensors").is_file()

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, TEXT_NAMES
 from surgeon_engine.api.messages.benchmark import Measured, ModelMeasured, rate_of
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.messages.run import (
@@ -163,3 +164,20 @@ def test_measurement_table_is_aligned_and_describes_the_protocol(capsys):
 def test_measurement_table_of_one_model_has_no_ratio(capsys):
     measured = Measured((model("model"),), 2, 512, 32, 3, "CPU (2 threads)")
     assert "  ratio" not in printed(measured, capsys)
+
+
+def test_built_in_text_has_its_name(capsys):
+    measured = evaluation((BUILTIN_TEXT, 0.39))
+    shot = ShotFinished(1, 0.3, 0.3, None, 100, measured, (), 2.0)
+    Output().print_table(fidelity_table(measured, measured.fidelity))
+    for text in (event_line(shot), capsys.readouterr().out):
+        assert TEXT_NAMES[BUILTIN_TEXT] in text
+        assert BUILTIN_TEXT not in text
+
+
+def test_stage_that_comes_twice_in_a_row_is_one_line(capsys):
+    first, other = StageStarted(Stage.SAMPLING, 0), StageStarted(Stage.BASELINE, 0)
+    progress = Progressed(Stage.SAMPLING, 0, 1, 1)
+    show(Output(), first, progress, first, other, first)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [event_line(each) for each in (first, other, first)]

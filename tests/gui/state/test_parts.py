@@ -9,6 +9,7 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Cancelled, Failed
 from surgeon_engine.api.messages.run import (
+    HeldOutMeasured,
     Progressed,
     RunFinished,
     RunStarted,
@@ -187,3 +188,19 @@ def test_ended_run_shows_where_it_ended():
     finished = with_events(run, 90.0, RunFinished(False, 90.0, 1))
     assert set(marks(finished).values()) == {Mark.DONE}
     assert Part.DISTILL not in marks(finished)  # it was left out
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "label"),
+    [(51, 72, "Distill, ended at step 51 of 72"), (72, 72, "Distill")],
+)
+def test_training_that_ended_early_says_at_which_step(done, total, label):
+    run = run_in(*TO_REFIT, (Stage.DISTILLATION, 0, 90.0))
+    first, last = HeldOutMeasured(0, 72, 0.5), HeldOutMeasured(done, total, 0.4)
+    run = with_events(run, 95.0, first, Progressed(Stage.DISTILLATION, 0, 20, 80), last)
+    assert "Distill, step 21 of 80" in labels(run)
+    run = with_events(run, 96.0, StageStarted(Stage.EXPORT, 0))
+    for each in (run, with_events(run, 99.0, RunFinished(False, 99.0, 1))):
+        assert label in labels(each)
+    broken = with_events(run_in(*TO_REFIT, (Stage.DISTILLATION, 0, 90.0)), 95.0, last)
+    assert "Distill" in labels(with_events(broken, 96.0, Cancelled()))

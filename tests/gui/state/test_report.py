@@ -8,7 +8,7 @@ import pytest
 
 from surgeon_engine.api.config.export import FOR_ANY_MODEL, Format
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.messages.run import Estimate, TokensRemoved
+from surgeon_engine.api.messages.run import Estimate, HeldOutMeasured, TokensRemoved
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.state.report import ReportContext, report_html
@@ -55,6 +55,13 @@ def test_sizes_of_the_original_in_fewer_bits_are_listed(finished):
     assert f"Original {original}" in text
     assert "their quality was not measured in this run" in text
     assert "If only the size of the file counts, quantize instead" in text
+
+
+def test_training_that_ended_early_says_so(finished):
+    ended = replace(finished, held_out=(HeldOutMeasured(51, 72, 0.4),))
+    assert "Distillation ended at step 51 of 72" in text_of(ended)
+    whole = replace(finished, held_out=(HeldOutMeasured(72, 72, 0.4),))
+    assert "ended at step" not in text_of(whole)
 
 
 def test_file_smaller_than_any_of_the_original_says_so(finished):

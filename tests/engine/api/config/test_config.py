@@ -427,3 +427,19 @@ def test_unknown_choice_is_answered_with_all_choices():
         config_from_toml("[export]\ndtype = 'q3_k'")
     assert caught.value.message == "export.dtype has no choice called 'q3_k'."
     assert caught.value.hint == f"Choose one of: {', '.join(FileDtype)}."
+
+
+@pytest.mark.parametrize(
+    ("job", "meant"),
+    [
+        ("[pruning]\nsparcity = 0.5", "sparsity"),
+        ("[prunning]\nsparsity = 0.5", "pruning"),
+        ("[pruning]\nstructure = 'neuron'", "neurons"),
+        ("[[calibration.more_texts]]\ntext = 'a.txt'\nshares = 0.5", "share"),
+    ],
+)
+def test_close_name_is_asked_for(job, meant):
+    with pytest.raises(ConfigError) as caught:
+        config_from_toml(job)
+    assert caught.value.hint.startswith(f'Did you mean "{meant}"?')
+    assert all(f"{x}, " not in caught.value.hint for x in settings_of(PruningConfig))

@@ -295,7 +295,7 @@ def test_token_line_has_place_and_predictions(done):
     same = playground_text.token_line(done, TokenPlace(Side.ORIGINAL, 2)).replace(
         SPACE, " "
     )
-    assert same.endswith("“ module”; both predict “ same” (90 %)")
+    assert same.endswith("“ module”; both predict “ same” (original 90 %, pruned 40 %)")
 
 
 def test_written_line_has_speed_and_ending(done):

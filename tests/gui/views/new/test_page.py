@@ -38,6 +38,7 @@ from surgeon_gui.state.job.purposes import purpose_of, with_languages
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
+from surgeon_gui.text import numbers
 from surgeon_gui.text.problems import Kind, Problem, Step, sentence
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new import model_card
@@ -234,6 +235,25 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     place.session.draft.reject_edit(Step.TARGET, "A limit is refused.")
     assert line(place, "plan_label") == ""  # it would be that of the edit before
     assert not use.isVisible()  # it is no problem of the size
+
+
+@pytest.mark.parametrize(
+    ("unit", "field", "wanted"),
+    [
+        ("prunable_share", "pruning_sparsity", 95.0),
+        ("parameter_share", "pruning_parameter_share", 95.0),
+        ("parameters", "pruning_million_parameters", 0.1),
+    ],
+)
+def test_size_offered_is_in_the_unit_of_the_target(place, unit, field, wanted):
+    choose_unit(place, unit)
+    find(place, field).setValue(wanted)
+    offered = find(place, "use_possible_button").text()
+    click(place, "use_possible_button")
+    assert "likely" in line(place, "plan_label")
+    value = find(place, field).value()
+    shown = numbers.percent(value / 100) if wanted > 1 else numbers.count(value * 1e6)
+    assert offered.endswith(f" {shown}")
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.IQ4_NL, FileDtype.Q4_0])

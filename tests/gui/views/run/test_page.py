@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.verdict import Verdict
+from surgeon_gui.state.app import Engine
 from surgeon_gui.state.export_text import speed_rows
 from surgeon_gui.state.run import Status, interrupted
 from surgeon_gui.views.run import head
@@ -69,6 +70,19 @@ def test_run_in_progress_has_its_time_and_its_controls(page):
     label = find(page, "part_remove_label", QLabel)
     assert "%" in label.text()
     assert label.fontMetrics().horizontalAdvance(label.text()) <= label.width()
+
+
+def test_clock_of_a_run_that_was_read_waits_for_the_engine(page):
+    read = replace(RUNNING, log_bytes=1000)
+    show(page, read, now=60.0)
+    counts = shown(page, "run_time")
+    waiting = replace(page.details._session.state, engine=Engine.STARTING)
+    page.show_state(waiting, 61.0)
+    before = shown(page, "run_time")
+    page.show_state(waiting, 75.0)
+    assert shown(page, "run_time") == before != counts
+    page.show_state(replace(waiting, run=RUNNING), 60.0)  # it began in this window
+    assert shown(page, "run_time") == counts
 
 
 @pytest.mark.parametrize(
