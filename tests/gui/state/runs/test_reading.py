@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -241,7 +242,10 @@ def test_distinct_titles_adds_details_to_equal_titles(tmp_path):
     assert len({first, third}) == 2
     by_time = run_text.distinct_titles([records[0], records[2]])
     assert all("heads" not in title for title in by_time.values())
-    assert len(set(by_time.values())) == 2
+    time, later = (
+        f"{datetime.fromtimestamp(record.began + wait):%H:%M:%S}" for wait in (0, 3)
+    )
+    assert list(by_time.values()) == [f"{plain}, {time}", f"{plain}, {later}"]
     assert run_text.distinct_titles([record]) == {record.folder: plain}
 
 
