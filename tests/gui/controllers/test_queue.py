@@ -324,9 +324,13 @@ def test_another_window_has_the_queue(qtbot, make_window):
     load_and_wait(qtbot, second, SHORT)
     button = find(second, "queue_add_button")
     assert not button.isEnabled()
-    assert button.toolTip()
+    taken = find(second, "queue_summary").text()
+    assert taken and taken in button.toolTip()
     with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
         first.close()
+    second.runs.show_home()
+    click(second, "place_runs_button")
+    assert find(second, "queue_summary").text() != taken
     second.session.draft.edit_part(replace(SHORT.pruning, sparsity=0.4))  # redraws
     click(second, "queue_add_button")
     assert len(queue_of(second).state.waiting) == 4
