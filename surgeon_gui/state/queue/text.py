@@ -139,6 +139,21 @@ def kept_note(queue: QueueState) -> str:
     ).format(n=n)
 
 
+def stop_note(queue: QueueState) -> str:
+    """Return that canceling the run in progress stops the queue; empty if it does not.
+
+    A queue that is worked off has a run in progress, or begins after it.
+    """
+    n = len(queue.waiting)
+    if not n or not queue.is_working:
+        return ""
+    return ntr(
+        "The queue stops: {n} waiting run begins only with “Start queue”.",
+        "The queue stops: {n} waiting runs begin only with “Start queue”.",
+        n,
+    ).format(n=n)
+
+
 def _ended(queue: QueueState) -> str:
     ended = tr("The queue has ended.")
     return f"{ended} {_outcomes(queue)}"
