@@ -63,15 +63,18 @@ class QueueController(QObject):
         session.run_ended.connect(self._on_run_ended)
         self._on_session_changed()
 
+    @property
+    def is_taken(self) -> bool:
+        """True if another window has the queue."""
+        return self._file.use is not None
+
     # user actions
 
     def add_obstacle(self) -> Problem | None:
         """Return why the draft cannot be added; None if it can."""
         if obstacle := checks.add_obstacle(self._session.state, self.state):
             return obstacle
-        if self._file.use is not None:
-            return Problem(Kind.QUEUE_TAKEN)
-        return None
+        return Problem(Kind.QUEUE_TAKEN) if self.is_taken else None
 
     @Slot()
     def add_draft(self) -> None:

@@ -30,27 +30,26 @@ class _CloseText(NamedTuple):
 
 _RUN_TEXT = _CloseText(
     tr("A run is in progress"),
-    tr("A run is in progress. Stop it?"),
+    tr("A run is in progress. Close anyway?"),
     tr(
-        "Stop and keep finishes the current shot, exports the model and closes Surgeon."
+        "“Finish here and close” finishes the current shot, writes and verifies the "
+        "model and closes Surgeon."
     ),
-    tr("Stop and keep"),
+    tr("Finish here and close"),
     tr("Cancel the run and close"),
     tr("Keep running"),
 )
-_PAUSED_TEXT = _CloseText(
-    tr("A run is paused"),
-    tr("A run is paused. Stop it?"),
-    tr(
-        "Stop and keep resumes the run until the current shot is finished, exports the "
-        "model and closes Surgeon."
+_PAUSED_TEXT = _RUN_TEXT._replace(
+    title=tr("A run is paused"),
+    question=tr("A run is paused. Close anyway?"),
+    explanation=tr(
+        "“Finish here and close” resumes the run until the current shot is finished, "
+        "writes and verifies the model and closes Surgeon."
     ),
-    tr("Stop and keep"),
-    tr("Cancel the run and close"),
-    tr("Keep it paused"),
+    stay=tr("Keep it paused"),
 )
 _EXPORTING_TEXT = _RUN_TEXT._replace(
-    explanation=tr("Finish and close waits until the model is written and verified."),
+    explanation=tr("“Finish and close” waits until the model is written and verified."),
     keep=tr("Finish and close"),
 )
 _CANCELLING_TEXT = _CloseText(
@@ -64,7 +63,7 @@ _SAVE_TEXT = _CloseText(
     tr("The model is being saved"),
     tr("The pruned model is being saved in another format. Close anyway?"),
     tr(
-        "Finish and close waits until the new files are written and verified. The "
+        "“Finish and close” waits until the new files are written and verified. The "
         "export of the run is kept in any case."
     ),
     tr("Finish and close"),
@@ -93,7 +92,7 @@ _DOWNLOAD_TEXT = _CloseText(
     tr("A model is being downloaded. Close anyway?"),
     tr(
         "The part downloaded so far is kept, and the download can be resumed later. "
-        "Finish and close waits until it is complete."
+        "“Finish and close” waits until it is complete."
     ),
     tr("Finish and close"),
     tr("Close and resume later"),
@@ -211,11 +210,11 @@ def _progress_note(run: RunState) -> str:
     """Return whether a run that is cancelled can be resumed."""
     if has_saved_state(run.folder):
         return tr(
-            "Cancel the run and close keeps the progress that is saved: the run can be "
-            "resumed later."
+            "“Cancel the run and close” keeps the progress that is saved: the run can "
+            "be resumed later."
         )
     return tr(
-        "Nothing of the run is saved yet: after Cancel the run and close it can only "
+        "Nothing of the run is saved yet: after “Cancel the run and close” it can only "
         "be started again."
     )
 

@@ -106,7 +106,7 @@ class MainWindow(QMainWindow):
         queue = self.runs.queue.controller
         self._close_question = CloseQuestion(self.session, queue, self)
         self._desktop_integration = DesktopIntegration(self.session, queue, self)
-        self._run_actions = RunActions(self.session, self, self.start_run)
+        self._run_actions = RunActions(self.session, queue, self, self.start_run)
         self._connect_session()
         self._connect_controls()
         self._connect_menus()

@@ -19,9 +19,11 @@ from surgeon_gui.base.background import Background
 from surgeon_gui.base.lm_studio import Stopped, add_file, models_folder
 from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.purposes import fitted_to
 from surgeon_gui.state.job.targets import target_of, with_step
+from surgeon_gui.state.queue.text import stop_note
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import cancel_note
 from surgeon_gui.state.runs.reading import has_saved_state
@@ -40,10 +42,14 @@ class RunActions(QObject):
     saved = Signal(str, str)  # a sentence, the path of the file
 
     def __init__(
-        self, session: Session, window: QMainWindow, start: Callable[[], None]
+        self,
+        session: Session,
+        queue: QueueController,
+        window: QMainWindow,
+        start: Callable[[], None],
     ) -> None:
         super().__init__(window)
-        self._start = start
+        self._start, self._queue = start, queue
         self._wanted: RunConfig | None = None  # to start once it has been read
         session.changed.connect(self._go_on)
         session.changed.connect(self._follow_question)
@@ -84,7 +90,8 @@ class RunActions(QObject):
         if not run.status.can_cancel:
             return
         now = time.time()
-        if run.model is None and run.seconds(now) < _NOTHING_LOST:
+        has_begun = run.model is not None or run.seconds(now) >= _NOTHING_LOST
+        if not has_begun and not stop_note(self._queue.state):
             self._session.cancel()
         else:
             self._ask(run, now)
@@ -102,6 +109,7 @@ class RunActions(QObject):
     def _ask(self, run: RunState, now: float) -> None:
         is_saved = not run.computer and has_saved_state(run.folder)
         details = cancel_note(run, now, is_saved=is_saved)
+        details = f"{details} {stop_note(self._queue.state)}".strip()
         on_yes = partial(self._on_confirmed, run.folder)
         self._question.ask(tr("Cancel the run?"), details, on_yes)
 

@@ -377,18 +377,19 @@ def _quality_limit(pruning: PruningConfig) -> str:
 
 
 def removed_share(sparsity: float) -> str:
-    """Return a share of the prunable weights as what was or will be removed."""
+    """Return a share of the prunable weights as what was removed."""
     text = tr("{sparsity} of prunable weights removed")
     return text.format(sparsity=numbers.percent(sparsity))
 
 
 def brief_target(pruning: PruningConfig) -> str:
-    """Return the target in few words, in its own unit."""
+    """Return the target, as true before the run as after it, in few words."""
     match pruning.target:
         case Target.PRUNABLE_SHARE:
-            return removed_share(pruning.sparsity)
+            text = tr("{sparsity} fewer prunable weights")
+            return text.format(sparsity=numbers.percent(pruning.sparsity))
         case Target.PARAMETER_SHARE:
-            text = tr("{sparsity} of all parameters removed")
+            text = tr("{sparsity} fewer parameters")
             return text.format(sparsity=numbers.percent(pruning.sparsity))
         case Target.PARAMETERS:
             left = numbers.count(pruning.million_parameters * 1e6)

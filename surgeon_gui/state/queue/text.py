@@ -11,6 +11,7 @@ from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.problems import Kind, Problem, sentence
 
 _STATUSES = {
     QueueStatus.WAITING: tr("Waiting"),
@@ -71,11 +72,16 @@ def needs(runs: Iterable[QueuedRun]) -> str:
     return tr("about {time}, {disk}").format(time=time, disk=text)
 
 
-def summary(queue: QueueState, *, is_busy: bool) -> str:
+def summary(queue: QueueState, *, is_busy: bool, is_taken: bool = False) -> str:
     """Return what the queue does and how much waits.
 
-    `is_busy`: the engine works at something that is not of the queue.
+    Args:
+        queue: of this window.
+        is_busy: the engine works at something that is not of the queue.
+        is_taken: another window has the queue.
     """
+    if not queue.runs and is_taken:
+        return sentence(Problem(Kind.QUEUE_TAKEN))
     if not queue.runs:
         return tr(
             "The queue is empty. Fill it by Sweep… or by Add to queue in the menu Run."
@@ -129,6 +135,21 @@ def kept_note(queue: QueueState) -> str:
     return ntr(
         "{n} waiting run stays in the queue.",
         "{n} waiting runs stay in the queue.",
+        n,
+    ).format(n=n)
+
+
+def stop_note(queue: QueueState) -> str:
+    """Return that canceling the run in progress stops the queue; empty if it does not.
+
+    A queue that is worked off has a run in progress, or begins after it.
+    """
+    n = len(queue.waiting)
+    if not n or not queue.is_working:
+        return ""
+    return ntr(
+        "The queue stops: {n} waiting run begins only with “Start queue”.",
+        "The queue stops: {n} waiting runs begin only with “Start queue”.",
         n,
     ).format(n=n)
 

@@ -141,7 +141,7 @@ def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     """Return a unique title for each run, by folder.
 
     Equal titles are distinguished by the target or what was reached if that differs,
-    then by the structure, the method, the start time and the name of the folder.
+    then by structure, method, day and time of the start and the name of the folder.
     """
     titles = {record: title(record) for record in records}
     for detail in _DETAILS:
@@ -192,9 +192,13 @@ def fidelity_lines(record: RunRecord) -> str:
 
 def date(record: RunRecord) -> str:
     """Return the start time in minutes."""
+    return _start(record, "%Y-%m-%d %H:%M")
+
+
+def _start(record: RunRecord, form: str) -> str:
     if not record.began:
         return NOTHING
-    return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M}"
+    return datetime.fromtimestamp(record.began).strftime(form)
 
 
 def _last_part(folder: str) -> str:
@@ -206,7 +210,8 @@ _DETAILS: tuple[Callable[[RunRecord], str], ...] = (
     lambda x: _goal(x.config, _reached(x)) if x.config else NOTHING,
     lambda x: plan_text.structure_phrase(x.config.pruning) if x.config else NOTHING,
     lambda x: CHOICES[x.config.pruning.method][0] if x.config else NOTHING,
-    date,
+    lambda x: _start(x, "%Y-%m-%d"),
+    lambda x: _start(x, "%H:%M:%S"),
     lambda x: _last_part(x.folder),
 )
 

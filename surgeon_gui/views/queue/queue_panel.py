@@ -7,7 +7,7 @@ from functools import partial
 from operator import attrgetter
 
 from PySide6.QtCore import QPoint, Qt, Slot
-from PySide6.QtGui import QAction, QResizeEvent
+from PySide6.QtGui import QAction, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QMenu, QWidget
 from typing_extensions import override
 
@@ -102,6 +102,11 @@ class QueuePanel(QWidget):
         stack(self._row, is_stacked=self.width() < _NARROW)
         super().resizeEvent(event)
 
+    @override
+    def showEvent(self, event: QShowEvent) -> None:
+        self._show_summary()  # another window may have begun or ended its queue
+        super().showEvent(event)
+
     @property
     def _selected(self) -> QueuedRun | None:
         run: QueuedRun | None = self._table.current
@@ -129,7 +134,8 @@ class QueuePanel(QWidget):
     def _show_summary(self) -> None:
         queue, session = self._queue.state, self._session.state
         is_busy = queue.current is None and session.is_busy
-        shown = text.summary(queue, is_busy=is_busy)
+        is_taken = not queue.runs and self._queue.is_taken
+        shown = text.summary(queue, is_busy=is_busy, is_taken=is_taken)
         if shown != self._summary.text():
             self._summary.setText(shown)
 

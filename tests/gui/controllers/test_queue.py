@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtWidgets import QMessageBox
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method
@@ -33,6 +34,7 @@ from tests.helpers.windows import (
     load_and_wait,
     open_place,
     run_of,
+    trigger,
     wait_for_status,
 )
 
@@ -166,7 +168,10 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     add_three(qtbot, window, LONG)
     click(window, "queue_start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    cancel_run(window)
+    trigger(window, "cancel_action")
+    question = find(window, "cancel_question", QMessageBox)
+    assert "2 waiting runs" in question.informativeText()
+    click(window, "cancel_yes_button")
     assert statuses(window)[0] is S.CANCELLED  # at once: the window may close now
     wait_for_status(qtbot, window, Status.CANCELLED)
     qtbot.wait(50)
@@ -324,9 +329,13 @@ def test_another_window_has_the_queue(qtbot, make_window):
     load_and_wait(qtbot, second, SHORT)
     button = find(second, "queue_add_button")
     assert not button.isEnabled()
-    assert button.toolTip()
+    taken = find(second, "queue_summary").text()
+    assert taken and taken in button.toolTip()
     with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
         first.close()
+    second.runs.show_home()
+    click(second, "place_runs_button")
+    assert find(second, "queue_summary").text() != taken
     second.session.draft.edit_part(replace(SHORT.pruning, sparsity=0.4))  # redraws
     click(second, "queue_add_button")
     assert len(queue_of(second).state.waiting) == 4

@@ -228,7 +228,7 @@ def test_name_has_the_target_of_a_run_until_there_is_the_size_of_its_file(run):
         replace(before, exported=checkpoint),
     ):
         name = plain(result_text.name_of(each))
-        assert name == "Bundled demo · 30 % of prunable weights removed"
+        assert name == "Bundled demo · 30 % fewer prunable weights"
     assert result_text.name_of(replace(run, name="Mine")) == "Mine"
 
 

@@ -118,10 +118,10 @@ def test_goal_that_cannot_be_reached_or_keeps_the_file_is_told():
 @pytest.mark.parametrize(
     ("pruning", "text"),
     [
-        (pruning_config(), "30 % of prunable weights removed in 3 shots, heads"),
+        (pruning_config(), "30 % fewer prunable weights in 3 shots, heads"),
         (
             pruning_config(target=Target.PARAMETER_SHARE, shots=1),
-            "30 % of all parameters removed in 1 shot",
+            "30 % fewer parameters in 1 shot",
         ),
         (pruning_config(target=Target.PARAMETERS), "To 100 M in"),
         (pruning_config(target=Target.FILE_SIZE), "To 400 MB in"),

@@ -40,10 +40,16 @@ def test_question_says_whether_progress_is_kept(tmp_path):
     write_saved_state(tmp_path)
     saved = closing._close_text(None, AppState(run=run), QueueState())
     assert saved.explanation != unsaved.explanation
-    assert not saved.keep and "Stop and keep" not in saved.explanation
+    assert not saved.keep and "Finish here" not in saved.explanation
     exporting = AppState(run=replace(run, stage=Stage.EXPORT))
     text = closing._close_text(None, exporting, QueueState())
     assert text.keep and "current shot" not in text.explanation
+
+
+def test_texts_name_the_button_that_keeps_the_task():
+    others = (closing._PAUSED_TEXT, closing._EXPORTING_TEXT)
+    for text in (*closing._CLOSE_TEXTS.values(), *others):
+        assert not text.keep or f"“{text.keep}”" in text.explanation
 
 
 @pytest.fixture

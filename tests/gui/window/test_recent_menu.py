@@ -67,7 +67,7 @@ def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     assert all(title.startswith("Bundled demo · 8.5\xa0MB, ") for title in titles)
     shown = [
         *titles,
-        "Bundled demo · 30\xa0% of prunable weights removed",
+        "Bundled demo · 30\xa0% fewer prunable weights",
         "d (missing)",
     ]
     assert texts(window, "run") == shown

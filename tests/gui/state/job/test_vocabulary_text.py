@@ -52,12 +52,12 @@ def test_names_of_runs_have_the_tokens():
     job = with_vocabulary(some_tokens(1_500))
     titles = title_of("", "", job, 90_000_000), run_name(job)
     assert titles[0].endswith(f"90.0{SPACE}MB, 1,500 tokens")
-    assert "30 % of prunable weights removed, 1,500 tokens, " in titles[1].replace(
+    assert "30 % fewer prunable weights, 1,500 tokens, " in titles[1].replace(
         SPACE, " "
     )
     automatic = with_vocabulary(AUTOMATIC)
-    assert title_of("", "", automatic).endswith("weights removed, fewer tokens")
-    assert title_of("", "", RunConfig()).endswith("weights removed")
+    assert title_of("", "", automatic).endswith("prunable weights, fewer tokens")
+    assert title_of("", "", RunConfig()).endswith("prunable weights")
 
 
 def test_number_of_tokens_that_the_model_does_not_have_becomes_a_usual_one():

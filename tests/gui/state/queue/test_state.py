@@ -264,7 +264,7 @@ def test_runs_are_read_as_they_were_written(tmp_path):
     assert again.read() == runs
     translation.use("de")
     try:
-        assert "der entfernbaren Gewichte entfernt" in again.read()[2].name
+        assert "weniger entfernbare Gewichte" in again.read()[2].name
     finally:
         translation.use("en")
 

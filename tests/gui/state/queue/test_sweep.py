@@ -81,7 +81,7 @@ def test_forecast_has_a_line_for_each_target(state):
     assert second.startswith("To 8.12\xa0MB: at most ")
     (run,) = sweep.plan(state, Target.PRUNABLE_SHARE, "20", FIRST)
     size = numbers.size(goal_or_none(run.config, state.model).weight_bytes)
-    assert f" removed, file {size}: " in sweep.forecast([run], state.model)
+    assert f" prunable weights, file {size}: " in sweep.forecast([run], state.model)
     many = ", ".join(f"9.{n}" for n in range(10))
     lines = sweep.forecast(
         sweep.plan(state, Target.FILE_SIZE, many, FIRST), state.model
@@ -118,10 +118,10 @@ def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
     found = sweep.plan(state, Target.PRUNABLE_SHARE, "10 20", methods)
     assert [run.name.replace("\xa0", " ") for run in found] == [
-        "Bundled demo · 10 % of prunable weights removed, First-order gates",
-        "Bundled demo · 10 % of prunable weights removed, Magnitude",
-        "Bundled demo · 20 % of prunable weights removed, First-order gates",
-        "Bundled demo · 20 % of prunable weights removed, Magnitude",
+        "Bundled demo · 10 % fewer prunable weights, First-order gates",
+        "Bundled demo · 10 % fewer prunable weights, Magnitude",
+        "Bundled demo · 20 % fewer prunable weights, First-order gates",
+        "Bundled demo · 20 % fewer prunable weights, Magnitude",
     ]
 
 

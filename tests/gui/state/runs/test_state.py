@@ -71,7 +71,7 @@ def test_titles_are_distinct_even_for_runs_of_the_same_second():
 def test_title_of_a_file_with_zeros_is_the_target():
     job = replace(JOB, pruning=PruningConfig(Structure.N_M, sparsity=0.5))
     record = replace(BEST, name="", config=job, file_bytes=5_700_000)
-    assert "50\xa0% of prunable weights removed" in run_text.title(record)
+    assert "50\xa0% fewer prunable weights" in run_text.title(record)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def rows(window):
 
 
 def targets(window):
-    return [row[0].split(SEPARATOR)[1].partition(" of ")[0] for row in rows(window)]
+    return [row[0].split(SEPARATOR)[1].partition(" fewer ")[0] for row in rows(window)]
 
 
 def add(window, *shares):
@@ -81,8 +81,7 @@ def filled(qtbot, window):
 def test_added_runs_are_shown_with_target_and_estimate(filled):
     assert filled.runs.home.isVisible()
     assert (
-        rows(filled)[0][0]
-        == "Bundled demo · 10 % of prunable weights removed, LLM Surgeon"
+        rows(filled)[0][0] == "Bundled demo · 10 % fewer prunable weights, LLM Surgeon"
     )
     assert all(row[1].startswith("about ") for row in rows(filled))
     assert find(filled, "queue_summary").text().startswith("3 ")

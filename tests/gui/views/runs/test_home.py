@@ -115,7 +115,7 @@ def test_long_title_has_two_lines_and_keeps_the_size():
     assert QFontMetrics(font).horizontalAdvance(second) <= width // 3
     first, second = title_lines(title.replace(" · ", "-"), font, width // 3)
     assert second.endswith("…")
-    title = "Bundled demo · 30 % of prunable weights removed, 2026-12-01 02:41"
+    title = "Bundled demo · 30 % fewer prunable weights, 2026-12-01 02:41"
     first, second = title_lines(title, font, width // 3)
     assert title.startswith(first)
     assert "…" in second
@@ -274,7 +274,7 @@ def test_details_come_when_asked_for_and_tell_the_share_of_parameters(home):
     choose(home, "40")
     assert shown(home, "runs_details_note") == ""
     assert find(home, "runs_tags_edit").isVisible()
-    assert "40 % of prunable weights" in facts(home, "run_facts")
+    assert "40 % fewer prunable weights" in facts(home, "run_facts")
     assert "1.81 M of 2.83 M (36.1 % fewer)" in facts(home, "run_facts")
     do(home, "details")
     assert not find(home, "runs_details").isVisible()
