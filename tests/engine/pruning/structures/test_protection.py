@@ -47,7 +47,7 @@ def test_protected_layer_does_not_change(tmp_path, structure, pattern):
 @pytest.mark.parametrize(
     ("protect", "message"),
     [
-        (("block 9",), "'block 9' protects no layer"),
+        (("block 9",), "“block 9” protects no layer"),
         (("*",), "Everything that could be removed is protected"),
     ],
 )
