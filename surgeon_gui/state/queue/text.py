@@ -84,7 +84,8 @@ def summary(queue: QueueState, *, is_busy: bool, is_taken: bool = False) -> str:
         return sentence(Problem(Kind.QUEUE_TAKEN))
     if not queue.runs:
         return tr(
-            "The queue is empty. Fill it by Sweep… or by Add to queue in the menu Run."
+            "The queue is empty. Fill it by “Sweep…”, or by “Add to queue” in the menu "
+            "“Run”."
         )
     waiting = queue.waiting
     if not waiting:

@@ -139,7 +139,8 @@ def test_details_of_a_failed_run_are_its_problem():
     [
         (
             (),
-            "The queue is empty. Fill it by Sweep… or by Add to queue in the menu Run.",
+            "The queue is empty. Fill it by “Sweep…”, or by “Add to queue” in the menu "
+            "“Run”.",
         ),
         (
             queued("a"),
