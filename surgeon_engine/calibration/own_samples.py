@@ -37,11 +37,7 @@ from surgeon_engine.base.reading import read_bytes
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
-from surgeon_engine.model.decoding import (
-    fast_attention,
-    last_logits_alone,
-    with_cache,
-)
+from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.identity import FileStamp, identity_of
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
@@ -49,7 +45,7 @@ from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.runtime.shares import divided
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
-_VERSION = 6  # of the sampling; another one makes other windows
+_VERSION = 7  # of the sampling; another one makes other windows
 _STORED = np.dtype("<i4")  # tokens in the files, behind their seal
 _SEAL_BYTES = 32
 _log = logging.getLogger(__name__)
@@ -246,8 +242,7 @@ def sample(
     arguments = with_cache(model) | last_logits_alone(model)
     tokens = windows[:, : batch.given]
     for place in range(batch.given, length):
-        with fast_attention(model):
-            logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
+        logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
         if is_broken(logits):
             message = say("The model computes numbers that are not finite.")
             raise EvaluationError(
