@@ -69,6 +69,14 @@ def pytest_collection():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def fast_attention():
+    """Let models that tests make attend as models that the engine loads."""
+    attention = sys.modules.get("surgeon_engine.model.cpu_attention")
+    if attention is not None:
+        attention.attend_fast_on_cpus()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def exact_products():
     """Let the engine compute alike on all processors: no products of 16 bits."""
     devices = sys.modules.get("surgeon_engine.runtime.devices")  # it imports torch

@@ -18,7 +18,6 @@ from surgeon_engine.calibration.own_samples import (
     own_text,
     sample,
 )
-from surgeon_engine.model import decoding
 from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import load_model
 from tests.helpers.pairs import others_later
@@ -94,20 +93,6 @@ def test_cached_sampling_equals_sampling_from_whole_windows(family):
                 drawn[1] = (1, 5, 7)[place]
             expected = torch.cat([expected, drawn], dim=1)
     assert torch.equal(found, expected)
-
-
-def test_no_single_token_attends_by_the_fused_kernel(monkeypatch):
-    queries = []
-    fused = decoding.sdpa_attention_forward
-
-    def noted(module, query, *args, **options):
-        queries.append(query.shape[2])
-        return fused(module, query, *args, **options)
-
-    monkeypatch.setattr(decoding, "sdpa_attention_forward", noted)
-    model = tiny_model("llama")
-    sample(model, Batch(((1, 5),), seed=4), length=5)
-    assert queries == [2] * model.config.num_hidden_layers
 
 
 def test_windows_are_sampled_once_and_read_from_the_cache(loaded, monkeypatch):

@@ -7,10 +7,13 @@ from torch.testing import assert_close
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.model import cpu_attention
 from surgeon_engine.model.cpu_attention import attend_fast_on_cpus
 from surgeon_engine.model.decoding import with_cache
+from surgeon_engine.model.load import load_model
 from tests.helpers.pruning_states import random_windows
+from tests.helpers.tiny_models import tiny_model
 
 TINY = {
     "vocab_size": 64,
@@ -39,9 +42,9 @@ class Module(nn.Module):
 
 @pytest.fixture
 def plain():
-    """Let models use torch's attention until the test calls what it gets."""
+    """Let models use torch's attention."""
     AttentionInterface.register("sdpa", sdpa_attention_forward)
-    yield attend_fast_on_cpus
+    yield
     attend_fast_on_cpus()
 
 
@@ -144,8 +147,9 @@ def test_the_fused_attention_computes_the_rest(inputs, options):
         ("glm_moe_dsa", CHOSEN_KEYS),
     ],
 )
+@pytest.mark.usefixtures("plain")
 @torch.no_grad()
-def test_models_compute_the_same(kind, options, plain):
+def test_models_compute_the_same(kind, options):
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **TINY, **options)
     model = AutoModelForCausalLM.from_config(config).eval()
@@ -157,5 +161,18 @@ def test_models_compute_the_same(kind, options, plain):
         return [model(tokens).logits, *(x.logits for x in one_by_one)]
 
     expected = computed()
-    plain()
+    attend_fast_on_cpus()
     assert_close(computed(), expected)
+
+
+@pytest.mark.usefixtures("plain")
+def test_loaded_models_attend_fast(tmp_path, monkeypatch):
+    tiny_model("llama").save_pretrained(tmp_path)
+    loaded = load_model(ModelConfig(str(tmp_path)))
+    calls = []
+    own = cpu_attention._Attention.apply
+    monkeypatch.setattr(
+        cpu_attention._Attention, "apply", lambda *x: calls.append(1) or own(*x)
+    )
+    loaded.model(random_windows(1, 5))
+    assert len(calls) == len(loaded.blocks)
