@@ -113,6 +113,10 @@ class BlockRunner:
         self._present = 0
         self._own: dict[int, dict[int | str, Tensor]] = {}
 
+    def writes(self, index: int) -> bool:
+        """Return whether a block writes something for later ones."""
+        return bool(self._chain.written[index])
+
     def embedded(self) -> Iterator[Tensor]:
         """Yield what the first block gets of each batch: windows x ... x hidden."""
         for tokens in self._batches:

@@ -79,6 +79,7 @@ def recover_blocks(
         vocabulary = state.vocabulary
         kept = None if vocabulary is None else vocabulary.kept
         pair = BlockPair(original, state.loaded, text, store, context, kept)
+        pair.is_trained = reconstructs
         for index, block in enumerate(state.loaded.blocks):
             if index < done:
                 pair.compute_after()

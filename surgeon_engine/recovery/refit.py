@@ -21,12 +21,13 @@ residual term is that of error feedback across layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.model.block_runner import Stopped, hooked, run_until_stopped
 from surgeon_engine.model.layers import PrunableLayer
@@ -203,18 +204,14 @@ class _BlockRefit:
         sums = _zero_sums(group, device)
         seen: dict[str, Tensor] = {}
 
-        def keep(name: str, _: nn.Module, __: object, output: Tensor) -> None:
-            seen[name] = output.clone()
-
         def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             seen[""] = inputs[0]
             raise Stopped
 
         has_direct = any(t.layer.name in self._direct for t in group)
+        stops = self._stops_before(group, done)
         handles = [first.module.register_forward_pre_hook(stop)]
-        for t in done if has_direct else ():
-            hook = partial(keep, t.layer.name)
-            handles.append(t.layer.module.register_forward_hook(hook))
+        handles += _keeping_outputs(done if has_direct else (), seen)
         with hooked(handles):
             for number, hidden in enumerate(pair.of_pruned):
                 pair.context.raise_if_cancelled()
@@ -222,6 +219,7 @@ class _BlockRefit:
                 hidden = hidden.to(device)
                 run_until_stopped(pair.run_pruned, hidden, number)
                 X = first.inputs(seen[""])
+                stream = _stream_before(hidden, seen, done) if has_direct else hidden
                 roots = pair.root_weights(number, len(X))
                 if roots is not None:
                     roots = roots.to(X.device)
@@ -229,7 +227,7 @@ class _BlockRefit:
                 for t in group:
                     Y = expected.pop(t.layer.name).to(device).flatten(0, -2).float()
                     if t.layer.name in self._direct:
-                        Y = Y - _stream_before(hidden, seen, done)
+                        Y = Y - stream
                     if roots is not None:
                         Y *= roots  # no other tensor
                     found = sums[t.layer.name][pair.is_held_out[number]]
@@ -237,10 +235,26 @@ class _BlockRefit:
                         found.add(X, Y)
                     else:
                         found.add_targets(X, Y)
+                if stops:
+                    pair.stop_before(first.module, number, seen[""], stream)
         self._has_after = True
         NormalEquations.add_up([each for pair in sums.values() for each in pair])
         NormalEquations.move_to_host([held_out for _, held_out in sums.values()])
         return sums
+
+    def _stops_before(self, group: Sequence[Target], done: Sequence[Target]) -> bool:
+        """Return whether the block stops before the layer of a group, its last one.
+
+        The states after the block must be the sum of the residual stream before the
+        layer and its output, with the same bits.
+        """
+        pair, added = self._pair, [*done, *group]
+        if [t.layer.name for t in group] != [self._last] or not pair.may_stop:
+            return False
+        hidden, seen = pair.of_pruned[0][:1], dict[str, Tensor]()
+        with hooked(_keeping_outputs(added, seen)):
+            found = pair.run_pruned(hidden, 0, slice(1))
+        return torch.equal(found.flatten(0, 1), _stream_before(hidden, seen, added))
 
     def _expected(self, group: Sequence[Target], number: int) -> dict[str, Tensor]:
         """Return what the original computes for a batch, by the names of layers.
@@ -279,6 +293,18 @@ class _BlockRefit:
             else:
                 pair.after[number].copy_(pair.run_original(number))
         return found
+
+
+def _keeping_outputs(
+    targets: Iterable[Target], seen: dict[str, Tensor]
+) -> Iterator[RemovableHandle]:
+    """Let the pruned layers put their outputs into `seen`, by name."""
+
+    def keep(name: str, _: nn.Module, __: object, output: Tensor) -> None:
+        seen[name] = output.clone()
+
+    for t in targets:
+        yield t.layer.module.register_forward_hook(partial(keep, t.layer.name))
 
 
 def _stream_before(

@@ -138,8 +138,20 @@ def _refit_moment(job: Job) -> Moment:
     )
     if any(layer.is_experts for layer in layers):
         sums += _seen_by_experts(job)
-    moment = _with_original(job, sums, _held_out(job) + on_host, 3 * _states(job))
+    states = 3 * _states(job) + _read_by_last_layers(job)
+    moment = _with_original(job, sums, _held_out(job) + on_host, states)
     return replace(moment, copies_ahead=False)
+
+
+def _read_by_last_layers(job: Job) -> float:
+    """Return what the last layer of a block reads of all windows.
+
+    It is kept where blocks stop before this layer: on a CPU.
+    """
+    if job.is_on_gpu or job.config.recovery.reconstructs:
+        return 0
+    tokens = job.recovery_windows * job.length
+    return tokens * max(layer.columns for layer in _left(job)) * job.each
 
 
 def _fitted_matrices(

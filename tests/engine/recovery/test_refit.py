@@ -17,6 +17,7 @@ from surgeon_engine.recovery import block_pass
 from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.refit import _BlockRefit, targets_of
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.shares import Batches
 from tests.helpers import pruning_states
@@ -213,6 +214,33 @@ def test_outputs_that_are_added_to_the_residual_stream_are_found(family, expecte
     direct = {t.layer.kind for t in targets if block.adds_to_residual(t)}
     kinds = {unit.measured.kind for unit in make_state(family, 4).units}
     assert direct == (kinds if expected else set())
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("family", "stops"), [("llama", True), ("opt", True), ("gemma3", False)]
+)
+def test_blocks_that_stop_before_their_last_layer_have_the_same_bits(
+    family, stops, products, monkeypatch
+):
+    is_fast = products == torch.bfloat16
+    monkeypatch.setattr(devices, "multiplies_bfloat16_fast", lambda: is_fast)
+    stopped, weights = [], []
+    stop = BlockPair.stop_before
+    monkeypatch.setattr(
+        BlockPair, "stop_before", lambda *x: stopped.append(1) or stop(*x)
+    )
+    for may_stop in (BlockPair.may_stop, False):
+        monkeypatch.setattr(BlockPair, "may_stop", may_stop)
+        state = make_state(family, 4, structure=Structure.HEADS_AND_NEURONS)
+        original = original_of(state)
+        remove_some(state)
+        refit(state, original, text())
+        weights.append(state.loaded.model.state_dict())
+        batches = len(text().fitted) + len(text().held_out)
+        assert len(stopped) == stops * batches * len(original.blocks)
+    one, two = weights
+    assert all(torch.equal(x, two[name]) for name, x in one.items())
 
 
 def test_stop_ends_the_refit_after_a_block():
