@@ -328,6 +328,7 @@ class NewPage(QWidget):
             size = partial(plan.size_text, config, model)
             bands = _bands(cost_of_rounding(config, model, found))
             curve = Curve(found, bands, size)
+            self.size_input.most = share_with_tokens(config, model, found.last)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:

@@ -25,6 +25,7 @@ OTHERS = {
     ("pruning", "target"): "size_unit_combo",
 }
 ON_THE_PAGE = {"sparsity", "million_parameters", "megabytes", "memory_gigabytes"}
+OTHERS |= {("pruning", name): "pruning_size" for name in ON_THE_PAGE}
 
 
 def input_of(place, part, name):
