@@ -42,7 +42,6 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractScrollArea,
-    QAbstractSpinBox,
     QWidget,
 )
 from typing_extensions import override
@@ -226,8 +225,6 @@ def _fields(window: MainWindow) -> list[Field]:
         made = find(window, name)
         return Field(page, show, made, made)
 
-    size = find(window, "pruning_sparsity")
-    assert isinstance(size, QAbstractSpinBox)
     expert, filters = find(window, "expert_button"), find(window, "runs_filter_button")
     area = window.runs.page.focusProxy()
     assert isinstance(area, QAbstractScrollArea)
@@ -249,7 +246,7 @@ def _fields(window: MainWindow) -> list[Field]:
 
     return [
         Field("run", window.runs.show_run, area, area.widget(), SCROLLED),
-        Field("new", show_new, size, size.lineEdit()),
+        edit("new", "pruning_size", show_new),
         edit("expert", "expert_search_edit", show_expert),
         edit("runs", "runs_search_edit", show_runs),
         Field("playground", place("playground"), prompt, prompt.viewport()),

@@ -35,7 +35,7 @@ _INTRODUCTION = """\
 
 Each control of the window has a stable object name. Tests and accessibility tools find
 a control by it: `window.findChild(QPushButton, "start_button")`. A setting is named
-after the section and the field of the config, such as `pruning_sparsity`. This page is
+after the section and the field of the config, such as `pruning_shots`. This page is
 generated from the window.
 
 *Open recent* has an action for each entry, such as `recent_run_action_1`.

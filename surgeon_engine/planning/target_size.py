@@ -54,7 +54,6 @@ class Goal:
     prunable: int  # weights that there are to choose from
     sparsity: float  # removed / prunable weights
     of_tokens: int  # parameters that are removed with tokens
-    parameter_share: float  # all that is removed / all parameters
     parameters: int  # that remain
     weight_bytes: int  # of the file that holds them
     form: FileForm  # of that file
@@ -261,7 +260,6 @@ def _goal(file: PlannedFile, *, is_chosen: bool = False) -> Goal:
         prunable=prunable,
         sparsity=removed / prunable,
         of_tokens=file.of_tokens,
-        parameter_share=(removed + file.of_tokens) / file.original.parameters,
         parameters=model.parameters - removed,
         weight_bytes=file.bytes(removed),
         form=file.form,

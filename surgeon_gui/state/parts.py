@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.planning.target_size import prunable_weights
 from surgeon_gui.state import eta
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
@@ -38,26 +39,27 @@ _COUNTED = (
 )
 
 
-def removed_share(run: RunState) -> float:
-    """Return the share that a run removes, or has removed: of all parameters, or zeros.
+def removed_count(run: RunState) -> int:
+    """Return how many parameters a run removes, or has removed, or sets to zero.
 
     0 if it is not known or nothing is removed.
     """
     if run.config is None or run.model is None or run.config.pruning.removes_nothing:
-        return 0.0
-    are_zeros = leaves_zeros(run.config)
+        return 0
+    are_zeros, pruning = leaves_zeros(run.config), run.config.pruning
     if not run.status.is_busy and run.history:
         last = run.history[-1]
-        left = last.parameters / max(1, run.model.parameters)
-        return last.sparsity if are_zeros else 1 - left
+        if are_zeros:
+            return round(last.sparsity * prunable_weights(pruning, run.model))
+        return run.model.parameters - last.parameters
     goal = goal_or_none(run.config, run.model)
     if goal is None:
-        return 0.0
-    return goal.sparsity if are_zeros else goal.parameter_share
+        return 0
+    return goal.removed if are_zeros else goal.removed + goal.of_tokens
 
 
-def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, ...]:
-    """Return the parts of a run at a time; `share`: that it removes."""
+def parts_of(run: RunState, now: float, removed: int = 0) -> tuple[PartView, ...]:
+    """Return the parts of a run at a time; `removed`: parameters that it removes."""
     if run.config is None:
         return ()
     seconds = _seconds(run, now)
@@ -77,7 +79,7 @@ def parts_of(run: RunState, now: float, share: float = 0.0) -> tuple[PartView, .
         elif mark is Mark.DONE and part is Part.DISTILL:
             number, count = early_end(run)
         took = seconds.get(part, 0.0)
-        views.append(PartView(part, mark, took, number, count, share, are_zeros))
+        views.append(PartView(part, mark, took, number, count, removed, are_zeros))
     return tuple(views)
 
 

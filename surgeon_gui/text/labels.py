@@ -52,21 +52,19 @@ FIELDS = {
         "Share to remove: of the prunable weights or of all parameters, depending "
         "on the target.",
         "%",
-        decimals=1,
+        decimals=2,
         is_share=True,
     ),
     "pruning.million_parameters": FieldText(
         "Parameters",
         "Number of parameters that the whole model keeps, in millions.",
         "M",
-        decimals=3,
     ),
     "pruning.megabytes": FieldText(
         "Size of the file",
         "Size of the remaining parameters in the number format of the export "
         "(Expert, Export).",
         _MEGABYTE_NAME,
-        decimals=1,  # as `numbers.size` has
         unit_bytes=_MEGABYTE,
         stored_bytes=10**6,
     ),
@@ -76,7 +74,6 @@ FIELDS = {
         "of the export (Expert, Export), keys and values of the context in 16 bits, "
         "and the buffers of 512 tokens. Your programs and screen need some on top.",
         _GIGABYTE_NAME,
-        decimals=3,
         unit_bytes=_GIGABYTE,
         stored_bytes=10**9,
     ),

@@ -66,17 +66,15 @@ class PartView:
     seconds: float = 0.0
     number: int = 0  # of the shot, block or step in progress, or at the end; 0: none
     count: int = 0  # of them
-    share: float = 0.0  # that is removed of all parameters; 0: not known
-    leaves_zeros: bool = False  # the share is set to zero, of the prunable weights
+    removed: int = 0  # parameters; 0: not known
+    leaves_zeros: bool = False  # they are set to zero
 
 
 def label(view: PartView) -> str:
     """Return what happens in a part, with its progress in the one that is in work."""
-    if view.part is Part.REMOVE and view.share:
-        share = numbers.percent(view.share, decimals=0)
-        if view.leaves_zeros:
-            return tr("Zero {share} of prunable weights").format(share=share)
-        return tr("Remove {share} of parameters").format(share=share)
+    if view.part is Part.REMOVE and view.removed:
+        done = tr("Zero {n} weights") if view.leaves_zeros else tr("Remove {n} weights")
+        return done.format(n=numbers.count(view.removed))
     text = {
         Part.MEASURE: tr("Measure, shot {number} of {count}"),
         Part.REFIT: tr("Refit block {number} of {count}"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, QTimer, Slot
+from PySide6.QtCore import QLocale, QPoint, Qt, QTimer, Slot
 from PySide6.QtGui import QValidator, QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QToolTip, QWidget
 from typing_extensions import override
@@ -33,6 +33,16 @@ def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
     if not widget.hasFocus():
         event.ignore()
     return widget.hasFocus()
+
+
+def number_in(bare: str, locale: QLocale) -> float | None:
+    """Return the number in a text without a unit; None if it is no number."""
+    number, is_number = locale.toDouble(bare)
+    if not is_number and bare.count(locale.groupSeparator()) == 1:
+        # The decimal sign of another language.
+        other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
+        number, is_number = locale.toDouble(other)
+    return number if is_number else None
 
 
 class NumberBox(QDoubleSpinBox):
@@ -66,16 +76,6 @@ class NumberBox(QDoubleSpinBox):
         """Return a text without the unit of the box."""
         return text.removesuffix(self.suffix()).strip()
 
-    def number_in(self, bare: str) -> float | None:
-        """Return the number in a text without a unit; None if it is no number."""
-        locale = self.locale()
-        number, is_number = locale.toDouble(bare)
-        if not is_number and bare.count(locale.groupSeparator()) == 1:
-            # The decimal sign of another language.
-            other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
-            number, is_number = locale.toDouble(other)
-        return number if is_number else None
-
     @override
     def wheelEvent(self, event: QWheelEvent) -> None:
         if takes_wheel(self, event):
@@ -108,7 +108,7 @@ class NumberBox(QDoubleSpinBox):
     @override
     def fixup(self, text: str) -> str:
         """Return the valid number nearest to the typed one; a tooltip has the limit."""
-        number = self.number_in(self.without_unit(text))
+        number = number_in(self.without_unit(text), self.locale())
         if number is None:
             return super().fixup(text)
         nearest = min(max(number, self.minimum()), self.maximum())
@@ -135,8 +135,8 @@ class MinutesBox(NumberBox):
     def fixup(self, text: str) -> str:
         bare = self.without_unit(text).lower().removesuffix("min").strip()
         if found := _HOURS.fullmatch(bare):
-            hours = self.number_in(found[1].strip())
-            minutes = self.number_in(found[2].strip() or "0")
+            hours = number_in(found[1].strip(), self.locale())
+            minutes = number_in(found[2].strip() or "0", self.locale())
             if hours is not None and minutes is not None:
                 bare = self.textFromValue(60 * hours + minutes)
         return super().fixup(bare)

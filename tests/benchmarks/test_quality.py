@@ -302,7 +302,7 @@ def test_seeds_that_change_nothing_fail(bench, capsys):
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (ONE_JOB.replace("shots", "shotz"), "pruning has no setting called 'shotz'"),
+        (ONE_JOB.replace("shots", "shotz"), "pruning has no setting called “shotz”"),
         (ONE_JOB + "color = 3", "unknown field `color`"),
         (ONE_JOB + ONE_JOB, "two jobs called 'only'"),
         ("job = []", "no jobs"),

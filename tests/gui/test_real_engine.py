@@ -39,6 +39,7 @@ from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_remote import remote_command
 from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 from tests.helpers.remote import kill_all, wait_until_gone
+from tests.helpers.widget_queries import type_size
 from tests.helpers.windows import (
     QUICK,
     click,
@@ -179,7 +180,7 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     qtbot.waitUntil(lambda: len(preview.toPlainText()) > 100, timeout=LONG_MS)
 
     window.open_step(Step.TARGET)
-    find(window, "pruning_sparsity").setValue(25)
+    type_size(window, "25 %")
     find(window, "pruning_shots").setValue(2)
     find(window, "recovery_general_windows").setValue(2)
 

@@ -1,7 +1,7 @@
 """Functions that read the labels of a page and choose values on it."""
 
 from PySide6.QtCore import QObject, Qt
-from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QMessageBox
 
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from tests.helpers.windows import find
@@ -22,6 +22,20 @@ def choose_unit(window, target):
     box = find(window, "size_unit_combo", ChoiceBox)
     box.choose(target)
     box.currentIndexChanged.emit(box.currentIndex())
+
+
+def type_size(window, text):
+    """Type a size and press Return."""
+    line = find(window, "pruning_size", QLineEdit)
+    line.setText(text)
+    line.setModified(True)
+    line.editingFinished.emit()
+
+
+def size_shown(window):
+    """Return the text of the size."""
+    text = find(window, "pruning_size", QLineEdit).text()
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def item(window, name, member):

@@ -26,7 +26,7 @@ import msgspec
 
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_path
-from surgeon_engine.base.sentences import reworded, say
+from surgeon_engine.base.sentences import reworded, say, say_list
 
 _MAX_ENTRIES = 1_000  # of a list
 _CLOSE = 0.8  # a typing error: q3_k is not q6_k
@@ -185,14 +185,14 @@ def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
     if (part, name) == ("export", "replace"):
         hint = say("Delete this line. Allow it when you start the run.")
     return ConfigError(
-        "{part} has no setting called {name}.", hint, part=part, name=repr(name)
+        "{part} has no setting called {name:shown}.", hint, part=part, name=name
     )
 
 
 def close_name(given: object, known: Iterable[str]) -> str:
     """Return the question whether a name like a given one was meant, or empty."""
     found = difflib.get_close_matches(str(given), known, 1, _CLOSE)
-    return say('Did you mean "{name}"?', name=found[0]) if found else ""
+    return say("Did you mean {name:shown}?", name=found[0]) if found else ""
 
 
 def check_limits(config: Any) -> None:
@@ -268,7 +268,11 @@ def wrong_type(
         if found and found[1] in ("float", "int") and isinstance(given, str)
         else "",
         name=name,
-        given=str(given).lower() if isinstance(given, bool) else repr(given),
+        given=say_list(given, spec="shown")
+        if isinstance(given, str)
+        else str(given).lower()
+        if isinstance(given, bool)
+        else repr(given),
         kind=reworded(kind),
         limits=limits.words if limits is not None else "",
     )

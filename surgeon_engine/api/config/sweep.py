@@ -126,16 +126,16 @@ def _axis(config: RunConfig, text: str) -> Axis:
     part, _, setting = name.strip().partition(".")
     if not equals or not setting:
         raise ConfigError(
-            "{text} names no setting and values.", _EXAMPLE, text=repr(text)
+            "{text:shown} names no setting and values.", _EXAMPLE, text=text
         )
     held = getattr(config, part, None)
     if not dataclasses.is_dataclass(held):
         parts = [field.name for field in dataclasses.fields(RunConfig)]
         raise ConfigError(
-            "The job has no part called {part}.",
+            "The job has no part called {part:shown}.",
             close_name(part, parts)
             or say("The parts are {parts}.", parts=", ".join(parts)),
-            part=repr(part),
+            part=part,
         )
     known = settings_of(type(held))
     if setting not in known:
@@ -146,7 +146,7 @@ def _axis(config: RunConfig, text: str) -> Axis:
         if each.strip()
     )
     if not found:
-        raise ConfigError("{text} has no values.", _EXAMPLE, text=repr(text))
+        raise ConfigError("{text:shown} has no values.", _EXAMPLE, text=text)
     return Axis(part, setting, found)
 
 
@@ -156,10 +156,10 @@ def _value(name: str, setting: Setting, text: str) -> Any:
         return convert(text, setting.type, strict=False)
     except msgspec.ValidationError as error:
         raise wrong_type(name, text, error, setting) or ConfigError(
-            "{name} cannot be {text}: {why}.",
+            "{name} cannot be {text:shown}: {why}.",
             "See the job files in README.md.",
             name=name,
-            text=repr(text),
+            text=text,
             why=error,
         ) from error
 

@@ -223,12 +223,12 @@ def check_choice(name: str, kind: Any, value: Any) -> None:
     if value not in choices:
         listed = say("Choose one of: {choices}.", choices=", ".join(choices))
         raise ConfigError(
-            "{name} has no choice called {value}.",
+            "{name} has no choice called {value:shown}.",
             say_all(listed, say("Settings of a choice stand beside it."))
             if isinstance(value, Mapping)
             else say_all(close_name(value, choices), listed),
             name=name,
-            value=repr(value),
+            value=str(value),
         )
 
 
@@ -255,10 +255,10 @@ def _check_part(part: str, given: Any) -> None:
     """
     if part not in _PARTS:
         raise ConfigError(
-            "The job has no part called {part}.",
+            "The job has no part called {part:shown}.",
             close_name(part, _PARTS)
             or say("The parts are {parts}.", parts=", ".join(_PARTS)),
-            part=repr(part),
+            part=part,
         )
     _check_names(part, _PARTS[part], given)
 

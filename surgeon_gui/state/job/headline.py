@@ -40,6 +40,7 @@ from surgeon_gui.state.job.targets import (
     is_too_large,
     share_with_tokens,
     target_field,
+    value_text,
 )
 from surgeon_gui.state.job.vocabulary_text import brief_warning, planned_tokens
 from surgeon_gui.state.request import RequestKind
@@ -95,9 +96,7 @@ def target_text(config: RunConfig, model: ModelSummary, share: float) -> str:
     values = {**asdict(config.pruning), "target": Target.PRUNABLE_SHARE}
     values["sparsity"] = share
     found = converted(values, unit, model, file_form(config, model))
-    value = found.get(target_field(unit), 0.0)
-    is_count = unit is Target.PARAMETERS
-    return numbers.count(value * 1e6) if is_count else numbers.percent(value)
+    return value_text(unit, found.get(target_field(unit), 0.0))
 
 
 def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:

@@ -25,7 +25,7 @@ from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.target_size import Goal
 from surgeon_gui.base.translation import inside, ntr, tr
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
-from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.job.targets import goal_or_none, target_field, value_text
 from surgeon_gui.state.job.vocabulary_text import planned_tokens
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES, choice_label
@@ -384,19 +384,14 @@ def removed_share(sparsity: float) -> str:
 
 def brief_target(pruning: PruningConfig) -> str:
     """Return the target, as true before the run as after it, in few words."""
+    size = value_text(pruning.target, getattr(pruning, target_field(pruning.target)))
     match pruning.target:
         case Target.PRUNABLE_SHARE:
-            text = tr("{sparsity} fewer prunable weights")
-            return text.format(sparsity=numbers.percent(pruning.sparsity))
+            text = tr("{size} fewer prunable weights")
         case Target.PARAMETER_SHARE:
-            text = tr("{sparsity} fewer parameters")
-            return text.format(sparsity=numbers.percent(pruning.sparsity))
-        case Target.PARAMETERS:
-            left = numbers.count(pruning.million_parameters * 1e6)
-            return tr("To {parameters}").format(parameters=left)
-        case Target.FILE_SIZE:
-            size = numbers.chosen_size(round(pruning.megabytes * 1e6))
-            return tr("To {size}").format(size=size)
+            text = tr("{size} fewer parameters")
+        case Target.PARAMETERS | Target.FILE_SIZE:
+            text = tr("To {size}")
         case Target.MEMORY:
-            size = numbers.chosen_size(round(pruning.memory_gigabytes * 1e9))
-            return tr("For {memory} of memory").format(memory=size)
+            text = tr("For {size} of memory")
+    return text.format(size=size)

@@ -11,6 +11,7 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     MAX_SHARE,
+    OF_SHARE,
     SPARSE,
     Damping,
     Method,
@@ -35,7 +36,9 @@ from surgeon_engine.planning.target_size import (
     prunable_weights,
 )
 from surgeon_gui.base.translation import tr
+from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.labels import FIELDS
 
 _MILLION = 1_000_000
 _BILLION = 1_000_000_000
@@ -184,6 +187,16 @@ def _share_of(pattern: str) -> float:
 def target_field(target: Target) -> str:
     """Return the name of the field that holds the value of a target."""
     return next(x.name for x in _OF_TARGET if target in x.option.kinds)
+
+
+def value_text(target: Target, value: float) -> str:
+    """Format the value of a target: 30 %, 2.10 M, 3.72 MB."""
+    if target in OF_SHARE:
+        return numbers.percent(value, decimals=2)
+    if target is Target.PARAMETERS:
+        return numbers.count(value * _MILLION)
+    stored = FIELDS[f"pruning.{target_field(target)}"].stored_bytes
+    return numbers.chosen_size(round(value * stored))
 
 
 def equivalent_sizes(

@@ -140,7 +140,7 @@ class NewPage(QWidget):
 
     def _lay_out(self) -> None:
         row = in_row(heading(tr("How small?")), (self._basis, 1), self._measure)
-        frame = card(
+        frame = self._frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
         texts = in_row(self._domain.chip, self._languages.chip)
@@ -168,7 +168,8 @@ class NewPage(QWidget):
         column = self._column = QWidget()
         choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
-        vertical(column, *parts, margin=(PAGE, ROOM, PAGE, ROOM), spacing=ROOM - 4)
+        margin = (PAGE, ROOM, PAGE, ROOM)
+        self._parts = vertical(column, *parts, margin=margin, spacing=ROOM - 4)
         column.installEventFilter(self)
         self._splitter = QSplitter()
         self._splitter.setObjectName("new_splitter")
@@ -210,10 +211,15 @@ class NewPage(QWidget):
 
     @Slot()
     def _make_room(self) -> None:
-        """Hide the column while there is room for the drawer alone."""
-        has_room = self.width() >= _MIN_COLUMN + _DRAWER
-        is_open = self._expert_button.isChecked()
-        self._column.setVisible(has_room or not is_open)
+        """Show the drawer in place of the curve while it has no room beside it."""
+        is_narrow = self.width() < _MIN_COLUMN + _DRAWER
+        for each in (self.model_card, self._frame):
+            each.setHidden(is_narrow and self._expert_button.isChecked())
+        if is_narrow and self.expert.parentWidget() is not self._column:
+            self._parts.insertWidget(0, self.expert, 1)
+        elif not is_narrow and self.expert.parentWidget() is self._column:
+            self._splitter.addWidget(self.expert)
+            self._splitter.setSizes([self.width() - _DRAWER, _DRAWER])
 
     def add_expert(self, pages: dict[Step, Page]) -> Expert:
         """Add the drawer with these sections, closed at first."""
@@ -322,6 +328,7 @@ class NewPage(QWidget):
             size = partial(plan.size_text, config, model)
             bands = _bands(cost_of_rounding(config, model, found))
             curve = Curve(found, bands, size)
+            self.size_input.most = share_with_tokens(config, model, found.last)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:

@@ -11,7 +11,7 @@ from surgeon_gui.base.theme import ROOM
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import has_recovery
 from surgeon_gui.state.experts import routings_of_run
-from surgeon_gui.state.parts import parts_of, removed_share
+from surgeon_gui.state.parts import parts_of, removed_count
 from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import last_choice, steps_left_out, undone
@@ -59,8 +59,8 @@ class CourseView(QWidget):
     def __init__(self, measure: Quality = Quality.LOSS) -> None:
         super().__init__()
         self.setObjectName("course_view")
-        self._share_of: object = None  # for which the share was computed
-        self._share = 0.0
+        self._removed_of: object = None  # for which it was computed
+        self._removed = 0
         self._run, self._now = RunState(), 0.0
         self._parts = PartList()
         self._remaining = RemainingCard()
@@ -90,7 +90,7 @@ class CourseView(QWidget):
             for chart in self.charts.values():
                 chart.reset_zoom()
         self._run, self._now = run, now
-        self._parts.show_parts(parts_of(run, now, self._removed_share(run)))
+        self._parts.show_parts(parts_of(run, now, self._removed_count(run)))
         self._remaining.show_run(run)
         self._quality.show_run(run)
         self._map.show_run(run)
@@ -107,12 +107,12 @@ class CourseView(QWidget):
         self.show_run(run, now)
         self._more.show_run(run, now)
 
-    def _removed_share(self, run: RunState) -> float:
-        """Return the share that a run removes, computed anew when its inputs change."""
+    def _removed_count(self, run: RunState) -> int:
+        """Return how much a run removes, computed anew when its inputs change."""
         known = (run.config, run.model, run.status, run.history[-1:])
-        if known != self._share_of:
-            self._share_of, self._share = known, removed_share(run)
-        return self._share
+        if known != self._removed_of:
+            self._removed_of, self._removed = known, removed_count(run)
+        return self._removed
 
     @Slot(bool)
     def _on_more_toggled(self, is_shown: bool) -> None:

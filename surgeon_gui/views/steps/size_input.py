@@ -1,26 +1,35 @@
-"""The target as a number with a unit.
+"""The target as a text, a number with its unit, beside a box with what it counts.
 
-The unit that is chosen is stored in the job, and its value is kept when the structure
-or the number format changes. A unit that is typed is chosen: 80 MB, 0.1 GB, 20 %. Where
-the result is one file and the target is a share, its size in bytes is shown until a
-unit is chosen for this model.
+One parser reads each text: 80 MB, 0.1 GB, 20 %, 7 B. A unit that is typed is chosen; a
+text that is no size is refused and stays. What is chosen is stored in the job, and its
+value is kept when the structure or the number format changes. Where the result is one
+file and the target is a share, its size in bytes is shown until a unit is chosen for
+this model.
 As a form part it has the target, its numbers, and the context that a memory must hold.
 """
 
 from __future__ import annotations
 
-import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QWidget
+from PySide6.QtCore import QLocale, Signal, Slot
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.fields import Limits, settings_of
-from surgeon_engine.api.config.pruning import OF_SHARE, PruningConfig, Target
+from surgeon_engine.api.config.fields import settings_of
+from surgeon_engine.api.config.pruning import (
+    MAX_SHARE,
+    OF_SHARE,
+    PruningConfig,
+    Target,
+    display_name,
+)
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.running_memory import usable_context
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
@@ -28,19 +37,24 @@ from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import line_label, named
-from surgeon_gui.widgets.forms.inputs import NumberInput, WholeInput
-from surgeon_gui.widgets.forms.size_box import SizeBox
+from surgeon_gui.widgets.forms.inputs import WholeInput
 from surgeon_gui.widgets.layouts import horizontal
+from surgeon_gui.widgets.spin_boxes import number_in
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_WIDTH = 120  # pixels, of a box
-_BOXES = {
-    Target.FILE_SIZE: "pruning_megabytes",
-    Target.MEMORY: "pruning_memory_gigabytes",
-    Target.PRUNABLE_SHARE: "pruning_sparsity",
-    Target.PARAMETER_SHARE: "pruning_parameter_share",
-    Target.PARAMETERS: "pruning_million_parameters",
+_SIZE = re.compile(r"(.*?)\s*(%|[kmgt]i?b|[kmb]?)", re.IGNORECASE | re.DOTALL)
+_POWERS = " kmgt"
+_MILLIONS = {"": 1e-6, "k": 1e-3, "m": 1.0, "b": 1e3}
+_AT_MOST = {
+    Target.PRUNABLE_SHARE: tr(
+        "At most {most:percent2} of the prunable weights can be removed as {structure}."
+    ),
+    Target.PARAMETER_SHARE: tr(
+        "At most {most:percent2} of all parameters can be removed as {structure}."
+    ),
 }
+_DIGITS = 12  # without the noise of a conversion
 _UNITS = {
     Target.FILE_SIZE: tr("File"),
     Target.MEMORY: tr("Memory"),
@@ -52,13 +66,15 @@ _SETTINGS = settings_of(PruningConfig)
 
 
 class SizeInput(QWidget):
-    """A number box, a box with its unit, and for a memory the context."""
+    """A line for a size, a box with what it counts, and for a memory the context."""
 
     edited = Signal()
+    refused = Signal(object)  # the ConfigError of a text that is no size
     names = targets.TARGET_FIELDS
 
     def __init__(self) -> None:
         super().__init__()
+        self.most = MAX_SHARE  # of the prunable weights, that can be removed
         self._values: dict[str, Any] = {
             name: setting.default for name, setting in _SETTINGS.items()
         }
@@ -66,42 +82,25 @@ class SizeInput(QWidget):
         self._form = FileForm()
         self._is_unit_chosen = False  # by the user, for the latest model
         self._source = ""  # of that model
-        self._reasons: dict[Target, str] | None = None
-        self._unit_shown: Target = self._values["target"]
-        self._inputs: dict[Target, NumberInput] = {}
-        self._stack = QStackedWidget()
-        for target in _BOXES:
-            self._stack.addWidget(self._box(target))
-        fixed = QSizePolicy.Policy.Fixed
-        self._stack.setSizePolicy(QSizePolicy.Policy.Preferred, fixed)
+        self._reasons: Mapping[Target, str] = dict.fromkeys(Target, "")
+        self._shown: tuple[Target, float | None] = (self._values["target"], None)
+        self._suffix = ""  # of the text
+        self._line = QLineEdit()
+        named(self._line, "pruning_size", FIELDS["pruning.target"])
+        self._line.setMinimumWidth(_MIN_WIDTH)
+        self._line.editingFinished.connect(self._on_typed)
         length = len(max(_UNITS.values(), key=len))
         self._unit = ChoiceBox("size_unit_combo", length)
         self._unit.offer(_UNITS, self._values["target"])
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
-        self._context = WholeInput(_limits("context"), FIELDS["pruning.context"])
+        limits = _SETTINGS["context"].option.limits
+        self._context = WholeInput(limits, FIELDS["pruning.context"])
         named(self._context.widget, "pruning_context", FIELDS["pruning.context"])
         self._context.edited.connect(self._on_context_edited)
         self._context_label = line_label(tr("with a context of"), quiet=True)
         context = (self._context_label, self._context.widget)
-        horizontal(self, self._unit, self._stack, *context)
-        self._show()
-
-    def _box(self, target: Target) -> QWidget:
-        text = FIELDS[f"pruning.{targets.target_field(target)}"]
-        box = SizeBox(text, text.decimals)
-        entry = NumberInput(_limits(targets.target_field(target)), text, box)
-        named(entry.widget, _BOXES[target], text).setMinimumWidth(_MIN_WIDTH)
-        entry.widget.setAccessibleName(CHOICES[target][0])
-        entry.edited.connect(functools.partial(self._on_box_edited, target))
-        # Queued: the box that tells them is still reading its text.
-        box.share_typed.connect(
-            self._on_share_typed, Qt.ConnectionType.QueuedConnection
-        )
-        box.bytes_typed.connect(
-            self._on_bytes_typed, Qt.ConnectionType.QueuedConnection
-        )
-        self._inputs[target] = entry
-        return entry.widget
+        horizontal(self, self._unit, (self._line, 1), *context)
+        self.disable({})
 
     # FormPart
 
@@ -112,11 +111,13 @@ class SizeInput(QWidget):
     def show_values(self, values: Mapping[str, Any]) -> None:
         """Show the values of all fields without emitting `edited`."""
         self._values = dict(values)
+        if not self._line.hasFocus():
+            self._line.setModified(False)  # a refused text gives way
         self._show()
 
     def field(self, name: str) -> QWidget:
-        """Return the input of the target, whichever of its fields `name` is."""
-        return self._inputs[self._unit_shown].widget
+        """Return the line of the target, whichever of its fields `name` is."""
+        return self._line
 
     def show_model(
         self, model: ModelSummary | None, form: FileForm, source: str = ""
@@ -133,64 +134,87 @@ class SizeInput(QWidget):
         if reasons == self._reasons:
             return
         self._reasons = dict(reasons)
-        for index, target in enumerate(_BOXES):
-            reason = reasons.get(target, "")
-            self._unit.disable(index, reason, tip=CHOICES[target][1])
-            box = self._inputs[target].widget
-            field = FIELDS[f"pruning.{targets.target_field(target)}"]
-            box.setToolTip(plain_tip(reason or field.tip))
+        for index, target in enumerate(_UNITS):
+            tip = CHOICES[target][1]
+            self._unit.disable(index, self._reasons.get(target, ""), tip=tip)
         self._show()
 
     def set_share(self, share: float) -> None:
         """Set the target to a share of the prunable weights, in the chosen unit."""
-        unit = self._unit_shown
+        self._change(self._at_share(share, self._shown[0]))
+
+    def _at_share(self, share: float, unit: Target) -> dict[str, Any]:
+        """Return the values with a share of the prunable weights, in another unit."""
         plain = {**self._values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
-        changes = targets.converted(plain, unit, self._model, self._form)
-        self._change({**plain, **changes})
+        return {**plain, **targets.converted(plain, unit, self._model, self._form)}
 
     # User actions
 
     def _change(self, changes: Mapping[str, Any]) -> None:
+        self._line.setModified(False)
         self._values = {**self._values, **changes}
         self._show()
         self.edited.emit()
 
-    def _on_box_edited(self, target: Target, _: float) -> None:
-        value = self._inputs[target].value
-        self._change({"target": target, targets.target_field(target): value})
-
-    @Slot(float)
-    def _on_share_typed(self, share: float) -> None:
-        is_of_all = self._unit_shown is Target.PARAMETER_SHARE
-        unit = Target.PARAMETER_SHARE if is_of_all else Target.PRUNABLE_SHARE
-        self._choose_typed(unit, share)
-
-    @Slot(float)
-    def _on_bytes_typed(self, count: float) -> None:
-        is_memory = self._unit_shown is Target.MEMORY
-        unit = Target.MEMORY if is_memory else Target.FILE_SIZE
-        stored = FIELDS[f"pruning.{targets.target_field(unit)}"].stored_bytes
-        self._choose_typed(unit, count / stored)
-
-    def _choose_typed(self, unit: Target, value: float) -> None:
-        """Choose a unit with a value, the nearest one that its box can hold."""
-        if not self._unit.is_enabled(unit):
+    @Slot()
+    def _on_typed(self) -> None:
+        """Take a text and keep it, unless a tidier one means the same."""
+        if not self._line.isModified():
             return
-        self._is_unit_chosen = True
-        had_focus = self._inputs[self._unit_shown].widget.hasFocus()
-        limits = _limits(targets.target_field(unit))
-        value = min(max(value, limits.low), limits.high)
-        if limits.contain(value):
-            self._change({"target": unit, targets.target_field(unit): value})
-        if had_focus:
-            box = self._inputs[unit].number_box
-            box.setFocus()
-            box.selectAll()  # as after Return without a unit
+        (unit, _), locale = self._shown, self._line.locale()
+        typed = self._line.text().strip()
+        if not _split(typed)[1]:
+            typed = f"{typed} {self._suffix}"
+        found = _parsed(typed, unit, locale)
+        try:
+            target, value = self._checked(found)
+        except ConfigError as error:
+            self._shown = unit, None
+            self.refused.emit(error)
+            return
+        tidy = targets.value_text(target, value)
+        self._shown = target, value
+        self._write(tidy if _parsed(tidy, target, locale) == found else typed)
+        self._is_unit_chosen |= target is not unit
+        self._change({"target": target, targets.target_field(target): value})
+        if self._line.hasFocus():
+            self._line.selectAll()
+
+    def _checked(self, found: tuple[Target, float] | None) -> tuple[Target, float]:
+        """Return what a text says.
+
+        Raises:
+            ConfigError: It is no size, or cannot be the target.
+        """
+        if found is not None:
+            target, value = found
+            if reason := self._reasons.get(target):
+                raise ConfigError(reason, settings=("target",))
+            if target in OF_SHARE and value > MAX_SHARE:
+                most = self._at_share(self.most, target)["sparsity"]
+                raise ConfigError(
+                    _AT_MOST[target],
+                    settings=("target",),
+                    most=floor_share(10_000, most) / 10_000,
+                    structure=display_name(self._values["structure"]),
+                )
+            limits = _SETTINGS[targets.target_field(target)].option.limits
+            if limits is not None and limits.contain(value):
+                return found
+        raise ConfigError(
+            tr("{text:shown} is not a size."),
+            tr("Type a number with a unit, such as {examples}."),
+            settings=("target",),
+            text=self._line.text(),
+            examples="500 M, 7 B, 20 %, 80 MB"
+            if self._shown[0] is Target.PARAMETERS
+            else "20 %, 80 MB, 2 GB",
+        )
 
     @Slot()
     def _on_unit_chosen(self) -> None:
         unit = self._unit.value
-        if unit is self._unit_shown:
+        if unit is self._shown[0]:
             return
         self._is_unit_chosen = True
         values = self._values
@@ -211,7 +235,7 @@ class SizeInput(QWidget):
         is_file = self._model is not None and self._form.format is Format.GGUF
         unit = Target.FILE_SIZE
         if self._is_unit_chosen or not (
-            is_share and is_file and self._unit.is_enabled(unit)
+            is_share and is_file and unit not in self._reasons
         ):
             return values
         changes = targets.converted(values, unit, self._model, self._form)
@@ -219,19 +243,47 @@ class SizeInput(QWidget):
 
     def _show(self) -> None:
         shown = self._shown_values()
-        self._unit_shown = target = shown["target"]
-        entry = self._inputs[target]
-        if not entry.is_being_typed_in:
-            entry.show(shown[targets.target_field(target)])
-        self._stack.setCurrentWidget(entry.widget)
+        target = shown["target"]
+        value = shown[targets.target_field(target)]
+        if not self._line.isModified() and (target, value) != self._shown:
+            self._shown = target, value
+            self._write(targets.value_text(target, value))
         self._unit.choose(target)
+        tip = FIELDS[f"pruning.{targets.target_field(target)}"].tip
+        self._line.setToolTip(plain_tip(self._reasons.get(target) or tip))
+        self._line.setAccessibleName(CHOICES[target][0])
         if not self._context.is_being_typed_in:
             self._context.show(self._values["context"])
         for each in (self._context_label, self._context.widget):
             each.setVisible(target is Target.MEMORY)
 
+    def _write(self, text: str) -> None:
+        self._line.setText(text)
+        self._suffix = _split(text)[1]
 
-def _limits(name: str) -> Limits:
-    limits = _SETTINGS[name].option.limits
-    assert limits is not None
-    return limits
+
+def _split(text: str) -> tuple[str, str]:
+    """Return the number and the unit of a text; a text without a unit is a number."""
+    found = _SIZE.fullmatch(text)
+    assert found is not None  # it matches all texts
+    return found[1], found[2]
+
+
+def _parsed(text: str, unit: Target, locale: QLocale) -> tuple[Target, float] | None:
+    """Return the unit and the value of a text beside a unit; None: it is no size."""
+    number, suffix = number_in(_split(text)[0], locale), _split(text)[1].lower()
+    if number is None:
+        return None
+    if suffix == "%":
+        target = unit if unit in OF_SHARE else Target.PRUNABLE_SHARE
+        value = number / 100
+    elif len(suffix) > 1:
+        target = unit if unit in targets.IN_BYTES else Target.FILE_SIZE
+        base = 1024 if "i" in suffix else 1000
+        stored = FIELDS[f"pruning.{targets.target_field(target)}"].stored_bytes
+        value = number * base ** _POWERS.index(suffix[0]) / stored
+    elif unit is Target.PARAMETERS:
+        target, value = unit, number * _MILLIONS[suffix]
+    else:
+        return None
+    return target, round(value, _DIGITS)

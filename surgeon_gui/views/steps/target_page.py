@@ -72,6 +72,7 @@ class TargetPage(Page):
         )
         self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self.reject_edit)
+        size.refused.connect(self._form.refuse)
         self._recovery = ConfigForm("recovery", RecoveryConfig)
         self._recovery.edited.connect(session.draft.edit_part)
         self._recovery.refused.connect(self.reject_edit)

@@ -385,32 +385,32 @@ class ConfigForm(QWidget):
     @Slot()
     def _on_edited(self) -> None:
         before, after = self._before, self.values()
-        if after == before:
+        if after == before and self._shown is not None:
             return
         self._show({**after, **self._following(before, after)})
         try:
             config = self.config()
         except ConfigError as error:
-            edited = next(name for name in after if after[name] != before.get(name))
-            self._show_errors(error, edited)
-            self.refused.emit(error)
+            self.refuse(error, *(x for x in after if after[x] != before.get(x)))
             return
         self.show_problems(NO_PROBLEMS)
         self._config = config
         self.edited.emit(config)
 
-    def _show_errors(self, error: ConfigError, edited: str) -> None:
-        """Show each refused value at its field.
+    def refuse(self, error: ConfigError, *edited: str) -> None:
+        """Show each refused value at its field, until the next edit.
 
-        An error of several settings is shown at the edited one.
+        An error of several settings is shown at the first edited one.
         """
-        refused = tuple(limit_errors(_unchecked(self._config, self.values())))
+        self._shown = None
+        refused = limit_errors(_unchecked(self._config, self.values()))
         problems = {}
-        for each in refused or (error,):
-            names = each.settings or (edited,)
-            name = edited if edited in names else names[0]
+        for each in (error, *refused):
+            names = each.settings or edited
+            name = next((name for name in edited if name in names), names[0])
             problems[name] = f"{each.message} {each.hint}".strip()
         self.show_problems(problems)
+        self.refused.emit(error)
 
 
 def _unchecked(config: Any, values: Values) -> Any:

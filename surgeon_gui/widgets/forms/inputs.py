@@ -31,7 +31,7 @@ from surgeon_gui.text.labels import PATTERN
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import line_label, named
 from surgeon_gui.widgets.layouts import horizontal
-from surgeon_gui.widgets.spin_boxes import MinutesBox, NumberBox
+from surgeon_gui.widgets.spin_boxes import MinutesBox, NumberBox, number_in
 
 _LARGEST = 2**31 - 1  # whole number without a limit
 
@@ -152,7 +152,8 @@ class NumberInput(Input):
         return box.hasFocus() and box.cleanText() != committed
 
     def _on_text_edited(self, text: str) -> None:
-        self._typed = self.number_box.number_in(self.number_box.without_unit(text))
+        box = self.number_box
+        self._typed = number_in(box.without_unit(text), box.locale())
 
     def _on_editing_finished(self) -> None:
         """Take a number that was typed, even if the box already showed it, rounded."""

@@ -173,5 +173,5 @@ def test_interrupted_sweep_goes_on(sweep, tmp_path, monkeypatch):
 def test_invalid_setting_ends_before_the_first_run(sweep, tmp_path):
     code, _, err = sweep("pruning.speed=1")
     assert code == 1
-    assert "no setting called 'speed'" in err
+    assert "no setting called “speed”" in err
     assert not (tmp_path / "runs").exists()

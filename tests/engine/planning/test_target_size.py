@@ -58,7 +58,6 @@ def test_share_of_prunable_weights():
     assert reached.removed == 50
     assert reached.prunable == 200
     assert reached.sparsity == 0.25
-    assert reached.parameter_share == 50 / 300
     assert reached.parameters == 250
     assert reached.weight_bytes == 1000 + HEADER
 
@@ -224,7 +223,6 @@ def test_tokens_count_toward_the_target():
     reached = goal_with(some_tokens(990), target=SHARE, sparsity=0.02)
     assert (reached.of_tokens, reached.removed) == (90, 96)
     assert reached.parameters == 9_300 - 186
-    assert reached.parameter_share == 0.02
     assert reached.weight_bytes == 4 * reached.parameters + HEADER
     assert goal_with(some_tokens(990), sparsity=0.0).parameters == 9_210
 

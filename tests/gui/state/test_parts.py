@@ -16,8 +16,9 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
+from surgeon_engine.planning.target_size import prunable_weights
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.parts import parts_of, removed_share
+from surgeon_gui.state.parts import parts_of, removed_count
 from surgeon_gui.text import stages
 from surgeon_gui.text.stages import Mark, Part
 from tests.helpers.configs import pruning_config
@@ -53,8 +54,8 @@ def seconds(run, now=100.0):
 
 
 def labels(run):
-    share = removed_share(run)
-    texts = (stages.label(view) for view in parts_of(run, 100.0, share))
+    removed = removed_count(run)
+    texts = (stages.label(view) for view in parts_of(run, 100.0, removed))
     return [text.replace("\N{NO-BREAK SPACE}", " ") for text in texts]
 
 
@@ -116,27 +117,27 @@ def test_parts_of_earlier_shots_are_done_in_a_canceled_run():
     config = replace(ONE_SHOT, pruning=pruning_config(shots=3))
     stages_at = (Stage.CURVATURE, 1, 50.0), (Stage.UPDATE, 1, 60.0)
     run = run_in(*stages_at, config=config, shots=3)
-    planned, shot = removed_share(run), shot_finished(1, 3, 0.5)
+    planned, shot = removed_count(run), shot_finished(1, 3, 0.5)
     run = with_events(run, 69.0, shot)
     run = with_events(run, 70.0, StageStarted(Stage.CURVATURE, 2))
-    assert removed_share(run) == planned
+    assert removed_count(run) == planned
     ended = with_events(run, 75.0, Cancelled())
     assert marks(ended)[Part.REMOVE] is Mark.DONE
     assert marks(ended)[Part.MEASURE] is Mark.BROKEN_OFF
-    assert removed_share(ended) == 1 - shot.parameters / run.model.parameters < planned
+    assert removed_count(ended) == run.model.parameters - shot.parameters < planned
     assert Part.REFIT not in marks(ended)
     assert sum(seconds(ended).values()) == ended.seconds(100.0)
 
 
-def test_labels_have_the_share_and_the_progress():
+def test_labels_have_the_count_and_the_progress():
     run = with_events(run_in(*TO_REFIT), 90.0, Progressed(Stage.REFIT, 0, 11, 30))
-    share = 100 * removed_share(run)
-    assert 20 < share < 30  # of all parameters, not of the prunable weights
+    removed = removed_count(run)
+    assert removed == round(0.3 * run.model.prunable)
     assert labels(run) == [
         "Read the model",
         "Write own text",
         "Measure what counts",
-        f"Remove {share:.0f} % of parameters",
+        f"Remove {removed / 1000:.0f} k weights",
         "Refit block 12 of 30",
         "Distill",
         "Save and verify",
@@ -152,18 +153,20 @@ def test_blocks_that_are_saved_are_counted():
 def test_run_that_leaves_zeros_says_so():
     pruning = pruning_config(structure=Structure.ELEMENTS, sparsity=0.5, shots=1)
     run = run_in(*TO_REFIT, config=replace(ONE_SHOT, pruning=pruning))
-    assert "Zero 50 % of prunable weights" in labels(run)
+    assert removed_count(run) == run.model.prunable // 2
+    assert f"Zero {run.model.prunable / 2e6:.2f} M weights" in labels(run)
 
 
 @pytest.mark.parametrize("structure", [Structure.ELEMENTS, Structure.HEADS_AND_NEURONS])
-def test_run_that_was_stopped_early_has_the_share_that_it_reached(structure):
+def test_run_that_was_stopped_early_has_the_count_that_it_reached(structure):
     pruning = pruning_config(structure=structure, sparsity=0.5, shots=3)
     run = run_in(*TO_REFIT, config=replace(ONE_SHOT, pruning=pruning))
-    planned, shot = removed_share(run), shot_finished(1, 3, 0.5)
+    planned, shot = removed_count(run), shot_finished(1, 3, 0.5)
     stopped = with_events(run, 90.0, shot, RunFinished(True, 90.0, 100))
-    left = shot.parameters / run.model.parameters
-    reached = shot.sparsity if structure is Structure.ELEMENTS else 1 - left
-    assert removed_share(stopped) == reached < planned
+    zeros = round(shot.sparsity * prunable_weights(pruning, run.model))
+    gone = run.model.parameters - shot.parameters
+    reached = zeros if structure is Structure.ELEMENTS else gone
+    assert removed_count(stopped) == reached < planned
 
 
 def test_run_that_only_quantizes_has_no_parts_of_pruning():
@@ -174,7 +177,7 @@ def test_run_that_only_quantizes_has_no_parts_of_pruning():
     )
     run = run_in((Stage.TEXT, 0, 5.0), (Stage.BASELINE, 0, 10.0), config=config)
     assert set(marks(run)) == {Part.READ, Part.MEASURE, Part.SAVE}
-    assert removed_share(run) == 0.0
+    assert removed_count(run) == 0
 
 
 def test_ended_run_shows_where_it_ended():

@@ -130,7 +130,7 @@ def test_numbers_have_units_and_limits_and_no_needless_digits(qtbot, form):
 def test_unchanged_number_keeps_hidden_digits(qtbot, form):
     exact = PruningConfig(sparsity=1 / 3)
     form.show_config(exact)
-    assert form.field("sparsity").text() == "33.3 %"
+    assert form.field("sparsity").text() == "33.33 %"
     with qtbot.waitSignal(form.edited) as blocker:
         form.field("shots").setValue(4)
     assert blocker.args == [replace(exact, shots=4)]

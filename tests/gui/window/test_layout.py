@@ -89,7 +89,10 @@ def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, wi
     assert window.session.state.problems
     qtbot.waitUntil(lambda: box.mapTo(area, QPoint()).y() == before)
     assert area.verticalScrollBar().value() != scrolled
-    # And when it goes, with the area at its end.
+    # And when it goes, with the area at its end, and the sentence beside it.
+    window.resize(1280, 700)
+    settle()
+    box.setFocus()
     bar = area.verticalScrollBar()
     bar.setValue(bar.maximum())
     settle()

@@ -23,7 +23,7 @@ from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.places import Place
 from tests.helpers.fake_engine import FAILURE, HINT
 from tests.helpers.fake_results import UNSUPPORTED
-from tests.helpers.widget_queries import is_on
+from tests.helpers.widget_queries import is_on, type_size
 from tests.helpers.windows import (
     LONG,
     QUICK,
@@ -104,7 +104,7 @@ def test_cancel_asks_and_says_what_would_be_lost(qtbot, make_window, monkeypatch
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
-    find(window, "pruning_sparsity").setValue(70.0)  # of the next run
+    type_size(window, "70.0 %")  # of the next run
     assert window.session.state.config.pruning.sparsity == 0.7
     assert run_of(window).config == LONG
     trigger(window, "cancel_action")

@@ -213,19 +213,19 @@ def test_share_of_zero_removes_nothing():
 WRONG = {
     "[pruning]\n": [
         ("sparsity = 1.5", "sparsity is 1.5, and must be at least 0 and at most 0.95"),
-        ("sparsty = 0.5", "pruning has no setting called 'sparsty'"),
-        ("shots = 'two'", "shots is 'two', and must be a whole number, at le"),
-        ("structure = 'layers'", "structure has no choice called 'layers'"),
-        ("target = 3", "pruning.target has no choice called 3"),
-        ("method = 'guess'", "method has no choice called 'guess'"),
-        ("widths = 'odd'", "pruning.widths has no choice called 'odd'"),
+        ("sparsty = 0.5", "pruning has no setting called “sparsty”"),
+        ("shots = 'two'", "shots is “two”, and must be a whole number, at le"),
+        ("structure = 'layers'", "structure has no choice called “layers”"),
+        ("target = 3", "pruning.target has no choice called “3”"),
+        ("method = 'guess'", "method has no choice called “guess”"),
+        ("widths = 'odd'", "pruning.widths has no choice called “odd”"),
         (
             "structure = 'heads'\nwidth_multiple = 64",
             "width_multiple belongs to another structure than that of this job",
         ),
         (
             "sparsity = 'half'",
-            "pruning.sparsity is 'half', and must be a number, at least 0",
+            "pruning.sparsity is “half”, and must be a number, at least 0",
         ),
         (
             "target = 'file_size'\nmegabytes = 0",
@@ -243,8 +243,11 @@ WRONG = {
     ],
     "": [
         ("[evaluation]\nbefore_recovery = 1", "recovery is 1, and must be true or f"),
-        ("[prunning]\nshots = 2", "The job has no part called 'prunning'"),
-        ("[pruning.structure]\nkind = 'n_m'", "structure has no choice called {'kind'"),
+        ("[prunning]\nshots = 2", "The job has no part called “prunning”"),
+        (
+            "[pruning.structure]\nkind = 'n_m'",
+            "structure has no choice called “{'kind'",
+        ),
         ("[calibration]\nmore_texts = [3]", "entry of calibration.more_texts is 3, an"),
         ("pruning = 3", "pruning is 3, and must be a table"),
         ("[pruning", "not valid TOML"),
@@ -254,9 +257,9 @@ WRONG = {
     "[[calibration.more_texts]]\ntext = 'a.txt'\n": [
         (
             "share = 'half'",
-            "calibration.more_texts.share is 'half', and must be a number, more than 0",
+            "calibration.more_texts.share is “half”, and must be a number, more than 0",
         ),
-        ("rows = 3", "calibration.more_texts has no setting called 'rows'"),
+        ("rows = 3", "calibration.more_texts has no setting called “rows”"),
         ("share = 1.0", "share is 1.0, and must be more than 0 and less than 1"),
         ("split = 'test'", "a.txt is not a dataset"),
         (
@@ -308,19 +311,19 @@ def test_wrong_job_raises_a_clear_error(job, sentence):
             '[calibration]\nwindows = -3\n[export]\ndtype = "q3_k"',
             [
                 "[pruning] sparsity is 150",
-                "pruning.shots is 'two'",
-                "pruning has no setting called 'methd'",
+                "pruning.shots is “two”",
+                "pruning has no setting called “methd”",
                 "[calibration] windows is -3",
-                "export.dtype has no choice called 'q3_k'",
+                "export.dtype has no choice called “q3_k”",
             ],
         ),
         (  # the target has the megabytes
             '[pruning]\ntarget = "file_size"\nmegabytes = 0\n"" = 1\n[a]\n',
-            ["[pruning] megabytes is 0", "called ''", "no part called 'a'"],
+            ["[pruning] megabytes is 0", "called “”", "no part called “a”"],
         ),
         (  # of a structure that may be the wrong one
             '[pruning]\nstructure = "nm"\nmax_correlated = 9\nprotect = [1]',
-            ["'nm'", "entry of pruning.protect is 1"],
+            ["“nm”", "entry of pruning.protect is 1"],
         ),
     ],
 )
@@ -397,7 +400,7 @@ def test_token_file_cannot_be_mixed():
 
 
 def test_job_cannot_allow_to_replace_files():
-    with pytest.raises(ConfigError, match="'replace'") as error:
+    with pytest.raises(ConfigError, match="“replace”") as error:
         config_from_toml("version = 1\n[export]\nreplace = true")
     assert "Allow it when you start the run" in error.value.hint
 
@@ -425,7 +428,7 @@ def test_dots_in_a_text_are_no_keys():
 def test_unknown_choice_is_answered_with_all_choices():
     with pytest.raises(ConfigError) as caught:
         config_from_toml("[export]\ndtype = 'q3_k'")
-    assert caught.value.message == "export.dtype has no choice called 'q3_k'."
+    assert caught.value.message == "export.dtype has no choice called “q3_k”."
     assert caught.value.hint == f"Choose one of: {', '.join(FileDtype)}."
 
 
@@ -441,5 +444,5 @@ def test_unknown_choice_is_answered_with_all_choices():
 def test_close_name_is_asked_for(job, meant):
     with pytest.raises(ConfigError) as caught:
         config_from_toml(job)
-    assert caught.value.hint.startswith(f'Did you mean "{meant}"?')
+    assert caught.value.hint.startswith(f"Did you mean “{meant}”?")
     assert all(f"{x}, " not in caught.value.hint for x in settings_of(PruningConfig))

@@ -69,12 +69,12 @@ def test_runs_do_not_write_to_one_folder():
     [
         ("pruning.sparsity", "names no setting and values"),
         ("sparsity=0.1", "names no setting and values"),
-        ("prune.sparsity=0.1", "no part called 'prune'"),
-        ("pruning.speed=1", "pruning has no setting called 'speed'"),
+        ("prune.sparsity=0.1", "no part called “prune”"),
+        ("pruning.speed=1", "pruning has no setting called “speed”"),
         ("pruning.sparsity=", "has no values"),
-        ("pruning.sparsity=much", "sparsity is 'much', and must be a number"),
+        ("pruning.sparsity=much", "sparsity is “much”, and must be a number"),
         ("pruning.sparsity=2", "sparsity is 2.0, and must be"),
-        ("pruning.method=magic", "no choice called 'magic'"),
+        ("pruning.method=magic", "no choice called “magic”"),
         ("pruning.megabytes=5", "megabytes belongs to another target"),
     ],
 )

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import FAILURE
-from tests.helpers.widget_queries import SLOW, shown
+from tests.helpers.widget_queries import SLOW, shown, type_size
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
@@ -85,7 +85,7 @@ def test_measured_model_has_a_curve_of_its_own_and_maps(qtbot, window):
 def test_targets_and_rules_need_no_new_measurement(qtbot, make_diagnosed):
     window = make_diagnosed()
     before = planned(window)
-    find(window, "pruning_sparsity").setValue(60)
+    type_size(window, "60 %")
     after = planned(window)
     assert all(after[part] >= before[part] for part in before)
     assert sum(after.values()) > sum(before.values())

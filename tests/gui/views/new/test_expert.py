@@ -3,7 +3,7 @@
 import typing
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QCompleter, QLineEdit, QToolButton, QWidget
 
@@ -13,6 +13,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step
 from tests.helpers.configs import pruning_config
+from tests.helpers.window_audit import settle
 from tests.helpers.windows import click, find
 
 PARTS = typing.get_type_hints(RunConfig)
@@ -24,6 +25,7 @@ OTHERS = {
     ("pruning", "target"): "size_unit_combo",
 }
 ON_THE_PAGE = {"sparsity", "million_parameters", "megabytes", "memory_gigabytes"}
+OTHERS |= {("pruning", name): "pruning_size" for name in ON_THE_PAGE}
 
 
 def input_of(place, part, name):
@@ -198,6 +200,29 @@ def test_drawer_opens_and_closes_by_its_buttons(place):
     place.open_expert(Step.RUN)
     assert drawer.isVisible()
     assert find(place, "run_parent_edit").isVisible()
+
+
+def test_narrow_page_shows_the_drawer_in_place_of_the_curve(place):
+    curve, drawer, start = (
+        find(place, name) for name in ("size_curve", "expert_drawer", "start_button")
+    )
+    place.open_expert(Step.TARGET)
+    place.setMinimumSize(1, 1)  # the window allows less than both need
+    settle()
+    wide = drawer.width()
+    for width in (800, 1200, 800):
+        place.resize(width, 560)
+        settle()
+        assert curve.isVisible() is (width > 1000)
+        for each in (drawer, start, find(place, "size_unit_combo")):
+            area = each.rect().translated(each.mapTo(place, QPoint()))
+            assert each.isVisible() and place.rect().contains(area)
+        assert drawer.mapTo(place, QPoint(0, drawer.height())).y() <= (
+            start.mapTo(place, QPoint()).y() if width < 1000 else place.height()
+        )
+        assert width < 1000 or drawer.width() == wide
+    click(place, "expert_close_button")
+    assert curve.isVisible()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page New: few clicks and few words from a model to a started run."""
 
+import math
 import os
 from dataclasses import replace
 
@@ -38,7 +39,6 @@ from surgeon_gui.state.job.purposes import purpose_of, with_languages
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
-from surgeon_gui.text import numbers
 from surgeon_gui.text.problems import Kind, Problem, Step, sentence
 from surgeon_gui.text.verdicts import PHRASES
 from surgeon_gui.views.new import model_card
@@ -46,7 +46,7 @@ from surgeon_gui.views.new.curve import SizeCurve
 from tests.helpers.configs import some_tokens
 from tests.helpers.fake_engine import evaluation
 from tests.helpers.fake_sources import fewer_tokens
-from tests.helpers.widget_queries import choose_unit
+from tests.helpers.widget_queries import choose_unit, size_shown, type_size
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     click,
@@ -100,13 +100,13 @@ def test_dropped_file_is_pruned_by_a_click_or_two(qtbot, window, tmp_path, has_s
     start = find(window, "start_button")
     wait_until(qtbot, start.isEnabled)
     share = press_curve(window, 0.6) if has_size else 0.3
-    size = find(window, "pruning_megabytes").value()
+    size = float(size_shown(window).removesuffix(" MB"))
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).config.model.source == str(tmp_path / "mine.gguf")
     pruning = run_of(window).config.pruning
     if has_size:
-        assert size - 0.1 < pruning.megabytes <= size  # rounded up
+        assert pruning.megabytes == pytest.approx(size, abs=0.005)
     else:
         assert pruning.sparsity == pytest.approx(share)
     assert window.runs.shows_run
@@ -153,8 +153,8 @@ def test_curve_and_number_are_the_same_size(place):
     share = press_curve(place, 0.6)
     assert share == pytest.approx(0.55, abs=0.02)
     assert config(place).pruning.sparsity == pytest.approx(share)
-    assert find(place, "pruning_sparsity").value() == pytest.approx(100 * share)
-    find(place, "pruning_sparsity").setValue(20)
+    assert size_shown(place) == f"{100 * share:.4g} %"
+    type_size(place, "20 %")
     assert curve.share == pytest.approx(0.2, abs=1e-5)
     assert line(place, "plan_label").startswith("11.4 MB to 9.4 MB")
 
@@ -163,7 +163,7 @@ def test_curve_keeps_the_unit_of_the_size(place):
     choose_unit(place, "memory")
     press_curve(place, 0.6)
     assert config(place).pruning.target is Target.MEMORY
-    assert find(place, "pruning_memory_gigabytes").isVisible()
+    assert size_shown(place).endswith("MB")
 
 
 def test_curve_is_there_once_the_model_has_been_read(place):
@@ -204,12 +204,12 @@ def test_finished_runs_of_the_model_are_the_basis(place):
 
 def test_size_that_cannot_be_reached_says_so_below_the_curve(place):
     choose_unit(place, "parameters")
-    find(place, "pruning_million_parameters").setValue(0.1)
+    type_size(place, "0.1 M")
     assert "2,433,024" in line(place, "plan_warning")
     assert line(place, "plan_details") == ""
     assert line(place, "plan_label") == ""
     assert not find(place, "start_button").isEnabled()
-    find(place, "pruning_million_parameters").setValue(2.0)
+    type_size(place, "2.0 M")
     assert "likely" in line(place, "plan_label")
 
 
@@ -225,7 +225,7 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     use = find(place, "use_possible_button")
     choose_unit(place, "file_size")
     assert not use.isVisible()
-    find(place, "pruning_megabytes").setValue(wanted)
+    type_size(place, f"{wanted} MB")
     assert use.text().replace("\N{NO-BREAK SPACE}", " ") == f"Use {used} MB"
     told = sentence(place.session.state.problems[Step.TARGET][0])
     assert words in told.replace("\N{NO-BREAK SPACE}", " ")
@@ -238,22 +238,46 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
 
 
 @pytest.mark.parametrize(
-    ("unit", "field", "wanted"),
-    [
-        ("prunable_share", "pruning_sparsity", 95.0),
-        ("parameter_share", "pruning_parameter_share", 95.0),
-        ("parameters", "pruning_million_parameters", 0.1),
-    ],
+    ("unit", "wanted"),
+    [("prunable_share", "95 %"), ("parameter_share", "95 %"), ("parameters", "0.1 M")],
 )
-def test_size_offered_is_in_the_unit_of_the_target(place, unit, field, wanted):
+def test_size_offered_is_in_the_unit_of_the_target(place, unit, wanted):
     choose_unit(place, unit)
-    find(place, field).setValue(wanted)
+    type_size(place, wanted)
     offered = find(place, "use_possible_button").text()
     click(place, "use_possible_button")
     assert "likely" in line(place, "plan_label")
-    value = find(place, field).value()
-    shown = numbers.percent(value / 100) if wanted > 1 else numbers.count(value * 1e6)
-    assert offered.endswith(f" {shown}")
+    assert offered.replace("\N{NO-BREAK SPACE}", " ").endswith(f" {size_shown(place)}")
+
+
+def test_share_beyond_all_limits_names_that_of_the_model(place):
+    limit = find(place, "size_curve", SizeCurve).curve.forecast.last
+    shown = f"{math.floor(10_000 * limit) / 100:g} %"
+    type_size(place, "96 %")
+    assert f"At most {shown} of the prunable" in line(place, "plan_warning")
+    type_size(place, shown)
+    assert limit < 0.95 and find(place, "start_button").isEnabled()
+
+
+def test_text_that_is_no_size_stops_the_start_until_another_is_typed(place):
+    before, start = config(place), find(place, "start_button")
+    size = find(place, "pruning_size", QLineEdit)
+    for correct in (
+        lambda: type_size(place, "30 %"),  # as before
+        lambda: press_curve(place, 0.3),
+        lambda: place.session.draft.load(before),
+        place.session.draft.drop_rejected,
+    ):
+        type_size(place, "abc")
+        assert config(place) == before
+        assert "abc" in line(place, "plan_warning")
+        assert not start.isEnabled()
+        place.session.draft.set_run_parent("elsewhere")  # redraws and checks again
+        assert size.text() == "abc" and size.property("invalid")
+        correct()
+        assert size.text() != "abc" and not size.property("invalid")
+        assert start.isEnabled()
+        place.session.draft.edit(before)
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.IQ4_NL, FileDtype.Q4_0])
@@ -261,7 +285,7 @@ def test_band_at_the_handle_has_the_verdict_of_the_title(place, dtype):
     job = replace(config(place), export=ExportConfig(format=Format.GGUF, dtype=dtype))
     place.session.draft.edit(job)
     for share in (0.05, 0.3, 0.6):
-        find(place, "pruning_sparsity").setValue(100 * share)
+        type_size(place, f"{100 * share} %")
         drawn = find(place, "size_curve", SizeCurve).curve
         divergence = drawn.forecast.at(share)
         label = next(b.label for b in drawn.bands if divergence <= b.worst)

@@ -223,15 +223,15 @@ def test_parts_have_marks_and_times(view):
     assert find(view, "part_save_label", QLabel).accessibleName().endswith("to come")
 
 
-def test_share_is_that_of_the_run_that_is_shown(view):
+def test_count_is_that_of_the_run_that_is_shown(view):
     finished = replace(FINISHED, times=(StageTime(Stage.UPDATE, 1, 1.0),))
-    left = round(0.9 * FINISHED.model.parameters)
+    left = FINISHED.model.parameters - 123_000
     shot = msgspec.structs.replace(FINISHED.history[0], parameters=left)
     label = find(view, "part_remove_label", QLabel)
     view.show_run(finished, now=100.0)
-    assert "10" not in label.text()
+    assert "123" not in label.text()
     view.show_run(replace(finished, history=(shot,)), now=100.0)
-    assert label.text() == "Remove 10\xa0% of parameters"
+    assert label.text() == "Remove 123\xa0k weights"
 
 
 def test_remaining_parameters_are_those_of_the_last_shot(view):

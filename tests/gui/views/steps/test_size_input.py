@@ -1,34 +1,34 @@
-"""The size as a number with a unit: every unit, the context, the share of the curve."""
+"""The size as a text: every unit, what is refused, the context, the curve's share."""
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QLineEdit
 
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
-from surgeon_gui.text import numbers
 from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from tests.helpers.fake_engine import model_summary
-from tests.helpers.widget_queries import choose_unit
+from tests.helpers.widget_queries import choose_unit, size_shown, type_size
 from tests.helpers.windows import find
 
 MODEL = model_summary()
-BOXES = {  # name and a value
-    Target.PRUNABLE_SHARE: ("pruning_sparsity", 40.0),
-    Target.PARAMETER_SHARE: ("pruning_parameter_share", 22.2),
-    Target.PARAMETERS: ("pruning_million_parameters", 2.345),
-    Target.FILE_SIZE: ("pruning_megabytes", 9.1),
-    Target.MEMORY: ("pruning_memory_gigabytes", 0.015),
+TYPED = {
+    Target.PRUNABLE_SHARE: 40.0,
+    Target.PARAMETER_SHARE: 22.2,
+    Target.PARAMETERS: 2.345,
+    Target.FILE_SIZE: 9.1,
+    Target.MEMORY: 15.0,
 }
 
 
 # As the unit box lists them: what one wants to have first.
-BOXES_IN_ORDER = (
+UNITS_IN_ORDER = (
     Target.FILE_SIZE,
     Target.MEMORY,
     Target.PRUNABLE_SHARE,
@@ -39,18 +39,26 @@ BOXES_IN_ORDER = (
 
 @pytest.fixture
 def size(qtbot):
-    """Return an input that shows 30 % of the demo; `.edits` counts its signals."""
+    """Return an input that shows 30 % of the demo.
+
+    `.edits` has the targets of its signals, `.errors` what it has refused.
+    """
     size = SizeInput()
     qtbot.addWidget(size)
     size.show_model(MODEL, FileForm())
-    size.edits = []
+    size.edits, size.errors = [], []
     size.edited.connect(lambda: size.edits.append(size.values()["target"]))
+    size.refused.connect(size.errors.append)
     size.show()
     return size
 
 
-def box_of(size, target):
-    return find(size, BOXES[target][0])
+def line_of(size):
+    return find(size, "pruning_size", QLineEdit)
+
+
+def unit_of(size):
+    return find(size, "size_unit_combo", ChoiceBox).value
 
 
 def goal(size):
@@ -58,22 +66,20 @@ def goal(size):
 
 
 @pytest.mark.parametrize("target", Target)
-def test_number_is_a_target_in_its_unit(size, target):
+def test_number_is_a_target_in_the_unit_shown(size, target):
     choose_unit(size, target)
-    name, value = BOXES[target]
-    assert [each for each in BOXES if box_of(size, each).isVisible()] == [target]
-    box_of(size, target).setValue(value)
+    type_size(size, f"{TYPED[target]}")
     assert size.values()["target"] is target
     assert size.edits == ([target] if target is Target.PRUNABLE_SHARE else 2 * [target])
     found = goal(size)
     in_unit = {
         Target.PRUNABLE_SHARE: 100 * found.sparsity,
-        Target.PARAMETER_SHARE: 100 * found.parameter_share,
+        Target.PARAMETER_SHARE: 100 * found.removed / MODEL.parameters,
         Target.PARAMETERS: found.parameters / 1e6,
         Target.FILE_SIZE: found.weight_bytes / 1e6,
-        Target.MEMORY: memory_to_run(found.weight_bytes, 512, MODEL) / 1e9,
+        Target.MEMORY: memory_to_run(found.weight_bytes, 512, MODEL) / 1e6,
     }[target]
-    assert in_unit == pytest.approx(value, abs=6e-4), name
+    assert in_unit == pytest.approx(TYPED[target], abs=6e-4)
 
 
 def test_other_unit_keeps_the_size_and_shows_it(size):
@@ -82,21 +88,18 @@ def test_other_unit_keeps_the_size_and_shows_it(size):
         choose_unit(size, target)
         assert goal(size) == before
     choose_unit(size, Target.PARAMETERS)
-    assert box_of(size, Target.PARAMETERS).text() == "2.099 M"
+    assert size_shown(size) == "2.10 M"
     choose_unit(size, Target.FILE_SIZE)
-    assert box_of(size, Target.FILE_SIZE).text() == "8.5 MB"
+    assert size_shown(size) == "8.4 MB"
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.3, 0.47])
-def test_size_of_the_file_is_rounded_as_in_all_texts(size, share):
+def test_size_that_is_shown_rounded_is_not_the_target(size):
     choose_unit(size, Target.FILE_SIZE)
-    size.set_share(share)
-    planned = goal(size).weight_bytes
-    shown = numbers.size(planned).replace("\N{NO-BREAK SPACE}", " ")
-    assert box_of(size, Target.FILE_SIZE).text() == shown.replace(".0 MB", " MB")
-    assert box_of(size, Target.FILE_SIZE).value() * 1e6 >= planned
-    size.set_share(share)  # what is shown does not become the target
-    assert goal(size).weight_bytes == planned
+    planned = goal(size)
+    size.edits.clear()
+    line_of(size).editingFinished.emit()
+    assert goal(size) == planned
+    assert size.edits == []
 
 
 @pytest.mark.parametrize("target", Target)
@@ -133,8 +136,9 @@ def test_units_of_bytes_are_disabled_where_the_file_keeps_its_size(
     size.disable(reasons)
     items = find(size, "size_unit_combo", ChoiceBox).model()
     enabled = [items.item(row).isEnabled() for row in range(items.rowCount())]
-    assert enabled == [target not in targets.IN_BYTES for target in BOXES_IN_ORDER]
-    assert reasons[Target.MEMORY] in box_of(size, Target.MEMORY).toolTip()
+    assert enabled == [target not in targets.IN_BYTES for target in UNITS_IN_ORDER]
+    choose_unit(size, Target.MEMORY)
+    assert reasons[Target.MEMORY] in line_of(size).toolTip()
     size.disable({})
     assert all(items.item(row).isEnabled() for row in range(items.rowCount()))
 
@@ -143,84 +147,130 @@ def test_size_that_cannot_be_reached_is_not_converted(size):
     missed = {"target": Target.PARAMETERS, "million_parameters": 50.0}
     size.show_values({**size._values, **missed})
     assert size.edits == []
-    assert box_of(size, Target.PARAMETERS).value() == 50.0
+    assert size_shown(size) == "50.0 M"
     choose_unit(size, Target.PRUNABLE_SHARE)
     assert size.values()["target"] is Target.PRUNABLE_SHARE
-    assert box_of(size, Target.PRUNABLE_SHARE).value() == 30.0  # as it was
+    assert size_shown(size) == "30 %"  # as it was
 
 
 @pytest.mark.parametrize(
-    ("before", "typed", "target", "shown"),
+    ("before", "typed", "target", "value", "text"),
     [
-        (Target.PRUNABLE_SHARE, "8 MB", Target.FILE_SIZE, "8 MB"),
-        (Target.PRUNABLE_SHARE, "8.5mib", Target.FILE_SIZE, "9 MB"),
-        (Target.PRUNABLE_SHARE, "20 %", Target.PRUNABLE_SHARE, "20 %"),
-        (Target.FILE_SIZE, "0.0075 GB", Target.FILE_SIZE, "7.5 MB"),
-        (Target.FILE_SIZE, "0,0075 GB", Target.FILE_SIZE, "7.5 MB"),
-        (Target.FILE_SIZE, "8 MB", Target.FILE_SIZE, "8 MB"),
-        (Target.FILE_SIZE, "20 %", Target.PRUNABLE_SHARE, "20 %"),
-        (Target.MEMORY, "20 MB", Target.MEMORY, "0.02 GB"),
-        (Target.PARAMETER_SHARE, "20%", Target.PARAMETER_SHARE, "20 %"),
-        (Target.PARAMETERS, "2 M", Target.PARAMETERS, "2 M"),
+        (Target.PRUNABLE_SHARE, "8 MB", Target.FILE_SIZE, 8.0, "8 MB"),
+        (Target.PRUNABLE_SHARE, "8.5mib", Target.FILE_SIZE, 8.912896, "8.5mib"),
+        (Target.PRUNABLE_SHARE, "20 %", Target.PRUNABLE_SHARE, 0.2, "20 %"),
+        (Target.PRUNABLE_SHARE, "29.95", Target.PRUNABLE_SHARE, 0.2995, "29.95 %"),
+        (Target.PRUNABLE_SHARE, "29.954", Target.PRUNABLE_SHARE, 0.29954, "29.954 %"),
+        (Target.FILE_SIZE, "1 KB", Target.FILE_SIZE, 0.001, "1 kB"),
+        (Target.FILE_SIZE, "1.234567 GB", Target.FILE_SIZE, 1234.567, "1.234567 GB"),
+        (Target.FILE_SIZE, "0.0075 GB", Target.FILE_SIZE, 7.5, "7.5 MB"),
+        (Target.FILE_SIZE, "0,0075 GB", Target.FILE_SIZE, 7.5, "7.5 MB"),
+        (Target.FILE_SIZE, "8", Target.FILE_SIZE, 8.0, "8 MB"),
+        (Target.FILE_SIZE, "20 %", Target.PRUNABLE_SHARE, 0.2, "20 %"),
+        (Target.MEMORY, "20 MB", Target.MEMORY, 0.02, "20 MB"),
+        (Target.PARAMETER_SHARE, "20%", Target.PARAMETER_SHARE, 0.2, "20 %"),
+        (Target.PARAMETERS, "2 M", Target.PARAMETERS, 2.0, "2.00 M"),
+        (Target.PARAMETERS, "950k", Target.PARAMETERS, 0.95, "950 k"),
+        (Target.PARAMETERS, "1.3B", Target.PARAMETERS, 1300.0, "1.30 B"),
+        (Target.PARAMETERS, "2.3456", Target.PARAMETERS, 2.3456, "2.3456 M"),
     ],
 )
-def test_typed_unit_is_chosen(size, qtbot, before, typed, target, shown):
+def test_typed_text_is_the_target(size, before, typed, target, value, text):
     choose_unit(size, before)
-    box = box_of(size, before)
+    type_size(size, typed)
+    values = size.values()
+    assert unit_of(size) is values["target"] is target
+    assert values[targets.target_field(target)] == value
+    assert size_shown(size) == text  # nothing that was typed is lost
+    assert size.errors == []
+
+
+@pytest.mark.parametrize(
+    ("before", "typed"),
+    [
+        *((Target.FILE_SIZE, x) for x in ("3 M", "abc", "", "8 apples", "0 MB")),
+        *((Target.PRUNABLE_SHARE, x) for x in ("-5 %", "3 G", "1.2.3 %")),
+        *((Target.PARAMETERS, x) for x in ("3 G", "0 M", "nan")),
+    ],
+)
+def test_text_that_is_no_size_is_refused_and_stays(size, before, typed):
+    choose_unit(size, before)
+    values = size.values()
+    size.edits.clear()
+    type_size(size, typed)
+    assert size_shown(size) == typed
+    (error,) = size.errors
+    assert typed in error.message and error.hint
+    assert error.settings == ("target",)
+    size.show_model(MODEL, FileForm(dtype=FileDtype.FLOAT32))  # draws it again
+    assert size_shown(size) == typed
+    assert size.values() == values
+    assert size.edits == []
+    size.set_share(0.2)
+    assert size_shown(size) != typed
+
+
+@pytest.mark.parametrize(
+    ("most", "unit", "limit"),
+    [
+        (0.6543, Target.PRUNABLE_SHARE, "65.43 %"),
+        (0.65439, Target.FILE_SIZE, "65.43 %"),
+        (0.6543, Target.PARAMETER_SHARE, "56.27 %"),  # of all
+    ],
+)
+def test_share_beyond_all_limits_is_refused_by_that_of_the_model(
+    size, most, unit, limit
+):
+    size.most = most
+    choose_unit(size, unit)
+    before = size.values()
+    type_size(size, "96 %")
+    assert limit in size.errors[0].message.replace("\N{NO-BREAK SPACE}", " ")
+    assert size.values() == before
+
+
+def test_return_selects_the_text(size, qtbot):
+    line = line_of(size)
     with qtbot.waitExposed(size):
         size.activateWindow()
-    box.setFocus()
-    box.selectAll()
-    QTest.keyClicks(box, typed)
-    assert box.lineEdit().text() == typed.replace(" ", "")  # without another unit
-    QTest.keyClick(box, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: box_of(size, target).text() == shown)
-    assert size.values()["target"] is target
-    assert box_of(size, target).hasFocus()
-    assert box_of(size, target).lineEdit().hasSelectedText()
+    line.setFocus()
+    line.selectAll()
+    QTest.keyClicks(line, "20")
+    QTest.keyClick(line, Qt.Key.Key_Return)
+    assert line.selectedText() == line.text() != ""
 
 
-def test_typed_number_is_used_even_if_the_box_rounds_its_own_to_it(size):
-    size.show_values({**size.values(), "sparsity": 0.29999})
-    box = box_of(size, Target.PRUNABLE_SHARE)
-    assert box.text() == "30 %"
-    QTest.keyClick(box, Qt.Key.Key_Return)
-    assert size.values()["sparsity"] == 0.29999  # nothing was typed
-    box.selectAll()
-    QTest.keyClicks(box, "30")
-    QTest.keyClick(box, Qt.Key.Key_Return)
+def test_typed_number_is_used_even_if_the_text_rounds_its_own_to_it(size):
+    size.show_values({**size.values(), "sparsity": 0.299999})
+    assert size_shown(size) == "30 %"
+    line_of(size).editingFinished.emit()
+    assert size.values()["sparsity"] == 0.299999  # nothing was typed
+    type_size(size, "30")
     assert size.values()["sparsity"] == 0.3
     assert len(size.edits) == 1
 
 
-@pytest.mark.parametrize("typed", ["8 M", "8 MB"])
-def test_unit_that_cannot_be_chosen_keeps_the_size(size, qtbot, typed):
-    size.disable(targets.disabled_targets(Structure.ELEMENTS, Format.AUTOMATIC))
+def test_unit_that_cannot_be_chosen_is_refused_for_its_reason(size):
+    reasons = targets.disabled_targets(Structure.ELEMENTS, Format.AUTOMATIC)
+    size.disable(reasons)
     before = size.values()
-    box = box_of(size, Target.PRUNABLE_SHARE)
-    box.selectAll()
-    QTest.keyClicks(box, typed)
-    QTest.keyClick(box, Qt.Key.Key_Return)
-    qtbot.wait(1)
+    type_size(size, "8 MB")
+    assert size.errors[0].message == reasons[Target.FILE_SIZE]
     assert size.values() == before
 
 
 FILE = FileForm(Format.GGUF)
 
 
-def visible_unit(size):
-    return next(each for each in BOXES if box_of(size, each).isVisible())
-
-
 def test_size_of_a_file_starts_in_bytes_without_an_edit(size):
     before = size.values()
     size.show_model(MODEL, FILE)
-    assert visible_unit(size) is Target.FILE_SIZE
-    assert box_of(size, Target.FILE_SIZE).text() == "8.5 MB"
+    assert unit_of(size) is Target.FILE_SIZE
+    assert size_shown(size) == "8.4 MB"
     assert size.values() == before
     assert size.edits == []
     size.show_model(MODEL, FileForm())  # a folder of files
-    assert visible_unit(size) is Target.PRUNABLE_SHARE
+    assert unit_of(size) is Target.PRUNABLE_SHARE
 
 
 def test_size_of_a_file_is_edited_in_bytes(size):
@@ -233,11 +283,11 @@ def test_size_of_a_file_is_edited_in_bytes(size):
 def test_unit_that_was_chosen_stays_for_a_file(size):
     size.show_model(MODEL, FILE)
     choose_unit(size, Target.PRUNABLE_SHARE)
-    assert visible_unit(size) is Target.PRUNABLE_SHARE
+    assert unit_of(size) is Target.PRUNABLE_SHARE
     assert size.values()["sparsity"] == pytest.approx(0.3)
     size.show_model(None, FileForm())
     size.show_model(MODEL, FILE)
-    assert visible_unit(size) is Target.PRUNABLE_SHARE
+    assert unit_of(size) is Target.PRUNABLE_SHARE
 
 
 def test_file_of_another_model_is_shown_in_bytes(size):
@@ -247,8 +297,8 @@ def test_file_of_another_model_is_shown_in_bytes(size):
     size.set_share(0.32)
     size.show_model(None, FILE, "two")
     size.show_model(MODEL, FILE, "two")
-    assert visible_unit(size) is Target.FILE_SIZE
+    assert unit_of(size) is Target.FILE_SIZE
     assert size.values()["sparsity"] == pytest.approx(0.32)
     choose_unit(size, Target.PRUNABLE_SHARE)
     size.show_model(MODEL, FILE, "two")
-    assert visible_unit(size) is Target.PRUNABLE_SHARE
+    assert unit_of(size) is Target.PRUNABLE_SHARE

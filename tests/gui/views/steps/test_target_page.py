@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLabel
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit
 from superqt import QElidingLabel
 
 from surgeon_engine.api.config.fields import values_of
@@ -11,7 +13,12 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_gui.text.problems import Step
 from tests.helpers.configs import pruning_config
-from tests.helpers.widget_queries import choose_unit, preset_shown
+from tests.helpers.widget_queries import (
+    choose_unit,
+    preset_shown,
+    size_shown,
+    type_size,
+)
 from tests.helpers.windows import QUICK, find, pruning_of
 
 pytestmark = pytest.mark.slow
@@ -60,13 +67,14 @@ def test_preset_is_applied_edited_and_taken_back(page):
 
 def test_number_that_is_being_typed_is_not_written_over(page):
     page.activateWindow()
-    box = find(page, "pruning_sparsity", QDoubleSpinBox)
-    box.setFocus()
-    box.lineEdit().setText("61")
+    line = find(page, "pruning_size", QLineEdit)
+    line.setFocus()
+    line.selectAll()
+    QTest.keyClicks(line, "61")
     page.session.changed.emit()
-    assert box.hasFocus()
-    assert box.cleanText() == "61"
-    box.interpretText()
+    assert line.hasFocus()
+    assert line.text() == "61"
+    QTest.keyClick(line, Qt.Key.Key_Return)
     assert values_of(pruning_of(page))["sparsity"] == pytest.approx(0.61)
 
 
@@ -75,21 +83,21 @@ def test_size_in_bytes_is_refused_for_a_structure_that_keeps_the_file(page):
     assert "2,098,829" in find(page, "goal_label").text()  # as at 30 %
     choose(page, "structure", Structure.ELEMENTS)
     assert Step.TARGET in page.session.state.rejected
-    assert find(page, "pruning_megabytes").isVisible()
+    assert size_shown(page).endswith("MB")
     choose(page, "target", Target.PARAMETERS)
     assert Step.TARGET not in page.session.state.rejected
 
 
 def test_target_of_zero_can_be_chosen_and_started(page):
-    find(page, "pruning_sparsity").setValue(0)
+    type_size(page, "0 %")
     assert pruning_of(page).removes_nothing
-    assert find(page, "pruning_sparsity").value() == 0
+    assert size_shown(page) == "0 %"
     assert find(page, "start_button").isEnabled()
 
 
 def test_unreachable_target_is_reported_with_the_numbers(page):
     choose(page, "target", Target.PARAMETERS)
-    find(page, "pruning_million_parameters").setValue(0.1)
+    type_size(page, "0.1 M")
     assert "2,433,024" in find(page, "pruning_target_problem").text()
     assert not find(page, "goal_label").isVisible()
     assert not find(page, "start_button").isEnabled()
@@ -133,11 +141,11 @@ def test_problem_of_an_advanced_setting_opens_its_section(page):
 def test_rejected_choice_is_kept_until_it_is_corrected(page):
     choose(page, "structure", Structure.N_M)
     assert find(page, "plan_sizes").isVisible()
-    find(page, "pruning_sparsity").setValue(70)
+    type_size(page, "70 %")
     assert not find(page, "plan_sizes").isVisible()
     problem = find(page, "pruning_sparsity_problem")
     assert "2:4" in find(page, "plan_warning", QElidingLabel).text()
-    assert find(page, "pruning_sparsity").property("invalid")
+    assert find(page, "pruning_size").property("invalid")
     header = find(page, "step_target_header")
     header.setChecked(True)
     assert "70" not in header.summary  # the page shows the problem
@@ -147,11 +155,11 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     page.session.draft.set_run_parent("elsewhere")  # redraws and checks again
     assert find(page, "structure_n_m_tile").isChecked()
     assert not find(page, "start_button").isEnabled()
-    find(page, "pruning_sparsity").setValue(40)
+    type_size(page, "40 %")
     assert problem.text() == ""
     assert pruning_of(page).structure is Structure.N_M
     assert pruning_of(page).sparsity == 0.4
-    assert not find(page, "pruning_sparsity").property("invalid")
+    assert not find(page, "pruning_size").property("invalid")
     assert find(page, "start_button").isEnabled()
 
 
@@ -186,7 +194,7 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     assert pruning_of(page).sparsity == 0.5
     find(page, "pruning_of").setValue(8)
     assert pruning_of(page).sparsity == 0.75  # 2:8
-    find(page, "pruning_sparsity").setValue(30)
+    type_size(page, "30 %")
     goal = find(page, "goal_label").text().replace("\xa0", " ")
     assert "40 %" in goal and "75 %" in goal  # the share of the groups, and for all
     find(page, "pruning_shots").setValue(2)  # does not change the size
@@ -194,7 +202,7 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
 
 
 def test_leaving_a_pattern_restores_the_target_before_it(page):
-    find(page, "pruning_sparsity").setValue(20)
+    type_size(page, "20 %")
     choose(page, "structure", Structure.N_M)
     find(page, "pruning_of").setValue(8)
     assert pruning_of(page).sparsity == 0.75
@@ -205,7 +213,7 @@ def test_leaving_a_pattern_restores_the_target_before_it(page):
 @pytest.mark.parametrize("is_other_job", [True, False])
 def test_target_of_a_pattern_that_comes_from_elsewhere_is_kept(page, is_other_job):
     choose(page, "target", Target.FILE_SIZE)
-    find(page, "pruning_megabytes").setValue(8)
+    type_size(page, "8 MB")
     choose(page, "structure", Structure.N_M)
     changed = replace(pruning_of(page), protect=("*.0.*",))
     other = pruning_config(Structure.N_M, sparsity=0.5, shots=7)
@@ -218,27 +226,27 @@ def test_target_of_a_pattern_that_comes_from_elsewhere_is_kept(page, is_other_jo
 
 
 def test_target_that_was_chosen_beside_a_pattern_is_kept(page):
-    find(page, "pruning_sparsity").setValue(20)
+    type_size(page, "20 %")
     choose(page, "structure", Structure.N_M)
     choose(page, "target", Target.PARAMETERS)
-    find(page, "pruning_million_parameters").setValue(2.2)
+    type_size(page, "2.2 M")
     choose(page, "structure", Structure.HEADS)
     pruning = pruning_of(page)
     assert (pruning.target, pruning.million_parameters) == (Target.PARAMETERS, 2.2)
 
 
 def test_more_whole_blocks_than_the_target_allows_are_the_problem(page):
-    find(page, "pruning_sparsity").setValue(10)
+    type_size(page, "10 %")
     find(page, "pruning_dropped_blocks").setValue(2)
     assert find(page, "pruning_dropped_blocks").property("invalid")
-    assert not find(page, "pruning_sparsity").property("invalid")
+    assert not find(page, "pruning_size").property("invalid")
     assert not find(page, "use_possible_button").isVisible()
     find(page, "pruning_dropped_blocks").setValue(0)
     assert page.session.state.has_plan
 
 
 def test_preset_or_job_replaces_a_rejected_choice(page):
-    find(page, "pruning_sparsity").setValue(70)
+    type_size(page, "70 %")
     preset = presets()[0].title
     draft = page.session.draft
     corrections = (lambda: choose_preset(page, preset), lambda: draft.load(QUICK))

@@ -19,7 +19,7 @@ from surgeon_gui.state.job.own_presets import presets_folder, read_presets
 from surgeon_gui.text.problems import Step
 from surgeon_gui.widgets.dot import Shape
 from tests.helpers.fake_results import UNSUPPORTED
-from tests.helpers.widget_queries import preset_shown
+from tests.helpers.widget_queries import preset_shown, size_shown, type_size
 from tests.helpers.windows import (
     QUICK,
     click,
@@ -233,14 +233,14 @@ def test_undo_restores_presets_and_sizes(qtbot, window):
     configs = [session.state.config]
     session.draft.choose_preset(presets()[2])
     configs.append(session.state.config)
-    find(page, "pruning_megabytes").setValue(9.5)
+    type_size(page, "9.5 MB")
     configs.append(session.state.config)
     find(page, "structure_neurons_tile").click()
     configs.append(session.state.config)
     for config in reversed(configs[:-1]):
         undo(page)
         assert session.state.config == config
-    assert find(page, "pruning_sparsity").value() == 30
+    assert size_shown(page) == "30 %"
     find(page, "redo_action", QAction).trigger()
     assert preset_shown(page) == presets()[2].title
     session.draft.choose_preset(None)  # the settings from before the preset
@@ -249,7 +249,7 @@ def test_undo_restores_presets_and_sizes(qtbot, window):
     assert find(page, "undo_action", QAction).text().endswith(": Shots")
     find(page, "structure_n_m_tile").click()
     before = session.state.config
-    find(page, "pruning_sparsity").setValue(70)  # 2:4 removes at most half
+    type_size(page, "70 %")  # 2:4 removes at most half
     assert find(page, "pruning_sparsity_problem").text()
     undo(page)  # discards what was refused
     assert find(page, "pruning_sparsity_problem").text() == ""
