@@ -37,7 +37,6 @@ from surgeon_engine.runtime.run_context import RunContext
 COMMAND = module_command("surgeon_engine.hub.fetch_process")
 ENVIRONMENT = {
     "HF_HUB_DISABLE_XET": "1",  # it may stall, and stores partial files elsewhere
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
