@@ -21,7 +21,11 @@ from huggingface_hub.errors import (
 )
 
 from surgeon_engine.api.model_info.source_names import HubName
-from surgeon_engine.base.errors import DownloadError, EngineError
+from surgeon_engine.base.errors import (
+    DownloadError,
+    EngineError,
+    TemporaryDownloadError,
+)
 from surgeon_engine.base.sentences import say
 
 _LOG_IN = say(
@@ -29,10 +33,6 @@ _LOG_IN = say(
     "Surgeon keeps no token."
 )
 _BUSY_STATUS = (408, 429, 500, 502, 503, 504)
-
-
-class TemporaryDownloadError(DownloadError):
-    """A download has failed, and another attempt may succeed."""
 
 
 def describe_failure(
