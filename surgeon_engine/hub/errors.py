@@ -27,6 +27,7 @@ from surgeon_engine.base.errors import (
     TemporaryDownloadError,
 )
 from surgeon_engine.base.sentences import say
+from surgeon_engine.runtime import fence
 
 _LOG_IN = say(
     "log in with `hf auth login` (or set HF_TOKEN) in a terminal and try again; "
@@ -69,7 +70,7 @@ def describe_failure(
             "Free some space, or set HF_HOME to a folder on another disk.",
         )
     if isinstance(error, OSError):
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or fence.describe(error)
         return TemporaryDownloadError(
             "{name} cannot be stored: {reason:clause}.",
             "Try again.",

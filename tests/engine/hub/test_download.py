@@ -232,6 +232,13 @@ def test_full_disk_is_described():
     assert not isinstance(failed, TemporaryDownloadError)
 
 
+def test_error_of_the_system_without_words_is_described():
+    failed = describe_failure(
+        OSError(), hub_name(SOURCE), host="https://hub", has_token=False
+    )
+    assert failed.message == "someone/tiny cannot be stored: OSError."
+
+
 @pytest.mark.slow
 def test_offline_mode_does_not_contact_the_hub(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
