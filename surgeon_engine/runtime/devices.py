@@ -69,7 +69,7 @@ def fast_products(
     """
     is_fast = dtype != torch.float32
     if device.type == "cuda":
-        is_fast = is_fast or torch.cuda.is_bf16_supported()
+        is_fast = is_fast or torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
         is_fast = is_fast or multiplies_bfloat16_fast()
     if not is_fast:
