@@ -24,7 +24,11 @@ from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.long_texts import MAX_CHARACTERS, read_beginning
+from surgeon_engine.calibration.long_texts import (
+    MAX_CHARACTERS,
+    read_beginning,
+    size_of,
+)
 from surgeon_engine.runtime import fence
 
 Row = Mapping[str, Any]
@@ -77,7 +81,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
             part = [row.get(column) for row in islice(rows, _AT_ONCE)]
             if not part:
                 return values, _unread_bytes(path)
-            size = sum(len(value) for value in part if isinstance(value, str))
+            size = size_of(part)
             rate.count(size + _ROW * len(part))
             characters += size
             values += part
