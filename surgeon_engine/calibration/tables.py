@@ -179,7 +179,7 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
 
 
 def _json_rows(path: Path, _: str) -> Iterator[Row]:
-    text, _is_cut = read_beginning(path)
+    text, _unread = read_beginning(path)
     decode = json_decoder(dict[str, Any])
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if not line.strip():
@@ -213,7 +213,7 @@ def _python_json(line: str, number: int) -> Row:
 
 
 def _csv_rows(path: Path, _: str) -> Iterator[Row]:
-    text, is_cut = read_beginning(path)
+    text, unread = read_beginning(path)
     csv.field_size_limit(MAX_CHARACTERS)
     rows = io.StringIO(text, newline="")
     first = rows.readline()
@@ -229,7 +229,7 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     _check_columns(len(header))
     # Of several columns of a name, the first one is read.
     places = {name: header.index(name) for name in header}
-    with suppress(csv.Error) if is_cut else nullcontext():
+    with suppress(csv.Error) if unread else nullcontext():
         for row in reader:
             if len(row) > len(header):
                 raise ValueError(
