@@ -158,6 +158,21 @@ def all_windows(
     return _read("windows:all_windows", arguments, Tensor, (text.name,), loaded.source)
 
 
+def shipped_windows(loaded: LoadedModel, length: int, seed: int) -> Tensor:
+    """Return all windows of the shipped text in random order: windows x length.
+
+    These passages of many kinds keep a pruned model from specializing to the user's
+    text, as own text does (`own_samples.py`), but cost no writing.
+
+    Raises:
+        CalibrationError: The tokenizer cannot read them, or their tokens exceed the
+            vocabulary or the window of the model.
+        ConfigError: No window may have this length.
+    """
+    config = CalibrationConfig(text=SHIPPED_TEXT, window_length=length, seed=seed)
+    return all_windows(TextSource(SHIPPED_TEXT, column="text"), config, loaded)
+
+
 def _read(
     function: str,
     arguments: Sequence[Any],
