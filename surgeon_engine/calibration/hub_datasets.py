@@ -196,8 +196,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
             kind=type(error).__name__,
         ) from error
     except datasets.exceptions.DatasetNotFoundError as error:
-        is_gated = "gated" in str(error)
-        if is_gated:
+        if "gated" in str(error):
             raise CalibrationError(
                 "The data set {name} is gated.",
                 "Agree to its terms on its page, then log in with `hf auth login`.",
@@ -217,10 +216,9 @@ def _readable_errors(name: HubName) -> Iterator[None]:
             status=status,
         ) from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CalibrationError(
             "The data set {name} cannot be read: {line:clause}.",
             "Choose another one, or another configuration or split.",
             name=shown,
-            line=line,
+            line=fence.describe(error),
         ) from error
