@@ -131,7 +131,7 @@ def load_windows(
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
             the vocabulary or the window of the model.
-        ConfigError: A token file is mixed with further texts.
+        ConfigError: A token file leaves no windows for another text.
     """
     names = config.texts_read
     check_tokenizer(loaded.tokenizer_problem, names)
