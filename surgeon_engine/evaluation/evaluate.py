@@ -202,10 +202,6 @@ def evaluate(
     )
 
 
-def _nothing() -> None:
-    return None
-
-
 def _compared(
     model: PreTrainedModel,
     references: References,
@@ -218,16 +214,16 @@ def _compared(
     """Return the figures of a model on each text; see `evaluate`."""
     texts = [reference for _, reference in references.texts]
     states: list[Iterable[Tensor]] = [x.hidden for x in texts]
-    if not is_original:  # the forwards take the steps
+    if not is_original:
         states = [*last_hidden_of(model, texts, step, at_once)]
-        step = _nothing
+    of_head = step if is_original else lambda: None  # else forwards take the steps
     found = []
     for reference, hidden in zip(texts, states, strict=True):
         if references.baseline is not None and reference.translation is None:
             reference = replace(reference, is_enough=_is_enough)
         found.append(
             compare_unchecked(
-                model, reference, step, hidden=hidden, at_once=at_once, head=head
+                model, reference, of_head, hidden=hidden, at_once=at_once, head=head
             )
         )
     return found
@@ -265,7 +261,7 @@ def _rounding_error(
     hidden = _first(reference.hidden, count)
     first = replace(reference, windows=reference.windows[:count], hidden=hidden)
     exact = compare_unchecked(
-        model, first, _nothing, at_once=at_once or reference.batch, head=head
+        model, first, lambda: None, at_once=at_once or reference.batch, head=head
     )
     error = float((nats[:count] - exact.nats).double().nanmean().abs())
     whole = estimate(nats)
@@ -380,14 +376,19 @@ def _check_finite(
 
 
 @contextmanager
-def _failing_with(error_of: Callable[[str], EvaluationError]) -> Iterator[None]:
-    """Raise the error for a reason if a model cannot be run like that."""
+def _failing_with(problem: str, hint: str) -> Iterator[None]:
+    """Raise an error with a problem and its reason if a model cannot be run."""
     try:
         yield
     except _FAILURES as error:
         if is_out_of_memory(error):
             raise
-        raise error_of(first_line(error)) from error
+        raise EvaluationError(
+            "{subject}: {reason:clause}.",
+            hint,
+            subject=problem,
+            reason=first_line(error),
+        ) from error
 
 
 @torch.no_grad()
@@ -396,36 +397,29 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     tokens = windows.to(model.device)
     name = type(model).__name__
     with _failing_with(
-        lambda reason: EvaluationError(
-            "transformers cannot run {model_type} on text alone: {reason:clause}.",
-            "Choose a model that continues text.",
-            model_type=name,
-            reason=reason,
-        )
+        say("transformers cannot run {model_type} on text alone", model_type=name),
+        say("Choose a model that continues text."),
     ):
         whole = language_model_of(model)
         expected = whole(input_ids=tokens, use_cache=False).logits.float()
     with (
         _failing_with(
-            lambda reason: EvaluationError(
-                "transformers cannot run {model_type} with products of 16 bits: "
-                "{reason:clause}.",
-                _REPORT,
+            say(
+                "transformers cannot run {model_type} with products of 16 bits",
                 model_type=name,
-                reason=reason,
-            )
+            ),
+            _REPORT,
         ),
         fast_products(model),
     ):  # as while gradients are measured
         hidden = hidden_of_window(model, tokens).to(model.dtype)
     with _failing_with(
-        lambda reason: EvaluationError(
+        say(
             "The head of {model_type} cannot be run by itself, so the fidelity cannot "
-            "be measured: {reason:clause}.",
-            _REPORT,
+            "be measured",
             model_type=name,
-            reason=reason,
-        )
+        ),
+        _REPORT,
     ):
         if model.dtype == torch.float32:
             hidden = last_hidden(model, tokens)
@@ -439,6 +433,6 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
             "The logits of {model_type} differ by up to {error:.2g} when its head is "
             "run by itself, so the fidelity cannot be measured.",
             _REPORT,
-            model_type=type(model).__name__,
+            model_type=name,
             error=float(error.max()),
         )

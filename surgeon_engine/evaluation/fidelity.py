@@ -140,7 +140,6 @@ class Comparison:
         return float(self.loss.double().mean())
 
 
-@torch.no_grad()
 def reference_of(
     model: PreTrainedModel, windows: Tensor, batch: int, step: Step
 ) -> Reference:
