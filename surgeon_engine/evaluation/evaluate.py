@@ -31,6 +31,7 @@ from surgeon_engine.evaluation.fidelity import (
     references_together,
 )
 from surgeon_engine.evaluation.intervals import estimate
+from surgeon_engine.evaluation.perplexity import MAX_LOSS
 from surgeon_engine.model.forwards import hidden_of_window
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.layers import language_model_of
@@ -42,7 +43,6 @@ from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.shares import Batches
 
-_MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
 # Of an evaluation in the middle of a run: half of the interval of KL, relative to KL,
 # and the windows from which on it is a good estimate.
@@ -193,7 +193,7 @@ def evaluate(
     of_first = found[0]
     return Evaluation(
         loss,
-        math.exp(loss),
+        of_first.perplexity.value,
         of_first.windows,
         of_first.window_length,
         of_first.text,
@@ -336,7 +336,8 @@ def fidelity_of_original(
 
 
 def _perplexity(loss: Estimate) -> Estimate:
-    return Estimate(*(math.exp(x) for x in (loss.value, loss.low, loss.high)))
+    nats = (min(x, MAX_LOSS) for x in (loss.value, loss.low, loss.high))
+    return Estimate(*map(math.exp, nats))
 
 
 def _bits(
@@ -360,7 +361,7 @@ def _check_finite(
 ) -> None:
     loss, nats = figures.mean_loss, figures.divergence
     where = name or say("the validation text")
-    if not loss < _MAX_LOSS:  # false for NaN, too
+    if not loss < MAX_LOSS:  # false for NaN, too
         message = say("The loss on {where} is {loss}.", where=where, loss=loss)
         is_broken = ~figures.loss.isfinite().all(dim=1)
         if bool(is_broken.any()):
