@@ -133,14 +133,9 @@ class CalibrationConfig:
         return (*self.all_texts, self.validation_text or self.text)
 
     @property
-    def takes_whole_file(self) -> bool:
-        """True if all windows of a token file are measured."""
-        return is_token_file(self.text)
-
-    @property
     def draws_windows(self) -> bool:
-        """True if the windows are a part of a text."""
-        return not self.takes_whole_file
+        """True if the windows are a part of a text, and not all of a token file."""
+        return not is_token_file(self.text)
 
     @property
     def draws_validation_windows(self) -> bool:
@@ -176,7 +171,7 @@ class CalibrationConfig:
 
     def contradictions(self) -> Iterator[tuple[str, ConfigError]]:
         """Yield what a token file rules out, each with the setting to change."""
-        if not self.takes_whole_file:
+        if self.draws_windows:
             return
         if self.more_texts:
             yield (
