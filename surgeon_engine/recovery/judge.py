@@ -30,22 +30,18 @@ class Judge:
     context: RunContext  # receives the command to cancel
     dtype: torch.dtype  # of the model; its weights are float32 while it is trained
 
-    def divergence(self, step: Callable[[], None] = lambda: None) -> float:
+    def divergence(self, step: Callable[[], None] | None = None) -> float:
         """Return the mean KL(original || model) in nats per token.
 
-        `step` is called after each batch.
+        `step` is called after each batch; None: one that ends a canceled run.
 
         Raises:
             EvaluationError: it is not finite.
             RunCancelled: the user has cancelled.
         """
-
-        def check() -> None:
-            self.context.raise_if_cancelled()
-            step()
-
+        step = step or self.context.raise_if_cancelled
         with fast_products(self.model, self.dtype):
-            return compare(self.model, self.held_out, check).divergence
+            return compare(self.model, self.held_out, step).divergence
 
 
 @dataclass(frozen=True, slots=True)
