@@ -89,11 +89,8 @@ class Reference:
         """Return the part of this process as a whole."""
         original = self.original
         if original is not None:
-            original = OriginalTokens(
-                self._own(original.nats),
-                self._own(original.bytes),
-                self._own(original.positions),
-            )
+            parts = original.nats, original.bytes, original.positions
+            original = OriginalTokens(*map(self._own, parts))
         return replace(
             self,
             windows=self._own(self.windows),
