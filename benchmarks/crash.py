@@ -130,9 +130,7 @@ class _Sweep:
         from surgeon_engine.export.base import VerificationResult
         from surgeon_engine.export.formats import WRITERS
         from surgeon_engine.runtime import saver
-        from surgeon_engine.runtime.versions import disable_progress_bars
 
-        disable_progress_bars()
         torch.set_num_threads(1)
         unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
         for writer in WRITERS.values():

@@ -37,7 +37,6 @@ from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.measurement.benchmark_process import load
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.decoding import with_cache
-from surgeon_engine.runtime.versions import disable_progress_bars
 
 OPERATORS = 12  # shown of a profile
 CACHED = 16  # tokens before the one whose generation is profiled
@@ -68,7 +67,6 @@ class Work:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table or the profiles; return 1 if a model cannot be measured."""
     options = _parser().parse_args(arguments)
-    disable_progress_bars()
     try:
         settings = BenchmarkSettings(
             rounds=options.rounds,

@@ -54,7 +54,6 @@ from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.runtime.versions import disable_progress_bars
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, evaluation, run_shot
 
@@ -147,7 +146,6 @@ class _Random(RoutingMethod):
 def main() -> int:
     """Train, measure and tabulate."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    disable_progress_bars()
     options = _options()
     torch.set_num_threads(options.threads)
     folder: Path = options.folder

@@ -39,7 +39,6 @@ from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.load import load_model
-from surgeon_engine.runtime.versions import disable_progress_bars
 
 BATCH = 4  # windows
 PROMPT, GENERATED, ROUNDS = 512, 128, 5
@@ -59,7 +58,6 @@ NAMES = {
 def main() -> int:
     """Print the table; return 0."""
     options = _options()
-    disable_progress_bars()
     loaded = load_model(ModelConfig(source=options.model))
     original = loaded.model
     references = [

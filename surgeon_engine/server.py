@@ -73,7 +73,7 @@ from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.speed_probe import machine
-from surgeon_engine.runtime.versions import disable_progress_bars, versions
+from surgeon_engine.runtime.versions import versions
 
 _IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
 _NEEDS_MEMORY = (StartRun, ResumeRun, ExportRun, MeasureModels, Judge, Diagnose)
@@ -123,7 +123,6 @@ class Engine:
 
     def serve(self) -> None:
         """Execute queued commands until `stop` is called."""
-        disable_progress_bars()
         self._send(Envelope("", time.time(), _ready()))
         while (task := self._next_task()) is not None:
             self._execute(*task)

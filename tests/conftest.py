@@ -100,17 +100,16 @@ def builtin_text_once():
 @pytest.fixture(scope="session", autouse=True)
 def few_shipped_passages(tmp_path_factory):
     """Let runs read a passage of each source of the shipped text."""
-    module = sys.modules.get("surgeon_engine.calibration.shipped_text")
+    fenced = sys.modules.get("surgeon_engine.calibration.fenced")
     with pytest.MonkeyPatch.context() as patch:
-        if module is not None:
+        if fenced is not None:
             of_source = {}
-            text = Path(module.SHIPPED_TEXT).read_text(encoding="utf-8")
+            text = Path(fenced.SHIPPED_TEXT).read_text(encoding="utf-8")
             for line in text.strip().split("\n"):
                 of_source.setdefault(json.loads(line)["source"], line)
             path = tmp_path_factory.mktemp("shipped_text") / "passages.jsonl"
             path.write_text("\n".join(of_source.values()), encoding="utf-8")
-            patch.setattr(module, "SHIPPED_TEXT", str(path))
-            fenced = sys.modules["surgeon_engine.calibration.fenced"]
+            patch.setattr(fenced, "SHIPPED_TEXT", str(path))
             patch.setattr(fenced, "_OWN", {*fenced._OWN, str(path)})
         yield
 

@@ -22,7 +22,6 @@ from surgeon_engine.base.errors import ConfigError, EngineError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.model.fenced import inspect_model
-from surgeon_engine.runtime.versions import disable_progress_bars
 
 from . import machine, measuring
 from .plan import Base, expand_runs, read_plan, select_jobs
@@ -37,7 +36,6 @@ _INTERRUPTED = 130  # exit code of a shell command after Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure missing figures and write the tables; return 1 if anything failed."""
     options = _parser().parse_args(arguments)
-    disable_progress_bars()
     try:
         with tempfile.TemporaryDirectory(prefix="quality-") as folder:
             return _measure(options, Path(folder))

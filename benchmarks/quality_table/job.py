@@ -27,7 +27,7 @@ from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Saver
-from surgeon_engine.runtime.versions import disable_progress_bars, versions
+from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.resume import restore, save_shot
 from surgeon_engine.shots.shot import (
@@ -201,7 +201,6 @@ def main() -> None:
     output = JsonOutput()
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=Task)
     exit_with_parent()
-    disable_progress_bars()
     for message in run_task(task, output.write):
         output.write(message)
 

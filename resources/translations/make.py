@@ -42,7 +42,6 @@ KEYWORDS = (
 # Their message and hint are templates. A class of another module is named here.
 ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)}
 ERRORS |= {"OtherVersionError", "ConnectionFailed", "FinalFailure"}
-ERRORS |= {"TemporaryDownloadError"}
 
 
 def extract_messages() -> Catalog:

@@ -50,6 +50,10 @@ class DownloadError(EngineError):
     """A model or data set cannot be downloaded from the Hugging Face Hub."""
 
 
+class TemporaryDownloadError(DownloadError):
+    """A download has failed, and another attempt may succeed."""
+
+
 class CurvatureError(EngineError):
     """No costs can be computed from the activations, gradients or factors."""
 

@@ -131,7 +131,7 @@ def load_windows(
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
             the vocabulary or the window of the model.
-        ConfigError: A token file is mixed with further texts.
+        ConfigError: A token file leaves no windows for another text.
     """
     names = config.texts_read
     check_tokenizer(loaded.tokenizer_problem, names)
@@ -156,6 +156,21 @@ def all_windows(
     vocabulary = vocabulary_of(loaded.model.config)
     arguments = (loaded.source, text, config, vocabulary, most)
     return _read("windows:all_windows", arguments, Tensor, (text.name,), loaded.source)
+
+
+def shipped_windows(loaded: LoadedModel, length: int, seed: int) -> Tensor:
+    """Return all windows of the shipped text in random order: windows x length.
+
+    These passages of many kinds keep a pruned model from specializing to the user's
+    text, as own text does (`own_samples.py`), but cost no writing.
+
+    Raises:
+        CalibrationError: The tokenizer cannot read them, or their tokens exceed the
+            vocabulary or the window of the model.
+        ConfigError: No window may have this length.
+    """
+    config = CalibrationConfig(text=SHIPPED_TEXT, window_length=length, seed=seed)
+    return all_windows(TextSource(SHIPPED_TEXT, column="text"), config, loaded)
 
 
 def _read(

@@ -40,12 +40,7 @@ def config_names(name: HubName) -> tuple[str, ...]:
     Raises:
         CalibrationError: The data set cannot be reached or read.
     """
-    with _readable_errors(name):
-        return tuple(
-            datasets.get_dataset_config_names(
-                _location(name), revision=name.revision or None
-            )
-        )
+    return _names(datasets.get_dataset_config_names, name)
 
 
 def split_names(name: HubName, config: str) -> tuple[str, ...]:
@@ -54,12 +49,14 @@ def split_names(name: HubName, config: str) -> tuple[str, ...]:
     Raises:
         CalibrationError: The data set cannot be reached or read.
     """
+    return _names(datasets.get_dataset_split_names, name, config or None)
+
+
+def _names(
+    get: Callable[..., Sequence[str]], name: HubName, *config: str | None
+) -> tuple[str, ...]:
     with _readable_errors(name):
-        return tuple(
-            datasets.get_dataset_split_names(
-                _location(name), config or None, revision=name.revision or None
-            )
-        )
+        return tuple(get(_location(name), *config, revision=name.revision or None))
 
 
 def resolve_config(name: HubName, requested: str) -> str:
@@ -196,8 +193,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
             kind=type(error).__name__,
         ) from error
     except datasets.exceptions.DatasetNotFoundError as error:
-        is_gated = "gated" in str(error)
-        if is_gated:
+        if "gated" in str(error):
             raise CalibrationError(
                 "The data set {name} is gated.",
                 "Agree to its terms on its page, then log in with `hf auth login`.",
@@ -217,10 +213,9 @@ def _readable_errors(name: HubName) -> Iterator[None]:
             status=status,
         ) from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CalibrationError(
             "The data set {name} cannot be read: {line:clause}.",
             "Choose another one, or another configuration or split.",
             name=shown,
-            line=line,
+            line=fence.describe(error),
         ) from error

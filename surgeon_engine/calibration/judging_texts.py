@@ -74,15 +74,10 @@ def _read(
     text: str, config: RunConfig, loaded: LoadedModel, length: int
 ) -> JudgingText:
     """Return as many windows of a text as judge a model, if it has them."""
-    calibration, most = config.calibration, config.evaluation.windows
+    seed, rows = config.calibration.seed, config.calibration.rows
     settings = CalibrationConfig(
-        text=BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}",
-        validation_text=text,
-        validation_windows=most,
-        window_length=length,
-        seed=calibration.seed,
-        rows=calibration.rows,
+        validation_text=text, window_length=length, seed=seed, rows=rows
     )
-    source = validation_source(settings)
+    source, most = validation_source(settings), config.evaluation.windows
     windows = all_windows(source, settings, loaded, most)
     return JudgingText(source.display_name, windows)

@@ -21,8 +21,8 @@ MAX_CHARACTERS = 256 << 20
 _PIECE = 65_536  # characters
 
 
-def read_beginning(path: Path) -> tuple[str, bool]:
-    """Return the first `MAX_CHARACTERS` bytes of a text file, and whether it has more.
+def read_beginning(path: Path) -> tuple[str, int]:
+    """Return the first `MAX_CHARACTERS` bytes of a text file, and how many follow.
 
     They end with a whole line where there are several.
 
@@ -37,14 +37,14 @@ def read_beginning(path: Path) -> tuple[str, bool]:
         raise CalibrationError(
             unreadable(path.name, error), "Choose another file."
         ) from error
-    is_cut = size > len(data)
-    if is_cut and (end := data.rfind(b"\n") + 1):
+    unread = size - len(data)
+    if unread and (end := data.rfind(b"\n") + 1):
         data = data[:end]
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     position = data.find(b"\0")
     if position < 0:
         try:
-            return decoder.decode(data, final=not is_cut), is_cut
+            return decoder.decode(data, final=not unread), unread
         except UnicodeDecodeError as error:
             position = error.start
     raise CalibrationError(

@@ -28,11 +28,7 @@ from surgeon_engine.base.errors import (
     EvaluationError,
     UnreadableFileError,
 )
-from surgeon_engine.base.files import (
-    own_samples_folder,
-    size_of_folder,
-    write_atomically,
-)
+from surgeon_engine.base.files import own_samples_folder, write_atomically
 from surgeon_engine.base.reading import read_bytes
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.beginnings import beginning_of_texts
@@ -44,7 +40,7 @@ from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.runtime.shares import divided
 
-CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
+_CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _VERSION = 7  # of the sampling; another one makes other windows
 _STORED = np.dtype("<i4")  # tokens in the files, behind their seal
 _SEAL_BYTES = 32
@@ -134,17 +130,12 @@ class OwnText:
         return (_VERSION, batch, self.length, str(self.dtype))
 
 
-def own_text(
-    author: Author, count: int, length: int, seed: int, chat_share: float = CHAT_SHARE
-) -> OwnText:
-    """Return what determines `count` windows that a model writes.
-
-    `chat_share` of them begin as a chat if the model has a template.
-    """
+def own_text(author: Author, count: int, length: int, seed: int) -> OwnText:
+    """Return what determines `count` windows that a model writes."""
     text = opening_of_texts(author.config, author.tokenizer)
     chat = tuple(opening_of_chats(author.tokenizer))
     has_room = 0 < len(chat) <= length // 2  # most of a window is the model's own
-    chats = round(chat_share * count) if has_room else 0
+    chats = round(_CHAT_SHARE * count) if has_room else 0
     openings = (text,) * (count - chats) + (chat,) * chats
     _check_openings(openings, author.config)
     batches = tuple(_batches(openings, seed))
@@ -286,8 +277,3 @@ def opening_of_texts(
             if token is not None:
                 return (int(token),)
     return (0,)
-
-
-def cache_size() -> int:
-    """Return the size of the kept windows of all models, in bytes."""
-    return size_of_folder(own_samples_folder())

@@ -8,7 +8,8 @@ from torch import Tensor
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
-from surgeon_engine.calibration.own_samples import Author, cache_size, own_text
+from surgeon_engine.base.files import own_samples_folder, size_of_folder
+from surgeon_engine.calibration.own_samples import Author, own_text
 from surgeon_engine.calibration.windows import draw_windows, vocabulary_of
 from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.source import locate, read_model_config
@@ -75,7 +76,7 @@ def preview_text(
             for more, windows in zip(config.more_texts, further, strict=True)
         ),
         own=() if own is None else decode(_ends_of(own)),
-        own_cache_bytes=cache_size(),
+        own_cache_bytes=size_of_folder(own_samples_folder()),
     )
 
 

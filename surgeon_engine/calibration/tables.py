@@ -24,7 +24,11 @@ from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.long_texts import MAX_CHARACTERS, read_beginning
+from surgeon_engine.calibration.long_texts import (
+    MAX_CHARACTERS,
+    read_beginning,
+    size_of,
+)
 from surgeon_engine.runtime import fence
 
 Row = Mapping[str, Any]
@@ -77,7 +81,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
             part = [row.get(column) for row in islice(rows, _AT_ONCE)]
             if not part:
                 return values, _unread_bytes(path)
-            size = sum(len(value) for value in part if isinstance(value, str))
+            size = size_of(part)
             rate.count(size + _ROW * len(part))
             characters += size
             values += part
@@ -175,7 +179,7 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
 
 
 def _json_rows(path: Path, _: str) -> Iterator[Row]:
-    text, _is_cut = read_beginning(path)
+    text, _unread = read_beginning(path)
     decode = json_decoder(dict[str, Any])
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if not line.strip():
@@ -209,7 +213,7 @@ def _python_json(line: str, number: int) -> Row:
 
 
 def _csv_rows(path: Path, _: str) -> Iterator[Row]:
-    text, is_cut = read_beginning(path)
+    text, unread = read_beginning(path)
     csv.field_size_limit(MAX_CHARACTERS)
     rows = io.StringIO(text, newline="")
     first = rows.readline()
@@ -225,7 +229,7 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     _check_columns(len(header))
     # Of several columns of a name, the first one is read.
     places = {name: header.index(name) for name in header}
-    with suppress(csv.Error) if is_cut else nullcontext():
+    with suppress(csv.Error) if unread else nullcontext():
         for row in reader:
             if len(row) > len(header):
                 raise ValueError(

@@ -28,7 +28,7 @@ from surgeon_engine.api.model_info.source_names import HubName, hub_name, is_hub
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
-from surgeon_engine.calibration.long_texts import MAX_CHARACTERS, read_beginning
+from surgeon_engine.calibration.long_texts import read_beginning
 
 SHIPPED_TEXT = str(files("surgeon_resources") / "shipped_text" / "passages.jsonl")
 _PLAIN = ".txt"
@@ -136,8 +136,7 @@ def read_documents(source: TextSource, part: Part) -> Documents:
     else:
         path = check_file(source.name)
         if path.suffix.lower() == _PLAIN:
-            text, is_cut = read_beginning(path)
-            unread = is_cut * (path.stat().st_size - MAX_CHARACTERS)
+            text, unread = read_beginning(path)
             documents = Documents([text], unread=unread)
         else:
             documents = _from_table(path, source)

@@ -8,15 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.texts import (
-    calibration_source,
-    check_file,
-    validation_source,
-)
+from surgeon_engine.calibration.texts import check_file
 
 _HINT = say(
     "A token file holds token ids, whole numbers, windows x length (2 or more), "
@@ -35,20 +30,13 @@ _NOT_AN_ARRAY = (
 _MAX_TOKENS = 100_000_000
 
 
-def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
+def read_token_file(source: str) -> Tensor:
     """Return the windows of a token file: windows x length, int64.
 
     Raises:
-        CalibrationError: It cannot be read, holds something else, or all of it is for
-            calibration and none is left for validation.
+        CalibrationError: It cannot be read, or holds something else.
     """
     path = check_file(source)
-    if calibration_source(config).is_same(validation_source(config)):
-        raise CalibrationError(
-            "{path} holds tokens, all of which are for calibration.",
-            "Choose another token file or a text for validation.",
-            path=path.name,
-        )
     try:
         # Mapped: the header may promise more numbers than the memory holds.
         windows = np.lib.format.open_memmap(path, mode="r")

@@ -140,10 +140,10 @@ def draw_windows(
     Raises:
         CalibrationError: A text cannot be read or is too short, or its tokens exceed
             the vocabulary or the window of the model.
-        ConfigError: A token file is mixed with further texts.
+        ConfigError: A token file leaves no windows for another text.
     """
-    if config.mixes_token_file:
-        raise config.mixture_error()
+    for _, error in config.contradictions():
+        raise error
     count, *counts = config.window_counts
     validation_count = config.validation_windows
     source, validation_text = calibration_source(config), validation_source(config)
@@ -251,7 +251,7 @@ class _Reader:
             CalibrationError: There are fewer than the sum of `counts`.
         """
         if is_token_file(source.name):
-            windows = read_token_file(source.name, self._config)
+            windows = read_token_file(source.name)
             self.found.tokens += windows.numel()
             return windows
         length = self._text_length

@@ -85,9 +85,7 @@ def judge(  # noqa: PLR0913  one parameter for each option
     """Judge what a pruned or quantized file has lost against the original."""
     from surgeon_engine.judging.judge import judge as judge_file
     from surgeon_engine.runtime.run_context import RunContext
-    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    disable_progress_bars()
     tasks = tuple(task or ())
     settings = JudgeSettings(prompts, text, tasks, limit, quick, device, draft)
     output = Output()

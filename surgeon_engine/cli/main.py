@@ -196,9 +196,7 @@ def estimate(
     from surgeon_engine.calibration.fenced import check_tokens, preview_text
     from surgeon_engine.parallel.group import gpus_for
     from surgeon_engine.run.preflight import preflight
-    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    disable_progress_bars()
     gpus_for(config.model, is_new=True)  # raises if there are too few
     found = preflight(config, run_dir / "estimate")
     check_tokens(config, found.model)
@@ -325,9 +323,7 @@ def export(
         return
     from surgeon_engine.export.export import export_again
     from surgeon_engine.runtime.run_context import RunContext
-    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    disable_progress_bars()
     config = ExportConfig(to, file_format, dtype, shard_gigabytes)
     with EventDisplay(output) as display:
         context = RunContext("export", display.show)

@@ -360,9 +360,7 @@ def _work_on(command: StartRun | ResumeRun, kept: Kept | None = None) -> None:
     from surgeon_engine.runtime import ranks
     from surgeon_engine.runtime.failures import RankLost, failure
     from surgeon_engine.runtime.run_context import RunContext
-    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    disable_progress_bars()
     folder = Path(command.folder)
     if ranks.is_first():
         remove_litter(folder.parent)

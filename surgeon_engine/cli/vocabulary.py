@@ -37,9 +37,7 @@ def vocabulary(
 ) -> None:
     """Preview what fewer tokens mean for languages and texts, without a run."""
     from surgeon_engine.calibration.fenced import preview_vocabulary
-    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    disable_progress_bars()
     output = Output()
     calibration = calibration_on(model, text, output)
     found = preview_vocabulary(

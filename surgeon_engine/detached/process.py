@@ -33,9 +33,7 @@ def do_run(command: StartRun | ResumeRun, run: RunFolder, start: int) -> None:
     """
     from surgeon_engine.parallel.group import reported, work_on_run
     from surgeon_engine.runtime.run_context import RunContext
-    from surgeon_engine.runtime.versions import disable_progress_bars
 
-    disable_progress_bars()
     context = RunContext(command.run, lambda _: None)
     context.log = run
     with reported(context):

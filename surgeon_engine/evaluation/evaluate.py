@@ -31,6 +31,7 @@ from surgeon_engine.evaluation.fidelity import (
     references_together,
 )
 from surgeon_engine.evaluation.intervals import estimate
+from surgeon_engine.evaluation.perplexity import MAX_LOSS
 from surgeon_engine.model.forwards import hidden_of_window
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.layers import language_model_of
@@ -42,7 +43,6 @@ from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.shares import Batches
 
-_MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
 # Of an evaluation in the middle of a run: half of the interval of KL, relative to KL,
 # and the windows from which on it is a good estimate.
@@ -193,17 +193,13 @@ def evaluate(
     of_first = found[0]
     return Evaluation(
         loss,
-        math.exp(loss),
+        of_first.perplexity.value,
         of_first.windows,
         of_first.window_length,
         of_first.text,
         fidelity=tuple(found),
         rounding=error,
     )
-
-
-def _nothing() -> None:
-    return None
 
 
 def _compared(
@@ -218,16 +214,16 @@ def _compared(
     """Return the figures of a model on each text; see `evaluate`."""
     texts = [reference for _, reference in references.texts]
     states: list[Iterable[Tensor]] = [x.hidden for x in texts]
-    if not is_original:  # the forwards take the steps
+    if not is_original:
         states = [*last_hidden_of(model, texts, step, at_once)]
-        step = _nothing
+    of_head = step if is_original else lambda: None  # else forwards take the steps
     found = []
     for reference, hidden in zip(texts, states, strict=True):
         if references.baseline is not None and reference.translation is None:
             reference = replace(reference, is_enough=_is_enough)
         found.append(
             compare_unchecked(
-                model, reference, step, hidden=hidden, at_once=at_once, head=head
+                model, reference, of_head, hidden=hidden, at_once=at_once, head=head
             )
         )
     return found
@@ -265,7 +261,7 @@ def _rounding_error(
     hidden = _first(reference.hidden, count)
     first = replace(reference, windows=reference.windows[:count], hidden=hidden)
     exact = compare_unchecked(
-        model, first, _nothing, at_once=at_once or reference.batch, head=head
+        model, first, lambda: None, at_once=at_once or reference.batch, head=head
     )
     error = float((nats[:count] - exact.nats).double().nanmean().abs())
     whole = estimate(nats)
@@ -340,7 +336,8 @@ def fidelity_of_original(
 
 
 def _perplexity(loss: Estimate) -> Estimate:
-    return Estimate(*(math.exp(x) for x in (loss.value, loss.low, loss.high)))
+    nats = (min(x, MAX_LOSS) for x in (loss.value, loss.low, loss.high))
+    return Estimate(*map(math.exp, nats))
 
 
 def _bits(
@@ -364,7 +361,7 @@ def _check_finite(
 ) -> None:
     loss, nats = figures.mean_loss, figures.divergence
     where = name or say("the validation text")
-    if not loss < _MAX_LOSS:  # false for NaN, too
+    if not loss < MAX_LOSS:  # false for NaN, too
         message = say("The loss on {where} is {loss}.", where=where, loss=loss)
         is_broken = ~figures.loss.isfinite().all(dim=1)
         if bool(is_broken.any()):
@@ -380,14 +377,19 @@ def _check_finite(
 
 
 @contextmanager
-def _failing_with(error_of: Callable[[str], EvaluationError]) -> Iterator[None]:
-    """Raise the error for a reason if a model cannot be run like that."""
+def _failing_with(problem: str, hint: str) -> Iterator[None]:
+    """Raise an error with a problem and its reason if a model cannot be run."""
     try:
         yield
     except _FAILURES as error:
         if is_out_of_memory(error):
             raise
-        raise error_of(first_line(error)) from error
+        raise EvaluationError(
+            "{subject}: {reason:clause}.",
+            hint,
+            subject=problem,
+            reason=first_line(error),
+        ) from error
 
 
 @torch.no_grad()
@@ -396,36 +398,29 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     tokens = windows.to(model.device)
     name = type(model).__name__
     with _failing_with(
-        lambda reason: EvaluationError(
-            "transformers cannot run {model_type} on text alone: {reason:clause}.",
-            "Choose a model that continues text.",
-            model_type=name,
-            reason=reason,
-        )
+        say("transformers cannot run {model_type} on text alone", model_type=name),
+        say("Choose a model that continues text."),
     ):
         whole = language_model_of(model)
         expected = whole(input_ids=tokens, use_cache=False).logits.float()
     with (
         _failing_with(
-            lambda reason: EvaluationError(
-                "transformers cannot run {model_type} with products of 16 bits: "
-                "{reason:clause}.",
-                _REPORT,
+            say(
+                "transformers cannot run {model_type} with products of 16 bits",
                 model_type=name,
-                reason=reason,
-            )
+            ),
+            _REPORT,
         ),
         fast_products(model),
     ):  # as while gradients are measured
         hidden = hidden_of_window(model, tokens).to(model.dtype)
     with _failing_with(
-        lambda reason: EvaluationError(
+        say(
             "The head of {model_type} cannot be run by itself, so the fidelity cannot "
-            "be measured: {reason:clause}.",
-            _REPORT,
+            "be measured",
             model_type=name,
-            reason=reason,
-        )
+        ),
+        _REPORT,
     ):
         if model.dtype == torch.float32:
             hidden = last_hidden(model, tokens)
@@ -439,6 +434,6 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
             "The logits of {model_type} differ by up to {error:.2g} when its head is "
             "run by itself, so the fidelity cannot be measured.",
             _REPORT,
-            model_type=type(model).__name__,
+            model_type=name,
             error=float(error.max()),
         )

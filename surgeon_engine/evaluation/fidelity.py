@@ -89,11 +89,8 @@ class Reference:
         """Return the part of this process as a whole."""
         original = self.original
         if original is not None:
-            original = OriginalTokens(
-                self._own(original.nats),
-                self._own(original.bytes),
-                self._own(original.positions),
-            )
+            parts = original.nats, original.bytes, original.positions
+            original = OriginalTokens(*map(self._own, parts))
         return replace(
             self,
             windows=self._own(self.windows),
@@ -140,7 +137,6 @@ class Comparison:
         return float(self.loss.double().mean())
 
 
-@torch.no_grad()
 def reference_of(
     model: PreTrainedModel, windows: Tensor, batch: int, step: Step
 ) -> Reference:

@@ -48,13 +48,9 @@ def ratio(sums: Tensor, counts: Tensor) -> Estimate:
     generator = torch.Generator().manual_seed(0)
     index = torch.randint(size, (_RESAMPLES, size), generator=generator)
     means = (sums[index].sum(dim=1) / counts[index].sum(dim=1)).sort().values
-    outside = int(_outside(size) * len(means))
+    share = _NORMAL.cdf(-math.sqrt(size / (size - 1)) * _student(size - 1))
+    outside = int(share * len(means))  # on each side
     return Estimate(mean, float(means[outside]), float(means[-1 - outside]))
-
-
-def _outside(items: int) -> float:
-    """Return the share of resamples on each side of the interval."""
-    return _NORMAL.cdf(-math.sqrt(items / (items - 1)) * _student(items - 1))
 
 
 def _student(freedom: int) -> float:

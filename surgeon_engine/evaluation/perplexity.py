@@ -17,6 +17,7 @@ from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.layers import language_model_of
 
+MAX_LOSS = 700.0  # nats: exp of more overflows float64
 DAMAGED = say(
     "The pruned model may be damaged, or its number format too narrow: try dtype "
     "float32."
@@ -30,7 +31,7 @@ def perplexity(model: PreTrainedModel, windows: Tensor) -> float:
         EvaluationError: it is not finite.
     """
     loss = token_losses(model, windows).mean().item()
-    if not math.isfinite(loss):
+    if not loss < MAX_LOSS:  # false for NaN, too
         raise EvaluationError(
             "The loss on the validation text is {loss}.", DAMAGED, loss=loss
         )

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
+from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.decoding import json_decoder
-from surgeon_engine.base.errors import DownloadError
+from surgeon_engine.base.errors import DownloadError, TemporaryDownloadError
 from surgeon_engine.base.files import nearest_existing
 from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.hub.messages import (
-    DownloadFailed,
     DownloadMessage,
     Fetched,
     HubFile,
@@ -37,7 +37,6 @@ from surgeon_engine.runtime.run_context import RunContext
 COMMAND = module_command("surgeon_engine.hub.fetch_process")
 ENVIRONMENT = {
     "HF_HUB_DISABLE_XET": "1",  # it may stall, and stores partial files elsewhere
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
@@ -79,7 +78,8 @@ def download_model(
             return ModelDownloaded(
                 source, result.folder, progress.total, progress.done - progress.kept
             )
-        if not result.is_temporary or attempt == attempts:
+        may_succeed = isinstance(result.error, TemporaryDownloadError)
+        if not may_succeed or attempt == attempts:
             kept = _KEPT if progress.done else ""
             raise DownloadError(result.message, say_all(result.hint, kept))
         context.warn(
@@ -104,7 +104,7 @@ def _follow(
     progress: _Progress,
     context: RunContext,
     stall_timeout_s: float,
-) -> Fetched | DownloadFailed:
+) -> Fetched | Refused:
     """Report the progress of a download process until it ends or stalls."""
     last_activity, last_done = time.monotonic(), progress.done
     progress.emit()
@@ -117,23 +117,25 @@ def _follow(
                 _check_disk_space(Path(message.cache), progress.total - progress.done)
             case Working(file=file):
                 progress.file = file
-            case Fetched() | DownloadFailed():
+            case Fetched() | Refused():
                 return message
         if process.ended:
             why = process.wait_for_exit().summary
-            failed = say("The download failed: {reason:clause}.", reason=why)
-            return DownloadFailed(failed, say("Try again."), is_temporary=True)
+            failed = TemporaryDownloadError(
+                "The download failed: {reason:clause}.", "Try again.", reason=why
+            )
+            return Refused.by(failed)
         progress.update()
         if message is not None or progress.done != last_done:
             last_activity, last_done = time.monotonic(), progress.done
         progress.emit()
         if time.monotonic() - last_activity > stall_timeout_s:
-            idle = say(
+            failed = TemporaryDownloadError(
                 "No data has arrived for {seconds:.0f} seconds.",
+                "Check the network connection.",
                 seconds=stall_timeout_s,
             )
-            hint = say("Check the network connection.")
-            return DownloadFailed(idle, hint, is_temporary=True)
+            return Refused.by(failed)
 
 
 def _check_disk_space(cache: Path, missing: int) -> None:

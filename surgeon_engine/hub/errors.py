@@ -21,18 +21,19 @@ from huggingface_hub.errors import (
 )
 
 from surgeon_engine.api.model_info.source_names import HubName
-from surgeon_engine.base.errors import DownloadError, EngineError
+from surgeon_engine.base.errors import (
+    DownloadError,
+    EngineError,
+    TemporaryDownloadError,
+)
 from surgeon_engine.base.sentences import say
+from surgeon_engine.runtime import fence
 
 _LOG_IN = say(
     "log in with `hf auth login` (or set HF_TOKEN) in a terminal and try again; "
     "Surgeon keeps no token."
 )
 _BUSY_STATUS = (408, 429, 500, 502, 503, 504)
-
-
-class TemporaryDownloadError(DownloadError):
-    """A download has failed, and another attempt may succeed."""
 
 
 def describe_failure(
@@ -69,7 +70,7 @@ def describe_failure(
             "Free some space, or set HF_HOME to a folder on another disk.",
         )
     if isinstance(error, OSError):
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or fence.describe(error)
         return TemporaryDownloadError(
             "{name} cannot be stored: {reason:clause}.",
             "Try again.",

@@ -38,13 +38,13 @@ from surgeon_engine.api.model_info.files import (
 )
 from surgeon_engine.api.model_info.header import check_options
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
+from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.sentences import say
-from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
+from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import (
-    DownloadFailed,
     DownloadMessage,
     Fetched,
     HubFile,
@@ -102,18 +102,16 @@ def main() -> int:
     assert name is not None
     result = fetch(name, send)
     send(result)
-    return int(isinstance(result, DownloadFailed))
+    return int(isinstance(result, Refused))
 
 
-def fetch(name: HubName, send: _Send) -> Fetched | DownloadFailed:
+def fetch(name: HubName, send: _Send) -> Fetched | Refused:
     """Download the missing files of a model; report what is planned and at work."""
     try:
         return Fetched(str(_fetch(name, send)))
     except Exception as error:  # noqa: BLE001 (described, or raised again)
         host, has_token = constants.ENDPOINT, get_token() is not None
-        found = describe_failure(error, name, host=host, has_token=has_token)
-        is_temporary = isinstance(found, TemporaryDownloadError)
-        return DownloadFailed(found.message, found.hint, is_temporary)
+        return Refused.by(describe_failure(error, name, host=host, has_token=has_token))
 
 
 def select_files(

@@ -8,7 +8,6 @@ import msgspec
 
 from surgeon_engine.api.messages.sources import HubModel
 from surgeon_engine.base.calls import Refused
-from surgeon_engine.base.sentences import Text
 
 
 class HubFile(msgspec.Struct, frozen=True):
@@ -58,19 +57,11 @@ class Fetched(msgspec.Struct, frozen=True, tag=True):
     folder: str
 
 
-class DownloadFailed(msgspec.Struct, frozen=True, tag=True):
-    """The download failed."""
-
-    message: Text
-    hint: Text
-    is_temporary: bool  # another attempt may succeed
-
-
 class ModelsFound(msgspec.Struct, frozen=True, tag=True):
     """The search is complete."""
 
     models: tuple[HubModel, ...]
 
 
-DownloadMessage = Planned | Working | Fetched | DownloadFailed
+DownloadMessage = Planned | Working | Fetched | Refused
 SearchMessage = ModelsFound | Refused

@@ -114,11 +114,11 @@ def _search(words: str) -> tuple[HubModel, ...]:
         listed = pool.submit(read_json, url, list[Any], _TIMEOUT)
         entries = _by_name(listed.result(_LIST_S))
         configs = {name: pool.submit(_read_config, name) for name in entries}
-        concurrent.futures.wait(configs.values(), _CONFIGS_S)
+        read = concurrent.futures.wait(configs.values(), _CONFIGS_S).done
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return tuple(
-        _model(name, entry, configs[name].result() if configs[name].done() else {})
+        _model(name, entry, configs[name].result() if configs[name] in read else {})
         for name, entry in entries.items()
     )
 

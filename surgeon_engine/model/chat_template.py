@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.beginnings import beginning_of_texts
-from surgeon_engine.runtime.time_limit import time_limit
 
 # Some templates write today's date unless they get one. A job renders the same texts on
 # every day.
@@ -42,7 +49,7 @@ def render(
     Raises:
         Exception: one of `TEMPLATE_ERRORS`; the template cannot render the chat.
     """
-    with time_limit(_SECONDS):
+    with _time_limit():
         text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
     assert isinstance(text, str)
     return text
@@ -74,3 +81,27 @@ def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
     if opening[: len(beginning)] != beginning:
         opening = beginning + opening
     return list(opening) if opening != beginning else []
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Limit the time of the Python functions that the block calls.
+
+    Raises:
+        TimeoutError: The time is over.
+    """
+    until = time.monotonic() + _SECONDS
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if time.monotonic() > until:
+            raise TimeoutError(
+                say("it takes more than {seconds:g} seconds", seconds=_SECONDS)
+            )
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)

@@ -31,7 +31,6 @@ from surgeon_engine.runtime.json_streams import (
     read_messages,
 )
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.runtime.versions import disable_progress_bars
 
 _GRACE_S = 10.0
 
@@ -69,7 +68,6 @@ def main(arguments: list[str]) -> int:
     else:
         JsonOutput()  # what libraries print goes to the standard error
         context = RunContext("", lambda _: None)
-    disable_progress_bars()
     try:
         ranks.begin(uses_gpu=place == "gpu")
         with ranks.together():

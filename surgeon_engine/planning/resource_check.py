@@ -220,7 +220,7 @@ def _shorter_windows(config: RunConfig) -> int | None:
 
 def _fewer_windows(config: RunConfig) -> int | None:
     windows = config.calibration.windows // 2
-    is_possible = windows >= _MIN_WINDOWS and not config.calibration.takes_whole_file
+    is_possible = windows >= _MIN_WINDOWS and config.calibration.draws_windows
     return windows if is_possible else None
 
 

@@ -137,7 +137,7 @@ class _Distillation:
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
         self._rate *= min(1.0, before / _WHOLE_RATE_AT)
-        saved, weights = (None, None) if shot else self._interrupted()
+        saved, weights = (None, {}) if shot else self._interrupted()
         seconds = 0.0 if saved is None else saved.seconds
         self._parts = _PARTS if self._limit else self._total + self._reading
         self._reported = 0
@@ -149,9 +149,12 @@ class _Distillation:
             try:
                 self._weights.start()
                 best, first = before, 0
-                if saved is not None and weights is not None:
+                if saved is not None:
                     self._weights.load(weights)
-                    best, first = self._resumed(saved)
+                    best, first = saved.best, saved.steps
+                    self._measured = list(saved.measured)
+                    if saved.flat_at is not None:
+                        self._wind_down(*saved.flat_at)
                 del weights
                 self._emit(first, best)
                 done, is_measured = first, first == 0
@@ -222,18 +225,11 @@ class _Distillation:
         is_long = self._config.training_epochs > 1 and bool(before)
         return is_long and min(last) > (1 - _FLAT_GAIN) * min(before)
 
-    def _interrupted(self) -> tuple[SavedTraining | None, Mapping[str, Tensor] | None]:
+    def _interrupted(self) -> tuple[SavedTraining | None, Mapping[str, Tensor]]:
         """Return an interrupted training and its weights; None if they are damaged."""
         saved = self._context.saver.saved.training
         weights = self._context.load_progress("training") if saved is not None else None
-        return (None, None) if weights is None else (saved, weights)
-
-    def _resumed(self, saved: SavedTraining) -> tuple[float, int]:
-        """Return the best divergence of an interrupted training, and its steps."""
-        self._measured = list(saved.measured)
-        if saved.flat_at is not None:
-            self._wind_down(*saved.flat_at)
-        return saved.best, saved.steps
+        return (None, {}) if weights is None else (saved, weights)
 
     def _steps(self, first: int) -> Iterator[int]:
         """Make one step after the other; yield how many are done.

@@ -161,13 +161,10 @@ def _seen(pair: BlockPair, module: nn.Module) -> _Seen:
 
 def _held_out_error(seen: _Seen) -> float:
     """Return the squared error of the held-out tokens, relative to the output."""
+    parts = (x.split(EXPERT_TOKENS) for x in (seen.missing, seen.is_held_out))
     squares = [
-        (x.square().sum(dim=1) * is_held_out).sum()
-        for x, is_held_out in zip(
-            seen.missing.split(EXPERT_TOKENS),
-            seen.is_held_out.split(EXPERT_TOKENS),
-            strict=True,
-        )
+        (missing.square().sum(dim=1) * is_held_out).sum()
+        for missing, is_held_out in zip(*parts, strict=True)
     ]
     error = ranks.added(float(torch.stack(squares).sum()))
     return error / seen.energy if seen.energy else math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -27,44 +26,22 @@ class Judge:
     """
 
     model: PreTrainedModel
-    held_out: Reference
-    context: RunContext
+    held_out: Reference  # what the original computes on the windows
+    context: RunContext  # receives the command to cancel
     dtype: torch.dtype  # of the model; its weights are float32 while it is trained
-    before: float = math.nan  # the divergence before recovery
 
-    @classmethod
-    def of(
-        cls,
-        held_out: Reference,
-        model: PreTrainedModel,
-        context: RunContext,
-        step: Callable[[], None] = lambda: None,
-    ) -> Judge:
-        """Return the judge of a model, and measure the model.
-
-        Args:
-            held_out: What the original computes on the windows.
-            model: Is judged.
-            context: Receives the command to cancel.
-            step: Called after each batch.
-        """
-        judge = cls(model, held_out, context, model.dtype)
-        return replace(judge, before=judge.divergence(step))
-
-    def divergence(self, step: Callable[[], None] = lambda: None) -> float:
+    def divergence(self, step: Callable[[], None] | None = None) -> float:
         """Return the mean KL(original || model) in nats per token.
+
+        `step` is called after each batch; None: one that ends a canceled run.
 
         Raises:
             EvaluationError: it is not finite.
             RunCancelled: the user has cancelled.
         """
-
-        def check() -> None:
-            self.context.raise_if_cancelled()
-            step()
-
+        step = step or self.context.raise_if_cancelled
         with fast_products(self.model, self.dtype):
-            return compare(self.model, self.held_out, check).divergence
+            return compare(self.model, self.held_out, step).divergence
 
 
 @dataclass(frozen=True, slots=True)

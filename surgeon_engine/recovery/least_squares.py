@@ -28,7 +28,7 @@ from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.linalg import solve
 
 RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
-_EXACT = 2e-5  # a smaller error is that of 16-bit products
+EXACT = 2e-5  # a smaller error is that of 16-bit products
 _COLUMNS = 512  # of a weight whose error is computed at a time
 _STEPS = 100  # of the conjugate gradients at most
 _TOLERANCE = 1e-4  # of their residual, relative to the right side
@@ -134,7 +134,7 @@ def fit(
     W = W.float()
     best, found, before = W, None, held_out.error(W)
     lowest = before
-    if before < _EXACT:
+    if before < EXACT:
         return W, FitResult(None, before, before)
     candidate, last = W, math.inf
     for ridge in RIDGES:

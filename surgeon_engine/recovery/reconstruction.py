@@ -21,11 +21,11 @@ import torch
 
 from surgeon_engine.planning.constants import RECONSTRUCTION_EPOCHS, STEP_WINDOWS
 from surgeon_engine.recovery.block_pair import BlockPair
+from surgeon_engine.recovery.least_squares import EXACT
 from surgeon_engine.recovery.weight_training import WeightTraining, rate_at
 from surgeon_engine.runtime import ranks
 
 _RATE = 0.2  # divided by the hidden size: a step changes outputs as much in any width
-_EXACT = 2e-5  # a smaller error is that of 16-bit products
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class _Reconstruction:
     def run(self) -> Reconstruction:
         """Train epoch by epoch, and keep the best."""
         before = best = self._held_out_error()
-        if before < _EXACT or not self._weights.parameters:
+        if before < EXACT or not self._weights.parameters:
             return Reconstruction(before, before)
         start = [x.clone() for x in self._weights.parameters]
         self._weights.start()

@@ -65,26 +65,32 @@ def recover(
         key = key_of_original(state, Kind.TEXT, original=original)
         kept, windows = KeptText(context.kept, key), text.in_original.held_out
         held_out = predictions(original.model, windows, step, state.vocabulary, kept)
-        judge = Judge.of(held_out, state.loaded.model, context, step)
-    recovered = recover_blocks(state, original, text, context, shot)
-    passed, after = _judged(state, before, recovered, judge, shot)
-    steps = 0
+        model = state.loaded.model
+        judge = Judge(model, held_out, context, model.dtype)
+        divergence = judge.divergence(step)
+    passed = recover_blocks(state, original, text, context, shot)
+    after, steps = judge.divergence(), 0
+    if after > divergence:
+        state.restore(before)
+        undone = Stage.RECONSTRUCTION if passed.reconstructions else Stage.REFIT
+        context.emit(RecoveryUndone(UndoReason.WORSE, undone, shot))
+        passed, after = BlockPass(), divergence
     if state.config.recovery.trains and not context.stops_after_shot:
         with HiddenStore(state.loaded.device) as store:
             fresh = _training_text(state, original, text, store, kept)
             del original
             training = distil(state, fresh, judge, after, context, shot)
             del fresh
-            if training.steps and training.after >= training.before:
-                undone = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot)
-                context.emit(undone)
+            if training.steps and training.after >= after:
+                undone = Stage.DISTILLATION
+                context.emit(RecoveryUndone(UndoReason.WORSE, undone, shot))
             after, steps = training.after, training.steps
     else:
         del original
     devices.release_memory()
     seconds = context.clock() - start_time
     return Recovered(
-        judge.before,
+        divergence,
         after,
         passed.refitted,
         steps,
@@ -165,20 +171,3 @@ def _held_out(windows: int) -> Tensor:
     found = torch.zeros(windows, dtype=torch.bool)
     found[places] = True
     return found
-
-
-def _judged(
-    state: PruningState, before: Snapshot, found: BlockPass, judge: Judge, shot: int
-) -> tuple[BlockPass, float]:
-    """Undo a pass over the blocks if it has made the model worse.
-
-    Returns:
-        What it has achieved, and the divergence.
-    """
-    after = judge.divergence()
-    if after <= judge.before:
-        return found, after
-    state.restore(before)
-    step = Stage.RECONSTRUCTION if found.reconstructions else Stage.REFIT
-    judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
-    return BlockPass(), judge.before

@@ -10,13 +10,12 @@ from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import CalibrationError, ConfigError
-from surgeon_engine.calibration.fenced import load_windows
+from surgeon_engine.calibration.fenced import load_windows, shipped_windows
 from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
     read_judging_texts,
 )
 from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
-from surgeon_engine.calibration.shipped_text import shipped_windows
 from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model

@@ -48,11 +48,8 @@ def choose(device: Device) -> torch.device:
 
 def dtype_of(dtype: Dtype) -> torch.dtype:
     """Return the torch dtype of the same name."""
-    return {
-        Dtype.FLOAT32: torch.float32,
-        Dtype.BFLOAT16: torch.bfloat16,
-        Dtype.FLOAT16: torch.float16,
-    }[dtype]
+    found: torch.dtype = getattr(torch, dtype.value)
+    return found
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -69,7 +66,7 @@ def fast_products(
     """
     is_fast = dtype != torch.float32
     if device.type == "cuda":
-        is_fast = is_fast or torch.cuda.is_bf16_supported()
+        is_fast = is_fast or torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
         is_fast = is_fast or multiplies_bfloat16_fast()
     if not is_fast:

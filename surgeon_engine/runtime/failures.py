@@ -10,6 +10,9 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.sentences import say
 
+# In messages of torch; the second one is that of Windows.
+_NO_MEMORY = ("allocate memory", "enough memory", "out of memory", "ALLOC_FAILED")
+
 
 class RankLost(Exception):
     """Another process of the run has ended, or cannot be reached any more."""
@@ -18,15 +21,12 @@ class RankLost(Exception):
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if a device ran out of memory.
 
-    The CPU allocator and the libraries of a GPU raise a plain RuntimeError, which only
-    its message distinguishes.
+    The CPU allocator, Apple's GPU and the libraries of a GPU raise a plain
+    RuntimeError, which only its message distinguishes.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(
-        phrase in str(error)
-        for phrase in ("can't allocate memory", "STATUS_ALLOC_FAILED")
-    )
+    return isinstance(error, RuntimeError) and any(x in str(error) for x in _NO_MEMORY)
 
 
 def failure(error: Exception) -> Failed:

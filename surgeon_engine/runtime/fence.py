@@ -44,7 +44,6 @@ _OUT_OF_MEMORY = ("memory allocation", "bad_alloc", "MemoryError", "allocate mem
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # a context would take seconds and memory
     "RUST_BACKTRACE": "0",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
 _T = TypeVar("_T")
 

@@ -8,9 +8,7 @@ wherever it lives, and its numbers are the same to the last bit.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -49,7 +47,7 @@ class HiddenStore:
         self._device = device
         self._left = budget or Budget.of_free_memory(device)
         # By the id of each tensor: its place, and the bytes that it takes there.
-        self._places: dict[int, tuple[str | Path, int]] = {}
+        self._places: dict[int, tuple[str, int]] = {}
         self._mapped = MappedTensors()
 
     def __enter__(self) -> HiddenStore:
@@ -74,7 +72,6 @@ class HiddenStore:
 
     def empty_like(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape and format, with any numbers in it."""
-        place: str | Path
         size = x.nbytes
         if size <= self._left.device:
             self._left.device -= size
@@ -83,7 +80,7 @@ class HiddenStore:
             self._left.host -= size
             kept, place = devices.empty_on_host(x, self._device), "host"
         else:
-            kept, place = self._mapped.new(x.shape, x.dtype)
+            kept, place = self._mapped.zeros(x.shape, x.dtype), "file"
         self._places[id(kept)] = place, size
         return kept
 
@@ -91,12 +88,10 @@ class HiddenStore:
         """Forget tensors of the store and empty the list; others may use their room."""
         for x in tensors:
             place, size = self._places.pop(id(x))
-            match place:
-                case "device":
-                    self._left.device += size
-                case "host":
-                    self._left.host += size
-                case Path() as file:
-                    with contextlib.suppress(OSError):  # Windows keeps mapped files
-                        file.unlink()
+            if place == "device":
+                self._left.device += size
+            elif place == "host":
+                self._left.host += size
+            else:
+                self._mapped.drop(x)
         tensors.clear()

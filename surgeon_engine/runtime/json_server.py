@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import queue
 
-from transformers.utils import logging
-
 from surgeon_engine.base.calls import Call, Refused
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.runtime import fence
@@ -20,7 +18,6 @@ def serve(worker: object, out_of_memory: EngineError) -> None:
     """
     output = JsonOutput()
     fence.work_directly()  # the parent watches this process
-    logging.disable_progress_bar()
     calls: queue.Queue[Call] = queue.Queue()
     read_messages(Call, calls.put)
     while True:

@@ -32,17 +32,13 @@ class MappedTensors:
 
     def zeros(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         """Return a tensor of zeros, whose file takes no room until it is written."""
-        return self.new(shape, dtype)[0]
-
-    def new(self, shape: torch.Size, dtype: torch.dtype) -> tuple[Tensor, Path]:
-        """Return a tensor of zeros, and its file."""
         if self._folder is None:
             self._folder = temporary_folder()
             weakref.finalize(self, self._folder.cleanup)
         file = Path(self._folder.name, str(next(self._numbers)))
         count = shape.numel()
         flat = torch.from_file(str(file), shared=True, size=max(1, count), dtype=dtype)
-        return flat[:count].view(shape), file
+        return flat[:count].view(shape)
 
     def keep(self, x: Tensor) -> Tensor:
         """Return a copy of a tensor in a file."""

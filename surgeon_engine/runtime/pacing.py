@@ -21,7 +21,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -72,10 +72,8 @@ def _seconds_waited() -> float:
     """
     found = 0
     for path in _TASKS.glob("*/schedstat"):
-        try:
+        with suppress(OSError, IndexError, ValueError):  # the thread has ended
             found += int(path.read_text().split()[1])
-        except (OSError, IndexError, ValueError):
-            pass  # the thread has ended
     return found / 1e9
 
 

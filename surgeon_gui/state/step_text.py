@@ -94,12 +94,12 @@ def _calibration_view(state: AppState) -> StepView:
     is_due = reading.is_text_due(state)
     if is_due and (state.model is not None or state.is_busy):
         return StepView(Mark.BUSY, f"{name}: {reading.doing(state)}")
-    if text.takes_whole_file:
-        summary = tr("{text}, all windows").format(text=name)
-    else:
+    if text.draws_windows:
         summary = tr("{text}, {windows} windows of {length}").format(
             text=name, windows=text.windows, length=text.window_length
         )
+    else:
+        summary = tr("{text}, all windows").format(text=name)
     return StepView(Mark.EMPTY if is_due else Mark.READY, summary)
 
 

@@ -9,14 +9,16 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import Qt, QUrl, SignalInstance
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
     QFileDialog,
+    QHeaderView,
     QMessageBox,
     QPushButton,
+    QTreeView,
     QWidget,
 )
 
@@ -41,8 +43,8 @@ _NEW_FILES = {
     "zip": tr("Archives (*.zip)"),
 }
 
+_FILES_SIZE = (860, 560)
 _OnChosen = Callable[[str], None]
-
 
 # Asks for a file or folder of another computer: its parent, the title, whether a file
 # is asked for, the path that is chosen now, and the slot.
@@ -98,7 +100,7 @@ def ask_folder(
     dialog = QFileDialog(parent, title, start)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-    _open(dialog, on_chosen)
+    _open(dialog, dialog.fileSelected, on_chosen)
 
 
 def ask_file(
@@ -116,7 +118,7 @@ def ask_file(
         return
     dialog = QFileDialog(parent, title, start, kinds)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-    _open(dialog, on_chosen)
+    _open(dialog, dialog.fileSelected, on_chosen)
 
 
 def ask_files(
@@ -135,10 +137,8 @@ def ask_files(
         return
     dialog = QFileDialog(parent, title, "", kinds)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    dialog.filesSelected.connect(on_chosen)
     dialog.rejected.connect(on_cancelled)
-    dialog.open()
+    _open(dialog, dialog.filesSelected, on_chosen)
 
 
 def _take_one(on_chosen: Callable[[list[str]], None], path: str) -> None:
@@ -153,13 +153,20 @@ def ask_new_file(parent: QWidget, title: str, name: str, on_chosen: _OnChosen) -
     if kinds := _NEW_FILES.get(ending):
         dialog.setNameFilter(kinds)
     dialog.setDefaultSuffix(ending)
-    _open(dialog, on_chosen)
+    _open(dialog, dialog.fileSelected, on_chosen)
 
 
-def _open(dialog: QFileDialog, on_chosen: _OnChosen) -> None:
+def _open(
+    dialog: QFileDialog, chosen: SignalInstance, on_chosen: Callable[..., None]
+) -> None:
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    dialog.fileSelected.connect(on_chosen)
+    chosen.connect(on_chosen)
     dialog.open()
+    # Qt's own dialog, where the desktop has none, cuts columns off at their titles.
+    if (files := dialog.findChild(QTreeView)) is not None:
+        dialog.resize(*_FILES_SIZE)
+        files.header().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        files.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
 
 
 def open_folder(folder: str) -> None:

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
-from surgeon_engine.calibration import chats, long_texts, tables, texts
+from surgeon_engine.calibration import chats, long_texts, tables
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from surgeon_engine.export.destination import check_destination
@@ -238,7 +238,7 @@ def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
 
 
 def test_beginning_of_a_long_text_is_read(tmp_path, monkeypatch):
-    for module in (long_texts, tables, texts):
+    for module in (long_texts, tables):
         monkeypatch.setattr(module, "MAX_CHARACTERS", 5_000)
     lines = "".join(f'{{"text": "line {n} of a text"}}\n' for n in range(900))
     for name in ("a.txt", "a.jsonl", "a.csv"):

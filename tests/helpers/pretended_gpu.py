@@ -350,7 +350,7 @@ def pretended_gpu(
     fakes = {
         "is_available": lambda: True,
         "_lazy_init": lambda: None,
-        "is_bf16_supported": lambda *_: True,
+        "is_bf16_supported": lambda **_: True,
         "device_count": lambda: 1,
         "current_device": lambda: 0,
         "get_device_name": lambda *_: properties.name,

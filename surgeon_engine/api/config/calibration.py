@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Annotated
@@ -132,14 +133,9 @@ class CalibrationConfig:
         return (*self.all_texts, self.validation_text or self.text)
 
     @property
-    def takes_whole_file(self) -> bool:
-        """True if all windows of a token file are measured."""
-        return is_token_file(self.text)
-
-    @property
     def draws_windows(self) -> bool:
-        """True if the windows are a part of a text."""
-        return not self.takes_whole_file
+        """True if the windows are a part of a text, and not all of a token file."""
+        return not is_token_file(self.text)
 
     @property
     def draws_validation_windows(self) -> bool:
@@ -147,24 +143,11 @@ class CalibrationConfig:
         return not is_token_file(self.validation_text)
 
     @property
-    def lacks_validation(self) -> bool:
-        """True if calibration takes all windows of the token file for validation."""
-        if not self.takes_whole_file:
-            return False
-        other = self.validation_text or self.text
-        return real_name(other) == real_name(self.text)
-
-    @property
     def cuts_windows(self) -> bool:
         """True if some windows are cut from a text and not read from a token file."""
         return not all(
             map(is_token_file, (self.text, self.validation_text or self.text))
         )
-
-    @property
-    def mixes_token_file(self) -> bool:
-        """True if further texts stand beside a token file, which is used as a whole."""
-        return self.takes_whole_file and bool(self.more_texts)
 
     @property
     def window_counts(self) -> tuple[int, ...]:
@@ -186,15 +169,31 @@ class CalibrationConfig:
         further = (more.text for more in self.more_texts)
         return any(map(is_hub_source, (self.text, self.validation_text, *further)))
 
-    def mixture_error(self) -> ConfigError:
-        """Return the error of a token file that is mixed with further texts."""
-        return ConfigError(
-            "All windows of {text} are used, so there is no share for {more_texts} "
-            "further texts.",
-            "Give the text from which it was made, or no further texts.",
-            text=self.text,
-            more_texts=len(self.more_texts),
-        )
+    def contradictions(self) -> Iterator[tuple[str, ConfigError]]:
+        """Yield what a token file rules out, each with the setting to change."""
+        if self.draws_windows:
+            return
+        if self.more_texts:
+            yield (
+                "more_texts",
+                ConfigError(
+                    "All windows of {text} are used, so there is no share for "
+                    "{more_texts} further texts.",
+                    "Give the text from which it was made, or no further texts.",
+                    text=self.text,
+                    more_texts=len(self.more_texts),
+                ),
+            )
+        if real_name(self.validation_text or self.text) == real_name(self.text):
+            yield (
+                "validation_text",
+                ConfigError(
+                    "All windows of {text} are used for calibration; none are left for "
+                    "validation.",
+                    "Choose another token file or a text for validation.",
+                    text=self.text,
+                ),
+            )
 
 
 def _check_name(text: str) -> None:

@@ -169,18 +169,8 @@ class RunConfig:
 
     def contradictions(self) -> Iterator[tuple[str, ConfigError]]:
         """Yield the contradictions of settings, each with one to change: part.field."""
-        if self.calibration.mixes_token_file:
-            yield "calibration.more_texts", self.calibration.mixture_error()
-        if self.calibration.lacks_validation:
-            yield (
-                "calibration.validation_text",
-                ConfigError(
-                    "All windows of {text} are used for calibration; none are left for "
-                    "validation.",
-                    "Choose another token file or a text for validation.",
-                    text=self.calibration.text,
-                ),
-            )
+        for setting, problem in self.calibration.contradictions():
+            yield f"calibration.{setting}", problem
         known = set(map(real_name, self.calibration.texts_read))
         for setting, text in self.texts:
             if setting == "texts" and real_name(text) in known:

@@ -132,9 +132,9 @@ class CalibrationPage(Page):
         self._parts.show_state(state)
         self._validation.show_value(calibration.validation_text)
         self._validation.setPlaceholderText(
-            tr("Another token file or a text")
-            if calibration.takes_whole_file
-            else tr("A part of the text above")
+            tr("A part of the text above")
+            if calibration.draws_windows
+            else tr("Another token file or a text")
         )
         problems = self.problems(state)
         for name, (edit, label) in self._problems.items():

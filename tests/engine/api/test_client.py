@@ -169,7 +169,12 @@ def test_engine_exits_with_its_parent():
     ("error", "sentence"),
     [
         (MemoryError(), "not enough memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "is not enough"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), "is not enough"),
+        (
+            RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+            "is not enough",
+        ),
         (torch.OutOfMemoryError("CUDA out of memory"), "not enough memory"),
         (ModelError("No model.", "Choose one."), "No model."),
         (KeyError("x"), "An unexpected error occurred: KeyError"),

@@ -10,6 +10,7 @@ import torch
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.calibration.windows import Vocabulary, draw_windows
@@ -113,6 +114,13 @@ def test_end_that_the_template_writes_is_not_doubled(tmp_path):
     text = running_text(windows, tokenizer)
     assert "<end> <unknown>" in text  # the space after it
     assert "<unknown> <end>" not in text
+
+
+def test_beginning_of_a_long_table_of_chats_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_CHARACTERS", 50_000)
+    rows = [{"messages": chat(number)} for number in range(1_500)]
+    windows = load(write(tmp_path / "a.parquet", rows))
+    assert (windows.found.chats, windows.found.unread_characters) == (1_000, 1)
 
 
 def test_column_called_text_comes_before_chats(tmp_path):

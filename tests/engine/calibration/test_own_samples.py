@@ -168,18 +168,22 @@ def test_half_of_the_samples_of_a_chat_model_begin_as_a_chat(loaded):
     assert torch.equal(text.read_cached(), windows)
 
 
-def test_share_of_chats_can_be_changed_and_other_openings_have_other_files(loaded):
-    tokenizer = byte_tokenizer()
-    tokenizer.chat_template = "U:{{ messages[0].content }}"
-    author = Author(loaded.files, loaded.model.dtype, loaded.model.config, tokenizer)
-    texts = [own_text(author, 10, 8, 0, share) for share in (0, 0.5, 0.7, 1)]
-    chats = [
-        sum(len(opening) > 1 for batch in text.batches for opening in batch.openings)
-        for text in texts
-    ]
-    assert chats == [0, 5, 7, 10]
-    files = {text.file_of(batch) for text in texts for batch in text.batches}
-    assert len(files) == 4
+def test_half_of_the_windows_are_chats_and_other_openings_have_other_files(loaded):
+    chats, files = [], set()
+    for template in (
+        None,
+        "U:{{ messages[0].content }}",
+        "AB{{ messages[0].content }}",
+    ):
+        tokenizer = byte_tokenizer()
+        tokenizer.chat_template = template
+        (batch,) = (
+            text := text_of(replace(loaded, tokenizer=tokenizer), 10, 8)
+        ).batches
+        chats.append(sum(len(opening) > 1 for opening in batch.openings))
+        files.add(text.file_of(batch))
+    assert chats == [0, 5, 5]
+    assert len(files) == 3
 
 
 def test_long_chat_opening_leaves_room_for_the_model(loaded):

@@ -9,8 +9,8 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.calibration import shipped_text
-from surgeon_engine.calibration.shipped_text import shipped_windows
+from surgeon_engine.calibration import fenced
+from surgeon_engine.calibration.fenced import shipped_windows
 from surgeon_engine.calibration.texts import SHIPPED_TEXT
 from surgeon_engine.model.load import load_model
 from surgeon_engine.run import prepare
@@ -19,7 +19,7 @@ from tests.helpers.runs import job
 
 
 def test_windows_are_text_of_all_sources_in_random_order(monkeypatch):
-    monkeypatch.setattr(shipped_text, "SHIPPED_TEXT", SHIPPED_TEXT)  # all of it
+    monkeypatch.setattr(fenced, "SHIPPED_TEXT", SHIPPED_TEXT)  # all of it
     loaded = load_model(ModelConfig(DEMO))
     windows = shipped_windows(loaded, length=64, seed=0)
     assert windows.shape[1] == 64

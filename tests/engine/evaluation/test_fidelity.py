@@ -12,8 +12,10 @@ from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.evaluation import evaluate as evaluate_module
-from surgeon_engine.evaluation.evaluate import evaluate, references_of
+from surgeon_engine.evaluation.evaluate import evaluate, fidelity_of, references_of
 from surgeon_engine.evaluation.fidelity import (
+    Comparison,
+    Reference,
     compare,
     compare_unchecked,
     divergences,
@@ -235,6 +237,14 @@ def test_held_out_windows_get_a_reference():
     held_out = references(model, windows).held_out
     assert torch.equal(held_out.windows, windows)
     assert references(model).held_out is None
+
+
+def test_interval_of_the_perplexity_ends_where_numbers_do():
+    loss = torch.tensor([[0.0], [1_300.0]]).expand(2, 13)
+    figures = Comparison(0 * loss, loss, loss, loss, loss)
+    found = fidelity_of(figures, "novels", Reference(WINDOWS[:2], [])).perplexity
+    assert found.value == pytest.approx(math.exp(650))
+    assert found.value < found.high < math.inf
 
 
 def test_loss_that_is_not_finite_raises_and_names_the_text_and_the_module():

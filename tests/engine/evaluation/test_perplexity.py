@@ -55,10 +55,11 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
     assert perplexity(model, model.tokens) == pytest.approx(expected, rel=1e-5)
 
 
-def test_nan_loss_raises():
+@pytest.mark.parametrize(("factor", "loss"), [(math.nan, "nan"), (1_000, r"\d{4}")])
+def test_loss_without_a_perplexity_raises(factor, loss):
     model = FixedLogits()
-    model.logits[1, 3, 7] = torch.nan
+    model.logits *= factor
     with pytest.raises(
-        EvaluationError, match=r"^The loss on the validation text is nan"
+        EvaluationError, match=rf"^The loss on the validation text is {loss}"
     ):
         perplexity(model, model.tokens)

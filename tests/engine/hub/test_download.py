@@ -24,13 +24,19 @@ from surgeon_engine.api.messages.commands import Cancel, DownloadModel, InspectM
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import INDEX, hub_name
-from surgeon_engine.base.errors import DownloadError, ModelError, RunCancelled
+from surgeon_engine.base.calls import Refused
+from surgeon_engine.base.errors import (
+    DownloadError,
+    ModelError,
+    RunCancelled,
+    TemporaryDownloadError,
+)
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub import download as download_module
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
+from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.fetch_process import fetch, select_files
-from surgeon_engine.hub.messages import DownloadFailed, Fetched
+from surgeon_engine.hub.messages import Fetched
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.server import Engine
@@ -82,7 +88,7 @@ def failed_download(recorder, source=SOURCE, **options):
 def failed_fetch(source=SOURCE):
     """Fetch a model in this process, which is quicker."""
     failed = fetch(hub_name(source), lambda _: None)
-    assert isinstance(failed, DownloadFailed)
+    assert isinstance(failed, Refused)
     assert failed.hint
     return failed.message
 
@@ -224,6 +230,13 @@ def test_full_disk_is_described():
     )
     assert failed.message == "The disk is full."
     assert not isinstance(failed, TemporaryDownloadError)
+
+
+def test_error_of_the_system_without_words_is_described():
+    failed = describe_failure(
+        OSError(), hub_name(SOURCE), host="https://hub", has_token=False
+    )
+    assert failed.message == "someone/tiny cannot be stored: OSError."
 
 
 @pytest.mark.slow

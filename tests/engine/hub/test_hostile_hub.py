@@ -14,9 +14,14 @@ from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from surgeon_engine.api.model_info.source_names import hub_name
-from surgeon_engine.base.errors import DownloadError, EngineError, ModelError
+from surgeon_engine.base.errors import (
+    DownloadError,
+    EngineError,
+    ModelError,
+    TemporaryDownloadError,
+)
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
+from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.fetch_process import _fetch
 from surgeon_engine.hub.http_client import _redirected
 from surgeon_engine.runtime.run_context import RunContext

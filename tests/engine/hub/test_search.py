@@ -135,10 +135,13 @@ def test_broken_config_fails_no_result(hub, config):
     assert only(_search("tiny")).facts.parameters == 1010
 
 
-def test_config_that_never_arrives_is_left_out(hub, monkeypatch):
+def test_configs_that_never_arrive_are_left_out(hub, monkeypatch):
     monkeypatch.setattr(search_process, "_CONFIGS_S", 0.3)
-    hub.stalls = "config.json"
-    assert only(_search("tiny")).facts.architecture == "LlamaForCausalLM"
+    hub.found = [ENTRY | {"id": f"someone/tiny-{n}"} for n in range(MAX_MODELS)]
+    hub.stalls = "config.json"  # the requests that wait for others are given up, too
+    found = _search("tiny")
+    assert [each.facts.name for each in found] == [each["id"] for each in hub.found]
+    assert {each.facts.architecture for each in found} == {"LlamaForCausalLM"}
 
 
 def test_config_without_an_end_is_cut_off(hub):

@@ -63,7 +63,12 @@ def references(state):
     store = HiddenStore(state.loaded.device)
     return (
         FreshText(original_of(state), list(users), none, none, 0, 3, 0, store),
-        Judge.of(predictions(model, windows.held_out, int), model, silent_context()),
+        Judge(
+            model,
+            predictions(model, windows.held_out, int),
+            silent_context(),
+            model.dtype,
+        ),
     )
 
 

@@ -95,8 +95,9 @@ def train(state, fresh, context=None, **settings):
     state.config = replace(state.config, recovery=recovery)
     context = context or silent_context()
     held_out = predictions(fresh.original.model, text().held_out, int)
-    judge = Judge.of(held_out, state.loaded.model, context)
-    return distil(state, fresh, judge, judge.before, context)
+    model = state.loaded.model
+    judge = Judge(model, held_out, context, model.dtype)
+    return distil(state, fresh, judge, judge.divergence(), context)
 
 
 def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):

@@ -1,6 +1,7 @@
 """The device of a setting and its free memory; Apple's GPU is simulated."""
 
 import platform
+from contextlib import nullcontext
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -71,6 +72,16 @@ def test_processor_uses_16_bit_products_where_they_are_faster(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(names, 1))
     with devices.fast_products(x.device, x.dtype):
         assert (x @ x).dtype == dtype
+
+
+def test_gpu_that_emulates_bfloat16_multiplies_float32(monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: including_emulation,
+    )
+    products = devices.fast_products(torch.device("cuda"), torch.float32)
+    assert isinstance(products, nullcontext)
 
 
 def test_no_gpu_is_a_sentence(monkeypatch):

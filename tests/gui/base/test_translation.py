@@ -19,7 +19,6 @@ from surgeon_engine.api.messages.events import Event
 from surgeon_engine.base import sentences
 from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.sentences import Sentence, say, use_names
-from surgeon_engine.hub.messages import DownloadFailed
 from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from surgeon_gui.text import labels
@@ -176,7 +175,7 @@ def test_templates_are_found_in_sentences_and_errors(make, code, templates):
 
 def test_events_and_answers_carry_sentences():
     """A text in a field of another type would not be read."""
-    for kind in (*get_args(Event), DownloadFailed, Refused):
+    for kind in (*get_args(Event), Refused):
         for field in msgspec.structs.fields(kind):
             if field.name in {"message", "hint"}:
                 assert field.type is Sentence, (kind, field.name)

@@ -1,10 +1,16 @@
 """File dialogs show the files of their kind."""
 
 import pytest
-from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QMessageBox,
+    QTreeView,
+    QWidget,
+)
 
 from surgeon_gui.widgets import dialogs
-from surgeon_gui.widgets.dialogs import ask_new_file, open_folder
+from surgeon_gui.widgets.dialogs import ask_file, ask_new_file, open_folder
 
 
 @pytest.fixture
@@ -34,6 +40,17 @@ def test_dialog_for_an_unusual_ending_shows_all_files(parent):
     dialog = dialog_of(parent)
     assert "(*)" in dialog.nameFilters()[0]
     dialog.close()
+
+
+def test_columns_of_a_dialog_for_files_are_not_cut(parent, qtbot, tmp_path):
+    (tmp_path / "model.gguf").write_bytes(bytes(123_456))
+    ask_file(parent, "Model", str(tmp_path), "Models (*.gguf)", lambda path: None)
+    files = dialog_of(parent).findChild(QTreeView)
+    qtbot.wait_until(lambda: files.model().rowCount(files.rootIndex()) == 1)
+    shown = range(files.model().columnCount())
+    assert all(files.columnWidth(x) >= files.sizeHintForColumn(x) for x in shown)
+    assert sum(map(files.columnWidth, shown)) <= files.viewport().width()
+    dialog_of(parent).close()
 
 
 @pytest.mark.parametrize("has_manager", [True, False])

@@ -180,7 +180,7 @@ def test_missing_token_file_has_no_window_problems():
     assert Step.TARGET not in found
     assert found[Step.CALIBRATION][0].kind is Kind.TEXT_MISSING
     assert not calibration.cuts_windows
-    assert calibration.takes_whole_file
+    assert not calibration.draws_windows
 
 
 @pytest.mark.parametrize("other", ["", "{folder}/a.npy", "{folder}/./link.npy"])
