@@ -24,7 +24,7 @@ import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.events import OF_MEMORY, OF_PROGRESS, Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
@@ -44,8 +44,6 @@ MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40
 _MAX_NOTES_BYTES = 100_000  # more is not a note of the user
 _CHECKPOINTS = ("export", "checkpoint")
-# Most lines of a log: up to ten a second, and one.
-_PROGRESS, _MEMORY = b'"type":"Progressed"', b'"type":"MemorySampled"'
 
 
 class RunOutcome(Enum):
@@ -345,10 +343,10 @@ def _log(run: RunFolder) -> Iterator[Envelope]:
         if not line.endswith(b"\n"):
             break  # the process was killed while writing
         offset += len(line)
-        if _PROGRESS in line:
+        if OF_PROGRESS in line:
             held = (number, line)
             continue
-        if held[1] and _MEMORY not in line:
+        if held[1] and OF_MEMORY not in line:
             yield _event(*held, offset)
             held = (0, b"")
         yield _event(number, line, offset)
