@@ -180,7 +180,9 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     assert run_of(window).status is Status.CANCELLED
 
 
-def test_canceled_run_that_the_user_has_resumed_has_its_new_end(qtbot, make_window):
+def test_canceled_run_that_the_user_resumes_is_in_progress_and_has_its_new_end(
+    qtbot, make_window
+):
     window = make_window(*SLOW)
     load_and_wait(qtbot, window, SHORT)
     add(window, sparsity=0.1)
@@ -191,8 +193,11 @@ def test_canceled_run_that_the_user_has_resumed_has_its_new_end(qtbot, make_wind
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert statuses(window) == [S.CANCELLED]
     click(window, "run_resume_button")
-    wait_for_status(qtbot, window, Status.FINISHED)
-    assert statuses(window) == [S.FINISHED]
+    wait(qtbot, lambda: statuses(window) == [S.RUNNING])
+    add(window, sparsity=0.2)
+    assert queue_of(window).state.is_working  # after the run in progress
+    wait_for_end(qtbot, window)
+    assert statuses(window) == [S.FINISHED] * 2
 
 
 def test_cancelling_a_run_does_not_begin_one_that_was_added_meanwhile(
