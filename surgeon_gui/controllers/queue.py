@@ -247,7 +247,7 @@ class QueueController(QObject):
             # Now, because the window may close before the run has ended.
             self._canceled = run.run
             self._mark(run, QueueStatus.CANCELLED)
-            self.stop()
+            self._set(replace(self.state, is_working=False, is_offered=True))
         is_at_work = self.state.is_working or self.state.current is not None
         if state.run_parent != self._parent and not is_at_work:
             self._load(state.run_parent)

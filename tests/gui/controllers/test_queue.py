@@ -180,6 +180,23 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     assert run_of(window).status is Status.CANCELLED
 
 
+def test_page_of_a_canceled_run_offers_to_go_on_with_the_queue(qtbot, make_window):
+    window = make_window(*SLOW)
+    add_three(qtbot, window, LONG)
+    click(window, "queue_start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    offer = find(window, "queue_offer_label")
+    assert not offer.isVisible()
+    cancel_run(window)
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert window.runs.page.isVisible() and "2" in offer.text()
+    click(window, "queue_resume_button")
+    wait(qtbot, lambda: statuses(window) == [S.CANCELLED, S.RUNNING, S.WAITING])
+    assert not offer.isVisible()
+    cancel_run(window)
+    wait_for_status(qtbot, window, Status.CANCELLED)
+
+
 def test_canceled_run_that_the_user_resumes_is_in_progress_and_has_its_new_end(
     qtbot, make_window
 ):
