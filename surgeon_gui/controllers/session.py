@@ -319,7 +319,8 @@ class Session(QObject):
     def _on_clock_ticked(self) -> None:
         # A new object even if nothing but the time has changed: see
         # `app_state.only_run_progressed`.
-        self._set_run(replace(run_state.advanced(self.state.run, time.time())))
+        now = self.state.time_of_run(time.time())
+        self._set_run(replace(run_state.advanced(self.state.run, now)))
 
     @Slot(object)
     def _on_events_received(self, batch: list[Envelope]) -> None:

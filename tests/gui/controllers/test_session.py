@@ -99,6 +99,10 @@ def test_clock_advances_a_stage_without_steps(session):
     run = apply(run, Envelope("run-1", time.time() - 60, StageStarted(Stage.LOAD, 0)))
     session._set_run(run)
     assert run.progress == 0
+    session._set_run(replace(run, log_bytes=1000))  # read, and no engine watches it
+    session._on_clock_ticked()
+    assert session.state.run.progress == 0
+    session._set_run(run)
     session._on_clock_ticked()
     assert session.state.run.progress > 0
 

@@ -78,11 +78,13 @@ def test_clock_of_a_run_that_was_read_waits_for_the_engine(page):
     counts = shown(page, "run_time")
     waiting = replace(page.details._session.state, engine=Engine.STARTING)
     page.show_state(waiting, 61.0)
-    before = shown(page, "run_time")
+    before = shown(page, "run_time"), shown(page, "part_measure_time")
     page.show_state(waiting, 75.0)
-    assert shown(page, "run_time") == before != counts
+    assert (shown(page, "run_time"), shown(page, "part_measure_time")) == before
+    assert before[0] != counts
     page.show_state(replace(waiting, run=RUNNING), 60.0)  # it began in this window
     assert shown(page, "run_time") == counts
+    assert shown(page, "part_measure_time") != before[1]
 
 
 @pytest.mark.parametrize(
