@@ -13,6 +13,7 @@ from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unru
 from surgeon_gui.state.job.vocabulary_text import tokens_phrase
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
+    continuation,
     has_planned_size,
     missed_target,
     phase,
@@ -155,7 +156,10 @@ def _failure(run: RunState) -> str:
 
 def _advice(run: RunState) -> str:
     """Return that an unfinished run can go on; empty if it cannot."""
-    return tr("Its progress is kept.") if run.can_go_on else ""
+    if run.resumes_at is None:
+        return ""
+    kept = tr("Its progress is kept.")
+    return f"{kept} {continuation(run.resumes_at, run.config)}".strip()
 
 
 def clock(run: RunState, now: float) -> str:

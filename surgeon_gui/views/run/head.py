@@ -262,7 +262,8 @@ class OutcomeButtons(QWidget):
         run = state.shown_run
         is_done = run.status is Status.FINISHED and run.exported is not None
         is_broken = verdict_of_run(run) is Verdict.BROKEN
-        self._resume.setVisible(run.can_go_on and run.status is not Status.FINISHED)
+        can_resume = run.resumes_at is not None and run.status is not Status.FINISHED
+        self._resume.setVisible(can_resume)
         self._again.setVisible(run.status in _FRUITLESS and run.config is not None)
         self._gentler.setVisible(is_done)
         self._smaller.setVisible(is_done and not is_broken)
