@@ -16,6 +16,7 @@ from surgeon_gui.state.run_text import (
     continuation,
     has_planned_size,
     missed_target,
+    nothing_removed,
     phase,
     remaining,
     steps_left_out,
@@ -83,6 +84,7 @@ def _made(run: RunState) -> str:
     if found:  # the worst text decides, as for the verdict
         worst = min(found, key=lambda each: each.agreement.value)
         sentences.append(fidelity.same_tokens(worst))
+    sentences.append(nothing_removed(run))
     sentences.append(expectation(run))
     if experts := left_text(run):
         sentences.append(f"{experts}.")

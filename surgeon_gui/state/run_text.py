@@ -184,6 +184,13 @@ def missed_target(run: RunState) -> str:
     )
 
 
+def nothing_removed(run: RunState) -> str:
+    """Return that no weights of the layers are removed; empty if some are."""
+    if any(layer.removed for layer in run.layers):
+        return ""
+    return tr("No weights of the layers are removed.")
+
+
 def has_planned_size(run: RunState) -> bool:
     """Return True if the file is about as small as planned, or smaller."""
     goal = _goal(run)
