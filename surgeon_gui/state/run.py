@@ -366,7 +366,8 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         undone = tuple(each for each in state.undone if each.shot != event.shot)
         state = replace(state, undone=undone)
     if event.stage is Stage.LOAD and state.stage is not None:  # after a kill
-        state = _reopened(state, at, state.progressed_at - state.began)
+        seconds = state.progressed_at - state.began
+        state = _reopened(replace(state, status=Status.STARTING), at, seconds)
     return replace(
         _with_stage_closed(state, at),
         stage=event.stage,
