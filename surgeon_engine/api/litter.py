@@ -7,14 +7,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from surgeon_engine.api.messages.events import Cancelled, Envelope
+from surgeon_engine.api.messages.events import OF_START, Cancelled, Envelope
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, RunFolderError
 from surgeon_engine.base.files import remove_leftovers, remove_temporary_folders
 from surgeon_engine.base.process_lock import last_holder
 
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
-_BEGUN = b'"type":"RunStarted"'
 
 
 def remove_litter(parent: Path) -> None:
@@ -44,7 +43,7 @@ def log_cancel(run: RunFolder) -> None:
         return
     with suppress(EngineError, OSError), run.locked():
         run.remove_cut_off_line()
-        has_begun = any(_BEGUN in line for line in run.log_lines())
+        has_begun = any(OF_START in line for line in run.log_lines())
         if has_begun or run.saved_state.exists or run.output_path.is_file():
             run.append(Envelope("", time.time(), Cancelled()))
         else:

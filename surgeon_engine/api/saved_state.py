@@ -20,11 +20,18 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.messages.run import Count, Recovered, Seconds, ShotFinished
+from surgeon_engine.api.messages.run import (
+    Count,
+    Recovered,
+    Seconds,
+    ShotFinished,
+    Stage,
+)
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import size_of_folder
 from surgeon_engine.base.reading import Content
@@ -79,6 +86,7 @@ class SavedBlocks(msgspec.Struct, frozen=True):
     fits: dict[str, tuple[float | None, float, float]]  # by layer
     reconstructions: tuple[tuple[float, float], ...]  # by block
     seconds: Seconds = 0.0
+    total: Count = 0  # blocks
 
 
 class SavedTraining(msgspec.Struct, frozen=True):
@@ -90,6 +98,16 @@ class SavedTraining(msgspec.Struct, frozen=True):
     measured: tuple[float, ...] = ()  # held-out KL at each check
     # The step at which it was flat, and the share of the training done by then.
     flat_at: tuple[Count, float] | None = None
+    progress: tuple[Count, Count] = (0, 0)  # done and total, as it is shown
+
+
+class Place(NamedTuple):
+    """Where a run goes on from its saved state."""
+
+    seconds: float = 0.0  # that it had worked
+    stage: Stage | None = None  # in which; None: after a shot
+    done: int = 0  # of the stage, or the shots; 0: not known
+    total: int = 0  # of the stage
 
 
 class SavedState(msgspec.Struct, frozen=True):
@@ -132,6 +150,17 @@ class SavedState(msgspec.Struct, frozen=True):
             return (*needed, "recovered")
         needed += ("shot",) if self.shots else ()
         return (*needed, "recovered_shot") if self.recovered_shot else needed
+
+    @property
+    def place(self) -> Place:
+        """Where the run goes on."""
+        if self.is_recovered:
+            return Place(self.seconds, Stage.EXPORT)
+        if self.training is not None:
+            return Place(self.seconds, Stage.DISTILLATION, *self.training.progress)
+        if (blocks := self.blocks) is not None:
+            return Place(self.seconds, Stage.REFIT, blocks.done, blocks.total)
+        return Place(self.seconds, done=len(self.shots))
 
     def without_progress(self) -> SavedState:
         """Return the state as it was at the end of the last shot, or of recovery."""

@@ -27,6 +27,7 @@ from surgeon_engine.api.messages.commands import (
     Watch,
 )
 from surgeon_engine.api.messages.events import (
+    OF_PROGRESS,
     Cancelled,
     Envelope,
     Event,
@@ -53,7 +54,6 @@ _POLL_SECONDS = 0.1
 _LAST_SECONDS = 1.0  # a run may log its end after it has released the lock
 _READ_BYTES = 4 << 20  # at once
 _OUTPUT_BYTES = 8_000
-_PROGRESS = b'"type":"Progressed"'
 
 
 class RunWatch:
@@ -126,7 +126,7 @@ class RunWatch:
         """Yield the new events, without progress that later progress replaces."""
         for line, following in pairwise((*self._new_lines(), b"")):
             self._offset += len(line)
-            if _PROGRESS in line and _PROGRESS in following:
+            if OF_PROGRESS in line and OF_PROGRESS in following:
                 continue
             try:
                 envelope = decode_sealed_line(line, Envelope)

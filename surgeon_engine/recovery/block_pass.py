@@ -142,5 +142,6 @@ def _save(
         {name: (x.ridge, x.before, x.after) for name, x in done.fits.items()},
         tuple((x.before, x.after) for x in done.reconstructions),
         context.seconds_of_stage,
+        len(state.loaded.blocks),
     )
     context.save({"blocks": weights_of(state.loaded.model)}, blocks=saved)

@@ -182,8 +182,9 @@ class _Distillation:
             self._reported += 1
 
     def _save(self, done: int, best: float) -> None:
-        measured = tuple(self._measured)
-        saved = SavedTraining(done, best, self._elapsed, measured, self._flat_at)
+        measured, progress = tuple(self._measured), (self._reported, self._parts)
+        where = (self._flat_at, progress)
+        saved = SavedTraining(done, best, self._elapsed, measured, *where)
         self._context.save({"training": self._weights.tensors()}, training=saved)
 
     def _is_due(self, done: int) -> bool:

@@ -18,6 +18,7 @@ from surgeon_gui.state.architecture.state import (
 )
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase
 from surgeon_gui.state.job.protections import block_pattern, protected_layers
+from surgeon_gui.state.run_text import nothing_removed
 
 
 class ArchitectureController(QObject):
@@ -41,8 +42,7 @@ class ArchitectureController(QObject):
         """Available sources, the preferred one first."""
         state, run = self._session.state, self._session.state.shown_run
         if self._of_run:
-            has_layers = bool(run.history) and run.model is not None
-            return (Source.RUN,) if has_layers else ()
+            return (Source.RUN,) if run.model is not None else ()
         planned = (Source.PLAN,) if self._plan_is_current else ()
         return (*planned, Source.MODEL) if state.model is not None else planned
 
@@ -76,6 +76,11 @@ class ArchitectureController(QObject):
         if self.block is not None:
             return block_reasons(self.block, self.architecture)
         return []
+
+    @property
+    def note(self) -> str:
+        """That the run in view removed nothing; empty if it did."""
+        return nothing_removed(self._session.state.shown_run) if self._of_run else ""
 
     @property
     def is_block_protected(self) -> bool:

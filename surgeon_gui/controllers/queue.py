@@ -53,7 +53,7 @@ class QueueController(QObject):
         self._parent = ""  # the runs folder whose queue this is
         self._file = QueueFile(Path())
         self.elsewhere: Holder | None = None  # of the queue, on another computer
-        self._names: dict[str, str] = {}  # of the runs in the queue, by their id
+        self._begun: set[str] = set()  # ids of runs that the queue has begun
         self._canceled = ""  # the id of the last run that was canceled
         self._is_probed = True  # the machine, since the last run
         self.state = QueueState()
@@ -97,7 +97,8 @@ class QueueController(QObject):
         """Add runs; a new queue begins by itself after the run in progress."""
         if self.state.is_complete and not self._file.is_mine:
             self._load(self._parent)  # another window may have left its queue
-        begins = self.state.is_complete and self._session.state.run.status.is_busy
+        run = self._session.state.run
+        begins = not self.state.next and run.status.is_busy and not self.holds(run)
         state = queue_state.with_added(self.state, runs)
         self._set(queue_state.working(state) if begins else state)
 
@@ -146,7 +147,7 @@ class QueueController(QObject):
 
     def holds(self, run: RunState) -> bool:
         """Return True if a run was started by the queue."""
-        return run.run in self._names
+        return run.run in self._begun
 
     def close(self) -> None:
         """Let another window have the queue."""
@@ -225,24 +226,28 @@ class QueueController(QObject):
     def _begin(self, name: str, folder: str, begin: Callable[[], None]) -> None:
         self._set_status(name, QueueStatus.RUNNING, folder=folder)
         begin()
-        self._names[self._session.state.run.run] = name
+        self._begun.add(self._session.state.run.run)
 
     def _set_status(self, name: str, status: QueueStatus, **changes: str) -> None:
         self._set(queue_state.with_status(self.state, name, status, **changes))
 
+    def _mark(self, run: RunState, status: QueueStatus, problem: str = "") -> None:
+        """Give a run its status in the queue, also if the user has resumed it."""
+        for each in self.state.runs:
+            if each.folder == run.folder and not run.computer:
+                self._set_status(each.name, status, problem=problem)
+
     @Slot()
     def _on_session_changed(self) -> None:
-        state = self._session.state
-        name = self._names.get(state.run.run, "")
-        current = self.state.current
-        is_current = current is not None and current.name == name
-        is_canceling = state.run.status is Status.CANCELLING
-        if is_canceling and state.run.run != self._canceled:
+        state, run = self._session.state, self._session.state.run
+        if run.status is not Status.CANCELLING:
+            if run.status.is_busy:
+                self._mark(run, QueueStatus.RUNNING)
+        elif run.run != self._canceled:
             # Now, because the window may close before the run has ended.
-            self._canceled = state.run.run
-            if is_current:
-                self._set_status(name, QueueStatus.CANCELLED)
-            self.stop()
+            self._canceled = run.run
+            self._mark(run, QueueStatus.CANCELLED)
+            self._set(replace(self.state, is_working=False, is_offered=True))
         is_at_work = self.state.is_working or self.state.current is not None
         if state.run_parent != self._parent and not is_at_work:
             self._load(state.run_parent)
@@ -257,9 +262,7 @@ class QueueController(QObject):
         self._is_probed = False
         problem = run.error.message if run.error is not None else ""
         status = QueueStatus(run.status.value)
-        for each in self.state.runs:  # the user may have resumed one that had ended
-            if each.folder == run.folder and not run.computer:
-                self._set_status(each.name, status, problem=problem)
+        self._mark(run, status, problem)
         is_cancelled = run.status is Status.CANCELLED
         if self.holds(run) and not self.state.is_working and not is_cancelled:
             self.ended.emit(self.state)

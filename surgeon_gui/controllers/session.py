@@ -36,8 +36,7 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.judgment import Judged, JudgeSettings
 from surgeon_engine.api.messages.run import Estimate, Stage
 from surgeon_engine.api.model_info.source_names import DEMO, is_gguf_name
-from surgeon_engine.api.run_folder import RunFolder, new_run_folder
-from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.api.run_folder import new_run_folder
 from surgeon_engine.base.files import expand_path
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.draft_editor import DraftEditor
@@ -50,7 +49,7 @@ from surgeon_gui.state.job import checks
 from surgeon_gui.state.job.editing import fitted, new_config
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.runs.reading import has_saved_state
+from surgeon_gui.state.runs.reading import saved_place
 from surgeon_gui.text.problems import Problem
 
 CLOCK_MS = 500  # interval at which elapsed and remaining time are redrawn
@@ -319,7 +318,8 @@ class Session(QObject):
     def _on_clock_ticked(self) -> None:
         # A new object even if nothing but the time has changed: see
         # `app_state.only_run_progressed`.
-        self._set_run(replace(run_state.advanced(self.state.run, time.time())))
+        now = self.state.time_of_run(time.time())
+        self._set_run(replace(run_state.advanced(self.state.run, now)))
 
     @Slot(object)
     def _on_events_received(self, batch: list[Envelope]) -> None:
@@ -359,8 +359,8 @@ class Session(QObject):
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
-        can_go_on = not run.computer and has_saved_state(run.folder)
-        ended = replace(run, can_go_on=can_go_on)
+        place = None if run.computer else saved_place(run.folder)
+        ended = replace(run, resumes_at=place)
         state = replace(app_state.with_pace(self.state), run=ended)
         # The checks of the destinations find the new export.
         self.store.set_checked(state)
@@ -394,7 +394,8 @@ class Session(QObject):
             assert earlier.config is not None
             run = run_state.requested("", earlier.config, earlier.folder, now)
         else:
-            seconds = _saved_seconds(earlier)
+            place = earlier.resumes_at
+            seconds = earlier.seconds(now) if place is None else place.seconds
             run = run_state.resume_requested("", earlier, now, seconds)
         command = partial(ResumeRun, folder=earlier.folder, replace=may_replace)
         return self._sent(command, run)
@@ -428,11 +429,3 @@ class Session(QObject):
 
     def _set_run(self, run: RunState) -> None:
         self.store.set(replace(self.state, run=run))
-
-
-def _saved_seconds(run: RunState) -> float:
-    """Return how long a run had worked when its state was saved."""
-    try:
-        return RunFolder(Path(run.folder)).saved_state.read().seconds
-    except RunFolderError:  # the engine reports it
-        return run.seconds(time.time())

@@ -157,6 +157,16 @@ class AppState:
         return self.run if self.run.status.is_busy else self.shown_run
 
     @property
+    def is_behind(self) -> bool:
+        """True if the run was read from its log, and no engine watches it yet."""
+        return bool(self.run.log_bytes) and self.engine is Engine.STARTING
+
+    def time_of_run(self, now: float) -> float:
+        """Return the time at which to show the run; that of a read one stands still."""
+        run = self.run
+        return run.progressed_at + run.paused_seconds if self.is_behind else now
+
+    @property
     def shows_run(self) -> bool:
         """True if there is a run to show, in progress or ended."""
         return bool(self.shown_run.run)

@@ -106,6 +106,9 @@ def _seconds(run: RunState, now: float) -> dict[Part, float]:
     totals: dict[Part, float] = {}
     for part, seconds in _with_parts(_stages(run, now)):
         totals[part] = totals.get(part, 0.0) + seconds
+    if run.result is not None:  # the engine begins before its first stage
+        rest = run.result.seconds - sum(totals.values())
+        totals[Part.READ] = totals.get(Part.READ, 0.0) + max(0.0, rest)
     return totals
 
 

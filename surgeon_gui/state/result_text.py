@@ -13,8 +13,10 @@ from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unru
 from surgeon_gui.state.job.vocabulary_text import tokens_phrase
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import (
+    continuation,
     has_planned_size,
     missed_target,
+    nothing_removed,
     phase,
     remaining,
     steps_left_out,
@@ -82,6 +84,7 @@ def _made(run: RunState) -> str:
     if found:  # the worst text decides, as for the verdict
         worst = min(found, key=lambda each: each.agreement.value)
         sentences.append(fidelity.same_tokens(worst))
+    sentences.append(nothing_removed(run))
     sentences.append(expectation(run))
     if experts := left_text(run):
         sentences.append(f"{experts}.")
@@ -155,7 +158,10 @@ def _failure(run: RunState) -> str:
 
 def _advice(run: RunState) -> str:
     """Return that an unfinished run can go on; empty if it cannot."""
-    return tr("Its progress is kept.") if run.can_go_on else ""
+    if run.resumes_at is None:
+        return ""
+    kept = tr("Its progress is kept.")
+    return f"{kept} {continuation(run.resumes_at, run.config)}".strip()
 
 
 def clock(run: RunState, now: float) -> str:

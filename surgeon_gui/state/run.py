@@ -40,6 +40,7 @@ from surgeon_engine.api.messages.run import (
     TokensRemoved,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.saved_state import Place
 from surgeon_gui.state import eta
 from surgeon_gui.state.eta import Countdown, Position, RunTimeline, StageTime
 from surgeon_gui.state.memory_log import MemoryLog
@@ -119,7 +120,7 @@ class RunState:
     judgment: Judgment | None = None  # on its file
     result: RunFinished | None = None
     error: Failed | None = None
-    can_go_on: bool = False  # from the state in its folder, once it has ended
+    resumes_at: Place | None = None  # by its saved state; None: it cannot go on
     planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock
@@ -365,7 +366,8 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         undone = tuple(each for each in state.undone if each.shot != event.shot)
         state = replace(state, undone=undone)
     if event.stage is Stage.LOAD and state.stage is not None:  # after a kill
-        state = _reopened(state, at, state.progressed_at - state.began)
+        seconds = state.progressed_at - state.began
+        state = _reopened(replace(state, status=Status.STARTING), at, seconds)
     return replace(
         _with_stage_closed(state, at),
         stage=event.stage,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import (
     DampingChoice,
     SampleWritten,
@@ -14,6 +15,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
     step_left_out,
 )
+from surgeon_engine.api.saved_state import Place
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import eta
@@ -126,6 +128,22 @@ def interruption(run: RunState) -> str:
     return text.format(done=done, shots=shots)
 
 
+def continuation(place: Place | None, config: RunConfig | None) -> str:
+    """Return where a run goes on from its saved state; empty if that is not known."""
+    if place is None or config is None:
+        return ""
+    if not place.done and place.stage is not Stage.EXPORT:
+        return ""
+    texts: dict[Stage | None, str] = {
+        None: tr("It goes on after shot {done} of {total}."),
+        Stage.REFIT: tr("It goes on after block {done} of {total}."),
+        Stage.DISTILLATION: tr("It goes on after step {done} of {total}."),
+        Stage.EXPORT: tr("It goes on by writing the model."),
+    }
+    total = place.total or max(place.done, config.pruning.shots)
+    return texts[place.stage].format(done=place.done, total=total)
+
+
 def finish_reason(run: RunState) -> str:
     """Return why a run has finished, and by how much it misses its target."""
     return unusual_end(run) or tr("Finished")
@@ -164,6 +182,13 @@ def missed_target(run: RunState) -> str:
         reached=numbers.percent(run.history[-1].sparsity, decimals=2),
         target=numbers.percent(goal.sparsity, decimals=2),
     )
+
+
+def nothing_removed(run: RunState) -> str:
+    """Return that no weights of the layers are removed; empty if some are."""
+    if any(layer.removed for layer in run.layers):
+        return ""
+    return tr("No weights of the layers are removed.")
 
 
 def has_planned_size(run: RunState) -> bool:

@@ -94,9 +94,13 @@ def tip(part: Part) -> str:
 
 
 def time(view: PartView) -> str:
-    """Return how long a part has taken; empty before it begins, in each shot."""
-    is_begun = view.seconds and view.mark is not Mark.NEXT
-    return numbers.whole_duration(view.seconds) if is_begun else ""
+    """Return how long a part has taken, all shots together; empty before it begins.
+
+    Parts that have ended have fractions: they can be added up.
+    """
+    is_now = view.mark is Mark.NOW
+    to_text = numbers.whole_duration if is_now else numbers.duration
+    return to_text(view.seconds) if view.seconds else ""
 
 
 def spoken(view: PartView) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError
 from surgeon_gui.base import paths
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
@@ -29,8 +32,12 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 def _title_of_folder(folder: str) -> str:
     """Return the title of a run that is not in the list, or not read yet."""
-    path = Path(folder)
-    return title_of(folder, read_name(path), readable_config(path))
+    path, size, reached = Path(folder), 0, None
+    with suppress(EngineError):  # it has no result
+        report = RunFolder(path).read_report()
+        size = report.exported.weight_bytes if report.exported is not None else 0
+        reached = report.shots[-1].sparsity if report.stopped_early else None
+    return title_of(folder, read_name(path), readable_config(path), size, reached)
 
 
 class _Kind(NamedTuple):

@@ -18,6 +18,7 @@ from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
     HeldOutMeasured,
+    Progressed,
     RunFinished,
     RunResumed,
     ShotFinished,
@@ -61,7 +62,8 @@ def test_run_goes_on_after_a_shot(tmp_path):
     for number in (1, 2):
         folder = tmp_path / f"cut-{number}"
         cut_at(after_shot(number), config, folder)
-        assert RunFolder(folder).saved_state.exists
+        place = place_of(folder)
+        assert (place.stage, place.done) == (None, number) and place.seconds > 0
         recorder = resumed(folder)
         (event,) = recorder.of(RunResumed)
         assert event.shots == number
@@ -97,6 +99,11 @@ def whole(tmp_path_factory):
     return job_and_run
 
 
+def place_of(folder):
+    """Return where a run goes on."""
+    return RunFolder(folder).saved_state.read().place
+
+
 CASES = [
     (
         Structure.HEADS_AND_NEURONS,
@@ -112,7 +119,12 @@ def test_recovery_goes_on(structure, level, cuts, tmp_path):
     config = config_of(tmp_path, structure, shots=1, level=level)
     Recorder().run(config, tmp_path / "whole")
     for number, when in enumerate(cuts):
-        cut_at(when, None if number else config, tmp_path / "cut")
+        recorder = cut_at(when, None if number else config, tmp_path / "cut")
+        place, *_, last = place_of(tmp_path / "cut"), *recorder.of(Progressed)
+        blocks = (Stage.REFIT, Stage.RECONSTRUCTION)  # which are done together
+        assert last.stage in (blocks if place.stage in blocks else (place.stage,))
+        assert place.total == last.total
+        assert 0 < place.done <= last.done <= place.done + 1
     resumed(tmp_path / "cut")
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
@@ -120,6 +132,8 @@ def test_recovery_goes_on(structure, level, cuts, tmp_path):
 def test_seconds_of_a_pass_that_has_ended_are_saved(tmp_path):
     config = config_of(tmp_path, shots=1, level=Recovery.BOTH)
     cut_at(at_stage(Stage.DISTILLATION), config, tmp_path / "cut")
+    place = place_of(tmp_path / "cut")
+    assert place.stage is Stage.REFIT and place.done == place.total > 1
     saved = RunFolder(tmp_path / "cut").saved_state.read()
     assert saved.training is None and saved.blocks.seconds > 0
     stage = saved.seconds_of_stages[Stage.RECONSTRUCTION.value]

@@ -114,3 +114,9 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     event: Event
     # Of a watched run: the bytes of its log up to here; see `Watch`.
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+# What a line of a log contains if its event is of this kind, before it is decoded.
+OF_START, OF_PROGRESS, OF_MEMORY = (
+    b'"type":"%s"' % kind for kind in (b"RunStarted", b"Progressed", b"MemorySampled")
+)

@@ -53,6 +53,9 @@ from surgeon_engine.runtime import devices
 LAYERS = "compact_layers.py"
 MODELING = "modeling_pruned.py"
 CHECK = Path(__file__).with_name("check.py")
+_FULL_SIZE = say(
+    "All matrices have their full size: nothing was removed, or single weights alone."
+)
 _MODELING = '''\
 """{model} with smaller layers; written by Surgeon.
 
@@ -153,9 +156,7 @@ class PlainWriter(_SmallerWriter):
         if plan.layers:
             return say("Plain models have no layers with removed rows and columns.")
         if plan.is_empty and pruned.tokens is None:
-            return say(
-                "No whole structures are removed: plain files would be no smaller."
-            )
+            return _FULL_SIZE
         try:
             smaller = without_weights(model, self._config(pruned))
         except (_RaggedError, ModelError, *UNREADABLE) as error:
@@ -187,10 +188,7 @@ class CompactWriter(_SmallerWriter):
     @override
     def unsupported_reason(self, pruned: PrunedModel) -> str:
         if pruned.plan.is_empty:
-            return say(
-                "No whole structures are removed: the zeros are in matrices of "
-                "full size."
-            )
+            return _FULL_SIZE
         model = pruned.loaded.model
         reason = compact_unsupported_reason(pruned)
         if reason or compact(model, pruned.plan).has_stock_blocks:

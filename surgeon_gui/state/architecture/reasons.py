@@ -60,19 +60,13 @@ def reasons(layer: Layer, context: ReasonContext) -> list[str]:
 
 def block_reasons(block: Block, architecture: Architecture) -> list[str]:
     """Explain what was removed from a block, layer by layer."""
-    n, weights = len(block.layers), numbers.count(block.weights)
+    n = len(block.layers)
+    sentences = [_removed(block, architecture)]
     if architecture.source is Source.MODEL:
-        sentences = [
-            ntr(
-                "{weights} weights in {n} layer.", "{weights} weights in {n} layers.", n
-            )
-        ]
-    elif architecture.source is Source.PLAN:
-        sentences = [tr("{share} of its {weights} weights would be removed.")]
-    else:
-        sentences = [tr("{share} of its {weights} weights are removed.")]
-    share = numbers.percent(block.sparsity)
-    sentences[0] = sentences[0].format(weights=weights, n=n, share=share)
+        text = ntr(
+            "{weights} weights in {n} layer.", "{weights} weights in {n} layers.", n
+        )
+        sentences = [text.format(weights=numbers.count(block.weights), n=n)]
     if block.removed == block.weights:
         sentences.append(tr("Nothing of the block is left: it passes its input on."))
     elif block.removed:
@@ -105,14 +99,7 @@ def _summary(layer: Layer, architecture: Architecture) -> str:
             rows=layer.before.rows,
             columns=layer.before.columns,
         )
-    template = tr("{share} of its {weights} weights are removed.")
-    if architecture.source is Source.PLAN:
-        template = tr("{share} of its {weights} weights would be removed.")
-    if not layer.removed:
-        template = tr("All of its {weights} weights are kept.")
-    summary = template.format(
-        share=numbers.percent(layer.sparsity), weights=numbers.count(layer.weights)
-    )
+    summary = _removed(layer, architecture)
     if (groups := layer.groups) is not None:
         remaining = {
             "heads": ntr(
@@ -136,6 +123,18 @@ def _summary(layer: Layer, architecture: Architecture) -> str:
         text = tr("Each of these keeps {kept} of {n} neurons.")
         summary += " " + text.format(kept=neurons.kept, n=neurons.of)
     return summary
+
+
+def _removed(part: Block | Layer, architecture: Architecture) -> str:
+    """Return which share of a block or layer a run has removed, or would remove."""
+    template = tr("{share} of its {weights} weights are removed.")
+    if architecture.source is Source.PLAN:
+        template = tr("{share} of its {weights} weights would be removed.")
+    if not part.removed:
+        template = tr("All of its {weights} weights are kept.")
+    return template.format(
+        share=numbers.percent(part.sparsity), weights=numbers.count(part.weights)
+    )
 
 
 def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:

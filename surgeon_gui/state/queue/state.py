@@ -50,7 +50,7 @@ class QueueState:
 
     runs: tuple[QueuedRun, ...] = ()
     is_working: bool = False  # False: no further run begins
-    is_offered: bool = False  # it was left by an earlier start of the window
+    is_offered: bool = False  # to go on: the window was closed, or a run canceled
 
     @property
     def waiting(self) -> tuple[QueuedRun, ...]:
@@ -93,7 +93,8 @@ def with_added(state: QueueState, runs: Iterable[QueuedRun]) -> QueueState:
         names = itertools.chain([run.name], numbered)
         name = next(each for each in names if each not in taken)
         kept = (*kept, replace(run, name=name))
-    return replace(state, runs=kept)
+    is_offered = state.is_offered and not state.is_complete
+    return replace(state, runs=kept, is_offered=is_offered)
 
 
 def with_moved(state: QueueState, name: str, step: int) -> QueueState:

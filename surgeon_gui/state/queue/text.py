@@ -111,13 +111,12 @@ def ending(queue: QueueState) -> str:
 
 
 def offer(queue: QueueState) -> str:
-    """Return the text that offers to go on with the queue of an earlier start."""
+    """Return the text that offers to go on with a queue that has stopped."""
     n = len(queue.waiting)
-    return ntr(
-        "The queue is paused. {n} run waits since Surgeon was closed.",
-        "The queue is paused. {n} runs wait since Surgeon was closed.",
-        n,
-    ).format(n=n)
+    text = ntr(
+        "The queue is paused. {n} run waits.", "The queue is paused. {n} runs wait.", n
+    )
+    return text.format(n=n)
 
 
 def queue_elsewhere(holder: Holder) -> str:
@@ -149,8 +148,8 @@ def stop_note(queue: QueueState) -> str:
     if not n or not queue.is_working:
         return ""
     return ntr(
-        "The queue stops: {n} waiting run begins only with “Start queue”.",
-        "The queue stops: {n} waiting runs begin only with “Start queue”.",
+        "The queue stops: {n} waiting run begins only when you start it again.",
+        "The queue stops: {n} waiting runs begin only when you start it again.",
         n,
     ).format(n=n)
 

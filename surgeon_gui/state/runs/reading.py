@@ -24,10 +24,11 @@ import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.events import OF_MEMORY, OF_PROGRESS, Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
+from surgeon_engine.api.saved_state import Place
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import ConfigError, EngineError, UnreadableFileError
 from surgeon_engine.base.files import size_of_folder, write_atomically
@@ -44,8 +45,6 @@ MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40
 _MAX_NOTES_BYTES = 100_000  # more is not a note of the user
 _CHECKPOINTS = ("export", "checkpoint")
-# Most lines of a log: up to ten a second, and one.
-_PROGRESS, _MEMORY = b'"type":"Progressed"', b'"type":"MemorySampled"'
 
 
 class RunOutcome(Enum):
@@ -89,7 +88,7 @@ class RunRecord:
     perplexity_before: float | None = None
     perplexity_after: float | None = None
     fidelity: tuple[Fidelity, ...] = ()  # of its file on each text
-    shots_done: int = 0
+    resumes_at: Place | None = None  # by its saved state
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     format: Format | None = None  # of the export
@@ -246,9 +245,18 @@ def read_state(folder: Path) -> RunState:
         raise UnreadableRunError(message.format(reason=error)) from error
     if not is_alive:
         state = run_state.interrupted(state, last or began)
-        state = replace(state, can_go_on=run.saved_state.exists)
+        state = replace(state, resumes_at=saved_place(str(folder)))
         state = replace(state, judgment=run.read_judgment())
     return _with_current_folder(replace(state, log_bytes=offset), folder)
+
+
+def saved_place(folder: str) -> Place | None:
+    """Return where a run goes on from its folder; None: it cannot."""
+    saved = RunFolder(Path(folder)).saved_state
+    try:
+        return saved.read().place if saved.exists else None
+    except EngineError:  # the engine says why when the run is resumed
+        return Place()
 
 
 def has_saved_state(folder: str) -> bool:
@@ -345,10 +353,10 @@ def _log(run: RunFolder) -> Iterator[Envelope]:
         if not line.endswith(b"\n"):
             break  # the process was killed while writing
         offset += len(line)
-        if _PROGRESS in line:
+        if OF_PROGRESS in line:
             held = (number, line)
             continue
-        if held[1] and _MEMORY not in line:
+        if held[1] and OF_MEMORY not in line:
             yield _event(*held, offset)
             held = (0, b"")
         yield _event(number, line, offset)
@@ -396,7 +404,7 @@ def _record_of(state: RunState) -> RunRecord:
         perplexity_before=state.baseline.perplexity if state.baseline else None,
         perplexity_after=state.evaluation.perplexity if state.evaluation else None,
         fidelity=fidelity_of(state),
-        shots_done=len(state.history),
+        resumes_at=state.resumes_at,
         began=state.began,
         seconds=state.seconds(state.ended) if state.ended is not None else 0.0,
         format=state.exported.format if state.exported is not None else None,

@@ -11,6 +11,7 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.vocabulary_text import with_tokens
+from surgeon_gui.state.run_text import continuation
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import CHOICES, choice_label
@@ -323,22 +324,14 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
 
 def saved_progress(record: RunRecord) -> str:
     """Describe the state from which a run can go on, with its size."""
-    done = ntr("{n} shot done", "{n} shots done", record.shots_done)
-    return tr("{done}, {size} on the disk").format(
-        done=done.format(n=record.shots_done), size=numbers.size(record.saved_bytes)
-    )
+    size = tr("{size} on the disk.").format(size=numbers.size(record.saved_bytes))
+    return f"{size} {continuation(record.resumes_at, record.config)}".strip()
 
 
 def offer_to_resume(record: RunRecord) -> str:
     """Return the text that offers to resume an interrupted run."""
-    text = ntr(
-        "{run} was interrupted after {n} shot. It can be resumed from its last saved "
-        "state.",
-        "{run} was interrupted after {n} shots. It can be resumed from its last saved "
-        "state.",
-        record.shots_done,
-    )
-    return text.format(run=title(record), n=record.shots_done)
+    text = tr("{run} was interrupted and can be resumed.").format(run=title(record))
+    return f"{text} {continuation(record.resumes_at, record.config)}".strip()
 
 
 def elsewhere(title: str, holder: Holder) -> tuple[str, str]:

@@ -149,7 +149,8 @@ class ArchitectureView(QWidget):
                 "Select a layer or a block in the table or the picture to see why it "
                 "was pruned or kept, and to protect or limit it."
             )
-            self._reasons.setText(hint)
+            has_layers = self._table.rowCount() > 0
+            self._reasons.setText(f"{controller.note} {hint * has_layers}".strip())
             return
         self._title.setText(layer.name)
         self._reasons.setText("\n\n".join(controller.reasons))

@@ -16,7 +16,7 @@ from surgeon_gui.base.theme import GAP, TITLE
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import bars, result_text
 from surgeon_gui.state.action_strip import run_controls
-from surgeon_gui.state.app import AppState, Engine
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import step_obstacle
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import verdict_of_run
@@ -136,10 +136,8 @@ class RunHead(QWidget):
         if is_busy:
             show_elided(self._crumb, "")
             show_elided(self._title, self._name)
-            # What was read from its log stands still until an engine watches the run.
-            is_behind = bool(run.log_bytes) and state.engine is Engine.STARTING
             clock = result_text.clock(run, now)
-            self._show_time(tr("Engine is starting…") if is_behind else clock)
+            self._show_time(tr("Engine is starting…") if state.is_behind else clock)
             show_text(self._warning, "")
         elif run is not self._run or is_told is not self._is_told:
             self._is_told = is_told
@@ -264,7 +262,8 @@ class OutcomeButtons(QWidget):
         run = state.shown_run
         is_done = run.status is Status.FINISHED and run.exported is not None
         is_broken = verdict_of_run(run) is Verdict.BROKEN
-        self._resume.setVisible(run.can_go_on and run.status is not Status.FINISHED)
+        can_resume = run.resumes_at is not None and run.status is not Status.FINISHED
+        self._resume.setVisible(can_resume)
         self._again.setVisible(run.status in _FRUITLESS and run.config is not None)
         self._gentler.setVisible(is_done)
         self._smaller.setVisible(is_done and not is_broken)

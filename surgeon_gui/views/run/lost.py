@@ -7,6 +7,7 @@ from functools import partial
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.theme import GAP, ROOM
 from surgeon_gui.base.translation import ntr, tr
@@ -62,6 +63,9 @@ class LossView(CardRow):
         )
         self._judging.hide()
         self._answers = AnswerList()
+        note = tr("The demo is tiny: what it writes makes little sense, pruned or not.")
+        self._demo = text_label(note, quiet=True, name="answers_demo_note")
+        parts = (heading(tr("Where the answers part")), self._demo, self._answers)
         self._left = card(
             heading(tr("What was lost")),
             self._rows,
@@ -69,9 +73,7 @@ class LossView(CardRow):
             STRETCH,
             margin=ROOM,
         )
-        self._right = card(
-            heading(tr("Where the answers part")), self._answers, STRETCH, margin=ROOM
-        )
+        self._right = card(*parts, STRETCH, margin=ROOM)
         super().__init__(self._left, self._right, narrow=_NARROW)
         self.setObjectName("loss_view")
 
@@ -84,6 +86,8 @@ class LossView(CardRow):
             found = answers(run)
             self._answers.show_answers(found)
             self._right.setVisible(bool(found))
+            source = run.config.model.source if run.config is not None else ""
+            self._demo.setVisible(source == DEMO)
         self._judging.setVisible(run.model is not None)
         if run.model is not None:
             self._offer_judging(state, run)

@@ -94,7 +94,7 @@ class RunPage(QWidget):
         if has_result:
             self._bars.show_state(state)
             self._loss.show_state(state)
-        self.details.show_state(state, now)
+        self.details.show_state(state, state.time_of_run(now))
         self._run = run
 
     def _has_focus_inside(self) -> bool:

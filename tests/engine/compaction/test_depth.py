@@ -11,7 +11,7 @@ from benchmarks.small_models import build
 from benchmarks.small_sizes import SIZES
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.transformers.files import (
@@ -131,6 +131,13 @@ def test_files_are_restored(writer, case, tmp_path):
     found = [(x.coupled.consumer.name, x.kept.tolist()) for x in whole.plan.groups]
     planned = [(x.coupled.consumer.name, x.kept.tolist()) for x in pruned.plan.groups]
     assert sorted(found) == sorted(planned)
+
+
+def test_model_that_has_lost_nothing_has_no_smaller_files_and_no_zeros():
+    whole = PrunedModel(loaded(noisy("llama")), CompactionPlan())
+    for writer in (PlainWriter(), CompactWriter()):
+        reason = writer.unsupported_reason(whole)
+        assert "nothing was removed" in reason and "zeros" not in reason
 
 
 def test_plain_files_hold_no_missing_sublayers():

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.litter import log_cancel
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -326,6 +327,17 @@ def test_only_a_process_that_has_the_lock_open_is_killed(run, tmp_path):
         watch_module._kill(run)
         assert other.poll() is None
     other.communicate(b"\n")
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_run_whose_process_was_killed_keeps_its_folder_if_it_had_begun(run, has_begun):
+    started = RunStarted("folder", 3, model_summary(), "a processor", 1, 1)
+    log(run, StageStarted(Stage.LOAD, 0), *[started] * has_begun)
+    log_cancel(run)
+    assert run.path.exists() is has_begun
+    if has_begun:
+        *_, last = run.log_lines()
+        assert decode_sealed_line(last, Envelope).event == Cancelled()
 
 
 # commands

@@ -180,7 +180,26 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     assert run_of(window).status is Status.CANCELLED
 
 
-def test_canceled_run_that_the_user_has_resumed_has_its_new_end(qtbot, make_window):
+def test_page_of_a_canceled_run_offers_to_go_on_with_the_queue(qtbot, make_window):
+    window = make_window(*SLOW)
+    add_three(qtbot, window, LONG)
+    click(window, "queue_start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    offer = find(window, "queue_offer_label")
+    assert not offer.isVisible()
+    cancel_run(window)
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert window.runs.page.isVisible() and "2" in offer.text()
+    click(window, "queue_resume_button")
+    wait(qtbot, lambda: statuses(window) == [S.CANCELLED, S.RUNNING, S.WAITING])
+    assert not offer.isVisible()
+    cancel_run(window)
+    wait_for_status(qtbot, window, Status.CANCELLED)
+
+
+def test_canceled_run_that_the_user_resumes_is_in_progress_and_has_its_new_end(
+    qtbot, make_window
+):
     window = make_window(*SLOW)
     load_and_wait(qtbot, window, SHORT)
     add(window, sparsity=0.1)
@@ -191,8 +210,11 @@ def test_canceled_run_that_the_user_has_resumed_has_its_new_end(qtbot, make_wind
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert statuses(window) == [S.CANCELLED]
     click(window, "run_resume_button")
-    wait_for_status(qtbot, window, Status.FINISHED)
-    assert statuses(window) == [S.FINISHED]
+    wait(qtbot, lambda: statuses(window) == [S.RUNNING])
+    add(window, sparsity=0.2)
+    assert queue_of(window).state.is_working  # after the run in progress
+    wait_for_end(qtbot, window)
+    assert statuses(window) == [S.FINISHED] * 2
 
 
 def test_cancelling_a_run_does_not_begin_one_that_was_added_meanwhile(

@@ -27,7 +27,7 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status, apply, requested
-from surgeon_gui.state.runs.reading import RunOutcome
+from surgeon_gui.state.runs.reading import RunOutcome, saved_place
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_results import recovered
 from tests.helpers.fake_runs import BEGAN, write_run, write_saved_state
@@ -99,6 +99,10 @@ def test_clock_advances_a_stage_without_steps(session):
     run = apply(run, Envelope("run-1", time.time() - 60, StageStarted(Stage.LOAD, 0)))
     session._set_run(run)
     assert run.progress == 0
+    session._set_run(replace(run, log_bytes=1000))  # read, and no engine watches it
+    session._on_clock_ticked()
+    assert session.state.run.progress == 0
+    session._set_run(run)
     session._on_clock_ticked()
     assert session.state.run.progress > 0
 
@@ -117,7 +121,8 @@ def test_resumed_run_shows_the_saved_time(session, tmp_path, is_saved, seconds):
         write_saved_state(tmp_path)
     earlier = requested("old", RunConfig(), str(tmp_path), at=100.0)
     ended = {"status": Status.CANCELLED, "ended": 140.0, "saved_seconds": None}
-    earlier = replace(earlier, **ended)
+    place = saved_place(str(tmp_path))
+    earlier = replace(earlier, resumes_at=place, **ended)
     session.resume_run(earlier)
     assert session.state.run.seconds(1e9) == seconds
 

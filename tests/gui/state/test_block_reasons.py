@@ -45,3 +45,5 @@ def test_removed_block_is_said_to_be_gone_and_a_pruned_one_lists_its_layers():
     partly = " ".join(block_reasons(block_with(4), run))
     assert "mlp.up_proj: 25\xa0%" in partly
     assert "Nothing of the block" not in partly
+    kept = " ".join(block_reasons(block_with(0), run))
+    assert "All of its 16 weights are kept" in kept and "are removed" not in kept

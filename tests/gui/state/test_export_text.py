@@ -243,6 +243,11 @@ def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
     assert result_text.warnings(run) == ""
 
 
+def test_summary_says_that_nothing_was_removed(run):
+    nothing = shot_finished(1, 1, 0.0)
+    assert "No weights" in result_text.summary(replace(run, history=(nothing,)))
+
+
 def test_expectation_is_told_where_it_was_missed(run):
     assert result_text.expectation(run) == ""  # nothing is known of it
     as_expected = replace(run, expected=Estimate(0.2, 0.1, 0.4))

@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.planning.target_size import prunable_weights
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.parts import parts_of, removed_count
-from surgeon_gui.text import stages
+from surgeon_gui.text import numbers, stages
 from surgeon_gui.text.stages import Mark, Part
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_results import model_summary, shot_finished
@@ -108,7 +108,7 @@ def test_part_that_comes_again_in_the_next_shot_is_done_in_this_one():
     views = {each.part: each for each in parts_of(later, 75.0)}
     assert views[Part.REMOVE].mark is Mark.NEXT
     assert views[Part.REMOVE].seconds == 10.0  # of the shot before
-    assert stages.time(views[Part.REMOVE]) == "" != stages.time(views[Part.MEASURE])
+    assert stages.time(views[Part.REMOVE]) and stages.time(views[Part.MEASURE])
     last = with_events(later, 80.0, StageStarted(Stage.UPDATE, 3))
     assert marks(last)[Part.MEASURE] is Mark.DONE
 
@@ -127,6 +127,19 @@ def test_parts_of_earlier_shots_are_done_in_a_canceled_run():
     assert removed_count(ended) == run.model.parameters - shot.parameters < planned
     assert Part.REFIT not in marks(ended)
     assert sum(seconds(ended).values()) == ended.seconds(100.0)
+
+
+def test_shown_times_of_a_finished_run_add_up_to_its_time():
+    short = (Stage.TEXT, 0, 0.3), (Stage.CURVATURE, 1, 0.6), (Stage.UPDATE, 1, 1.1)
+    run = run_state.requested("run-1", ONE_SHOT, "folder", at=0.0)
+    run = with_events(run, 0.0, StageStarted(Stage.LOAD, 0), STARTED)
+    for stage, shot, at in (*short, (Stage.EXPORT, 0, 1.5)):
+        run = with_events(run, at, StageStarted(stage, shot))
+    run = with_events(run, 2.4, RunFinished(False, 2.8, 1))  # 0.4 before its first
+    times = [stages.time(view).split() for view in parts_of(run, 100.0)]
+    assert {unit for _, unit in times} == {"s"}
+    shown = sum(float(number) for number, _ in times)
+    assert f"{shown:.1f}" == numbers.duration(run.seconds(100.0)).split()[0]
 
 
 def test_labels_have_the_count_and_the_progress():

@@ -421,6 +421,15 @@ def test_clock_stands_still_until_the_state_is_loaded(broken_off, seconds):
     assert_goes_on(with_events(state, 1000.0, RunResumed(1, 25.0)))
 
 
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.PAUSING, Status.STOPPING])
+def test_run_that_was_killed_while_it_was_paused_runs_when_it_is_resumed(
+    broken_off, status
+):
+    state = with_events(requested(broken_off, status), 140.0, Paused())
+    state = with_events(state, 996.0, StageStarted(Stage.LOAD, 0))
+    assert_goes_on(with_events(state, 1000.0, RunResumed(1, 25.0)))
+
+
 def test_run_that_cannot_be_resumed_took_the_saved_time(broken_off):
     earlier = run_state.interrupted(broken_off, 140.0)
     state = run_state.resume_requested("run-1", earlier, 990.0, saved_seconds=25.0)

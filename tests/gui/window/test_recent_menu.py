@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 from PySide6.QtGui import QAction
 
+from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings
 from surgeon_gui.state.run import Status, requested
 from surgeon_gui.views.steps.run_page import RunSettingsPage
 from surgeon_gui.window.recent_menu import RecentMenu
+from tests.helpers.fake_runs import job as job_of
 from tests.helpers.fake_runs import write_run
 from tests.helpers.windows import find, find_type, load_and_wait, wait_until
 
@@ -55,9 +57,14 @@ def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
 
 def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     folders = [write_run(tmp_path / "runs", name) for name in "ab"]
-    other = write_run(tmp_path / "elsewhere", "c")  # not in the list
+    elsewhere, zeros = tmp_path / "elsewhere", job_of(structure=Structure.ELEMENTS)
+    others = [  # they are not in the list
+        write_run(elsewhere, "c"),
+        write_run(elsewhere, "stopped", zeros, ending="stopped"),
+        write_run(elsewhere, "canceled", ending="cancelled"),
+    ]
     missing = tmp_path / "d"
-    recent = [*map(str, folders), str(other), str(missing)]
+    recent = [*map(str, (*folders, *others, missing))]
     window = make_window(settings=Settings(recent_runs=recent))
     runs = window.runs.runs
     wait_until(qtbot, lambda: runs.state.has_been_read)
@@ -67,6 +74,8 @@ def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     assert all(title.startswith("Bundled demo · 8.5\xa0MB, ") for title in titles)
     shown = [
         *titles,
+        "Bundled demo · 8.5\xa0MB",
+        "Bundled demo · 10.5\xa0% of prunable weights removed",  # when it was stopped
         "Bundled demo · 30\xa0% fewer prunable weights",
         "d (missing)",
     ]

@@ -110,6 +110,8 @@ def test_restored_queue_is_paused_and_offered(three):
 def test_queue_without_a_waiting_run_is_not_offered():
     assert not restored(()).is_offered
     assert not restored(queued("a", status=S.FINISHED)).is_offered
+    ended = QueueState(queued("a", status=S.CANCELLED), is_offered=True)
+    assert not with_added(ended, queued("b")).is_offered
 
 
 def plain(words):

@@ -58,7 +58,6 @@ def test_read_record_has_the_outcome_and_figures(tmp_path, ending):
     record = read_record(write_run(tmp_path, ending=ending))
     assert record.outcome is ENDINGS[ending]
     assert record.perplexity_before == pytest.approx(14.2)
-    assert record.shots_done == (3 if ending == "finished" else 1)
     assert record.began == BEGAN
     assert record.seconds > 0
 
@@ -383,7 +382,7 @@ def test_run_with_saved_progress_can_be_resumed_unless_it_is_complete(tmp_path, 
     assert record.saved_bytes == state.stat().st_size
     assert record.can_resume == (ending != "finished")
     assert dict(run_text.facts(record)).get("Saved progress") == (
-        f"1 shot done, {numbers.size(record.saved_bytes)} on the disk"
+        f"{numbers.size(record.saved_bytes)} on the disk. It goes on after shot 1 of 3."
         if record.can_resume
         else None
     )
@@ -401,7 +400,7 @@ def test_latest_interrupted_run_is_offered_until_it_is_dismissed(tmp_path):
     state = runs_state.with_records(RunsState(), read_runs(tmp_path, {}))
     assert state.to_resume.folder == str(folders[1])
     assert run_text.offer_to_resume(state.to_resume).endswith(
-        "was interrupted after 1 shot. It can be resumed from its last saved state."
+        "was interrupted and can be resumed. It goes on after shot 1 of 3."
     )
     state = replace(state, dismissed=(str(folders[1]),))
     assert state.to_resume.folder == str(folders[0])

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QMenu, QPushButton, QTr
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.state.architecture.state import Source, original_architecture
-from surgeon_gui.state.run import Status
+from surgeon_gui.state.run import Status, requested
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_picture import BlockCard, BlockPicture
 from surgeon_gui.widgets.charts.heat_map import HeatMap
@@ -243,6 +243,20 @@ def test_run_has_its_layers_and_the_draft_its_plan_and_model(qtbot, make_open):
     open_details(window)
     assert controller_of(window).architecture.source is Source.PLAN
     assert reasons(window) == planned
+
+
+def test_layers_of_a_run_that_removed_nothing_say_so(make_open):
+    window = make_open(diagnosed=False)
+    ended = replace(requested("", QUICK, "folder", 0.0), status=Status.CANCELLED)
+    for model in (None, model_summary()):
+        window.session.reopen(replace(ended, ended=1.0, model=model), "Canceled")
+        window.runs.show_run()
+        click(window, "run_layers_link")
+        assert "No weights of the layers are removed." in reasons(window)
+        assert ("Select a layer" in reasons(window)) is (model is not None)
+        assert bool(controller_of(window).architecture.layers) is (model is not None)
+    choose_layer(window, DOWN)
+    assert "weights are kept" in reasons(window)
 
 
 def offered(source):

@@ -1,9 +1,12 @@
 """What a file has lost: rows, answers, and the command that judges it."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from PySide6.QtWidgets import QApplication, QLabel
 
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Cancel, Judge
 from surgeon_engine.api.messages.judgment import Answer as Said
 from surgeon_engine.api.messages.judgment import (
@@ -24,7 +27,7 @@ from surgeon_gui.state.verdict import verdict_of_run
 from surgeon_gui.text.judgments import Answer
 from surgeon_gui.views.run.lost import AnswerList
 from surgeon_gui.widgets.dot import Dot, Shape
-from tests.helpers.run_pages import finished, show
+from tests.helpers.run_pages import CONFIG, finished, show
 from tests.helpers.widget_queries import facts, shown
 from tests.helpers.windows import click, find
 
@@ -65,6 +68,13 @@ def test_file_is_judged_and_its_rows_and_answers_are_shown(page, session):
     assert shown(page, "answer_shared") == "The Seine, the Loire and the"
     assert shown(page, "answer_original") == "… Rhône."
     assert shown(page, "answer_pruned_nats") == "1.20 nats per byte"
+
+
+@pytest.mark.parametrize(("source", "is_shown"), [("demo", True), ("other", False)])
+def test_answers_of_the_demo_alone_have_a_note(page, source, is_shown):
+    config = replace(CONFIG, model=ModelConfig(source))
+    show(page, finished(judgment=judgment(), config=config))
+    assert find(page, "answers_demo_note").isVisible() is is_shown
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.saved_state import Place
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.export_text import speed_rows
@@ -78,11 +80,13 @@ def test_clock_of_a_run_that_was_read_waits_for_the_engine(page):
     counts = shown(page, "run_time")
     waiting = replace(page.details._session.state, engine=Engine.STARTING)
     page.show_state(waiting, 61.0)
-    before = shown(page, "run_time")
+    before = shown(page, "run_time"), shown(page, "part_measure_time")
     page.show_state(waiting, 75.0)
-    assert shown(page, "run_time") == before != counts
+    assert (shown(page, "run_time"), shown(page, "part_measure_time")) == before
+    assert before[0] != counts
     page.show_state(replace(waiting, run=RUNNING), 60.0)  # it began in this window
     assert shown(page, "run_time") == counts
+    assert shown(page, "part_measure_time") != before[1]
 
 
 @pytest.mark.parametrize(
@@ -307,11 +311,13 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         (cancelled, "Canceled", ""),
         (killed, "Interrupted", "Its process ended"),
     ):
-        show(page, replace(run, run=title, can_go_on=can_go_on))
+        place = Place(9.0, Stage.REFIT, 12, 30) if can_go_on else None
+        show(page, replace(run, run=title, resumes_at=place))
         assert find(page, "run_title").text() == f"{title} at 21\N{NO-BREAK SPACE}%"
         assert not find(page, "run_progress_bar").isHidden()
         assert text in shown(page, "run_time")
         assert ("Its progress is kept." in shown(page, "run_time")) == can_go_on
+        assert ("after block 12 of 30" in shown(page, "run_time")) == can_go_on
         resume = ["run_resume"] if can_go_on else []
         assert visible_buttons(page) == [*resume, "run_again", "run_folder"]
         assert find(page, "course_view").isVisible()

@@ -280,7 +280,7 @@ def shown_names(window):
 
 
 def test_interrupted_run_is_offered_at_the_start_and_resumed(qtbot, broken_off):
-    assert "1 shot" in shown(broken_off, "resume_label")
+    assert "after shot 1 of 3" in shown(broken_off, "resume_label")
     broken_off.open_run(Path(broken_off.runs.runs.state.to_resume.folder))
     wait_until(qtbot, find(broken_off, "run_resume_button").isVisible)
     assert not find(broken_off, "resume_run_button").isVisible()
