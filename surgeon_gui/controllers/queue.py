@@ -44,6 +44,7 @@ class QueueController(QObject):
     """Hold the queue of the runs folder and work it off."""
 
     changed = Signal()
+    begun = Signal()  # the user has started the queue
     ended = Signal(object)  # QueueState: complete, or stopped after a run
 
     def __init__(self, session: Session, runs: RunsController) -> None:
@@ -122,6 +123,7 @@ class QueueController(QObject):
         if not self.state.is_complete:
             self._set(queue_state.working(self.state))
             self._go_on()
+            self.begun.emit()
 
     @Slot()
     def stop(self) -> None:

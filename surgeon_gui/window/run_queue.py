@@ -22,7 +22,6 @@ class RunQueue(QObject):
     """Create the queue and its widgets, and connect them."""
 
     added = Signal()  # runs wait that did not before
-    begun = Signal()  # the user has started the queue
     completed = Signal(object)  # folders of the finished runs
 
     def __init__(
@@ -88,7 +87,6 @@ class RunQueue(QObject):
             self.controller.stop()
         else:
             self.controller.start()
-            self.begun.emit()
 
     @Slot(object)
     def _on_ended(self, state: QueueState) -> None:

@@ -70,7 +70,7 @@ class RunsPlace(QStackedWidget):
         self.runs.replace_asked.connect(question.ask_about)
         self.runs.opened.connect(self.show_run)
         self.queue.added.connect(self.show_home)
-        self.queue.begun.connect(self._on_queue_begun)
+        self.queue.controller.begun.connect(self._on_queue_begun)
         self.queue.completed.connect(self._on_queue_completed)
         self._session.changed.connect(self._on_session_changed)
 

@@ -396,8 +396,12 @@ def test_command_gives_the_same_with_a_process_for_each_job(bench):
     assert "[1/1] only, seed 0, to 30 %" in done.stdout
     assert "shot 2 of 2" in done.stdout
     for one, other in zip(bench.rows(), expected, strict=True):
-        for name in ("identity", "perplexity", "nats", "dense_perplexity"):
-            assert one[name] == other[name]
+        assert one["identity"] == other["identity"]
+        for name in ("perplexity", "nats", "dense_perplexity"):
+            number = float(
+                other[name]
+            )  # without products of 16 bits, unlike the command
+            assert float(one[name]) == pytest.approx(number, rel=0.01)
 
 
 @pytest.mark.runtimes

@@ -283,9 +283,11 @@ def test_queue_is_paused_at_the_next_start_and_goes_on(qtbot, make_window):
     assert run_of(window).status is Status.IDLE
     click(window, "queue_resume_button")
     assert not find(window, "queue_resume_button").isVisible()
+    assert window.runs.page.isVisible()
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FINISHED] * 3
     wait(qtbot, lambda: len(window.runs.comparison.compared) == 3)
+    assert find_type(window, CompareView).isVisible()
 
 
 def test_queue_of_another_computer_is_taken_over(qtbot, make_window, tmp_path):
