@@ -137,8 +137,9 @@ class BlockPair:
         return (
             not self.is_trained
             and self._model.device.type == "cpu"
-            and self.of_pruned[0].dtype == torch.float32
             and not self._pruned.writes(self.index)
+            and bool(self.of_pruned)  # this process has windows
+            and self.of_pruned[0].dtype == torch.float32
         )
 
     def stop_before(
