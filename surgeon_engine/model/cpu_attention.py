@@ -3,8 +3,7 @@
 With 16-bit numbers, torch's takes two to three times as long on windows of up to 512
 tokens, forwards and backwards, and ten times as long on one token of many windows. This
 one takes a part of the queries at a time, and of the keys those that they read. Scores
-are float32. The weights, in the number format of the values, are held for gradients:
-half a number for each head, query and key.
+are float32. The weights, in the number format of the values, are held for gradients.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from torch.autograd import Function
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from surgeon_engine.planning.constants import ATTENTION_AT_ONCE, ATTENTION_QUERIES
+
 _FUSED = "sdpa"  # torch's attention, by the name that transformers gives it
-_LONGEST = 512  # queries; with more, torch's is as fast, and holds less
-_AT_ONCE = 64  # queries
 
 
 def attend_fast_on_cpus() -> None:
@@ -86,10 +85,12 @@ def _is_fast(
         return False
     if any(options.get(name) is not None for name in ("position_bias", "softcap")):
         return False
-    queries = query.shape[2]
+    windows, _, queries, _ = query.shape
+    if len(key) != windows:
+        return False
     if queries == 1:
-        return mask is None or mask.shape[1] == 1
-    return mask is None and queries == key.shape[2] <= _LONGEST
+        return windows > 1 and (mask is None or mask.shape[1] == 1)
+    return mask is None and queries == key.shape[2] <= ATTENTION_QUERIES
 
 
 def _added(mask: Tensor, windows: int, shared: int) -> Tensor:
@@ -111,8 +112,8 @@ class _Scores(NamedTuple):
 
     def parts(self, queries: int, keys: int) -> list[tuple[slice, slice]]:
         """Return the queries of each part, and the keys that they read."""
-        starts = range(0, queries, _AT_ONCE)
-        parts = [slice(at, min(queries, at + _AT_ONCE)) for at in starts]
+        starts = range(0, queries, ATTENTION_AT_ONCE)
+        parts = [slice(at, min(queries, at + ATTENTION_AT_ONCE)) for at in starts]
         return [(part, slice(part.stop if self.is_causal else keys)) for part in parts]
 
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ from surgeon_engine.model.layers import (
     language_model_of,
     prunable_layers,
 )
-from surgeon_engine.model.sinks import score_heads
+from surgeon_engine.model.sinks import heads_of, score_heads
 from surgeon_engine.model.source import (
     INCOMPLETE_FILES,
     UNREADABLE,
@@ -330,5 +330,6 @@ def describe(
         other_parameters=_other_parameters(model),
         token_parameters=_token_parameters(model),
         has_mxfp4=has_mxfp4(source),
+        heads=heads_of(model),
         score_heads=score_heads(model),
     )

@@ -17,7 +17,6 @@ from surgeon_engine.model import offload
 from surgeon_engine.model.block_loading import has_own_blocks, load_in_blocks
 from surgeon_engine.model.block_runner import share_chain
 from surgeon_engine.model.classes import model_class
-from surgeon_engine.model.cpu_attention import attend_fast_on_cpus
 from surgeon_engine.model.experts import has_experts, hide_removed_experts
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.identity import FileStamp, check_same, identity_of, stamps_of
@@ -177,7 +176,6 @@ def _load(
     model.requires_grad_(False)
     model.eval()
     hide_removed_experts(model)
-    attend_fast_on_cpus()
     fuse_sinks(model)
     blocks = find_blocks(model)
     if config.offload is Offload.ON:

@@ -35,10 +35,13 @@ def fuse_sinks(model: PreTrainedModel) -> None:
 
 def score_heads(model: PreTrainedModel) -> int:
     """Return the number of heads whose scores an attention holds; 0: it holds none."""
-    config = model.config.get_text_config()
-    if config._attn_implementation != "eager" or _can_be_fused(model):
-        return 0
-    heads = getattr(config, "num_attention_heads", 0)
+    is_plain = model.config.get_text_config()._attn_implementation == "eager"
+    return heads_of(model) if is_plain and not _can_be_fused(model) else 0
+
+
+def heads_of(model: PreTrainedModel) -> int:
+    """Return the number of heads of an attention; 0: the model does not state one."""
+    heads = getattr(model.config.get_text_config(), "num_attention_heads", 0)
     return heads if isinstance(heads, int) else 0
 
 

@@ -42,6 +42,10 @@ RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
 TRAINING_PASSES = 3.5  # of an epoch: it takes as long as so many forwards
 
+# On a CPU, an attention of at most so many queries takes a part of them at a time, and
+# holds their weights for gradients (`model/cpu_attention.py`).
+ATTENTION_QUERIES, ATTENTION_AT_ONCE = 512, 64
+
 # Neurons of an expert: torch multiplies the matrices of several experts at a time only
 # if their rows are multiples of 16 bytes.
 EXPERT_WIDTH_MULTIPLE = 8

@@ -30,6 +30,8 @@ from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.constants import (
+    ATTENTION_AT_ONCE,
+    ATTENTION_QUERIES,
     BYTES,
     FLOAT,
     HELD_OUT,
@@ -359,13 +361,19 @@ class Job:
         """Return the bytes of the scores that an attention holds, usually 0.
 
         They are held as they are, and in float32 before and after the softmax. A graph
-        keeps those after it, in float32 and as they are multiplied.
+        keeps those after it, in float32 and as they are multiplied. That of a run on a
+        CPU keeps those of short windows, of the keys up to each query.
 
         Args:
             tokens: of a batch.
             in_graph: whether those are counted that a graph keeps.
         """
-        numbers = self.model.score_heads * tokens * self.length
+        model, keys = self.model, self.length
+        if in_graph and not (model.score_heads or self.is_on_gpu):
+            is_held = keys <= ATTENTION_QUERIES
+            read = (keys + ATTENTION_AT_ONCE) // 2
+            return is_held * model.heads * tokens * read * self.each
+        numbers = model.score_heads * tokens * keys
         return numbers * (self.each + (1 if in_graph else 2) * FLOAT)
 
     def room(self, held: float = 0.0) -> float:

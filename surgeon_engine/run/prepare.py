@@ -17,6 +17,7 @@ from surgeon_engine.calibration.judging_texts import (
 )
 from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
 from surgeon_engine.calibration.windows import JudgingText, TokenWindows
+from surgeon_engine.model.cpu_attention import attend_fast_on_cpus
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.planning.automatic_settings import with_width_multiple
@@ -46,6 +47,7 @@ def prepare(
         EngineError: something that the user can act on.
     """
     host_memory.reuse_freed()
+    attend_fast_on_cpus()
     with context.stage(Stage.LOAD):
         if found is None:
             loaded = load_model(config.model)

@@ -178,6 +178,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     # That each token has in embeddings and head; 0: no tokens can be removed.
     token_parameters: int = 0
     has_mxfp4: bool = False  # weights that are MXFP4 in the files
+    heads: int = 0  # of an attention; 0: not stated by the model
     score_heads: int = 0  # of an attention that holds all its scores; 0: none does
 
     @property

@@ -7,12 +7,14 @@ from torch.testing import assert_close
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.model import cpu_attention
 from surgeon_engine.model.cpu_attention import attend_fast_on_cpus
 from surgeon_engine.model.decoding import with_cache
 from surgeon_engine.model.load import load_model
-from tests.helpers.pruning_states import random_windows
+from surgeon_engine.run.prepare import prepare
+from tests.helpers.pruning_states import random_windows, silent_context
 from tests.helpers.tiny_models import tiny_model
 
 TINY = {
@@ -127,10 +129,15 @@ def test_errors_in_16_bits_are_those_of_the_fused_attention(in_autocast):
         (tensors(3, 7), {}),
         (tensors(513, 513), {}),
         (tensors(1, 7), {"position_bias": torch.ones(2, 6, 1, 7)}),
+        ([x[:1] for x in tensors(1, 7)], {}),
+        ([tensors(7, 7)[0][:1], *tensors(7, 7)[1:]], {}),
         (tensors(4, 4), {"attention_mask": torch.zeros(2, 1, 4, 4)}),
         (tensors(1, 4), {"attention_mask": torch.zeros(2, 6, 1, 4)}),
     ],
-    ids=["a cache", "long", "position bias", "mask", "mask of each head"],
+    ids=[
+        *("a cache", "long", "position bias", "one window", "queries of one window"),
+        *("mask", "mask of each head"),
+    ],
 )
 def test_the_fused_attention_computes_the_rest(inputs, options):
     mask = options.pop("attention_mask", None)
@@ -166,13 +173,12 @@ def test_models_compute_the_same(kind, options):
 
 
 @pytest.mark.usefixtures("plain")
-def test_loaded_models_attend_fast(tmp_path, monkeypatch):
+def test_runs_attend_fast_and_models_that_others_load_do_not(tmp_path):
     tiny_model("llama").save_pretrained(tmp_path)
-    loaded = load_model(ModelConfig(str(tmp_path)))
-    calls = []
-    own = cpu_attention._Attention.apply
-    monkeypatch.setattr(
-        cpu_attention._Attention, "apply", lambda *x: calls.append(1) or own(*x)
-    )
-    loaded.model(random_windows(1, 5))
-    assert len(calls) == len(loaded.blocks)
+    config = ModelConfig(str(tmp_path))
+    load_model(config)  # as where the speed of files is measured
+    attention = AttentionInterface()
+    assert attention["sdpa"] is sdpa_attention_forward
+    with pytest.raises(CalibrationError):  # no tokenizer
+        prepare(RunConfig(config), silent_context())
+    assert attention["sdpa"] is cpu_attention._attend
