@@ -249,7 +249,8 @@ class QueueController(QObject):
             # Now, because the window may close before the run has ended.
             self._canceled = run.run
             self._mark(run, QueueStatus.CANCELLED)
-            self._set(replace(self.state, is_working=False, is_offered=True))
+            is_offered = self.state.is_offered or self.state.is_working
+            self._set(replace(self.state, is_working=False, is_offered=is_offered))
         is_at_work = self.state.is_working or self.state.current is not None
         if state.run_parent != self._parent and not is_at_work:
             self._load(state.run_parent)

@@ -50,7 +50,7 @@ class QueueState:
 
     runs: tuple[QueuedRun, ...] = ()
     is_working: bool = False  # False: no further run begins
-    is_offered: bool = False  # to go on: the window was closed, or a run canceled
+    is_offered: bool = False  # the window offers to go on
 
     @property
     def waiting(self) -> tuple[QueuedRun, ...]:

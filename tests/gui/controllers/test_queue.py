@@ -197,6 +197,17 @@ def test_page_of_a_canceled_run_offers_to_go_on_with_the_queue(qtbot, make_windo
     wait_for_status(qtbot, window, Status.CANCELLED)
 
 
+def test_queue_that_was_not_started_is_not_offered(qtbot, make_window):
+    window = make_window(*SLOW)
+    add_three(qtbot, window, LONG)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    cancel_run(window)
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert statuses(window) == [S.WAITING] * 3
+    assert not find(window, "queue_offer_label").isVisible()
+
+
 def test_canceled_run_that_the_user_resumes_is_in_progress_and_has_its_new_end(
     qtbot, make_window
 ):
