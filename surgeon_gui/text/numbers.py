@@ -149,9 +149,11 @@ def size(number: int) -> str:
 
 
 def chosen_size(number: int) -> str:
-    """Format bytes that the user has chosen, to the nearest: 3.72 MB, 400 MB."""
-    decimals = 2 if number < 10 * _unit_bytes(number) else 1
-    value, unit = _size(number, decimals).split(_SPACE)
+    """Format bytes that the user has chosen, rounded up: 3.72 MB, 400 MB."""
+    step = _unit_bytes(number)
+    decimals = 2 if number < 10 * step else 1
+    shown = round(formatting.rounded_up(number / step, decimals) * step)
+    value, unit = _size(shown, decimals).split(_SPACE)
     whole_part, point, rest = value.partition(localize("."))
     rest = rest.rstrip("0")
     return f"{whole_part}{point if rest else ''}{rest}{_SPACE}{unit}"

@@ -90,7 +90,7 @@ def test_other_unit_keeps_the_size_and_shows_it(size):
     choose_unit(size, Target.PARAMETERS)
     assert size_shown(size) == "2.10 M"
     choose_unit(size, Target.FILE_SIZE)
-    assert size_shown(size) == "8.4 MB"
+    assert size_shown(size) == "8.41 MB"
 
 
 def test_size_that_is_shown_rounded_is_not_the_target(size):
@@ -266,7 +266,7 @@ def test_size_of_a_file_starts_in_bytes_without_an_edit(size):
     before = size.values()
     size.show_model(MODEL, FILE)
     assert unit_of(size) is Target.FILE_SIZE
-    assert size_shown(size) == "8.4 MB"
+    assert size_shown(size) == "8.41 MB"
     assert size.values() == before
     assert size.edits == []
     size.show_model(MODEL, FileForm())  # a folder of files
