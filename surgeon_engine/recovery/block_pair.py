@@ -101,7 +101,7 @@ class BlockPair:
         self.is_trained = False  # the pruned block, after its refit
         # The layer before which the block has stopped, and what this reads of each
         # batch. `of_pruned` are then the residual streams before it.
-        self._last: tuple[nn.Module, list[Tensor]] | None = None
+        self._stopped_at: tuple[nn.Module, list[Tensor]] | None = None
 
     def run_original(self, number: int, rows: slice = ALL) -> Tensor:
         """Return the output of the original's block for windows of a batch."""
@@ -130,9 +130,9 @@ class BlockPair:
 
     @property
     def may_stop(self) -> bool:
-        """Whether the block may stop before its last layer until this has its weights.
+        """Whether the block may stop before its last layer while that is refitted.
 
-        The layer then takes its place. On a CPU, that saves one of three runs.
+        `advance` then runs this layer alone. On a CPU, that saves one of three runs.
         """
         return (
             not self.is_trained
@@ -153,23 +153,23 @@ class BlockPair:
             inputs: what the layer reads.
             stream: the residual stream before it, a row per token.
         """
-        if self._last is None:
-            self._last = layer, []
-        self._last[1].append(self._store.move(inputs))
+        if self._stopped_at is None:
+            self._stopped_at = layer, []
+        self._stopped_at[1].append(self._store.move(inputs))
         self.of_pruned[number].copy_(stream.view(self.of_pruned[number].shape))
 
     def advance(self) -> None:
         """Run the pruned model's block on all batches, and go on to the next block."""
         for number, hidden in enumerate(self.of_pruned):
             self.context.raise_if_cancelled()
-            if self._last is None:
+            if self._stopped_at is None:
                 hidden.copy_(self.run_pruned(hidden, number))
             else:
-                layer, inputs = self._last
+                layer, inputs = self._stopped_at
                 with fast_products(self._model):
                     hidden += layer(inputs[number]).view(hidden.shape)
-        if self._last is not None:
-            self._store.drop(self._last[1])
-            self._last = None
+        if self._stopped_at is not None:
+            self._store.drop(self._stopped_at[1])
+            self._stopped_at = None
         self.before, self.after = self.after, self.before
         self.index += 1
