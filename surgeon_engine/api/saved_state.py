@@ -98,16 +98,16 @@ class SavedTraining(msgspec.Struct, frozen=True):
     measured: tuple[float, ...] = ()  # held-out KL at each check
     # The step at which it was flat, and the share of the training done by then.
     flat_at: tuple[Count, float] | None = None
-    progress: tuple[Count, Count] = (0, 0)  # done and total, as it is shown
+    progress: tuple[Count, Count] = (0, 0)  # parts that are done, and all
 
 
-class Place(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where a run goes on from its saved state."""
 
-    seconds: float = 0.0  # that it had worked
-    stage: Stage | None = None  # in which; None: after a shot
-    done: int = 0  # of the stage, or the shots; 0: not known
-    total: int = 0  # of the stage
+    seconds: float = 0.0  # of work until then
+    stage: Stage | None = None  # is under way; None: a shot has ended
+    done: int = 0  # parts of the stage, or shots; 0: not known
+    total: int = 0  # parts of the stage
 
 
 class SavedState(msgspec.Struct, frozen=True):
@@ -152,15 +152,15 @@ class SavedState(msgspec.Struct, frozen=True):
         return (*needed, "recovered_shot") if self.recovered_shot else needed
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ResumePoint:
         """Where the run goes on."""
         if self.is_recovered:
-            return Place(self.seconds, Stage.EXPORT)
-        if self.training is not None:
-            return Place(self.seconds, Stage.DISTILLATION, *self.training.progress)
+            return ResumePoint(self.seconds, Stage.EXPORT)
+        if (training := self.training) is not None:
+            return ResumePoint(self.seconds, Stage.DISTILLATION, *training.progress)
         if (blocks := self.blocks) is not None:
-            return Place(self.seconds, Stage.REFIT, blocks.done, blocks.total)
-        return Place(self.seconds, done=len(self.shots))
+            return ResumePoint(self.seconds, Stage.REFIT, blocks.done, blocks.total)
+        return ResumePoint(self.seconds, done=len(self.shots))
 
     def without_progress(self) -> SavedState:
         """Return the state as it was at the end of the last shot, or of recovery."""

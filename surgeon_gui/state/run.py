@@ -40,7 +40,7 @@ from surgeon_engine.api.messages.run import (
     TokensRemoved,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.saved_state import Place
+from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_gui.state import eta
 from surgeon_gui.state.eta import Countdown, Position, RunTimeline, StageTime
 from surgeon_gui.state.memory_log import MemoryLog
@@ -120,7 +120,7 @@ class RunState:
     judgment: Judgment | None = None  # on its file
     result: RunFinished | None = None
     error: Failed | None = None
-    resumes_at: Place | None = None  # by its saved state; None: it cannot go on
+    resumes_at: ResumePoint | None = None  # by its saved state; None: it cannot go on
     planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock

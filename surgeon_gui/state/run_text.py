@@ -15,7 +15,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
     step_left_out,
 )
-from surgeon_engine.api.saved_state import Place
+from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import eta
@@ -128,7 +128,7 @@ def interruption(run: RunState) -> str:
     return text.format(done=done, shots=shots)
 
 
-def continuation(place: Place | None, config: RunConfig | None) -> str:
+def continuation(place: ResumePoint | None, config: RunConfig | None) -> str:
     """Return where a run goes on from its saved state; empty if that is not known."""
     if place is None or config is None:
         return ""
@@ -137,11 +137,12 @@ def continuation(place: Place | None, config: RunConfig | None) -> str:
     texts: dict[Stage | None, str] = {
         None: tr("It goes on after shot {done} of {total}."),
         Stage.REFIT: tr("It goes on after block {done} of {total}."),
-        Stage.DISTILLATION: tr("It goes on after step {done} of {total}."),
+        Stage.DISTILLATION: tr("It goes on after {share} of the training."),
         Stage.EXPORT: tr("It goes on by writing the model."),
     }
     total = place.total or max(place.done, config.pruning.shots)
-    return texts[place.stage].format(done=place.done, total=total)
+    share = numbers.percent(place.done / total)
+    return texts[place.stage].format(done=place.done, total=total, share=share)
 
 
 def finish_reason(run: RunState) -> str:

@@ -96,7 +96,7 @@ def tip(part: Part) -> str:
 def time(view: PartView) -> str:
     """Return how long a part has taken, all shots together; empty before it begins.
 
-    Parts that have ended have fractions: they can be added up.
+    Below 10 s, parts that have ended have fractions: they can be added up.
     """
     is_now = view.mark is Mark.NOW
     to_text = numbers.whole_duration if is_now else numbers.duration

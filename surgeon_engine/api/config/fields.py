@@ -260,19 +260,20 @@ def wrong_type(
     if kind is None:
         return None
     limits = setting.option.limits if setting is not None else None
+    shown, hint = repr(given), ""
+    if isinstance(given, bool):
+        shown = shown.lower()
+    elif isinstance(given, str):
+        shown = say_list(given, spec="shown")
+        if found and found[1] in ("float", "int"):
+            hint = say("Numbers are written without quotes and units.")
     return ConfigError(
         "{name} is {given}, and must be {kind}."
         if limits is None
         else "{name} is {given}, and must be {kind}, {limits}.",
-        say("Numbers are written without quotes and units.")
-        if found and found[1] in ("float", "int") and isinstance(given, str)
-        else "",
+        hint,
         name=name,
-        given=say_list(given, spec="shown")
-        if isinstance(given, str)
-        else str(given).lower()
-        if isinstance(given, bool)
-        else repr(given),
+        given=shown,
         kind=reworded(kind),
         limits=limits.words if limits is not None else "",
     )

@@ -28,7 +28,7 @@ from surgeon_engine.api.messages.events import OF_MEMORY, OF_PROGRESS, Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
-from surgeon_engine.api.saved_state import Place
+from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import ConfigError, EngineError, UnreadableFileError
 from surgeon_engine.base.files import size_of_folder, write_atomically
@@ -88,7 +88,7 @@ class RunRecord:
     perplexity_before: float | None = None
     perplexity_after: float | None = None
     fidelity: tuple[Fidelity, ...] = ()  # of its file on each text
-    resumes_at: Place | None = None  # by its saved state
+    resumes_at: ResumePoint | None = None  # by its saved state
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     format: Format | None = None  # of the export
@@ -250,13 +250,13 @@ def read_state(folder: Path) -> RunState:
     return _with_current_folder(replace(state, log_bytes=offset), folder)
 
 
-def saved_place(folder: str) -> Place | None:
+def saved_place(folder: str) -> ResumePoint | None:
     """Return where a run goes on from its folder; None: it cannot."""
     saved = RunFolder(Path(folder)).saved_state
     try:
         return saved.read().place if saved.exists else None
     except EngineError:  # the engine says why when the run is resumed
-        return Place()
+        return ResumePoint()
 
 
 def has_saved_state(folder: str) -> bool:

@@ -15,7 +15,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage, TokensRemoved
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
-from surgeon_engine.api.saved_state import Place
+from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_gui.state import run_text, step_text
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import plan_text
@@ -167,11 +167,15 @@ def test_method_without_damping_has_no_damping_text():
     ("place", "text"),
     [
         (None, ""),
-        (Place(), ""),  # it cannot be read, or nothing is done
-        (Place(9.0, done=2), "It goes on after shot 2 of 5."),
-        (Place(9.0, done=7), "It goes on after shot 7 of 7."),  # by a quality limit
-        (Place(9.0, Stage.DISTILLATION, 40, 70), "It goes on after step 40 of 70."),
-        (Place(9.0, Stage.EXPORT), "It goes on by writing the model."),
+        (ResumePoint(), ""),  # it cannot be read, or nothing is done
+        (ResumePoint(9.0, done=2), "It goes on after shot 2 of 5."),
+        # A quality limit adds shots.
+        (ResumePoint(9.0, done=7), "It goes on after shot 7 of 7."),
+        (
+            ResumePoint(9.0, Stage.DISTILLATION, 40, 80),
+            "It goes on after 50\N{NO-BREAK SPACE}% of the training.",
+        ),
+        (ResumePoint(9.0, Stage.EXPORT), "It goes on by writing the model."),
     ],
 )
 def test_interrupted_run_says_where_it_goes_on(place, text):

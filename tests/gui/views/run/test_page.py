@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QLabel, QPushButton, QStackedWidget, QWidget
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.api.saved_state import Place
+from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.export_text import speed_rows
@@ -311,7 +311,7 @@ def test_run_without_a_result_says_why_and_what_to_do(page, can_go_on):
         (cancelled, "Canceled", ""),
         (killed, "Interrupted", "Its process ended"),
     ):
-        place = Place(9.0, Stage.REFIT, 12, 30) if can_go_on else None
+        place = ResumePoint(9.0, Stage.REFIT, 12, 30) if can_go_on else None
         show(page, replace(run, run=title, resumes_at=place))
         assert find(page, "run_title").text() == f"{title} at 21\N{NO-BREAK SPACE}%"
         assert not find(page, "run_progress_bar").isHidden()
