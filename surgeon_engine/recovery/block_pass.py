@@ -71,6 +71,10 @@ def recover_blocks(
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     result, done, seconds = (BlockPass(), 0, 0.0) if shot else _resumed(state, context)
     blocks = (*original.blocks, *state.loaded.blocks)
+    if done == len(original.blocks):
+        with context.stage(stage, shot) as step:
+            step()
+        return result
     with (
         context.stage(stage, shot, len(original.blocks), seconds=seconds) as step,
         one_at_a_time(blocks),
@@ -129,9 +133,7 @@ def _resumed(state: PruningState, context: RunContext) -> tuple[BlockPass, int, 
     load_weights(state.loaded.model, weights)
     fits = {name: FitResult(*numbers) for name, numbers in saved.fits.items()}
     reconstructions = [Reconstruction(*numbers) for numbers in saved.reconstructions]
-    # One that has ended computes the states of all blocks again.
-    is_cut = saved.done < len(state.loaded.blocks)
-    return BlockPass(fits, reconstructions), saved.done, is_cut * saved.seconds
+    return BlockPass(fits, reconstructions), saved.done, saved.seconds
 
 
 def _save(
