@@ -14,8 +14,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QLocale, Signal, Slot
+from PySide6.QtCore import QLocale, Qt, Signal, Slot
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QLineEdit, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import settings_of
@@ -45,6 +47,7 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 _MIN_WIDTH = 120  # pixels, of a box
 _SIZE = re.compile(r"(.*?)\s*(%|[kmgt]i?b|[kmb]?)", re.IGNORECASE | re.DOTALL)
 _POWERS = " kmgt"
+_COUNT = 1000  # parameters, from which on a number without a unit is their number
 _MILLIONS = {"": 1e-6, "k": 1e-3, "m": 1.0, "b": 1e3}
 _AT_MOST = {
     Target.PRUNABLE_SHARE: tr(
@@ -156,6 +159,15 @@ class SizeInput(QWidget):
         self._show()
         self.edited.emit()
 
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Show the target again in place of a text when Escape is pressed."""
+        if event.key() == Qt.Key.Key_Escape and self._line.isModified():
+            self._shown = self._shown[0], None
+            self._change({})
+        else:
+            super().keyPressEvent(event)
+
     @Slot()
     def _on_typed(self) -> None:
         """Take a text and keep it, unless a tidier one means the same."""
@@ -163,7 +175,8 @@ class SizeInput(QWidget):
             return
         (unit, _), locale = self._shown, self._line.locale()
         typed = self._line.text().strip()
-        if not _split(typed)[1]:
+        is_count = (number_in(typed, locale) or 0) >= _COUNT
+        if not _split(typed)[1] and not (is_count and unit is Target.PARAMETERS):
             typed = f"{typed} {self._suffix}"
         found = _parsed(typed, unit, locale)
         try:
@@ -282,8 +295,8 @@ def _parsed(text: str, unit: Target, locale: QLocale) -> tuple[Target, float] | 
         base = 1024 if "i" in suffix else 1000
         stored = FIELDS[f"pruning.{targets.target_field(target)}"].stored_bytes
         value = number * base ** _POWERS.index(suffix[0]) / stored
-    elif unit is Target.PARAMETERS:
-        target, value = unit, number * _MILLIONS[suffix]
+    elif suffix or unit is Target.PARAMETERS:
+        target, value = Target.PARAMETERS, number * _MILLIONS[suffix]
     else:
         return None
     return target, round(value, _DIGITS)

@@ -173,6 +173,8 @@ def test_size_that_cannot_be_reached_is_not_converted(size):
         (Target.PARAMETERS, "950k", Target.PARAMETERS, 0.95, "950 k"),
         (Target.PARAMETERS, "1.3B", Target.PARAMETERS, 1300.0, "1.30 B"),
         (Target.PARAMETERS, "2.3456", Target.PARAMETERS, 2.3456, "2.3456 M"),
+        (Target.PARAMETERS, "2000000", Target.PARAMETERS, 2.0, "2.00 M"),
+        (Target.FILE_SIZE, "2 M", Target.PARAMETERS, 2.0, "2.00 M"),
     ],
 )
 def test_typed_text_is_the_target(size, before, typed, target, value, text):
@@ -185,10 +187,25 @@ def test_typed_text_is_the_target(size, before, typed, target, value, text):
     assert size.errors == []
 
 
+@pytest.mark.parametrize("typed", ["50", "abc"])
+def test_escape_shows_the_target_again(size, typed):
+    before, shown = goal(size), size_shown(size)
+    line = line_of(size)
+    line.selectAll()
+    QTest.keyClicks(line, typed)
+    if typed == "abc":
+        QTest.keyClick(line, Qt.Key.Key_Return)
+        assert size.errors
+    QTest.keyClick(line, Qt.Key.Key_Escape)
+    assert size_shown(size) == shown
+    line.editingFinished.emit()
+    assert goal(size) == before
+
+
 @pytest.mark.parametrize(
     ("before", "typed"),
     [
-        *((Target.FILE_SIZE, x) for x in ("3 M", "abc", "", "8 apples", "0 MB")),
+        *((Target.FILE_SIZE, x) for x in ("3 X", "abc", "", "8 apples", "0 MB")),
         *((Target.PRUNABLE_SHARE, x) for x in ("-5 %", "3 G", "1.2.3 %")),
         *((Target.PARAMETERS, x) for x in ("3 G", "0 M", "nan")),
     ],
