@@ -140,6 +140,8 @@ def continuation(place: ResumePoint | None, config: RunConfig | None) -> str:
         Stage.DISTILLATION: tr("It goes on after {share} of the training."),
         Stage.EXPORT: tr("It goes on by writing the model."),
     }
+    if place.stage is Stage.REFIT and place.done == place.total:
+        return tr("It goes on after the refit.")
     total = place.total or max(place.done, config.pruning.shots)
     share = numbers.percent(place.done / total)
     return texts[place.stage].format(done=place.done, total=total, share=share)

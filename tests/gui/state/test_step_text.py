@@ -175,6 +175,8 @@ def test_method_without_damping_has_no_damping_text():
             ResumePoint(9.0, Stage.DISTILLATION, 40, 80),
             "It goes on after 50\N{NO-BREAK SPACE}% of the training.",
         ),
+        (ResumePoint(9.0, Stage.REFIT, 2, 6), "It goes on after block 2 of 6."),
+        (ResumePoint(9.0, Stage.REFIT, 6, 6), "It goes on after the refit."),
         (ResumePoint(9.0, Stage.EXPORT), "It goes on by writing the model."),
     ],
 )
