@@ -112,11 +112,13 @@ def ending(queue: QueueState) -> str:
 
 def offer(queue: QueueState) -> str:
     """Return the text that offers to go on with a queue that has stopped."""
-    n = len(queue.waiting)
+    n, first = len(queue.waiting), queue.next
     text = ntr(
-        "The queue is paused. {n} run waits.", "The queue is paused. {n} runs wait.", n
+        "The queue is paused. {n} run waits: {name}.",
+        "The queue is paused. {n} runs wait, the next is {name}.",
+        n,
     )
-    return text.format(n=n)
+    return text.format(n=n, name=first.name if first is not None else "")
 
 
 def queue_elsewhere(holder: Holder) -> str:

@@ -190,6 +190,7 @@ def test_page_of_a_canceled_run_offers_to_go_on_with_the_queue(qtbot, make_windo
     cancel_run(window)
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert window.runs.page.isVisible() and "2" in offer.text()
+    assert window.runs.queue.controller.state.next.name in offer.text()
     click(window, "queue_resume_button")
     wait(qtbot, lambda: statuses(window) == [S.CANCELLED, S.RUNNING, S.WAITING])
     assert not offer.isVisible()
