@@ -106,7 +106,7 @@ def test_dropped_file_is_pruned_by_a_click_or_two(qtbot, window, tmp_path, has_s
     assert run_of(window).config.model.source == str(tmp_path / "mine.gguf")
     pruning = run_of(window).config.pruning
     if has_size:
-        assert pruning.megabytes == pytest.approx(size, abs=0.005)
+        assert 0 <= size - pruning.megabytes < 0.01  # rounded up
     else:
         assert pruning.sparsity == pytest.approx(share)
     assert window.runs.shows_run
