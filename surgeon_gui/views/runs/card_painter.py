@@ -135,6 +135,9 @@ def title_lines(title: str, font: QFont, width: int) -> list[str]:
         rest = title[len(lines[0]) :].strip()
         return [*lines[:-1], metrics.elidedText(rest, _MIDDLE, width)]
     room = width - metrics.horizontalAdvance(dot + size)
+    if room < metrics.horizontalAdvance(rest[:2] + "…"):  # the end fills a line
+        name = metrics.elidedText(name, _RIGHT, width)
+        return [name, metrics.elidedText(size, _MIDDLE, width)]
     return [*lines[:-1], metrics.elidedText(rest, _RIGHT, room) + dot + size]
 
 

@@ -115,6 +115,11 @@ def test_long_title_has_two_lines_and_keeps_the_size():
     assert QFontMetrics(font).horizontalAdvance(second) <= width // 3
     first, second = title_lines(title.replace(" · ", "-"), font, width // 3)
     assert second.endswith("…")
+    end = "30 % fewer prunable weights"
+    width = QFontMetrics(font).horizontalAdvance(end) + 12
+    first, second = title_lines(f"SmolLM2-135M-Instruct.Q4_1-more · {end}", font, width)
+    assert (first[:8], first[-1], second) == ("SmolLM2-", "…", end)
+    width = QFontMetrics(font).horizontalAdvance(title)
     title = "Bundled demo · 30 % fewer prunable weights, 2026-12-01 02:41"
     first, second = title_lines(title, font, width // 3)
     assert title.startswith(first)
