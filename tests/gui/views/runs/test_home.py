@@ -103,6 +103,7 @@ def test_screen_reader_says_title_verdict_size_and_date(home):
     assert spoken.endswith(", 17\xa0s")
 
 
+@pytest.mark.usefixtures("qapp")
 def test_long_title_has_two_lines_and_keeps_the_size():
     font, title = QFont(), "A-model-with-a-long-name-Instruct-Q4_K_M-GGUF · 70 MB"
     width = QFontMetrics(font).horizontalAdvance(title)
