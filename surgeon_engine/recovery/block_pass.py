@@ -108,7 +108,7 @@ def recover_blocks(
             if shot == 0 and not is_end and context.saver.is_due:
                 _save(state, result, index + 1, context)
             step()
-    if shot == 0 and done < len(original.blocks):  # with the seconds of the stage
+    if shot == 0:  # with the seconds of the stage
         _save(state, result, len(original.blocks), context)
     return result
 

@@ -182,9 +182,14 @@ class _Distillation:
             self._reported += 1
 
     def _save(self, done: int, best: float) -> None:
-        measured, progress = tuple(self._measured), (self._reported, self._parts)
-        where = (self._flat_at, progress)
-        saved = SavedTraining(done, best, self._elapsed, measured, *where)
+        saved = SavedTraining(
+            done,
+            best,
+            self._elapsed,
+            tuple(self._measured),
+            self._flat_at,
+            (self._reported, self._parts),
+        )
         self._context.save({"training": self._weights.tensors()}, training=saved)
 
     def _is_due(self, done: int) -> bool:
