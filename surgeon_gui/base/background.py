@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,8 @@ class Background(QObject):
                 job.result = job.work()
                 job.is_done = True
             finally:
-                relay.ended.emit(job)
+                with suppress(RuntimeError):  # Qt has ended, and deleted the relay
+                    relay.ended.emit(job)
 
         # A daemon, so that unfinished reading does not keep the program from ending.
         thread = threading.Thread(target=run, daemon=True)

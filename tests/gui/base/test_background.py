@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import shiboken6
 from PySide6.QtCore import QObject
 
 from surgeon_gui.base.background import Background
@@ -49,3 +50,14 @@ def test_finish_waits_for_work(background):
     threading.Timer(0.05, release.set).start()
     background.finish()
     assert done
+
+
+def test_work_that_outlives_qt_ends_silently(qapp, monkeypatch):
+    raised, release = [], threading.Event()
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    background = Background(QObject())
+    background.start(release.wait, lambda result: None)
+    shiboken6.delete(background._relay)  # as when the application ends
+    release.set()
+    background.finish()
+    assert raised == []
