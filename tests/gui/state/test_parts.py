@@ -129,6 +129,14 @@ def test_parts_of_earlier_shots_are_done_in_a_canceled_run():
     assert sum(seconds(ended).values()) == ended.seconds(100.0)
 
 
+def test_count_is_what_was_removed_as_soon_as_the_last_shot_is_done():
+    shot = shot_finished(1, 1, 0.29)
+    run = with_events(run_in(*TO_REFIT), 90.0, shot)
+    assert run.status.is_busy
+    assert removed_count(run) == run.model.parameters - shot.parameters
+    assert removed_count(run) != removed_count(run_in(*TO_REFIT))  # as planned
+
+
 def test_shown_times_of_a_finished_run_add_up_to_its_time():
     short = (Stage.TEXT, 0, 0.3), (Stage.CURVATURE, 1, 0.6), (Stage.UPDATE, 1, 1.1)
     run = run_state.requested("run-1", ONE_SHOT, "folder", at=0.0)
