@@ -17,6 +17,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.comparison import MIN_RUNS
+from surgeon_gui.state.queue.text import place
 from surgeon_gui.views.architecture.view import ArchitectureView, LayersPlace
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.question import ReplaceQuestion
@@ -95,7 +96,7 @@ class RunsPlace(QStackedWidget):
 
     def show_state(self, state: AppState, now: float) -> None:
         """Show the run in view."""
-        self.page.show_state(state, now)
+        self.page.show_state(state, now, place(self.queue.controller.state))
         tip = self._to_run.accessibleDescription()
         self._to_run.show_line(self.page.head.name, tip)
 

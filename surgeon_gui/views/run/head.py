@@ -121,8 +121,8 @@ class RunHead(QWidget):
         """Show whether the file is being copied to LM Studio."""
         self._outcome.show_copying(is_copying=is_copying)
 
-    def show_state(self, state: AppState, now: float) -> None:
-        """Show the run in view."""
+    def show_state(self, state: AppState, now: float, place: str = "") -> None:
+        """Show the run in view; `place`: in the queue, while it is in progress."""
         run = state.shown_run
         self._show_name(run)
         is_busy = run.status.is_busy
@@ -134,7 +134,7 @@ class RunHead(QWidget):
             self._controlled = controlled
             self._show_controls(run)
         if is_busy:
-            show_elided(self._crumb, "")
+            show_elided(self._crumb, place)
             show_elided(self._title, self.name)
             clock = result_text.clock(run, now)
             self._show_time(tr("Engine is starting…") if state.is_behind else clock)
