@@ -68,7 +68,7 @@ class EventDisplay:
             disable=not output.console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._last = ""  # the line that was printed last
+        self._stage = ""  # the line of the stage
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -85,10 +85,10 @@ class EventDisplay:
             return
         line = event_line(event)
         # The original writes general text, then the samples: one line for both.
-        is_same_stage = isinstance(event, StageStarted) and line == self._last
-        if line and not is_same_stage:
+        if line and line != self._stage:
             self._output.print_line(line)
-            self._last = line
+        if isinstance(event, StageStarted):
+            self._stage = line
         match event:
             case StageStarted(stage=stage, shot=shot):
                 self._show_task(stage_name(stage, shot))

@@ -70,7 +70,7 @@ class Settings(Preferences):
     recent_runs: list[str] = field(default_factory=list)  # folders
     job: str = ""  # the draft when the window was closed, as TOML; empty: no model
     open_run: str = ""  # the folder of the run that was shown; empty: none
-    pace: float = 1.0  # actual over estimated seconds of the last run
+    pace: float = 1.0  # actual over estimated seconds of the runs so far
     # The values by name, as this window has read or stored them.
     stored: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 

@@ -284,7 +284,7 @@ class Session(QObject):
         """Use the engine of another computer; `client` None: of this one.
 
         A run that is in progress on another computer goes on there. `pace`: actual
-        over estimated seconds of the last run on the computer.
+        over estimated seconds of the runs so far on the computer.
         """
         self._clock.stop()
         self._marker = self.store.new_id("switch")

@@ -59,11 +59,13 @@ def run_controls(run: RunState, obstacle: str, add_obstacle: str) -> RunControls
 
 def queue_control(queue: QueueState) -> ControlView:
     """Return the control that starts the queue, or stops it."""
-    if not queue.is_working:
-        return _view("queue_start_button", queue.next is not None)
-    label = tr("Stop after this run") if queue.current else tr("Stop queue")
-    tip = tr("Begin no further run. The run in progress goes on.")
-    return _view("queue_start_button", True, label=label, tip=tip)
+    label = tip = ""
+    if queue.is_working:
+        label = tr("Stop after this run") if queue.current else tr("Stop queue")
+        tip = tr("Begin no further run. The run in progress goes on.")
+    if queue.next is None:
+        tip = tr("No run waits.")
+    return _view("queue_start_button", queue.next is not None, label=label, tip=tip)
 
 
 def _stop_obstacle(run: RunState) -> str:

@@ -6,6 +6,7 @@ Events of obsolete requests change nothing. No Qt.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -71,7 +72,7 @@ class AppState:
     engine: Engine = Engine.STARTING
     ready: EngineReady | None = None
     machine: Machine | None = None  # as of the last probe
-    pace: float = 1.0  # actual over estimated seconds of the last run
+    pace: float = 1.0  # actual over estimated seconds of the runs so far
     resource_check: ResourceCheck | None = None  # of the draft; None: unknown
     facts: ModelFacts | None = None  # of the model, until it is inspected
     requests: Mapping[RequestKind, Request[Any]] = field(default_factory=dict)
@@ -299,6 +300,7 @@ def without_requests(state: AppState, *kinds: RequestKind) -> AppState:
 def with_pace(state: AppState) -> AppState:
     """Return the state after a run, with the pace of the machine that it showed.
 
+    Other programs make a run slower, and none makes it faster: half of a delay counts.
     A run that was stopped early has done less than estimated and is ignored.
     """
     run, machine = state.run, state.machine
@@ -312,6 +314,7 @@ def with_pace(state: AppState) -> AppState:
     if estimated is None:
         return state
     pace = min(max(run.result.seconds / estimated, 1 / _MAX_PACE), _MAX_PACE)
+    pace = min(pace, math.sqrt(pace * state.pace))
     return _with_machine(replace(state, pace=pace), machine)
 
 

@@ -130,6 +130,16 @@ class RunTimeline:
     done: int = 0  # shots that its earlier processes have made
 
 
+def until(times: tuple[StageTime, ...], seconds: float) -> tuple[StageTime, ...]:
+    """Return the durations of the stages until a time on the clock of the run."""
+    kept, left = [], seconds
+    for each in times:
+        if left > 0:
+            kept.append(replace(each, seconds=min(each.seconds, left)))
+        left -= each.seconds
+    return tuple(kept)
+
+
 def timeline_of(
     config: RunConfig,
     shots: int,

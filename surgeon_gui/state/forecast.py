@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import RunPoint, usual_rounding
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
-from surgeon_gui.state.runs.text import date
+from surgeon_gui.state.runs.text import day
 
 
 def points_of(
-    records: Sequence[RunRecord], config: RunConfig, model: ModelSummary | None
+    records: Sequence[RunRecord],
+    config: RunConfig,
+    model: ModelSummary | None,
+    now: datetime,
 ) -> tuple[RunPoint, ...]:
     """Return the finished runs of the model, the structure and the method of a job.
 
@@ -23,6 +27,7 @@ def points_of(
         records: all runs.
         config: the job.
         model: its model; None: it is not known yet.
+        now: the time by which their days are named.
     """
     if model is None:
         return ()
@@ -40,6 +45,6 @@ def points_of(
             worst = max(each.divergence.value for each in found)
             of_job = file_form(job, model).dtype
             added = usual_rounding(dtype) - usual_rounding(of_job)
-            shown = (date(record), record.sparsity, worst, job.recovery.level)
+            shown = (day(record, now), record.sparsity, worst, job.recovery.level)
             points.append(RunPoint(*shown, added, of_job == dtype))
     return tuple(points)

@@ -72,7 +72,7 @@ def _describe(envelope: Envelope) -> tuple[Level, str]:
         case ConnectionChanged() as changed:
             return _describe_connection(changed)
         case Exported() | Measured() as result:
-            return Level.INFO, _describe_result(result)
+            return Level.INFO, describe_result(result)
         case event:
             return Level.INFO, _describe_progress(event)
 
@@ -85,7 +85,8 @@ def _describe_connection(changed: ConnectionChanged) -> tuple[Level, str]:
     return level, f"{changed.message} {changed.hint}".strip()
 
 
-def _describe_result(event: Exported | Measured) -> str:
+def describe_result(event: Exported | Measured) -> str:
+    """Return where a model was saved, or its speed, as a sentence."""
     if isinstance(event, Measured):
         return summarize(event, numbers.size)
     text = tr("Pruned model saved to {folder} ({size}).")

@@ -47,7 +47,7 @@ def removed_count(run: RunState) -> int:
     if run.config is None or run.model is None or run.config.pruning.removes_nothing:
         return 0
     are_zeros, pruning = leaves_zeros(run.config), run.config.pruning
-    if not run.status.is_busy and run.history:
+    if run.history and (len(run.history) >= run.shots or not run.status.is_busy):
         last = run.history[-1]
         if are_zeros:
             return round(last.sparsity * prunable_weights(pruning, run.model))

@@ -230,17 +230,9 @@ def requested(
     planned: Mapping[Stage, float] | None = None,
 ) -> RunState:
     """Return a run just requested; `planned`: seconds of each stage, if known."""
-    return RunState(
-        status=Status.STARTING,
-        run=run,
-        folder=folder,
-        config=config,
-        shots=config.pruning.shots,
-        planned=planned or {},
-        began=at,
-        stage_began=at,
-        saved_seconds=0.0,
-    )
+    shots, planned = config.pruning.shots, planned or {}
+    state = RunState(Status.STARTING, run, folder, config, shots=shots, planned=planned)
+    return replace(state, began=at, stage_began=at, saved_seconds=0.0)
 
 
 def resume_requested(
@@ -334,13 +326,15 @@ def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
 def _reopened(state: RunState, at: float, seconds: float) -> RunState:
     """Return a run without its end, and without what its last stages have shown.
 
-    Its clock stands at `seconds`. A stage that was cut off begins again.
+    Its clock stands at `seconds`: what came later is done again. A stage that was cut
+    off begins again.
     """
     is_cut_off = not state.status.is_busy and state.stage is not None
+    times = state.times[:-1] if is_cut_off else state.times
     return replace(
         _with_pause_over(state, at),
         resumed_after=len(state.history),
-        times=state.times[:-1] if is_cut_off else state.times,
+        times=eta.until(times, seconds),
         saved_seconds=seconds,
         stage_began=state.began + seconds,
         stage=None,
@@ -368,8 +362,11 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
     if event.stage is Stage.LOAD and state.stage is not None:  # after a kill
         seconds = state.progressed_at - state.began
         state = _reopened(replace(state, status=Status.STARTING), at, seconds)
+    state = _with_stage_closed(state, at)
+    begun = (event.stage, event.shot) if event.seconds else None  # before, too
     return replace(
-        _with_stage_closed(state, at),
+        state,
+        times=tuple(x for x in state.times if (x.stage, x.shot) != begun),
         stage=event.stage,
         shot=event.shot,
         done=0,

@@ -308,6 +308,7 @@ class MainWindow(QMainWindow):
         head.gentler_clicked.connect(partial(self._prepare_next, is_smaller=False))
         details.settings_used.connect(partial(self.places.open, Place.NEW))
         details.discard_clicked.connect(self._on_discard_clicked)
+        details.save.saved.connect(self._note_bar.show_note)
         head.lm_studio_clicked.connect(actions.add_to_lm_studio)
         actions.copying.connect(lambda now: head.show_copying(is_copying=now))
         for each in (actions, self.runs.reports, self.new, self._log):

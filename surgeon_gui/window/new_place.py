@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from PySide6.QtCore import QEvent, Signal, Slot
@@ -151,7 +152,8 @@ class NewPlace(QStackedWidget):
     @Slot()
     def _show_points(self) -> None:
         records, state = self._runs.state.records, self._session.state
-        self._page.show_points(points_of(records, state.config, state.model))
+        points = points_of(records, state.config, state.model, datetime.now())
+        self._page.show_points(points)
 
     @Slot()
     def show_page(self) -> None:

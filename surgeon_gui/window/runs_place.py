@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.comparison import MIN_RUNS
+from surgeon_gui.state.queue.text import place
 from surgeon_gui.views.architecture.view import ArchitectureView, LayersPlace
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.question import ReplaceQuestion
@@ -25,6 +26,7 @@ from surgeon_gui.views.run.page import RunPage
 from surgeon_gui.views.runs.home import RunsHome
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
 from surgeon_gui.widgets.controls import link
+from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.layouts import STRETCH, horizontal, vertical
 from surgeon_gui.widgets.page_area import PageArea
 from surgeon_gui.window.run_queue import RunQueue
@@ -53,9 +55,12 @@ class RunsPlace(QStackedWidget):
         self.home = RunsHome(self.runs, self.queue.panel)
         self.page = RunPage(session, self._report_row, question)
         self._comparison_view = CompareView()
-        compared, place = self._comparison_view, LayersPlace(layers, of_run=True)
-        self._compare_page = _with_back("compare", compared, self.show_home)
-        self._layers_page = _with_back("layers", place, self.show_run)
+        compared, of_run = self._comparison_view, LayersPlace(layers, of_run=True)
+        runs = link("compare_back_button", self.show_home)
+        self._compare_page = _with_links(compared, runs)
+        runs = link("layers_runs_button", self.show_home)
+        self._to_run = ElidedLink("layers_back_button", self.show_run)
+        self._layers_page = _with_links(of_run, runs, self._to_run)
         for each in (self.home, self.page, self._compare_page, self._layers_page):
             self.addWidget(each)
         self._connect(question)
@@ -91,7 +96,9 @@ class RunsPlace(QStackedWidget):
 
     def show_state(self, state: AppState, now: float) -> None:
         """Show the run in view."""
-        self.page.show_state(state, now)
+        self.page.show_state(state, now, place(self.queue.controller.state))
+        tip = self._to_run.accessibleDescription()
+        self._to_run.show_line(self.page.head.name, tip)
 
     @property
     def shows_run(self) -> bool:
@@ -177,12 +184,10 @@ class RunsPlace(QStackedWidget):
             self.setCurrentWidget(page)  # the user works at another place
 
 
-def _with_back(name: str, view: QWidget, on_back: Callable[[], None]) -> QWidget:
-    """Return a page with a view below a link that leads back."""
-    page = QWidget()
-    back = link(f"{name}_back_button", on_back)
-    top = QWidget()
-    horizontal(top, back, STRETCH, margin=(PAGE, ROOM, PAGE, 0))
+def _with_links(view: QWidget, *links: QWidget) -> QWidget:
+    """Return a page with a view below links that lead back."""
+    page, top = QWidget(), QWidget()
+    horizontal(top, *links, STRETCH, margin=(PAGE, ROOM, PAGE, 0))
     content = QWidget()
     column = vertical(content, view, margin=(PAGE, 0, PAGE, ROOM))
     vertical(page, top, (PageArea(content, column), 1), spacing=GAP)

@@ -35,7 +35,7 @@ class Machine(msgspec.Struct, frozen=True):
     sharing: int = 0  # processes here that share a run; 0: not started yet
     processor: Rates | None = None  # None: not measured
     gpu: Rates | None = None
-    pace: float = 1.0  # actual / estimated seconds of the last run
+    pace: float = 1.0  # actual / estimated seconds of the runs so far
     # Marks of the measurements on its disk (`planning/measured_before.py`).
     measured: tuple[str, ...] = ()
 

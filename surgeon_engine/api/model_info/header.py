@@ -39,6 +39,13 @@ from surgeon_engine.base.sentences import Text
 PLAN_FILE = "kept.indices"
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# The number formats of GGUF files by their numbers, but for 0 and those not in use.
+_NAMES = """
+    () F16 Q4_0 Q4_1 () () () Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M
+    Q5_K_S Q5_K_M Q6_K IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M
+    IQ2_S IQ2_M IQ4_XS IQ1_M BF16 () () () TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0
+"""
+FILE_TYPES = {n: name.strip("()") for n, name in enumerate(_NAMES.split())}
 # The names under which configs state how many experts a token has.
 EXPERTS_PER_TOKEN = (
     "num_experts_per_tok",
@@ -345,8 +352,10 @@ def _gguf_facts(path: Path) -> ModelFacts:
     except ModelError as error:
         return replace(facts, problem=error.message, hint=error.hint)
     kind = str(header.get("general.architecture", ""))
+    dtype = FILE_TYPES.get(_number(header, "general.file_type"), "")
     return replace(
         facts,
+        dtype=DTYPES.get(dtype, dtype),
         architecture=f"{kind} (GGUF)" if kind else "GGUF",
         blocks=_number(header, f"{kind}.block_count"),
         hidden_size=_number(header, f"{kind}.embedding_length"),

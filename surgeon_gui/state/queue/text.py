@@ -50,6 +50,15 @@ def details(run: QueuedRun) -> str:
     return ""
 
 
+def place(queue: QueueState) -> str:
+    """Return the place of the run in progress; empty if the queue has no other."""
+    if queue.current is None or len(queue.runs) == 1:
+        return ""
+    number = 1 + queue.runs.index(queue.current)
+    text = tr("{n} of {total} in the queue")
+    return text.format(n=number, total=len(queue.runs))
+
+
 def needs(runs: Iterable[QueuedRun]) -> str:
     """Return the time and the disk that runs need; empty if unknown.
 
@@ -89,7 +98,7 @@ def summary(queue: QueueState, *, is_busy: bool, is_taken: bool = False) -> str:
         )
     waiting = queue.waiting
     if not waiting:
-        return _ended(queue) if queue.is_complete else tr("No further run waits.")
+        return _ended(queue) if queue.is_complete else tr("No run waits.")
     count = ntr("{n} run waits", "{n} runs wait", len(waiting)).format(n=len(waiting))
     if total := needs(waiting):
         count = tr("{count}: {needs}").format(count=count, needs=total)

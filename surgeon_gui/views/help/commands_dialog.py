@@ -39,22 +39,24 @@ class CommandEntry:
 
 
 def entries_of(bar: QMenuBar) -> tuple[CommandEntry, ...]:
-    """Return the commands of all menus in their order."""
-    return tuple(entry for top in bar.actions() for entry in _entries(top, ()))
+    """Return the commands of all menus in their order, and last what was used."""
+    found = [entry for top in bar.actions() for entry in _entries(top, ())]
+    return tuple(sorted(found, key=lambda each: _is_recent(each.action)))
 
 
 def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[CommandEntry]:
     menu = action.menu()
-    if action.isSeparator():
-        return
     if isinstance(menu, QMenu):
         for inner in menu.actions():
             yield from _entries(inner, (*path, _plain(action.text())))
+    if not action.objectName():  # a menu, a separator, or a title
         return
     keys = ", ".join(
         key.toString(QKeySequence.SequenceFormat.NativeText)
         for key in action.shortcuts()
     )
+    if _is_recent(action):
+        path = path[1:]  # a group of its own
     # In submenus the name alone may be unclear, such as "Dark".
     name = ": ".join((*path[1:], _plain(action.text())))
     yield CommandEntry(path[0], name, keys, action)
@@ -107,6 +109,10 @@ class CommandsDialog(Dialog):
         if action.isEnabled():
             self.accept()
             action.trigger()
+
+
+def _is_recent(action: QAction) -> bool:
+    return action.objectName().startswith("recent_")
 
 
 def _plain(label: str) -> str:

@@ -57,13 +57,13 @@ class RunDetails(QWidget):
         self._shown: tuple[str, bool] | None = None  # the run, and whether it is busy
         self.course = CourseView()
         self._report = ReportSection(report_row)
-        self._save = SaveSection(session, question)
+        self.save = SaveSection(session, question)
         self._settings = SettingsSection()
         self._settings.used.connect(self._on_settings_used)
         self._sections: dict[str, QWidget] = {
             "course": self.course,
             "report": card(self._report, margin=ROOM),
-            "save": card(self._save, margin=ROOM),
+            "save": card(self.save, margin=ROOM),
             "settings": card(self._settings, margin=ROOM),
         }
         self._links = {name: self._link(name) for name in self._sections}
@@ -121,7 +121,7 @@ class RunDetails(QWidget):
             case "report":
                 self._report.show_run(run)
             case "save":
-                self._save.show_state(self._state)
+                self.save.show_state(self._state)
             case "settings":
                 self._settings.show_run(run)
 

@@ -80,7 +80,7 @@ class RunHead(QWidget):
         self._is_told = False  # the bar of errors says why it failed
         self._controlled: tuple[object, ...] = ()  # what the controls depend on
         self._named: tuple[object, ...] = ()  # what the name was made from
-        self._name = ""
+        self.name = ""  # of the run in view
         self._back = link("run_back_button", self.back_clicked)
         self._crumb = eliding_label("run_name", quiet=True, keeps_end=True)
         self._dot = Dot(_DOT)
@@ -121,8 +121,8 @@ class RunHead(QWidget):
         """Show whether the file is being copied to LM Studio."""
         self._outcome.show_copying(is_copying=is_copying)
 
-    def show_state(self, state: AppState, now: float) -> None:
-        """Show the run in view."""
+    def show_state(self, state: AppState, now: float, place: str = "") -> None:
+        """Show the run in view; `place`: in the queue, while it is in progress."""
         run = state.shown_run
         self._show_name(run)
         is_busy = run.status.is_busy
@@ -134,8 +134,8 @@ class RunHead(QWidget):
             self._controlled = controlled
             self._show_controls(run)
         if is_busy:
-            show_elided(self._crumb, "")
-            show_elided(self._title, self._name)
+            show_elided(self._crumb, place)
+            show_elided(self._title, self.name)
             clock = result_text.clock(run, now)
             self._show_time(tr("Engine is starting…") if state.is_behind else clock)
             show_text(self._warning, "")
@@ -158,7 +158,7 @@ class RunHead(QWidget):
 
     def _show_outcome(self, run: RunState) -> None:
         took = result_text.clock(run, 0.0)
-        show_elided(self._crumb, " · ".join(filter(None, (self._name, took))))
+        show_elided(self._crumb, " · ".join(filter(None, (self.name, took))))
         show_elided(self._title, result_text.headline(run))
         self._show_time(result_text.summary(run, is_told=self._is_told))
         show_text(self._warning, result_text.warnings(run))
@@ -195,7 +195,7 @@ class RunHead(QWidget):
     def _show_name(self, run: RunState) -> None:
         made_from = (run.folder, run.name, run.config, run.model, run.status)
         if made_from != self._named:
-            self._named, self._name = made_from, result_text.name_of(run)
+            self._named, self.name = made_from, result_text.name_of(run)
 
     def _show_time(self, text: str) -> None:
         if text != self._time.text():

@@ -77,8 +77,8 @@ class RunPage(QWidget):
                 with chart.resized(_PICTURE):
                     chart.save_picture(folder / f"{name}.png")
 
-    def show_state(self, state: AppState, now: float) -> None:
-        """Show the run in view at the time `now`."""
+    def show_state(self, state: AppState, now: float, place: str = "") -> None:
+        """Show the run in view at the time `now`; `place`: in the queue."""
         run = state.shown_run
         is_busy = run.status.is_busy
         if is_busy is not self._run.status.is_busy and self._has_focus_inside():
@@ -86,7 +86,7 @@ class RunPage(QWidget):
         if run.run != self._run.run:
             self._area.verticalScrollBar().setValue(0)
         has_result = run.exported is not None and run.status is Status.FINISHED
-        self.head.show_state(state, now)
+        self.head.show_state(state, now, place)
         self._bar.setVisible(is_busy or 0 < run.progress < 1)
         show_share(self._bar, run.progress)
         self._bars.setVisible(has_result)

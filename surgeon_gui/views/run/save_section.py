@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
+from typing import Any
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -17,6 +18,7 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.bars import path_of
 from surgeon_gui.state.export_text import (
     about_format,
     ended_note,
@@ -25,8 +27,9 @@ from surgeon_gui.state.export_text import (
     unrun_note,
 )
 from surgeon_gui.state.job import checks, file_formats
+from surgeon_gui.state.log_lines import describe_result
 from surgeon_gui.state.replacing import replace_question
-from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
@@ -53,6 +56,8 @@ from surgeon_gui.widgets.source_edit import SourceEdit
 class SaveSection(QWidget):
     """Format, destination, progress, and the list of saved files."""
 
+    saved = Signal(str, str)  # a sentence, the path; empty: on another computer
+
     def __init__(self, session: Session, question: ReplaceQuestion) -> None:
         super().__init__()
         self._session = session
@@ -78,6 +83,7 @@ class SaveSection(QWidget):
             partial(session.store.cancel_request, RequestKind.SAVE)
         )
         self._saved = SavedList(self._on_open_clicked)
+        session.request_ended.connect(self._on_request_ended)
         vertical(
             self,
             self._form,
@@ -89,6 +95,13 @@ class SaveSection(QWidget):
             self._note,
             self._saved,
         )
+
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
+        saved = request.response
+        if kind is RequestKind.SAVE and saved is not None:
+            path = "" if self._session.state.computer else path_of(saved)
+            self.saved.emit(describe_result(saved), path)
 
     @Slot(str)
     def _on_open_clicked(self, folder: str) -> None:

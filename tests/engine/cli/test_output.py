@@ -178,6 +178,7 @@ def test_built_in_text_has_its_name(capsys):
 def test_stage_that_comes_twice_in_a_row_is_one_line(capsys):
     first, other = StageStarted(Stage.SAMPLING, 0), StageStarted(Stage.BASELINE, 0)
     progress = Progressed(Stage.SAMPLING, 0, 1, 1)
-    show(Output(), first, progress, first, other, first)
+    note = Logged(Level.INFO, "The text was written before.")
+    show(Output(), first, progress, note, first, other, first)
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [event_line(each) for each in (first, other, first)]
+    assert lines == [event_line(each) for each in (first, note, other, first)]

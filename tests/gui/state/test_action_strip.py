@@ -1,15 +1,19 @@
 """The controls of a run in each status."""
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow
 
 from surgeon_engine.api.messages.run import Stage
-from surgeon_gui.state.action_strip import run_controls
+from surgeon_gui.state.action_strip import queue_control, run_controls
+from surgeon_gui.state.queue.state import QueueState, QueueStatus
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.window.menus import Menus
 from tests.helpers.fake_engine import shot_finished
+from tests.helpers.queued_runs import queued
 
 HISTORY = (shot_finished(1, 2, 0.3),)  # without it, there is nothing to keep
 NOT_BUSY = ("Start", "(Pause)", "(Finish here)", "(Cancel…)")
@@ -61,6 +65,17 @@ def test_stop_is_disabled_during_the_export(stage):
     assert not stop.is_enabled
     assert stop.tip == "The result is being written already."
     assert controls_of(Status.RUNNING, stage=Stage.CURVATURE).stop.is_enabled
+
+
+@pytest.mark.parametrize("is_working", [False, True])
+def test_queue_can_be_started_and_stopped_only_while_a_run_waits(is_working):
+    first, second = queued("one", "two")
+    running = replace(first, status=QueueStatus.RUNNING)
+    waits = queue_control(QueueState((running, second), is_working=is_working))
+    alone = queue_control(QueueState((running,), is_working=is_working))
+    assert (waits.is_enabled, alone.is_enabled) == (True, False)
+    assert waits.label == alone.label
+    assert alone.tip not in ("", waits.tip)
 
 
 def test_start_shows_its_obstacle():

@@ -236,7 +236,7 @@ def test_pace_is_measured_from_a_finished_run():
     run = RunState(config=RunConfig(), model=model)
     state = AppState(machine=found, run=run)
     assert app_state.with_pace(state) is state
-    for factor, pace in ((1.5, 1.5), (0.5, 0.5), (100, 4)):
+    for factor, pace in ((1.44, 1.2), (0.5, 0.5), (100, 2)):
         result = RunFinished(False, factor * estimated, 1)
         done = app_state.with_pace(replace(state, run=replace(run, result=result)))
         assert done.machine.pace == pytest.approx(pace)
@@ -245,6 +245,13 @@ def test_pace_is_measured_from_a_finished_run():
         assert done.pace == done.machine.pace
         probed = app_state.apply(done, Envelope("probe-2", 0.0, MachineProbed(found)))
         assert probed.machine.pace == done.machine.pace
+    slow, usual = (
+        replace(run, result=RunFinished(False, factor * estimated, 1))
+        for factor in (4.0, 1.0)
+    )
+    delayed = app_state.with_pace(replace(state, run=slow))
+    assert app_state.with_pace(replace(delayed, run=slow)).pace > delayed.pace
+    assert app_state.with_pace(replace(delayed, run=usual)).pace == pytest.approx(1.0)
     stopped = RunFinished(True, estimated, 1)
     cut_short = replace(state, run=replace(run, result=stopped))
     assert app_state.with_pace(cut_short) is cut_short

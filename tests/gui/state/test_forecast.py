@@ -1,6 +1,7 @@
 """The runs that the expected quality of a draft follows from."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -19,10 +20,11 @@ from surgeon_engine.planning.forecast import expected_divergence, forecast
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.forecast import points_of
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
+from surgeon_gui.state.runs.text import day
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_results import model_summary
 
-MODEL = model_summary()
+MODEL, NOW = model_summary(), datetime(2026, 12, 1, 9)
 
 
 def record(**changes):
@@ -48,14 +50,23 @@ def test_points_are_finished_runs_of_the_model_the_structure_and_the_method():
         record(config=other_kind),
         replace(record(), outcome=RunOutcome.CANCELLED),
     ]
-    (point,) = points_of(records, RunConfig(), MODEL)
+    (point,) = points_of(records, RunConfig(), MODEL, NOW)
     assert (point.share, point.divergence) == (0.3, 0.5)  # of the worst text
     tokens = PruningConfig(vocabulary=Vocabulary.TOKENS, vocabulary_tokens=1_500)
     removed = [record(config=RunConfig(pruning=tokens))]
-    assert points_of(removed, RunConfig(), MODEL) == ()
-    assert points_of(records, RunConfig(), None) == ()
+    assert points_of(removed, RunConfig(), MODEL, NOW) == ()
+    assert points_of(records, RunConfig(), None, NOW) == ()
     off = record(config=RunConfig(recovery=RecoveryConfig(Recovery.OFF)))
-    assert points_of([off], RunConfig(), MODEL)[0].recovery is Recovery.OFF
+    assert points_of([off], RunConfig(), MODEL, NOW)[0].recovery is Recovery.OFF
+
+
+def test_points_have_the_days_that_the_list_of_runs_shows():
+    records = [
+        record(began=(NOW - timedelta(days=days)).timestamp()) for days in (0, 1, 30)
+    ]
+    names = [point.name for point in points_of(records, RunConfig(), MODEL, NOW)]
+    assert names == [day(each, NOW) for each in records]
+    assert len(set(names)) == 3
 
 
 def test_runs_in_other_number_formats_are_expected_in_that_of_the_job():
@@ -69,7 +80,7 @@ def test_runs_in_other_number_formats_are_expected_in_that_of_the_job():
         (exact, rounded, 0.65),  # 0.15 by rounding, as for other models
         (rounded, exact, 0.35),
     ):
-        points = points_of([record(config=of_run)], job, MODEL)
+        points = points_of([record(config=of_run)], job, MODEL, NOW)
         assert points[0].divergence == 0.5  # where the window shows the run, if it does
         assert points[0].has_format is (of_run is job)
         found = forecast(job.pruning, MODEL, points)

@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.run import (
     HeldOutMeasured,
     Progressed,
     RunFinished,
+    RunResumed,
     RunStarted,
     Stage,
     StageStarted,
@@ -127,6 +128,40 @@ def test_parts_of_earlier_shots_are_done_in_a_canceled_run():
     assert removed_count(ended) == run.model.parameters - shot.parameters < planned
     assert Part.REFIT not in marks(ended)
     assert sum(seconds(ended).values()) == ended.seconds(100.0)
+
+
+def test_count_is_what_was_removed_as_soon_as_the_last_shot_is_done():
+    shot = shot_finished(1, 1, 0.29)
+    run = with_events(run_in(*TO_REFIT), 90.0, shot)
+    assert run.status.is_busy
+    assert removed_count(run) == run.model.parameters - shot.parameters
+    assert removed_count(run) != removed_count(run_in(*TO_REFIT))  # as planned
+
+
+def test_parts_of_a_resumed_run_add_up_to_its_time():
+    later = (Stage.DISTILLATION, 0, 100.0), (Stage.EVALUATION, 0, 160.0)
+    run = run_in(*TO_REFIT, *later)
+    run = with_events(run, 170.0, Cancelled())
+    # It had saved its training at 130 s, and makes the second half again.
+    run = with_events(run, 1000.0, RunResumed(1, 130.0))
+    run = with_events(run, 1000.0, StageStarted(Stage.REFERENCE, 0))
+    run = with_events(run, 1005.0, StageStarted(Stage.REFIT, 0))
+    run = with_events(run, 1005.0, StageStarted(Stage.DISTILLATION, 0, seconds=30.0))
+    assert sum(seconds(run, 1010.0).values()) == run.seconds(1010.0) == 140.0
+    run = with_events(run, 1035.0, StageStarted(Stage.EXPORT, 0))
+    run = with_events(run, 1040.0, RunFinished(False, 170.0, 1))
+    found = seconds(run)
+    assert sum(found.values()) == run.seconds(2000.0)
+    assert (found[Part.REFIT], found[Part.DISTILL]) == (20.0 + 5.0, 30.0 + 30.0)
+
+
+def test_stages_that_a_resumed_run_repeats_count_once():
+    run = run_in(*TO_REFIT)  # saved at 80 s, before the reference and the refit
+    run = with_events(run, 95.0, Cancelled())
+    run = with_events(run, 1000.0, RunResumed(1, 80.0))
+    run = with_events(run, 1000.0, StageStarted(Stage.REFERENCE, 0))
+    run = with_events(run, 1005.0, StageStarted(Stage.REFIT, 0))
+    assert sum(seconds(run, 1010.0).values()) == run.seconds(1010.0) == 90.0
 
 
 def test_shown_times_of_a_finished_run_add_up_to_its_time():

@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
+from surgeon_gui.base.settings import Settings
 from surgeon_gui.state import debug_bundle
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.state.run import RunState, Status
@@ -215,6 +216,17 @@ def test_commands_dialog_lists_filters_and_triggers_the_actions(window):
     action.trigger()
     click(commands, "commands_close_button")
     assert not commands.isVisible()
+
+
+def test_commands_come_before_what_was_used_recently(make_window):
+    recent = Settings(recent_models=["/models/tiny"], recent_runs=["/runs/one"])
+    entries = entries_of(make_window(settings=recent).menuBar())
+    menus = list(dict.fromkeys(entry.menu for entry in entries))
+    assert menus == ["File", "Edit", "Run", "View", "Help", "Open recent"]
+    *_, run, model, clear = (entry.action.objectName() for entry in entries)
+    assert (run, model) == ("recent_run_action_1", "recent_model_action_1")
+    assert clear == "recent_clear_action"
+    assert all(entry.action.objectName() for entry in entries)  # no titles of lists
 
 
 def test_shortcuts_are_unique_and_each_place_has_one(window):

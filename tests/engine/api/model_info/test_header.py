@@ -5,9 +5,11 @@ import struct
 from shutil import copyfile
 
 import pytest
+from gguf import LlamaFileType
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.header import (
+    FILE_TYPES,
     DecoderSizes,
     MixtureSizes,
     ModelFacts,
@@ -88,14 +90,31 @@ def test_gguf_facts_are_read(tmp_path):
             ("general.architecture", 8, packed("llama")),
             ("general.tags", 9, struct.pack("<IQ", 8, 1) + packed("chat")),
             ("llama.block_count", 4, struct.pack("<I", 30)),
+            ("general.file_type", 4, struct.pack("<I", 3)),
             ("llama.embedding_length", 4, struct.pack("<I", 576)),
             ("tokenizer.ggml.tokens", 9, b"nobody reads on"),
         )
     )
     facts = model_facts(str(path))
     assert (facts.architecture, facts.blocks) == ("llama (GGUF)", 30)
-    assert facts.hidden_size == 576
+    assert (facts.hidden_size, facts.dtype) == (576, "Q4_1")
     assert not facts.problem
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype"), [(1, "float16"), (4, ""), (15, "Q4_K_M"), (99, ""), (None, "")]
+)
+def test_gguf_file_states_its_number_format(tmp_path, number, dtype):
+    path = tmp_path / "some.gguf"
+    entry = ("general.file_type", 4, struct.pack("<I", number or 0))
+    path.write_bytes(gguf_header(*(() if number is None else (entry,))))
+    assert model_facts(str(path)).dtype == dtype
+
+
+def test_number_formats_of_gguf_files_are_those_of_llama_cpp():
+    for each in LlamaFileType:
+        if 0 < each.value < len(FILE_TYPES):
+            assert FILE_TYPES[each.value] == each.name.partition("_")[2], each
 
 
 def test_model_in_hub_cache_is_found(tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def test_details_of_a_failed_run_are_its_problem():
             queued("a", "b"),
             "2 runs wait: about 40 min, up to 4.0 GB on the disk while they run.",
         ),
-        (queued("a", status=S.RUNNING), "No further run waits."),
+        (queued("a", status=S.RUNNING), "No run waits."),
         (
             (*queued("a", "b", status=S.FINISHED), *queued("c", status=S.FAILED)),
             "The queue has ended. 2 runs finished, 1 failed.",
@@ -162,6 +162,14 @@ def test_details_of_a_failed_run_are_its_problem():
 )
 def test_summary(runs, summary):
     assert plain(text.summary(QueueState(runs), is_busy=False)) == summary
+
+
+def test_run_in_progress_has_its_place_among_several(three):
+    assert text.place(three) == ""
+    one, two, other = three.runs
+    ended, running = replace(one, status=S.FAILED), replace(two, status=S.RUNNING)
+    assert text.place(QueueState((ended, running, other))).startswith("2 of 3 ")
+    assert text.place(QueueState((running,))) == ""
 
 
 def test_summary_says_that_the_queue_waits_for_the_engine():

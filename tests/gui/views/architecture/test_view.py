@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QMenu, QPushButton, QTr
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.state.architecture.state import Source, original_architecture
+from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import Status, requested
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_picture import BlockCard, BlockPicture
@@ -238,6 +239,12 @@ def test_run_has_its_layers_and_the_draft_its_plan_and_model(qtbot, make_open):
     expected = {layer.name: layer for layer in last.layers}[DOWN]
     assert controller_of(window).architecture.layer(DOWN).removed == expected.removed
     assert reasons(window) not in ("", planned)
+    name = name_of(window.session.state.run)
+    assert find(window, "layers_back_button").text() == name
+    click(window, "layers_runs_button")
+    assert window.runs.home.isVisible()
+    window.runs.show_run()
+    click(window, "run_layers_link")
     click(window, "layers_back_button")
     assert window.runs.shows_run
     open_details(window)

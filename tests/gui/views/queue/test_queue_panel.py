@@ -14,6 +14,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.text import SEPARATOR
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog
 from tests.helpers.fake_engine import FAILURE
+from tests.helpers.widget_queries import shown
 from tests.helpers.window_audit import problems, settle
 from tests.helpers.windows import (
     QUICK,
@@ -147,10 +148,14 @@ def test_run_in_progress_cannot_be_removed(qtbot, make_window):
     find(window, "queue_start_action", QAction).trigger()
     wait_for_status(qtbot, window, Status.RUNNING)
     assert rows(window)[0][1] == "Running"
+    assert shown(window, "run_name").startswith("1 of 2 ")
+    assert find(window, "queue_start_button").isEnabled()
     select(window, 0)
     assert not find(window, "queue_remove_action", QAction).isEnabled()
     find(window, "queue_clear_action", QAction).trigger()
     assert targets(window) == ["10 %"]
+    assert not find(window, "queue_start_button").isEnabled()  # nothing to stop
+    assert find(window, "queue_start_button").toolTip()
     during = find(window, "queue_summary").text()
     wait_for_status(qtbot, window, Status.FINISHED)
     wait_until(qtbot, lambda: not queue_of(window).state.is_working)

@@ -74,6 +74,16 @@ def test_run_in_progress_has_its_time_and_its_controls(page):
     assert label.fontMetrics().horizontalAdvance(label.text()) <= label.width()
 
 
+def test_run_in_progress_has_its_place_in_the_queue(page):
+    show(page, RUNNING)
+    assert shown(page, "run_name") == ""
+    state = page.details._session.state
+    page.show_state(state, 60.0, "2 of 3 in the queue")
+    assert shown(page, "run_name") == "2 of 3 in the queue"
+    page.show_state(replace(state, run=finished()), 60.0, "")
+    assert find(page, "run_title").text() not in shown(page, "run_name")
+
+
 def test_clock_of_a_run_that_was_read_waits_for_the_engine(page):
     read = replace(RUNNING, log_bytes=1000)
     show(page, read, now=60.0)

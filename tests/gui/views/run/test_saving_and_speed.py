@@ -67,6 +67,7 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     assert is_on(window, "save_cancel_button")
     wait_until_idle(window)
     (saved,) = window.session.state.shown_run.saved
+    assert saved.folder in shown(window, "saved_label")  # in sight, wherever one is
     assert saved.format is Format.GGUF
     assert saved.folder == f"{run_of(window).folder}/gguf"
     assert "2.2 MB" in facts(window, "saved_list")
