@@ -222,8 +222,8 @@ def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     removed = 0 if leaves_zeros(config) else goal.removed
     beside = planned_context(context, model, kind).beside(removed)
     needed = result_bytes(config, model) + beside
-    return tr("{memory} of memory, {n} tokens").format(
-        memory=numbers.size(needed), n=numbers.whole(context)
+    return tr("{memory} of memory, {tokens}").format(
+        memory=numbers.size(needed), tokens=numbers.tokens(context)
     )
 
 

@@ -123,6 +123,8 @@ def test_context_is_asked_for_a_memory_alone(size):
     assert size.values()["memory_gigabytes"] == memory
     assert size.values()["context"] == 300
     assert goal(size).removed < before
+    context.setValue(1)
+    assert context.text() == "1 token"
 
 
 @pytest.mark.parametrize(
