@@ -36,11 +36,14 @@ def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
 
 
 def number_in(bare: str, locale: QLocale) -> float | None:
-    """Return the number in a text without a unit; None if it is no number."""
+    """Return the number in a text without a unit; None if it is no number.
+
+    One that is none in the language may have the signs of another: 2,1 and 2.100,5.
+    """
+    point, group = locale.decimalPoint(), locale.groupSeparator()
     number, is_number = locale.toDouble(bare)
-    if not is_number and bare.count(locale.groupSeparator()) == 1:
-        # The decimal sign of another language.
-        other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
+    if not is_number or bare.startswith(f"0{group}"):
+        other = bare.translate(str.maketrans(point + group, group + point))
         number, is_number = locale.toDouble(other)
     return number if is_number else None
 
