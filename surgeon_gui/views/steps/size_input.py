@@ -58,13 +58,6 @@ _AT_MOST = {
     ),
 }
 _DIGITS = 12  # without the noise of a conversion
-_UNITS = {
-    Target.FILE_SIZE: tr("File"),
-    Target.MEMORY: tr("Memory"),
-    Target.PRUNABLE_SHARE: tr("Removed, of prunable"),
-    Target.PARAMETER_SHARE: tr("Removed, of all"),
-    Target.PARAMETERS: tr("Parameters left"),
-}
 _SETTINGS = settings_of(PruningConfig)
 
 
@@ -92,9 +85,9 @@ class SizeInput(QWidget):
         named(self._line, "pruning_size", FIELDS["pruning.target"])
         self._line.setMinimumWidth(_MIN_WIDTH)
         self._line.editingFinished.connect(self._on_typed)
-        length = len(max(_UNITS.values(), key=len))
+        length = len(max(targets.UNITS.values(), key=len))
         self._unit = ChoiceBox("size_unit_combo", length)
-        self._unit.offer(_UNITS, self._values["target"])
+        self._unit.offer(targets.UNITS, self._values["target"])
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
         limits = _SETTINGS["context"].option.limits
         self._context = WholeInput(limits, FIELDS["pruning.context"])
@@ -137,7 +130,7 @@ class SizeInput(QWidget):
         if reasons == self._reasons:
             return
         self._reasons = dict(reasons)
-        for index, target in enumerate(_UNITS):
+        for index, target in enumerate(targets.UNITS):
             tip = CHOICES[target][1]
             self._unit.disable(index, self._reasons.get(target, ""), tip=tip)
         self._show()
