@@ -104,7 +104,7 @@ class NewPage(QWidget):
         # The result of a diagnosis that the curve shows, and whether it applies.
         self._diagnosed: tuple[DiagnosisResult | None, DiagnosisPhase] | None = None
         self.model_card = ModelCard(session, settings, actions)
-        self.size_input = SizeInput()
+        self.size_input = SizeInput(settings)
         self._curve = SizeCurve()
         self._curve.moved.connect(self._on_curve_moved)
         self._basis = eliding_label("forecast_basis", quiet=True)

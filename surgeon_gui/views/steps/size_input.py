@@ -3,8 +3,8 @@
 One parser reads each text: 80 MB, 0.1 GB, 20 %, 7 B. A unit that is typed is chosen; a
 text that is no size is refused and stays. What is chosen is stored in the job, and its
 value is kept when the structure or the number format changes. Where the result is one
-file and the target is a share, its size in bytes is shown until a unit is chosen for
-this model.
+file and the target is a share, its size in bytes is shown, unless another unit was
+chosen last.
 As a form part it has the target, its numbers, and the context that a memory must hold.
 """
 
@@ -33,6 +33,7 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.running_memory import usable_context
+from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
 from surgeon_gui.text.choices import CHOICES
@@ -68,16 +69,15 @@ class SizeInput(QWidget):
     refused = Signal(object)  # the ConfigError of a text that is no size
     names = targets.TARGET_FIELDS
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
+        self._settings = settings
         self.most = MAX_SHARE  # of the prunable weights, that can be removed
         self._values: dict[str, Any] = {
             name: setting.default for name, setting in _SETTINGS.items()
         }
         self._model: ModelSummary | None = None
         self._form = FileForm()
-        self._is_unit_chosen = False  # by the user, for the latest model
-        self._source = ""  # of that model
         self._reasons: Mapping[Target, str] = dict.fromkeys(Target, "")
         self._shown: tuple[Target, float | None] = (self._values["target"], None)
         self._suffix = ""  # of the text
@@ -115,12 +115,8 @@ class SizeInput(QWidget):
         """Return the line of the target, whichever of its fields `name` is."""
         return self._line
 
-    def show_model(
-        self, model: ModelSummary | None, form: FileForm, source: str = ""
-    ) -> None:
-        """Convert sizes for the model of a source and the form of its file."""
-        if source != self._source:
-            self._source, self._is_unit_chosen = source, False
+    def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
+        """Convert sizes for a model and the form of its file."""
         if (model, form) != (self._model, self._form):
             self._model, self._form = model, form
             self._show()
@@ -181,7 +177,7 @@ class SizeInput(QWidget):
         tidy = targets.value_text(target, value)
         self._shown = target, value
         self._write(tidy if _parsed(tidy, target, locale) == found else typed)
-        self._is_unit_chosen |= target is not unit
+        self._settings.size_unit = target
         self._change({"target": target, targets.target_field(target): value})
         if self._line.hasFocus():
             self._line.selectAll()
@@ -222,7 +218,7 @@ class SizeInput(QWidget):
         unit = self._unit.value
         if unit is self._shown[0]:
             return
-        self._is_unit_chosen = True
+        self._settings.size_unit = unit
         values = self._values
         if unit is Target.MEMORY and self._model is not None:
             context = usable_context(values["context"], self._model)
@@ -235,14 +231,11 @@ class SizeInput(QWidget):
         self._change({"context": self._context.value})
 
     def _shown_values(self) -> dict[str, Any]:
-        """Return the values of the job; or its file, while nobody has chosen a unit."""
-        values = self._values
-        is_share = values["target"] in OF_SHARE
+        """Return the values of the job; or its file, if that was chosen last."""
+        values, unit = self._values, Target.FILE_SIZE
         is_file = self._model is not None and self._form.format is Format.GGUF
-        unit = Target.FILE_SIZE
-        if self._is_unit_chosen or not (
-            is_share and is_file and unit not in self._reasons
-        ):
+        is_chosen = self._settings.size_unit is unit and unit not in self._reasons
+        if values["target"] not in OF_SHARE or not (is_file and is_chosen):
             return values
         changes = targets.converted(values, unit, self._model, self._form)
         return {**values, **changes} if len(changes) > 1 else values

@@ -10,6 +10,7 @@ from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
+from surgeon_gui.base.settings import Settings
 from surgeon_gui.state.job import targets
 from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.widgets.choice_box import ChoiceBox
@@ -43,7 +44,7 @@ def size(qtbot):
 
     `.edits` has the targets of its signals, `.errors` what it has refused.
     """
-    size = SizeInput()
+    size = SizeInput(Settings())
     qtbot.addWidget(size)
     size.show_model(MODEL, FileForm())
     size.edits, size.errors = [], []
@@ -313,15 +314,17 @@ def test_unit_that_was_chosen_stays_for_a_file(size):
     assert unit_of(size) is Target.PRUNABLE_SHARE
 
 
-def test_file_of_another_model_is_shown_in_bytes(size):
-    size.show_model(MODEL, FileForm(), "one")
-    choose_unit(size, Target.PARAMETER_SHARE)
-    choose_unit(size, Target.PRUNABLE_SHARE)
-    size.set_share(0.32)
-    size.show_model(None, FILE, "two")
-    size.show_model(MODEL, FILE, "two")
-    assert unit_of(size) is Target.FILE_SIZE
-    assert size.values()["sparsity"] == pytest.approx(0.32)
-    choose_unit(size, Target.PRUNABLE_SHARE)
-    size.show_model(MODEL, FILE, "two")
-    assert unit_of(size) is Target.PRUNABLE_SHARE
+@pytest.mark.parametrize("is_typed", [False, True])
+def test_unit_that_was_chosen_last_is_that_of_the_next_start(size, qtbot, is_typed):
+    size.show_model(MODEL, FILE)
+    if is_typed:
+        type_size(size, "20 %")
+    else:
+        choose_unit(size, Target.PRUNABLE_SHARE)
+    again = SizeInput(size._settings)
+    qtbot.addWidget(again)
+    again.show_model(MODEL, FILE)
+    assert unit_of(again) is Target.PRUNABLE_SHARE
+    choose_unit(again, Target.FILE_SIZE)
+    again.show_values(size._values)
+    assert unit_of(again) is Target.FILE_SIZE
