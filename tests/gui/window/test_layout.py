@@ -72,6 +72,13 @@ def test_scroll_bars_and_errors_move_nothing(qtbot, window):
     assert places() == before
 
 
+def test_primary_buttons_are_those_of_pages(window):
+    bars = window.findChildren(Bar)
+    buttons = [each for bar in bars for each in bar.findChildren(QPushButton)]
+    assert len(bars) > 3
+    assert [x.objectName() for x in buttons if x.property("primary")] == []
+
+
 def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, window):
     load_and_wait(qtbot, window)
     window.resize(1024, 700)
