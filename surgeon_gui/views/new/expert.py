@@ -44,7 +44,6 @@ from surgeon_gui.widgets.layouts import (
     STRETCH,
     Collapsible,
     horizontal,
-    in_row,
     vertical,
 )
 
@@ -84,9 +83,9 @@ class Expert(QFrame):
         self._search.installEventFilter(self)
         self._reset = link("expert_reset_button", self.reset_clicked)
         close = link("expert_close_button", self.closed)
-        title = in_row(heading(tr("Expert")), STRETCH, self._reset, close)
+        parts = (heading(tr("Expert")), (self._search, 1), self._reset, close)
         top, column = QWidget(), QWidget()
-        vertical(top, title, self._search, margin=(MARGIN, 0, ROOM, 0))
+        horizontal(top, *parts, margin=(MARGIN, 0, ROOM, 0))
         vertical(column, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
         column.setMaximumWidth(MAX_WIDTH)  # like the sections
         horizontal(self, STRETCH, (column, 1), STRETCH)  # in the middle of its room

@@ -143,7 +143,9 @@ class NewPage(QWidget):
         frame = self._frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        texts = in_row(self._domain.chip, self._languages.chip)
+        of_text = (self._domain.chip, self._languages.chip)
+        self._all_chips = (*self._chips.values(), *of_text)
+        texts = in_row(*of_text)
         self._purposes = in_row(in_row(*self._chips.values()), texts, STRETCH)
         self._choices = in_row((self._purposes, 1), self.size_input)
         self._line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
@@ -182,8 +184,8 @@ class NewPage(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in {QEvent.Type.Resize, QEvent.Type.LayoutRequest}:
             width = self._column.width()
-            chips = (*self._chips.values(), self._domain.chip, self._languages.chip)
-            needed = sum(each.sizeHint().width() + GAP for each in chips) + 2 * PAGE
+            needed = sum(each.sizeHint().width() + GAP for each in self._all_chips)
+            needed += 2 * PAGE
             stack(self._purposes, is_stacked=width < needed)
             needed += self.size_input.minimumSizeHint().width()
             stack(self._choices, is_stacked=width < needed)
@@ -211,9 +213,9 @@ class NewPage(QWidget):
 
     @Slot()
     def _make_room(self) -> None:
-        """Show the drawer in place of the curve while it has no room beside it."""
+        """Show the drawer in place of all above the size while it is narrow."""
         is_narrow = self.width() < _MIN_COLUMN + _DRAWER
-        for each in (self.model_card, self._frame):
+        for each in (self.model_card, self._frame, *self._all_chips):
             each.setHidden(is_narrow and self._expert_button.isChecked())
         if is_narrow and self.expert.parentWidget() is not self._column:
             self._parts.insertWidget(0, self.expert, 1)
