@@ -159,14 +159,15 @@ class NewPage(QWidget):
             self._start,
         )
         self._place: tuple[int, ...] = ()  # of the buttons
-        self._below = QGridLayout()
-        self._below.setVerticalSpacing(GAP // 2)
-        self._below.setColumnStretch(0, 1)
-        self._lines = QWidget()
-        lines = (self._line, row_of(self._folder), STRETCH)
-        vertical(self._lines, *lines, spacing=GAP // 2)
-        self._below.addWidget(self._title, 0, 0)
-        self._below.addWidget(self._lines, 1, 0, 1, 2)
+        self._below = QWidget()
+        grid = self._grid = QGridLayout(self._below)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(GAP // 2)
+        grid.setColumnStretch(0, 1)
+        grid.setRowStretch(3, 1)  # nothing is there
+        grid.addWidget(self._title, 0, 0)
+        grid.addLayout(self._line, 1, 0, 1, 2)
+        grid.addLayout(row_of(self._folder), 2, 0)
         column = self._column = QWidget()
         choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
@@ -197,14 +198,16 @@ class NewPage(QWidget):
 
         A problem, which takes the place of the texts, moves nothing above it.
         """
-        place = (2, 0, 1, 2) if is_small else (0, 1, 1, 1)
+        place = (4, 0, 1, 2) if is_small else (0, 1, 1, 1)
         if place != self._place:
             self._place = place
-            self._below.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
+            self._grid.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
             stack(self._line, is_stacked=is_small)
-            lines = 2 if is_small else 1
-            above = lines * self._warning.fontMetrics().lineSpacing() + GAP // 2
-            self._lines.setMinimumHeight(above + self._folder.sizeHint().height())
+            line = self._warning.fontMetrics().lineSpacing()
+            title = self._title.fontMetrics().lineSpacing()
+            rows = [title, 2 * line + GAP] if is_small else [line + GAP]
+            rows += [x.sizeHint().height() for x in (self._folder, self._buttons)]
+            self._below.setMinimumHeight(sum(rows) + GAP // 2 * (len(rows) - 1))
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -237,6 +237,17 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     assert not use.isVisible()  # it is no problem of the size
 
 
+@pytest.mark.parametrize("width", [700, 824, 1200])
+def test_problem_of_any_length_leaves_the_size_where_it_is(place, width):
+    place.resize(width, 640)
+    places = set()
+    for text in ("8 MB", "abc", "0.1 MB", "2.0 MB", "50 MB", "30 %", "96 %"):
+        type_size(place, text)
+        settle()
+        places.add(find(place, "pruning_size").mapTo(place, QPoint()).y())
+    assert len(places) == 1
+
+
 @pytest.mark.parametrize(
     ("unit", "wanted"),
     [("prunable_share", "95 %"), ("parameter_share", "95 %"), ("parameters", "0.1 M")],
