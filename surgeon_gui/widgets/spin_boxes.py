@@ -48,6 +48,13 @@ def number_in(bare: str, locale: QLocale) -> float | None:
     return number if is_number else None
 
 
+def show_limit(box: QWidget, text: str) -> None:
+    """Show the limit that has replaced a number, as a tooltip below its input."""
+    place = box.mapToGlobal(QPoint(0, box.height()))
+    # Later: the focus that moves on would hide it.
+    QTimer.singleShot(0, box, partial(QToolTip.showText, place, plain_tip(text), box))
+
+
 class NumberBox(QDoubleSpinBox):
     """Shows 0.1 instead of 0.1000, and ignores the wheel without the focus.
 
@@ -120,13 +127,8 @@ class NumberBox(QDoubleSpinBox):
             message = (
                 tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
             )
-            tip = plain_tip(message.format(limit=limit))
-            # Later: the focus that moves on would hide it.
-            QTimer.singleShot(0, self, partial(self._show_tip, tip))
+            show_limit(self, message.format(limit=limit))
         return self.textFromValue(nearest) + self.suffix()
-
-    def _show_tip(self, tip: str) -> None:
-        QToolTip.showText(self.mapToGlobal(QPoint(0, self.height())), tip, self)
 
 
 class MinutesBox(NumberBox):

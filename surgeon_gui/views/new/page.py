@@ -283,7 +283,8 @@ class NewPage(QWidget):
         self._use.setVisible(settings == {"target"} and self._found is not None)
         if self._found is not None and state.model is not None:
             nearest = plan.nearest_share(state, state.model, self._found)
-            size = plan.target_text(state.config, state.model, nearest)
+            unit = self.size_input.unit
+            size = plan.target_text(state.config, state.model, nearest, unit)
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)
@@ -333,7 +334,6 @@ class NewPage(QWidget):
             size = partial(plan.size_text, config, model)
             bands = _bands(cost_of_rounding(config, model, found))
             curve = Curve(found, bands, size)
-            self.size_input.most = share_with_tokens(config, model, found.last)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:

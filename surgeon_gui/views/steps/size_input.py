@@ -26,23 +26,22 @@ from surgeon_engine.api.config.pruning import (
     OF_SHARE,
     PruningConfig,
     Target,
-    display_name,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.planned_file import FileForm
-from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.running_memory import usable_context
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
+from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import line_label, named
 from surgeon_gui.widgets.forms.inputs import WholeInput
 from surgeon_gui.widgets.layouts import horizontal
-from surgeon_gui.widgets.spin_boxes import number_in
+from surgeon_gui.widgets.spin_boxes import number_in, show_limit
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_WIDTH = 120  # pixels, of a box
@@ -50,14 +49,6 @@ _SIZE = re.compile(r"(.*?)\s*(%|[kmgt]i?b|[kmb]?)", re.IGNORECASE | re.DOTALL)
 _POWERS = " kmgt"
 _COUNT = 1000  # parameters, from which on a number without a unit is their number
 _MILLIONS = {"": 1e-6, "k": 1e-3, "m": 1.0, "b": 1e3}
-_AT_MOST = {
-    Target.PRUNABLE_SHARE: tr(
-        "At most {most:percent2} of the prunable weights can be removed as {structure}."
-    ),
-    Target.PARAMETER_SHARE: tr(
-        "At most {most:percent2} of all parameters can be removed as {structure}."
-    ),
-}
 _DIGITS = 12  # without the noise of a conversion
 _SETTINGS = settings_of(PruningConfig)
 
@@ -72,7 +63,6 @@ class SizeInput(QWidget):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._settings = settings
-        self.most = MAX_SHARE  # of the prunable weights, that can be removed
         self._values: dict[str, Any] = {
             name: setting.default for name, setting in _SETTINGS.items()
         }
@@ -115,6 +105,11 @@ class SizeInput(QWidget):
         """Return the line of the target, whichever of its fields `name` is."""
         return self._line
 
+    @property
+    def unit(self) -> Target:
+        """The unit that is shown."""
+        return self._shown[0]
+
     def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
         """Convert sizes for a model and the form of its file."""
         if (model, form) != (self._model, self._form):
@@ -133,12 +128,9 @@ class SizeInput(QWidget):
 
     def set_share(self, share: float) -> None:
         """Set the target to a share of the prunable weights, in the chosen unit."""
-        self._change(self._at_share(share, self._shown[0]))
-
-    def _at_share(self, share: float, unit: Target) -> dict[str, Any]:
-        """Return the values with a share of the prunable weights, in another unit."""
         plain = {**self._values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
-        return {**plain, **targets.converted(plain, unit, self._model, self._form)}
+        changes = targets.converted(plain, self.unit, self._model, self._form)
+        self._change({**plain, **changes})
 
     # User actions
 
@@ -152,7 +144,7 @@ class SizeInput(QWidget):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Show the target again in place of a text when Escape is pressed."""
         if event.key() == Qt.Key.Key_Escape and self._line.isModified():
-            self._shown = self._shown[0], None
+            self._shown = self.unit, None
             self._change({})
         else:
             super().keyPressEvent(event)
@@ -162,14 +154,13 @@ class SizeInput(QWidget):
         """Take a text and keep it, unless a tidier one means the same."""
         if not self._line.isModified():
             return
-        (unit, _), locale = self._shown, self._line.locale()
+        unit, locale = self.unit, self._line.locale()
         typed = self._line.text().strip()
         is_count = (number_in(typed, locale) or 0) >= _COUNT
         if not _split(typed)[1] and not (is_count and unit is Target.PARAMETERS):
             typed = f"{typed} {self._suffix}"
-        found = _parsed(typed, unit, locale)
         try:
-            target, value = self._checked(found)
+            target, value = found = self._checked(_parsed(typed, unit, locale))
         except ConfigError as error:
             self._shown = unit, None
             self.refused.emit(error)
@@ -192,31 +183,27 @@ class SizeInput(QWidget):
             target, value = found
             if reason := self._reasons.get(target):
                 raise ConfigError(reason, settings=("target",))
-            if target in OF_SHARE and value > MAX_SHARE:
-                most = self._at_share(self.most, target)["sparsity"]
-                raise ConfigError(
-                    _AT_MOST[target],
-                    settings=("target",),
-                    most=floor_share(10_000, most) / 10_000,
-                    structure=display_name(self._values["structure"]),
-                )
+            if target in OF_SHARE and MAX_SHARE < value <= 1:
+                value = MAX_SHARE
+                limit = numbers.percent(value)
+                show_limit(self._line, tr("At most {limit}.").format(limit=limit))
             limits = _SETTINGS[targets.target_field(target)].option.limits
             if limits is not None and limits.contain(value):
-                return found
+                return target, value
         raise ConfigError(
             tr("{text:shown} is not a size."),
             tr("Type a number with a unit, such as {examples}."),
             settings=("target",),
             text=self._line.text(),
             examples="500 M, 7 B, 20 %, 80 MB"
-            if self._shown[0] is Target.PARAMETERS
+            if self.unit is Target.PARAMETERS
             else "20 %, 80 MB, 2 GB",
         )
 
     @Slot()
     def _on_unit_chosen(self) -> None:
         unit = self._unit.value
-        if unit is self._shown[0]:
+        if unit is self.unit:
             return
         self._settings.size_unit = unit
         values = self._values

@@ -125,8 +125,8 @@ def test_target_below_what_is_possible_names_the_smallest_size():
     goal = goal_of(pruning, MODEL, FileForm())
     with pytest.raises(PruningError, match="at most") as raised:
         check_target_in_limits(goal, pruning, MODEL)
-    words = "The smallest possible size is 13.1 MB with a context of 1,000 tokens."
-    assert words in raised.value.hint
+    words = "The smallest possible size is 13.1 MB with a context of 1,000 tokens: at"
+    assert words in raised.value.message
     named = replace(
         pruning, target=Target.MEMORY, memory_gigabytes=0.0131, context=CONTEXT
     )

@@ -6,7 +6,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit
 
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import (
+    MAX_SHARE,
+    PruningConfig,
+    Structure,
+    Target,
+)
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
@@ -213,7 +218,7 @@ def test_escape_shows_the_target_again(size, typed):
     ("before", "typed"),
     [
         *((Target.FILE_SIZE, x) for x in ("3 X", "abc", "", "8 apples", "0 MB")),
-        *((Target.PRUNABLE_SHARE, x) for x in ("-5 %", "3 G", "1.2.3 %")),
+        *((Target.PRUNABLE_SHARE, x) for x in ("-5 %", "101 %", "3 G", "1.2.3 %")),
         *((Target.PARAMETERS, x) for x in ("3 G", "0 M", "nan")),
     ],
 )
@@ -234,23 +239,13 @@ def test_text_that_is_no_size_is_refused_and_stays(size, before, typed):
     assert size_shown(size) != typed
 
 
-@pytest.mark.parametrize(
-    ("most", "unit", "limit"),
-    [
-        (0.6543, Target.PRUNABLE_SHARE, "65.43 %"),
-        (0.65439, Target.FILE_SIZE, "65.43 %"),
-        (0.6543, Target.PARAMETER_SHARE, "56.27 %"),  # of all
-    ],
-)
-def test_share_beyond_all_limits_is_refused_by_that_of_the_model(
-    size, most, unit, limit
-):
-    size.most = most
+@pytest.mark.parametrize("unit", [Target.FILE_SIZE, Target.PARAMETER_SHARE])
+def test_share_beyond_all_limits_becomes_the_largest(size, unit):
     choose_unit(size, unit)
-    before = size.values()
     type_size(size, "96 %")
-    assert limit in size.errors[0].message.replace("\N{NO-BREAK SPACE}", " ")
-    assert size.values() == before
+    assert size_shown(size) == "95 %"
+    assert size.values()["sparsity"] == MAX_SHARE
+    assert size.errors == []
 
 
 def test_return_selects_the_text(size, qtbot):
