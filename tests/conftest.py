@@ -200,8 +200,8 @@ def clean_desktop(request):
     QSettings.setDefaultFormat(QSettings.Format.IniFormat)
     scope = QSettings.Scope.UserScope
     QSettings.setPath(QSettings.Format.IniFormat, scope, str(folder / "settings"))
-    before = {id(widget) for widget in QApplication.topLevelWidgets()}
     gc.disable()  # see `make_application`
+    before = {id(widget) for widget in QApplication.topLevelWidgets()}
     yield
     if application.styleSheet() != sheet:  # the test has set a theme
         application.setPalette(palette)

@@ -86,7 +86,7 @@ def rounded_down(number: float, decimals: int) -> float:
 
 
 def format_size(size: float) -> str:
-    """Format a number of bytes in MB, or in GB from 100 MB on, rounded up."""
+    """Format a number of bytes in MB, or in GB from 1 GB on, rounded up."""
     return _in_bytes(size, rounded_up)
 
 
@@ -96,7 +96,7 @@ def format_room(size: float) -> str:
 
 
 def _in_bytes(size: float, rounded: Callable[[float, int], float]) -> str:
-    if size < _GIGABYTE / 10:
+    if size < _GIGABYTE:
         return f"{_format_decimal(rounded(size / _MEGABYTE, 1), '#,##0.0')} MB"
     return f"{_format_decimal(rounded(size / _GIGABYTE, 2), '#,##0.00')} GB"
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.layer_patterns import check_patterns
 from surgeon_engine.api.config.pruning import (
     OF_EXPERTS,
+    SPARSE,
     Coupling,
     PruningConfig,
     Structure,
@@ -56,55 +58,69 @@ def check_target_in_limits(
     if model.layers:
         check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
     _check_depth(goal, pruning, model)
-    structure, p = display_name(pruning.structure), goal.prunable
-    same = say("All layers lose equally many.") if pruning.has_same_widths else ""
+    _check_limits(goal, pruning, model)
+
+
+def _check_limits(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> None:
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     most += parameters_to_choose(pruning, model)
-    if goal.removed > most:
-        if _protects_all(pruning, model):
-            raise PruningError(
-                "Everything that could be removed is protected.", "Protect less."
-            )
-        if pruning.is_sized:
-            smallest = size_in_unit(planned_file(model, goal.form, pruning), most)
-            possible = say("The smallest possible size is {size}.", size=smallest)
-            same = say_all(same, possible)
+    if least <= goal.removed <= most:
+        return
+    if goal.removed > most and _protects_all(pruning, model):
         raise PruningError(
-            "The target removes {removed:,} weights ({sparsity:percent2} of the "
-            "prunable ones), but at most {most:,} ({most_share:percent2}) can be "
-            "removed as {structure}. {kept}",
-            say_all(
-                same,
-                _about_formats(goal, pruning, model),
-                hint_of_experts(pruning, model),
-                say(
-                    "Lower the target, protect less, lower the minimum density, or "
-                    "choose another structure."
-                ),
-            ),
-            removed=goal.removed,
-            sparsity=goal.sparsity,
-            most=most,
-            most_share=floor_share(10_000, most / p) / 10_000,  # can be typed
-            structure=structure,
-            kept=_kept(pruning),
+            "Everything that could be removed is protected.", "Protect less."
         )
+    file, p = planned_file(model, goal.form, pruning), goal.prunable
+    size = size_in_unit(file, most if goal.removed > most else least)
+    structure = display_name(pruning.structure)
+    same = say("All layers lose equally many.") if pruning.has_same_widths else ""
+    formats = _about_formats(goal, pruning, model)
     if goal.removed < least:
         raise PruningError(
-            "The target removes {removed:,} weights ({sparsity:percent2} of the "
+            "The smallest removal leaves about {size}: at least {least:,} weights are "
+            "removed as {structure}."
+            if pruning.is_sized
+            else "The target removes {removed:,} weights ({sparsity:percent2} of the "
             "prunable ones), but at least {least:,} ({least_share:percent2}) are "
             "removed as {structure}.",
             say_all(
-                same,
-                _about_formats(goal, pruning, model),
-                say("Raise the target, or choose a finer structure."),
+                same, formats, say("Raise the target, or choose a finer structure.")
             ),
             removed=goal.removed,
             sparsity=goal.sparsity,
             least=least,
             least_share=ceil_share(10_000, least / p) / 10_000,
             structure=structure,
+            size=size,
         )
+    is_whole = pruning.structure in SPARSE or goal.form.format is Format.MASKED
+    raise PruningError(
+        "The smallest possible size is {size}: at most {most:,} weights can be removed "
+        "as {structure}. {kept}"
+        if pruning.is_sized
+        else "The target removes {removed:,} weights ({sparsity:percent2} of the "
+        "prunable ones), but at most {most:,} ({most_share:percent2}) can be removed "
+        "as {structure}. {kept}",
+        say_all(
+            ""
+            if pruning.is_sized or is_whole
+            else say("The smallest possible size is {size}.", size=size),
+            same,
+            formats,
+            hint_of_experts(pruning, model),
+            say(
+                "Lower the target, protect less, lower the minimum density, or choose "
+                "another structure."
+            ),
+        ),
+        removed=goal.removed,
+        sparsity=goal.sparsity,
+        most=most,
+        most_share=floor_share(10_000, most / p) / 10_000,  # can be typed
+        structure=structure,
+        kept=_kept(pruning),
+        size=size,
+    )
 
 
 def check_supported(pruning: PruningConfig, model: ModelSummary) -> None:

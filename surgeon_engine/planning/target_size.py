@@ -28,8 +28,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.formatting import rounded_up
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_n
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form, number_format
 from surgeon_engine.planning.limits import max_removable
@@ -202,12 +201,16 @@ def _to_remove_for_memory(file: PlannedFile) -> int:
     beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
-            "A context of {context:,} tokens takes {beside:size}, all of the "
-            "{memory:size}.",
+            say_n(
+                "A context of {n:,} token takes {beside:size}, all of the "
+                "{memory:size}.",
+                "A context of {n:,} tokens takes {beside:size}, all of the "
+                "{memory:size}.",
+                context,
+                beside=beside,
+                memory=memory,
+            ),
             "Choose a shorter context or more memory.",
-            context=context,
-            beside=beside,
-            memory=memory,
         )
 
     def spare(removed: int) -> int:
@@ -344,10 +347,10 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
     size, pruning = file.bytes(removed), file.pruning
     if pruning.target is Target.MEMORY:
         planned = planned_context(pruning.context, file.model, pruning.structure)
-        gigabytes = rounded_up((size + planned.beside(removed)) / GIGABYTE, 3)
-        return say(
-            "{gigabytes:,.3f} GB with a context of {context:,} tokens",
-            gigabytes=gigabytes,
-            context=pruning.context,
+        return say_n(
+            "{size:size} with a context of {n:,} token",
+            "{size:size} with a context of {n:,} tokens",
+            pruning.context,
+            size=size + planned.beside(removed),
         )
-    return say("{megabytes:,.1f} MB", megabytes=rounded_up(size / _MEGABYTE, 1))
+    return say("{size:size}", size=size)

@@ -25,6 +25,7 @@ from PySide6.QtCore import (
     Slot,
 )
 
+from surgeon_engine.api.config.pruning import Target
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.base.reading import open_regular
 from surgeon_gui.base.units import Units
@@ -70,6 +71,7 @@ class Settings(Preferences):
     recent_runs: list[str] = field(default_factory=list)  # folders
     job: str = ""  # the draft when the window was closed, as TOML; empty: no model
     open_run: str = ""  # the folder of the run that was shown; empty: none
+    size_unit: Target = Target.FILE_SIZE  # that was chosen last
     pace: float = 1.0  # actual over estimated seconds of the runs so far
     # The values by name, as this window has read or stored them.
     stored: dict[str, object] = field(default_factory=dict, repr=False, compare=False)

@@ -120,7 +120,7 @@ def context_rows(run: RunState) -> Table:
         original = memory_to_run(model.file_bytes, context, model)
         rows.append(
             (
-                tr("{n} tokens").format(n=numbers.whole(context)),
+                numbers.tokens(context),
                 numbers.size(pruned),
                 fits_in(pruned),
                 numbers.size(original),
@@ -139,8 +139,8 @@ def _contexts(model: ModelSummary) -> tuple[int, ...]:
 def fits_with(rung: Rung, context: int) -> str:
     """Return the smallest common memory for a file and a context."""
     if 0 < rung.longest_context < context:
-        return tr("{memory}, but the model supports {n} tokens").format(
-            memory=fits_in(rung.memory), n=numbers.whole(rung.longest_context)
+        return tr("{memory}, but the model supports {tokens}").format(
+            memory=fits_in(rung.memory), tokens=numbers.tokens(rung.longest_context)
         )
     return fits_in(rung.memory)
 

@@ -153,23 +153,23 @@ CHOICES: dict[Enum, Caption] = {
         "usual baseline.",
     ),
     Target.PRUNABLE_SHARE: caption(
-        "Share of prunable weights",
+        "Removed, of prunable",
         "Share of the weights of the prunable linear layers to remove.",
     ),
     Target.PARAMETER_SHARE: caption(
-        "Share of all parameters",
+        "Removed, of all",
         "Share of the whole model to remove; embeddings and norms count, too.",
     ),
     Target.PARAMETERS: caption(
-        "Remaining parameters", "Number of parameters that the whole model keeps."
+        "Parameters left", "Number of parameters that the whole model keeps."
     ),
     Target.FILE_SIZE: caption(
-        "Size of the file",
+        "File",
         "Size of the file with the remaining weights, in megabytes. A GGUF file also "
         "has the tokenizer.",
     ),
     Target.MEMORY: caption(
-        "Memory to run it",
+        "Memory",
         "Memory for the weights, the context and the buffers of a batch. Your "
         "programs and screen need some on top.",
     ),

@@ -81,6 +81,7 @@ FIELDS = {
         "Context",
         "Length of prompt and answer together, for the memory to run it.",
         tr("tokens"),
+        unit_of_one=tr("token"),
     ),
     "pruning.vocabulary": FieldText(
         "Vocabulary",

@@ -14,4 +14,4 @@ MEANING = tr(
 
 def title(context: int) -> str:
     """Return the title of the memory at a context in tokens."""
-    return tr("Memory, {n} tokens").format(n=numbers.whole(context))
+    return tr("Memory, {tokens}").format(tokens=numbers.tokens(context))

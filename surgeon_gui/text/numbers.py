@@ -15,7 +15,7 @@ import humanize
 
 from surgeon_engine.base import formatting
 from surgeon_gui.base import units
-from surgeon_gui.base.translation import language
+from surgeon_gui.base.translation import language, ntr
 
 _SPACE = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -88,6 +88,11 @@ def count(number: float) -> str:
 def whole(number: int) -> str:
     """Format a whole number with all its digits: 1,234,567."""
     return localize(f"{number:,}")
+
+
+def tokens(number: int) -> str:
+    """Format a number of tokens: 1 token, 4,096 tokens."""
+    return ntr("{n} token", "{n} tokens", number).format(n=whole(number))
 
 
 def short(number: float) -> str:

@@ -108,7 +108,7 @@ FIELDS = {
     ),
     "calibration.window_length": FieldText(
         "Window length",
-        "Number of tokens per window; at most the context length of the model.",
+        "Tokens of each of the windows; at most the context length of the model.",
         tr("tokens"),
         unit_of_one=tr("token"),
     ),

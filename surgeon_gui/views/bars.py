@@ -1,4 +1,7 @@
-"""Bars below the pages: each with a text, buttons, and a reason to be shown."""
+"""Bars below the pages: each with a text, buttons, and a reason to be shown.
+
+The primary button is one of the page's.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +72,7 @@ class ConnectionBar(Bar):
 
     def __init__(self, session: Session, use_here: Callable[[], None]) -> None:
         super().__init__("connection_label")
-        name = "connection_again_button"
-        self._again = button(name, session.reconnect, primary=True)
+        self._again = button("connection_again_button", session.reconnect)
         here = button("connection_here_button", use_here)
         self.lay_out(self._again, here)
 
@@ -109,7 +111,7 @@ class ResumeBar(Bar):
     def __init__(self, session: Session, runs: RunsController) -> None:
         super().__init__("resume_label")
         self._session, self._runs = session, runs
-        resume = button("resume_run_button", self._on_resume, primary=True)
+        resume = button("resume_run_button", self._on_resume)
         later = button("resume_later_button", self._on_later)
         self.lay_out(resume, later)
         runs.changed.connect(self._redraw)
@@ -146,7 +148,7 @@ class QueueBar(Bar):
     def __init__(self, queue: QueueController) -> None:
         super().__init__("queue_offer_label")
         self._queue = queue
-        self._start = button("queue_resume_button", queue.start, primary=True)
+        self._start = button("queue_resume_button", queue.start)
         self._take_over = button("queue_take_over_button", queue.take_over)
         later = button("queue_later_button", queue.dismiss_offer)
         self.lay_out(self._start, self._take_over, later)

@@ -36,13 +36,23 @@ def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
 
 
 def number_in(bare: str, locale: QLocale) -> float | None:
-    """Return the number in a text without a unit; None if it is no number."""
+    """Return the number in a text without a unit; None if it is no number.
+
+    One that is none in the language may have the signs of another: 2,1 and 2.100,5.
+    """
+    point, group = locale.decimalPoint(), locale.groupSeparator()
     number, is_number = locale.toDouble(bare)
-    if not is_number and bare.count(locale.groupSeparator()) == 1:
-        # The decimal sign of another language.
-        other = bare.replace(locale.groupSeparator(), locale.decimalPoint())
+    if not is_number or bare.startswith(f"0{group}"):
+        other = bare.translate(str.maketrans(point + group, group + point))
         number, is_number = locale.toDouble(other)
     return number if is_number else None
+
+
+def show_limit(box: QWidget, text: str) -> None:
+    """Show the limit that has replaced a number, as a tooltip below its input."""
+    place = box.mapToGlobal(QPoint(0, box.height()))
+    # Later: the focus that moves on would hide it.
+    QTimer.singleShot(0, box, partial(QToolTip.showText, place, plain_tip(text), box))
 
 
 class NumberBox(QDoubleSpinBox):
@@ -117,13 +127,8 @@ class NumberBox(QDoubleSpinBox):
             message = (
                 tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
             )
-            tip = plain_tip(message.format(limit=limit))
-            # Later: the focus that moves on would hide it.
-            QTimer.singleShot(0, self, partial(self._show_tip, tip))
+            show_limit(self, message.format(limit=limit))
         return self.textFromValue(nearest) + self.suffix()
-
-    def _show_tip(self, tip: str) -> None:
-        QToolTip.showText(self.mapToGlobal(QPoint(0, self.height())), tip, self)
 
 
 class MinutesBox(NumberBox):

@@ -8,6 +8,7 @@ import sys
 import pytest
 from PySide6.QtCore import QObject
 
+from surgeon_engine.api.config.pruning import Target
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings, ThemeChoice
 
@@ -62,7 +63,7 @@ def test_settings_are_saved_and_loaded(qtbot):
     settings = Settings("runs", ThemeChoice.DARK, "de", last_folder="here")
     settings.remember_model("one")
     settings.folders_there = ["me@box\t/models"]
-    settings.pace = 1.7
+    settings.pace, settings.size_unit = 1.7, Target.MEMORY
     settings_store.save(settings)
     assert settings_store.load() == settings
     one, another = settings_store.load(), settings_store.load()  # of two windows

@@ -34,6 +34,7 @@ from surgeon_gui.state.job.alternatives import longest_within, quantized_files
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.job.plan_text import result_bytes
 from surgeon_gui.state.job.targets import (
+    IN_BYTES,
     context_of,
     converted,
     goal_or_none,
@@ -87,10 +88,11 @@ def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
     return numbers.size(_size_at(config, model, share))
 
 
-def target_text(config: RunConfig, model: ModelSummary, share: float) -> str:
-    """Return the size at a share of the prunable weights in the unit of the target."""
-    unit = config.pruning.target
-    if config.pruning.is_sized:
+def target_text(
+    config: RunConfig, model: ModelSummary, share: float, unit: Target
+) -> str:
+    """Return the size at a share of the prunable weights in a unit."""
+    if unit in IN_BYTES:
         return size_text(config, model, share)
     share = share_with_tokens(config, model, share)
     values = {**asdict(config.pruning), "target": Target.PRUNABLE_SHARE}
@@ -142,7 +144,9 @@ def nearest_share(state: AppState, model: ModelSummary, found: Forecast) -> floa
     For a size in bytes, it is the exact end, which may be beyond that of the curve.
     """
     config = state.config
-    if is_too_large(config, model):
+    goal = goal_or_none(config, model)
+    is_too_little = goal is not None and goal.sparsity < found.first
+    if is_too_little or is_too_large(config, model):
         return found.possible(0.0)
     if not config.pruning.is_sized:
         return found.smallest
@@ -222,8 +226,8 @@ def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     removed = 0 if leaves_zeros(config) else goal.removed
     beside = planned_context(context, model, kind).beside(removed)
     needed = result_bytes(config, model) + beside
-    return tr("{memory} of memory, {n} tokens").format(
-        memory=numbers.size(needed), n=numbers.whole(context)
+    return tr("{memory} of memory, {tokens}").format(
+        memory=numbers.size(needed), tokens=numbers.tokens(context)
     )
 
 

@@ -44,6 +44,8 @@ _MILLION = 1_000_000
 _BILLION = 1_000_000_000
 _STEP = 0.1  # that the next target removes more, or less
 IN_BYTES = (Target.FILE_SIZE, Target.MEMORY)
+# In the order in which boxes offer them.
+UNITS = {x: CHOICES[x][0] for x in (*IN_BYTES, *OF_SHARE, Target.PARAMETERS)}
 _OF_TARGET = [x for x in settings_of(PruningConfig).values() if x.choice == "target"]
 # The target, its values in all units, and the context of a memory.
 TARGET_FIELDS = ("target", *(setting.name for setting in _OF_TARGET))

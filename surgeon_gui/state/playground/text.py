@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.generation import (
     Stop,
     Written,
 )
-from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import phase_of
 from surgeon_gui.state.playground.state import (
     PlaygroundState,
@@ -85,9 +85,9 @@ def written_line(state: PlaygroundState, side: Side, answer: Generated | None) -
     """Return the line below a text: length, speed, and why it ended."""
     if answer is None:
         count = len(state.tokens(side))
-        return describe_tokens(count) if count else ""
+        return numbers.tokens(count) if count else ""
     written = answer.original if side is Side.ORIGINAL else answer.pruned
-    parts = [describe_tokens(written.tokens)]
+    parts = [numbers.tokens(written.tokens)]
     if written.tokens_per_second is not None:
         speed = numbers.rate(written.tokens_per_second)
         parts.append(tr("{rate} tokens/s").format(rate=speed))
@@ -113,7 +113,7 @@ def written_tip(answer: Generated | None) -> str:
                 "{original_size} and {pruned_size}."
             ).format(
                 device=answer.device,
-                tokens=describe_tokens(answer.original.prompt_tokens),
+                tokens=numbers.tokens(answer.original.prompt_tokens),
                 original=_short_duration(answer.original.prompt_seconds),
                 pruned=_short_duration(answer.pruned.prompt_seconds),
                 original_size=numbers.size(answer.original.memory_bytes),
@@ -207,11 +207,6 @@ def token_line(state: PlaygroundState, place: TokenPlace) -> str:
 def text_of(state: PlaygroundState, side: Side) -> str:
     """Return the prompt with the text that one model generated."""
     return state.requested_prompt + "".join(x.piece for x in state.tokens(side))
-
-
-def describe_tokens(count: int) -> str:
-    """Format a number of tokens."""
-    return ntr("{n} token", "{n} tokens", count).format(n=numbers.whole(count))
 
 
 def _guess(model: str, guess: Guess) -> str:

@@ -68,7 +68,7 @@ def unit_note(state: AppState, unit: Target) -> str:
     if state.model is None:
         return ""
     context = context_of(state.config, state.model)
-    return tr("Each with a context of {n} tokens.").format(n=numbers.whole(context))
+    return tr("Each with a context of {tokens}.").format(tokens=numbers.tokens(context))
 
 
 def plan(
@@ -158,10 +158,10 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
     name, size = brief_target(config.pruning), numbers.size(goal.weight_bytes)
     if config.pruning.target is not Target.FILE_SIZE:
         name = tr("{target}, file {size}").format(target=name, size=size)
-    return tr("{name}: at most {memory} with {n} tokens, fits in {fits}").format(
+    return tr("{name}: at most {memory} with {tokens}, fits in {fits}").format(
         name=name,
         memory=numbers.size(memory),
-        n=numbers.whole(context),
+        tokens=numbers.tokens(context),
         fits=fits_in(memory),
     )
 

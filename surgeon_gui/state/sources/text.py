@@ -159,7 +159,7 @@ def _blocks(model: ModelSummary | ModelFacts) -> str:
 def _window(model: ModelSummary | ModelFacts) -> str:
     if not model.longest_window:
         return tr("unknown")
-    return tr("{n} tokens").format(n=numbers.whole(model.longest_window))
+    return numbers.tokens(model.longest_window)
 
 
 def facts_problem(state: AppState) -> Problem | None:

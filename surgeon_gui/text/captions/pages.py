@@ -67,7 +67,7 @@ CAPTIONS = {
     "expert_close_button": caption("Close", "Hide the settings."),
     "expert_search_edit": caption(
         "Find a setting",
-        "Type a part of its name, a choice, or a program such as LM Studio.",
+        "Type a word of its name, help or choices, or a program such as LM Studio.",
     ),
     # sections of Expert
     "step_model_header": caption("Model", "Choose the model to prune."),

@@ -44,7 +44,6 @@ from surgeon_gui.widgets.layouts import (
     STRETCH,
     Collapsible,
     horizontal,
-    in_row,
     vertical,
 )
 
@@ -79,14 +78,14 @@ class Expert(QFrame):
         self._popup.setObjectName("completions")
         completer.setPopup(self._popup)
         self._search.setCompleter(completer)
-        self._search.textEdited.connect(self._on_edited)
+        self._search.textEdited.connect(self._fill)
         self._search.returnPressed.connect(self._on_return)
         self._search.installEventFilter(self)
         self._reset = link("expert_reset_button", self.reset_clicked)
         close = link("expert_close_button", self.closed)
-        title = in_row(heading(tr("Expert")), STRETCH, self._reset, close)
+        parts = (heading(tr("Expert")), (self._search, 1), self._reset, close)
         top, column = QWidget(), QWidget()
-        vertical(top, title, self._search, margin=(MARGIN, 0, ROOM, 0))
+        horizontal(top, *parts, margin=(MARGIN, 0, ROOM, 0))
         vertical(column, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
         column.setMaximumWidth(MAX_WIDTH)  # like the sections
         horizontal(self, STRETCH, (column, 1), STRETCH)  # in the middle of its room
@@ -102,16 +101,32 @@ class Expert(QFrame):
         return super().eventFilter(watched, event)
 
     def _offer(self) -> None:
-        """Offer the settings and commands of now, in the order of their labels."""
+        """Offer the settings and commands of now."""
         settings = (*self._hidden(), *self._settings())
         others = self._others({name for each in settings for name in each.words})
         found = (*others, *self._commands(), *settings)
         self._found = {each.label: each for each in found}
+        self._fill(self._search.text())
+
+    @Slot(str)
+    def _fill(self, typed: str) -> None:
+        """Offer what is found, by its label first, or else a row to that effect."""
+
+        def rank(label: str) -> tuple[bool, int, str]:
+            place = label.casefold().find(typed.casefold())
+            return place < 0, place, label
+
         self._labels.clear()
-        for label, each in sorted(self._found.items()):
+        for label in sorted(self._found, key=rank):
             item = QStandardItem(label)
-            item.setData(" ".join((label, *each.words)), _WORDS)
+            item.setData(" ".join((label, *self._found[label].words)), _WORDS)
             self._labels.appendRow(item)
+        self._completer.setCompletionPrefix(typed)
+        if not self._completer.completionCount():
+            row = QStandardItem(tr("Nothing found"))
+            row.setData(typed, _WORDS)
+            row.setEnabled(False)
+            self._labels.appendRow(row)
 
     def _others(self, known: set[str]) -> Iterator[_Found]:
         """Yield each setting of which a page shows no input, with its section."""
@@ -121,7 +136,7 @@ class Expert(QFrame):
         for name in FIELDS.keys() - known:
             step = STEPS[name.split(".")[0]]
             label = f"{FIELDS[name].label} ({_section(step)})"
-            yield _Found(label, (name,), self._pages[step], step)
+            yield _Found(label, (name, FIELDS[name].tip), self._pages[step], step)
 
     def _commands(self) -> Iterator[_Found]:
         for name in _ACTIONS:
@@ -163,20 +178,7 @@ class Expert(QFrame):
             for form in page.findChildren(ConfigForm):
                 for name, (other, entry) in form.hidden().items():
                     label = text.format(setting=FIELDS[name].label, other=other)
-                    yield _Found(label, (name,), entry, step)
-
-    @Slot(str)
-    def _on_edited(self, typed: str) -> None:
-        """Offer a row that cannot be chosen if nothing is found."""
-        nothing = tr("Nothing found")
-        for row in self._labels.findItems(nothing):
-            self._labels.removeRow(row.row())
-        self._completer.setCompletionPrefix(typed)
-        if not self._completer.completionCount():
-            row = QStandardItem(nothing)
-            row.setData(typed, _WORDS)
-            row.setEnabled(False)
-            self._labels.appendRow(row)
+                    yield _Found(label, (name, FIELDS[name].tip), entry, step)
 
     @Slot()
     def _on_return(self) -> None:
@@ -238,8 +240,9 @@ def _section(step: Step) -> str:
 
 
 def _words_of(found: QWidget) -> Iterator[str]:
-    """Yield other words that find a setting: its choices, and programs."""
+    """Yield other words that find a setting: its help, its choices, and programs."""
     yield WORDS.get(found.objectName(), "")
+    yield found.accessibleDescription()
     if isinstance(found, QComboBox):
         for index in range(found.count()):
             yield found.itemText(index)

@@ -104,7 +104,7 @@ class NewPage(QWidget):
         # The result of a diagnosis that the curve shows, and whether it applies.
         self._diagnosed: tuple[DiagnosisResult | None, DiagnosisPhase] | None = None
         self.model_card = ModelCard(session, settings, actions)
-        self.size_input = SizeInput()
+        self.size_input = SizeInput(settings)
         self._curve = SizeCurve()
         self._curve.moved.connect(self._on_curve_moved)
         self._basis = eliding_label("forecast_basis", quiet=True)
@@ -143,7 +143,9 @@ class NewPage(QWidget):
         frame = self._frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        texts = in_row(self._domain.chip, self._languages.chip)
+        of_text = (self._domain.chip, self._languages.chip)
+        self._all_chips = (*self._chips.values(), *of_text)
+        texts = in_row(*of_text)
         self._purposes = in_row(in_row(*self._chips.values()), texts, STRETCH)
         self._choices = in_row((self._purposes, 1), self.size_input)
         self._line = in_row((self._warning, _AS_NEEDED), (self._details, 1))
@@ -157,14 +159,15 @@ class NewPage(QWidget):
             self._start,
         )
         self._place: tuple[int, ...] = ()  # of the buttons
-        self._below = QGridLayout()
-        self._below.setVerticalSpacing(GAP // 2)
-        self._below.setColumnStretch(0, 1)
-        self._lines = QWidget()
-        lines = (self._line, row_of(self._folder), STRETCH)
-        vertical(self._lines, *lines, spacing=GAP // 2)
-        self._below.addWidget(self._title, 0, 0)
-        self._below.addWidget(self._lines, 1, 0, 1, 2)
+        self._below = QWidget()
+        grid = self._grid = QGridLayout(self._below)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setVerticalSpacing(GAP // 2)
+        grid.setColumnStretch(0, 1)
+        grid.setRowStretch(3, 1)  # nothing is there
+        grid.addWidget(self._title, 0, 0)
+        grid.addLayout(self._line, 1, 0, 1, 2)
+        grid.addLayout(row_of(self._folder), 2, 0)
         column = self._column = QWidget()
         choices = in_column(self._choices, self._domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
@@ -182,8 +185,8 @@ class NewPage(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in {QEvent.Type.Resize, QEvent.Type.LayoutRequest}:
             width = self._column.width()
-            chips = (*self._chips.values(), self._domain.chip, self._languages.chip)
-            needed = sum(each.sizeHint().width() + GAP for each in chips) + 2 * PAGE
+            needed = sum(each.sizeHint().width() + GAP for each in self._all_chips)
+            needed += 2 * PAGE
             stack(self._purposes, is_stacked=width < needed)
             needed += self.size_input.minimumSizeHint().width()
             stack(self._choices, is_stacked=width < needed)
@@ -195,14 +198,16 @@ class NewPage(QWidget):
 
         A problem, which takes the place of the texts, moves nothing above it.
         """
-        place = (2, 0, 1, 2) if is_small else (0, 1, 1, 1)
+        place = (4, 0, 1, 2) if is_small else (0, 1, 1, 1)
         if place != self._place:
             self._place = place
-            self._below.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
+            self._grid.addWidget(self._buttons, *place, Qt.AlignmentFlag.AlignRight)
             stack(self._line, is_stacked=is_small)
-            lines = 2 if is_small else 1
-            above = lines * self._warning.fontMetrics().lineSpacing() + GAP // 2
-            self._lines.setMinimumHeight(above + self._folder.sizeHint().height())
+            line = self._warning.fontMetrics().lineSpacing()
+            title = self._title.fontMetrics().lineSpacing()
+            rows = [title, 2 * line + GAP] if is_small else [line + GAP]
+            rows += [x.sizeHint().height() for x in (self._folder, self._buttons)]
+            self._below.setMinimumHeight(sum(rows) + GAP // 2 * (len(rows) - 1))
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -211,9 +216,9 @@ class NewPage(QWidget):
 
     @Slot()
     def _make_room(self) -> None:
-        """Show the drawer in place of the curve while it has no room beside it."""
+        """Show the drawer in place of all above the size while it is narrow."""
         is_narrow = self.width() < _MIN_COLUMN + _DRAWER
-        for each in (self.model_card, self._frame):
+        for each in (self.model_card, self._frame, *self._all_chips):
             each.setHidden(is_narrow and self._expert_button.isChecked())
         if is_narrow and self.expert.parentWidget() is not self._column:
             self._parts.insertWidget(0, self.expert, 1)
@@ -278,7 +283,8 @@ class NewPage(QWidget):
         self._use.setVisible(settings == {"target"} and self._found is not None)
         if self._found is not None and state.model is not None:
             nearest = plan.nearest_share(state, state.model, self._found)
-            size = plan.target_text(state.config, state.model, nearest)
+            unit = self.size_input.unit
+            size = plan.target_text(state.config, state.model, nearest, unit)
             self._use.setText(tr("Use {size}").format(size=size))
         self._add.setVisible(state.is_busy)
         enable_unless(self._add, add_obstacle)
@@ -328,7 +334,6 @@ class NewPage(QWidget):
             size = partial(plan.size_text, config, model)
             bands = _bands(cost_of_rounding(config, model, found))
             curve = Curve(found, bands, size)
-            self.size_input.most = share_with_tokens(config, model, found.last)
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:

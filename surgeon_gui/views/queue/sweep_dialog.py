@@ -10,10 +10,11 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.resource_text import free_disk
-from surgeon_gui.state.job.targets import disabled_targets
+from surgeon_gui.state.job.targets import UNITS, disabled_targets
 from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.text.choices import CHOICES, choice_label
+from surgeon_gui.text.labels import source_name
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import (
     button,
@@ -30,13 +31,7 @@ from surgeon_gui.widgets.layouts import answer_row, vertical
 
 _WIDTH = 660
 _CHECK_DELAY_MS = 300  # after the last key
-_UNITS = {
-    Target.PRUNABLE_SHARE: tr("{unit} (%)"),
-    Target.PARAMETER_SHARE: tr("{unit} (%)"),
-    Target.PARAMETERS: tr("{unit} (millions)"),
-    Target.FILE_SIZE: tr("{unit} (MB)"),
-    Target.MEMORY: tr("{unit} (GB)"),
-}
+_NUMBERS = {Target.FILE_SIZE: "MB", Target.MEMORY: "GB", Target.PARAMETERS: "M"}
 
 
 class SweepDialog(Dialog):
@@ -53,8 +48,8 @@ class SweepDialog(Dialog):
         disabled = disabled_targets(pruning.structure, state.config.export.format)
         self._unit = ChoiceBox("sweep_unit_combo")
         units = {
-            unit: _UNITS[unit].format(unit=CHOICES[unit][0])
-            for unit in Target
+            unit: f"{label} ({_NUMBERS.get(unit, '%')})"
+            for unit, label in UNITS.items()
             if unit not in disabled
         }
         self._unit.offer(units, pruning.target)
@@ -88,9 +83,9 @@ class SweepDialog(Dialog):
             methods.addWidget(box, number // 2, number % 2)
         column = vertical(self, margin=MARGIN)
         note = tr(
-            "One run for each target and method, otherwise with the settings of this "
-            "job."
-        )
+            "{model}: one run for each target and method, otherwise with the settings "
+            "of this job."
+        ).format(model=source_name(self._state.config.model.source))
         column.addWidget(text_label(note, quiet=True))
         column.addWidget(heading(tr("Targets")))
         column.addWidget(self._unit)

@@ -3,8 +3,8 @@
 One parser reads each text: 80 MB, 0.1 GB, 20 %, 7 B. A unit that is typed is chosen; a
 text that is no size is refused and stays. What is chosen is stored in the job, and its
 value is kept when the structure or the number format changes. Where the result is one
-file and the target is a share, its size in bytes is shown until a unit is chosen for
-this model.
+file and the target is a share, its size in bytes is shown, unless another unit was
+chosen last.
 As a form part it has the target, its numbers, and the context that a memory must hold.
 """
 
@@ -26,22 +26,22 @@ from surgeon_engine.api.config.pruning import (
     OF_SHARE,
     PruningConfig,
     Target,
-    display_name,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.planned_file import FileForm
-from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.running_memory import usable_context
+from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
+from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import line_label, named
 from surgeon_gui.widgets.forms.inputs import WholeInput
 from surgeon_gui.widgets.layouts import horizontal
-from surgeon_gui.widgets.spin_boxes import number_in
+from surgeon_gui.widgets.spin_boxes import number_in, show_limit
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_WIDTH = 120  # pixels, of a box
@@ -49,22 +49,7 @@ _SIZE = re.compile(r"(.*?)\s*(%|[kmgt]i?b|[kmb]?)", re.IGNORECASE | re.DOTALL)
 _POWERS = " kmgt"
 _COUNT = 1000  # parameters, from which on a number without a unit is their number
 _MILLIONS = {"": 1e-6, "k": 1e-3, "m": 1.0, "b": 1e3}
-_AT_MOST = {
-    Target.PRUNABLE_SHARE: tr(
-        "At most {most:percent2} of the prunable weights can be removed as {structure}."
-    ),
-    Target.PARAMETER_SHARE: tr(
-        "At most {most:percent2} of all parameters can be removed as {structure}."
-    ),
-}
 _DIGITS = 12  # without the noise of a conversion
-_UNITS = {
-    Target.FILE_SIZE: tr("File"),
-    Target.MEMORY: tr("Memory"),
-    Target.PRUNABLE_SHARE: tr("Removed, of prunable"),
-    Target.PARAMETER_SHARE: tr("Removed, of all"),
-    Target.PARAMETERS: tr("Parameters left"),
-}
 _SETTINGS = settings_of(PruningConfig)
 
 
@@ -75,16 +60,14 @@ class SizeInput(QWidget):
     refused = Signal(object)  # the ConfigError of a text that is no size
     names = targets.TARGET_FIELDS
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.most = MAX_SHARE  # of the prunable weights, that can be removed
+        self._settings = settings
         self._values: dict[str, Any] = {
             name: setting.default for name, setting in _SETTINGS.items()
         }
         self._model: ModelSummary | None = None
         self._form = FileForm()
-        self._is_unit_chosen = False  # by the user, for the latest model
-        self._source = ""  # of that model
         self._reasons: Mapping[Target, str] = dict.fromkeys(Target, "")
         self._shown: tuple[Target, float | None] = (self._values["target"], None)
         self._suffix = ""  # of the text
@@ -92,9 +75,9 @@ class SizeInput(QWidget):
         named(self._line, "pruning_size", FIELDS["pruning.target"])
         self._line.setMinimumWidth(_MIN_WIDTH)
         self._line.editingFinished.connect(self._on_typed)
-        length = len(max(_UNITS.values(), key=len))
+        length = len(max(targets.UNITS.values(), key=len))
         self._unit = ChoiceBox("size_unit_combo", length)
-        self._unit.offer(_UNITS, self._values["target"])
+        self._unit.offer(targets.UNITS, self._values["target"])
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
         limits = _SETTINGS["context"].option.limits
         self._context = WholeInput(limits, FIELDS["pruning.context"])
@@ -122,12 +105,13 @@ class SizeInput(QWidget):
         """Return the line of the target, whichever of its fields `name` is."""
         return self._line
 
-    def show_model(
-        self, model: ModelSummary | None, form: FileForm, source: str = ""
-    ) -> None:
-        """Convert sizes for the model of a source and the form of its file."""
-        if source != self._source:
-            self._source, self._is_unit_chosen = source, False
+    @property
+    def unit(self) -> Target:
+        """The unit that is shown."""
+        return self._shown[0]
+
+    def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
+        """Convert sizes for a model and the form of its file."""
         if (model, form) != (self._model, self._form):
             self._model, self._form = model, form
             self._show()
@@ -137,19 +121,16 @@ class SizeInput(QWidget):
         if reasons == self._reasons:
             return
         self._reasons = dict(reasons)
-        for index, target in enumerate(_UNITS):
+        for index, target in enumerate(targets.UNITS):
             tip = CHOICES[target][1]
             self._unit.disable(index, self._reasons.get(target, ""), tip=tip)
         self._show()
 
     def set_share(self, share: float) -> None:
         """Set the target to a share of the prunable weights, in the chosen unit."""
-        self._change(self._at_share(share, self._shown[0]))
-
-    def _at_share(self, share: float, unit: Target) -> dict[str, Any]:
-        """Return the values with a share of the prunable weights, in another unit."""
         plain = {**self._values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
-        return {**plain, **targets.converted(plain, unit, self._model, self._form)}
+        changes = targets.converted(plain, self.unit, self._model, self._form)
+        self._change({**plain, **changes})
 
     # User actions
 
@@ -163,7 +144,7 @@ class SizeInput(QWidget):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Show the target again in place of a text when Escape is pressed."""
         if event.key() == Qt.Key.Key_Escape and self._line.isModified():
-            self._shown = self._shown[0], None
+            self._shown = self.unit, None
             self._change({})
         else:
             super().keyPressEvent(event)
@@ -173,14 +154,13 @@ class SizeInput(QWidget):
         """Take a text and keep it, unless a tidier one means the same."""
         if not self._line.isModified():
             return
-        (unit, _), locale = self._shown, self._line.locale()
+        unit, locale = self.unit, self._line.locale()
         typed = self._line.text().strip()
         is_count = (number_in(typed, locale) or 0) >= _COUNT
         if not _split(typed)[1] and not (is_count and unit is Target.PARAMETERS):
             typed = f"{typed} {self._suffix}"
-        found = _parsed(typed, unit, locale)
         try:
-            target, value = self._checked(found)
+            target, value = found = self._checked(_parsed(typed, unit, locale))
         except ConfigError as error:
             self._shown = unit, None
             self.refused.emit(error)
@@ -188,7 +168,7 @@ class SizeInput(QWidget):
         tidy = targets.value_text(target, value)
         self._shown = target, value
         self._write(tidy if _parsed(tidy, target, locale) == found else typed)
-        self._is_unit_chosen |= target is not unit
+        self._settings.size_unit = target
         self._change({"target": target, targets.target_field(target): value})
         if self._line.hasFocus():
             self._line.selectAll()
@@ -203,33 +183,29 @@ class SizeInput(QWidget):
             target, value = found
             if reason := self._reasons.get(target):
                 raise ConfigError(reason, settings=("target",))
-            if target in OF_SHARE and value > MAX_SHARE:
-                most = self._at_share(self.most, target)["sparsity"]
-                raise ConfigError(
-                    _AT_MOST[target],
-                    settings=("target",),
-                    most=floor_share(10_000, most) / 10_000,
-                    structure=display_name(self._values["structure"]),
-                )
+            if target in OF_SHARE and MAX_SHARE < value <= 1:
+                value = MAX_SHARE
+                limit = numbers.percent(value)
+                show_limit(self._line, tr("At most {limit}.").format(limit=limit))
             limits = _SETTINGS[targets.target_field(target)].option.limits
             if limits is not None and limits.contain(value):
-                return found
+                return target, value
         raise ConfigError(
             tr("{text:shown} is not a size."),
             tr("Type a number with a unit, such as {examples}."),
             settings=("target",),
             text=self._line.text(),
             examples="500 M, 7 B, 20 %, 80 MB"
-            if self._shown[0] is Target.PARAMETERS
+            if self.unit is Target.PARAMETERS
             else "20 %, 80 MB, 2 GB",
         )
 
     @Slot()
     def _on_unit_chosen(self) -> None:
         unit = self._unit.value
-        if unit is self._shown[0]:
+        if unit is self.unit:
             return
-        self._is_unit_chosen = True
+        self._settings.size_unit = unit
         values = self._values
         if unit is Target.MEMORY and self._model is not None:
             context = usable_context(values["context"], self._model)
@@ -242,14 +218,11 @@ class SizeInput(QWidget):
         self._change({"context": self._context.value})
 
     def _shown_values(self) -> dict[str, Any]:
-        """Return the values of the job; or its file, while nobody has chosen a unit."""
-        values = self._values
-        is_share = values["target"] in OF_SHARE
+        """Return the values of the job; or its file, if that was chosen last."""
+        values, unit = self._values, Target.FILE_SIZE
         is_file = self._model is not None and self._form.format is Format.GGUF
-        unit = Target.FILE_SIZE
-        if self._is_unit_chosen or not (
-            is_share and is_file and unit not in self._reasons
-        ):
+        is_chosen = self._settings.size_unit is unit and unit not in self._reasons
+        if values["target"] not in OF_SHARE or not (is_file and is_chosen):
             return values
         changes = targets.converted(values, unit, self._model, self._form)
         return {**values, **changes} if len(changes) > 1 else values

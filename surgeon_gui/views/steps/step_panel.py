@@ -215,8 +215,10 @@ class StepHeader(QAbstractButton):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         if self._shows_focus or self.underMouse():
-            edge = theme.accent if self._shows_focus else theme.border
+            # No second frame within that of the card, except around the focus.
+            edge = theme.accent if self._shows_focus else theme.raised
             painter.setPen(QColor(edge))
+            painter.setBrush(QColor(theme.raised))
             painter.drawRoundedRect(QRectF(self.rect()).adjusted(2, 2, -2, -2), 6, 6)
         self._paint_disc(painter, theme)
         self._paint_text(painter, theme)
@@ -308,7 +310,7 @@ class StepCard(QWidget):
             area = area.parentWidget()
         if area is not None:
             area.ensureWidgetVisible(self.page, 0, MARGIN)
-            area.ensureWidgetVisible(self.header, 0, MARGIN)
+            area.ensureWidgetVisible(self.header, 0, GAP)  # of no other card
 
     @Slot(bool)
     def _on_toggled(self, is_open: bool) -> None:

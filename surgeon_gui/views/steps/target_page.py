@@ -129,8 +129,7 @@ class TargetPage(Page):
 
     @override
     def show_state(self, state: AppState) -> None:
-        source = state.config.model.source
-        self._sizes.show_model(state.model, _form(state), source)
+        self._sizes.show_model(state.model, _form(state))
         if Step.TARGET not in state.rejected:  # else a form shows its own problem
             problems = self.problems(state)
             if error := state.request(RequestKind.VOCABULARY).error:

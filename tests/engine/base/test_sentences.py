@@ -291,7 +291,7 @@ def test_long_message_keeps_its_beginning_and_its_reason():
         (format_size(99_900_000), "99.9 MB"),
         (format_size(91_720_000), "91.8 MB"),
         (format_size(2_341_000_000), "2.35 GB"),
-        (format_size(120_000_000), "0.12 GB"),
+        (format_size(120_000_000), "120.0 MB"),
         (format_size(1.5e12), "1,500.00 GB"),
         (format_duration(119.4), "119 s"),
         (format_duration(120), "2 min"),

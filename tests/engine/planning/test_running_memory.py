@@ -96,8 +96,8 @@ def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
 @pytest.mark.parametrize(
     ("gigabytes", "words"),
     [
-        (0.5, "In float32, the unpruned model takes 0.021 GB with a context of 1,000"),
-        (0.0095, "takes 0.012 GB with a context of 1,000 tokens even without all the"),
+        (0.5, "In float32, the unpruned model takes 20.2 MB with a context of 1,000"),
+        (0.0095, "takes 11.3 MB with a context of 1,000 tokens even without all the"),
         (0.008, "A context of 1,000 tokens takes 8.8 MB, all of the 8.0 MB"),
     ],
 )
@@ -109,6 +109,15 @@ def test_memory_out_of_reach_raises_with_both_sizes(gigabytes, words):
         goal_of(pruning, MODEL, FileForm())
 
 
+def test_context_of_one_token_is_named_in_the_singular():
+    for gigabytes in (0.5, 0.000001):
+        pruning = PruningConfig(
+            target=Target.MEMORY, memory_gigabytes=gigabytes, context=1
+        )
+        with pytest.raises(ConfigError, match=r"context of 1 token[ :]"):
+            goal_of(pruning, MODEL, FileForm())
+
+
 def test_target_below_what_is_possible_names_the_smallest_size():
     pruning = pruning_config(
         structure="neurons", target="memory", memory_gigabytes=0.0125, context=CONTEXT
@@ -116,10 +125,10 @@ def test_target_below_what_is_possible_names_the_smallest_size():
     goal = goal_of(pruning, MODEL, FileForm())
     with pytest.raises(PruningError, match="at most") as raised:
         check_target_in_limits(goal, pruning, MODEL)
-    words = "The smallest possible size is 0.014 GB with a context of 1,000 tokens."
-    assert words in raised.value.hint
+    words = "The smallest possible size is 13.1 MB with a context of 1,000 tokens: at"
+    assert words in raised.value.message
     named = replace(
-        pruning, target=Target.MEMORY, memory_gigabytes=0.014, context=CONTEXT
+        pruning, target=Target.MEMORY, memory_gigabytes=0.0131, context=CONTEXT
     )
     check_target_in_limits(goal_of(named, MODEL, FileForm()), named, MODEL)
 

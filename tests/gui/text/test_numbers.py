@@ -87,6 +87,8 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.rough_duration(7169), "119~min"),
         (numbers.rough_duration(7171), "2~h"),
         (numbers.clock(3723), "1:02:03"),
+        (numbers.tokens(1), "1 token"),
+        (numbers.tokens(4096), "4,096 tokens"),
     ],
 )
 def test_english_numbers(shown, expected):

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Target
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.state.run import Status
+from surgeon_gui.widgets.choice_box import ChoiceBox
 from tests.helpers.fake_runs import write_run
-from tests.helpers.windows import QUICK, load_and_wait, run_of, wait_until
+from tests.helpers.widget_queries import choose_unit
+from tests.helpers.windows import QUICK, find, load_and_wait, run_of, wait_until
 
 
 def reopened(window, make_window):
@@ -24,6 +28,16 @@ def test_job_comes_back_but_no_missing_model(qtbot, tmp_path, window, make_windo
     assert again.session.state.model_is_chosen
     again.load_config(replace(QUICK, model=ModelConfig(str(tmp_path / "gone"))))
     assert not reopened(again, make_window).session.state.model_is_chosen
+
+
+def test_unit_of_the_size_comes_back(qtbot, window, make_window):
+    export = ExportConfig(format=Format.GGUF)
+    load_and_wait(qtbot, window, replace(QUICK, export=export))
+    assert find(window, "size_unit_combo", ChoiceBox).value is Target.FILE_SIZE
+    choose_unit(window, Target.PRUNABLE_SHARE)
+    again = reopened(window, make_window)
+    wait_until(qtbot, lambda: again.session.state.model is not None)
+    assert find(again, "size_unit_combo", ChoiceBox).value is Target.PRUNABLE_SHARE
 
 
 def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):

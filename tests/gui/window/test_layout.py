@@ -4,7 +4,7 @@ import itertools
 import re
 from dataclasses import replace
 
-from PySide6.QtCore import QPoint
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QPushButton, QScrollArea
 
@@ -17,6 +17,7 @@ from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.bars import Bar
+from surgeon_gui.views.steps.step_panel import StepCard, StepHeader
 from tests.helpers.widget_queries import choose_unit
 from tests.helpers.window_audit import controls, cut_texts, overlapping, pages, settle
 from tests.helpers.windows import click, find, load_and_wait, open_place, wait_until
@@ -70,6 +71,37 @@ def test_scroll_bars_and_errors_move_nothing(qtbot, window):
     assert bar.maximum() > 0
     bar.setValue(0)
     assert places() == before
+
+
+def test_primary_buttons_are_those_of_pages(window):
+    bars = window.findChildren(Bar)
+    buttons = [each for bar in bars for each in bar.findChildren(QPushButton)]
+    assert len(bars) > 3
+    assert [x.objectName() for x in buttons if x.property("primary")] == []
+
+
+def test_expert_has_room_in_the_smallest_window(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.resize(window.minimumSize())
+    window.open_step(Step.TARGET)
+    settle()
+    area, header = find(window, "step_panel"), find(window, "step_target_header")
+    assert area.height() - header.height() > 200
+    cards = [x for x in window.findChildren(StepCard) if not x.header.isChecked()]
+    tops = [x.mapTo(area, QPoint()).y() for x in cards]
+    ends = [y + x.height() for x, y in zip(cards, tops, strict=True)]
+    above = [end for y, end in zip(tops, ends, strict=True) if y < 0]
+    assert above and max(above) <= 0  # no part of another frame
+
+
+def test_header_under_the_mouse_has_a_ground_and_no_second_frame(qtbot):
+    header = StepHeader(1, "step_model_header")
+    qtbot.addWidget(header)
+    header.resize(300, 60)
+    header.setAttribute(Qt.WidgetAttribute.WA_UnderMouse)
+    image = header.grab().toImage()
+    outside, *_, edge, inside = (image.pixelColor(150, y).name() for y in range(5))
+    assert outside != edge == inside
 
 
 def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, window):

@@ -152,7 +152,7 @@ def test_equal_values_make_one_run(state):
         (
             "99",
             FIRST,
-            "Share of prunable weights: 99 % is not possible. Enter more than 0 % and "
+            "Removed, of prunable: 99 % is not possible. Enter more than 0 % and "
             "at most 95 %.",
         ),
         (" ".join(map(str, range(1, MAX_RUNS + 2))), FIRST, "at most 30"),

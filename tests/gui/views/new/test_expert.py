@@ -54,10 +54,11 @@ def offered(place):
 def found_by(place, typed):
     """Return what typing into the search leaves of what it offers."""
     offered(place)
-    completer = find(place, "expert_search_edit", QLineEdit).completer()
-    completer.setCompletionPrefix(typed)
-    found = completer.completionModel()
-    return [found.index(row, 0).data() for row in range(found.rowCount())]
+    edit = find(place, "expert_search_edit", QLineEdit)
+    edit.textEdited.emit(typed)
+    found = edit.completer().completionModel()
+    labels = [found.index(row, 0).data() for row in range(found.rowCount())]
+    return [] if labels == ["Nothing found"] else labels
 
 
 def choose(place, label):
@@ -144,6 +145,13 @@ def test_names_of_programs_find_the_format_of_the_file(active, program):
     found = found_by(active, program)
     assert "Format" in found
     assert "Shots" not in found
+
+
+def test_word_of_its_help_finds_a_setting_after_those_that_it_names(active):
+    found = found_by(active, "windows")
+    named = ["Windows", "Judging windows", "Validation windows"]
+    assert found[:3] == named
+    assert {"Window length", "Batch", "General text"} <= set(found)
 
 
 def test_name_of_a_choice_finds_its_setting(active):

@@ -1,6 +1,5 @@
 """The page New: few clicks and few words from a model to a started run."""
 
-import math
 import os
 from dataclasses import replace
 
@@ -25,6 +24,7 @@ from surgeon_engine.api.config.pruning import (
     Damping,
     Method,
     PruningConfig,
+    Structure,
     Target,
     Vocabulary,
 )
@@ -62,8 +62,8 @@ TEXTS = (QLabel, QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit)
 COMPOSITE = (QComboBox, QAbstractSpinBox)  # with inner parts
 
 
-def line(place, name):
-    return find(place, name, QLabel).text().replace("\N{NO-BREAK SPACE}", " ")
+def line(place, name, kind=QLabel):
+    return find(place, name, kind).text().replace("\N{NO-BREAK SPACE}", " ")
 
 
 def config(place) -> RunConfig:
@@ -217,7 +217,7 @@ def test_size_that_cannot_be_reached_says_so_below_the_curve(place):
     ("wanted", "used", "words"),
     [
         (0.1, "2.5", "the model takes 2.5 MB even without"),
-        (2.0, "2.5", "The smallest possible size is 2.5 MB"),
+        (2.0, "2.5", "The smallest possible size is 2.5 MB: at most"),
         (50.0, "11.4", "the unpruned model takes 11.4 MB"),
     ],
 )
@@ -238,8 +238,40 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
 
 
 @pytest.mark.parametrize(
+    ("unit", "wanted", "used"),
+    [("file_size", "11.31 MB", "11.2 MB"), ("prunable_share", "0.1 %", "1.6 %")],
+)
+def test_target_below_the_smallest_step_becomes_that_step(place, unit, wanted, used):
+    pruning = replace(config(place).pruning, structure=Structure.HEADS, sparsity=0.1)
+    place.session.draft.edit_part(pruning)
+    choose_unit(place, unit)
+    type_size(place, wanted)
+    told, use = line(place, "plan_warning"), find(place, "use_possible_button")
+    assert ("leaves about 11.2 MB: at least" in told) is ("MB" in wanted)
+    assert use.isVisible()
+    assert use.text().replace("\N{NO-BREAK SPACE}", " ") == f"Use {used}"
+    click(place, "use_possible_button")
+    assert find(place, "start_button").isEnabled()
+
+
+@pytest.mark.parametrize("width", [700, 824, 1200])
+def test_problem_of_any_length_leaves_the_size_where_it_is(place, width):
+    place.resize(width, 640)
+    places = set()
+    for text in ("8 MB", "abc", "0.1 MB", "2.0 MB", "50 MB", "30 %", "96 %"):
+        type_size(place, text)
+        settle()
+        places.add(find(place, "pruning_size").mapTo(place, QPoint()).y())
+    assert len(places) == 1
+
+
+@pytest.mark.parametrize(
     ("unit", "wanted"),
-    [("prunable_share", "95 %"), ("parameter_share", "95 %"), ("parameters", "0.1 M")],
+    [
+        ("prunable_share", "96 %"),
+        ("parameter_share", "95 %"),
+        ("parameters", "0.1 M"),
+    ],
 )
 def test_size_offered_is_in_the_unit_of_the_target(place, unit, wanted):
     choose_unit(place, unit)
@@ -250,13 +282,17 @@ def test_size_offered_is_in_the_unit_of_the_target(place, unit, wanted):
     assert offered.replace("\N{NO-BREAK SPACE}", " ").endswith(f" {size_shown(place)}")
 
 
-def test_share_beyond_all_limits_names_that_of_the_model(place):
-    limit = find(place, "size_curve", SizeCurve).curve.forecast.last
-    shown = f"{math.floor(10_000 * limit) / 100:g} %"
-    type_size(place, "96 %")
-    assert f"At most {shown} of the prunable" in line(place, "plan_warning")
-    type_size(place, shown)
-    assert limit < 0.95 and find(place, "start_button").isEnabled()
+def test_size_offered_for_a_share_that_is_shown_as_a_file_is_one_of_a_file(place):
+    state = place.session.state
+    heads = replace(state.config.pruning, structure=Structure.HEADS)
+    export = ExportConfig(format=Format.GGUF, dtype=FileDtype.FLOAT16)
+    place.session.draft.edit(replace(state.config, pruning=heads, export=export))
+    told = line(place, "plan_warning")
+    offered = line(place, "use_possible_button", QPushButton).removeprefix("Use ")
+    assert size_shown(place).endswith(" MB") and offered.endswith(" MB")
+    assert f"The smallest possible size is {offered}." in told
+    click(place, "use_possible_button")
+    assert f"to {offered}" in line(place, "plan_label")
 
 
 def test_text_that_is_no_size_stops_the_start_until_another_is_typed(place):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QTreeWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QTreeWidget
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method, Target
@@ -178,6 +178,7 @@ def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):
     assert rows(window) == []
     dialog = open_sweep(window)
     settle()
+    assert any("Bundled demo" in x.text() for x in dialog.findChildren(QLabel))
     assert find(dialog, "sweep_values_edit", QLineEdit).text() == "10, 20, 30, 40"
     assert find(dialog, "sweep_llm_surgeon_check", QCheckBox).isChecked()
     assert find(dialog, "sweep_summary").text().startswith("4 ")
@@ -195,7 +196,13 @@ def test_sweep_takes_sizes_in_the_unit_of_the_draft(qtbot, window):
     pruning = replace(QUICK.pruning, target=Target.FILE_SIZE, megabytes=9.0)
     load_and_wait(qtbot, window, replace(QUICK, pruning=pruning))
     dialog = open_sweep(window)
-    assert "(MB)" in find(dialog, "sweep_unit_combo", QComboBox).currentText()
+    units = find(dialog, "sweep_unit_combo", QComboBox)
+    assert units.currentText() == "File (MB)"
+    words = find(window, "size_unit_combo", QComboBox)
+    rows = range(words.count())
+    assert [units.itemText(x).rpartition(" (")[0] for x in rows] == [
+        words.itemText(x) for x in rows
+    ]
     click(dialog, "sweep_add_button")
     sizes = [run.config.pruning.target for run in queue_of(window).state.runs]
     assert len(sizes) == 4 and set(sizes) == {Target.FILE_SIZE}

@@ -6,10 +6,16 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit
 
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import (
+    MAX_SHARE,
+    PruningConfig,
+    Structure,
+    Target,
+)
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
+from surgeon_gui.base.settings import Settings
 from surgeon_gui.state.job import targets
 from surgeon_gui.views.steps.size_input import SizeInput
 from surgeon_gui.widgets.choice_box import ChoiceBox
@@ -43,7 +49,7 @@ def size(qtbot):
 
     `.edits` has the targets of its signals, `.errors` what it has refused.
     """
-    size = SizeInput()
+    size = SizeInput(Settings())
     qtbot.addWidget(size)
     size.show_model(MODEL, FileForm())
     size.edits, size.errors = [], []
@@ -123,6 +129,8 @@ def test_context_is_asked_for_a_memory_alone(size):
     assert size.values()["memory_gigabytes"] == memory
     assert size.values()["context"] == 300
     assert goal(size).removed < before
+    context.setValue(1)
+    assert context.text() == "1 token"
 
 
 @pytest.mark.parametrize(
@@ -165,11 +173,15 @@ def test_size_that_cannot_be_reached_is_not_converted(size):
         (Target.FILE_SIZE, "1.234567 GB", Target.FILE_SIZE, 1234.567, "1.234567 GB"),
         (Target.FILE_SIZE, "0.0075 GB", Target.FILE_SIZE, 7.5, "7.5 MB"),
         (Target.FILE_SIZE, "0,0075 GB", Target.FILE_SIZE, 7.5, "7.5 MB"),
+        (Target.FILE_SIZE, "0,750 MB", Target.FILE_SIZE, 0.75, "750 kB"),
+        (Target.FILE_SIZE, "1,500 MB", Target.FILE_SIZE, 1500.0, "1.5 GB"),
+        (Target.FILE_SIZE, "1.500,5 MB", Target.FILE_SIZE, 1500.5, "1.500,5 MB"),
         (Target.FILE_SIZE, "8", Target.FILE_SIZE, 8.0, "8 MB"),
         (Target.FILE_SIZE, "20 %", Target.PRUNABLE_SHARE, 0.2, "20 %"),
         (Target.MEMORY, "20 MB", Target.MEMORY, 0.02, "20 MB"),
         (Target.PARAMETER_SHARE, "20%", Target.PARAMETER_SHARE, 0.2, "20 %"),
         (Target.PARAMETERS, "2 M", Target.PARAMETERS, 2.0, "2.00 M"),
+        (Target.PARAMETERS, "2,1 M", Target.PARAMETERS, 2.1, "2.10 M"),
         (Target.PARAMETERS, "950k", Target.PARAMETERS, 0.95, "950 k"),
         (Target.PARAMETERS, "1.3B", Target.PARAMETERS, 1300.0, "1.30 B"),
         (Target.PARAMETERS, "2.3456", Target.PARAMETERS, 2.3456, "2.3456 M"),
@@ -206,7 +218,7 @@ def test_escape_shows_the_target_again(size, typed):
     ("before", "typed"),
     [
         *((Target.FILE_SIZE, x) for x in ("3 X", "abc", "", "8 apples", "0 MB")),
-        *((Target.PRUNABLE_SHARE, x) for x in ("-5 %", "3 G", "1.2.3 %")),
+        *((Target.PRUNABLE_SHARE, x) for x in ("-5 %", "101 %", "3 G", "1.2.3 %")),
         *((Target.PARAMETERS, x) for x in ("3 G", "0 M", "nan")),
     ],
 )
@@ -227,23 +239,13 @@ def test_text_that_is_no_size_is_refused_and_stays(size, before, typed):
     assert size_shown(size) != typed
 
 
-@pytest.mark.parametrize(
-    ("most", "unit", "limit"),
-    [
-        (0.6543, Target.PRUNABLE_SHARE, "65.43 %"),
-        (0.65439, Target.FILE_SIZE, "65.43 %"),
-        (0.6543, Target.PARAMETER_SHARE, "56.27 %"),  # of all
-    ],
-)
-def test_share_beyond_all_limits_is_refused_by_that_of_the_model(
-    size, most, unit, limit
-):
-    size.most = most
+@pytest.mark.parametrize("unit", [Target.FILE_SIZE, Target.PARAMETER_SHARE])
+def test_share_beyond_all_limits_becomes_the_largest(size, unit):
     choose_unit(size, unit)
-    before = size.values()
     type_size(size, "96 %")
-    assert limit in size.errors[0].message.replace("\N{NO-BREAK SPACE}", " ")
-    assert size.values() == before
+    assert size_shown(size) == "95 %"
+    assert size.values()["sparsity"] == MAX_SHARE
+    assert size.errors == []
 
 
 def test_return_selects_the_text(size, qtbot):
@@ -307,15 +309,17 @@ def test_unit_that_was_chosen_stays_for_a_file(size):
     assert unit_of(size) is Target.PRUNABLE_SHARE
 
 
-def test_file_of_another_model_is_shown_in_bytes(size):
-    size.show_model(MODEL, FileForm(), "one")
-    choose_unit(size, Target.PARAMETER_SHARE)
-    choose_unit(size, Target.PRUNABLE_SHARE)
-    size.set_share(0.32)
-    size.show_model(None, FILE, "two")
-    size.show_model(MODEL, FILE, "two")
-    assert unit_of(size) is Target.FILE_SIZE
-    assert size.values()["sparsity"] == pytest.approx(0.32)
-    choose_unit(size, Target.PRUNABLE_SHARE)
-    size.show_model(MODEL, FILE, "two")
-    assert unit_of(size) is Target.PRUNABLE_SHARE
+@pytest.mark.parametrize("is_typed", [False, True])
+def test_unit_that_was_chosen_last_is_that_of_the_next_start(size, qtbot, is_typed):
+    size.show_model(MODEL, FILE)
+    if is_typed:
+        type_size(size, "20 %")
+    else:
+        choose_unit(size, Target.PRUNABLE_SHARE)
+    again = SizeInput(size._settings)
+    qtbot.addWidget(again)
+    again.show_model(MODEL, FILE)
+    assert unit_of(again) is Target.PRUNABLE_SHARE
+    choose_unit(again, Target.FILE_SIZE)
+    again.show_values(size._values)
+    assert unit_of(again) is Target.FILE_SIZE

@@ -113,7 +113,7 @@ def test_edited_text_is_read_after_a_while(
 PAGES = {
     "model": ModelPage,
     "calibration": CalibrationPage,
-    "target": lambda session: TargetPage(session, SizeInput()),
+    "target": lambda session: TargetPage(session, SizeInput(Settings())),
     "export": ExportPage,
 }
 
