@@ -8,7 +8,6 @@ from typing import Any
 
 from surgeon_engine.api.config.export import LLAMA_PACKAGE
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
 from surgeon_engine.export.gguf.server import open_server
 from surgeon_engine.judging.messages import AllAnswered, Answered
@@ -84,7 +83,6 @@ class LlamaProcess:
 
 if __name__ == "__main__":
     no_memory = ModelError(
-        say("There is not enough memory to run this file."),
-        say("Close other programs."),
+        "There is not enough memory to run this file.", "Close other programs."
     )
     serve(LlamaProcess(), no_memory)

@@ -20,7 +20,6 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.block_calls import (
     Call,
     Entries,
@@ -262,21 +261,17 @@ class BlockRunner:
                 self.probe = body_of(self._model)(input_ids=tokens, use_cache=False)[0]
             except NotChainedError:
                 raise ModelError(
-                    say(
-                        "The blocks of this model do not simply follow each other, so "
-                        "that they cannot be run one at a time."
-                    ),
+                    "The blocks of this model do not simply follow each other, so "
+                    "that they cannot be run one at a time.",
                     self._hint,
                 ) from None
         if len(calls) != len(self._blocks):
             raise ModelError(
-                say(
-                    "The {blocks} blocks of this model run {calls} times for a text, "
-                    "so that they cannot be run one at a time.",
-                    blocks=len(self._blocks),
-                    calls=len(calls),
-                ),
+                "The {blocks} blocks of this model run {calls} times for a text, "
+                "so that they cannot be run one at a time.",
                 self._hint,
+                blocks=len(self._blocks),
+                calls=len(calls),
             )
         self._chain = _Chain(dim, others, tuple(written))
         _, without_blocks = self._inputs(window)
@@ -287,10 +282,8 @@ class BlockRunner:
 
     def _not_of_tokens_alone(self) -> ModelError:
         return ModelError(
-            say(
-                "The blocks of this model get arguments that depend on what earlier "
-                "blocks compute, so that they cannot be run one at a time."
-            ),
+            "The blocks of this model get arguments that depend on what earlier "
+            "blocks compute, so that they cannot be run one at a time.",
             self._hint,
         )
 

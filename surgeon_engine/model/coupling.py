@@ -95,7 +95,7 @@ def coupled_groups(
     if reason := _unsupported_reason(structure, found):
         possible = (x for x, y in COUPLINGS.items() if all(found[k].groups for k in y))
         other = next(possible, Structure.ROWS_AND_COLUMNS)
-        raise PruningError(reason, say("Choose {other:choice} instead.", other=other))
+        raise PruningError(reason, "Choose {other:choice} instead.", other=other)
     groups = [group for kind in COUPLINGS[structure] for group in found[kind].groups]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
 
@@ -287,11 +287,9 @@ def _check_not_tied(coupled: CoupledGroups, tied: Set[str]) -> None:
     for layer in coupled.layers:
         if f"{layer.name}.weight" in tied:
             raise PruningError(
-                say(
-                    "{layer} shares its weights with a layer of another block, which "
-                    "would change, too.",
-                    layer=layer.name,
-                )
+                "{layer} shares its weights with a layer of another block, which "
+                "would change, too.",
+                layer=layer.name,
             )
 
 
@@ -376,15 +374,13 @@ def _owners(rows: ProducerRows, division: Division, name: str, length: int) -> T
     expected = division.groups * sum(sizes)
     if length != expected:
         raise PruningError(
-            say(
-                "{layer} has {rows:,} rows, but {groups:,} groups of {sizes:,} rows "
-                "have {expected:,}.",
-                layer=name,
-                rows=length,
-                groups=division.groups,
-                sizes=sum(sizes),
-                expected=expected,
-            )
+            "{layer} has {rows:,} rows, but {groups:,} groups of {sizes:,} rows "
+            "have {expected:,}.",
+            layer=name,
+            rows=length,
+            groups=division.groups,
+            sizes=sum(sizes),
+            expected=expected,
         )
     runs = [sum(sizes)] if rows.order is Order.BY_GROUP else sizes
     # On the CPU even if the default device is "meta".

@@ -16,7 +16,6 @@ from transformers import PretrainedConfig
 
 from surgeon_engine.api.config.pruning import Coupling, display_name
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.known_layers import PARAMETERS
 from surgeon_engine.model.layers import LINEAR, PrunableLayer
 from surgeon_engine.model.rules import CouplingRule, Part, ProducerRows
@@ -65,30 +64,24 @@ def heads_of(match: Match, block: Block) -> Division:
     heads, shared = _head_counts(match, block)
     if not heads:
         raise PruningError(
-            say(
-                "The model does not state how many heads feed {consumer}.",
-                consumer=consumer.name,
-            )
+            "The model does not state how many heads feed {consumer}.",
+            consumer=consumer.name,
         )
     if heads % shared or consumer.columns % heads:
         raise PruningError(
-            say(
-                "The {columns:,} columns of {consumer} cannot be divided into {heads} "
-                "heads with {shared} key and value heads.",
-                columns=consumer.columns,
-                consumer=consumer.name,
-                heads=heads,
-                shared=shared,
-            )
+            "The {columns:,} columns of {consumer} cannot be divided into {heads} "
+            "heads with {shared} key and value heads.",
+            columns=consumer.columns,
+            consumer=consumer.name,
+            heads=heads,
+            shared=shared,
         )
     if shared == 1:
         raise PruningError(
-            say(
-                "All {heads} query heads of a block share one key and value head, and "
-                "the last group of a block is always kept: there are no heads to "
-                "remove.",
-                heads=heads,
-            )
+            "All {heads} query heads of a block share one key and value head, and "
+            "the last group of a block is always kept: there are no heads to "
+            "remove.",
+            heads=heads,
         )
     size = consumer.columns // heads
     _check_not_read_elsewhere(module, block.config, consumer)
@@ -159,11 +152,9 @@ def _check_not_read_elsewhere(
     readers = getattr(config, "num_kv_shared_layers", None)
     if writes if readers is None else readers and writes is not False:
         raise PruningError(
-            say(
-                "Later blocks read the keys and values that feed {consumer}: without "
-                "one head they would change.",
-                consumer=consumer.name,
-            )
+            "Later blocks read the keys and values that feed {consumer}: without "
+            "one head they would change.",
+            consumer=consumer.name,
         )
 
 
@@ -241,11 +232,9 @@ def _check_neuron_parameters(match: Match, block: Block, neurons: int) -> None:
     for path, module in _other_modules(match, block):
         if _has_no_weight(module):
             raise PruningError(
-                say(
-                    "{path} normalizes all neurons together: without one the others "
-                    "would change.",
-                    path=path,
-                )
+                "{path} normalizes all neurons together: without one the others "
+                "would change.",
+                path=path,
             )
     for path, _, name, parameter in _other_parameters(match, block):
         if neurons in parameter.shape:
@@ -256,34 +245,28 @@ def _check_no_largest(match: Match, block: Block) -> None:
     """Check that an MLP does not compare its neurons with each other."""
     if getattr(block.module.get_submodule(match.module), "activation_sparsity", 0):
         raise PruningError(
-            say(
-                "MLPs of this architecture keep the neurons with the largest values: "
-                "without one neuron others would change."
-            )
+            "MLPs of this architecture keep the neurons with the largest values: "
+            "without one neuron others would change."
         )
 
 
 def features_error(path: str, count: int) -> PruningError:
     """Return the error for unknown parameters of the features of all heads."""
     return PruningError(
-        say(
-            "{path} has parameters for each of {count:,} features of the heads, "
-            "which cannot be removed with them.",
-            path=path,
-            count=count,
-        )
+        "{path} has parameters for each of {count:,} features of the heads, "
+        "which cannot be removed with them.",
+        path=path,
+        count=count,
     )
 
 
 def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
     return PruningError(
-        say(
-            "{path} has parameters for each of {count:,} {kind}, which cannot be "
-            "removed with them.",
-            path=path,
-            count=count,
-            kind=display_name(kind),
-        )
+        "{path} has parameters for each of {count:,} {kind}, which cannot be "
+        "removed with them.",
+        path=path,
+        count=count,
+        kind=display_name(kind),
     )
 
 
@@ -308,25 +291,21 @@ def _check_no_joint_norm(match: Match, block: Block, size: int, kind: Coupling) 
             if kind is Coupling.HEADS:
                 raise joint_norm_error(path, width, size)
             raise PruningError(
-                say(
-                    "{path} normalizes {width:,} neurons together: without one the "
-                    "others would change.",
-                    path=path,
-                    width=width,
-                )
+                "{path} normalizes {width:,} neurons together: without one the "
+                "others would change.",
+                path=path,
+                width=width,
             )
 
 
 def joint_norm_error(path: str, width: int, size: int) -> PruningError:
     """Return the error for a norm of `width` features, though a head has `size`."""
     return PruningError(
-        say(
-            "{path} normalizes {width:,} features together, not the {size:,} "
-            "of one head alone: without one head the others would change.",
-            path=path,
-            width=width,
-            size=size,
-        )
+        "{path} normalizes {width:,} features together, not the {size:,} "
+        "of one head alone: without one head the others would change.",
+        path=path,
+        width=width,
+        size=size,
     )
 
 

@@ -160,12 +160,10 @@ def _load(
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            say(
-                "The weights of {source} cannot be loaded: {reason:clause}.",
-                source=source.name,
-                reason=first_line(error),
-            ),
+            "The weights of {source} cannot be loaded: {reason:clause}.",
             INCOMPLETE_FILES,
+            source=source.name,
+            reason=first_line(error),
         ) from error
     _check_complete(source.name, found)
     _check_finite(source.name, model)
@@ -238,15 +236,13 @@ def _check_complete(name: str, found: dict[str, Any]) -> None:
         keys: list[Any] = sorted(found.get(key) or ())
         if keys:
             raise ModelError(
-                say(
-                    "The files of {name} do not match its config: {count:,} tensors "
-                    "are {problem}, such as {first}.",
-                    name=name,
-                    count=len(keys),
-                    problem=problem,
-                    first=keys[0] if isinstance(keys[0], str) else keys[0][0],
-                ),
+                "The files of {name} do not match its config: {count:,} tensors "
+                "are {problem}, such as {first}.",
                 INCOMPLETE_FILES,
+                name=name,
+                count=len(keys),
+                problem=problem,
+                first=keys[0] if isinstance(keys[0], str) else keys[0][0],
             )
 
 
@@ -258,15 +254,13 @@ def _check_finite(name: str, model: PreTrainedModel) -> None:
             if not (lowest.isfinite() and highest.isfinite()):
                 count = int((~parameter.isfinite()).sum())
                 raise ModelError(
-                    say(
-                        "{count:,} of {parameter:,} weights of {key} in {name} are "
-                        "not finite (NaN or infinite).",
-                        count=count,
-                        parameter=parameter.numel(),
-                        key=key,
-                        name=name,
-                    ),
-                    say("The files may be damaged: download them again."),
+                    "{count:,} of {parameter:,} weights of {key} in {name} are "
+                    "not finite (NaN or infinite).",
+                    "The files may be damaged: download them again.",
+                    count=count,
+                    parameter=parameter.numel(),
+                    key=key,
+                    name=name,
                 )
 
 

@@ -66,13 +66,11 @@ class _Weight:
             if isinstance(error, KeyError):
                 reason = say("{tensor} is missing", tensor=error.args[0])
             raise ModelError(
-                say(
-                    "{name} cannot be dequantized ({method}): {reason:clause}.",
-                    name=self._name,
-                    method=self._how.label,
-                    reason=reason,
-                ),
+                "{name} cannot be dequantized ({method}): {reason:clause}.",
                 INCOMPLETE_FILES,
+                name=self._name,
+                method=self._how.label,
+                reason=reason,
             ) from error
 
 
@@ -134,7 +132,7 @@ def _by_plain_name(
         if found is None and tensor.get_dtype().startswith(_FP8):
             raise ModelError(
                 "{name} has numbers of 8 bits, whose scales are not read.",
-                say("Choose the model in float32, float16 or bfloat16."),
+                "Choose the model in float32, float16 or bfloat16.",
                 name=name,
             )
         if found is None:

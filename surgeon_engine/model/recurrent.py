@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.division import (
     Block,
     Division,
@@ -81,9 +80,7 @@ def _check_norm_of_each_group(match: Match, block: Block) -> None:
 def _check_several(groups: int, match: Match) -> None:
     if groups < 2:
         raise PruningError(
-            say(
-                "All heads of {module} are one group, and the last group of a block is "
-                "always kept: there are no heads to remove.",
-                module=match.module,
-            )
+            "All heads of {module} are one group, and the last group of a block is "
+            "always kept: there are no heads to remove.",
+            module=match.module,
         )

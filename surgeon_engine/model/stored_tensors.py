@@ -10,7 +10,6 @@ import torch
 from surgeon_engine.api.model_info.files import count_numbers, read_tensors
 from surgeon_engine.api.model_info.quantization import MXFP4
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.source import ModelSource, own_reading
 
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -32,8 +31,9 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     counts = sum(map(count_numbers, source.weight_files), Counter[str]())
     if not counts:
         raise ModelError(
-            say("The weights of {source} hold no tensors.", source=source.name),
-            say("The download may be incomplete: download the files again."),
+            "The weights of {source} hold no tensors.",
+            "The download may be incomplete: download the files again.",
+            source=source.name,
         )
     ((most_common, _),) = counts.most_common(1)
     return _STORED.get(most_common)

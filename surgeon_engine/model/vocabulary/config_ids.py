@@ -16,7 +16,6 @@ from typing import Any
 from transformers import GenerationConfig, PretrainedConfig
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.vocabulary.definition import OTHERS
 
 _SIZE = re.compile(r"vocab_(size|offset)(_\w+)?$")
@@ -170,10 +169,8 @@ def _tokens(value: Any) -> Iterator[int]:
 
 def _table_error(name: str) -> ModelError:
     return ModelError(
-        say(
-            "The vocabulary of this model cannot be made smaller: its config lists "
-            "tokens in {name}.",
-            name=name,
-        ),
+        "The vocabulary of this model cannot be made smaller: its config lists "
+        "tokens in {name}.",
         OTHERS,
+        name=name,
     )

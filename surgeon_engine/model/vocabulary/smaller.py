@@ -54,9 +54,7 @@ def with_vocabulary(loaded: LoadedModel, kept: Tensor) -> LoadedModel:
     """
     tokenizer = loaded.tokenizer
     if tokenizer is None:
-        raise ModelError(
-            say("A model without a tokenizer keeps all its tokens."), OTHERS
-        )
+        raise ModelError("A model without a tokenizer keeps all its tokens.", OTHERS)
     _check_tokens(loaded, kept)
     if len(kept) >= tokenizer_size(tokenizer):
         return loaded
@@ -111,14 +109,12 @@ def kept_tokens(
     if strange or not kept:
         first = strange[0] if strange else 0
         raise ModelError(
-            say(
-                "The tokens of the file are not some of the original's: {count:,} of "
-                "{tokens:,} differ, such as {token:shown}.",
-                count=len(strange) or len(names),
-                tokens=len(names),
-                token=names[first][0] if names else "",
-            ),
+            "The tokens of the file are not some of the original's: {count:,} of "
+            "{tokens:,} differ, such as {token:shown}.",
             UNRELATED,
+            count=len(strange) or len(names),
+            tokens=len(names),
+            token=names[first][0] if names else "",
         )
     return torch.tensor(kept)
 
@@ -148,13 +144,11 @@ def _check_tokens(loaded: LoadedModel, kept: Tensor) -> None:
     missing = sorted(required_tokens(loaded).difference(kept.tolist()))
     if missing:
         raise ModelError(
-            say(
-                "The config of the model names {count:,} tokens that would be removed, "
-                "such as {token:,}.",
-                count=len(missing),
-                token=missing[0],
-            ),
-            say("Keep them."),
+            "The config of the model names {count:,} tokens that would be removed, "
+            "such as {token:,}.",
+            "Keep them.",
+            count=len(missing),
+            token=missing[0],
         )
 
 
