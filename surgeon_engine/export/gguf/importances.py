@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.model.experts import inner_states, last_weight
 from surgeon_engine.model.forwards import Forwards
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.model.load import LoadedModel
@@ -76,16 +77,12 @@ def _expert_squares(
     counts = torch.bincount(chosen.flatten(), minlength=count + 1)[:count].float()
     if not hasattr(experts, "gate_up_proj") or not hasattr(experts, "_apply_gate"):
         return {}, counts
-    width = experts.down_proj.shape[1 if experts.is_transposed else 2]
+    width = last_weight(experts, 0).shape[1]
     read = hidden.new_zeros(count, hidden.shape[-1], dtype=torch.float32)
     written = hidden.new_zeros(count, width, dtype=torch.float32)
     for expert in counts.nonzero().flatten().tolist():
         rows = hidden[(chosen == expert).any(dim=-1)]
-        W = experts.gate_up_proj[expert]
-        gates = rows @ (W if experts.is_transposed else W.T)
-        if experts.has_bias:
-            gates = gates + experts.gate_up_proj_bias[expert]
-        inner = experts._apply_gate(gates)
+        inner = inner_states(experts, expert, rows)
         read[expert] = rows.float().square().sum(dim=0)
         written[expert] = inner.float().square().sum(dim=0)
     return {"gate_up_proj": read, "down_proj": written}, counts
