@@ -7,7 +7,7 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,27 +45,6 @@ from surgeon_engine.runtime.failures import is_out_of_memory
 
 _PREFIX = "Pruned"  # of the names of compact classes
 _EXPORT_AGAIN = say("Export the run again, or download the file again.")
-
-
-class _LazyTensors(Mapping[str, Tensor]):
-    """The tensors of a checkpoint, each read on access."""
-
-    def __init__(self, folder: Path, stored: Mapping[str, Path]) -> None:
-        self._folder = folder
-        self._stored = stored
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._stored:
-            raise _missing_error(self._folder, name)
-        with safe_open(self._stored[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
 
 
 def is_compact(folder: Path) -> bool:
@@ -158,22 +137,21 @@ def expand_to_full_size(
     stock: type[PreTrainedModel],
     config: PretrainedConfig,
     plan_for: Callable[[PreTrainedModel], CompactionPlan],
-    tensors: Mapping[str, Tensor],
+    tensor_of: Callable[[str], Tensor],
+    dtype: torch.dtype,
     zeros: Callable[..., Tensor] = torch.zeros,
-    dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, CompactionPlan]:
     """Build a model of full size on the host, with zeros for removed parts.
 
     `config` is that of the unpruned model, `plan_for` returns the plan for it,
-    `tensors` are those of the compact model, `zeros` makes tensors as `torch.zeros`,
-    and `dtype` is that of most weights; None: that of the first tensor.
+    `tensor_of` a tensor of the compact model by its name, `dtype` is that of most
+    weights, and `zeros` makes tensors as `torch.zeros`.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
     """
     with torch.device("meta"):
         state = stock._from_config(config).state_dict()
-    dtype = dtype or next(x.dtype for x in tensors.values() if x.is_floating_point())
     model = stock.from_pretrained(
         None,
         config=config,
@@ -183,7 +161,7 @@ def expand_to_full_size(
     plan = plan_for(model)
     for name, target in compact(model, plan).tensors.items():
         if target.whole.is_floating_point():  # index lists are in the plan
-            tensor = tensors[name].cpu()
+            tensor = tensor_of(name).cpu()
             if tensor.shape != target.shape:
                 raise _shape_error(name, tensor.shape, target.shape)
             target.put(tensor)
@@ -205,15 +183,24 @@ def _load_masked(
     def plan_for(model: PreTrainedModel) -> CompactionPlan:
         return load_plan(path, model)
 
+    def read(name: str) -> Tensor:
+        if name not in stored:
+            raise _missing_error(folder, name)
+        with safe_open(stored[name], framework="pt") as file:
+            return file.get_tensor(name)
+
     if is_compact(folder):
         dtype = stored_dtype(ModelSource(folder.name, folder))
-        tensors = _LazyTensors(folder, stored)
-        return expand_to_full_size(stock, config, plan_for, tensors, dtype=dtype)
+        assert dtype is not None  # no checkpoint of Surgeon is quantized
+        return expand_to_full_size(stock, config, plan_for, read, dtype)
     # Names and forms of tensors may be those of published checkpoints.
     model = _load(stock, folder, _config_of(folder))
     if _is_full_size(model, config):
         return model, plan_for(model)
-    return expand_to_full_size(stock, config, plan_for, model.state_dict())
+    tensors = model.state_dict()
+    return expand_to_full_size(
+        stock, config, plan_for, tensors.__getitem__, model.dtype
+    )
 
 
 def _load(

@@ -70,7 +70,8 @@ def full_size_model(state: PruningState) -> PrunedModel:
         type(small),
         small.config,
         lambda model: _plan(one_left, model),
-        small.state_dict(),
+        small.state_dict().__getitem__,
+        small.dtype,
         MappedTensors().zeros if in_files else torch.zeros,
     )
     model.generation_config = small.generation_config
