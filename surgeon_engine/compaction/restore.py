@@ -35,7 +35,6 @@ from surgeon_engine.compaction.plan import (
 )
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.experts import hide_removed_experts
-from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
@@ -122,14 +121,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
         ) from error
     model.eval().requires_grad_(False)
     fuse_sinks(model)
-    loaded = LoadedModel(
-        source,
-        model,
-        load_tokenizer(source),
-        find_blocks(model),
-        prunable_layers(model),
-        model.dtype,
-    )
+    loaded = LoadedModel(source, model, load_tokenizer(source), model.dtype)
     return PrunedModel(loaded, plan)
 
 

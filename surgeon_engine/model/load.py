@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,15 +50,13 @@ _PLAIN_OUTPUTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A loaded model that can be pruned."""
 
     source: ModelSource
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None  # None: the folder has none
-    blocks: tuple[nn.Module, ...]
-    layers: tuple[PrunableLayer, ...]
     stored: torch.dtype | None  # in the original's files; None: quantized
     tokenizer_problem: str = ""  # why there is no tokenizer
     files: tuple[FileStamp, ...] = ()  # that were read
@@ -65,6 +64,16 @@ class LoadedModel:
     stored_dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
     # The numbers of its tokens in the files, ascending; None: it has all of them.
     kept_tokens: Tensor | None = None
+
+    @cached_property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The decoder blocks in order."""
+        return find_blocks(self.model)
+
+    @cached_property
+    def layers(self) -> tuple[PrunableLayer, ...]:
+        """The linear layers and the experts of all blocks."""
+        return prunable_layers(self.model)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -181,8 +190,7 @@ def _load(
         offload.OffloadedBlocks(model, blocks, device, in_files=in_files)
     else:
         model.to(device)
-    layers = prunable_layers(model)
-    return LoadedModel(source, model, tokenizer, blocks, layers, stored)
+    return LoadedModel(source, model, tokenizer, stored)
 
 
 def _stays_in_files(model: PreTrainedModel, device: torch.device) -> bool:

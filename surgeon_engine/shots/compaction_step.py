@@ -27,7 +27,6 @@ from surgeon_engine.compaction.plan import (
 from surgeon_engine.compaction.restore import expand_to_full_size
 from surgeon_engine.compaction.shrink import can_shrink_in_place, shrink_in_place
 from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.runtime.mapped_tensors import MappedTensors
@@ -39,8 +38,8 @@ def compact_state(state: PruningState) -> None:
     if not plan.groups or not can_shrink_in_place(model):
         return
     shrink_in_place(model, CompactionPlan(tuple(_with_one(plan.groups))))
-    layers = prunable_layers(model)
-    by_name = {layer.name: layer for layer in layers}
+    loaded = replace(state.loaded)  # whose layers are smaller
+    by_name = {layer.name: layer for layer in loaded.layers}
     units: list[CoupledUnit] = []
     kept: dict[str, Tensor] = {}
     for unit in state.units:
@@ -51,7 +50,7 @@ def compact_state(state: PruningState) -> None:
             kept[name] = state.kept.get(name, torch.arange(len(removed)))[left]
             remaining.append(_at_least_one(left))
         units.append(unit.left(remaining, by_name))
-    state.replace_model(replace(state.loaded, layers=layers), units, kept)
+    state.replace_model(loaded, units, kept)
 
 
 def full_size_model(state: PruningState) -> PrunedModel:
@@ -75,12 +74,7 @@ def full_size_model(state: PruningState) -> PrunedModel:
         MappedTensors().zeros if in_files else torch.zeros,
     )
     model.generation_config = small.generation_config
-    loaded = replace(
-        state.loaded,
-        model=model,
-        blocks=find_blocks(model),
-        layers=prunable_layers(model),
-    )
+    loaded = replace(state.loaded, model=model)
     return PrunedModel(loaded, _plan(kept, model))
 
 

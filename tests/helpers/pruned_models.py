@@ -15,7 +15,7 @@ from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import CompactionPlan, plan_of
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.coupling import structure_support
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import ModelSource
@@ -41,9 +41,8 @@ CASES = {
 
 def loaded(model, tokenizer=None, source: ModelSource = NOWHERE) -> LoadedModel:
     """Return a model as the engine loads it."""
-    blocks, layers = find_blocks(model), prunable_layers(model)
     fuse_sinks(model)  # as the engine does
-    return LoadedModel(source, model, tokenizer, blocks, layers, model.dtype)
+    return LoadedModel(source, model, tokenizer, model.dtype)
 
 
 def noisy(family: str):
