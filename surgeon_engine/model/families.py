@@ -10,11 +10,19 @@ from dataclasses import replace
 
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.known_layers import FUSED_BY_GROUP, GATED_QUERIES
-from surgeon_engine.model.rules import Family, Gguf, Order, fused, fused_gate, plain
+from surgeon_engine.model.rules import (
+    GATED,
+    PLAIN,
+    Family,
+    Gguf,
+    Order,
+    fused,
+    separate,
+)
 
 _PHI = Family(
     attention=fused("o_proj", "qkv_proj"),
-    mlp=fused_gate("down_proj", "gate_up_proj"),  # GGUF files are filled up by it
+    mlp=fused("down_proj", "gate_up_proj", parts=GATED),  # fills up GGUF files
     reads_config=True,
 )
 _SOFTMAX, _SIGMOID = 1, 2  # llama.cpp's numbers of functions of a router's scores
@@ -85,7 +93,7 @@ FAMILIES = {
             ),
         ),
         attention=replace(FUSED_BY_GROUP, adds_residual=True),
-        mlp=plain("dense_4h_to_h", "dense_h_to_4h", adds_residual=True),
+        mlp=separate("dense_4h_to_h", "dense_h_to_4h", PLAIN, adds_residual=True),
         has_slopes=True,
         is_zero_at_zero=True,
     ),
@@ -183,7 +191,7 @@ FAMILIES = {
     "gemma3_text": Family(gguf=(_GEMMA_3,)),
     "gemma4_text": Family(gguf=(_GEMMA_4,)),
     "glm4": Family(
-        mlp=fused_gate("down_proj", "gate_up_proj"),
+        mlp=fused("down_proj", "gate_up_proj", parts=GATED),
         gguf=(Gguf("glm4", rotates_parts=True),),
     ),
     "glm4_moe": Family(
@@ -287,7 +295,7 @@ FAMILIES = {
         gguf=(Gguf("minimax-m2", rotates_parts=True, gating=_SIGMOID),)
     ),
     "mixtral": Family(gguf=(_LLAMA,)),
-    "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
+    "moshi": Family(mlp=fused("fc2", "fc1", parts=GATED), mlp_width="ffn_dim"),
     "nemotron": Family(
         gguf=(
             Gguf(
@@ -348,12 +356,12 @@ FAMILIES = {
     "qwen3_5_text": Family(attention=GATED_QUERIES, gguf=(_QWEN_3_5,)),
     "reformer": Family(
         mlp=replace(
-            plain("output.dense", "dense.dense"),
+            separate("output.dense", "dense.dense", PLAIN),
             whole=("layer_norm.weight", "layer_norm.bias"),
         ),
         mlp_width="feed_forward_size",
     ),
-    "rwkv": Family(mlp=replace(plain("value", "key"), whole=("receptance",))),
+    "rwkv": Family(mlp=replace(separate("value", "key", PLAIN), whole=("receptance",))),
     "seed_oss": Family(gguf=(Gguf("seed_oss"), _DECI)),
     "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
     "stablelm": Family(
@@ -382,7 +390,7 @@ FAMILIES = {
     ),
     "xlnet": Family(
         mlp=replace(
-            plain("layer_2", "layer_1", adds_residual=True),
+            separate("layer_2", "layer_1", PLAIN, adds_residual=True),
             whole=("layer_norm.weight", "layer_norm.bias"),
         ),
         mlp_width="d_inner",
