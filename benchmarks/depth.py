@@ -104,10 +104,11 @@ def _costs(state: PruningState) -> Iterator[dict[str, object]]:
     measured = SkipCosts(state.loaded, held_out)
     yield {"tokens": held_out.windows.numel()}
     for name, candidates in (("blocks", depth.blocks), ("sublayers", depth.sublayers)):
-        costs = measured.measure(candidates, lambda: None)
-        yield {name: {x.label: y for x, y in zip(candidates, costs, strict=True)}}
+        found = measured.measure(candidates, lambda: None)
+        costs = list(zip(candidates, found, strict=True))
+        yield {name: {x.label: y for x, y in costs}}
         for basis in CostBasis if name == "sublayers" else (CostBasis.RAW,):
-            ranked = in_order_of_removal(candidates, costs, basis)
+            ranked = in_order_of_removal(costs, basis)
             rows = _together(state, ranked, held_out)
             yield {f"{name} together, by {basis}": rows}
     rows = _again(state, depth, held_out)
