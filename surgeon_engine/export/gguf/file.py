@@ -25,8 +25,11 @@ from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.calibrated import encoded
 from surgeon_engine.export.gguf.header import Options, add_options, rope_tensors
-from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME, write_imatrix
-from surgeon_engine.export.gguf.importances import mean_squares
+from surgeon_engine.export.gguf.importances import (
+    IMATRIX_NAME,
+    mean_squares,
+    write_imatrix,
+)
 from surgeon_engine.export.gguf.layout import layout_of
 from surgeon_engine.export.gguf.quantizer import check_installed
 from surgeon_engine.export.gguf.support import (

@@ -2,25 +2,33 @@
 
 One forward of the pruned model measures the mean square of each input of each layer, on
 calibration text. Each expert has its own, of the tokens that the router gives it.
+
+A file for llama.cpp's programs (`--imatrix`) holds for each matrix the sums of the
+squared inputs over all tokens, and the number of tokens; for experts, a row of sums
+each, as if they had all tokens. The entries are those of llama.cpp's imatrix.cpp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from gguf import GGUFWriter
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.export.provenance import public_name
 from surgeon_engine.model.experts import inner_states, last_weight
 from surgeon_engine.model.forwards import Forwards
 from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 
+IMATRIX_NAME = "imatrix.gguf"
 _MIN_IMPORTANCE = 1e-6  # of the mean; a column without any would have no scale
 
 
@@ -108,3 +116,37 @@ def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray |
     floor[floor == 0] = 1.0
     values = values.maximum(floor)
     return (values if found.ndim == 2 else values[0]).numpy()
+
+
+def write_imatrix(
+    path: Path,
+    tensors: Sequence[FileTensor],
+    squares: Mapping[str, Tensor],
+    calibration: Calibration,
+) -> None:
+    """Write the importances of the matrices of all blocks.
+
+    Args:
+        path: of the file.
+        tensors: those of the model's file.
+        squares: mean squares of the inputs, by layer.
+        calibration: the text on which they were measured.
+    """
+    windows, length = calibration.windows.shape
+    writer = GGUFWriter(path, "")
+    writer.kv_data[0].clear()  # the file has no architecture
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", [public_name(calibration.text)])
+    writer.add_uint32("imatrix.chunk_count", windows)
+    writer.add_uint32("imatrix.chunk_size", length)
+    tokens = windows * length
+    for each in tensors:
+        if each.layer in squares and len(each.shape) > 1:
+            sums = each.mean_squares(squares[each.layer]).double() * tokens
+            writer.add_tensor(f"{each.name}.in_sum2", sums.float().numpy())
+            counts = np.full((len(sums), 1), tokens, np.float32)
+            writer.add_tensor(f"{each.name}.counts", counts)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
