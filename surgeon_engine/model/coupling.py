@@ -35,8 +35,10 @@ from surgeon_engine.model.division import (
     Block,
     Division,
     Match,
+    delta_heads_of,
     heads_of,
     latent_heads_of,
+    mamba_groups_of,
     neurons_of,
     own_parameters,
 )
@@ -49,7 +51,6 @@ from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
 )
-from surgeon_engine.model.recurrent import delta_heads_of, mamba_groups_of
 from surgeon_engine.model.rules import CouplingRule, Mixer, Order, ProducerRows
 
 # Attentions to the states of an encoder, which a decoder alone does not use.

@@ -2,6 +2,11 @@
 
 The model states its numbers of heads; shapes and other parameters of the module show
 whether they belong together as a rule in `families.py` says.
+
+Mixers with a state of fixed size have heads, too. Those of a gated delta rule are those
+of its keys; each has some heads of values, with their gates and with channels of the
+convolution. The groups of a Mamba 2 mixer are those that share what is read into the
+state and out of it.
 """
 
 from __future__ import annotations
@@ -85,7 +90,7 @@ def heads_of(match: Match, block: Block) -> Division:
         )
     size = consumer.columns // heads
     _check_not_read_elsewhere(module, block.config, consumer)
-    check_heads_are_separate(match, block, size, {heads, shared})
+    _check_heads_are_separate(match, block, size, {heads, shared})
     queries = heads // shared
     rows = {
         Part.HEAD: queries,
@@ -105,7 +110,7 @@ def latent_heads_of(match: Match, block: Block) -> Division:
     """
     module: Any = block.module.get_submodule(match.module)
     heads, size = int(module.num_heads), int(module.v_head_dim)
-    check_heads_are_separate(match, block, size, {heads})
+    _check_heads_are_separate(match, block, size, {heads})
     rows = {
         Part.QUERY: int(module.qk_head_dim),
         Part.KEY: int(module.qk_nope_head_dim),
@@ -114,6 +119,71 @@ def latent_heads_of(match: Match, block: Block) -> Division:
     return Division(
         heads, rows, int(module.kv_lora_rank) + int(module.qk_rope_head_dim)
     )
+
+
+def delta_heads_of(match: Match, block: Block) -> Division:
+    """Divide a gated delta rule among the heads of its keys.
+
+    Raises:
+        PruningError: They depend on each other.
+    """
+    module: Any = block.module.get_submodule(match.module)
+    keys, values = int(module.num_k_heads), int(module.num_v_heads)
+    _check_several(keys, match)
+    _check_heads_are_separate(match, block, int(module.head_v_dim), {keys, values})
+    heads = values // keys
+    rows = {
+        Part.QUERY: int(module.head_k_dim),
+        Part.KEY: int(module.head_k_dim),
+        Part.VALUE: heads * int(module.head_v_dim),
+        Part.GATE: heads * int(module.head_v_dim),
+        Part.HEAD: heads,
+    }
+    return Division(keys, rows)
+
+
+def mamba_groups_of(match: Match, block: Block) -> Division:
+    """Divide a Mamba 2 mixer among its groups of heads.
+
+    Raises:
+        PruningError: They depend on each other.
+    """
+    module: Any = block.module.get_submodule(match.module)
+    heads, groups = int(module.num_heads), int(module.n_groups)
+    values = int(module.intermediate_size)
+    _check_norm_of_each_group(match, block)
+    _check_several(groups, match)
+    for name, buffer in module.named_buffers():
+        if buffer.numel() > 1:
+            raise _features_error(match.name(name), buffer.numel())
+    _check_heads_are_separate(match, block, values // groups, {heads, groups})
+    rows = {
+        Part.GATE: values // groups,
+        Part.VALUE: values // groups,
+        Part.STATE: int(module.ssm_state_size),
+        Part.HEAD: heads // groups,
+    }
+    return Division(groups, rows)
+
+
+def _check_norm_of_each_group(match: Match, block: Block) -> None:
+    """Check that the norm of the output, if there is one, is that of each group."""
+    module: Any = block.module.get_submodule(match.module)
+    norm, values = getattr(module, "norm", None), int(module.intermediate_size)
+    if not hasattr(norm, "weight"):
+        return
+    size = int(getattr(norm, "group_size", values))
+    if module.n_groups == 1 or size * module.n_groups != values:
+        raise _joint_norm_error(match.name("norm"), size, int(module.head_dim))
+
+
+def _check_several(groups: int, match: Match) -> None:
+    if groups < 2:
+        raise PruningError(
+            "All heads of {module} are one group, and the last group of a block is "
+            "always kept: there are no heads to remove.",
+            module=match.module,
+        )
 
 
 def _head_counts(match: Match, block: Block) -> tuple[int, int]:
@@ -196,7 +266,7 @@ def own_parameters(
             yield rows, parameters[rows.layer]
 
 
-def check_heads_are_separate(
+def _check_heads_are_separate(
     match: Match, block: Block, size: int, heads: set[int]
 ) -> None:
     """Check that no norm spans several heads, and no unknown parameter is of one.
@@ -221,7 +291,7 @@ def check_heads_are_separate(
             if count in heads:
                 raise _parameters_error(f"{path}.{name}", count, Coupling.HEADS)
             if count in features:
-                raise features_error(f"{path}.{name}", count)
+                raise _features_error(f"{path}.{name}", count)
 
 
 def _check_neuron_parameters(match: Match, block: Block, neurons: int) -> None:
@@ -250,7 +320,7 @@ def _check_no_largest(match: Match, block: Block) -> None:
         )
 
 
-def features_error(path: str, count: int) -> PruningError:
+def _features_error(path: str, count: int) -> PruningError:
     """Return the error for unknown parameters of the features of all heads."""
     return PruningError(
         "{path} has parameters for each of {count:,} features of the heads, "
@@ -289,7 +359,7 @@ def _check_no_joint_norm(match: Match, block: Block, size: int, kind: Coupling) 
                 width = block.by_kind[match.name(match.rule.consumer)].columns
         if width > size:
             if kind is Coupling.HEADS:
-                raise joint_norm_error(path, width, size)
+                raise _joint_norm_error(path, width, size)
             raise PruningError(
                 "{path} normalizes {width:,} neurons together: without one the "
                 "others would change.",
@@ -298,7 +368,7 @@ def _check_no_joint_norm(match: Match, block: Block, size: int, kind: Coupling) 
             )
 
 
-def joint_norm_error(path: str, width: int, size: int) -> PruningError:
+def _joint_norm_error(path: str, width: int, size: int) -> PruningError:
     """Return the error for a norm of `width` features, though a head has `size`."""
     return PruningError(
         "{path} normalizes {width:,} features together, not the {size:,} "
