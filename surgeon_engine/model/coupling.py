@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import (
@@ -32,7 +32,6 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.model.coupled_groups import CoupledGroups, OwnParameter, Producer
 from surgeon_engine.model.division import (
-    Block,
     Division,
     Match,
     delta_heads_of,
@@ -176,11 +175,10 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
     unknown = ""
     for index, module in enumerate(blocks):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
-        block = Block(module, by_kind, config)
         matches, reasons = [], []
-        for match in _matches(rules, block):
+        for match in _matches(rules, module, by_kind, config):
             try:
-                found = _groups(kind, match, block)
+                found = _groups(kind, match)
                 _check_not_tied(found, tied)
                 matches.append(found)
             except PruningError as error:
@@ -305,9 +303,13 @@ def _known(
     return ((own, *ATTENTION) if own else ATTENTION), family.inseparable_heads
 
 
-def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:
+def _matches(
+    rules: Sequence[CouplingRule],
+    block: nn.Module,
+    by_kind: Mapping[str, PrunableLayer],
+    config: PretrainedConfig,
+) -> Iterator[Match]:
     """Yield the modules of a block whose linear layers a rule names."""
-    by_kind = block.by_kind
     modules = {""}
     for kind in by_kind:
         parts = kind.split(".")
@@ -316,14 +318,14 @@ def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:
         if module.startswith(_UNUSED):
             continue
         prefix = f"{module}." if module else ""
-        owner = block.module.get_submodule(module)
+        owner = block.get_submodule(module)
         present = {k.removeprefix(prefix) for k in by_kind if k.startswith(prefix)}
         for rule in rules:
             others = present - rule.names - set(rule.whole)
             if others and module:
                 continue
             if rule.names <= present and (not rule.needs or hasattr(owner, rule.needs)):
-                yield Match(module, rule)
+                yield Match(rule, module, owner, by_kind, config)
                 break
 
 
@@ -335,17 +337,15 @@ _DIVIDE = {
 }
 
 
-def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
-    if kind is Coupling.NEURONS:
-        division = neurons_of(match, block)
-    else:
-        division = _DIVIDE[match.rule.mixer](match, block)
+def _groups(kind: Coupling, match: Match) -> CoupledGroups:
+    divide = neurons_of if kind is Coupling.NEURONS else _DIVIDE[match.rule.mixer]
+    division = divide(match)
     return CoupledGroups(
         kind,
-        match.module,
-        block.by_kind[match.name(match.rule.consumer)],
+        match.path,
+        match.consumer,
         tuple(
-            _producer(rows, block.by_kind[match.name(rows.layer)], division)
+            _producer(rows, match.layer(rows.layer), division)
             for rows in match.rule.producers
         ),
         division.groups,
@@ -355,7 +355,7 @@ def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
                 match.name(rows.layer),
                 _owners(rows, division, match.name(rows.layer), len(parameter)),
             )
-            for rows, parameter in own_parameters(match, block)
+            for rows, parameter in own_parameters(match)
         ),
         division.cached,
         match.rule.counts,
