@@ -21,7 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
+from surgeon_engine.compaction.compact_layers import Shrunk, shrink_groups
 from surgeon_engine.compaction.config_values import flat_rope, text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.depth_config import depth_config, has_same_blocks
@@ -236,20 +236,7 @@ def can_shrink_in_place(model: PreTrainedModel) -> bool:
 
 def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """Return the class that the modeling file of a compact checkpoint defines."""
-
-    def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
-        stock.__init__(self, config)
-        shrink(self, config)
-
-    def initialize_weights(self: PreTrainedModel) -> None:
-        """Set the buffers, too, that no file holds and that a whole model sets."""
-        stock.initialize_weights(self)
-        for module in self.modules():
-            if isinstance(module, PreTrainedModel):
-                module._init_weights(module)
-
-    own = {"__init__": __init__, "initialize_weights": initialize_weights}
-    return type(f"Pruned{stock.__name__}", (stock,), own)
+    return type(f"Pruned{stock.__name__}", (Shrunk, stock), {})
 
 
 def stock_config(model: PreTrainedModel) -> dict[str, Any]:

@@ -66,23 +66,12 @@ Their widths are in config.json. Load it with
 
 from transformers import {names}
 
-from .compact_layers import shrink
+from .compact_layers import Shrunk
 '''
 _CLASS = '''
 
-class Pruned{name}({name}):
+class Pruned{name}(Shrunk, {name}):
     """{description}"""
-
-    def __init__(self, config):
-        super().__init__(config)
-        shrink(self, config)
-
-    def initialize_weights(self):
-        """Set the buffers, too, that no file holds and that a whole model sets."""
-        super().initialize_weights()
-        for module in self.modules():
-            if isinstance(module, PreTrainedModel):
-                module._init_weights(module)
 
 
 # Without this, save_pretrained of some versions copies no code.
@@ -237,7 +226,7 @@ def _modeling(classes: dict[str, str]) -> str:
     code = _MODELING.format(
         model=classes[whole],
         auto=whole,
-        names=", ".join(sorted([*by_name, "PreTrainedModel"])),
+        names=", ".join(sorted(by_name)),
     )
     for name, auto in by_name.items():
         with_head = auto != "AutoModel"
