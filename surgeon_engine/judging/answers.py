@@ -22,7 +22,7 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.generation.messages import Opened, TextFinished, TokenGenerated
 from surgeon_engine.generation.pair import COMMAND as WORKER
-from surgeon_engine.judging.messages import AllAnswered, Answered
+from surgeon_engine.judging.llama_process import AllAnswered, Answered
 
 LLAMA = module_command("surgeon_engine.judging.llama_process")
 _AT_ONCE = 4  # prompts: each has memory for a window

@@ -25,7 +25,7 @@ from surgeon_engine.evaluation.intervals import (
 from surgeon_engine.generation.generated_text import encode_prompt
 from surgeon_engine.judging.answers import Speaker, answering
 from surgeon_engine.judging.items import Item
-from surgeon_engine.judging.messages import Answered
+from surgeon_engine.judging.llama_process import Answered
 from surgeon_engine.runtime.run_context import RunContext
 
 _PLAIN = "Question: {prompt}\nAnswer:"  # for models without a chat template

@@ -16,7 +16,7 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.judging.answers import LLAMA, Speaker
 from surgeon_engine.judging.conversation import Question
-from surgeon_engine.judging.messages import AllAnswered
+from surgeon_engine.judging.llama_process import AllAnswered
 from surgeon_engine.runtime.run_context import RunContext
 
 DRAFTED = 4  # tokens of a draft

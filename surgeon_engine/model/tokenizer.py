@@ -14,8 +14,7 @@ from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_hea
 from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.beginnings import beginning_of_texts
-from surgeon_engine.model.chat_template import opening_of_chats
+from surgeon_engine.model.chat_template import beginning_of_texts, opening_of_chats
 from surgeon_engine.model.gguf_llama import RAGGED
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import (

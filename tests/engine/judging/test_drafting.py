@@ -17,7 +17,7 @@ from surgeon_engine.judging.answers import Speaker
 from surgeon_engine.judging.conversation import Question
 from surgeon_engine.judging.drafting import DRAFTED, check_drafting, draft_judged
 from surgeon_engine.judging.items import Item
-from surgeon_engine.judging.messages import AllAnswered
+from surgeon_engine.judging.llama_process import AllAnswered
 from tests.helpers.gguf_files import written
 from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import demo, windows_of

@@ -34,8 +34,8 @@ from surgeon_engine.judging import judge as judging
 from surgeon_engine.judging.items import all_items
 from surgeon_engine.judging.judge import judge
 from surgeon_engine.judging.likelihood import continuations_of
+from surgeon_engine.judging.llama_process import Answered
 from surgeon_engine.judging.measuring import Yardstick, measure_file
-from surgeon_engine.judging.messages import Answered
 from surgeon_engine.judging.target import target_of
 from tests.engine.export.gguf.test_gguf_runtime import ragged, with_large_weights
 from tests.helpers.fake_runs import write_run
