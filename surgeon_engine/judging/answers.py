@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import transformers
 
@@ -44,20 +43,10 @@ class Speaker:
         return self.gguf is not None and is_installed()
 
 
-class Answering(Protocol):
-    """A model in memory."""
-
-    program: str
-    at_once: int  # prompts, at most
-
-    def answer(
-        self, prompts: Sequence[tuple[int, ...]], limit: int
-    ) -> Sequence[Answered]:
-        """Continue each prompt by at most `limit` tokens."""
-
-
 @contextmanager
-def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering]:
+def answering(
+    speaker: Speaker, window: int, check: Check
+) -> Iterator[_Llama | _Transformers]:
     """Keep a model in memory during the block.
 
     Args:
@@ -80,7 +69,7 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
 
 
 class _Llama:
-    at_once = _AT_ONCE
+    at_once = _AT_ONCE  # prompts, at most
 
     def __init__(self, child: ModelProcess, check: Check, version: str) -> None:
         self._child, self._check = child, check
@@ -89,6 +78,7 @@ class _Llama:
     def answer(
         self, prompts: Sequence[tuple[int, ...]], limit: int
     ) -> Sequence[Answered]:
+        """Continue each prompt by at most `limit` tokens."""
         found = self._child.call("answer", (prompts, limit), AllAnswered, self._check)
         return found.answers
 

@@ -51,6 +51,7 @@ from surgeon_engine.judging.conversation import (
     prompt_judged,
     questions_of,
     rights_of,
+    tokens_of,
     worst_first,
 )
 from surgeon_engine.judging.drafting import check_drafting, draft_judged
@@ -257,27 +258,16 @@ def _prompts(
         )
         if question.item.probe is None
     ]
-    tokens = [
-        [
-            tokenizer(x.text, add_special_tokens=False, verbose=False).input_ids
-            for x in y
-        ]
-        for _, y in asked
+    tokens = [[tokens_of(x, tokenizer) for x in answers] for _, answers in asked]
+    pairs = [
+        (question.tokens, answer)
+        for (question, _), both in zip(asked, tokens, strict=True)
+        for answer in both
     ]
-    losses = losses_of_answers(
-        model,
-        (
-            (question.tokens, answer)
-            for (question, _), both in zip(asked, tokens, strict=True)
-            for answer in both
-        ),
-    )
-    pairs = zip(losses[::2], losses[1::2], strict=True)
+    found = iter(losses_of_answers(model, pairs))
     return [
-        prompt_judged(question, (first, second), (own[0], own[1]), of_both)
-        for (question, (first, second)), own, of_both in zip(
-            asked, tokens, pairs, strict=True
-        )
+        prompt_judged(question, answers, both, (next(found), next(found)))
+        for (question, answers), both in zip(asked, tokens, strict=True)
     ]
 
 
@@ -298,13 +288,8 @@ def _unlikely(
         )
         if question.item.probe is Probe.ANSWERS_HARMLESS and answer.text
     ]
-    losses = losses_of_answers(
-        model,
-        (
-            (x.tokens, tokenizer(y.text, add_special_tokens=False).input_ids)
-            for _, x, y in asked
-        ),
-    )
+    pairs = [(x.tokens, tokens_of(y, tokenizer)) for _, x, y in asked]
+    losses = losses_of_answers(model, pairs)
     return frozenset(
         number
         for (number, _, answer), loss in zip(asked, losses, strict=True)
