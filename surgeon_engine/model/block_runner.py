@@ -149,18 +149,11 @@ class BlockRunner:
             self._keep_written(index, batch, call)
         return first_of(output).movedim(self._chain.dim, 0)
 
-    @torch.no_grad()
-    def finish(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield what the model makes of the outputs of its last block, batch by batch.
+    def finish(self, hidden: Tensor, batch: int = 0) -> Tensor:
+        """Return what the model makes of the output of its last block for a batch.
 
-        That is the last norm, and in some models a projection behind it. The first
-        batches are enough.
+        That is the last norm, and in some models a projection behind it.
         """
-        for number, states in enumerate(hidden):
-            yield self.finish_batch(number, states)
-
-    def finish_batch(self, batch: int, hidden: Tensor) -> Tensor:
-        """Return what the model makes of the output of its last block for a batch."""
         given = hidden.to(self._model.device).movedim(0, self._chain.dim)
 
         def forward(*_: Any, **__: Any) -> Any:

@@ -195,7 +195,8 @@ class SkipCosts:
         return result
 
     def _divergence(self, hidden: list[Tensor]) -> float:
-        model, last = self._loaded.model, self._runner.finish(hidden)
+        model = self._loaded.model
+        last = (self._runner.finish(x, number) for number, x in enumerate(hidden))
         found = compare_unchecked(model, self._reference, lambda: None, hidden=last)
         nats = found.divergence
         return nats if math.isfinite(nats) else math.inf

@@ -173,7 +173,7 @@ def refit_and_error_of_original(state, original, monkeypatch):
     with torch.no_grad():
         expected = last_hidden(original.model, text().fitted.windows)
     fitted = pair.before[: len(text().fitted)]
-    states = torch.cat([*pair._original.finish(fitted)])
+    states = torch.cat([pair._original.finish(x, n) for n, x in enumerate(fitted)])
     return found, float((states - expected).norm() / expected.norm())
 
 
