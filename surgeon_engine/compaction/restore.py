@@ -26,7 +26,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.reading import read_json
 from surgeon_engine.base.sentences import say
-from surgeon_engine.compaction.config_values import decode_config
+from surgeon_engine.compaction.config_values import config_of
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     PrunedModel,
@@ -167,7 +167,7 @@ def _load_masked(
     """Load a masked, plain or compact checkpoint, with its plan, at full size."""
     path = folder / PLAN_FILE
     try:
-        config = AutoConfig.for_model(**decode_config(read_config(path)))
+        config = config_of(read_config(path))
     except UNREADABLE as error:
         raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))

@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
-from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import CompactionPlan, plan_of
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.coupling import structure_support
@@ -138,8 +137,8 @@ def logits(model, ids: Tensor = TEXT, cache=None) -> Tensor:
 def compact_model(model: PreTrainedModel, plan: CompactionPlan) -> PreTrainedModel:
     """Build a compact model in memory, as transformers does from its checkpoint."""
     compacted = compact(model, plan)
-    values = decode_config(compacted.config)
-    config = type(model.config).from_dict(values)
+    kind = type(model.config)
+    config = kind.from_dict(kind._decode_special_floats(compacted.config))
     state = {name: each.tensor() for name, each in compacted.tensors.items()}
     small = pruned_class(type(model)).from_pretrained(
         None, config=config, state_dict=state, dtype=model.dtype
