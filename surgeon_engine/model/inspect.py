@@ -50,7 +50,7 @@ from surgeon_engine.model.source import (
     read_model_config,
 )
 from surgeon_engine.model.stored_tensors import has_mxfp4, held_numbers, stored_dtype
-from surgeon_engine.model.tokenizer_size import tokenizer_bytes
+from surgeon_engine.model.tokenizer import tokenizer_bytes
 from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
 from surgeon_engine.runtime import devices
 
