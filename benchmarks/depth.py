@@ -38,7 +38,8 @@ from surgeon_engine.pruning.depth import (
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots.shot import ShotPlan, evaluate_original, run_shot
+from surgeon_engine.shots.shot import evaluate_original, run_shot
+from surgeon_engine.shots.steps import ShotPlan
 
 _TOGETHER = (2, 4, 6, 8)
 

@@ -27,9 +27,9 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
 from surgeon_engine.shots.resume import restore, save_recovered, save_shot
-from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot, unpruned_shot
+from surgeon_engine.shots.shot import evaluation, run_shot, unpruned_shot
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
-from surgeon_engine.shots.steps import Steps
+from surgeon_engine.shots.steps import ShotPlan, Steps
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
 

@@ -6,7 +6,7 @@ Whole blocks, attentions and MLPs are removed first, if the settings ask for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 from torch import Tensor
@@ -44,7 +44,7 @@ from surgeon_engine.pruning.threshold import Selection
 from surgeon_engine.runtime.kept import Measurement
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
-from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
+from surgeon_engine.shots.damping import choose_damping, with_damping
 from surgeon_engine.shots.depth_step import (
     is_depth_missing,
     remove_depth,
@@ -59,20 +59,7 @@ from surgeon_engine.shots.selection import (
     without_large_steps,
 )
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
-
-
-@dataclass(frozen=True, slots=True)
-class ShotPlan:
-    """The number of a shot, and how much is to be removed after it."""
-
-    number: int  # from 1
-    share: float  # of the goal, removed once the shot is done
-    previous_damping: DampingChoice | None  # of the previous shot
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the shot completes the goal."""
-        return self.share >= 1
+from surgeon_engine.shots.steps import ShotPlan
 
 
 def run_shot(
@@ -282,17 +269,7 @@ def curvature(
         return measure_on(windows), choice
     fit, held_out = parts
     factors = measure_on(fit)
-    judged = state.references.held_out
-    assert judged is not None
-    search = DampingSearch(
-        factors,
-        judged,
-        _budget(state, plan),
-        plan.number,
-        plan.is_last,
-        plan.previous_damping,
-    )
-    choice = choose_damping(state, search, context)
+    choice = choose_damping(state, plan, factors, _budget(state, plan), context)
     others = measure_on(held_out)
     pool(factors, others, share=len(fit) / len(windows))
     return factors, choice

@@ -32,7 +32,8 @@ from surgeon_engine.pruning.depth import (
 from surgeon_engine.runtime import devices
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.depth_step import removed_weights
-from surgeon_engine.shots.shot import ShotPlan, run_shot
+from surgeon_engine.shots.shot import run_shot
+from surgeon_engine.shots.steps import ShotPlan
 from tests.engine.shots.test_compaction_step import assert_same, logits
 from tests.helpers import pruning_states
 from tests.helpers.configs import pruning_config

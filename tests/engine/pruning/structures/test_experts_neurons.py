@@ -18,7 +18,8 @@ from surgeon_engine.shots.selection import (
     remove,
     without_large_steps,
 )
-from surgeon_engine.shots.shot import ShotPlan, keep_routing, run_shot
+from surgeon_engine.shots.shot import keep_routing, run_shot
+from surgeon_engine.shots.steps import ShotPlan
 from tests.helpers.pruned_models import logits
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.tiny_models import MIXTURES
