@@ -340,14 +340,16 @@ _DIVIDE = {
 def _groups(kind: Coupling, match: Match) -> CoupledGroups:
     divide = neurons_of if kind is Coupling.NEURONS else _DIVIDE[match.rule.mixer]
     division = divide(match)
+    producers = []
+    for rows in match.rule.producers:
+        layer = match.layer(rows.layer)
+        owners = _owners(rows, division, layer.name, layer.rows)
+        producers.append(Producer(layer, owners, rows.parts))
     return CoupledGroups(
         kind,
         match.path,
         match.consumer,
-        tuple(
-            _producer(rows, match.layer(rows.layer), division)
-            for rows in match.rule.producers
-        ),
+        tuple(producers),
         division.groups,
         match.rule.adds_residual,
         tuple(
@@ -362,11 +364,6 @@ def _groups(kind: Coupling, match: Match) -> CoupledGroups:
         match.rule.stated,
         match.rule.mixer,
     )
-
-
-def _producer(rows: ProducerRows, layer: PrunableLayer, division: Division) -> Producer:
-    owners = _owners(rows, division, layer.name, layer.rows)
-    return Producer(layer, owners, rows.parts)
 
 
 def _owners(rows: ProducerRows, division: Division, name: str, length: int) -> Tensor:

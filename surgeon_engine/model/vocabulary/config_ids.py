@@ -18,7 +18,8 @@ from transformers import GenerationConfig, PretrainedConfig
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.vocabulary.definition import OTHERS
 
-_SIZE = re.compile(r"vocab_(size|offset)(_\w+)?$")
+# Numbers of tokens, or of those before others.
+_COUNTED = re.compile(r"(vocab_(size|offset)(_\w+)?|\w+_token_offset)$")
 _NAMED = re.compile(r"(\w+_)?token_(id|ids|index|idx)$")
 # Lists of tokens that a model must not write, or of such sequences.
 _DROPPED = {"suppress_tokens", "begin_suppress_tokens", "bad_words_ids"}
@@ -126,7 +127,12 @@ def renumber(config: PretrainedConfig | GenerationConfig, numbers: NewNumbers) -
     for each in text_configs(config) if is_model else [config]:
         for name in _TABLES:
             if getattr(each, name, None):
-                raise _table_error(name)
+                raise ModelError(
+                    "The vocabulary of this model cannot be made smaller: its config "
+                    "lists tokens in {name}.",
+                    OTHERS,
+                    name=name,
+                )
         before = dict(vars(each))  # some configs forbid to read widths of blocks
         for name, value in renumbered(before, numbers).items():
             if value is not before[name]:
@@ -143,16 +149,11 @@ def renumbered(values: Mapping[Any, Any], numbers: NewNumbers) -> dict[Any, Any]
             result[name] = renumbered(value, numbers)
         elif _NAMED.match(str(name)):
             result[name] = numbers.of(value)
-        elif _counts_tokens(str(name)) and isinstance(value, int):
+        elif _COUNTED.match(str(name)) and isinstance(value, int):
             result[name] = numbers.size(value)
         elif name in _DROPPED and value:
             result[name] = numbers.left(value) or None
     return result
-
-
-def _counts_tokens(name: str) -> bool:
-    """Return whether an option is a number of tokens, or of those before others."""
-    return bool(_SIZE.match(name) or _FIRST.match(name))
 
 
 def _is_token(value: Any) -> bool:
@@ -165,12 +166,3 @@ def _tokens(value: Any) -> Iterator[int]:
             yield from _tokens(each)
     elif _is_token(value):
         yield value
-
-
-def _table_error(name: str) -> ModelError:
-    return ModelError(
-        "The vocabulary of this model cannot be made smaller: its config lists "
-        "tokens in {name}.",
-        OTHERS,
-        name=name,
-    )

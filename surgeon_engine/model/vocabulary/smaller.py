@@ -132,7 +132,10 @@ def is_part(
 
 def with_rows_beside(loaded: LoadedModel, kept: Tensor) -> Tensor:
     """Return kept tokens and the required rows after those of the tokenizer."""
-    return torch.cat([kept, torch.tensor(_rows_beside(loaded), dtype=torch.int64)])
+    assert loaded.tokenizer is not None
+    size = tokenizer_size(loaded.tokenizer)
+    beside = sorted(row for row in required_rows(loaded.model) if row >= size)
+    return torch.cat([kept, torch.tensor(beside, dtype=torch.int64)])
 
 
 def _check_tokens(loaded: LoadedModel, kept: Tensor) -> None:
@@ -150,13 +153,6 @@ def _check_tokens(loaded: LoadedModel, kept: Tensor) -> None:
             count=len(missing),
             token=missing[0],
         )
-
-
-def _rows_beside(loaded: LoadedModel) -> list[int]:
-    """Return the required rows after those of the tokenizer."""
-    assert loaded.tokenizer is not None
-    size = tokenizer_size(loaded.tokenizer)
-    return sorted(row for row in required_rows(loaded.model) if row >= size)
 
 
 def _configs(model: PreTrainedModel) -> Iterator[PretrainedConfig]:
