@@ -139,19 +139,17 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         if source.gguf_file:
             tokenizer = _read_from_gguf(source)
         else:
+            folder = source.folder
+            has_files = any(folder.glob("tokenizer*.json"))
+            is_alone = (folder / _TEKKEN).is_file() and not has_files
+            roles = _ROLES_IN_TEKKEN if is_alone else {}
             tokenizer = AutoTokenizer.from_pretrained(
-                source.folder, **source.arguments, **_roles(source.folder)
+                folder, **source.arguments, **roles
             )
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if getattr(getattr(backend, "model", None), "dropout", None) is not None:
             backend.model.dropout = None  # a text would have other tokens each time
     return tokenizer
-
-
-def _roles(folder: Path) -> dict[str, object]:
-    """Return the special tokens that no file of a tokenizer states."""
-    is_alone = (folder / _TEKKEN).is_file() and not any(folder.glob("tokenizer*.json"))
-    return _ROLES_IN_TEKKEN if is_alone else {}
 
 
 def _read_from_gguf(source: ModelSource) -> PreTrainedTokenizerBase:
