@@ -229,11 +229,6 @@ def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> Non
             del tensors[name]
 
 
-def can_shrink_in_place(model: PreTrainedModel) -> bool:
-    """Return whether remaining heads do not depend on their old index (no ALiBi)."""
-    return not has_slopes(model)
-
-
 def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """Return the class that the modeling file of a compact checkpoint defines."""
     return type(f"Pruned{stock.__name__}", (Shrunk, stock), {})

@@ -141,7 +141,8 @@ def slice_part(part: CompactPart, tensors: dict[str, TensorSlice]) -> None:
     weight = tensors.pop(f"{layer.name}.weight")
     if isinstance(layer.module, Conv1D):  # the weight of a compact layer is R x C
         weight = TensorSlice(weight.whole.T, weight.kept[::-1])
-    inner = f"{layer.name}.linear" if part.has_indices else layer.name
+    has_indices = part.gathers or part.scatters_to
+    inner = f"{layer.name}.linear" if has_indices else layer.name
     tensors[f"{inner}.weight"] = weight
     if layer.has_bias:
         tensors[f"{inner}.bias"] = tensors.pop(f"{layer.name}.bias")

@@ -25,7 +25,8 @@ from surgeon_engine.compaction.plan import (
     plan_of,
 )
 from surgeon_engine.compaction.restore import expand_to_full_size
-from surgeon_engine.compaction.shrink import can_shrink_in_place, shrink_in_place
+from surgeon_engine.compaction.shrink import shrink_in_place
+from surgeon_engine.compaction.slices import has_slopes
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -35,7 +36,7 @@ from surgeon_engine.runtime.mapped_tensors import MappedTensors
 def compact_state(state: PruningState) -> None:
     """Take the removed groups out of the model, where its architecture allows it."""
     model, plan = state.loaded.model, plan_of(state.units, state.removed)
-    if not plan.groups or not can_shrink_in_place(model):
+    if not plan.groups or has_slopes(model):  # which depend on the old index
         return
     shrink_in_place(model, CompactionPlan(tuple(_with_one(plan.groups))))
     loaded = replace(state.loaded)  # whose layers are smaller
