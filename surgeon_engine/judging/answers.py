@@ -32,7 +32,6 @@ Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 class Speaker:
     """A model that answers."""
 
-    source: str  # as `ModelConfig.source`
     gguf: Path | None  # the file, if it is one
     config: ModelConfig  # how transformers loads it
     tokenizer: str  # source of the tokenizer
@@ -58,7 +57,7 @@ def answering(
         ModelError: the model cannot be read.
         EvaluationError: its process has ended.
     """
-    name, by_llama = Path(speaker.source).name, speaker.by_llama
+    name, by_llama = Path(speaker.config.source).name, speaker.by_llama
     with ModelProcess(name, LLAMA if by_llama else WORKER, measures=False) as child:
         if by_llama:
             opening = (str(speaker.gguf), window, _AT_ONCE, "", 0)

@@ -24,11 +24,13 @@ _PROMPTS = 8
 _TOKENS = 64  # of an answer
 
 
-def check_drafting(original: Speaker, file: Speaker, *, has_fewer_tokens: bool) -> None:
-    """Check that llama.cpp can run a file as the draft model of its original.
+def drafting_files(
+    original: Speaker, file: Speaker, *, has_fewer_tokens: bool
+) -> tuple[Path, Path]:
+    """Return the GGUF files of the original and of its draft model, for llama.cpp.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the file cannot be its draft model.
     """
     if has_fewer_tokens:
         raise ConfigError(
@@ -48,6 +50,7 @@ def check_drafting(original: Speaker, file: Speaker, *, has_fewer_tokens: bool) 
             "Write both as GGUF, with surgeon export RUN and surgeon quantize MODEL. "
             "Then name both files: surgeon judge FILE ORIGINAL --draft.",
         )
+    return original.gguf, file.gguf
 
 
 def draft_judged(

@@ -21,7 +21,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.export_marker import replace_file
 from surgeon_engine.api.messages.judgment import (
-    DraftJudged,
     Judged,
     JudgeSettings,
     Judgment,
@@ -54,7 +53,7 @@ from surgeon_engine.judging.conversation import (
     tokens_of,
     worst_first,
 )
-from surgeon_engine.judging.drafting import check_drafting, draft_judged
+from surgeon_engine.judging.drafting import draft_judged, drafting_files
 from surgeon_engine.judging.figures import judge_classes, judge_positions, judge_texts
 from surgeon_engine.judging.items import all_items
 from surgeon_engine.judging.likelihood import losses_of_answers
@@ -93,11 +92,14 @@ def judge(
     found = _checked_target(target, original, settings)
     tokenizer = _tokenizer(found.config.model.source)
     smaller = _smaller_tokenizer(found, tokenizer)
+    files = None
     if settings.draft:
         fewer = smaller is not None
-        check_drafting(found.original, found.file, has_fewer_tokens=fewer)
+        files = drafting_files(found.original, found.file, has_fewer_tokens=fewer)
     questions, before, after = _ask(found, tokenizer, smaller, settings, context)
-    draft = _drafted(found, questions, context) if settings.draft else None
+    draft = None
+    if files is not None and questions:
+        draft = draft_judged(*files, questions, context)
     with context.stage(Stage.LOAD):
         loaded = load_model(found.config.model)
     texts = texts_of(found.config, loaded, settings.text, context, quick=settings.quick)
@@ -191,16 +193,6 @@ def _ask(
     if smaller is not None:
         after = cut_to(questions, after, tokenizer)
     return questions, before, after
-
-
-def _drafted(
-    target: Target, questions: Sequence[Question], context: RunContext
-) -> DraftJudged | None:
-    """Measure the file as a draft model; None: there are no questions."""
-    original, file = target.original.gguf, target.file.gguf
-    if not questions or original is None or file is None:
-        return None
-    return draft_judged(original, file, questions, context)
 
 
 def _smaller_tokenizer(
