@@ -148,7 +148,7 @@ class PlainWriter(_SmallerWriter):
             return _FULL_SIZE
         try:
             smaller = without_weights(model, self._config(pruned))
-        except (_RaggedError, ModelError, *UNREADABLE) as error:
+        except (ModelError, *UNREADABLE) as error:
             return say(
                 "No plain model has these widths: {reason:clause}.",
                 reason=first_line(error),
@@ -259,15 +259,11 @@ def write_configs(
         (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
 
 
-class _RaggedError(ValueError):
-    """The layers have different widths."""
-
-
 def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     """Return the config of a plain model with the widths that all layers share.
 
     Raises:
-        _RaggedError: The layers have different widths.
+        ValueError: The layers have different widths.
         ModelError: The config cannot describe the remaining blocks.
     """
     model, plan = compacted.model, compacted.plan
@@ -282,7 +278,7 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
             each = kept.get(coupled.name, whole(coupled))
             if each.is_empty:
                 block = compacted.blocks.index(block)
-                raise _RaggedError(
+                raise ValueError(
                     say(
                         "block {block} has no {kind}",
                         block=block,
@@ -306,10 +302,10 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     return values
 
 
-def _ragged_error(name: str, one: Coupling, other: Coupling) -> _RaggedError:
+def _ragged_error(name: str, one: Coupling, other: Coupling) -> ValueError:
     """Return the error for a width that is another one for other groups."""
     if one is not other:
-        return _RaggedError(
+        return ValueError(
             say(
                 "{option} must be one number for {one} and {other}, but different "
                 "numbers of them are left",
@@ -318,7 +314,7 @@ def _ragged_error(name: str, one: Coupling, other: Coupling) -> _RaggedError:
                 other=display_name(other),
             )
         )
-    return _RaggedError(
+    return ValueError(
         say(
             'blocks have different numbers of {kind} left. With widths = "same", all '
             "of them lose equally many",
