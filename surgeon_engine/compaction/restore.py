@@ -187,8 +187,11 @@ def _load_masked(
         return expand_to_full_size(stock, config, plan_for, read, dtype)
     # Names and forms of tensors may be those of published checkpoints.
     model = _load(stock, folder, _config_of(folder))
-    if _is_full_size(model, config):
-        return model, plan_for(model)
+    with torch.device("meta"):
+        original = type(model)._from_config(config)
+    shapes = {name: tensor.shape for name, tensor in original.state_dict().items()}
+    if all(shapes.get(x) == y.shape for x, y in model.state_dict().items()):
+        return model, plan_for(model)  # it has its full size
     tensors = model.state_dict()
     return expand_to_full_size(
         stock, config, plan_for, tensors.__getitem__, model.dtype
@@ -213,14 +216,6 @@ def _load(
         if name in info["missing_keys"]:
             raise _missing_error(folder, name)
     return model
-
-
-def _is_full_size(model: PreTrainedModel, config: PretrainedConfig) -> bool:
-    """Return whether a model has the shapes of one with the config of the original."""
-    with torch.device("meta"):
-        original = type(model)._from_config(config)
-    shapes = {name: tensor.shape for name, tensor in original.state_dict().items()}
-    return all(shapes.get(x) == y.shape for x, y in model.state_dict().items())
 
 
 def _stored_tensors(folder: Path) -> dict[str, Path]:

@@ -96,8 +96,12 @@ class CompactModel:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             text["per_layer_config"] = by_name
             text["allow_global_per_layer_attribute_access"] = True
-        if self.has_fewer_heads:
-            text |= _stated_head_size(config.get_text_config())
+        inner = config.get_text_config()
+        computes_size = isinstance(getattr(type(inner), "head_dim", None), property)
+        is_one = not computes_size and not is_per_block("head_dim", inner)
+        if self.has_fewer_heads and is_one:
+            # Programs would divide the hidden size by the remaining number of heads.
+            text["head_dim"] = head_size(inner)
         described = {"blocks": self.blocks_path} | self.parts
         if groups := self._described_groups():
             described["groups"] = groups
@@ -247,17 +251,6 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     text = text_options(config, model.config)
     text |= flat_rope(text)
     return config
-
-
-def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:
-    """Return an entry for configs that do not compute the size of a head themselves.
-
-    Other programs would divide the hidden size by the remaining number of heads.
-    """
-    is_computed = isinstance(getattr(type(config), "head_dim", None), property)
-    if is_computed or is_per_block("head_dim", config):
-        return {}
-    return {"head_dim": head_size(config)}
 
 
 def whole(coupled: CoupledGroups) -> KeptGroups:

@@ -295,7 +295,13 @@ def _verify(
         check = context.raise_if_cancelled
         result = WRITERS[file_format].verify(folder, probe, check)
         if mismatch := describe_mismatch(result, tolerance, expected_perplexity):
-            raise ExportError(mismatch, _about_mismatch(result, dtypes))
+            hint = say("Please report this with the name of the model.")
+            if FileDtype.FLOAT16 in dtypes and result.largest_difference is None:
+                hint = say(
+                    "Numbers inside this model are too large for float16: choose "
+                    "bfloat16."
+                )
+            raise ExportError(mismatch, hint)
     except ExportError as error:
         kept = job.run.keep_unverified(folder)
         hint = say_all(
@@ -306,15 +312,6 @@ def _verify(
         return result
     # The logits have judged it: its KL says nothing more.
     return msgspec.structs.replace(result, saving_divergence=None)
-
-
-def _about_mismatch(result: VerificationResult, dtypes: tuple[FileDtype, ...]) -> str:
-    """Return what to do about files that compute something else."""
-    if FileDtype.FLOAT16 in dtypes and result.largest_difference is None:
-        return say(
-            "Numbers inside this model are too large for float16: choose bfloat16."
-        )
-    return say("Please report this with the name of the model.")
 
 
 def _weight_bytes(folder: Path) -> int:

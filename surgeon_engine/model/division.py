@@ -235,7 +235,11 @@ def neurons_of(match: Match) -> Division:
     """
     neurons = match.consumer.columns
     if match.path:
-        _check_no_largest(match)
+        if getattr(match.module, "activation_sparsity", 0):
+            raise PruningError(
+                "MLPs of this architecture keep the neurons with the largest values: "
+                "without one neuron others would change."
+            )
         _check_no_joint_norm(match, 1, Coupling.NEURONS)
         _check_neuron_parameters(match, neurons)
     return Division(neurons, {Part.GATE: 1, Part.UP: 1})
@@ -302,15 +306,6 @@ def _check_neuron_parameters(match: Match, neurons: int) -> None:
     for path, _, name, parameter in _other_parameters(match):
         if neurons in parameter.shape:
             raise _parameters_error(f"{path}.{name}", neurons, Coupling.NEURONS)
-
-
-def _check_no_largest(match: Match) -> None:
-    """Check that an MLP does not compare its neurons with each other."""
-    if getattr(match.module, "activation_sparsity", 0):
-        raise PruningError(
-            "MLPs of this architecture keep the neurons with the largest values: "
-            "without one neuron others would change."
-        )
 
 
 def _features_error(path: str, count: int) -> PruningError:

@@ -152,7 +152,12 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
             experts, or is quantized in a way that Surgeon does not read.
     """
     config = _unchecked_config(source)
-    _check_model_kind(source.name, config)
+    options = config.to_dict()
+    options["is_encoder_decoder"] = config.is_encoder_decoder
+    options["pruned"] = hasattr(config, "pruned") or None
+    architectures = config.architectures or [model_class(config).__name__]
+    check_model_kind(source.name, map(str, architectures), options)
+    model_class(config)  # raises
     _check_sizes(source.name, config)
     return config
 
@@ -292,15 +297,6 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
         "If the download may be incomplete, download the file again. Surgeon "
         "reads the GGUF architectures that transformers knows.",
     )
-
-
-def _check_model_kind(name: str, config: PretrainedConfig) -> None:
-    options = config.to_dict()
-    options["is_encoder_decoder"] = config.is_encoder_decoder
-    options["pruned"] = hasattr(config, "pruned") or None
-    architectures = config.architectures or [model_class(config).__name__]
-    check_model_kind(name, map(str, architectures), options)
-    model_class(config)
 
 
 def _check_sizes(name: str, config: PretrainedConfig) -> None:

@@ -9,7 +9,7 @@ from a full-size model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -38,7 +38,9 @@ def compact_state(state: PruningState) -> None:
     model, plan = state.loaded.model, plan_of(state.units, state.removed)
     if not plan.groups or has_slopes(model):  # which depend on the old index
         return
-    shrink_in_place(model, CompactionPlan(tuple(_with_one(plan.groups))))
+    groups = (KeptGroups(x.coupled, _at_least_one(x.kept)) for x in plan.groups)
+    lost = tuple(x for x in groups if len(x.kept) < x.coupled.groups)
+    shrink_in_place(model, CompactionPlan(lost))
     loaded = replace(state.loaded)  # whose layers are smaller
     by_name = {layer.name: layer for layer in loaded.layers}
     units: list[CoupledUnit] = []
@@ -88,14 +90,6 @@ def _plan(kept: Mapping[str, Tensor], model: PreTrainedModel) -> CompactionPlan:
         if coupled.name in kept and len(kept[coupled.name]) < coupled.groups
     )
     return CompactionPlan(groups)
-
-
-def _with_one(groups: Iterable[KeptGroups]) -> Iterator[KeptGroups]:
-    """Yield the groups to keep in memory, where these leave something to remove."""
-    for each in groups:
-        kept = _at_least_one(each.kept)
-        if len(kept) < each.coupled.groups:
-            yield KeptGroups(each.coupled, kept)
 
 
 def _at_least_one(kept: Tensor) -> Tensor:
