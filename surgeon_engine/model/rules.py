@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Part(Enum):
@@ -135,6 +136,11 @@ class Family:
     is_zero_at_zero: bool = False  # its activation, which the config does not name
     needs_attentions: bool = False  # blocks read more of them than their output
     inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
+
+
+def written(architecture: str, **differences: Any) -> Family:
+    """Return a family with nothing but an architecture of llama.cpp (see `Gguf`)."""
+    return Family(gguf=(Gguf(architecture, **differences),))
 
 
 HEADS = (Part.QUERY, Part.KEY, Part.VALUE)  # the parts of an attention
