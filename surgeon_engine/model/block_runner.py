@@ -99,7 +99,10 @@ class BlockRunner:
         self._store = store or HiddenStore(model.device)
         # The last hidden states of the first window; None: it was not run.
         self.probe: Tensor | None = None
-        self._chain = self._known_chain() or self._find_chain(batches[0][:1])
+        ids, chain = _CHAINS.get(model, ([], None))
+        if chain is None or ids != [*map(id, blocks)]:
+            chain = self._find_chain(batches[0][:1])
+        self._chain = chain
         # By block: the arguments that depend on the tokens.
         self._of_tokens: list[set[int | str]] = [set() for _ in blocks]
         length = batches[0].shape[1]
@@ -218,11 +221,6 @@ class BlockRunner:
                     raise self._not_of_tokens_alone()
                 self._of_tokens[index].add(name)
         return calls
-
-    def _known_chain(self) -> _Chain | None:
-        """Return what an earlier runner has found, if the blocks are the same."""
-        ids, chain = _CHAINS.get(self._model, ([], None))
-        return chain if ids == [*map(id, self._blocks)] else None
 
     @torch.no_grad()
     def _find_chain(self, window: Tensor) -> _Chain:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
@@ -43,6 +43,7 @@ from surgeon_engine.planning.constants import HOST_SHARE
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 
+# Options of a config that change the outputs of a model, not its numbers.
 _PLAIN_OUTPUTS = {
     "return_dict": True,
     "output_hidden_states": False,
@@ -176,7 +177,9 @@ def _load(
         ) from error
     _check_complete(source.name, found)
     _check_finite(source.name, model)
-    _use_plain_outputs(model.config)
+    for each in (model.config, model.config.get_text_config()):
+        for option, value in _PLAIN_OUTPUTS.items():
+            setattr(each, option, value)
     if hasattr(model, "hf_quantizer"):
         # The weights are dequantized by now; without this the model cannot be saved.
         model.hf_quantizer.remove_quantization_config(model)
@@ -270,10 +273,3 @@ def _check_finite(name: str, model: PreTrainedModel) -> None:
                     key=key,
                     name=name,
                 )
-
-
-def _use_plain_outputs(config: PretrainedConfig) -> None:
-    """Undo options of a config that change the outputs of a model, not its numbers."""
-    for each in {id(x): x for x in (config, config.get_text_config())}.values():
-        for option, value in _PLAIN_OUTPUTS.items():
-            setattr(each, option, value)

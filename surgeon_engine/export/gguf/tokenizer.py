@@ -16,7 +16,7 @@ from the header that a checkpoint keeps of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -218,18 +218,15 @@ def _convert_pieces(
         return say("The vocabulary lacks some of the 256 bytes, which llama.cpp needs.")
     if _has_all_merges(definition):
         return _Tokenizer("llama", "default", definition, prefixes, adds_special)
-    if prefixes or adds_special != (True, False) or _merges_lines(definition):
+    # A newline is merged with newlines alone.
+    merged = (left + right for left, right in definition.merges)
+    merges_lines = any("\n" in token and token.strip("\n") for token in merged)
+    if prefixes or adds_special != (True, False) or merges_lines:
         return say(
             "llama.cpp merges all pieces whose union is in the vocabulary; this "
             "tokenizer does not."
         )
     return _Tokenizer("gemma4", "gemma4", definition, prefixes, adds_special)
-
-
-def _merges_lines(definition: Definition) -> bool:
-    """Return whether a newline is merged with anything but newlines."""
-    merged = (left + right for left, right in definition.merges)
-    return any("\n" in token and token.strip("\n") for token in merged)
 
 
 def _prefixes_space(definition: Definition) -> bool | None:
@@ -265,14 +262,9 @@ def _has_all_merges(definition: Definition) -> bool:
         pair in known
         for token in vocabulary
         if token not in special
-        for pair in _splits(token)
+        for pair in ((token[:i], token[i:]) for i in range(1, len(token)))
         if pair[0] in vocabulary and pair[1] in vocabulary
     )
-
-
-def _splits(token: str) -> Iterator[tuple[str, str]]:
-    for i in range(1, len(token)):
-        yield token[:i], token[i:]
 
 
 def _scores(definition: Definition) -> dict[str, float]:

@@ -121,7 +121,13 @@ class MaskedWriter(Writer):
         write_weights(parts, config.shard_gigabytes, folder)
         dtype = devices.name_of(file_dtype(config.dtype, loaded))
         with_dtype = dict(model_config) | {"dtype": dtype}
-        write_configs(loaded.model, with_dtype, folder)
+        text = json.dumps(with_dtype, indent=2, sort_keys=True) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        if loaded.model.can_generate():
+            # save_pretrained rejects the generation configs of many models.
+            generation = loaded.model.generation_config
+            text = generation.to_json_string(keys_to_pop=["compile_config"])
+            (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
         plan = replace(pruned.plan, tokens=pruned.tokens)
         if not plan.is_empty or plan.tokens is not None:  # it restores zeros
             plan.save(folder / PLAN_FILE, stock_config(loaded.model))
@@ -245,18 +251,6 @@ def compact_unsupported_reason(pruned: PrunedModel) -> str:
     except ModelError as error:
         return error.message
     return ""
-
-
-def write_configs(
-    model: PreTrainedModel, config: Mapping[str, Any], folder: Path
-) -> None:
-    """Write the config of an exported model, and its settings for generation."""
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
-    if model.can_generate():
-        # save_pretrained rejects the generation configs of many models.
-        text = model.generation_config.to_json_string(keys_to_pop=["compile_config"])
-        (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
 
 
 def _uniform_config(compacted: CompactModel) -> dict[str, Any]:

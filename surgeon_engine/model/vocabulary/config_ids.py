@@ -82,16 +82,6 @@ def offsets(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
             yield part
 
 
-def named_tokens(
-    config: PretrainedConfig, generation: GenerationConfig | None = None
-) -> set[int]:
-    """Return the tokens to which a model gives a meaning, which all must be kept."""
-    values = [vars(each) for each in text_configs(config)]
-    if generation is not None:
-        values.append(vars(generation))
-    return {token for each in values for token in tokens_in(each)}
-
-
 def needed_rows(
     config: PretrainedConfig, generation: GenerationConfig | None, rows: int
 ) -> set[int]:
@@ -104,8 +94,11 @@ def needed_rows(
     for each in text_configs(config):
         starts += [x for name, x in vars(each).items() if _FIRST.match(name)]
     first = min([config.get_text_config().vocab_size, *filter(_is_token, starts)])
-    named = named_tokens(config, generation)
-    return {*range(first, rows), *(x for x in named if x < rows)}
+    named = [vars(each) for each in text_configs(config)]
+    if generation is not None:
+        named.append(vars(generation))
+    tokens = (token for each in named for token in tokens_in(each))
+    return {*range(first, rows), *(x for x in tokens if x < rows)}
 
 
 def tokens_in(values: Mapping[Any, Any]) -> Iterator[int]:
