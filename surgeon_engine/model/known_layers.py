@@ -41,10 +41,7 @@ ATTENTION: tuple[CouplingRule, ...] = (
     # OPT, XGLM, GPT-J, GPT-Neo
     separate("out_proj"),
     # Gemma 4, where keys are values, too
-    CouplingRule(
-        "o_proj",
-        (ProducerRows("q_proj", (Part.QUERY,)), ProducerRows("k_proj", (Part.KEY,))),
-    ),
+    separate("o_proj", "q_proj k_proj", (Part.QUERY, Part.KEY)),
     # Phi 1 and 2
     separate("dense"),
     # BERT and models built like it; Megatron-BERT and others normalize what it reads

@@ -10,7 +10,8 @@ each, as if they had all tokens. The entries are those of llama.cpp's imatrix.cp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,22 @@ def mean_squares(loaded: LoadedModel, calibration: Calibration) -> dict[str, Ten
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
 
-    def hook(layer: PrunableLayer) -> Callable[..., None]:
-        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def add(
+        layer: PrunableLayer, module: nn.Module, inputs: tuple[Tensor, ...]
+    ) -> None:
+        if not isinstance(layer, ExpertsLayer):
             squares = inputs[0].flatten(0, -2).float().square().sum(dim=0)
             sums[layer.name] = sums.get(layer.name, 0) + squares
-
-        def add_experts(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            found, counted = _expert_squares(module, *inputs[:2])
-            for name, squares in found.items():
-                name = f"{layer.name}.{name}"
-                sums[name] = sums.get(name, 0) + squares
-                counts[name] = counts.get(name, 0) + counted
-
-        return add_experts if isinstance(layer, ExpertsLayer) else add
+            return
+        found, counted = _expert_squares(module, *inputs[:2])
+        for name, squares in found.items():
+            name = f"{layer.name}.{name}"
+            sums[name] = sums.get(name, 0) + squares
+            counts[name] = counts.get(name, 0) + counted
 
     def hooks() -> list[RemovableHandle]:
         return [
-            layer.module.register_forward_pre_hook(hook(layer))
+            layer.module.register_forward_pre_hook(partial(add, layer))
             for layer in loaded.layers
         ]
 
