@@ -110,16 +110,8 @@ def choose_damping(
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 
-    sparse = config.structure in SPARSE
-    start = _START_SPARSE if sparse else _START
-    if (before := plan.previous_damping) is not None:
-        start = (GRID.index(before.cost), GRID.index(before.update))
-    moves = (_UPDATE, _COST if before is None else _LESS_COST)
-    maximum = _MAX_SPARSE if sparse else _MAX
-    if plan.is_last:
-        maximum = (len(GRID) - 1, len(GRID) - 1)
     with context.stage(Stage.DAMPING, plan.number, _USUAL_TRIALS) as step:
-        trials, chosen = search(trial_at, start, moves, maximum)
+        trials, chosen = search(trial_at, *_way(plan, config))
     if trials[chosen].nats is None:
         raise CurvatureError(
             "None of the {trials} dampings that were tried leaves a model whose "
@@ -131,6 +123,20 @@ def choose_damping(
     return DampingChoice(
         GRID[cost], GRID[update], len(trials), trials[chosen].divergence
     )
+
+
+def _way(
+    plan: ShotPlan, config: PruningConfig
+) -> tuple[Point, tuple[Moves, ...], Point]:
+    """Return where the search of a shot starts, its moves, and the maximum."""
+    sparse, before = config.structure in SPARSE, plan.previous_damping
+    start = _START_SPARSE if sparse else _START
+    if before is not None:
+        start = (GRID.index(before.cost), GRID.index(before.update))
+    moves = (_UPDATE, _COST if before is None else _LESS_COST)
+    if plan.is_last:
+        return start, moves, (len(GRID) - 1, len(GRID) - 1)
+    return start, moves, _MAX_SPARSE if sparse else _MAX
 
 
 def _save_trials(
