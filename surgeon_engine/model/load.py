@@ -234,7 +234,7 @@ def _read(
     arguments |= plain_arguments(config, source)
     with torch.device("meta"):
         transposed = transposed_weights(model_class(config)._from_config(config))
-    with plain_tensors(source, source.quantization, transposed) as tensors:
+    with plain_tensors(source, transposed) as tensors:
         return read(None, state_dict=tensors, **arguments)
 
 

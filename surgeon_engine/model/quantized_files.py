@@ -76,15 +76,13 @@ class _Weight:
 
 @contextmanager
 def plain_tensors(
-    source: ModelSource, how: Quantization | None, transposed: Set[str] = frozenset()
+    source: ModelSource, transposed: Set[str]
 ) -> Iterator[dict[str, Any]]:
     """Open the weight files of a model; yield its tensors by their plain names.
 
-    Args:
-        source: the model.
-        how: how weights are quantized; None: none is.
-        transposed: see `transposed_weights`.
+    `transposed` are its `transposed_weights`.
     """
+    how = source.quantization
     with ExitStack() as stack:
         stored: dict[str, _Stored] = {}
         for path in source.weight_files:
