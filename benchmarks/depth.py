@@ -38,7 +38,8 @@ from surgeon_engine.pruning.depth import (
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.shots.shot import ShotPlan, evaluate_original, run_shot
+from surgeon_engine.shots.shot import evaluate_original, run_shot
+from surgeon_engine.shots.steps import ShotPlan
 
 _TOGETHER = (2, 4, 6, 8)
 
@@ -104,10 +105,11 @@ def _costs(state: PruningState) -> Iterator[dict[str, object]]:
     measured = SkipCosts(state.loaded, held_out)
     yield {"tokens": held_out.windows.numel()}
     for name, candidates in (("blocks", depth.blocks), ("sublayers", depth.sublayers)):
-        costs = measured.measure(candidates, lambda: None)
-        yield {name: {x.label: y for x, y in zip(candidates, costs, strict=True)}}
+        found = measured.measure(candidates, lambda: None)
+        costs = list(zip(candidates, found, strict=True))
+        yield {name: {x.label: y for x, y in costs}}
         for basis in CostBasis if name == "sublayers" else (CostBasis.RAW,):
-            ranked = in_order_of_removal(candidates, costs, basis)
+            ranked = in_order_of_removal(costs, basis)
             rows = _together(state, ranked, held_out)
             yield {f"{name} together, by {basis}": rows}
     rows = _again(state, depth, held_out)

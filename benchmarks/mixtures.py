@@ -55,7 +55,8 @@ from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
-from surgeon_engine.shots.shot import ShotPlan, evaluate_original, evaluation, run_shot
+from surgeon_engine.shots.shot import evaluate_original, evaluation, run_shot
+from surgeon_engine.shots.steps import ShotPlan
 
 SHARES = (0.25, 0.5)
 _CODE_SHARE = 0.5  # of the windows that calibrate, where code is among them

@@ -30,12 +30,8 @@ from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.resume import restore, save_shot
-from surgeon_engine.shots.shot import (
-    ShotPlan,
-    evaluate_original,
-    evaluation,
-    run_shot,
-)
+from surgeon_engine.shots.shot import evaluate_original, evaluation, run_shot
+from surgeon_engine.shots.steps import ShotPlan
 
 from .plan import PlannedShot
 from .rival import prune_and_distil

@@ -30,7 +30,8 @@ from surgeon_engine.recovery.weight_training import (
 )
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
-from surgeon_engine.shots.shot import ShotPlan, run_shot
+from surgeon_engine.shots.shot import run_shot
+from surgeon_engine.shots.steps import ShotPlan
 
 _BATCH = 2  # windows of a step
 _RATE = 2e-4

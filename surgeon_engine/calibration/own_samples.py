@@ -31,8 +31,7 @@ from surgeon_engine.base.errors import (
 from surgeon_engine.base.files import own_samples_folder, write_atomically
 from surgeon_engine.base.reading import read_bytes
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.beginnings import beginning_of_texts
-from surgeon_engine.model.chat_template import opening_of_chats
+from surgeon_engine.model.chat_template import beginning_of_texts, opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.identity import FileStamp, identity_of
 from surgeon_engine.model.layers import language_model_of

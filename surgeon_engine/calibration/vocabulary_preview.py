@@ -37,7 +37,7 @@ from surgeon_engine.model.source import (
 )
 from surgeon_engine.model.tokenizer import kept_tokenizer
 from surgeon_engine.model.vocabulary.config_ids import needed_rows
-from surgeon_engine.model.vocabulary.recoding import Recoding, occurrences, stretch
+from surgeon_engine.model.vocabulary.recoding import Recoding, stretch
 from surgeon_engine.model.vocabulary.scripts import COMMON, script_of
 from surgeon_engine.model.vocabulary.tokens import (
     TokenTable,
@@ -178,7 +178,7 @@ def _expected(windows: np.ndarray, size: int) -> np.ndarray:
 
     One half is how often it occurs, the other Zipf's law.
     """
-    counts = occurrences(windows, size)[:size]
+    counts = np.bincount(windows.ravel(), minlength=size)[:size]
     return (counts / max(1, counts.sum()) + zipf(size)) / 2
 
 

@@ -41,7 +41,7 @@ from surgeon_engine.calibration.texts import (
     validation_source,
 )
 from surgeon_engine.calibration.token_file import read_token_file
-from surgeon_engine.model.beginnings import beginning_of_texts
+from surgeon_engine.model.chat_template import beginning_of_texts
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.model.tokenizer import failures_as, kept_tokenizer
 from surgeon_engine.planning.windows import check_window_length

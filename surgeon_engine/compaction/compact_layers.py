@@ -1,7 +1,8 @@
 """Shrink the layers of a stock model to the widths of a compact checkpoint.
 
 Surgeon copies this file, unchanged, into every compact checkpoint. The modeling file of
-the checkpoint builds the stock model and then calls `shrink`. Only torch is needed.
+the checkpoint derives its classes from `Shrunk` and those of the stock model. Only
+torch and transformers are needed.
 
 The entry `pruned` of the checkpoint's config describes the widths:
 
@@ -31,6 +32,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 # Attributes of attention modules that count heads, or features of all heads.
 _COUNTS = (
@@ -122,6 +124,21 @@ class _OwnConfig:
             raise AttributeError(name)
         widths = own["_widths"]
         return widths[name] if name in widths else getattr(own["_config"], name)
+
+
+class Shrunk:
+    """A stock model, whose class follows this one, with the widths in its config."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        shrink(self, config)
+
+    def initialize_weights(self) -> None:
+        """Set the buffers, too, that no file holds and that a whole model sets."""
+        super().initialize_weights()  # type: ignore[misc]
+        for module in self.modules():  # type: ignore[attr-defined]
+            if isinstance(module, PreTrainedModel):
+                module._init_weights(module)
 
 
 def shrink(model: Any, config: Any) -> None:

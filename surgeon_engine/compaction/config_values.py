@@ -1,15 +1,11 @@
-"""Read and change the values of configs as JSON.
-
-transformers writes infinity as {"__float__": "Infinity"}, and decodes that only when it
-reads a config from a file.
-"""
+"""Read and change the values of configs as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
 
 _LENGTH = "original_max_position_embeddings"
 # Names in transformers 4 that differ from those in `rope_parameters`.
@@ -22,6 +18,15 @@ _WINDOW_THETA = {
     "gemma3n_text": "rope_local_base_freq",
     "olmo3": "rope_theta",
 }
+
+
+def config_of(values: Mapping[str, Any]) -> PretrainedConfig:
+    """Return the config with these values.
+
+    transformers writes infinity as {"__float__": "Infinity"}, and decodes that only
+    when it reads a config from a file.
+    """
+    return AutoConfig.for_model(**PretrainedConfig._decode_special_floats({**values}))
 
 
 def text_options(values: dict[str, Any], config: PretrainedConfig) -> dict[str, Any]:
@@ -62,19 +67,3 @@ def flat_rope(text: Mapping[str, Any]) -> dict[str, Any]:
         scaling.pop(_LENGTH, None)
     is_plain = not scaling.keys() - {"rope_type", "type"}
     return found if is_plain else found | {"rope_scaling": scaling}
-
-
-def decode_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config written by transformers with all its numbers decoded."""
-    return {name: _decode(value) for name, value in config.items()}
-
-
-def _decode(value: Any) -> Any:
-    match value:
-        case {"__float__": str(number), **others} if not others:
-            return float(number)
-        case dict():
-            return decode_config(value)
-        case list():
-            return [_decode(each) for each in value]
-    return value

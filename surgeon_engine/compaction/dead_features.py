@@ -55,11 +55,6 @@ class CompactPart:
         }
 
     @property
-    def has_indices(self) -> bool:
-        """Whether the layer needs an index list."""
-        return self.gathers or self.scatters_to > 0
-
-    @property
     def is_whole(self) -> bool:
         """Whether no rows and columns are removed."""
         rows, columns = len(self.rows), len(self.columns)

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.compaction.config_values import decode_config
+from surgeon_engine.compaction.config_values import config_of
 from surgeon_engine.model.image_blocks import image_blocks
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.source import UNREADABLE
@@ -124,6 +124,6 @@ def without_weights(
     model: PreTrainedModel, values: Mapping[str, Any]
 ) -> PreTrainedModel:
     """Return a model of the class of another one, from the values of its config."""
-    config = AutoConfig.for_model(**decode_config(values))
+    config = config_of(values)
     with torch.device("meta"):
         return type(model)._from_config(config)

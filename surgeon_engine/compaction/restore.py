@@ -7,7 +7,7 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.reading import read_json
 from surgeon_engine.base.sentences import say
-from surgeon_engine.compaction.config_values import decode_config
+from surgeon_engine.compaction.config_values import config_of
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     PrunedModel,
@@ -35,7 +35,6 @@ from surgeon_engine.compaction.plan import (
 )
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.experts import hide_removed_experts
-from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
@@ -45,27 +44,6 @@ from surgeon_engine.runtime.failures import is_out_of_memory
 
 _PREFIX = "Pruned"  # of the names of compact classes
 _EXPORT_AGAIN = say("Export the run again, or download the file again.")
-
-
-class _LazyTensors(Mapping[str, Tensor]):
-    """The tensors of a checkpoint, each read on access."""
-
-    def __init__(self, folder: Path, stored: Mapping[str, Path]) -> None:
-        self._folder = folder
-        self._stored = stored
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._stored:
-            raise _missing_error(self._folder, name)
-        with safe_open(self._stored[name], framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
 
 
 def is_compact(folder: Path) -> bool:
@@ -143,14 +121,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
         ) from error
     model.eval().requires_grad_(False)
     fuse_sinks(model)
-    loaded = LoadedModel(
-        source,
-        model,
-        load_tokenizer(source),
-        find_blocks(model),
-        prunable_layers(model),
-        model.dtype,
-    )
+    loaded = LoadedModel(source, model, load_tokenizer(source), model.dtype)
     return PrunedModel(loaded, plan)
 
 
@@ -158,22 +129,21 @@ def expand_to_full_size(
     stock: type[PreTrainedModel],
     config: PretrainedConfig,
     plan_for: Callable[[PreTrainedModel], CompactionPlan],
-    tensors: Mapping[str, Tensor],
+    tensor_of: Callable[[str], Tensor],
+    dtype: torch.dtype,
     zeros: Callable[..., Tensor] = torch.zeros,
-    dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, CompactionPlan]:
     """Build a model of full size on the host, with zeros for removed parts.
 
     `config` is that of the unpruned model, `plan_for` returns the plan for it,
-    `tensors` are those of the compact model, `zeros` makes tensors as `torch.zeros`,
-    and `dtype` is that of most weights; None: that of the first tensor.
+    `tensor_of` a tensor of the compact model by its name, `dtype` is that of most
+    weights, and `zeros` makes tensors as `torch.zeros`.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
     """
     with torch.device("meta"):
         state = stock._from_config(config).state_dict()
-    dtype = dtype or next(x.dtype for x in tensors.values() if x.is_floating_point())
     model = stock.from_pretrained(
         None,
         config=config,
@@ -183,7 +153,7 @@ def expand_to_full_size(
     plan = plan_for(model)
     for name, target in compact(model, plan).tensors.items():
         if target.whole.is_floating_point():  # index lists are in the plan
-            tensor = tensors[name].cpu()
+            tensor = tensor_of(name).cpu()
             if tensor.shape != target.shape:
                 raise _shape_error(name, tensor.shape, target.shape)
             target.put(tensor)
@@ -197,7 +167,7 @@ def _load_masked(
     """Load a masked, plain or compact checkpoint, with its plan, at full size."""
     path = folder / PLAN_FILE
     try:
-        config = AutoConfig.for_model(**decode_config(read_config(path)))
+        config = config_of(read_config(path))
     except UNREADABLE as error:
         raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))
@@ -205,15 +175,27 @@ def _load_masked(
     def plan_for(model: PreTrainedModel) -> CompactionPlan:
         return load_plan(path, model)
 
+    def read(name: str) -> Tensor:
+        if name not in stored:
+            raise _missing_error(folder, name)
+        with safe_open(stored[name], framework="pt") as file:
+            return file.get_tensor(name)
+
     if is_compact(folder):
         dtype = stored_dtype(ModelSource(folder.name, folder))
-        tensors = _LazyTensors(folder, stored)
-        return expand_to_full_size(stock, config, plan_for, tensors, dtype=dtype)
+        assert dtype is not None  # no checkpoint of Surgeon is quantized
+        return expand_to_full_size(stock, config, plan_for, read, dtype)
     # Names and forms of tensors may be those of published checkpoints.
     model = _load(stock, folder, _config_of(folder))
-    if _is_full_size(model, config):
-        return model, plan_for(model)
-    return expand_to_full_size(stock, config, plan_for, model.state_dict())
+    with torch.device("meta"):
+        original = type(model)._from_config(config)
+    shapes = {name: tensor.shape for name, tensor in original.state_dict().items()}
+    if all(shapes.get(x) == y.shape for x, y in model.state_dict().items()):
+        return model, plan_for(model)  # it has its full size
+    tensors = model.state_dict()
+    return expand_to_full_size(
+        stock, config, plan_for, tensors.__getitem__, model.dtype
+    )
 
 
 def _load(
@@ -234,14 +216,6 @@ def _load(
         if name in info["missing_keys"]:
             raise _missing_error(folder, name)
     return model
-
-
-def _is_full_size(model: PreTrainedModel, config: PretrainedConfig) -> bool:
-    """Return whether a model has the shapes of one with the config of the original."""
-    with torch.device("meta"):
-        original = type(model)._from_config(config)
-    shapes = {name: tensor.shape for name, tensor in original.state_dict().items()}
-    return all(shapes.get(x) == y.shape for x, y in model.state_dict().items())
 
 
 def _stored_tensors(folder: Path) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
+from surgeon_engine.compaction.compact_layers import Shrunk, shrink_groups
 from surgeon_engine.compaction.config_values import flat_rope, text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.depth_config import depth_config, has_same_blocks
@@ -96,8 +96,12 @@ class CompactModel:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             text["per_layer_config"] = by_name
             text["allow_global_per_layer_attribute_access"] = True
-        if self.has_fewer_heads:
-            text |= _stated_head_size(config.get_text_config())
+        inner = config.get_text_config()
+        computes_size = isinstance(getattr(type(inner), "head_dim", None), property)
+        is_one = not computes_size and not is_per_block("head_dim", inner)
+        if self.has_fewer_heads and is_one:
+            # Programs would divide the hidden size by the remaining number of heads.
+            text["head_dim"] = head_size(inner)
         described = {"blocks": self.blocks_path} | self.parts
         if groups := self._described_groups():
             described["groups"] = groups
@@ -229,27 +233,9 @@ def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> Non
             del tensors[name]
 
 
-def can_shrink_in_place(model: PreTrainedModel) -> bool:
-    """Return whether remaining heads do not depend on their old index (no ALiBi)."""
-    return not has_slopes(model)
-
-
 def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """Return the class that the modeling file of a compact checkpoint defines."""
-
-    def __init__(self: PreTrainedModel, config: PretrainedConfig) -> None:
-        stock.__init__(self, config)
-        shrink(self, config)
-
-    def initialize_weights(self: PreTrainedModel) -> None:
-        """Set the buffers, too, that no file holds and that a whole model sets."""
-        stock.initialize_weights(self)
-        for module in self.modules():
-            if isinstance(module, PreTrainedModel):
-                module._init_weights(module)
-
-    own = {"__init__": __init__, "initialize_weights": initialize_weights}
-    return type(f"Pruned{stock.__name__}", (stock,), own)
+    return type(f"Pruned{stock.__name__}", (Shrunk, stock), {})
 
 
 def stock_config(model: PreTrainedModel) -> dict[str, Any]:
@@ -265,17 +251,6 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     text = text_options(config, model.config)
     text |= flat_rope(text)
     return config
-
-
-def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:
-    """Return an entry for configs that do not compute the size of a head themselves.
-
-    Other programs would divide the hidden size by the remaining number of heads.
-    """
-    is_computed = isinstance(getattr(type(config), "head_dim", None), property)
-    if is_computed or is_per_block("head_dim", config):
-        return {}
-    return {"head_dim": head_size(config)}
 
 
 def whole(coupled: CoupledGroups) -> KeptGroups:

@@ -94,22 +94,27 @@ def slice_groups(
     each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
 ) -> None:
     """Slice the tensors of an attention or MLP, or remove them if nothing remains."""
-    if each.is_empty:
-        _remove_groups(each, tensors)
+    coupled = each.coupled
+    if each.is_empty:  # all of its module goes, if it has one
+        names = [coupled.path] if coupled.module else [x.name for x in coupled.layers]
+        gone = tuple(f"{name}." for name in names)
+        for name in list(tensors):
+            if name.startswith(gone):
+                del tensors[name]
         return
-    consumer = each.coupled.consumer
+    consumer = coupled.consumer
     if not isinstance(consumer, ExpertsLayer):
-        size = consumer.columns // each.coupled.groups
+        size = consumer.columns // coupled.groups
         columns = (each.kept.unsqueeze(1) * size + torch.arange(size)).flatten()
         _slice_layer(consumer, None, columns, tensors)
-    for producer in each.coupled.producers:
+    for producer in coupled.producers:
         rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
         _slice_layer(producer.layer, rows, None, tensors)
-    for own in each.coupled.parameters:
-        name = f"{each.coupled.block_path}.{own.name}"
+    for own in coupled.parameters:
+        name = f"{coupled.block_path}.{own.name}"
         entries = torch.isin(own.group_of_entry, each.kept).nonzero().squeeze(1)
         tensors[name] = tensors[name].along(own.dimension, entries)
-    if each.coupled.is_attention:
+    if coupled.is_attention:
         _slice_head_modules(each, model, tensors)
 
 
@@ -141,7 +146,8 @@ def slice_part(part: CompactPart, tensors: dict[str, TensorSlice]) -> None:
     weight = tensors.pop(f"{layer.name}.weight")
     if isinstance(layer.module, Conv1D):  # the weight of a compact layer is R x C
         weight = TensorSlice(weight.whole.T, weight.kept[::-1])
-    inner = f"{layer.name}.linear" if part.has_indices else layer.name
+    has_indices = part.gathers or part.scatters_to
+    inner = f"{layer.name}.linear" if has_indices else layer.name
     tensors[f"{inner}.weight"] = weight
     if layer.has_bias:
         tensors[f"{inner}.bias"] = tensors.pop(f"{layer.name}.bias")
@@ -164,13 +170,3 @@ def _slice_layer(
     tensors[weight] = TensorSlice(tensors[weight].whole, kept)
     if layer.has_bias and rows is not None:
         tensors[bias] = TensorSlice(tensors[bias].whole, (rows,))
-
-
-def _remove_groups(each: KeptGroups, tensors: dict[str, TensorSlice]) -> None:
-    """Remove the tensors of an attention or MLP: all of its module, if it has one."""
-    coupled = each.coupled
-    whole = [coupled.path]
-    names = whole if coupled.module else [layer.name for layer in coupled.layers]
-    for name in list(tensors):
-        if any(name.startswith(f"{removed}.") for removed in names):
-            del tensors[name]

@@ -53,7 +53,7 @@ from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.export.verify import (
     describe_mismatch,
     expected_figures,
-    max_divergence,
+    tolerance_of,
 )
 from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.experts import has_experts
@@ -290,34 +290,28 @@ def _verify(
         named_dtype(job.config.dtype, loaded),
         FileDtype(devices.name_of(loaded.model.dtype)),
     )
-    is_mixture = has_experts(loaded.model)
+    tolerance = tolerance_of(dtypes, has_experts=has_experts(loaded.model))
     try:
         check = context.raise_if_cancelled
         result = WRITERS[file_format].verify(folder, probe, check)
-        mismatch = describe_mismatch(
-            result, dtypes, expected_perplexity, has_experts=is_mixture
-        )
-        if mismatch:
-            raise ExportError(mismatch, _about_mismatch(result, dtypes))
+        if mismatch := describe_mismatch(result, tolerance, expected_perplexity):
+            hint = say("Please report this with the name of the model.")
+            if FileDtype.FLOAT16 in dtypes and result.largest_difference is None:
+                hint = say(
+                    "Numbers inside this model are too large for float16: choose "
+                    "bfloat16."
+                )
+            raise ExportError(mismatch, hint)
     except ExportError as error:
         kept = job.run.keep_unverified(folder)
         hint = say_all(
             error.hint, say("The files are kept, unverified, in {kept}.", kept=kept)
         )
         raise ExportError(error.message, hint) from error
-    if max_divergence(dtypes, has_experts=is_mixture) is not None:
+    if tolerance.max_divergence is not None:
         return result
     # The logits have judged it: its KL says nothing more.
     return msgspec.structs.replace(result, saving_divergence=None)
-
-
-def _about_mismatch(result: VerificationResult, dtypes: tuple[FileDtype, ...]) -> str:
-    """Return what to do about files that compute something else."""
-    if FileDtype.FLOAT16 in dtypes and result.largest_difference is None:
-        return say(
-            "Numbers inside this model are too large for float16: choose bfloat16."
-        )
-    return say("Please report this with the name of the model.")
 
 
 def _weight_bytes(folder: Path) -> int:

@@ -36,6 +36,7 @@ WRITERS: dict[Format, Writer] = {
 }
 # The formats that transformers loads.
 _SMALLEST_FIRST = (Format.PLAIN, Format.COMPACT, Format.MASKED)
+_DEPENDS = say("That depends on the blocks that the run drops.")
 
 
 def format_support(pruned: PrunedModel) -> tuple[FormatSupport, ...]:
@@ -127,12 +128,8 @@ def _resolve_any(
     if not resolved:
         raise errors[0]
     if errors:
-        context.warn(say_all(errors[0].message, _depends()))
+        context.warn(say_all(errors[0].message, _DEPENDS))
     return resolved
-
-
-def _depends() -> str:
-    return say("That depends on the blocks that the run drops.")
 
 
 def _empty_units(
@@ -184,4 +181,4 @@ def _warn_of_full_size(
     message = say_all(say("The file would be as large as the original's."), reason)
     if pruning.is_sized and all(reasons):
         raise ExportError(message, "Choose another target, or another structure.")
-    context.warn(message if all(reasons) else say_all(message, _depends()))
+    context.warn(message if all(reasons) else say_all(message, _DEPENDS))

@@ -55,7 +55,10 @@ def provenance_of(source: ModelSource) -> Provenance:
     )
     if TAG in _texts(data.get("tags")):
         return replace(found, base_model=_text(data.get("base_model")))
-    return replace(found, base_model=_cached_name(source.folder))
+    # The folder of a model that the Hub's own programs have downloaded has its name.
+    cached = filter(None, map(_CACHED.fullmatch, source.folder.parts))
+    names = [match["name"].replace("--", "/", 1) for match in cached]
+    return replace(found, base_model=names[-1] if names else "")
 
 
 def published(config: RunConfig) -> RunConfig:
@@ -102,13 +105,6 @@ def _card_data(path: Path) -> dict[str, Any]:
         YAMLError,
     ):
         return {}
-
-
-def _cached_name(folder: Path) -> str:
-    """Return the name of a model that the Hub's own programs have downloaded."""
-    matches = [_CACHED.fullmatch(part) for part in folder.parts]
-    names = [match["name"].replace("--", "/", 1) for match in matches if match]
-    return names[-1] if names else ""
 
 
 def _text(value: object) -> str:

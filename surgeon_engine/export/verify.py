@@ -34,33 +34,33 @@ from surgeon_engine.planning.constants import PROBED_TOKENS, PROBED_WINDOWS
 
 
 @dataclass(frozen=True, slots=True)
-class _Tolerance:
+class Tolerance:
     """Tolerances for files of one number format: kernels round differently."""
 
-    max_difference: float  # of logits, relative to the largest logit
-    max_difference_elsewhere: float  # the same for programs other than transformers
-    min_agreement: float  # share of tokens with the same top token
-    max_log_ratio: float  # |log(perplexity / expected perplexity)|
+    # KL(model in memory || file) in nats: rounded weights change many logits a little.
+    # None: all others count.
+    max_divergence: float | None = None
+    max_difference: float = 0.0  # of logits, relative to the largest logit
+    max_difference_elsewhere: float = 0.0  # the same for others than transformers
+    min_agreement: float = 0.0  # share of tokens with the same top token
+    max_log_ratio: float = 0.0  # |log(perplexity / expected perplexity)|
 
 
-_TOLERANCES = {
-    FileDtype.FLOAT32: _Tolerance(1e-4, 1e-3, 0.98, 1e-3),
-    FileDtype.FLOAT16: _Tolerance(1e-2, 1e-2, 0.9, 0.02),
+_TOLERANCES = {  # the looser ones later
+    FileDtype.FLOAT32: Tolerance(None, 1e-4, 1e-3, 0.98, 1e-3),
+    FileDtype.FLOAT16: Tolerance(None, 1e-2, 1e-2, 0.9, 0.02),
     # Products of 16 bits differ most at the first token, by up to 5 %.
-    FileDtype.BFLOAT16: _Tolerance(8e-2, 8e-2, 0.9, 0.05),
+    FileDtype.BFLOAT16: Tolerance(None, 8e-2, 8e-2, 0.9, 0.05),
+    FileDtype.Q8_0: Tolerance(0.05),
+    FileDtype.Q6_K: Tolerance(0.1),
+    FileDtype.Q5_K_M: Tolerance(0.2),
+    FileDtype.Q4_K_M: Tolerance(0.5),
+    FileDtype.IQ4_NL: Tolerance(0.5),
+    FileDtype.Q4_0: Tolerance(0.5),
+    FileDtype.MXFP4_MOE: Tolerance(0.5),
 }
-# KL(model in memory || file) in nats: rounded weights change many logits a little.
-_MAX_DIVERGENCE = {
-    FileDtype.Q8_0: 0.05,
-    FileDtype.Q6_K: 0.1,
-    FileDtype.Q5_K_M: 0.2,
-    FileDtype.Q4_K_M: 0.5,
-    FileDtype.IQ4_NL: 0.5,
-    FileDtype.Q4_0: 0.5,
-    FileDtype.MXFP4_MOE: 0.5,
-}
-# The same where rounding lets routers choose other experts: few logits change a lot.
-_MAX_DIVERGENCE_OF_MIXTURES = {FileDtype.FLOAT16: 0.05, FileDtype.BFLOAT16: 0.05}
+# Where rounding lets routers choose other experts, a few logits change a lot.
+_OF_MIXTURES = dict.fromkeys((FileDtype.FLOAT16, FileDtype.BFLOAT16), Tolerance(0.05))
 
 _MAX_PROBE = 1 << 30  # bytes; the largest vocabularies take some hundred million
 _NO_PROBE = say("It is needed to verify exports: prune again to export the model.")
@@ -154,52 +154,31 @@ def _fits(probe: Mapping[str, Tensor]) -> bool:
     return are_tokens and is_whole and logits.is_floating_point()
 
 
-def max_divergence(dtypes: Iterable[FileDtype], *, has_experts: bool) -> float | None:
-    """Return the maximum KL of a file to the model in memory, in nats.
+def tolerance_of(dtypes: Iterable[FileDtype], *, has_experts: bool) -> Tolerance:
+    """Return the loosest tolerance of the formats that weights were converted to.
 
-    None: it is not judged by that, but by its logits.
-
-    Args:
-        dtypes: Number formats that the weights were converted to; the loosest of their
-            limits applies.
-        has_experts: Whether the model is a mixture of experts.
+    `has_experts` tells whether the model is a mixture of experts.
     """
-    of_mixtures = _MAX_DIVERGENCE_OF_MIXTURES if has_experts else {}
-    known = _MAX_DIVERGENCE | of_mixtures
-    return max((known[x] for x in dtypes if x in known), default=None)
+    loosest = max(dtypes, key=[*_TOLERANCES].index)
+    known = _TOLERANCES | (_OF_MIXTURES if has_experts else {})
+    return known[loosest]
 
 
 def describe_mismatch(
-    result: VerificationResult,
-    dtypes: Iterable[FileDtype],
-    expected_perplexity: float,
-    *,
-    has_experts: bool,
+    result: VerificationResult, tolerance: Tolerance, expected_perplexity: float
 ) -> str:
     """Return how the reloaded model differs beyond tolerance; empty if it does not.
 
-    Args:
-        result: Result of the verification.
-        dtypes: Number formats that the weights were converted to; the loosest of their
-            tolerances apply.
-        expected_perplexity: Perplexity of the model in memory.
-        has_experts: Whether the model is a mixture of experts.
+    `expected_perplexity` is that of the model in memory.
     """
     if result.tokens == 0:
         return ""
-    dtypes = tuple(dtypes)
-    maximum = max_divergence(dtypes, has_experts=has_experts)
-    if maximum is not None:
-        return _divergence_mismatch(result.saving_divergence, maximum)
-    tolerances = [_TOLERANCES[dtype] for dtype in dtypes]
+    if tolerance.max_divergence is not None:
+        return _divergence_mismatch(result.saving_divergence, tolerance.max_divergence)
     problems = (
-        _logit_mismatch(result, tolerances),
-        _agreement_mismatch(result, min(each.min_agreement for each in tolerances)),
-        _perplexity_mismatch(
-            result,
-            expected_perplexity,
-            max(each.max_log_ratio for each in tolerances),
-        ),
+        _logit_mismatch(result, tolerance),
+        _agreement_mismatch(result, tolerance.min_agreement),
+        _perplexity_mismatch(result, expected_perplexity, tolerance.max_log_ratio),
     )
     found = [problem for problem in problems if problem]
     if not found:
@@ -222,15 +201,11 @@ def _divergence_mismatch(divergence: float | None, maximum: float) -> str:
     )
 
 
-def _logit_mismatch(
-    result: VerificationResult, tolerances: Iterable[_Tolerance]
-) -> str:
+def _logit_mismatch(result: VerificationResult, tolerance: Tolerance) -> str:
     difference, largest = result.largest_difference, result.largest_logit
-    is_transformers = result.checked_with.startswith("transformers")
-    maximum = largest * max(
-        each.max_difference if is_transformers else each.max_difference_elsewhere
-        for each in tolerances
-    )
+    maximum = largest * tolerance.max_difference_elsewhere
+    if result.checked_with.startswith("transformers"):
+        maximum = largest * tolerance.max_difference
     if difference is not None and difference <= maximum:
         return ""
     if difference is None:

@@ -19,7 +19,6 @@ from surgeon_engine.api.messages.generation import (
     Guess,
 )
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import divergences
 from surgeon_engine.generation.generated_text import (
     GeneratedText,
@@ -160,7 +159,7 @@ class GenerationWorker:
 
 if __name__ == "__main__":
     no_memory = ModelError(
-        say("There is not enough memory to generate text with this model."),
-        say("Close other programs, or generate a shorter text after a shorter prompt."),
+        "There is not enough memory to generate text with this model.",
+        "Close other programs, or generate a shorter text after a shorter prompt.",
     )
     serve(GenerationWorker(), no_memory)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import transformers
 
@@ -22,7 +21,7 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.generation.messages import Opened, TextFinished, TokenGenerated
 from surgeon_engine.generation.pair import COMMAND as WORKER
-from surgeon_engine.judging.messages import AllAnswered, Answered
+from surgeon_engine.judging.llama_process import AllAnswered, Answered
 
 LLAMA = module_command("surgeon_engine.judging.llama_process")
 _AT_ONCE = 4  # prompts: each has memory for a window
@@ -33,7 +32,6 @@ Check = Callable[[], None]  # called repeatedly; may raise to stop the work
 class Speaker:
     """A model that answers."""
 
-    source: str  # as `ModelConfig.source`
     gguf: Path | None  # the file, if it is one
     config: ModelConfig  # how transformers loads it
     tokenizer: str  # source of the tokenizer
@@ -44,20 +42,10 @@ class Speaker:
         return self.gguf is not None and is_installed()
 
 
-class Answering(Protocol):
-    """A model in memory."""
-
-    program: str
-    at_once: int  # prompts, at most
-
-    def answer(
-        self, prompts: Sequence[tuple[int, ...]], limit: int
-    ) -> Sequence[Answered]:
-        """Continue each prompt by at most `limit` tokens."""
-
-
 @contextmanager
-def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering]:
+def answering(
+    speaker: Speaker, window: int, check: Check
+) -> Iterator[_Llama | _Transformers]:
     """Keep a model in memory during the block.
 
     Args:
@@ -69,7 +57,7 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
         ModelError: the model cannot be read.
         EvaluationError: its process has ended.
     """
-    name, by_llama = Path(speaker.source).name, speaker.by_llama
+    name, by_llama = Path(speaker.config.source).name, speaker.by_llama
     with ModelProcess(name, LLAMA if by_llama else WORKER, measures=False) as child:
         if by_llama:
             opening = (str(speaker.gguf), window, _AT_ONCE, "", 0)
@@ -80,7 +68,7 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
 
 
 class _Llama:
-    at_once = _AT_ONCE
+    at_once = _AT_ONCE  # prompts, at most
 
     def __init__(self, child: ModelProcess, check: Check, version: str) -> None:
         self._child, self._check = child, check
@@ -89,6 +77,7 @@ class _Llama:
     def answer(
         self, prompts: Sequence[tuple[int, ...]], limit: int
     ) -> Sequence[Answered]:
+        """Continue each prompt by at most `limit` tokens."""
         found = self._child.call("answer", (prompts, limit), AllAnswered, self._check)
         return found.answers
 

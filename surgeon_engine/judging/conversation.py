@@ -25,7 +25,7 @@ from surgeon_engine.evaluation.intervals import (
 from surgeon_engine.generation.generated_text import encode_prompt
 from surgeon_engine.judging.answers import Speaker, answering
 from surgeon_engine.judging.items import Item
-from surgeon_engine.judging.messages import Answered
+from surgeon_engine.judging.llama_process import Answered
 from surgeon_engine.runtime.run_context import RunContext
 
 _PLAIN = "Question: {prompt}\nAnswer:"  # for models without a chat template
@@ -101,13 +101,18 @@ def cut_to(
     """Cut answers to as many tokens of the original as it may answer with."""
     answers = []
     for question, answer in zip(questions, replies.answers, strict=False):
-        tokens = tokenizer(answer.text, add_special_tokens=False, verbose=False)
-        if len(tokens.input_ids) > question.item.tokens:
-            first = tokens.input_ids[: question.item.tokens]
+        tokens = tokens_of(answer, tokenizer)
+        if len(tokens) > question.item.tokens:
+            first = tokens[: question.item.tokens]
             text = tokenizer.decode(first, clean_up_tokenization_spaces=False)
             answer = Answered(str(text), is_complete=False)
         answers.append(answer)
     return Replies(replies.program, tuple(answers))
+
+
+def tokens_of(answer: Answered, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens of an answer."""
+    return tokenizer(answer.text, add_special_tokens=False, verbose=False).input_ids
 
 
 def ask_all(
@@ -155,8 +160,8 @@ def _together(
 
 def prompt_judged(
     question: Question,
-    answers: tuple[Answered, Answered],
-    tokens: tuple[Sequence[int], Sequence[int]],
+    answers: Sequence[Answered],
+    tokens: Sequence[Sequence[int]],
     losses: tuple[float, float],
 ) -> PromptJudged:
     """Compare the answers of the original and of the file to a prompt.

@@ -16,7 +16,7 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.judging.answers import LLAMA, Speaker
 from surgeon_engine.judging.conversation import Question
-from surgeon_engine.judging.messages import AllAnswered
+from surgeon_engine.judging.llama_process import AllAnswered
 from surgeon_engine.runtime.run_context import RunContext
 
 DRAFTED = 4  # tokens of a draft
@@ -24,11 +24,13 @@ _PROMPTS = 8
 _TOKENS = 64  # of an answer
 
 
-def check_drafting(original: Speaker, file: Speaker, *, has_fewer_tokens: bool) -> None:
-    """Check that llama.cpp can run a file as the draft model of its original.
+def drafting_files(
+    original: Speaker, file: Speaker, *, has_fewer_tokens: bool
+) -> tuple[Path, Path]:
+    """Return the GGUF files of the original and of its draft model, for llama.cpp.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the file cannot be its draft model.
     """
     if has_fewer_tokens:
         raise ConfigError(
@@ -48,6 +50,7 @@ def check_drafting(original: Speaker, file: Speaker, *, has_fewer_tokens: bool) 
             "Write both as GGUF, with surgeon export RUN and surgeon quantize MODEL. "
             "Then name both files: surgeon judge FILE ORIGINAL --draft.",
         )
+    return original.gguf, file.gguf
 
 
 def draft_judged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,7 +78,14 @@ def judge_classes(texts: Sequence[Compared]) -> tuple[ClassJudged, ...]:
 
 def judge_positions(texts: Sequence[Compared]) -> tuple[PositionJudged, ...]:
     """Return the distance in each quarter of the windows."""
-    return tuple(_quarters(texts))
+    length = max(each.file.nats.shape[1] for each in texts)
+    ends = [length * part // _PARTS for part in range(_PARTS + 1)]
+    found = []
+    for first, last in itertools.pairwise(ends):
+        masks = [(x.places >= first) & (x.places < last) for x in texts]
+        if figures := _figures(texts, masks):
+            found.append(PositionJudged(first + 1, last, figures))
+    return tuple(found)
 
 
 def _is_class(text: Compared, number: int) -> Tensor:
@@ -87,15 +94,6 @@ def _is_class(text: Compared, number: int) -> Tensor:
     places = text.places
     of_figures = text.classes.gather(1, places.clamp(min=0))
     return (of_figures == number) & (places >= 0)
-
-
-def _quarters(texts: Sequence[Compared]) -> Iterator[PositionJudged]:
-    length = max(each.file.nats.shape[1] for each in texts)
-    ends = [length * part // _PARTS for part in range(_PARTS + 1)]
-    for first, last in itertools.pairwise(ends):
-        masks = [(x.places >= first) & (x.places < last) for x in texts]
-        if figures := _figures(texts, masks):
-            yield PositionJudged(first + 1, last, figures)
 
 
 def _figures(texts: Sequence[Compared], masks: Sequence[Tensor]) -> Figures | None:

@@ -21,7 +21,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.export_marker import replace_file
 from surgeon_engine.api.messages.judgment import (
-    DraftJudged,
     Judged,
     JudgeSettings,
     Judgment,
@@ -51,9 +50,10 @@ from surgeon_engine.judging.conversation import (
     prompt_judged,
     questions_of,
     rights_of,
+    tokens_of,
     worst_first,
 )
-from surgeon_engine.judging.drafting import check_drafting, draft_judged
+from surgeon_engine.judging.drafting import draft_judged, drafting_files
 from surgeon_engine.judging.figures import judge_classes, judge_positions, judge_texts
 from surgeon_engine.judging.items import all_items
 from surgeon_engine.judging.likelihood import losses_of_answers
@@ -92,11 +92,14 @@ def judge(
     found = _checked_target(target, original, settings)
     tokenizer = _tokenizer(found.config.model.source)
     smaller = _smaller_tokenizer(found, tokenizer)
+    files = None
     if settings.draft:
         fewer = smaller is not None
-        check_drafting(found.original, found.file, has_fewer_tokens=fewer)
+        files = drafting_files(found.original, found.file, has_fewer_tokens=fewer)
     questions, before, after = _ask(found, tokenizer, smaller, settings, context)
-    draft = _drafted(found, questions, context) if settings.draft else None
+    draft = None
+    if files is not None and questions:
+        draft = draft_judged(*files, questions, context)
     with context.stage(Stage.LOAD):
         loaded = load_model(found.config.model)
     texts = texts_of(found.config, loaded, settings.text, context, quick=settings.quick)
@@ -192,16 +195,6 @@ def _ask(
     return questions, before, after
 
 
-def _drafted(
-    target: Target, questions: Sequence[Question], context: RunContext
-) -> DraftJudged | None:
-    """Measure the file as a draft model; None: there are no questions."""
-    original, file = target.original.gguf, target.file.gguf
-    if not questions or original is None or file is None:
-        return None
-    return draft_judged(original, file, questions, context)
-
-
 def _smaller_tokenizer(
     target: Target, original: PreTrainedTokenizerBase
 ) -> PreTrainedTokenizerBase | None:
@@ -257,27 +250,16 @@ def _prompts(
         )
         if question.item.probe is None
     ]
-    tokens = [
-        [
-            tokenizer(x.text, add_special_tokens=False, verbose=False).input_ids
-            for x in y
-        ]
-        for _, y in asked
+    tokens = [[tokens_of(x, tokenizer) for x in answers] for _, answers in asked]
+    pairs = [
+        (question.tokens, answer)
+        for (question, _), both in zip(asked, tokens, strict=True)
+        for answer in both
     ]
-    losses = losses_of_answers(
-        model,
-        (
-            (question.tokens, answer)
-            for (question, _), both in zip(asked, tokens, strict=True)
-            for answer in both
-        ),
-    )
-    pairs = zip(losses[::2], losses[1::2], strict=True)
+    found = iter(losses_of_answers(model, pairs))
     return [
-        prompt_judged(question, (first, second), (own[0], own[1]), of_both)
-        for (question, (first, second)), own, of_both in zip(
-            asked, tokens, pairs, strict=True
-        )
+        prompt_judged(question, answers, both, (next(found), next(found)))
+        for (question, answers), both in zip(asked, tokens, strict=True)
     ]
 
 
@@ -298,13 +280,8 @@ def _unlikely(
         )
         if question.item.probe is Probe.ANSWERS_HARMLESS and answer.text
     ]
-    losses = losses_of_answers(
-        model,
-        (
-            (x.tokens, tokenizer(y.text, add_special_tokens=False).input_ids)
-            for _, x, y in asked
-        ),
-    )
+    pairs = [(x.tokens, tokens_of(y, tokenizer)) for _, x, y in asked]
+    losses = losses_of_answers(model, pairs)
     return frozenset(
         number
         for (number, _, answer), loss in zip(asked, losses, strict=True)

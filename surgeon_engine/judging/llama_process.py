@@ -6,15 +6,33 @@ import os
 from importlib import import_module
 from typing import Any
 
+import msgspec
+
 from surgeon_engine.api.config.export import LLAMA_PACKAGE
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.check import server_parameters
 from surgeon_engine.export.gguf.server import open_server
-from surgeon_engine.judging.messages import AllAnswered, Answered
 from surgeon_engine.runtime.json_server import serve
 
 _MILLISECONDS = 1000
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """An answer."""
+
+    text: str
+    is_complete: bool  # it has ended by itself
+
+
+class AllAnswered(msgspec.Struct, frozen=True):
+    """The answers, in the order of the prompts."""
+
+    answers: tuple[Answered, ...]
+    # Of the last answer: what it took after the first token.
+    tokens: int = 0
+    seconds: float = 0.0
+    drafted: int = 0  # tokens
+    accepted: int = 0  # of them
 
 
 class LlamaProcess:
@@ -84,7 +102,6 @@ class LlamaProcess:
 
 if __name__ == "__main__":
     no_memory = ModelError(
-        say("There is not enough memory to run this file."),
-        say("Close other programs."),
+        "There is not enough memory to run this file.", "Close other programs."
     )
     serve(LlamaProcess(), no_memory)

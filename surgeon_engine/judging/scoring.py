@@ -24,6 +24,12 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
+# The first and the last of the letters that languages have: kana, Han, Cyrillic.
+_SCRIPTS = (
+    ("ja", "\u3040", "\u30ff"),
+    ("zh", "\u4e00", "\u9fff"),
+    ("ru", "\u0400", "\u04ff"),
+)
 # Frequent words that the other languages do not have.
 _WORDS = {
     "en": "the and is of to that it you are for with this they your can be have",
@@ -79,8 +85,8 @@ def has_number(answer: str, number: int) -> bool:
 def language_of(text: str) -> str:
     """Return the code of the language of a text; empty: it is unknown."""
     letters = [x for x in text if x.isalpha()]
-    for code, is_in in (("ja", _is_kana), ("zh", _is_han), ("ru", _is_cyrillic)):
-        if sum(map(is_in, letters)) > len(letters) / 5:
+    for code, first, last in _SCRIPTS:
+        if sum(first <= x <= last for x in letters) > len(letters) / 5:
             return code
     words = [x.lower() for x in _WORD.findall(text)]
     counts = {
@@ -90,15 +96,3 @@ def language_of(text: str) -> str:
     best = max(counts, key=lambda code: counts[code])
     rivals = [count for code, count in counts.items() if code != best]
     return best if counts[best] >= _FEW and counts[best] > max(rivals) else ""
-
-
-def _is_kana(x: str) -> bool:
-    return "\u3040" <= x <= "\u30ff"
-
-
-def _is_han(x: str) -> bool:
-    return "\u4e00" <= x <= "\u9fff"
-
-
-def _is_cyrillic(x: str) -> bool:
-    return "\u0400" <= x <= "\u04ff"

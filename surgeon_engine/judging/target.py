@@ -44,13 +44,13 @@ class Target:
         config = self.config.model
         found = locate(config.source)
         gguf = found.folder / found.gguf_file if found.gguf_file else None
-        return Speaker(config.source, gguf, config, config.source)
+        return Speaker(gguf, config, config.source)
 
     @property
     def file(self) -> Speaker:
         """The file, as it answers."""
         config = dataclasses.replace(self.config.model, source=self.source)
-        return Speaker(self.source, self.gguf, config, self.config.model.source)
+        return Speaker(self.gguf, config, self.config.model.source)
 
     @contextmanager
     def loaded(self) -> Iterator[PreTrainedModel]:

@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.restore import is_compact, load_compact
 from surgeon_engine.measurement.messages import Finished, Loaded
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
@@ -159,7 +158,7 @@ def now(model: PreTrainedModel) -> float:
 
 if __name__ == "__main__":
     out_of_memory = ModelError(
-        say("There is not enough memory to measure this."),
-        say("Close other programs, or measure one model at a time."),
+        "There is not enough memory to measure this.",
+        "Close other programs, or measure one model at a time.",
     )
     serve(BenchmarkWorker(), out_of_memory)

@@ -101,7 +101,6 @@ class GgufWorker:
 
 if __name__ == "__main__":
     no_memory = ModelError(
-        say("There is not enough memory to measure this file."),
-        say("Close other programs."),
+        "There is not enough memory to measure this file.", "Close other programs."
     )
     serve(GgufWorker(), no_memory)

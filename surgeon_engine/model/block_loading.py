@@ -58,9 +58,7 @@ def load_in_blocks(
     arguments = plain_arguments(config, source) | {"dtype": model.dtype}
     stock, files = type(model), MappedTensors()
     problems: dict[str, Any] = {name: set() for name in _PROBLEMS}
-    with plain_tensors(
-        source, source.quantization, transposed_weights(model)
-    ) as tensors:
+    with plain_tensors(source, transposed_weights(model)) as tensors:
         blocks, list_path = find_blocks(model), blocks_path(model)
         beside = _names_beside(model)
         numbers = _block_numbers(tensors, list_path, len(blocks), beside)

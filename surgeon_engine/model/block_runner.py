@@ -20,7 +20,6 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.block_calls import (
     Call,
     Entries,
@@ -100,7 +99,10 @@ class BlockRunner:
         self._store = store or HiddenStore(model.device)
         # The last hidden states of the first window; None: it was not run.
         self.probe: Tensor | None = None
-        self._chain = self._known_chain() or self._find_chain(batches[0][:1])
+        ids, chain = _CHAINS.get(model, ([], None))
+        if chain is None or ids != [*map(id, blocks)]:
+            chain = self._find_chain(batches[0][:1])
+        self._chain = chain
         # By block: the arguments that depend on the tokens.
         self._of_tokens: list[set[int | str]] = [set() for _ in blocks]
         length = batches[0].shape[1]
@@ -150,18 +152,11 @@ class BlockRunner:
             self._keep_written(index, batch, call)
         return first_of(output).movedim(self._chain.dim, 0)
 
-    @torch.no_grad()
-    def finish(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield what the model makes of the outputs of its last block, batch by batch.
+    def finish(self, hidden: Tensor, batch: int = 0) -> Tensor:
+        """Return what the model makes of the output of its last block for a batch.
 
-        That is the last norm, and in some models a projection behind it. The first
-        batches are enough.
+        That is the last norm, and in some models a projection behind it.
         """
-        for number, states in enumerate(hidden):
-            yield self.finish_batch(number, states)
-
-    def finish_batch(self, batch: int, hidden: Tensor) -> Tensor:
-        """Return what the model makes of the output of its last block for a batch."""
         given = hidden.to(self._model.device).movedim(0, self._chain.dim)
 
         def forward(*_: Any, **__: Any) -> Any:
@@ -227,11 +222,6 @@ class BlockRunner:
                 self._of_tokens[index].add(name)
         return calls
 
-    def _known_chain(self) -> _Chain | None:
-        """Return what an earlier runner has found, if the blocks are the same."""
-        ids, chain = _CHAINS.get(self._model, ([], None))
-        return chain if ids == [*map(id, self._blocks)] else None
-
     @torch.no_grad()
     def _find_chain(self, window: Tensor) -> _Chain:
         """Run the model on a window, and check that its blocks follow each other."""
@@ -262,21 +252,17 @@ class BlockRunner:
                 self.probe = body_of(self._model)(input_ids=tokens, use_cache=False)[0]
             except NotChainedError:
                 raise ModelError(
-                    say(
-                        "The blocks of this model do not simply follow each other, so "
-                        "that they cannot be run one at a time."
-                    ),
+                    "The blocks of this model do not simply follow each other, so "
+                    "that they cannot be run one at a time.",
                     self._hint,
                 ) from None
         if len(calls) != len(self._blocks):
             raise ModelError(
-                say(
-                    "The {blocks} blocks of this model run {calls} times for a text, "
-                    "so that they cannot be run one at a time.",
-                    blocks=len(self._blocks),
-                    calls=len(calls),
-                ),
+                "The {blocks} blocks of this model run {calls} times for a text, "
+                "so that they cannot be run one at a time.",
                 self._hint,
+                blocks=len(self._blocks),
+                calls=len(calls),
             )
         self._chain = _Chain(dim, others, tuple(written))
         _, without_blocks = self._inputs(window)
@@ -287,10 +273,8 @@ class BlockRunner:
 
     def _not_of_tokens_alone(self) -> ModelError:
         return ModelError(
-            say(
-                "The blocks of this model get arguments that depend on what earlier "
-                "blocks compute, so that they cannot be run one at a time."
-            ),
+            "The blocks of this model get arguments that depend on what earlier "
+            "blocks compute, so that they cannot be run one at a time.",
             self._hint,
         )
 

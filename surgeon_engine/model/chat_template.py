@@ -1,4 +1,7 @@
-"""The chat template of a model: code of its authors that renders chats as texts."""
+"""The tokens in front of texts and chats, and the template that renders chats.
+
+The template is code of the model's authors.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.beginnings import beginning_of_texts
 
 # Some templates write today's date unless they get one. A job renders the same texts on
 # every day.
@@ -30,6 +32,18 @@ _REJECTIONS = (  # of a template that does not know a kind of chat, or is wrong
     RecursionError,
 )
 TEMPLATE_ERRORS = (*_REJECTIONS, MemoryError, TimeoutError)
+
+
+def beginning_of_texts(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    """Return the tokens that `tokenizer` puts in front of a text; often none."""
+    if tokenizer is None:
+        return []
+    bare = tokenizer("a", add_special_tokens=False).input_ids
+    whole = tokenizer("a").input_ids
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return list(whole[:start])
+    return []
 
 
 def render(

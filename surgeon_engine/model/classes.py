@@ -18,9 +18,7 @@ _AUTO = {
     "AutoModelForImageTextToText": (
         modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
     ),
-    "AutoModelForMultimodalLM": getattr(  # before transformers 5 there is none
-        modeling_auto, "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES", {}
-    ),
+    "AutoModelForMultimodalLM": modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
 }
 _NAMES = {name for choices in _AUTO.values() for name in choices.values()}
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import (
@@ -32,11 +32,12 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.model.coupled_groups import CoupledGroups, OwnParameter, Producer
 from surgeon_engine.model.division import (
-    Block,
     Division,
     Match,
+    delta_heads_of,
     heads_of,
     latent_heads_of,
+    mamba_groups_of,
     neurons_of,
     own_parameters,
 )
@@ -49,7 +50,6 @@ from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
 )
-from surgeon_engine.model.recurrent import delta_heads_of, mamba_groups_of
 from surgeon_engine.model.rules import CouplingRule, Mixer, Order, ProducerRows
 
 # Attentions to the states of an encoder, which a decoder alone does not use.
@@ -95,7 +95,7 @@ def coupled_groups(
     if reason := _unsupported_reason(structure, found):
         possible = (x for x, y in COUPLINGS.items() if all(found[k].groups for k in y))
         other = next(possible, Structure.ROWS_AND_COLUMNS)
-        raise PruningError(reason, say("Choose {other:choice} instead.", other=other))
+        raise PruningError(reason, "Choose {other:choice} instead.", other=other)
     groups = [group for kind in COUPLINGS[structure] for group in found[kind].groups]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
 
@@ -175,11 +175,10 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
     unknown = ""
     for index, module in enumerate(blocks):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
-        block = Block(module, by_kind, config)
         matches, reasons = [], []
-        for match in _matches(rules, block):
+        for match in _matches(rules, module, by_kind, config):
             try:
-                found = _groups(kind, match, block)
+                found = _groups(kind, match)
                 _check_not_tied(found, tied)
                 matches.append(found)
             except PruningError as error:
@@ -287,11 +286,9 @@ def _check_not_tied(coupled: CoupledGroups, tied: Set[str]) -> None:
     for layer in coupled.layers:
         if f"{layer.name}.weight" in tied:
             raise PruningError(
-                say(
-                    "{layer} shares its weights with a layer of another block, which "
-                    "would change, too.",
-                    layer=layer.name,
-                )
+                "{layer} shares its weights with a layer of another block, which "
+                "would change, too.",
+                layer=layer.name,
             )
 
 
@@ -306,9 +303,13 @@ def _known(
     return ((own, *ATTENTION) if own else ATTENTION), family.inseparable_heads
 
 
-def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:
+def _matches(
+    rules: Sequence[CouplingRule],
+    block: nn.Module,
+    by_kind: Mapping[str, PrunableLayer],
+    config: PretrainedConfig,
+) -> Iterator[Match]:
     """Yield the modules of a block whose linear layers a rule names."""
-    by_kind = block.by_kind
     modules = {""}
     for kind in by_kind:
         parts = kind.split(".")
@@ -317,14 +318,14 @@ def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:
         if module.startswith(_UNUSED):
             continue
         prefix = f"{module}." if module else ""
-        owner = block.module.get_submodule(module)
+        owner = block.get_submodule(module)
         present = {k.removeprefix(prefix) for k in by_kind if k.startswith(prefix)}
         for rule in rules:
             others = present - rule.names - set(rule.whole)
             if others and module:
                 continue
             if rule.names <= present and (not rule.needs or hasattr(owner, rule.needs)):
-                yield Match(module, rule)
+                yield Match(rule, module, owner, by_kind, config)
                 break
 
 
@@ -336,19 +337,19 @@ _DIVIDE = {
 }
 
 
-def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
-    if kind is Coupling.NEURONS:
-        division = neurons_of(match, block)
-    else:
-        division = _DIVIDE[match.rule.mixer](match, block)
+def _groups(kind: Coupling, match: Match) -> CoupledGroups:
+    divide = neurons_of if kind is Coupling.NEURONS else _DIVIDE[match.rule.mixer]
+    division = divide(match)
+    producers = []
+    for rows in match.rule.producers:
+        layer = match.layer(rows.layer)
+        owners = _owners(rows, division, layer.name, layer.rows)
+        producers.append(Producer(layer, owners, rows.parts))
     return CoupledGroups(
         kind,
-        match.module,
-        block.by_kind[match.name(match.rule.consumer)],
-        tuple(
-            _producer(rows, block.by_kind[match.name(rows.layer)], division)
-            for rows in match.rule.producers
-        ),
+        match.path,
+        match.consumer,
+        tuple(producers),
         division.groups,
         match.rule.adds_residual,
         tuple(
@@ -356,7 +357,7 @@ def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
                 match.name(rows.layer),
                 _owners(rows, division, match.name(rows.layer), len(parameter)),
             )
-            for rows, parameter in own_parameters(match, block)
+            for rows, parameter in own_parameters(match)
         ),
         division.cached,
         match.rule.counts,
@@ -365,26 +366,19 @@ def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
     )
 
 
-def _producer(rows: ProducerRows, layer: PrunableLayer, division: Division) -> Producer:
-    owners = _owners(rows, division, layer.name, layer.rows)
-    return Producer(layer, owners, rows.parts)
-
-
 def _owners(rows: ProducerRows, division: Division, name: str, length: int) -> Tensor:
     """Return the group of each row of a layer, or of each entry of a parameter."""
     sizes = [division.rows[part] for part in rows.parts]
     expected = division.groups * sum(sizes)
     if length != expected:
         raise PruningError(
-            say(
-                "{layer} has {rows:,} rows, but {groups:,} groups of {sizes:,} rows "
-                "have {expected:,}.",
-                layer=name,
-                rows=length,
-                groups=division.groups,
-                sizes=sum(sizes),
-                expected=expected,
-            )
+            "{layer} has {rows:,} rows, but {groups:,} groups of {sizes:,} rows "
+            "have {expected:,}.",
+            layer=name,
+            rows=length,
+            groups=division.groups,
+            sizes=sum(sizes),
+            expected=expected,
         )
     runs = [sum(sizes)] if rows.order is Order.BY_GROUP else sizes
     # On the CPU even if the default device is "meta".

@@ -82,10 +82,6 @@ class Experts:
         least = self.classes * max(of_class, 2) if self.classes > 1 else self.chosen
         return min(count, least)
 
-    def router_row(self) -> ExpertTensor:
-        """Return the weight of the router."""
-        return next(x for x in self.tensors if x.module == self.router)
-
 
 _FOUND: WeakKeyDictionary[PreTrainedModel, tuple[Experts, ...] | None]
 _FOUND = WeakKeyDictionary()
@@ -114,21 +110,19 @@ def _found_in(model: PreTrainedModel) -> tuple[Experts, ...] | None:
     return _FOUND[model]
 
 
-def _states_experts(config: PretrainedConfig) -> bool:
-    """Return whether a config, or a part of it, states more than one expert."""
-    parts = [x for x in vars(config).values() if isinstance(x, PretrainedConfig)]
-    return any(any(_counts(each)) for each in (config, *parts))
-
-
 def _find(model: PreTrainedModel) -> tuple[Experts, ...] | None:
     """Return the known experts of a model; empty: unknown ones; None: it has none."""
     config = model.config.get_text_config()
-    if not _states_experts(config):
+    inside = [x for x in vars(config).values() if isinstance(x, PretrainedConfig)]
+    if not any(any(_counts(each)) for each in (config, *inside)):
         return None
-    doubled = deepcopy(model.config)
-    stated = _double(doubled.get_text_config())
+    stated = tuple(_counts(config))
     if not stated:  # a part of the config states it, as in DBRX
         return ()
+    doubled = deepcopy(model.config)
+    inner = doubled.get_text_config()
+    for name in stated:
+        setattr(inner, name, 2 * getattr(config, name))
     with torch.device("meta"):
         whole = _stock(type(model))._from_config(deepcopy(model.config))
         twice = _stock(type(model))._from_config(doubled)
@@ -244,14 +238,6 @@ def _counts(config: PretrainedConfig) -> Iterator[str]:
     for name, value in vars(config).items():
         if EXPERT_COUNTS.fullmatch(name) and isinstance(value, int) and value > 1:
             yield name
-
-
-def _double(config: PretrainedConfig) -> tuple[str, ...]:
-    """Double the numbers of experts in a config; return their names."""
-    names = tuple(_counts(config))
-    for name in names:
-        setattr(config, name, 2 * getattr(config, name))
-    return names
 
 
 def _chosen(config: PretrainedConfig) -> int:
@@ -382,7 +368,8 @@ class _RouterMask(TorchFunctionMode):
     def __init__(self, model: PreTrainedModel, experts: Experts) -> None:
         super().__init__()
         self._router = model.get_submodule(experts.router)
-        self._row = experts.router_row().name.rpartition(".")[2]
+        row = next(x.name for x in experts.tensors if x.module == experts.router)
+        self._row = row.rpartition(".")[2]
         self._removed = torch.zeros(0, dtype=torch.bool)
         # Numbers of the router beside its weight, such as what is added to the scores.
         self._scores = [

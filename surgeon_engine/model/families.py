@@ -10,11 +10,20 @@ from dataclasses import replace
 
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.known_layers import FUSED_BY_GROUP, GATED_QUERIES
-from surgeon_engine.model.rules import Family, Gguf, Order, fused, fused_gate, plain
+from surgeon_engine.model.rules import (
+    GATED,
+    PLAIN,
+    Family,
+    Gguf,
+    Order,
+    fused,
+    separate,
+    written,
+)
 
 _PHI = Family(
     attention=fused("o_proj", "qkv_proj"),
-    mlp=fused_gate("down_proj", "gate_up_proj"),  # GGUF files are filled up by it
+    mlp=fused("down_proj", "gate_up_proj", parts=GATED),  # fills up GGUF files
     reads_config=True,
 )
 _SOFTMAX, _SIGMOID = 1, 2  # llama.cpp's numbers of functions of a router's scores
@@ -85,7 +94,7 @@ FAMILIES = {
             ),
         ),
         attention=replace(FUSED_BY_GROUP, adds_residual=True),
-        mlp=plain("dense_4h_to_h", "dense_h_to_4h", adds_residual=True),
+        mlp=separate("dense_4h_to_h", "dense_h_to_4h", PLAIN, adds_residual=True),
         has_slopes=True,
         is_zero_at_zero=True,
     ),
@@ -93,10 +102,8 @@ FAMILIES = {
         gguf=(replace(_LLAMA, architecture="arcee", activations=("relu2",)),)
     ),
     "codegen": Family(mlp_width="n_inner"),
-    "cohere": Family(
-        gguf=(Gguf("command-r", all_heads=True, assumes={"use_qk_norm": False}),)
-    ),
-    "cohere2": Family(gguf=(Gguf("cohere2", all_heads=True, has_windows=True),)),
+    "cohere": written("command-r", all_heads=True, assumes={"use_qk_norm": False}),
+    "cohere2": written("cohere2", all_heads=True, has_windows=True),
     "cpmant": Family(mlp_width="dim_ff"),
     "ctrl": Family(mlp_width="dff"),
     "deepseek_v2": Family(
@@ -119,42 +126,28 @@ FAMILIES = {
             "head another would change."
         )
     ),
-    "dots1": Family(
-        gguf=(
-            Gguf("dots1", has_dense_blocks=True, counts_shared=True, gating=_SIGMOID),
-        )
+    "dots1": written(
+        "dots1", has_dense_blocks=True, counts_shared=True, gating=_SIGMOID
     ),
-    "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
-    "ernie4_5_moe": Family(
-        gguf=(
-            Gguf(
-                "ernie4_5-moe",
-                has_dense_blocks=True,
-                options={"interleave_moe_layer_step": "moe_layer_interval"},
-                assumes={"use_bias": False},
-            ),
-        )
+    "ernie4_5": written("ernie4_5", assumes={"use_bias": False}),
+    "ernie4_5_moe": written(
+        "ernie4_5-moe",
+        has_dense_blocks=True,
+        options={"interleave_moe_layer_step": "moe_layer_interval"},
+        assumes={"use_bias": False},
     ),
-    "exaone_moe": Family(
-        gguf=(
-            Gguf(
-                "exaone-moe",
-                has_windows=True,
-                has_dense_blocks=True,
-                gating=_SIGMOID,
-                scales_by_factors=True,
-            ),
-        )
+    "exaone_moe": written(
+        "exaone-moe",
+        has_windows=True,
+        has_dense_blocks=True,
+        gating=_SIGMOID,
+        scales_by_factors=True,
     ),
-    "exaone4": Family(
-        gguf=(
-            Gguf(
-                "exaone4",
-                all_heads=True,
-                scales_by_factors=True,
-                assumes={"sliding_window": None},
-            ),
-        )
+    "exaone4": written(
+        "exaone4",
+        all_heads=True,
+        scales_by_factors=True,
+        assumes={"sliding_window": None},
     ),
     # Old models by head, new ones by KV group; multi-query is one group.
     "falcon": Family(
@@ -183,32 +176,24 @@ FAMILIES = {
     "gemma3_text": Family(gguf=(_GEMMA_3,)),
     "gemma4_text": Family(gguf=(_GEMMA_4,)),
     "glm4": Family(
-        mlp=fused_gate("down_proj", "gate_up_proj"),
+        mlp=fused("down_proj", "gate_up_proj", parts=GATED),
         gguf=(Gguf("glm4", rotates_parts=True),),
     ),
-    "glm4_moe": Family(
-        gguf=(
-            Gguf(
-                "glm4moe",
-                rotates_parts=True,
-                has_dense_blocks=True,
-                counts_shared=True,
-                gating=_SIGMOID,
-            ),
-        )
+    "glm4_moe": written(
+        "glm4moe",
+        rotates_parts=True,
+        has_dense_blocks=True,
+        counts_shared=True,
+        gating=_SIGMOID,
     ),
     "glm4_moe_lite": Family(gguf=(_DEEPSEEK_2,)),
-    "gpt_oss": Family(
-        gguf=(
-            Gguf(
-                "gpt-oss",
-                truncates=True,
-                has_windows=True,
-                has_own_head=True,
-                assumes={"attention_bias": True, "swiglu_limit": 7.0},
-                renames={".sinks": ".sinks.weight"},
-            ),
-        )
+    "gpt_oss": written(
+        "gpt-oss",
+        truncates=True,
+        has_windows=True,
+        has_own_head=True,
+        assumes={"attention_bias": True, "swiglu_limit": 7.0},
+        renames={".sinks": ".sinks.weight"},
     ),
     "glm_moe_dsa": Family(needs_attentions=True),  # later ones read what they choose
     "gpt2": Family(
@@ -257,13 +242,9 @@ FAMILIES = {
         needs_attentions=True,  # their bias
     ),
     "gptj": Family(mlp_width="n_inner"),
-    "granite": Family(
-        gguf=(Gguf("granite", rotates_pairs=True, scales_by_factors=True),)
-    ),
-    "granitemoe": Family(
-        gguf=(Gguf("granitemoe", rotates_pairs=True, scales_by_factors=True),)
-    ),
-    "hunyuan_v1_moe": Family(gguf=(Gguf("hunyuan-moe"),)),
+    "granite": written("granite", rotates_pairs=True, scales_by_factors=True),
+    "granitemoe": written("granitemoe", rotates_pairs=True, scales_by_factors=True),
+    "hunyuan_v1_moe": written("hunyuan-moe"),
     "lfm2": Family(gguf=(_LFM_2,)),
     "lfm2_moe": Family(
         gguf=(
@@ -283,33 +264,23 @@ FAMILIES = {
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
-    "minimax_m2": Family(
-        gguf=(Gguf("minimax-m2", rotates_parts=True, gating=_SIGMOID),)
-    ),
+    "minimax_m2": written("minimax-m2", rotates_parts=True, gating=_SIGMOID),
     "mixtral": Family(gguf=(_LLAMA,)),
-    "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
-    "nemotron": Family(
-        gguf=(
-            Gguf(
-                "nemotron",
-                all_heads=True,
-                rotates_parts=True,
-                adds_one=True,
-                has_own_head=True,
-                activations=("relu2",),
-                options={"attention.layer_norm_epsilon": "norm_eps"},
-            ),
-        )
+    "moshi": Family(mlp=fused("fc2", "fc1", parts=GATED), mlp_width="ffn_dim"),
+    "nemotron": written(
+        "nemotron",
+        all_heads=True,
+        rotates_parts=True,
+        adds_one=True,
+        has_own_head=True,
+        activations=("relu2",),
+        options={"attention.layer_norm_epsilon": "norm_eps"},
     ),
-    "olmoe": Family(
-        gguf=(
-            Gguf(
-                "olmoe",
-                all_heads=True,
-                has_own_head=True,
-                assumes={"clip_qkv": None, "norm_topk_prob": False},
-            ),
-        )
+    "olmoe": written(
+        "olmoe",
+        all_heads=True,
+        has_own_head=True,
+        assumes={"clip_qkv": None, "norm_topk_prob": False},
     ),
     "olmo2": Family(gguf=(_OLMO_2,)),
     "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
@@ -319,17 +290,13 @@ FAMILIES = {
     ),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=FUSED_BY_GROUP),
-    "phi": Family(
-        gguf=(
-            Gguf(
-                "phi2",
-                all_heads=True,
-                rotates_parts=True,
-                has_own_head=True,
-                activations=_GELU,
-                assumes={"qk_layernorm": False},
-            ),
-        )
+    "phi": written(
+        "phi2",
+        all_heads=True,
+        rotates_parts=True,
+        has_own_head=True,
+        activations=_GELU,
+        assumes={"qk_layernorm": False},
     ),
     "phi3": replace(
         _PHI,
@@ -337,37 +304,31 @@ FAMILIES = {
     ),
     "phi4_multimodal": _PHI,
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
-    "qwen2_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
-    "qwen2_5_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
-    "qwen2_moe": Family(
-        gguf=(Gguf("qwen2moe", all_heads=True, assumes={"norm_topk_prob": False}),)
-    ),
-    "qwen3": Family(gguf=(Gguf("qwen3"),)),
-    "qwen3_moe": Family(gguf=(Gguf("qwen3moe", assumes={"norm_topk_prob": True}),)),
-    "qwen3_vl_text": Family(gguf=(Gguf("qwen3vl"),)),
+    "qwen2_vl_text": written("qwen2vl", all_heads=True),
+    "qwen2_5_vl_text": written("qwen2vl", all_heads=True),
+    "qwen2_moe": written("qwen2moe", all_heads=True, assumes={"norm_topk_prob": False}),
+    "qwen3": written("qwen3"),
+    "qwen3_moe": written("qwen3moe", assumes={"norm_topk_prob": True}),
+    "qwen3_vl_text": written("qwen3vl"),
     "qwen3_5_text": Family(attention=GATED_QUERIES, gguf=(_QWEN_3_5,)),
     "reformer": Family(
         mlp=replace(
-            plain("output.dense", "dense.dense"),
+            separate("output.dense", "dense.dense", PLAIN),
             whole=("layer_norm.weight", "layer_norm.bias"),
         ),
         mlp_width="feed_forward_size",
     ),
-    "rwkv": Family(mlp=replace(plain("value", "key"), whole=("receptance",))),
+    "rwkv": Family(mlp=replace(separate("value", "key", PLAIN), whole=("receptance",))),
     "seed_oss": Family(gguf=(Gguf("seed_oss"), _DECI)),
-    "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
-    "stablelm": Family(
-        gguf=(Gguf("stablelm", all_heads=True, rotates_parts=True, has_own_head=True),)
+    "smollm3": written("smollm3", rotates_pairs=True, skips_rotation=4),
+    "stablelm": written(
+        "stablelm", all_heads=True, rotates_parts=True, has_own_head=True
     ),
-    "starcoder2": Family(
-        gguf=(
-            Gguf(
-                "starcoder2",
-                all_heads=True,
-                activations=_GELU,
-                assumes={"use_bias": True},
-            ),
-        )
+    "starcoder2": written(
+        "starcoder2",
+        all_heads=True,
+        activations=_GELU,
+        assumes={"use_bias": True},
     ),
     "qwen3_5_moe_text": Family(
         attention=GATED_QUERIES, gguf=(replace(_QWEN_3_5, architecture="qwen35moe"),)
@@ -382,7 +343,7 @@ FAMILIES = {
     ),
     "xlnet": Family(
         mlp=replace(
-            plain("layer_2", "layer_1", adds_residual=True),
+            separate("layer_2", "layer_1", PLAIN, adds_residual=True),
             whole=("layer_norm.weight", "layer_norm.bias"),
         ),
         mlp_width="d_inner",

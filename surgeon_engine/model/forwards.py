@@ -82,7 +82,7 @@ class Forwards:
                     found = last_hidden(self._model, tokens)
                 else:
                     states = [self._states.pop(number)]
-                    found = self._runner.finish_batch(number, states[0])
+                    found = self._runner.finish(states[0], number)
                     self._store.drop(states)
                 self._count()
                 yield found

@@ -58,15 +58,11 @@ class Entries:
         self.tensors = {each.name: each for each in reader.tensors}
         if (count := self._found("split.count") or 1) > 1:
             raise ModelError(
-                say(
-                    "{path} is one of the {count} parts of a file that was split.",
-                    path=path.name,
-                    count=count,
-                ),
-                say(
-                    "Merge all parts with a program of llama.cpp, and choose the file "
-                    "that it writes: llama-gguf-split --merge FIRST-PART merged.gguf"
-                ),
+                "{path} is one of the {count} parts of a file that was split.",
+                "Merge all parts with a program of llama.cpp, and choose the file "
+                "that it writes: llama-gguf-split --merge FIRST-PART merged.gguf",
+                path=path.name,
+                count=count,
             )
         self.architecture = str(self._found("general.architecture"))
 
@@ -182,7 +178,7 @@ class Entries:
         """Return the error for a file whose model neither program can read."""
         return ModelError(
             unusable(self.path.name, reason),
-            say("Choose the original from which the file was made."),
+            "Choose the original from which the file was made.",
         )
 
     def _found(self, key: str) -> Any:

@@ -125,7 +125,7 @@ class _Header:
 
     def file(self) -> LlamaFile:
         self._check()
-        rows = {part: self._sides(part, 0) for part in ("attn_q", "attn_k", "ffn_up")}
+        rows = {part: self._rows(part) for part in ("attn_q", "attn_k", "ffn_up")}
         shared = {
             queries / keys
             for queries, keys in zip(rows["attn_q"], rows["attn_k"], strict=True)
@@ -245,7 +245,12 @@ class _Header:
         """Yield the tensors of an attention or an MLP, of which all may be missing."""
         has_any = any(f"blk.{number}.{part}.weight" in self._stored for part in parts)
         has_bias = config.attention_bias if parts is _ATTENTION else config.mlp_bias
-        shapes = _full_shapes(config)
+        shapes = part_shapes(
+            config.hidden_size,
+            config.num_attention_heads * self._size,
+            config.num_key_value_heads * self._size,
+            config.intermediate_size,
+        )
         for part, theirs in parts.items():
             shape = shapes.get(part, (config.hidden_size,))
             size = self._size if part in ("attn_q", "attn_k") else 0
@@ -259,11 +264,11 @@ class _Header:
                 filled = FilledTensor(stored, shape[:1], size)
                 yield f"model.layers.{number}.{theirs}.bias", filled
 
-    def _sides(self, part: str, side: int) -> Sequence[int]:
-        """Return the length of a side of a layer's weight in each block; 0: none."""
+    def _rows(self, part: str) -> Sequence[int]:
+        """Return the rows of a layer's weight in each block; 0: none."""
         names = [f"blk.{number}.{part}.weight" for number in range(self._blocks)]
         return [
-            _shape(self._stored[name])[side] if name in self._stored else 0
+            _shape(self._stored[name])[0] if name in self._stored else 0
             for name in names
         ]
 
@@ -285,13 +290,3 @@ def part_shapes(
         "ffn_up": (neurons, hidden),
         "ffn_down": (hidden, neurons),
     }
-
-
-def _full_shapes(config: LlamaConfig) -> dict[str, tuple[int, int]]:
-    size = config.head_dim
-    return part_shapes(
-        config.hidden_size,
-        config.num_attention_heads * size,
-        config.num_key_value_heads * size,
-        config.intermediate_size,
-    )

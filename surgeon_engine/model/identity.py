@@ -82,15 +82,10 @@ def check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise ModelError(
-                say(
-                    "The model is no longer the one that this run began with: {name} "
-                    "has changed.",
-                    name=name,
-                ),
-                say(
-                    "Put it back where it was, or start the run again with its "
-                    "run.toml."
-                ),
+                "The model is no longer the one that this run began with: {name} "
+                "has changed.",
+                "Put it back where it was, or start the run again with its run.toml.",
+                name=name,
             )
 
 
@@ -120,10 +115,9 @@ def _digest(stamp: FileStamp) -> str:
             raise ModelError(error.message, _HINT) from error
         if not is_same:
             raise ModelError(
-                say("{path} has changed since the model was loaded.", path=stamp.path),
-                say(
-                    "Let no other program write to the model's files, and start again."
-                ),
+                "{path} has changed since the model was loaded.",
+                "Let no other program write to the model's files, and start again.",
+                path=stamp.path,
             )
         _digests[stamp] = digest
     return _digests[stamp]

@@ -22,7 +22,6 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.api.model_info.files import read_tensors
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.coupled_groups import CoupledGroups
 from surgeon_engine.model.coupling import groups_of, structure_support
@@ -51,7 +50,7 @@ from surgeon_engine.model.source import (
     read_model_config,
 )
 from surgeon_engine.model.stored_tensors import has_mxfp4, held_numbers, stored_dtype
-from surgeon_engine.model.tokenizer_size import tokenizer_bytes
+from surgeon_engine.model.tokenizer import tokenizer_bytes
 from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
 from surgeon_engine.runtime import devices
 
@@ -94,12 +93,10 @@ def describe_files(config: ModelConfig) -> ModelInspected:
                 check_tensors(source.weight_files[0], model)
         except UNREADABLE as error:
             raise ModelError(
-                say(
-                    "transformers cannot build {source}: {reason:clause}.",
-                    source=source.name,
-                    reason=first_line(error),
-                ),
-                say("Choose a decoder-only model that transformers knows."),
+                "transformers cannot build {source}: {reason:clause}.",
+                "Choose a decoder-only model that transformers knows.",
+                source=source.name,
+                reason=first_line(error),
             ) from error
         _check_runs_alone(model, source)
         stored = stored_dtype(source)
@@ -116,12 +113,10 @@ def _check_runs_alone(model: PreTrainedModel, source: ModelSource) -> None:
     """
     if "shared_kv_states" in signature(model.forward).parameters:
         raise ModelError(
-            say(
-                "{source} drafts tokens for another model, whose keys and values it "
-                "reads: it cannot run alone.",
-                source=source.name,
-            ),
-            say("Choose a model that continues text."),
+            "{source} drafts tokens for another model, whose keys and values it "
+            "reads: it cannot run alone.",
+            "Choose a model that continues text.",
+            source=source.name,
         )
 
 
@@ -138,14 +133,12 @@ def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
     held = held_numbers(source)
     if needed > _MAX_RATIO * held:
         raise ModelError(
-            say(
-                "The files of {source} do not match its config: they hold {held:,} "
-                "numbers, and the model has {needed:,} parameters.",
-                source=source.name,
-                held=held,
-                needed=needed,
-            ),
+            "The files of {source} do not match its config: they hold {held:,} "
+            "numbers, and the model has {needed:,} parameters.",
             INCOMPLETE_FILES,
+            source=source.name,
+            held=held,
+            needed=needed,
         )
 
 
@@ -159,16 +152,11 @@ def _check_generation(source: ModelSource) -> None:
         read_generation_config(source)
     except UNREADABLE as error:
         raise ModelError(
-            say(
-                "{file} of {source} cannot be used: {reason:clause}.",
-                file=GENERATION_CONFIG_NAME,
-                source=source.name,
-                reason=first_line(error),
-            ),
-            say(
-                "Download this file again, or delete it: a model can be pruned "
-                "without it."
-            ),
+            "{file} of {source} cannot be used: {reason:clause}.",
+            "Download this file again, or delete it: a model can be pruned without it.",
+            file=GENERATION_CONFIG_NAME,
+            source=source.name,
+            reason=first_line(error),
         ) from error
 
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from surgeon_engine.model.rules import (
+    GATED,
+    HEADS,
+    PLAIN,
     CouplingRule,
     Order,
     Part,
     ProducerRows,
     delta,
     fused,
-    fused_gate,
-    gated,
     latent,
     mamba,
-    output_gate,
-    plain,
     separate,
 )
 
@@ -37,15 +36,12 @@ ATTENTION: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     separate("o_proj"),
     # HRM, AFMoE; LFM 3, Laguna
-    output_gate("gate_proj"),
-    output_gate("g_proj"),
+    separate("o_proj", "q_proj k_proj v_proj gate_proj", (*HEADS, Part.GATE)),
+    separate("o_proj", "q_proj k_proj v_proj g_proj", (*HEADS, Part.GATE)),
     # OPT, XGLM, GPT-J, GPT-Neo
     separate("out_proj"),
     # Gemma 4, where keys are values, too
-    CouplingRule(
-        "o_proj",
-        (ProducerRows("q_proj", (Part.QUERY,)), ProducerRows("k_proj", (Part.KEY,))),
-    ),
+    separate("o_proj", "q_proj k_proj", (Part.QUERY, Part.KEY)),
     # Phi 1 and 2
     separate("dense"),
     # BERT and models built like it; Megatron-BERT and others normalize what it reads
@@ -99,35 +95,35 @@ ATTENTION: tuple[CouplingRule, ...] = (
 )
 MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
-    gated("down_proj", "gate_proj", "up_proj"),
+    separate("down_proj", "gate_proj up_proj", GATED),
     # GLM and models built like it: all gates, then all values
-    fused_gate("down_proj", "gate_up_proj"),
+    fused("down_proj", "gate_up_proj", parts=GATED),
     # Nemotron, Arcee
-    plain("down_proj", "up_proj"),
+    separate("down_proj", "up_proj", PLAIN),
     # OPT, XGLM, Phi 1 and 2
-    plain("fc2", "fc1"),
+    separate("fc2", "fc1", PLAIN),
     # GPT-2, GPT-Neo, StarCoder2
-    plain("c_proj", "c_fc"),
+    separate("c_proj", "c_fc", PLAIN),
     # GPT-J
-    plain("fc_out", "fc_in"),
+    separate("fc_out", "fc_in", PLAIN),
     # GPT-NeoX, Pythia, Falcon, BLOOM
-    plain("dense_4h_to_h", "dense_h_to_4h"),
+    separate("dense_4h_to_h", "dense_h_to_4h", PLAIN),
     # BERT and models built like it
-    plain("output.dense", "intermediate.dense", adds_residual=True),
+    separate("output.dense", "intermediate.dense", PLAIN, adds_residual=True),
     # LFM2
-    gated("w2", "w1", "w3"),
+    separate("w2", "w1 w3", GATED),
     # CTRL
-    plain("2", "0"),
+    separate("2", "0", PLAIN),
     # CPM-Ant
-    gated("w_out", "w_in.w_0", "w_in.w_1"),
+    separate("w_out", "w_in.w_0 w_in.w_1", GATED),
     # The decoder of ModernBERT
-    fused_gate("Wo", "Wi"),
+    fused("Wo", "Wi", parts=GATED),
     # xLSTM
-    gated("proj_down", "proj_up_gate", "proj_up"),
+    separate("proj_down", "proj_up_gate proj_up", GATED),
     # ProphetNet
-    plain("output", "intermediate"),
+    separate("output", "intermediate", PLAIN),
     # Granite hybrids
-    fused_gate("output_linear", "input_linear"),
+    fused("output_linear", "input_linear", parts=GATED),
 )
 # Parameters beside linear layers with entries for each head, feature or neuron.
 PARAMETERS: tuple[ProducerRows, ...] = (

@@ -22,7 +22,6 @@ from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.experts import Experts, experts_of, neuron_entries
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
@@ -416,11 +415,9 @@ def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     ]
     if not lists:
         raise ModelError(
-            say(
-                "{model_type} has no decoder blocks with linear layers.",
-                model_type=type(model).__name__,
-            ),
-            say("Choose a decoder-only language model."),
+            "{model_type} has no decoder blocks with linear layers.",
+            "Choose a decoder-only language model.",
+            model_type=type(model).__name__,
         )
     names = [f"{name}." for name, _ in lists]
     # A list inside another, such as the experts of a block, is not the list of blocks.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
@@ -42,6 +43,7 @@ from surgeon_engine.planning.constants import HOST_SHARE
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 
+# Options of a config that change the outputs of a model, not its numbers.
 _PLAIN_OUTPUTS = {
     "return_dict": True,
     "output_hidden_states": False,
@@ -49,15 +51,13 @@ _PLAIN_OUTPUTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A loaded model that can be pruned."""
 
     source: ModelSource
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None  # None: the folder has none
-    blocks: tuple[nn.Module, ...]
-    layers: tuple[PrunableLayer, ...]
     stored: torch.dtype | None  # in the original's files; None: quantized
     tokenizer_problem: str = ""  # why there is no tokenizer
     files: tuple[FileStamp, ...] = ()  # that were read
@@ -65,6 +65,16 @@ class LoadedModel:
     stored_dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
     # The numbers of its tokens in the files, ascending; None: it has all of them.
     kept_tokens: Tensor | None = None
+
+    @cached_property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The decoder blocks in order."""
+        return find_blocks(self.model)
+
+    @cached_property
+    def layers(self) -> tuple[PrunableLayer, ...]:
+        """The linear layers and the experts of all blocks."""
+        return prunable_layers(self.model)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -160,16 +170,16 @@ def _load(
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            say(
-                "The weights of {source} cannot be loaded: {reason:clause}.",
-                source=source.name,
-                reason=first_line(error),
-            ),
+            "The weights of {source} cannot be loaded: {reason:clause}.",
             INCOMPLETE_FILES,
+            source=source.name,
+            reason=first_line(error),
         ) from error
     _check_complete(source.name, found)
     _check_finite(source.name, model)
-    _use_plain_outputs(model.config)
+    for each in (model.config, model.config.get_text_config()):
+        for option, value in _PLAIN_OUTPUTS.items():
+            setattr(each, option, value)
     if hasattr(model, "hf_quantizer"):
         # The weights are dequantized by now; without this the model cannot be saved.
         model.hf_quantizer.remove_quantization_config(model)
@@ -183,8 +193,7 @@ def _load(
         offload.OffloadedBlocks(model, blocks, device, in_files=in_files)
     else:
         model.to(device)
-    layers = prunable_layers(model)
-    return LoadedModel(source, model, tokenizer, blocks, layers, stored)
+    return LoadedModel(source, model, tokenizer, stored)
 
 
 def _stays_in_files(model: PreTrainedModel, device: torch.device) -> bool:
@@ -225,7 +234,7 @@ def _read(
     arguments |= plain_arguments(config, source)
     with torch.device("meta"):
         transposed = transposed_weights(model_class(config)._from_config(config))
-    with plain_tensors(source, source.quantization, transposed) as tensors:
+    with plain_tensors(source, transposed) as tensors:
         return read(None, state_dict=tensors, **arguments)
 
 
@@ -238,15 +247,13 @@ def _check_complete(name: str, found: dict[str, Any]) -> None:
         keys: list[Any] = sorted(found.get(key) or ())
         if keys:
             raise ModelError(
-                say(
-                    "The files of {name} do not match its config: {count:,} tensors "
-                    "are {problem}, such as {first}.",
-                    name=name,
-                    count=len(keys),
-                    problem=problem,
-                    first=keys[0] if isinstance(keys[0], str) else keys[0][0],
-                ),
+                "The files of {name} do not match its config: {count:,} tensors "
+                "are {problem}, such as {first}.",
                 INCOMPLETE_FILES,
+                name=name,
+                count=len(keys),
+                problem=problem,
+                first=keys[0] if isinstance(keys[0], str) else keys[0][0],
             )
 
 
@@ -258,20 +265,11 @@ def _check_finite(name: str, model: PreTrainedModel) -> None:
             if not (lowest.isfinite() and highest.isfinite()):
                 count = int((~parameter.isfinite()).sum())
                 raise ModelError(
-                    say(
-                        "{count:,} of {parameter:,} weights of {key} in {name} are "
-                        "not finite (NaN or infinite).",
-                        count=count,
-                        parameter=parameter.numel(),
-                        key=key,
-                        name=name,
-                    ),
-                    say("The files may be damaged: download them again."),
+                    "{count:,} of {parameter:,} weights of {key} in {name} are "
+                    "not finite (NaN or infinite).",
+                    "The files may be damaged: download them again.",
+                    count=count,
+                    parameter=parameter.numel(),
+                    key=key,
+                    name=name,
                 )
-
-
-def _use_plain_outputs(config: PretrainedConfig) -> None:
-    """Undo options of a config that change the outputs of a model, not its numbers."""
-    for each in {id(x): x for x in (config, config.get_text_config())}.values():
-        for option, value in _PLAIN_OUTPUTS.items():
-            setattr(each, option, value)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.model.block_runner import hooked
 from surgeon_engine.model.layers import language_model_of
 
 
@@ -46,17 +45,17 @@ def with_origin(message: str, model: PreTrainedModel, tokens: Tensor) -> str:
 @torch.no_grad()
 def _origin(model: PreTrainedModel, tokens: Tensor) -> str:
     found: list[tuple[str, nn.Module]] = []
-    hooks: list[RemovableHandle] = []
     head = model.get_output_embeddings()
-    for name, module in model.named_modules():
-        if next(module.children(), None) is None:
-            is_bad = is_broken if module is head else _is_not_finite
-            hooks.append(module.register_forward_hook(_make_hook(name, found, is_bad)))
-    try:
+
+    def note(name: str, module: nn.Module, _: object, output: object) -> None:
+        if found or not isinstance(output, Tensor):
+            return
+        if is_broken(output) if module is head else not output.isfinite().all():
+            found.append((name, module))
+
+    leaves = [x for x in model.named_modules() if next(x[1].children(), None) is None]
+    with hooked(x.register_forward_hook(partial(note, name)) for name, x in leaves):
         language_model_of(model)(tokens, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
     if not found:
         return ""
     name, module = found[0]
@@ -70,17 +69,3 @@ def _origin(model: PreTrainedModel, tokens: Tensor) -> str:
         "whose weights are not all finite.",
         name=name,
     )
-
-
-def _is_not_finite(output: Tensor) -> bool:
-    return not bool(output.isfinite().all())
-
-
-def _make_hook(
-    name: str, found: list[tuple[str, nn.Module]], is_bad: Callable[[Tensor], bool]
-) -> Any:
-    def hook(module: nn.Module, _: object, output: object) -> None:
-        if not found and isinstance(output, Tensor) and is_bad(output):
-            found.append((name, module))
-
-    return hook

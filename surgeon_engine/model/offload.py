@@ -16,9 +16,10 @@ files. A block that is not offloaded is always on the device.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -137,8 +138,8 @@ class OffloadedBlocks:
                 module._buffers[name] = buffer.to(device)
         for index, block in enumerate(blocks):
             _OF_BLOCK[block] = self, index
-            block.register_forward_pre_hook(self._before(index))
-            block.register_forward_hook(self._after(index), always_call=True)
+            block.register_forward_pre_hook(partial(self._before, index))
+            block.register_forward_hook(partial(self._after, index), always_call=True)
 
     @contextmanager
     def on_device(self, index: int, *, changes: bool = False) -> Iterator[None]:
@@ -162,19 +163,13 @@ class OffloadedBlocks:
             elif self._stream is not None:
                 set_data(parameter, parameter.data.pin_memory())
 
-    def _before(self, index: int) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            if self.are_read:
-                self._enter(index)
+    def _before(self, index: int, *_: object) -> None:
+        if self.are_read:
+            self._enter(index)
 
-        return hook
-
-    def _after(self, index: int) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            if self.are_read:
-                self._leave(index)
-
-        return hook
+    def _after(self, index: int, *_: object) -> None:
+        if self.are_read:
+            self._leave(index)
 
     def _enter(self, index: int, *, changes: bool = False) -> None:
         visit = self._visits[index]

@@ -66,27 +66,23 @@ class _Weight:
             if isinstance(error, KeyError):
                 reason = say("{tensor} is missing", tensor=error.args[0])
             raise ModelError(
-                say(
-                    "{name} cannot be dequantized ({method}): {reason:clause}.",
-                    name=self._name,
-                    method=self._how.label,
-                    reason=reason,
-                ),
+                "{name} cannot be dequantized ({method}): {reason:clause}.",
                 INCOMPLETE_FILES,
+                name=self._name,
+                method=self._how.label,
+                reason=reason,
             ) from error
 
 
 @contextmanager
 def plain_tensors(
-    source: ModelSource, how: Quantization | None, transposed: Set[str] = frozenset()
+    source: ModelSource, transposed: Set[str]
 ) -> Iterator[dict[str, Any]]:
     """Open the weight files of a model; yield its tensors by their plain names.
 
-    Args:
-        source: the model.
-        how: how weights are quantized; None: none is.
-        transposed: see `transposed_weights`.
+    `transposed` are its `transposed_weights`.
     """
+    how = source.quantization
     with ExitStack() as stack:
         stored: dict[str, _Stored] = {}
         for path in source.weight_files:
@@ -134,7 +130,7 @@ def _by_plain_name(
         if found is None and tensor.get_dtype().startswith(_FP8):
             raise ModelError(
                 "{name} has numbers of 8 bits, whose scales are not read.",
-                say("Choose the model in float32, float16 or bfloat16."),
+                "Choose the model in float32, float16 or bfloat16.",
                 name=name,
             )
         if found is None:

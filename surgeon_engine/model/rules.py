@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Part(Enum):
@@ -137,46 +138,37 @@ class Family:
     inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
 
 
+def written(architecture: str, **differences: Any) -> Family:
+    """Return a family with nothing but an architecture of llama.cpp (see `Gguf`)."""
+    return Family(gguf=(Gguf(architecture, **differences),))
+
+
+HEADS = (Part.QUERY, Part.KEY, Part.VALUE)  # the parts of an attention
+GATED = (Part.GATE, Part.UP)  # those of an MLP
+PLAIN = (Part.UP,)
+
+
 def separate(
-    consumer: str, names: str = "q_proj k_proj v_proj", *, adds_residual: bool = False
+    consumer: str,
+    names: str = "q_proj k_proj v_proj",
+    parts: tuple[Part, ...] = HEADS,
+    *,
+    adds_residual: bool = False,
 ) -> CouplingRule:
-    """Return the rule of an attention with a layer for each of its parts."""
-    parts = (Part.QUERY, Part.KEY, Part.VALUE)
+    """Return the rule of a module with a layer for each of its parts."""
     layers = zip(names.split(), parts, strict=True)
     producers = tuple(ProducerRows(layer, (part,)) for layer, part in layers)
     return CouplingRule(consumer, producers, adds_residual)
 
 
-def fused(consumer: str, producer: str, order: Order = Order.BY_PART) -> CouplingRule:
-    """Return the rule of an attention with one layer for all of its parts."""
-    parts = (Part.QUERY, Part.KEY, Part.VALUE)
+def fused(
+    consumer: str,
+    producer: str,
+    order: Order = Order.BY_PART,
+    parts: tuple[Part, ...] = HEADS,
+) -> CouplingRule:
+    """Return the rule of a module with one layer for all of its parts."""
     return CouplingRule(consumer, (ProducerRows(producer, parts, order),))
-
-
-def gated(consumer: str, gate: str, up: str) -> CouplingRule:
-    """Return the rule of an MLP with a layer for gates beside that for values."""
-    layers = ((gate, Part.GATE), (up, Part.UP))
-    return CouplingRule(
-        consumer, tuple(ProducerRows(layer, (part,)) for layer, part in layers)
-    )
-
-
-def fused_gate(consumer: str, producer: str) -> CouplingRule:
-    """Return the rule of an MLP with one layer for gates and values."""
-    return CouplingRule(consumer, (ProducerRows(producer, (Part.GATE, Part.UP)),))
-
-
-def plain(consumer: str, producer: str, *, adds_residual: bool = False) -> CouplingRule:
-    """Return the rule of an MLP without gates."""
-    rows = (ProducerRows(producer, (Part.UP,)),)
-    return CouplingRule(consumer, rows, adds_residual)
-
-
-def output_gate(gate: str) -> CouplingRule:
-    """Return the rule of an attention whose output a layer of its own gates."""
-    rule = separate("o_proj")
-    gated = (*rule.producers, ProducerRows(gate, (Part.GATE,)))
-    return replace(rule, producers=gated)
 
 
 def latent(queries: str) -> CouplingRule:

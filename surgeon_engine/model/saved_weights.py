@@ -7,7 +7,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import RunFolderError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.runtime.saver import Tensors
 
@@ -34,7 +33,8 @@ def load_weights(model: PreTrainedModel, tensors: Tensors) -> None:
         weight = weights.get(name)
         if weight is None or weight.shape != value.shape:
             raise RunFolderError(
-                say("The saved weights {name} are of another model.", name=name),
-                say("Start the run again with its run.toml."),
+                "The saved weights {name} are of another model.",
+                "Start the run again with its run.toml.",
+                name=name,
             )
         weight.copy_(value)

@@ -139,9 +139,9 @@ def locate(source: str) -> ModelSource:
         )
     if os.path.lexists(path):
         raise ModelError(
-            say("{path} is neither a folder nor a regular file.", path=path), SOURCES
+            "{path} is neither a folder nor a regular file.", SOURCES, path=path
         )
-    raise ModelError(say("There is no model at {path}.", path=path), hint)
+    raise ModelError("There is no model at {path}.", hint, path=path)
 
 
 def read_model_config(source: ModelSource) -> PretrainedConfig:
@@ -152,7 +152,12 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
             experts, or is quantized in a way that Surgeon does not read.
     """
     config = _unchecked_config(source)
-    _check_model_kind(source.name, config)
+    options = config.to_dict()
+    options["is_encoder_decoder"] = config.is_encoder_decoder
+    options["pruned"] = hasattr(config, "pruned") or None
+    architectures = config.architectures or [model_class(config).__name__]
+    check_model_kind(source.name, map(str, architectures), options)
+    model_class(config)  # raises
     _check_sizes(source.name, config)
     return config
 
@@ -191,15 +196,11 @@ def _unchecked_config(source: ModelSource) -> PretrainedConfig:
         if source.gguf_file:
             raise _gguf_error(source.weight_files[0], error) from error
         raise ModelError(
-            say(
-                "The config of {source} cannot be used: {reason:clause}.",
-                source=source.name,
-                reason=first_line(error),
-            ),
-            say(
-                "Surgeon prunes the decoder-only models that transformers knows; it "
-                "does not run code from a model's folder."
-            ),
+            "The config of {source} cannot be used: {reason:clause}.",
+            "Surgeon prunes the decoder-only models that transformers knows; it "
+            "does not run code from a model's folder.",
+            source=source.name,
+            reason=first_line(error),
         ) from error
 
 
@@ -234,10 +235,8 @@ def _cached(source: str) -> ModelSource:
     if name.snapshot is None:
         raise ModelError(
             name.not_downloaded,
-            say(
-                "Download it in the window, or by: surgeon download {source}",
-                source=source,
-            ),
+            "Download it in the window, or by: surgeon download {source}",
+            source=source,
         )
     return ModelSource(name.short, name.snapshot)
 
@@ -247,14 +246,12 @@ def _checked_folder(source: ModelSource) -> ModelSource:
     labels = options.get("num_labels")
     if isinstance(labels, int) and labels > _MAX_LABELS:
         raise ModelError(
-            say(
-                "The config of {source} has num_labels = {labels:,}; it may be at "
-                "most {most:,}.",
-                source=source.name,
-                labels=labels,
-                most=_MAX_LABELS,
-            ),
+            "The config of {source} has num_labels = {labels:,}; it may be at "
+            "most {most:,}.",
             _DOWNLOAD_AGAIN,
+            source=source.name,
+            labels=labels,
+            most=_MAX_LABELS,
         )
     for path in find_weight_files(source.folder):
         count_numbers(path)
@@ -297,20 +294,9 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
         reason = first_line(error)
     return ModelError(
         unusable(path.name, reason),
-        say(
-            "If the download may be incomplete, download the file again. Surgeon "
-            "reads the GGUF architectures that transformers knows."
-        ),
+        "If the download may be incomplete, download the file again. Surgeon "
+        "reads the GGUF architectures that transformers knows.",
     )
-
-
-def _check_model_kind(name: str, config: PretrainedConfig) -> None:
-    options = config.to_dict()
-    options["is_encoder_decoder"] = config.is_encoder_decoder
-    options["pruned"] = hasattr(config, "pruned") or None
-    architectures = config.architectures or [model_class(config).__name__]
-    check_model_kind(name, map(str, architectures), options)
-    model_class(config)
 
 
 def _check_sizes(name: str, config: PretrainedConfig) -> None:
@@ -323,12 +309,10 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
     text = config.get_text_config()
     if getattr(text, "hidden_size", None) is None:
         raise ModelError(
-            say(
-                "The config of {name} states no hidden_size: its blocks are not those "
-                "of a usual decoder.",
-                name=name,
-            ),
-            say("Choose a model that continues text."),
+            "The config of {name} states no hidden_size: its blocks are not those "
+            "of a usual decoder.",
+            "Choose a model that continues text.",
+            name=name,
         )
     for option, most in (MAX_SIZES | {_WINDOW: None}).items():
         try:
@@ -337,40 +321,33 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
             if _differs_by_design(type(text), option):
                 continue
             raise ModelError(
-                say(
-                    "The layers of {name} differ in {option}, and transformers has no "
-                    "such model.",
-                    name=name,
-                    option=option,
-                ),
-                say("If another program has pruned it, choose the original."),
+                "The layers of {name} differ in {option}, and transformers has no "
+                "such model.",
+                "If another program has pruned it, choose the original.",
+                name=name,
+                option=option,
             ) from error
         # Some models have a list of sizes, one for each layer.
         is_list = isinstance(size, list) and option != _WINDOW
         if not (is_list or isinstance(size, int | None)):
             raise ModelError(
-                say(
-                    "The config of {name} has {option} = {size}, which is no whole "
-                    "number.",
-                    name=name,
-                    option=option,
-                    size=repr(str(size)[:100]),
-                ),
+                "The config of {name} has {option} = {size}, which is no whole number.",
                 _DOWNLOAD_AGAIN,
+                name=name,
+                option=option,
+                size=repr(str(size)[:100]),
             )
         if option == _POSITIONS and size == -1:
             continue  # there is no limit, as in XLNet
         if isinstance(size, int) and most and not 1 <= size <= most:
             raise ModelError(
-                say(
-                    "The config of {name} has {option} = {size:,}; it must be from 1 "
-                    "to {most:,}.",
-                    name=name,
-                    option=option,
-                    size=size,
-                    most=most,
-                ),
+                "The config of {name} has {option} = {size:,}; it must be from 1 "
+                "to {most:,}.",
                 _DOWNLOAD_AGAIN,
+                name=name,
+                option=option,
+                size=size,
+                most=most,
             )
 
 

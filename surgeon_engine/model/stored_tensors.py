@@ -10,7 +10,6 @@ import torch
 from surgeon_engine.api.model_info.files import count_numbers, read_tensors
 from surgeon_engine.api.model_info.quantization import MXFP4
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.source import ModelSource, own_reading
 
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -24,16 +23,12 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     """
     if source.quantization:
         return None
-    if source.gguf_file:
-        types = Counter[str]()
-        for tensor in gguf.GGUFReader(source.weight_files[0]).tensors:
-            types[tensor.tensor_type.name] += int(tensor.n_elements)
-        return _STORED.get(max(types, key=types.__getitem__, default=""))
-    counts = sum(map(count_numbers, source.weight_files), Counter[str]())
+    counts = _numbers(source)
     if not counts:
         raise ModelError(
-            say("The weights of {source} hold no tensors.", source=source.name),
-            say("The download may be incomplete: download the files again."),
+            "The weights of {source} hold no tensors.",
+            "The download may be incomplete: download the files again.",
+            source=source.name,
         )
     ((most_common, _),) = counts.most_common(1)
     return _STORED.get(most_common)
@@ -42,8 +37,7 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
 def has_mxfp4(source: ModelSource) -> bool:
     """Return whether weights in the files are MXFP4, in blocks of 32 numbers."""
     if source.gguf_file:
-        tensors = gguf.GGUFReader(source.weight_files[0]).tensors
-        return any(each.tensor_type.name == MXFP4.label for each in tensors)
+        return MXFP4.label in _numbers(source)
     return source.quantization is not None and source.quantization.method is MXFP4
 
 
@@ -69,7 +63,14 @@ def held_numbers(source: ModelSource) -> int:
         return size * 8 // source.quantization.bits
     if own := own_reading(source):
         return own.numbers
-    if source.gguf_file:
-        tensors = gguf.GGUFReader(source.weight_files[0]).tensors
-        return sum(int(tensor.n_elements) for tensor in tensors)
-    return sum(count_numbers(path).total() for path in source.weight_files)
+    return _numbers(source).total()
+
+
+def _numbers(source: ModelSource) -> Counter[str]:
+    """Return how many numbers the weight files hold of each number format."""
+    if not source.gguf_file:
+        return sum(map(count_numbers, source.weight_files), Counter[str]())
+    counts = Counter[str]()
+    for tensor in gguf.GGUFReader(source.weight_files[0]).tensors:
+        counts[tensor.tensor_type.name] += int(tensor.n_elements)
+    return counts

@@ -1,4 +1,4 @@
-"""Load the tokenizer of a model, after a trial in a process of its own."""
+"""Load the tokenizer of a model, after a trial in a process of its own; its size."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_header
-from surgeon_engine.base.errors import EngineError, ModelError
+from surgeon_engine.base.errors import EngineError, ModelError, UnreadableFileError
 from surgeon_engine.base.files import temporary_folder
+from surgeon_engine.base.reading import read_json
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.beginnings import beginning_of_texts
-from surgeon_engine.model.chat_template import opening_of_chats
+from surgeon_engine.model.chat_template import beginning_of_texts, opening_of_chats
 from surgeon_engine.model.gguf_llama import RAGGED
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import (
+    HEADER_FILE,
     correct_splits,
     leave_out_unlisted,
     tokenizer_entries,
@@ -26,6 +28,7 @@ from surgeon_engine.model.gguf_tokenizer import (
 )
 from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.planning.constants import HEADER_OPTIONS
 from surgeon_engine.runtime import fence
 
 HINT = say(
@@ -53,6 +56,10 @@ _TEKKEN = "tekken.json"
 # transformers reads its tokens from this file, and not which of them have a role.
 _ROLES_IN_TEKKEN = {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True}
 _FILES = (_TEKKEN, "token*", "vocab*", "*.model", "*.tiktoken")
+# Of a tokenizer in the header of a GGUF file, in bytes.
+_LENGTH = 8  # before each text
+_NUMBER = 4  # of a token's type, and of its score
+_LIMIT = 2**27  # bytes of a tokenizer.json; the largest have 40 million
 _Stamps = tuple[FileStamp, ...]
 _tried: dict[ModelSource, _Stamps] = {}  # with success
 
@@ -132,19 +139,17 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         if source.gguf_file:
             tokenizer = _read_from_gguf(source)
         else:
+            folder = source.folder
+            has_files = any(folder.glob("tokenizer*.json"))
+            is_alone = (folder / _TEKKEN).is_file() and not has_files
+            roles = _ROLES_IN_TEKKEN if is_alone else {}
             tokenizer = AutoTokenizer.from_pretrained(
-                source.folder, **source.arguments, **_roles(source.folder)
+                folder, **source.arguments, **roles
             )
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         if getattr(getattr(backend, "model", None), "dropout", None) is not None:
             backend.model.dropout = None  # a text would have other tokens each time
     return tokenizer
-
-
-def _roles(folder: Path) -> dict[str, object]:
-    """Return the special tokens that no file of a tokenizer states."""
-    is_alone = (folder / _TEKKEN).is_file() and not any(folder.glob("tokenizer*.json"))
-    return _ROLES_IN_TEKKEN if is_alone else {}
 
 
 def _read_from_gguf(source: ModelSource) -> PreTrainedTokenizerBase:
@@ -217,3 +222,40 @@ def _unreadable(
         else say("The tokenizer of {name} cannot be read", name=name),
         HINT,
     )
+
+
+class _Encoding(msgspec.Struct):
+    """What `tokenizer.json` says of a byte pair encoding."""
+
+    vocab: dict[str, int]
+    merges: list[str | tuple[str, str]] = []
+    byte_fallback: bool = False  # scores replace the list of merges in GGUF
+
+
+class _Tokenizer(msgspec.Struct):
+    model: _Encoding
+
+
+def tokenizer_bytes(source: ModelSource) -> int:
+    """Return the bytes of a model's tokenizer in a GGUF file, approximately.
+
+    0 if no GGUF file can hold it.
+    """
+    header = source.folder / (source.gguf_file or HEADER_FILE)
+    if header.is_file():
+        return check_lists(header)
+    try:
+        found = read_json(source.folder / "tokenizer.json", _Tokenizer, _LIMIT)
+    except UnreadableFileError:  # another kind, which the writer refuses
+        return 0
+    encoding = found.model
+    size = HEADER_OPTIONS + sum(_text(x) + 2 * _NUMBER for x in encoding.vocab)
+    if not encoding.byte_fallback:
+        size += sum(
+            _text(x if isinstance(x, str) else " ".join(x)) for x in encoding.merges
+        )
+    return size
+
+
+def _text(x: str) -> int:
+    return _LENGTH + len(x.encode("utf-8", errors="replace"))

@@ -17,7 +17,7 @@ after it run again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -47,6 +47,7 @@ class Sublayers:
 
     block: int
     units: tuple[CoupledUnit, ...]  # both of a block, or one
+    left: int  # prunable weights that are removed with it now
 
     @property
     def label(self) -> str:
@@ -59,7 +60,7 @@ class Sublayers:
 
     @property
     def weights(self) -> int:
-        """The number of prunable weights that are removed with it."""
+        """The number of its prunable weights, with those removed before."""
         return sum(unit.all_weights for unit in self.units)
 
 
@@ -95,10 +96,14 @@ class Depth:
                 dropped[0 if is_dropped else 1] += 1
                 others += is_dropped * _others(loaded, index)
                 continue
+            left = {
+                u: u.all_weights - u.removed_weights(removed[u.measured.name])
+                for u in coupled
+            }
             may = [u for u in coupled if not share_to_keep(u.layers, pruning)]
-            sublayers += [Sublayers(index, (unit,)) for unit in may]
+            sublayers += [Sublayers(index, (unit,), left[unit]) for unit in may]
             if is_whole and len(may) == len(coupled):
-                blocks.append(Sublayers(index, tuple(coupled)))
+                blocks.append(Sublayers(index, tuple(coupled), sum(left.values())))
         return cls(tuple(blocks), tuple(sublayers), dropped[0], dropped[1], others)
 
 
@@ -190,7 +195,8 @@ class SkipCosts:
         return result
 
     def _divergence(self, hidden: list[Tensor]) -> float:
-        model, last = self._loaded.model, self._runner.finish(hidden)
+        model = self._loaded.model
+        last = (self._runner.finish(x, number) for number, x in enumerate(hidden))
         found = compare_unchecked(model, self._reference, lambda: None, hidden=last)
         nats = found.divergence
         return nats if math.isfinite(nats) else math.inf
@@ -217,56 +223,48 @@ def without_outputs(units: Sequence[CoupledUnit]) -> AbstractContextManager[None
     return hooked(x.measured.module.register_forward_hook(zeros) for x in units)
 
 
-class DepthSearch:
-    """Chooses candidates one after another, the cheapest first.
+Ranked = list[tuple[Sublayers, float]]  # with the costs in nats per token
+
+
+def choose(
+    measured: SkipCosts,
+    ranked: Ranked,
+    basis: CostBasis,
+    count: int,
+    room: int,
+    check: Callable[[], None],
+) -> Ranked:
+    """Return candidates of different blocks, each with its cost after the others.
 
     What a removal costs depends on those before it. Costs seldom fall by them, so that
     one that was measured earlier is a lower bound: only a candidate that would be
     chosen by it is measured again.
+
+    Args:
+        measured: measures them again.
+        ranked: those to choose from, with the cost of each alone, the cheapest first.
+        basis: what is compared.
+        count: the maximum number to choose.
+        room: the maximum number of weights that all of them remove.
+        check: called while costs are measured; may raise.
     """
-
-    def __init__(self, measured: SkipCosts, basis: CostBasis) -> None:
-        self._measured, self._basis = measured, basis
-
-    def choose(
-        self,
-        candidates: Sequence[Sublayers],
-        costs: Sequence[float],
-        sizes: Sequence[int],
-        count: int,
-        room: int,
-        check: Callable[[], None],
-    ) -> list[tuple[Sublayers, float]]:
-        """Return candidates of different blocks, each with its cost after the others.
-
-        Args:
-            candidates: those to choose from.
-            costs: that of each alone, in nats per token.
-            sizes: the number of weights that each removes.
-            count: the maximum number to choose.
-            room: the maximum number of weights that all of them remove.
-            check: called while costs are measured; may raise.
-        """
-        size_of = dict(zip(candidates, sizes, strict=True))
-        queue = in_order_of_removal(candidates, costs, self._basis)
-        known = dict.fromkeys(candidates, 0)  # the number chosen when measured
-        chosen: list[tuple[Sublayers, float]] = []
-        while queue and len(chosen) < count:
-            candidate, cost = queue.pop(0)
-            is_taken = candidate.block in [each.block for each, _ in chosen]
-            if is_taken or size_of[candidate] > room:
-                continue
-            if known[candidate] < len(chosen):
-                units = [unit for each, _ in chosen for unit in each.units]
-                with without_outputs(units):
-                    (cost,) = self._measured.measure((candidate,), check)
-                known[candidate] = len(chosen)
-                names, values = zip(*queue, (candidate, cost), strict=True)
-                queue = in_order_of_removal(names, values, self._basis)
-                continue
-            chosen.append((candidate, cost))
-            room -= size_of[candidate]
-        return chosen
+    known = {candidate: 0 for candidate, _ in ranked}  # those chosen when measured
+    chosen: Ranked = []
+    while ranked and len(chosen) < count:
+        (candidate, cost), *ranked = ranked
+        is_taken = candidate.block in [each.block for each, _ in chosen]
+        if is_taken or candidate.left > room:
+            continue
+        if known[candidate] < len(chosen):
+            units = [unit for each, _ in chosen for unit in each.units]
+            with without_outputs(units):
+                (cost,) = measured.measure((candidate,), check)
+            known[candidate] = len(chosen)
+            ranked = in_order_of_removal([*ranked, (candidate, cost)], basis)
+            continue
+        chosen.append((candidate, cost))
+        room -= candidate.left
+    return chosen
 
 
 def held_out_part(reference: Reference) -> Reference:
@@ -279,13 +277,13 @@ def held_out_part(reference: Reference) -> Reference:
 
 
 def in_order_of_removal(
-    candidates: Sequence[Sublayers], costs: Sequence[float], basis: CostBasis
-) -> list[tuple[Sublayers, float]]:
-    """Return candidates with their costs in nats, in the order of their removal."""
+    costs: Iterable[tuple[Sublayers, float]], basis: CostBasis
+) -> Ranked:
+    """Return candidates with their costs, in the order of their removal."""
 
     def key(entry: tuple[Sublayers, float]) -> float:
         candidate, cost = entry
         per_weight = basis is CostBasis.PER_PARAMETER
         return cost / candidate.weights if per_weight else cost
 
-    return sorted(zip(candidates, costs, strict=True), key=key)
+    return sorted(costs, key=key)

@@ -48,6 +48,7 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import owns
 
 Factors = dict[str, Measured]  # by layer
+_KEPT = ("rows", "columns", "neurons", "routed")  # of the gates
 
 
 def measure(
@@ -159,13 +160,12 @@ def key_of_original(
 
 def _as_measurement(gates: dict[str, GateGradients]) -> Measurement:
     """Return gates of rows and columns as a measurement that is kept."""
-    tensors = {}
-    for name, gate in gates.items():
-        for part in (Gate.ROWS, Gate.COLUMNS, Gate.NEURONS):
-            if (x := getattr(gate, part.value)) is not None:
-                tensors[f"{part.value}/{name}"] = x
-        if gate.routed is not None:
-            tensors[f"routed/{name}"] = gate.routed
+    tensors = {
+        f"{part}/{name}": x
+        for name, gate in gates.items()
+        for part in _KEPT
+        if (x := getattr(gate, part)) is not None
+    }
     tokens = {name: gate.tokens for name, gate in gates.items()}
     return Measurement(tensors, encode_json(tokens).decode())
 
@@ -173,17 +173,9 @@ def _as_measurement(gates: dict[str, GateGradients]) -> Measurement:
 def _as_gates(found: Measurement) -> dict[str, GateGradients]:
     """Return the gates of a measurement that was kept."""
     tokens = decode_json(found.facts.encode(), dict[str, int])
-
-    def of(part: str, name: str) -> Tensor | None:
-        return found.tensors.get(f"{part}/{name}")
-
     return {
         name: GateGradients(
-            count,
-            of("rows", name),
-            of("columns", name),
-            routed=of("routed", name),
-            neurons=of("neurons", name),
+            count, **{part: found.tensors.get(f"{part}/{name}") for part in _KEPT}
         )
         for name, count in tokens.items()
     }

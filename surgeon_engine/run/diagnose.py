@@ -46,9 +46,9 @@ from surgeon_engine.pruning.threshold import ElementCosts, Removals, check_not_n
 from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
-from surgeon_engine.shots.routing import routing_of
 from surgeon_engine.shots.selection import Costs
-from surgeon_engine.shots.shot import ShotPlan, curvature, evaluate_original
+from surgeon_engine.shots.shot import curvature, evaluate_original, routing_of
+from surgeon_engine.shots.steps import ShotPlan
 
 Arrays = dict[str, np.ndarray]  # of one unit, or of all joined
 

@@ -9,7 +9,7 @@ from a full-size model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -25,9 +25,9 @@ from surgeon_engine.compaction.plan import (
     plan_of,
 )
 from surgeon_engine.compaction.restore import expand_to_full_size
-from surgeon_engine.compaction.shrink import can_shrink_in_place, shrink_in_place
+from surgeon_engine.compaction.shrink import shrink_in_place
+from surgeon_engine.compaction.slices import has_slopes
 from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.runtime.mapped_tensors import MappedTensors
@@ -36,11 +36,13 @@ from surgeon_engine.runtime.mapped_tensors import MappedTensors
 def compact_state(state: PruningState) -> None:
     """Take the removed groups out of the model, where its architecture allows it."""
     model, plan = state.loaded.model, plan_of(state.units, state.removed)
-    if not plan.groups or not can_shrink_in_place(model):
+    if not plan.groups or has_slopes(model):  # which depend on the old index
         return
-    shrink_in_place(model, CompactionPlan(tuple(_with_one(plan.groups))))
-    layers = prunable_layers(model)
-    by_name = {layer.name: layer for layer in layers}
+    groups = (KeptGroups(x.coupled, _at_least_one(x.kept)) for x in plan.groups)
+    lost = tuple(x for x in groups if len(x.kept) < x.coupled.groups)
+    shrink_in_place(model, CompactionPlan(lost))
+    loaded = replace(state.loaded)  # whose layers are smaller
+    by_name = {layer.name: layer for layer in loaded.layers}
     units: list[CoupledUnit] = []
     kept: dict[str, Tensor] = {}
     for unit in state.units:
@@ -51,7 +53,7 @@ def compact_state(state: PruningState) -> None:
             kept[name] = state.kept.get(name, torch.arange(len(removed)))[left]
             remaining.append(_at_least_one(left))
         units.append(unit.left(remaining, by_name))
-    state.replace_model(replace(state.loaded, layers=layers), units, kept)
+    state.replace_model(loaded, units, kept)
 
 
 def full_size_model(state: PruningState) -> PrunedModel:
@@ -70,16 +72,12 @@ def full_size_model(state: PruningState) -> PrunedModel:
         type(small),
         small.config,
         lambda model: _plan(one_left, model),
-        small.state_dict(),
+        small.state_dict().__getitem__,
+        small.dtype,
         MappedTensors().zeros if in_files else torch.zeros,
     )
     model.generation_config = small.generation_config
-    loaded = replace(
-        state.loaded,
-        model=model,
-        blocks=find_blocks(model),
-        layers=prunable_layers(model),
-    )
+    loaded = replace(state.loaded, model=model)
     return PrunedModel(loaded, _plan(kept, model))
 
 
@@ -92,14 +90,6 @@ def _plan(kept: Mapping[str, Tensor], model: PreTrainedModel) -> CompactionPlan:
         if coupled.name in kept and len(kept[coupled.name]) < coupled.groups
     )
     return CompactionPlan(groups)
-
-
-def _with_one(groups: Iterable[KeptGroups]) -> Iterator[KeptGroups]:
-    """Yield the groups to keep in memory, where these leave something to remove."""
-    for each in groups:
-        kept = _at_least_one(each.kept)
-        if len(kept) < each.coupled.groups:
-            yield KeptGroups(each.coupled, kept)
 
 
 def _at_least_one(kept: Tensor) -> Tensor:

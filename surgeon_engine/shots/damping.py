@@ -26,7 +26,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,7 +34,6 @@ from surgeon_engine.api.config.pruning import SPARSE, Damping, PruningConfig
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.saved_state import SavedSearch
 from surgeon_engine.base.errors import CurvatureError
-from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.pruning.measure_curvature import Factors
@@ -44,6 +42,7 @@ from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import remove, selection
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
+from surgeon_engine.shots.steps import ShotPlan
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))
@@ -60,22 +59,17 @@ Point = tuple[int, int]  # indices in GRID of the damping of the costs, of the u
 Moves = tuple[Point, ...]  # differences of indices; of opposite moves only one can help
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DampingSearch:
-    """The inputs of a search for the damping of a shot."""
-
-    factors: Factors  # of the windows that are not held out
-    held_out: Reference  # the windows that are held out
-    budget: int  # weights to remove
-    shot: int
-    is_last: bool
-    previous: DampingChoice | None  # of the previous shot: where the search starts
-
-
 def choose_damping(
-    state: PruningState, inputs: DampingSearch, context: RunContext
+    state: PruningState,
+    plan: ShotPlan,
+    factors: Factors,
+    budget: int,
+    context: RunContext,
 ) -> DampingChoice:
     """Search for the damping with the lowest divergence on the held-out windows.
+
+    `factors` are those of the other windows, and `budget` is the number of weights to
+    remove.
 
     Raises:
         CurvatureError: every damping leaves a model without a finite divergence.
@@ -83,16 +77,17 @@ def choose_damping(
     """
     config = state.config.pruning
     layers = [layer for unit in state.units for layer in unit.layers]
-    model = state.loaded.model
-
+    model, held_out = state.loaded.model, state.references.held_out
+    assert held_out is not None
     kept = KeptWeights.of(layers)
-    known = _load_trials(inputs, context)
+    search_of_shot = SavedSearch(plan.number, budget)
+    known = _load_trials(search_of_shot, context)
 
     @functools.lru_cache(maxsize=1)  # each holds a mask of all weights
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
         pruning = with_damping(config, cost_damping, config.update_damping)
         check = context.raise_if_cancelled
-        return selection(state, inputs.factors, pruning, inputs.budget, check).removed
+        return selection(state, factors, pruning, budget, check).removed
 
     def trial_at(point: Point) -> Trial:
         context.raise_if_cancelled()
@@ -100,7 +95,7 @@ def choose_damping(
             work = functools.partial(tried, point)
             known[point] = with_smaller_batches(state, context, work)
             if context.saver.is_due:
-                _save_trials(known, inputs, context)
+                _save_trials(known, search_of_shot, context)
         step()
         return known[point]
 
@@ -109,24 +104,14 @@ def choose_damping(
         try:
             with ranks.together(), kept:
                 removed = removed_at(GRID[point[0]])
-                remove(
-                    state, inputs.factors, pruning, removed, context.raise_if_cancelled
-                )
+                remove(state, factors, pruning, removed, context.raise_if_cancelled)
                 batch = state.config.calibration.batch
-                return evaluate_held_out(model, inputs.held_out, batch)
+                return evaluate_held_out(model, held_out, batch)
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 
-    sparse = config.structure in SPARSE
-    start = _START_SPARSE if sparse else _START
-    if inputs.previous is not None:
-        start = (GRID.index(inputs.previous.cost), GRID.index(inputs.previous.update))
-    moves = (_UPDATE, _COST if inputs.previous is None else _LESS_COST)
-    maximum = _MAX_SPARSE if sparse else _MAX
-    if inputs.is_last:
-        maximum = (len(GRID) - 1, len(GRID) - 1)
-    with context.stage(Stage.DAMPING, inputs.shot, _USUAL_TRIALS) as step:
-        trials, chosen = search(trial_at, start, moves, maximum)
+    with context.stage(Stage.DAMPING, plan.number, _USUAL_TRIALS) as step:
+        trials, chosen = search(trial_at, *_way(plan, config))
     if trials[chosen].nats is None:
         raise CurvatureError(
             "None of the {trials} dampings that were tried leaves a model whose "
@@ -140,20 +125,34 @@ def choose_damping(
     )
 
 
+def _way(
+    plan: ShotPlan, config: PruningConfig
+) -> tuple[Point, tuple[Moves, ...], Point]:
+    """Return where the search of a shot starts, its moves, and the maximum."""
+    sparse, before = config.structure in SPARSE, plan.previous_damping
+    start = _START_SPARSE if sparse else _START
+    if before is not None:
+        start = (GRID.index(before.cost), GRID.index(before.update))
+    moves = (_UPDATE, _COST if before is None else _LESS_COST)
+    if plan.is_last:
+        return start, moves, (len(GRID) - 1, len(GRID) - 1)
+    return start, moves, _MAX_SPARSE if sparse else _MAX
+
+
 def _save_trials(
-    trials: Mapping[Point, Trial], inputs: DampingSearch, context: RunContext
+    trials: Mapping[Point, Trial], search: SavedSearch, context: RunContext
 ) -> None:
     """Save the trials of a search, each under its point."""
     tensors = {
         "{} {}".format(*point): torch.empty(0) if trial.nats is None else trial.nats
         for point, trial in trials.items()
     }
-    context.save({"trials": tensors}, search=SavedSearch(inputs.shot, inputs.budget))
+    context.save({"trials": tensors}, search=search)
 
 
-def _load_trials(inputs: DampingSearch, context: RunContext) -> dict[Point, Trial]:
+def _load_trials(search: SavedSearch, context: RunContext) -> dict[Point, Trial]:
     """Return the trials of the same search before the run was interrupted."""
-    if context.saver.saved.search != SavedSearch(inputs.shot, inputs.budget):
+    if context.saver.saved.search != search:
         return {}
     trials = {}
     for name, nats in (context.load_progress("trials") or {}).items():

@@ -13,10 +13,11 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.depth import (
     Depth,
-    DepthSearch,
     SkipCosts,
     Sublayers,
+    choose,
     held_out_part,
+    in_order_of_removal,
 )
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -80,10 +81,7 @@ def removed_weights(state: PruningState) -> int:
     total = 0
     for unit in state.units:
         assert isinstance(unit, CoupledUnit)
-        removed = state.removed[unit.measured.name]
-        each = unit.coupled.weights_per_group
-        whole = bool(removed.all())
-        total += unit.all_weights if whole else int(removed.sum()) * each
+        total += unit.removed_weights(state.removed[unit.measured.name])
     return total
 
 
@@ -97,7 +95,7 @@ def _remove(
 ) -> None:
     """Remove up to `count` candidates of different blocks, the cheapest first."""
     room = budget - removed_weights(state)
-    if not any(x.weights - _removed_of(state, x) <= room for x in candidates):
+    if not any(x.left <= room for x in candidates):
         return
     blocks = len(state.loaded.blocks)
     total = blocks + sum(blocks - each.block for each in candidates)
@@ -105,12 +103,11 @@ def _remove(
     assert held_out is not None
     with context.stage(Stage.DEPTH, shot, total) as step:
         measured = SkipCosts(state.loaded, held_out_part(held_out))
-        costs = measured.measure(candidates, step)
-        search = DepthSearch(measured, state.config.pruning.cost_basis)
-        sizes = [each.weights - _removed_of(state, each) for each in candidates]
-        chosen = search.choose(
-            candidates, costs, sizes, count, room, context.raise_if_cancelled
-        )
+        costs = zip(candidates, measured.measure(candidates, step), strict=True)
+        basis = state.config.pruning.cost_basis
+        ranked = in_order_of_removal(costs, basis)
+        check = context.raise_if_cancelled
+        chosen = choose(measured, ranked, basis, count, room, check)
     if chosen:
         state.begin_update()
     for candidate, cost in chosen:
@@ -121,14 +118,6 @@ def _remove(
             label=candidate.label,
             cost=cost,
         )
-
-
-def _removed_of(state: PruningState, candidate: Sublayers) -> int:
-    """Return how many weights of a candidate were removed before."""
-    return sum(
-        int(state.removed[unit.measured.name].sum()) * unit.coupled.weights_per_group
-        for unit in candidate.units
-    )
 
 
 def _remove_candidate(state: PruningState, candidate: Sublayers, cost: float) -> None:

@@ -27,9 +27,9 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
 from surgeon_engine.shots.resume import restore, save_recovered, save_shot
-from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot, unpruned_shot
+from surgeon_engine.shots.shot import evaluation, run_shot, unpruned_shot
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
-from surgeon_engine.shots.steps import Steps
+from surgeon_engine.shots.steps import ShotPlan, Steps
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
 
@@ -194,7 +194,9 @@ def _try_shot(
     failure: Exception | None = None
     try:
         with ranks.together():
-            recovers = not budget.is_set and plan.is_last and _comes(state, context)
+            # Recovery, and its evaluation, will follow the last shot.
+            ends = plan.is_last and not context.stops_after_shot
+            recovers = not budget.is_set and ends and _recovers(state)
             shot = run_shot(
                 state,
                 plan,
@@ -274,11 +276,6 @@ def _recovered(
         return None
     context.emit(recovered)
     return recovered
-
-
-def _comes(state: PruningState, context: RunContext) -> bool:
-    """Return whether recovery, and its evaluation, will follow the last shot."""
-    return _recovers(state) and not context.stops_after_shot
 
 
 def _recovers(state: PruningState) -> bool:

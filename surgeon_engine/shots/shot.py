@@ -6,7 +6,7 @@ Whole blocks, attentions and MLPs are removed first, if the settings ask for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 from torch import Tensor
@@ -15,11 +15,13 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.run import (
     DampingChoice,
     Evaluation,
+    Routing,
     ShotFinished,
     Stage,
 )
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.calibration.windows import digest_of
+from surgeon_engine.curvature.measured import GateGradients, Measured, RoutedOutputs
 from surgeon_engine.evaluation.evaluate import evaluate, references_from, references_of
 from surgeon_engine.evaluation.held_out import split
 from surgeon_engine.model.layers import PrunableLayer
@@ -36,18 +38,19 @@ from surgeon_engine.pruning.measure_curvature import (
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.threshold import Selection
 from surgeon_engine.runtime.kept import Measurement
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
-from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
+from surgeon_engine.shots.damping import choose_damping, with_damping
 from surgeon_engine.shots.depth_step import (
     is_depth_missing,
     remove_depth,
     removed_weights,
     warn_of_missing_depth,
 )
-from surgeon_engine.shots.routing import keep_routing
 from surgeon_engine.shots.selection import (
     Costs,
     cheapest_of,
@@ -56,20 +59,7 @@ from surgeon_engine.shots.selection import (
     without_large_steps,
 )
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
-
-
-@dataclass(frozen=True, slots=True)
-class ShotPlan:
-    """The number of a shot, and how much is to be removed after it."""
-
-    number: int  # from 1
-    share: float  # of the goal, removed once the shot is done
-    previous_damping: DampingChoice | None  # of the previous shot
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the shot completes the goal."""
-        return self.share >= 1
+from surgeon_engine.shots.steps import ShotPlan
 
 
 def run_shot(
@@ -279,20 +269,54 @@ def curvature(
         return measure_on(windows), choice
     fit, held_out = parts
     factors = measure_on(fit)
-    judged = state.references.held_out
-    assert judged is not None
-    search = DampingSearch(
-        factors,
-        judged,
-        _budget(state, plan),
-        plan.number,
-        plan.is_last,
-        plan.previous_damping,
-    )
-    choice = choose_damping(state, search, context)
+    choice = choose_damping(state, plan, factors, _budget(state, plan), context)
     others = measure_on(held_out)
     pool(factors, others, share=len(fit) / len(windows))
     return factors, choice
+
+
+def keep_routing(
+    state: PruningState, factors: Factors, pruning: PruningConfig, context: RunContext
+) -> None:
+    """Keep the routing of the original's experts; warn of those that no token chose.
+
+    `factors` are those of the first shot, and `pruning` has the damping of the costs.
+    """
+    found = {}
+    for unit in state.units:
+        routing = routing_of(unit, factors[unit.measured.name], pruning)
+        if routing is not None:
+            found[unit.measured.name] = routing
+    state.keep_routing(found)
+    unused = sum(routing.unused for routing in found.values())
+    if unused:
+        context.warn(
+            "No token of the calibration text is routed to {unused:,} of {experts:,} "
+            "experts, which are removed first. Add texts in the languages and of the "
+            "tasks that the model is to keep.",
+            unused=unused,
+            experts=sum(len(routing.tokens) for routing in found.values()),
+        )
+
+
+def routing_of(
+    unit: Unit, measured: Measured, pruning: PruningConfig
+) -> Routing | None:
+    """Return the tokens and the costs of the experts of a unit of the original.
+
+    None: these are not experts, or their tokens were not counted.
+    """
+    routed = None
+    if isinstance(measured, GateGradients | RoutedOutputs):
+        routed = measured.routed
+    if routed is None or not isinstance(unit, CoupledUnit):
+        return None
+    nothing = routed.new_zeros(len(routed)).bool()
+    return Routing(
+        tokens=tuple(routed.tolist()),
+        costs=tuple(unit.costs(measured, nothing, pruning).tolist()),
+        kept=tuple(range(len(routed))),
+    )
 
 
 def _asked(state: PruningState, plan: ShotPlan) -> int:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from surgeon_engine.api.messages.run import DampingChoice
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 
 _PARTS = 8  # of the step of a shot, for the smaller steps of a quality budget
+
+
+@dataclass(frozen=True, slots=True)
+class ShotPlan:
+    """The number of a shot, and how much is to be removed after it."""
+
+    number: int  # from 1
+    share: float  # of the goal, removed once the shot is done
+    previous_damping: DampingChoice | None  # of the previous shot
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the shot completes the goal."""
+        return self.share >= 1
 
 
 class Steps:

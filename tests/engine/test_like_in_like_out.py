@@ -14,7 +14,7 @@ from surgeon_engine.api.model_info.gguf_header import check_lists
 from surgeon_engine.export.export import export_again
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.source import ModelSource
-from surgeon_engine.model.tokenizer_size import tokenizer_bytes
+from surgeon_engine.model.tokenizer import tokenizer_bytes
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from tests.helpers.configs import pruning_config

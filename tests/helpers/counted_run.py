@@ -214,7 +214,7 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
             layer.module.register_forward_pre_hook(_route_evenly)
     if offloads:
         OffloadedBlocks(model, blocks, GPU, in_files=in_files)
-    return LoadedModel(source, model, None, blocks, layers, model.dtype)
+    return LoadedModel(source, model, None, model.dtype)
 
 
 def _route_evenly(experts: Any, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -11,11 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
-from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import CompactionPlan, plan_of
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.coupling import structure_support
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.sinks import fuse_sinks
 from surgeon_engine.model.source import ModelSource
@@ -41,9 +40,8 @@ CASES = {
 
 def loaded(model, tokenizer=None, source: ModelSource = NOWHERE) -> LoadedModel:
     """Return a model as the engine loads it."""
-    blocks, layers = find_blocks(model), prunable_layers(model)
     fuse_sinks(model)  # as the engine does
-    return LoadedModel(source, model, tokenizer, blocks, layers, model.dtype)
+    return LoadedModel(source, model, tokenizer, model.dtype)
 
 
 def noisy(family: str):
@@ -120,7 +118,7 @@ def assert_close(ours: Tensor, theirs: Tensor) -> None:
 
 def cache_name(model) -> str:
     """Return the name of the argument, which transformers 5 has changed."""
-    arguments = inspect.signature(type(model).__mro__[1].forward).parameters
+    arguments = inspect.signature(model.forward).parameters
     return "cache" if "cache" in arguments else "past_key_values"
 
 
@@ -139,8 +137,8 @@ def logits(model, ids: Tensor = TEXT, cache=None) -> Tensor:
 def compact_model(model: PreTrainedModel, plan: CompactionPlan) -> PreTrainedModel:
     """Build a compact model in memory, as transformers does from its checkpoint."""
     compacted = compact(model, plan)
-    values = decode_config(compacted.config)
-    config = type(model.config).from_dict(values)
+    kind = type(model.config)
+    config = kind.from_dict(kind._decode_special_floats(compacted.config))
     state = {name: each.tensor() for name, each in compacted.tensors.items()}
     small = pruned_class(type(model)).from_pretrained(
         None, config=config, state_dict=state, dtype=model.dtype

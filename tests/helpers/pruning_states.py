@@ -12,7 +12,6 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource, locate
 from surgeon_engine.planning.planned_file import FileForm
@@ -50,9 +49,7 @@ def make_state(
     source = ModelSource(family, locate(DEMO).folder)
     original = _described(tiny_model, family, source)
     model = tiny_model(family)
-    loaded = LoadedModel(
-        source, model, None, find_blocks(model), prunable_layers(model), model.dtype
-    )
+    loaded = LoadedModel(source, model, None, model.dtype)
     config = RunConfig(
         ModelConfig(family),
         CalibrationConfig(windows=windows, batch=3),

@@ -136,8 +136,10 @@ class _BlockQuantizer:
                 else:
                     blocks = _best_rounding(each, kind, weights, factors)
                 result[each.name] = blocks
-                if whole is not None:
-                    _put(each, blocks, kind, whole)
+                if whole is not None:  # the model computes with the file's weights
+                    values = torch.from_numpy(dequantize(blocks, kind))
+                    source = TensorSlice(whole, each.source.kept)
+                    replace(each, source=source).put(values)
             self._run(keep=True)
         for inputs in experts.values():
             inputs.release()
@@ -202,9 +204,3 @@ def _best_rounding(
     W = tensor.float().to(A.device)
     fed = round_with_feedback(W, U, kind, weights)
     return best_rounding(W, fed, A, kind, weights)
-
-
-def _put(each: FileTensor, blocks: np.ndarray, kind: TensorType, whole: Tensor) -> None:
-    """Let the model compute with the weights in the file."""
-    values = torch.from_numpy(dequantize(blocks, kind))
-    replace(each, source=TensorSlice(whole, each.source.kept)).put(values)

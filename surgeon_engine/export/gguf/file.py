@@ -25,8 +25,11 @@ from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.calibrated import encoded
 from surgeon_engine.export.gguf.header import Options, add_options, rope_tensors
-from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME, write_imatrix
-from surgeon_engine.export.gguf.importances import mean_squares
+from surgeon_engine.export.gguf.importances import (
+    IMATRIX_NAME,
+    mean_squares,
+    write_imatrix,
+)
 from surgeon_engine.export.gguf.layout import layout_of
 from surgeon_engine.export.gguf.quantizer import check_installed
 from surgeon_engine.export.gguf.support import (
@@ -50,13 +53,7 @@ _FILE_TYPES = {
     FileDtype.FLOAT32: LlamaFileType.ALL_F32,
     FileDtype.FLOAT16: LlamaFileType.MOSTLY_F16,
     FileDtype.BFLOAT16: LlamaFileType.MOSTLY_BF16,
-    FileDtype.Q8_0: LlamaFileType.MOSTLY_Q8_0,
-    FileDtype.Q6_K: LlamaFileType.MOSTLY_Q6_K,
-    FileDtype.Q5_K_M: LlamaFileType.MOSTLY_Q5_K_M,
-    FileDtype.Q4_K_M: LlamaFileType.MOSTLY_Q4_K_M,
-    FileDtype.IQ4_NL: LlamaFileType.MOSTLY_IQ4_NL,
-    FileDtype.Q4_0: LlamaFileType.MOSTLY_Q4_0,
-    FileDtype.MXFP4_MOE: LlamaFileType.MOSTLY_MXFP4_MOE,
+    **{dtype: LlamaFileType[f"MOSTLY_{dtype.name}"] for dtype in QUANTIZED},
 }
 
 

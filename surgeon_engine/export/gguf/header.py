@@ -65,12 +65,7 @@ class Options:
     @property
     def rope(self) -> Mapping[str, Any]:
         """How positions are rotated, in blocks without a sliding window."""
-        return self._rope_of("full_attention")
-
-    @property
-    def window_rope(self) -> Mapping[str, Any]:
-        """The same for blocks with a sliding window."""
-        return self._rope_of("sliding_attention")
+        return self.rope_of("full_attention")
 
     @property
     def window_blocks(self) -> list[bool]:
@@ -84,7 +79,8 @@ class Options:
             return [True] * blocks  # those that remain
         return [kind == "sliding_attention" for kind in kinds]
 
-    def _rope_of(self, kind: str) -> Mapping[str, Any]:
+    def rope_of(self, kind: str) -> Mapping[str, Any]:
+        """Return how positions are rotated in a kind of blocks."""
         rope: Mapping[str, Any] = self.get("rope_parameters") or {}
         return rope.get(kind) or rope
 
@@ -222,7 +218,7 @@ def context_of(options: Options, architecture: Gguf) -> int:
 def _add_rope(
     add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
 ) -> None:
-    rope, of_windows = options.rope, options.window_rope
+    rope, of_windows = options.rope, options.rope_of("sliding_attention")
     size, window_size = head_sizes(options, widths)
     add("rope.dimension_count", rotated_size(rope, size))
     add("rope.freq_base", rope["rope_theta"], float)

@@ -130,7 +130,8 @@ def _named(
     that `architecture` does not know.
     """
     names = _name_map(architecture.architecture, len(compacted.blocks))
-    prefix = _body_prefix(compacted.model)
+    is_part = compacted.model.config.get_text_config() is not compacted.model.config
+    prefix = f"{body_path(compacted.model)}." if is_part else ""  # images are read, too
     found: dict[str, tuple[TensorSlice, str]] = {}
     of_heads: dict[str, list[Tensor]] = {}
     of_experts = expert_tensors(compacted.model)
@@ -187,13 +188,6 @@ def _latent_parts(
         TensorSlice(by_head[:, :keys].transpose(1, 2), (heads,)),
         TensorSlice(by_head[:, keys:], (heads,)),
     )
-
-
-def _body_prefix(model: PreTrainedModel) -> str:
-    """Return where the language model is in one that reads images, too."""
-    if model.config.get_text_config() is model.config:
-        return ""
-    return f"{body_path(model)}."
 
 
 def _file_tensor(
@@ -346,7 +340,8 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
     config = compacted.model.config.get_text_config()
     widths = Widths()
     for block, original in enumerate(compacted.blocks):
-        own = config.per_layer_config[original] if _is_mixed(config) else config
+        is_mixed = getattr(config, "is_heterogeneous", False)
+        own = config.per_layer_config[original] if is_mixed else config
         size = head_size(own)
 
         def side(part: str, dimension: int, block: int = block) -> int:
@@ -373,11 +368,6 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
         widths.expert_neurons.append(side(_LAST, 2))
         widths.shared_neurons.append(side("ffn_down_shexp", 1))
     return widths
-
-
-def _is_mixed(config: PretrainedConfig) -> bool:
-    """Return whether the config has a part for each block."""
-    return bool(getattr(config, "is_heterogeneous", False))
 
 
 def _without_sub_layers(

@@ -21,7 +21,6 @@ from gguf import GGMLQuantizationType, quants
 
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, QUANTIZED, FileDtype
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.export.gguf.mxfp4 import to_mxfp4
 from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 
@@ -105,12 +104,10 @@ def _library() -> Callable[..., int]:
     spec = find_spec(LLAMA_PACKAGE)
     if spec is None or spec.origin is None:
         raise ExportError(
-            say(
-                "Quantized GGUF files need the package {package}, which contains "
-                "llama.cpp's quantizers. It is not installed.",
-                package=LLAMA_PACKAGE,
-            ),
-            say("Install it: pip install {package}", package=LLAMA_PACKAGE),
+            "Quantized GGUF files need the package {package}, which contains "
+            "llama.cpp's quantizers. It is not installed.",
+            "Install it: pip install {package}",
+            package=LLAMA_PACKAGE,
         )
     for path in sorted(Path(spec.origin).parent.iterdir()):
         if path.suffix in (".so", ".dylib", ".dll", ".pyd"):
@@ -127,14 +124,9 @@ def _library() -> Callable[..., int]:
             ]
             return function
     raise ExportError(
-        say(
-            "The installed package {package} has no function {function}, which "
-            "quantized GGUF files need.",
-            package=LLAMA_PACKAGE,
-            function=_FUNCTION,
-        ),
-        say(
-            "Install another version: pip install --upgrade {package}",
-            package=LLAMA_PACKAGE,
-        ),
+        "The installed package {package} has no function {function}, which "
+        "quantized GGUF files need.",
+        "Install another version: pip install --upgrade {package}",
+        package=LLAMA_PACKAGE,
+        function=_FUNCTION,
     )

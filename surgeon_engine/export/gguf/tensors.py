@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.quantizer import quantize
 from surgeon_engine.planning.gguf_types import Mixture, TensorType, bytes_of
@@ -144,10 +143,8 @@ def check_range(name: str, tensor: Tensor, kind: TensorType) -> None:
     has_half = kind is not TensorType.MXFP4  # whose scales are powers of two
     if has_half and torch.tensor(largest / steps).half().isinf():
         raise ExportError(
-            say(
-                "{name} has weights up to {largest:.3g}, too large for float16.",
-                name=name,
-                largest=largest,
-            ),
-            say("Choose bfloat16."),
+            "{name} has weights up to {largest:.3g}, too large for float16.",
+            "Choose bfloat16.",
+            name=name,
+            largest=largest,
         )

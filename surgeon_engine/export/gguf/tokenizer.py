@@ -16,7 +16,7 @@ from the header that a checkpoint keeps of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -35,9 +35,14 @@ from surgeon_engine.model.gguf_tokenizer import (
     Splits,
 )
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.vocabulary.definition import (
+    BYTE_NAMES,
+    SPACE,
+    Definition,
+    Kind,
+    steps,
+)
 
-_SPACE = "\u2581"  # replaces a space in pieces
-_BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 # llama.cpp's name of a pre-tokenizer, by its steps.
 _NAMES = {splits: name for name, splits in SPLITS.items()}
 
@@ -48,19 +53,9 @@ class _Tokenizer:
 
     model: str
     pre: str
-    definition: Mapping[str, Any]
+    definition: Definition
     prefixes_space: bool
     adds_special: tuple[bool, bool]  # adds the BOS token, adds the EOS token
-
-    @property
-    def is_by_score(self) -> bool:
-        """Whether scores decide which pieces are merged, instead of a list."""
-        return self.model == "llama"
-
-    @property
-    def has_pieces(self) -> bool:
-        """Whether tokens are made of characters."""
-        return self.model != "gpt2"
 
 
 def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
@@ -97,12 +92,12 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
     writer.add_tokenizer_model(converted.model)
     writer.add_tokenizer_pre(converted.pre)
     writer.add_token_list(tokens)
-    if converted.is_by_score:
+    if converted.model == "llama":  # scores decide which pieces are merged
         scores = _scores(converted.definition)
         writer.add_token_scores([scores.get(token, 0.0) for token in tokens])
         writer.add_add_space_prefix(converted.prefixes_space)
     else:
-        merges = _merges(converted.definition)
+        merges = converted.definition.merges
         writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_token_types(types)
     for add, number in (
@@ -132,8 +127,8 @@ def _convert(tokenizer: PreTrainedTokenizerBase) -> _Tokenizer | str:
         return say(
             "This tokenizer has no tokenizer.json, which is needed to convert it."
         )
-    definition = json.loads(backend.to_str())
-    model = definition["model"]
+    content = json.loads(backend.to_str())
+    model = content["model"]
     if model["type"] != "BPE":
         return say(
             "Only byte pair encodings can be converted; this is {model}.",
@@ -151,8 +146,8 @@ def _convert(tokenizer: PreTrainedTokenizerBase) -> _Tokenizer | str:
             "llama.cpp does not support."
         )
     if model.get("byte_fallback"):
-        return _convert_pieces(definition, adds_special)
-    return _convert_bytes(definition, adds_special)
+        return _convert_pieces(Definition(content, Kind.PIECES), adds_special)
+    return _convert_bytes(Definition(content, Kind.BYTES), adds_special)
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[bool, bool] | None:
@@ -167,33 +162,25 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[bool, bool] | N
 
 
 def _convert_bytes(
-    definition: Mapping[str, Any], adds_special: tuple[bool, bool]
+    definition: Definition, adds_special: tuple[bool, bool]
 ) -> _Tokenizer | str:
     # llama.cpp does not apply NFC. Published GGUF files of such models ignore it too.
-    normalizers = [step["type"] for step in _steps(definition["normalizer"])]
+    content = definition.content
+    normalizers = [step["type"] for step in steps(content["normalizer"])]
     if normalizers not in ([], ["NFC"]):
         return say(
             "llama.cpp does not support the normalizer {name}.", name=normalizers[0]
         )
-    splits = tuple(map(_split_name, _steps(definition["pre_tokenizer"])))
-    ignores_merges = bool(definition["model"].get("ignore_merges"))
+    before = [*steps(content["pre_tokenizer"])]
+    splits = tuple(map(_split_name, before))
+    ignores_merges = bool(definition.model.get("ignore_merges"))
     pre = _NAMES.get(Splits(tuple(filter(None, splits)), ignores_merges))
-    if pre is None or not _is_byte_level(definition):
+    if pre is None or not any(step["type"] == "ByteLevel" for step in before):
         return say(
             "llama.cpp does not support this pre-tokenizer ({splits}).",
             splits=", ".join(split or "bytes" for split in splits) or "none",
         )
     return _Tokenizer("gpt2", pre, definition, False, adds_special)
-
-
-def _steps(part: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """Return the steps of a normalizer or pre-tokenizer, without nesting."""
-    if part is None:
-        return []
-    if part["type"] != "Sequence":
-        return [part]
-    inner = part.get("normalizers", part.get("pretokenizers", ()))
-    return [step for each in inner for step in _steps(each)]
 
 
 def _split_name(step: Mapping[str, Any]) -> str:
@@ -217,13 +204,8 @@ def _split_name(step: Mapping[str, Any]) -> str:
     return "an unknown step"
 
 
-def _is_byte_level(definition: Mapping[str, Any]) -> bool:
-    steps = _steps(definition["pre_tokenizer"])
-    return any(step["type"] == "ByteLevel" for step in steps)
-
-
 def _convert_pieces(
-    definition: Mapping[str, Any], adds_special: tuple[bool, bool]
+    definition: Definition, adds_special: tuple[bool, bool]
 ) -> _Tokenizer | str:
     prefixes = _prefixes_space(definition)
     if prefixes is None:
@@ -231,12 +213,15 @@ def _convert_pieces(
             "llama.cpp splits words into pieces as SentencePiece does; this "
             "tokenizer does not."
         )
-    vocabulary = definition["model"]["vocab"]
-    if not all(byte in vocabulary for byte in _BYTES):
+    vocabulary = definition.model["vocab"]
+    if not all(byte in vocabulary for byte in BYTE_NAMES):
         return say("The vocabulary lacks some of the 256 bytes, which llama.cpp needs.")
     if _has_all_merges(definition):
         return _Tokenizer("llama", "default", definition, prefixes, adds_special)
-    if prefixes or adds_special != (True, False) or _merges_lines(definition):
+    # A newline is merged with newlines alone.
+    merged = (left + right for left, right in definition.merges)
+    merges_lines = any("\n" in token and token.strip("\n") for token in merged)
+    if prefixes or adds_special != (True, False) or merges_lines:
         return say(
             "llama.cpp merges all pieces whose union is in the vocabulary; this "
             "tokenizer does not."
@@ -244,15 +229,10 @@ def _convert_pieces(
     return _Tokenizer("gemma4", "gemma4", definition, prefixes, adds_special)
 
 
-def _merges_lines(definition: Mapping[str, Any]) -> bool:
-    """Return whether a newline is merged with anything but newlines."""
-    merged = (left + right for left, right in _merges(definition))
-    return any("\n" in token and token.strip("\n") for token in merged)
-
-
-def _prefixes_space(definition: Mapping[str, Any]) -> bool | None:
+def _prefixes_space(definition: Definition) -> bool | None:
     """Return whether a space is prepended to a text; None for any other change."""
-    before = [*_steps(definition["normalizer"]), *_steps(definition["pre_tokenizer"])]
+    content = definition.content
+    before = [*steps(content["normalizer"]), *steps(content["pre_tokenizer"])]
     match before:
         case [{"type": "Metaspace", "replacement": "\u2581", "split": False, **how}]:
             return how.get("prepend_scheme") != "never"
@@ -271,59 +251,48 @@ def _prefixes_space(definition: Mapping[str, Any]) -> bool | None:
     return None
 
 
-def _has_all_merges(definition: Mapping[str, Any]) -> bool:
+def _has_all_merges(definition: Definition) -> bool:
     """Return whether all pairs that form a token are merged, grouped by token."""
-    vocabulary = definition["model"]["vocab"]
-    merges = _merges(definition)
-    known = set(merges)
-    special = {token["content"] for token in definition["added_tokens"]}
-    merged = [left + right for left, right in merges]
+    vocabulary = definition.model["vocab"]
+    known = set(definition.merges)
+    special = {token["content"] for token in definition.added}
+    merged = [left + right for left, right in definition.merges]
     groups = 1 + sum(token != following for token, following in pairwise(merged))
     return groups == len(set(merged)) and all(
         pair in known
         for token in vocabulary
         if token not in special
-        for pair in _splits(token)
+        for pair in ((token[:i], token[i:]) for i in range(1, len(token)))
         if pair[0] in vocabulary and pair[1] in vocabulary
     )
 
 
-def _splits(token: str) -> Iterator[tuple[str, str]]:
-    for i in range(1, len(token)):
-        yield token[:i], token[i:]
-
-
-def _merges(definition: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the merges in order; old files hold them as strings."""
-    merges = definition["model"]["merges"]
-    return [tuple(x.split(" ", 1) if isinstance(x, str) else x) for x in merges]
-
-
-def _scores(definition: Mapping[str, Any]) -> dict[str, float]:
+def _scores(definition: Definition) -> dict[str, float]:
     """Return the score of each merged token: the earlier the merge, the higher."""
     scores: dict[str, float] = {}
-    for left, right in _merges(definition):
+    for left, right in definition.merges:
         scores.setdefault(left + right, -float(len(scores)))
     return scores
 
 
 def _tokens(tokenizer: _Tokenizer, count: int) -> tuple[list[str], list[int]]:
     """Return the first `count` tokens and their types; missing tokens are unused."""
-    model = tokenizer.definition["model"]
+    definition = tokenizer.definition
+    has_pieces = definition.kind is Kind.PIECES
     tokens = [f"[PAD{i}]" for i in range(count)]
     types = [int(TokenType.UNUSED)] * count
-    for token, i in model["vocab"].items():
+    for token, i in definition.model["vocab"].items():
         if i < count:
             tokens[i], types[i] = token, int(TokenType.NORMAL)
-            if tokenizer.has_pieces and token in _BYTES:
+            if has_pieces and token in BYTE_NAMES:
                 types[i] = int(TokenType.BYTE)
-    for added in tokenizer.definition["added_tokens"]:
+    for added in definition.added:
         i = added["id"]
         if i < count:
             is_special = added["special"]
             text = added["content"]
-            tokens[i] = text if is_special else text.replace(_SPACE, " ")
+            tokens[i] = text if is_special else text.replace(SPACE, " ")
             types[i] = int(TokenType.CONTROL if is_special else TokenType.USER_DEFINED)
-            if tokenizer.has_pieces and text == model.get("unk_token"):
+            if has_pieces and text == definition.model.get("unk_token"):
                 types[i] = int(TokenType.UNKNOWN)
     return tokens, types

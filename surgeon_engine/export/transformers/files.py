@@ -66,23 +66,12 @@ Their widths are in config.json. Load it with
 
 from transformers import {names}
 
-from .compact_layers import shrink
+from .compact_layers import Shrunk
 '''
 _CLASS = '''
 
-class Pruned{name}({name}):
+class Pruned{name}(Shrunk, {name}):
     """{description}"""
-
-    def __init__(self, config):
-        super().__init__(config)
-        shrink(self, config)
-
-    def initialize_weights(self):
-        """Set the buffers, too, that no file holds and that a whole model sets."""
-        super().initialize_weights()
-        for module in self.modules():
-            if isinstance(module, PreTrainedModel):
-                module._init_weights(module)
 
 
 # Without this, save_pretrained of some versions copies no code.
@@ -132,7 +121,13 @@ class MaskedWriter(Writer):
         write_weights(parts, config.shard_gigabytes, folder)
         dtype = devices.name_of(file_dtype(config.dtype, loaded))
         with_dtype = dict(model_config) | {"dtype": dtype}
-        write_configs(loaded.model, with_dtype, folder)
+        text = json.dumps(with_dtype, indent=2, sort_keys=True) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        if loaded.model.can_generate():
+            # save_pretrained rejects the generation configs of many models.
+            generation = loaded.model.generation_config
+            text = generation.to_json_string(keys_to_pop=["compile_config"])
+            (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
         plan = replace(pruned.plan, tokens=pruned.tokens)
         if not plan.is_empty or plan.tokens is not None:  # it restores zeros
             plan.save(folder / PLAN_FILE, stock_config(loaded.model))
@@ -159,7 +154,7 @@ class PlainWriter(_SmallerWriter):
             return _FULL_SIZE
         try:
             smaller = without_weights(model, self._config(pruned))
-        except (_RaggedError, ModelError, *UNREADABLE) as error:
+        except (ModelError, *UNREADABLE) as error:
             return say(
                 "No plain model has these widths: {reason:clause}.",
                 reason=first_line(error),
@@ -237,7 +232,7 @@ def _modeling(classes: dict[str, str]) -> str:
     code = _MODELING.format(
         model=classes[whole],
         auto=whole,
-        names=", ".join(sorted([*by_name, "PreTrainedModel"])),
+        names=", ".join(sorted(by_name)),
     )
     for name, auto in by_name.items():
         with_head = auto != "AutoModel"
@@ -258,27 +253,11 @@ def compact_unsupported_reason(pruned: PrunedModel) -> str:
     return ""
 
 
-def write_configs(
-    model: PreTrainedModel, config: Mapping[str, Any], folder: Path
-) -> None:
-    """Write the config of an exported model, and its settings for generation."""
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
-    if model.can_generate():
-        # save_pretrained rejects the generation configs of many models.
-        text = model.generation_config.to_json_string(keys_to_pop=["compile_config"])
-        (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
-
-
-class _RaggedError(ValueError):
-    """The layers have different widths."""
-
-
 def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     """Return the config of a plain model with the widths that all layers share.
 
     Raises:
-        _RaggedError: The layers have different widths.
+        ValueError: The layers have different widths.
         ModelError: The config cannot describe the remaining blocks.
     """
     model, plan = compacted.model, compacted.plan
@@ -293,7 +272,7 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
             each = kept.get(coupled.name, whole(coupled))
             if each.is_empty:
                 block = compacted.blocks.index(block)
-                raise _RaggedError(
+                raise ValueError(
                     say(
                         "block {block} has no {kind}",
                         block=block,
@@ -317,10 +296,10 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     return values
 
 
-def _ragged_error(name: str, one: Coupling, other: Coupling) -> _RaggedError:
+def _ragged_error(name: str, one: Coupling, other: Coupling) -> ValueError:
     """Return the error for a width that is another one for other groups."""
     if one is not other:
-        return _RaggedError(
+        return ValueError(
             say(
                 "{option} must be one number for {one} and {other}, but different "
                 "numbers of them are left",
@@ -329,7 +308,7 @@ def _ragged_error(name: str, one: Coupling, other: Coupling) -> _RaggedError:
                 other=display_name(other),
             )
         )
-    return _RaggedError(
+    return ValueError(
         say(
             'blocks have different numbers of {kind} left. With widths = "same", all '
             "of them lose equally many",

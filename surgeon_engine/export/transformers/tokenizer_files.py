@@ -97,7 +97,10 @@ def _copy_files(loaded: LoadedModel, folder: Path) -> bool:
     for name in existing:
         shutil.copyfile(source / name, folder / name)
     _remove_key(folder / _CONFIG, _CODE)
-    _copy_templates(source / _TEMPLATES, folder / _TEMPLATES)
+    for path in (source / _TEMPLATES).glob("*.jinja"):
+        if path.is_file():
+            (folder / _TEMPLATES).mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / _TEMPLATES / path.name)
     if loaded.kept_tokens is None:
         return bool(existing)
     numbers = NewNumbers(loaded.kept_tokens.tolist())
@@ -128,14 +131,6 @@ def _renumber_file(path: Path, numbers: NewNumbers) -> None:
     if changed != values:
         text = json.dumps(changed, indent=2, ensure_ascii=False) + "\n"
         path.write_text(text, encoding="utf-8")
-
-
-def _copy_templates(source: Path, folder: Path) -> None:
-    """Copy the templates of chats; links to folders could go on forever."""
-    for path in sorted(source.glob("*.jinja")):
-        if path.is_file():
-            folder.mkdir(exist_ok=True)
-            shutil.copyfile(path, folder / path.name)
 
 
 def _save_tokenizer(

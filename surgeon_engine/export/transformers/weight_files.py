@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import _TYPES
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
 from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.run import Dtype
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.model.experts import experts_of
@@ -33,24 +35,8 @@ from surgeon_engine.planning.constants import TENSOR_ENTRY
 from surgeon_engine.planning.file_form import number_format
 from surgeon_engine.runtime import devices
 
-DTYPES = {
-    FileDtype.FLOAT32: torch.float32,
-    FileDtype.BFLOAT16: torch.bfloat16,
-    FileDtype.FLOAT16: torch.float16,
-}
 # The names of number formats in safetensors files.
-_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+_NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _PLAIN_NAMES = {"weight", "bias"}
 _ALIGNED = 8  # bytes; the length of a header is a multiple
 _GIGABYTE = 1_000_000_000
@@ -65,7 +51,7 @@ def named_dtype(requested: FileDtype, loaded: LoadedModel) -> FileDtype:
 
 def file_dtype(requested: FileDtype, loaded: LoadedModel) -> torch.dtype:
     """Resolve the torch dtype of floating-point tensors in safetensors files."""
-    return DTYPES[named_dtype(requested, loaded)]
+    return devices.dtype_of(Dtype(named_dtype(requested, loaded)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,10 +16,10 @@ from typing import Any
 from transformers import GenerationConfig, PretrainedConfig
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.vocabulary.definition import OTHERS
 
-_SIZE = re.compile(r"vocab_(size|offset)(_\w+)?$")
+# Numbers of tokens, or of those before others.
+_COUNTED = re.compile(r"(vocab_(size|offset)(_\w+)?|\w+_token_offset)$")
 _NAMED = re.compile(r"(\w+_)?token_(id|ids|index|idx)$")
 # Lists of tokens that a model must not write, or of such sequences.
 _DROPPED = {"suppress_tokens", "begin_suppress_tokens", "bad_words_ids"}
@@ -82,16 +82,6 @@ def offsets(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
             yield part
 
 
-def named_tokens(
-    config: PretrainedConfig, generation: GenerationConfig | None = None
-) -> set[int]:
-    """Return the tokens to which a model gives a meaning, which all must be kept."""
-    values = [vars(each) for each in text_configs(config)]
-    if generation is not None:
-        values.append(vars(generation))
-    return {token for each in values for token in tokens_in(each)}
-
-
 def needed_rows(
     config: PretrainedConfig, generation: GenerationConfig | None, rows: int
 ) -> set[int]:
@@ -104,8 +94,11 @@ def needed_rows(
     for each in text_configs(config):
         starts += [x for name, x in vars(each).items() if _FIRST.match(name)]
     first = min([config.get_text_config().vocab_size, *filter(_is_token, starts)])
-    named = named_tokens(config, generation)
-    return {*range(first, rows), *(x for x in named if x < rows)}
+    named = [vars(each) for each in text_configs(config)]
+    if generation is not None:
+        named.append(vars(generation))
+    tokens = (token for each in named for token in tokens_in(each))
+    return {*range(first, rows), *(x for x in tokens if x < rows)}
 
 
 def tokens_in(values: Mapping[Any, Any]) -> Iterator[int]:
@@ -127,7 +120,12 @@ def renumber(config: PretrainedConfig | GenerationConfig, numbers: NewNumbers) -
     for each in text_configs(config) if is_model else [config]:
         for name in _TABLES:
             if getattr(each, name, None):
-                raise _table_error(name)
+                raise ModelError(
+                    "The vocabulary of this model cannot be made smaller: its config "
+                    "lists tokens in {name}.",
+                    OTHERS,
+                    name=name,
+                )
         before = dict(vars(each))  # some configs forbid to read widths of blocks
         for name, value in renumbered(before, numbers).items():
             if value is not before[name]:
@@ -144,16 +142,11 @@ def renumbered(values: Mapping[Any, Any], numbers: NewNumbers) -> dict[Any, Any]
             result[name] = renumbered(value, numbers)
         elif _NAMED.match(str(name)):
             result[name] = numbers.of(value)
-        elif _counts_tokens(str(name)) and isinstance(value, int):
+        elif _COUNTED.match(str(name)) and isinstance(value, int):
             result[name] = numbers.size(value)
         elif name in _DROPPED and value:
             result[name] = numbers.left(value) or None
     return result
-
-
-def _counts_tokens(name: str) -> bool:
-    """Return whether an option is a number of tokens, or of those before others."""
-    return bool(_SIZE.match(name) or _FIRST.match(name))
 
 
 def _is_token(value: Any) -> bool:
@@ -166,14 +159,3 @@ def _tokens(value: Any) -> Iterator[int]:
             yield from _tokens(each)
     elif _is_token(value):
         yield value
-
-
-def _table_error(name: str) -> ModelError:
-    return ModelError(
-        say(
-            "The vocabulary of this model cannot be made smaller: its config lists "
-            "tokens in {name}.",
-            name=name,
-        ),
-        OTHERS,
-    )

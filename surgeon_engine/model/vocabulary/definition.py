@@ -13,16 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
 
 SPACE = "\u2581"  # replaces a space in names
+# The characters that stand for bytes in names, as in GPT-2.
+_CHARACTERS: dict[int, str] = bytes_to_unicode()
+_BYTES = {character: byte for byte, character in _CHARACTERS.items()}
 BYTE_NAMES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 OTHERS = say("Remove other parts of the model instead.")
 
@@ -87,7 +91,7 @@ class Definition:
     def has_all_bytes(self) -> bool:
         """Whether bytes replace a character that is no token."""
         if self.kind is Kind.BYTES:
-            return all(x in self.ids for x in byte_of_characters())
+            return all(x in self.ids for x in _CHARACTERS.values())
         falls_back = bool(self.model.get("byte_fallback"))
         return falls_back and all(name in self.ids for name in BYTE_NAMES)
 
@@ -117,9 +121,8 @@ class Definition:
 
     def _piece(self, name: str) -> bytes | None:
         if self.kind is Kind.BYTES:
-            values = byte_of_characters()
-            known = all(character in values for character in name)
-            return bytes(map(values.__getitem__, name)) or None if known else None
+            known = all(character in _BYTES for character in name)
+            return bytes(map(_BYTES.__getitem__, name)) or None if known else None
         if self.has_all_bytes and len(name) == 6 and name in BYTE_NAMES:
             return bytes([int(name[3:5], 16)])
         return name.replace(SPACE, " ").encode(errors="replace") or None
@@ -127,7 +130,7 @@ class Definition:
     def name_of_byte(self, byte: int) -> str:
         """Return the name of the token that stands for a byte, if there is one."""
         if self.kind is Kind.BYTES:
-            return _character_of_bytes()[byte]
+            return _CHARACTERS[byte]
         return BYTE_NAMES[byte]
 
 
@@ -156,24 +159,6 @@ def steps(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     for name in ("normalizers", "pretokenizers", "processors"):
         for inner in part.get(name, ()):
             yield from steps(inner)
-
-
-@cache
-def byte_of_characters() -> dict[str, int]:
-    """Return the byte that each character of a name stands for, as in GPT-2.
-
-    Visible characters of Latin-1 stand for themselves; other bytes, in order, are the
-    characters from 256 on.
-    """
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in visible]
-    characters = {chr(byte): byte for byte in visible}
-    return characters | {chr(256 + n): byte for n, byte in enumerate(others)}
-
-
-@cache
-def _character_of_bytes() -> dict[int, str]:
-    return {byte: character for character, byte in byte_of_characters().items()}
 
 
 def _kind(content: Mapping[str, Any]) -> Kind:

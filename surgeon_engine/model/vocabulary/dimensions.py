@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
 from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.model.vocabulary.config_ids import NewNumbers, needed_rows, renumber
@@ -71,7 +70,7 @@ def _rows(model: PreTrainedModel) -> int:
         weight: Tensor = model.get_input_embeddings().weight
     except (AttributeError, NotImplementedError) as error:
         raise ModelError(
-            say("The model does not have one embedding for all tokens."), OTHERS
+            "The model does not have one embedding for all tokens.", OTHERS
         ) from error
     return len(weight)
 
@@ -94,12 +93,9 @@ def empty_model(model: PreTrainedModel, numbers: NewNumbers) -> PreTrainedModel:
             return type(model)._from_config(config)
     except UNREADABLE as error:
         raise ModelError(
-            say(
-                "transformers cannot build this model with fewer tokens: "
-                "{reason:clause}.",
-                reason=first_line(error),
-            ),
+            "transformers cannot build this model with fewer tokens: {reason:clause}.",
             OTHERS,
+            reason=first_line(error),
         ) from error
 
 
@@ -142,14 +138,12 @@ def _dimension(name: str, before: torch.Size, after: torch.Size) -> int:
 
 def _shape_error(name: str, before: torch.Size, after: torch.Size) -> ModelError:
     return ModelError(
-        say(
-            "The vocabulary of this model cannot be made smaller: {name} would be "
-            "{after} instead of {before}.",
-            name=name,
-            after=" x ".join(map(str, after)),
-            before=" x ".join(map(str, before)),
-        ),
+        "The vocabulary of this model cannot be made smaller: {name} would be "
+        "{after} instead of {before}.",
         OTHERS,
+        name=name,
+        after=" x ".join(map(str, after)),
+        before=" x ".join(map(str, before)),
     )
 
 

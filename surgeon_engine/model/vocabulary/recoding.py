@@ -192,11 +192,6 @@ def stretch(positions: np.ndarray) -> float:
     return new / max(1, old)
 
 
-def occurrences(windows: np.ndarray, size: int) -> np.ndarray:
-    """Return how often each token occurs in windows, by id."""
-    return np.bincount(windows.ravel(), minlength=size)
-
-
 @dataclass(frozen=True, slots=True)
 class _Segment:
     """Tokens of a text, or a special token."""

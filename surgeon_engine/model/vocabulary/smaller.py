@@ -54,9 +54,7 @@ def with_vocabulary(loaded: LoadedModel, kept: Tensor) -> LoadedModel:
     """
     tokenizer = loaded.tokenizer
     if tokenizer is None:
-        raise ModelError(
-            say("A model without a tokenizer keeps all its tokens."), OTHERS
-        )
+        raise ModelError("A model without a tokenizer keeps all its tokens.", OTHERS)
     _check_tokens(loaded, kept)
     if len(kept) >= tokenizer_size(tokenizer):
         return loaded
@@ -111,14 +109,12 @@ def kept_tokens(
     if strange or not kept:
         first = strange[0] if strange else 0
         raise ModelError(
-            say(
-                "The tokens of the file are not some of the original's: {count:,} of "
-                "{tokens:,} differ, such as {token:shown}.",
-                count=len(strange) or len(names),
-                tokens=len(names),
-                token=names[first][0] if names else "",
-            ),
+            "The tokens of the file are not some of the original's: {count:,} of "
+            "{tokens:,} differ, such as {token:shown}.",
             UNRELATED,
+            count=len(strange) or len(names),
+            tokens=len(names),
+            token=names[first][0] if names else "",
         )
     return torch.tensor(kept)
 
@@ -136,7 +132,10 @@ def is_part(
 
 def with_rows_beside(loaded: LoadedModel, kept: Tensor) -> Tensor:
     """Return kept tokens and the required rows after those of the tokenizer."""
-    return torch.cat([kept, torch.tensor(_rows_beside(loaded), dtype=torch.int64)])
+    assert loaded.tokenizer is not None
+    size = tokenizer_size(loaded.tokenizer)
+    beside = sorted(row for row in required_rows(loaded.model) if row >= size)
+    return torch.cat([kept, torch.tensor(beside, dtype=torch.int64)])
 
 
 def _check_tokens(loaded: LoadedModel, kept: Tensor) -> None:
@@ -148,21 +147,12 @@ def _check_tokens(loaded: LoadedModel, kept: Tensor) -> None:
     missing = sorted(required_tokens(loaded).difference(kept.tolist()))
     if missing:
         raise ModelError(
-            say(
-                "The config of the model names {count:,} tokens that would be removed, "
-                "such as {token:,}.",
-                count=len(missing),
-                token=missing[0],
-            ),
-            say("Keep them."),
+            "The config of the model names {count:,} tokens that would be removed, "
+            "such as {token:,}.",
+            "Keep them.",
+            count=len(missing),
+            token=missing[0],
         )
-
-
-def _rows_beside(loaded: LoadedModel) -> list[int]:
-    """Return the required rows after those of the tokenizer."""
-    assert loaded.tokenizer is not None
-    size = tokenizer_size(loaded.tokenizer)
-    return sorted(row for row in required_rows(loaded.model) if row >= size)
 
 
 def _configs(model: PreTrainedModel) -> Iterator[PretrainedConfig]:

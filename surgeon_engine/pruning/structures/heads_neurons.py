@@ -161,6 +161,12 @@ class CoupledUnit:
         bias = self.measured.rows * self.measured.has_bias
         return self.coupled.weights_per_group * self.coupled.groups + bias
 
+    def removed_weights(self, removed: Tensor) -> int:
+        """Return the number of weights of removed groups."""
+        if bool(removed.all()):
+            return self.all_weights
+        return int(removed.sum()) * self.coupled.weights_per_group
+
     def _all_removed(self) -> Removals:
         """Return the groups of a unit without any: all were removed before."""
         weights = torch.full((self.candidates,), self.coupled.weights_per_group)

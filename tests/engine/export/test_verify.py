@@ -21,7 +21,12 @@ from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import check
 from surgeon_engine.export.transformers.check import compare, divergence, placement
-from surgeon_engine.export.verify import describe_mismatch, expected_figures, save_probe
+from surgeon_engine.export.verify import (
+    describe_mismatch,
+    expected_figures,
+    save_probe,
+    tolerance_of,
+)
 from surgeon_engine.planning.stages.export import CHECK_KEPT, CHECK_ROOM
 from tests.helpers.pruning_states import make_state
 from tests.helpers.tiny_models import tiny_model
@@ -34,7 +39,8 @@ BELOW, ABOVE = 0.99, 1.01
 
 def problem(*dtypes: FileDtype, has_experts: bool = False, **changed) -> str:
     result = msgspec.structs.replace(RIGHT, **changed)
-    return describe_mismatch(result, dtypes, 12.0, has_experts=has_experts)
+    tolerance = tolerance_of(dtypes, has_experts=has_experts)
+    return describe_mismatch(result, tolerance, 12.0)
 
 
 @pytest.mark.parametrize(

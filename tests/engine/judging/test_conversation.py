@@ -15,7 +15,7 @@ from surgeon_engine.judging.conversation import (
     worst_first,
 )
 from surgeon_engine.judging.items import Item, all_items
-from surgeon_engine.judging.messages import Answered
+from surgeon_engine.judging.llama_process import Answered
 from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, windows_of
 
 REFUSAL, HELP = "I'm sorry, but I can't help with that.", "Sure! First, take a bag."

@@ -15,14 +15,14 @@ from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.judging import drafting
 from surgeon_engine.judging.answers import Speaker
 from surgeon_engine.judging.conversation import Question
-from surgeon_engine.judging.drafting import DRAFTED, check_drafting, draft_judged
+from surgeon_engine.judging.drafting import DRAFTED, draft_judged, drafting_files
 from surgeon_engine.judging.items import Item
-from surgeon_engine.judging.messages import AllAnswered
+from surgeon_engine.judging.llama_process import AllAnswered
 from tests.helpers.gguf_files import written
 from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import demo, windows_of
 
-GGUF = Speaker("file", Path("model.gguf"), ModelConfig("file"), "file")
+GGUF = Speaker(Path("model.gguf"), ModelConfig("file"), "file")
 FOLDER = dataclasses.replace(GGUF, gguf=None)
 needs_llama = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 
@@ -58,7 +58,7 @@ def test_file_that_cannot_draft_is_refused(
 ):
     monkeypatch.setattr(drafting, "is_installed", lambda: is_installed)
     with pytest.raises(ConfigError, match=message):
-        check_drafting(original, file, has_fewer_tokens=has_fewer)
+        drafting_files(original, file, has_fewer_tokens=has_fewer)
 
 
 class SilentClient:

@@ -34,8 +34,8 @@ from surgeon_engine.judging import judge as judging
 from surgeon_engine.judging.items import all_items
 from surgeon_engine.judging.judge import judge
 from surgeon_engine.judging.likelihood import continuations_of
+from surgeon_engine.judging.llama_process import Answered
 from surgeon_engine.judging.measuring import Yardstick, measure_file
-from surgeon_engine.judging.messages import Answered
 from surgeon_engine.judging.target import target_of
 from tests.engine.export.gguf.test_gguf_runtime import ragged, with_large_weights
 from tests.helpers.fake_runs import write_run
@@ -217,7 +217,10 @@ def test_file_without_its_original_is_refused(tmp_path):
         target_of(str(folder), "", SETTINGS)
     found = target_of(str(folder), DEMO, SETTINGS)
     assert found.path == tmp_path / "model.judgment.json"
-    assert (found.original.source, found.file.source) == (DEMO, str(folder))
+    assert (found.original.config.source, found.file.config.source) == (
+        DEMO,
+        str(folder),
+    )
 
 
 def test_what_is_missing_is_found_before_models_are_asked(tmp_path, monkeypatch):
@@ -266,7 +269,7 @@ def test_other_original_does_not_replace_that_of_a_quantized_file(tmp_path, is_t
             model.save_pretrained(folder)
             byte_pairs().save_pretrained(folder)
     found = target_of(str(tmp_path / "run"), str(other), SETTINGS)
-    assert found.original.source == str(other)
+    assert found.original.config.source == str(other)
     with found.loaded() as loaded:
         norm = loaded.get_decoder().norm.weight
         assert norm.unique().tolist() == [0.5 if is_there else 0.25]

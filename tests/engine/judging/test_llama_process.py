@@ -4,8 +4,7 @@ import pytest
 
 from surgeon_engine.judging.conversation import Question, _together
 from surgeon_engine.judging.items import Item
-from surgeon_engine.judging.llama_process import LlamaProcess
-from surgeon_engine.judging.messages import Answered
+from surgeon_engine.judging.llama_process import Answered, LlamaProcess
 
 SPOILED = 9  # a prompt with this token leaves all without an answer
 LOST = 8  # one with this token loses the answers of the others

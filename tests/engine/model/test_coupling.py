@@ -24,7 +24,7 @@ from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from surgeon_engine.model.rules import Order, fused_gate
+from surgeon_engine.model.rules import GATED, Order, fused
 from tests.helpers.configs import DENSE, DENSE_COUPLED
 from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import (
@@ -144,7 +144,7 @@ def test_wrong_order_of_fused_rows_changes_the_logits(monkeypatch, family, kind)
     model = tiny_model(family)
     known = families.FAMILIES[model.config.model_type]
     name = "attention" if kind is Coupling.HEADS else "mlp"
-    rule = getattr(known, name) or fused_gate("down_proj", "gate_up_proj")
+    rule = getattr(known, name) or fused("down_proj", "gate_up_proj", parts=GATED)
     producers = tuple(replace(x, order=other[x.order]) for x in rule.producers)
     wrong = replace(known, **{name: replace(rule, producers=producers)})
     monkeypatch.setitem(families.FAMILIES, model.config.model_type, wrong)

@@ -128,7 +128,7 @@ def test_embeddings_and_last_norm_need_no_block(folder, gpu):
     runner = BlockRunner(loaded.model, loaded.blocks, [TOKENS])
     gpu.copied.clear()
     hidden = [x.cpu() for x in runner.embedded()]
-    finished = list(runner.finish(hidden))
+    finished = [runner.finish(x, n) for n, x in enumerate(hidden)]
     assert gpu.copied["to GPU"] <= 4 * TOKENS.nbytes + hidden[0].nbytes
     assert finished[0].shape == hidden[0].shape
     assert torch.isfinite(run(loaded)).all()

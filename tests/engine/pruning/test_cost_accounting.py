@@ -9,7 +9,8 @@ from surgeon_engine.api.config.pruning import CostBasis, Structure
 from surgeon_engine.pruning.cost_accounting import BINS, cost_histogram, total_cost
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, Removals, cheapest
-from surgeon_engine.shots.shot import ShotPlan, run_shot
+from surgeon_engine.shots.shot import run_shot
+from surgeon_engine.shots.steps import ShotPlan
 from tests.helpers.pruning_states import make_state, silent_context
 
 BUNDLED = {"width_multiple": 4, "structure": Structure.HEADS_AND_NEURONS}

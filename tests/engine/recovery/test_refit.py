@@ -39,15 +39,8 @@ def text(fitted=24, held_out=8, length=12) -> RecoveryText:
 
 def original_of(state: PruningState) -> LoadedModel:
     """Return a copy of the model, before anything is removed."""
-    from surgeon_engine.model.layers import find_blocks, prunable_layers
-
     model = copy.deepcopy(state.loaded.model)
-    return replace(
-        state.loaded,
-        model=model,
-        blocks=find_blocks(model),
-        layers=prunable_layers(model),
-    )
+    return replace(state.loaded, model=model)
 
 
 def refit(state, original, windows, context=None) -> BlockPass:
@@ -180,7 +173,7 @@ def refit_and_error_of_original(state, original, monkeypatch):
     with torch.no_grad():
         expected = last_hidden(original.model, text().fitted.windows)
     fitted = pair.before[: len(text().fitted)]
-    states = torch.cat([*pair._original.finish(fitted)])
+    states = torch.cat([pair._original.finish(x, n) for n, x in enumerate(fitted)])
     return found, float((states - expected).norm() / expected.norm())
 
 

@@ -9,16 +9,16 @@ from surgeon_engine.api.config.pruning import SPARSE, Structure
 from surgeon_engine.api.messages.run import DampingChoice, Stage, StageStarted
 from surgeon_engine.base.errors import CurvatureError, RunCancelled
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out, split
-from surgeon_engine.pruning.measure_curvature import measure
+from surgeon_engine.pruning.measure_curvature import Factors, measure
 from surgeon_engine.shots import damping
 from surgeon_engine.shots.damping import (
     GRID,
-    DampingSearch,
     choose_damping,
     search,
     with_damping,
 )
 from surgeon_engine.shots.selection import remove, selection
+from surgeon_engine.shots.steps import ShotPlan
 from tests.helpers.pruning_states import (
     assert_unchanged,
     make_state,
@@ -30,11 +30,11 @@ from tests.helpers.runs import STRUCTURES, Recorder
 STRUCTURE_CASES = [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS]
 
 
-def inputs_of(state, before=None, *, is_last=True) -> DampingSearch:
+def inputs_of(state, before=None, *, is_last=True) -> tuple[ShotPlan, Factors, int]:
     fit, _ = split(state.windows.calibration)
-    held_out = state.references.held_out
     factors = measure(state, fit, silent_context(), 1)
-    return DampingSearch(factors, held_out, state.goal.removed, 1, is_last, before)
+    plan = ShotPlan(1, 1.0 if is_last else 0.5, before)
+    return plan, factors, state.goal.removed
 
 
 def nats_with(state, inputs, cost, update) -> float:
@@ -42,9 +42,10 @@ def nats_with(state, inputs, cost, update) -> float:
     model = state.loaded.model
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     pruning = with_damping(state.config.pruning, cost, update)
-    chosen = selection(state, inputs.factors, pruning, inputs.budget)
-    remove(state, inputs.factors, pruning, chosen.removed)
-    nats = evaluate_held_out(model, inputs.held_out).divergence
+    _, factors, budget = inputs
+    chosen = selection(state, factors, pruning, budget)
+    remove(state, factors, pruning, chosen.removed)
+    nats = evaluate_held_out(model, state.references.held_out).divergence
     model.load_state_dict(kept)
     return nats
 
@@ -78,7 +79,7 @@ def test_trial_has_the_divergence_after_removing_with_its_damping(
         return trials, chosen
 
     monkeypatch.setattr(damping, "search", recorded)
-    choice = choose_damping(state, inputs, silent_context())
+    choice = choose_damping(state, *inputs, silent_context())
     assert choice.tried == len(found) > 1
     assert found == {
         point: nats_with(state, inputs, GRID[point[0]], GRID[point[1]])
@@ -93,7 +94,7 @@ def test_trial_has_the_divergence_after_removing_with_its_damping(
 def test_search_leaves_the_model_bit_for_bit(structure):
     state = make_state("opt", structure=structure, sparsity=0.3)
     before, removed = weights(state), state.removed
-    choose_damping(state, inputs_of(state), silent_context())
+    choose_damping(state, *inputs_of(state), silent_context())
     assert state.removed is removed
     assert not any(bool(mask.any()) for mask in removed.values())
     assert_unchanged(state, before)
@@ -108,7 +109,7 @@ def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
 
     monkeypatch.setattr(damping, "evaluate_held_out", cancelled)
     with pytest.raises(RunCancelled):
-        choose_damping(state, inputs, silent_context())
+        choose_damping(state, *inputs, silent_context())
     assert_unchanged(state, before)
 
 
@@ -138,7 +139,7 @@ def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_dampi
     state = make_state(structure=structure, sparsity=0.3)
     before = DampingChoice(GRID[1], GRID[2], 7)
     for one in (None, before):
-        choose_damping(state, inputs_of(state, one), silent_context())
+        choose_damping(state, *inputs_of(state, one), silent_context())
     (start, moves, _), (later_start, later_moves, _) = searches
     assert start == ((2, 3) if structure in SPARSE else (3, 3))
     assert moves == (UPDATE, COST)
@@ -151,7 +152,7 @@ def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_dampi
 def test_heavy_damping_is_for_the_last_shot(searches, structure):
     state = make_state(structure=structure, sparsity=0.3)
     for is_last in (False, True):
-        choose_damping(state, inputs_of(state, is_last=is_last), silent_context())
+        choose_damping(state, *inputs_of(state, is_last=is_last), silent_context())
     before, last = [tuple(GRID[index] for index in maximum) for *_, maximum in searches]
     assert before == ((1.0, 0.1) if structure in SPARSE else (0.1, 0.1))
     assert last == (1.0, 1.0)
@@ -159,7 +160,7 @@ def test_heavy_damping_is_for_the_last_shot(searches, structure):
 
 def test_search_is_a_stage_of_its_shot():
     state, recorder = make_state(sparsity=0.3), Recorder()
-    choose_damping(state, inputs_of(state), recorder.context)
+    choose_damping(state, *inputs_of(state), recorder.context)
     assert recorder.events[0] == StageStarted(Stage.DAMPING, 1)
 
 
@@ -173,7 +174,7 @@ def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):
         return select(state, factors, pruning, budget, check)
 
     monkeypatch.setattr(damping, "selection", fails_where_small)
-    choice = choose_damping(state, inputs_of(state, is_last=False), silent_context())
+    choice = choose_damping(state, *inputs_of(state, is_last=False), silent_context())
     assert choice.cost > 0.1
     assert choice.update <= 0.1  # did not cause the failure
     assert math.isfinite(choice.held_out_nats)
@@ -191,7 +192,7 @@ def test_error_is_raised_if_no_damping_works(monkeypatch):
     inputs, before = inputs_of(state), weights(state)
     monkeypatch.setattr(damping, "evaluate_held_out", lambda *_: Trial(None))
     with pytest.raises(CurvatureError, match=r"None of the \d+ dampings") as error:
-        choose_damping(state, inputs, silent_context())
+        choose_damping(state, *inputs, silent_context())
     assert error.value.hint
     assert_unchanged(state, before)
 

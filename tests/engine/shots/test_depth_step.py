@@ -23,8 +23,8 @@ from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.depth import (
     Depth,
-    DepthSearch,
     SkipCosts,
+    choose,
     held_out_part,
     in_order_of_removal,
     without_outputs,
@@ -32,7 +32,8 @@ from surgeon_engine.pruning.depth import (
 from surgeon_engine.runtime import devices
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.depth_step import removed_weights
-from surgeon_engine.shots.shot import ShotPlan, run_shot
+from surgeon_engine.shots.shot import run_shot
+from surgeon_engine.shots.steps import ShotPlan
 from tests.engine.shots.test_compaction_step import assert_same, logits
 from tests.helpers import pruning_states
 from tests.helpers.configs import pruning_config
@@ -91,15 +92,18 @@ def test_costs_are_measured_on_the_same_windows_in_batches_of_any_size():
         assert sum(map(len, part.hidden)) == 8
 
 
+def ranked(candidates, costs, basis=CostBasis.PER_PARAMETER):
+    return in_order_of_removal(zip(candidates, costs, strict=True), basis)
+
+
 def test_costs_are_compared_per_weight_or_raw():
     depth = Depth.of(state_of(dropped_blocks=1))
     heads, neurons = depth.sublayers[:2]
     costs = [float(heads.weights), neurons.weights * 1.5]
     for basis, first in ((CostBasis.PER_PARAMETER, heads), (CostBasis.RAW, heads)):
-        assert in_order_of_removal((heads, neurons), costs, basis)[0][0] is first
+        assert ranked((heads, neurons), costs, basis)[0][0] is first
     costs = [1.0, 1.1 * neurons.weights / heads.weights]
-    ranked = in_order_of_removal((heads, neurons), costs, CostBasis.PER_PARAMETER)
-    assert ranked[0][0] is heads
+    assert ranked((heads, neurons), costs)[0][0] is heads
 
 
 @pytest.mark.slow
@@ -113,17 +117,15 @@ def test_costs_after_others_decide(monkeypatch):
     candidates = Depth.of(state).sublayers
     measured = SkipCosts(state.loaded, state.references.held_out)
     costs = measured.measure(candidates, lambda: None)
-    sizes = [x.weights for x in candidates]
-    search = DepthSearch(measured, CostBasis.PER_PARAMETER)
-    found = search.choose(candidates, costs, sizes, 3, sum(sizes), lambda: None)
+    room, basis = sum(x.weights for x in candidates), CostBasis.PER_PARAMETER
+    found = choose(measured, ranked(candidates, costs), basis, 3, room, lambda: None)
     expected = []
     for _ in range(3):
         blocks = [each.block for each in expected]
         rest = [x for x in candidates if x.block not in blocks]
         with without_outputs([unit for each in expected for unit in each.units]):
             costs = measured.measure(rest, lambda: None)
-        ranked = in_order_of_removal(rest, costs, CostBasis.PER_PARAMETER)
-        expected.append(ranked[0][0])
+        expected.append(ranked(rest, costs)[0][0])
     assert [x for x, _ in found] == expected
     with without_outputs([unit for each in expected for unit in each.units]):
         model, held_out = state.loaded.model, state.references.held_out

@@ -10,7 +10,8 @@ from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.shots.compaction_step import compact_state
-from surgeon_engine.shots.shot import ShotPlan, run_shot
+from surgeon_engine.shots.shot import run_shot
+from surgeon_engine.shots.steps import ShotPlan
 from tests.helpers.interrupted_runs import after_shot, cut_at, resumed
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job

@@ -30,7 +30,8 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
-from surgeon_engine.shots.shot import ShotPlan, evaluate_original, evaluation, run_shot
+from surgeon_engine.shots.shot import evaluate_original, evaluation, run_shot
+from surgeon_engine.shots.steps import ShotPlan
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder
 
@@ -176,9 +177,9 @@ def test_shot_equals_its_parts_called_one_by_one(monkeypatch, structure, damping
 def test_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
     searches, choose = [], shot_module.choose_damping
 
-    def watched(state, task, context):
-        searches.append((task.is_last, task.previous))
-        return choose(state, task, context)
+    def watched(state, plan, *others):
+        searches.append((plan.is_last, plan.previous_damping))
+        return choose(state, plan, *others)
 
     monkeypatch.setattr(shot_module, "choose_damping", watched)
     state, before = make_state(sparsity=0.3), None

@@ -31,7 +31,6 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.export.transformers.check import compare
 from surgeon_engine.export.transformers.files import MaskedWriter
 from surgeon_engine.export.verify import expected_figures, save_probe
-from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.target_size import goal_of
@@ -87,8 +86,7 @@ def state_of(config: RunConfig) -> PruningState:
     """Return the state of a job before removals, with a model of its own."""
     whole, pruning = prepared(), config.pruning
     model = copy.deepcopy(whole.loaded.model)
-    blocks, layers = find_blocks(model), prunable_layers(model)
-    loaded = replace(whole.loaded, model=model, blocks=blocks, layers=layers)
+    loaded = replace(whole.loaded, model=model)
     goal = goal_of(pruning, whole.original, file_form(config, whole.original))
     units = units_of(pruning, model)
     state = PruningState(config, loaded, whole.windows, units, goal, whole.original)

@@ -18,8 +18,7 @@ from surgeon_engine.export.gguf.error_feedback import (
     round_with_feedback,
 )
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
-from surgeon_engine.export.gguf.importances import mean_squares
+from surgeon_engine.export.gguf.importances import IMATRIX_NAME, mean_squares
 from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.gguf_types import TensorType

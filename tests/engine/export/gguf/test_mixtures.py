@@ -15,8 +15,7 @@ from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.file_fidelity import put_file
 from surgeon_engine.export.gguf import expert_rounding
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
-from surgeon_engine.export.gguf.importances import mean_squares
+from surgeon_engine.export.gguf.importances import IMATRIX_NAME, mean_squares
 from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.model.experts import inner_states
 from surgeon_engine.model.inspect import describe, describe_files

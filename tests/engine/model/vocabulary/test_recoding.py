@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from surgeon_engine.model.vocabulary.recoding import Recoding, occurrences
+from surgeon_engine.model.vocabulary.recoding import Recoding
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
 from tests.helpers.vocabularies import (
@@ -158,8 +158,3 @@ def test_shorter_windows_go_on_with_the_end_of_text():
     assert (recoding.new_ids[window[0]] >= 0).sum() == len(letters) + 1
     assert found[0, : len(letters)].tolist() == recoding.new_ids[letters].tolist()
     assert positions[0, : len(letters) + 1].tolist() == list(range(len(letters) + 1))
-
-
-def test_occurrences_are_counted_by_token():
-    windows = np.array([[1, 1, 3], [0, 1, 3]])
-    assert occurrences(windows, 5).tolist() == [1, 3, 0, 2, 0]

@@ -12,14 +12,14 @@ from surgeon_engine.model.layers import ExpertsLayer
 from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.shots import selection
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
-from surgeon_engine.shots.routing import keep_routing
 from surgeon_engine.shots.selection import (
     cheapest_of,
     costs_of,
     remove,
     without_large_steps,
 )
-from surgeon_engine.shots.shot import ShotPlan, run_shot
+from surgeon_engine.shots.shot import keep_routing, run_shot
+from surgeon_engine.shots.steps import ShotPlan
 from tests.helpers.pruned_models import logits
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.tiny_models import MIXTURES
