@@ -28,7 +28,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say, say_n
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form, number_format
 from surgeon_engine.planning.limits import max_removable
@@ -201,12 +201,13 @@ def _to_remove_for_memory(file: PlannedFile) -> int:
     beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
-            say_n(
+            say(
                 "A context of {n:,} token takes {beside:size}, all of the "
+                "{memory:size}."
+                if context == 1
+                else "A context of {n:,} tokens takes {beside:size}, all of the "
                 "{memory:size}.",
-                "A context of {n:,} tokens takes {beside:size}, all of the "
-                "{memory:size}.",
-                context,
+                n=context,
                 beside=beside,
                 memory=memory,
             ),
@@ -347,10 +348,11 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
     size, pruning = file.bytes(removed), file.pruning
     if pruning.target is Target.MEMORY:
         planned = planned_context(pruning.context, file.model, pruning.structure)
-        return say_n(
-            "{size:size} with a context of {n:,} token",
-            "{size:size} with a context of {n:,} tokens",
-            pruning.context,
+        return say(
+            "{size:size} with a context of {n:,} token"
+            if pruning.context == 1
+            else "{size:size} with a context of {n:,} tokens",
+            n=pruning.context,
             size=size + planned.beside(removed),
         )
     return say("{size:size}", size=size)
