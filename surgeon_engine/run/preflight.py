@@ -17,8 +17,7 @@ from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.base.files import free_bytes
 from surgeon_engine.calibration.texts import check_files
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
-from surgeon_engine.planning.experts import check_routers
-from surgeon_engine.planning.formats import check_format
+from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
@@ -27,10 +26,8 @@ from surgeon_engine.planning.resource_check import (
     settings_that_fit,
     shortage_message,
 )
-from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import Goal, planned_size
-from surgeon_engine.planning.widths import check_width_multiple
-from surgeon_engine.planning.windows import check_window_length, short_texts
+from surgeon_engine.planning.windows import short_texts
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.speed_probe import machine, room
 
@@ -87,15 +84,8 @@ def preflight(
     size = planned_size(config, model)
     goal = size.reached()
     resources = check_resources(config, model, found, free_disk, size)
-    settled = resources.settled.config
-    settled.check_consistency()
-    check_width_multiple(settled.pruning, model)
-    check_target_in_limits(goal, settled.pruning, model)
-    check_format(settled, model)
-    check_routers(settled, model)
-    if config.calibration.cuts_windows:
-        length = config.calibration.window_length
-        check_window_length(length, model.longest_window)
+    for _, error in job_errors(resources.settled.config, model, goal):
+        raise error
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 

@@ -6,31 +6,20 @@ when the run starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
-from surgeon_engine.api.config.layer_patterns import check_patterns
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.base.errors import (
-    CalibrationError,
-    ConfigError,
-    ExportError,
-    PruningError,
-)
+from surgeon_engine.base.errors import EngineError, ExportError
 from surgeon_engine.base.files import check_not_occupied, expand_path
-from surgeon_engine.planning.automatic_settings import with_width_multiple
-from surgeon_engine.planning.experts import check_routers
-from surgeon_engine.planning.file_form import file_form, with_file_form
-from surgeon_engine.planning.target_check import check_supported, check_target_in_limits
-from surgeon_engine.planning.target_size import goal_of
-from surgeon_engine.planning.widths import check_width_multiple
-from surgeon_engine.planning.windows import check_window_length, short_texts
+from surgeon_engine.planning.job_check import job_errors
+from surgeon_engine.planning.windows import short_texts
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
@@ -81,15 +70,17 @@ def find_problems(
             look for the files.
         may_replace: whether the user allows to replace an export at the destination.
     """
-    found = [
-        *_contradictions(config, model),
-        *target_problems(config, model, on_cuda=on_cuda),
-        file_formats.format_problem(config, model),
-    ]
+    errors: Iterator[tuple[str, EngineError]] = config.contradictions()
+    if model is not None:
+        errors = job_errors(config, model, on_cuda=on_cuda)
+    found: list[Problem | None] = []
+    for name, error in errors:
+        part, setting = name.split(".")
+        found.append(of_error(error, STEPS[part], setting))
     if not is_remote:
         found += [
             resolver.model_problem(config.model.source),
-            *_calibration_problems(config, model),
+            *_text_problems(config),
             runs_folder_problem(run_parent),
             _folder_problem(config, run_parent, may_replace),
         ]
@@ -104,14 +95,6 @@ def find_problems(
 def first_problem(problems: Problems) -> Problem | None:
     """Return the first problem of the first step; None without problems."""
     return next((each for found in problems.values() for each in found), None)
-
-
-def _contradictions(config: RunConfig, model: ModelSummary | None) -> Iterator[Problem]:
-    """Yield the problems of settings that contradict each other."""
-    job = config if model is None else with_file_form(config, model)
-    for name, error in job.contradictions():
-        part, setting = name.split(".")
-        yield of_error(error, STEPS[part], setting)
 
 
 def start_obstacle(state: AppState) -> Problem | None:
@@ -245,58 +228,13 @@ def is_destination_of(run: RunState, export: ExportConfig) -> bool:
     return run.config.export.folder == export.folder
 
 
-def _calibration_problems(
-    config: RunConfig, model: ModelSummary | None
-) -> Iterator[Problem]:
-    """Yield the problems of the texts and their windows."""
-    calibration = config.calibration
+def _text_problems(config: RunConfig) -> Iterator[Problem]:
+    """Yield the problems of the texts."""
     for setting, text in config.texts:
         if problem := resolver.text_problem(text):
             yield replace(problem, setting=setting)
-    for setting, error in short_texts(calibration):
+    for setting, error in short_texts(config.calibration):
         yield of_error(error, Step.CALIBRATION, setting)
-    # If it cuts no windows, the file determines the length.
-    if model is not None and calibration.cuts_windows:
-        try:
-            check_window_length(calibration.window_length, model.longest_window)
-        except CalibrationError as error:
-            yield of_error(error, Step.CALIBRATION, "window_length")
-
-
-def target_problems(
-    config: RunConfig, model: ModelSummary | None, *, on_cuda: bool = False
-) -> tuple[Problem, ...]:
-    """Return the problems of the structure, the protections and, else, the target."""
-    if model is None:
-        return ()
-    pruning = config.pruning
-    found: list[Problem] = []
-
-    def check_target() -> None:
-        settled = with_width_multiple(config, model, on_cuda=on_cuda).pruning
-        goal = goal_of(settled, model, file_form(config, model))
-        check_target_in_limits(goal, settled, model)
-
-    checks: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("structure", lambda: check_supported(pruning, model)),
-        ("protect", lambda: check_patterns(pruning.protect, (), model.layers)),
-        (
-            "layer_min_density",
-            lambda: check_patterns((), pruning.layer_min_density, model.layers),
-        ),
-        ("width_multiple", lambda: check_width_multiple(pruning, model)),
-        ("trained_weights", lambda: check_routers(config, model)),
-        ("target", check_target),
-    )
-    for setting, check in checks:
-        if found and setting == "target":
-            break  # it follows from the others
-        try:
-            check()
-        except (ConfigError, PruningError) as error:
-            blamed = error.settings[0] if error.settings else setting
-            found.append(of_error(error, Step.TARGET, blamed))
-    return tuple(found)
 
 
 def runs_folder_problem(run_parent: str) -> Problem | None:

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import ModelConfig, Offload, RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.limits import max_removable
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, Engine, with_request, without_requests
@@ -24,7 +25,6 @@ from surgeon_gui.state.job.checks import (
     find_problems,
     save_problem,
     start_obstacle,
-    target_problems,
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
@@ -344,10 +344,9 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
 def test_multiple_of_all_of_a_width_is_a_problem_of_that_setting():
     widest = max(x.groups for x in MODEL.coupled)
     wide = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest))
-    (problem,) = target_problems(wide, MODEL)
-    assert problem.setting == "width_multiple"
+    assert [*dict(job_errors(wide, MODEL))] == ["pruning.width_multiple"]
     fitting = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest - 1))
-    assert not target_problems(fitting, MODEL)
+    assert not [*job_errors(fitting, MODEL)]
 
 
 def test_target_is_checked_at_the_widths_of_the_device():
@@ -420,4 +419,4 @@ def test_routers_of_a_dense_model_are_a_problem_before_the_start():
     assert found.setting == "trained_weights"
     assert "no routers" in sentence(found)
     mixture = replace(mixture_job(), recovery=routers)
-    assert not target_problems(mixture, mixture_summary())
+    assert not [*job_errors(mixture, mixture_summary())]
