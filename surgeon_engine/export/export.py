@@ -24,8 +24,8 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.messages.run import Exported, Fidelity, Stage
+from surgeon_engine.api.model_info.files import GGUF_FILE
 from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
