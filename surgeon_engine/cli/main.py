@@ -1,21 +1,6 @@
-"""The command line: the engine without a window.
+"""The command line: the engine without a window. `surgeon --help` lists the commands.
 
-    surgeon run JOB.toml       prune a model as described by a job file
-    surgeon resume RUN         resume a run that was interrupted
-    surgeon watch RUN          show a run in progress, wherever it was started
-    surgeon stop RUN           cancel it, or stop it and keep the result
-    surgeon sweep JOB.toml     run a job with several values of some settings
-    surgeon estimate JOB.toml  estimate size, quality, memory and time of a job
-    surgeon inspect MODEL      describe a model and how it can be pruned
-    surgeon vocabulary MODEL   preview what fewer tokens mean for languages and texts
-    surgeon download MODEL     download a model from the Hugging Face Hub
-    surgeon export RUN         export the model of a finished run in another format
-    surgeon quantize MODEL     write a model as GGUF in fewer bits, without pruning it
-    surgeon measure MODEL...   measure speed and memory of one model, or compare two
-    surgeon judge RUN_OR_FILE  judge what a file has lost against the original
-    surgeon compare RUN...     compare the files of finished runs
-
-Commands import torch when they run, so that `--help` and `--version` are immediate.
+They import torch when they run, so that `--help` and `--version` are immediate.
 """
 
 from __future__ import annotations
