@@ -161,28 +161,22 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
 
 
 def _to_remove(file: PlannedFile) -> int:
-    """Return how many weights of layers are to be removed."""
-    pruning = file.pruning
-    if pruning.removes_nothing or pruning.structure in SPARSE:  # beside tokens
-        return _to_remove_in_all(file)
-    of_tokens = 0 if pruning.is_sized else file.of_tokens
-    return _to_remove_in_all(file) - of_tokens
-
-
-def _to_remove_in_all(file: PlannedFile) -> int:
-    """Return the same with the parameters of tokens, unless the target is in bytes."""
+    """Return how many weights of layers are to be removed, beside tokens."""
     pruning, model = file.pruning, file.original
+    removed = 0
     match pruning.target:
-        case Target.PRUNABLE_SHARE:
-            return floor_share(prunable_weights(pruning, model), pruning.sparsity)
-        case Target.PARAMETER_SHARE:
-            return floor_share(model.parameters, pruning.sparsity)
-        case Target.PARAMETERS:
-            return model.parameters - round(pruning.million_parameters * _MILLION)
         case Target.FILE_SIZE:
             return file.removed_for(floor_share(_MEGABYTE, pruning.megabytes))
         case Target.MEMORY:
             return _to_remove_for_memory(file)
+        case Target.PRUNABLE_SHARE:
+            removed = floor_share(prunable_weights(pruning, model), pruning.sparsity)
+        case Target.PARAMETER_SHARE:
+            removed = floor_share(model.parameters, pruning.sparsity)
+        case Target.PARAMETERS:
+            removed = model.parameters - round(pruning.million_parameters * _MILLION)
+    has_only_tokens = pruning.removes_nothing or pruning.structure in SPARSE
+    return removed if has_only_tokens else removed - file.of_tokens
 
 
 def _to_remove_for_memory(file: PlannedFile) -> int:
