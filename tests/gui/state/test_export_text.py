@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import translation
 from surgeon_gui.state import bars, comparison, export_text, result_text
@@ -67,7 +67,7 @@ def test_memory_to_run_has_the_context_of_the_target():
     model = model_summary()
     result = exported("there", PruningConfig())
     run = RunState(config=config, model=model, exported=result)
-    memory = numbers.size(memory_to_run(result.weight_bytes, 100, model))
+    memory = numbers.size(result.weight_bytes + memory_beside_weights(100, model))
     assert ("Memory, 100 tokens", memory) in export_text.export_facts(run)
     pair, context = bars.memory_bytes(run)
     assert (numbers.size(pair.after), context) == (memory, 100)
