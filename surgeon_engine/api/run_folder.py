@@ -36,6 +36,7 @@ from surgeon_engine.base.files import (
     check_not_occupied,
     expand_path,
     name_beside,
+    numbered_names,
     write_atomically,
 )
 from surgeon_engine.base.path_problems import unwritable
@@ -426,8 +427,5 @@ def new_run_folder(parent: Path, config: RunConfig) -> Path:
     if config.writes_original and dtype in QUANTIZED:
         name = f"{name}-{dtype}"
     stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
-    path, number = parent / stem, 1
-    while path.exists():
-        number += 1
-        path = parent / f"{stem}-{number}"
-    return path
+    paths = (parent / each for each in numbered_names(stem))
+    return next(each for each in paths if not each.exists())
