@@ -70,7 +70,7 @@ def answering(speaker: Speaker, window: int, check: Check) -> Iterator[Answering
         EvaluationError: its process has ended.
     """
     name, by_llama = Path(speaker.source).name, speaker.by_llama
-    with ModelProcess(name, LLAMA if by_llama else WORKER, measures=False) as child:
+    with ModelProcess(name, LLAMA if by_llama else WORKER) as child:
         if by_llama:
             opening = (str(speaker.gguf), window, _AT_ONCE, "", 0)
             yield _Llama(child, check, child.call("open", opening, str, check))
