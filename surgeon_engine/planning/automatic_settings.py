@@ -104,8 +104,7 @@ class SettledJob:
     @property
     def messages(self) -> Iterator[str]:
         """What was chosen and why."""
-        if self.is_open:
-            yield self._about_recovery
+        yield from filter(None, (self.about_recovery,))
         recovery = self.config.recovery
         if (
             recovery.recovers
@@ -127,13 +126,7 @@ class SettledJob:
             about_same_widths(self.asked, self.config),
             about_multiple(file, self.config.pruning.width_multiple),
         )
-        yield from filter(None, about_widths)
-        if self.offloads:
-            yield say(
-                "Blocks are offloaded: their weights are in main memory or in "
-                "files, and on the device one block at a time, because it has too "
-                "little memory for all."
-            )
+        yield from filter(None, (*about_widths, self.about_offload))
         seconds = self.estimate.seconds_of_stages
         writing = seconds.get(Stage.SAMPLING, 0.0)
         if self.config.model.offload is Offload.ON and 2 * writing > sum(
@@ -148,7 +141,21 @@ class SettledJob:
             )
 
     @property
-    def _about_recovery(self) -> str:
+    def about_offload(self) -> str:
+        """That blocks are offloaded, and why; empty if it was not chosen."""
+        if not self.offloads:
+            return ""
+        return say(
+            "Blocks are offloaded: their weights are in main memory or in files, and "
+            "on the device one block at a time, because it has too little memory for "
+            "all."
+        )
+
+    @property
+    def about_recovery(self) -> str:
+        """The recovery that was chosen, and why; empty if nothing of it was open."""
+        if not self.is_open:
+            return ""
         recovery = self.config.recovery
         chosen = reworded(_LEVEL_NAMES[recovery.level])
         if recovery.trains:
