@@ -28,7 +28,6 @@ class Step(Enum):
 
 
 _ANOTHER_FOLDER = tr("Choose another folder.")
-_FITTING_SETTINGS = tr("Settings that fit are offered in Expert, Target.")
 
 
 class Kind(Enum):
@@ -66,17 +65,9 @@ class Kind(Enum):
         tr("{name} has not been read yet."),
         tr("It is read when the engine is free."),
     )
-    MEMORY_SHORT = (
-        tr("Not enough memory: the run needs {needed}, and {free} are free."),
-        _FITTING_SETTINGS,
-    )
-    GPU_SHORT = (
-        tr("Not enough GPU memory: the run needs {needed}, and {free} are free."),
-        _FITTING_SETTINGS,
-    )
-    DISK_SHORT = (
-        tr("Not enough disk space: the run needs {needed}, and {free} are free."),
-        _FITTING_SETTINGS,
+    RESOURCE_SHORT = (
+        tr("Not enough {resource}: the run needs {needed}, and {free} are free."),
+        tr("Settings that fit are offered in Expert, Target."),
     )
 
     # its model and its texts

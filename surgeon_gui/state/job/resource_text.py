@@ -10,7 +10,7 @@ from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.forecast import longer_training
-from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
+from surgeon_engine.planning.needs import Need, Resource, ResourceStatus, name_of
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
     Change,
@@ -37,11 +37,6 @@ NAMES = {
     Resource.GPU_MEMORY: tr("GPU memory of the run"),
     Resource.DISK: tr("Disk"),
     Resource.TIME: tr("Time"),
-}
-_SHORTAGES = {
-    Resource.MEMORY: Kind.MEMORY_SHORT,
-    Resource.GPU_MEMORY: Kind.GPU_SHORT,
-    Resource.DISK: Kind.DISK_SHORT,
 }
 
 
@@ -97,7 +92,7 @@ def shortage(needs: Iterable[Need]) -> Problem | None:
     if need is None:
         return None
     values = {"needed": Bytes(need.needed), "free": Bytes(need.free or 0)}
-    return Problem(_SHORTAGES[need.what], values)
+    return Problem(Kind.RESOURCE_SHORT, {"resource": name_of(need.what), **values})
 
 
 def describe_settled(check: ResourceCheck | None) -> str:
