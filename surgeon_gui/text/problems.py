@@ -84,14 +84,6 @@ class Kind(Enum):
         "The data set {name} is on the Hub, and offline mode is on (File > "
         "Preferences)."
     )
-    TEXT_IS_FOLDER = tr("{text} is a folder."), tr("Choose a file in it.")
-    TEXT_IS_DEVICE = tr("{text} is a pipe or a device."), tr("Choose a file.")
-    TEXT_MISSING = tr("No file found at {text}.")
-    TEXT_UNSUPPORTED = (
-        tr("{name} has an unsupported file type."),
-        tr("Supported: {endings}."),
-    )
-    TEXT_EMPTY = tr("{name} is empty.")
 
     # its folders
     RUNS_IN_FILE = tr("{path} is a file."), tr("Choose a folder for the runs.")

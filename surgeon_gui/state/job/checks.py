@@ -15,12 +15,12 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_engine.base.errors import EngineError, ExportError
 from surgeon_engine.base.files import check_not_occupied, expand_path
 from surgeon_engine.planning.job_check import job_errors
-from surgeon_engine.planning.windows import short_texts
-from surgeon_gui.base import paths
+from surgeon_engine.planning.windows import text_errors
+from surgeon_gui.base import offline, paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.job import file_formats
@@ -231,9 +231,10 @@ def is_destination_of(run: RunState, export: ExportConfig) -> bool:
 def _text_problems(config: RunConfig) -> Iterator[Problem]:
     """Yield the problems of the texts."""
     for setting, text in config.texts:
-        if problem := resolver.text_problem(text):
-            yield replace(problem, setting=setting)
-    for setting, error in short_texts(config.calibration):
+        if offline.is_on() and (name := hub_name(text)) is not None:
+            values = {"name": name.display_name}
+            yield Problem(Kind.DATASET_OFFLINE, values, Step.CALIBRATION, setting)
+    for setting, error in text_errors(config):
         yield of_error(error, Step.CALIBRATION, setting)
 
 

@@ -103,15 +103,15 @@ def files(tmp_path, monkeypatch):
         (ModelConfig("none"), Step.MODEL, Kind.MODEL_MISSING, "source"),
         (ModelConfig(UNKNOWN), Step.MODEL, Kind.MODEL_MISSING, "source"),
         (ModelConfig(TOO_LONG), Step.MODEL, Kind.MODEL_MISSING, "source"),
-        (CalibrationConfig("none.txt"), TEXT, Kind.TEXT_MISSING, "text"),
-        (CalibrationConfig(UNKNOWN), TEXT, Kind.TEXT_MISSING, "text"),
-        (CalibrationConfig(TOO_LONG), TEXT, Kind.TEXT_MISSING, "text"),
-        (NO_FURTHER, TEXT, Kind.TEXT_MISSING, "more_texts"),
-        (CalibrationConfig("book.pdf"), TEXT, Kind.TEXT_UNSUPPORTED, "text"),
-        (CalibrationConfig("empty.txt"), TEXT, Kind.TEXT_EMPTY, "text"),
-        (CalibrationConfig("."), TEXT, Kind.TEXT_IS_FOLDER, "text"),
+        (CalibrationConfig("none.txt"), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig(UNKNOWN), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig(TOO_LONG), TEXT, Kind.ERROR, "text"),
+        (NO_FURTHER, TEXT, Kind.ERROR, "more_texts"),
+        (CalibrationConfig("book.pdf"), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig("empty.txt"), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig("."), TEXT, Kind.ERROR, "text"),
         pytest.param(
-            *(CalibrationConfig("pipe.jsonl"), TEXT, Kind.TEXT_IS_DEVICE, "text"),
+            *(CalibrationConfig("pipe.jsonl"), TEXT, Kind.ERROR, "text"),
             marks=PIPES,
         ),
         (MIXED, TEXT, Kind.ERROR, "more_texts"),
@@ -144,7 +144,8 @@ def test_problem_has_its_values():
     problem = find_problems(long, MODEL, RUNS)[Step.CALIBRATION][0]
     assert "have 513 tokens; the maximum of the model is 512." in sentence(problem)
     missing = find_problems(RunConfig(calibration=NO_FURTHER), MODEL, RUNS)
-    assert missing[Step.CALIBRATION][0].values["text"] == "none.txt"
+    text = "There is no text file at none.txt."
+    assert missing[Step.CALIBRATION][0].values["message"] == text
     tied = find_problems(RunConfig(pruning=TIED), MODEL, RUNS)[Step.TARGET][0]
     assert sentence(tied).startswith("its layers are tied. Choose one of: heads_")
     config = RunConfig(
@@ -178,7 +179,7 @@ def test_missing_token_file_has_no_window_problems():
     )
     found = find_problems(RunConfig(calibration=calibration), MODEL, RUNS)
     assert Step.TARGET not in found
-    assert found[Step.CALIBRATION][0].kind is Kind.TEXT_MISSING
+    assert "There is no text file" in sentence(found[Step.CALIBRATION][0])
     assert not calibration.cuts_windows
     assert not calibration.draws_windows
 
