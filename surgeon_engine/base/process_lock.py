@@ -19,7 +19,6 @@ import functools
 import hashlib
 import os
 import re
-import stat
 import sys
 import time
 import uuid
@@ -35,7 +34,7 @@ from filelock import lock_descriptor
 
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
-from surgeon_engine.base.reading import open_regular, read_json
+from surgeon_engine.base.reading import SAFE_TO_WRITE, open_own, open_regular, read_json
 from surgeon_engine.base.sentences import say
 
 if sys.platform != "win32":
@@ -47,12 +46,6 @@ _RECORD_BYTES = 4_096
 _DELETE = say("If no process works there, delete it.")
 _INITIAL_NAMESPACE = "4026531836"  # of the processes that are in no container
 _TAG = re.compile(r"[.-](\d{1,10})-(\d{1,11})-([0-9a-f]{8})[.-]")
-# A pipe would block, and a link could lead to a file of the user.
-_FLAGS = os.O_RDWR | sum(
-    getattr(os, name, 0)
-    for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
-)
-
 _Text = Annotated[str, msgspec.Meta(max_length=255)]
 _Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
@@ -316,23 +309,13 @@ def _try_lock(descriptor: int, path: Path, is_last: bool) -> bool:
 def _open(path: Path) -> tuple[int, bool]:
     """Open a lock file; return its descriptor, and whether it is new."""
     try:
-        return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o644), True
+        return os.open(path, SAFE_TO_WRITE | os.O_CREAT | os.O_EXCL, 0o644), True
     except FileExistsError:
         pass
     try:
-        descriptor = os.open(path, _FLAGS)
+        return open_own(path, 0, _DELETE), False
     except FileNotFoundError:  # removed meanwhile
         return _open(path)
-    except OSError as error:
-        if path.is_symlink():
-            raise UnreadableFileError(
-                "{path} is a link.", _DELETE, path=path
-            ) from error
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnreadableFileError("{path} is not a regular file.", _DELETE, path=path)
-    return descriptor, False
 
 
 def _is_free(descriptor: int) -> bool:
