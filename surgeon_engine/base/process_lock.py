@@ -31,6 +31,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import psutil
 from filelock import lock_descriptor
+from msgspec.structs import replace
 
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
@@ -196,9 +197,9 @@ def last_holder(path: Path) -> Holder | None:
 
 def this_process() -> Holder:
     """Return this process as the holder of a lock that it takes now."""
-    computer = _computer()
-    created = _own_created(os.getpid())
-    return Holder(*computer, os.getpid(), created, time.time())
+    pid = os.getpid()
+    created, since = _own_created(pid), time.time()
+    return replace(_place(), pid=pid, created=created, since=since)
 
 
 def process_tag() -> str:
@@ -217,15 +218,9 @@ def is_left_over(name: str) -> bool:
     return not _is_alive(int(tag[1]), int(tag[2]))
 
 
-class _Computer(NamedTuple):
-    name: str
-    machine: str
-    boot: str
-    namespace: str
-
-
 @functools.cache
-def _computer() -> _Computer:
+def _place() -> Holder:
+    """Return what all processes of this computer and PID namespace have in common."""
     machine, boot, namespace = "", "", ""
     with suppress(OSError):
         machine = Path("/etc/machine-id").read_text().strip()[:99]
@@ -237,7 +232,7 @@ def _computer() -> _Computer:
         machine = machine or f"{uuid.getnode():x}"
     if machine:  # its ID itself is not to be shown to others
         machine = hashlib.sha256(f"surgeon {machine}".encode()).hexdigest()[:32]
-    return _Computer(gethostname()[:255], machine, boot, namespace)
+    return Holder(gethostname()[:255], machine, boot, namespace, 0, 0.0, 0.0)
 
 
 def _digest_of_place() -> str:
@@ -245,9 +240,10 @@ def _digest_of_place() -> str:
 
     On a computer it stays the same when the computer starts again.
     """
-    found = _computer()
-    is_container = found.namespace not in ("", _INITIAL_NAMESPACE)
-    parts = (found.boot, found.namespace) if is_container else found[:2]
+    place = _place()
+    parts = (place.computer, place.machine)
+    if place.namespace not in ("", _INITIAL_NAMESPACE):  # in a container
+        parts = (place.boot, place.namespace)
     # "ticks": what a tag counts, so that others are not compared with it.
     return hashlib.sha256("\0".join((*parts, "ticks")).encode()).hexdigest()[:8]
 
