@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.evaluation import OWN_TEXT
-from surgeon_engine.api.messages.run import Evaluation, Fidelity, format_estimate
+from surgeon_engine.api.messages.run import Fidelity, format_estimate
 from surgeon_gui.base.translation import inside, tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
@@ -116,17 +116,6 @@ def line(fidelity: Fidelity) -> str:
         nats=divergence_interval(fidelity),
         share=agreement_interval(fidelity),
     )
-
-
-def brief(evaluation: Evaluation) -> str:
-    """Return the KL on each text in few words; empty if it was not measured."""
-    parts = [
-        tr("KL {nats} on {text}").format(
-            nats=numbers.nats(each.divergence.value), text=text_phrase(each.text)
-        )
-        for each in evaluation.fidelity
-    ]
-    return "; ".join(filter(None, [*parts, *map(bits, evaluation.fidelity[:1])]))
 
 
 def summary(fidelity: Fidelity) -> str:
