@@ -11,7 +11,6 @@ from rich.text import Text
 from surgeon_engine.api.comparability import MeasuredOriginal, comparison_note
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.messages.benchmark import (
-    ROUNDS_TO_TRIM,
     Measured,
     Rate,
     speedups,
@@ -221,19 +220,6 @@ def measurement_table(measured: Measured) -> Table:
             cells.append(f"{values[1] / values[0]:.2f}")
         add_row(table, name, *cells)
     return table
-
-
-def measurement_notes(measured: Measured) -> str:
-    """Return how the figures of a measurement were taken."""
-    spread = "the lowest and the highest round"
-    if measured.rounds >= ROUNDS_TO_TRIM:
-        spread = "the range without " + spread
-    return (
-        f"{', '.join(filter(None, (measured.device, measured.dtype)))}.\n"
-        f"Prompts of {format_count(measured.prompt_tokens)} tokens; "
-        f"{format_count(measured.generated_tokens)} tokens generated one by one.\n"
-        f"Medians of {measured.rounds} rounds; in brackets {spread}."
-    )
 
 
 def _rate(rate: Rate) -> str:

@@ -21,7 +21,11 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.config.toml import read_config
-from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
+from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
+    conditions,
+    summarize,
+)
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
@@ -41,7 +45,6 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.cli.formatting import (
     event_line,
     format_table,
-    measurement_notes,
     measurement_table,
     sweep_table,
 )
@@ -371,7 +374,7 @@ def measure(  # noqa: PLR0913  one parameter for each option
     measured = measure_models(models, settings, lambda: None)
     output = Output()
     output.print_table(measurement_table(measured))
-    output.print_line(f"{measurement_notes(measured)}\n{summarize(measured)}")
+    output.print_line(f"{conditions(measured)}\n{summarize(measured)}")
 
 
 @app.command(hidden=True)

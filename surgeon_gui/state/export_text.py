@@ -188,25 +188,6 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     )
 
 
-def measurement_conditions(measured: Measured) -> str:
-    """Return how the figures of the speed table were measured."""
-    text = tr(
-        "Medians of {rounds} rounds, alternating between the models, and their range. "
-        "Device: {device}. Prompts of {prompt} tokens, {generated} generated tokens."
-    )
-    if len(measured.models) == 1:
-        text = tr(
-            "Medians of {rounds} rounds and their range. Device: {device}. Prompts of "
-            "{prompt} tokens, {generated} generated tokens."
-        )
-    return text.format(
-        rounds=measured.rounds,
-        device=", ".join(filter(None, (measured.device, measured.dtype))),
-        prompt=numbers.whole(measured.prompt_tokens),
-        generated=numbers.whole(measured.generated_tokens),
-    )
-
-
 def _file_facts(exported: Exported, original_bytes: int) -> Facts:
     size = numbers.size(exported.weight_bytes)
     if original_bytes:
