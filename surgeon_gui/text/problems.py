@@ -91,18 +91,6 @@ class Kind(Enum):
         tr("The folder {path} cannot be written."),
         tr("Choose another for the runs."),
     )
-    CONTAINS_RUNS = tr("{folder} is or contains the folder for runs."), _ANOTHER_FOLDER
-    CONTAINS_ORIGINAL = (
-        tr("The destination contains the original model."),
-        _ANOTHER_FOLDER,
-    )
-    CONTAINS_HOME = tr("The destination contains your home folder."), _ANOTHER_FOLDER
-    CONTAINS_OWN_EXPORT = (
-        tr("The destination contains the run's own export."),
-        _ANOTHER_FOLDER,
-    )
-    CONTAINS_RUN = tr("The destination contains the run folder."), _ANOTHER_FOLDER
-    DESTINATION_IS_FILE = tr("{destination} is a file."), tr("Choose a folder.")
     PARENT_UNWRITABLE = (
         tr("{destination} cannot be created: {path} cannot be written."),
         _ANOTHER_FOLDER,

@@ -6,18 +6,19 @@ when the run starts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.export_folder import check_export_folder, original_paths
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.model_info.source_names import DEMO, hub_name
+from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
-from surgeon_engine.base.files import check_not_occupied, expand_path
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.windows import text_errors
 from surgeon_gui.base import offline, paths
@@ -38,6 +39,7 @@ _BUSY = {
     RequestKind.JUDGMENT: Kind.JUDGING,
     RequestKind.DIAGNOSIS: Kind.DIAGNOSING,
 }
+_NEXT_RUN = "next-run"  # stands for the folder of a run that does not exist yet
 # The step that shows each part of a job with its problem.
 STEPS = {
     "model": Step.MODEL,
@@ -136,14 +138,10 @@ def save_problem(state: AppState) -> Problem | None:
     run, destination = state.shown_run, Path(save_destination(state))
     if state.computer or run.exported is None:
         return None
-    if expand_path(run.exported.folder).is_relative_to(destination):
-        return Problem(Kind.CONTAINS_OWN_EXPORT)
-    if expand_path(run.folder).is_relative_to(destination):
-        return Problem(Kind.CONTAINS_RUN)
-    if paths.is_file(str(destination)):
-        return Problem(Kind.DESTINATION_IS_FILE, {"destination": destination})
-    source = run.config.model.source if run.config is not None else DEMO
-    return _unmakeable_problem(destination) or _protected_content(destination, source)
+    original = () if run.config is None else original_paths(run.config)
+    protected = (expand_path(run.exported.folder), *original)
+    folder = RunFolder(expand_path(run.folder))
+    return _export_problem(destination, folder, protected, may_replace=True)
 
 
 def save_destination(state: AppState) -> PurePath:
@@ -209,18 +207,6 @@ def place_obstacle(state: AppState) -> Problem | None:
     return Problem(Kind.RUN_ELSEWHERE, {"computer": here})
 
 
-def is_in_export_folder(
-    config: RunConfig, folder: PurePath, *, is_remote: bool = False
-) -> bool:
-    """Return True if `folder` is the destination of the export or is inside it."""
-    if not config.export.folder:
-        return False
-    if is_remote:
-        return folder.is_relative_to(PurePosixPath(config.export.folder))
-    destination = expand_path(config.export.folder)
-    return expand_path(str(folder)).is_relative_to(destination)
-
-
 def is_destination_of(run: RunState, export: ExportConfig) -> bool:
     """Return True if a run writes its files to the folder of `export`, or has."""
     if run.config is None or not export.folder:
@@ -250,51 +236,33 @@ def runs_folder_problem(run_parent: str) -> Problem | None:
 def can_replace(config: RunConfig, run_parent: str, *, is_remote: bool = False) -> bool:
     """Return True if the destination holds an export that may be replaced."""
     folder = config.export.folder
-    if is_remote or not folder:
+    if is_remote or not paths.is_file(str(expand_path(folder) / MARKER)):
         return False
-    if is_in_export_folder(config, expand_path(run_parent)):
-        return False
-    if _protected_content(expand_path(folder), config.model.source):
-        return False
-    return paths.is_file(str(expand_path(folder) / MARKER))
-
-
-def _protected_content(destination: Path, source: str) -> Problem | None:
-    """Return what a destination contains that is never replaced; None if nothing."""
-    path = local_path(source)
-    if path is not None and expand_path(str(path)).is_relative_to(destination):
-        return Problem(Kind.CONTAINS_ORIGINAL, {}, Step.EXPORT, "folder")
-    if paths.home().is_relative_to(destination):
-        return Problem(Kind.CONTAINS_HOME, {}, Step.EXPORT, "folder")
-    return None
-
-
-def _unmakeable_problem(destination: Path) -> Problem | None:
-    """Return why a folder cannot be created at a destination; None if it can."""
-    # It is written beside the destination and then moved there.
-    path = paths.unwritable_folder(str(destination.parent))
-    if not path:
-        return None
-    kind = Kind.PARENT_IS_FILE if paths.is_file(path) else Kind.PARENT_UNWRITABLE
-    return Problem(
-        kind, {"destination": destination, "path": path}, Step.EXPORT, "folder"
-    )
+    return _folder_problem(config, run_parent, may_replace=True) is None
 
 
 def _folder_problem(
     config: RunConfig, run_parent: str, may_replace: bool
 ) -> Problem | None:
     """Return the problem of the folder of the export; None if there is none."""
-    folder = config.export.folder
-    if not folder:
+    if not config.export.folder:
         return None
-    if is_in_export_folder(config, expand_path(run_parent)):
-        return Problem(Kind.CONTAINS_RUNS, {"folder": folder}, Step.EXPORT, "folder")
-    if problem := _protected_content(expand_path(folder), config.model.source):
-        return problem
+    run = RunFolder(expand_path(run_parent) / _NEXT_RUN)
+    folder, protected = expand_path(config.export.folder), original_paths(config)
+    return _export_problem(folder, run, protected, may_replace=may_replace)
+
+
+def _export_problem(
+    folder: Path, run: RunFolder, protected: Sequence[Path], *, may_replace: bool
+) -> Problem | None:
+    """Return why an export of a run cannot be written to a folder; None if it can."""
     try:
-        if not may_replace or not paths.is_folder(folder):
-            check_not_occupied(expand_path(folder), ExportError)
+        check_export_folder(folder, run, protected, replace=may_replace)
     except ExportError as error:
         return of_error(error, Step.EXPORT, "folder")
-    return _unmakeable_problem(expand_path(folder))
+    # It is written beside the destination and then moved there.
+    path = paths.unwritable_folder(str(folder.parent))
+    if not path:
+        return None
+    kind = Kind.PARENT_IS_FILE if paths.is_file(path) else Kind.PARENT_UNWRITABLE
+    return Problem(kind, {"destination": folder, "path": path}, Step.EXPORT, "folder")

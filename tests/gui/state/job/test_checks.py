@@ -162,7 +162,7 @@ def test_problem_has_its_values():
 )
 def test_folder_that_none_can_be_is_left_to_the_engine(folder):
     config = RunConfig(export=ExportConfig("~nobody"))
-    assert find_problems(config, MODEL, folder) == {}
+    assert Step.RUN not in find_problems(config, MODEL, folder)
 
 
 def test_failed_preview_prevents_the_start():
@@ -257,7 +257,8 @@ def test_destination_that_contains_the_folder_for_runs_is_a_problem(
 ):
     config = RunConfig(export=ExportConfig(str(tmp_path / destination)))
     runs = str(tmp_path / "there" / "runs")
-    assert kind_of(config, Step.EXPORT, runs) is Kind.CONTAINS_RUNS
+    problem = find_problems(config, MODEL, runs)[Step.EXPORT][0]
+    assert "the run itself keeps its files" in sentence(problem)
     assert find_problems(config, MODEL, str(tmp_path / "runs")) == {}
 
 
@@ -283,8 +284,8 @@ def test_original_model_is_never_replaced(tmp_path, folder):
     )
     assert not can_replace(config, RUNS)
     for consent in (False, True):
-        kind = kind_of(config, Step.EXPORT, may_replace=consent)
-        assert kind is Kind.CONTAINS_ORIGINAL
+        found = find_problems(config, MODEL, RUNS, may_replace=consent)
+        assert f"contains {source}, which must not" in sentence(found[Step.EXPORT][0])
 
 
 @pytest.mark.parametrize("model", [MODEL, None])
@@ -361,26 +362,34 @@ def test_target_is_checked_at_the_widths_of_the_device():
 
 
 @pytest.mark.parametrize(
-    ("folder", "kind"),
+    ("folder", "text"),
     [
-        ("", None),
-        ("/runs/1/export", Kind.CONTAINS_OWN_EXPORT),
-        ("/runs", Kind.CONTAINS_OWN_EXPORT),
-        ("/models/original", Kind.CONTAINS_ORIGINAL),
-        ("/models", Kind.CONTAINS_ORIGINAL),
-        ("~", Kind.CONTAINS_HOME),
-        ("/", Kind.CONTAINS_OWN_EXPORT),
-        ("/elsewhere", None),
+        ("", ""),
+        ("runs/1/export", "must not be replaced"),
+        ("runs", "the run itself keeps its files"),
+        ("models/original", "must not be replaced"),
+        ("models", "must not be replaced"),
+        (".", "the run itself keeps its files"),
+        ("~", "contains"),
+        ("/", "is the root of a disk"),
+        ("elsewhere", ""),
     ],
 )
-def test_saving_never_replaces_the_run_or_the_original(monkeypatch, folder, kind):
-    monkeypatch.setattr("surgeon_gui.base.paths.unwritable_folder", lambda path: "")
-    job = RunConfig(model=ModelConfig("/models/original"))
-    run = run_state.requested("run-1", job, "/runs/1", 0.0)
-    run = replace(run, exported=exported("/runs/1/export", PruningConfig()))
+def test_saving_never_replaces_the_run_or_the_original(
+    monkeypatch, tmp_path, folder, text
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for each in ("home", "models/original", "runs/1/export"):
+        write_export(tmp_path / each)
+    job = RunConfig(model=ModelConfig(str(tmp_path / "models" / "original")))
+    run = run_state.requested("run-1", job, str(tmp_path / "runs" / "1"), 0.0)
+    own_export = str(tmp_path / "runs" / "1" / "export")
+    run = replace(run, exported=exported(own_export, PruningConfig()))
     state = replace(READY, run=run, save_draft=ExportConfig(folder))
-    problem = save_problem(state)
-    assert (problem.kind if problem else None) is kind
+    found = sentence(save_problem(state))
+    assert text in found
+    assert bool(text) == bool(found)
 
 
 def test_unreadable_folder_counts_as_missing_model(monkeypatch):
