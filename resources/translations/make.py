@@ -73,19 +73,16 @@ def extract_messages() -> Catalog:
 def calls_of_sentences(code: str) -> list[ast.Call]:
     """Return the calls that make sentences, in the order of their lines."""
     calls = [x for x in ast.walk(ast.parse(code)) if isinstance(x, ast.Call)]
-    names = {"say", "say_n", ".warn", ".inform", *ERRORS}
+    names = {"say", ".warn", ".inform", *ERRORS}
     found = [call for call in calls if _name_of(call) in names]
     return sorted(found, key=lambda call: call.lineno)
 
 
-def templates_of(call: ast.Call) -> list[str | tuple[str, str]]:
-    """Return the templates in a call; singular and plural are a pair."""
+def templates_of(call: ast.Call) -> list[str]:
+    """Return the templates in a call."""
     arguments = [_branches(each) for each in call.args]
-    match _name_of(call):
-        case "say" | ".warn" | ".inform":
-            return arguments[0]
-        case "say_n":
-            return [(arguments[0][0], arguments[1][0])]
+    if _name_of(call) in ("say", ".warn", ".inform"):
+        return arguments[0]
     return list(itertools.chain(*arguments[:2]))
 
 

@@ -1,23 +1,8 @@
 """The folder of one run: its files, the log of events, the report.
 
-    run.toml        the config at the start of the run
-    events.jsonl    the version of the format, then all events
-    process.json    the lock of the process that works on the run (`process_lock.py`)
-    commands.jsonl  commands to that process (`run_commands.py`)
-    output.txt      what a detached run prints, such as the reason of a crash
-    name.txt        the name that the user has given to the run, if any
-    notes.txt       the notes of the user about the run, if any
-    tags.txt        the tags of the run, one in each line, if any
-    report.json     the figures, once the run is complete
-    judgment.json   what its file has lost against the original, once it is judged
-    report.html     a report to read, written by the window
-    resume/         the state of a run that is not complete (`saved_state.py`)
-    probe.safetensors   logits of the pruned model, to verify checkpoints
-    export/         the pruned checkpoint, unless the config names another folder
-    checkpoint/     a checkpoint for transformers, if the export is none or has failed
-
-Files are complete: they are written under a temporary name, flushed to disk and
-renamed. Who works on a run, or cleans up in its folder, holds its lock.
+docs/formats.md lists the files. They are complete: they are written under a temporary
+name, flushed to disk and renamed. Who works on a run, or cleans up in its folder, holds
+its lock.
 
 A run that is refused or cancelled before `RunStarted` leaves no folder: what was wrong
 is in the message, and there is nothing to go on from. One that fails later keeps its
@@ -51,6 +36,7 @@ from surgeon_engine.base.files import (
     check_not_occupied,
     expand_path,
     name_beside,
+    numbered_names,
     write_atomically,
 )
 from surgeon_engine.base.path_problems import unwritable
@@ -441,8 +427,5 @@ def new_run_folder(parent: Path, config: RunConfig) -> Path:
     if config.writes_original and dtype in QUANTIZED:
         name = f"{name}-{dtype}"
     stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}"
-    path, number = parent / stem, 1
-    while path.exists():
-        number += 1
-        path = parent / f"{stem}-{number}"
-    return path
+    paths = (parent / each for each in numbered_names(stem))
+    return next(each for each in paths if not each.exists())

@@ -113,15 +113,7 @@ class ResumePoint(NamedTuple):
 class SavedState(msgspec.Struct, frozen=True):
     """The state of a run after a shot, within a damping search, or within recovery.
 
-    The tensors of its parts are in files of their own:
-
-    vocabulary      the tokens that are kept
-    shot            weights, what is removed and what is left after the last shot
-    recovered_shot  the weights after a recovery that a quality limit asked for
-    trials          the divergences that a damping search has found
-    blocks          the weights after the recovery of some blocks
-    training        weights, best weights and moments of the training
-    recovered       the weights at the end of recovery
+    The tensors of its parts are in files of their own, which docs/formats.md lists.
     """
 
     origin: Origin

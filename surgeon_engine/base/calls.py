@@ -21,7 +21,7 @@ from surgeon_engine.base.decoding import convert, encode_json, json_decoder
 from surgeon_engine.base.errors import EngineError, EvaluationError
 from surgeon_engine.base.json_process import JsonProcess
 from surgeon_engine.base.path_problems import unusable
-from surgeon_engine.base.sentences import Text, say
+from surgeon_engine.base.sentences import Text
 
 _POLL_INTERVAL_S = 0.05
 _T = TypeVar("_T")
@@ -95,15 +95,10 @@ class ModelProcess(JsonProcess[Returned | Refused]):
     Args:
         source: The model, as named in error messages.
         command: The program and its arguments.
-        measures: The process measures the model, for error messages; otherwise it
-            uses it.
     """
 
-    def __init__(
-        self, source: str, command: Sequence[str], *, measures: bool = True
-    ) -> None:
+    def __init__(self, source: str, command: Sequence[str]) -> None:
         self._source = source
-        self._measures = measures
         self._has_open_call = False
         super().__init__(command, json_decoder(Returned | Refused))
 
@@ -146,12 +141,8 @@ class ModelProcess(JsonProcess[Returned | Refused]):
         return not self._has_open_call and self.is_running
 
     def _failure(self) -> EvaluationError:
-        name = Path(self._source).name
-        why = self.wait_for_exit().summary
         return EvaluationError(
-            say("{name} cannot be measured: {why:clause}.", name=name, why=why)
-            if self._measures
-            else unusable(name, why),
+            unusable(Path(self._source).name, self.wait_for_exit().summary),
             "It may have run out of memory; close other programs, or choose a smaller "
             "model.",
         )

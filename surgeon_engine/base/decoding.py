@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, TypeAlias, TypeVar, overload
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -31,10 +31,6 @@ _MAX_VALUES = 500_000  # of a line; as many empty lists have 35 MB
 _LOCK = threading.RLock()  # a type may decode others while it checks its values
 
 
-@overload
-def json_decoder(kind: type[_T], hook: _Hook = None) -> Decoder[_T]: ...
-@overload
-def json_decoder(kind: Any, hook: _Hook = None) -> Decoder[Any]: ...
 def json_decoder(kind: Any, hook: _Hook = None) -> Decoder[Any]:
     """Return a function that reads values of a type; see `decode_json`."""
     with _LOCK:
@@ -106,14 +102,6 @@ def _clean(value: Any) -> Any:
     return value
 
 
-@overload
-def convert(
-    value: Any, kind: type[_T], *, strict: bool = True, hook: _Hook = None
-) -> _T: ...
-@overload
-def convert(
-    value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None
-) -> Any: ...
 def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -> Any:
     """Return plain values as a value of a type.
 

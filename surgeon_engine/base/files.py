@@ -190,10 +190,15 @@ def numbered_names(name: str) -> Iterator[str]:
         yield f"{name}-{number}"
 
 
+def free_path(path: Path) -> Path:
+    """Return a path at which there is nothing, with a number if needed."""
+    paths = map(path.with_name, numbered_names(path.name))
+    return next(each for each in paths if not os.path.lexists(each))
+
+
 def name_beside(path: Path) -> Path:
     """Return a free path beside `path` for what is there now."""
-    paths = map(path.with_name, numbered_names(f"{path.name}-replaced"))
-    return next(each for each in paths if not os.path.lexists(each))
+    return free_path(path.with_name(f"{path.name}-replaced"))
 
 
 def to_trash(path: Path) -> bool:

@@ -1,8 +1,6 @@
 """Format numbers for the engine's texts in English, and texts of others.
 
-`localize` gives such a number the separators of another language. babel is imported by
-the first call, because the window imports this module at its start and formats its own
-numbers by the language that the user has chosen.
+`localize` gives such a number the separators of another language.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ _LOCALE = "en"
 _MEGABYTE, _GIGABYTE = 1e6, 1e9
 _MINUTE, _HOUR = 60, 3600
 _NOISE = 1e-12  # of a float, relative
-_MAX = 1e20  # babel formats no larger numbers
+_MAX = 1e20  # larger numbers get an exponent
 _LARGEST = 1e308  # an integer beyond it is no float
 _SHOWN_LENGTH = 60  # characters in a message
 QUOTES = "“{prompt}”"  # a text of the window's catalog
@@ -53,22 +51,20 @@ def localize(number: str, language: str) -> str:
 
 def format_count(number: int) -> str:
     """Format a whole number to its last digit, such as "1,234,567"."""
-    return _format_decimal(number, "#,##0")
+    if abs(number) < _MAX:
+        return f"{number:,}"
+    return f"{min(max(number, -_LARGEST), _LARGEST):.3g}"
 
 
 def format_percent(share: float, decimals: int = 1) -> str:
     """Format a share of 1 as a percentage with at most so many decimals: "12.5 %"."""
-    from babel.numbers import format_percent as babel_percent
-
-    if not abs(share) < _MAX:
-        return f"{100 * share:.3g} %"
-    pattern = f"#,##0.{'#' * decimals} %"
-    return babel_percent(share, format=pattern, locale=_LOCALE)
+    text = _fixed(100 * share, decimals)
+    return f"{text.rstrip('0').removesuffix('.') if '.' in text else text} %"
 
 
 def format_rate(rate: float) -> str:
     """Format a number of things per second, such as "12.3" or "1,234"."""
-    return _format_decimal(rate, "#,##0.0" if rate < 100 else "#,##0")
+    return _fixed(rate, 1 if rate < 100 else 0)
 
 
 def rounded_up(number: float, decimals: int) -> float:
@@ -97,22 +93,22 @@ def format_room(size: float) -> str:
 
 def _in_bytes(size: float, rounded: Callable[[float, int], float]) -> str:
     if size < _GIGABYTE:
-        return f"{_format_decimal(rounded(size / _MEGABYTE, 1), '#,##0.0')} MB"
-    return f"{_format_decimal(rounded(size / _GIGABYTE, 2), '#,##0.00')} GB"
+        return f"{_fixed(rounded(size / _MEGABYTE, 1), 1)} MB"
+    return f"{_fixed(rounded(size / _GIGABYTE, 2), 2)} GB"
 
 
 def format_duration(seconds: float) -> str:
     """Format a duration in seconds, minutes or hours, whichever suits its length."""
     if seconds < 2 * _MINUTE:
-        return f"{_format_decimal(seconds, '0')} s"
+        return f"{_fixed(seconds, 0)} s"
     if seconds < 2 * _HOUR:
-        return f"{_format_decimal(seconds / _MINUTE, '0')} min"
-    return f"{_format_decimal(seconds / _HOUR, '#,##0.0')} h"
+        return f"{_fixed(seconds / _MINUTE, 0)} min"
+    return f"{_fixed(seconds / _HOUR, 1)} h"
 
 
 @cache
 def _separators(language: str) -> dict[int, str]:
-    from babel.numbers import get_decimal_symbol, get_group_symbol
+    from babel.numbers import get_decimal_symbol, get_group_symbol  # not in English
 
     group, decimal = get_group_symbol(language), get_decimal_symbol(language)
     return str.maketrans({",": group, ".": decimal})
@@ -126,9 +122,5 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def _format_decimal(number: float, pattern: str) -> str:
-    from babel.numbers import format_decimal
-
-    if not abs(number) < _MAX:
-        return f"{min(max(number, -_LARGEST), _LARGEST):.3g}"
-    return format_decimal(number, format=pattern, locale=_LOCALE)
+def _fixed(number: float, decimals: int) -> str:
+    return f"{number:,.{decimals}f}" if abs(number) < _MAX else f"{number:.3g}"

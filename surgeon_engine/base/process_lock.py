@@ -19,7 +19,6 @@ import functools
 import hashlib
 import os
 import re
-import stat
 import sys
 import time
 import uuid
@@ -32,10 +31,11 @@ from typing import Annotated, NamedTuple
 import msgspec
 import psutil
 from filelock import lock_descriptor
+from msgspec.structs import replace
 
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
-from surgeon_engine.base.reading import open_regular, read_json
+from surgeon_engine.base.reading import SAFE_TO_WRITE, open_own, open_regular, read_json
 from surgeon_engine.base.sentences import say
 
 if sys.platform != "win32":
@@ -47,12 +47,6 @@ _RECORD_BYTES = 4_096
 _DELETE = say("If no process works there, delete it.")
 _INITIAL_NAMESPACE = "4026531836"  # of the processes that are in no container
 _TAG = re.compile(r"[.-](\d{1,10})-(\d{1,11})-([0-9a-f]{8})[.-]")
-# A pipe would block, and a link could lead to a file of the user.
-_FLAGS = os.O_RDWR | sum(
-    getattr(os, name, 0)
-    for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
-)
-
 _Text = Annotated[str, msgspec.Meta(max_length=255)]
 _Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
@@ -203,9 +197,9 @@ def last_holder(path: Path) -> Holder | None:
 
 def this_process() -> Holder:
     """Return this process as the holder of a lock that it takes now."""
-    computer = _computer()
-    created = _own_created(os.getpid())
-    return Holder(*computer, os.getpid(), created, time.time())
+    pid = os.getpid()
+    created, since = _own_created(pid), time.time()
+    return replace(_place(), pid=pid, created=created, since=since)
 
 
 def process_tag() -> str:
@@ -224,15 +218,9 @@ def is_left_over(name: str) -> bool:
     return not _is_alive(int(tag[1]), int(tag[2]))
 
 
-class _Computer(NamedTuple):
-    name: str
-    machine: str
-    boot: str
-    namespace: str
-
-
 @functools.cache
-def _computer() -> _Computer:
+def _place() -> Holder:
+    """Return what all processes of this computer and PID namespace have in common."""
     machine, boot, namespace = "", "", ""
     with suppress(OSError):
         machine = Path("/etc/machine-id").read_text().strip()[:99]
@@ -244,7 +232,7 @@ def _computer() -> _Computer:
         machine = machine or f"{uuid.getnode():x}"
     if machine:  # its ID itself is not to be shown to others
         machine = hashlib.sha256(f"surgeon {machine}".encode()).hexdigest()[:32]
-    return _Computer(gethostname()[:255], machine, boot, namespace)
+    return Holder(gethostname()[:255], machine, boot, namespace, 0, 0.0, 0.0)
 
 
 def _digest_of_place() -> str:
@@ -252,9 +240,10 @@ def _digest_of_place() -> str:
 
     On a computer it stays the same when the computer starts again.
     """
-    found = _computer()
-    is_container = found.namespace not in ("", _INITIAL_NAMESPACE)
-    parts = (found.boot, found.namespace) if is_container else found[:2]
+    place = _place()
+    parts = (place.computer, place.machine)
+    if place.namespace not in ("", _INITIAL_NAMESPACE):  # in a container
+        parts = (place.boot, place.namespace)
     # "ticks": what a tag counts, so that others are not compared with it.
     return hashlib.sha256("\0".join((*parts, "ticks")).encode()).hexdigest()[:8]
 
@@ -316,23 +305,13 @@ def _try_lock(descriptor: int, path: Path, is_last: bool) -> bool:
 def _open(path: Path) -> tuple[int, bool]:
     """Open a lock file; return its descriptor, and whether it is new."""
     try:
-        return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o644), True
+        return os.open(path, SAFE_TO_WRITE | os.O_CREAT | os.O_EXCL, 0o644), True
     except FileExistsError:
         pass
     try:
-        descriptor = os.open(path, _FLAGS)
+        return open_own(path, 0, _DELETE), False
     except FileNotFoundError:  # removed meanwhile
         return _open(path)
-    except OSError as error:
-        if path.is_symlink():
-            raise UnreadableFileError(
-                "{path} is a link.", _DELETE, path=path
-            ) from error
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnreadableFileError("{path} is not a regular file.", _DELETE, path=path)
-    return descriptor, False
 
 
 def _is_free(descriptor: int) -> bool:

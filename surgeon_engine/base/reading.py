@@ -33,7 +33,7 @@ _SAFE = sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 )
 # A link in a folder of a stranger could lead to a file of the user.
-_WRITE = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | _SAFE
+SAFE_TO_WRITE = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | _SAFE
 
 
 def open_regular(path: Path) -> int:
@@ -227,16 +227,26 @@ def open_to_append(path: Path) -> BinaryIO:
         UnreadableFileError: It is a link, a pipe, a device or a folder.
         OSError: It cannot be written.
     """
+    return os.fdopen(open_own(path, os.O_CREAT | os.O_APPEND, _MOVE), "ab+")
+
+
+def open_own(path: Path, flags: int, hint: str) -> int:
+    """Return a descriptor of a regular file in a folder of ours, open for writing.
+
+    Raises:
+        UnreadableFileError: It is a link, a pipe, a device or a folder.
+        OSError: It cannot be opened.
+    """
     try:
-        descriptor = os.open(path, _WRITE, 0o644)
+        descriptor = os.open(path, SAFE_TO_WRITE | flags, 0o644)
     except OSError as error:
         if not path.is_symlink():
             raise
-        raise UnreadableFileError("{path} is a link.", _MOVE, path=path) from error
+        raise UnreadableFileError("{path} is a link.", hint, path=path) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnreadableFileError("{path} is not a regular file.", _MOVE, path=path)
-    return os.fdopen(descriptor, "ab+")
+        raise UnreadableFileError("{path} is not a regular file.", hint, path=path)
+    return descriptor
 
 
 def _line(file: BinaryIO, path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """Sentences for the user: a template and its values, in the language of the process.
 
     say("{path} is damaged: {reason}.", path=path, reason=error)
-    say_n("{n} window is too short.", "{n} windows are too short.", n)
+    say("{n} window is" if n == 1 else "{n} windows are", n=n)
     ConfigError("{path} is damaged.", "Download {path} again.", path=path)
     say_all(error.hint, say("The files are kept."))
 
@@ -84,28 +84,22 @@ class Sentence(str):
     that has no translation, such as that of a library.
     """
 
-    __slots__ = ("plural", "template", "values")
+    __slots__ = ("template", "values")
     template: str
-    plural: str  # the template unless the value n is 1; empty: the same
     values: Mapping[str, str | int | float]
 
-    def __new__(
-        cls,
-        template: str,
-        values: Mapping[str, object] = MappingProxyType({}),
-        plural: str = "",
-    ) -> Sentence:
+    def __new__(cls, template: str, values: Mapping[str, object]) -> Sentence:
         """Put a template and its values into words."""
         kept = {name: _plain(value) for name, value in values.items()}
-        self = super().__new__(cls, cut(_worded(template, kept, plural)))
-        self.template, self.values, self.plural = template, kept, plural
+        self = super().__new__(cls, cut(_worded(template, kept)))
+        self.template, self.values = template, kept
         return self
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         """Return what makes an equal sentence where it is unpickled."""
         if not self.template:
             return ("{text}", {"text": str(self)})
-        return self.template, dict(self.values), self.plural
+        return self.template, dict(self.values)
 
 
 # A field of a message that is read as a `Sentence`, and may be given any text.
@@ -123,11 +117,6 @@ def say(template: str, /, **values: object) -> str:
         values: Numbers, texts, sentences, and errors, paths and others as their text.
     """
     return Sentence(template, values)
-
-
-def say_n(singular: str, plural: str, n: int, /, **values: object) -> str:
-    """Return a `Sentence` in the singular or plural that the value `n` requires."""
-    return Sentence(singular, values | {"n": n}, plural)
 
 
 def said(text: str, values: Mapping[str, object]) -> str:
@@ -167,7 +156,7 @@ def reworded(text: str) -> str:
             name: reworded(value) if isinstance(value, Sentence) else value
             for name, value in text.values.items()
         }
-        return Sentence(text.template, values, text.plural)
+        return Sentence(text.template, values)
     return cut(text)
 
 
@@ -209,8 +198,6 @@ def to_plain(sentence: Sentence) -> str | dict[str, Any]:
     plain: dict[str, Any] = {"template": sentence.template}
     if values:
         plain["values"] = values
-    if sentence.plural:
-        plain["plural"] = sentence.plural
     return plain
 
 
@@ -223,16 +210,18 @@ def from_plain(value: Any, depth: int = 0) -> Sentence:
     match value:
         case str():
             sentence = str.__new__(Sentence, value)
-            sentence.template, sentence.values, sentence.plural = "", {}, ""
+            sentence.template, sentence.values = "", {}
             return sentence
         case {"template": str(template)} if depth < _MAX_DEPTH:
-            values, plural = value.get("values", {}), value.get("plural", "")
-            if isinstance(values, dict) and isinstance(plural, str):
+            values = value.get("values", {})
+            if isinstance(values, dict):
                 read = {
                     name: from_plain(x, depth + 1) if isinstance(x, dict) else x
                     for name, x in values.items()
                 }
-                return Sentence(template, read, plural)
+                if read.get("n", 1) != 1:  # earlier logs have two templates
+                    template = str(value.get("plural", template))
+                return Sentence(template, read)
     raise ValueError("this is no sentence")
 
 
@@ -260,18 +249,13 @@ def _whole(number: int) -> int | float | str:
         return formatting.format_count(number)
 
 
-def _worded(template: str, values: Mapping[str, str | int | float], plural: str) -> str:
+def _worded(template: str, values: Mapping[str, str | int | float]) -> str:
     """Return the text of a template in the current language, or else in English."""
-    n = values.get("n", 1)
-    n = n if isinstance(n, int) else 1
-    if len(template) > _MAX_LENGTH or len(plural) > _MAX_LENGTH:
+    if len(template) > _MAX_LENGTH:
         return template
-    if plural:
-        translated = _catalog.ngettext(template, plural, n)
-    else:
-        # The empty key is the header of the catalog.
-        translated = _catalog.gettext(template) if template else ""
-    for each in (translated, plural if plural and n != 1 else template):
+    # The empty key is the header of the catalog.
+    translated = _catalog.gettext(template) if template else ""
+    for each in (translated, template):
         try:
             return _filled(each, values)
         except (KeyError, ValueError):

@@ -8,7 +8,6 @@ hf://datasets/org/name        a column of the first rows         hub_datasets.py
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,15 +23,15 @@ from surgeon_engine.api.config.calibration import (
     real_name,
 )
 from surgeon_engine.api.messages.sources import TextDescribed
-from surgeon_engine.api.model_info.source_names import HubName, hub_name, is_hub_source
+from surgeon_engine.api.model_info.source_names import HubName, hub_name
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
 from surgeon_engine.calibration.long_texts import read_beginning
+from surgeon_engine.planning.windows import check_text_file
 
 SHIPPED_TEXT = str(files("surgeon_resources") / "shipped_text" / "passages.jsonl")
 _PLAIN = ".txt"
-_SUFFIXES = (_PLAIN, *tables.KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ def read_documents(source: TextSource, part: Part) -> Documents:
     if (name := hub_name(source.name)) is not None:
         documents = _from_hub(name, source)
     else:
-        path = check_file(source.name)
+        path = check_text_file(source.name)
         if path.suffix.lower() == _PLAIN:
             text, unread = read_beginning(path)
             documents = Documents([text], unread=unread)
@@ -161,48 +160,9 @@ def described_text(config: CalibrationConfig) -> TextDescribed:
         return _describe_dataset(name, source)
     if source.is_builtin or Path(source.name).suffix.lower() not in tables.KINDS:
         return TextDescribed((), "")
-    path = check_file(source.name)
+    path = check_text_file(source.name)
     columns = tables.text_columns(tables.first_rows(path))
     return TextDescribed(columns, tables.resolve_column(path.name, columns, ""))
-
-
-def check_file(source: str) -> Path:
-    """Return the path of a text or token file.
-
-    Raises:
-        CalibrationError: The file is missing, empty or of an unknown kind.
-    """
-    path = Path(os.path.expanduser(source))
-    if not os.path.isfile(path):
-        raise CalibrationError(
-            "There is no text file at {path}.",
-            "Choose a file of one of these kinds: {kinds}.",
-            path=path,
-            kinds=", ".join(_SUFFIXES),
-        )
-    if path.stat().st_size == 0:
-        raise CalibrationError(
-            "{path} is empty.", "Choose a file with text in it.", path=path.name
-        )
-    if path.suffix.lower() not in (*_SUFFIXES, ".npy"):
-        raise CalibrationError(
-            "{path} is of an unknown kind.",
-            "Texts are read from {kinds} files, tokens from .npy.",
-            path=path.name,
-            kinds=", ".join(_SUFFIXES),
-        )
-    return path
-
-
-def check_files(texts: Iterable[str]) -> None:
-    """Check that the texts that are files are there; empty names are none.
-
-    Raises:
-        CalibrationError: One is missing, empty or of an unknown kind.
-    """
-    for text in texts:
-        if text not in ("", BUILTIN_TEXT) and not is_hub_source(text):
-            check_file(text)
 
 
 def _from_table(path: Path, source: TextSource) -> Documents:

@@ -11,7 +11,7 @@ from torch import Tensor
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.texts import check_file
+from surgeon_engine.planning.windows import check_text_file
 
 _HINT = say(
     "A token file holds token ids, whole numbers, windows x length (2 or more), "
@@ -36,7 +36,7 @@ def read_token_file(source: str) -> Tensor:
     Raises:
         CalibrationError: It cannot be read, or holds something else.
     """
-    path = check_file(source)
+    path = check_text_file(source)
     try:
         # Mapped: the header may promise more numbers than the memory holds.
         windows = np.lib.format.open_memmap(path, mode="r")

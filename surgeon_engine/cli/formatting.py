@@ -9,44 +9,31 @@ from rich.table import Table
 from rich.text import Text
 
 from surgeon_engine.api.comparability import MeasuredOriginal, comparison_note
-from surgeon_engine.api.config.calibration import TEXT_NAMES
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.messages.benchmark import (
-    ROUNDS_TO_TRIM,
     Measured,
     Rate,
     speedups,
 )
 from surgeon_engine.api.messages.events import Event, Logged
+from surgeon_engine.api.messages.lines import run_line, text_name
 from surgeon_engine.api.messages.run import (
-    ACTIVITIES,
-    BaselineEvaluated,
-    DampingChoice,
     Evaluation,
     ExpertsLeft,
     Exported,
     Fidelity,
     LayerSparsity,
-    Recovered,
-    RecoveryUndone,
-    RunFinished,
-    RunResumed,
-    RunStarted,
-    ShotFinished,
-    Stage,
     StageStarted,
     TokensRemoved,
     experts_left,
     format_estimate,
     neurons_left,
-    step_left_out,
 )
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.api.report import Report
 from surgeon_engine.base.formatting import (
     escape_controls,
     format_count,
-    format_duration,
     format_percent,
     format_rate,
     format_size,
@@ -60,83 +47,16 @@ from surgeon_engine.planning.running_memory import (
 PADDING = (0, 2, 0, 0)  # two spaces between columns
 
 
-def stage_name(stage: Stage, shot: int) -> str:
-    """Return what a stage does; `shot` is 0 outside the shots."""
-    return ACTIVITIES[stage] + (f" (shot {shot})" if shot else "")
-
-
-def text_name(text: str) -> str:
-    """Return the name of a text as people call it."""
-    return TEXT_NAMES.get(text, text)
-
-
 def event_line(event: Event) -> str:
     """Return the line to print for an event, or an empty string for none."""
     match event:
-        case RunStarted() | RunResumed() | TokensRemoved() | RunFinished():
-            return _run_line(event)
-        case StageStarted(stage=stage, shot=shot):
-            return f"  {stage_name(stage, shot)}"
-        case BaselineEvaluated(evaluation=evaluation):
-            return f"original: perplexity {evaluation.perplexity:.2f}"
-        case ShotFinished(shot=shot, sparsity=sparsity, evaluation=evaluation):
-            quality = ""
-            if evaluation is not None:
-                quality = f"{_quality(evaluation)}, "
-            return (
-                f"shot {shot}: sparsity {format_percent(sparsity, 2)}, {quality}"
-                f"{format_duration(event.seconds)}{_damping(event.damping)}"
-            )
-        case Recovered() | RecoveryUndone():
-            return _recovered(event)
-        case Exported():
-            return _exported(event)
+        case StageStarted():
+            return f"  {run_line(event)}"
         case Downloading(done=done, total=total) if total:
             return f"  {format_size(done)} of {format_size(total)}"
         case Logged(level=level, message=message):
             return f"{level.value}: {message}"
-    return ""
-
-
-def _run_line(event: RunStarted | RunResumed | TokensRemoved | RunFinished) -> str:
-    match event:
-        case TokensRemoved():
-            return _tokens_line(event)
-        case RunStarted(folder=folder, model=model, device=device):
-            return (
-                f"{model.name}: {format_count(model.parameters)} parameters, "
-                f"{format_count(model.prunable)} of them prunable; {device}; "
-                f"run folder {folder}"
-            )
-        case RunResumed(shots=shots, seconds=seconds):
-            return (
-                f"resumed after {shots} shot{'s' if shots != 1 else ''}, "
-                f"{format_duration(seconds)} of work"
-            )
-        case RunFinished(seconds=seconds, peak_memory_bytes=peak):
-            return (
-                f"done in {format_duration(seconds)}, peak memory {format_size(peak)}"
-            )
-
-
-def _tokens_line(event: TokensRemoved) -> str:
-    before, after = format_count(event.before), format_count(event.after)
-    return f"vocabulary: {before} to {after} tokens"
-
-
-def _quality(evaluation: Evaluation) -> str:
-    """Return the KL and the same top tokens on each text, and more of the first."""
-    of_first = f"perplexity {evaluation.perplexity:.2f}"
-    if not evaluation.fidelity:
-        return of_first
-    if (bits := evaluation.fidelity[0].bits_per_byte) is not None:
-        of_first += f", {bits.value:.3f} bits per byte"
-    parts = (
-        f"{each.divergence.value:.3g} nats ({format_percent(each.agreement.value, 0)} "
-        f"same top token{'' if number else f', {of_first}'}) on {text_name(each.text)}"
-        for number, each in enumerate(evaluation.fidelity)
-    )
-    return f"KL {'; '.join(parts)}"
+    return run_line(event)
 
 
 def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
@@ -170,7 +90,7 @@ def tokens_lines(
 ) -> Iterator[str]:
     """Yield what fewer tokens mean for the figures; nothing: there are not fewer."""
     if tokens is not None:
-        yield (f"{_tokens_line(tokens)}; perplexity is per token of the original")
+        yield f"{run_line(tokens)}; perplexity is per token of the original"
         yield from compared_lines(fidelity)
 
 
@@ -265,43 +185,6 @@ def _memory_cells(report: Report, context: int) -> tuple[str, str]:
     return format_size(needed), "-" if fits is None else f"{fits:g} GB"
 
 
-def _recovered(event: Recovered | RecoveryUndone) -> str:
-    if isinstance(event, RecoveryUndone):
-        # A message says why a whole recovery was undone.
-        return "" if event.stage is None else step_left_out(event.stage)
-    return (
-        f"recovery: KL to the original {event.nats_before:.3f} -> "
-        f"{event.nats_after:.3f} nats on held-out text; "
-        f"{_quality(event.evaluation)}, {format_duration(event.seconds)}"
-    )
-
-
-def _exported(event: Exported) -> str:
-    size = f"{event.format}, {event.dtype.label}, {format_size(event.weight_bytes)}"
-    if event.tokens_compared == 0:
-        return (
-            f"exported to {event.folder} ({size}); its tensors were read back by "
-            f"{event.checked_with}, no program that could run them is installed"
-        )
-    divergence = ""
-    if event.saving_divergence is not None:
-        divergence = f", KL to the model in memory {event.saving_divergence:.2g} nats"
-    return (
-        f"exported and verified: {event.folder} ({size}); {event.checked_with}: "
-        f"maximum logit difference {event.largest_difference:.2g}, the top "
-        f"token is the same for {format_percent(event.agreement)}{divergence}"
-    )
-
-
-def _damping(choice: DampingChoice | None) -> str:
-    if choice is None or choice.tried == 0:
-        return ""
-    return (
-        f"; damping {choice.cost:g} for costs, {choice.update:g} for the update "
-        f"(best of {choice.tried})"
-    )
-
-
 def format_table(exported: Exported) -> Table:
     """Return in which formats the exported model is or can be, or why it cannot."""
     rows = [(str(exported.format), f"is in {exported.folder}")]
@@ -337,19 +220,6 @@ def measurement_table(measured: Measured) -> Table:
             cells.append(f"{values[1] / values[0]:.2f}")
         add_row(table, name, *cells)
     return table
-
-
-def measurement_notes(measured: Measured) -> str:
-    """Return how the figures of a measurement were taken."""
-    spread = "the lowest and the highest round"
-    if measured.rounds >= ROUNDS_TO_TRIM:
-        spread = "the range without " + spread
-    return (
-        f"{', '.join(filter(None, (measured.device, measured.dtype)))}.\n"
-        f"Prompts of {format_count(measured.prompt_tokens)} tokens; "
-        f"{format_count(measured.generated_tokens)} tokens generated one by one.\n"
-        f"Medians of {measured.rounds} rounds; in brackets {spread}."
-    )
 
 
 def _rate(rate: Rate) -> str:

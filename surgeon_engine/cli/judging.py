@@ -20,9 +20,10 @@ from surgeon_engine.api.messages.judgment import (
     Probe,
     ProbeJudged,
     PromptJudged,
+    TextJudged,
     tokens_per_step,
 )
-from surgeon_engine.api.messages.run import Estimate, format_estimate
+from surgeon_engine.api.messages.run import Estimate, Fidelity, format_estimate
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import judged_verdict
 from surgeon_engine.base.files import expand_path
@@ -145,26 +146,18 @@ def _tables(judgment: Judgment) -> Iterator[Table]:
     table = headed_table("text", *headers, "bits per byte", "original")
     for text in judgment.texts:
         found = text.fidelity
-        assert found.overlap is not None
-        figures = Figures(
-            found.windows,
-            found.divergence,
-            found.agreement,
-            found.overlap,
-            text.loss,
-            text.outcome,
-        )
-        add_row(table, found.text, *_cells(figures), *bits_cells(found))
+        add_row(table, found.text, *_cells(found, text), *bits_cells(found))
     yield table
     if all(text.fidelity.compared is None for text in judgment.texts):
         yield _as_draft(judgment)
     table = headed_table("tokens", "count", *headers)
     for each in judgment.classes:
         count = format_count(each.figures.tokens)
-        add_row(table, each.kind, count, *_cells(each.figures))
+        add_row(table, each.kind, count, *_cells(each.figures, each.figures))
     for part in judgment.positions:
         name, count = f"{part.first} to {part.last}", format_count(part.figures.tokens)
-        add_row(table, f"position {name}", count, *_cells(part.figures))
+        cells = _cells(part.figures, part.figures)
+        add_row(table, f"position {name}", count, *cells)
     yield table
     table = headed_table("probe", "original", "file", "difference", "p", "")
     for probe in judgment.probes:
@@ -204,13 +197,14 @@ def _as_draft(judgment: Judgment) -> Table:
     return table
 
 
-def _cells(figures: Figures) -> tuple[str, ...]:
+def _cells(found: Fidelity | Figures, judged: TextJudged | Figures) -> tuple[str, ...]:
+    assert found.overlap is not None
     return (
-        format_estimate(figures.divergence, "{:.3g}".format),
-        format_estimate(figures.agreement, format_percent),
-        format_estimate(figures.overlap, format_percent),
-        _figure(figures.loss),
-        figures.outcome,
+        format_estimate(found.divergence, "{:.3g}".format),
+        format_estimate(found.agreement, format_percent),
+        format_estimate(found.overlap, format_percent),
+        _figure(judged.loss),
+        judged.outcome,
     )
 
 

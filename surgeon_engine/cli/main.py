@@ -1,21 +1,6 @@
-"""The command line: the engine without a window.
+"""The command line: the engine without a window. `surgeon --help` lists the commands.
 
-    surgeon run JOB.toml       prune a model as described by a job file
-    surgeon resume RUN         resume a run that was interrupted
-    surgeon watch RUN          show a run in progress, wherever it was started
-    surgeon stop RUN           cancel it, or stop it and keep the result
-    surgeon sweep JOB.toml     run a job with several values of some settings
-    surgeon estimate JOB.toml  estimate size, quality, memory and time of a job
-    surgeon inspect MODEL      describe a model and how it can be pruned
-    surgeon vocabulary MODEL   preview what fewer tokens mean for languages and texts
-    surgeon download MODEL     download a model from the Hugging Face Hub
-    surgeon export RUN         export the model of a finished run in another format
-    surgeon quantize MODEL     write a model as GGUF in fewer bits, without pruning it
-    surgeon measure MODEL...   measure speed and memory of one model, or compare two
-    surgeon judge RUN_OR_FILE  judge what a file has lost against the original
-    surgeon compare RUN...     compare the files of finished runs
-
-Commands import torch when they run, so that `--help` and `--version` are immediate.
+They import torch when they run, so that `--help` and `--version` are immediate.
 """
 
 from __future__ import annotations
@@ -36,7 +21,11 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.config.toml import read_config
-from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
+from surgeon_engine.api.messages.benchmark import (
+    BenchmarkSettings,
+    conditions,
+    summarize,
+)
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
@@ -56,7 +45,6 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.cli.formatting import (
     event_line,
     format_table,
-    measurement_notes,
     measurement_table,
     sweep_table,
 )
@@ -386,7 +374,7 @@ def measure(  # noqa: PLR0913  one parameter for each option
     measured = measure_models(models, settings, lambda: None)
     output = Output()
     output.print_table(measurement_table(measured))
-    output.print_line(f"{measurement_notes(measured)}\n{summarize(measured)}")
+    output.print_line(f"{conditions(measured)}\n{summarize(measured)}")
 
 
 @app.command(hidden=True)

@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.lines import stage_name
 from surgeon_engine.api.messages.run import Progressed, StageStarted
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.base.formatting import escape_controls, format_size
-from surgeon_engine.cli.formatting import event_line, stage_name
+from surgeon_engine.cli.formatting import event_line
 
 _UNLIMITED = 10_000  # characters in a line of a file or pipe
 

@@ -6,7 +6,6 @@ They import torch when they run.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 import re
@@ -39,7 +38,7 @@ from surgeon_engine.base.errors import (
     RunCancelled,
     RunFolderError,
 )
-from surgeon_engine.base.files import expand_path
+from surgeon_engine.base.files import expand_path, numbered_names
 from surgeon_engine.base.paths import check_name
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.cli.formatting import sweep_table
@@ -227,8 +226,7 @@ def _run_or_resume(
     parent: Path, name: str, variation: Variation, kept: Kept, *, replace: bool
 ) -> Path:
     """Do a run of a sweep, or go on with what there is of it; return its folder."""
-    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
-    runs = (RunFolder(parent / each) for each in names)
+    runs = (RunFolder(parent / each) for each in numbered_names(name))
     run = next(x for x in runs if not x.path.exists() or _is_of(x, variation.config))
     if run.saved_state.exists:
         path = str(run.path)

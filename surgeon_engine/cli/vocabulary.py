@@ -9,9 +9,10 @@ from rich.table import Table
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.lines import text_name
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
 from surgeon_engine.base.formatting import format_count, format_percent, format_size
-from surgeon_engine.cli.formatting import add_row, headed_table, text_name
+from surgeon_engine.cli.formatting import add_row, headed_table
 from surgeon_engine.cli.output import Output
 
 _EXAMPLES = 4  # of a script

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from surgeon_engine.api.export_folder import check_export_folder, unwritable_export
 from surgeon_engine.api.export_marker import check_own, trash_export, write_marker
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
@@ -25,10 +26,7 @@ from surgeon_engine.base.files import (
     remove_leftovers,
     write_folder_atomically,
 )
-from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.runtime.run_context import RunContext
-
-_MAX_NAME = 200  # bytes; temporary names are longer
 
 
 def check_destination(
@@ -44,8 +42,7 @@ def check_destination(
     Args:
         destination: Folder of the export.
         run: Run whose model is exported.
-        protected: Paths that must not be replaced: the original model, and the
-            checkpoint from which other formats are made.
+        protected: Paths that must not be replaced, see `check_export_folder`.
         context: Cancels while the files of an export to be replaced are read.
         replace: Whether a person has allowed to replace an export in the folder.
 
@@ -53,68 +50,17 @@ def check_destination(
         ExportError: The folder holds anything else, its parent is not writable, or the
             run keeps its own files there.
     """
+    check_export_folder(destination, run, protected, replace=replace)
     try:
-        _check_name(destination)
-        with suppress(FileNotFoundError):
-            destination.stat()  # not for a path too long, or with links in a circle
-        _check_not_of_run(destination, run)
         remove_leftovers(destination.parent, destination.name)
-        if replace and destination.is_dir() and any(destination.iterdir()):
-            _check_not_protected(destination, protected)
+        if destination.is_dir() and any(destination.iterdir()):
             check_own(destination, check=context.raise_if_cancelled)
-        else:
-            check_not_occupied(destination, ExportError)
         trial = partial_path(nearest_existing(destination.parent) / destination.name)
         if not trial.exists():
             trial.mkdir()
             trial.rmdir()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        raise _unwritable(destination, error) from error
-
-
-def _check_name(destination: Path) -> None:
-    if not destination.name:
-        raise ExportError(
-            "{folder} is the root of a disk.",
-            "Choose a folder on it.",
-            folder=destination,
-        )
-    if (length := len(os.fsencode(destination.name))) > _MAX_NAME:
-        raise ExportError(
-            "The name of the export folder has {length:,} bytes; at most "
-            "{max_name} are possible.",
-            "Choose a shorter name.",
-            length=length,
-            max_name=_MAX_NAME,
-        )
-    if destination.is_symlink():
-        raise ExportError(
-            "{folder} is a link.", "Choose the folder itself.", folder=destination
-        )
-
-
-def _check_not_of_run(destination: Path, run: RunFolder) -> None:
-    target, run_path = destination.resolve(), run.path.resolve()
-    is_nested = target.is_relative_to(run_path) and target.parent != run_path
-    own_paths = {path.resolve() for path in run.own_paths}
-    if run_path.is_relative_to(target) or is_nested or target in own_paths:
-        raise ExportError(
-            "{folder} is where the run itself keeps its files.",
-            "Choose another folder, or leave the destination empty.",
-            folder=destination,
-        )
-
-
-def _check_not_protected(destination: Path, protected: Iterable[Path]) -> None:
-    target = destination.resolve()
-    for path in (*protected, Path.cwd(), Path(os.path.expanduser("~"))):
-        if path.resolve().is_relative_to(target):
-            raise ExportError(
-                "{folder} contains {path}, which must not be replaced.",
-                "Choose another folder.",
-                folder=destination,
-                path=path,
-            )
+    except OSError as error:
+        raise unwritable_export(destination, error) from error
 
 
 def check_disk_space(destination: Path, needed: int) -> None:
@@ -157,16 +103,8 @@ def write_checkpoint_at(
             yield folder
             write_marker(folder)
     except (OSError, SafetensorError) as error:
-        raise _unwritable(destination, error) from error
+        raise unwritable_export(destination, error) from error
     if aside is not None and os.path.lexists(aside) and not trash_export(aside):
         context.warn(
             "What was in {folder} is now in {aside}.", folder=destination, aside=aside
         )
-
-
-def _unwritable(destination: Path, error: Exception) -> ExportError:
-    reason = getattr(error, "strerror", None) or error
-    return ExportError(
-        unwritable(destination, reason),
-        "Choose a folder that you may write to, on a disk with space for the model.",
-    )

@@ -22,10 +22,10 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.export_folder import original_paths
 from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.messages.run import Exported, Fidelity, Stage
-from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
+from surgeon_engine.api.model_info.files import GGUF_FILE
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
@@ -269,12 +269,6 @@ def write_unverified(job: ExportJob, context: RunContext) -> None:
         source = job.pruned.loaded.source
         data = card_data(source.name, job.report, file_format, provenance_of(source))
         (folder / CARD).write_text(f"---\n{data}\n---\n", encoding="utf-8")
-
-
-def original_paths(config: RunConfig) -> tuple[Path, ...]:
-    """Return the path of the original model; empty for the bundled demo."""
-    path = local_path(config.model.source)
-    return () if path is None else (path,)
 
 
 def _verify(

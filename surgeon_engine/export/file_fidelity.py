@@ -18,7 +18,7 @@ from torch import Tensor
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import Fidelity
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
+from surgeon_engine.api.model_info.files import GGUF_FILE
 from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.calibration.judging_texts import (

@@ -40,7 +40,7 @@ class Pair:
         self.children: dict[Side, ModelProcess] = {}
         with ExitStack() as running:
             for side, model in models.items():
-                child = ModelProcess(model.source, COMMAND, measures=False)
+                child = ModelProcess(model.source, COMMAND)
                 self.children[side] = running.enter_context(child)
             for side, model in models.items():
                 arguments = (model, models[Side.ORIGINAL].source)

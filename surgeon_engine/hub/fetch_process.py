@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants, get_token
 
 from surgeon_engine.api.model_info.files import (
+    INDEX,
     check_has_weights,
     check_indexed,
     indexed_files,
@@ -37,7 +38,7 @@ from surgeon_engine.api.model_info.files import (
     select_weights,
 )
 from surgeon_engine.api.model_info.header import check_options
-from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
+from surgeon_engine.api.model_info.source_names import HubName, hub_name
 from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically

@@ -201,7 +201,7 @@ def _cleaned(problem: str) -> str:
         name: _text(value)[:_MAX_VALUE] if type(value) is str else value
         for name, value in problem.values.items()
     }
-    return Sentence(problem.template, values, problem.plural)
+    return Sentence(problem.template, values)
 
 
 def _license(tags: object) -> str:

@@ -58,7 +58,7 @@ def answering(
         EvaluationError: its process has ended.
     """
     name, by_llama = Path(speaker.config.source).name, speaker.by_llama
-    with ModelProcess(name, LLAMA if by_llama else WORKER, measures=False) as child:
+    with ModelProcess(name, LLAMA if by_llama else WORKER) as child:
         if by_llama:
             opening = (str(speaker.gguf), window, _AT_ONCE, "", 0)
             yield _Llama(child, check, child.call("open", opening, str, check))

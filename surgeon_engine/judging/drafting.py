@@ -73,7 +73,7 @@ def draft_judged(
     with context.stage(Stage.GENERATION, total=2 * len(prompts)) as step:
         for draft in ("", str(file)):
             opened = (str(original), window, 1, draft, DRAFTED)
-            with ModelProcess(original.name, LLAMA, measures=False) as child:
+            with ModelProcess(original.name, LLAMA) as child:
                 child.call("open", opened, str, check)
                 answers = []
                 for tokens in prompts:

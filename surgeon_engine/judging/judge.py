@@ -35,7 +35,6 @@ from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import JUDGMENT
-from surgeon_engine.calibration.texts import check_files
 from surgeon_engine.evaluation.intervals import outcome_of_loss, ratio
 from surgeon_engine.export.model_card import with_judgment
 from surgeon_engine.export.provenance import CARD
@@ -64,6 +63,7 @@ from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate, read_model_config, vocabulary_size
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.model.vocabulary.smaller import kept_tokens
+from surgeon_engine.planning.windows import text_errors
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -157,7 +157,8 @@ def _checked_target(target: str, original: str, settings: JudgeSettings) -> Targ
     texts = (*named, *filter(None, [settings.text]))
     job = replace(found.config, evaluation=EvaluationConfig(windows=1, texts=texts))
     job.check_consistency()
-    check_files(text for _, text in job.texts)
+    for _, error in text_errors(job):
+        raise error
     return found
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.judgment import JudgeSettings
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
+from surgeon_engine.api.model_info.files import GGUF_FILE
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError

@@ -25,7 +25,7 @@ from surgeon_engine.base.errors import (
     RunCancelled,
 )
 from surgeon_engine.base.json_process import JsonProcess, module_command
-from surgeon_engine.base.sentences import say, say_n
+from surgeon_engine.base.sentences import say
 from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import failure
@@ -122,21 +122,17 @@ def gpus_for(model: ModelConfig, *, is_new: bool) -> int:
     there = devices.gpu_count()
     if model.gpus > there and is_new:
         raise ConfigError(
-            say_n(
-                "The job asks for {gpus} GPUs, and this machine has {n} GPU that torch "
-                "can use.",
-                "The job asks for {gpus} GPUs, and this machine has {n} GPUs that "
-                "torch can use.",
-                there,
-                gpus=model.gpus,
-            )
-            if there
-            else say(
-                "The job asks for {gpus} GPUs, and this machine has no GPU that torch "
-                "can use.",
-                gpus=model.gpus,
-            ),
+            "The job asks for {gpus} GPUs, and this machine has no GPU that torch can "
+            "use."
+            if not there
+            else "The job asks for {gpus} GPUs, and this machine has {there} GPU that "
+            "torch can use."
+            if there == 1
+            else "The job asks for {gpus} GPUs, and this machine has {there} GPUs that "
+            "torch can use.",
             "Set {setting:choice} to 1, or to 0 for all that there are.",
+            gpus=model.gpus,
+            there=there,
             setting="model.gpus",
         )
     return max(1, min(model.gpus or there, there))

@@ -21,13 +21,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import (
     COUPLED,
+    SAME_WIDTHS,
     WITH_NEURONS,
     Widths,
     display_name,
@@ -64,23 +64,6 @@ _LEVELS = (Recovery.DISTILLATION, Recovery.RECONSTRUCTION, Recovery.REFIT)
 _MIN_EPOCHS = 0.25  # of a distillation that is cut by the time limit
 
 
-class WidthReason(Enum):
-    """Why the widths of layers become multiples of a number."""
-
-    SETTING = "setting"  # it is set, or the structure has no widths
-    FORMAT = "format"  # zeros would fill the rows of the file up to it
-    DEVICE = "device"  # the GPU computes them faster
-    NONE = "none"  # nothing asks for it: any width
-
-
-@dataclass(frozen=True, slots=True)
-class WidthChoice:
-    """A width multiple and why it was chosen; 1: any width."""
-
-    multiple: int = 1
-    reason: WidthReason = WidthReason.NONE
-
-
 _LEVEL_NAMES = {
     Recovery.OFF: say("off"),
     Recovery.REFIT: say("refit"),
@@ -100,21 +83,28 @@ _FEW = (TrainedWeights.LORA, TrainedWeights.ROUTERS)  # the distillation alone h
 class SettledJob:
     """A job without automatic settings."""
 
+    asked: RunConfig  # with automatic settings
     config: RunConfig
-    is_open: bool  # the settings left something of the recovery to choose
-    offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
-    width: WidthChoice
-    has_file_form: bool  # the form of the file was chosen
-    has_file_widths: bool  # all layers lose equally many because of the file
     size: PlannedSize
     estimate: Estimate  # of the settled job
 
     @property
+    def is_open(self) -> bool:
+        """Whether the settings left something of the recovery to choose."""
+        chosen = self.config.recovery
+        return chosen.recovers and chosen != self.asked.recovery
+
+    @property
+    def offloads(self) -> bool:
+        """Whether the blocks are offloaded, and the settings did not ask for it."""
+        was_automatic = self.asked.model.offload is Offload.AUTOMATIC
+        return was_automatic and self.config.model.offload is Offload.ON
+
+    @property
     def messages(self) -> Iterator[str]:
         """What was chosen and why."""
-        if self.is_open:
-            yield self._about_recovery
+        yield from filter(None, (self.about_recovery,))
         recovery = self.config.recovery
         if (
             recovery.recovers
@@ -126,37 +116,17 @@ class SettledJob:
                 level=reworded(_LEVEL_NAMES[recovery.level]),
                 weights=reworded(_WEIGHTS[recovery.trained_weights]),
             )
-        if self.has_file_form:
+        file = self.size.file
+        if self.config.export != self.asked.export:
             yield say(
-                "File: GGUF in {dtype}, like the original.",
-                dtype=self.size.file.form.dtype.label,
+                "File: GGUF in {dtype}, like the original.", dtype=file.form.dtype.label
             )
-        if self.size.file.needs_own_code:
-            yield _about_own_code(self.size.file)
-        if self.has_file_widths:
-            kind = self.config.pruning.structure
-            yield say(
-                "Widths: every layer loses equally many {structure}, as such files of "
-                "this architecture have one width for all.",
-                structure=display_name(kind),
-            )
-        if self.width.reason is WidthReason.FORMAT:
-            yield say(
-                "Widths: multiples of {multiple}. The file would fill up other widths "
-                "with zeros.",
-                multiple=self.width.multiple,
-            )
-        elif self.width.reason is WidthReason.DEVICE:
-            yield say(
-                "Widths: multiples of {multiple}, which GPUs compute faster.",
-                multiple=self.width.multiple,
-            )
-        if self.offloads:
-            yield say(
-                "Blocks are offloaded: their weights are in main memory or in "
-                "files, and on the device one block at a time, because it has too "
-                "little memory for all."
-            )
+        about_widths = (
+            about_own_code(file),
+            about_same_widths(self.asked, self.config),
+            about_multiple(file, self.config.pruning.width_multiple),
+        )
+        yield from filter(None, (*about_widths, self.about_offload))
         seconds = self.estimate.seconds_of_stages
         writing = seconds.get(Stage.SAMPLING, 0.0)
         if self.config.model.offload is Offload.ON and 2 * writing > sum(
@@ -171,7 +141,21 @@ class SettledJob:
             )
 
     @property
-    def _about_recovery(self) -> str:
+    def about_offload(self) -> str:
+        """That blocks are offloaded, and why; empty if it was not chosen."""
+        if not self.offloads:
+            return ""
+        return say(
+            "Blocks are offloaded: their weights are in main memory or in files, and "
+            "on the device one block at a time, because it has too little memory for "
+            "all."
+        )
+
+    @property
+    def about_recovery(self) -> str:
+        """The recovery that was chosen, and why; empty if nothing of it was open."""
+        if not self.is_open:
+            return ""
         recovery = self.config.recovery
         chosen = reworded(_LEVEL_NAMES[recovery.level])
         if recovery.trains:
@@ -213,12 +197,13 @@ def settle(
     offloaded. A recovery that needs no more memory than that one fits: something else
     in the run is larger. `size` is given if it is known.
     """
-    has_file_form = config is not (config := with_file_form(config, model))
-    has_file_widths = config is not (config := with_file_widths(config, model))
-    size = size or planned_size(config, model)
+    asked = config
+    if size is None:
+        size = planned_size(
+            with_file_widths(with_file_form(config, model), model), model
+        )
     on_cuda = machine.computes_on_cuda(config.model.device)
-    width = width_choice(size.file, on_cuda=on_cuda)
-    config = with_chosen_multiple(config, width.multiple)
+    config = with_width_multiple(config, model, on_cuda=on_cuda)
     if config.pruning.removes_nothing:  # there is nothing to recover from
         recovery = replace(config.recovery, level=Recovery.OFF)
         config = replace(config, recovery=recovery)
@@ -239,20 +224,7 @@ def settle(
             chosen, found = tried, needed
             break
         obstacle = obstacle or (*lacking, *late)[0]
-    is_open = len({candidate.recovery for candidate in candidates}) > 1
-    was_automatic = config.model.offload is Offload.AUTOMATIC
-    offloads = was_automatic and chosen.model.offload is Offload.ON
-    return SettledJob(
-        chosen,
-        is_open,
-        offloads,
-        obstacle,
-        width,
-        has_file_form,
-        has_file_widths,
-        size,
-        found,
-    )
+    return SettledJob(asked, chosen, obstacle, size, found)
 
 
 def with_file_widths(config: RunConfig, model: ModelSummary) -> RunConfig:
@@ -272,15 +244,22 @@ def with_width_multiple(
 ) -> RunConfig:
     """Return the job with explicit widths, if its structure has some.
 
+    No multiple is chosen if the widths of the original are no such multiples: layers
+    that lose nothing would keep theirs.
+
     Args:
         config: the job.
         model: the model before pruning.
         on_cuda: whether the run computes on a GPU that torch calls "cuda".
     """
     config = with_file_widths(with_file_form(config, model), model)
-    file = planned_file(model, file_form(config, model), config.pruning)
-    width = width_choice(file, on_cuda=on_cuda)
-    return with_chosen_multiple(config, width.multiple)
+    pruning, multiple = config.pruning, 1
+    if not pruning.removes_nothing and pruning.structure in WITH_NEURONS:
+        file = planned_file(model, file_form(config, model), pruning)
+        multiple = file.needed_multiple
+        if multiple == 1 and on_cuda and file.has_widths_in(GPU_MULTIPLE):
+            multiple = GPU_MULTIPLE
+    return with_chosen_multiple(config, multiple)
 
 
 def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
@@ -291,36 +270,47 @@ def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
     return replace(config, pruning=replace(pruning, width_multiple=multiple))
 
 
-def width_choice(file: PlannedFile, *, on_cuda: bool) -> WidthChoice:
-    """Return the width multiple of a job and its reason; see `with_width_multiple`.
+def about_multiple(file: PlannedFile, multiple: int) -> str:
+    """Return why widths become multiples of a number; empty: it is set, or any do.
 
-    No multiple is chosen if the widths of the original are no such multiples: layers
-    that lose nothing would keep theirs.
+    Args:
+        file: as the settings ask for it.
+        multiple: that of the settled job.
     """
-    pruning = file.pruning
-    if pruning.width_multiple:
-        return WidthChoice(pruning.width_multiple, WidthReason.SETTING)
-    if pruning.removes_nothing or pruning.structure not in WITH_NEURONS:
-        return WidthChoice()
-    if file.needed_multiple > 1:
-        return WidthChoice(file.needed_multiple, WidthReason.FORMAT)
-    if on_cuda and file.has_widths_in(GPU_MULTIPLE):
-        return WidthChoice(GPU_MULTIPLE, WidthReason.DEVICE)
-    return WidthChoice()
-
-
-def _about_own_code(file: PlannedFile) -> str:
-    """Return what a file of free widths means, and which setting avoids it."""
-    if file.original.gguf_widths is Widths.FREE:
-        return say(
-            "Widths: each layer keeps its own, so that transformers loads the file "
-            'with the code beside it (trust_remote_code). With widths = "same" it '
-            "needs none."
-        )
+    if file.pruning.width_multiple or multiple <= 1:
+        return ""
     return say(
-        "Widths: each layer keeps its own, so that transformers loads the file with "
-        "the code beside it (trust_remote_code), and it cannot become a GGUF file. "
-        'With widths = "same" it needs no code.'
+        "MLP widths become multiples of {multiple}: the file would fill up others with "
+        "zeros."
+        if multiple == file.needed_multiple
+        else "MLP widths become multiples of {multiple}, which GPUs compute faster.",
+        multiple=multiple,
+    )
+
+
+def about_same_widths(asked: RunConfig, settled: RunConfig) -> str:
+    """Return that the file has one width for all layers; empty if it was asked for."""
+    if settled.pruning.widths is asked.pruning.widths:
+        return ""
+    return say(
+        "All layers lose equally many {structure}, as such files of this architecture "
+        "have one width for all.",
+        structure=display_name(settled.pruning.structure),
+    )
+
+
+def about_own_code(file: PlannedFile) -> str:
+    """Return what a file of free widths means; empty: it has none."""
+    if not file.needs_own_code:
+        return ""
+    return say(
+        "Layers of different widths: transformers loads the file with the code beside "
+        "it (trust_remote_code). With {setting:choice} it needs none."
+        if file.original.gguf_widths is Widths.FREE
+        else "Layers of different widths: transformers loads the file with the code "
+        "beside it (trust_remote_code), and it cannot become a GGUF file. With "
+        "{setting:choice} it needs no code.",
+        setting=SAME_WIDTHS,
     )
 
 

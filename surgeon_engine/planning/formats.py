@@ -76,7 +76,7 @@ def check_format(config: RunConfig, model: ModelSummary) -> None:
         raise ExportError(
             say_all(say("{label} is not possible here.", label=label), reason),
             "Choose one of: {possible}.",
-            possible=say_list(*possible),
+            possible=say_list(*possible, spec="choice"),
         )
 
 

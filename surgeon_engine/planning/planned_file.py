@@ -155,10 +155,10 @@ class PlannedFile:
         has_tokenizer = self.form.format is Format.GGUF
         return TENSOR_ENTRY * tensors + has_tokenizer * self.model.tokenizer_bytes
 
-    @property
+    @cached_property
     def _weight_bytes(self) -> int:
-        """The bytes of all weights if none are removed."""
-        return self._fixed_bytes + self._layer_bytes
+        """The bytes of all weights if none are removed, in their types afterwards."""
+        return self._fixed_bytes + sum(map(self._bytes_of, self.model.layers))
 
     @property
     def _fixed_bytes(self) -> int:
@@ -177,11 +177,6 @@ class PlannedFile:
     def _groups(self) -> dict[str, int]:
         """The number of heads or neurons that the columns of a consumer have."""
         return {each.layers[0]: each.groups for each in self.model.coupled}
-
-    @cached_property
-    def _layer_bytes(self) -> int:
-        """The bytes of the layers if nothing is removed, in their types afterwards."""
-        return sum(self._bytes_of(layer) for layer in self.model.layers)
 
     @cached_property
     def _pruned_layers(self) -> tuple[int, int]:

@@ -44,24 +44,16 @@ _MLP_BUFFERS, _HIDDEN_BUFFERS = 4, 3  # that exist at once
 HeadsLeft = Mapping[int, float]  # the share of its heads that a block keeps
 
 
-def memory_to_run(
-    weight_bytes: int, context: int, model: ModelSummary, left: HeadsLeft | None = None
+def memory_beside_weights(
+    context: int, model: ModelSummary, left: HeadsLeft | None = None
 ) -> int:
-    """Return the bytes in which a model runs.
+    """Return the bytes that a model needs besides its file: context and buffers.
 
     Args:
-        weight_bytes: of its file.
         context: tokens of prompt and answer together.
         model: the model before pruning.
         left: the share of the key-value heads that blocks keep; others keep all.
     """
-    return weight_bytes + memory_beside_weights(context, model, left)
-
-
-def memory_beside_weights(
-    context: int, model: ModelSummary, left: HeadsLeft | None = None
-) -> int:
-    """Return the bytes of the context and of the buffers of a batch."""
     left = left or {}
     cache = sum(
         round(size * left.get(block, 1.0))
@@ -129,7 +121,7 @@ def memory_of_export(
         model: the model before pruning.
     """
     left = {} if exported.format is Format.MASKED else heads_left(layers)
-    return memory_to_run(exported.weight_bytes, context, model, left)
+    return exported.weight_bytes + memory_beside_weights(context, model, left)
 
 
 def heads_left(layers: Iterable[LayerSparsity]) -> dict[int, float]:

@@ -20,7 +20,6 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.sources import NO_EXPERTS, ModelSummary
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
-from surgeon_engine.planning.experts import hint_of_experts
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.limits import (
     bundle_of,
@@ -107,7 +106,7 @@ def _check_limits(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> No
             else say("The smallest possible size is {size}.", size=size),
             same,
             formats,
-            hint_of_experts(pruning, model),
+            _about_experts(pruning, model),
             say(
                 "Lower the target, protect less, lower the minimum density, or choose "
                 "another structure."
@@ -120,6 +119,16 @@ def _check_limits(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> No
         structure=structure,
         kept=_kept(pruning),
         size=size,
+    )
+
+
+def _about_experts(pruning: PruningConfig, model: ModelSummary) -> str:
+    """Return that experts can be removed, too; empty if they are, or there are none."""
+    if not model.experts or pruning.structure in OF_EXPERTS:
+        return ""
+    return say(
+        "Most weights of this model are in its experts: choose {other:choice}.",
+        other=Structure.EXPERTS_AND_NEURONS,
     )
 
 

@@ -28,7 +28,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say, say_n
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form, number_format
 from surgeon_engine.planning.limits import max_removable
@@ -161,28 +161,22 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
 
 
 def _to_remove(file: PlannedFile) -> int:
-    """Return how many weights of layers are to be removed."""
-    pruning = file.pruning
-    if pruning.removes_nothing or pruning.structure in SPARSE:  # beside tokens
-        return _to_remove_in_all(file)
-    of_tokens = 0 if pruning.is_sized else file.of_tokens
-    return _to_remove_in_all(file) - of_tokens
-
-
-def _to_remove_in_all(file: PlannedFile) -> int:
-    """Return the same with the parameters of tokens, unless the target is in bytes."""
+    """Return how many weights of layers are to be removed, beside tokens."""
     pruning, model = file.pruning, file.original
+    removed = 0
     match pruning.target:
-        case Target.PRUNABLE_SHARE:
-            return floor_share(prunable_weights(pruning, model), pruning.sparsity)
-        case Target.PARAMETER_SHARE:
-            return floor_share(model.parameters, pruning.sparsity)
-        case Target.PARAMETERS:
-            return model.parameters - round(pruning.million_parameters * _MILLION)
         case Target.FILE_SIZE:
             return file.removed_for(floor_share(_MEGABYTE, pruning.megabytes))
         case Target.MEMORY:
             return _to_remove_for_memory(file)
+        case Target.PRUNABLE_SHARE:
+            removed = floor_share(prunable_weights(pruning, model), pruning.sparsity)
+        case Target.PARAMETER_SHARE:
+            removed = floor_share(model.parameters, pruning.sparsity)
+        case Target.PARAMETERS:
+            removed = model.parameters - round(pruning.million_parameters * _MILLION)
+    has_only_tokens = pruning.removes_nothing or pruning.structure in SPARSE
+    return removed if has_only_tokens else removed - file.of_tokens
 
 
 def _to_remove_for_memory(file: PlannedFile) -> int:
@@ -201,12 +195,13 @@ def _to_remove_for_memory(file: PlannedFile) -> int:
     beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
-            say_n(
+            say(
                 "A context of {n:,} token takes {beside:size}, all of the "
+                "{memory:size}."
+                if context == 1
+                else "A context of {n:,} tokens takes {beside:size}, all of the "
                 "{memory:size}.",
-                "A context of {n:,} tokens takes {beside:size}, all of the "
-                "{memory:size}.",
-                context,
+                n=context,
                 beside=beside,
                 memory=memory,
             ),
@@ -347,10 +342,11 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
     size, pruning = file.bytes(removed), file.pruning
     if pruning.target is Target.MEMORY:
         planned = planned_context(pruning.context, file.model, pruning.structure)
-        return say_n(
-            "{size:size} with a context of {n:,} token",
-            "{size:size} with a context of {n:,} tokens",
-            pruning.context,
+        return say(
+            "{size:size} with a context of {n:,} token"
+            if pruning.context == 1
+            else "{size:size} with a context of {n:,} tokens",
+            n=pruning.context,
             size=size + planned.beside(removed),
         )
     return say("{size:size}", size=size)

@@ -1,4 +1,4 @@
-"""The windows of a job: their room in texts and the model, and those of an epoch."""
+"""The windows of a job: the files of their texts, the model's limit, and an epoch's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
+from surgeon_engine.api.config.calibration import (
+    BUILTIN_TEXT,
+    CalibrationConfig,
+    real_name,
+)
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.planning.constants import EPOCH_OWN
 
+TABLES = (".jsonl", ".csv", ".parquet")
+TEXT_ENDINGS = (".txt", *TABLES, ".npy")
 _MAX_BEGINNING = 4  # tokens that a window may begin with besides its text
 
 
@@ -29,7 +36,50 @@ def check_window_length(length: int, longest: int) -> None:
         )
 
 
-def short_texts(
+def check_text_file(text: str) -> Path:
+    """Return the path of a text or token file.
+
+    Raises:
+        CalibrationError: The file is missing, empty or of an unknown kind.
+    """
+    path, kinds = Path(os.path.expanduser(text)), ", ".join(TEXT_ENDINGS)
+    if not os.path.isfile(path):
+        raise CalibrationError(
+            "{path} is a folder."
+            if os.path.isdir(path)
+            else "{path} is a pipe or a device."
+            if os.path.exists(path)
+            else "There is no text file at {path}.",
+            "Choose a file of one of these kinds: {kinds}.",
+            path=path,
+            kinds=kinds,
+        )
+    if path.stat().st_size == 0:
+        raise CalibrationError(
+            "{path} is empty.", "Choose a file with text in it.", path=path.name
+        )
+    if path.suffix.lower() not in TEXT_ENDINGS:
+        raise CalibrationError(
+            "{path} is of an unknown kind.",
+            "Choose a file of one of these kinds: {kinds}.",
+            path=path.name,
+            kinds=kinds,
+        )
+    return path
+
+
+def text_errors(config: RunConfig) -> Iterator[tuple[str, CalibrationError]]:
+    """Yield why text files of a job cannot be used, each with its setting."""
+    for setting, text in config.texts:
+        if text not in ("", BUILTIN_TEXT) and not is_hub_source(text):
+            try:
+                check_text_file(text)
+            except CalibrationError as error:
+                yield setting, error
+    yield from _short_texts(config.calibration)
+
+
+def _short_texts(
     calibration: CalibrationConfig,
 ) -> Iterator[tuple[str, CalibrationError]]:
     """Yield the setting of each plain text with fewer bytes than tokens are needed."""

@@ -23,6 +23,7 @@ import msgspec
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.export_folder import original_paths
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Evaluation,
@@ -52,7 +53,6 @@ from surgeon_engine.export.export import (
     RECIPE,
     ExportJob,
     export,
-    original_paths,
     write_unverified,
 )
 from surgeon_engine.export.file_fidelity import Yardstick

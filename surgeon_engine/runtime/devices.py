@@ -16,7 +16,7 @@ from surgeon_engine.api.config.run import ON_CPU, Device, Dtype
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say, say_n
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.constants import pinned_bytes
 from surgeon_engine.runtime import host_memory, ranks
 
@@ -129,7 +129,7 @@ def display_name(device: torch.device) -> str:
     if device.type == "mps":
         return APPLE_GPU
     threads = torch.get_num_threads()
-    return say_n("CPU ({n} thread)", "CPU ({n} threads)", threads)
+    return say("CPU ({n} thread)" if threads == 1 else "CPU ({n} threads)", n=threads)
 
 
 def names_in_use(device: torch.device) -> str:

@@ -30,7 +30,6 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import ConfigError, EngineError
-from surgeon_engine.base.sentences import say_n
 from surgeon_engine.runtime.failures import RankLost, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -102,15 +101,13 @@ def begin(*, uses_gpu: bool) -> None:
 def _check_gpus(processes: int, gpus: int) -> None:
     if processes > gpus:
         raise ConfigError(
-            say_n(
-                "{processes} processes were started on a machine with {n} GPU: each "
-                "needs one of its own.",
-                "{processes} processes were started on a machine with {n} GPUs: each "
-                "needs one of its own.",
-                gpus,
-                processes=processes,
-            ),
+            "{processes} processes were started on a machine with {gpus} GPU: each "
+            "needs one of its own."
+            if gpus == 1
+            else "{processes} processes were started on a machine with {gpus} GPUs: "
+            "each needs one of its own.",
             'Start {gpus} processes, or set device to "cpu".',
+            processes=processes,
             gpus=gpus,
         )
 

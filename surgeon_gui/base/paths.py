@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from surgeon_engine.base.files import expand_path, nearest_existing, numbered_names
+from surgeon_engine.base.files import expand_path, nearest_existing
 from surgeon_engine.base.files import free_bytes as free_bytes_at
 
 
@@ -61,12 +61,6 @@ def is_occupied(text: str) -> bool:
         return any(expand_path(text).iterdir())
     except OSError:
         return True
-
-
-def new_path(folder: str, name: str) -> Path:
-    """Return a path in a folder at which there is nothing, with a number if needed."""
-    found = (expand_path(folder) / each for each in numbered_names(name))
-    return next(each for each in found if not os.path.lexists(each))
 
 
 def unwritable_folder(text: str) -> str:

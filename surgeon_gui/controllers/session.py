@@ -108,13 +108,6 @@ class Session(QObject):
             )
             self.store.report(message, tr("Choose another runs folder."))
             return
-        is_remote = bool(self.state.computer)
-        if checks.is_in_export_folder(config, folder, is_remote=is_remote):
-            message = tr("{folder} is or contains the run folder.").format(
-                folder=config.export.folder
-            )
-            self.store.report(message, tr("Choose another destination."))
-            return
         check = self.state.resource_check
         planned = check.estimate.seconds_of_stages if check is not None else {}
         may_replace = self.state.may_replace

@@ -8,7 +8,7 @@ from pathlib import Path
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.run import Exported
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
+from surgeon_engine.api.model_info.files import GGUF_FILE
 from surgeon_gui.state.ladder import default_context, file_of, original
 from surgeon_gui.state.run import RunState
 

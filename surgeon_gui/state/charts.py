@@ -17,7 +17,6 @@ from enum import Enum
 import numpy as np
 
 from surgeon_engine.api.config.pruning import CostBasis
-from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.limits import max_perplexity
 from surgeon_gui.base import units
@@ -264,7 +263,7 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
 
 def _cost_unit(run: RunState) -> str:
     """Return the unit of the removal costs of a run."""
-    if run.config is None or not predicts_loss(run.config.pruning):
+    if run.config is None or not run.config.pruning.measures_gradients:
         return tr("score of the method")
     if run.config.pruning.cost_basis is CostBasis.PER_PARAMETER:
         return tr("nats per weight")

@@ -69,6 +69,18 @@ def saved_facts(exported: Exported, original_bytes: int) -> Facts:
     return tuple(fact for fact in facts if fact[0] not in _OF_THE_RUN)
 
 
+def saved_sentence(exported: Exported) -> str:
+    """Return where a model was saved."""
+    text = tr("Pruned model saved to {folder} ({size}).")
+    if not exported.tokens_compared:
+        text = tr(
+            "Pruned model saved to {folder} ({size}). No program on this computer can "
+            "run it."
+        )
+    size = numbers.size(exported.weight_bytes)
+    return text.format(folder=exported.folder, size=size)
+
+
 def unrun_note(exported: Exported | None) -> str:
     """Return a warning if no program could run the exported file; otherwise ""."""
     if exported is None or exported.tokens_compared:
@@ -173,25 +185,6 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
             SpeedCell(tr("Generation"), "tokens/s"),
             *_rates([each.generation for each in models], generation),
         ),
-    )
-
-
-def measurement_conditions(measured: Measured) -> str:
-    """Return how the figures of the speed table were measured."""
-    text = tr(
-        "Medians of {rounds} rounds, alternating between the models, and their range. "
-        "Device: {device}. Prompts of {prompt} tokens, {generated} generated tokens."
-    )
-    if len(measured.models) == 1:
-        text = tr(
-            "Medians of {rounds} rounds and their range. Device: {device}. Prompts of "
-            "{prompt} tokens, {generated} generated tokens."
-        )
-    return text.format(
-        rounds=measured.rounds,
-        device=", ".join(filter(None, (measured.device, measured.dtype))),
-        prompt=numbers.whole(measured.prompt_tokens),
-        generated=numbers.whole(measured.generated_tokens),
     )
 
 

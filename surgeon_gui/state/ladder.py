@@ -11,8 +11,8 @@ from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.running_memory import (
     COMMON_MEMORIES,
+    memory_beside_weights,
     memory_of_export,
-    memory_to_run,
     smallest_memory,
     usable_context,
 )
@@ -43,7 +43,7 @@ def original(model: ModelSummary, context: int) -> Rung:
     """Return the file of an original; `context`: tokens of prompt and answer."""
     memory = 0
     if model.cache_width:
-        memory = memory_to_run(model.file_bytes, context, model)
+        memory = model.file_bytes + memory_beside_weights(context, model)
     return Rung(model.file_bytes, memory, 0.0, model.longest_window)
 
 
@@ -117,7 +117,7 @@ def context_rows(run: RunState) -> Table:
     rows = []
     for context in _contexts(model):
         pruned = memory_of_export(exported, run.layers, context, model)
-        original = memory_to_run(model.file_bytes, context, model)
+        original = model.file_bytes + memory_beside_weights(context, model)
         rows.append(
             (
                 numbers.tokens(context),

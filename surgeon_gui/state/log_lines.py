@@ -15,27 +15,10 @@ from surgeon_engine.api.messages.events import (
     Level,
     Logged,
 )
-from surgeon_engine.api.messages.run import (
-    BaselineEvaluated,
-    Exported,
-    HeldOutMeasured,
-    Paused,
-    Recovered,
-    RecoveryUndone,
-    Resumed,
-    RunFinished,
-    RunResumed,
-    RunStarted,
-    ShotFinished,
-    StageStarted,
-    TokensRemoved,
-    step_left_out,
-)
-from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.job.vocabulary_text import tokens_phrase
-from surgeon_gui.state.run_text import damping_choice
-from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.labels import STAGES
+from surgeon_engine.api.messages.lines import run_line
+from surgeon_engine.api.messages.run import HeldOutMeasured, Paused, Resumed
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text import numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +54,19 @@ def _describe(envelope: Envelope) -> tuple[Level, str]:
             return Level.INFO, tr("Resumed.")
         case ConnectionChanged() as changed:
             return _describe_connection(changed)
-        case Exported() | Measured() as result:
-            return Level.INFO, describe_result(result)
+        case Measured() as measured:
+            return Level.INFO, summarize(measured, numbers.size)
+        case EngineReady(device=device, versions=versions):
+            parts = ", ".join(f"{name} {number}" for name, number in versions.items())
+            text = tr("Engine ready: {device}; {versions}.")
+            return Level.INFO, text.format(device=device, versions=parts)
+        case HeldOutMeasured(done=done, total=total, nats=found):
+            nats = numbers.significant(found, 3)
+            text = tr("Training step {done} of {total}: {nats} nats from the original.")
+            return Level.INFO, text.format(done=done, total=total, nats=nats)
         case event:
-            return Level.INFO, _describe_progress(event)
+            line = run_line(event)
+            return Level.INFO, line[:1].upper() + line[1:]
 
 
 def _describe_connection(changed: ConnectionChanged) -> tuple[Level, str]:
@@ -83,94 +75,3 @@ def _describe_connection(changed: ConnectionChanged) -> tuple[Level, str]:
         return Level.INFO, text
     level = Level.WARNING if changed.status is ConnectionStatus.LOST else Level.ERROR
     return level, f"{changed.message} {changed.hint}".strip()
-
-
-def describe_result(event: Exported | Measured) -> str:
-    """Return where a model was saved, or its speed, as a sentence."""
-    if isinstance(event, Measured):
-        return summarize(event, numbers.size)
-    text = tr("Pruned model saved to {folder} ({size}).")
-    if not event.tokens_compared:
-        text = tr(
-            "Pruned model saved to {folder} ({size}). No program on this computer can "
-            "run it."
-        )
-    return text.format(folder=event.folder, size=numbers.size(event.weight_bytes))
-
-
-def _describe_progress(event: object) -> str:
-    match event:
-        case EngineReady(device=device, versions=versions):
-            parts = ", ".join(f"{name} {number}" for name, number in versions.items())
-            return tr("Engine ready: {device}; {versions}.").format(
-                device=device, versions=parts
-            )
-        case RunResumed(shots=shots):
-            return ntr(
-                "The run goes on after {n} shot.",
-                "The run goes on after {n} shots.",
-                shots,
-            ).format(n=shots)
-        case RunStarted(folder=folder):
-            return tr("Run folder: {folder}.").format(folder=folder)
-        case StageStarted(stage=stage, shot=shot):
-            doing = STAGES[stage][0]
-            return (
-                tr("Shot {shot}: {doing}").format(shot=shot, doing=doing)
-                if shot
-                else doing[0].upper() + doing[1:]
-            )
-        case BaselineEvaluated(evaluation=evaluation):
-            value = numbers.perplexity(evaluation.perplexity)
-            return tr("Original perplexity: {value}.").format(value=value)
-        case TokensRemoved(before=before, after=after):
-            return tr("Vocabulary: {tokens}.").format(
-                tokens=tokens_phrase(before, after)
-            )
-        case ShotFinished():
-            return _shot_line(event)
-        case HeldOutMeasured() | Recovered() | RecoveryUndone():
-            return _recovery_line(event)
-        case RunFinished(seconds=seconds):
-            return tr("The run finished after {time}.").format(
-                time=numbers.duration(seconds)
-            )
-    return ""
-
-
-def _shot_line(event: ShotFinished) -> str:
-    share, brief = numbers.percent(event.sparsity), ""
-    summary = tr("Shot {shot} finished: sparsity {share}")
-    if (found := event.evaluation) is not None:
-        summary = tr("Shot {shot} finished: sparsity {share}, perplexity {value}")
-        value = numbers.perplexity(found.perplexity)
-        summary = summary.format(shot=event.shot, share=share, value=value)
-        brief = fidelity.brief(found)
-    else:
-        summary = summary.format(shot=event.shot, share=share)
-    clauses = (summary, brief, *damping_choice(event.damping))
-    return "; ".join(filter(None, clauses)) + "."
-
-
-def _recovery_line(event: HeldOutMeasured | Recovered | RecoveryUndone) -> str:
-    if isinstance(event, RecoveryUndone):
-        # A message says why a whole recovery was undone.
-        return "" if event.stage is None else step_left_out(event.stage)
-    if isinstance(event, HeldOutMeasured):
-        return tr(
-            "Training step {done} of {total}: {nats} nats from the original."
-        ).format(
-            done=event.done,
-            total=event.total,
-            nats=numbers.significant(event.nats, 3),
-        )
-    text = tr(
-        "Recovery: from {before} to {after} nats from the original on windows that it "
-        "holds out, perplexity {value}."
-    ).format(
-        before=numbers.significant(event.nats_before, 3),
-        after=numbers.significant(event.nats_after, 3),
-        value=numbers.perplexity(event.evaluation.perplexity),
-    )
-    brief = fidelity.brief(event.evaluation)
-    return f"{text} {brief}." if brief else text

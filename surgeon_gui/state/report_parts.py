@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from surgeon_engine.api.messages.benchmark import conditions
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import (
-    measurement_conditions,
-    speed_rows,
-    speed_titles,
-)
+from surgeon_gui.state.export_text import speed_rows, speed_titles
 from surgeon_gui.state.judgment import answers, lost_rows
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import judgments
@@ -61,7 +58,7 @@ def later_sections(run: RunState) -> Iterator[Section]:
             [f"{cell.value} ({cell.below})" for cell in row]
             for row in speed_rows(run.measured)
         ]
-        note = measurement_conditions(run.measured)
+        note = conditions(run.measured)
         yield Section(tr("Speed"), table=ReportTable(rows, titles), note=note)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.lines import damping_clauses
 from surgeon_engine.api.messages.run import (
-    DampingChoice,
     SampleWritten,
     Stage,
     UndoReason,
@@ -234,34 +234,12 @@ def remaining(run: RunState, now: float) -> str:
     return tr("about {time} left").format(time=left)
 
 
-def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
-    """Return the damping of a shot as clauses; empty for a method without damping."""
-    if choice is None:
-        return ()
-    how = (
-        tr("best of {tried} tried").format(tried=choice.tried)
-        if choice.tried
-        else tr("as given")
-    )
-    clauses = [
-        tr("damping {cost} for costs and {update} for the update, {how}").format(
-            cost=numbers.short(choice.cost),
-            update=numbers.short(choice.update),
-            how=how,
-        )
-    ]
-    if choice.held_out_nats is not None:
-        nats = numbers.significant(choice.held_out_nats, 3)
-        clauses.append(tr("KL {nats} on held-out windows").format(nats=nats))
-    return tuple(clauses)
-
-
 def last_choice(run: RunState) -> str:
     """Return the damping of the last shot in one or two lines; "" if there is none."""
     if not run.history or run.history[-1].damping is None:
         return ""
     last = run.history[-1]
-    first, *others = damping_choice(last.damping)
+    first, *others = damping_clauses(last.damping)
     line = tr("Shot {shot}: {doing}").format(shot=last.shot, doing=first)
     second_line = "; ".join(others)
     return f"{line}\n{second_line[:1].upper()}{second_line[1:]}".rstrip()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.evaluation import OWN_TEXT
-from surgeon_engine.api.messages.run import Estimate, Evaluation, Fidelity
+from surgeon_engine.api.messages.run import Fidelity, format_estimate
 from surgeon_gui.base.translation import inside, tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
@@ -48,30 +48,19 @@ def same_tokens(fidelity: Fidelity) -> str:
     )
 
 
-def with_interval(estimate: Estimate, to_text: Callable[[float], str]) -> str:
-    """Return a figure with its 95 % interval; that of a single window has none."""
-    if estimate.low == estimate.high:
-        return to_text(estimate.value)
-    return tr("{value} ({low} to {high})").format(
-        value=to_text(estimate.value),
-        low=to_text(estimate.low),
-        high=to_text(estimate.high),
-    )
-
-
 def divergence_interval(fidelity: Fidelity) -> str:
     """Return the KL with its interval."""
-    return with_interval(fidelity.divergence, numbers.nats)
+    return format_estimate(fidelity.divergence, numbers.nats)
 
 
 def agreement_interval(fidelity: Fidelity) -> str:
     """Return the share of same top tokens with its interval."""
-    return with_interval(fidelity.agreement, numbers.percent)
+    return format_estimate(fidelity.agreement, numbers.percent)
 
 
 def perplexity_interval(fidelity: Fidelity) -> str:
     """Return the perplexity with its interval."""
-    return with_interval(fidelity.perplexity, numbers.perplexity)
+    return format_estimate(fidelity.perplexity, numbers.perplexity)
 
 
 def compared(found: Iterable[Fidelity]) -> str:
@@ -111,7 +100,7 @@ def bits_interval(fidelity: Fidelity) -> str:
     found = fidelity.bits_per_byte
     if found is None:
         return ""
-    return with_interval(found, lambda x: numbers.fixed(x, 3))
+    return format_estimate(found, lambda x: numbers.fixed(x, 3))
 
 
 def original_bits(fidelity: Fidelity) -> str:
@@ -127,17 +116,6 @@ def line(fidelity: Fidelity) -> str:
         nats=divergence_interval(fidelity),
         share=agreement_interval(fidelity),
     )
-
-
-def brief(evaluation: Evaluation) -> str:
-    """Return the KL on each text in few words; empty if it was not measured."""
-    parts = [
-        tr("KL {nats} on {text}").format(
-            nats=numbers.nats(each.divergence.value), text=text_phrase(each.text)
-        )
-        for each in evaluation.fidelity
-    ]
-    return "; ".join(filter(None, [*parts, *map(bits, evaluation.fidelity[:1])]))
 
 
 def summary(fidelity: Fidelity) -> str:

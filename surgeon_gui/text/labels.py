@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, TEXT_NAMES
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import NAMES, SAME_WIDTHS, Widths
 from surgeon_engine.api.config.run import ON_CPU, Device
 from surgeon_engine.api.messages.events import Level
@@ -404,7 +405,8 @@ def name_settings() -> None:
         setting = labels[line.partition(" = ")[0]]
         label = quote.format(prompt=choice_label(choice).label)
         labels[line] = f"{setting}: {label}"
-    use_names(NAMES | TEXT_NAMES | labels)
+    formats = {each.value: choice_label(each).label for each in Format}
+    use_names(NAMES | TEXT_NAMES | formats | labels)
 
 
 def source_name(source: str) -> str:

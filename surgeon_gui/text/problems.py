@@ -28,7 +28,6 @@ class Step(Enum):
 
 
 _ANOTHER_FOLDER = tr("Choose another folder.")
-_FITTING_SETTINGS = tr("Settings that fit are offered in Expert, Target.")
 
 
 class Kind(Enum):
@@ -66,17 +65,9 @@ class Kind(Enum):
         tr("{name} has not been read yet."),
         tr("It is read when the engine is free."),
     )
-    MEMORY_SHORT = (
-        tr("Not enough memory: the run needs {needed}, and {free} are free."),
-        _FITTING_SETTINGS,
-    )
-    GPU_SHORT = (
-        tr("Not enough GPU memory: the run needs {needed}, and {free} are free."),
-        _FITTING_SETTINGS,
-    )
-    DISK_SHORT = (
-        tr("Not enough disk space: the run needs {needed}, and {free} are free."),
-        _FITTING_SETTINGS,
+    RESOURCE_SHORT = (
+        tr("Not enough {resource}: the run needs {needed}, and {free} are free."),
+        tr("Settings that fit are offered in Expert, Target."),
     )
 
     # its model and its texts
@@ -93,14 +84,6 @@ class Kind(Enum):
         "The data set {name} is on the Hub, and offline mode is on (File > "
         "Preferences)."
     )
-    TEXT_IS_FOLDER = tr("{text} is a folder."), tr("Choose a file in it.")
-    TEXT_IS_DEVICE = tr("{text} is a pipe or a device."), tr("Choose a file.")
-    TEXT_MISSING = tr("No file found at {text}.")
-    TEXT_UNSUPPORTED = (
-        tr("{name} has an unsupported file type."),
-        tr("Supported: {endings}."),
-    )
-    TEXT_EMPTY = tr("{name} is empty.")
 
     # its folders
     RUNS_IN_FILE = tr("{path} is a file."), tr("Choose a folder for the runs.")
@@ -108,18 +91,6 @@ class Kind(Enum):
         tr("The folder {path} cannot be written."),
         tr("Choose another for the runs."),
     )
-    CONTAINS_RUNS = tr("{folder} is or contains the folder for runs."), _ANOTHER_FOLDER
-    CONTAINS_ORIGINAL = (
-        tr("The destination contains the original model."),
-        _ANOTHER_FOLDER,
-    )
-    CONTAINS_HOME = tr("The destination contains your home folder."), _ANOTHER_FOLDER
-    CONTAINS_OWN_EXPORT = (
-        tr("The destination contains the run's own export."),
-        _ANOTHER_FOLDER,
-    )
-    CONTAINS_RUN = tr("The destination contains the run folder."), _ANOTHER_FOLDER
-    DESTINATION_IS_FILE = tr("{destination} is a file."), tr("Choose a folder.")
     PARENT_UNWRITABLE = (
         tr("{destination} cannot be created: {path} cannot be written."),
         _ANOTHER_FOLDER,

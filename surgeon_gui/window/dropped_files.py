@@ -8,9 +8,9 @@ from pathlib import Path
 from PySide6.QtCore import QUrl
 
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.planning.windows import TEXT_ENDINGS
 from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.sources.resolver import TEXT_ENDINGS
 
 
 def model_in(urls: list[QUrl]) -> str:

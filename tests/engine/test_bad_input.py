@@ -150,7 +150,7 @@ def test_bad_text_ends_in_a_sentence(tmp_path, name):
 @pytest.mark.parametrize("name", ["pipe.npy", "pipe.txt", "pipe.csv"])
 def test_text_that_is_no_file_ends_in_a_sentence(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(EngineError, match="There is no text file at"):
+    with pytest.raises(EngineError, match="is a pipe or a device"):
         read(tmp_path / name)
 
 

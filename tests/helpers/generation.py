@@ -24,7 +24,7 @@ class WorkerClient:
 
     opened: ClassVar[list[WorkerClient]] = []
 
-    def __init__(self, source, command, *, measures):
+    def __init__(self, source, command):
         self.source, self.calls, self.is_alive = source, [], True
         self._worker = GenerationWorker()
         self.opened.append(self)

@@ -114,7 +114,8 @@ class CalibrationConfig:
                 shares=shares,
             )
         has_dataset = is_hub_source(self.text) or is_hub_source(self.validation_text)
-        if not has_dataset and (self.dataset_config or self._names_split):
+        names_part = self.dataset_config or self.split or self.validation_split
+        if names_part and not has_dataset:
             raise ConfigError(
                 "A configuration or split is given, but {text} is not a dataset.",
                 "Leave them empty, or give hf://datasets/organization/name as text.",
@@ -158,10 +159,6 @@ class CalibrationConfig:
             counts.append(count)
             left -= count
         return (left, *counts)
-
-    @property
-    def _names_split(self) -> bool:
-        return bool(self.split or self.validation_split)
 
     @property
     def uses_datasets(self) -> bool:

@@ -7,15 +7,13 @@ what the purpose removes of a model.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import msgspec
-import tomli_w
 
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS
 from surgeon_engine.api.config.fields import values_of
@@ -73,14 +71,14 @@ class Preset:
             return self
         kind = structure_for(self.purpose, kinds)
         fitting = with_method_for(kind, self.pruning)
-        pruning = dataclasses.replace(fitting, structure=kind)
-        return dataclasses.replace(self, pruning=pruning)
+        pruning = replace(fitting, structure=kind)
+        return replace(self, pruning=pruning)
 
     def applied_to(self, config: RunConfig) -> RunConfig:
         """Return a job with these settings and its own model, texts and destination."""
-        calibration = dataclasses.replace(config.calibration, **self.calibration)
-        evaluation = dataclasses.replace(config.evaluation, **self.evaluation)
-        return dataclasses.replace(
+        calibration = replace(config.calibration, **self.calibration)
+        evaluation = replace(config.evaluation, **self.evaluation)
+        return replace(
             config,
             pruning=self.pruning,
             recovery=self.recovery,
@@ -93,29 +91,33 @@ class Preset:
         return self.applied_to(config) == config
 
 
-def preset_of(name: str, title: str, about: str, config: RunConfig) -> Preset:
-    """Return the settings of a job as a preset."""
-    calibration = {key: getattr(config.calibration, key) for key in _OF_CALIBRATION}
-    evaluation = {key: getattr(config.evaluation, key) for key in _OF_EVALUATION}
+def preset_of(
+    name: str,
+    title: str,
+    about: str,
+    config: RunConfig,
+    calibration: Iterable[str] = _OF_CALIBRATION,
+    evaluation: Iterable[str] = _OF_EVALUATION,
+) -> Preset:
+    """Return the settings of a job as a preset; of two parts these alone."""
     return Preset(
-        name, title, about, config.pruning, config.recovery, calibration, evaluation
+        name,
+        title,
+        about,
+        config.pruning,
+        config.recovery,
+        {key: getattr(config.calibration, key) for key in calibration},
+        {key: getattr(config.evaluation, key) for key in evaluation},
     )
 
 
 def preset_to_toml(preset: Preset) -> str:
     """Return TOML from which `preset_from_toml` makes an equal preset."""
-    data = {
-        "version": JOB,
-        "title": preset.title,
-        "about": preset.about,
-        "pruning": msgspec.to_builtins(values_of(preset.pruning)),
-        "recovery": msgspec.to_builtins(preset.recovery),
-        "calibration": msgspec.to_builtins(dict(preset.calibration)),
-        "evaluation": msgspec.to_builtins(dict(preset.evaluation)),
-    }
-    if preset.purpose is not None:
-        data[_PURPOSE] = preset.purpose.value
-    return tomli_w.dumps(data)
+    purpose = {} if preset.purpose is None else {_PURPOSE: preset.purpose}
+    words = {name: getattr(preset, name) for name in _WORDS}
+    parts = {part: getattr(preset, part) for part in _PARTS}
+    parts["pruning"] = values_of(preset.pruning)
+    return msgspec.toml.encode({"version": JOB, **words, **purpose, **parts}).decode()
 
 
 @functools.cache
@@ -160,13 +162,5 @@ def preset_from_toml(name: str, text: str) -> Preset:
     if purpose is not None:
         setting = say("The purpose of the preset {name}", name=name)
         check_choice(setting, Purpose, purpose)
-    return Preset(
-        name=name,
-        title=data["title"],
-        about=data["about"],
-        pruning=config.pruning,
-        recovery=config.recovery,
-        calibration={key: getattr(config.calibration, key) for key in named},
-        evaluation={key: getattr(config.evaluation, key) for key in judging},
-        purpose=None if purpose is None else Purpose(purpose),
-    )
+    found = preset_of(name, data["title"], data["about"], config, named, judging)
+    return found if purpose is None else replace(found, purpose=Purpose(purpose))

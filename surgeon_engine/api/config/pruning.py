@@ -359,7 +359,7 @@ class PruningConfig:
 
     @property
     def measures_gradients(self) -> bool:
-        """True if the method needs a backward."""
+        """True if the method needs a backward; its costs then predict losses."""
         return self.method in (Method.LLM_SURGEON, Method.FIRST_ORDER, Method.K_OBD)
 
     @property

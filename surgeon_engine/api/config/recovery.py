@@ -103,11 +103,6 @@ class RecoveryConfig:
         return math.ceil(self.most_epochs) if self.trains else 0
 
     @property
-    def reads_while_training(self) -> bool:
-        """True if the original reads text for later epochs during the training."""
-        return self.training_epochs > 1
-
-    @property
     def reconstructs(self) -> bool:
         """True if each block is trained to match that of the original."""
         return self.level in (Recovery.RECONSTRUCTION, Recovery.BOTH)

@@ -17,13 +17,11 @@ import msgspec
 from surgeon_engine.api.config.fields import (
     Setting,
     check_kinds,
-    close_name,
-    settings_of,
     unknown_setting,
     wrong_type,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import check_choice
+from surgeon_engine.api.config.toml import check_choice, settings_of_part
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
@@ -76,7 +74,7 @@ def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, .
         ConfigError: there is no such setting, it cannot have such a value, or several
             runs would write to one folder.
     """
-    return combinations(config, [_axis(config, text) for text in settings])
+    return combinations(config, [_axis(text) for text in settings])
 
 
 def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ...]:
@@ -121,23 +119,14 @@ def _check_destinations(found: Sequence[Variation]) -> None:
             )
 
 
-def _axis(config: RunConfig, text: str) -> Axis:
+def _axis(text: str) -> Axis:
     name, equals, values = text.partition("=")
     part, _, setting = name.strip().partition(".")
     if not equals or not setting:
         raise ConfigError(
             "{text:shown} names no setting and values.", _EXAMPLE, text=text
         )
-    held = getattr(config, part, None)
-    if not dataclasses.is_dataclass(held):
-        parts = [field.name for field in dataclasses.fields(RunConfig)]
-        raise ConfigError(
-            "The job has no part called {part:shown}.",
-            close_name(part, parts)
-            or say("The parts are {parts}.", parts=", ".join(parts)),
-            part=part,
-        )
-    known = settings_of(type(held))
+    known = settings_of_part(part)
     if setting not in known:
         raise unknown_setting(part, setting, known)
     found = tuple(

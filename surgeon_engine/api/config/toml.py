@@ -25,6 +25,7 @@ import msgspec
 
 from surgeon_engine.api.config.calibration import MoreText
 from surgeon_engine.api.config.fields import (
+    Setting,
     check_kinds,
     close_name,
     settings_of,
@@ -123,7 +124,7 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _config_of(values: Mapping[str, Any]) -> RunConfig:
     for part, given in values.items():
-        _check_part(part, given)
+        _check_names(part, settings_of_part(part), given)
     try:
         config: RunConfig = convert(values, RunConfig)
     except msgspec.ValidationError as error:
@@ -247,11 +248,11 @@ def _check_keys(text: str) -> None:
         )
 
 
-def _check_part(part: str, given: Any) -> None:
-    """Check the names in a part of a job, which msgspec would ignore, and choices.
+def settings_of_part(part: str) -> Mapping[str, Setting]:
+    """Return the settings of a part of a job.
 
     Raises:
-        ConfigError: A name is unknown, or a choice.
+        ConfigError: There is no such part.
     """
     if part not in _PARTS:
         raise ConfigError(
@@ -260,15 +261,15 @@ def _check_part(part: str, given: Any) -> None:
             or say("The parts are {parts}.", parts=", ".join(_PARTS)),
             part=part,
         )
-    _check_names(part, _PARTS[part], given)
+    return settings_of(_PARTS[part])
 
 
-def _check_names(part: str, kind: type[Any], given: Any) -> None:
-    settings = settings_of(kind)
+def _check_names(part: str, settings: Mapping[str, Setting], given: Any) -> None:
+    """Check the names in a part of a job, which msgspec would ignore, and choices."""
     for name, value in given.items() if isinstance(given, Mapping) else ():
         if name not in settings:
             raise unknown_setting(part, name, settings)
         check_choice(f"{part}.{name}", settings[name].type, value)
         if name == "more_texts" and isinstance(value, list):
             for entry in value:
-                _check_names(f"{part}.{name}", MoreText, entry)
+                _check_names(f"{part}.{name}", settings_of(MoreText), entry)

@@ -22,9 +22,9 @@ import msgspec
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.base.formatting import format_size
-from surgeon_engine.base.sentences import Text, say
+from surgeon_engine.base.sentences import Text, say, say_all, say_list
 
-ROUNDS_TO_TRIM = 7  # minimum for spreads without extremes
+_ROUNDS_TO_TRIM = 7  # minimum for spreads without extremes
 # Two processes with the same model differ by up to 3 %, depending on the layout of
 # their memory; more rounds do not change that.
 _MIN_RATIO = 1.03
@@ -192,9 +192,32 @@ def summarize(measured: Measured, size_text: Callable[[int], str] = format_size)
     )
 
 
+def conditions(measured: Measured) -> str:
+    """Return how the figures of a measurement were taken."""
+    return say_all(
+        say(
+            "Medians of {rounds} rounds, alternating between the models, and their "
+            "range."
+            if len(measured.models) == 2
+            else "Medians of {rounds} rounds and their range.",
+            rounds=measured.rounds,
+        ),
+        say("The range is without the lowest and the highest round.")
+        if measured.rounds >= _ROUNDS_TO_TRIM
+        else "",
+        say(
+            "Device: {device}. Prompts of {prompt:count} tokens, {generated:count} "
+            "generated tokens.",
+            device=say_list(measured.device, measured.dtype or ""),
+            prompt=measured.prompt_tokens,
+            generated=measured.generated_tokens,
+        ),
+    )
+
+
 def _spread(rounds: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(rounds)
-    if len(ordered) >= ROUNDS_TO_TRIM:
+    if len(ordered) >= _ROUNDS_TO_TRIM:
         ordered = ordered[1:-1]
     return ordered[0], ordered[-1]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.run import Routing
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
@@ -61,8 +60,3 @@ class Diagnosed(msgspec.Struct, frozen=True, tag=True):
     bundle: int = 1  # number of neurons that are removed together
     cost_damping: float | None = None  # None: the remaining weights are not updated
     damping_tried: int = 0  # number of settings compared; 0: the damping was given
-
-
-def predicts_loss(pruning: PruningConfig) -> bool:
-    """Return whether costs predict increases of the loss, not only an order."""
-    return pruning.measures_gradients

@@ -209,8 +209,12 @@ def format_estimate(estimate: Estimate, to_text: Callable[[float], str]) -> str:
     """
     if estimate.low == estimate.high:
         return to_text(estimate.value)
-    low, high = to_text(estimate.low), to_text(estimate.high)
-    return f"{to_text(estimate.value)} ({low} to {high})"
+    return say(
+        "{value} ({low} to {high})",
+        value=to_text(estimate.value),
+        low=to_text(estimate.low),
+        high=to_text(estimate.high),
+    )
 
 
 class Fidelity(msgspec.Struct, frozen=True):

@@ -22,11 +22,12 @@ from surgeon_engine.api.model_info.quantization import (
     MODELOPT_FILE,
     Quantization,
 )
-from surgeon_engine.api.model_info.source_names import GGUF_FILE, INDEX
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, read_text
 from surgeon_engine.base.sentences import say
 
+GGUF_FILE = "model.gguf"  # the model in a folder of GGUF files
+INDEX = "model.safetensors.index.json"
 _PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
@@ -141,13 +142,14 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         ModelError: The folder has none, one is no file, or the index names others.
     """
-    paths = weight_files(folder)
-    if not paths:
+    indexed = _indexed(folder)
+    names = select_weights((x.name for x in folder.glob("*.safetensors")), indexed)
+    if not names:
         check_has_weights(str(folder), (path.name for path in folder.iterdir()))
+    paths = tuple(folder / name for name in names)
     for path in paths:
         _check_is_file(path)
-    names = [path.name for path in paths]
-    check_indexed(str(folder), _indexed(folder), names, _INCOMPLETE)
+    check_indexed(str(folder), indexed, names, _INCOMPLETE)
     return paths
 
 

@@ -18,16 +18,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from surgeon_engine.base.errors import UnreadableFileError
-from surgeon_engine.base.reading import read_json, read_text
+from surgeon_engine.api.model_info.files import find_weight_files
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sentences import say
 
 DEMO = "demo"  # the model source that names the bundled demo
 SCHEME = "hf://"
-GGUF_FILE = "model.gguf"  # the model in a folder of GGUF files
-INDEX = "model.safetensors.index.json"
 _DATASETS = "datasets/"
 _MODELS = "models"  # beginning of their folders in the cache
 _MAIN = "main"
@@ -43,10 +40,6 @@ _NAME = re.compile(rf"(?P<repo>({_PART}/)?{_PART})(@(?P<revision>[\w./-]+))?")
 _TYPED = re.compile(rf"{_PART}/{_PART}(@[\w./-]+)?")
 _ADDRESS = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
 _TREE = re.compile(r"/(tree|blob|resolve)/(?P<revision>[^/]+).*")
-
-
-class _Index(msgspec.Struct):
-    weight_map: dict[str, str]  # file of each tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +173,8 @@ def _path(text: str) -> Path:
 
 def _is_complete(folder: Path) -> bool:
     """Return whether all weights are present; they are downloaded last."""
-    if not os.path.isfile(folder / "config.json"):
-        return False
-    if not os.path.lexists(folder / INDEX):
-        return any(os.path.isfile(path) for path in folder.glob("*.safetensors"))
     try:
-        index = read_json(folder / INDEX, _Index)
-    except UnreadableFileError:
+        has_config = os.path.isfile(folder / "config.json")
+        return has_config and bool(find_weight_files(folder))
+    except ModelError:
         return False
-    return all(os.path.isfile(folder / shard) for shard in index.weight_map.values())

@@ -18,7 +18,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, FileDtype
-from surgeon_engine.api.model_info.source_names import GGUF_FILE, without_number_format
+from surgeon_engine.api.model_info.files import GGUF_FILE
+from surgeon_engine.api.model_info.source_names import without_number_format
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import compact

@@ -231,7 +231,8 @@ def _training_moment(job: Job) -> Moment:
         moment = Moment(device, host + _masks(job), states)
     else:
         moment = Moment(device + _masks(job), host, states)
-    return replace(moment, has_original=recovery.reads_while_training)
+    # The original reads text for later epochs during the training.
+    return replace(moment, has_original=recovery.training_epochs > 1)
 
 
 def _with_original(job: Job, device: float, host: float, states: float) -> Moment:

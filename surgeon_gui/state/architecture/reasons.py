@@ -8,7 +8,7 @@ import numpy as np
 
 from surgeon_engine.api.config.layer_patterns import matches
 from surgeon_engine.api.config.pruning import SPARSE, CostBasis, PruningConfig
-from surgeon_engine.api.messages.diagnosis import DiagnosedUnit, predicts_loss
+from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.architecture.state import Architecture, Block, Layer, Source
 from surgeon_gui.state.diagnosis.costs import Bins, Costs
@@ -147,7 +147,7 @@ def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:
             "Predicted loss increase of its removals: {cost} nats, {share} of the "
             "total; rank {rank} of {n} layers."
         )
-        if config is not None and not predicts_loss(config.pruning):
+        if config is not None and not config.pruning.measures_gradients:
             template = tr(
                 "Cost of its removals: {share} of the total; rank {rank} of {n} layers."
             )

@@ -14,7 +14,6 @@ from typing import Any
 from surgeon_engine.api.config.calibration import TEXT_SETTINGS
 from surgeon_engine.api.config.fields import values_in_use, values_of
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
@@ -80,7 +79,7 @@ class DiagnosisResult:
     @property
     def predicts_loss(self) -> bool:
         """True if its costs estimate the increase of the loss."""
-        return predicts_loss(self.config.pruning)
+        return self.config.pruning.measures_gradients
 
 
 class DiagnosisPhase(Enum):

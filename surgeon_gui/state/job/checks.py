@@ -6,32 +6,22 @@ when the run starts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from surgeon_engine.api.config.export import LLAMA_PACKAGE, ExportConfig, Format
-from surgeon_engine.api.config.layer_patterns import check_patterns
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.export_folder import check_export_folder, original_paths
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.base.errors import (
-    CalibrationError,
-    ConfigError,
-    ExportError,
-    PruningError,
-)
-from surgeon_engine.base.files import check_not_occupied, expand_path
-from surgeon_engine.planning.automatic_settings import with_width_multiple
-from surgeon_engine.planning.experts import check_routers
-from surgeon_engine.planning.file_form import file_form, with_file_form
-from surgeon_engine.planning.target_check import check_supported, check_target_in_limits
-from surgeon_engine.planning.target_size import goal_of
-from surgeon_engine.planning.widths import check_width_multiple
-from surgeon_engine.planning.windows import check_window_length, short_texts
-from surgeon_gui.base import paths
+from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError, ExportError
+from surgeon_engine.base.files import expand_path
+from surgeon_engine.planning.job_check import job_errors
+from surgeon_engine.planning.windows import text_errors
+from surgeon_gui.base import offline, paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.job import file_formats
@@ -49,6 +39,7 @@ _BUSY = {
     RequestKind.JUDGMENT: Kind.JUDGING,
     RequestKind.DIAGNOSIS: Kind.DIAGNOSING,
 }
+_NEXT_RUN = "next-run"  # stands for the folder of a run that does not exist yet
 # The step that shows each part of a job with its problem.
 STEPS = {
     "model": Step.MODEL,
@@ -81,15 +72,17 @@ def find_problems(
             look for the files.
         may_replace: whether the user allows to replace an export at the destination.
     """
-    found = [
-        *_contradictions(config, model),
-        *target_problems(config, model, on_cuda=on_cuda),
-        file_formats.format_problem(config, model),
-    ]
+    errors: Iterator[tuple[str, EngineError]] = config.contradictions()
+    if model is not None:
+        errors = job_errors(config, model, on_cuda=on_cuda)
+    found: list[Problem | None] = []
+    for name, error in errors:
+        part, setting = name.split(".")
+        found.append(of_error(error, STEPS[part], setting))
     if not is_remote:
         found += [
             resolver.model_problem(config.model.source),
-            *_calibration_problems(config, model),
+            *_text_problems(config),
             runs_folder_problem(run_parent),
             _folder_problem(config, run_parent, may_replace),
         ]
@@ -104,14 +97,6 @@ def find_problems(
 def first_problem(problems: Problems) -> Problem | None:
     """Return the first problem of the first step; None without problems."""
     return next((each for found in problems.values() for each in found), None)
-
-
-def _contradictions(config: RunConfig, model: ModelSummary | None) -> Iterator[Problem]:
-    """Yield the problems of settings that contradict each other."""
-    job = config if model is None else with_file_form(config, model)
-    for name, error in job.contradictions():
-        part, setting = name.split(".")
-        yield of_error(error, STEPS[part], setting)
 
 
 def start_obstacle(state: AppState) -> Problem | None:
@@ -153,14 +138,10 @@ def save_problem(state: AppState) -> Problem | None:
     run, destination = state.shown_run, Path(save_destination(state))
     if state.computer or run.exported is None:
         return None
-    if expand_path(run.exported.folder).is_relative_to(destination):
-        return Problem(Kind.CONTAINS_OWN_EXPORT)
-    if expand_path(run.folder).is_relative_to(destination):
-        return Problem(Kind.CONTAINS_RUN)
-    if paths.is_file(str(destination)):
-        return Problem(Kind.DESTINATION_IS_FILE, {"destination": destination})
-    source = run.config.model.source if run.config is not None else DEMO
-    return _unmakeable_problem(destination) or _protected_content(destination, source)
+    original = () if run.config is None else original_paths(run.config)
+    protected = (expand_path(run.exported.folder), *original)
+    folder = RunFolder(expand_path(run.folder))
+    return _export_problem(destination, folder, protected, may_replace=True)
 
 
 def save_destination(state: AppState) -> PurePath:
@@ -226,18 +207,6 @@ def place_obstacle(state: AppState) -> Problem | None:
     return Problem(Kind.RUN_ELSEWHERE, {"computer": here})
 
 
-def is_in_export_folder(
-    config: RunConfig, folder: PurePath, *, is_remote: bool = False
-) -> bool:
-    """Return True if `folder` is the destination of the export or is inside it."""
-    if not config.export.folder:
-        return False
-    if is_remote:
-        return folder.is_relative_to(PurePosixPath(config.export.folder))
-    destination = expand_path(config.export.folder)
-    return expand_path(str(folder)).is_relative_to(destination)
-
-
 def is_destination_of(run: RunState, export: ExportConfig) -> bool:
     """Return True if a run writes its files to the folder of `export`, or has."""
     if run.config is None or not export.folder:
@@ -245,58 +214,14 @@ def is_destination_of(run: RunState, export: ExportConfig) -> bool:
     return run.config.export.folder == export.folder
 
 
-def _calibration_problems(
-    config: RunConfig, model: ModelSummary | None
-) -> Iterator[Problem]:
-    """Yield the problems of the texts and their windows."""
-    calibration = config.calibration
+def _text_problems(config: RunConfig) -> Iterator[Problem]:
+    """Yield the problems of the texts."""
     for setting, text in config.texts:
-        if problem := resolver.text_problem(text):
-            yield replace(problem, setting=setting)
-    for setting, error in short_texts(calibration):
+        if offline.is_on() and (name := hub_name(text)) is not None:
+            values = {"name": name.display_name}
+            yield Problem(Kind.DATASET_OFFLINE, values, Step.CALIBRATION, setting)
+    for setting, error in text_errors(config):
         yield of_error(error, Step.CALIBRATION, setting)
-    # If it cuts no windows, the file determines the length.
-    if model is not None and calibration.cuts_windows:
-        try:
-            check_window_length(calibration.window_length, model.longest_window)
-        except CalibrationError as error:
-            yield of_error(error, Step.CALIBRATION, "window_length")
-
-
-def target_problems(
-    config: RunConfig, model: ModelSummary | None, *, on_cuda: bool = False
-) -> tuple[Problem, ...]:
-    """Return the problems of the structure, the protections and, else, the target."""
-    if model is None:
-        return ()
-    pruning = config.pruning
-    found: list[Problem] = []
-
-    def check_target() -> None:
-        settled = with_width_multiple(config, model, on_cuda=on_cuda).pruning
-        goal = goal_of(settled, model, file_form(config, model))
-        check_target_in_limits(goal, settled, model)
-
-    checks: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("structure", lambda: check_supported(pruning, model)),
-        ("protect", lambda: check_patterns(pruning.protect, (), model.layers)),
-        (
-            "layer_min_density",
-            lambda: check_patterns((), pruning.layer_min_density, model.layers),
-        ),
-        ("width_multiple", lambda: check_width_multiple(pruning, model)),
-        ("trained_weights", lambda: check_routers(config, model)),
-        ("target", check_target),
-    )
-    for setting, check in checks:
-        if found and setting == "target":
-            break  # it follows from the others
-        try:
-            check()
-        except (ConfigError, PruningError) as error:
-            blamed = error.settings[0] if error.settings else setting
-            found.append(of_error(error, Step.TARGET, blamed))
-    return tuple(found)
 
 
 def runs_folder_problem(run_parent: str) -> Problem | None:
@@ -311,51 +236,33 @@ def runs_folder_problem(run_parent: str) -> Problem | None:
 def can_replace(config: RunConfig, run_parent: str, *, is_remote: bool = False) -> bool:
     """Return True if the destination holds an export that may be replaced."""
     folder = config.export.folder
-    if is_remote or not folder:
+    if is_remote or not paths.is_file(str(expand_path(folder) / MARKER)):
         return False
-    if is_in_export_folder(config, expand_path(run_parent)):
-        return False
-    if _protected_content(expand_path(folder), config.model.source):
-        return False
-    return paths.is_file(str(expand_path(folder) / MARKER))
-
-
-def _protected_content(destination: Path, source: str) -> Problem | None:
-    """Return what a destination contains that is never replaced; None if nothing."""
-    path = local_path(source)
-    if path is not None and expand_path(str(path)).is_relative_to(destination):
-        return Problem(Kind.CONTAINS_ORIGINAL, {}, Step.EXPORT, "folder")
-    if paths.home().is_relative_to(destination):
-        return Problem(Kind.CONTAINS_HOME, {}, Step.EXPORT, "folder")
-    return None
-
-
-def _unmakeable_problem(destination: Path) -> Problem | None:
-    """Return why a folder cannot be created at a destination; None if it can."""
-    # It is written beside the destination and then moved there.
-    path = paths.unwritable_folder(str(destination.parent))
-    if not path:
-        return None
-    kind = Kind.PARENT_IS_FILE if paths.is_file(path) else Kind.PARENT_UNWRITABLE
-    return Problem(
-        kind, {"destination": destination, "path": path}, Step.EXPORT, "folder"
-    )
+    return _folder_problem(config, run_parent, may_replace=True) is None
 
 
 def _folder_problem(
     config: RunConfig, run_parent: str, may_replace: bool
 ) -> Problem | None:
     """Return the problem of the folder of the export; None if there is none."""
-    folder = config.export.folder
-    if not folder:
+    if not config.export.folder:
         return None
-    if is_in_export_folder(config, expand_path(run_parent)):
-        return Problem(Kind.CONTAINS_RUNS, {"folder": folder}, Step.EXPORT, "folder")
-    if problem := _protected_content(expand_path(folder), config.model.source):
-        return problem
+    run = RunFolder(expand_path(run_parent) / _NEXT_RUN)
+    folder, protected = expand_path(config.export.folder), original_paths(config)
+    return _export_problem(folder, run, protected, may_replace=may_replace)
+
+
+def _export_problem(
+    folder: Path, run: RunFolder, protected: Sequence[Path], *, may_replace: bool
+) -> Problem | None:
+    """Return why an export of a run cannot be written to a folder; None if it can."""
     try:
-        if not may_replace or not paths.is_folder(folder):
-            check_not_occupied(expand_path(folder), ExportError)
+        check_export_folder(folder, run, protected, replace=may_replace)
     except ExportError as error:
         return of_error(error, Step.EXPORT, "folder")
-    return _unmakeable_problem(expand_path(folder))
+    # It is written beside the destination and then moved there.
+    path = paths.unwritable_folder(str(folder.parent))
+    if not path:
+        return None
+    kind = Kind.PARENT_IS_FILE if paths.is_file(path) else Kind.PARENT_UNWRITABLE
+    return Problem(kind, {"destination": folder, "path": path}, Step.EXPORT, "folder")

@@ -11,12 +11,10 @@ from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.base.errors import ExportError
 from surgeon_engine.planning.file_form import SAME_SIZE
-from surgeon_engine.planning.formats import NO_MXFP4_EXPERTS, check_format
+from surgeon_engine.planning.formats import NO_MXFP4_EXPERTS
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.problems import Kind, Problem, Step
 
 # Suggested formats for saving a result again, the best first.
 _SUGGESTED = (Format.GGUF, Format.COMPACT, Format.PLAIN, Format.MASKED)
@@ -74,18 +72,6 @@ def leaves_zeros(config: RunConfig) -> bool:
 def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
     """Return True if a file is larger than that of the original."""
     return model is not None and weight_bytes > SAME_SIZE * model.file_bytes
-
-
-def format_problem(config: RunConfig, model: ModelSummary | None) -> Problem | None:
-    """Return why the format is impossible for a job; None if it is possible."""
-    if model is None:
-        return None
-    try:
-        check_format(config, model)
-    except ExportError as error:
-        values = {"message": error.message, "hint": ""}  # the form offers the others
-        return Problem(Kind.ERROR, values, Step.EXPORT, "format")
-    return None
 
 
 def default_folder(run_folder: PurePath, file_format: Format) -> PurePath:

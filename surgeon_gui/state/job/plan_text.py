@@ -10,14 +10,15 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
     Target,
-    Widths,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
 from surgeon_engine.planning.automatic_settings import (
-    WidthReason,
-    width_choice,
+    about_multiple,
+    about_own_code,
+    about_same_widths,
     with_file_widths,
+    with_width_multiple,
 )
 from surgeon_engine.planning.file_form import file_form, with_file_form
 from surgeon_engine.planning.formats import impossible_formats
@@ -30,16 +31,6 @@ from surgeon_gui.state.job.vocabulary_text import planned_tokens
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.labels import source_name
-
-_WIDTHS = {
-    WidthReason.FORMAT: tr(
-        "MLP widths become multiples of {multiple}: the file would fill up others with "
-        "zeros."
-    ),
-    WidthReason.DEVICE: tr(
-        "MLP widths become multiples of {multiple}, which GPUs compute faster."
-    ),
-}
 
 
 def brief_plan(pruning: PruningConfig) -> str:
@@ -96,14 +87,9 @@ def chosen_format(config: RunConfig, model: ModelSummary) -> str:
 
 
 def _file_widths(config: RunConfig, model: ModelSummary) -> str:
-    """Return that the file has one width for all layers; empty if it need not."""
-    if with_file_widths(config, model) is config:
-        return ""
-    text = tr(
-        "All layers lose equally many {structure}, as such files of this architecture "
-        "have one width for all."
-    )
-    return " " + text.format(structure=structure_phrase(config.pruning))
+    """Return that the file has one width for all, after a space; empty: it need not."""
+    note = about_same_widths(config, with_file_widths(config, model))
+    return f" {note}" if note else ""
 
 
 def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
@@ -147,9 +133,8 @@ def quantization(
 def _widths(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> str:
     """Return the automatic width multiple and its reason; empty: any width, or set."""
     file = planned_file(model, file_form(config, model), config.pruning)
-    width = width_choice(file, on_cuda=on_cuda)
-    text = _WIDTHS.get(width.reason, "")
-    return text.format(multiple=width.multiple)
+    settled = with_width_multiple(config, model, on_cuda=on_cuda)
+    return about_multiple(file, settled.pruning.width_multiple)
 
 
 def quantized_note(
@@ -235,19 +220,8 @@ def brief_sizes(
 
 def own_code(config: RunConfig, model: ModelSummary) -> str:
     """Return what a file of free widths means for other programs; else ""."""
-    file = planned_file(model, file_form(config, model), config.pruning)
-    if not file.needs_own_code:
-        return ""
-    if model.gguf_widths is Widths.FREE:
-        return tr(
-            "Layers of different widths: transformers loads the file with the code "
-            "beside it. With the same widths (Expert, Target) it needs none."
-        )
-    return tr(
-        "Layers of different widths: transformers loads the file with the code beside "
-        "it, and it cannot become a GGUF file. With the same widths (Expert, Target) "
-        "it needs no code."
-    )
+    form = file_form(config, model)
+    return about_own_code(planned_file(model, form, config.pruning))
 
 
 def format_sizes(config: RunConfig, model: ModelSummary) -> str:

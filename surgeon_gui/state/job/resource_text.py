@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from surgeon_engine.api.config.recovery import TrainedWeights
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.forecast import longer_training
-from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
+from surgeon_engine.planning.needs import Need, Resource, ResourceStatus, name_of
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
     Change,
@@ -20,7 +19,7 @@ from surgeon_engine.planning.resource_check import (
     settings_that_fit,
 )
 from surgeon_gui.base import paths
-from surgeon_gui.base.translation import inside, tr
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
@@ -38,11 +37,6 @@ NAMES = {
     Resource.GPU_MEMORY: tr("GPU memory of the run"),
     Resource.DISK: tr("Disk"),
     Resource.TIME: tr("Time"),
-}
-_SHORTAGES = {
-    Resource.MEMORY: Kind.MEMORY_SHORT,
-    Resource.GPU_MEMORY: Kind.GPU_SHORT,
-    Resource.DISK: Kind.DISK_SHORT,
 }
 
 
@@ -98,48 +92,19 @@ def shortage(needs: Iterable[Need]) -> Problem | None:
     if need is None:
         return None
     values = {"needed": Bytes(need.needed), "free": Bytes(need.free or 0)}
-    return Problem(_SHORTAGES[need.what], values)
+    return Problem(Kind.RESOURCE_SHORT, {"resource": name_of(need.what), **values})
 
 
 def describe_settled(check: ResourceCheck | None) -> str:
     """Return which settings were chosen and why, and what more time would bring."""
     if check is None:
         return ""
-    parts = [_recovery_of(check) if check.settled.is_open else ""]
+    parts = [check.settled.about_recovery]
     if (count := check.estimate.processes) > 1:
         parts.append(tr("{n} GPUs share the run.").format(n=count))
-    if check.settled.offloads:
-        parts.append(
-            tr("Blocks are offloaded: the device has too little memory for all.")
-        )
+    parts.append(check.settled.about_offload)
     parts.append(longer_training(check.estimate.training_seconds))
     return " ".join(filter(None, parts))
-
-
-def _recovery_of(check: ResourceCheck) -> str:
-    """Return which recovery was chosen and why."""
-    recovery = check.settled.config.recovery
-    chosen = [inside(choice_label(recovery.level)[0])]
-    if recovery.trains:
-        few = {
-            TrainedWeights.LORA: tr("adapters (LoRA)"),
-            TrainedWeights.ROUTERS: tr("routers"),
-        }
-        chosen.append(few.get(recovery.trained_weights, tr("all weights")))
-    if recovery.recomputes:
-        chosen.append(tr("gradient checkpointing"))
-    text = tr("Recovery: {chosen}.").format(chosen=", ".join(chosen))
-    need = check.settled.obstacle
-    if need is None:
-        return text
-    amounts = (need.needed, need.free or 0)
-    if need.what is Resource.TIME:
-        reason = tr("A closer one takes {needed}; the time limit is {free}.")
-        needed, free = map(numbers.rough_duration, amounts)
-    else:
-        reason = tr("A closer one needs {needed}, and {free} are free.")
-        needed, free = map(numbers.size, map(int, amounts))
-    return f"{text} {reason.format(needed=needed, free=free)}"
 
 
 def format_amount(need: Need) -> str:

@@ -1,11 +1,4 @@
-"""Read runs from their folders.
-
-    run.toml        the job
-    events.jsonl    the log of events, replayed by `run_state.apply`
-    name.txt        the user's name for the run
-    notes.txt       the user's notes about it
-    tags.txt        its tags, one in each line
-    process.json    the process that works on the run
+"""Read runs from their folders: the log of events is replayed by `run_state.apply`.
 
 A run that has started and not ended is running if its process is alive, and was
 interrupted otherwise. The last line of a log may be incomplete if the process was

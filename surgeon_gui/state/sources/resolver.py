@@ -16,12 +16,11 @@ from surgeon_engine.api.model_info.source_names import (
     is_hub_source,
     parse_hub_source,
 )
+from surgeon_engine.planning.windows import TABLES
 from surgeon_gui.base import offline, paths
 from surgeon_gui.text.problems import Kind, Problem, Step
 
 _SMALL_BYTES = 20_000_000
-_TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
-TEXT_ENDINGS = (".txt", *_TABLE_SUFFIXES, ".npy")
 
 
 def resolve_model(typed: str) -> str:
@@ -43,7 +42,7 @@ def resolve_text(typed: str) -> str:
 
 def has_columns(text: str) -> bool:
     """Return True if the text has columns to choose from."""
-    return is_hub_source(text) or Path(text).suffix.lower() in _TABLE_SUFFIXES
+    return is_hub_source(text) or Path(text).suffix.lower() in TABLES
 
 
 def is_small_file(text: str) -> bool:
@@ -75,24 +74,3 @@ def model_problem(source: str) -> Problem | None:
     if name is None and source != DEMO and not paths.exists(source):
         return Problem(Kind.MODEL_MISSING, {"source": source}, Step.MODEL, "source")
     return None
-
-
-def text_problem(text: str) -> Problem | None:
-    """Return why the text cannot be used; None if it may exist."""
-    name, path = hub_name(text), Path(text)
-    values = {"text": text, "name": path.name, "endings": ", ".join(TEXT_ENDINGS)}
-    kind: Kind | None = None
-    if text in ("", BUILTIN_TEXT):
-        return None
-    if name is not None:
-        kind = Kind.DATASET_OFFLINE if offline.is_on() else None
-        values = {"name": name.display_name}
-    elif paths.is_folder(text):
-        kind = Kind.TEXT_IS_FOLDER
-    elif not paths.is_file(text):
-        kind = Kind.TEXT_IS_DEVICE if paths.exists(text) else Kind.TEXT_MISSING
-    elif path.suffix.lower() not in TEXT_ENDINGS:
-        kind = Kind.TEXT_UNSUPPORTED
-    elif paths.file_bytes(text) == 0:
-        kind = Kind.TEXT_EMPTY
-    return Problem(kind, values, Step.CALIBRATION) if kind is not None else None

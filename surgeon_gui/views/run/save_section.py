@@ -24,10 +24,10 @@ from surgeon_gui.state.export_text import (
     ended_note,
     problem_of,
     saved_facts,
+    saved_sentence,
     unrun_note,
 )
 from surgeon_gui.state.job import checks, file_formats
-from surgeon_gui.state.log_lines import describe_result
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import Status
@@ -101,7 +101,7 @@ class SaveSection(QWidget):
         saved = request.response
         if kind is RequestKind.SAVE and saved is not None:
             path = "" if self._session.state.computer else path_of(saved)
-            self.saved.emit(describe_result(saved), path)
+            self.saved.emit(saved_sentence(saved), path)
 
     @Slot(str)
     def _on_open_clicked(self, folder: str) -> None:

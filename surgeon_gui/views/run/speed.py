@@ -5,15 +5,10 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
-from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_engine.api.messages.benchmark import Measured, conditions
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.export_text import (
-    SpeedCell,
-    measurement_conditions,
-    speed_rows,
-    speed_titles,
-)
+from surgeon_gui.state.export_text import SpeedCell, speed_rows, speed_titles
 from surgeon_gui.widgets.controls import bold, heading, line_label, text_label
 from surgeon_gui.widgets.layouts import vertical
 
@@ -36,7 +31,7 @@ class SpeedFacts(QWidget):
         self.setVisible(measured is not None)
         if measured is not None:
             self._table.show_measured(measured)
-            self._conditions.setText(measurement_conditions(measured))
+            self._conditions.setText(conditions(measured))
 
 
 class SpeedTable(QWidget):

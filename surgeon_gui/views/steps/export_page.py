@@ -13,6 +13,7 @@ from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import without_number_format
 from surgeon_engine.api.run_folder import plain_name
+from surgeon_engine.base.files import expand_path, free_path
 from surgeon_engine.planning.formats import impossible_formats
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
@@ -141,7 +142,7 @@ class ExportPage(Page):
         is_taken = not state.computer and paths.is_occupied(folder)
         if is_taken and not paths.exists(f"{folder}/{MARKER}"):
             name = without_number_format(plain_name(state.config.model.source))
-            folder = str(paths.new_path(folder, f"{name}-pruned"))
+            folder = str(free_path(expand_path(folder) / f"{name}-pruned"))
         self._on_folder_edited(folder)
 
     @Slot()

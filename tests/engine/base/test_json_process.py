@@ -266,7 +266,7 @@ def test_exit_is_described(exited, reason, summary):
 def test_client_reports_an_invalid_line():
     program = "input(); print('loading ...', flush=True); input()"
     command = (sys.executable, "-c", program)
-    with ModelProcess("folder/model", command, measures=False) as client:
+    with ModelProcess("folder/model", command) as client:
         with pytest.raises(EvaluationError, match=r"model cannot be used: .*loading"):
             client.call("x", (), str, lambda: None)
         assert not client.wait_until_idle(TIMEOUT_S)

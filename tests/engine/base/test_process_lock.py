@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from surgeon_engine.base import process_lock
 from surgeon_engine.base.errors import UnreadableFileError
@@ -236,25 +237,26 @@ def test_threads_that_look_and_take_it_agree(path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"namespace": "4026532000"}, {"name": "atlas"}, {"machine": "another"}]
+    "changes",
+    [{"namespace": "4026532000"}, {"computer": "atlas"}, {"machine": "another"}],
 )
 def test_only_litter_of_this_computer_and_namespace_is_left_over(monkeypatch, changes):
-    here = process_lock._computer()
+    here = process_lock._place()
     number = process_tag().rpartition("-")[2]
     dead = f".x.4194999-1700000000-{number}-partial"
     assert is_left_over(dead)
     assert not is_left_over(f".x.{process_tag()}-partial")
-    monkeypatch.setattr(process_lock, "_computer", lambda: here._replace(**changes))
+    monkeypatch.setattr(process_lock, "_place", lambda: replace(here, **changes))
     assert not is_left_over(dead)
     assert not is_left_over(f".x.{process_tag()}-partial")
 
 
 def test_litter_from_before_a_start_of_the_computer_is_left_over(monkeypatch):
-    here = process_lock._computer()._replace(namespace="4026531836")
-    monkeypatch.setattr(process_lock, "_computer", lambda: here)
+    here = replace(process_lock._place(), namespace="4026531836")
+    monkeypatch.setattr(process_lock, "_place", lambda: here)
     number = process_tag().rpartition("-")[2]
-    again = here._replace(boot="another")
-    monkeypatch.setattr(process_lock, "_computer", lambda: again)
+    again = replace(here, boot="another")
+    monkeypatch.setattr(process_lock, "_place", lambda: again)
     assert is_left_over(f".x.4194999-1700000000-{number}-partial")
 
 

@@ -14,7 +14,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.errors import CalibrationError, ConfigError
-from surgeon_engine.calibration import hub_datasets
+from surgeon_engine.calibration import hub_datasets, tables
 from surgeon_engine.calibration.texts import (
     TextSource,
     calibration_source,
@@ -22,6 +22,7 @@ from surgeon_engine.calibration.texts import (
     read_documents,
     validation_source,
 )
+from surgeon_engine.planning.windows import TABLES
 
 STORIES = ['Once upon a time,\n"it" began.', "NA", "Ünïcode, too"]
 TABLE = {"id": ["a1", "b2", "c3"], "story": STORIES, "stars": [1, 2, 3]}
@@ -260,3 +261,7 @@ def test_name_of_data_set_is_not_a_path():
 def test_inconsistent_settings_raise(settings):
     with pytest.raises(ConfigError):
         CalibrationConfig(**settings)
+
+
+def test_each_kind_of_table_has_a_reader():
+    assert tuple(tables.KINDS) == TABLES

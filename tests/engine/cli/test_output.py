@@ -7,7 +7,12 @@ import pytest
 from rich.console import Console
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, TEXT_NAMES
-from surgeon_engine.api.messages.benchmark import Measured, ModelMeasured, rate_of
+from surgeon_engine.api.messages.benchmark import (
+    Measured,
+    ModelMeasured,
+    conditions,
+    rate_of,
+)
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.messages.run import (
     Estimate,
@@ -24,7 +29,6 @@ from surgeon_engine.base.formatting import escape_controls
 from surgeon_engine.cli.formatting import (
     event_line,
     fidelity_table,
-    measurement_notes,
     measurement_table,
 )
 from surgeon_engine.cli.output import EventDisplay, Output
@@ -142,7 +146,7 @@ def model(name, seconds=(0.1, 0.1, 0.1), file_bytes=4_000_000_000):
 def printed(measured, capsys):
     output = Output()
     output.print_table(measurement_table(measured))
-    output.print_line(measurement_notes(measured))
+    output.print_line(conditions(measured))
     return capsys.readouterr().out
 
 
@@ -156,9 +160,10 @@ def test_measurement_table_is_aligned_and_describes_the_protocol(capsys):
     assert rows[1].split() == ["file", "size", "4.00", "GB", "61.0", "MB", "0.02"]
     assert "10.0 (10.0 to 10.0)" in rows[4]
     assert rows[4].endswith("1.52 (1.50 to 1.53)")
-    assert notes[0] == "CPU (2 threads), float32."
-    assert "512 tokens" in notes[1]
-    assert "brackets the lowest and the highest round" in notes[2]
+    assert notes == [
+        "Medians of 3 rounds, alternating between the models, and their range. Device: "
+        "CPU (2 threads), float32. Prompts of 512 tokens, 32 generated tokens."
+    ]
 
 
 def test_measurement_table_of_one_model_has_no_ratio(capsys):

@@ -23,7 +23,8 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.commands import Cancel, DownloadModel, InspectModel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
-from surgeon_engine.api.model_info.source_names import INDEX, hub_name
+from surgeon_engine.api.model_info.files import INDEX
+from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.errors import (
     DownloadError,

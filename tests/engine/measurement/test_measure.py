@@ -154,10 +154,10 @@ def test_rates_are_tokens_per_second_without_warm_ups(requests):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("dead", "dead cannot be measured: OSError: no such disk."),
+        ("dead", "dead cannot be used: OSError: no such disk."),
         (
             "garbled",
-            "garbled cannot be measured: its process wrote a line that is not a valid "
+            "garbled cannot be used: its process wrote a line that is not a valid "
             'message: "loading ...".',
         ),
     ],

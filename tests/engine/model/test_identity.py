@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from surgeon_engine.api.model_info.source_names import INDEX
+from surgeon_engine.api.model_info.files import INDEX
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.identity import check_same, identity_of, stamps_of
 from surgeon_engine.model.source import ModelSource

@@ -372,7 +372,7 @@ def test_width_multiple_of_the_device_is_announced(device, gpu, expected):
     found = msgspec.structs.replace(machine(PLENTY, gpu=PLENTY), gpu_name=gpu)
     settled = settle(job, MODEL, found)
     assert settled.config.pruning.width_multiple == expected
-    message = "Widths: multiples of 8, which GPUs compute faster."
+    message = "MLP widths become multiples of 8, which GPUs compute faster."
     assert (message in settled.messages) is (expected == 8)
 
 
@@ -389,7 +389,7 @@ def test_target_of_zero_needs_no_recovery():
 
 GGUF = replace(JOB, export=ExportConfig(format=Format.GGUF))
 OF_ONE_WIDTH = msgspec.structs.replace(MODEL, gguf_widths=Widths.SAME)
-SAYS_SAME = "Widths: every layer loses equally many heads and neurons"
+SAYS_SAME = "All layers lose equally many heads and neurons"
 
 
 def test_widths_become_the_same_where_the_file_has_one():
@@ -425,7 +425,7 @@ def test_widths_become_the_same_where_the_file_has_one():
 )
 def test_widths_stay_as_they_are_otherwise(job, model):
     found = settle(job, model, machine(free=PLENTY))
-    chosen = with_chosen_multiple(job, found.width.multiple)
+    chosen = with_chosen_multiple(job, found.config.pruning.width_multiple)
     assert found.config.pruning == chosen.pruning
     assert not any(message.startswith(SAYS_SAME) for message in found.messages)
 

@@ -1,5 +1,6 @@
 """Plans of mixtures: time counts the weights that a token uses, files count all."""
 
+import re
 from dataclasses import replace
 
 import msgspec
@@ -14,12 +15,12 @@ from surgeon_engine.base.errors import PruningError
 from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.estimate import Footprint, estimate
 from surgeon_engine.planning.job import Job
+from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.limits import max_removable
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
-from surgeon_engine.planning.widths import check_width_multiple
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import model_summary
@@ -120,16 +121,20 @@ def test_multiple_leaves_experts_a_width_that_is_also_one_of_8():
     experts = replace(SIZES.mixture, intermediate_size=24, shared_size=0)
     sizes = replace(SIZES, mixture=experts)
     model = mixture_summary(sizes)
+
+    def error_of(multiple: int) -> object:
+        kind = Structure.EXPERTS_AND_NEURONS
+        pruning = PruningConfig(kind, width_multiple=multiple)
+        errors = dict(job_errors(RunConfig(pruning=pruning), model))
+        return errors.get("pruning.width_multiple")
+
     for multiple in (0, 1, 4, 16):  # all leave 8 or 16 of the 24 neurons
-        check_width_multiple(
-            PruningConfig(Structure.EXPERTS_AND_NEURONS, width_multiple=multiple), model
-        )
+        assert error_of(multiple) is None
     for multiple, smallest in ((9, 72), (24, 24)):
-        with pytest.raises(PruningError, match=f"multiples of {smallest}, .* most 24"):
-            check_width_multiple(
-                PruningConfig(Structure.EXPERTS_AND_NEURONS, width_multiple=multiple),
-                model,
-            )
+        found = re.search(
+            f"multiples of {smallest}, .* most 24", str(error_of(multiple))
+        )
+        assert found
 
 
 def test_dense_model_is_refused():

@@ -18,8 +18,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.planning.automatic_settings import (
-    WidthReason,
-    width_choice,
+    about_multiple,
     with_chosen_multiple,
     with_width_multiple,
 )
@@ -140,13 +139,13 @@ def test_gpu_gets_widths_in_eights_where_the_original_has_such(neurons, expected
 @pytest.mark.parametrize(
     ("dtype", "chosen", "on_cuda", "reason"),
     [
-        (FileDtype.SAME, 0, False, WidthReason.NONE),
-        (FileDtype.SAME, 0, True, WidthReason.DEVICE),
-        (FileDtype.FLOAT16, 0, True, WidthReason.FORMAT),
-        (FileDtype.Q4_0, 0, False, WidthReason.FORMAT),
-        (FileDtype.Q4_0, 0, True, WidthReason.FORMAT),
-        (FileDtype.Q4_0, 8, True, WidthReason.SETTING),
-        (FileDtype.FLOAT16, 1, True, WidthReason.SETTING),
+        (FileDtype.SAME, 0, False, ""),
+        (FileDtype.SAME, 0, True, "which GPUs compute faster"),
+        (FileDtype.FLOAT16, 0, True, "the file would fill up others"),
+        (FileDtype.Q4_0, 0, False, "the file would fill up others"),
+        (FileDtype.Q4_0, 0, True, "the file would fill up others"),
+        (FileDtype.Q4_0, 8, True, ""),
+        (FileDtype.FLOAT16, 1, True, ""),
     ],
 )
 def test_width_multiple_has_a_reason(dtype, chosen, on_cuda, reason):
@@ -156,7 +155,8 @@ def test_width_multiple_has_a_reason(dtype, chosen, on_cuda, reason):
     export = ExportConfig(format=form, dtype=dtype)
     job = RunConfig(pruning=pruning, export=export)
     file = PlannedFile(llama(), file_form(job, llama()), pruning)
-    assert width_choice(file, on_cuda=on_cuda).reason is reason
+    found = about_multiple(file, multiple_of(job, llama(), on_cuda=on_cuda))
+    assert reason in found if reason else not found
 
 
 def test_error_names_formats_whose_blocks_allow_the_target():

@@ -13,7 +13,6 @@ from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import (
     memory_beside_weights,
     memory_of_export,
-    memory_to_run,
     planned_context,
     smallest_memory,
     usable_context,
@@ -35,7 +34,7 @@ BUFFERS = 512 * (4 * (4 * MLP + 3 * HIDDEN) + 2 * CELLS)
 
 
 def test_memory_is_that_of_weights_cache_and_buffers():
-    assert memory_to_run(10**6, CONTEXT, MODEL) == 10**6 + CACHE + BUFFERS
+    assert memory_beside_weights(CONTEXT, MODEL) == CACHE + BUFFERS
     unknown = tuple(msgspec.structs.replace(x, coupling="") for x in MODEL.layers)
     no_family = msgspec.structs.replace(MODEL, layers=unknown, coupled=())
     assert memory_beside_weights(CONTEXT, no_family) == CACHE + BUFFERS
@@ -58,7 +57,7 @@ def layer_left(block, kept):
 def test_exported_model_has_the_cache_of_its_remaining_heads():
     layers = [layer_left(0, 1), layer_left(1, 3)]  # of the others nothing is known
     result = exported("there", PruningConfig())
-    whole = memory_to_run(result.weight_bytes, CONTEXT, MODEL)
+    whole = result.weight_bytes + memory_beside_weights(CONTEXT, MODEL)
     less = CELLS * 2 * HEAD * 2 * 2
     assert memory_of_export(result, layers, CONTEXT, MODEL) == whole - less
     masked = msgspec.structs.replace(result, format=Format.MASKED)
@@ -79,7 +78,7 @@ def test_removed_heads_make_the_planned_context_smaller():
 def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
     file = planned_file(MODEL, FileForm(), pruning_config(structure=kind))
     header = file.bytes(0) - 4 * MODEL.parameters
-    whole = memory_to_run(file.bytes(0), CONTEXT, MODEL)
+    whole = file.bytes(0) + memory_beside_weights(CONTEXT, MODEL)
     memory = whole - 800_000  # bytes
     pruning = pruning_config(
         structure=kind, target="memory", memory_gigabytes=memory / 1e9, context=CONTEXT

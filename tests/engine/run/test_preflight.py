@@ -29,13 +29,18 @@ pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
 def test_existing_output_folder_raises_and_is_left_unchanged(tmp_path):
-    config, source = job(tmp_path), tmp_path / "llama"
-    config = dataclasses.replace(config, export=ExportConfig(str(source)))
-    before = sorted(path.name for path in source.iterdir())
-    error = preflight_error(config, tmp_path / "run", ExportError)
-    assert "exists already (folder is not empty)" in error.message
-    assert sorted(path.name for path in source.iterdir()) == before
-    assert not (tmp_path / "run").exists()
+    config, other = job(tmp_path), tmp_path / "other"
+    shutil.copytree(tmp_path / "llama", other)
+    for folder, text in (
+        (other, "exists already (folder is not empty)"),
+        (tmp_path / "llama", "must not be replaced"),
+    ):
+        config = dataclasses.replace(config, export=ExportConfig(str(folder)))
+        before = sorted(path.name for path in folder.iterdir())
+        error = preflight_error(config, tmp_path / "run", ExportError)
+        assert text in error.message
+        assert sorted(path.name for path in folder.iterdir()) == before
+        assert not (tmp_path / "run").exists()
 
 
 def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):

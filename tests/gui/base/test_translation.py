@@ -147,13 +147,9 @@ def test_sentences_of_the_engine_are_templates_with_all_their_values(make):
 def check_sentence(make, node: ast.Call, where: str) -> None:
     templates = make.templates_of(node)
     given = {each.arg for each in node.keywords} - {"settings"}
-    if called(node) == "say_n":
-        templates, given = list(templates[0]), given | {"n"}
-    must_be_literal = called(node) in {"say", "say_n"}
-    assert templates or not must_be_literal, where
+    assert templates or called(node) != "say", where
     found = [set(sentences.fields(each)) for each in templates]
     assert set().union(*found) == (given if templates else set()), where
-    assert called(node) != "say_n" or found[0] | {"n"} == found[1] | {"n"}, where
     assert not any(isinstance(x, ast.JoinedStr) for x in node.args), where
 
 
@@ -161,7 +157,6 @@ def check_sentence(make, node: ast.Call, where: str) -> None:
     ("code", "templates"),
     [
         ('say("a")', ["a"]),
-        ('say_n("a", "b", 1)', [("a", "b")]),
         ('ConfigError("a", say("b"))', ["a"]),
         ('ConfigError("a" if x else "b", "c", x=x)', ["a", "b", "c"]),
         ('ConnectionFailed(error.message, "b")', ["b"]),

@@ -164,7 +164,7 @@ def test_quality_of_a_shot_without_evaluation_is_left_out(run):
         assert quality_line(state, measure).xs == (0.0, 1.0)
         assert quality_line(after, measure).xs == (0.0, 1.0, 2.0)
     (line,) = log_lines([Envelope("run-1", 1.0, last)])
-    assert line.message.startswith("Shot 2 finished: sparsity 31.5\xa0%; damping")
+    assert line.message.startswith("Shot 2: sparsity 31.5 %, 1 s; damping")
     assert "perplexity" not in line.message
     evaluated_later = with_events(state, 30.0, run.history[-1])
     assert evaluated_later.history == run.history

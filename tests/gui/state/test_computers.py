@@ -1,13 +1,12 @@
 """The state and the texts of an engine on another computer."""
 
 from dataclasses import replace
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import PureWindowsPath
 
 import pytest
 from PySide6.QtWidgets import QLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import (
     ConnectionChanged,
@@ -177,10 +176,6 @@ def test_paths_of_another_computer_are_those_of_posix(monkeypatch):
     run = RunState(Status.FINISHED, "run-1", "/home/me/runs/1", computer="me@box")
     state = replace(app.with_computer(AppState(), "me@box"), run=run)
     assert str(checks.save_destination(state)) == "/home/me/runs/1/transformers"
-    config = replace(CONFIG, export=ExportConfig("/data/out"))
-    inside, outside = PurePosixPath("/data/out/run"), PurePosixPath("/data/runs/1")
-    assert checks.is_in_export_folder(config, inside, is_remote=True)
-    assert not checks.is_in_export_folder(config, outside, is_remote=True)
 
 
 def test_log_has_the_connection():

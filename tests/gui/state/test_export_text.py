@@ -8,11 +8,11 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.benchmark import summarize
+from surgeon_engine.api.messages.benchmark import conditions, summarize
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import translation
 from surgeon_gui.state import bars, comparison, export_text, result_text
@@ -67,7 +67,7 @@ def test_memory_to_run_has_the_context_of_the_target():
     model = model_summary()
     result = exported("there", PruningConfig())
     run = RunState(config=config, model=model, exported=result)
-    memory = numbers.size(memory_to_run(result.weight_bytes, 100, model))
+    memory = numbers.size(result.weight_bytes + memory_beside_weights(100, model))
     assert ("Memory, 100 tokens", memory) in export_text.export_facts(run)
     pair, context = bars.memory_bytes(run)
     assert (numbers.size(pair.after), context) == (memory, 100)
@@ -185,14 +185,14 @@ def test_speed_rows():
     assert [cell.value for cell in prompt] == ["Prompt", "1,261", "1,620", "1.28"]
     assert generation[0].below == "tokens/s"
     assert prompt[1].below == f"1,249{DASH}1,274"
-    assert "7 rounds" in export_text.measurement_conditions(measured())
 
 
 def test_measurement_alternates_only_between_two_models():
     alone = msgspec.structs.replace(measured(), models=measured().models[1:])
-    assert "alternating" in export_text.measurement_conditions(measured())
-    assert "alternating" not in export_text.measurement_conditions(alone)
-    assert "7 rounds" in export_text.measurement_conditions(alone)
+    assert "alternating" in conditions(measured())
+    assert "alternating" not in conditions(alone)
+    assert all("7 rounds" in conditions(each) for each in (measured(), alone))
+    assert "without the lowest and the highest" in conditions(alone)
 
 
 def test_speed_summary_is_in_the_language_and_units_of_the_window():

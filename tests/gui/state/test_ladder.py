@@ -8,7 +8,7 @@ import pytest
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Estimate
-from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.base import units
 from surgeon_gui.state import ladder
 from surgeon_gui.state.ladder import Rung
@@ -34,7 +34,7 @@ def test_rung_of_a_file_has_its_memory_and_its_kl(runs):
     _, run = runs[0]
     small = msgspec.structs.replace(run.exported, weight_bytes=2_000_000)
     found = ladder.file_of(replace(run, exported=small), 512)
-    assert found.memory == memory_to_run(2_000_000, 512, run.model)
+    assert found.memory == 2_000_000 + memory_beside_weights(512, run.model)
     assert found.nats == run.evaluation.fidelity[0].divergence.value
     assert ladder.original(run.model, 512).nats == 0
     assert ladder.file_of(replace(run, exported=None), 512) is None

@@ -10,7 +10,7 @@ from surgeon_engine.api.config.export import FOR_ANY_MODEL, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.messages.run import Estimate, HeldOutMeasured, TokensRemoved
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
-from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.state.report import ReportContext, report_html
 from surgeon_gui.state.result_text import quality_facts
 from surgeon_gui.state.runs.reading import read_state
@@ -83,7 +83,7 @@ def test_memory_to_run_it_is_listed_by_context(finished):
     text = text_of(replace(finished, model=model))
     for context in (2048, 4096):
         size = finished.exported.weight_bytes
-        needed = memory_to_run(size, context, model)
+        needed = size + memory_beside_weights(context, model)
         row = f"{context:,} tokens {numbers.size(needed)} 0.25 GB"
         assert row.replace("\xa0", " ") in text
     assert "16,384 tokens" not in text

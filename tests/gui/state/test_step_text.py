@@ -153,7 +153,7 @@ def test_damping_of_a_shot_is_in_the_log_and_beside_the_metrics():
     assert "best of 9 tried" in line.message
     fixed = msgspec.structs.replace(chosen, damping=DampingChoice(0.01, 0.1, 0))
     (line,) = log_lines([Envelope("run-1", 0.0, fixed)])
-    assert line.message.endswith("0.1 for the update, as given.")
+    assert line.message.endswith("0.1 for the update, as given")
 
 
 def test_method_without_damping_has_no_damping_text():

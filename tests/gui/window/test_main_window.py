@@ -9,7 +9,6 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox
 from superqt import QElidingLabel
 
-from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import OF_EXPERTS, Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.verdict import expected_verdict
@@ -290,11 +289,6 @@ def test_saved_job_can_be_loaded(qtbot, window, tmp_path):
 
 def test_run_begins_in_a_new_usable_folder(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
-    window.session.draft.edit_part(ExportConfig(str(tmp_path / "out")))
-    window.start_run(tmp_path / "out" / "run")  # the export would hold the run
-    assert find(window, "error_message").text()
-    window.session.dismiss_problem()
-    window.session.draft.edit_part(ExportConfig())
     window.session.draft.set_run_parent("/" + "a" * 5_000)
     click(window, "start_button")
     assert find(window, "error_message").text()

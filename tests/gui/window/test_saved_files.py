@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFileDialog, QPushButton
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.model_info.source_names import GGUF_FILE
+from surgeon_engine.api.model_info.files import GGUF_FILE
 from surgeon_gui.base.lm_studio import Stopped
 from surgeon_gui.views import bars
 from surgeon_gui.widgets.charts.chart_card import ChartCard

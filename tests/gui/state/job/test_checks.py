@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import ModelConfig, Offload, RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.limits import max_removable
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, Engine, with_request, without_requests
@@ -24,7 +25,6 @@ from surgeon_gui.state.job.checks import (
     find_problems,
     save_problem,
     start_obstacle,
-    target_problems,
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
@@ -103,15 +103,15 @@ def files(tmp_path, monkeypatch):
         (ModelConfig("none"), Step.MODEL, Kind.MODEL_MISSING, "source"),
         (ModelConfig(UNKNOWN), Step.MODEL, Kind.MODEL_MISSING, "source"),
         (ModelConfig(TOO_LONG), Step.MODEL, Kind.MODEL_MISSING, "source"),
-        (CalibrationConfig("none.txt"), TEXT, Kind.TEXT_MISSING, "text"),
-        (CalibrationConfig(UNKNOWN), TEXT, Kind.TEXT_MISSING, "text"),
-        (CalibrationConfig(TOO_LONG), TEXT, Kind.TEXT_MISSING, "text"),
-        (NO_FURTHER, TEXT, Kind.TEXT_MISSING, "more_texts"),
-        (CalibrationConfig("book.pdf"), TEXT, Kind.TEXT_UNSUPPORTED, "text"),
-        (CalibrationConfig("empty.txt"), TEXT, Kind.TEXT_EMPTY, "text"),
-        (CalibrationConfig("."), TEXT, Kind.TEXT_IS_FOLDER, "text"),
+        (CalibrationConfig("none.txt"), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig(UNKNOWN), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig(TOO_LONG), TEXT, Kind.ERROR, "text"),
+        (NO_FURTHER, TEXT, Kind.ERROR, "more_texts"),
+        (CalibrationConfig("book.pdf"), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig("empty.txt"), TEXT, Kind.ERROR, "text"),
+        (CalibrationConfig("."), TEXT, Kind.ERROR, "text"),
         pytest.param(
-            *(CalibrationConfig("pipe.jsonl"), TEXT, Kind.TEXT_IS_DEVICE, "text"),
+            *(CalibrationConfig("pipe.jsonl"), TEXT, Kind.ERROR, "text"),
             marks=PIPES,
         ),
         (MIXED, TEXT, Kind.ERROR, "more_texts"),
@@ -144,7 +144,8 @@ def test_problem_has_its_values():
     problem = find_problems(long, MODEL, RUNS)[Step.CALIBRATION][0]
     assert "have 513 tokens; the maximum of the model is 512." in sentence(problem)
     missing = find_problems(RunConfig(calibration=NO_FURTHER), MODEL, RUNS)
-    assert missing[Step.CALIBRATION][0].values["text"] == "none.txt"
+    text = "There is no text file at none.txt."
+    assert missing[Step.CALIBRATION][0].values["message"] == text
     tied = find_problems(RunConfig(pruning=TIED), MODEL, RUNS)[Step.TARGET][0]
     assert sentence(tied).startswith("its layers are tied. Choose one of: heads_")
     config = RunConfig(
@@ -161,7 +162,7 @@ def test_problem_has_its_values():
 )
 def test_folder_that_none_can_be_is_left_to_the_engine(folder):
     config = RunConfig(export=ExportConfig("~nobody"))
-    assert find_problems(config, MODEL, folder) == {}
+    assert Step.RUN not in find_problems(config, MODEL, folder)
 
 
 def test_failed_preview_prevents_the_start():
@@ -178,7 +179,7 @@ def test_missing_token_file_has_no_window_problems():
     )
     found = find_problems(RunConfig(calibration=calibration), MODEL, RUNS)
     assert Step.TARGET not in found
-    assert found[Step.CALIBRATION][0].kind is Kind.TEXT_MISSING
+    assert "There is no text file" in sentence(found[Step.CALIBRATION][0])
     assert not calibration.cuts_windows
     assert not calibration.draws_windows
 
@@ -256,7 +257,8 @@ def test_destination_that_contains_the_folder_for_runs_is_a_problem(
 ):
     config = RunConfig(export=ExportConfig(str(tmp_path / destination)))
     runs = str(tmp_path / "there" / "runs")
-    assert kind_of(config, Step.EXPORT, runs) is Kind.CONTAINS_RUNS
+    problem = find_problems(config, MODEL, runs)[Step.EXPORT][0]
+    assert "the run itself keeps its files" in sentence(problem)
     assert find_problems(config, MODEL, str(tmp_path / "runs")) == {}
 
 
@@ -282,8 +284,8 @@ def test_original_model_is_never_replaced(tmp_path, folder):
     )
     assert not can_replace(config, RUNS)
     for consent in (False, True):
-        kind = kind_of(config, Step.EXPORT, may_replace=consent)
-        assert kind is Kind.CONTAINS_ORIGINAL
+        found = find_problems(config, MODEL, RUNS, may_replace=consent)
+        assert f"contains {source}, which must not" in sentence(found[Step.EXPORT][0])
 
 
 @pytest.mark.parametrize("model", [MODEL, None])
@@ -344,10 +346,9 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
 def test_multiple_of_all_of_a_width_is_a_problem_of_that_setting():
     widest = max(x.groups for x in MODEL.coupled)
     wide = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest))
-    (problem,) = target_problems(wide, MODEL)
-    assert problem.setting == "width_multiple"
+    assert [*dict(job_errors(wide, MODEL))] == ["pruning.width_multiple"]
     fitting = RunConfig(pruning=pruning_config(sparsity=0.1, width_multiple=widest - 1))
-    assert not target_problems(fitting, MODEL)
+    assert not [*job_errors(fitting, MODEL)]
 
 
 def test_target_is_checked_at_the_widths_of_the_device():
@@ -361,26 +362,34 @@ def test_target_is_checked_at_the_widths_of_the_device():
 
 
 @pytest.mark.parametrize(
-    ("folder", "kind"),
+    ("folder", "text"),
     [
-        ("", None),
-        ("/runs/1/export", Kind.CONTAINS_OWN_EXPORT),
-        ("/runs", Kind.CONTAINS_OWN_EXPORT),
-        ("/models/original", Kind.CONTAINS_ORIGINAL),
-        ("/models", Kind.CONTAINS_ORIGINAL),
-        ("~", Kind.CONTAINS_HOME),
-        ("/", Kind.CONTAINS_OWN_EXPORT),
-        ("/elsewhere", None),
+        ("", ""),
+        ("runs/1/export", "must not be replaced"),
+        ("runs", "the run itself keeps its files"),
+        ("models/original", "must not be replaced"),
+        ("models", "must not be replaced"),
+        (".", "the run itself keeps its files"),
+        ("~", "contains"),
+        ("/", "is the root of a disk"),
+        ("elsewhere", ""),
     ],
 )
-def test_saving_never_replaces_the_run_or_the_original(monkeypatch, folder, kind):
-    monkeypatch.setattr("surgeon_gui.base.paths.unwritable_folder", lambda path: "")
-    job = RunConfig(model=ModelConfig("/models/original"))
-    run = run_state.requested("run-1", job, "/runs/1", 0.0)
-    run = replace(run, exported=exported("/runs/1/export", PruningConfig()))
+def test_saving_never_replaces_the_run_or_the_original(
+    monkeypatch, tmp_path, folder, text
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for each in ("home", "models/original", "runs/1/export"):
+        write_export(tmp_path / each)
+    job = RunConfig(model=ModelConfig(str(tmp_path / "models" / "original")))
+    run = run_state.requested("run-1", job, str(tmp_path / "runs" / "1"), 0.0)
+    own_export = str(tmp_path / "runs" / "1" / "export")
+    run = replace(run, exported=exported(own_export, PruningConfig()))
     state = replace(READY, run=run, save_draft=ExportConfig(folder))
-    problem = save_problem(state)
-    assert (problem.kind if problem else None) is kind
+    found = sentence(save_problem(state))
+    assert text in found
+    assert bool(text) == bool(found)
 
 
 def test_unreadable_folder_counts_as_missing_model(monkeypatch):
@@ -420,4 +429,4 @@ def test_routers_of_a_dense_model_are_a_problem_before_the_start():
     assert found.setting == "trained_weights"
     assert "no routers" in sentence(found)
     mixture = replace(mixture_job(), recovery=routers)
-    assert not target_problems(mixture, mixture_summary())
+    assert not [*job_errors(mixture, mixture_summary())]

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.planning.formats import check_format
 from surgeon_gui.state.job import file_formats
+from surgeon_gui.state.job.checks import find_problems
 from surgeon_gui.text.problems import Step, sentence
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
@@ -30,10 +31,11 @@ def test_format_that_the_number_format_needs_may_be_impossible():
         RunConfig(pruning=pruning_config(Structure.ROWS)),
         export=ExportConfig(dtype=FileDtype.Q4_K_M),
     )
-    problem = file_formats.format_problem(rows, model_summary())
+    (problem,) = find_problems(rows, model_summary(), "")[Step.EXPORT]
+    assert problem.setting == "format"
     assert sentence(problem).startswith("GGUF for llama.cpp is not possible here.")
     like_original = replace(rows, export=ExportConfig())
-    assert file_formats.format_problem(like_original, model_summary()) is None
+    assert Step.EXPORT not in find_problems(like_original, model_summary(), "")
 
 
 @pytest.mark.parametrize("file_format", Format)
@@ -82,7 +84,5 @@ def test_number_format_of_experts_is_for_mixtures_alone():
         assert (
             dtype in file_formats.disabled_dtypes(Format.GGUF, model)
         ) is is_disabled
-    found = file_formats.format_problem(config, dense)
-    assert (found.step, found.setting) == (Step.EXPORT, "format")
     with pytest.raises(ExportError, match="has no experts"):
         check_format(config, dense)

@@ -13,10 +13,10 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.verdict import Verdict, expected_verdict
 from surgeon_engine.planning.forecast import Basis, End, RunPoint
+from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.target_size import memory_of_goal
 from surgeon_gui.state.app import with_request
 from surgeon_gui.state.job import headline as plan
-from surgeon_gui.state.job.checks import target_problems
 from surgeon_gui.state.job.resource_text import check_draft
 from surgeon_gui.state.job.targets import context_of, goal_or_none
 from surgeon_gui.state.request import Request, RequestKind
@@ -273,7 +273,7 @@ def test_smallest_size_in_bytes_is_reached_beyond_the_end_of_the_curve(target):
     state = state_of(config, model)
     share = plan.nearest_share(state, model, plan.draft_forecast(state, (), None))
     assert share > MAX_SHARE
-    assert target_problems(config, model)
+    assert [*job_errors(config, model)]
     smallest = replace(config, pruning=plan.sized_at(config, model, share))
-    assert not target_problems(smallest, model)
+    assert not [*job_errors(smallest, model)]
     assert goal_or_none(smallest, model).sparsity == pytest.approx(share)

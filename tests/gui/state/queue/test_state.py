@@ -228,7 +228,7 @@ def test_two_runs_cannot_wait_for_one_destination(tmp_path):
 def test_run_cannot_begin_without_memory(tmp_path, free):
     (run,) = queued("a")
     obstacle = begin_obstacle(run, str(tmp_path), machine(free))
-    assert obstacle.kind is Kind.MEMORY_SHORT
+    assert obstacle.kind is Kind.RESOURCE_SHORT
 
 
 def test_run_cannot_begin_after_its_model_was_deleted(tmp_path):

@@ -8,7 +8,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.estimate import estimate
-from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.base import translation
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.queue import sweep
@@ -75,7 +75,7 @@ def test_forecast_has_a_line_for_each_target(state):
     found = sweep.plan(state, Target.FILE_SIZE, "9.5, 8.12", methods)
     assert len(found) == 4
     first, second = sweep.forecast(found, state.model).split("\n")
-    memory = memory_to_run(9_500_000, 512, state.model)
+    memory = 9_500_000 + memory_beside_weights(512, state.model)
     assert numbers.size(memory) in first
     assert "with 512 tokens, fits in 0.25" in first
     assert second.startswith("To 8.12\xa0MB: at most ")

@@ -8,7 +8,7 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state.job.checks import find_problems
 from surgeon_gui.state.job.settings_list import settings
-from surgeon_gui.text.problems import Kind, Step, sentence
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.calibration_page import JudgingTexts
 from surgeon_gui.widgets.forms.form import ConfigForm
 from tests.helpers.windows import find
@@ -67,6 +67,6 @@ def problem_with(*texts, windows=16):
 
 def test_problems_of_the_texts_are_reported():
     assert problem_with() is None
-    assert problem_with("/nowhere.txt").kind is Kind.TEXT_MISSING
+    assert "no text file" in sentence(problem_with("/nowhere.txt"))
     assert "cannot judge" in sentence(problem_with("builtin"))
     assert problem_with("builtin", windows=0) is None

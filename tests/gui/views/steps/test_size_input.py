@@ -13,7 +13,7 @@ from surgeon_engine.api.config.pruning import (
     Target,
 )
 from surgeon_engine.planning.planned_file import FileForm
-from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.state.job import targets
@@ -83,7 +83,7 @@ def test_number_is_a_target_in_the_unit_shown(size, target):
         Target.PARAMETER_SHARE: 100 * found.removed / MODEL.parameters,
         Target.PARAMETERS: found.parameters / 1e6,
         Target.FILE_SIZE: found.weight_bytes / 1e6,
-        Target.MEMORY: memory_to_run(found.weight_bytes, 512, MODEL) / 1e6,
+        Target.MEMORY: (found.weight_bytes + memory_beside_weights(512, MODEL)) / 1e6,
     }[target]
     assert in_unit == pytest.approx(TYPED[target], abs=6e-4)
 
