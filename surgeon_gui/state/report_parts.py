@@ -10,7 +10,6 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import speed_rows, speed_titles
 from surgeon_gui.state.judgment import answers, lost_rows
 from surgeon_gui.state.run import RunState
-from surgeon_gui.text import judgments
 
 PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
 _ANSWERS = 5  # the worst ones
@@ -63,7 +62,7 @@ def later_sections(run: RunState) -> Iterator[Section]:
 
 
 def _judged(run: RunState) -> Iterator[Section]:
-    rows = [(row.name, judgments.outcome(row)) for row in lost_rows(run)]
+    rows = [(row.name, row.outcome) for row in lost_rows(run)]
     yield Section(tr("What was lost"), table=ReportTable(rows))
     titles = (tr("Prompt"), tr("Original"), tr("This file"))
     parted = [(x.prompt, x.original, x.pruned) for x in answers(run)[:_ANSWERS]]

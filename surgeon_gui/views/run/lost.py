@@ -8,19 +8,24 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.theme import GAP, ROOM
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import ended_note, problem_of
 from surgeon_gui.state.job import checks
-from surgeon_gui.state.judgment import answers, judging_time, lost_rows
+from surgeon_gui.state.judgment import (
+    LostRow,
+    Standing,
+    answers,
+    judging_time,
+    lost_rows,
+)
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import judgments
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.text.judgments import Answer, LostRow
+from surgeon_gui.text.judgments import Answer
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.card_row import CardRow
@@ -39,6 +44,12 @@ from surgeon_gui.widgets.layouts import STRETCH, card, in_row, row_of, vertical
 
 _NARROW = 900  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more
+_MARKS = {
+    Standing.KEPT: (Shape.TICK, "accent"),
+    Standing.OPEN: (Shape.RING, "muted"),
+    Standing.LOST: (Shape.CROSS, "warning"),
+    Standing.BROKEN: (Shape.CROSS, "bad"),
+}
 
 
 class LossView(CardRow):
@@ -143,23 +154,16 @@ class LostRows(QWidget):
                 each.setVisible(number < len(rows))
             if number < len(rows):
                 row, (dot, name, outcome) = rows[number], widgets
-                dot.show_shape(*_mark(row))
+                dot.show_shape(*_MARKS[row.standing])
                 name.setText(row.name)
-                outcome.setText(judgments.outcome(row))
-                explained(outcome, judgments.meaning(row))
+                outcome.setText(row.outcome)
+                explained(outcome, row.meaning)
 
     def _add_row(self) -> None:
         made = (Dot(), line_label(), text_label(quiet=True))
         for column, each in enumerate(made):
             self._grid.addWidget(each, len(self._widgets), column)
         self._widgets.append(made)
-
-
-def _mark(row: LostRow) -> tuple[Shape, str]:
-    if row.is_lost:
-        is_broken = row.verdict is Verdict.BROKEN
-        return Shape.CROSS, "bad" if is_broken else "warning"
-    return (Shape.TICK, "accent") if row.is_kept else (Shape.RING, "muted")
 
 
 class AnswerList(QWidget):
