@@ -59,7 +59,7 @@ class _Axis(pg.AxisItem):
     def tickStrings(
         self, values: list[float], scale: float, spacing: float
     ) -> list[str]:
-        if self.format_tick is None or self.logMode:
+        if self.format_tick is None:
             return [localize(x) for x in super().tickStrings(values, scale, spacing)]
         return [self.format_tick(value * scale) for value in values]
 
@@ -67,7 +67,7 @@ class _Axis(pg.AxisItem):
     def generateDrawSpecs(self, p: QPainter) -> Any:
         """Return what to draw: all labels of numbers with as many decimals."""
         specs = super().generateDrawSpecs(p)
-        if specs is None or self.format_tick is not None or self.logMode:
+        if specs is None or self.format_tick is not None:
             return specs
         axis, ticks, texts = specs
         labels = _with_equal_decimals([text for *_, text in texts])
