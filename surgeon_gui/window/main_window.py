@@ -380,9 +380,11 @@ class MainWindow(QMainWindow):
         is_running = state.run.status.is_busy
         self.places.show_progress(state.run.progress if is_running else None)
         self.runs.queue.redraw()
-        controls = run_controls(state.active_run, blocking(obstacle), add_obstacle)
-        self._menus.show_controls(controls)
-        self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
+        self._menus.show_controls(run_controls(state.active_run))
+        actions = self._menus.actions
+        actions["start_action"].setEnabled(not blocking(obstacle))
+        actions["queue_add_action"].setEnabled(not add_obstacle)
+        actions["save_job_action"].setEnabled(state.model_is_chosen)
         self._error_bar.show_problem(state.notice)
 
     @Slot(object)

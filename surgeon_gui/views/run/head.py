@@ -151,9 +151,8 @@ class RunHead(QWidget):
         self._run = run
 
     def _show_controls(self, run: RunState) -> None:
-        controls = run_controls(run, "", "")
-        for name, made in self._buttons.items():
-            view = getattr(controls, name)
+        for name, view in run_controls(run).items():
+            made = self._buttons[name]
             show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
 
     def _show_outcome(self, run: RunState) -> None:
