@@ -221,7 +221,10 @@ class QueueController(QObject):
             self._set_status(run.name, QueueStatus.WAITING)
         else:
             resume = partial(
-                self._session.resume_queued_run, found, may_replace=run.may_replace
+                self._session.resume_run,
+                found,
+                may_replace=run.may_replace,
+                of_queue=True,
             )
             self._begin(run.name, run.folder, resume)
 
