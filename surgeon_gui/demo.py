@@ -105,7 +105,7 @@ def run_demo(
             window.close()
 
     window.session.changed.connect(start_when_ready)
-    window.run_ended.connect(on_run_ended)
+    window.session.run_ended.connect(on_run_ended)
     window.show()
     window.load_config(DEMO_CONFIG)
     application.exec()

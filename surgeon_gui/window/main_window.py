@@ -29,7 +29,6 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.app import AppState, only_run_progressed
 from surgeon_gui.state.log_lines import log_lines
-from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text import labels
 from surgeon_gui.text.problems import Step, blocking, sentence
@@ -64,7 +63,6 @@ _MIN_SIZE = (920, 560)  # half of a 4k screen at scale 2
 class MainWindow(QMainWindow):
     """The main window. Shuts its engine down when it is closed."""
 
-    run_ended = Signal(object)  # RunState
     closed = Signal()
 
     def __init__(
@@ -100,7 +98,7 @@ class MainWindow(QMainWindow):
         self._make_places()
         self.setCentralWidget(self.places)
         self._log = LogView(self)
-        WindowLog(self).arrived.connect(self._log.append_line)
+        WindowLog(self).arrived.connect(self._log.append)
         self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
         queue = self.runs.queue.controller
@@ -125,7 +123,7 @@ class MainWindow(QMainWindow):
 
     def load_job(self, path: Path) -> None:
         """Load a job from a file."""
-        self.new.load_job(path)
+        self.new.run_page.load_job(str(path))
 
     def restore_last_session(self) -> None:
         """Load the job and open the run that were there when the window was closed."""
@@ -232,7 +230,7 @@ class MainWindow(QMainWindow):
             self.session.draft.choose_model(model)
             self.places.open(Place.NEW)
         elif texts := texts_in(urls):
-            self.new.choose_texts(texts)
+            self.new.calibration_page.choose_texts(texts)
             self.places.open(Place.NEW)
         else:
             self.session.store.show_problem(unusable(urls))
@@ -286,7 +284,6 @@ class MainWindow(QMainWindow):
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
         self._desktop_integration.logged.connect(self._on_events_arrived)
-        self.session.run_ended.connect(self._on_run_ended)
 
     @Slot(object, bool)
     def _on_place_chosen(self, place: Place, was_open: bool) -> None:
@@ -353,7 +350,7 @@ class MainWindow(QMainWindow):
             self._menus.recent, self.settings, self.session, self.runs.runs, self
         )
         recent.cleared.connect(self.session.draft.recheck)
-        recent.job_chosen.connect(self.new.load_job)
+        recent.job_chosen.connect(self.new.run_page.load_job)
         recent.run_chosen.connect(self.runs.runs.reopen)
         recent.model_chosen.connect(self.new.model_card.choose)
         self.new.job_used.connect(recent.remember_job)
@@ -397,10 +394,6 @@ class MainWindow(QMainWindow):
         self.runs.runs.refresh()
         self.runs.show_home()
 
-    @Slot(object)
-    def _on_run_ended(self, run: RunState) -> None:
-        self.run_ended.emit(run)
-
     @Slot()
     def _on_try_clicked(self) -> None:
         self.places.open(Place.PLAYGROUND)
@@ -413,7 +406,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_discard_clicked(self) -> None:
-        self.runs.ask_to_delete(self.session.state.shown_run.folder)
+        self.runs.home.ask_to_delete(self.session.state.shown_run.folder)
 
     @Slot(str)
     def _on_save_failed(self, message: str) -> None:

@@ -236,10 +236,13 @@ def pages(window: QMainWindow) -> Iterator[str]:
         details.click()
         yield "details"
         window.findChild(QPushButton, "details_back_button").click()
-    for page in ("home", "comparison", "run"):
-        if page != "run" or window.session.state.shows_run:
-            getattr(window.runs, f"show_{page}")()
-            yield page
+    window.runs.show_home()
+    yield "home"
+    window.runs.home.compare_clicked.emit()
+    yield "comparison"
+    if window.session.state.shows_run:
+        window.runs.show_run()
+        yield "run"
     window.places.open(Place.PLAYGROUND)
     yield "playground"
 

@@ -78,15 +78,13 @@ class Reports(QObject):
         """True if the run that is shown has a report."""
         return has_report(self._session.state.shown_run)
 
-    @Slot()
-    def ask_for_html(self) -> None:
-        """Ask where to save the report of the shown run as HTML."""
-        self._ask("report_html_action", "report.html")
-
-    @Slot()
-    def ask_for_pdf(self) -> None:
-        """Ask where to save the report of the shown run as PDF."""
-        self._ask("report_pdf_action", "report.pdf")
+    def ask(self, kind: str) -> None:
+        """Ask where to save the report of the shown run, as "html" or "pdf"."""
+        if self.can_report:
+            run, name = self._session.state.shown_run, f"report.{kind}"
+            path = name if run.computer else str(Path(run.folder) / name)
+            title = CAPTIONS[f"report_{kind}_action"].spoken
+            ask_new_file(self._window, title, path, self.save)
 
     @Slot(str)
     def save(self, path: str) -> None:
@@ -101,12 +99,6 @@ class Reports(QObject):
         while self._drawings:
             self._draw()
         self._writing.finish()
-
-    def _ask(self, caption: str, name: str) -> None:
-        if self.can_report:
-            run = self._session.state.shown_run
-            path = name if run.computer else str(Path(run.folder) / name)
-            ask_new_file(self._window, CAPTIONS[caption].spoken, path, self.save)
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:

@@ -59,7 +59,7 @@ class LossView(CardRow):
         self._run: RunState | None = None  # that is shown
         self._rows = LostRows()
         self._session = session
-        self._judge = button("judge_button", self._on_judge_clicked)
+        self._judge = button("judge_button", partial(session.judge))
         self._prompts = link("judge_prompts_button", self._on_prompts_clicked)
         self._time = text_label(quiet=True, name="judge_note")
         self._progress = TaskProgress("judge")
@@ -116,10 +116,6 @@ class LossView(CardRow):
         ended = problem_of(request, state.notice) or ended_note(request, tr("Judging"))
         self._time.setText(obstacle or ended or about)
         self._progress.show_request(request)
-
-    @Slot()
-    def _on_judge_clicked(self) -> None:
-        self._session.judge()
 
     @Slot()
     def _on_prompts_clicked(self) -> None:

@@ -71,7 +71,10 @@ class RunsHome(QWidget):
         self._note = text_label(quiet=True, name="runs_note")
         self._note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._new = button("runs_new_button", self.new_clicked, primary=True)
-        own = {"rename": (self.rename_current, "F2"), "details": (self._toggle, "")}
+        own = {
+            "rename": (self.rename_current, "F2"),
+            "details": (self._details_button.toggle, ""),
+        }
         self._menu = RunMenu(runs, self._grid, own)
         self._lay_out()
         self._connect()
@@ -203,10 +206,6 @@ class RunsHome(QWidget):
         if self._filter_button.isChecked():
             self._filter.start()
         self._filter_button.setChecked(True)
-
-    @Slot()
-    def _toggle(self) -> None:
-        self._details_button.toggle()
 
     @Slot(QModelIndex)
     def _on_activated(self, index: QModelIndex) -> None:
