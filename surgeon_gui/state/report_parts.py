@@ -23,16 +23,6 @@ class Picture:
 
     title: str
     png: bytes
-    width: int = PICTURE_WIDTH  # in CSS pixels
-
-
-@dataclass(frozen=True, slots=True)
-class ReportTable:
-    """A table; all rows have the same length."""
-
-    rows: Sequence[Row]
-    titles: Row = ()
-    has_bold_labels: bool = False  # in the first column
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +32,9 @@ class Section:
     title: str
     text: str = ""
     pictures: Sequence[Picture] = ()
-    table: ReportTable | None = None
+    rows: Sequence[Row] = ()  # of its table, all of the same length
+    titles: Row = ()  # of the columns
+    has_bold_labels: bool = False  # in the first column
     note: str = ""
     code: str = ""
 
@@ -58,16 +50,16 @@ def later_sections(run: RunState) -> Iterator[Section]:
             for row in speed_rows(run.measured)
         ]
         note = conditions(run.measured)
-        yield Section(tr("Speed"), table=ReportTable(rows, titles), note=note)
+        yield Section(tr("Speed"), rows=rows, titles=titles, note=note)
 
 
 def _judged(run: RunState) -> Iterator[Section]:
     rows = [(row.name, row.outcome) for row in lost_rows(run)]
-    yield Section(tr("What was lost"), table=ReportTable(rows))
+    yield Section(tr("What was lost"), rows=rows)
     titles = (tr("Prompt"), tr("Original"), tr("This file"))
     parted = [(x.prompt, x.original, x.pruned) for x in answers(run)[:_ANSWERS]]
     if parted:
-        yield Section(tr("Where the answers part"), table=ReportTable(parted, titles))
+        yield Section(tr("Where the answers part"), rows=parted, titles=titles)
 
 
 def environment_rows(run: RunState, versions: Mapping[str, str]) -> Iterator[Row]:

@@ -29,7 +29,7 @@ from surgeon_gui.state.job.editing import (
     with_preset,
 )
 from surgeon_gui.state.job.purposes import fitted_to, purpose_of, with_purpose
-from surgeon_gui.state.report import ReportContext, report_html
+from surgeon_gui.state.report import report_html
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.removed import removed_by_block
@@ -139,7 +139,7 @@ def test_planned_experts_are_the_cheapest_of_each_class(tmp_path, classes):
 def test_result_says_how_many_experts_are_left():
     assert left_text(run_with((4, 4, 4, 4))) == "12 of 16 experts per block are left"
     assert left_text(run_with()) == "4 to 16 of 16 experts per block are left"
-    report = report_html(run_with(), ReportContext("a run"))
+    report = report_html(run_with(), "a run")
     assert "4 to 16 of 16 experts per block are left" in report
     assert not left_text(run_with((0, 0, 0, 0)))
     run = run_with((0, 0, 0, 0))
