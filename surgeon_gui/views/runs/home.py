@@ -88,7 +88,7 @@ class RunsHome(QWidget):
 
     def ask_to_delete(self, folder: str) -> None:
         """Ask whether the run in a folder may be moved to the trash."""
-        self._menu.ask_to_delete(folder)
+        self._menu.questions.delete(folder)
 
     def finish_typing(self) -> None:
         """Save the notes and tags that are being typed."""
