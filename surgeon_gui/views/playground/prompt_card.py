@@ -11,7 +11,6 @@ from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
 from PySide6.QtWidgets import (
     QCheckBox,
-    QGridLayout,
     QPlainTextEdit,
     QPushButton,
     QWidget,
@@ -20,7 +19,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.messages.generation import GenerationSettings
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.export_text import problem_of, progress_of
@@ -44,7 +43,14 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card, row_of
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    in_column,
+    in_grid,
+    in_row,
+    inside_card,
+    row_of,
+)
 from surgeon_gui.widgets.spin_boxes import NumberBox
 
 _VISIBLE_LINES = 3
@@ -195,19 +201,16 @@ class SamplingRow(QWidget):
         self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
         described(self._chat, "playground_chat_check")
         self._chat.toggled.connect(self._on_edited)
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(GAP)
+        boxes = in_grid(self, wide=5)
         for index, box in enumerate(self._boxes.values()):
             box.valueChanged.connect(self._on_edited)
             label = line_label(CAPTIONS[box.objectName()].label)
             label.setBuddy(box)
             row, place = divmod(index, 2)
-            grid.addWidget(label, row, 2 * place)
-            grid.addWidget(box, row, 2 * place + 1)
-        grid.addWidget(self._chat, 0, 4)
-        grid.addWidget(self._new_seed, 1, 4)
-        grid.setColumnStretch(5, 1)
+            boxes.addWidget(label, row, 2 * place)
+            boxes.addWidget(box, row, 2 * place + 1)
+        boxes.addWidget(self._chat, 0, 4)
+        boxes.addWidget(self._new_seed, 1, 4)
 
     def show_settings(
         self, settings: GenerationSettings, has_template: bool | None

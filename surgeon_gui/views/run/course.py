@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import ROOM
@@ -41,7 +41,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.layouts import card, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import card, in_grid, in_row, row_of, vertical
 
 _MIN_CHART = 210  # pixels; in a lower window the page scrolls
 _MIN_PLOT = 255  # pixels; in a lower plot the title of an axis is cut
@@ -78,8 +78,7 @@ class CourseView(QWidget):
         self.charts |= self._more.charts
         self._parts_card = card(self._parts, margin=ROOM)
         self._columns = 0
-        self._grid = QGridLayout()
-        self._grid.setSpacing(ROOM)
+        self._grid = in_grid(beside=ROOM, below=ROOM)
         below = row_of(self._more_button)
         vertical(self, (self._grid, 1), self._sample, below, self._more, spacing=ROOM)
         self._arrange(3)
@@ -204,9 +203,7 @@ class MoreCharts(QWidget):
         self._notes = text_label(quiet=True, name="course_notes")
         explained(self._notes, MEANINGS["damping"])
         self._is_narrow = True
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(ROOM)
+        self._grid = in_grid(self, beside=ROOM, below=ROOM)
         self._arrange(is_narrow=False)
         self.hide()
 

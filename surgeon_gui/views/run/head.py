@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
+from PySide6.QtWidgets import QMenu, QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.verdict import Verdict
@@ -43,7 +43,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.elided_link import ElidedLink
-from surgeon_gui.widgets.layouts import horizontal, in_column, in_row, row_of
+from surgeon_gui.widgets.layouts import horizontal, in_column, in_grid, in_row, row_of
 
 _LEAST_TITLE = 280  # pixels, below which the buttons are below the texts
 _DOT = 18
@@ -92,10 +92,7 @@ class RunHead(QWidget):
         self._warning = warning_label("run_warning")
         self._controls = self._running_buttons()
         self._outcome = OutcomeButtons(self)
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(GAP)
-        self._grid.setColumnStretch(0, 1)
+        self._grid = in_grid(self, wide=0)
         self._grid.addLayout(in_row(self._back, (self._crumb, 1)), 0, 0, 1, 2)
         self._grid.addLayout(in_row(self._dot, (self._title, 1)), 1, 0)
         self._grid.addWidget(self._time, 2, 0, 1, 2)

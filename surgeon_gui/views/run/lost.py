@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.theme import GAP, ROOM
@@ -40,7 +40,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import PROMPT_FILES, ask_file
 from surgeon_gui.widgets.dot import Dot, Shape
-from surgeon_gui.widgets.layouts import STRETCH, card, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import STRETCH, card, in_grid, in_row, row_of, vertical
 
 _NARROW = 900  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more
@@ -132,11 +132,7 @@ class LostRows(QWidget):
         self.setObjectName("lost_rows")
         self._shown: tuple[LostRow, ...] = ()
         self._widgets: list[tuple[Dot, QLabel, QLabel]] = []
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(GAP)
-        self._grid.setVerticalSpacing(GAP)
-        self._grid.setColumnStretch(2, 1)
+        self._grid = in_grid(self, wide=2)
 
     def show_rows(self, rows: tuple[LostRow, ...]) -> None:
         """Show exactly these."""
@@ -208,10 +204,7 @@ class AnswerView(QWidget):
         super().__init__()
         self._prompt = text_label(quiet=True, name="answer_prompt")
         self._shared = text_label(name="answer_shared")
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(ROOM)
-        grid.setVerticalSpacing(GAP // 2)
-        grid.setColumnStretch(1, 1)
+        answers = in_grid(wide=1, beside=ROOM, below=GAP // 2)
         titles = (tr("Original"), tr("This file"))
         self._rows = []
         for row, (title, name) in enumerate(
@@ -222,11 +215,11 @@ class AnswerView(QWidget):
             label = line_label(title, quiet=True)
             top = Qt.AlignmentFlag.AlignTop
             for column, each in enumerate((label, text, nats)):
-                grid.addWidget(each, row, column)
+                answers.addWidget(each, row, column)
             for each in (label, nats):
                 each.setAlignment(top)
             self._rows.append((text, nats))
-        vertical(self, self._prompt, self._shared, grid, STRETCH, spacing=GAP // 2)
+        vertical(self, self._prompt, self._shared, answers, STRETCH, spacing=GAP // 2)
 
     def show_answer(self, answer: Answer) -> None:
         """Show one answer."""

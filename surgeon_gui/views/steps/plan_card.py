@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QGridLayout
+from PySide6.QtWidgets import QFrame
 
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import ResourceCheck
@@ -22,7 +22,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.dot import Dot, Shape
-from surgeon_gui.widgets.layouts import row_of, vertical
+from surgeon_gui.widgets.layouts import in_grid, row_of, vertical
 
 _LIGHT = 16  # pixels
 _LIGHTS = {
@@ -49,19 +49,15 @@ class PlanCard(QFrame):
         self._recovery = text_label(quiet=True, name="plan_recovery")
         self.fit_button = button("fit_button", self.fit_clicked)
         self._changed = text_label(quiet=True, name="fit_note")
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(GAP)
-        grid.setVerticalSpacing(GAP // 2)
+        needs = in_grid(wide=1, below=GAP // 2)
         for number, row in enumerate(self._rows.values()):
-            grid.addWidget(row.name, number, 0)
-            grid.addWidget(row.amount, number, 1)
-            grid.addWidget(row.light, number, 2)
-            grid.addWidget(row.word, number, 3)
-        grid.setColumnStretch(1, 1)
+            widgets = (row.name, row.amount, row.light, row.word)
+            for column, widget in enumerate(widgets):
+                needs.addWidget(widget, number, column)
         margin = (MARGIN, GAP, MARGIN, MARGIN)
         above = (title, self._sizes, self._waiting)
         below = (self._recovery, self._advice, self._changed, row_of(self.fit_button))
-        vertical(self, *above, grid, *below, margin=margin)
+        vertical(self, *above, needs, *below, margin=margin)
 
     def show_state(self, state: AppState, changed: str) -> None:
         """Show the plan of the draft, and the settings `changed` to make it fit.

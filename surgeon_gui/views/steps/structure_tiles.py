@@ -25,7 +25,6 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
-    QGridLayout,
     QSizePolicy,
     QWidget,
 )
@@ -45,7 +44,7 @@ from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import explained, label_of, named
 from surgeon_gui.widgets.forms.inputs import PatternInput
-from surgeon_gui.widgets.layouts import horizontal
+from surgeon_gui.widgets.layouts import horizontal, in_grid
 
 _COLUMNS = 4
 _STEPS = {
@@ -97,9 +96,7 @@ class StructureTiles(QWidget):
         self._structure = PruningConfig().structure
         self._tiles = {structure: _StructureTile(structure) for structure in Structure}
         self._group = QButtonGroup(self)
-        self._grid = grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(GAP // 2)
+        self._grid = in_grid(self, beside=GAP // 2, below=GAP // 2)
         for tile in self._tiles.values():
             self._group.addButton(tile)
             tile.stepped.connect(self._on_step)
@@ -109,7 +106,7 @@ class StructureTiles(QWidget):
         self._pattern.widget.setAccessibleName(FIELDS["pruning.pattern"].label)
         self._pattern.edited.connect(self.edited)
         row = len(self._tiles) // _COLUMNS + 1
-        grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
+        self._grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
         self._shown: list[_StructureTile] = []
         self._offer(structure for structure in Structure if structure not in OF_EXPERTS)
         pattern = PruningConfig().pattern

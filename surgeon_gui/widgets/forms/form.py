@@ -29,7 +29,6 @@ from surgeon_engine.api.config.fields import (
     values_of,
 )
 from surgeon_engine.base.errors import ConfigError
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import (
@@ -41,7 +40,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
 )
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
-from surgeon_gui.widgets.layouts import Collapsible, vertical
+from surgeon_gui.widgets.layouts import Collapsible, in_grid, vertical
 
 NO_PROBLEMS: Mapping[str, str] = MappingProxyType({})
 _INPUT_HEIGHT = 27  # pixels, as high as a button
@@ -147,7 +146,7 @@ class ConfigForm(QWidget):
         self._problems: dict[str, QLabel] = {}  # by field
         self._advanced: Collapsible | None = None
         self._opened_for: set[str] = set()  # the problems for which it was opened
-        plain, advanced = _grid(), _grid()
+        plain, advanced = in_grid(wide=1), in_grid(wide=1)
         self._settings = settings_of(kind)
         part_names = {name for part in self._parts for name in part.names}
         for part_of_page in self._parts:
@@ -426,11 +425,3 @@ def _is_left_to_page(setting: Setting) -> bool:
     """Return True for strings and lists of dataclasses."""
     entries = typing.get_args(setting.type)
     return setting.type is str or any(map(dataclasses.is_dataclass, entries))
-
-
-def _grid() -> QGridLayout:
-    grid = QGridLayout()
-    grid.setContentsMargins(0, 0, 0, 0)
-    grid.setSpacing(GAP)
-    grid.setColumnStretch(1, 1)
-    return grid
