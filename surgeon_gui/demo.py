@@ -161,9 +161,9 @@ def has_display() -> bool:
 
 
 def _report(run: RunState) -> None:
-    from surgeon_gui.state.run_text import phase
+    from surgeon_gui.state.run_text import run_ending
 
-    _print(phase(run))
+    _print(run_ending(run))
     if run.error is not None:
         _print(f"{run.error.message} {run.error.hint}\n{run.error.details}")
 

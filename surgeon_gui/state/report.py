@@ -144,7 +144,7 @@ def _sections(
 def _summary(run: RunState) -> str:
     if run.status.is_busy:
         return tr("The run is still in progress.")
-    sentences = [run_text.phase(run)]
+    sentences = [run_text.run_ending(run)]
     if (verdict := verdict_of_run(run)) is not None:
         basis = (ON_WEIGHTS,) if rests_on_weights(run) else ()
         sentences[:0] = (f"{VERDICTS[verdict]}.", *basis)

@@ -17,7 +17,6 @@ from surgeon_gui.state.run_text import (
     has_planned_size,
     missed_target,
     nothing_removed,
-    phase,
     remaining,
     steps_left_out,
     undone,
@@ -181,8 +180,15 @@ def _doing(run: RunState) -> str:
         Status.PAUSING: tr("pausing at the next safe point"),
         Status.PAUSED: tr("paused"),
         Status.STOPPING: tr("finishing"),
-        Status.CANCELLING: phase(run).rstrip("."),
+        Status.CANCELLING: _cancelling(run),
     }.get(run.status, "")
+
+
+def _cancelling(run: RunState) -> str:
+    if not run.computer:
+        return tr("Canceling…")
+    text = tr("Canceling… Waiting for {computer}.").rstrip(".")
+    return text.format(computer=run.computer)
 
 
 def quality_facts(run: RunState) -> Facts:

@@ -20,7 +20,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.queue.text import ending
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import phase
+from surgeon_gui.state.run_text import run_ending
 from surgeon_gui.text import labels
 
 
@@ -81,7 +81,7 @@ class DesktopIntegration(QObject):
         # The user knows about a run that they cancelled.
         if run.status is Status.CANCELLED or self._queue.holds(run):
             return
-        message = phase(run)
+        message = run_ending(run)
         if run.error is not None:
             message = f"{message} {run.error.message}"
         self._notify(message)
