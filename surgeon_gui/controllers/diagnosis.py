@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 from zipfile import BadZipFile
 
 from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
@@ -30,13 +29,6 @@ from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_protection
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text.problems import Kind, Problem
-
-
-class _ReadDiagnosis(NamedTuple):
-    """Result of reading a diagnosis in the background."""
-
-    known: DiagnosisResult
-    planner: Planner
 
 
 class Diagnosis(QObject):
@@ -78,13 +70,13 @@ class Diagnosis(QObject):
         if self.known is None:
             return None
         config = diagnosis_state.planned_config(self.known, self.session.state.config)
-        rules = rules_of(config.pruning)
         if (
             self._planner is None
             or self._planner.costs is not self.known.costs
-            or self._planner.rules != rules
+            or rules_of(self._planner.pruning) != rules_of(config.pruning)
         ):
-            self._planner, self._plan = Planner(self.known.costs, rules), None
+            self._planner = Planner(self.known.costs, config.pruning)
+            self._plan = None
         return self._planner
 
     @property
@@ -175,7 +167,7 @@ class Diagnosis(QObject):
         work = partial(_read_result, *self._pending, request.response)
         self._background.start(work, self._on_read, self._on_read_failed)
 
-    def _on_read(self, result: _ReadDiagnosis | str) -> None:
+    def _on_read(self, result: tuple[DiagnosisResult, Planner] | str) -> None:
         self._pending = None
         if isinstance(result, str):
             message = tr("The measured costs cannot be read: {reason}.")
@@ -193,12 +185,10 @@ class Diagnosis(QObject):
 
 def _read_result(
     config: RunConfig, model: ModelSummary, diagnosed: Diagnosed
-) -> _ReadDiagnosis | str:
+) -> tuple[DiagnosisResult, Planner] | str:
     """Read the file of a diagnosis; return why it cannot be read as a str."""
     try:
         costs = read_costs(diagnosed)
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
-    known = DiagnosisResult(config, model, costs)
-    planner = Planner(costs, rules_of(config.pruning))
-    return _ReadDiagnosis(known, planner)
+    return DiagnosisResult(config, model, costs), Planner(costs, config.pruning)

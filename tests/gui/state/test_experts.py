@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.run import ExpertsLeft, GroupsLeft, experts_lef
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import Planner, rules_of
+from surgeon_gui.state.diagnosis.planner import Planner
 from surgeon_gui.state.experts import (
     ExpertMeasure,
     cells_of,
@@ -126,7 +126,7 @@ def test_planned_experts_are_the_cheapest_of_each_class(tmp_path, classes):
     found = diagnosed(job, str(tmp_path), MODEL)
     units = tuple(msgspec.structs.replace(x, classes=classes) for x in found.units)
     costs = read_costs(msgspec.structs.replace(found, units=units))
-    planner = Planner(costs, rules_of(job.pruning))
+    planner = Planner(costs, job.pruning)
     each = MODEL.layers[-1].rows
     assert planner.max_removable == 4 * (EXPERTS - CHOSEN) * each
     plan = planner.plan(planner.max_removable)
