@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.messages.run import Evaluation
+from surgeon_engine.api.messages.run import Evaluation, format_estimate
 from surgeon_engine.planning.target_size import prunable_weights
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.translation import inside, language, tr
@@ -229,8 +229,8 @@ def _fidelity_section(run: RunState) -> Section | None:
             fidelity.text_name(each.text),
             fidelity.divergence_interval(each),
             fidelity.agreement_interval(each),
-            fidelity.perplexity_interval(each),
-            fidelity.perplexity_interval(before[each.text]),
+            format_estimate(each.perplexity, numbers.perplexity),
+            format_estimate(before[each.text].perplexity, numbers.perplexity),
             fidelity.bits_interval(each),
             fidelity.original_bits(each),
             tr("{windows} of {length} tokens").format(

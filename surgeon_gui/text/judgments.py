@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.messages.judgment import Probe, TokenClass
 from surgeon_gui.base.translation import tr
-from surgeon_gui.text import numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,3 @@ CLASSES = {
     TokenClass.RARE_WORDS: tr("Rare words"),
     TokenClass.OTHERS: tr("All other words"),
 }
-
-
-def likelihood(nats: float) -> str:
-    """Return how likely a text is to the original."""
-    return tr("{nats} nats per byte").format(nats=numbers.nats(nats))

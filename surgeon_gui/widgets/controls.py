@@ -68,11 +68,6 @@ def enable_unless(widget: QWidget, obstacle: str) -> None:
     show_tip(widget, obstacle or widget.accessibleDescription())
 
 
-def focus_in(window: QWidget) -> QWidget | None:
-    """Return the widget that has the focus of a window, which may be inactive."""
-    return window.focusWidget()
-
-
 def neighbor_in_focus_chain(widget: QWidget, *, is_next: bool) -> QWidget:
     """Return the widget to which Tab would lead, or Shift+Tab."""
     step = QWidget.nextInFocusChain if is_next else QWidget.previousInFocusChain
@@ -96,16 +91,16 @@ def set_enabled(widget: QWidget, *, is_enabled: bool) -> None:
     Qt would give the focus to the next widget, which may be anywhere.
     """
     window = widget.window()
-    if not is_enabled and focus_in(window) is widget:
+    if not is_enabled and window.focusWidget() is widget:
         widget.setProperty(_HAD_FOCUS, True)
         widget.setEnabled(False)
-        if (focused := focus_in(window)) is not None:
+        if (focused := window.focusWidget()) is not None:
             focused.clearFocus()
         return
     widget.setEnabled(is_enabled)
     if is_enabled and widget.property(_HAD_FOCUS):
         widget.setProperty(_HAD_FOCUS, False)
-        if widget.isVisible() and focus_in(window) is None:
+        if widget.isVisible() and window.focusWidget() is None:
             widget.setFocus()
 
 

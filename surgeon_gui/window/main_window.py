@@ -35,7 +35,7 @@ from surgeon_gui.text.problems import Step, blocking, sentence
 from surgeon_gui.views.bars import NoteBar, ResumeBar
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
-from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
+from surgeon_gui.widgets.controls import neighbor_in_focus_chain
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.layouts import vertical
@@ -243,11 +243,11 @@ class MainWindow(QMainWindow):
         Qt would move it to the next widget, which may be in another group. So nothing
         has it until Tab goes on from there.
         """
-        focused = focus_in(self)
-        if focused is not None and not focused.isEnabled():
+        focused = self.focusWidget()
+        if focused and not focused.isEnabled():
             self._disabled = focused
             return False
-        if focused is None and self._disabled is not None:
+        if not focused and self._disabled is not None:
             if isValid(self._disabled):
                 neighbor_in_focus_chain(self._disabled, is_next=next).setFocus(
                     Qt.FocusReason.TabFocusReason

@@ -25,7 +25,7 @@ from surgeon_gui.views.report.reports import ReportRow, Reports
 from surgeon_gui.views.run.page import RunPage
 from surgeon_gui.views.runs.home import RunsHome
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
-from surgeon_gui.widgets.controls import link
+from surgeon_gui.widgets.controls import give_menu, link
 from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.layouts import STRETCH, horizontal, vertical
 from surgeon_gui.widgets.page_area import PageArea
@@ -89,7 +89,7 @@ class RunsPlace(QStackedWidget):
             name = f"report_{kind}_action"
             actions[name].triggered.connect(partial(self.reports.ask, kind))
             menu.addAction(actions[name])
-        self._report_row.set_menu(menu)
+        give_menu(self._report_row.save, menu)
         self._on_session_changed()
 
     def show_state(self, state: AppState, now: float) -> None:

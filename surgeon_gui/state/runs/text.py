@@ -186,11 +186,6 @@ def perplexity(record: RunRecord) -> str:
     return f"{before} {_ARROW} {numbers.perplexity(record.perplexity_after)}"
 
 
-def fidelity_lines(record: RunRecord) -> str:
-    """Return the fidelity on each text in a line; empty if it was not measured."""
-    return "\n".join(map(fidelity.line, record.fidelity))
-
-
 def date(record: RunRecord) -> str:
     """Return the start time in minutes."""
     return _start(record, "%Y-%m-%d %H:%M")
@@ -222,11 +217,6 @@ def tags(record: RunRecord) -> str:
     return ", ".join(record.tags)
 
 
-def disk_space(record: RunRecord) -> str:
-    """Return the size of the folder of a run."""
-    return numbers.size(record.bytes)
-
-
 def disk_space_details(record: RunRecord) -> str:
     """Return the size of the folder of a run and of its large parts."""
     sizes = (
@@ -235,7 +225,7 @@ def disk_space_details(record: RunRecord) -> str:
         (tr("saved progress {size}"), record.saved_bytes),
     )
     parts = [text.format(size=numbers.size(size)) for text, size in sizes if size]
-    total = disk_space(record)
+    total = numbers.size(record.bytes)
     return f"{total} ({', '.join(parts)})" if parts else total
 
 
@@ -312,7 +302,7 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
             numbers.size(record.file_bytes) * bool(record.file_bytes),
         ),
         (tr("Method"), CHOICES[pruning.method][0]),
-        (tr("Fidelity"), fidelity_lines(record)),
+        (tr("Fidelity"), "\n".join(map(fidelity.line, record.fidelity))),
         (tr("Perplexity"), perplexity(record) if is_measured else ""),
         (tr("Remaining parameters"), remaining),
         (tr("Export format"), choice_label(form)[0] if form is not None else ""),

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
-from PySide6.QtWidgets import QMenu, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import RunFolderError
@@ -30,7 +30,7 @@ from surgeon_gui.state.runs.text import title
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.report.pdf import html_to_pdf
 from surgeon_gui.views.report.pictures import RunPictures
-from surgeon_gui.widgets.controls import button, eliding_label, give_menu, show_elided
+from surgeon_gui.widgets.controls import button, eliding_label, show_elided
 from surgeon_gui.widgets.dialogs import ask_new_file, open_folder
 from surgeon_gui.widgets.layouts import in_row, row_of, vertical
 
@@ -181,16 +181,12 @@ class ReportRow(QWidget):
         super().__init__()
         self._run_folder = ""  # of the run that is shown
         self._written: tuple[str, str] = ("", "")  # folder of its run, path
-        self._save = button("report_button")
+        self.save = button("report_button")
         self._note = eliding_label("report_note", quiet=True, keeps_end=True)
         self._open = button("report_open_button", self._on_open_clicked)
         below = in_row((self._note, 1), self._open)
-        vertical(self, row_of(self._save), below)
+        vertical(self, row_of(self.save), below)
         self._update_note()
-
-    def set_menu(self, menu: QMenu) -> None:
-        """Set the menu of the button, with an entry for each file format."""
-        give_menu(self._save, menu)
 
     def show_run(self, run: RunState, *, can_report: bool) -> None:
         """Show the row for `run`; hide it unless `can_report`."""

@@ -23,7 +23,7 @@ from surgeon_gui.state.judgment import (
 )
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState
-from surgeon_gui.text import judgments
+from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.judgments import Answer
 from surgeon_gui.text.problems import sentence
@@ -233,4 +233,5 @@ class AnswerView(QWidget):
             label.setText(f"{ellipsis}{text[len(shared) :].strip()}")
             nats.setVisible(answer.nats is not None)
             if answer.nats is not None:
-                nats.setText(judgments.likelihood(answer.nats[number]))
+                each = numbers.nats(answer.nats[number])
+                nats.setText(tr("{nats} nats per byte").format(nats=each))

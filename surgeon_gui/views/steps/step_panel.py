@@ -143,7 +143,7 @@ class StepPanel(PageArea):
     def _on_opened(self, opened: StepCard) -> None:
         for each in self._cards.values():
             if each is not opened:
-                each.close_page()
+                each.header.setChecked(False)
         QTimer.singleShot(0, self, self._bring_open_page_into_view)
 
     @Slot()
@@ -292,10 +292,6 @@ class StepCard(QWidget):
     def open(self) -> None:
         """Show the page."""
         self.header.setChecked(True)
-
-    def close_page(self) -> None:
-        """Hide the page."""
-        self.header.setChecked(False)
 
     def update_layout(self) -> None:
         """Apply the size of an opened or closed page at once."""

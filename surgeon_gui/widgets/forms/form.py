@@ -102,10 +102,6 @@ class _FieldRow:
         self.label.setVisible(is_visible)
         self.field.setVisible(is_visible)
 
-    def mark_change(self, is_changed: bool) -> None:
-        """Mark a value that is not the default by a bold label."""
-        mark(self.label, "changed", is_changed)
-
 
 class ConfigForm(QWidget):
     """Inputs for the fields of a dataclass, except strings and tables.
@@ -371,7 +367,8 @@ class ConfigForm(QWidget):
             is_left_out = row.setting.name in self._left_out
             applies = row.setting.option.applies(config) and not is_left_out
             row.set_visible(is_there and applies)
-            row.mark_change(self._before[row.setting.name] != row.setting.default)
+            is_changed = self._before[row.setting.name] != row.setting.default
+            mark(row.label, "changed", is_changed)  # by a bold label
         self._align_grids()
 
     def _align_grids(self) -> None:
