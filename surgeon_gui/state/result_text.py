@@ -67,8 +67,10 @@ def summary(run: RunState, *, is_told: bool = False) -> str:
         case Status.FINISHED:
             return _made(run)
         case Status.FAILED:
-            why = "" if is_told else _failure(run)
-            return f"{why} {_advice(run)}".strip()
+            why = failure_note(run)
+            if run.error is not None and not why:
+                why = f"{run.error.message} {run.error.hint}".strip()
+            return f"{'' if is_told else why} {_advice(run)}".strip()
         case Status.CANCELLED:
             return _advice(run) or _NOT_SAVED
         case Status.INTERRUPTED:
@@ -146,13 +148,6 @@ def _harmless_end(run: RunState) -> str:
     reason = unusual_end(run)
     is_harmless = reason == missed_target(run) and has_planned_size(run)
     return reason if is_harmless else ""
-
-
-def _failure(run: RunState) -> str:
-    """Return why a run has failed, and what to try."""
-    if run.error is None:
-        return ""
-    return failure_note(run) or f"{run.error.message} {run.error.hint}".strip()
 
 
 def _advice(run: RunState) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.lines import damping_clauses
 from surgeon_engine.api.messages.run import (
-    SampleWritten,
     Stage,
     UndoReason,
     step_left_out,
@@ -263,11 +262,8 @@ def sample_pair(run: RunState) -> SamplePair | None:
         return None
     title, text = tr("Now"), ""
     if pruned:
-        title, text = _sample_title(pruned[-1]), pruned[-1].text
+        last, text = pruned[-1], pruned[-1].text
+        title = tr("After shot {n}").format(n=last.shot)
+        if last.is_recovered:
+            title = tr("After recovery")
     return SamplePair(config.samples.prompt, original, title, text)
-
-
-def _sample_title(sample: SampleWritten) -> str:
-    if sample.is_recovered:
-        return tr("After recovery")
-    return tr("After shot {n}").format(n=sample.shot)

@@ -105,7 +105,6 @@ class MainWindow(QMainWindow):
         self._close_question = CloseQuestion(self.session, queue, self)
         self._desktop_integration = DesktopIntegration(self.session, queue, self)
         self._run_actions = RunActions(self.session, queue, self, self.start_run)
-        self._connect_session()
         self._connect_controls()
         self._connect_menus()
         self.places.open(Place.NEW)
@@ -280,11 +279,6 @@ class MainWindow(QMainWindow):
         self.places.add(Place.PLAYGROUND, PageArea(playground, column))
         self.new.show_records_of(self.runs.runs)
 
-    def _connect_session(self) -> None:
-        self.session.changed.connect(self._redraw)
-        self.session.events_arrived.connect(self._on_events_arrived)
-        self._desktop_integration.logged.connect(self._on_events_arrived)
-
     @Slot(object, bool)
     def _on_place_chosen(self, place: Place, was_open: bool) -> None:
         if place is Place.NEW:
@@ -295,6 +289,9 @@ class MainWindow(QMainWindow):
     def _connect_controls(self) -> None:
         head, details = self.runs.page.head, self.runs.page.details
         actions = self._run_actions
+        self.session.changed.connect(self._redraw)
+        self.session.events_arrived.connect(self._on_events_arrived)
+        self._desktop_integration.logged.connect(self._on_events_arrived)
         head.pause_clicked.connect(self.session.pause_or_resume)
         head.stop_clicked.connect(self.session.stop_and_keep)
         head.cancel_asked.connect(actions.cancel)

@@ -129,7 +129,9 @@ class RunHead(QWidget):
         controlled = (run.status, run.can_stop, run.is_exporting)
         if controlled != self._controlled:
             self._controlled = controlled
-            self._show_controls(run)
+            for name, view in run_controls(run).items():
+                made = self._buttons[name]
+                show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
         if is_busy:
             show_elided(self._crumb, place)
             show_elided(self._title, self.name)
@@ -147,11 +149,6 @@ class RunHead(QWidget):
             self._make_room()
         self._run = run
 
-    def _show_controls(self, run: RunState) -> None:
-        for name, view in run_controls(run).items():
-            made = self._buttons[name]
-            show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
-
     def _show_outcome(self, run: RunState) -> None:
         took = result_text.clock(run, 0.0)
         show_elided(self._crumb, " · ".join(filter(None, (self.name, took))))
@@ -159,11 +156,11 @@ class RunHead(QWidget):
         self._show_time(result_text.summary(run, is_told=self._is_told))
         show_text(self._warning, result_text.warnings(run))
         verdict = verdict_of_run(run) if run.status is Status.FINISHED else None
-        dot = _UNKNOWN
+        dot = (Shape.CROSS, "bad") if run.status is Status.FAILED else _UNKNOWN
         if verdict is not None:
             is_broken = verdict is Verdict.BROKEN
             dot = (Shape.CROSS if is_broken else Shape.FILLED, COLORS[verdict])
-        self._dot.show_shape(*((Shape.CROSS, "bad") if _has_failed(run) else dot))
+        self._dot.show_shape(*dot)
 
     def _show_files(self, run: RunState) -> None:
         """Show where the files of a run are; of several, also how large each is."""
@@ -316,10 +313,6 @@ class OutcomeButtons(QWidget):
         self._copy.setText(tr("Copied"))
         usual = CAPTIONS[self._copy.objectName()].label
         QTimer.singleShot(_TOLD, self, lambda: self._copy.setText(usual))
-
-
-def _has_failed(run: RunState) -> bool:
-    return run.status is Status.FAILED
 
 
 def _keep_room(made: QPushButton, labels: tuple[str, ...]) -> None:

@@ -232,11 +232,11 @@ class JudgingTexts(ConfigForm):
 
 
 def _with_resolved_texts(before: Values, after: Values) -> Values:
-    return {"texts": tuple(map(_resolved, after["texts"]))}
-
-
-def _resolved(typed: str) -> str:
-    return BUILTIN_TEXT if typed == BUILT_IN_TEXT else resolve_text(typed)
+    texts = (
+        BUILTIN_TEXT if typed == BUILT_IN_TEXT else resolve_text(typed)
+        for typed in after["texts"]
+    )
+    return {"texts": tuple(texts)}
 
 
 class WindowPager(QWidget):

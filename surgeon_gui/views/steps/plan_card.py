@@ -6,7 +6,6 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame
 
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
-from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
@@ -82,7 +81,8 @@ class PlanCard(QFrame):
             row.show_need(needs.get(resource))
         show_text(self._recovery, resource_text.describe_settled(fit))
         show_text(self._changed, changed)
-        self.fit_button.setVisible(fit is not None and _is_short(fit))
+        is_short = fit is not None and fit.room is not ResourceStatus.GREEN
+        self.fit_button.setVisible(is_short)
 
 
 def _waiting_text(state: AppState) -> str:
@@ -96,10 +96,6 @@ def _waiting_text(state: AppState) -> str:
             computer=state.computer
         )
     return tr("The engine is checking the resources of this machine.")
-
-
-def _is_short(fit: ResourceCheck) -> bool:
-    return fit.room is not ResourceStatus.GREEN
 
 
 class _NeedRow:

@@ -78,7 +78,9 @@ class LineChart(PlotCard):
             return
         curves = line.curves
         while len(self._lines) < len(curves):
-            self._add_line()
+            item = pg.PlotDataItem([], [], antialias=True)
+            self._lines.append(item)
+            self._plot.addItem(item)
         for number, item in enumerate(self._lines):
             curve = curves[number] if number < len(curves) else Curve("")
             item.setData(*thinned(curve.xs, curve.ys))
@@ -152,11 +154,6 @@ class LineChart(PlotCard):
             if dashed.isVisible() and label.intersects(area):
                 return True
         return False
-
-    def _add_line(self) -> None:
-        item = pg.PlotDataItem([], [], antialias=True)
-        self._lines.append(item)
-        self._plot.addItem(item)
 
     def _fit_axes(self, line: Line) -> None:
         if line.has_whole_xs:

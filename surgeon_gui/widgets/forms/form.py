@@ -98,10 +98,6 @@ class _FieldRow:
     setting: Setting
     below: int = 0  # number of widgets that the page has added
 
-    def set_visible(self, is_visible: bool) -> None:
-        self.label.setVisible(is_visible)
-        self.field.setVisible(is_visible)
-
 
 class ConfigForm(QWidget):
     """Inputs for the fields of a dataclass, except strings and tables.
@@ -284,8 +280,9 @@ class ConfigForm(QWidget):
             label = self._problems.get(name) or self._add_problem(name)
             show_text(label, text)
             self._mark_invalid(name, True)
-            if text not in self._opened_for:
-                self._open_section_of(label)
+            is_new, section = text not in self._opened_for, self._advanced
+            if is_new and section is not None and section.isAncestorOf(label):
+                section.button.setChecked(True)  # or nobody reads it
         self._opened_for.update(shown.values())
 
     def _mark_invalid(self, name: str, is_invalid: bool) -> None:
@@ -306,11 +303,6 @@ class ConfigForm(QWidget):
         else:
             self._column.insertWidget(1, label)
         return label
-
-    def _open_section_of(self, label: QLabel) -> None:
-        """Open the advanced settings if a problem is there, or nobody reads it."""
-        if self._advanced is not None and self._advanced.isAncestorOf(label):
-            self._advanced.button.setChecked(True)
 
     def add_below(self, name: str, widget: QWidget) -> None:
         """Add a widget below the row of a field."""
@@ -366,7 +358,8 @@ class ConfigForm(QWidget):
             is_there = row.setting.is_in(self._before)
             is_left_out = row.setting.name in self._left_out
             applies = row.setting.option.applies(config) and not is_left_out
-            row.set_visible(is_there and applies)
+            for widget in (row.label, row.field):
+                widget.setVisible(is_there and applies)
             is_changed = self._before[row.setting.name] != row.setting.default
             mark(row.label, "changed", is_changed)  # by a bold label
         self._align_grids()
