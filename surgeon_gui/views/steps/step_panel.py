@@ -14,7 +14,6 @@ from PySide6.QtCore import (
     QSize,
     Qt,
     QTimer,
-    Signal,
     Slot,
 )
 from PySide6.QtGui import (
@@ -29,7 +28,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
-    QScrollArea,
+    QButtonGroup,
     QSizePolicy,
     QWidget,
 )
@@ -76,10 +75,12 @@ class StepPanel(PageArea):
         self.setMinimumWidth(_MIN_WIDTH)
         self.setMaximumWidth(MAX_WIDTH)
         self._cards: dict[Step, StepCard] = {}
-        self._pages = pages
+        self._headers = QButtonGroup(self)
+        self._headers.setExclusive(False)  # none may be open, too
+        self._headers.buttonToggled.connect(self._on_toggled)
         for number, (step, page) in enumerate(pages.items(), start=1):
             made = StepCard(number, f"step_{step.value}_header", page)
-            made.opened.connect(self._on_opened)
+            self._headers.addButton(made.header)
             column.addWidget(made)
             self._cards[step] = made
         column.addStretch()
@@ -94,7 +95,7 @@ class StepPanel(PageArea):
 
     def open(self, step: Step) -> None:
         """Open the page of a step."""
-        self._cards[step].open()
+        self._cards[step].header.setChecked(True)
 
     def show_state(self, state: AppState) -> None:
         """Show the state of each step in its header, and whether it can be edited."""
@@ -139,12 +140,12 @@ class StepPanel(PageArea):
     def _y_of(self, control: QWidget) -> int:
         return control.mapTo(self._content, QPoint()).y()
 
-    @Slot(object)
-    def _on_opened(self, opened: StepCard) -> None:
-        for each in self._cards.values():
-            if each is not opened:
-                each.header.setChecked(False)
-        QTimer.singleShot(0, self, self._bring_open_page_into_view)
+    @Slot(QAbstractButton, bool)
+    def _on_toggled(self, header: QAbstractButton, is_open: bool) -> None:
+        if is_open:
+            for each in self._headers.buttons():
+                each.setChecked(each is header)
+            QTimer.singleShot(0, self, self._bring_open_page_into_view)
 
     @Slot()
     def _bring_open_page_into_view(self) -> None:
@@ -153,8 +154,9 @@ class StepPanel(PageArea):
             each.update_layout()
         self._column.activate()
         for each in self._cards.values():
-            if each.header.isChecked():
-                each.bring_into_view()
+            if each.header.isChecked():  # as much of the page as possible
+                self.ensureWidgetVisible(each.page, 0, MARGIN)
+                self.ensureWidgetVisible(each.header, 0, GAP)  # of no other card
 
 
 class StepHeader(QAbstractButton):
@@ -279,37 +281,16 @@ class StepHeader(QAbstractButton):
 class StepCard(QWidget):
     """A header and its page."""
 
-    opened = Signal(object)  # itself
-
     def __init__(self, number: int, name: str, page: QWidget) -> None:
         super().__init__()
         self.header = StepHeader(number, name)
         self.page = page
-        self.header.toggled.connect(self._on_toggled)
+        self.header.toggled.connect(page.setVisible)
         self._inner = inside_card(self, self.header, page, margin=1, spacing=0)
         page.hide()
-
-    def open(self) -> None:
-        """Show the page."""
-        self.header.setChecked(True)
 
     def update_layout(self) -> None:
         """Apply the size of an opened or closed page at once."""
         for layout in (self._inner, self.layout()):
             assert layout is not None
             layout.activate()
-
-    def bring_into_view(self) -> None:
-        """Scroll the surrounding area to show as much of the page as possible."""
-        area = self.parentWidget()
-        while area is not None and not isinstance(area, QScrollArea):
-            area = area.parentWidget()
-        if area is not None:
-            area.ensureWidgetVisible(self.page, 0, MARGIN)
-            area.ensureWidgetVisible(self.header, 0, GAP)  # of no other card
-
-    @Slot(bool)
-    def _on_toggled(self, is_open: bool) -> None:
-        self.page.setVisible(is_open)
-        if is_open:
-            self.opened.emit(self)
