@@ -23,6 +23,7 @@ from surgeon_gui.state.playground.text import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.text_view import TextView
 from surgeon_gui.widgets.controls import (
+    OnClick,
     button,
     eliding_label,
     fill_menu,
@@ -78,7 +79,7 @@ class ModelPane(QWidget):
 
     def _menu(self, name: str) -> QMenu:
         menu = QMenu(self)
-        slots = {
+        slots: dict[str, OnClick] = {
             f"{name}_demo_action": partial(self._on_chosen, DEMO),
             f"{name}_folder_action": self._ask_for_folder,
             f"{name}_gguf_action": self._ask_for_file,
