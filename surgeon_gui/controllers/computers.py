@@ -244,7 +244,6 @@ class ComputersController(QObject):
         self.changed.emit()
 
     def _remember_folder(self, host: str, folder: str) -> None:
-        """Remember the last folder of a computer; empty: none."""
         start = f"{host}{_SEPARATOR}"
         others = [x for x in self._settings.folders_there if not x.startswith(start)]
         own = [f"{start}{folder}"] if folder else []

@@ -334,7 +334,6 @@ def _is_in_progress(folder: str) -> bool:
 
 
 def _interrupted_run(folder: Path) -> RunState | str:
-    """Return the run in a folder, or why it cannot go on."""
     try:
         return read_state(folder)
     except UnreadableRunError as error:

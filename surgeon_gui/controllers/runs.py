@@ -350,7 +350,6 @@ class RunsController(QObject):
 
 
 def _read(parent: Path, known: dict[str, RunRecord]) -> tuple[RunRecord, ...] | str:
-    """Return the runs in a folder, or why they cannot be read."""
     remove_litter(parent)
     try:
         return read_runs(parent, known)

@@ -221,7 +221,6 @@ def _with_machine(state: AppState, machine: Machine) -> AppState:
 
 
 def _with_engine(state: AppState, event: Event) -> AppState:
-    """Return the state after an event of the engine itself."""
     if isinstance(event, EngineReady):
         return replace(state, engine=Engine.READY, ready=event)
     if isinstance(event, Failed):

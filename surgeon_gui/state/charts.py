@@ -246,7 +246,6 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
 
 
 def _cost_unit(run: RunState) -> str:
-    """Return the unit of the removal costs of a run."""
     if run.config is None or not run.config.pruning.measures_gradients:
         return tr("score of the method")
     if run.config.pruning.cost_basis is CostBasis.PER_PARAMETER:

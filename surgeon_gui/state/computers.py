@@ -142,9 +142,7 @@ def file_row(entry: FileEntry) -> tuple[str, str]:
 def start_folders(current: str, last: str) -> list[str]:
     """Return the folders in which to look for a file there; the first that exists.
 
-    Args:
-        current: The path that is chosen now, or what is no path.
-        last: The folder of the last choice; empty: none.
+    That of the current choice, which may be no path, and that of the last one.
     """
     path = PurePosixPath(current)
     is_path = path.is_absolute() or current.startswith(f"{HOME}/")

@@ -224,7 +224,6 @@ def _on_text(figure: str, text: str) -> str:
 
 
 def _change(change: float) -> str:
-    """Return how a figure has changed by saving the model."""
     if abs(change) < _UNCHANGED:
         return tr("unchanged by saving")
     share = numbers.percent(abs(change), decimals=2)

@@ -150,7 +150,6 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
 def _test_row(
     name: str, test: ProbeJudged | TaskJudged, passed: int, before: int
 ) -> LostRow:
-    """Return the row of a test with the prompts that the file and the original pass."""
     counts = tr("{n} of {all}, original {before}").format(
         n=numbers.whole(passed),
         all=numbers.whole(test.items),

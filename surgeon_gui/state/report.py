@@ -199,7 +199,6 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
 
 
 def _recovery_texts(run: RunState) -> str:
-    """Return the names of the texts that recovery uses."""
     if run.config is None:
         return tr("calibration text")
     names = list(run.config.calibration.all_texts)
@@ -383,7 +382,6 @@ def _figures(evaluation: Evaluation | None, *, has_fidelity: bool) -> Row:
 
 
 def _fidelity_figures(evaluation: Evaluation) -> Row:
-    """Return the KL and the share of same top tokens on each text."""
     return (
         " / ".join(numbers.nats(x.divergence.value) for x in evaluation.fidelity),
         " / ".join(

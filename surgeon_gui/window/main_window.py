@@ -411,7 +411,6 @@ class MainWindow(QMainWindow):
 
     @Slot(str, str)
     def _on_saved(self, text: str, path: str) -> None:
-        """Say where a file was saved."""
         self._log.note(text)
         self._note_bar.show_note(text, path)
 

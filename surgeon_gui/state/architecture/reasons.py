@@ -199,7 +199,6 @@ def _diagnosis_reasons(
 def _compared_to_threshold(
     known: DiagnosisResult, number: int, unit: DiagnosedUnit, plan: RemovalPlan
 ) -> str:
-    """Compare the costs of a unit with the threshold."""
     found, threshold = known.costs.found, plan.threshold
     pruning = known.config.pruning
     assert not isinstance(found, Bins)

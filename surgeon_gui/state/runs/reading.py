@@ -175,7 +175,6 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def _report_problem(run: RunFolder) -> str:
-    """Return why the report of a run cannot be read; empty if it can, or is missing."""
     try:
         if run.report_path.exists():
             read_sealed_json(run.report_path, Report, REPORT)

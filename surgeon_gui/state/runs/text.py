@@ -218,7 +218,6 @@ def outcome_details(record: RunRecord) -> str:
 
 
 def _usable_parts(record: RunRecord) -> str:
-    """Return what can be saved of a damaged run."""
     found = []
     if record.config is not None:
         found.append(tr("its settings (Use these settings)"))

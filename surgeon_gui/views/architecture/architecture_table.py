@@ -102,7 +102,6 @@ def _names(architecture: Architecture) -> list[tuple[int, str]]:
 
 
 def _cells(tip: str = "") -> list[QStandardItem]:
-    """Return the empty cells of a row."""
     cells = [_cell(column) for column in range(len(_TITLES))]
     for cell in cells:
         cell.setToolTip(plain_tip(tip))

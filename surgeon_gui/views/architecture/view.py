@@ -166,7 +166,6 @@ class ArchitectureView(QWidget):
             self._tree.viewport().update()
 
     def _show_block(self) -> None:
-        """Show whether the block can be protected, or released."""
         self._protect_block.setEnabled(self._controller.block is not None)
         is_protected = self._controller.is_block_protected
         name = "unprotect_block_button" if is_protected else "protect_block_button"

@@ -116,7 +116,6 @@ class Reports(QObject):
 
     @Slot()
     def _draw_next(self) -> None:
-        """Draw one chart and schedule the next."""
         if self._drawn:  # empty if the window has finished them as it closed
             self._draw()
         if self._drawn:

@@ -224,7 +224,6 @@ class RunsHome(QWidget):
 
 
 def _note(runs: int, problem: str) -> str:
-    """Return the note shown in place of an empty list."""
     if problem:
         return problem
     if not runs:

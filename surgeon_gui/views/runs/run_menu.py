@@ -31,7 +31,10 @@ _LAST_OF_GROUP = ("resume", "folder", "export")
 
 
 class RunMenu(QObject):
-    """The actions for the run that a view shows as current."""
+    """The actions for the run that a view shows as current.
+
+    `own`: slots and keys of actions that the page handles itself.
+    """
 
     def __init__(
         self,
@@ -39,13 +42,6 @@ class RunMenu(QObject):
         view: QAbstractItemView,
         own: dict[str, tuple[Callable[[], None], str]],
     ) -> None:
-        """Make the actions.
-
-        Args:
-            runs: the controller.
-            view: their keys work while it has the focus.
-            own: slots and keys of actions that the page handles itself.
-        """
         super().__init__(view)
         self._runs = runs
         self._record: RunRecord | None = None

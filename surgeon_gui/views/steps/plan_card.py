@@ -86,7 +86,6 @@ class PlanCard(QFrame):
 
 
 def _waiting_text(state: AppState) -> str:
-    """Return for what the plan waits; empty if for nothing."""
     if is_model_due(state) and wait_note(state):
         return sentence(reading_obstacle(state))
     if state.machine is not None:

@@ -67,7 +67,6 @@ class PresetBox(QWidget):
         return fill_menu(menu, slots)
 
     def _make_naming(self) -> QWidget:
-        """Return the row that asks for a name, hidden at first."""
         naming = QWidget()
         self._name = described(QLineEdit(), "preset_name_edit")
         self._name.setPlaceholderText(CAPTIONS["preset_name_edit"].label)

@@ -146,7 +146,6 @@ class StructureTiles(QWidget):
             explained(tile, reason or CHOICES[structure][1])
 
     def _offer(self, structures: Iterable[Structure]) -> None:
-        """Show the tiles of these structures side by side."""
         offered = {*structures}
         shown = [tile for tile in self._tiles.values() if tile.structure in offered]
         if shown == self._shown:
@@ -299,7 +298,6 @@ def paint_structure(
 
 
 def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Draw attention heads side by side."""
     width = place.width() / _HEADS
     for head in range(_HEADS):
         left = place.left() + head * width
@@ -312,7 +310,6 @@ def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
 
 
 def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Draw neurons between inputs and outputs; kept ones have connections."""
     radius = place.height() / (2.6 * _NEURONS)
     middle = place.center()
     ends = [
@@ -339,7 +336,6 @@ def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
 
 
 def _paint_experts(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Draw experts below each other, and a router that chooses among the kept ones."""
     step = place.height() / _EXPERTS
     radius = step * 0.3
     router = QPointF(place.left() + radius, place.center().y())
@@ -369,7 +365,6 @@ _PAINT = {
 def _paint_matrix(
     painter: QPainter, place: QRectF, ink: Ink, is_removed: Callable[[int, int], bool]
 ) -> None:
-    """Draw the weight matrix of a layer."""
     side = min(place.width() / _MATRIX_COLUMNS, place.height() / _MATRIX_ROWS)
     left = place.center().x() - side * _MATRIX_COLUMNS / 2
     top = place.center().y() - side * _MATRIX_ROWS / 2

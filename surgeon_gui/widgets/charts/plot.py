@@ -351,7 +351,6 @@ class PlotCard(ChartCard):
         return self._body
 
     def _add_items(self, plot: Plot) -> None:
-        """Add the items of the subclass to a new plot."""
         raise NotImplementedError
 
     def _reading_at(self, place: QPointF) -> Reading | None:
@@ -364,7 +363,6 @@ class PlotCard(ChartCard):
             self._apply_theme()
 
     def _apply_theme(self) -> None:
-        """Apply the colors of the theme to the plot and its items."""
         raise NotImplementedError
 
     @override
