@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
@@ -13,6 +12,7 @@ from surgeon_gui.state.export_text import phase_of, progress_of
 from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
+    OnClick,
     button,
     progress_bar,
     set_enabled,
@@ -25,16 +25,14 @@ from surgeon_gui.widgets.layouts import in_row, vertical
 class TaskProgress(QWidget):
     """Progress of a request; hidden without one. Object names begin with `name`."""
 
-    cancel_clicked = Signal()
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_cancel: OnClick) -> None:
         super().__init__()
         self.setObjectName(f"{name}_progress")
         self._phase = text_label(quiet=True, name=f"{name}_phase_label")
         self._bar = progress_bar(f"{name}_progress_bar")
         task = CAPTIONS[f"{name}_button"].spoken
         self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
-        self._cancel = button(f"{name}_cancel_button", self.cancel_clicked)
+        self._cancel = button(f"{name}_cancel_button", on_cancel)
         self._cancel.setAccessibleName(tr("Cancel: {task}").format(task=task))
         row = in_row((self._bar, 1), self._cancel)
         vertical(self, self._phase, row, spacing=GAP // 2)

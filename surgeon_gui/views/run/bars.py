@@ -113,10 +113,8 @@ class SpeedCard(QFrame):
         self._figures = FigureRow("speed")
         self._measure = button("measure_button", session.measure)
         self._note = text_label(quiet=True, name="measure_note")
-        self._progress = TaskProgress("measure")
-        self._progress.cancel_clicked.connect(
-            partial(session.store.cancel_request, RequestKind.MEASUREMENT)
-        )
+        cancel = partial(session.store.cancel_request, RequestKind.MEASUREMENT)
+        self._progress = TaskProgress("measure", cancel)
         self._invitation = QWidget()
         row = in_row(self._measure, (self._note, 1))
         vertical(self._invitation, row, STRETCH, spacing=GAP // 2)

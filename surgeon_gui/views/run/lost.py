@@ -62,10 +62,8 @@ class LossView(CardRow):
         self._judge = button("judge_button", partial(session.judge))
         self._prompts = link("judge_prompts_button", self._on_prompts_clicked)
         self._time = text_label(quiet=True, name="judge_note")
-        self._progress = TaskProgress("judge")
-        self._progress.cancel_clicked.connect(
-            partial(session.store.cancel_request, RequestKind.JUDGMENT)
-        )
+        cancel = partial(session.store.cancel_request, RequestKind.JUDGMENT)
+        self._progress = TaskProgress("judge", cancel)
         self._judging = QWidget()
         vertical(
             self._judging,

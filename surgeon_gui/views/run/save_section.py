@@ -77,10 +77,8 @@ class SaveSection(QWidget):
         self._problem = problem_label("save_problem")
         self._note = text_label(quiet=True, name="save_note")
         self._save = button("save_button", self._on_save_clicked)
-        self._progress = TaskProgress("save")
-        self._progress.cancel_clicked.connect(
-            partial(session.store.cancel_request, RequestKind.SAVE)
-        )
+        cancel = partial(session.store.cancel_request, RequestKind.SAVE)
+        self._progress = TaskProgress("save", cancel)
         self._saved = SavedList(self._on_open_clicked)
         session.request_ended.connect(self._on_request_ended)
         vertical(
