@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation, format_estimate
 from surgeon_engine.planning.target_size import prunable_weights
@@ -128,17 +129,16 @@ def _sections(
         yield _shots(run)
         yield _layers(run)
     yield Section(tr("Verification"), text=_verification(run))
-    if run.config is not None:
-        chosen = list(_setting_rows(run))
-        yield Section(tr("Settings"), rows=chosen, has_bold_labels=True)
+    assert run.config is not None
+    chosen = list(_setting_rows(run.config))
+    yield Section(tr("Settings"), rows=chosen, has_bold_labels=True)
     yield Section(tr("Environment"), rows=list(environment_rows(run, versions)))
-    if run.config is not None:
-        text = tr("Save this as job.toml and run: {command}")
-        yield Section(
-            tr("Reproduce this run"),
-            text=text.format(command="surgeon run job.toml"),
-            code=config_to_toml(run.config),
-        )
+    text = tr("Save this as job.toml and run: {command}")
+    yield Section(
+        tr("Reproduce this run"),
+        text=text.format(command="surgeon run job.toml"),
+        code=config_to_toml(run.config),
+    )
 
 
 def _summary(run: RunState) -> str:
@@ -199,8 +199,7 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
 
 
 def _recovery_texts(run: RunState) -> str:
-    if run.config is None:
-        return tr("calibration text")
+    assert run.config is not None
     names = list(run.config.calibration.all_texts)
     phrases = [fidelity.text_phrase(name) for name in names]
     if run.config.general_windows:
@@ -426,9 +425,8 @@ def _verification(run: RunState) -> str:
     )
 
 
-def _setting_rows(run: RunState) -> Iterator[Row]:
+def _setting_rows(config: RunConfig) -> Iterator[Row]:
     """Yield step, label and value of each setting; the step in its first row only."""
-    assert run.config is not None
-    for step, group in groupby(settings(run.config), lambda setting: setting.part):
+    for step, group in groupby(settings(config), lambda setting: setting.part):
         for number, setting in enumerate(group):
             yield "" if number else step, setting.label, setting.value
