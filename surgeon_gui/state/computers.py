@@ -22,15 +22,12 @@ OUTCOMES = {
 }
 
 
-def this_computer_status(state: AppState) -> str:
-    """Return the status of this computer."""
-    return "" if state.computer else tr("In use")
-
-
 def computer_status(state: AppState, host: str) -> str:
-    """Return the status of another computer in few words."""
+    """Return the status of a computer in few words; `host` empty: of this one."""
     if host != state.computer:
         return ""
+    if not host:
+        return tr("In use")
     connection = state.connection
     if connection is None or connection.status is ConnectionStatus.CONNECTING:
         return tr("Connecting…")

@@ -154,10 +154,9 @@ class ComputersDialog(Dialog):
 
     def _show_computers(self) -> None:
         state = self._session.state
-        rows = [("", tr("This computer"), text.this_computer_status(state))]
-        for each in self._computers.computers:
-            status = text.computer_status(state, each.host)
-            rows.append((each.host, each.host, status))
+        names = {"": tr("This computer")}
+        names |= {each.host: each.host for each in self._computers.computers}
+        rows = [(x, name, text.computer_status(state, x)) for x, name in names.items()]
         if rows == self._shown_computers:
             return
         is_first, self._shown_computers = not self._shown_computers, rows
@@ -257,7 +256,7 @@ class ComputersDialog(Dialog):
         self._list.select(host.strip())
         self._list.setFocus()
 
-    def _fetch_run(self, with_model: bool, _: bool = False) -> None:
+    def _fetch_run(self, with_model: bool) -> None:
         if (run := self._current_run()) is not None:
             self._computers.fetch(run, with_model=with_model)
 
