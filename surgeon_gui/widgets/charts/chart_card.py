@@ -305,7 +305,7 @@ class ChartCard(QFrame):
             added = self._add_action(suffix, text)
             added.triggered.connect(partial(self._ask_where_to_save, suffix))
 
-    def _ask_where_to_save(self, suffix: str, _: bool = False) -> None:
+    def _ask_where_to_save(self, suffix: str) -> None:
         name = f"{self._name}.{suffix}"
         ask_new_file(self, tr("Save the chart"), name, self._on_file_selected)
 

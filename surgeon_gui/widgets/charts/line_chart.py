@@ -157,10 +157,10 @@ class LineChart(PlotCard):
 
     def _fit_axes(self, line: Line) -> None:
         if line.has_whole_xs:
-            self._plot.set_ticks("bottom", _whole_ticks)
+            self._plot.set_ticks(_whole_ticks)
             across = padded(-0.15, line.last_x + 0.15)
         else:
-            self._plot.set_ticks("bottom", None)
+            self._plot.set_ticks(None)
             across = padded(0.0, line.last_x)
         values = [limit(c.ys) for c in line.curves for limit in (min, max)]
         values += [x for x in (line.baseline, line.limit) if x is not None]
