@@ -19,7 +19,8 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.runs.card_grid import CardGrid, menu_place
+from surgeon_gui.views.runs.card_grid import CardGrid
+from surgeon_gui.views.runs.card_painter import menu_rect
 from surgeon_gui.views.runs.details import RunDetails
 from surgeon_gui.views.runs.run_cards import RunCards
 from surgeon_gui.views.runs.run_filter import RunFilterBar
@@ -214,7 +215,7 @@ class RunsHome(QWidget):
     @Slot(QModelIndex)
     def _on_menu_clicked(self, index: QModelIndex) -> None:
         self._grid.setCurrentIndex(index)
-        place = menu_place(self._grid, index).bottomLeft()
+        place = menu_rect(self._grid.visualRect(index)).bottomLeft()
         self._menu.menu.popup(self._grid.viewport().mapToGlobal(place))
 
     @Slot(QPoint)
