@@ -11,15 +11,9 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import phase_of, progress_of
 from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    OnClick,
-    button,
-    progress_bar,
-    set_enabled,
-    show_share,
-    text_label,
-)
+from surgeon_gui.widgets.controls import OnClick, button, set_enabled, text_label
 from surgeon_gui.widgets.layouts import in_row, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 
 class TaskProgress(QWidget):
@@ -29,9 +23,9 @@ class TaskProgress(QWidget):
         super().__init__()
         self.setObjectName(f"{name}_progress")
         self._phase = text_label(quiet=True, name=f"{name}_phase_label")
-        self._bar = progress_bar(f"{name}_progress_bar")
         task = CAPTIONS[f"{name}_button"].spoken
-        self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
+        spoken = tr("Progress: {task}").format(task=task)
+        self._bar = ProgressBar(f"{name}_progress_bar", spoken)
         self._cancel = button(f"{name}_cancel_button", on_cancel)
         self._cancel.setAccessibleName(tr("Cancel: {task}").format(task=task))
         row = in_row((self._bar, 1), self._cancel)
@@ -47,4 +41,4 @@ class TaskProgress(QWidget):
 
     def show_share(self, share: float | None) -> None:
         """Show a more accurate progress, from 0 to 1; None: it is not known."""
-        show_share(self._bar, share)
+        self._bar.show_share(share)

@@ -26,14 +26,13 @@ from surgeon_gui.widgets.controls import (
     heading,
     line_label,
     problem_label,
-    progress_bar,
-    show_share,
     show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import STRETCH, answer_row, in_row, row_of, vertical
 from surgeon_gui.widgets.object_list import ObjectList
+from surgeon_gui.widgets.progress import ProgressBar
 
 _SIZE = (720, 640)
 _LIST_HEIGHT = 130
@@ -88,8 +87,7 @@ class ComputersDialog(Dialog):
         self._runs = ObjectList("computers_runs_list", *titles, numbers=(3,))
         self._runs.itemSelectionChanged.connect(self._show_buttons)
         self._note = text_label(quiet=True, name="computers_runs_note")
-        self._bar = progress_bar("computers_fetch_bar")
-        self._bar.setAccessibleName(tr("Copied part of the run"))
+        self._bar = ProgressBar("computers_fetch_bar", tr("Copied part of the run"))
         slots: dict[str, Callable[..., object]] = {
             "refresh": self._computers.list_runs,
             "fetch": partial(self._fetch_run, True),
@@ -181,7 +179,7 @@ class ComputersDialog(Dialog):
         self._buttons["cancel"].setVisible(fetching is not None)
         if fetching is not None:
             share = self._computers.fetched_bytes / max(1, fetching.bytes)
-            show_share(self._bar, min(1.0, share))
+            self._bar.show_share(min(1.0, share))
 
     def _runs_note(self, error: Failed | None) -> str:
         fetching, listed = self._computers.fetching, self._shown_runs

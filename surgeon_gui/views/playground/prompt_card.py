@@ -9,12 +9,7 @@ from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QPlainTextEdit,
-    QPushButton,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QPlainTextEdit, QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits, settings_of
@@ -36,10 +31,8 @@ from surgeon_gui.widgets.controls import (
     finish_typing,
     line_label,
     problem_label,
-    progress_bar,
     set_enabled,
     show_button,
-    show_share,
     show_text,
     text_label,
 )
@@ -51,6 +44,7 @@ from surgeon_gui.widgets.layouts import (
     inside_card,
     row_of,
 )
+from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.spin_boxes import NumberBox
 
 _VISIBLE_LINES = 3
@@ -113,9 +107,9 @@ class PromptCard(QWidget):
         self._stop = button("playground_stop_button", playground.stop)
         self._use_run = button("playground_run_button", playground.use_run)
         self._status = text_label(quiet=True, name="playground_status")
-        self._bar = progress_bar("playground_progress_bar")
-        generate = CAPTIONS["playground_generate_button"].spoken
-        self._bar.setAccessibleName(tr("Progress: {task}").format(task=generate))
+        task = CAPTIONS["playground_generate_button"].spoken
+        spoken = tr("Progress: {task}").format(task=task)
+        self._bar = ProgressBar("playground_progress_bar", spoken)
         self._bar.hide()
         self._summary = text_label(name="playground_summary")
         self._problem = problem_label("playground_problem")
@@ -148,7 +142,7 @@ class PromptCard(QWidget):
         if not is_open and obstacle:
             status = obstacle
         is_counted = state.is_writing and state.question.total > 0
-        show_share(self._bar, progress_of(state.question) if is_counted else None)
+        self._bar.show_share(progress_of(state.question) if is_counted else None)
         self._bar.setVisible(is_open)
         result = "" if status else summary(state)
         show_text(self._status, status)

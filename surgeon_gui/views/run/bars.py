@@ -26,11 +26,10 @@ from surgeon_gui.widgets.controls import (
     heading,
     line_label,
     mark,
-    progress_bar,
-    show_share,
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
@@ -89,7 +88,7 @@ class FigureRow(QWidget):
         self.after = line_label(name=f"{name}_after")
         self.after.setFont(bold(self.after.font(), LARGE))
         self._before = text_label(quiet=True, name=f"{name}_before")
-        self._bar = progress_bar(f"{name}_share_bar")
+        self._bar = ProgressBar(f"{name}_share_bar")
         vertical(self, in_row(self.after, (self._before, 1)), STRETCH, self._bar)
 
     def show_texts(self, after: str, before: str, pair: Pair) -> None:
@@ -97,7 +96,7 @@ class FigureRow(QWidget):
         self.after.setText(after)
         self._before.setText(before)
         self._bar.setAccessibleName(f"{after}, {before}")
-        show_share(self._bar, pair.share)
+        self._bar.show_share(pair.share)
         self._bar.setVisible(bool(pair.before))
 
 

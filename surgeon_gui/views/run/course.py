@@ -36,12 +36,11 @@ from surgeon_gui.widgets.controls import (
     heading,
     line_label,
     link,
-    progress_bar,
-    show_share,
     show_text,
     text_label,
 )
 from surgeon_gui.widgets.layouts import card, in_grid, in_row, row_of, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 _MIN_CHART = 210  # pixels; in a lower window the page scrolls
 _MIN_PLOT = 255  # pixels; in a lower plot the title of an axis is cut
@@ -162,8 +161,7 @@ class RemainingCard(QFrame):
         self.setProperty("card", "true")
         title = heading(tr("Remaining parameters"))
         explained(title, MEANINGS["parameters"])
-        self._bar = progress_bar("remaining_bar")
-        self._bar.setAccessibleName(title.text())
+        self._bar = ProgressBar("remaining_bar", title.text())
         self._figure = line_label(name="remaining_figure")
         self._figure.setFont(bold(self._figure.font()))
         vertical(self, title, in_row((self._bar, 1), self._figure), margin=ROOM)
@@ -172,7 +170,7 @@ class RemainingCard(QFrame):
         """Show the parameters of the model as they are now."""
         if run.model is None:
             self._figure.setText("\N{EN DASH}")
-            show_share(self._bar, 0.0)
+            self._bar.show_share(0.0)
             return
         before = run.model.parameters
         after = run.history[-1].parameters if run.history else before
@@ -180,7 +178,7 @@ class RemainingCard(QFrame):
             left=numbers.count(after), all=numbers.count(before)
         )
         self._figure.setText(text)
-        show_share(self._bar, after / before)
+        self._bar.show_share(after / before)
 
 
 class MoreCharts(QWidget):
