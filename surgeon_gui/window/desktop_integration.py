@@ -5,13 +5,10 @@ A queue counts as one run: sleep is inhibited until its end, which is notified o
 
 from __future__ import annotations
 
-import time
-
 from PySide6.QtCore import QEvent, QObject, Signal, Slot
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_gui.base.icon import application_icon
 from surgeon_gui.base.keep_awake import KeepAwake, may_sleep, sleep_inhibitor
 from surgeon_gui.base.translation import tr
@@ -30,7 +27,7 @@ class DesktopIntegration(QObject):
     Tests pass their own `awake` and `notifier`.
     """
 
-    logged = Signal(object)  # list[Envelope], for the log
+    noted = Signal(str)  # for the log
 
     def __init__(
         self,
@@ -73,8 +70,7 @@ class DesktopIntegration(QObject):
             return  # resumed after a pause
         self._logged_run = run
         awake = tr("The computer stays awake during the run.")
-        message = may_sleep(reason) or awake
-        self.logged.emit([Envelope("", time.time(), Logged(Level.INFO, message))])
+        self.noted.emit(may_sleep(reason) or awake)
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:

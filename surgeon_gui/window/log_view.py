@@ -100,6 +100,7 @@ class LogView(QDialog):
         if matching:
             self._text.appendPlainText("\n".join(matching))
 
+    @Slot(str)
     def note(self, message: str) -> None:
         """Add an info line with the current time."""
         self.append((LogLine(time.time(), Level.INFO, message),))

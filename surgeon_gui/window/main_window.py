@@ -291,7 +291,7 @@ class MainWindow(QMainWindow):
         actions = self._run_actions
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
-        self._desktop_integration.logged.connect(self._on_events_arrived)
+        self._desktop_integration.noted.connect(self._log.note)
         head.pause_clicked.connect(self.session.pause_or_resume)
         head.stop_clicked.connect(self.session.stop_and_keep)
         head.cancel_asked.connect(actions.cancel)

@@ -34,7 +34,6 @@ class Places(QWidget):
     Bars that come and go are below it: what is above keeps its place.
     """
 
-    opened = Signal(object)  # Place
     chosen = Signal(object, bool)  # Place, by the user; whether it was open before
 
     def __init__(
@@ -92,7 +91,6 @@ class Places(QWidget):
         """Open a place."""
         self._stack.setCurrentWidget(self._widgets[place])
         self._buttons[place].setChecked(True)
-        self.opened.emit(place)
 
     def choose(self, place: Place) -> None:
         """Open a place for the user, who may want its first page if it is open."""
