@@ -6,14 +6,11 @@ about a millisecond and is computed on demand.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from zipfile import BadZipFile
 
 from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
-from surgeon_engine.api.config.layer_patterns import LayerMinDensity, parse_limit
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
@@ -26,7 +23,6 @@ from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.job.checks import diagnosis_obstacle
-from surgeon_gui.state.job.protections import Layers, with_protection
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text.problems import Kind, Problem
 
@@ -124,28 +120,6 @@ class Diagnosis(QObject):
     def cancel(self) -> None:
         """Cancel the diagnosis and keep the results of the previous one."""
         self.session.store.cancel_request(RequestKind.DIAGNOSIS)
-
-    def protect(self, choice: str, layers: Layers, *, is_protected: bool) -> None:
-        """Protect the layers that `choice` matches in the next run, or unprotect."""
-        pruning = self.session.state.config.pruning
-        protect = with_protection(
-            pruning.protect, choice, layers, is_protected=is_protected
-        )
-        self._edit(replace(pruning, protect=protect))
-
-    def limit(self, pattern: str, share: float | None) -> None:
-        """Set the minimum share that matching layers keep; None removes the limit."""
-        pruning = self.session.state.config.pruning
-        limits = tuple(
-            x for x in pruning.layer_min_density if parse_limit(x).pattern != pattern
-        )
-        if share is not None:
-            limits = (*limits, str(LayerMinDensity(pattern, share)))
-        self._edit(replace(pruning, layer_min_density=limits))
-
-    def _edit(self, pruning: PruningConfig) -> None:
-        if pruning != self.session.state.config.pruning:
-            self.session.draft.edit_part(pruning)
 
     # Reactions
 
