@@ -146,11 +146,6 @@ class MainWindow(QMainWindow):
         """Start a run of the current job in `folder`, or in a new folder."""
         self.session.start_run(folder, self.new.expected)
 
-    def open_step(self, step: Step) -> None:
-        """Open the section of a step in the drawer Expert."""
-        self.places.open(Place.NEW)
-        self.new.open_expert(step)
-
     def save_picture(self, path: Path) -> None:
         """Save an image of the window."""
         save_widget(self, path)

@@ -213,9 +213,10 @@ def walk(window: QMainWindow) -> Iterator[str]:
 def everything(window: QMainWindow, when: str) -> Iterator[str]:
     """Open every section of Expert with its advanced settings, then every page."""
     from surgeon_gui.text.problems import Step
+    from tests.helpers.windows import open_step
 
     for step in Step:
-        window.open_step(step)
+        open_step(window, step)
         for button in window.findChildren(QToolButton):
             if button.objectName().endswith("_advanced_button"):
                 button.setChecked(True)

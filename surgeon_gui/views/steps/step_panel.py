@@ -165,7 +165,7 @@ class StepHeader(QAbstractButton):
     def __init__(self, number: int, name: str) -> None:
         super().__init__()
         self._number = number
-        self._view = StepView(Mark.EMPTY, "")
+        self.view = StepView(Mark.EMPTY, "")
         self._shows_focus = False
         described(self, name)
         self.setText(CAPTIONS[name].label)
@@ -175,23 +175,18 @@ class StepHeader(QAbstractButton):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     @property
-    def view(self) -> StepView:
-        """The mark and summary shown."""
-        return self._view
-
-    @property
     def summary(self) -> str:
         """The line below the title; an open page may show its problem itself."""
-        is_problem = self._view.mark is Mark.PROBLEM
+        is_problem = self.view.mark is Mark.PROBLEM
         if self.isChecked() and is_problem:
             return tr("See the message below.")
-        return self._view.summary
+        return self.view.summary
 
     def show_view(self, view: StepView) -> None:
         """Show the mark and summary of the step."""
-        if view == self._view:
+        if view == self.view:
             return
-        self._view = view
+        self.view = view
         self.setAccessibleDescription(f"{_SPOKEN_MARK[view.mark]}: {view.summary}")
         self.setToolTip(plain_tip(view.summary))
         self.update()
@@ -228,7 +223,7 @@ class StepHeader(QAbstractButton):
 
     def _paint_disc(self, painter: QPainter, theme: Theme) -> None:
         disc = QRectF(MARGIN, (self.height() - _DISC) / 2, _DISC, _DISC)
-        mark = self._view.mark
+        mark = self.view.mark
         fills = {Mark.READY: theme.accent, Mark.PROBLEM: theme.bad}
         fill = fills.get(mark, theme.raised)
         edge = theme.accent if mark is Mark.BUSY else fills.get(mark, theme.border)
@@ -259,7 +254,7 @@ class StepHeader(QAbstractButton):
             QRect(left, top, width, line), Qt.AlignmentFlag.AlignVCenter, self.text()
         )
         painter.setFont(self.font())
-        is_problem = self._view.mark is Mark.PROBLEM
+        is_problem = self.view.mark is Mark.PROBLEM
         painter.setPen(QColor(theme.bad if is_problem else theme.muted))
         summary = QFontMetrics(self.font()).elidedText(
             self.summary, Qt.TextElideMode.ElideRight, width

@@ -202,10 +202,6 @@ class ConfigForm(QWidget):
         """
         return dataclasses.replace(self._config, **self.values())
 
-    def field(self, name: str) -> QWidget:
-        """Return the input widget of a field."""
-        return self._inputs[name].widget
-
     def inputs(self) -> Iterator[tuple[str, QWidget]]:
         """Yield each setting, as a job names it, with its input."""
         for name in self._settings:
