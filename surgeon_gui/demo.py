@@ -105,7 +105,7 @@ def run_demo(
             window.close()
 
     window.session.changed.connect(start_when_ready)
-    window.run_ended.connect(on_run_ended)
+    window.session.run_ended.connect(on_run_ended)
     window.show()
     window.load_config(DEMO_CONFIG)
     application.exec()
@@ -161,9 +161,9 @@ def has_display() -> bool:
 
 
 def _report(run: RunState) -> None:
-    from surgeon_gui.state.run_text import phase
+    from surgeon_gui.state.run_text import run_ending
 
-    _print(phase(run))
+    _print(run_ending(run))
     if run.error is not None:
         _print(f"{run.error.message} {run.error.hint}\n{run.error.details}")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtCore import QObject, Signal, Slot
 
-from surgeon_engine.api.config.layer_patterns import parse_limit
+from surgeon_engine.api.config.layer_patterns import LayerMinDensity, parse_limit
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.state.architecture.reasons import ReasonContext, block_reasons, reasons
 from surgeon_gui.state.architecture.state import (
@@ -17,7 +20,11 @@ from surgeon_gui.state.architecture.state import (
     pruned_architecture,
 )
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase
-from surgeon_gui.state.job.protections import block_pattern, protected_layers
+from surgeon_gui.state.job.protections import (
+    block_pattern,
+    protected_layers,
+    with_protection,
+)
 from surgeon_gui.state.run_text import nothing_removed
 
 
@@ -149,18 +156,34 @@ class ArchitectureController(QObject):
     def keep(self, share: float) -> None:
         """Set the minimum share that the layer keeps in the next run; 0 for none."""
         if self.layer is not None:
-            self._diagnosis.limit(self.selected, share or None)
+            self._limit(share)
 
     @Slot()
     def free(self) -> None:
         """Remove the protection and the limit of the selected layer."""
         if self.layer is not None:
             self._protect(self.selected, False)
-            self._diagnosis.limit(self.selected, None)
+            self._limit(0.0)
 
     def _protect(self, choice: str, is_protected: bool) -> None:
-        layers = self.architecture.layers
-        self._diagnosis.protect(choice, layers, is_protected=is_protected)
+        pruning, layers = self._session.state.config.pruning, self.architecture.layers
+        protect = with_protection(
+            pruning.protect, choice, layers, is_protected=is_protected
+        )
+        self._edit(replace(pruning, protect=protect))
+
+    def _limit(self, share: float) -> None:
+        pruning, name = self._session.state.config.pruning, self.selected
+        limits = tuple(
+            x for x in pruning.layer_min_density if parse_limit(x).pattern != name
+        )
+        if share:
+            limits = (*limits, str(LayerMinDensity(name, share)))
+        self._edit(replace(pruning, layer_min_density=limits))
+
+    def _edit(self, pruning: PruningConfig) -> None:
+        if pruning != self._session.state.config.pruning:
+            self._session.draft.edit_part(pruning)
 
     # Reactions
 

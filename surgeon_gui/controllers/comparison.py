@@ -54,7 +54,6 @@ class ComparisonController(QObject):
         self._report()
 
     def _report(self) -> None:
-        """Compare the ticked runs that have been read."""
         state = self._runs.state
         names = state.titles
         compared = tuple(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +26,7 @@ from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.state.run import requested
 
 _SEPARATOR = "\t"
 _PROGRESS_MS = 300
@@ -162,9 +165,12 @@ class ComputersController(QObject):
         """Resume an interrupted run there, or show one that is in progress."""
         if run.config is None:
             return
-        is_running = run.outcome is RunOutcome.RUNNING
-        go_on = self.session.follow_run if is_running else self.session.resume_there
-        go_on(run.folder, run.config)
+        if run.outcome is RunOutcome.RUNNING:
+            self.session.follow_run(run.folder, run.config)
+            return
+        earlier = requested("", run.config, run.folder, time.time())
+        computer = self.session.state.computer
+        self.session.resume_run(replace(earlier, computer=computer))
 
     def fetch(self, run: RunEntry, *, with_model: bool) -> None:
         """Copy a run into the runs folder of this computer."""
@@ -238,7 +244,6 @@ class ComputersController(QObject):
         self.changed.emit()
 
     def _remember_folder(self, host: str, folder: str) -> None:
-        """Remember the last folder of a computer; empty: none."""
         start = f"{host}{_SEPARATOR}"
         others = [x for x in self._settings.folders_there if not x.startswith(start)]
         own = [f"{start}{folder}"] if folder else []

@@ -6,15 +6,11 @@ about a millisecond and is computed on demand.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 from zipfile import BadZipFile
 
 from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
-from surgeon_engine.api.config.layer_patterns import LayerMinDensity, parse_limit
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
@@ -27,16 +23,8 @@ from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.job.checks import diagnosis_obstacle
-from surgeon_gui.state.job.protections import Layers, with_protection
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text.problems import Kind, Problem
-
-
-class _ReadDiagnosis(NamedTuple):
-    """Result of reading a diagnosis in the background."""
-
-    known: DiagnosisResult
-    planner: Planner
 
 
 class Diagnosis(QObject):
@@ -78,13 +66,13 @@ class Diagnosis(QObject):
         if self.known is None:
             return None
         config = diagnosis_state.planned_config(self.known, self.session.state.config)
-        rules = rules_of(config.pruning)
         if (
             self._planner is None
             or self._planner.costs is not self.known.costs
-            or self._planner.rules != rules
+            or rules_of(self._planner.pruning) != rules_of(config.pruning)
         ):
-            self._planner, self._plan = Planner(self.known.costs, rules), None
+            self._planner = Planner(self.known.costs, config.pruning)
+            self._plan = None
         return self._planner
 
     @property
@@ -133,28 +121,6 @@ class Diagnosis(QObject):
         """Cancel the diagnosis and keep the results of the previous one."""
         self.session.store.cancel_request(RequestKind.DIAGNOSIS)
 
-    def protect(self, choice: str, layers: Layers, *, is_protected: bool) -> None:
-        """Protect the layers that `choice` matches in the next run, or unprotect."""
-        pruning = self.session.state.config.pruning
-        protect = with_protection(
-            pruning.protect, choice, layers, is_protected=is_protected
-        )
-        self._edit(replace(pruning, protect=protect))
-
-    def limit(self, pattern: str, share: float | None) -> None:
-        """Set the minimum share that matching layers keep; None removes the limit."""
-        pruning = self.session.state.config.pruning
-        limits = tuple(
-            x for x in pruning.layer_min_density if parse_limit(x).pattern != pattern
-        )
-        if share is not None:
-            limits = (*limits, str(LayerMinDensity(pattern, share)))
-        self._edit(replace(pruning, layer_min_density=limits))
-
-    def _edit(self, pruning: PruningConfig) -> None:
-        if pruning != self.session.state.config.pruning:
-            self.session.draft.edit_part(pruning)
-
     # Reactions
 
     @Slot()
@@ -175,7 +141,7 @@ class Diagnosis(QObject):
         work = partial(_read_result, *self._pending, request.response)
         self._background.start(work, self._on_read, self._on_read_failed)
 
-    def _on_read(self, result: _ReadDiagnosis | str) -> None:
+    def _on_read(self, result: tuple[DiagnosisResult, Planner] | str) -> None:
         self._pending = None
         if isinstance(result, str):
             message = tr("The measured costs cannot be read: {reason}.")
@@ -193,12 +159,10 @@ class Diagnosis(QObject):
 
 def _read_result(
     config: RunConfig, model: ModelSummary, diagnosed: Diagnosed
-) -> _ReadDiagnosis | str:
+) -> tuple[DiagnosisResult, Planner] | str:
     """Read the file of a diagnosis; return why it cannot be read as a str."""
     try:
         costs = read_costs(diagnosed)
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
-    known = DiagnosisResult(config, model, costs)
-    planner = Planner(costs, rules_of(config.pruning))
-    return _ReadDiagnosis(known, planner)
+    return DiagnosisResult(config, model, costs), Planner(costs, config.pruning)

@@ -201,7 +201,6 @@ class EngineSupervisor:
         return [*events, *self.start(), *self._send_again()]
 
     def _send_again(self) -> list[Envelope]:
-        """Send what is open to another engine."""
         events: list[Envelope] = []
         for id_, command in tuple(self._open.items()):
             events += self.send(command)

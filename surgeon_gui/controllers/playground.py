@@ -125,7 +125,6 @@ class Playground(QObject):
             self._set(playground_state.cancelling(self.state))
 
     def _model_config(self) -> ModelConfig:
-        """Return the config with the dtype and device of the models."""
         run = self.app.shown_run
         if self.state.own == Models() and run.config is not None:
             return run.config.model

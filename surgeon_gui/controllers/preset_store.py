@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Slot
 
 from surgeon_engine.api.config.presets import Preset
-from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job import own_presets
@@ -15,8 +14,6 @@ from surgeon_gui.state.job import own_presets
 
 class PresetStore(QObject):
     """Store presets in a folder and keep the session up to date with it."""
-
-    rejected = Signal(str)  # why a preset was not saved
 
     def __init__(
         self, session: Session, folder: Path, parent: QObject | None = None
@@ -36,13 +33,13 @@ class PresetStore(QObject):
         return list(self._session.state.own_presets)
 
     def save(self, title: str) -> bool:
-        """Save the settings of the draft under a title; return whether it worked."""
-        try:
-            config = self._session.state.config
-            preset = own_presets.new_preset(title, config, self._own, self._folder)
-        except ConfigError as error:
-            self.rejected.emit(error.message)
-            return False
+        """Save the settings of the draft under a title; return whether it worked.
+
+        Raises:
+            ConfigError: Not with that title.
+        """
+        config = self._session.state.config
+        preset = own_presets.new_preset(title, config, self._own, self._folder)
         return self._write(preset)
 
     @Slot(str)

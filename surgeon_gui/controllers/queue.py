@@ -221,7 +221,10 @@ class QueueController(QObject):
             self._set_status(run.name, QueueStatus.WAITING)
         else:
             resume = partial(
-                self._session.resume_queued_run, found, may_replace=run.may_replace
+                self._session.resume_run,
+                found,
+                may_replace=run.may_replace,
+                of_queue=True,
             )
             self._begin(run.name, run.folder, resume)
 
@@ -331,7 +334,6 @@ def _is_in_progress(folder: str) -> bool:
 
 
 def _interrupted_run(folder: Path) -> RunState | str:
-    """Return the run in a folder, or why it cannot go on."""
     try:
         return read_state(folder)
     except UnreadableRunError as error:

@@ -5,11 +5,9 @@ Folders are read and runs are opened in a background thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from send2trash import send2trash
@@ -42,9 +40,8 @@ from surgeon_gui.state.runs.reading import (
     read_record,
     read_runs,
     read_state,
-    write_name,
-    write_notes,
-    write_tags,
+    tidy_name,
+    write_text,
 )
 from surgeon_gui.state.runs.state import RunsState
 
@@ -60,11 +57,8 @@ _RECORDED = (
 )
 
 
-class _Opened(NamedTuple):
-    """The content of a run folder."""
-
-    record: RunRecord
-    run: RunState | None  # None: it cannot be read
+# The content of a run folder; its state is None if it cannot be read.
+_Opened = tuple[RunRecord, RunState | None]
 
 
 class RunsController(QObject):
@@ -112,17 +106,17 @@ class RunsController(QObject):
     def rename(self, folder: str, name: str) -> None:
         """Rename a run; an empty name restores the default."""
         message = tr("The name cannot be written: {reason}.")
-        self._write(partial(write_name, Path(folder), name), message)
+        self._write(RunFolder(Path(folder)).name_path, tidy_name(name), message)
 
     def set_notes(self, folder: str, notes: str) -> None:
         """Change the notes of a run."""
         message = tr("The notes cannot be written: {reason}.")
-        self._write(partial(write_notes, Path(folder), notes), message)
+        self._write(RunFolder(Path(folder)).notes_path, notes.strip(), message)
 
     def set_tags(self, folder: str, tags: tuple[str, ...]) -> None:
         """Change the tags of a run."""
         message = tr("The tags cannot be written: {reason}.")
-        self._write(partial(write_tags, Path(folder), tags), message)
+        self._write(RunFolder(Path(folder)).tags_path, "\n".join(tags), message)
 
     def duplicate(self, folder: str) -> None:
         """Load the settings of a run into the draft."""
@@ -159,10 +153,6 @@ class RunsController(QObject):
         dismissed = (*self.state.dismissed, folder)
         self._set(replace(self.state, dismissed=dismissed))
 
-    def discard(self, folder: str) -> None:
-        """Delete the saved state of a run; it can no longer be resumed."""
-        self.delete_part(folder, RunPart.SAVED_STATE)
-
     def delete_part(self, folder: str, part: RunPart) -> None:
         """Delete a part of a run that takes space."""
         if obstacle := self.delete_obstacle(folder):
@@ -195,10 +185,10 @@ class RunsController(QObject):
         """Wait for deletions in progress, before the window closes."""
         self._deleting.finish()
 
-    def _write(self, write: Callable[[], None], message: str) -> None:
+    def _write(self, path: Path, text: str, message: str) -> None:
         """Write a small file of a run, and read the list again."""
         try:
-            write()
+            write_text(path, text)
         except OSError as error:
             self._report(
                 message.format(reason=error.strerror),
@@ -302,17 +292,18 @@ class RunsController(QObject):
         return run.status.is_busy and run.folder == folder
 
     def _on_read_to_resume(self, found: _Opened) -> None:
-        if found.run is None or found.run.status.is_busy:
+        _, run = found
+        if run is None or run.status.is_busy:
             self._on_opened(found)  # shows the reason
-        elif folder := export_in_the_way(found.run.config):
+        elif folder := export_in_the_way(run.config):
             question = replace_question(folder)
             if isinstance(question, Failed):
                 self._session.store.show_problem(question)
             else:
-                resume = partial(self._resume, found.run, may_replace=True)
+                resume = partial(self._resume, run, may_replace=True)
                 self.replace_asked.emit(question, resume)
         else:
-            self._resume(found.run)
+            self._resume(run)
 
     def _resume(self, run: RunState, *, may_replace: bool = False) -> None:
         self._session.resume_run(run, may_replace=may_replace)
@@ -359,7 +350,6 @@ class RunsController(QObject):
 
 
 def _read(parent: Path, known: dict[str, RunRecord]) -> tuple[RunRecord, ...] | str:
-    """Return the runs in a folder, or why they cannot be read."""
     remove_litter(parent)
     try:
         return read_runs(parent, known)
@@ -373,11 +363,11 @@ def _open(folder: Path) -> _Opened:
     if not is_run(folder):
         problem = tr("The folder contains no run.")
         damaged = RunRecord(str(folder), RunOutcome.DAMAGED, problem=problem)
-        return _Opened(damaged, None)
+        return damaged, None
     try:
-        return _Opened(record, read_state(folder))
+        return record, read_state(folder)
     except UnreadableRunError:
-        return _Opened(record, None)
+        return record, None
 
 
 def _to_trash(folder: str) -> str:

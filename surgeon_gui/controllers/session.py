@@ -116,7 +116,9 @@ class Session(QObject):
         )
         self.store.set(app_state.with_run(self.state, run))
 
-    def resume_run(self, earlier: RunState, *, may_replace: bool = False) -> None:
+    def resume_run(
+        self, earlier: RunState, *, may_replace: bool = False, of_queue: bool = False
+    ) -> None:
         """Resume an interrupted run from the state in its folder."""
         if earlier.computer != self.state.computer:
             message = tr("The run is on another computer than the engine.")
@@ -128,7 +130,7 @@ class Session(QObject):
             self.store.report(message, tr("Resume the run after it has ended."))
             return
         run = self._resume(earlier, may_replace=may_replace)
-        self.store.set(app_state.with_run(self.state, run))
+        self.store.set(app_state.with_run(self.state, run, of_queue=of_queue))
 
     def start_queued_run(
         self,
@@ -140,12 +142,7 @@ class Session(QObject):
     ) -> None:
         """Start a job of the queue; `planned`: the seconds of each stage."""
         run = self._start(config, folder, planned, may_replace=may_replace)
-        self.store.set(app_state.with_queued_run(self.state, run))
-
-    def resume_queued_run(self, earlier: RunState, *, may_replace: bool) -> None:
-        """Resume an interrupted run of the queue."""
-        run = self._resume(earlier, may_replace=may_replace)
-        self.store.set(app_state.with_queued_run(self.state, run))
+        self.store.set(app_state.with_run(self.state, run, of_queue=True))
 
     @Slot()
     def stop_and_keep(self) -> None:
@@ -289,12 +286,6 @@ class Session(QObject):
     def reconnect(self) -> None:
         """Try at once to connect with the other computer again."""
         self.store.engine.reconnect()
-
-    def resume_there(self, folder: str, config: RunConfig) -> None:
-        """Resume an interrupted run in a folder of the other computer."""
-        earlier = run_state.requested("", config, folder, time.time())
-        run = self._resume(earlier, may_replace=False)
-        self.store.set(app_state.with_run(self.state, run))
 
     # errors
 

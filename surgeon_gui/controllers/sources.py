@@ -105,14 +105,7 @@ class HubSearchController(QObject):
 
 
 class PreviewController(QObject):
-    """Request a preview once the user pauses; the latest settings count.
-
-    Args:
-        session: The session.
-        parent: The owner.
-        is_due: Returns whether a free engine is to be asked for the preview.
-        request: Asks for it.
-    """
+    """Call `request` once the user pauses, if a preview `is_due` of a free engine."""
 
     def __init__(
         self,

@@ -79,5 +79,4 @@ class StorageController(QObject):
 
 
 def _sources_of(config: RunConfig) -> tuple[str, ...]:
-    """Return the model and the texts of a job."""
     return (config.model.source, *(text for _, text in config.texts))

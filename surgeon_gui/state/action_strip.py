@@ -19,42 +19,17 @@ class ControlView:
     tip: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunControls:
-    """The controls of a run."""
-
-    start: ControlView
-    queue_add: ControlView
-    pause: ControlView
-    stop: ControlView
-    cancel: ControlView
-
-
-def run_controls(run: RunState, obstacle: str, add_obstacle: str) -> RunControls:
-    """Return the controls of a run.
-
-    Args:
-        run: the run.
-        obstacle: the reason why no run can be started; empty if one can.
-        add_obstacle: the reason why the draft cannot be added to the queue.
-    """
+def run_controls(run: RunState) -> dict[str, ControlView]:
+    """Return the controls of a run by their names."""
     status = run.status
-    return RunControls(
-        start=_view("start_button", not obstacle, tip=obstacle),
-        queue_add=_view("queue_add_button", not add_obstacle, tip=add_obstacle),
-        pause=_pause(status),
-        stop=_view(
-            "stop_button",
-            run.can_stop,
-            label=tr("Finishing…") if status is Status.STOPPING else "",
-            tip=_stop_obstacle(run),
-        ),
-        cancel=_view(
-            "cancel_button",
-            status.can_cancel,
-            label=tr("Canceling…") if status is Status.CANCELLING else "",
-        ),
-    )
+    stopping = tr("Finishing…") if status is Status.STOPPING else ""
+    cancelling = tr("Canceling…") if status is Status.CANCELLING else ""
+    tip = _stop_obstacle(run)
+    return {
+        "pause": _pause(status),
+        "stop": _view("stop_button", run.can_stop, label=stopping, tip=tip),
+        "cancel": _view("cancel_button", status.can_cancel, label=cancelling),
+    }
 
 
 def queue_control(queue: QueueState) -> ControlView:

@@ -221,7 +221,6 @@ def _with_machine(state: AppState, machine: Machine) -> AppState:
 
 
 def _with_engine(state: AppState, event: Event) -> AppState:
-    """Return the state after an event of the engine itself."""
     if isinstance(event, EngineReady):
         return replace(state, engine=Engine.READY, ready=event)
     if isinstance(event, Failed):
@@ -318,29 +317,17 @@ def with_pace(state: AppState) -> AppState:
     return _with_machine(replace(state, pace=pace), machine)
 
 
-def with_run(state: AppState, run: RunState) -> AppState:
-    """Return the state after a run was requested."""
-    return replace(
-        without_requests(state, *_OF_A_RUN),
-        may_replace=False,  # it holds for one run
-        run=run,
-        opened_run=None,
-        save_draft=None,
-        notice=None,
-    )
+def with_run(state: AppState, run: RunState, *, of_queue: bool = False) -> AppState:
+    """Return the state after a run was requested.
 
-
-def with_queued_run(state: AppState, run: RunState) -> AppState:
-    """Return the state after a run of the queue was requested.
-
-    An earlier run that is shown stays open, and the draft keeps its consent.
+    While one of the queue begins, an earlier run that is shown stays open, and the
+    draft keeps its consent.
     """
-    return replace(
-        with_run(state, run),
-        may_replace=state.may_replace,
-        opened_run=state.opened_run,
-        save_draft=state.save_draft,
-    )
+    state = replace(without_requests(state, *_OF_A_RUN), run=run, notice=None)
+    if of_queue:
+        return state
+    # The consent holds for one run.
+    return replace(state, may_replace=False, opened_run=None, save_draft=None)
 
 
 def with_opened_run(state: AppState, run: RunState) -> AppState:

@@ -24,7 +24,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.quality import (
     AXES,
     NAMES,
-    OF_FIDELITY,
+    OF_TEXT,
     Quality,
     evaluations,
     fidelity_value,
@@ -83,60 +83,49 @@ PHASES = {
 
 
 def quality_line(run: RunState, measure: Quality) -> Line:
-    """Return a measure on held-out text for the original and each shot."""
-    if measure in OF_FIDELITY:
-        return _fidelity_line(run, measure)
-    points = [(x, value_of(evaluation, measure)) for x, evaluation in evaluations(run)]
-    if not points:
-        return Line(AXES[measure])
-    finite = [(x, y) for x, y in points if math.isfinite(y)]
-    (_, baseline), (_, last) = points[0], points[-1]
-    is_recovered = run.recovered is not None and math.isfinite(last)
-    return Line(
-        axis=AXES[measure],
-        xs=tuple(float(x) for x, _ in finite),
-        ys=tuple(y for _, y in finite),
-        last_x=_last_shot(run),
-        baseline=baseline if math.isfinite(baseline) else None,
-        limit=_limit(run, measure),
-        name=NAMES[measure],
-        last_text=tr("After recovery") if is_recovered else "",
-    )
+    """Return a measure on held-out text for the original and each shot.
 
-
-def _fidelity_line(run: RunState, measure: Quality) -> Line:
-    """Return the KL or the share of same top tokens, with a curve for each text."""
-    is_divergence = measure is Quality.DIVERGENCE
+    The fidelity has a curve for each text.
+    """
     points = evaluations(run)
-    if not points or not all(evaluation.fidelity for _, evaluation in points):
+    is_of_text = measure in OF_TEXT
+    if not points or not (is_of_text or all(x.fidelity for _, x in points)):
         return Line(AXES[measure])
-    xs, rows = [], []
-    for x, evaluation in points:
-        xs.append(float(x))
-        rows.append([fidelity_value(each, measure) for each in evaluation.fidelity])
-    names = [text_name(each.text) for each in points[0][1].fidelity]
-    curves = [
-        Curve(name, tuple(xs), ys)
-        for name, ys in zip(names, zip(*rows, strict=True), strict=False)
-    ]
-    if not curves:
-        return Line(AXES[measure])
-    first, *others = curves
+    values = [value_of(evaluation, measure) for _, evaluation in points]
+    if is_of_text:
+        finite = [n for n, value in enumerate(values) if math.isfinite(value)]
+        xs = tuple(float(points[n][0]) for n in finite)
+        ys = tuple(values[n] for n in finite)
+        curves = [Curve(NAMES[measure], xs, ys)]
+    else:
+        xs = tuple(float(x) for x, _ in points)
+        rows = [[fidelity_value(f, measure) for f in x.fidelity] for _, x in points]
+        names = [text_name(each.text) for each in points[0][1].fidelity]
+        columns = zip(names, zip(*rows, strict=True), strict=True)
+        curves = [Curve(name, xs, ys) for name, ys in columns]
+    is_recovered = run.recovered is not None and math.isfinite(values[-1])
+    has_baseline = is_of_text and math.isfinite(values[0])
     return Line(
         axis=AXES[measure],
-        xs=first.xs,
-        ys=first.ys,
+        curves=tuple(curves),
         last_x=_last_shot(run),
+        baseline=values[0] if has_baseline else None,
         limit=_limit(run, measure),
-        name=first.name,
-        more=tuple(others),
-        format_y=numbers.nats if is_divergence else _percentage,
-        last_text=tr("After recovery") if run.recovered is not None else "",
+        format_y=_FORMATS[measure],
+        last_text=tr("After recovery") if is_recovered else "",
     )
 
 
 def _percentage(value: float) -> str:
     return numbers.percent(value / 100)
+
+
+_FORMATS: dict[Quality, Callable[[float], str]] = {
+    Quality.DIVERGENCE: numbers.nats,
+    Quality.AGREEMENT: _percentage,
+    Quality.PERPLEXITY: numbers.perplexity,
+    Quality.LOSS: numbers.perplexity,
+}
 
 
 def has_recovery(run: RunState) -> bool:
@@ -157,13 +146,12 @@ def recovery_line(run: RunState) -> Line:
     if not points:
         return Line(axis)
     trains = bool(run.held_out)
+    xs, ys = zip(*points, strict=True)
     return Line(
         axis=axis,
-        xs=tuple(x for x, _ in points),
-        ys=tuple(y for _, y in points),
+        curves=(Curve(tr("KL"), xs, ys),),
         last_x=float(max(run.held_out[-1].total, 1)) if trains else 1.0,
         from_zero=True,
-        name=tr("KL"),
         x_axis=_STEPS if trains else _ENDS,
         format_x=_at_step if trains else _at_end,
         format_y=numbers.nats,
@@ -208,18 +196,15 @@ def memory_line(run: RunState) -> Line:
         return Line(axis)
     seconds = log.seconds
     scale, x_axis = _scale_of_seconds(seconds[-1])
-    xs, ram = _divided(seconds, scale), _divided(log.process_bytes, gigabyte)
-    more: tuple[Curve, ...] = ()
+    xs = _divided(seconds, scale)
+    curves = [Curve(tr("RAM"), xs, _divided(log.process_bytes, gigabyte))]
     if log.device_total:
-        more = (Curve(tr("GPU"), xs, _divided(log.device_bytes, gigabyte)),)
+        curves.append(Curve(tr("GPU"), xs, _divided(log.device_bytes, gigabyte)))
     return Line(
         axis=axis,
-        xs=xs,
-        ys=ram,
+        curves=tuple(curves),
         last_x=max(xs[-1], 1e-3),
         from_zero=True,
-        name=tr("RAM"),
-        more=more,
         x_axis=x_axis,
         has_whole_xs=False,
         format_x=_Scaled(numbers.clock, scale),
@@ -253,7 +238,6 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
             )
             for low, high in itertools.pairwise(costs.edges)
         ),
-        ticks=log_ticks(logs[0], logs[-1]),
         ticks_between=log_ticks,
         mark=math.log10(threshold) if threshold else None,
         mark_name=tr("threshold"),
@@ -262,7 +246,6 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
 
 
 def _cost_unit(run: RunState) -> str:
-    """Return the unit of the removal costs of a run."""
     if run.config is None or not run.config.pruning.measures_gradients:
         return tr("score of the method")
     if run.config.pruning.cost_basis is CostBasis.PER_PARAMETER:

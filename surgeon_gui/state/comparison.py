@@ -192,9 +192,7 @@ def _with_best_marked(
 def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
     """Return a column for each file: the titles, figures, then different settings.
 
-    Args:
-        runs: as they are to be shown.
-        context: tokens of prompt and answer together, for the memory of all files.
+    `context`: tokens of prompt and answer together, for the memory of all files.
     """
     found = _columns(runs, context)
     rungs = [each.rung for each in found if each.rung is not None]
@@ -262,13 +260,7 @@ def _file_size(column: Column) -> str:
 def _fidelity_rows(
     found: Sequence[Column], title: str, to_text: Callable[[Column, Fidelity], str]
 ) -> list[tuple[str, ...]]:
-    """Return a row for each text on which a file was measured.
-
-    Args:
-        found: the files.
-        title: of a row, with a place for the name of its text.
-        to_text: makes the cell of a file.
-    """
+    """Return a row for each text on which a file was measured."""
     measured = [() if x.is_original else fidelity_of(x.run) for x in found]
     rows = []
     for text in dict.fromkeys(each.text for fidelity in measured for each in fidelity):
@@ -350,7 +342,6 @@ def _time(column: Column) -> str:
 
 
 def _differences(found: Sequence[Column]) -> list[tuple[str, ...]]:
-    """Return a row for each setting that differs between the runs."""
     runs = [each.run for each in found if not each.is_original]
     configs = [run.config for run in runs if run.config is not None]
     if len(configs) < len(runs):

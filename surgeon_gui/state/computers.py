@@ -22,15 +22,12 @@ OUTCOMES = {
 }
 
 
-def this_computer_status(state: AppState) -> str:
-    """Return the status of this computer."""
-    return "" if state.computer else tr("In use")
-
-
 def computer_status(state: AppState, host: str) -> str:
-    """Return the status of another computer in few words."""
+    """Return the status of a computer in few words; `host` empty: of this one."""
     if host != state.computer:
         return ""
+    if not host:
+        return tr("In use")
     connection = state.connection
     if connection is None or connection.status is ConnectionStatus.CONNECTING:
         return tr("Connecting…")
@@ -142,9 +139,7 @@ def file_row(entry: FileEntry) -> tuple[str, str]:
 def start_folders(current: str, last: str) -> list[str]:
     """Return the folders in which to look for a file there; the first that exists.
 
-    Args:
-        current: The path that is chosen now, or what is no path.
-        last: The folder of the last choice; empty: none.
+    That of the current choice, which may be no path, and that of the last one.
     """
     path = PurePosixPath(current)
     is_path = path.is_absolute() or current.startswith(f"{HOME}/")

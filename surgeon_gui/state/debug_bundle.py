@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from surgeon_engine.base.errors import UnreadableFileError
@@ -26,16 +25,8 @@ from surgeon_gui.base.redaction import redacted
 RUN_FILES = ("run.toml", "events.jsonl", "report.json")
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """Content of a bundle before redaction."""
-
-    texts: Mapping[str, str]  # by file name
-    run_folder: str = ""  # empty if no run is shown
-
-
-def write_bundle(bundle: Bundle, path: Path) -> None:
-    """Write the zip file to `path` atomically.
+def write_bundle(texts: Mapping[str, str], run_folder: str, path: Path) -> None:
+    """Write texts by their file names, and a run unless it is empty, to a zip file.
 
     Raises:
         OSError: The file cannot be written, or a file of the run cannot be read.
@@ -45,10 +36,10 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
         file_written_atomically(path) as partial,
         zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
-        for name, text in bundle.texts.items():
+        for name, text in texts.items():
             archive.writestr(name, redacted(text, home))
-        for name in RUN_FILES if bundle.run_folder else ():
-            _add_file(archive, Path(bundle.run_folder) / name, home)
+        for name in RUN_FILES if run_folder else ():
+            _add_file(archive, Path(run_folder) / name, home)
 
 
 def _add_file(archive: zipfile.ZipFile, source: Path, home: str) -> None:

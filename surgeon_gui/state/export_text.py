@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Exported, Stage
@@ -113,24 +112,14 @@ def failure_note(run: RunState) -> str:
     return f"{summary} {run.error.message} {run.error.hint}".strip()
 
 
-def about_format(file_format: Format) -> str:
-    """Return what files of a format can be used for."""
-    return choice_label(file_format)[1]
-
-
 def phase_of(request: Request[Any]) -> str:
     """Return the current activity of a request as a sentence; "" if it is closed."""
     if not request.is_open:
         return ""
-    doing = doing_of(request)
-    return doing[0].upper() + doing[1:]
-
-
-def doing_of(request: Request[Any]) -> str:
-    """Return the current activity of an open request, for use within a sentence."""
+    doing = stage_progress(request.stage, request.done, request.total)
     if request.is_cancelling:
-        return tr("canceling…")
-    return stage_progress(request.stage, request.done, request.total)
+        doing = tr("canceling…")
+    return doing[0].upper() + doing[1:]
 
 
 def progress_of(request: Request[Any]) -> float:
@@ -235,7 +224,6 @@ def _on_text(figure: str, text: str) -> str:
 
 
 def _change(change: float) -> str:
-    """Return how a figure has changed by saving the model."""
     if abs(change) < _UNCHANGED:
         return tr("unchanged by saving")
     share = numbers.percent(abs(change), decimals=2)

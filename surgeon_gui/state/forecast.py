@@ -22,12 +22,7 @@ def points_of(
     """Return the finished runs of the model, the structure and the method of a job.
 
     Those that have removed tokens are left out: the rest of their target is smaller.
-
-    Args:
-        records: all runs.
-        config: the job.
-        model: its model; None: it is not known yet.
-        now: the time by which their days are named.
+    Their days are named by the time `now`.
     """
     if model is None:
         return ()

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum, auto
+
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.messages.judgment import Judgment
+from surgeon_engine.api.messages.judgment import (
+    Judgment,
+    Outcome,
+    ProbeJudged,
+    TaskJudged,
+)
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.model_info.source_names import is_gguf_name
+from surgeon_engine.api.verdict import LIMITS, Verdict
 from surgeon_engine.planning.judging import seconds_to_judge
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
@@ -13,7 +22,40 @@ from surgeon_gui.state.run_text import sample_pair
 from surgeon_gui.state.verdict import OnText, on_texts
 from surgeon_gui.text import numbers
 from surgeon_gui.text.fidelity import divergence_interval, text_name
-from surgeon_gui.text.judgments import CLASSES, POSITIONS, PROBES, Answer, LostRow
+from surgeon_gui.text.judgments import CLASSES, PROBES, Answer
+from surgeon_gui.text.verdicts import VERDICTS
+
+_LOST = {Verdict.DIFFERENT, Verdict.BROKEN}
+_SAME_TOKEN = tr(
+    "Same top token: the share of tokens for which both models have the same first "
+    "choice."
+)
+
+
+class Standing(Enum):
+    """How a file does beside the original in a row."""
+
+    KEPT = auto()  # as close as the limits ask for, beyond chance
+    OPEN = auto()
+    LOST = auto()  # worse, beyond chance
+    BROKEN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class LostRow:
+    """A kind of text, a test or kinds of tokens, and how the file does there."""
+
+    name: str
+    outcome: str
+    meaning: str  # definition of the figures
+    standing: Standing = Standing.OPEN
+
+
+_STANDING = {
+    Outcome.WORSE: Standing.LOST,
+    Outcome.SAME: Standing.OPEN,
+    Outcome.BETTER: Standing.KEPT,
+}
 
 
 def judging_time(run: RunState, machine: Machine | None) -> str:
@@ -48,46 +90,81 @@ def lost_rows(run: RunState) -> tuple[LostRow, ...]:
 
 
 def _text_row(on_text: OnText) -> LostRow:
-    found = on_text.fidelity
-    return LostRow(
-        text_name(found.text),
-        verdict=on_text.verdict,
-        ends=on_text.ends,
+    found, ends = on_text.fidelity, set(on_text.ends)
+    verdict, standing = VERDICTS[on_text.verdict], Standing.OPEN
+    if ends <= _LOST:
+        is_broken = on_text.verdict is Verdict.BROKEN
+        standing = Standing.BROKEN if is_broken else Standing.LOST
+    elif not ends & _LOST:
+        standing = Standing.KEPT
+    else:
+        verdict = tr("{verdict}, at the limit").format(verdict=verdict)
+    limits = LIMITS[Verdict.CLOSE]
+    mark = tr(
+        "KL {nats}. The mark is a tick up to a KL of {limit} and from {share} same top "
+        "token, a cross beyond, and a ring where a limit is within the 95 % interval."
+    ).format(
         nats=divergence_interval(found),
-        shares=(found.agreement.value,),
-        kept=None if found.overlap is None else found.overlap.value,
+        limit=numbers.nats(limits.divergence),
+        share=numbers.percent(limits.agreement, decimals=0),
     )
+    meaning = [mark, _SAME_TOKEN]
+    if found.overlap is not None:
+        kept = tr("Of 100 tokens that the file samples, the original would keep {n}.")
+        count = round(100 * found.overlap.value)
+        meaning.append(kept.format(n=numbers.whole(count)))
+    outcome = tr("{verdict}; {same}").format(
+        verdict=verdict, same=_same_token(found.agreement.value)
+    )
+    return LostRow(text_name(found.text), outcome, "\n".join(meaning), standing)
+
+
+def _same_token(*shares: float) -> str:
+    share = ", ".join(numbers.percent(x, decimals=0) for x in shares)
+    return tr("{share} same top token").format(share=share)
 
 
 def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
-    probes = (
-        LostRow(
-            PROBES[each.probe],
-            outcome=each.outcome,
-            original_fails=each.original_fails,
-            passed=each.file,
-            passed_before=each.original,
-            prompts=each.items,
-        )
+    rows = [
+        _test_row(PROBES[each.probe], each, each.file, each.original)
         for each in judgment.probes
-    )
-    tasks = (
-        LostRow(
-            each.task,
-            outcome=each.outcome,
-            passed=round(each.file * each.items),
-            passed_before=round(each.original * each.items),
-            prompts=each.items,
+    ]
+    for task in judgment.tasks:
+        passed, before = (
+            round(task.file * task.items),
+            round(task.original * task.items),
         )
-        for each in judgment.tasks
+        rows.append(_test_row(task.task, task, passed, before))
+    words = f"{_SAME_TOKEN} " + tr("Here: of these words in all texts.")
+    for each in judgment.classes:
+        share = _same_token(each.figures.agreement.value)
+        rows.append(LostRow(CLASSES[each.kind], share, words))
+    if len(judgment.positions) > 1:
+        shares = _same_token(*(x.figures.agreement.value for x in judgment.positions))
+        where = tr("Here: in each quarter of the windows of all texts, in order.")
+        name = tr("By position in the text")
+        rows.append(LostRow(name, shares, f"{_SAME_TOKEN} {where}"))
+    return tuple(rows)
+
+
+def _test_row(
+    name: str, test: ProbeJudged | TaskJudged, passed: int, before: int
+) -> LostRow:
+    counts = tr("{n} of {all}, original {before}").format(
+        n=numbers.whole(passed),
+        all=numbers.whole(test.items),
+        before=numbers.whole(before),
     )
-    classes = (
-        LostRow(CLASSES[each.kind], shares=(each.figures.agreement.value,))
-        for each in judgment.classes
+    if isinstance(test, ProbeJudged) and test.original_fails:
+        counts = tr("{counts}: the original fails it, too").format(counts=counts)
+    elif test.outcome is Outcome.SAME:
+        counts = tr("{counts}: cannot tell apart").format(counts=counts)
+    meaning = tr(
+        "Prompts that this file and the original get right. The mark is a cross "
+        "if the file gets fewer right, a tick if it gets more, and a ring if that "
+        "may be chance (p at least 0.05): they cannot be told apart."
     )
-    shares = tuple(x.figures.agreement.value for x in judgment.positions)
-    positions = (LostRow(POSITIONS, shares=shares),) if len(shares) > 1 else ()
-    return (*probes, *tasks, *classes, *positions)
+    return LostRow(name, counts, meaning, _STANDING[test.outcome])
 
 
 def answers(run: RunState) -> tuple[Answer, ...]:

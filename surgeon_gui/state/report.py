@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -17,8 +16,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.messages.run import Evaluation
+from surgeon_engine.api.messages.run import Evaluation, format_estimate
 from surgeon_engine.planning.target_size import prunable_weights
 from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.translation import inside, language, tr
@@ -28,8 +28,8 @@ from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.parts import early_end
 from surgeon_gui.state.report_parts import (
+    PICTURE_WIDTH,
     Picture,
-    ReportTable,
     Row,
     Section,
     environment_rows,
@@ -54,15 +54,6 @@ if TYPE_CHECKING:
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
-@dataclass(frozen=True, slots=True)
-class ReportContext:
-    """Content of a report beyond the state of its run."""
-
-    name: str  # of the run
-    versions: Mapping[str, str] = field(default_factory=dict)  # of the libraries
-    pictures: Sequence[Picture] = ()
-
-
 class Tile(NamedTuple):
     """A figure at the top of the report: before and after, and the change."""
 
@@ -76,18 +67,24 @@ def has_report(run: RunState) -> bool:
     return run.status is not Status.IDLE and run.config is not None
 
 
-def report_html(run: RunState, context: ReportContext) -> str:
-    """Return the report of `run` as an HTML page."""
+def report_html(
+    run: RunState,
+    name: str,
+    versions: Mapping[str, str] | None = None,
+    pictures: Sequence[Picture] = (),
+) -> str:
+    """Return the report of `run` as an HTML page, with the versions of libraries."""
     start = f"{datetime.fromtimestamp(run.began):%Y-%m-%d %H:%M}"
     subtitle = tr("Surgeon pruning report. The run started on {date}.")
     return _template().render(
         language=language(),
         colors=LIGHT,
-        title=context.name,
+        title=name,
         subtitle=subtitle.format(date=start),
         summary=_summary(run),
         tiles=list(_tiles(run)),
-        sections=list(_sections(run, context)),
+        sections=list(_sections(run, versions or {}, pictures)),
+        picture_width=PICTURE_WIDTH,
     )
 
 
@@ -109,12 +106,14 @@ def _template() -> Template:
     return environment.get_template("report.html.jinja")
 
 
-def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
+def _sections(
+    run: RunState, versions: Mapping[str, str], pictures: Sequence[Picture]
+) -> Iterator[Section]:
     results = [*_quality_rows(run), *_size_rows(run), *_resource_rows(run)]
     of_texts = _fidelity_section(run)
     if results:
         note = export_text.unrun_note(run.exported)
-        yield Section(tr("Results"), table=ReportTable(results), note=note)
+        yield Section(tr("Results"), rows=results, note=note)
     if of_texts is not None:
         yield of_texts
     yield from later_sections(run)
@@ -122,33 +121,30 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
         yield in_fewer_bits
     if contexts := ladder.context_rows(run):
         titles, *rows = contexts
-        yield Section(
-            tr("Memory to run it"), memory.MEANING, table=ReportTable(rows, titles)
-        )
-    if context.pictures:
-        yield Section(tr("Charts"), pictures=context.pictures)
+        title = tr("Memory to run it")
+        yield Section(title, memory.MEANING, rows=rows, titles=titles)
+    if pictures:
+        yield Section(tr("Charts"), pictures=pictures)
     if run.history:
         yield _shots(run)
         yield _layers(run)
     yield Section(tr("Verification"), text=_verification(run))
-    if run.config is not None:
-        table = ReportTable(list(_setting_rows(run)), has_bold_labels=True)
-        yield Section(tr("Settings"), table=table)
-    environment = ReportTable(list(environment_rows(run, context.versions)))
-    yield Section(tr("Environment"), table=environment)
-    if run.config is not None:
-        text = tr("Save this as job.toml and run: {command}")
-        yield Section(
-            tr("Reproduce this run"),
-            text=text.format(command="surgeon run job.toml"),
-            code=config_to_toml(run.config),
-        )
+    assert run.config is not None
+    chosen = list(_setting_rows(run.config))
+    yield Section(tr("Settings"), rows=chosen, has_bold_labels=True)
+    yield Section(tr("Environment"), rows=list(environment_rows(run, versions)))
+    text = tr("Save this as job.toml and run: {command}")
+    yield Section(
+        tr("Reproduce this run"),
+        text=text.format(command="surgeon run job.toml"),
+        code=config_to_toml(run.config),
+    )
 
 
 def _summary(run: RunState) -> str:
     if run.status.is_busy:
         return tr("The run is still in progress.")
-    sentences = [run_text.phase(run)]
+    sentences = [run_text.run_ending(run)]
     if (verdict := verdict_of_run(run)) is not None:
         basis = (ON_WEIGHTS,) if rests_on_weights(run) else ()
         sentences[:0] = (f"{VERDICTS[verdict]}.", *basis)
@@ -203,9 +199,7 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
 
 
 def _recovery_texts(run: RunState) -> str:
-    """Return the names of the texts that recovery uses."""
-    if run.config is None:
-        return tr("calibration text")
+    assert run.config is not None
     names = list(run.config.calibration.all_texts)
     phrases = [fidelity.text_phrase(name) for name in names]
     if run.config.general_windows:
@@ -233,8 +227,8 @@ def _fidelity_section(run: RunState) -> Section | None:
             fidelity.text_name(each.text),
             fidelity.divergence_interval(each),
             fidelity.agreement_interval(each),
-            fidelity.perplexity_interval(each),
-            fidelity.perplexity_interval(before[each.text]),
+            format_estimate(each.perplexity, numbers.perplexity),
+            format_estimate(before[each.text].perplexity, numbers.perplexity),
             fidelity.bits_interval(each),
             fidelity.original_bits(each),
             tr("{windows} of {length} tokens").format(
@@ -255,7 +249,7 @@ def _fidelity_section(run: RunState) -> Section | None:
     note = BELOW_ORIGINAL if first.value < original.value else ""
     if fidelity.compared(found):
         note = f"{fidelity.about_tokens(found)} {note}".strip()
-    return Section(tr("Fidelity"), text, table=ReportTable(rows, titles), note=note)
+    return Section(tr("Fidelity"), text, rows=rows, titles=titles, note=note)
 
 
 def _in_fewer_bits(run: RunState) -> Section | None:
@@ -278,7 +272,8 @@ def _in_fewer_bits(run: RunState) -> Section | None:
     return Section(
         tr("The original in fewer bits"),
         alternatives.sentence(files, size),
-        table=ReportTable(rows, (tr("File"), tr("Size"), tr("Bits per weight"))),
+        rows=rows,
+        titles=(tr("File"), tr("Size"), tr("Bits per weight")),
         note=tr(
             "The files in fewer bits are forecasts, and their quality was not "
             "measured in this run. A format takes more bits than its name says where "
@@ -371,7 +366,7 @@ def _shots(run: RunState) -> Section:
         text = tr("KL and same top token: {texts}.")
         notes.insert(0, text.format(texts=" / ".join(texts)))
     note = " ".join(notes)
-    return Section(tr("Shot by shot"), table=ReportTable(rows, titles), note=note)
+    return Section(tr("Shot by shot"), rows=rows, titles=titles, note=note)
 
 
 def _figures(evaluation: Evaluation | None, *, has_fidelity: bool) -> Row:
@@ -386,7 +381,6 @@ def _figures(evaluation: Evaluation | None, *, has_fidelity: bool) -> Row:
 
 
 def _fidelity_figures(evaluation: Evaluation) -> Row:
-    """Return the KL and the share of same top tokens on each text."""
     return (
         " / ".join(numbers.nats(x.divergence.value) for x in evaluation.fidelity),
         " / ".join(
@@ -406,7 +400,7 @@ def _layers(run: RunState) -> Section:
         )
         for layer in run.layers
     ]
-    return Section(tr("Layer by layer"), table=ReportTable(rows, titles))
+    return Section(tr("Layer by layer"), rows=rows, titles=titles)
 
 
 def _verification(run: RunState) -> str:
@@ -431,9 +425,8 @@ def _verification(run: RunState) -> str:
     )
 
 
-def _setting_rows(run: RunState) -> Iterator[Row]:
+def _setting_rows(config: RunConfig) -> Iterator[Row]:
     """Yield step, label and value of each setting; the step in its first row only."""
-    assert run.config is not None
-    for step, group in groupby(settings(run.config), lambda setting: setting.part):
+    for step, group in groupby(settings(config), lambda setting: setting.part):
         for number, setting in enumerate(group):
             yield "" if number else step, setting.label, setting.value

@@ -10,7 +10,6 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import speed_rows, speed_titles
 from surgeon_gui.state.judgment import answers, lost_rows
 from surgeon_gui.state.run import RunState
-from surgeon_gui.text import judgments
 
 PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
 _ANSWERS = 5  # the worst ones
@@ -24,16 +23,6 @@ class Picture:
 
     title: str
     png: bytes
-    width: int = PICTURE_WIDTH  # in CSS pixels
-
-
-@dataclass(frozen=True, slots=True)
-class ReportTable:
-    """A table; all rows have the same length."""
-
-    rows: Sequence[Row]
-    titles: Row = ()
-    has_bold_labels: bool = False  # in the first column
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +32,9 @@ class Section:
     title: str
     text: str = ""
     pictures: Sequence[Picture] = ()
-    table: ReportTable | None = None
+    rows: Sequence[Row] = ()  # of its table, all of the same length
+    titles: Row = ()  # of the columns
+    has_bold_labels: bool = False  # in the first column
     note: str = ""
     code: str = ""
 
@@ -59,16 +50,16 @@ def later_sections(run: RunState) -> Iterator[Section]:
             for row in speed_rows(run.measured)
         ]
         note = conditions(run.measured)
-        yield Section(tr("Speed"), table=ReportTable(rows, titles), note=note)
+        yield Section(tr("Speed"), rows=rows, titles=titles, note=note)
 
 
 def _judged(run: RunState) -> Iterator[Section]:
-    rows = [(row.name, judgments.outcome(row)) for row in lost_rows(run)]
-    yield Section(tr("What was lost"), table=ReportTable(rows))
+    rows = [(row.name, row.outcome) for row in lost_rows(run)]
+    yield Section(tr("What was lost"), rows=rows)
     titles = (tr("Prompt"), tr("Original"), tr("This file"))
     parted = [(x.prompt, x.original, x.pruned) for x in answers(run)[:_ANSWERS]]
     if parted:
-        yield Section(tr("Where the answers part"), table=ReportTable(parted, titles))
+        yield Section(tr("Where the answers part"), rows=parted, titles=titles)
 
 
 def environment_rows(run: RunState, versions: Mapping[str, str]) -> Iterator[Row]:

@@ -17,7 +17,6 @@ from surgeon_gui.state.run_text import (
     has_planned_size,
     missed_target,
     nothing_removed,
-    phase,
     remaining,
     steps_left_out,
     undone,
@@ -68,8 +67,10 @@ def summary(run: RunState, *, is_told: bool = False) -> str:
         case Status.FINISHED:
             return _made(run)
         case Status.FAILED:
-            why = "" if is_told else _failure(run)
-            return f"{why} {_advice(run)}".strip()
+            why = failure_note(run)
+            if run.error is not None and not why:
+                why = f"{run.error.message} {run.error.hint}".strip()
+            return f"{'' if is_told else why} {_advice(run)}".strip()
         case Status.CANCELLED:
             return _advice(run) or _NOT_SAVED
         case Status.INTERRUPTED:
@@ -149,13 +150,6 @@ def _harmless_end(run: RunState) -> str:
     return reason if is_harmless else ""
 
 
-def _failure(run: RunState) -> str:
-    """Return why a run has failed, and what to try."""
-    if run.error is None:
-        return ""
-    return failure_note(run) or f"{run.error.message} {run.error.hint}".strip()
-
-
 def _advice(run: RunState) -> str:
     """Return that an unfinished run can go on; empty if it cannot."""
     if run.resumes_at is None:
@@ -181,8 +175,15 @@ def _doing(run: RunState) -> str:
         Status.PAUSING: tr("pausing at the next safe point"),
         Status.PAUSED: tr("paused"),
         Status.STOPPING: tr("finishing"),
-        Status.CANCELLING: phase(run).rstrip("."),
+        Status.CANCELLING: _cancelling(run),
     }.get(run.status, "")
+
+
+def _cancelling(run: RunState) -> str:
+    if not run.computer:
+        return tr("Canceling…")
+    text = tr("Canceling… Waiting for {computer}.").rstrip(".")
+    return text.format(computer=run.computer)
 
 
 def quality_facts(run: RunState) -> Facts:

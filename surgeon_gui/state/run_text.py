@@ -1,4 +1,4 @@
-"""Texts about the state of a run: phase, outcome, remaining time, stages, samples.
+"""Texts about the state of a run: its outcome, remaining time, stages, samples.
 
 Pure functions of the state.
 """
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.lines import damping_clauses
 from surgeon_engine.api.messages.run import (
-    SampleWritten,
     Stage,
     UndoReason,
     step_left_out,
@@ -30,17 +29,9 @@ _SIZE_TOLERANCE = 0.01  # of the planned size of a file
 _ROUNDING = 1e-9  # tolerance of a sparsity
 
 
-def phase(run: RunState) -> str:
-    """Return the current phase of the run, or how it ended, as a sentence."""
+def run_ending(run: RunState) -> str:
+    """Return how a run ended, as a sentence."""
     match run.status:
-        case Status.IDLE:
-            return ""
-        case Status.CANCELLING if run.computer:
-            return tr("Canceling… Waiting for {computer}.").format(
-                computer=run.computer
-            )
-        case Status.CANCELLING:
-            return tr("Canceling…")
         case Status.FINISHED:
             return outcome(run)
         case Status.FAILED:
@@ -48,34 +39,10 @@ def phase(run: RunState) -> str:
         case Status.CANCELLED:
             return tr("The run was canceled.")
         case Status.INTERRUPTED:
-            return interruption(run)
-    return _phase_template(run).format(doing=_current_stage(run))
-
-
-def _phase_template(run: RunState) -> str:
-    """Return the text around the current stage."""
-    match run.status:
-        case Status.PAUSING:
-            return tr("Pausing at the next safe point. {doing}")
-        case Status.PAUSED:
-            return tr("Paused. {doing}")
-        case Status.STOPPING:
-            return tr("Stopping after this shot. {doing}")
-    return "{doing}"
-
-
-def _current_stage(run: RunState) -> str:
-    """Return the current stage and its progress, with the shot if there is one."""
-    doing = stage_progress(run.stage, run.done, run.total)
-    if run.shot:
-        doing = tr("Shot {shot} of {shots}: {doing}").format(
-            shot=run.shot, shots=max(run.shots, run.shot), doing=doing
-        )
-    elif run.history:
-        doing = tr("After the last shot: {doing}").format(doing=doing)
-    else:
-        doing = doing[0].upper() + doing[1:]
-    return doing
+            done, shots = len(run.history), max(run.shots, len(run.history))
+            text = tr("The run was interrupted after {done} of {shots} shots.")
+            return text.format(done=done, shots=shots)
+    return ""
 
 
 def outcome(run: RunState) -> str:
@@ -96,7 +63,7 @@ def outcome(run: RunState) -> str:
             "{all} parameters remain."
         )
     return text.format(
-        how=finish_reason(run),
+        how=unusual_end(run) or tr("Finished"),
         left=numbers.count(run.history[-1].parameters),
         all=numbers.count(run.model.parameters),
         fidelity=words,
@@ -121,13 +88,6 @@ def cancel_note(run: RunState, now: float, *, is_saved: bool) -> str:
     return kept
 
 
-def interruption(run: RunState) -> str:
-    """Return after which shot a run was interrupted."""
-    done, shots = len(run.history), max(run.shots, len(run.history))
-    text = tr("The run was interrupted after {done} of {shots} shots.")
-    return text.format(done=done, shots=shots)
-
-
 def continuation(place: ResumePoint | None, config: RunConfig | None) -> str:
     """Return where a run goes on from its saved state; empty if that is not known."""
     if place is None or config is None:
@@ -145,11 +105,6 @@ def continuation(place: ResumePoint | None, config: RunConfig | None) -> str:
     total = place.total or max(place.done, config.pruning.shots)
     share = numbers.percent(place.done / total)
     return texts[place.stage].format(done=place.done, total=total, share=share)
-
-
-def finish_reason(run: RunState) -> str:
-    """Return why a run has finished, and by how much it misses its target."""
-    return unusual_end(run) or tr("Finished")
 
 
 def unusual_end(run: RunState) -> str:
@@ -307,11 +262,8 @@ def sample_pair(run: RunState) -> SamplePair | None:
         return None
     title, text = tr("Now"), ""
     if pruned:
-        title, text = _sample_title(pruned[-1]), pruned[-1].text
+        last, text = pruned[-1], pruned[-1].text
+        title = tr("After shot {n}").format(n=last.shot)
+        if last.is_recovered:
+            title = tr("After recovery")
     return SamplePair(config.samples.prompt, original, title, text)
-
-
-def _sample_title(sample: SampleWritten) -> str:
-    if sample.is_recovered:
-        return tr("After recovery")
-    return tr("After shot {n}").format(n=sample.shot)

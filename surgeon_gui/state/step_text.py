@@ -46,14 +46,17 @@ def step_view(state: AppState, step: Step) -> StepView:
         problem = of_error(preview_error)
     if problem is not None and (state.model_is_chosen or step is not Step.MODEL):
         return StepView(Mark.PROBLEM, sentence(problem))
-    views = {
-        Step.MODEL: _model_view,
-        Step.CALIBRATION: _calibration_view,
-        Step.TARGET: _target_view,
-        Step.RUN: _run_view,
-        Step.EXPORT: _export_view,
-    }
-    return views[step](state)
+    match step:
+        case Step.MODEL:
+            return _model_view(state)
+        case Step.CALIBRATION:
+            return _calibration_view(state)
+        case Step.TARGET:
+            return StepView(Mark.READY, brief_plan(state.config.pruning))
+        case Step.RUN:
+            return StepView(Mark.READY, state.runs_folder)
+        case Step.EXPORT:
+            return _export_view(state)
 
 
 def _hub_view(state: AppState) -> StepView | None:
@@ -101,14 +104,6 @@ def _calibration_view(state: AppState) -> StepView:
     else:
         summary = tr("{text}, all windows").format(text=name)
     return StepView(Mark.EMPTY if is_due else Mark.READY, summary)
-
-
-def _target_view(state: AppState) -> StepView:
-    return StepView(Mark.READY, brief_plan(state.config.pruning))
-
-
-def _run_view(state: AppState) -> StepView:
-    return StepView(Mark.READY, state.runs_folder)
 
 
 def _export_view(state: AppState) -> StepView:

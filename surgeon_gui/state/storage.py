@@ -90,10 +90,7 @@ def paths_of_sources(sources: Collection[str]) -> frozenset[Path]:
 def delete_obstacle(item: StoredItem, used: Collection[Path], *, is_busy: bool) -> str:
     """Return why an item cannot be deleted; empty if it can.
 
-    Args:
-        item: what to delete.
-        used: files and folders of the sources that a run or a download uses.
-        is_busy: whether a task is in progress.
+    `used`: files and folders of the sources that a task in progress uses.
     """
     if item.path in used:
         return tr("A task in progress uses it.")

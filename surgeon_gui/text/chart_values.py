@@ -28,14 +28,11 @@ class Line:
     """Content of a line chart: one curve or several."""
 
     axis: str  # label of the vertical axis
-    xs: Sequence[float] = ()
-    ys: Sequence[float] = ()
+    curves: tuple[Curve, ...] = ()  # with a value at each of the same xs
     last_x: float = 1.0  # end of the horizontal axis
     baseline: float | None = None
     limit: float | None = None  # a value that may not be exceeded
     from_zero: bool = False
-    name: str = ""  # of the curve; empty: same as the axis
-    more: tuple[Curve, ...] = ()
     x_axis: str = tr("Shot")
     has_whole_xs: bool = True  # shots, with a dot at each
     format_x: Callable[[float], str] = at_shot
@@ -48,9 +45,9 @@ class Line:
         return self.axis, self.x_axis
 
     @property
-    def curves(self) -> tuple[Curve, ...]:
-        """All curves."""
-        return (Curve(self.name or self.axis, self.xs, self.ys), *self.more)
+    def xs(self) -> Sequence[float]:
+        """Where all curves have a value."""
+        return self.curves[0].xs if self.curves else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,11 +58,6 @@ def agreement_interval(fidelity: Fidelity) -> str:
     return format_estimate(fidelity.agreement, numbers.percent)
 
 
-def perplexity_interval(fidelity: Fidelity) -> str:
-    """Return the perplexity with its interval."""
-    return format_estimate(fidelity.perplexity, numbers.perplexity)
-
-
 def compared(found: Iterable[Fidelity]) -> str:
     """Return at how many tokens a file of fewer tokens is compared; empty: at all."""
     shares = [x.compared for x in found if x.compared is not None]

@@ -81,7 +81,9 @@ def count(number: float) -> str:
     """Format a count in three digits: 950, 12.3 k, 2.81 M, 6.74 B."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= size:
-            return f"{_three_digits(number / size)}{_SPACE}{letter}"
+            shown = number / size
+            decimals = 2 if shown < 10 else 1 if shown < 100 else 0
+            return localize(f"{shown:.{decimals}f}") + f"{_SPACE}{letter}"
     return f"{number:.0f}"
 
 
@@ -228,7 +230,3 @@ def clock(seconds: float) -> str:
 def scientific(value: float) -> str:
     """Format a very small number, such as a difference of logits: 3.1e-06."""
     return "0" if value == 0 else localize(f"{value:.1e}")
-
-
-def _three_digits(number: float) -> str:
-    return localize(f"{number:.{2 if number < 10 else 1 if number < 100 else 0}f}")

@@ -119,7 +119,6 @@ class ResumeBar(Bar):
 
     @property
     def _run(self) -> RunRecord | None:
-        """The run to offer."""
         state, run = self._session.state, self._runs.state.to_resume
         if run is None or state.is_busy or state.computer:
             return None

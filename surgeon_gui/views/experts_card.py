@@ -34,7 +34,7 @@ class ExpertsCard(HeatMapCard):
         self._routings: Routings = ()
         self._measure = ChoiceBox(f"{name}_measure_combo")
         self._measure.offer(_MEASURES)
-        self._measure.currentIndexChanged.connect(self._on_measure_chosen)
+        self._measure.currentIndexChanged.connect(self._redraw)
         self.add_control(self._measure)
 
     def show_routings(self, routings: Routings) -> None:
@@ -45,9 +45,6 @@ class ExpertsCard(HeatMapCard):
             self._redraw()
 
     @Slot()
-    def _on_measure_chosen(self) -> None:
-        self._redraw()
-
     def _redraw(self) -> None:
         measure = self._measure.value
         cells = cells_of(self._routings, measure)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
@@ -12,29 +11,22 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import phase_of, progress_of
 from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    button,
-    progress_bar,
-    set_enabled,
-    show_share,
-    text_label,
-)
+from surgeon_gui.widgets.controls import OnClick, button, set_enabled, text_label
 from surgeon_gui.widgets.layouts import in_row, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 
 class TaskProgress(QWidget):
     """Progress of a request; hidden without one. Object names begin with `name`."""
 
-    cancel_clicked = Signal()
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_cancel: OnClick) -> None:
         super().__init__()
         self.setObjectName(f"{name}_progress")
         self._phase = text_label(quiet=True, name=f"{name}_phase_label")
-        self._bar = progress_bar(f"{name}_progress_bar")
         task = CAPTIONS[f"{name}_button"].spoken
-        self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
-        self._cancel = button(f"{name}_cancel_button", self.cancel_clicked)
+        spoken = tr("Progress: {task}").format(task=task)
+        self._bar = ProgressBar(f"{name}_progress_bar", spoken)
+        self._cancel = button(f"{name}_cancel_button", on_cancel)
         self._cancel.setAccessibleName(tr("Cancel: {task}").format(task=task))
         row = in_row((self._bar, 1), self._cancel)
         vertical(self, self._phase, row, spacing=GAP // 2)
@@ -49,4 +41,4 @@ class TaskProgress(QWidget):
 
     def show_share(self, share: float | None) -> None:
         """Show a more accurate progress, from 0 to 1; None: it is not known."""
-        show_share(self._bar, share)
+        self._bar.show_share(share)

@@ -59,13 +59,6 @@ class ChoiceBox(QComboBox):
         self.setItemData(index, plain_tip(reason or tip), roles.ToolTipRole)
         self.setItemData(index, reason, roles.AccessibleDescriptionRole)
 
-    def is_enabled(self, value: Any) -> bool:
-        """Return True if a value of those that are offered can be chosen."""
-        items = self.model()
-        assert isinstance(items, QStandardItemModel)
-        index = [each for each, _ in self._offered].index(value)
-        return items.item(index).isEnabled()
-
     @property
     def value(self) -> Any:
         """The chosen value of those that are offered."""

@@ -15,7 +15,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QMenu,
     QMessageBox,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QWidget,
@@ -29,11 +28,9 @@ from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.numbers import keep_units, wrappable
 from surgeon_gui.widgets.popups import round_corners
-from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.tool_tips import plain_tip, show_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
-_FULL = 1000  # steps of a progress bar
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
@@ -68,11 +65,6 @@ def enable_unless(widget: QWidget, obstacle: str) -> None:
     show_tip(widget, obstacle or widget.accessibleDescription())
 
 
-def focus_in(window: QWidget) -> QWidget | None:
-    """Return the widget that has the focus of a window, which may be inactive."""
-    return window.focusWidget()
-
-
 def neighbor_in_focus_chain(widget: QWidget, *, is_next: bool) -> QWidget:
     """Return the widget to which Tab would lead, or Shift+Tab."""
     step = QWidget.nextInFocusChain if is_next else QWidget.previousInFocusChain
@@ -96,16 +88,16 @@ def set_enabled(widget: QWidget, *, is_enabled: bool) -> None:
     Qt would give the focus to the next widget, which may be anywhere.
     """
     window = widget.window()
-    if not is_enabled and focus_in(window) is widget:
+    if not is_enabled and window.focusWidget() is widget:
         widget.setProperty(_HAD_FOCUS, True)
         widget.setEnabled(False)
-        if (focused := focus_in(window)) is not None:
+        if (focused := window.focusWidget()) is not None:
             focused.clearFocus()
         return
     widget.setEnabled(is_enabled)
     if is_enabled and widget.property(_HAD_FOCUS):
         widget.setProperty(_HAD_FOCUS, False)
-        if widget.isVisible() and focus_in(window) is None:
+        if widget.isVisible() and window.focusWidget() is None:
             widget.setFocus()
 
 
@@ -138,18 +130,6 @@ def button(
     if on_click is not None:
         made.clicked.connect(on_click)
     return made
-
-
-def progress_bar(name: str) -> QProgressBar:
-    """Return a progress bar without a text; see `show_share`."""
-    return ProgressBar(name, _FULL)
-
-
-def show_share(bar: QProgressBar, share: float | None) -> None:
-    """Show a share from 0 to 1; None: it is not known, and the bar keeps moving."""
-    bar.setMaximum(0 if share is None else _FULL)
-    if share is not None:
-        bar.setValue(round(share * _FULL))
 
 
 def give_menu(made: QPushButton, menu: QMenu) -> None:

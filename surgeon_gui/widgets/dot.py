@@ -37,24 +37,14 @@ class Dot(QWidget):
     def __init__(self, size: int = 14) -> None:
         super().__init__()
         self._size = size
-        self._shape, self._color = Shape.RING, "border"
+        self.shape, self.color = Shape.RING, "border"
         fixed = QSizePolicy.Policy.Fixed
         self.setSizePolicy(fixed, fixed)
 
-    @property
-    def color(self) -> str:
-        """The name of its color in the theme."""
-        return self._color
-
-    @property
-    def shape(self) -> Shape:
-        """Its shape."""
-        return self._shape
-
     def show_shape(self, shape: Shape, color: str) -> None:
         """Show a shape in the color of the theme with that name."""
-        if (shape, color) != (self._shape, self._color):
-            self._shape, self._color = shape, color
+        if (shape, color) != (self.shape, self.color):
+            self.shape, self.color = shape, color
             self.update()
 
     @override
@@ -69,20 +59,20 @@ class Dot(QWidget):
     def paintEvent(self, _: QPaintEvent) -> None:
         theme, painter = theme_of(self), QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        color = QColor(getattr(theme, self._color))
+        color = QColor(getattr(theme, self.color))
         place = QRectF(1, 1, self._size - 1, self._size - 1)
-        if self._shape is Shape.RING:
+        if self.shape is Shape.RING:
             painter.setPen(QPen(color, 2))
             painter.drawEllipse(place)
             return
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(color)
-        if self._shape is Shape.WARNING:
+        if self.shape is Shape.WARNING:
             painter.drawPolygon(QPolygonF([self._at(x, y) for x, y in _TRIANGLE]))
         else:
             painter.drawEllipse(place)
         painter.setPen(QPen(QColor(theme.surface), 1.8, c=Qt.PenCapStyle.RoundCap))
-        for stroke in _STROKES.get(self._shape, ()):
+        for stroke in _STROKES.get(self.shape, ()):
             painter.drawPolyline([self._at(x, y) for x, y in stroke])
 
     def _at(self, x: float, y: float) -> QPointF:

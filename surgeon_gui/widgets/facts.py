@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.widgets.controls import line_label, text_label
+from surgeon_gui.widgets.layouts import in_grid
 
 
 class Facts(QWidget):
@@ -17,11 +18,7 @@ class Facts(QWidget):
         self.setObjectName(name)
         self._shown: tuple[tuple[str, str], ...] = ()
         self._rows: list[tuple[QLabel, QLabel]] = []
-        self._layout = QGridLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setHorizontalSpacing(2 * GAP)
-        self._layout.setVerticalSpacing(GAP // 2)
-        self._layout.setColumnStretch(1, 1)
+        self._layout = in_grid(self, wide=1, beside=2 * GAP, below=GAP // 2)
         self.hide()
 
     def show_facts(self, facts: tuple[tuple[str, str], ...]) -> None:

@@ -14,6 +14,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLayout,
     QPushButton,
@@ -68,6 +69,26 @@ def _filled(
         layout.setSpacing(spacing)
     add_parts(layout, *parts)
     return layout
+
+
+def in_grid(
+    parent: QWidget | None = None,
+    *,
+    wide: int | None = None,
+    beside: int = GAP,
+    below: int = GAP,
+) -> QGridLayout:
+    """Return a layout in which column `wide` takes the space that is left.
+
+    `beside` and `below`: the pixels between columns and between rows.
+    """
+    made = QGridLayout(parent)
+    made.setContentsMargins(0, 0, 0, 0)
+    made.setHorizontalSpacing(beside)
+    made.setVerticalSpacing(below)
+    if wide is not None:
+        made.setColumnStretch(wide, 1)
+    return made
 
 
 def add_parts(layout: QBoxLayout, *parts: Part) -> None:

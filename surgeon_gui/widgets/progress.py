@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
 
+_FULL = 1000  # steps
 _PIECE = 0.3  # of the width
 _SECONDS = 3.0  # to and fro
 _FRAME_MS = 40
@@ -23,11 +24,18 @@ class ProgressBar(QProgressBar):
     Its timer runs as long as there is something to paint.
     """
 
-    def __init__(self, name: str, maximum: int) -> None:
-        super().__init__(maximum=maximum, textVisible=False)
+    def __init__(self, name: str, spoken: str = "") -> None:
+        super().__init__(maximum=_FULL, textVisible=False)
         self.setObjectName(name)
+        self.setAccessibleName(spoken)
         self._timer = QTimer(self, interval=_FRAME_MS)
         self._timer.timeout.connect(self._on_tick)
+
+    def show_share(self, share: float | None) -> None:
+        """Show a share from 0 to 1; None: it is not known."""
+        self.setMaximum(0 if share is None else _FULL)
+        if share is not None:
+            self.setValue(round(share * _FULL))
 
     @override
     def paintEvent(self, event: QPaintEvent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QAction
@@ -33,17 +34,13 @@ class ComputersMenu(QObject):
         self._session, self._window = session, window
         self._controller = ComputersController(session, settings, self)
         self._controller.fetched.connect(self.fetched)
-        self.bar = ConnectionBar(session, self._use_here)
+        self.bar = ConnectionBar(session, partial(self._controller.use, ""))
         actions["computers_action"].triggered.connect(self.show_dialog)
 
     @Slot()
     def show_dialog(self) -> None:
         """Open the dialog Computers."""
         ComputersDialog(self._controller, self._window).open()
-
-    @Slot()
-    def _use_here(self) -> None:
-        self._controller.use("")
 
     @Slot()
     def redraw(self) -> None:

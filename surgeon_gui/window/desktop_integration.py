@@ -5,13 +5,10 @@ A queue counts as one run: sleep is inhibited until its end, which is notified o
 
 from __future__ import annotations
 
-import time
-
 from PySide6.QtCore import QEvent, QObject, Signal, Slot
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_gui.base.icon import application_icon
 from surgeon_gui.base.keep_awake import KeepAwake, may_sleep, sleep_inhibitor
 from surgeon_gui.base.translation import tr
@@ -20,7 +17,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.queue.text import ending
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import phase
+from surgeon_gui.state.run_text import run_ending
 from surgeon_gui.text import labels
 
 
@@ -30,7 +27,7 @@ class DesktopIntegration(QObject):
     Tests pass their own `awake` and `notifier`.
     """
 
-    logged = Signal(object)  # list[Envelope], for the log
+    noted = Signal(str)  # for the log
 
     def __init__(
         self,
@@ -73,15 +70,14 @@ class DesktopIntegration(QObject):
             return  # resumed after a pause
         self._logged_run = run
         awake = tr("The computer stays awake during the run.")
-        message = may_sleep(reason) or awake
-        self.logged.emit([Envelope("", time.time(), Logged(Level.INFO, message))])
+        self.noted.emit(may_sleep(reason) or awake)
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         # The user knows about a run that they cancelled.
         if run.status is Status.CANCELLED or self._queue.holds(run):
             return
-        message = phase(run)
+        message = run_ending(run)
         if run.error is not None:
             message = f"{message} {run.error.message}"
         self._notify(message)

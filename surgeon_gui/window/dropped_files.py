@@ -23,12 +23,11 @@ def model_in(urls: list[QUrl]) -> str:
 
 def texts_in(urls: list[QUrl]) -> tuple[str, ...]:
     """Return all paths that can be calibration texts."""
-    found = (path for path in _local_paths(urls) if _is_text(path))
-    return tuple(str(Path(path)) for path in found)
-
-
-def _is_text(path: str) -> bool:
-    return path.lower().endswith(TEXT_ENDINGS)
+    return tuple(
+        str(Path(path))
+        for path in _local_paths(urls)
+        if path.lower().endswith(TEXT_ENDINGS)
+    )
 
 
 def elsewhere(computer: str) -> Failed:

@@ -19,7 +19,7 @@ from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.debug_bundle import Bundle, write_bundle
+from surgeon_gui.state.debug_bundle import write_bundle
 from surgeon_gui.views.help.about import AboutDialog, versions
 from surgeon_gui.views.help.commands_dialog import CommandsDialog
 from surgeon_gui.views.help.guide import GuideDialog, guide_path
@@ -77,10 +77,11 @@ class HelpMenu(QObject):
     def save_bundle(self, path: str) -> None:
         """Write the debug bundle in the background; emit `bundle_written` when done."""
         self.finish_writing()
-        bundle = make_bundle(self._session.state, self._settings, self._log)
-        self._writing.start(
-            partial(_write, bundle, Path(path)), partial(self._on_written, path)
-        )
+        state = self._session.state
+        texts = bundled_texts(state, self._settings, self._log)
+        folder = "" if state.shown_run.computer else state.shown_run.folder
+        work = partial(_write, texts, folder, Path(path))
+        self._writing.start(work, partial(self._on_written, path))
 
     def finish_writing(self) -> None:
         """Wait until a bundle that is being written is complete."""
@@ -108,28 +109,26 @@ class HelpMenu(QObject):
         self.bundle_written.emit(path)
 
 
-def make_bundle(state: AppState, settings: Settings, log: LogView) -> Bundle:
-    """Collect the content of a debug bundle."""
+def bundled_texts(state: AppState, settings: Settings, log: LogView) -> dict[str, str]:
+    """Return the texts of a debug bundle by their file names."""
     about = (f"{name}: {value}" for name, value in versions(state.ready))
     stored_settings = {
         field.name: _to_json(getattr(settings, field.name))
         for field in dataclasses.fields(settings)
         if field.name not in _PRIVATE
     }
-    texts = {
+    return {
         "about.txt": "\n".join(about) + "\n",
         "log.txt": log.all_text() + "\n",
         "settings.json": json.dumps(stored_settings, indent=2) + "\n",
         "job.toml": config_to_toml(state.config),
     }
-    run = state.shown_run
-    return Bundle(texts, "" if run.computer else run.folder)
 
 
-def _write(bundle: Bundle, path: Path) -> str:
+def _write(texts: dict[str, str], run_folder: str, path: Path) -> str:
     """Write a debug bundle; return the error of the system, empty if there is none."""
     try:
-        write_bundle(bundle, path)
+        write_bundle(texts, run_folder, path)
     except OSError as error:
         return str(error)
     return ""

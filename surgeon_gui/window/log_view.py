@@ -68,7 +68,7 @@ class LogView(QDialog):
         # Filtering takes as long as some keys, so it waits until they have been typed.
         self._waiting = QTimer(self, singleShot=True, interval=_TYPING_MS)
         self._waiting.timeout.connect(self._apply_filter)
-        self._filter.textChanged.connect(self._on_typed)
+        self._filter.textChanged.connect(self._waiting.start)
 
         top = in_row()
         level_label = line_label(CAPTIONS["log_level_combo"].label)
@@ -91,6 +91,7 @@ class LogView(QDialog):
         # Qt would scroll to the end of the last line.
         self._text.horizontalScrollBar().setValue(0)
 
+    @Slot(object)
     def append(self, lines: Iterable[LogLine]) -> None:
         """Add several lines at once."""
         lines = tuple(lines)
@@ -99,11 +100,7 @@ class LogView(QDialog):
         if matching:
             self._text.appendPlainText("\n".join(matching))
 
-    @Slot(object)
-    def append_line(self, line: LogLine) -> None:
-        """Add one line."""
-        self.append((line,))
-
+    @Slot(str)
     def note(self, message: str) -> None:
         """Add an info line with the current time."""
         self.append((LogLine(time.time(), Level.INFO, message),))
@@ -130,10 +127,6 @@ class LogView(QDialog):
         if _LEVELS.index(line.level) < self._level.currentIndex():
             return False
         return self._filter.text().casefold() in line.message.casefold()
-
-    @Slot(str)
-    def _on_typed(self, _: str) -> None:
-        self._waiting.start()
 
     @Slot()
     def _apply_filter(self) -> None:
@@ -170,7 +163,7 @@ def _format(line: LogLine) -> str:
 class WindowLog(QObject):
     """Emit each log record of this process as a line of the log."""
 
-    arrived = Signal(object)  # LogLine
+    arrived = Signal(object)  # tuple[LogLine]
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -189,7 +182,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = LogLine(record.created, _level(record.levelno), record.getMessage())
         try:
-            self._owner.arrived.emit(line)
+            self._owner.arrived.emit((line,))
         except RuntimeError:
             return  # the window has been closed
 

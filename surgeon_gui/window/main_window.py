@@ -29,14 +29,13 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.action_strip import run_controls
 from surgeon_gui.state.app import AppState, only_run_progressed
 from surgeon_gui.state.log_lines import log_lines
-from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text import labels
 from surgeon_gui.text.problems import Step, blocking, sentence
 from surgeon_gui.views.bars import NoteBar, ResumeBar
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
-from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
+from surgeon_gui.widgets.controls import neighbor_in_focus_chain
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.layouts import vertical
@@ -64,7 +63,6 @@ _MIN_SIZE = (920, 560)  # half of a 4k screen at scale 2
 class MainWindow(QMainWindow):
     """The main window. Shuts its engine down when it is closed."""
 
-    run_ended = Signal(object)  # RunState
     closed = Signal()
 
     def __init__(
@@ -100,14 +98,13 @@ class MainWindow(QMainWindow):
         self._make_places()
         self.setCentralWidget(self.places)
         self._log = LogView(self)
-        WindowLog(self).arrived.connect(self._log.append_line)
+        WindowLog(self).arrived.connect(self._log.append)
         self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
         queue = self.runs.queue.controller
         self._close_question = CloseQuestion(self.session, queue, self)
         self._desktop_integration = DesktopIntegration(self.session, queue, self)
         self._run_actions = RunActions(self.session, queue, self, self.start_run)
-        self._connect_session()
         self._connect_controls()
         self._connect_menus()
         self.places.open(Place.NEW)
@@ -125,7 +122,7 @@ class MainWindow(QMainWindow):
 
     def load_job(self, path: Path) -> None:
         """Load a job from a file."""
-        self.new.load_job(path)
+        self.new.run_page.load_job(str(path))
 
     def restore_last_session(self) -> None:
         """Load the job and open the run that were there when the window was closed."""
@@ -148,11 +145,6 @@ class MainWindow(QMainWindow):
     def start_run(self, folder: Path | None = None) -> None:
         """Start a run of the current job in `folder`, or in a new folder."""
         self.session.start_run(folder, self.new.expected)
-
-    def open_step(self, step: Step) -> None:
-        """Open the section of a step in the drawer Expert."""
-        self.places.open(Place.NEW)
-        self.new.open_expert(step)
 
     def save_picture(self, path: Path) -> None:
         """Save an image of the window."""
@@ -232,7 +224,7 @@ class MainWindow(QMainWindow):
             self.session.draft.choose_model(model)
             self.places.open(Place.NEW)
         elif texts := texts_in(urls):
-            self.new.choose_texts(texts)
+            self.new.calibration_page.choose_texts(texts)
             self.places.open(Place.NEW)
         else:
             self.session.store.show_problem(unusable(urls))
@@ -245,11 +237,11 @@ class MainWindow(QMainWindow):
         Qt would move it to the next widget, which may be in another group. So nothing
         has it until Tab goes on from there.
         """
-        focused = focus_in(self)
-        if focused is not None and not focused.isEnabled():
+        focused = self.focusWidget()
+        if focused and not focused.isEnabled():
             self._disabled = focused
             return False
-        if focused is None and self._disabled is not None:
+        if not focused and self._disabled is not None:
             if isValid(self._disabled):
                 neighbor_in_focus_chain(self._disabled, is_next=next).setFocus(
                     Qt.FocusReason.TabFocusReason
@@ -282,12 +274,6 @@ class MainWindow(QMainWindow):
         self.places.add(Place.PLAYGROUND, PageArea(playground, column))
         self.new.show_records_of(self.runs.runs)
 
-    def _connect_session(self) -> None:
-        self.session.changed.connect(self._redraw)
-        self.session.events_arrived.connect(self._on_events_arrived)
-        self._desktop_integration.logged.connect(self._on_events_arrived)
-        self.session.run_ended.connect(self._on_run_ended)
-
     @Slot(object, bool)
     def _on_place_chosen(self, place: Place, was_open: bool) -> None:
         if place is Place.NEW:
@@ -298,6 +284,9 @@ class MainWindow(QMainWindow):
     def _connect_controls(self) -> None:
         head, details = self.runs.page.head, self.runs.page.details
         actions = self._run_actions
+        self.session.changed.connect(self._redraw)
+        self.session.events_arrived.connect(self._on_events_arrived)
+        self._desktop_integration.noted.connect(self._log.note)
         head.pause_clicked.connect(self.session.pause_or_resume)
         head.stop_clicked.connect(self.session.stop_and_keep)
         head.cancel_asked.connect(actions.cancel)
@@ -353,7 +342,7 @@ class MainWindow(QMainWindow):
             self._menus.recent, self.settings, self.session, self.runs.runs, self
         )
         recent.cleared.connect(self.session.draft.recheck)
-        recent.job_chosen.connect(self.new.load_job)
+        recent.job_chosen.connect(self.new.run_page.load_job)
         recent.run_chosen.connect(self.runs.runs.reopen)
         recent.model_chosen.connect(self.new.model_card.choose)
         self.new.job_used.connect(recent.remember_job)
@@ -380,9 +369,11 @@ class MainWindow(QMainWindow):
         is_running = state.run.status.is_busy
         self.places.show_progress(state.run.progress if is_running else None)
         self.runs.queue.redraw()
-        controls = run_controls(state.active_run, blocking(obstacle), add_obstacle)
-        self._menus.show_controls(controls)
-        self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
+        self._menus.show_controls(run_controls(state.active_run))
+        actions = self._menus.actions
+        actions["start_action"].setEnabled(not blocking(obstacle))
+        actions["queue_add_action"].setEnabled(not add_obstacle)
+        actions["save_job_action"].setEnabled(state.model_is_chosen)
         self._error_bar.show_problem(state.notice)
 
     @Slot(object)
@@ -394,10 +385,6 @@ class MainWindow(QMainWindow):
         self._log.note(tr("The run was copied to {folder}.").format(folder=folder))
         self.runs.runs.refresh()
         self.runs.show_home()
-
-    @Slot(object)
-    def _on_run_ended(self, run: RunState) -> None:
-        self.run_ended.emit(run)
 
     @Slot()
     def _on_try_clicked(self) -> None:
@@ -411,7 +398,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_discard_clicked(self) -> None:
-        self.runs.ask_to_delete(self.session.state.shown_run.folder)
+        self.runs.home.ask_to_delete(self.session.state.shown_run.folder)
 
     @Slot(str)
     def _on_save_failed(self, message: str) -> None:
@@ -419,7 +406,6 @@ class MainWindow(QMainWindow):
 
     @Slot(str, str)
     def _on_saved(self, text: str, path: str) -> None:
-        """Say where a file was saved."""
         self._log.note(text)
         self._note_bar.show_note(text, path)
 

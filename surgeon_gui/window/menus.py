@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.translation import LANGUAGES, tr
-from surgeon_gui.state.action_strip import RunControls
+from surgeon_gui.state.action_strip import ControlView
 from surgeon_gui.widgets.controls import action, section_title
 from surgeon_gui.widgets.popups import round_corners
 
@@ -103,12 +102,11 @@ class Menus:
         """
         self.actions[f"{kind}_{value or 'system'}_action"].setChecked(True)
 
-    def show_controls(self, controls: RunControls) -> None:
+    def show_controls(self, controls: Mapping[str, ControlView]) -> None:
         """Give the actions of a run the label and state of its buttons."""
-        for each in fields(controls):
-            view = getattr(controls, each.name)
-            self.actions[f"{each.name}_action"].setText(view.label)
-            self.actions[f"{each.name}_action"].setEnabled(view.is_enabled)
+        for name, view in controls.items():
+            self.actions[f"{name}_action"].setText(view.label)
+            self.actions[f"{name}_action"].setEnabled(view.is_enabled)
 
     def _add_languages(self, menu: QMenu) -> None:
         """Add each language by its own name, so that its speakers can read it."""

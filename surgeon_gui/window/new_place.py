@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 
 from PySide6.QtCore import QEvent, Signal, Slot
 from PySide6.QtGui import QAction
@@ -52,16 +52,16 @@ class NewPlace(QStackedWidget):
         self._page = NewPage(session, settings, self.diagnosis, actions)
         self.model_card = self._page.model_card
         self._model_page = ModelPage(session)
-        self._calibration_page = CalibrationPage(session)
-        self._run_page = RunSettingsPage(session)
+        self.calibration_page = CalibrationPage(session)
+        self.run_page = RunSettingsPage(session)
         self._export_page = ExportPage(session)
         self.question = self._export_page.question
         self._pages: tuple[Page, ...] = (
             self._model_page,
-            self._calibration_page,
+            self.calibration_page,
             TargetPage(session, self._page.size_input),
             self._export_page,
-            self._run_page,
+            self.run_page,
         )
         self._expert = self._page.add_expert({page.step: page for page in self._pages})
         self.layers = ArchitectureView(ArchitectureController(self.diagnosis))
@@ -74,23 +74,23 @@ class NewPlace(QStackedWidget):
 
     def _connect(self, actions: Mapping[str, QAction]) -> None:
         card = self.model_card
-        card.details_clicked.connect(self._show_details)
+        card.details_clicked.connect(partial(self.setCurrentWidget, self._details))
         card.sample_changed.connect(self._on_sample_changed)
         self._details.back_clicked.connect(self.show_page)
-        self._page.texts_chosen.connect(self.choose_texts)
+        self._page.texts_chosen.connect(self.calibration_page.choose_texts)
         self._page.folder_asked.connect(self._export_page.ask_for_folder)
         self._model_page.source_entered.connect(card.choose)
         self._empty.sample_clicked.connect(self._on_sample_clicked)
         self._empty.source_chosen.connect(card.choose)
-        self._run_page.job_used.connect(self.job_used)
-        self._run_page.saved.connect(self.saved)
+        self.run_page.job_used.connect(self.job_used)
+        self.run_page.saved.connect(self.saved)
         for name, slot in (
             ("open_folder_action", card.ask_for_folder),
             ("open_gguf_action", card.ask_for_gguf),
             ("search_hub_action", card.search_hub),
             ("use_demo_action", self._on_demo_clicked),
-            ("load_job_action", self._run_page.ask_for_job),
-            ("save_job_action", self._run_page.ask_where_to_save_job),
+            ("load_job_action", self.run_page.ask_for_job),
+            ("save_job_action", self.run_page.ask_where_to_save_job),
         ):
             actions[name].triggered.connect(slot)
 
@@ -132,16 +132,6 @@ class NewPlace(QStackedWidget):
         self.show_page()
         self._page.open_expert(step)
 
-    @Slot(list)
-    def choose_texts(self, texts: Sequence[str]) -> None:
-        """Calibrate on these texts alone; none: on the built-in text."""
-        self._calibration_page.choose_texts(texts)
-
-    @Slot(str)
-    def load_job(self, path: str | Path) -> None:
-        """Load a job from a file."""
-        self._run_page.load_job(str(path))
-
     @override
     def event(self, event: QEvent) -> bool:
         if event.type() is QEvent.Type.WindowActivate:
@@ -160,10 +150,6 @@ class NewPlace(QStackedWidget):
         """Show the draft in place of the details of its model."""
         if self._session.state.model_is_chosen:
             self.setCurrentWidget(self._page)
-
-    @Slot()
-    def _show_details(self) -> None:
-        self.setCurrentWidget(self._details)
 
     @Slot()
     def _on_demo_clicked(self) -> None:

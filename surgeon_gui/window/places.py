@@ -11,14 +11,9 @@ from PySide6.QtWidgets import QButtonGroup, QFrame, QPushButton, QStackedWidget,
 
 from surgeon_gui.base.theme import GAP, LARGE, MARGIN, ROOM
 from surgeon_gui.text import labels
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    line_label,
-    progress_bar,
-    show_share,
-)
+from surgeon_gui.widgets.controls import bold, button, line_label
 from surgeon_gui.widgets.layouts import STRETCH, horizontal, in_column, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 SIDEBAR_WIDTH = 176  # pixels
 _ELIDE = Qt.TextElideMode.ElideMiddle
@@ -39,7 +34,6 @@ class Places(QWidget):
     Bars that come and go are below it: what is above keeps its place.
     """
 
-    opened = Signal(object)  # Place
     chosen = Signal(object, bool)  # Place, by the user; whether it was open before
 
     def __init__(
@@ -50,7 +44,7 @@ class Places(QWidget):
         self._widgets: dict[Place, QWidget] = {}
         self._group = QButtonGroup(self)
         self._buttons = {place: self._button(place) for place in Place}
-        self._progress = progress_bar("sidebar_progress_bar")
+        self._progress = ProgressBar("sidebar_progress_bar")
         self._progress.hide()
         name = line_label(labels.APPLICATION, name="sidebar_title")
         name.setFont(bold(name.font(), LARGE))
@@ -97,7 +91,6 @@ class Places(QWidget):
         """Open a place."""
         self._stack.setCurrentWidget(self._widgets[place])
         self._buttons[place].setChecked(True)
-        self.opened.emit(place)
 
     def choose(self, place: Place) -> None:
         """Open a place for the user, who may want its first page if it is open."""
@@ -108,7 +101,7 @@ class Places(QWidget):
     def show_progress(self, share: float | None) -> None:
         """Show the progress of the run below its place; None: there is no run."""
         self._progress.setVisible(share is not None)
-        show_share(self._progress, share or 0.0)
+        self._progress.show_share(share or 0.0)
 
     def show_computer(self, name: str) -> None:
         """Show where the engine is."""

@@ -25,7 +25,7 @@ from surgeon_gui.views.report.reports import ReportRow, Reports
 from surgeon_gui.views.run.page import RunPage
 from surgeon_gui.views.runs.home import RunsHome
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
-from surgeon_gui.widgets.controls import link
+from surgeon_gui.widgets.controls import give_menu, link
 from surgeon_gui.widgets.elided_link import ElidedLink
 from surgeon_gui.widgets.layouts import STRETCH, horizontal, vertical
 from surgeon_gui.widgets.page_area import PageArea
@@ -68,7 +68,7 @@ class RunsPlace(QStackedWidget):
     def _connect(self, question: ReplaceQuestion) -> None:
         self.reports.written.connect(self._report_row.show_written)
         self.comparison.changed.connect(self._on_comparison_changed)
-        self.home.compare_clicked.connect(self.show_comparison)
+        self.home.compare_clicked.connect(partial(self._show, self._compare_page))
         self.page.head.back_clicked.connect(self.show_home)
         self.page.details.layers_clicked.connect(partial(self._show, self._layers_page))
         self.page.head.resume_clicked.connect(self._on_resume_clicked)
@@ -85,13 +85,11 @@ class RunsPlace(QStackedWidget):
         actions["disk_space_action"].triggered.connect(self._on_disk_space_triggered)
         self.queue.connect_actions(dict(actions))
         menu = QMenu(self._report_row)
-        for name, slot in (
-            ("report_html_action", self.reports.ask_for_html),
-            ("report_pdf_action", self.reports.ask_for_pdf),
-        ):
-            actions[name].triggered.connect(slot)
+        for kind in ("html", "pdf"):
+            name = f"report_{kind}_action"
+            actions[name].triggered.connect(partial(self.reports.ask, kind))
             menu.addAction(actions[name])
-        self._report_row.set_menu(menu)
+        give_menu(self._report_row.save, menu)
         self._on_session_changed()
 
     def show_state(self, state: AppState, now: float) -> None:
@@ -115,11 +113,6 @@ class RunsPlace(QStackedWidget):
         """Show the run in view."""
         self._show(self.page)
 
-    @Slot()
-    def show_comparison(self) -> None:
-        """Show the comparison of the ticked runs."""
-        self._show(self._compare_page)
-
     def _show(self, page: QWidget) -> None:
         if page is not self.currentWidget():
             self.setFocus()  # else Qt gives it to the first button of the page
@@ -129,10 +122,6 @@ class RunsPlace(QStackedWidget):
     def open_run(self, folder: Path) -> None:
         """Open the run in `folder`."""
         self.runs.reopen(str(folder.absolute()))
-
-    def ask_to_delete(self, folder: str) -> None:
-        """Ask whether the run in a folder may be moved to the trash."""
-        self.home.ask_to_delete(folder)
 
     def finish(self) -> None:
         """Wait until notes and reports are written and runs are deleted."""

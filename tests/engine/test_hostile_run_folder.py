@@ -18,7 +18,7 @@ from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.verify import expected_figures
 from surgeon_engine.runtime.folders import list_runs
 from surgeon_engine.runtime.saver import Saver
-from surgeon_gui.state.debug_bundle import Bundle, write_bundle
+from surgeon_gui.state.debug_bundle import write_bundle
 from surgeon_gui.state.runs.reading import (
     UnreadableRunError,
     read_record,
@@ -73,7 +73,7 @@ def read_everything(path: Path, bundle: Path) -> None:
     read_record(path)
     list_runs(str(path.parent))
     assert not run.is_being_worked_on
-    write_bundle(Bundle({}, str(path)), bundle)
+    write_bundle({}, str(path), bundle)
     works: tuple[Callable[[], object], ...] = (
         lambda: read_state(path),
         run.read_config,

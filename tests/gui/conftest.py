@@ -12,7 +12,13 @@ from surgeon_gui.window import new_place
 from surgeon_gui.window.menus import Menus
 from tests.helpers.exports import write_export
 from tests.helpers.fake_thread import FakeThread
-from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_status
+from tests.helpers.windows import (
+    QUICK,
+    TIMEOUT_MS,
+    load_and_wait,
+    open_step,
+    wait_for_status,
+)
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def actions(qtbot):
 def export_page(qtbot, window):
     """Return a window with the section Export open, before a run."""
     load_and_wait(qtbot, window)
-    window.open_step(Step.EXPORT)
+    open_step(window, Step.EXPORT)
     return window
 
 

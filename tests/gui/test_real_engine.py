@@ -49,6 +49,7 @@ from tests.helpers.windows import (
     open_place,
     open_real_window,
     open_remote_window,
+    open_step,
     run_of,
     trigger,
 )
@@ -169,7 +170,7 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
 def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     window = real_window
     trigger(window, "use_demo_action")
-    window.open_step(Step.CALIBRATION)
+    open_step(window, Step.CALIBRATION)
     find(window, "calibration_windows").setValue(4)
     find(window, "calibration_validation_windows").setValue(2)
     find(window, "calibration_window_length").setValue(64)
@@ -179,7 +180,7 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     preview = find(window, "preview_text", QPlainTextEdit)
     qtbot.waitUntil(lambda: len(preview.toPlainText()) > 100, timeout=LONG_MS)
 
-    window.open_step(Step.TARGET)
+    open_step(window, Step.TARGET)
     type_size(window, "25 %")
     find(window, "pruning_shots").setValue(2)
     find(window, "recovery_general_windows").setValue(2)

@@ -213,9 +213,10 @@ def walk(window: QMainWindow) -> Iterator[str]:
 def everything(window: QMainWindow, when: str) -> Iterator[str]:
     """Open every section of Expert with its advanced settings, then every page."""
     from surgeon_gui.text.problems import Step
+    from tests.helpers.windows import open_step
 
     for step in Step:
-        window.open_step(step)
+        open_step(window, step)
         for button in window.findChildren(QToolButton):
             if button.objectName().endswith("_advanced_button"):
                 button.setChecked(True)
@@ -236,10 +237,13 @@ def pages(window: QMainWindow) -> Iterator[str]:
         details.click()
         yield "details"
         window.findChild(QPushButton, "details_back_button").click()
-    for page in ("home", "comparison", "run"):
-        if page != "run" or window.session.state.shows_run:
-            getattr(window.runs, f"show_{page}")()
-            yield page
+    window.runs.show_home()
+    yield "home"
+    window.runs.home.compare_clicked.emit()
+    yield "comparison"
+    if window.session.state.shows_run:
+        window.runs.show_run()
+        yield "run"
     window.places.open(Place.PLAYGROUND)
     yield "playground"
 

@@ -20,6 +20,7 @@ from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
+from surgeon_gui.window.places import Place
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import FakeEngine, parse_options
 
@@ -99,6 +100,12 @@ def find_type(window, kind):
     """Return the only child of the type `kind`."""
     (found,) = window.findChildren(kind)
     return found
+
+
+def open_step(window, step):
+    """Open the section of a step in the drawer Expert."""
+    window.places.open(Place.NEW)
+    window.new.open_expert(step)
 
 
 def click(window, name):

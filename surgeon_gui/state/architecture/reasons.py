@@ -199,7 +199,6 @@ def _diagnosis_reasons(
 def _compared_to_threshold(
     known: DiagnosisResult, number: int, unit: DiagnosedUnit, plan: RemovalPlan
 ) -> str:
-    """Compare the costs of a unit with the threshold."""
     found, threshold = known.costs.found, plan.threshold
     pruning = known.config.pruning
     assert not isinstance(found, Bins)
@@ -248,13 +247,13 @@ def _limit(
 ) -> str:
     """Explain why no more of a unit is removed."""
     removals, allowed = int(plan.removals[number]), int(planner.allowed[number])
-    if is_protected(unit, planner.rules):
+    if is_protected(unit, planner.pruning):
         return _protected_by(unit, planner)
     if removals < allowed:
-        if planner.rules.has_same_widths:
+        if planner.pruning.has_same_widths:
             return tr("It loses as much as layers of its kind in other blocks.")
         return tr("Its remaining parts cost more than the threshold.")
-    share = share_to_keep(unit, planner.rules)
+    share = share_to_keep(unit, planner.pruning)
     if share > 0:
         return tr("Its limit is reached: at least {share} of it is kept.").format(
             share=numbers.percent(share)
@@ -267,7 +266,7 @@ def _limit(
 def _protected_by(unit: DiagnosedUnit, planner: Planner) -> str:
     patterns = [
         pattern
-        for pattern in planner.rules.protect
+        for pattern in planner.pruning.protect
         if any(matches(layer, pattern) for layer in unit.layers)
     ]
     return tr("It is protected by {patterns}.").format(patterns=", ".join(patterns))

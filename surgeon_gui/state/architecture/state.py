@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
-from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_gui.state.diagnosis.costs import Bins, Costs
@@ -46,9 +45,9 @@ class Layer:
     before: LayerShape
     after: LayerShape
     weights: int
-    removed: int
-    cost: float | None  # loss increase; None: counted in a coupled layer, or unknown
-    cost_share: float | None  # of the total cost
+    removed: int = 0
+    cost: float | None = None  # loss increase; None: of a coupled layer, or unknown
+    cost_share: float | None = None  # of the total cost
     groups: GroupsLeft | None = None  # None: it has no heads, neurons or experts
     is_protected: bool = False  # for the next run
     is_effectively_protected: bool = False  # or coupled with a protected layer
@@ -112,54 +111,43 @@ class Architecture:
         return next((layer for layer in self.layers if layer.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _LayerAfter:
-    """Remaining size of a layer."""
-
-    shape: LayerShape
-    removed: int
-    cost: float | None
-    groups: GroupsLeft | None = None
-    neurons: GroupsLeft | None = None  # of each expert
-
-
 def original_architecture(model: ModelSummary, pruning: PruningConfig) -> Architecture:
     """Return the architecture of the unpruned model."""
-    return _architecture(Source.MODEL, model, pruning, {})
+    return _architecture(Source.MODEL, _layers(model, pruning))
 
 
 def pruned_architecture(
     model: ModelSummary, run: RunState, pruning: PruningConfig
 ) -> Architecture:
     """Return the architecture after the latest shot of a run."""
-    after = {layer.name: _after_run(layer) for layer in run.layers}
-    return _architecture(Source.RUN, model, pruning, after)
+    found = {layer.name: layer for layer in run.layers}
+    layers = {
+        name: _after_run(layer, found[name]) if name in found else layer
+        for name, layer in _layers(model, pruning).items()
+    }
+    return _architecture(Source.RUN, layers)
 
 
 def planned_architecture(
     model: ModelSummary, costs: Costs, plan: RemovalPlan, pruning: PruningConfig
 ) -> Architecture:
     """Return the architecture that a plan would lead to."""
-    after: dict[str, _LayerAfter] = {}
+    layers = _layers(model, pruning)
     for number, unit in enumerate(costs.units):
-        after |= _after_plan(costs, unit, number, plan)
-    return _architecture(Source.PLAN, model, pruning, after)
+        layers |= _after_plan(
+            [layers[x.name] for x in unit.layers], costs, number, plan
+        )
+    return _architecture(Source.PLAN, layers)
 
 
-def _architecture(
-    source: Source,
-    model: ModelSummary,
-    pruning: PruningConfig,
-    after: Mapping[str, _LayerAfter],
-) -> Architecture:
-    total_cost = sum(each.cost for each in after.values() if each.cost is not None)
-    coupled = _coupled_layers(model, pruning)
-    layers = [
-        _layer(x, after.get(x.name), total_cost, pruning, coupled.get(x.name, (x,)))
-        for x in model.layers
+def _architecture(source: Source, layers: Mapping[str, Layer]) -> Architecture:
+    total = sum(x.cost for x in layers.values() if x.cost is not None)
+    shown = [
+        replace(x, cost_share=x.cost / total) if x.cost is not None and total > 0 else x
+        for x in layers.values()
     ]
-    layers.sort(key=lambda layer: layer.block)  # stable sort: keeps the order of kinds
-    blocks = groupby(layers, key=lambda layer: layer.block)
+    shown.sort(key=lambda layer: layer.block)  # stable sort: keeps the order of kinds
+    blocks = groupby(shown, key=lambda layer: layer.block)
     return Architecture(
         source, tuple(Block(number, tuple(members)) for number, members in blocks)
     )
@@ -179,96 +167,86 @@ def _coupled_layers(
     }
 
 
-def _layer(
-    original: LayerSummary,
-    after: _LayerAfter | None,
-    total_cost: float,
-    pruning: PruningConfig,
-    coupled: tuple[LayerSummary, ...],
-) -> Layer:
-    before = LayerShape(original.rows, original.columns)
-    if after is None:
-        after = _LayerAfter(before, removed=0, cost=None)
-    share = None
-    if after.cost is not None and total_cost > 0:
-        share = after.cost / total_cost
-    return Layer(
-        name=original.name,
-        block=original.block,
-        kind=original.kind,
-        before=before,
-        after=after.shape,
-        weights=original.weights,
-        removed=after.removed,
-        cost=after.cost,
-        cost_share=share,
-        groups=after.groups,
-        is_protected=any_matches((original,), pruning.protect),
-        is_effectively_protected=any_matches(coupled, pruning.protect),
-        min_density=min_kept_share(
-            pruning.min_density, pruning.layer_min_density, coupled
-        ),
-        is_experts=original.is_experts,
-        neurons=after.neurons,
-    )
+def _layers(model: ModelSummary, pruning: PruningConfig) -> dict[str, Layer]:
+    """Return the unpruned layers by name, with the rules of the next run."""
+    coupled, found = _coupled_layers(model, pruning), {}
+    for each in model.layers:
+        shape = LayerShape(each.rows, each.columns)
+        members = coupled.get(each.name, (each,))
+        found[each.name] = Layer(
+            name=each.name,
+            block=each.block,
+            kind=each.kind,
+            before=shape,
+            after=shape,
+            weights=each.weights,
+            is_protected=any_matches((each,), pruning.protect),
+            is_effectively_protected=any_matches(members, pruning.protect),
+            min_density=min_kept_share(
+                pruning.min_density, pruning.layer_min_density, members
+            ),
+            is_experts=each.is_experts,
+        )
+    return found
 
 
-def _after_run(layer: LayerSparsity) -> _LayerAfter:
-    is_coupled = bool(layer.removed) and not layer.cost
-    return _LayerAfter(
-        LayerShape(layer.rows_kept, layer.columns_kept),
-        layer.removed,
-        None if is_coupled else layer.cost,
-        layer.groups,
-        layer.neurons,
+def _after_run(layer: Layer, found: LayerSparsity) -> Layer:
+    is_coupled = bool(found.removed) and not found.cost
+    return replace(
+        layer,
+        after=LayerShape(found.rows_kept, found.columns_kept),
+        removed=found.removed,
+        cost=None if is_coupled else found.cost,
+        groups=found.groups,
+        neurons=found.neurons,
     )
 
 
 def _after_plan(
-    costs: Costs, unit: DiagnosedUnit, number: int, plan: RemovalPlan
-) -> dict[str, _LayerAfter]:
-    found, taken = costs.found, int(plan.removals[number])
-    first = unit.layers[0]
+    layers: Sequence[Layer], costs: Costs, number: int, plan: RemovalPlan
+) -> dict[str, Layer]:
+    """Return the layers of a unit after a plan."""
+    found, unit, taken = costs.found, costs.units[number], int(plan.removals[number])
+    first, shape = layers[0], layers[0].before
     if isinstance(found, Bins):
         at = min(int((found.so_far[number] < taken).sum()), len(found.cost) - 1)
         counts = np.diff(found.so_far[number, : at + 1], prepend=0)
         cost = float((counts * found.cost[: at + 1]).sum())
         cost -= float(found.so_far[number, at] - taken) * float(found.cost[at])
-        shape = LayerShape(first.rows, first.columns)
-        return {first.name: _LayerAfter(shape, taken, cost if taken else 0.0)}
+        return {first.name: replace(first, removed=taken, cost=cost if taken else 0.0)}
     last = int(found.start[number]) + taken - 1
     cost = float(found.rise_so_far[last]) if taken else 0.0
+    first = replace(first, removed=int(plan.weights[number]), cost=cost)
     if unit.group == "layer":
         rows = int(found.rows_so_far[last]) if taken else 0
-        shape = LayerShape(first.rows - rows, first.columns - (taken - rows))
-        return {first.name: _LayerAfter(shape, int(plan.weights[number]), cost)}
+        shape = LayerShape(shape.rows - rows, shape.columns - (taken - rows))
+        return {first.name: replace(first, after=shape)}
     if unit.neurons:
         experts = planned_experts(costs, number, plan)
         left = unit.candidates - experts
         neurons = unit.neurons - (taken - experts)
-        return {
-            first.name: _LayerAfter(
-                LayerShape(first.rows, left),
-                int(plan.weights[number]),
-                cost,
-                GroupsLeft(unit.group, left, unit.candidates),
-                GroupsLeft(Coupling.EXPERT_NEURONS.value, neurons, unit.neurons),
-            )
-        }
-    groups = GroupsLeft(unit.group, unit.candidates - taken, unit.candidates)
-    size = first.columns // unit.candidates
-    after = {
-        first.name: _LayerAfter(
-            LayerShape(first.rows, first.columns - taken * size),
-            taken * first.each,
-            cost,
-            groups,
+        first = replace(
+            first,
+            after=LayerShape(shape.rows, left),
+            groups=GroupsLeft(unit.group, left, unit.candidates),
+            neurons=GroupsLeft(Coupling.EXPERT_NEURONS.value, neurons, unit.neurons),
         )
-    }
-    for layer in unit.layers[1:]:
-        rows = taken * (layer.rows // unit.candidates)
-        shape = LayerShape(layer.rows - rows, layer.columns)
-        after[layer.name] = _LayerAfter(shape, taken * layer.each, None, groups)
+        return {first.name: first}
+    groups = GroupsLeft(unit.group, unit.candidates - taken, unit.candidates)
+    after = {}
+    for layer, each in zip(layers, unit.layers, strict=True):
+        rows, columns = layer.before.rows, layer.before.columns
+        if layer is layers[0]:
+            columns -= taken * (columns // unit.candidates)
+        else:
+            rows -= taken * (rows // unit.candidates)
+        after[layer.name] = replace(
+            layer,
+            after=LayerShape(rows, columns),
+            removed=taken * each.each,
+            cost=cost if layer is layers[0] else None,
+            groups=groups,
+        )
     return after
 
 

@@ -109,7 +109,6 @@ def _removals(arrays: dict[str, NDArray[Any]], start: Ints) -> StructureCosts:
 def _within_units(
     values: NDArray[Any], owner: NDArray[np.int32], start: Ints
 ) -> NDArray[Any]:
-    """Return cumulative sums that restart at each unit."""
     sums = np.concatenate([np.zeros(1, values.dtype), values.cumsum()])
     return sums[1:] - sums[start[:-1]][owner]
 

@@ -28,17 +28,6 @@ from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, Structu
 _NEURONS = "neurons"
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Constraints on what may be removed. Changing them needs no new measurement."""
-
-    protect: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    min_density: float = 0.0
-    has_same_widths: bool = False
-    is_sized: bool = False  # the target is reached, not only approached
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class RemovalPlan:
     """The removals for one target."""
@@ -56,9 +45,9 @@ class RemovalPlan:
         return self.target_weights <= self.max_removable
 
 
-def rules_of(pruning: PruningConfig) -> Rules:
-    """Return the rules of a job."""
-    return Rules(
+def rules_of(pruning: PruningConfig) -> tuple[object, ...]:
+    """Return the settings that constrain a plan, but for its target."""
+    return (
         pruning.protect,
         pruning.layer_min_density,
         pruning.min_density,
@@ -67,27 +56,27 @@ def rules_of(pruning: PruningConfig) -> Rules:
     )
 
 
-def is_protected(unit: DiagnosedUnit, rules: Rules) -> bool:
+def is_protected(unit: DiagnosedUnit, pruning: PruningConfig) -> bool:
     """Return True if nothing of the unit may be removed."""
-    return any_matches(unit.layers, rules.protect)
+    return any_matches(unit.layers, pruning.protect)
 
 
-def share_to_keep(unit: DiagnosedUnit, rules: Rules) -> float:
+def share_to_keep(unit: DiagnosedUnit, pruning: PruningConfig) -> float:
     """Return the minimum density of the unit."""
-    return min_kept_share(rules.min_density, rules.limits, unit.layers)
+    return min_kept_share(pruning.min_density, pruning.layer_min_density, unit.layers)
 
 
 class Planner:
-    """Plans any target under fixed rules."""
+    """Plans any target under the rules of a job."""
 
-    def __init__(self, costs: Costs, rules: Rules) -> None:
-        self.costs, self.rules = costs, rules
+    def __init__(self, costs: Costs, pruning: PruningConfig) -> None:
+        self.costs, self.pruning = costs, pruning
         if isinstance(costs.found, Bins):
             self._plans: _BinPlans | _RemovalPlans = _BinPlans(
-                costs, costs.found, rules
+                costs, costs.found, pruning
             )
         else:
-            self._plans = _RemovalPlans(costs, costs.found, rules)
+            self._plans = _RemovalPlans(costs, costs.found, pruning)
         self.allowed = self._plans.allowed  # U, removals (or weights) the rules allow
         self.max_removable = self._plans.max_removable  # weights, of all units
 
@@ -104,13 +93,15 @@ class Planner:
 class _RemovalPlans:
     """Plans for structures that are removed as a whole."""
 
-    def __init__(self, costs: Costs, found: StructureCosts, rules: Rules) -> None:
-        self._found, self._is_sized = found, rules.is_sized
+    def __init__(
+        self, costs: Costs, found: StructureCosts, pruning: PruningConfig
+    ) -> None:
+        self._found, self._is_sized = found, pruning.is_sized
         self.allowed = np.array(
-            [_allowed(costs, found, u, rules) for u in range(len(costs.units))],
+            [_allowed(costs, found, u, pruning) for u in range(len(costs.units))],
             dtype=np.int64,
         )
-        if rules.has_same_widths:
+        if pruning.has_same_widths:
             self._groups = _merged_in_step(costs, found, self.allowed)
         else:
             self._groups = _merged_by_cost(found, self.allowed)
@@ -195,12 +186,14 @@ def _merged_in_step(costs: Costs, found: StructureCosts, allowed: Ints) -> _Merg
     )
 
 
-def _allowed(costs: Costs, found: StructureCosts, number: int, rules: Rules) -> int:
+def _allowed(
+    costs: Costs, found: StructureCosts, number: int, pruning: PruningConfig
+) -> int:
     """Return how many removals of a unit the rules allow."""
     unit = costs.units[number]
-    if is_protected(unit, rules):
+    if is_protected(unit, pruning):
         return 0
-    share = share_to_keep(unit, rules)
+    share = share_to_keep(unit, pruning)
     if unit.group == "layer" or unit.neurons:
         start, end = found.start[number], found.start[number + 1]
         weights = unit.layers[0].weights
@@ -215,11 +208,14 @@ def _allowed(costs: Costs, found: StructureCosts, number: int, rules: Rules) -> 
 class _BinPlans:
     """Plans for single weights."""
 
-    def __init__(self, costs: Costs, found: Bins, rules: Rules) -> None:
+    def __init__(self, costs: Costs, found: Bins, pruning: PruningConfig) -> None:
         self._atom = costs.diagnosed.atom
         self._cost = found.cost
         self.allowed = np.array(
-            [_weights_allowed(costs, found, u, rules) for u in range(len(costs.units))],
+            [
+                _weights_allowed(costs, found, u, pruning)
+                for u in range(len(costs.units))
+            ],
             dtype=np.int64,
         )
         self._so_far = np.minimum(found.so_far, self.allowed[:, None])  # U x B
@@ -263,12 +259,14 @@ def _shared(missing: int, inside: Ints, atom: int) -> Ints:
     return part * atom
 
 
-def _weights_allowed(costs: Costs, found: Bins, number: int, rules: Rules) -> int:
+def _weights_allowed(
+    costs: Costs, found: Bins, number: int, pruning: PruningConfig
+) -> int:
     unit = costs.units[number]
-    if is_protected(unit, rules):
+    if is_protected(unit, pruning):
         return 0
     weights = int(found.so_far[number, -1])
-    share = share_to_keep(unit, rules)
+    share = share_to_keep(unit, pruning)
     if not share:
         return weights
     atom = costs.diagnosed.atom

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS
@@ -70,8 +70,7 @@ class PlaygroundState:
     is_stopping: bool = False  # the texts end where they are
     requested_prompt: str = ""  # of the texts shown
     requested_models: Models = Models()
-    original: tuple[Token, ...] = ()
-    pruned: tuple[Token, ...] = ()
+    texts: Mapping[Side, tuple[Token, ...]] = field(default_factory=dict)
     has_chat_template: bool | None = None  # of the requested models; None if unknown
 
     @property
@@ -82,7 +81,7 @@ class PlaygroundState:
 
     def tokens(self, side: Side) -> tuple[Token, ...]:
         """Return the tokens of one side."""
-        return self.original if side is Side.ORIGINAL else self.pruned
+        return self.texts.get(side, ())
 
 
 def requested(
@@ -97,8 +96,7 @@ def requested(
         is_stopping=False,
         requested_prompt=state.prompt + "\n\n" * state.settings.as_chat,
         requested_models=models,
-        original=(),
-        pruned=(),
+        texts={},
         has_chat_template=known,
     )
 
@@ -148,13 +146,9 @@ def without_stale_texts(state: PlaygroundState, app: AppState) -> PlaygroundStat
     """Return the state without texts of models that are no longer chosen."""
     models = models_of(state, app)
     is_pending = state.question.is_open or not models.pruned
-    if (
-        is_pending
-        or models == state.requested_models
-        or not (state.original or state.pruned)
-    ):
+    if is_pending or models == state.requested_models or not any(state.texts.values()):
         return state
-    return replace(state, question=Request(), original=(), pruned=())
+    return replace(state, question=Request(), texts={})
 
 
 def models_of(state: PlaygroundState, app: AppState) -> Models:
@@ -218,7 +212,7 @@ def comparisons(tokens: Sequence[Token]) -> list[Disagreement]:
 
 def _shared_tokens(state: PlaygroundState) -> int:
     """Return the length of the common beginning of both texts, in tokens."""
-    both = zip(state.original, state.pruned, strict=False)
+    both = zip(*map(state.tokens, Side), strict=False)
     alike = itertools.takewhile(lambda pair: pair[0].piece == pair[1].piece, both)
     return sum(1 for _ in alike)
 
@@ -245,7 +239,8 @@ def _with_text(state: PlaygroundState, event: Event) -> PlaygroundState:
             tokens = state.tokens(side)
             if index < len(tokens):  # completes a character
                 piece = tokens[index].piece + piece
-            return _with_tokens(state, side, (*tokens[:index], Token(piece)))
+            longer = (*tokens[:index], Token(piece))
+            return replace(state, texts={**state.texts, side: longer})
         case TextCompared(side=side, first=first, found=found):
             tokens = state.tokens(side)
             end = first + len(found)
@@ -253,15 +248,6 @@ def _with_text(state: PlaygroundState, event: Event) -> PlaygroundState:
                 replace(token, disagreement=each)
                 for token, each in zip(tokens[first:end], found, strict=True)
             ]
-            return _with_tokens(
-                state, side, (*tokens[:first], *compared, *tokens[end:])
-            )
+            whole = (*tokens[:first], *compared, *tokens[end:])
+            return replace(state, texts={**state.texts, side: whole})
     return state
-
-
-def _with_tokens(
-    state: PlaygroundState, side: Side, tokens: tuple[Token, ...]
-) -> PlaygroundState:
-    if side is Side.ORIGINAL:
-        return replace(state, original=tokens)
-    return replace(state, pruned=tokens)

@@ -139,7 +139,7 @@ def status_line(state: PlaygroundState) -> str:
 
 def summary(state: PlaygroundState) -> str:
     """Summarize the agreement of both models; empty before the comparison."""
-    found = comparisons(state.original) + comparisons(state.pruned)
+    found = [x for side in Side for x in comparisons(state.tokens(side))]
     response = state.question.response
     if response is not None and not response.is_compared:
         return tr("The models have different tokens: only their texts are shown.")

@@ -34,7 +34,10 @@ def part_bytes(record: RunRecord, part: RunPart) -> int:
 
 def part_question(record: RunRecord, part: RunPart) -> tuple[str, str]:
     """Return the question before a part of "{run}" is deleted, and its details."""
-    if part is RunPart.CHECKPOINT:
+    if part is RunPart.SAVED_STATE:
+        question = tr("Discard the saved progress of {run}?")
+        details = tr("The run can then no longer be resumed. This frees {size}.")
+    elif part is RunPart.CHECKPOINT:
         question = tr("Delete the checkpoint of {run}?")
         details = tr(
             "The run can then no longer be saved in other formats. This frees {size} "

@@ -175,7 +175,6 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def _report_problem(run: RunFolder) -> str:
-    """Return why the report of a run cannot be read; empty if it can, or is missing."""
     try:
         if run.report_path.exists():
             read_sealed_json(run.report_path, Report, REPORT)
@@ -262,41 +261,14 @@ def read_name(folder: Path) -> str:
     return tidy_name(_read_text(RunFolder(folder).name_path))
 
 
-def write_name(folder: Path, name: str) -> None:
-    """Write the user's name for a run; an empty name restores the default.
-
-    Raises:
-        OSError: the name cannot be written.
-    """
-    _write_text(RunFolder(folder).name_path, tidy_name(name))
-
-
 def read_notes(folder: Path) -> str:
     """Read the user's notes about a run; empty if there are none."""
     return _read_text(RunFolder(folder).notes_path).strip()
 
 
-def write_notes(folder: Path, notes: str) -> None:
-    """Write the user's notes about a run.
-
-    Raises:
-        OSError: the notes cannot be written.
-    """
-    _write_text(RunFolder(folder).notes_path, notes.strip())
-
-
 def read_tags(folder: Path) -> tuple[str, ...]:
     """Read the tags of a run."""
     return tidy_tags(_read_text(RunFolder(folder).tags_path).splitlines())
-
-
-def write_tags(folder: Path, tags: Iterable[str]) -> None:
-    """Write the tags of a run.
-
-    Raises:
-        OSError: the tags cannot be written.
-    """
-    _write_text(RunFolder(folder).tags_path, "\n".join(tidy_tags(tags)))
 
 
 def tidy_tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -314,8 +286,12 @@ def _read_text(path: Path) -> str:
         return ""
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Write a text, or delete the file if the text is empty."""
+def write_text(path: Path, text: str) -> None:
+    """Write a text of the user, or delete the file if the text is empty.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     if text:
         write_atomically(path, f"{text}\n".encode())
     else:

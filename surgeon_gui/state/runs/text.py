@@ -102,8 +102,10 @@ def verdict(record: RunRecord, percent: int = 0) -> str:
         return VERDICTS[record.verdict]
     if 0 < percent < 100:
         share = numbers.percent(percent / 100)
-        return tr("{outcome}, {share}").format(outcome=outcome(record), share=share)
-    return outcome(record)
+        return tr("{outcome}, {share}").format(
+            outcome=OUTCOMES[record.outcome], share=share
+        )
+    return OUTCOMES[record.outcome]
 
 
 def when(record: RunRecord, now: datetime) -> str:
@@ -162,35 +164,6 @@ def model(record: RunRecord) -> str:
     return source_name(record.config.model.source)
 
 
-def structure(record: RunRecord) -> str:
-    """Return the structure that was removed."""
-    if record.config is None:
-        return NOTHING
-    return CHOICES[record.config.pruning.structure][0]
-
-
-def target(record: RunRecord) -> str:
-    """Return the target as it was set."""
-    if record.config is None:
-        return NOTHING
-    return plan_text.brief_target(record.config.pruning)
-
-
-def perplexity(record: RunRecord) -> str:
-    """Return the perplexity before and after."""
-    if record.perplexity_before is None:
-        return NOTHING
-    before = numbers.perplexity(record.perplexity_before)
-    if record.perplexity_after is None:
-        return before
-    return f"{before} {_ARROW} {numbers.perplexity(record.perplexity_after)}"
-
-
-def fidelity_lines(record: RunRecord) -> str:
-    """Return the fidelity on each text in a line; empty if it was not measured."""
-    return "\n".join(map(fidelity.line, record.fidelity))
-
-
 def date(record: RunRecord) -> str:
     """Return the start time in minutes."""
     return _start(record, "%Y-%m-%d %H:%M")
@@ -217,16 +190,6 @@ _DETAILS: tuple[Callable[[RunRecord], str], ...] = (
 )
 
 
-def tags(record: RunRecord) -> str:
-    """Return the tags of a run."""
-    return ", ".join(record.tags)
-
-
-def disk_space(record: RunRecord) -> str:
-    """Return the size of the folder of a run."""
-    return numbers.size(record.bytes)
-
-
 def disk_space_details(record: RunRecord) -> str:
     """Return the size of the folder of a run and of its large parts."""
     sizes = (
@@ -235,7 +198,7 @@ def disk_space_details(record: RunRecord) -> str:
         (tr("saved progress {size}"), record.saved_bytes),
     )
     parts = [text.format(size=numbers.size(size)) for text, size in sizes if size]
-    total = disk_space(record)
+    total = numbers.size(record.bytes)
     return f"{total} ({', '.join(parts)})" if parts else total
 
 
@@ -244,16 +207,6 @@ def total_disk_space(records: Sequence[RunRecord]) -> str:
     text = ntr("{n} run, {size}", "{n} runs, {size}", len(records))
     size = numbers.size(sum(record.bytes for record in records))
     return text.format(n=len(records), size=size)
-
-
-def duration(record: RunRecord) -> str:
-    """Return how long the run took."""
-    return numbers.duration(record.seconds) if record.seconds else NOTHING
-
-
-def outcome(record: RunRecord) -> str:
-    """Return the name of the outcome."""
-    return OUTCOMES[record.outcome]
 
 
 def outcome_details(record: RunRecord) -> str:
@@ -265,7 +218,6 @@ def outcome_details(record: RunRecord) -> str:
 
 
 def _usable_parts(record: RunRecord) -> str:
-    """Return what can be saved of a damaged run."""
     found = []
     if record.config is not None:
         found.append(tr("its settings (Use these settings)"))
@@ -280,7 +232,7 @@ def _usable_parts(record: RunRecord) -> str:
 
 def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
     """Return the details of a run as pairs of name and value."""
-    status = outcome(record)
+    status = OUTCOMES[record.outcome]
     if details := outcome_details(record):
         status = f"{status}. {details}"
     if record.config is None:
@@ -299,8 +251,11 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
             share=numbers.percent(removed),
         )
     if record.seconds:
-        began = tr("{date}, took {time}").format(date=began, time=duration(record))
-    form, is_measured = record.format, record.perplexity_before is not None
+        time = numbers.duration(record.seconds)
+        began = tr("{date}, took {time}").format(date=began, time=time)
+    figures = (record.perplexity_before, record.perplexity_after)
+    perplexities = [numbers.perplexity(each) for each in figures if each is not None]
+    form = record.format
     found = (
         (tr("Verdict"), VERDICTS[record.verdict] if record.verdict is not None else ""),
         (tr("Status"), status),
@@ -312,8 +267,8 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
             numbers.size(record.file_bytes) * bool(record.file_bytes),
         ),
         (tr("Method"), CHOICES[pruning.method][0]),
-        (tr("Fidelity"), fidelity_lines(record)),
-        (tr("Perplexity"), perplexity(record) if is_measured else ""),
+        (tr("Fidelity"), "\n".join(map(fidelity.line, record.fidelity))),
+        (tr("Perplexity"), f" {_ARROW} ".join(perplexities)),
         (tr("Remaining parameters"), remaining),
         (tr("Export format"), choice_label(form)[0] if form is not None else ""),
         (tr("Started"), began),
@@ -349,11 +304,12 @@ def elsewhere(title: str, holder: Holder) -> tuple[str, str]:
 
 def searched_text(record: RunRecord) -> str:
     """Return the text that a search looks at, in lower case."""
-    parts = [title(record), record.folder, outcome(record), date(record)]
-    parts += [model(record), structure(record), target(record)]
-    parts += [tags(record), record.notes]
+    parts = [title(record), record.folder, OUTCOMES[record.outcome], date(record)]
+    parts += [model(record), *record.tags, record.notes]
     if record.config is not None:
-        parts.append(CHOICES[record.config.pruning.method][0])
+        pruning = record.config.pruning
+        parts += [CHOICES[x][0] for x in (pruning.structure, pruning.method)]
+        parts.append(plan_text.brief_target(pruning))
     return " ".join(parts).casefold()
 
 

@@ -67,13 +67,7 @@ def search_of(state: AppState) -> HubSearch:
 def local_rows(
     recent: Iterable[str], cached: Iterable[str], typed: str
 ) -> tuple[SearchRow, ...]:
-    """Return the local models whose names contain all typed words.
-
-    Args:
-        recent: the sources that were opened before.
-        cached: the downloaded models.
-        typed: the words.
-    """
+    """Return the recent and the cached models whose names contain all typed words."""
     words = typed.casefold().split()
     rows = {source: tr("Recent") for source in recent}
     rows |= {source: tr("Downloaded") for source in cached if source not in rows}

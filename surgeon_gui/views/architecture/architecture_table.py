@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt
-from typing_extensions import override
+from PySide6.QtCore import QModelIndex, Qt
+from PySide6.QtGui import QStandardItem, QStandardItemModel
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.architecture.state import Architecture, Block, Layer, LayerShape
@@ -16,44 +13,57 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
 _DASH = "\N{EN DASH}"
 _NUMBERS = (3, 4)  # columns
-_Index = QModelIndex | QPersistentModelIndex
-_ROOT = QModelIndex()
-_Role = Qt.ItemDataRole
+_TITLES = {  # of the columns, with their tips
+    tr("Layer"): tr("Blocks and their layers."),
+    tr("Shape"): tr("Rows by columns; for a block, its number of weights."),
+    tr("Groups"): tr(
+        "Groups of heads that share keys and values, neurons, or experts."
+    ),
+    tr("Removed"): tr("Share of the weights that is removed."),
+    tr("Added loss"): tr(
+        "Predicted increase of the loss by the removals, in nats, and its share of the "
+        "total. For coupled layers, it is listed at the layer that decides."
+    ),
+    tr("Next run"): tr(
+        "Protection or limit in the next run. It applies to all layers of the same "
+        "heads, neurons or experts."
+    ),
+}
 
 
-class ArchitectureTable(QAbstractItemModel):
+class ArchitectureTable(QStandardItemModel):
     """Tree model: blocks are the parents of their layers."""
 
     def __init__(self) -> None:
         super().__init__()
         self._shown = Architecture()
-        self._columns: tuple[tuple[str, Callable[[Block | Layer], str]], ...] = (
-            (tr("Layer"), _name),
-            (tr("Shape"), _shape),
-            (tr("Groups"), _groups),
-            (tr("Removed"), _sparsity),
-            (tr("Added loss"), _cost),
-            (tr("Next run"), _rule),
-        )
+        for column, (title, tip) in enumerate(_TITLES.items()):
+            header = _cell(column)
+            header.setText(title)
+            header.setToolTip(plain_tip(tip))
+            self.setHorizontalHeaderItem(column, header)
 
     def show_architecture(self, architecture: Architecture) -> None:
         """Show `architecture`; the same layers keep expansion and selection."""
         if architecture == self._shown:
             return
-        is_same_model = _names(architecture) == _names(self._shown)
-        if not is_same_model:
-            self.beginResetModel()
+        if _names(architecture) != _names(self._shown):
+            self.removeRows(0, self.rowCount())
+            for block in architecture.blocks:
+                cells = _cells()
+                for layer in block.layers:
+                    cells[0].appendRow(_cells(layer.name))
+                self.appendRow(cells)
         self._shown = architecture
-        if not is_same_model:
-            self.endResetModel()
-            return
-        last = self.columnCount() - 1
         for row, block in enumerate(architecture.blocks):
             parent = self.index(row, 0)
-            self.dataChanged.emit(parent, self.index(row, last))
-            if block.layers:
-                end = self.index(len(block.layers) - 1, last, parent)
-                self.dataChanged.emit(self.index(0, 0, parent), end)
+            self._show_texts(parent, block)
+            for number, layer in enumerate(block.layers):
+                self._show_texts(self.index(number, 0, parent), layer)
+
+    def _show_texts(self, index: QModelIndex, part: Block | Layer) -> None:
+        for column, to_text in enumerate(_TEXTS):
+            self.setData(index.siblingAtColumn(column), to_text(part))
 
     def longest_texts(self) -> dict[int, str]:
         """Return the longest text of each column whose texts grow with pruning."""
@@ -70,14 +80,13 @@ class ArchitectureTable(QAbstractItemModel):
             if (longest := max(texts, key=len, default=""))
         }
 
-    def item(self, index: _Index) -> Block | Layer | None:
+    def part(self, index: QModelIndex) -> Block | Layer | None:
         """Return the block or layer at an index."""
         if not index.isValid():
             return None
-        block = index.internalId()
-        if not block:
+        if not index.parent().isValid():
             return self._shown.blocks[index.row()]
-        return self._shown.blocks[block - 1].layers[index.row()]
+        return self._shown.blocks[index.parent().row()].layers[index.row()]
 
     def index_of(self, name: str) -> QModelIndex:
         """Return the index of the layer with that name."""
@@ -87,86 +96,24 @@ class ArchitectureTable(QAbstractItemModel):
                     return self.index(number, 0, self.index(row, 0))
         return QModelIndex()
 
-    @override
-    def index(self, row: int, column: int, parent: _Index = _ROOT) -> QModelIndex:
-        if not self.hasIndex(row, column, parent):
-            return QModelIndex()
-        # Internal id: 0 for a block; for a layer, the number of its block from 1.
-        return self.createIndex(
-            row, column, parent.row() + 1 if parent.isValid() else 0
-        )
-
-    @override
-    def parent(self, index: _Index = _ROOT) -> QModelIndex:  # type: ignore[override]
-        block = index.internalId() if index.isValid() else 0
-        return self.createIndex(block - 1, 0, 0) if block else QModelIndex()
-
-    @override
-    def rowCount(self, parent: _Index = _ROOT) -> int:
-        item = self.item(parent)
-        if item is None:
-            return len(self._shown.blocks)
-        if isinstance(item, Block) and parent.column() == 0:
-            return len(item.layers)
-        return 0
-
-    @override
-    def columnCount(self, parent: _Index = _ROOT) -> int:
-        return len(self._columns)
-
-    @override
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole
-    ) -> Any:
-        if orientation is Qt.Orientation.Horizontal and role == _Role.DisplayRole:
-            return self._columns[section][0]
-        if role == _Role.TextAlignmentRole:
-            return _alignment(section)
-        if role == _Role.ToolTipRole:
-            return plain_tip(_TIPS[section])
-        return None
-
-    @override
-    def data(self, index: _Index, role: int = _Role.DisplayRole) -> Any:
-        item = self.item(index)
-        if item is None:
-            return None
-        if role == _Role.DisplayRole:
-            return self._columns[index.column()][1](item)
-        if role == _Role.TextAlignmentRole:
-            return _alignment(index.column())
-        if role == _Role.ToolTipRole and isinstance(item, Layer):
-            return plain_tip(item.name)
-        return None
-
-
-_TIPS = (
-    tr("Blocks and their layers."),
-    tr("Rows by columns; for a block, its number of weights."),
-    tr("Groups of heads that share keys and values, neurons, or experts."),
-    tr("Share of the weights that is removed."),
-    tr(
-        "Predicted increase of the loss by the removals, in nats, and its share of the "
-        "total. For coupled layers, it is listed at the layer that decides."
-    ),
-    tr(
-        "Protection or limit in the next run. It applies to all layers of the same "
-        "heads, neurons or experts."
-    ),
-)
-
 
 def _names(architecture: Architecture) -> list[tuple[int, str]]:
     return [(layer.block, layer.name) for layer in architecture.layers]
 
 
-def _alignment(column: int) -> int:
-    side = (
-        Qt.AlignmentFlag.AlignRight
-        if column in _NUMBERS
-        else Qt.AlignmentFlag.AlignLeft
-    )
-    return int(side | Qt.AlignmentFlag.AlignVCenter)
+def _cells(tip: str = "") -> list[QStandardItem]:
+    cells = [_cell(column) for column in range(len(_TITLES))]
+    for cell in cells:
+        cell.setToolTip(plain_tip(tip))
+    return cells
+
+
+def _cell(column: int) -> QStandardItem:
+    cell = QStandardItem()
+    right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
+    side = right if column in _NUMBERS else left
+    cell.setTextAlignment(side | Qt.AlignmentFlag.AlignVCenter)
+    return cell
 
 
 def _name(item: Block | Layer) -> str:
@@ -235,3 +182,6 @@ def _rules(block: Block) -> str:
     if not restricted:
         return ""
     return tr("{n} of {total} layers").format(n=restricted, total=len(block.layers))
+
+
+_TEXTS = (_name, _shape, _groups, _sparsity, _cost, _rule)  # by column

@@ -166,7 +166,6 @@ class ArchitectureView(QWidget):
             self._tree.viewport().update()
 
     def _show_block(self) -> None:
-        """Show whether the block can be protected, or released."""
         self._protect_block.setEnabled(self._controller.block is not None)
         is_protected = self._controller.is_block_protected
         name = "unprotect_block_button" if is_protected else "protect_block_button"
@@ -200,7 +199,7 @@ class ArchitectureView(QWidget):
 
     @Slot(QModelIndex)
     def _on_current_changed(self, index: QModelIndex) -> None:
-        item = self._table.item(index)
+        item = self._table.part(index)
         if isinstance(item, Layer):
             self._controller.select(item.name)
         elif isinstance(item, Block):
@@ -213,7 +212,7 @@ class ArchitectureView(QWidget):
 
     @Slot(QPoint)
     def _on_menu_requested(self, position: QPoint) -> None:
-        item = self._table.item(self._tree.indexAt(position))
+        item = self._table.part(self._tree.indexAt(position))
         if isinstance(item, Block):
             item = item.layers[0] if item.layers else None
         if isinstance(item, Layer):
@@ -226,6 +225,7 @@ class ArchitectureView(QWidget):
         tree = described(QTreeView(), "architecture_tree")
         tree.setModel(self._table)
         tree.setUniformRowHeights(True)
+        tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         tree.setIndentation(_INDENT)
         tree.setAlternatingRowColors(True)
         tree.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

@@ -26,14 +26,13 @@ from surgeon_gui.widgets.controls import (
     heading,
     line_label,
     problem_label,
-    progress_bar,
-    show_share,
     show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import STRETCH, answer_row, in_row, row_of, vertical
 from surgeon_gui.widgets.object_list import ObjectList
+from surgeon_gui.widgets.progress import ProgressBar
 
 _SIZE = (720, 640)
 _LIST_HEIGHT = 130
@@ -88,8 +87,7 @@ class ComputersDialog(Dialog):
         self._runs = ObjectList("computers_runs_list", *titles, numbers=(3,))
         self._runs.itemSelectionChanged.connect(self._show_buttons)
         self._note = text_label(quiet=True, name="computers_runs_note")
-        self._bar = progress_bar("computers_fetch_bar")
-        self._bar.setAccessibleName(tr("Copied part of the run"))
+        self._bar = ProgressBar("computers_fetch_bar", tr("Copied part of the run"))
         slots: dict[str, Callable[..., object]] = {
             "refresh": self._computers.list_runs,
             "fetch": partial(self._fetch_run, True),
@@ -154,10 +152,9 @@ class ComputersDialog(Dialog):
 
     def _show_computers(self) -> None:
         state = self._session.state
-        rows = [("", tr("This computer"), text.this_computer_status(state))]
-        for each in self._computers.computers:
-            status = text.computer_status(state, each.host)
-            rows.append((each.host, each.host, status))
+        names = {"": tr("This computer")}
+        names |= {each.host: each.host for each in self._computers.computers}
+        rows = [(x, name, text.computer_status(state, x)) for x, name in names.items()]
         if rows == self._shown_computers:
             return
         is_first, self._shown_computers = not self._shown_computers, rows
@@ -182,7 +179,7 @@ class ComputersDialog(Dialog):
         self._buttons["cancel"].setVisible(fetching is not None)
         if fetching is not None:
             share = self._computers.fetched_bytes / max(1, fetching.bytes)
-            show_share(self._bar, min(1.0, share))
+            self._bar.show_share(min(1.0, share))
 
     def _runs_note(self, error: Failed | None) -> str:
         fetching, listed = self._computers.fetching, self._shown_runs
@@ -257,7 +254,7 @@ class ComputersDialog(Dialog):
         self._list.select(host.strip())
         self._list.setFocus()
 
-    def _fetch_run(self, with_model: bool, _: bool = False) -> None:
+    def _fetch_run(self, with_model: bool) -> None:
         if (run := self._current_run()) is not None:
             self._computers.fetch(run, with_model=with_model)
 

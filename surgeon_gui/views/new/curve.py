@@ -32,7 +32,8 @@ from surgeon_engine.planning.forecast import Forecast
 from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.controls import bold, described, progress_bar, show_share
+from surgeon_gui.widgets.controls import bold, described
+from surgeon_gui.widgets.progress import ProgressBar
 
 _MIN_SIZE = QSize(320, 150)
 _BUSY_WIDTH = 160  # pixels
@@ -83,10 +84,10 @@ class SizeCurve(QWidget):
         self._curve: Curve | None = None
         self._share: float | None = None
         self._hint = ""
-        self._busy = progress_bar("model_reading_bar")
-        self._busy.setAccessibleName(tr("The model is being read"))
+        spoken = tr("The model is being read")
+        self._busy = ProgressBar("model_reading_bar", spoken)
         self._busy.setParent(self)
-        show_share(self._busy, None)
+        self._busy.show_share(None)
 
     def show_curve(
         self,

@@ -37,14 +37,13 @@ from surgeon_gui.widgets.controls import (
     large_label,
     link,
     problem_label,
-    progress_bar,
     show_elided,
-    show_share,
     show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.layouts import in_column, in_row, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 
 class ModelCard(QFrame):
@@ -66,8 +65,8 @@ class ModelCard(QFrame):
         self._download = DownloadCard(DownloadController(session, self))
         self.sample_download = SampleDownload(self)
         self._sample_note = text_label(quiet=True, name="sample_progress_label")
-        self._sample_bar = progress_bar("sample_progress_bar")
-        self._sample_bar.setAccessibleName(tr("Download progress"))
+        spoken = tr("Download progress")
+        self._sample_bar = ProgressBar("sample_progress_bar", spoken)
         self._details = link("model_details_button", self.details_clicked)
         self._change = button("model_change_button")
         self._sample = action(self, "use_sample_action", self.use_sample)
@@ -187,7 +186,7 @@ class ModelCard(QFrame):
         received = self.sample_download.received_bytes
         self._sample_note.setText(sample_progress(received))
         share = min(1.0, received / SAMPLE_BYTES)
-        show_share(self._sample_bar, share if received else None)
+        self._sample_bar.show_share(share if received else None)
         for widget in (self._sample_note, self._sample_bar):
             widget.setVisible(is_busy)
         self._show_problem(self._session.state)

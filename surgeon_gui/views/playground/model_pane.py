@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
@@ -22,6 +23,7 @@ from surgeon_gui.state.playground.text import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.text_view import TextView
 from surgeon_gui.widgets.controls import (
+    OnClick,
     button,
     eliding_label,
     fill_menu,
@@ -77,17 +79,13 @@ class ModelPane(QWidget):
 
     def _menu(self, name: str) -> QMenu:
         menu = QMenu(self)
-        slots = {
-            f"{name}_demo_action": self._on_demo,
+        slots: dict[str, OnClick] = {
+            f"{name}_demo_action": partial(self._on_chosen, DEMO),
             f"{name}_folder_action": self._ask_for_folder,
             f"{name}_gguf_action": self._ask_for_file,
         }
         fill_menu(menu, {x: slot for x, slot in slots.items() if x in CAPTIONS})
         return menu
-
-    @Slot()
-    def _on_demo(self) -> None:
-        self.model_chosen.emit(self._side, DEMO)
 
     @Slot()
     def _ask_for_folder(self) -> None:

@@ -9,18 +9,12 @@ from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QGridLayout,
-    QPlainTextEdit,
-    QPushButton,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QPlainTextEdit, QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.messages.generation import GenerationSettings
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.export_text import problem_of, progress_of
@@ -37,14 +31,20 @@ from surgeon_gui.widgets.controls import (
     finish_typing,
     line_label,
     problem_label,
-    progress_bar,
     set_enabled,
     show_button,
-    show_share,
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card, row_of
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    in_column,
+    in_grid,
+    in_row,
+    inside_card,
+    row_of,
+)
+from surgeon_gui.widgets.progress import ProgressBar
 from surgeon_gui.widgets.spin_boxes import NumberBox
 
 _VISIBLE_LINES = 3
@@ -107,9 +107,9 @@ class PromptCard(QWidget):
         self._stop = button("playground_stop_button", playground.stop)
         self._use_run = button("playground_run_button", playground.use_run)
         self._status = text_label(quiet=True, name="playground_status")
-        self._bar = progress_bar("playground_progress_bar")
-        generate = CAPTIONS["playground_generate_button"].spoken
-        self._bar.setAccessibleName(tr("Progress: {task}").format(task=generate))
+        task = CAPTIONS["playground_generate_button"].spoken
+        spoken = tr("Progress: {task}").format(task=task)
+        self._bar = ProgressBar("playground_progress_bar", spoken)
         self._bar.hide()
         self._summary = text_label(name="playground_summary")
         self._problem = problem_label("playground_problem")
@@ -142,7 +142,7 @@ class PromptCard(QWidget):
         if not is_open and obstacle:
             status = obstacle
         is_counted = state.is_writing and state.question.total > 0
-        show_share(self._bar, progress_of(state.question) if is_counted else None)
+        self._bar.show_share(progress_of(state.question) if is_counted else None)
         self._bar.setVisible(is_open)
         result = "" if status else summary(state)
         show_text(self._status, status)
@@ -195,19 +195,16 @@ class SamplingRow(QWidget):
         self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
         described(self._chat, "playground_chat_check")
         self._chat.toggled.connect(self._on_edited)
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(GAP)
+        boxes = in_grid(self, wide=5)
         for index, box in enumerate(self._boxes.values()):
             box.valueChanged.connect(self._on_edited)
             label = line_label(CAPTIONS[box.objectName()].label)
             label.setBuddy(box)
             row, place = divmod(index, 2)
-            grid.addWidget(label, row, 2 * place)
-            grid.addWidget(box, row, 2 * place + 1)
-        grid.addWidget(self._chat, 0, 4)
-        grid.addWidget(self._new_seed, 1, 4)
-        grid.setColumnStretch(5, 1)
+            boxes.addWidget(label, row, 2 * place)
+            boxes.addWidget(box, row, 2 * place + 1)
+        boxes.addWidget(self._chat, 0, 4)
+        boxes.addWidget(self._new_seed, 1, 4)
 
     def show_settings(
         self, settings: GenerationSettings, has_template: bool | None

@@ -79,7 +79,9 @@ class TextView(QPlainTextEdit):
         # which character is under the point.
         if self.cursorRect(cursor).left() > point.x():
             position -= 1
-        return self._index_of(position)
+        index = bisect_right(self._ends, position)
+        is_token = self._start_of_text() <= position and index < len(self._ends)
+        return index if is_token else None
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -169,12 +171,6 @@ class TextView(QPlainTextEdit):
 
     def _start_of_text(self) -> int:
         return len(self._prompt.encode("utf-16-le")) // 2  # Qt counts UTF-16 units
-
-    def _index_of(self, position: int) -> int | None:
-        if position < self._start_of_text():
-            return None
-        index = bisect_right(self._ends, position)
-        return index if index < len(self._ends) else None
 
 
 def shade(theme: Theme, nats: float) -> str | None:

@@ -108,7 +108,6 @@ class PreferencesDialog(Dialog):
         self._add_choice("device", "preferences_device_combo", devices)
 
     def _add_choice(self, field: str, name: str, labels: dict[Any, str]) -> None:
-        """Add a box with a label for each value of a preference."""
         box = ChoiceBox(name)
         box.offer(labels, getattr(self._shown, field))
         box.activated.connect(lambda _: self._edit(**{field: box.value}))

@@ -6,14 +6,13 @@ A row of the page of a run has the button, and a note after a report was saved.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
-from PySide6.QtWidgets import QMenu, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import RunFolderError
@@ -23,7 +22,7 @@ from surgeon_gui.base.paths import with_tilde
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.report import ReportContext, has_report, report_html
+from surgeon_gui.state.report import has_report, report_html
 from surgeon_gui.state.report_parts import Picture
 from surgeon_gui.state.result_text import name_of
 from surgeon_gui.state.run import RunState, Status
@@ -31,26 +30,22 @@ from surgeon_gui.state.runs.text import title
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.report.pdf import html_to_pdf
 from surgeon_gui.views.report.pictures import RunPictures
-from surgeon_gui.widgets.controls import button, eliding_label, give_menu, show_elided
+from surgeon_gui.widgets.controls import button, eliding_label, show_elided
 from surgeon_gui.widgets.dialogs import ask_new_file, open_folder
 from surgeon_gui.widgets.layouts import in_row, row_of, vertical
 
 PDF = ".pdf"
 
 
-class _ReportTask(NamedTuple):
+@dataclass(slots=True)
+class _Report:
+    """A report to write, with what was read and drawn for it so far."""
+
     run: RunState
     name: str
     path: Path
     is_asked: bool = False  # by the user
-
-
-@dataclass(slots=True)
-class _Drawing:
-    """A report whose charts are being drawn."""
-
-    task: _ReportTask
-    versions: dict[str, str]
+    versions: Mapping[str, str] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     remaining: Iterator[Picture] | None = None  # None before the first chart
 
@@ -70,7 +65,7 @@ class Reports(QObject):
         self._session, self._runs, self._window = session, runs, window
         self._reading, self._writing = Background(self), Background(self)
         self._pictures: RunPictures | None = None  # made for the first report
-        self._drawings: deque[_Drawing] = deque()
+        self._drawn: deque[_Report] = deque()
         session.run_ended.connect(self._on_run_ended)
 
     @property
@@ -78,35 +73,26 @@ class Reports(QObject):
         """True if the run that is shown has a report."""
         return has_report(self._session.state.shown_run)
 
-    @Slot()
-    def ask_for_html(self) -> None:
-        """Ask where to save the report of the shown run as HTML."""
-        self._ask("report_html_action", "report.html")
-
-    @Slot()
-    def ask_for_pdf(self) -> None:
-        """Ask where to save the report of the shown run as PDF."""
-        self._ask("report_pdf_action", "report.pdf")
+    def ask(self, kind: str) -> None:
+        """Ask where to save the report of the shown run, as "html" or "pdf"."""
+        if self.can_report:
+            run, name = self._session.state.shown_run, f"report.{kind}"
+            path = name if run.computer else str(Path(run.folder) / name)
+            title = CAPTIONS[f"report_{kind}_action"].spoken
+            ask_new_file(self._window, title, path, self.save)
 
     @Slot(str)
     def save(self, path: str) -> None:
         """Write the report of the shown run to `path`; the suffix gives the format."""
         run = self._session.state.shown_run
         if has_report(run):
-            task = _ReportTask(run, self._name_of(run), Path(path), is_asked=True)
-            self._begin(task)
+            self._begin(_Report(run, self._name_of(run), Path(path), is_asked=True))
 
     def finish_writing(self) -> None:
         """Finish all reports that were started; blocks until they are written."""
-        while self._drawings:
+        while self._drawn:
             self._draw()
         self._writing.finish()
-
-    def _ask(self, caption: str, name: str) -> None:
-        if self.can_report:
-            run = self._session.state.shown_run
-            path = name if run.computer else str(Path(run.folder) / name)
-            ask_new_file(self._window, CAPTIONS[caption].spoken, path, self.save)
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
@@ -115,24 +101,24 @@ class Reports(QObject):
             return
         folder = RunFolder(Path(run.folder))
         if run.status is Status.FINISHED and folder.report_path.exists():
-            task = _ReportTask(run, self._name_of(run), folder.html_path)
-            QTimer.singleShot(0, self, partial(self._begin, task))
+            report = _Report(run, self._name_of(run), folder.html_path)
+            QTimer.singleShot(0, self, partial(self._begin, report))
 
-    def _begin(self, task: _ReportTask) -> None:
-        work = partial(_versions, task.run.folder)
-        self._reading.start(work, partial(self._on_versions_read, task))
+    def _begin(self, report: _Report) -> None:
+        work = partial(_versions, report.run.folder)
+        self._reading.start(work, partial(self._on_versions_read, report))
 
-    def _on_versions_read(self, task: _ReportTask, versions: dict[str, str]) -> None:
-        self._drawings.append(_Drawing(task, versions))
-        if len(self._drawings) == 1:
+    def _on_versions_read(self, report: _Report, versions: dict[str, str]) -> None:
+        report.versions = versions
+        self._drawn.append(report)
+        if len(self._drawn) == 1:
             self._draw_next()
 
     @Slot()
     def _draw_next(self) -> None:
-        """Draw one chart and schedule the next."""
-        if self._drawings:  # empty if the window has finished them as it closed
+        if self._drawn:  # empty if the window has finished them as it closed
             self._draw()
-        if self._drawings:
+        if self._drawn:
             QTimer.singleShot(0, self, self._draw_next)
 
     def _draw(self) -> None:
@@ -140,29 +126,27 @@ class Reports(QObject):
         if self._pictures is None:
             self._pictures = RunPictures(self._window)  # takes as long as one chart
             return
-        drawing = self._drawings[0]
-        if drawing.remaining is None:
-            drawing.remaining = self._pictures.of(drawing.task.run)
-        picture = next(drawing.remaining, None)
+        report = self._drawn[0]
+        if report.remaining is None:
+            report.remaining = self._pictures.of(report.run)
+        picture = next(report.remaining, None)
         if picture is not None:
-            drawing.pictures.append(picture)
+            report.pictures.append(picture)
             return
-        self._drawings.popleft()
-        context = ReportContext(drawing.task.name, drawing.versions, drawing.pictures)
-        work = partial(_write, drawing.task, context)
-        self._writing.start(work, partial(self._on_written, drawing.task))
+        self._drawn.popleft()
+        self._writing.start(partial(_write, report), partial(self._on_written, report))
 
-    def _on_written(self, task: _ReportTask, problem: str) -> None:
+    def _on_written(self, report: _Report, problem: str) -> None:
         if problem:
             message = tr("The report cannot be written: {reason}.")
             hint = tr("Choose a folder that you may write to.")
             self._session.store.report(message.format(reason=problem), hint)
         else:
-            self.written.emit(task.run.folder, str(task.path))
-            if task.is_asked:
+            self.written.emit(report.run.folder, str(report.path))
+            if report.is_asked:
                 text = tr("The report was saved to {path}.")
-                text = text.format(path=with_tilde(task.path))
-                self.saved.emit(text, str(task.path))
+                text = text.format(path=with_tilde(report.path))
+                self.saved.emit(text, str(report.path))
 
     def _name_of(self, run: RunState) -> str:
         record = self._runs.state.record(run.folder)
@@ -177,13 +161,13 @@ def _versions(folder: str) -> dict[str, str]:
         return {}
 
 
-def _write(task: _ReportTask, context: ReportContext) -> str:
+def _write(report: _Report) -> str:
     """Write the report; return the reason if that fails, else an empty string."""
-    html = report_html(task.run, context)
-    is_pdf = task.path.suffix.lower() == PDF
-    data = html_to_pdf(html, task.name) if is_pdf else html.encode()
+    html = report_html(report.run, report.name, report.versions, report.pictures)
+    is_pdf = report.path.suffix.lower() == PDF
+    data = html_to_pdf(html, report.name) if is_pdf else html.encode()
     try:
-        write_atomically(task.path, data)
+        write_atomically(report.path, data)
     except OSError as error:
         return error.strerror or str(error)
     return ""
@@ -196,16 +180,12 @@ class ReportRow(QWidget):
         super().__init__()
         self._run_folder = ""  # of the run that is shown
         self._written: tuple[str, str] = ("", "")  # folder of its run, path
-        self._save = button("report_button")
+        self.save = button("report_button")
         self._note = eliding_label("report_note", quiet=True, keeps_end=True)
         self._open = button("report_open_button", self._on_open_clicked)
         below = in_row((self._note, 1), self._open)
-        vertical(self, row_of(self._save), below)
+        vertical(self, row_of(self.save), below)
         self._update_note()
-
-    def set_menu(self, menu: QMenu) -> None:
-        """Set the menu of the button, with an entry for each file format."""
-        give_menu(self._save, menu)
 
     def show_run(self, run: RunState, *, can_report: bool) -> None:
         """Show the row for `run`; hide it unless `can_report`."""

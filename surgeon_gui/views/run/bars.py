@@ -26,11 +26,10 @@ from surgeon_gui.widgets.controls import (
     heading,
     line_label,
     mark,
-    progress_bar,
-    show_share,
     text_label,
 )
 from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 _NARROW = 640  # pixels, below which the bars are below each other
 _TAKES = tr("A minute or more")
@@ -59,7 +58,7 @@ class OutcomeBars(CardRow):
         self._memory.setVisible(found is not None)
         if found is not None:
             pair, context = found
-            self._memory.show_title(memory.title(context))
+            self._memory.title.setText(memory.title(context))
             self._memory.show_sizes(pair)
         self._speed.show_state(state)
 
@@ -70,19 +69,15 @@ class BarCard(QFrame):
     def __init__(self, name: str, title: str) -> None:
         super().__init__()
         self.setProperty("card", "true")
-        self._title = heading(title)
+        self.title = heading(title)
         self._figures = FigureRow(name)
-        vertical(self, self._title, self._figures, margin=ROOM)
-
-    def show_title(self, title: str) -> None:
-        """Show another title."""
-        self._title.setText(title)
+        vertical(self, self.title, self._figures, margin=ROOM)
 
     def show_sizes(self, pair: Pair) -> None:
         """Show two sizes in bytes."""
         after, before = (numbers.size(round(x)) for x in (pair.after, pair.before))
         self._figures.show_texts(after, tr("of {size}").format(size=before), pair)
-        self._figures.warn(is_larger=pair.after > _LARGER * pair.before)
+        mark(self._figures.after, "warning", pair.after > _LARGER * pair.before)
 
 
 class FigureRow(QWidget):
@@ -90,23 +85,19 @@ class FigureRow(QWidget):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self._after = line_label(name=f"{name}_after")
-        self._after.setFont(bold(self._after.font(), LARGE))
+        self.after = line_label(name=f"{name}_after")
+        self.after.setFont(bold(self.after.font(), LARGE))
         self._before = text_label(quiet=True, name=f"{name}_before")
-        self._bar = progress_bar(f"{name}_share_bar")
-        vertical(self, in_row(self._after, (self._before, 1)), STRETCH, self._bar)
+        self._bar = ProgressBar(f"{name}_share_bar")
+        vertical(self, in_row(self.after, (self._before, 1)), STRETCH, self._bar)
 
     def show_texts(self, after: str, before: str, pair: Pair) -> None:
         """Show two figures as texts, and their bar if both are known."""
-        self._after.setText(after)
+        self.after.setText(after)
         self._before.setText(before)
         self._bar.setAccessibleName(f"{after}, {before}")
-        show_share(self._bar, pair.share)
+        self._bar.show_share(pair.share)
         self._bar.setVisible(bool(pair.before))
-
-    def warn(self, *, is_larger: bool) -> None:
-        """Show the figure in the color of warnings, or as usual."""
-        mark(self._after, "warning", is_larger)
 
 
 class SpeedCard(QFrame):
@@ -121,10 +112,8 @@ class SpeedCard(QFrame):
         self._figures = FigureRow("speed")
         self._measure = button("measure_button", session.measure)
         self._note = text_label(quiet=True, name="measure_note")
-        self._progress = TaskProgress("measure")
-        self._progress.cancel_clicked.connect(
-            partial(session.store.cancel_request, RequestKind.MEASUREMENT)
-        )
+        cancel = partial(session.store.cancel_request, RequestKind.MEASUREMENT)
+        self._progress = TaskProgress("measure", cancel)
         self._invitation = QWidget()
         row = in_row(self._measure, (self._note, 1))
         vertical(self._invitation, row, STRETCH, spacing=GAP // 2)

@@ -102,7 +102,7 @@ class CostChart(BarChart):
         self._measure = ChoiceBox("costs_measure_combo")
         self._measure.offer(_UNITS)
         self.add_control(self._measure)
-        self._measure.currentIndexChanged.connect(self._on_measure_chosen)
+        self._measure.currentIndexChanged.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
         """Show the costs of the latest shot of a run."""
@@ -114,10 +114,6 @@ class CostChart(BarChart):
     @override
     def rows(self) -> list[tuple[object, ...]]:
         return cost_rows(self._run)
-
-    @Slot()
-    def _on_measure_chosen(self) -> None:
-        self._redraw()
 
     @Slot()
     def _redraw(self) -> None:

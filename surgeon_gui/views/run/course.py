@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import ROOM
@@ -36,12 +36,11 @@ from surgeon_gui.widgets.controls import (
     heading,
     line_label,
     link,
-    progress_bar,
-    show_share,
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.layouts import card, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import card, in_grid, in_row, row_of, vertical
+from surgeon_gui.widgets.progress import ProgressBar
 
 _MIN_CHART = 210  # pixels; in a lower window the page scrolls
 _MIN_PLOT = 255  # pixels; in a lower plot the title of an axis is cut
@@ -78,8 +77,7 @@ class CourseView(QWidget):
         self.charts |= self._more.charts
         self._parts_card = card(self._parts, margin=ROOM)
         self._columns = 0
-        self._grid = QGridLayout()
-        self._grid.setSpacing(ROOM)
+        self._grid = in_grid(beside=ROOM, below=ROOM)
         below = row_of(self._more_button)
         vertical(self, (self._grid, 1), self._sample, below, self._more, spacing=ROOM)
         self._arrange(3)
@@ -163,8 +161,7 @@ class RemainingCard(QFrame):
         self.setProperty("card", "true")
         title = heading(tr("Remaining parameters"))
         explained(title, MEANINGS["parameters"])
-        self._bar = progress_bar("remaining_bar")
-        self._bar.setAccessibleName(title.text())
+        self._bar = ProgressBar("remaining_bar", title.text())
         self._figure = line_label(name="remaining_figure")
         self._figure.setFont(bold(self._figure.font()))
         vertical(self, title, in_row((self._bar, 1), self._figure), margin=ROOM)
@@ -173,7 +170,7 @@ class RemainingCard(QFrame):
         """Show the parameters of the model as they are now."""
         if run.model is None:
             self._figure.setText("\N{EN DASH}")
-            show_share(self._bar, 0.0)
+            self._bar.show_share(0.0)
             return
         before = run.model.parameters
         after = run.history[-1].parameters if run.history else before
@@ -181,7 +178,7 @@ class RemainingCard(QFrame):
             left=numbers.count(after), all=numbers.count(before)
         )
         self._figure.setText(text)
-        show_share(self._bar, after / before)
+        self._bar.show_share(after / before)
 
 
 class MoreCharts(QWidget):
@@ -204,9 +201,7 @@ class MoreCharts(QWidget):
         self._notes = text_label(quiet=True, name="course_notes")
         explained(self._notes, MEANINGS["damping"])
         self._is_narrow = True
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(ROOM)
+        self._grid = in_grid(self, beside=ROOM, below=ROOM)
         self._arrange(is_narrow=False)
         self.hide()
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
+from PySide6.QtWidgets import QMenu, QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.verdict import Verdict
@@ -43,7 +43,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import open_folder
 from surgeon_gui.widgets.dot import Dot, Shape
 from surgeon_gui.widgets.elided_link import ElidedLink
-from surgeon_gui.widgets.layouts import horizontal, in_column, in_row, row_of
+from surgeon_gui.widgets.layouts import horizontal, in_column, in_grid, in_row, row_of
 
 _LEAST_TITLE = 280  # pixels, below which the buttons are below the texts
 _DOT = 18
@@ -92,10 +92,7 @@ class RunHead(QWidget):
         self._warning = warning_label("run_warning")
         self._controls = self._running_buttons()
         self._outcome = OutcomeButtons(self)
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(GAP)
-        self._grid.setColumnStretch(0, 1)
+        self._grid = in_grid(self, wide=0)
         self._grid.addLayout(in_row(self._back, (self._crumb, 1)), 0, 0, 1, 2)
         self._grid.addLayout(in_row(self._dot, (self._title, 1)), 1, 0)
         self._grid.addWidget(self._time, 2, 0, 1, 2)
@@ -132,7 +129,9 @@ class RunHead(QWidget):
         controlled = (run.status, run.can_stop, run.is_exporting)
         if controlled != self._controlled:
             self._controlled = controlled
-            self._show_controls(run)
+            for name, view in run_controls(run).items():
+                made = self._buttons[name]
+                show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
         if is_busy:
             show_elided(self._crumb, place)
             show_elided(self._title, self.name)
@@ -150,12 +149,6 @@ class RunHead(QWidget):
             self._make_room()
         self._run = run
 
-    def _show_controls(self, run: RunState) -> None:
-        controls = run_controls(run, "", "")
-        for name, made in self._buttons.items():
-            view = getattr(controls, name)
-            show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
-
     def _show_outcome(self, run: RunState) -> None:
         took = result_text.clock(run, 0.0)
         show_elided(self._crumb, " · ".join(filter(None, (self.name, took))))
@@ -163,11 +156,11 @@ class RunHead(QWidget):
         self._show_time(result_text.summary(run, is_told=self._is_told))
         show_text(self._warning, result_text.warnings(run))
         verdict = verdict_of_run(run) if run.status is Status.FINISHED else None
-        dot = _UNKNOWN
+        dot = (Shape.CROSS, "bad") if run.status is Status.FAILED else _UNKNOWN
         if verdict is not None:
             is_broken = verdict is Verdict.BROKEN
             dot = (Shape.CROSS if is_broken else Shape.FILLED, COLORS[verdict])
-        self._dot.show_shape(*((Shape.CROSS, "bad") if _has_failed(run) else dot))
+        self._dot.show_shape(*dot)
 
     def _show_files(self, run: RunState) -> None:
         """Show where the files of a run are; of several, also how large each is."""
@@ -320,10 +313,6 @@ class OutcomeButtons(QWidget):
         self._copy.setText(tr("Copied"))
         usual = CAPTIONS[self._copy.objectName()].label
         QTimer.singleShot(_TOLD, self, lambda: self._copy.setText(usual))
-
-
-def _has_failed(run: RunState) -> bool:
-    return run.status is Status.FAILED
 
 
 def _keep_room(made: QPushButton, labels: tuple[str, ...]) -> None:

@@ -5,22 +5,27 @@ from __future__ import annotations
 from functools import partial
 
 from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.verdict import Verdict
 from surgeon_gui.base.theme import GAP, ROOM
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import ended_note, problem_of
 from surgeon_gui.state.job import checks
-from surgeon_gui.state.judgment import answers, judging_time, lost_rows
+from surgeon_gui.state.judgment import (
+    LostRow,
+    Standing,
+    answers,
+    judging_time,
+    lost_rows,
+)
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState
-from surgeon_gui.text import judgments
+from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.text.judgments import Answer, LostRow
+from surgeon_gui.text.judgments import Answer
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.card_row import CardRow
@@ -35,10 +40,16 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import PROMPT_FILES, ask_file
 from surgeon_gui.widgets.dot import Dot, Shape
-from surgeon_gui.widgets.layouts import STRETCH, card, in_row, row_of, vertical
+from surgeon_gui.widgets.layouts import STRETCH, card, in_grid, in_row, row_of, vertical
 
 _NARROW = 900  # pixels, below which the answers are below the rows
 _SHOWN = 2  # answers before the user asks for more
+_MARKS = {
+    Standing.KEPT: (Shape.TICK, "accent"),
+    Standing.OPEN: (Shape.RING, "muted"),
+    Standing.LOST: (Shape.CROSS, "warning"),
+    Standing.BROKEN: (Shape.CROSS, "bad"),
+}
 
 
 class LossView(CardRow):
@@ -48,13 +59,11 @@ class LossView(CardRow):
         self._run: RunState | None = None  # that is shown
         self._rows = LostRows()
         self._session = session
-        self._judge = button("judge_button", self._on_judge_clicked)
+        self._judge = button("judge_button", partial(session.judge))
         self._prompts = link("judge_prompts_button", self._on_prompts_clicked)
         self._time = text_label(quiet=True, name="judge_note")
-        self._progress = TaskProgress("judge")
-        self._progress.cancel_clicked.connect(
-            partial(session.store.cancel_request, RequestKind.JUDGMENT)
-        )
+        cancel = partial(session.store.cancel_request, RequestKind.JUDGMENT)
+        self._progress = TaskProgress("judge", cancel)
         self._judging = QWidget()
         vertical(
             self._judging,
@@ -107,10 +116,6 @@ class LossView(CardRow):
         self._progress.show_request(request)
 
     @Slot()
-    def _on_judge_clicked(self) -> None:
-        self._session.judge()
-
-    @Slot()
     def _on_prompts_clicked(self) -> None:
         title = CAPTIONS["judge_prompts_button"].spoken
         judge = self._session.judge  # which reads the prompts where the engine is
@@ -125,11 +130,7 @@ class LostRows(QWidget):
         self.setObjectName("lost_rows")
         self._shown: tuple[LostRow, ...] = ()
         self._widgets: list[tuple[Dot, QLabel, QLabel]] = []
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(GAP)
-        self._grid.setVerticalSpacing(GAP)
-        self._grid.setColumnStretch(2, 1)
+        self._grid = in_grid(self, wide=2)
 
     def show_rows(self, rows: tuple[LostRow, ...]) -> None:
         """Show exactly these."""
@@ -143,23 +144,16 @@ class LostRows(QWidget):
                 each.setVisible(number < len(rows))
             if number < len(rows):
                 row, (dot, name, outcome) = rows[number], widgets
-                dot.show_shape(*_mark(row))
+                dot.show_shape(*_MARKS[row.standing])
                 name.setText(row.name)
-                outcome.setText(judgments.outcome(row))
-                explained(outcome, judgments.meaning(row))
+                outcome.setText(row.outcome)
+                explained(outcome, row.meaning)
 
     def _add_row(self) -> None:
         made = (Dot(), line_label(), text_label(quiet=True))
         for column, each in enumerate(made):
             self._grid.addWidget(each, len(self._widgets), column)
         self._widgets.append(made)
-
-
-def _mark(row: LostRow) -> tuple[Shape, str]:
-    if row.is_lost:
-        is_broken = row.verdict is Verdict.BROKEN
-        return Shape.CROSS, "bad" if is_broken else "warning"
-    return (Shape.TICK, "accent") if row.is_kept else (Shape.RING, "muted")
 
 
 class AnswerList(QWidget):
@@ -208,10 +202,7 @@ class AnswerView(QWidget):
         super().__init__()
         self._prompt = text_label(quiet=True, name="answer_prompt")
         self._shared = text_label(name="answer_shared")
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(ROOM)
-        grid.setVerticalSpacing(GAP // 2)
-        grid.setColumnStretch(1, 1)
+        answers = in_grid(wide=1, beside=ROOM, below=GAP // 2)
         titles = (tr("Original"), tr("This file"))
         self._rows = []
         for row, (title, name) in enumerate(
@@ -222,11 +213,11 @@ class AnswerView(QWidget):
             label = line_label(title, quiet=True)
             top = Qt.AlignmentFlag.AlignTop
             for column, each in enumerate((label, text, nats)):
-                grid.addWidget(each, row, column)
+                answers.addWidget(each, row, column)
             for each in (label, nats):
                 each.setAlignment(top)
             self._rows.append((text, nats))
-        vertical(self, self._prompt, self._shared, grid, STRETCH, spacing=GAP // 2)
+        vertical(self, self._prompt, self._shared, answers, STRETCH, spacing=GAP // 2)
 
     def show_answer(self, answer: Answer) -> None:
         """Show one answer."""
@@ -240,4 +231,5 @@ class AnswerView(QWidget):
             label.setText(f"{ellipsis}{text[len(shared) :].strip()}")
             nats.setVisible(answer.nats is not None)
             if answer.nats is not None:
-                nats.setText(judgments.likelihood(answer.nats[number]))
+                each = numbers.nats(answer.nats[number])
+                nats.setText(tr("{nats} nats per byte").format(nats=each))

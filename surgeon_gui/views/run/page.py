@@ -19,9 +19,9 @@ from surgeon_gui.views.run.details import RunDetails
 from surgeon_gui.views.run.head import RunHead
 from surgeon_gui.views.run.lost import LossView
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.controls import progress_bar, show_share
 from surgeon_gui.widgets.layouts import vertical
 from surgeon_gui.widgets.page_area import PageArea
+from surgeon_gui.widgets.progress import ProgressBar
 
 _PICTURE = QSize(640, 300)  # pixels; no title of an axis is cut
 
@@ -41,8 +41,7 @@ class RunPage(QWidget):
         self.setObjectName("run_page")
         self._run = RunState()
         self.head = RunHead()
-        self._bar = progress_bar("run_progress_bar")
-        self._bar.setAccessibleName(tr("Progress"))
+        self._bar = ProgressBar("run_progress_bar", tr("Progress"))
         self._bars = OutcomeBars(session)
         self._loss = LossView(session)
         self.details = RunDetails(session, report_row, question)
@@ -88,7 +87,7 @@ class RunPage(QWidget):
         has_result = run.exported is not None and run.status is Status.FINISHED
         self.head.show_state(state, now, place)
         self._bar.setVisible(is_busy or 0 < run.progress < 1)
-        show_share(self._bar, run.progress)
+        self._bar.show_share(run.progress)
         self._bars.setVisible(has_result)
         self._loss.setVisible(has_result)
         if has_result:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QGridLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -16,6 +16,7 @@ from surgeon_gui.widgets.controls import (
     show_elided,
 )
 from surgeon_gui.widgets.dot import Dot, Shape
+from surgeon_gui.widgets.layouts import in_grid
 
 _SHAPES = {
     Mark.DONE: (Shape.TICK, "accent"),
@@ -34,15 +35,11 @@ class PartList(QWidget):
         self.setObjectName("part_list")
         self.setAccessibleName(tr("Parts of the run"))
         self._rows = [_Row(part) for part in Part]
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(GAP)
-        grid.setVerticalSpacing(GAP + GAP // 2)
+        parts = in_grid(self, wide=1, below=GAP + GAP // 2)
         for number, row in enumerate(self._rows):
             for column, widget in enumerate((row.dot, row.label, row.time)):
-                grid.addWidget(widget, number, column)
-        grid.setColumnStretch(1, 1)
-        grid.setRowStretch(len(self._rows), 1)
+                parts.addWidget(widget, number, column)
+        parts.setRowStretch(len(self._rows), 1)
 
     def show_parts(self, parts: tuple[PartView, ...]) -> None:
         """Show these parts."""

@@ -20,7 +20,6 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.bars import path_of
 from surgeon_gui.state.export_text import (
-    about_format,
     ended_note,
     problem_of,
     saved_facts,
@@ -78,10 +77,8 @@ class SaveSection(QWidget):
         self._problem = problem_label("save_problem")
         self._note = text_label(quiet=True, name="save_note")
         self._save = button("save_button", self._on_save_clicked)
-        self._progress = TaskProgress("save")
-        self._progress.cancel_clicked.connect(
-            partial(session.store.cancel_request, RequestKind.SAVE)
-        )
+        cancel = partial(session.store.cancel_request, RequestKind.SAVE)
+        self._progress = TaskProgress("save", cancel)
         self._saved = SavedList(self._on_open_clicked)
         session.request_ended.connect(self._on_request_ended)
         vertical(
@@ -124,7 +121,7 @@ class SaveSection(QWidget):
         self._form.disable_choices("format", reasons)
         dtypes = file_formats.disabled_dtypes(state.save_config.format, run.model)
         self._form.disable_choices("dtype", dtypes)
-        self._about.setText(about_format(state.save_config.format))
+        self._about.setText(choice_label(state.save_config.format)[1])
         self._folder.show_value(state.save_config.folder)
         inside = file_formats.default_folder(
             PurePath(tr("the run folder")), state.save_config.format

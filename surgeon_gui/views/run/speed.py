@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from surgeon_engine.api.messages.benchmark import Measured, conditions
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import SpeedCell, speed_rows, speed_titles
 from surgeon_gui.widgets.controls import bold, heading, line_label, text_label
-from surgeon_gui.widgets.layouts import vertical
+from surgeon_gui.widgets.layouts import in_grid, vertical
 
 _COLUMNS = 4  # with the metric
 _SMALLER = 0.85  # font scale of the spreads
@@ -48,11 +48,7 @@ class SpeedTable(QWidget):
         self.setAccessibleName(tr("Speed of the original and of the pruned model"))
         self._shown: Measured | None = None
         self._cells: list[QLabel] = []
-        self._layout = QGridLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setHorizontalSpacing(2 * GAP)
-        self._layout.setVerticalSpacing(0)
-        self._layout.setColumnStretch(_COLUMNS, 1)
+        self._layout = in_grid(self, wide=_COLUMNS, beside=2 * GAP, below=0)
 
     def show_measured(self, measured: Measured) -> None:
         """Show the figures of a measurement."""

@@ -7,7 +7,6 @@ from PySide6.QtCore import (
     QEvent,
     QModelIndex,
     QPersistentModelIndex,
-    QRect,
     QSize,
     Qt,
     Signal,
@@ -196,11 +195,6 @@ class CardDelegate(QStyledItemDelegate):
             return True
         # A click in the gap between two cards opens none.
         return not card_rect(option.rect).contains(place)
-
-
-def menu_place(view: CardGrid, index: QModelIndex) -> QRect:
-    """Return the spot of a card that opens its menu, in the viewport."""
-    return menu_rect(view.visualRect(index))
 
 
 def _tick(

@@ -59,18 +59,6 @@ class CardStatus(NamedTuple):
     is_ticked: bool | None = False  # None: it cannot be ticked
 
 
-class CardFonts(NamedTuple):
-    """The fonts of a card."""
-
-    text: QFont
-    title: QFont
-
-
-def fonts_of(font: QFont) -> CardFonts:
-    """Return the fonts of a card for a font of the window."""
-    return CardFonts(font, bold(font, LARGE))
-
-
 def card_rect(cell: QRect) -> QRect:
     """Return the card in its cell, which has the gap to the next one."""
     return cell.adjusted(0, 0, -CARD_GAP, -CARD_GAP)
@@ -90,15 +78,15 @@ def tick_rect(cell: QRect) -> QRect:
 
 def cell_height(font: QFont) -> int:
     """Return the height of a card and the gap below it."""
-    text, title = (QFontMetrics(each).height() for each in fonts_of(font))
-    lines = title + text + _PICTURE_LINES * text + text
+    text = _height(font)
+    lines = _height(bold(font, LARGE)) + text + _PICTURE_LINES * text + text
     return round(lines) + 3 * GAP + 2 * ROOM + CARD_GAP
 
 
 def title_rect(cell: QRect, font: QFont) -> QRect:
     """Return the first line of the title."""
     inside = card_rect(cell).adjusted(ROOM, ROOM, -ROOM - _SPOT, -ROOM)
-    return QRect(inside.topLeft(), QSize(inside.width(), _height(fonts_of(font).title)))
+    return QRect(inside.topLeft(), QSize(inside.width(), _height(bold(font, LARGE))))
 
 
 def wrapped(text: str, font: QFont, width: int, most: int) -> list[str]:
@@ -147,7 +135,7 @@ class CardPainter:
     def __init__(self, painter: QPainter, theme: Theme, font: QFont) -> None:
         self._painter = painter
         self._theme = theme
-        self._fonts = fonts_of(font)
+        self._font = font
 
     def paint(
         self, cell: QRect, title: str, record: RunRecord, percent: int, do: CardStatus
@@ -159,7 +147,7 @@ class CardPainter:
         inside = card.adjusted(ROOM, ROOM, -ROOM, -ROOM)
         top = self._paint_title(inside, title)
         top = self._paint_verdict(inside, top, record, percent)
-        bottom = inside.bottom() + 1 - _height(self._fonts.text)
+        bottom = inside.bottom() + 1 - _height(self._font)
         picture = QRect(inside.left(), top, inside.width(), bottom - GAP - top)
         if record.outcome is RunOutcome.RUNNING and not record.removed:
             self._paint_progress(picture, percent)
@@ -186,7 +174,7 @@ class CardPainter:
 
     def _paint_title(self, inside: QRect, title: str) -> int:
         """Paint the title; return where it ends."""
-        font = self._fonts.title
+        font = bold(self._font, LARGE)
         width, height = inside.width() - _SPOT, _height(font)
         self._painter.setFont(font)
         self._painter.setPen(QColor(self._theme.text))
@@ -204,7 +192,7 @@ class CardPainter:
         color = _OUTCOME_COLORS.get(record.outcome, "muted")
         if record.verdict is not None:
             color = COLORS[record.verdict]
-        height = _height(self._fonts.text)
+        height = _height(self._font)
         self._painter.setPen(Qt.PenStyle.NoPen)
         self._painter.setBrush(QColor(getattr(self._theme, color)))
         center = QPointF(inside.left() + _DOT / 2, top + height / 2)
@@ -240,9 +228,9 @@ class CardPainter:
 
     def _paint_reason(self, place: QRect, reason: str) -> None:
         """Paint as much of a text as there is room for."""
-        font, height = self._fonts.text, _height(self._fonts.text)
-        room = place.height() // height
-        for number, line in enumerate(wrapped(reason, font, place.width(), room)):
+        height = _height(self._font)
+        lines = wrapped(reason, self._font, place.width(), place.height() // height)
+        for number, line in enumerate(lines):
             top = place.top() + number * height
             self._write(line, QRect(place.left(), top, place.width(), height))
 
@@ -270,9 +258,8 @@ class CardPainter:
             self._painter.drawPolyline([box.topLeft() + point for point in tick])
 
     def _write(self, text: str, place: QRect, color: str = "") -> None:
-        font = self._fonts.text
-        text = QFontMetrics(font).elidedText(text, _RIGHT, place.width())
-        self._painter.setFont(font)
+        text = QFontMetrics(self._font).elidedText(text, _RIGHT, place.width())
+        self._painter.setFont(self._font)
         self._painter.setPen(QColor(color or self._theme.muted))
         self._painter.drawText(place, int(_LEFT_MIDDLE), text)
 

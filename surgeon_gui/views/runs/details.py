@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, Slot
 from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 from typing_extensions import override
 
@@ -37,9 +37,7 @@ class RunDetails(QWidget):
             name="runs_details_note",
         )
         self._facts = Facts("run_facts")
-        self._annotations = AnnotationForm()
-        self._annotations.tags_edited.connect(runs.set_tags)
-        self._annotations.notes_edited.connect(runs.set_notes)
+        self._annotations = AnnotationForm(runs)
         self._title = text_label(name="runs_details_title")
         self._title.setFont(bold(self._title.font()))
         parts = (self._title, self._note, self._facts, self._annotations)
@@ -69,13 +67,11 @@ class RunDetails(QWidget):
 
 
 class AnnotationForm(QWidget):
-    """Edits the tags and the notes; reports them when the user leaves an input."""
+    """Edits the tags and the notes, which are kept when the user leaves an input."""
 
-    tags_edited = Signal(str, object)  # folder, tuple[str, ...]
-    notes_edited = Signal(str, str)  # folder, notes
-
-    def __init__(self) -> None:
+    def __init__(self, runs: RunsController) -> None:
         super().__init__()
+        self._runs = runs
         self._folder = ""
         self._shown_tags: tuple[str, ...] = ()
         self._shown_notes = ""
@@ -109,14 +105,14 @@ class AnnotationForm(QWidget):
 
     @Slot()
     def finish_typing(self) -> None:
-        """Report what has been typed."""
+        """Keep what has been typed."""
         tags, notes = self._typed_tags, self._typed_notes
         if tags != self._shown_tags:
             self._shown_tags = tags
-            self.tags_edited.emit(self._folder, tags)
+            self._runs.set_tags(self._folder, tags)
         if notes != self._shown_notes:
             self._shown_notes = notes
-            self.notes_edited.emit(self._folder, notes)
+            self._runs.set_notes(self._folder, notes)
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

@@ -19,7 +19,8 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.runs.card_grid import CardGrid, menu_place
+from surgeon_gui.views.runs.card_grid import CardGrid
+from surgeon_gui.views.runs.card_painter import menu_rect
 from surgeon_gui.views.runs.details import RunDetails
 from surgeon_gui.views.runs.run_cards import RunCards
 from surgeon_gui.views.runs.run_filter import RunFilterBar
@@ -71,7 +72,10 @@ class RunsHome(QWidget):
         self._note = text_label(quiet=True, name="runs_note")
         self._note.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._new = button("runs_new_button", self.new_clicked, primary=True)
-        own = {"rename": (self.rename_current, "F2"), "details": (self._toggle, "")}
+        own = {
+            "rename": (self.rename_current, "F2"),
+            "details": (self._details_button.toggle, ""),
+        }
         self._menu = RunMenu(runs, self._grid, own)
         self._lay_out()
         self._connect()
@@ -85,7 +89,7 @@ class RunsHome(QWidget):
 
     def ask_to_delete(self, folder: str) -> None:
         """Ask whether the run in a folder may be moved to the trash."""
-        self._menu.ask_to_delete(folder)
+        self._menu.questions.delete(folder)
 
     def finish_typing(self) -> None:
         """Save the notes and tags that are being typed."""
@@ -204,10 +208,6 @@ class RunsHome(QWidget):
             self._filter.start()
         self._filter_button.setChecked(True)
 
-    @Slot()
-    def _toggle(self) -> None:
-        self._details_button.toggle()
-
     @Slot(QModelIndex)
     def _on_activated(self, index: QModelIndex) -> None:
         self._runs.reopen(self._cards.record_at(index.row()).folder)
@@ -215,7 +215,7 @@ class RunsHome(QWidget):
     @Slot(QModelIndex)
     def _on_menu_clicked(self, index: QModelIndex) -> None:
         self._grid.setCurrentIndex(index)
-        place = menu_place(self._grid, index).bottomLeft()
+        place = menu_rect(self._grid.visualRect(index)).bottomLeft()
         self._menu.menu.popup(self._grid.viewport().mapToGlobal(place))
 
     @Slot(QPoint)
@@ -225,7 +225,6 @@ class RunsHome(QWidget):
 
 
 def _note(runs: int, problem: str) -> str:
-    """Return the note shown in place of an empty list."""
     if problem:
         return problem
     if not runs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QSizePolicy, QWidget
 
 from surgeon_gui.base.translation import tr
@@ -35,8 +35,8 @@ class RunFilterBar(QWidget):
         self._offer(())
         boxes = (self._outcome, self._tag, self._model)
         for box in boxes:
-            box.currentIndexChanged.connect(self._on_edited)
-        self._search.textChanged.connect(self._on_edited)
+            box.currentIndexChanged.connect(self.changed)
+        self._search.textChanged.connect(self.changed)
         horizontal(self, (self._search, 2), *((box, 1) for box in boxes))
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Maximum)
@@ -67,7 +67,7 @@ class RunFilterBar(QWidget):
         before = self.filter
         self._offer(tuple(records))
         if self.filter != before:
-            self._on_edited()
+            self.changed.emit()
 
     def _offer(self, records: tuple[RunRecord, ...]) -> None:
         tags = tags_of(records)
@@ -76,10 +76,6 @@ class RunFilterBar(QWidget):
         _fill(self._tag, tr("All tags"), {tag: tag for tag in tags})
         _fill(self._model, tr("All models"), {x: x for x in models_of(records)})
         enable_unless(self._tag, "" if tags else tr("No run has a tag yet."))
-
-    @Slot()
-    def _on_edited(self) -> None:
-        self.changed.emit()
 
 
 def _fill(box: ChoiceBox, everything: str, labels: Mapping[Any, str]) -> None:

@@ -31,7 +31,10 @@ _LAST_OF_GROUP = ("resume", "folder", "export")
 
 
 class RunMenu(QObject):
-    """The actions for the run that a view shows as current."""
+    """The actions for the run that a view shows as current.
+
+    `own`: slots and keys of actions that the page handles itself.
+    """
 
     def __init__(
         self,
@@ -39,20 +42,13 @@ class RunMenu(QObject):
         view: QAbstractItemView,
         own: dict[str, tuple[Callable[[], None], str]],
     ) -> None:
-        """Make the actions.
-
-        Args:
-            runs: the controller.
-            view: their keys work while it has the focus.
-            own: slots and keys of actions that the page handles itself.
-        """
         super().__init__(view)
         self._runs = runs
         self._record: RunRecord | None = None
-        self._questions = RunQuestions(runs, view)
+        self.questions = RunQuestions(runs, view)
         self.menu = QMenu(view)
         self.actions: dict[str, QAction] = {}
-        do, ask = self._with_record, self._questions
+        do, ask = self._with_record, self.questions
         slots: dict[str, tuple[Callable[[], None], str]] = {
             "open": (partial(do, runs.reopen), ""),  # Return, by the view itself
             "resume": (partial(do, runs.resume), ""),
@@ -60,7 +56,7 @@ class RunMenu(QObject):
             "details": own["details"],
             "duplicate": (partial(do, runs.duplicate), ""),
             "folder": (partial(do, open_folder), ""),
-            "discard": (partial(do, ask.discard), ""),
+            "discard": (partial(do, partial(ask.part, RunPart.SAVED_STATE)), ""),
             "checkpoint": (partial(do, partial(ask.part, RunPart.CHECKPOINT)), ""),
             "export": (partial(do, partial(ask.part, RunPart.EXPORT)), ""),
             "delete": (partial(do, ask.delete), "Del"),
@@ -88,10 +84,6 @@ class RunMenu(QObject):
             actions[name].setVisible(size > 0)
         actions["resume"].setVisible(record.can_resume)
         actions["discard"].setVisible(record.can_resume)
-
-    def ask_to_delete(self, folder: str) -> None:
-        """Ask whether the run in a folder may be moved to the trash."""
-        self._questions.delete(folder)
 
     def _with_record(self, act: Callable[[str], object]) -> None:
         if self._record is not None:
@@ -127,19 +119,6 @@ class RunQuestions(QObject):
             partial(self._runs.delete, folder),
         )
 
-    def discard(self, folder: str) -> None:
-        """Ask whether the saved state of a run may be deleted."""
-        record = self._runs.state.record(folder)
-        if record is None:
-            return
-        question = tr("Discard the saved progress of {run}?")
-        details = tr("The run can then no longer be resumed. This frees {size}.")
-        self._discard.ask(
-            question.format(run=self._title(record)),
-            details.format(size=numbers.size(record.saved_bytes)),
-            partial(self._runs.discard, folder),
-        )
-
     def part(self, part: RunPart, folder: str) -> None:
         """Ask whether a part of a run may be deleted."""
         record = self._runs.state.record(folder)
@@ -147,7 +126,9 @@ class RunQuestions(QObject):
             return
         question, details = part_question(record, part)
         on_yes = partial(self._runs.delete_part, folder, part)
-        self._delete_part.ask(question.format(run=self._title(record)), details, on_yes)
+        is_state = part is RunPart.SAVED_STATE
+        box = self._discard if is_state else self._delete_part
+        box.ask(question.format(run=self._title(record)), details, on_yes)
 
     @Slot(object, object)
     def _on_held_elsewhere(self, record: RunRecord, holder: Holder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Slot
@@ -79,7 +80,8 @@ class CalibrationPage(Page):
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
         self._validation.edited.connect(self._on_validation_edited)
-        self._builtin_button = button("builtin_text_button", self._on_builtin_clicked)
+        use_builtin = partial(self.choose_text, BUILTIN_TEXT)
+        self._builtin_button = button("builtin_text_button", use_builtin)
         file = button("text_file_button", self._on_file_clicked)
         validation_file = button(
             "validation_file_button", self._on_validation_file_clicked
@@ -195,10 +197,6 @@ class CalibrationPage(Page):
         self._edit(validation_text=text, **({} if is_data_set else _NO_DATA_SET))
 
     @Slot()
-    def _on_builtin_clicked(self) -> None:
-        self.choose_text(BUILTIN_TEXT)
-
-    @Slot()
     def _on_file_clicked(self) -> None:
         self._ask(self.choose_text, self._config.text)
 
@@ -234,11 +232,11 @@ class JudgingTexts(ConfigForm):
 
 
 def _with_resolved_texts(before: Values, after: Values) -> Values:
-    return {"texts": tuple(map(_resolved, after["texts"]))}
-
-
-def _resolved(typed: str) -> str:
-    return BUILTIN_TEXT if typed == BUILT_IN_TEXT else resolve_text(typed)
+    texts = (
+        BUILTIN_TEXT if typed == BUILT_IN_TEXT else resolve_text(typed)
+        for typed in after["texts"]
+    )
+    return {"texts": tuple(texts)}
 
 
 class WindowPager(QWidget):
@@ -254,8 +252,8 @@ class WindowPager(QWidget):
         self._title.setFont(bold(self._title.font()))
         self._title.setObjectName("window_title")
         self._back, self._next = (
-            button("window_back_button", self._on_back),
-            button("window_on_button", self._on_next),
+            button("window_back_button", partial(self._go, -1)),
+            button("window_on_button", partial(self._go, 1)),
         )
         self._jump = button("window_jump_button", self._on_jump)
         self._text = described(QPlainTextEdit(readOnly=True), "preview_text")
@@ -274,22 +272,15 @@ class WindowPager(QWidget):
         self._draw()
 
     @Slot()
-    def _on_back(self) -> None:
-        self._go_to(self._index - 1)
-
-    @Slot()
-    def _on_next(self) -> None:
-        self._go_to(self._index + 1)
-
-    @Slot()
     def _on_jump(self) -> None:
         if self._parts:
             part, _ = self._place
             next_part = (part + 1) % len(self._parts)
-            self._go_to(sum(len(each.shown) for each in self._parts[:next_part]))
+            self._index = sum(len(each.shown) for each in self._parts[:next_part])
+            self._draw()
 
-    def _go_to(self, index: int) -> None:
-        self._index = index
+    def _go(self, windows: int) -> None:
+        self._index += windows
         self._draw()
 
     @property

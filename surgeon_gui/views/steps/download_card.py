@@ -14,15 +14,9 @@ from surgeon_gui.state.sources.text import (
     download_obstacle,
     download_title,
 )
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    enable_unless,
-    progress_bar,
-    show_share,
-    text_label,
-)
+from surgeon_gui.widgets.controls import bold, button, enable_unless, text_label
 from surgeon_gui.widgets.layouts import add_parts, inside_card
+from surgeon_gui.widgets.progress import ProgressBar
 
 
 class DownloadCard(QWidget):
@@ -34,8 +28,7 @@ class DownloadCard(QWidget):
         self._title = text_label(name="download_title")
         self._title.setFont(bold(self._title.font()))
         self._line = text_label(quiet=True, name="download_line")
-        self._bar = progress_bar("download_bar")
-        self._bar.setAccessibleName(tr("Download progress"))
+        self._bar = ProgressBar("download_bar", tr("Download progress"))
         self._download = button("download_button", downloads.start, primary=True)
         self._cancel = button("download_cancel_button", downloads.cancel)
         parts = (self._title, self._line, self._bar)
@@ -56,7 +49,7 @@ class DownloadCard(QWidget):
         self._line.setText(download_line(download, source))
         self._bar.setVisible(download.is_open or (is_own and download.can_resume))
         is_known = download.is_planned or not download.is_open
-        show_share(self._bar, download.share if is_known else None)
+        self._bar.show_share(download.share if is_known else None)
         self._download.setVisible(not download.is_open)
         is_begun = is_own and download.can_resume
         enable_unless(self._download, download_obstacle())

@@ -19,10 +19,10 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.export_text import about_format
 from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.replacing import replace_question
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.question import ReplaceQuestion
@@ -102,7 +102,7 @@ class ExportPage(Page):
         self._form.disable_choices("format", reasons)
         dtypes = file_formats.disabled_dtypes(export.format, state.model)
         self._form.disable_choices("dtype", dtypes)
-        parts = [about_format(export.format)]
+        parts = [choice_label(export.format)[1]]
         if state.model is not None:
             parts.append(plan_text.chosen_format(state.config, state.model))
             parts.append(plan_text.own_code(state.config, state.model))

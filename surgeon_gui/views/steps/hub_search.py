@@ -136,7 +136,6 @@ class HubSearchDialog(Dialog):
             self._add(tr("On the Hugging Face Hub"), found)
 
     def _add(self, title: str, rows: tuple[SearchRow, ...]) -> None:
-        """Add rows below a title."""
         group = self._list.add_group(title) if rows else None
         for row in rows:
             self._list.add_row(row.cells, row, row.source, group)

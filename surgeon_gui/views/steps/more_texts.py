@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from PySide6.QtCore import (
     QAbstractItemModel,
@@ -79,7 +80,8 @@ class MoreTexts(QWidget):
             button("more_file_button", self._on_file_clicked),
             button("more_dataset_button"),
         )
-        self._builtin = button("more_builtin_button", self._on_builtin_clicked)
+        use_builtin = partial(self._add, BUILTIN_TEXT)
+        self._builtin = button("more_builtin_button", use_builtin)
         self._remove = button("more_remove_button", self._on_remove_clicked)
         self._dataset_form = DatasetForm()
         self._dataset_form.accepted.connect(self._on_dataset_accepted)
@@ -121,10 +123,6 @@ class MoreTexts(QWidget):
     @Slot(str)
     def _on_chosen(self, text: str) -> None:
         self._add(text)
-
-    @Slot()
-    def _on_builtin_clicked(self) -> None:
-        self._add(BUILTIN_TEXT)
 
     @Slot(object)
     def _on_dataset_accepted(self, parts: tuple[str, ...]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QGridLayout
+from PySide6.QtWidgets import QFrame
 
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
-from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
@@ -22,7 +21,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.dot import Dot, Shape
-from surgeon_gui.widgets.layouts import row_of, vertical
+from surgeon_gui.widgets.layouts import in_grid, row_of, vertical
 
 _LIGHT = 16  # pixels
 _LIGHTS = {
@@ -49,19 +48,15 @@ class PlanCard(QFrame):
         self._recovery = text_label(quiet=True, name="plan_recovery")
         self.fit_button = button("fit_button", self.fit_clicked)
         self._changed = text_label(quiet=True, name="fit_note")
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(GAP)
-        grid.setVerticalSpacing(GAP // 2)
+        needs = in_grid(wide=1, below=GAP // 2)
         for number, row in enumerate(self._rows.values()):
-            grid.addWidget(row.name, number, 0)
-            grid.addWidget(row.amount, number, 1)
-            grid.addWidget(row.light, number, 2)
-            grid.addWidget(row.word, number, 3)
-        grid.setColumnStretch(1, 1)
+            widgets = (row.name, row.amount, row.light, row.word)
+            for column, widget in enumerate(widgets):
+                needs.addWidget(widget, number, column)
         margin = (MARGIN, GAP, MARGIN, MARGIN)
         above = (title, self._sizes, self._waiting)
         below = (self._recovery, self._advice, self._changed, row_of(self.fit_button))
-        vertical(self, *above, grid, *below, margin=margin)
+        vertical(self, *above, needs, *below, margin=margin)
 
     def show_state(self, state: AppState, changed: str) -> None:
         """Show the plan of the draft, and the settings `changed` to make it fit.
@@ -86,11 +81,11 @@ class PlanCard(QFrame):
             row.show_need(needs.get(resource))
         show_text(self._recovery, resource_text.describe_settled(fit))
         show_text(self._changed, changed)
-        self.fit_button.setVisible(fit is not None and _is_short(fit))
+        is_short = fit is not None and fit.room is not ResourceStatus.GREEN
+        self.fit_button.setVisible(is_short)
 
 
 def _waiting_text(state: AppState) -> str:
-    """Return for what the plan waits; empty if for nothing."""
     if is_model_due(state) and wait_note(state):
         return sentence(reading_obstacle(state))
     if state.machine is not None:
@@ -100,10 +95,6 @@ def _waiting_text(state: AppState) -> str:
             computer=state.computer
         )
     return tr("The engine is checking the resources of this machine.")
-
-
-def _is_short(fit: ResourceCheck) -> bool:
-    return fit.room is not ResourceStatus.GREEN
 
 
 class _NeedRow:

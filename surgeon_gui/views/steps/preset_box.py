@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QAction, QStandardItemModel
 from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
 
 from surgeon_engine.api.config.presets import Preset
+from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
@@ -41,14 +42,10 @@ class PresetBox(QWidget):
     def __init__(self, preset_store: PresetStore) -> None:
         super().__init__()
         self._preset_store = preset_store
-        self._presets: tuple[Preset, ...] = ()
+        self._presets: dict[str, Preset] = {}  # by name
         self._shown: Preset | None = None
         self._own: tuple[Preset, ...] = ()
         self._box = ChoiceBox("preset_combo")
-        self._box.addItem(CUSTOM)
-        self._box.setItemData(
-            0, plain_tip(_BACK_TO_CUSTOM), Qt.ItemDataRole.ToolTipRole
-        )
         self._box.activated.connect(self._on_activated)
         self._about = text_label(quiet=True, name="preset_note")
         self._save = button("preset_save_button", self._on_ask_name)
@@ -57,7 +54,6 @@ class PresetBox(QWidget):
         self._restore = button("preset_restore_button", preset_store.restore)
         self._naming = self._make_naming()
         self._problem = problem_label("preset_problem")
-        preset_store.rejected.connect(self._on_refused)
         self._lay_out()
 
     def _make_menu(self) -> dict[str, QAction]:
@@ -71,7 +67,6 @@ class PresetBox(QWidget):
         return fill_menu(menu, slots)
 
     def _make_naming(self) -> QWidget:
-        """Return the row that asks for a name, hidden at first."""
         naming = QWidget()
         self._name = described(QLineEdit(), "preset_name_edit")
         self._name.setPlaceholderText(CAPTIONS["preset_name_edit"].label)
@@ -93,12 +88,17 @@ class PresetBox(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the presets, and the one that matches the draft."""
-        self._fill(all_presets(state))
         self._own = state.own_presets
         self._shown = preset = preset_in(state)
-        index = 0 if preset is None else self._presets.index(preset) + 1
-        with QSignalBlocker(self._box):
-            self._box.setCurrentIndex(index)
+        presets = {each.name: each for each in all_presets(state)}
+        titles = {name: tr(each.title) for name, each in presets.items()}
+        chosen = preset.name if preset is not None else ""
+        self._box.offer({"": CUSTOM, **titles}, chosen)
+        if presets != self._presets:
+            self._presets = presets
+            abouts = (tr(each.about) for each in presets.values())
+            for index, tip in enumerate((_BACK_TO_CUSTOM, *abouts)):
+                self._box.disable(index, "", tip=tip)
         self._about.setText(_ABOUT_CUSTOM if preset is None else tr(preset.about))
         items = self._box.model()
         assert isinstance(items, QStandardItemModel)
@@ -113,22 +113,9 @@ class PresetBox(QWidget):
             tip = tr("Restore {title}").format(title=deleted.title)
             self._restore.setToolTip(plain_tip(tip))
 
-    def _fill(self, presets: tuple[Preset, ...]) -> None:
-        if presets == self._presets:
-            return
-        self._presets = presets
-        with QSignalBlocker(self._box):
-            while self._box.count() > 1:
-                self._box.removeItem(1)
-            for index, preset in enumerate(presets, start=1):
-                self._box.addItem(tr(preset.title))
-                self._box.setItemData(
-                    index, plain_tip(tr(preset.about)), Qt.ItemDataRole.ToolTipRole
-                )
-
-    @Slot(int)
-    def _on_activated(self, index: int) -> None:
-        self.chosen.emit(self._presets[index - 1] if index else None)
+    @Slot()
+    def _on_activated(self) -> None:
+        self.chosen.emit(self._presets.get(self._box.value))
 
     @Slot()
     def _on_ask_name(self) -> None:
@@ -139,17 +126,16 @@ class PresetBox(QWidget):
 
     @Slot()
     def _on_save_name(self) -> None:
-        if self._preset_store.save(self._name.text()):
-            self._on_cancel_name()
+        try:
+            if self._preset_store.save(self._name.text()):
+                self._on_cancel_name()
+        except ConfigError as error:
+            show_text(self._problem, error.message)
 
     @Slot()
     def _on_cancel_name(self) -> None:
         show_text(self._problem, "")
         self._naming.hide()
-
-    @Slot(str)
-    def _on_refused(self, problem: str) -> None:
-        show_text(self._problem, problem)
 
     @Slot()
     def _on_export(self) -> None:

@@ -14,7 +14,6 @@ from PySide6.QtCore import (
     QSize,
     Qt,
     QTimer,
-    Signal,
     Slot,
 )
 from PySide6.QtGui import (
@@ -29,7 +28,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
-    QScrollArea,
+    QButtonGroup,
     QSizePolicy,
     QWidget,
 )
@@ -76,10 +75,12 @@ class StepPanel(PageArea):
         self.setMinimumWidth(_MIN_WIDTH)
         self.setMaximumWidth(MAX_WIDTH)
         self._cards: dict[Step, StepCard] = {}
-        self._pages = pages
+        self._headers = QButtonGroup(self)
+        self._headers.setExclusive(False)  # none may be open, too
+        self._headers.buttonToggled.connect(self._on_toggled)
         for number, (step, page) in enumerate(pages.items(), start=1):
             made = StepCard(number, f"step_{step.value}_header", page)
-            made.opened.connect(self._on_opened)
+            self._headers.addButton(made.header)
             column.addWidget(made)
             self._cards[step] = made
         column.addStretch()
@@ -94,7 +95,7 @@ class StepPanel(PageArea):
 
     def open(self, step: Step) -> None:
         """Open the page of a step."""
-        self._cards[step].open()
+        self._cards[step].header.setChecked(True)
 
     def show_state(self, state: AppState) -> None:
         """Show the state of each step in its header, and whether it can be edited."""
@@ -139,12 +140,12 @@ class StepPanel(PageArea):
     def _y_of(self, control: QWidget) -> int:
         return control.mapTo(self._content, QPoint()).y()
 
-    @Slot(object)
-    def _on_opened(self, opened: StepCard) -> None:
-        for each in self._cards.values():
-            if each is not opened:
-                each.close_page()
-        QTimer.singleShot(0, self, self._bring_open_page_into_view)
+    @Slot(QAbstractButton, bool)
+    def _on_toggled(self, header: QAbstractButton, is_open: bool) -> None:
+        if is_open:
+            for each in self._headers.buttons():
+                each.setChecked(each is header)
+            QTimer.singleShot(0, self, self._bring_open_page_into_view)
 
     @Slot()
     def _bring_open_page_into_view(self) -> None:
@@ -153,8 +154,9 @@ class StepPanel(PageArea):
             each.update_layout()
         self._column.activate()
         for each in self._cards.values():
-            if each.header.isChecked():
-                each.bring_into_view()
+            if each.header.isChecked():  # as much of the page as possible
+                self.ensureWidgetVisible(each.page, 0, MARGIN)
+                self.ensureWidgetVisible(each.header, 0, GAP)  # of no other card
 
 
 class StepHeader(QAbstractButton):
@@ -163,7 +165,7 @@ class StepHeader(QAbstractButton):
     def __init__(self, number: int, name: str) -> None:
         super().__init__()
         self._number = number
-        self._view = StepView(Mark.EMPTY, "")
+        self.view = StepView(Mark.EMPTY, "")
         self._shows_focus = False
         described(self, name)
         self.setText(CAPTIONS[name].label)
@@ -173,23 +175,18 @@ class StepHeader(QAbstractButton):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     @property
-    def view(self) -> StepView:
-        """The mark and summary shown."""
-        return self._view
-
-    @property
     def summary(self) -> str:
         """The line below the title; an open page may show its problem itself."""
-        is_problem = self._view.mark is Mark.PROBLEM
+        is_problem = self.view.mark is Mark.PROBLEM
         if self.isChecked() and is_problem:
             return tr("See the message below.")
-        return self._view.summary
+        return self.view.summary
 
     def show_view(self, view: StepView) -> None:
         """Show the mark and summary of the step."""
-        if view == self._view:
+        if view == self.view:
             return
-        self._view = view
+        self.view = view
         self.setAccessibleDescription(f"{_SPOKEN_MARK[view.mark]}: {view.summary}")
         self.setToolTip(plain_tip(view.summary))
         self.update()
@@ -226,7 +223,7 @@ class StepHeader(QAbstractButton):
 
     def _paint_disc(self, painter: QPainter, theme: Theme) -> None:
         disc = QRectF(MARGIN, (self.height() - _DISC) / 2, _DISC, _DISC)
-        mark = self._view.mark
+        mark = self.view.mark
         fills = {Mark.READY: theme.accent, Mark.PROBLEM: theme.bad}
         fill = fills.get(mark, theme.raised)
         edge = theme.accent if mark is Mark.BUSY else fills.get(mark, theme.border)
@@ -257,7 +254,7 @@ class StepHeader(QAbstractButton):
             QRect(left, top, width, line), Qt.AlignmentFlag.AlignVCenter, self.text()
         )
         painter.setFont(self.font())
-        is_problem = self._view.mark is Mark.PROBLEM
+        is_problem = self.view.mark is Mark.PROBLEM
         painter.setPen(QColor(theme.bad if is_problem else theme.muted))
         summary = QFontMetrics(self.font()).elidedText(
             self.summary, Qt.TextElideMode.ElideRight, width
@@ -279,41 +276,16 @@ class StepHeader(QAbstractButton):
 class StepCard(QWidget):
     """A header and its page."""
 
-    opened = Signal(object)  # itself
-
     def __init__(self, number: int, name: str, page: QWidget) -> None:
         super().__init__()
         self.header = StepHeader(number, name)
         self.page = page
-        self.header.toggled.connect(self._on_toggled)
+        self.header.toggled.connect(page.setVisible)
         self._inner = inside_card(self, self.header, page, margin=1, spacing=0)
         page.hide()
-
-    def open(self) -> None:
-        """Show the page."""
-        self.header.setChecked(True)
-
-    def close_page(self) -> None:
-        """Hide the page."""
-        self.header.setChecked(False)
 
     def update_layout(self) -> None:
         """Apply the size of an opened or closed page at once."""
         for layout in (self._inner, self.layout()):
             assert layout is not None
             layout.activate()
-
-    def bring_into_view(self) -> None:
-        """Scroll the surrounding area to show as much of the page as possible."""
-        area = self.parentWidget()
-        while area is not None and not isinstance(area, QScrollArea):
-            area = area.parentWidget()
-        if area is not None:
-            area.ensureWidgetVisible(self.page, 0, MARGIN)
-            area.ensureWidgetVisible(self.header, 0, GAP)  # of no other card
-
-    @Slot(bool)
-    def _on_toggled(self, is_open: bool) -> None:
-        self.page.setVisible(is_open)
-        if is_open:
-            self.opened.emit(self)

@@ -22,13 +22,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
 )
-from PySide6.QtWidgets import (
-    QAbstractButton,
-    QButtonGroup,
-    QGridLayout,
-    QSizePolicy,
-    QWidget,
-)
+from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.pruning import (
@@ -45,7 +39,7 @@ from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import explained, label_of, named
 from surgeon_gui.widgets.forms.inputs import PatternInput
-from surgeon_gui.widgets.layouts import horizontal
+from surgeon_gui.widgets.layouts import horizontal, in_grid
 
 _COLUMNS = 4
 _STEPS = {
@@ -97,9 +91,7 @@ class StructureTiles(QWidget):
         self._structure = PruningConfig().structure
         self._tiles = {structure: _StructureTile(structure) for structure in Structure}
         self._group = QButtonGroup(self)
-        self._grid = grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(GAP // 2)
+        self._grid = in_grid(self, beside=GAP // 2, below=GAP // 2)
         for tile in self._tiles.values():
             self._group.addButton(tile)
             tile.stepped.connect(self._on_step)
@@ -109,7 +101,7 @@ class StructureTiles(QWidget):
         self._pattern.widget.setAccessibleName(FIELDS["pruning.pattern"].label)
         self._pattern.edited.connect(self.edited)
         row = len(self._tiles) // _COLUMNS + 1
-        grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
+        self._grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
         self._shown: list[_StructureTile] = []
         self._offer(structure for structure in Structure if structure not in OF_EXPERTS)
         pattern = PruningConfig().pattern
@@ -149,7 +141,6 @@ class StructureTiles(QWidget):
             explained(tile, reason or CHOICES[structure][1])
 
     def _offer(self, structures: Iterable[Structure]) -> None:
-        """Show the tiles of these structures side by side."""
         offered = {*structures}
         shown = [tile for tile in self._tiles.values() if tile.structure in offered]
         if shown == self._shown:
@@ -302,7 +293,6 @@ def paint_structure(
 
 
 def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Draw attention heads side by side."""
     width = place.width() / _HEADS
     for head in range(_HEADS):
         left = place.left() + head * width
@@ -315,7 +305,6 @@ def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
 
 
 def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Draw neurons between inputs and outputs; kept ones have connections."""
     radius = place.height() / (2.6 * _NEURONS)
     middle = place.center()
     ends = [
@@ -342,7 +331,6 @@ def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
 
 
 def _paint_experts(painter: QPainter, place: QRectF, ink: Ink) -> None:
-    """Draw experts below each other, and a router that chooses among the kept ones."""
     step = place.height() / _EXPERTS
     radius = step * 0.3
     router = QPointF(place.left() + radius, place.center().y())
@@ -372,7 +360,6 @@ _PAINT = {
 def _paint_matrix(
     painter: QPainter, place: QRectF, ink: Ink, is_removed: Callable[[int, int], bool]
 ) -> None:
-    """Draw the weight matrix of a layer."""
     side = min(place.width() / _MATRIX_COLUMNS, place.height() / _MATRIX_ROWS)
     left = place.center().x() - side * _MATRIX_COLUMNS / 2
     top = place.center().y() - side * _MATRIX_ROWS / 2

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.model_info.source_names import is_hub_source
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
@@ -19,6 +18,7 @@ from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text.source_fields import FIELDS
 from surgeon_gui.widgets.choice_box import ChoiceBox
 from surgeon_gui.widgets.controls import label_of, named, text_label
+from surgeon_gui.widgets.layouts import in_grid
 
 _NAMES = ("dataset_config", "split", "column", "validation_split")
 _OF_DATASETS = ("dataset_config", "split", "validation_split")
@@ -35,10 +35,7 @@ class TextParts(QWidget):
         self._calibration = CalibrationConfig()
         self._rows: dict[str, tuple[QLabel, ChoiceBox]] = {}
         self._note = text_label(quiet=True, name="text_parts_note")
-        self._grid = QGridLayout(self)
-        self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(GAP)
-        self._grid.setColumnStretch(1, 1)
+        self._grid = in_grid(self, wide=1)
         for name in _NAMES:
             self._add_row(name)
         self._grid.addWidget(self._note, len(_NAMES), 0, 1, 2)

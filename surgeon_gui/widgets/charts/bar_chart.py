@@ -54,10 +54,9 @@ class BarChart(PlotCard):
             self._mark.setValue(bars.mark)
             self._mark.label.setFormat(bars.mark_name)
         self._plot.getAxis("left").format_tick = bars.format_tick
-        self._plot.set_ticks(
-            "bottom", bars.ticks_between or (lambda low, high: bars.ticks)
-        )
-        top = (1 + _HEADROOM) * (max(_heights(bars)) or 1)
+        self._plot.set_ticks(bars.ticks_between or (lambda low, high: bars.ticks))
+        columns = zip(*(stack.heights for stack in bars.stacks), strict=True)
+        top = (1 + _HEADROOM) * (max(map(sum, columns), default=0.0) or 1)
         self._plot.fit(padded(bars.edges[0][0], bars.edges[-1][1]), (0.0, top))
         self._plot.label_axes(bars.axis, bars.x_axis)
         self._plot.read()
@@ -119,8 +118,3 @@ class BarChart(PlotCard):
         self._mark.setPen(pg.mkPen(theme.text, dash=_DASHES))
         self._mark.label.setColor(theme.text)
         self._fill()
-
-
-def _heights(bars: Bars) -> list[float]:
-    columns = zip(*(stack.heights for stack in bars.stacks), strict=True)
-    return [sum(column) for column in columns] or [0.0]

@@ -119,7 +119,6 @@ class ChartCard(QFrame):
         """Apply the colors of the theme to a plot; may come during construction."""
 
     def _rows_above(self) -> tuple[QBoxLayout, QHBoxLayout]:
-        """Return the rows above the plot."""
         self._title.installEventFilter(self)
         right = in_row(STRETCH, self._controls, self._more, self._back, spacing=None)
         add_parts(self._top, (self._title, 1), right)
@@ -301,13 +300,12 @@ class ChartCard(QFrame):
         return [self._more, self._back]
 
     def _add_actions(self) -> None:
-        """Add the actions below Enlarge to the menu."""
         for suffix in FORMATS:
             text = tr("Save as {format}…").format(format=suffix.upper())
             added = self._add_action(suffix, text)
             added.triggered.connect(partial(self._ask_where_to_save, suffix))
 
-    def _ask_where_to_save(self, suffix: str, _: bool = False) -> None:
+    def _ask_where_to_save(self, suffix: str) -> None:
         name = f"{self._name}.{suffix}"
         ask_new_file(self, tr("Save the chart"), name, self._on_file_selected)
 

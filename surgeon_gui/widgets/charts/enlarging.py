@@ -69,7 +69,6 @@ class Enlarging(QObject):
 
 
 def _replace(view: QWidget, old: QWidget, new: QWidget) -> None:
-    """Put a widget into the place of another one."""
     layout = view.layout()
     if isinstance(view, QSplitter):
         sizes = view.sizes()

@@ -78,7 +78,9 @@ class LineChart(PlotCard):
             return
         curves = line.curves
         while len(self._lines) < len(curves):
-            self._add_line()
+            item = pg.PlotDataItem([], [], antialias=True)
+            self._lines.append(item)
+            self._plot.addItem(item)
         for number, item in enumerate(self._lines):
             curve = curves[number] if number < len(curves) else Curve("")
             item.setData(*thinned(curve.xs, curve.ys))
@@ -93,7 +95,7 @@ class LineChart(PlotCard):
             if value is not None:
                 item.setValue(value)
         self._last_text.setText(line.last_text)
-        self._last_text.setPos(line.xs[-1], line.ys[-1])
+        self._last_text.setPos(line.xs[-1], curves[0].ys[-1])
         self._fit_axes(line)
         self._place_last_text()
         self._restyle()
@@ -103,7 +105,10 @@ class LineChart(PlotCard):
     def rows(self) -> list[tuple[object, ...]]:
         line = self._shown
         names = [f"{curve.name}, {line.axis}" for curve in line.curves]
-        header = (line.x_axis.lower(), *(names if line.more else [line.axis.lower()]))
+        header = (
+            line.x_axis.lower(),
+            *(names if len(names) > 1 else [line.axis.lower()]),
+        )
         columns = (line.xs, *(curve.ys for curve in line.curves))
         rows = list(zip(*columns, strict=True))
         if not line.last_text:
@@ -127,7 +132,7 @@ class LineChart(PlotCard):
             for curve in line.curves
         ]
         size = self._last_text.textItem.boundingRect().size()
-        for up in _places(size.height(), is_above_first=_is_above(line.ys)):
+        for up in _places(size.height(), is_above_first=_is_above(line.curves[0].ys)):
             area = QRectF(curves[0][-1] - QPointF(size.width(), up), size)
             text = area.adjusted(*_TEXT_EDGES)
             is_free = not any(_crosses(curve, text) for curve in curves)
@@ -150,17 +155,12 @@ class LineChart(PlotCard):
                 return True
         return False
 
-    def _add_line(self) -> None:
-        item = pg.PlotDataItem([], [], antialias=True)
-        self._lines.append(item)
-        self._plot.addItem(item)
-
     def _fit_axes(self, line: Line) -> None:
         if line.has_whole_xs:
-            self._plot.set_ticks("bottom", _whole_ticks)
+            self._plot.set_ticks(_whole_ticks)
             across = padded(-0.15, line.last_x + 0.15)
         else:
-            self._plot.set_ticks("bottom", None)
+            self._plot.set_ticks(None)
             across = padded(0.0, line.last_x)
         values = [limit(c.ys) for c in line.curves for limit in (min, max)]
         values += [x for x in (line.baseline, line.limit) if x is not None]
@@ -207,7 +207,7 @@ class LineChart(PlotCard):
             item.setSymbolSize(_DOT)
             item.setSymbolBrush(pg.mkBrush(color))
             item.setSymbolPen(pg.mkPen(theme.surface))
-            is_filled = line.from_zero and not line.more
+            is_filled = line.from_zero and len(line.curves) == 1
             item.setFillLevel(0.0 if is_filled else None)
             shade = QColor(color)
             shade.setAlpha(36)

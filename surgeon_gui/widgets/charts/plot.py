@@ -59,7 +59,7 @@ class _Axis(pg.AxisItem):
     def tickStrings(
         self, values: list[float], scale: float, spacing: float
     ) -> list[str]:
-        if self.format_tick is None or self.logMode:
+        if self.format_tick is None:
             return [localize(x) for x in super().tickStrings(values, scale, spacing)]
         return [self.format_tick(value * scale) for value in values]
 
@@ -67,7 +67,7 @@ class _Axis(pg.AxisItem):
     def generateDrawSpecs(self, p: QPainter) -> Any:
         """Return what to draw: all labels of numbers with as many decimals."""
         specs = super().generateDrawSpecs(p)
-        if specs is None or self.format_tick is not None or self.logMode:
+        if specs is None or self.format_tick is not None:
             return specs
         axis, ticks, texts = specs
         labels = _with_equal_decimals([text for *_, text in texts])
@@ -134,7 +134,7 @@ class Plot(pg.PlotWidget):
             axis.setZValue(_BELOW)
         self.is_zoomed = False
         self._whole: tuple[Range, Range] | None = None
-        self._ticks: dict[str, Callable[[float, float], Ticks]] = {}
+        self._ticks: Callable[[float, float], Ticks] | None = None
         self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
         self._labels, self._label_color = ("", ""), ""
         self._mouse: QPointF | None = None  # position in the widget
@@ -176,15 +176,10 @@ class Plot(pg.PlotWidget):
         if self._whole is not None:
             self._show(*self._whole)
 
-    def set_ticks(
-        self, side: str, ticks: Callable[[float, float], Ticks] | None
-    ) -> None:
-        """Let a function choose the ticks of an axis for each shown range."""
-        if ticks is None:
-            self._ticks.pop(side, None)
-            self.getAxis(side).setTicks(None)
-            return
-        self._ticks[side] = ticks
+    def set_ticks(self, ticks: Callable[[float, float], Ticks] | None) -> None:
+        """Let a function choose the ticks below the plot for each shown range."""
+        self._ticks = ticks
+        self.getAxis("bottom").setTicks(None)
         self._update_ticks()
 
     @override
@@ -229,10 +224,9 @@ class Plot(pg.PlotWidget):
 
     @Slot()
     def _update_ticks(self) -> None:
-        ranges = self.getViewBox().viewRange()
-        for side, shown in zip(("bottom", "left"), ranges, strict=True):
-            if side in self._ticks:
-                self.getAxis(side).setTicks([list(self._ticks[side](*shown))])
+        shown, _ = self.getViewBox().viewRange()
+        if self._ticks is not None:
+            self.getAxis("bottom").setTicks([list(self._ticks(*shown))])
 
     @property
     def text(self) -> str:
@@ -351,7 +345,6 @@ class PlotCard(ChartCard):
         return self._body
 
     def _add_items(self, plot: Plot) -> None:
-        """Add the items of the subclass to a new plot."""
         raise NotImplementedError
 
     def _reading_at(self, place: QPointF) -> Reading | None:
@@ -364,7 +357,6 @@ class PlotCard(ChartCard):
             self._apply_theme()
 
     def _apply_theme(self) -> None:
-        """Apply the colors of the theme to the plot and its items."""
         raise NotImplementedError
 
     @override
@@ -391,6 +383,6 @@ class PlotCard(ChartCard):
         if self._body is not None:
             self._plot.forget_mouse()
 
-    def _zoom(self, factor: float, _: bool = False) -> None:
+    def _zoom(self, factor: float) -> None:
         if self._body is not None:
             self._plot.zoom(factor)

@@ -29,7 +29,6 @@ from surgeon_engine.api.config.fields import (
     values_of,
 )
 from surgeon_engine.base.errors import ConfigError
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import (
@@ -41,7 +40,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
 )
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
-from surgeon_gui.widgets.layouts import Collapsible, vertical
+from surgeon_gui.widgets.layouts import Collapsible, in_grid, vertical
 
 NO_PROBLEMS: Mapping[str, str] = MappingProxyType({})
 _INPUT_HEIGHT = 27  # pixels, as high as a button
@@ -99,14 +98,6 @@ class _FieldRow:
     setting: Setting
     below: int = 0  # number of widgets that the page has added
 
-    def set_visible(self, is_visible: bool) -> None:
-        self.label.setVisible(is_visible)
-        self.field.setVisible(is_visible)
-
-    def mark_change(self, is_changed: bool) -> None:
-        """Mark a value that is not the default by a bold label."""
-        mark(self.label, "changed", is_changed)
-
 
 class ConfigForm(QWidget):
     """Inputs for the fields of a dataclass, except strings and tables.
@@ -147,7 +138,7 @@ class ConfigForm(QWidget):
         self._problems: dict[str, QLabel] = {}  # by field
         self._advanced: Collapsible | None = None
         self._opened_for: set[str] = set()  # the problems for which it was opened
-        plain, advanced = _grid(), _grid()
+        plain, advanced = in_grid(wide=1), in_grid(wide=1)
         self._settings = settings_of(kind)
         part_names = {name for part in self._parts for name in part.names}
         for part_of_page in self._parts:
@@ -210,10 +201,6 @@ class ConfigForm(QWidget):
             ConfigError: If the values are not valid together.
         """
         return dataclasses.replace(self._config, **self.values())
-
-    def field(self, name: str) -> QWidget:
-        """Return the input widget of a field."""
-        return self._inputs[name].widget
 
     def inputs(self) -> Iterator[tuple[str, QWidget]]:
         """Yield each setting, as a job names it, with its input."""
@@ -289,8 +276,9 @@ class ConfigForm(QWidget):
             label = self._problems.get(name) or self._add_problem(name)
             show_text(label, text)
             self._mark_invalid(name, True)
-            if text not in self._opened_for:
-                self._open_section_of(label)
+            is_new, section = text not in self._opened_for, self._advanced
+            if is_new and section is not None and section.isAncestorOf(label):
+                section.button.setChecked(True)  # or nobody reads it
         self._opened_for.update(shown.values())
 
     def _mark_invalid(self, name: str, is_invalid: bool) -> None:
@@ -311,11 +299,6 @@ class ConfigForm(QWidget):
         else:
             self._column.insertWidget(1, label)
         return label
-
-    def _open_section_of(self, label: QLabel) -> None:
-        """Open the advanced settings if a problem is there, or nobody reads it."""
-        if self._advanced is not None and self._advanced.isAncestorOf(label):
-            self._advanced.button.setChecked(True)
 
     def add_below(self, name: str, widget: QWidget) -> None:
         """Add a widget below the row of a field."""
@@ -371,8 +354,10 @@ class ConfigForm(QWidget):
             is_there = row.setting.is_in(self._before)
             is_left_out = row.setting.name in self._left_out
             applies = row.setting.option.applies(config) and not is_left_out
-            row.set_visible(is_there and applies)
-            row.mark_change(self._before[row.setting.name] != row.setting.default)
+            for widget in (row.label, row.field):
+                widget.setVisible(is_there and applies)
+            is_changed = self._before[row.setting.name] != row.setting.default
+            mark(row.label, "changed", is_changed)  # by a bold label
         self._align_grids()
 
     def _align_grids(self) -> None:
@@ -426,11 +411,3 @@ def _is_left_to_page(setting: Setting) -> bool:
     """Return True for strings and lists of dataclasses."""
     entries = typing.get_args(setting.type)
     return setting.type is str or any(map(dataclasses.is_dataclass, entries))
-
-
-def _grid() -> QGridLayout:
-    grid = QGridLayout()
-    grid.setContentsMargins(0, 0, 0, 0)
-    grid.setSpacing(GAP)
-    grid.setColumnStretch(1, 1)
-    return grid

@@ -28,7 +28,7 @@ from surgeon_engine.server import Engine
 from surgeon_engine.shots.selection import selection
 from surgeon_gui.state.architecture.state import planned_architecture
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import Planner, rules_of
+from surgeon_gui.state.diagnosis.planner import Planner
 from tests.helpers.configs import DENSE, pruning_config
 from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.runs import Recorder, job, run
@@ -133,7 +133,7 @@ def test_plan_and_maximum_equal_those_of_the_engine(
 
 def planner_of(monkeypatch, tmp_path, state):
     costs = read_costs(diagnosis_of(monkeypatch, tmp_path, state))
-    return Planner(costs, rules_of(state.config.pruning))
+    return Planner(costs, state.config.pruning)
 
 
 def at_threshold(planner, plan):
@@ -287,9 +287,7 @@ def test_run_of_one_shot_has_the_planned_removals_and_costs(
     found = run(tmp_path, windows=8, **settings, **protect)
     last = found.shots[-1]
     costs = read_costs(answer)
-    plan = Planner(costs, rules_of(config.pruning)).plan(
-        int(last.target * answer.prunable)
-    )
+    plan = Planner(costs, config.pruning).plan(int(last.target * answer.prunable))
     planned = planned_architecture(found.started.model, costs, plan, config.pruning)
     for layer in last.layers:
         mine = planned.layer(layer.name)

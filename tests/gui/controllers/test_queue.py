@@ -12,11 +12,12 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import StartRun
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.file import QueueFile
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 from surgeon_gui.state.run import Status, requested
-from surgeon_gui.state.runs.reading import read_name, write_name
+from surgeon_gui.state.runs.reading import read_name, write_text
 from surgeon_gui.views.comparison.view import CompareView
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
@@ -394,7 +395,7 @@ def test_run_that_has_outlived_its_window_is_followed(qtbot, make_window):
     click(first, "queue_start_button")
     wait_for_status(qtbot, first, Status.RUNNING)
     first.close()
-    write_name(Path(run_of(first).folder), "by the user")
+    write_text(RunFolder(Path(run_of(first).folder)).name_path, "by the user")
     load_and_wait(qtbot, second, SHORT)
     add(second)
     click(second, "queue_start_button")

@@ -16,19 +16,18 @@ from tests.helpers.fake_engine import shot_finished
 from tests.helpers.queued_runs import queued
 
 HISTORY = (shot_finished(1, 2, 0.3),)  # without it, there is nothing to keep
-NOT_BUSY = ("Start", "(Pause)", "(Finish here)", "(Cancel…)")
-IN_PROGRESS = ("(Start)", "Pause", "Finish here", "Cancel…")
-# status: Start (without another obstacle), Pause, Finish here, Cancel; in brackets
-# what is disabled
+NOT_BUSY = ("(Pause)", "(Finish here)", "(Cancel…)")
+IN_PROGRESS = ("Pause", "Finish here", "Cancel…")
+# status: Pause, Finish here, Cancel; in brackets what is disabled
 APPEARANCE = dict.fromkeys(Status, NOT_BUSY) | {
     Status.STARTING: IN_PROGRESS,
     Status.RUNNING: IN_PROGRESS,
-    Status.PAUSING: ("(Start)", "(Pausing…)", "Finish here", "Cancel…"),
-    Status.PAUSED: ("(Start)", "Resume", "Finish here", "Cancel…"),
-    Status.STOPPING: ("(Start)", "(Pause)", "(Finishing…)", "Cancel…"),
-    Status.CANCELLING: ("(Start)", "(Pause)", "(Finish here)", "(Canceling…)"),
+    Status.PAUSING: ("(Pausing…)", "Finish here", "Cancel…"),
+    Status.PAUSED: ("Resume", "Finish here", "Cancel…"),
+    Status.STOPPING: ("(Pause)", "(Finishing…)", "Cancel…"),
+    Status.CANCELLING: ("(Pause)", "(Finish here)", "(Canceling…)"),
 }
-NAMES = ("start", "pause", "stop", "cancel")
+NAMES = ("pause", "stop", "cancel")
 
 
 def appearance(status):
@@ -38,14 +37,13 @@ def appearance(status):
 
 
 def controls_of(status, **more):
-    run = RunState(status=status, **{"history": HISTORY} | more)
-    return run_controls(run, "A run is in progress." if status.is_busy else "", "")
+    return run_controls(RunState(status=status, **{"history": HISTORY} | more))
 
 
 @pytest.mark.parametrize("status", Status)
 def test_controls_depend_on_the_status(status):
     controls = controls_of(status)
-    views = [getattr(controls, name) for name in NAMES]
+    views = [controls[name] for name in NAMES]
     assert [(view.label.replace("&", ""), view.is_enabled) for view in views] == [
         (label, is_enabled) for _, label, is_enabled in appearance(status)
     ]
@@ -53,18 +51,18 @@ def test_controls_depend_on_the_status(status):
 
 @pytest.mark.parametrize("status", [Status.STARTING, Status.RUNNING, Status.PAUSED])
 def test_stop_is_disabled_until_something_is_removed(status):
-    stop = controls_of(status, stage=Stage.CURVATURE, history=()).stop
+    stop = controls_of(status, stage=Stage.CURVATURE, history=())["stop"]
     assert not stop.is_enabled
     assert stop.tip == "Nothing has been removed yet."
-    assert controls_of(status).stop.tip == CAPTIONS["stop_button"].tip
+    assert controls_of(status)["stop"].tip == CAPTIONS["stop_button"].tip
 
 
 @pytest.mark.parametrize("stage", [Stage.EXPORT, Stage.VERIFICATION])
 def test_stop_is_disabled_during_the_export(stage):
-    stop = controls_of(Status.RUNNING, stage=stage).stop
+    stop = controls_of(Status.RUNNING, stage=stage)["stop"]
     assert not stop.is_enabled
     assert stop.tip == "The result is being written already."
-    assert controls_of(Status.RUNNING, stage=Stage.CURVATURE).stop.is_enabled
+    assert controls_of(Status.RUNNING, stage=Stage.CURVATURE)["stop"].is_enabled
 
 
 @pytest.mark.parametrize("is_working", [False, True])
@@ -76,14 +74,6 @@ def test_queue_can_be_started_and_stopped_only_while_a_run_waits(is_working):
     assert (waits.is_enabled, alone.is_enabled) == (True, False)
     assert waits.label == alone.label
     assert alone.tip not in ("", waits.tip)
-
-
-def test_start_shows_its_obstacle():
-    controls = run_controls(RunState(), "Choose a model to begin.", "Choose a model.")
-    assert not controls.start.is_enabled
-    assert controls.start.tip == "Choose a model to begin."
-    assert not controls.queue_add.is_enabled
-    assert controls.queue_add.tip == "Choose a model."
 
 
 def test_menu_shows_controls(qtbot):

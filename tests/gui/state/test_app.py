@@ -203,7 +203,7 @@ def test_opened_run_is_in_view_until_it_is_closed_or_another_starts():
     assert opened.notice == Failed("full")
     other = app_state.with_opened_run(opened, RunState(run="two"))
     assert app_state.without_opened_run(other).shown_run == own.run
-    queued = app_state.with_queued_run(other, RunState(run="run-2"))
+    queued = app_state.with_run(other, RunState(run="run-2"), of_queue=True)
     assert (queued.run.run, queued.shown_run.run) == ("run-2", "two")
     assert queued.active_run.run == "two"
     assert app_state.with_run(other, RunState(run="run-2")).shown_run.run == "run-2"

@@ -81,10 +81,10 @@ def test_charts_without_a_run_are_empty():
 def test_quality_line_has_a_point_for_the_original_and_each_shot(run):
     line = quality_line(run, Quality.PERPLEXITY)
     assert line.xs == (0.0, 1.0, 2.0)
-    assert line.ys[0] == line.baseline == 14.2
-    assert line.ys[1:] == tuple(s.evaluation.perplexity for s in run.history)
+    assert line.curves[0].ys[0] == line.baseline == 14.2
+    assert line.curves[0].ys[1:] == tuple(s.evaluation.perplexity for s in run.history)
     loss = quality_line(run, Quality.LOSS)
-    assert loss.ys[1:] == tuple(s.evaluation.loss for s in run.history)
+    assert loss.curves[0].ys[1:] == tuple(s.evaluation.loss for s in run.history)
 
 
 def test_quality_line_has_the_quality_limit(run):
@@ -110,7 +110,7 @@ def test_quality_line_has_a_curve_of_the_divergence_for_each_text(run):
             shot.evaluation.fidelity[number].divergence.value for shot in run.history
         )
     agreement = quality_line(run, Quality.AGREEMENT)
-    assert agreement.ys[0] == 100.0
+    assert agreement.curves[0].ys[0] == 100.0
     assert agreement.limit is None
 
 
@@ -126,17 +126,17 @@ def test_limit_of_the_divergence_is_in_its_own_chart(run):
 def test_recovery_line_begins_before_the_refit(run):
     trained = [HeldOutMeasured(0, 40, 0.4), HeldOutMeasured(20, 40, 0.35)]
     line = recovery_line(with_events(run, 30.0, *trained))
-    assert (line.xs, line.ys, line.last_x) == ((0.0, 20.0), (0.4, 0.35), 40.0)
+    assert (line.xs, line.curves[0].ys, line.last_x) == ((0.0, 20.0), (0.4, 0.35), 40.0)
     done = recovery_line(with_events(run, 30.0, *trained, recovered(13.0)))
-    assert (done.xs, done.ys) == ((0.0, 0.0, 20.0), (0.6, 0.4, 0.35))
+    assert (done.xs, done.curves[0].ys) == ((0.0, 0.0, 20.0), (0.6, 0.4, 0.35))
     again = recovery_line(with_events(run, 30.0, *trained, HeldOutMeasured(0, 40, 0.5)))
-    assert again.ys == (0.5,)
+    assert again.curves[0].ys == (0.5,)
     assert recovery_line(run).xs == ()
 
 
 def test_recovery_line_of_a_refit_has_two_points(run):
     line = recovery_line(with_events(run, 30.0, recovered(13.0)))
-    assert line.ys == (0.6, 0.3)
+    assert line.curves[0].ys == (0.6, 0.3)
     assert [line.format_x(x) for x in line.xs] == ["Before recovery", "After recovery"]
 
 
@@ -144,7 +144,7 @@ def test_quality_line_has_a_point_for_recovery(run):
     after = recovered(13.0)
     line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY)
     assert line.xs[-2:] == (2.0, 2.0)
-    assert line.ys[-1] == 13.0
+    assert line.curves[0].ys[-1] == 13.0
     assert line.last_text == "After recovery"
 
 
@@ -176,10 +176,10 @@ def test_memory_line_has_a_second_curve_with_a_gpu(run):
     )
     line = memory_line(on_cpu)
     assert list(line.xs) == [30.0, 31.0]
-    assert list(line.ys) == [1.0, 2.0]
-    assert line.more == ()
+    assert list(line.curves[0].ys) == [1.0, 2.0]
+    assert len(line.curves) == 1
     on_gpu = with_events(on_cpu, 32.0, MemorySampled(10**9, 5 * 10**9, 8 * 10**9))
-    (gpu,) = memory_line(on_gpu).more
+    _, gpu = memory_line(on_gpu).curves
     assert list(gpu.ys) == [0.0, 0.0, 5.0]
 
 

@@ -32,8 +32,8 @@ from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.state.result_text import clock
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import phase
 from surgeon_gui.state.sources.download import Download
 from surgeon_gui.state.sources.reading import needs_download, wait_note
 from surgeon_gui.state.sources.search import search_line
@@ -118,8 +118,8 @@ def test_lost_connection_is_explained_until_it_is_back():
 
 def test_cancel_says_for_which_computer_it_waits():
     run = RunState(Status.CANCELLING, "run-1", computer="me@box")
-    assert phase(run) == "Canceling… Waiting for me@box."
-    assert phase(replace(run, computer="")) == "Canceling…"
+    assert clock(run, 0.0) == "Canceling… Waiting for me@box"
+    assert clock(replace(run, computer=""), 0.0) == "Canceling…"
     state = replace(app.with_computer(AppState(), "me@box"), run=run)
     lost = changed(ConnectionStatus.LOST, message="It was lost.", attempt=1, attempts=8)
     text = connection_problem(applied(state, lost))

@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.run import ExpertsLeft, GroupsLeft, experts_lef
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.diagnosis.costs import read_costs
-from surgeon_gui.state.diagnosis.planner import Planner, rules_of
+from surgeon_gui.state.diagnosis.planner import Planner
 from surgeon_gui.state.experts import (
     ExpertMeasure,
     cells_of,
@@ -29,7 +29,7 @@ from surgeon_gui.state.job.editing import (
     with_preset,
 )
 from surgeon_gui.state.job.purposes import fitted_to, purpose_of, with_purpose
-from surgeon_gui.state.report import ReportContext, report_html
+from surgeon_gui.state.report import report_html
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.removed import removed_by_block
@@ -126,7 +126,7 @@ def test_planned_experts_are_the_cheapest_of_each_class(tmp_path, classes):
     found = diagnosed(job, str(tmp_path), MODEL)
     units = tuple(msgspec.structs.replace(x, classes=classes) for x in found.units)
     costs = read_costs(msgspec.structs.replace(found, units=units))
-    planner = Planner(costs, rules_of(job.pruning))
+    planner = Planner(costs, job.pruning)
     each = MODEL.layers[-1].rows
     assert planner.max_removable == 4 * (EXPERTS - CHOSEN) * each
     plan = planner.plan(planner.max_removable)
@@ -139,7 +139,7 @@ def test_planned_experts_are_the_cheapest_of_each_class(tmp_path, classes):
 def test_result_says_how_many_experts_are_left():
     assert left_text(run_with((4, 4, 4, 4))) == "12 of 16 experts per block are left"
     assert left_text(run_with()) == "4 to 16 of 16 experts per block are left"
-    report = report_html(run_with(), ReportContext("a run"))
+    report = report_html(run_with(), "a run")
     assert "4 to 16 of 16 experts per block are left" in report
     assert not left_text(run_with((0, 0, 0, 0)))
     run = run_with((0, 0, 0, 0))

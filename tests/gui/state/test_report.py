@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.messages.run import Estimate, HeldOutMeasured, TokensRemoved
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.running_memory import memory_beside_weights
-from surgeon_gui.state.report import ReportContext, report_html
+from surgeon_gui.state.report import report_html
 from surgeon_gui.state.result_text import quality_facts
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
@@ -30,7 +30,7 @@ def finished(tmp_path):
 
 
 def text_of(run):
-    text = re.sub(r"<[^>]+>", " ", report_html(run, ReportContext("a run")))
+    text = re.sub(r"<[^>]+>", " ", report_html(run, "a run"))
     return re.sub(r"\s+", " ", text).replace("\xa0", " ")
 
 

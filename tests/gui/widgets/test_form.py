@@ -71,6 +71,11 @@ CHANGED = {
 }
 
 
+def field(form, name):
+    """Return the input of a field."""
+    return form._inputs[name].widget
+
+
 @pytest.fixture
 def form(qtbot):
     form = ConfigForm("pruning", PruningConfig)
@@ -93,7 +98,7 @@ def test_form_returns_the_shown_config(qtbot, part, is_default):
 def test_edit_emits_config_with_other_fields_unchanged(qtbot, form):
     form.show_config(CHANGED["pruning"])
     with qtbot.waitSignal(form.edited) as blocker:
-        form.field("shots").setValue(4)
+        field(form, "shots").setValue(4)
     assert blocker.args == [replace(CHANGED["pruning"], shots=4)]
 
 
@@ -116,30 +121,30 @@ def test_numbers_have_units_and_limits_and_no_needless_digits(qtbot, form):
         ("cost_damping", None, "0.01"),
         ("update_damping", None, "10"),
     ):
-        box = form.field(name)
+        box = field(form, name)
         assert (box.cleanText().removesuffix(".0") + box.suffix()).startswith(text)
         assert limits in (None, (box.minimum(), box.maximum()))
         assert box.objectName() == f"pruning_{name}"
         assert box.accessibleName()
         assert box.toolTip()
-    form.field("shots").setValue(2)
-    assert form.field("shots").suffix() == " shots"
-    assert form.field("structure").itemData(0, Qt.ItemDataRole.ToolTipRole)
+    field(form, "shots").setValue(2)
+    assert field(form, "shots").suffix() == " shots"
+    assert field(form, "structure").itemData(0, Qt.ItemDataRole.ToolTipRole)
 
 
 def test_unchanged_number_keeps_hidden_digits(qtbot, form):
     exact = PruningConfig(sparsity=1 / 3)
     form.show_config(exact)
-    assert form.field("sparsity").text() == "33.33 %"
+    assert field(form, "sparsity").text() == "33.33 %"
     with qtbot.waitSignal(form.edited) as blocker:
-        form.field("shots").setValue(4)
+        field(form, "shots").setValue(4)
     assert blocker.args == [replace(exact, shots=4)]
-    form.field("sparsity").setValue(50)
+    field(form, "sparsity").setValue(50)
     assert form.config().sparsity == 0.5
 
 
 def rows_of(form):
-    return {name for name in form.values() if not form.field(name).isHidden()}
+    return {name for name in form.values() if not field(form, name).isHidden()}
 
 
 def test_field_that_does_not_apply_is_hidden_and_keeps_its_value(form):
@@ -174,7 +179,7 @@ def test_inputs_get_the_space_of_labels_that_are_hidden(qtbot, monkeypatch):
     for structure in (Structure.N_M, Structure.HEADS_AND_NEURONS):
         form.show_config(PruningConfig(structure))
         form.layout().activate()
-        widths.append(form.field("method").width())
+        widths.append(field(form, "method").width())
     assert widths[0] < widths[1]
 
 
@@ -192,7 +197,7 @@ def test_pattern_has_a_box_for_each_number(qtbot, form):
 
 
 def test_list_is_shown_as_comma_separated_line(qtbot, form):
-    line = form.field("protect")
+    line = field(form, "protect")
     assert isinstance(line, QLineEdit)
     line.setText(" block 0,*.down_proj , ")
     with qtbot.waitSignal(form.edited) as blocker:
@@ -208,7 +213,7 @@ def test_show_config_does_not_overwrite_line_being_typed(qtbot, form):
     form.findChild(object, "pruning_advanced_button").click()
     form.show()
     form.activateWindow()
-    line = form.field("protect")
+    line = field(form, "protect")
     line.setFocus()
     qtbot.waitUntil(line.hasFocus)
     QTest.keyClicks(line, "block 0")
@@ -225,14 +230,14 @@ def test_edit_may_change_other_fields(qtbot):
     form = ConfigForm("pruning", PruningConfig, lambda before, after: {"shots": 7})
     qtbot.addWidget(form)
     with qtbot.waitSignal(form.edited) as blocker:
-        form.field("sparsity").setValue(12)
+        field(form, "sparsity").setValue(12)
     assert blocker.args == [PruningConfig(sparsity=0.12, shots=7)]
-    assert form.field("shots").value() == 7
+    assert field(form, "shots").value() == 7
 
 
 def test_incompatible_choices_are_disabled_with_reason(form):
     form.disable_choices("method", {Method.WANDA: "Not for heads."})
-    box = form.field("method")
+    box = field(form, "method")
     index = list(Method).index(Method.WANDA)
     assert not box.model().item(index).isEnabled()
     assert box.itemData(index, Qt.ItemDataRole.ToolTipRole) == plain_tip(
@@ -245,7 +250,7 @@ def test_incompatible_choices_are_disabled_with_reason(form):
 def test_invalid_config_shows_its_error(qtbot, form):
     form.show_config(PruningConfig())
     with qtbot.waitSignal(form.refused):
-        box = form.field("shots")
+        box = field(form, "shots")
         box.setMaximum(1_000)  # beyond what the config takes
         box.setValue(500)
     problem = form.findChild(object, "pruning_shots_problem")
@@ -267,15 +272,15 @@ def test_invalid_config_shows_its_error(qtbot, form):
 def test_error_stays_at_its_field_while_others_are_edited(form):
     form.edit("layer_min_density", ("block 3",))
     form.edit("protect", ("block 1",))
-    assert form.field("layer_min_density").property("invalid")
-    assert not form.field("protect").property("invalid")
+    assert field(form, "layer_min_density").property("invalid")
+    assert not field(form, "protect").property("invalid")
     form.edit("layer_min_density", ())
     form.edit("structure", Structure.N_M)
     form.edit("pattern", "3:3")
     form.edit("structure", Structure.NEURONS)
     form.edit("structure", Structure.N_M)  # the pattern is there again
-    assert form.field("pattern").property("invalid")
-    assert not form.field("structure").property("invalid")
+    assert field(form, "pattern").property("invalid")
+    assert not field(form, "structure").property("invalid")
 
 
 def test_pattern_is_refused_beside_the_share_of_a_layer(form):
@@ -283,12 +288,12 @@ def test_pattern_is_refused_beside_the_share_of_a_layer(form):
     form.edit("pattern", "3:3")
     form.edit("layer_min_density", ("block 3",))
     for name in ("pattern", "layer_min_density"):
-        assert form.field(name).property("invalid")
+        assert field(form, name).property("invalid")
         assert form.findChild(object, f"pruning_{name}_problem").text()
 
 
 def test_each_refused_value_has_its_error(form):
-    shots, width = form.field("shots"), form.field("width_multiple")
+    shots, width = field(form, "shots"), field(form, "width_multiple")
     for box in (shots, width):
         box.setMaximum(5_000)  # beyond what the config takes
     shots.setValue(500)
@@ -322,19 +327,19 @@ def test_advanced_fields_are_hidden_at_first(qtbot, form):
     form.show_config(PruningConfig(method=Method.LLM_SURGEON))
     form.show()
     qtbot.waitExposed(form)
-    assert form.field("shots").isVisible()
-    assert not form.field("damping").isVisible()
+    assert field(form, "shots").isVisible()
+    assert not field(form, "damping").isVisible()
     form.findChild(object, "pruning_advanced_button").click()
-    assert form.field("damping").isVisible()
-    assert not form.field("cost_damping").isVisible()  # it is searched for
+    assert field(form, "damping").isVisible()
+    assert not field(form, "cost_damping").isVisible()  # it is searched for
     choose(form, "damping", Damping.FIXED)
-    assert form.field("cost_damping").isVisible()
+    assert field(form, "cost_damping").isVisible()
 
 
 def test_wheel_without_focus_changes_nothing(qtbot, form):
     form.show_config(PruningConfig())
     for name in ("shots", "sparsity", "structure"):
-        QApplication.sendEvent(form.field(name), _wheel_event())
+        QApplication.sendEvent(field(form, name), _wheel_event())
     assert form.config() == PruningConfig()
 
 
@@ -342,7 +347,7 @@ def test_show_config_does_not_overwrite_number_being_typed(qtbot, form):
     form.show_config(PruningConfig(shots=3))
     form.show()
     form.activateWindow()
-    box = form.field("shots")
+    box = field(form, "shots")
     box.setFocus()
     qtbot.waitUntil(box.hasFocus)
     form.show_config(PruningConfig(shots=4))
@@ -395,7 +400,7 @@ def test_number_beyond_limits_becomes_nearest_and_shows_limit(
 
 
 def choose(form, name, member):
-    form.field(name).setCurrentIndex(list(type(member)).index(member))
+    field(form, name).setCurrentIndex(list(type(member)).index(member))
 
 
 def _wheel_event():
@@ -446,7 +451,7 @@ def test_time_is_typed_in_hours_or_minutes(qtbot, typed, minutes):
     form = ConfigForm("recovery", RecoveryConfig)
     qtbot.addWidget(form)
     form.show_config(RecoveryConfig(minutes=20))
-    box = form.field("minutes")
+    box = field(form, "minutes")
     box.selectAll()
     QTest.keyClicks(box, typed)
     QTest.keyClick(box, Qt.Key.Key_Return)

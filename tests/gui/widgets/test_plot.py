@@ -1,5 +1,7 @@
 """Plots: the mouse wheel scrolls the page, and axes suit their values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
@@ -43,6 +45,11 @@ def test_wheel_is_left_to_the_page(qtbot, x):
     assert not event.isAccepted()
 
 
+def line_of(xs, ys):
+    """Return the content of a chart with one curve."""
+    return Line("KL", (Curve("KL", xs, ys),))
+
+
 def test_plot_is_created_with_the_first_data_in_the_theme_of_the_window(chart, qapp):
     chart.show()
     assert chart.findChildren(Plot) == []
@@ -53,7 +60,7 @@ def test_plot_is_created_with_the_first_data_in_the_theme_of_the_window(chart, q
     try:
         apply_theme(qapp, ThemeChoice.DARK)
         for last in (1.0, 2.0):
-            chart.show_line(Line("KL", (0.0, 1.0), (0.5, last)))
+            chart.show_line(line_of((0.0, 1.0), (0.5, last)))
         (plot,) = chart.findChildren(Plot)
         assert plot.backgroundBrush().color() == QColor(DARK.surface)
     finally:
@@ -70,7 +77,9 @@ def test_label_of_the_last_point_covers_no_curve(chart, ys):
     other = Curve("other", xs, tuple(0.5 * y for y in ys))
     chart.show()
     for curves in ((), (other,)):
-        line = Line("KL", xs, ys, more=curves, last_x=3.0, last_text="After it")
+        line = Line(
+            "KL", (Curve("KL", xs, ys), *curves), last_x=3.0, last_text="After it"
+        )
         chart.show_line(line)
         for height in (500, 210, 150, 100, 500):
             chart.resize(420, height)
@@ -88,8 +97,8 @@ def test_label_of_the_last_point_is_beside_that_of_the_baseline(chart):
     text = "Long text after the recovery"
     for last in np.linspace(0.7, 1.1, 9):
         ys = (1.0, 1.5, last)
-        line = Line("KL", (0.0, 1.0, 1.0), ys, last_x=1.0, last_text=text, baseline=1.0)
-        chart.show_line(line)
+        line = line_of((0.0, 1.0, 1.0), ys)
+        chart.show_line(replace(line, last_text=text, baseline=1.0))
         settle()
         items = (chart._last_text, chart._base_line.label)
         one, other = (x.textItem.sceneBoundingRect() for x in items)
@@ -119,7 +128,7 @@ def test_axis_of_values_that_are_not_negative_has_no_negative_ticks(chart, ys):
     chart.resize(400, 800)
     chart.show()
     xs = tuple(float(x) for x in range(len(ys)))
-    chart.show_line(Line("KL", xs, ys))
+    chart.show_line(line_of(xs, ys))
     low, high = chart._plot.getViewBox().viewRange()[1]
     assert low < min(ys) <= max(ys) < high
     axis = chart._plot.getAxis("left")
@@ -130,7 +139,7 @@ def test_axis_of_values_that_are_not_negative_has_no_negative_ticks(chart, ys):
 def test_labels_of_an_axis_have_as_many_decimals(chart):
     chart.resize(400, 300)
     chart.show()
-    chart.show_line(Line("KL", (0.0, 1.0), (0.0, 0.28)))
+    chart.show_line(line_of((0.0, 1.0), (0.0, 0.28)))
     axis, image = chart._plot.getAxis("left"), QImage(9, 9, QImage.Format.Format_RGB32)
     painter = QPainter(image)
     labels = [text for *_, text in axis.generateDrawSpecs(painter)[2]]

@@ -8,18 +8,18 @@ from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.widgets import progress
-from surgeon_gui.widgets.controls import progress_bar, show_share
+from surgeon_gui.widgets.progress import ProgressBar
 
 WIDTH = 200
 
 
 def test_piece_of_an_unknown_share_never_parts(qtbot, qapp, monkeypatch):
     apply_theme(qapp, ThemeChoice.LIGHT)
-    bar = progress_bar("bar")
+    bar = ProgressBar("bar")
     qtbot.addWidget(bar)
     bar.resize(WIDTH, 8)
     bar.show()
-    show_share(bar, None)
+    bar.show_share(None)
     places = set()
     for step in range(12):
         now = progress._SECONDS * step / 12
@@ -34,11 +34,11 @@ def test_piece_of_an_unknown_share_never_parts(qtbot, qapp, monkeypatch):
 
 
 def test_bar_stops_moving_when_its_share_is_known(qtbot):
-    bar = progress_bar("bar")
+    bar = ProgressBar("bar")
     qtbot.addWidget(bar)
     bar.show()
-    show_share(bar, None)
+    bar.show_share(None)
     qtbot.waitUntil(bar._timer.isActive)
-    show_share(bar, 0.5)
+    bar.show_share(0.5)
     qtbot.waitUntil(lambda: not bar._timer.isActive())
     assert bar.value() == bar.maximum() // 2

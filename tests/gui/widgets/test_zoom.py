@@ -15,11 +15,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_gui.text.chart_values import Line
+from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.charts.plot import Plot
 
-LINE = Line("Loss", xs=(0.0, 1.0, 2.0), ys=(1.0, 2.0, 3.0), last_x=4.0)
+LINE = Line("Loss", (Curve("Loss", (0.0, 1.0, 2.0), (1.0, 2.0, 3.0)),), last_x=4.0)
 LEFT = Qt.MouseButton.LeftButton
 
 
@@ -135,7 +135,8 @@ def test_zoom_stays_when_points_are_added_and_ends_with_another_axis(chart):
     assert shown(chart) == whole
     choose(chart, "zoom_in")
     part = shown(chart)
-    chart.show_line(replace(LINE, xs=(*LINE.xs, 3.0), ys=(*LINE.ys, 9.0)))
+    longer = Curve("Loss", (0.0, 1.0, 2.0, 3.0), (1.0, 2.0, 3.0, 9.0))
+    chart.show_line(replace(LINE, curves=(longer,)))
     assert shown(chart) == part
     chart.reset_zoom()
     assert shown(chart)[1][1] > 9.0  # as large as the new points need

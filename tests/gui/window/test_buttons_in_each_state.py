@@ -24,6 +24,7 @@ from tests.helpers.windows import (
     click,
     find,
     load_and_wait,
+    open_step,
     run_of,
     trigger,
     wait_for_status,
@@ -243,7 +244,7 @@ def enabled_buttons(window):
 def open_everything(window):
     """Open every section of Expert and every page, one after the other."""
     for step in Step:
-        window.open_step(step)
+        open_step(window, step)
         yield step
     yield from window_audit.pages(window)
 

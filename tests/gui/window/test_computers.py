@@ -1,6 +1,7 @@
 """The engine on another computer, connected by a fake ssh or a server on loopback."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,13 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDialog, QLabel, QLineEdit, QPushButton, QTreeWidget
 
 from surgeon_engine.api import remote
+from surgeon_engine.api.messages.commands import ResumeRun
 from surgeon_engine.api.messages.events import ConnectionStatus
 from surgeon_engine.api.messages.files import RunEntry, RunOutcome
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.state.app import Engine
-from surgeon_gui.state.run import Status
+from surgeon_gui.state.run import RunState, Status
 from tests.helpers.fake_remote import remote_command
 from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 from tests.helpers.remote import kill_all, processes, wait_until_gone
@@ -224,6 +226,18 @@ def test_run_in_progress_there_is_followed_and_not_resumed(
     run = RunEntry(folder, "a", RunOutcome.RUNNING, 0.0, 1, 0, QUICK)
     find_type(window, ComputersController).resume(run)
     assert followed == [(folder, QUICK)]
+
+
+def test_interrupted_run_there_is_resumed(window, monkeypatch):
+    sent, session = [], window.session
+    monkeypatch.setattr(session.store, "send", sent.append)
+    session.store.set(replace(session.state, computer=BOX))
+    run = RunEntry("/there/a", "a", RunOutcome.INTERRUPTED, 0.0, 1, 0, QUICK)
+    find_type(window, ComputersController).resume(run)
+    (command,) = [each for each in sent if isinstance(each, ResumeRun)]
+    assert (command.folder, command.detached) == ("/there/a", True)
+    assert session.state.run.computer == BOX
+    session.store.set(replace(session.state, computer="", run=RunState()))
 
 
 def test_computer_is_added_and_models_are_chosen_by_path(

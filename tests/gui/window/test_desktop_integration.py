@@ -74,7 +74,7 @@ def start_run(qtbot, make_window):
             window.session, queue, window, keep_awake, notifier
         )
         lines = []
-        integration.logged.connect(lambda batch: lines.extend(batch))
+        integration.noted.connect(lines.append)
         load_and_wait(qtbot, window)
         window.start_run()
         return window, keep_awake, notifier, lines
@@ -93,7 +93,7 @@ def test_run_inhibits_sleep_unless_paused_and_notifies_at_its_end(qtbot, start_r
     wait_for_status(qtbot, window, Status.FINISHED)
     assert keep_awake.log == ["hold", "allow_sleep", "hold", "allow_sleep"]
     assert len(lines) == 1  # logged once per run
-    assert "not supported" in lines[0].event.message
+    assert "not supported" in lines[0]
     ((title, message),) = notifier.shown
     assert (title, bool(message)) == ("Surgeon", True)
 

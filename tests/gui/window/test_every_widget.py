@@ -21,7 +21,7 @@ from surgeon_gui.text.problems import Step
 from surgeon_gui.widgets.controls import line_label
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers import window_audit
-from tests.helpers.windows import find, load_and_wait
+from tests.helpers.windows import find, load_and_wait, open_step
 
 NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
@@ -42,7 +42,7 @@ def test_no_widget_is_cut_off_unnamed_or_overlapping():
 def test_tab_order_goes_down_each_page(qtbot, window):
     load_and_wait(qtbot, window)
     for step in Step:
-        window.open_step(step)
+        open_step(window, step)
         window_audit.settle()
         card = find(window, f"step_{step.value}_header").parentWidget()
         assert window_audit.out_of_order(card) == []

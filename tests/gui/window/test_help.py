@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,11 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.state import debug_bundle
-from surgeon_gui.state.debug_bundle import Bundle, write_bundle
+from surgeon_gui.state.debug_bundle import write_bundle
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.help.commands_dialog import entries_of
 from surgeon_gui.window import help_menu
-from surgeon_gui.window.help_menu import HelpMenu, make_bundle
+from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.places import Place
 from tests.helpers.windows import (
@@ -140,14 +139,18 @@ def test_write_bundle_leaves_no_file_after_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(debug_bundle, "redacted", fail)
     with pytest.raises(OSError, match="full"):
-        write_bundle(Bundle({"log.txt": "words"}), tmp_path / "bundle.zip")
+        write_bundle({"log.txt": "words"}, "", tmp_path / "bundle.zip")
     assert not list(tmp_path.iterdir())
 
 
-def test_bundle_contains_the_shown_run(window):
-    state = replace(window.session.state, opened_run=RunState(folder="/runs/earlier"))
-    bundle = make_bundle(state, window.settings, find_type(window, LogView))
-    assert bundle.run_folder == "/runs/earlier"
+def test_bundle_contains_the_shown_run(window, tmp_path):
+    (tmp_path / "events.jsonl").write_text("an event\n")
+    window.session.reopen(RunState(folder=str(tmp_path)), "Earlier")
+    help_menu = find_type(window, HelpMenu)
+    help_menu.save_bundle(str(tmp_path / "bundle.zip"))
+    help_menu.finish_writing()
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as archive:
+        assert archive.read("run/events.jsonl") == b"an event\n"
 
 
 def test_bundle_contains_diagnostics_without_secrets(

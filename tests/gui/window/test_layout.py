@@ -20,14 +20,21 @@ from surgeon_gui.views.bars import Bar
 from surgeon_gui.views.steps.step_panel import StepCard, StepHeader
 from tests.helpers.widget_queries import choose_unit
 from tests.helpers.window_audit import controls, cut_texts, overlapping, pages, settle
-from tests.helpers.windows import click, find, load_and_wait, open_place, wait_until
+from tests.helpers.windows import (
+    click,
+    find,
+    load_and_wait,
+    open_place,
+    open_step,
+    wait_until,
+)
 
 QT_PREFIXES = ("_q_", "Scroll")  # controls that Qt creates
 
 
 def test_no_text_is_cut_off_with_any_preset_and_target(qtbot, window):
     load_and_wait(qtbot, window)
-    window.open_step(Step.TARGET)
+    open_step(window, Step.TARGET)
     find(window, "pruning_advanced_button").setChecked(True)
     for preset, target in zip(presets(), itertools.cycle(Target), strict=False):
         window.session.draft.edit_part(replace(preset.pruning, max_divergence=0.5))
@@ -38,7 +45,7 @@ def test_no_text_is_cut_off_with_any_preset_and_target(qtbot, window):
 def test_header_of_an_opened_step_is_visible(qtbot, window):
     load_and_wait(qtbot, window)
     for step in (*Step, Step.MODEL, Step.EXPORT, Step.TARGET):
-        window.open_step(step)
+        open_step(window, step)
         settle()
         header = find(window, f"step_{step.value}_header")
         area = find(window, "step_panel")
@@ -66,7 +73,7 @@ def test_scroll_bars_and_errors_move_nothing(qtbot, window):
     watched += ["expert_search_edit", "step_model_header"]
     before, bar = places(), find(window, "step_panel").verticalScrollBar()
     assert bar.maximum() == 0
-    window.open_step(Step.CALIBRATION)
+    open_step(window, Step.CALIBRATION)
     settle()
     assert bar.maximum() > 0
     bar.setValue(0)
@@ -107,7 +114,7 @@ def test_header_under_the_mouse_has_a_ground_and_no_second_frame(qtbot):
 def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, window):
     load_and_wait(qtbot, window)
     window.resize(1024, 700)
-    window.open_step(Step.TARGET)
+    open_step(window, Step.TARGET)
     find(window, "pruning_advanced_button").setChecked(True)
     settle()
     area, box = find(window, "step_panel"), find(window, "pruning_min_density")
@@ -196,7 +203,7 @@ def test_new_and_expert_share_a_window_that_has_room_for_both(qtbot, window):
     curve, drawer = find(window, "size_curve"), find(window, "expert_drawer")
     window.resize(1280, 560)
     settle()
-    window.open_step(Step.TARGET)
+    open_step(window, Step.TARGET)
     for width, is_wide in ((1280, True), (920, False), (1200, True)):
         window.resize(width, 560)
         settle()

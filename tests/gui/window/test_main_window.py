@@ -31,6 +31,7 @@ from tests.helpers.windows import (
     find,
     find_type,
     load_and_wait,
+    open_step,
     run_of,
     start,
     trigger,
@@ -175,7 +176,7 @@ def test_unreadable_model_shows_an_error_at_its_card(qtbot, window, tmp_path):
 
 def test_start_uses_a_number_that_is_being_typed(qtbot, window):
     load_and_wait(qtbot, window)
-    window.open_step(Step.TARGET)
+    open_step(window, Step.TARGET)
     window.activateWindow()
     box = find(window, "pruning_shots")
     box.setFocus()
@@ -191,7 +192,7 @@ def test_start_uses_a_number_that_is_being_typed(qtbot, window):
 
 def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     load_and_wait(qtbot, window)
-    window.open_step(Step.CALIBRATION)
+    open_step(window, Step.CALIBRATION)
     window.activateWindow()
     box = find(window, "calibration_window_length")
     box.setFocus()
@@ -301,7 +302,7 @@ def test_run_begins_in_a_new_usable_folder(qtbot, window, tmp_path):
     window.start_run()
     assert run_of(window).folder != first
     wait_for_status(qtbot, window, Status.FINISHED)
-    window.open_step(Step.RUN)
+    open_step(window, Step.RUN)
     edit = find(window, "run_parent_edit")
     edit.setFocus()
     edit.selectAll()

@@ -143,14 +143,14 @@ def test_events_of_other_requests_and_after_the_end_are_ignored(done):
 
 def test_new_request_clears_texts_and_cancelled_one_keeps_them(done):
     again = requested(done, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
-    assert again.original == again.pruned == ()
+    assert not any(map(again.tokens, Side))
     assert again.has_chat_template is False  # the models are the same
     other = requested(done, "generate-2", Models("a", "b"), Dtype.FLOAT32, Device.CPU)
     assert other.has_chat_template is None
     partial = cancelling(applied(open_request(), events_of(open_request(), 6)))
     assert partial.question.is_cancelling
     cancelled = applied(partial, [Cancelled()])
-    assert cancelled.original == partial.original != ()
+    assert cancelled.texts == partial.texts != {}
     kept = "Canceled. The texts so far are kept."
     assert playground_text.status_line(cancelled) == kept
     without = applied(cancelling(open_request()), [Cancelled()])
@@ -179,7 +179,7 @@ def test_texts_are_cleared_once_other_models_are_chosen(done):
     assert playground_state.without_stale_texts(done, app) is done
     other = playground_state.with_model(done, Side.PRUNED, "/other", app)
     after = playground_state.without_stale_texts(other, app)
-    assert after.original == after.pruned == ()
+    assert not any(map(after.tokens, Side))
     assert after.question.response is None
     # While the next run is in progress, there is nothing to compare instead.
     run = AppState(run=run_with(status=Status.RUNNING))
@@ -264,8 +264,9 @@ def test_tokens_have_the_quotation_marks_of_the_language():
 
 
 def test_summary_of_identical_predictions(done):
-    tokens = tuple(replace(x, disagreement=disagreement(0.0)) for x in done.original)
-    same = replace(done, original=tokens, pruned=tokens)
+    before = done.tokens(Side.ORIGINAL)
+    tokens = tuple(replace(x, disagreement=disagreement(0.0)) for x in before)
+    same = replace(done, texts=dict.fromkeys(Side, tokens))
     assert (
         playground_text.summary(same) == "The predictions of both models are identical."
     )
@@ -273,7 +274,7 @@ def test_summary_of_identical_predictions(done):
 
 
 def test_token_tip_has_the_top_token_of_each_model(done):
-    token = done.pruned[2]
+    token = done.tokens(Side.PRUNED)[2]
     tip = playground_text.token_tip(token.piece, token.disagreement).replace(SPACE, " ")
     assert tip.splitlines() == [
         "“ moon”: the models differ by 4.50 nats",

@@ -12,8 +12,7 @@ from surgeon_gui.state.runs.parts import RunPart, delete_part, part_bytes, part_
 from surgeon_gui.state.runs.reading import (
     read_record,
     read_runs,
-    write_notes,
-    write_tags,
+    write_text,
 )
 from tests.helpers.fake_runs import write_run, write_saved_state
 
@@ -30,32 +29,32 @@ def folder(tmp_path):
 
 
 def test_notes_and_tags_are_kept_in_the_run_folder(folder):
-    write_notes(folder, "  first line\nsecond line\n")
-    write_tags(folder, (" baseline ", "4 bits,", "baseline", ""))
+    write_text(RunFolder(folder).notes_path, "  first line\nsecond line\n")
+    write_text(RunFolder(folder).tags_path, " baseline \n4 bits,\nbaseline\n")
     record = read_record(folder)
     assert record.notes == "first line\nsecond line"
     assert record.tags == ("baseline", "4 bits")
-    write_notes(folder, " ")
-    write_tags(folder, ())
+    write_text(RunFolder(folder).notes_path, "")
+    write_text(RunFolder(folder).tags_path, "")
     assert not RunFolder(folder).notes_path.exists()
     assert not RunFolder(folder).tags_path.exists()
 
 
 def test_failed_write_keeps_the_old_notes(folder, monkeypatch):
-    write_notes(folder, "old")
+    write_text(RunFolder(folder).notes_path, "old")
 
     def fail(path, data):
         raise OSError("full")
 
     monkeypatch.setattr(reading, "write_atomically", fail)
     with pytest.raises(OSError, match="full"):
-        write_notes(folder, "new")
+        write_text(RunFolder(folder).notes_path, "new")
     assert reading.read_notes(folder) == "old"
 
 
 def test_changed_notes_and_tags_are_read_again(folder):
-    write_tags(folder, ("old",))
-    write_notes(folder, "old")
+    write_text(RunFolder(folder).tags_path, "old")
+    write_text(RunFolder(folder).notes_path, "old")
     (before,) = read_runs(folder.parent, {})
     RunFolder(folder).tags_path.write_text("changed\n")  # in place, by an editor
     (after,) = read_runs(folder.parent, {str(folder): before})

@@ -27,7 +27,8 @@ from surgeon_gui.state.runs.reading import (
     read_record,
     read_runs,
     read_state,
-    write_name,
+    tidy_name,
+    write_text,
 )
 from surgeon_gui.state.runs.removed import removed_by_block
 from surgeon_gui.state.runs.state import RunsState
@@ -317,21 +318,22 @@ def test_read_runs_reads_only_changed_runs_again(tmp_path, monkeypatch):
     monkeypatch.setattr(
         reading, "read_record", lambda folder: read.append(folder) or original(folder)
     )
-    write_name(second, "the good one")
+    write_text(RunFolder(second).name_path, "the good one")
     again = read_runs(tmp_path, records)
     assert read == [second]
     assert [record.folder for record in again][-1] == str(first)  # the oldest
 
 
-def test_write_name_tidies_the_name_and_an_empty_one_restores_the_default(tmp_path):
+def test_name_is_tidied_and_an_empty_one_restores_the_default(tmp_path):
     folder = write_run(tmp_path)
-    write_name(folder, "  the\n good   one ")
+    path = RunFolder(folder).name_path
+    write_text(path, "  the\n good   one ")
     assert read_name(folder) == "the good one"
     assert run_text.title(read_record(folder)) == "the good one"
-    write_name(folder, " ")
+    write_text(path, tidy_name(" "))
     assert run_text.title(read_record(folder)).startswith("Bundled demo · 8.5\xa0MB")
-    write_name(folder, " ")  # no name to remove
-    write_name(folder, "x" * 500)
+    write_text(path, "")  # no name to remove
+    write_text(path, "x" * 500)
     assert len(read_name(folder)) == reading.MAX_NAME_LENGTH
 
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QTreeWidget
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.computers.files_dialog import FilesDialog
-from tests.helpers.windows import click, find, wait_until
+from tests.helpers.windows import click, find, open_step, wait_until
 
 
 @pytest.fixture
@@ -84,12 +84,12 @@ def test_buttons_start_at_what_their_field_holds(window, open_files, folders):
     config = window.session.state.config.calibration
     text = str(folders / "second" / "text.txt")
     window.session.draft.edit_part(replace(config, text=text))
-    window.open_step(Step.CALIBRATION)
+    open_step(window, Step.CALIBRATION)
     dialog, folder = open_files("", clicks="text_file_button")
     assert (folder, selected(dialog)) == (folders / "second", ["text.txt"])
     dialog.reject()
     window.session.draft.set_runs_folder(str(folders / "runs"))
-    window.open_step(Step.RUN)
+    open_step(window, Step.RUN)
     dialog, folder = open_files("", clicks="run_parent_button")
     assert folder == folders
     dialog.reject()

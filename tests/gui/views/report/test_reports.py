@@ -17,7 +17,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
-from surgeon_gui.state.report import ReportContext, report_html
+from surgeon_gui.state.report import report_html
 from surgeon_gui.state.report_parts import Picture
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.report import reports
@@ -31,7 +31,7 @@ from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find, find_type, wait_until
 
 PIXEL = Picture("Quality", b"\x89PNG fake")
-CONTEXT = ReportContext("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
+CONTEXT = ("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def text_of(html):
 
 
 def test_report_contains_results_and_settings(finished):
-    html = report_html(finished, CONTEXT)
+    html = report_html(finished, *CONTEXT)
     text = text_of(html)
     for expected in (
         "KL 0.048, 95 % same top token, perplexity 14.20 → 14.90 on built-in;",
@@ -62,8 +62,8 @@ def test_report_contains_results_and_settings(finished):
     assert "not better" not in text
     baseline = msgspec.structs.replace(finished.baseline, beginning="<bos>")
     other = replace(finished, baseline=baseline, recovered=recovered(13.0))
-    assert "&lt;bos&gt;" in report_html(other, CONTEXT)
-    assert "not better" in text_of(report_html(other, CONTEXT))
+    assert "&lt;bos&gt;" in report_html(other, *CONTEXT)
+    assert "not better" in text_of(report_html(other, *CONTEXT))
 
 
 def test_report_of_an_earlier_version_has_no_fidelity(finished):
@@ -76,13 +76,13 @@ def test_report_of_an_earlier_version_has_no_fidelity(finished):
         recovered=plain(finished.recovered),
         history=tuple(map(plain, finished.history)),
     )
-    text = text_of(report_html(run, CONTEXT))
+    text = text_of(report_html(run, *CONTEXT))
     assert "Same top token" not in text
     assert "14.20 → 14.90" in text
 
 
 def test_report_has_no_external_resources(finished):
-    html = report_html(finished, CONTEXT)
+    html = report_html(finished, *CONTEXT)
     assert set(re.findall(r'(?:src|href)="([^",]{0,22})', html)) == {
         "data:image/png;base64"
     }
@@ -91,7 +91,7 @@ def test_report_has_no_external_resources(finished):
 
 
 def test_job_in_report_equals_job_of_run(finished):
-    html = report_html(finished, CONTEXT)
+    html = report_html(finished, *CONTEXT)
     toml = unescape(re.search(r"<pre>(.*?)</pre>", html, re.DOTALL)[1])
     assert config_from_toml(toml) == job()
 
@@ -107,7 +107,7 @@ def test_job_in_report_equals_job_of_run(finished):
 )
 def test_report_of_incomplete_run_states_why_it_ended(tmp_path, ending, expected):
     run = read_state(write_run(tmp_path, ending=ending))
-    text = text_of(report_html(run, ReportContext("A run")))
+    text = text_of(report_html(run, "A run"))
     assert expected in text
     assert "not recorded" in text
 

@@ -112,7 +112,7 @@ def test_latest_run_that_is_asked_for_is_shown(qtbot, history, monkeypatch, tmp_
 
 
 def test_settings_of_an_opened_run_become_the_draft_on_a_click(qtbot, history):
-    history.runs.show_comparison()
+    history.runs.home.compare_clicked.emit()
     assert find(history, "compare_note").isVisible()
     click(history, "compare_back_button")
     assert history.runs.home.isVisible()

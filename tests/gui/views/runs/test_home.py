@@ -11,7 +11,7 @@ from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers import runs as runs_module
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state.runs.reading import read_name, read_notes, read_tags, write_tags
+from surgeon_gui.state.runs.reading import read_name, read_notes, read_tags, write_text
 from surgeon_gui.views.runs.card_painter import (
     card_rect,
     menu_rect,
@@ -224,7 +224,7 @@ def pick(window, name, text):
 def test_choices_filter_by_outcome_tag_and_model(qtbot, make_home, tmp_path):
     write_three(tmp_path)
     failed = write_run(tmp_path, "d", job(sparsity=0.6), ending="failed", hour=4)
-    write_tags(failed, ("talk",))
+    write_text(RunFolder(failed).tags_path, "talk")
     home = make_home(4)
     pick(home, "runs_outcome_combo", "Failed")
     assert len(titles(home)) == 1
@@ -233,7 +233,7 @@ def test_choices_filter_by_outcome_tag_and_model(qtbot, make_home, tmp_path):
     pick(home, "runs_tag_combo", "talk")
     (title,) = titles(home)
     assert title.startswith("Bundled demo · ")
-    write_tags(failed, ())
+    write_text(RunFolder(failed).tags_path, "")
     find(home, "runs_refresh_action", QAction).trigger()
     wait_until(qtbot, lambda: len(titles(home)) == 4)  # the tag is no choice any more
     assert not find(home, "runs_tag_combo").isEnabled()
@@ -317,11 +317,10 @@ def test_notes_and_tags_are_saved_when_another_run_is_selected_and_at_the_end(
 
 
 def test_failed_notes_and_names_are_reported(qtbot, home, session, monkeypatch):
-    def fail(folder, text):
+    def fail(path, text):
         raise PermissionError(13, f"No {text}")
 
-    for name in ("write_notes", "write_name"):
-        monkeypatch.setattr(runs_module, name, fail)
+    monkeypatch.setattr(runs_module, "write_text", fail)
     click(home, "runs_details_button")
     choose(home, "40")
     type_into(qtbot, home, "runs_notes_edit", "lost")

@@ -25,6 +25,7 @@ from tests.helpers.windows import (
     commands_of,
     find,
     load_and_wait,
+    open_step,
     run_of,
     wait_for_status,
 )
@@ -135,7 +136,7 @@ def test_what_another_program_has_changed_is_seen_on_return(qtbot, window, tmp_p
     window.session.draft.load(QUICK)
     page, file = window.new, tmp_path / "out"
     file.touch()
-    window.open_step(Step.EXPORT)
+    open_step(window, Step.EXPORT)
     window.session.draft.edit_part(ExportConfig(str(file)))
     assert shown(page, "export_problem")
     other = QWidget()
@@ -176,7 +177,7 @@ def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(
     load_and_wait(qtbot, window)
     window.start_run()
     qtbot.waitUntil(lambda: run_of(window).status is Status.RUNNING)
-    window.open_step(Step.EXPORT)
+    open_step(window, Step.EXPORT)
     folder = find(window, "export_folder")
     folder.edited.emit(str(tmp_path / "file" / "export"))
     assert str(tmp_path / "file") in shown(window, "export_problem")

@@ -25,6 +25,7 @@ from tests.helpers.windows import (
     click,
     find,
     load_and_wait,
+    open_step,
     pruning_of,
     wait_until,
 )
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.slow
 def on_target_page(qtbot, window, config=QUICK):
     window.load_config(config)
     wait_until(qtbot, lambda: window.session.state.resource_check is not None)
-    window.open_step(Step.TARGET)
+    open_step(window, Step.TARGET)
     return window
 
 

@@ -30,13 +30,20 @@ from surgeon_gui.views.steps.more_texts import MoreTexts
 from tests.gui.views.steps.test_sources import wait_for_end
 from tests.helpers.fake_sources import CACHED, UNREADABLE
 from tests.helpers.widget_queries import facts, shown
-from tests.helpers.windows import click, find, find_type, load_and_wait, wait_until
+from tests.helpers.windows import (
+    click,
+    find,
+    find_type,
+    load_and_wait,
+    open_step,
+    wait_until,
+)
 
 DATASET = "hf://datasets/someone/stories"
 
 
 def choose_text(qtbot, window, text):
-    window.open_step(Step.CALIBRATION)
+    open_step(window, Step.CALIBRATION)
     line = find(window, "calibration_text")
     line.selectAll()
     QTest.keyClicks(line, f"{text}\r")
@@ -126,7 +133,7 @@ def cells(window):
 def calibrating(qtbot, window):
     """Return a window with an open section Calibration."""
     load_and_wait(qtbot, window)
-    window.open_step(Step.CALIBRATION)
+    open_step(window, Step.CALIBRATION)
     return window
 
 
