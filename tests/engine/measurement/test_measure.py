@@ -269,7 +269,7 @@ def test_speedups_compare_each_round():
         (
             model(rounds=(15.0, 15.3, 15.2), peak_bytes=4_390_000_000),
             "Generation is 1.52 times as fast (15.2 against 10.0 tokens/s), prompts "
-            "1.52 times as fast; memory 0.61 GB less.",
+            "1.52 times as fast; memory 610.0 MB less.",
         ),
         (
             model(rounds=(5.0, 5.0, 5.0), peak_bytes=6_000_000_000),
