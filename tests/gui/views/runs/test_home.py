@@ -264,9 +264,11 @@ def test_selection_and_place_stay_while_runs_come_and_go(qtbot, home, tmp_path):
     write_run(tmp_path, "new", hour=-1)  # at the end
     shutil.rmtree(tmp_path / "c")  # at the beginning
     home.runs.refresh()
-    wait_until(qtbot, lambda: len(home.runs.state.records) == 3)
-    wait_until(qtbot, lambda: str(tmp_path / "new") in str(home.runs.state.records))
-    assert [x.folder[-1] for x in home.runs.state.records] == ["b", "a", "w"]
+
+    def folders():
+        return [x.folder[-1] for x in home.runs.state.records]
+
+    wait_until(qtbot, lambda: folders() == ["b", "a", "w"])
     assert "40" in grid_of(home).currentIndex().data()
     assert bar.value() == before
 
