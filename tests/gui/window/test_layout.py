@@ -90,7 +90,7 @@ def test_primary_buttons_are_those_of_pages(window):
 def test_expert_has_room_in_the_smallest_window(qtbot, window):
     load_and_wait(qtbot, window)
     window.resize(window.minimumSize())
-    window.open_step(Step.TARGET)
+    open_step(window, Step.TARGET)
     settle()
     area, header = find(window, "step_panel"), find(window, "step_target_header")
     assert area.height() - header.height() > 200
