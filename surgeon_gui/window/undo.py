@@ -44,14 +44,14 @@ class UndoActions(QObject):
         state = self._session.state
         if state.rejected:
             self._session.draft.drop_rejected()
-        elif state.draft_history.can_undo:
+        elif state.draft_history.past:
             self._session.draft.go_to(*state.draft_history.undo(draft_of(state)))
 
     @Slot()
     def redo(self) -> None:
         """Restore the draft that was undone last."""
         state = self._session.state
-        if state.draft_history.can_redo:
+        if state.draft_history.future:
             self._session.draft.go_to(*state.draft_history.redo(draft_of(state)))
 
     @override
@@ -73,8 +73,8 @@ class UndoActions(QObject):
         undone = "" if state.rejected else history.undo_step(draft)
         _name(self._undo, undone)
         _name(self._redo, history.redo_step(draft))
-        self._undo.setEnabled(history.can_undo or bool(state.rejected))
-        self._redo.setEnabled(history.can_redo)
+        self._undo.setEnabled(bool(history.past or state.rejected))
+        self._redo.setEnabled(bool(history.future))
 
     @Slot(QWidget, QWidget)
     def _on_focus_changed(self, _: QWidget | None, to: QWidget | None) -> None:

@@ -35,16 +35,6 @@ class DraftHistory:
     edited: frozenset[str] = frozenset()  # settings that the last edit changed
     edited_at: float = 0.0  # in seconds of a monotonic clock
 
-    @property
-    def can_undo(self) -> bool:
-        """True if there is an earlier draft."""
-        return bool(self.past)
-
-    @property
-    def can_redo(self) -> bool:
-        """True if there is a later draft."""
-        return bool(self.future)
-
     def undo_step(self, draft: Draft) -> str:
         """Return what undo would take back of `draft`; empty if nothing."""
         return _step(self.past[-1], draft) if self.past else ""

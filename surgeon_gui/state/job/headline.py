@@ -204,11 +204,8 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     warning = warning or brief_warning(preview)
     tokens = planned_tokens(config, model)
     details = (tokens, _form(state), _time(state), _memory(config, model, goal))
-    return Headline(title, _joined(*details), warning, alternative)
-
-
-def _joined(*parts: str) -> str:
-    return " \N{MIDDLE DOT} ".join(filter(None, parts))
+    shown = " \N{MIDDLE DOT} ".join(filter(None, details))
+    return Headline(title, shown, warning, alternative)
 
 
 def destination_text(state: AppState) -> tuple[str, str]:

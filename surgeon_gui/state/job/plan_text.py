@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
@@ -39,9 +39,10 @@ def brief_plan(pruning: PruningConfig) -> str:
         return tr("Remove tokens alone")
     if pruning.removes_nothing:
         return tr("Write without pruning")
+    shots = ntr("in {n} shot", "in {n} shots", pruning.shots)
     return tr("{target} {shots}, {structure}").format(
         target=brief_target(pruning),
-        shots=_shots(pruning),
+        shots=shots.format(n=pruning.shots),
         structure=structure_phrase(pruning),
     )
 
@@ -51,9 +52,16 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
     goal = goal_or_none(config, model)
     if goal is None:
         return ""
-    pruning = config.pruning
+    pruning, tokens = config.pruning, planned_tokens(config, model)
     if pruning.removes_nothing:
         return _describe_unpruned(config, model)
+    notes = (
+        tr("Vocabulary: {tokens}.").format(tokens=tokens) if tokens else "",
+        _groups(pruning, goal),
+        _depth(pruning),
+        about_same_widths(config, with_file_widths(config, model)),
+        *_quality_limits(pruning),
+    )
     of_prunable = numbers.percent(goal.sparsity, decimals=2)
     of_all = numbers.percent(goal.removed / model.parameters, decimals=2)
     return tr(
@@ -68,11 +76,7 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
         parameters=numbers.whole(goal.parameters),
         size=_weight_size(config, goal, model),
         file=_file_in_full(config, goal, model),
-        limit=_tokens(config, model)
-        + _groups(pruning, goal)
-        + _depth(pruning)
-        + _file_widths(config, model)
-        + _quality_limit(pruning),
+        limit="".join(f" {note}" for note in notes if note),
     )
 
 
@@ -84,12 +88,6 @@ def chosen_format(config: RunConfig, model: ModelSummary) -> str:
     return tr("For this model, that is {format} in {dtype}.").format(
         format=choice_label(form.format)[0], dtype=choice_label(form.dtype)[0]
     )
-
-
-def _file_widths(config: RunConfig, model: ModelSummary) -> str:
-    """Return that the file has one width for all, after a space; empty: it need not."""
-    note = about_same_widths(config, with_file_widths(config, model))
-    return f" {note}" if note else ""
 
 
 def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
@@ -165,14 +163,8 @@ def fallback_warning(config: RunConfig, model: ModelSummary) -> str:
     )
 
 
-def _tokens(config: RunConfig, model: ModelSummary) -> str:
-    """Return what happens to the vocabulary, after a space; empty if nothing does."""
-    tokens = planned_tokens(config, model)
-    return " " + tr("Vocabulary: {tokens}.").format(tokens=tokens) if tokens else ""
-
-
 def _groups(pruning: PruningConfig, goal: Goal) -> str:
-    """Return the share of groups with the pattern, after a space; empty if all."""
+    """Return the share of groups with the pattern; empty if all have it."""
     if (pattern := pruning.n_m) is None:
         return ""
     removable = pattern.removed / pattern.of
@@ -180,7 +172,7 @@ def _groups(pruning: PruningConfig, goal: Goal) -> str:
     text = numbers.percent(share, decimals=2)
     if text == numbers.percent(1.0, decimals=2):
         return ""
-    return " " + tr(
+    return tr(
         "{share} of the groups get the pattern; the others are unchanged. To apply it "
         "to all groups, remove {full}."
     ).format(share=text, full=numbers.percent(removable, decimals=2))
@@ -306,10 +298,6 @@ def unsupported(supports: Iterable[StructureSupport]) -> str:
     ).format(n=count)
 
 
-def _shots(pruning: PruningConfig) -> str:
-    return ntr("in {n} shot", "in {n} shots", pruning.shots).format(n=pruning.shots)
-
-
 def structure_phrase(pruning: PruningConfig) -> str:
     """Return the structure as it is written within a sentence."""
     if (pattern := pruning.n_m) is not None:
@@ -320,7 +308,7 @@ def structure_phrase(pruning: PruningConfig) -> str:
 
 
 def _depth(pruning: PruningConfig) -> str:
-    """Return what is removed as a whole, after a space; empty if nothing is."""
+    """Return what is removed as a whole; empty if nothing is."""
     blocks, sublayers = pruning.blocks_to_drop, pruning.sublayers_to_drop
     parts = []
     if blocks:
@@ -330,24 +318,21 @@ def _depth(pruning: PruningConfig) -> str:
         parts.append(text.format(n=sublayers))
     if not parts:
         return ""
-    return " " + tr("Removed first, as a whole: {parts}.").format(
-        parts=tr(" and ").join(parts)
-    )
+    text = tr("Removed first, as a whole: {parts}.")
+    return text.format(parts=tr(" and ").join(parts))
 
 
-def _quality_limit(pruning: PruningConfig) -> str:
-    """Return a sentence about each limit, after a space; empty without one."""
-    sentences = ""
+def _quality_limits(pruning: PruningConfig) -> Iterator[str]:
+    """Yield a sentence about each limit."""
     if pruning.max_perplexity_increase:
         maximum = numbers.percent(pruning.max_perplexity_increase / 100)
-        sentences += " " + tr(
-            "The run ends before perplexity rises by more than {maximum}."
-        ).format(maximum=maximum)
+        yield tr("The run ends before perplexity rises by more than {maximum}.").format(
+            maximum=maximum
+        )
     if pruning.max_divergence:
-        sentences += " " + tr(
+        yield tr(
             "The run ends before the KL to the original exceeds {maximum} nats."
         ).format(maximum=numbers.significant(pruning.max_divergence, 3))
-    return sentences
 
 
 def removed_share(sparsity: float) -> str:

@@ -13,7 +13,6 @@ from surgeon_engine.planning.forecast import longer_training
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus, name_of
 from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
-    Change,
     ResourceCheck,
     check_resources,
     settings_that_fit,
@@ -145,19 +144,19 @@ def describe_changes(adjusted: AdjustedConfig | None) -> str:
         if adjusted.fit.room is ResourceStatus.YELLOW:
             return tr("Resources are tight, and no settings need less.")
         return tr("The run fits as it is.")
-    listed = "; ".join(_format_change(change) for change in adjusted.changes)
-    text = tr("Changed: {changes}.").format(changes=listed)
+    change = tr("{label} from {before} to {after}")
+    listed = [
+        change.format(
+            label=FIELDS[each.field].label,
+            before=_format_value(each.before),
+            after=_format_value(each.after),
+        )
+        for each in adjusted.changes
+    ]
+    text = tr("Changed: {changes}.").format(changes="; ".join(listed))
     if adjusted.fit.room is ResourceStatus.YELLOW:
         return text + " " + tr("Resources are still tight.")
     return text
-
-
-def _format_change(change: Change) -> str:
-    return tr("{label} from {before} to {after}").format(
-        label=FIELDS[change.field].label,
-        before=_format_value(change.before),
-        after=_format_value(change.after),
-    )
 
 
 def _format_value(value: Any) -> str:

@@ -114,7 +114,8 @@ def with_step(config: RunConfig, *, is_smaller: bool) -> RunConfig:
         if value <= 0:
             return config
     else:
-        value = _rounded(values[name] * (1 - _STEP if is_smaller else 1 + _STEP))
+        value = values[name] * (1 - _STEP if is_smaller else 1 + _STEP)
+        value = round(value, 2 - math.floor(math.log10(value)))  # three figures
     try:
         pruning = replace(config.pruning, **{name: value})
     except ConfigError:  # beyond what a pattern or the unit allows
@@ -122,11 +123,6 @@ def with_step(config: RunConfig, *, is_smaller: bool) -> RunConfig:
     if pruning == config.pruning:
         return config
     return replace(config, pruning=pruning, export=replace(config.export, folder=""))
-
-
-def _rounded(size: float) -> float:
-    """Return a size in three figures."""
-    return round(size, 2 - math.floor(math.log10(size)))
 
 
 def implied_changes(

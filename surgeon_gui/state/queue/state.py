@@ -76,10 +76,6 @@ class QueueState:
         """Return the runs with a status."""
         return tuple(run for run in self.runs if run.status is status)
 
-    def run(self, name: str) -> QueuedRun | None:
-        """Return the run with a name, or None if there is none."""
-        return next((run for run in self.runs if run.name == name), None)
-
 
 def with_added(state: QueueState, runs: Iterable[QueuedRun]) -> QueueState:
     """Return the queue with more runs at its end; a complete one begins anew.

@@ -81,8 +81,8 @@ class SizeCurve(QWidget):
         described(self, "size_curve")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
-        self._curve: Curve | None = None
-        self._share: float | None = None
+        self.curve: Curve | None = None  # None: there is a hint in its place
+        self.share: float | None = None  # at the handle
         self._hint = ""
         spoken = tr("The model is being read")
         self._busy = ProgressBar("model_reading_bar", spoken)
@@ -100,7 +100,7 @@ class SizeCurve(QWidget):
 
         If the curve is still being made, a moving bar is below the hint.
         """
-        self._curve, self._share, self._hint = curve, share, hint
+        self.curve, self.share, self._hint = curve, share, hint
         self._busy.setVisible(is_busy and curve is None)
         self.setAccessibleDescription(hint)
         if curve is not None and share is not None:
@@ -109,16 +109,6 @@ class SizeCurve(QWidget):
         cursor = Qt.CursorShape.SizeHorCursor if is_usable else None
         self.setCursor(cursor or Qt.CursorShape.ArrowCursor)
         self.update()
-
-    @property
-    def curve(self) -> Curve | None:
-        """What is drawn; None while there is a hint in its place."""
-        return self._curve
-
-    @property
-    def share(self) -> float | None:
-        """The share at the handle."""
-        return self._share
 
     @override
     def minimumSizeHint(self) -> QSize:
@@ -150,24 +140,24 @@ class SizeCurve(QWidget):
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        curve = self._curve
+        curve = self.curve
         key = Qt.Key(event.key())
         if curve is None or key not in (*_STEPS, Qt.Key.Key_Home, Qt.Key.Key_End):
             super().keyPressEvent(event)
             return
-        share = self._share if self._share is not None else curve.forecast.first
+        share = self.share if self.share is not None else curve.forecast.first
         ends = {Qt.Key.Key_Home: 0.0, Qt.Key.Key_End: curve.forecast.last}
         self._emit(curve, ends[key] if key in ends else share + _STEPS[key])
 
     def _move_to(self, x: float) -> None:
-        if self._curve is not None:
+        if self.curve is not None:
             area = self._area()
             part = (x - area.left()) / max(1.0, area.width())
-            self._emit(self._curve, part * self._curve.forecast.last)
+            self._emit(self.curve, part * self.curve.forecast.last)
 
     def _emit(self, curve: Curve, share: float) -> None:
         possible = curve.forecast.possible(share)
-        if possible != self._share:
+        if possible != self.share:
             self.moved.emit(possible)
 
     # Painting
@@ -191,12 +181,12 @@ class SizeCurve(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         theme, painter = theme_of(self), QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        if self._curve is None:
+        if self.curve is None:
             painter.setPen(QColor(theme.muted))
             flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
             painter.drawText(self.rect(), flags, self._hint)
             return
-        _Picture(painter, theme, self._area(), self._curve).paint(self._share)
+        _Picture(painter, theme, self._area(), self.curve).paint(self.share)
         if self.hasFocus():
             painter.setPen(QPen(QColor(theme.accent), 1.0))
             painter.setBrush(Qt.BrushStyle.NoBrush)

@@ -155,8 +155,11 @@ class EmptyState(QWidget):
         use_demo = self._actions["use_demo_action"].trigger
         demo = _tall(button("empty_demo_button", use_demo, primary=True))
         self._sample = _tall(button("empty_sample_button", self.sample_clicked))
-        samples = _centered_row(demo, self._sample)
-        add_parts(content, _centered(_samples_text()), samples)
+        about = tr(
+            "No model yet? Pruning the demo takes a minute or two. {sample} is a real "
+            "pretrained model and takes longer."
+        ).format(sample=SMOLLM2)
+        add_parts(content, _centered(about), _centered_row(demo, self._sample))
 
     def _recent_rows(self) -> QVBoxLayout:
         """Return rows of two buttons."""
@@ -174,13 +177,6 @@ def _label(recent: QPushButton, source: str) -> None:
     recent.setText(elided.replace("&", "&&"))
     recent.setToolTip(plain_tip(source))
     recent.setAccessibleName(name)
-
-
-def _samples_text() -> str:
-    return tr(
-        "No model yet? Pruning the demo takes a minute or two. {sample} is a real "
-        "pretrained model and takes longer."
-    ).format(sample=SMOLLM2)
 
 
 def _tall(widget: AnyWidget) -> AnyWidget:

@@ -81,18 +81,14 @@ class Expert(QFrame):
         self._search.textEdited.connect(self._fill)
         self._search.returnPressed.connect(self._on_return)
         self._search.installEventFilter(self)
-        self._reset = link("expert_reset_button", self.reset_clicked)
+        self.reset = link("expert_reset_button", self.reset_clicked)
         close = link("expert_close_button", self.closed)
-        parts = (heading(tr("Expert")), (self._search, 1), self._reset, close)
+        parts = (heading(tr("Expert")), (self._search, 1), self.reset, close)
         top, column = QWidget(), QWidget()
         horizontal(top, *parts, margin=(MARGIN, 0, ROOM, 0))
         vertical(column, top, (self.steps, 1), margin=(0, MARGIN, 0, 0))
         column.setMaximumWidth(MAX_WIDTH)  # like the sections
         horizontal(self, STRETCH, (column, 1), STRETCH)  # in the middle of its room
-
-    def show_changes(self, *, are_there: bool) -> None:
-        """Show whether there are changes to reset."""
-        self._reset.setVisible(are_there)
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

@@ -296,7 +296,7 @@ class NewPage(QWidget):
             named = tr("Changed: {changes}.").format(changes=", ".join(changed))
             tip = f"{tip} {named}"
         show_button(self._expert_button, label, tip, is_enabled=True)
-        self.expert.show_changes(are_there=bool(changed))
+        self.expert.reset.setVisible(bool(changed))
 
     def _show_plan(self, state: AppState) -> None:
         line = plan.headline(state, self._found) if state.has_plan else None

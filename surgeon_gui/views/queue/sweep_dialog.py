@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer, Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from surgeon_engine.api.config.pruning import Target, methods_for
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.resource_text import free_disk
@@ -27,7 +27,7 @@ from surgeon_gui.widgets.controls import (
     warning_label,
 )
 from surgeon_gui.widgets.dialogs import Dialog
-from surgeon_gui.widgets.layouts import answer_row, vertical
+from surgeon_gui.widgets.layouts import answer_row, in_grid, vertical
 
 _WIDTH = 660
 _CHECK_DELAY_MS = 300  # after the last key
@@ -77,8 +77,7 @@ class SweepDialog(Dialog):
         self._on_unit_chosen()
 
     def _lay_out(self) -> None:
-        methods = QGridLayout()
-        methods.setSpacing(GAP)
+        methods = in_grid()
         for number, box in enumerate(self._methods.values()):
             methods.addWidget(box, number // 2, number % 2)
         column = vertical(self, margin=MARGIN)

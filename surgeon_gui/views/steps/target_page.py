@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import settings_of
@@ -45,6 +45,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.forms.inputs import NumberInput
+from surgeon_gui.widgets.layouts import in_grid
 
 _IN_FRONT = ("protect", "kept_texts")
 
@@ -218,11 +219,7 @@ class QualityLimit(QWidget):
         self._unit.offer(_UNITS)
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
         label = label_of(FIELDS["pruning.max_perplexity_increase"], self._unit)
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(GAP)
-        grid.setVerticalSpacing(GAP // 2)
-        grid.setColumnStretch(0, 1)
+        grid = in_grid(self, wide=0, below=GAP // 2)
         grid.addWidget(label, 0, 0, 1, 2)
         for entry in self._inputs.values():
             entry.edited.connect(self._on_number_edited)

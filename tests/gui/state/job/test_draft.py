@@ -25,12 +25,12 @@ def test_undo_and_redo_restore_one_edit_at_a_time():
     assert restored == B
     restored, history = history.undo(B)
     assert restored == A
-    assert not history.can_undo
+    assert not history.past
     restored, history = history.redo(A)
     assert restored == B
     restored, history = history.redo(B)
     assert restored == C
-    assert not history.can_redo
+    assert not history.future
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_slider_drag_is_one_step():
         before = after
     restored, history = history.undo(before)
     assert restored == draft(sparsity=0.1)
-    assert not history.can_undo
+    assert not history.past
 
 
 def test_edits_of_other_settings_or_after_a_pause_are_separate_steps():
@@ -76,7 +76,7 @@ def test_edit_after_undo_clears_redo():
     history = DraftHistory().with_edit(A, B, 0)
     _, history = history.undo(B)
     history = history.with_edit(A, C, 0.1)
-    assert not history.can_redo
+    assert not history.future
     assert history.undo(C)[0] == A
 
 
