@@ -137,7 +137,6 @@ _PICTURES = ("tick", "arrow_down", "arrow_right", "arrow_up")
 
 @cache
 def _stylesheet(theme: Theme) -> str:
-    """Return the style sheet of the window in the colors of `theme`."""
     resources = Path(str(files("surgeon_resources")))
     template = Template((resources / "themes" / "surgeon.qss").read_text("utf-8"))
     colors = {

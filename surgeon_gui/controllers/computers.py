@@ -201,7 +201,6 @@ class ComputersController(QObject):
     def _fetch(
         self, computer: Computer, run: RunEntry, target: Path, with_model: bool
     ) -> Failed | None:
-        """Copy a run, in a thread; return the error."""
 
         def progress(received: int) -> None:
             if self._cancelling.is_set():

@@ -186,7 +186,6 @@ class RunsController(QObject):
         self._deleting.finish()
 
     def _write(self, path: Path, text: str, message: str) -> None:
-        """Write a small file of a run, and read the list again."""
         try:
             write_text(path, text)
         except OSError as error:

@@ -130,6 +130,5 @@ def _size_of(folder: Path) -> int:
 
 
 def _reason(output: str) -> str:
-    """Return the last line of the output of pip."""
     lines = [line.removeprefix("ERROR: ") for line in output.splitlines() if line]
     return lines[-1] if lines else tr("pip gave no reason.")

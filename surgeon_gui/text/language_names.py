@@ -1,28 +1,41 @@
-"""Names of human languages, in the language of the window."""
+"""Names of human languages and of scripts, in the language of the window."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from surgeon_gui.base.translation import language
+from surgeon_gui.base.translation import language, tr
+
+_SCRIPTS = {  # that have other names than in Unicode
+    "Common": tr("Signs and digits"),
+    "Bengali": tr("Bengali"),
+    "Myanmar": tr("Burmese"),
+    "Han": tr("Han (Chinese characters)"),
+}
+
+
+def script_name(script: str) -> str:
+    """Return the name of a script; one without a translation is that in Unicode."""
+    name = script.replace("_", " ")
+    return _SCRIPTS.get(script) or _names(language(), "scripts").get(name, name)
 
 
 def shown_name(name: str) -> str:
     """Return the name of a language in that of the window; others stay as they are."""
-    return _names(language()).get(name, name)
+    return _names(language(), "languages").get(name, name)
 
 
 def english_name(typed: str) -> str:
     """Return the English name of a language; other texts stay as they are."""
-    names = {shown.casefold(): name for name, shown in _names(language()).items()}
-    return names.get(typed.casefold(), typed)
+    names = _names(language(), "languages").items()
+    return {shown.casefold(): x for x, shown in names}.get(typed.casefold(), typed)
 
 
 @cache
-def _names(of: str) -> dict[str, str]:
-    """Return the names of all languages in one of them, by their English names."""
+def _names(of: str, kind: str) -> dict[str, str]:
+    """Return the names of all languages or scripts by their English names."""
     from babel import Locale  # when it is needed: the window starts without it
 
-    shown = Locale(of).languages
-    english = Locale("en").languages.items()
+    shown = getattr(Locale(of), kind)
+    english = getattr(Locale("en"), kind).items()
     return {name: shown[code] for code, name in english if code in shown}

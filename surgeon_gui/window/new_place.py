@@ -125,7 +125,7 @@ class NewPlace(QStackedWidget):
     def show_drag(self, *, is_over: bool) -> None:
         """Show whether files are dragged over the window."""
         self._empty.show_drag(is_over=is_over)
-        self._page.show_drag(is_over=is_over)
+        self._page.domain.show_drag(is_over=is_over)
 
     def open_expert(self, step: Step) -> None:
         """Open the section of a step in the drawer Expert."""

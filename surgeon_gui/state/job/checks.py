@@ -215,7 +215,6 @@ def is_destination_of(run: RunState, export: ExportConfig) -> bool:
 
 
 def _text_problems(config: RunConfig) -> Iterator[Problem]:
-    """Yield the problems of the texts."""
     for setting, text in config.texts:
         if offline.is_on() and (name := hub_name(text)) is not None:
             values = {"name": name.display_name}

@@ -102,7 +102,6 @@ def target_text(
 
 
 def _size_at(config: RunConfig, model: ModelSummary, share: float) -> int:
-    """Return the bytes of that size."""
     pruning = config.pruning
     removed = floor_share(prunable_weights(pruning, model), share)
     size = planned_file(model, file_form(config, model), pruning).bytes(removed)
@@ -237,7 +236,6 @@ def _time(state: AppState) -> str:
 
 
 def _form(state: AppState) -> str:
-    """Return format and number format of the file."""
     assert state.model is not None
     form = file_form(state.config, state.model)
     label = choice_label(form.dtype)[0]

@@ -113,7 +113,6 @@ def _check_name_free(title: str, others: list[Preset]) -> None:
 
 
 def _free_name(title: str, others: list[Preset], folder: Path) -> str:
-    """Return an unused file name of letters, digits and underscores."""
     stem = re.sub(r"\W+", "_", title.casefold()).strip("_") or "preset"
     stem = stem.encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
     taken = {preset.name for preset in (*presets(), *others)}

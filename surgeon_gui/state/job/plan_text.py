@@ -91,7 +91,6 @@ def chosen_format(config: RunConfig, model: ModelSummary) -> str:
 
 
 def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
-    """Return what a run does that removes nothing."""
     form = file_form(config, model)
     if tokens := planned_tokens(config, model):
         return tr(
@@ -323,7 +322,6 @@ def _depth(pruning: PruningConfig) -> str:
 
 
 def _quality_limits(pruning: PruningConfig) -> Iterator[str]:
-    """Yield a sentence about each limit."""
     if pruning.max_perplexity_increase:
         maximum = numbers.percent(pruning.max_perplexity_increase / 100)
         yield tr("The run ends before perplexity rises by more than {maximum}.").format(

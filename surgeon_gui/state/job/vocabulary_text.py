@@ -10,7 +10,7 @@ from surgeon_engine.planning import fewer_tokens
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.fidelity import text_name
-from surgeon_gui.text.scripts import script_name
+from surgeon_gui.text.language_names import script_name
 
 Rows = tuple[tuple[str, str], ...]
 _SCRIPTS = 6  # that are shown

@@ -97,7 +97,6 @@ class Expert(QFrame):
         return super().eventFilter(watched, event)
 
     def _offer(self) -> None:
-        """Offer the settings and commands of now."""
         settings = (*self._hidden(), *self._settings())
         others = self._others({name for each in settings for name in each.words})
         found = (*others, *self._commands(), *settings)

@@ -116,8 +116,8 @@ class NewPage(QWidget):
             )
             for purpose in Purpose
         }
-        self._domain = DomainChip(session)
-        self._domain.chosen.connect(self.texts_chosen)
+        self.domain = DomainChip(session)
+        self.domain.chosen.connect(self.texts_chosen)
         self._languages = LanguagesChip(session)
         self._title = text_label(name="plan_label")
         self._title.setFont(bold(self._title.font(), LARGE))
@@ -142,7 +142,7 @@ class NewPage(QWidget):
         frame = self._frame = card(
             row, self._progress, (self._curve, 1), margin=(ROOM, MARGIN, ROOM, GAP)
         )
-        of_text = (self._domain.chip, self._languages.chip)
+        of_text = (self.domain.chip, self._languages.chip)
         self._all_chips = (*self._chips.values(), *of_text)
         texts = in_row(*of_text)
         self._purposes = in_row(in_row(*self._chips.values()), texts, STRETCH)
@@ -168,7 +168,7 @@ class NewPage(QWidget):
         grid.addLayout(self._line, 1, 0, 1, 2)
         grid.addLayout(row_of(self._folder), 2, 0)
         column = self._column = QWidget()
-        choices = in_column(self._choices, self._domain, self._languages)
+        choices = in_column(self._choices, self.domain, self._languages)
         parts = (self.model_card, (frame, 1), choices, self._below)
         margin = (PAGE, ROOM, PAGE, ROOM)
         self._parts = vertical(column, *parts, margin=margin, spacing=ROOM - 4)
@@ -243,10 +243,6 @@ class NewPage(QWidget):
         self._expert_button.setChecked(True)
         self.expert.steps.open(step)
 
-    def show_drag(self, *, is_over: bool) -> None:
-        """Show whether files are dragged over the window."""
-        self._domain.show_drag(is_over=is_over)
-
     @property
     def expected(self) -> Estimate | None:
         """The expected KL of the draft's file; None: it is not known."""
@@ -273,7 +269,7 @@ class NewPage(QWidget):
         for each, made in self._chips.items():
             made.setChecked(each is purpose)
             made.setEnabled(state.model is not None)
-        self._domain.show_state(state)
+        self.domain.show_state(state)
         self._languages.show_state(state)
         self._show_changes(changes.changes(state))
         self._show_plan(state)

@@ -96,7 +96,6 @@ class Reports(QObject):
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        """Write a report into the folder of a run that completed."""
         if run.computer:  # its folder is there
             return
         folder = RunFolder(Path(run.folder))

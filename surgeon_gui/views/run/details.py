@@ -111,7 +111,6 @@ class RunDetails(QWidget):
             self._links["course"].setChecked(True)
 
     def _draw(self, name: str) -> None:
-        """Draw a section if it is open."""
         if self._sections[name].isHidden():
             return
         run = self._state.shown_run
@@ -222,7 +221,6 @@ class SettingsSection(QWidget):
 
 
 def _group(title: str, rows: tuple[tuple[str, str], ...]) -> QWidget:
-    """Return the settings of one part."""
     made, facts = QWidget(), Facts("run_settings_facts")
     vertical(made, heading(title), facts)
     facts.show_facts(rows)

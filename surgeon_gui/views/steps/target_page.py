@@ -173,7 +173,6 @@ class TargetPage(Page):
         self._plan.show_state(self.session.state, self._fitted)
 
     def _show_choices(self, state: AppState, values: Mapping[str, Any]) -> None:
-        """Disable unsupported structures and incompatible choices."""
         supported = state.model.structures if state.model is not None else ()
         reasons = {each.structure: each.reason for each in supported}
         structure = values["structure"]
