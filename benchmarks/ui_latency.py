@@ -193,7 +193,9 @@ def _measure(name: str) -> int:
     window.runs.show_run()
     find(window, "more_charts_button").setChecked(True)
     typist, ticks = Typist(_fields(window)), Ticks()
-    window.run_ended.connect(lambda _: QTimer.singleShot(GOES_ON_MS, application.quit))
+    window.session.run_ended.connect(
+        lambda *_: QTimer.singleShot(GOES_ON_MS, application.quit)
+    )
     typist.start()
     application.exec()
     typist.end()

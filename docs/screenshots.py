@@ -178,7 +178,7 @@ def take_new(studio: Studio) -> None:
 
     window, diagnosis = studio.window, studio.window.new.diagnosis
     studio.picture("new")
-    window.open_step(Step.TARGET)
+    window.new.open_expert(Step.TARGET)
     studio.picture("expert")
     studio.click("expert_close_button")
     studio.wait_until(lambda: diagnosis.obstacle is None)
@@ -233,7 +233,7 @@ def take_runs(studio: Studio) -> None:
     studio.picture("runs")
     for record in runs.state.records:
         runs.tick(record.folder, True)
-    window.runs.show_comparison()
+    studio.click("runs_compare_button")
     studio.settle()
     studio.picture("compare")
 

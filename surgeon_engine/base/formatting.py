@@ -52,14 +52,16 @@ def localize(number: str, language: str) -> str:
 def format_count(number: int) -> str:
     """Format a whole number to its last digit, such as "1,234,567"."""
     if abs(number) < _MAX:
-        return f"{number:,}"
+        return f"{number:,.0f}"
     return f"{min(max(number, -_LARGEST), _LARGEST):.3g}"
 
 
 def format_percent(share: float, decimals: int = 1) -> str:
     """Format a share of 1 as a percentage with at most so many decimals: "12.5 %"."""
     text = _fixed(100 * share, decimals)
-    return f"{text.rstrip('0').removesuffix('.') if '.' in text else text} %"
+    if "." in text and "e" not in text:
+        text = text.rstrip("0").removesuffix(".")
+    return f"{text} %"
 
 
 def format_rate(rate: float) -> str:

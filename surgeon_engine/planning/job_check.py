@@ -38,7 +38,8 @@ def job_errors(
         on_cuda: whether it computes on a GPU that torch calls "cuda".
     """
     yield from with_file_form(config, model).contradictions()
-    pruning, calibration, is_reachable = config.pruning, config.calibration, True
+    pruning, calibration = config.pruning, config.calibration
+    has_failed = False
 
     def check_target() -> None:
         settled = with_width_multiple(config, model, on_cuda=on_cuda).pruning
@@ -63,12 +64,12 @@ def job_errors(
         ("calibration.window_length", check_windows),
     )
     for setting, check in checks:
-        if setting == "pruning.target" and not is_reachable:
+        if setting == "pruning.target" and has_failed:
             continue  # that follows from the others
         try:
             check()
         except EngineError as error:
-            is_reachable = False
+            has_failed = True
             part, _, name = setting.partition(".")
             yield f"{part}.{next(iter(error.settings), name)}", error
 

@@ -74,16 +74,21 @@ def _check_limits(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> No
     structure = display_name(pruning.structure)
     same = say("All layers lose equally many.") if pruning.has_same_widths else ""
     formats = _about_formats(goal, pruning, model)
+    is_sized = pruning.is_sized
     if goal.removed < least:
         raise PruningError(
             "The smallest removal leaves about {size}: at least {least:,} weights are "
             "removed as {structure}."
-            if pruning.is_sized
+            if is_sized
             else "The target removes {removed:,} weights ({sparsity:percent2} of the "
             "prunable ones), but at least {least:,} ({least_share:percent2}) are "
             "removed as {structure}.",
             say_all(
-                same, formats, say("Raise the target, or choose a finer structure.")
+                same,
+                formats,
+                say("Choose a smaller size, or a finer structure.")
+                if is_sized
+                else say("Raise the target, or choose a finer structure."),
             ),
             removed=goal.removed,
             sparsity=goal.sparsity,
@@ -96,20 +101,23 @@ def _check_limits(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> No
     raise PruningError(
         "The smallest possible size is {size}: at most {most:,} weights can be removed "
         "as {structure}. {kept}"
-        if pruning.is_sized
+        if is_sized
         else "The target removes {removed:,} weights ({sparsity:percent2} of the "
         "prunable ones), but at most {most:,} ({most_share:percent2}) can be removed "
         "as {structure}. {kept}",
         say_all(
             ""
-            if pruning.is_sized or is_whole
+            if is_sized or is_whole
             else say("The smallest possible size is {size}.", size=size),
             same,
             formats,
             _about_experts(pruning, model),
             say(
-                "Lower the target, protect less, lower the minimum density, or choose "
-                "another structure."
+                "Choose a larger size, protect less, lower the minimum density, or "
+                "choose another structure."
+                if is_sized
+                else "Lower the target, protect less, lower the minimum density, or "
+                "choose another structure."
             ),
         ),
         removed=goal.removed,

@@ -86,8 +86,8 @@ def _run_line(event: RunStarted | RunResumed | RunFinished) -> str:
     match event:
         case RunStarted(folder=folder, model=model, device=device):
             return say(
-                "{name}: {parameters:count} parameters, {prunable:count} of them "
-                "prunable; {device}; run folder {folder}",
+                "model {name}: {parameters:count} parameters, {prunable:count} of "
+                "them prunable; {device}; run folder {folder}",
                 name=model.name,
                 parameters=model.parameters,
                 prunable=model.prunable,

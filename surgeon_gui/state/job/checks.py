@@ -235,7 +235,9 @@ def runs_folder_problem(run_parent: str) -> Problem | None:
 def can_replace(config: RunConfig, run_parent: str, *, is_remote: bool = False) -> bool:
     """Return True if the destination holds an export that may be replaced."""
     folder = config.export.folder
-    if is_remote or not paths.is_file(str(expand_path(folder) / MARKER)):
+    if is_remote or not folder:
+        return False
+    if not paths.is_file(str(expand_path(folder) / MARKER)):
         return False
     return _folder_problem(config, run_parent, may_replace=True) is None
 

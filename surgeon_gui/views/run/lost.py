@@ -59,7 +59,8 @@ class LossView(CardRow):
         self._run: RunState | None = None  # that is shown
         self._rows = LostRows()
         self._session = session
-        self._judge = button("judge_button", partial(session.judge))
+        judge = partial(session.judge)  # without the state of the button
+        self._judge = button("judge_button", judge)
         self._prompts = link("judge_prompts_button", self._on_prompts_clicked)
         self._time = text_label(quiet=True, name="judge_note")
         cancel = partial(session.store.cancel_request, RequestKind.JUDGMENT)

@@ -168,7 +168,8 @@ class SizeInput(QWidget):
         tidy = targets.value_text(target, value)
         self._shown = target, value
         self._write(tidy if _parsed(tidy, target, locale) == found else typed)
-        self._settings.size_unit = target
+        if target is not unit:
+            self._settings.size_unit = target
         self._change({"target": target, targets.target_field(target): value})
         if self._line.hasFocus():
             self._line.selectAll()

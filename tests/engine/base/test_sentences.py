@@ -297,7 +297,9 @@ def test_long_message_keeps_its_beginning_and_its_reason():
         (format_duration(-1e308), "-1e+308 s"),
         (format_size(1e300), "1e+291 GB"),
         (format_count(10**4000), "1e+308"),
+        (format_count(float(2**54)), "18,014,398,509,481,984"),
         (format_percent(1e300), "1e+302 %"),
+        (format_percent(1.5e18), "1.5e+20 %"),
         (format_rate(float("nan")), "nan"),
     ],
 )

@@ -126,6 +126,7 @@ def test_target_below_what_is_possible_names_the_smallest_size():
         check_target_in_limits(goal, pruning, MODEL)
     words = "The smallest possible size is 13.1 MB with a context of 1,000 tokens: at"
     assert words in raised.value.message
+    assert "larger size" in raised.value.hint
     named = replace(
         pruning, target=Target.MEMORY, memory_gigabytes=0.0131, context=CONTEXT
     )

@@ -262,7 +262,7 @@ def test_destination_that_contains_the_folder_for_runs_is_a_problem(
     assert find_problems(config, MODEL, str(tmp_path / "runs")) == {}
 
 
-def test_occupied_destination_is_replaced_only_with_consent(tmp_path):
+def test_occupied_destination_is_replaced_only_with_consent(tmp_path, monkeypatch):
     config = RunConfig(export=ExportConfig(str(write_export(tmp_path / "out"))))
     assert can_replace(config, RUNS)
     assert kind_of(config, Step.EXPORT) is Kind.ERROR
@@ -271,6 +271,8 @@ def test_occupied_destination_is_replaced_only_with_consent(tmp_path):
     assert not can_replace(config, RUNS, is_remote=True)
     no_export = RunConfig(export=ExportConfig(str(tmp_path)))
     assert not can_replace(no_export, RUNS)
+    monkeypatch.chdir(tmp_path / "out")
+    assert not can_replace(RunConfig(), RUNS)
     a_file = RunConfig(export=ExportConfig(str(tmp_path / "out" / "README.md")))
     assert kind_of(a_file, Step.EXPORT, may_replace=True) is Kind.ERROR
 

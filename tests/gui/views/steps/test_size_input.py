@@ -323,3 +323,11 @@ def test_unit_that_was_chosen_last_is_that_of_the_next_start(size, qtbot, is_typ
     choose_unit(again, Target.FILE_SIZE)
     again.show_values(size._values)
     assert unit_of(again) is Target.FILE_SIZE
+
+
+def test_number_in_the_unit_of_a_job_leaves_the_unit_that_was_chosen_last(size):
+    choose_unit(size, Target.PARAMETERS)
+    choose_unit(size, Target.FILE_SIZE)
+    size.show_values({**size._values, "target": Target.PARAMETERS})
+    type_size(size, "2.5")
+    assert size._settings.size_unit is Target.FILE_SIZE
