@@ -127,8 +127,10 @@ def main() -> int:
     from surgeon_gui.base.settings import Settings, ThemeChoice
     from surgeon_gui.base.theme import apply_theme
     from surgeon_gui.controllers.engine_thread import EngineThread
+    from surgeon_gui.text import labels
     from surgeon_gui.window.main_window import MainWindow
 
+    labels.name_settings()
     application = make_application(sys.argv[:1])
     # The platform warns of what it cannot do, which no user sees.
     logging.getLogger("qt").setLevel(logging.ERROR)
