@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.events import Envelope
@@ -59,16 +59,28 @@ class EngineProcess(JsonProcess[Envelope]):
         return message, process_exit.details
 
 
+class ThreadedEngine(Protocol):
+    """An engine that runs in a thread of this process."""
+
+    def serve(self) -> None:
+        """Execute commands until `stop` is called."""
+
+    def handle(self, command: Command) -> None:
+        """Take a command, from any thread."""
+
+    def stop(self) -> None:
+        """Cancel all commands and make `serve` return."""
+
+
 class EngineThreadClient:
     """A client of an engine in a thread of this process.
 
     Args:
-        make_engine: Makes an engine such as `server.Engine`, which passes its events
-            to the given function.
+        make_engine: Makes the engine, which passes its events to the given function.
     """
 
     def __init__(
-        self, make_engine: Callable[[Callable[[Envelope], None]], Any]
+        self, make_engine: Callable[[Callable[[Envelope], None]], ThreadedEngine]
     ) -> None:
         self._events: queue.SimpleQueue[Envelope] = queue.SimpleQueue()
         self._engine = make_engine(self._events.put)
