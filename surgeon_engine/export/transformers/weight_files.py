@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import _TYPES
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
@@ -36,7 +35,18 @@ from surgeon_engine.planning.file_form import number_format
 from surgeon_engine.runtime import devices
 
 # The names of number formats in safetensors files.
-_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 _PLAIN_NAMES = {"weight", "bias"}
 _ALIGNED = 8  # bytes; the length of a header is a multiple
 _GIGABYTE = 1_000_000_000
