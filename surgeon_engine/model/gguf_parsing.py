@@ -8,6 +8,7 @@ The reader of `gguf` itself takes ten seconds for a vocabulary of 260,000 tokens
 from __future__ import annotations
 
 import functools
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from typing import Any
 
 import gguf
 import numpy as np
-from gguf import GGUFReader, GGUFValueType
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFValueType
+from gguf.gguf_reader import ReaderField
 from typing_extensions import override
+
+from surgeon_engine.api.model_info.files import damaged
 
 
 @contextmanager
@@ -40,7 +44,25 @@ def parsed_once() -> Iterator[None]:
 
 
 class _QuickReader(GGUFReader):
-    """A reader that cuts lists without a call for each of their elements."""
+    """A reader that cuts lists without a call for each of their elements.
+
+    Raises:
+        ModelError: The file ends before its tensors do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(path)
+
+    @override
+    def _build_tensors(self, start_offs: int, fields: list[ReaderField]) -> None:
+        for field in fields:
+            *_, sizes, kind, offset = field.parts
+            numbers, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind[0])]
+            count = math.prod(sizes.tolist())
+            if start_offs + int(offset[0]) + count // numbers * size > len(self.data):
+                raise damaged(self._path, len(self.data))
+        super()._build_tensors(start_offs, fields)
 
     @override
     def _get_field_parts(

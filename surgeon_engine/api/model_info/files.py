@@ -291,14 +291,18 @@ def read_tensors(path: Path) -> dict[str, tuple[str, int]]:
             if 8 + length + end != size:
                 raise ValueError(size)
         except _NOT_A_HEADER as error:
-            raise ModelError(
-                "{path} is damaged ({size:,} bytes): its header does not match its "
-                "size.",
-                _INCOMPLETE,
-                path=path.name,
-                size=size,
-            ) from error
+            raise damaged(path, size) from error
     return tensors
+
+
+def damaged(path: Path, size: int) -> ModelError:
+    """Return that the header of a file does not match its size in bytes."""
+    return ModelError(
+        "{path} is damaged ({size:,} bytes): its header does not match its size.",
+        _INCOMPLETE,
+        path=path.name,
+        size=size,
+    )
 
 
 def _size_of(shape: list[int]) -> int:

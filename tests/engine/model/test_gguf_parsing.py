@@ -1,9 +1,11 @@
 """A GGUF file is parsed once while something is loaded from it."""
 
 import gguf
+import numpy as np
 import pytest
 from gguf import GGUFValueType
 
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import Entry, tokenizer_entries, write_header
 
@@ -52,3 +54,23 @@ def test_reader_comes_back_after_an_error(path):
     with pytest.raises(RuntimeError, match="broken"), parsed_once():
         raise RuntimeError("broken")
     assert gguf.GGUFReader is reader
+
+
+@pytest.mark.parametrize("missing", [0, 1, 100])
+def test_file_that_ends_before_its_tensors_is_damaged(tmp_path, missing):
+    path = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tensor("output.weight", np.ones((32, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    size = path.stat().st_size - missing
+    with path.open("r+b") as file:
+        file.truncate(size)
+    with parsed_once():
+        if not missing:
+            assert len(gguf.GGUFReader(path).tensors) == 1
+            return
+        with pytest.raises(ModelError, match=f"damaged .{size:,} bytes"):
+            gguf.GGUFReader(path)
