@@ -159,8 +159,3 @@ def test_picture_of_a_run_shows_experts_in_the_row_of_mlps():
     assert set(attention) == {0.0}
     assert list(mlps) == sorted(mlps)
     assert mlps[0] == 0 < mlps[3] < 0.75
-
-
-def test_structures_of_a_dense_model_have_no_experts():
-    assert Structure.EXPERTS not in {x.structure for x in DENSE.structures}
-    assert Structure.EXPERTS in {x.structure for x in MODEL.structures}
