@@ -373,11 +373,6 @@ def assert_goes_on(state):
     assert 0 < state.progress < 0.5  # one shot of three
 
 
-def test_interrupted_run_goes_on_from_the_last_save(broken_off):
-    state = run_state.interrupted(broken_off, 140.0)
-    assert_goes_on(with_events(state, 1000.0, RunResumed(1, 25.0)))
-
-
 def test_cancelled_run_goes_on(broken_off):
     state = with_events(broken_off, 140.0, Cancelled())
     state = with_events(state, 1000.0, RunResumed(1, 25.0))

@@ -34,7 +34,7 @@ from surgeon_gui.state.sources.text import (
     preview_parts,
 )
 from surgeon_gui.state.step_text import Mark, step_view
-from surgeon_gui.text.problems import Kind, Problem, Step, sentence
+from surgeon_gui.text.problems import Kind, Problem, Step, of_error, sentence
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 
@@ -132,6 +132,7 @@ def test_text_has_no_tick_before_it_was_read(with_text):
     failed = replace(preview, error=Failed("The text has 3 tokens."))
     state = with_request(state, RequestKind.PREVIEW, failed)
     assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
+    assert start_obstacle(state) == of_error(failed.error)
 
 
 def test_built_in_text_is_ready(tmp_path):
