@@ -11,14 +11,26 @@ from surgeon_gui.views.new import empty_state, model_card
 from surgeon_gui.window import new_place
 from surgeon_gui.window.menus import Menus
 from tests.helpers.exports import write_export
-from tests.helpers.fake_thread import FakeThread
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     load_and_wait,
     open_step,
-    wait_for_status,
+    run_until,
 )
+
+
+class FakeThread:
+    """An engine thread without an engine: records commands, delivers events."""
+
+    def __init__(self):
+        self.commands = []
+
+    def listen(self, slot):
+        self.deliver = slot
+
+    def send(self, command):
+        self.commands.append(command)
 
 
 @pytest.fixture
@@ -63,9 +75,7 @@ def make_finished(qtbot, make_window):
 
     def make(*options, config=QUICK):
         window = make_window(*options)
-        load_and_wait(qtbot, window, config)
-        window.start_run()
-        wait_for_status(qtbot, window, Status.FINISHED)
+        run_until(qtbot, window, Status.FINISHED, config)
         window.runs.show_run()
         return window
 

@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject
 
 from surgeon_engine.api.config.pruning import Target
 from surgeon_gui.base import settings as settings_store
-from surgeon_gui.base.settings import MAX_RECENT, Settings, ThemeChoice
+from surgeon_gui.base.settings import Settings, ThemeChoice
 
 pytestmark = pytest.mark.waits
 
@@ -118,16 +118,6 @@ def test_invalid_stored_settings_get_defaults(qtbot):
     assert settings_store.load() == Settings()
 
 
-def test_recent_models_are_limited_and_ordered():
-    settings = Settings()
-    for number in range(20):
-        settings.remember_model(f"model-{number}")
-    settings.remember_model("model-15")
-    assert len(settings.recent_models) == MAX_RECENT
-    assert settings.recent_models[0] == "model-15"
-    assert settings.recent_models.count("model-15") == 1
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of X11 and Wayland")
 def test_missing_display_ends_in_a_sentence(tmp_path):
     hidden = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
@@ -143,6 +133,30 @@ def test_missing_display_ends_in_a_sentence(tmp_path):
     assert "there is no display" in done.stderr
     assert "surgeon run JOB.toml" in done.stderr
     assert "Reinstalling" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("options", [(), ("--reset-settings",)])
+def test_settings_that_are_a_pipe_end_in_a_sentence(tmp_path, options):
+    folder = tmp_path / "Surgeon"
+    folder.mkdir()
+    os.mkfifo(folder / "Surgeon.conf")
+    environment = os.environ | {
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "QT_QPA_PLATFORM": "offscreen",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "surgeon_gui", *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Surgeon.conf" in ended.stderr
+    assert "not a regular file" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 RUN_AND_TELL = """

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S
-from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.commands import (
@@ -351,8 +351,7 @@ class FakeEngine:
     def _exported(self, folder: str, export: ExportConfig) -> Exported:
         pruning, model = self._config.pruning, model_summary()
         size = goal_of(pruning, model, FileForm()).weight_bytes
-        is_run = not (self._options.unrun and export.format is Format.GGUF)
-        return exported(folder, pruning, export, pruned_bytes=size, is_run=is_run)
+        return exported(folder, pruning, export, pruned_bytes=size)
 
     def _stage(self, stage: Stage, shot: int = 0) -> None:
         self._emit(StageStarted(stage, shot))
@@ -364,8 +363,6 @@ class FakeEngine:
             flood(
                 self._send_event, self._options.flood_seconds, self._options.rate, shot
             )
-            for done in range(self._options.flood):
-                self._emit(Progressed(stage, shot, done, self._options.flood))
         for done in range(1, UNITS + 1):
             self._sleep(self._pause)
             self._gate.pass_through(self._run, self._emit)
@@ -416,13 +413,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--pause-after", type=float, default=0.0, help="seconds per unit of requests"
     )
-    parser.add_argument("--flood", type=int, default=0, help="events per shot")
     parser.add_argument("--flood-seconds", type=float, default=0.0, help="per shot")
     parser.add_argument(
         "--rate", type=int, default=5000, help="events per second of a flood"
-    )
-    parser.add_argument(
-        "--unrun", action="store_true", help="no program can run GGUF files"
     )
     parser.add_argument("--free-memory", type=int, default=PLENTY, help="bytes")
     parser.add_argument("--no-start", action="store_true")

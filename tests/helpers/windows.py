@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from PySide6.QtCore import QCoreApplication, QEvent
-from PySide6.QtGui import QAction
+from PySide6.QtCore import QCoreApplication, QEvent, QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QAction, QDropEvent
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.client import EngineProcess, EngineThreadClient
@@ -33,7 +33,7 @@ LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
 TIMEOUT_MS = 20_000
 
 
-NEEDS_PROCESS = {"crash", "hang", "--no-start", "--flood", "--flood-seconds"}
+NEEDS_PROCESS = {"crash", "hang", "--no-start", "--flood-seconds"}
 
 
 def fake_client(*options):
@@ -120,6 +120,15 @@ def trigger(window, name):
     action = find(window, name, QAction)
     assert action.isEnabled(), name
     action.trigger()
+
+
+def drop(window, *paths):
+    """Drop files on the window."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    none = Qt.KeyboardModifier.NoModifier
+    window.dropEvent(QDropEvent(QPointF(400, 300), copy, data, left, none))
 
 
 def cancel_run(window):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PySide6.QtGui import QColor
 
 from surgeon_gui.base.colors import DARK, LIGHT, Theme
 from surgeon_gui.base.theme import contrast, heat_color, ink_on
@@ -72,8 +71,3 @@ def test_heat_lightness_is_monotonic(theme: Theme, vision):
 def test_eight_series_are_distinguishable(theme: Theme, vision):
     assert len(theme.series) == 8
     assert smallest_distance(list(theme.series), vision) >= MIN_DISTANCE
-
-
-@both_themes
-def test_first_series_has_accent_color(theme: Theme):
-    assert QColor(theme.series[0]) == QColor(theme.accent)

@@ -299,15 +299,6 @@ def test_watched_run_outlives_a_crash_of_the_engine():
     assert second.sent == [watch, Cancel(run="run-1")]
 
 
-@pytest.mark.slow
-def test_ignored_cancel_restarts_the_engine(listen):
-    recorder = started(listen, "--mishap", "hang", "--at", "curvature")
-    recorder.thread.send(Cancel(run="run-1"))
-    recorder.wait_for(Cancelled, run="run-1")
-    recorder.wait_for(EngineReady, times=2)
-    assert not recorder.events_of(Failed)
-
-
 @pytest.mark.parametrize(("stage", "times"), [(Stage.LOAD, 1), (Stage.BASELINE, 3)])
 def test_run_canceled_by_killing_its_engine_has_a_folder_if_it_had_begun(
     listen, tmp_path, stage, times

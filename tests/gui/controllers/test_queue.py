@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtWidgets import QMessageBox, QTreeWidget
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method
@@ -19,6 +19,7 @@ from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 from surgeon_gui.state.run import Status, requested
 from surgeon_gui.state.runs.reading import read_name, write_text
 from surgeon_gui.views.comparison.view import CompareView
+from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.fake_runs import write_saved_state
@@ -35,6 +36,7 @@ from tests.helpers.windows import (
     load_and_wait,
     open_place,
     run_of,
+    run_until,
     trigger,
     wait_for_status,
 )
@@ -92,6 +94,8 @@ def test_failing_run_is_marked_and_the_next_one_begins(qtbot, make_window, tmp_p
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FINISHED, S.FAILED, S.FINISHED]
     assert queue_of(window).state.runs[1].problem == FAILURE
+    failed = find(window, "queue_table", QTreeWidget).topLevelItem(1)
+    assert (failed.text(1), failed.toolTip(1)) == ("Failed", plain_tip(FAILURE))
     assert [run.folder for run in queue_of(window).state.runs] == folders
     assert len(set(folders)) == 3
     assert ends == [queue_of(window).state]
@@ -164,11 +168,13 @@ def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
     assert statuses(window) == [S.FINISHED] * 3
 
 
-def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
+def test_canceled_run_stops_the_queue_and_its_page_offers_to_go_on(qtbot, make_window):
     window = make_window(*SLOW)
     add_three(qtbot, window, LONG)
     click(window, "queue_start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
+    offer = find(window, "queue_offer_label")
+    assert not offer.isVisible()
     trigger(window, "cancel_action")
     question = find(window, "cancel_question", QMessageBox)
     assert "2 waiting runs" in question.informativeText()
@@ -178,18 +184,6 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     qtbot.wait(50)
     assert statuses(window) == [S.CANCELLED, S.WAITING, S.WAITING]
     assert not queue_of(window).state.is_working
-    assert run_of(window).status is Status.CANCELLED
-
-
-def test_page_of_a_canceled_run_offers_to_go_on_with_the_queue(qtbot, make_window):
-    window = make_window(*SLOW)
-    add_three(qtbot, window, LONG)
-    click(window, "queue_start_button")
-    wait_for_status(qtbot, window, Status.RUNNING)
-    offer = find(window, "queue_offer_label")
-    assert not offer.isVisible()
-    cancel_run(window)
-    wait_for_status(qtbot, window, Status.CANCELLED)
     assert window.runs.page.isVisible() and "2" in offer.text()
     assert window.runs.queue.controller.state.next.name in offer.text()
     click(window, "queue_resume_button")
@@ -234,9 +228,7 @@ def test_cancelling_a_run_does_not_begin_one_that_was_added_meanwhile(
     qtbot, make_window
 ):
     window = make_window(*SLOW)
-    load_and_wait(qtbot, window, LONG)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING, LONG)
     add(window, sparsity=0.1, shots=1)
     assert queue_of(window).state.is_working
     cancel_run(window)

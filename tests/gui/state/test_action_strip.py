@@ -40,15 +40,6 @@ def controls_of(status, **more):
     return run_controls(RunState(status=status, **{"history": HISTORY} | more))
 
 
-@pytest.mark.parametrize("status", Status)
-def test_controls_depend_on_the_status(status):
-    controls = controls_of(status)
-    views = [controls[name] for name in NAMES]
-    assert [(view.label.replace("&", ""), view.is_enabled) for view in views] == [
-        (label, is_enabled) for _, label, is_enabled in appearance(status)
-    ]
-
-
 @pytest.mark.parametrize("status", [Status.STARTING, Status.RUNNING, Status.PAUSED])
 def test_stop_is_disabled_until_something_is_removed(status):
     stop = controls_of(status, stage=Stage.CURVATURE, history=())["stop"]

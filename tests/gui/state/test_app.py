@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.messages.sources import ModelInspected, TextPreviewed
+from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.planning.estimate import estimate
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
@@ -32,11 +32,8 @@ from surgeon_gui.state.job.editing import (
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.problems import Kind, Problem, Step
-from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
-from tests.helpers.fake_results import exported, measured
-
-PREVIEW = TextPreviewed(("a",), ("b",), 1, 1, 2, "text")
+from tests.helpers.fake_results import exported, measured, model_summary
 
 
 def after(state: AppState, id_: str, event) -> AppState:
@@ -58,33 +55,11 @@ def test_failed_engine_is_unavailable_with_a_notice():
     assert state.notice == Failed("cannot start")
 
 
-def test_response_to_an_obsolete_request_is_ignored():
-    state = requested(RequestKind.INSPECTION, "inspect-2")
-    state = after(state, "inspect-1", ModelInspected(model_summary("old")))
-    assert state.model is None
-    assert state.request(RequestKind.INSPECTION).is_open
-    state = after(state, "inspect-2", ModelInspected(model_summary("new")))
-    assert state.model == model_summary("new")
-    assert not state.request(RequestKind.INSPECTION).is_open
-
-
 def test_failed_inspection_has_an_error_and_no_notice():
     state = requested(RequestKind.INSPECTION, "inspect-1")
     state = after(state, "inspect-1", Failed("no model"))
     assert state.request(RequestKind.INSPECTION).error == Failed("no model")
     assert state.notice is None
-
-
-def test_preview_is_kept_until_the_text_changes():
-    def preview_in(state):
-        return state.request(RequestKind.PREVIEW).response
-
-    state = requested(RequestKind.PREVIEW, "preview-1")
-    state = after(state, "preview-1", PREVIEW)
-    assert preview_in(state) == PREVIEW
-    assert preview_in(with_config(state, state.config)) == PREVIEW
-    changed = RunConfig(calibration=CalibrationConfig(windows=3))
-    assert preview_in(with_config(state, changed)) is None
 
 
 def test_another_model_makes_the_inspection_obsolete():

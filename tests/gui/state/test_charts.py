@@ -140,14 +140,6 @@ def test_recovery_line_of_a_refit_has_two_points(run):
     assert [line.format_x(x) for x in line.xs] == ["Before recovery", "After recovery"]
 
 
-def test_quality_line_has_a_point_for_recovery(run):
-    after = recovered(13.0)
-    line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY)
-    assert line.xs[-2:] == (2.0, 2.0)
-    assert line.curves[0].ys[-1] == 13.0
-    assert line.last_text == "After recovery"
-
-
 def test_quality_line_omits_infinite_perplexity(run):
     after = recovered(math.inf)
     line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY)

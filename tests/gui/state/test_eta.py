@@ -59,13 +59,6 @@ def test_remaining_time_is_known_after_a_tenth_of_curvature():
     assert remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT[:3], at) > 18.0
 
 
-def test_further_shots_take_as_long_as_the_first():
-    at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
-    two_shots = remaining_seconds(RunTimeline(3, STAGES), FIRST_SHOT, at)
-    one_shot = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, at)
-    assert two_shots - one_shot == pytest.approx(A_SHOT)
-
-
 def test_resumed_run_does_not_make_its_shots_again():
     at, timelines = (
         Position(Stage.LOAD, 0, 0.0, 0.0),
@@ -104,12 +97,6 @@ def test_evaluations_take_as_long_as_the_baseline():
         for seconds in (3.0, 8.0)
     )
     assert slow - quick == pytest.approx(5.0)
-
-
-def test_current_stage_is_extrapolated():
-    at = Position(Stage.CURVATURE, 2, 0.5, 20.0)
-    slower = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, at)
-    assert slower > 20.0
 
 
 def test_stage_beyond_its_expected_time_approaches_its_end():
@@ -230,16 +217,6 @@ def test_sample_of_a_shot_does_not_count_for_the_next():
 def test_run_is_late_beyond_a_quarter_of_the_plan(elapsed, remaining, late):
     assert is_late(100.0, elapsed, remaining) == late
     assert not is_late(0.0, elapsed, remaining)  # it has no plan
-
-
-def test_progress_stays_between_zero_and_one():
-    places = [
-        Position(stage, shot, fraction, fraction * 10)
-        for stage, shot in steps_of(RunTimeline(2, STAGES))
-        for fraction in (0.0, 1.0)
-    ]
-    shares = [progress(RunTimeline(2, STAGES), FIRST_SHOT, place) for place in places]
-    assert all(0.0 <= share <= 1.0 for share in shares)
 
 
 @pytest.mark.parametrize(

@@ -97,13 +97,6 @@ def test_job_with_settings_of_the_user_is_not_fitted():
     assert fitted_to(job, MODEL) is job
 
 
-def test_faster_mixture_loses_experts_heads_and_neurons():
-    job = with_purpose(RunConfig(), Purpose.FASTER, MODEL)
-    assert job.pruning.structure is Structure.EXPERTS_HEADS_AND_NEURONS
-    assert job.pruning.width_multiple == 64
-    assert purpose_of(job, MODEL) is Purpose.FASTER
-
-
 def test_cells_have_costs_or_shares_of_tokens_and_outline_removed_experts():
     routings = routings_of_run(run_with())
     cells = cells_of(routings, ExpertMeasure.COST)
@@ -159,8 +152,3 @@ def test_picture_of_a_run_shows_experts_in_the_row_of_mlps():
     assert set(attention) == {0.0}
     assert list(mlps) == sorted(mlps)
     assert mlps[0] == 0 < mlps[3] < 0.75
-
-
-def test_structures_of_a_dense_model_have_no_experts():
-    assert Structure.EXPERTS not in {x.structure for x in DENSE.structures}
-    assert Structure.EXPERTS in {x.structure for x in MODEL.structures}

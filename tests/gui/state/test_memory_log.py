@@ -11,15 +11,6 @@ def log_of(*numbers):
     return log
 
 
-def test_log_holds_samples_in_order():
-    log = log_of(1, 2, 3)
-    assert len(log) == 3
-    assert list(log.seconds) == [1, 2, 3]
-    assert list(log.process_bytes) == [10, 20, 30]
-    assert list(log.device_bytes) == [100, 200, 300]
-    assert log.device_total == 1000
-
-
 def test_log_holds_bytes_exactly():
     many = 8_030_261_249_123
     assert MemoryLog().plus(1.0, MemorySampled(many)).process_bytes[0] == many

@@ -87,16 +87,6 @@ def test_every_second_of_a_run_belongs_to_one_part():
     assert sum(found.values()) == 100.0
 
 
-def test_parts_before_are_done_and_those_after_are_to_come():
-    found = marks(run_in(*TO_REFIT))
-    assert [found.pop(part) for part in (Part.REFIT, Part.SAVE)] == [
-        Mark.NOW,
-        Mark.NEXT,
-    ]
-    assert found.pop(Part.DISTILL) is Mark.NEXT
-    assert set(found.values()) == {Mark.DONE}
-
-
 def test_part_that_comes_again_in_the_next_shot_is_done_in_this_one():
     config = replace(ONE_SHOT, pruning=pruning_config(shots=3))
     run = run_in((Stage.CURVATURE, 1, 50.0), (Stage.UPDATE, 1, 60.0), config=config)
@@ -153,15 +143,6 @@ def test_parts_of_a_resumed_run_add_up_to_its_time():
     found = seconds(run)
     assert sum(found.values()) == run.seconds(2000.0)
     assert (found[Part.REFIT], found[Part.DISTILL]) == (20.0 + 5.0, 30.0 + 30.0)
-
-
-def test_stages_that_a_resumed_run_repeats_count_once():
-    run = run_in(*TO_REFIT)  # saved at 80 s, before the reference and the refit
-    run = with_events(run, 95.0, Cancelled())
-    run = with_events(run, 1000.0, RunResumed(1, 80.0))
-    run = with_events(run, 1000.0, StageStarted(Stage.REFERENCE, 0))
-    run = with_events(run, 1005.0, StageStarted(Stage.REFIT, 0))
-    assert sum(seconds(run, 1010.0).values()) == run.seconds(1010.0) == 90.0
 
 
 def test_shown_times_of_a_finished_run_add_up_to_its_time():

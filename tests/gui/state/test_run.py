@@ -248,11 +248,6 @@ def requested(run, status):
     return replace(run, status=status)
 
 
-@pytest.mark.parametrize("status", Status)
-def test_only_a_run_in_progress_can_be_paused(status):
-    assert status.can_pause is (status in (Status.STARTING, Status.RUNNING))
-
-
 @pytest.mark.parametrize("stage", [Stage.LOAD, Stage.SAMPLING])
 def test_run_is_paused_before_its_first_shot(stage):
     state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
@@ -324,12 +319,6 @@ def test_seconds_of_a_run_cancelled_in_a_pause_exclude_it(in_curvature):
     assert ended.paused_at is None
 
 
-def test_seconds_of_a_finished_run_exclude_pauses(in_curvature):
-    state = with_events(with_events(in_curvature, 16.0, Paused()), 116.0, Resumed())
-    ended = with_events(state, 130.0, RunFinished(False, 30.0, 1))
-    assert ended.seconds(now=1e9) == 30.0
-
-
 def test_memory_samples_are_at_the_elapsed_seconds(in_curvature):
     state = with_events(in_curvature, 16.0, MemorySampled(100))
     state = with_events(with_events(state, 16.0, Paused()), 116.0, Resumed())
@@ -382,11 +371,6 @@ def assert_goes_on(state):
     assert state.seconds(1000.0) == pytest.approx(25.0)
     assert state.seconds(1010.0) == pytest.approx(35.0)
     assert 0 < state.progress < 0.5  # one shot of three
-
-
-def test_interrupted_run_goes_on_from_the_last_save(broken_off):
-    state = run_state.interrupted(broken_off, 140.0)
-    assert_goes_on(with_events(state, 1000.0, RunResumed(1, 25.0)))
 
 
 def test_cancelled_run_goes_on(broken_off):

@@ -24,7 +24,6 @@ from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text import labels
-from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.problems import Kind, Problem, Step
 from tests.helpers.configs import pruning_config
@@ -39,15 +38,10 @@ FIELDS = [
 SPACE = "\N{NO-BREAK SPACE}"
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_each_field_has_a_label_and_a_tooltip(name):
-    field = labels.FIELDS[name]
-    assert field.label
-    assert field.tip.endswith(".")
-
-
-def test_labels_of_fields_are_complete():
+def test_each_field_has_a_label_and_a_tooltip():
     assert set(labels.FIELDS) == set(FIELDS)
+    for name, field in labels.FIELDS.items():
+        assert field.label and field.tip.endswith("."), name
 
 
 def test_each_choice_has_a_name_and_a_description():
@@ -68,10 +62,6 @@ def test_choices_with_equal_values_have_separate_labels():
 def test_each_stage_and_level_has_a_name():
     assert set(labels.STAGES) == set(labels.UNITS) == set(Stage)
     assert set(labels.LEVELS) == set(labels.FROM_LEVEL) == set(Level)
-
-
-def test_each_control_has_a_caption():
-    assert all(caption.label for caption in CAPTIONS.values())
 
 
 def test_plan_states_the_quality_limit():
@@ -185,80 +175,55 @@ def test_interrupted_run_says_where_it_goes_on(place, text):
     assert run_text.continuation(place, config) == text
 
 
-@pytest.mark.parametrize(("shots", "text"), [(1, "quality limit"), (3, "Finished")])
-def test_outcome_states_that_the_quality_limit_ended_the_run(shots, text):
-    run = RunState(
-        status=Status.FINISHED,
-        config=RunConfig(pruning=pruning_config(max_perplexity_increase=5.0)),
-        model=model_summary(),
-        shots=3,
-        baseline=evaluation(14.2),
-        history=tuple(shot_finished(shot, 3, 0.3) for shot in range(1, shots + 1)),
-    )
-    assert text in run_text.outcome(run)
-
-
-def test_outcome_states_why_the_target_was_missed():
-    shot = msgspec.structs.replace(shot_finished(3, 3, 0.3), sparsity=0.27)
+def finished(*history, **changes):
+    """Return a finished run that was to remove 30 % in three shots."""
     run = RunState(
         status=Status.FINISHED,
         config=RunConfig(pruning=pruning_config(sparsity=0.3)),
         model=model_summary(),
         shots=3,
         baseline=evaluation(14.2),
-        history=(shot,),
+        history=history,
     )
-    text = run_text.outcome(run).replace(SPACE, " ")
+    return dataclasses.replace(run, **changes)
+
+
+@pytest.mark.parametrize(("shots", "text"), [(1, "quality limit"), (3, "Finished")])
+def test_outcome_states_that_the_quality_limit_ended_the_run(shots, text):
+    config = RunConfig(pruning=pruning_config(max_perplexity_increase=5.0))
+    history = [shot_finished(shot, 3, 0.3) for shot in range(1, shots + 1)]
+    assert text in run_text.outcome(finished(*history, config=config))
+
+
+def test_outcome_states_why_the_target_was_missed():
+    shot = msgspec.structs.replace(shot_finished(3, 3, 0.3), sparsity=0.27)
+    text = run_text.outcome(finished(shot)).replace(SPACE, " ")
     assert text.startswith("Finished at 27 % instead of 30 %: the next part to remove")
     reached = msgspec.structs.replace(shot, sparsity=0.298)  # within tolerance
-    run = dataclasses.replace(run, history=(reached,))
-    assert run_text.outcome(run).startswith("Finished:")
+    assert run_text.outcome(finished(reached)).startswith("Finished:")
 
 
 def test_tokens_make_up_for_the_rest_of_the_target():
     shot = msgspec.structs.replace(shot_finished(3, 3, 0.27), sparsity=0.27)
     model = msgspec.structs.replace(model_summary(), token_parameters=192)
     removed = round(0.03 * model.prunable / 192)
-    run = RunState(
-        status=Status.FINISHED,
-        config=RunConfig(pruning=pruning_config(sparsity=0.3)),
-        model=model,
-        shots=3,
-        baseline=evaluation(14.2),
-        history=(shot,),
-        tokens=TokensRemoved(before=model.vocabulary, after=model.vocabulary - removed),
-    )
+    tokens = TokensRemoved(before=model.vocabulary, after=model.vocabulary - removed)
+    run = finished(shot, model=model, tokens=tokens)
     assert run_text.outcome(run).startswith("Finished:")
-    none = dataclasses.replace(run, tokens=None)
-    assert "instead of" in run_text.outcome(none)
+    assert "instead of" in run_text.outcome(finished(shot, model=model))
 
 
 def test_outcome_has_the_figures_of_the_file():
     """Those of the weights in memory would make a run that only quantizes exact."""
-    shot = shot_finished(1, 1, 0.3)
-    of_file = fidelity(0.7, 0.6, 19.0)
-    run = RunState(
-        status=Status.FINISHED,
-        model=model_summary(),
-        baseline=evaluation(14.2),
-        history=(shot,),
-        exported=msgspec.structs.replace(
-            exported("there", PruningConfig(), ExportConfig()), fidelity=(of_file,)
-        ),
-    )
+    result = exported("there", PruningConfig(), ExportConfig())
+    result = msgspec.structs.replace(result, fidelity=(fidelity(0.7, 0.6, 19.0),))
+    run = finished(shot_finished(1, 1, 0.3), exported=result)
     text = run_text.outcome(run).replace(SPACE, " ")
     assert "KL 0.70, 60 % same top token, perplexity 14.20 → 19.00 on story" in text
 
 
 def text_of(make_text, pruning):
     return make_text(RunConfig(pruning=pruning), model_summary()).replace(SPACE, " ")
-
-
-def test_units_are_labels_and_not_part_of_the_config():
-    assert labels.FIELDS["calibration.window_length"].unit == "tokens"
-    for kind in PARTS.values():
-        for setting in settings_of(kind).values():
-            assert not hasattr(setting.option, "unit")
 
 
 def test_each_step_has_a_summary_before_and_after_a_model_is_chosen():

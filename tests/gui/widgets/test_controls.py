@@ -1,13 +1,14 @@
-"""Disabled buttons keep the focus from others; boxes show choices in few words."""
+"""Small widgets: buttons, boxes, labels, links, facts, menus and tooltips."""
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QCursor
+from PySide6.QtGui import QCursor, QTextDocument
 from PySide6.QtWidgets import (
     QApplication,
     QLabel,
     QMenu,
     QPushButton,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )
@@ -21,7 +22,10 @@ from surgeon_gui.widgets.controls import (
     show_elided,
     text_label,
 )
+from surgeon_gui.widgets.elided_link import ElidedLink
+from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.popups import round_corners
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 
 @pytest.fixture
@@ -162,3 +166,64 @@ def test_menus_and_lists_that_pop_up_have_round_corners(qtbot):
         popup.hide()
     shown = box.view().window().mask().boundingRect()
     assert shown == box.view().geometry()  # not the strips above and below it
+
+
+def test_link_with_the_room_that_it_asks_for_is_whole(qtbot):
+    link = ElidedLink("plan_folder_button", lambda: None)
+    qtbot.addWidget(link)
+    link.show()
+    for length in range(10, 60):
+        line = f"Speicherort: {'/home/me/models/runs-de' * 3}"[:length]
+        link.show_line(line, "")
+        link.resize(link.sizeHint())
+        assert link.text() == line
+        link.resize(link.sizeHint().width() - 40, link.height())
+        assert "\N{HORIZONTAL ELLIPSIS}" in link.text()
+
+
+def test_long_path_does_not_widen_panel(qtbot):
+    facts = Facts("facts")
+    qtbot.addWidget(facts)
+    facts.show_facts((("Folder", "/home/me/.local/share/surgeon" * 3),))
+    facts.show()
+    assert facts.minimumSizeHint().width() < 150
+    facts.resize(300, 10)
+    short = Facts("short")
+    qtbot.addWidget(short)
+    short.show_facts((("Folder", "here"),))
+    assert facts.heightForWidth(300) > 2 * short.heightForWidth(300)  # it wraps
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A model",
+        "<b>bold</b> & <a href='http://a.example'>a link</a>",
+        "two\nlines,  two spaces",
+        "&lt;b&gt;",
+    ],
+)
+def test_tip_shows_the_text_as_it_is(text):
+    document = QTextDocument()
+    document.setHtml(plain_tip(text))
+    assert document.toPlainText() == text
+
+
+def test_tip_keeps_units_beside_their_numbers():
+    assert "95\N{NO-BREAK SPACE}% of" in plain_tip("95 % of")
+
+
+def test_no_text_has_no_tip():
+    assert plain_tip("") == ""
+
+
+@pytest.mark.qt_log_ignore("does not support raise", extend=True)
+def test_long_tip_wraps(qtbot):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    text = "A long explanation of a setting. " * 20
+    QToolTip.showText(QPoint(0, 0), plain_tip(text), parent)
+    shown = [x for x in QApplication.topLevelWidgets() if x.inherits("QTipLabel")]
+    assert len(shown) == 1
+    assert shown[0].width() < parent.fontMetrics().horizontalAdvance(text) / 4
+    QToolTip.hideText()

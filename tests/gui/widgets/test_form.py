@@ -95,13 +95,6 @@ def test_form_returns_the_shown_config(qtbot, part, is_default):
     assert form.config() == config
 
 
-def test_edit_emits_config_with_other_fields_unchanged(qtbot, form):
-    form.show_config(CHANGED["pruning"])
-    with qtbot.waitSignal(form.edited) as blocker:
-        field(form, "shots").setValue(4)
-    assert blocker.args == [replace(CHANGED["pruning"], shots=4)]
-
-
 def test_numbers_have_units_and_limits_and_no_needless_digits(qtbot, form):
     with qtbot.assertNotEmitted(form.edited):
         form.show_config(
@@ -290,23 +283,6 @@ def test_pattern_is_refused_beside_the_share_of_a_layer(form):
     for name in ("pattern", "layer_min_density"):
         assert field(form, name).property("invalid")
         assert form.findChild(object, f"pruning_{name}_problem").text()
-
-
-def test_each_refused_value_has_its_error(form):
-    shots, width = field(form, "shots"), field(form, "width_multiple")
-    for box in (shots, width):
-        box.setMaximum(5_000)  # beyond what the config takes
-    shots.setValue(500)
-    width.setValue(2_000)
-    texts = [
-        form.findChild(object, f"pruning_{name}_problem").text()
-        for name in ("shots", "width_multiple")
-    ]
-    assert "500" in texts[0]
-    assert "2,000" in texts[1]
-    shots.setValue(5)
-    assert not shots.property("invalid")
-    assert width.property("invalid")
 
 
 def grids_of(layout):

@@ -9,6 +9,7 @@ from PySide6.QtTest import QTest
 
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.widgets.source_edit import SourceEdit
+from tests.helpers.widget_queries import is_on, shown
 from tests.helpers.windows import find, wait_until
 
 
@@ -60,6 +61,8 @@ def test_unreadable_model_is_inspected_again_once_it_is_chosen_again(
     QTest.keyClicks(source, str(folder))
     qtbot.waitUntil(lambda: state().config.model.source == str(folder))
     wait_until(qtbot, lambda: state().request(RequestKind.INSPECTION).error is not None)
+    assert shown(window, "model_problem")
+    assert not is_on(window, "start_button")
     (folder / "broken").unlink()
     if is_entered:
         QTest.keyClick(source, Qt.Key.Key_Return)

@@ -19,9 +19,8 @@ from surgeon_gui.text.problems import Step
 from surgeon_gui.views.bars import Bar
 from surgeon_gui.views.steps.step_panel import StepCard, StepHeader
 from tests.helpers.widget_queries import choose_unit
-from tests.helpers.window_audit import controls, cut_texts, overlapping, pages, settle
+from tests.helpers.window_audit import controls, cut_texts, pages, settle
 from tests.helpers.windows import (
-    click,
     find,
     load_and_wait,
     open_place,
@@ -196,28 +195,6 @@ def sideways(window):
     """Return the visible areas that scroll to the side."""
     areas = window.findChildren(QScrollArea)
     return [x for x in areas if x.isVisible() and x.horizontalScrollBar().maximum()]
-
-
-def test_new_and_expert_share_a_window_that_has_room_for_both(qtbot, window):
-    load_and_wait(qtbot, window)
-    curve, drawer = find(window, "size_curve"), find(window, "expert_drawer")
-    window.resize(1280, 560)
-    settle()
-    open_step(window, Step.TARGET)
-    for width, is_wide in ((1280, True), (920, False), (1200, True)):
-        window.resize(width, 560)
-        settle()
-        assert (curve.isVisible(), drawer.isVisible()) == (is_wide, True)
-        assert drawer.mapTo(window, drawer.rect().topRight()).x() < width
-        assert cut_texts(window) == []
-        assert overlapping(window) == []
-    right = curve.mapTo(window, curve.rect().topRight()).x()
-    assert right < drawer.mapTo(window, QPoint()).x()
-    window.resize(920, 560)
-    click(window, "expert_close_button")
-    settle()
-    assert (curve.isVisible(), drawer.isVisible()) == (True, False)
-    assert not find(window, "expert_button").isChecked()
 
 
 def test_buttons_of_a_bar_are_below_its_text_where_it_is_narrow(qtbot):

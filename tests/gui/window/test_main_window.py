@@ -1,10 +1,10 @@
-"""Runs in a window with a fake engine, with every outcome."""
+"""Runs in a window with a fake engine: every outcome, and pauses."""
 
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
+from PySide6.QtGui import QAction, QDragEnterEvent, QDragLeaveEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox
 from superqt import QElidingLabel
@@ -12,6 +12,7 @@ from superqt import QElidingLabel
 from surgeon_engine.api.config.pruning import OF_EXPERTS, Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.verdict import expected_verdict
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text.problems import Step
@@ -28,11 +29,13 @@ from tests.helpers.windows import (
     QUICK,
     cancel_run,
     click,
+    drop,
     find,
     find_type,
     load_and_wait,
     open_step,
     run_of,
+    run_until,
     start,
     trigger,
     wait_for_status,
@@ -164,16 +167,6 @@ def test_failure_shows_hint_and_details_until_dismissed(qtbot, make_window):
     assert is_on(window, "start_button")
 
 
-def test_unreadable_model_shows_an_error_at_its_card(qtbot, window, tmp_path):
-    source = tmp_path / "missing"
-    source.mkdir()
-    window.choose_model(str(source))
-    label = find(window, "model_problem", QLabel)
-    wait_until(qtbot, lambda: label.text())
-    assert label.isVisible()
-    assert not is_on(window, "start_button")
-
-
 def test_start_uses_a_number_that_is_being_typed(qtbot, window):
     load_and_wait(qtbot, window)
     open_step(window, Step.TARGET)
@@ -206,19 +199,6 @@ def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     assert box.property("invalid")
 
 
-def drop(window, path):
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path))])
-    event = QDropEvent(
-        QPointF(400, 300),
-        Qt.DropAction.CopyAction,
-        data,
-        Qt.MouseButton.LeftButton,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    window.dropEvent(event)
-
-
 def test_dragged_files_are_welcome_and_dropped_are_models_or_texts(window, tmp_path):
     check_drag(window, tmp_path)
     drop(window, tmp_path)
@@ -226,14 +206,17 @@ def test_dragged_files_are_welcome_and_dropped_are_models_or_texts(window, tmp_p
     assert find(window, "model_source", QLineEdit).text() == str(tmp_path)
     text = tmp_path / "stories.csv"
     text.write_text("text\nonce\n")
-    drop(window, text)
-    assert window.session.state.config.calibration.text == str(text)
+    other = tmp_path / "more.jsonl"
+    other.touch()
     picture = tmp_path / "picture.jpg"
     picture.touch()
+    drop(window, text, other, picture)
+    both = (str(text), str(other))
+    assert window.session.state.config.calibration.all_texts == both
     drop(window, picture)
     assert "picture.jpg" in find(window, "error_message").text()
     assert window.session.state.config.model.source == str(tmp_path)
-    assert window.session.state.config.calibration.text == str(text)
+    assert window.session.state.config.calibration.all_texts == both
 
 
 def check_drag(window, tmp_path):
@@ -309,3 +292,44 @@ def test_run_begins_in_a_new_usable_folder(qtbot, window, tmp_path):
     QTest.keyClicks(edit, str(tmp_path / "elsewhere"))  # not yet entered
     find(window, "start_action", QAction).trigger()
     assert run_of(window).folder.startswith(str(tmp_path / "elsewhere"))
+
+
+@pytest.fixture
+def paused(qtbot, make_window):
+    window = make_window("--pause", "0.01")
+    run_until(qtbot, window, Status.RUNNING)
+    trigger(window, "pause_action")
+    assert run_of(window).status is Status.PAUSING
+    wait_for_status(qtbot, window, Status.PAUSED)
+    return window
+
+
+def test_pause_is_seen_in_another_window(qtbot, make_window):
+    window = make_window("--pause", "0.03")
+    run_until(qtbot, window, Status.RUNNING, LONG)
+    other = make_window()
+    find_type(other, RunsController).reopen(run_of(window).folder)
+    wait_for_status(qtbot, other, Status.RUNNING)
+    trigger(window, "pause_action")
+    wait_for_status(qtbot, other, Status.PAUSED)
+    wait_for_status(qtbot, window, Status.PAUSED)
+    assert find(other, "pause_button").text() == find(window, "pause_button").text()
+    trigger(window, "pause_action")
+    wait_for_status(qtbot, other, Status.RUNNING)
+
+
+def test_resumed_run_finishes(qtbot, paused):
+    paused.close()
+    assert find(paused, "close_question", QMessageBox).isVisible()
+    click(paused, "close_stay_button")
+    assert run_of(paused).status is Status.PAUSED
+    action = paused.findChild(QAction, "pause_action")
+    action.trigger()
+    wait_until(qtbot, lambda: run_of(paused).paused_at is None)
+    action.trigger()
+    wait_for_status(qtbot, paused, Status.PAUSED)
+    trigger(paused, "pause_action")
+    wait_for_status(qtbot, paused, Status.FINISHED)
+    run = run_of(paused)
+    assert not run.result.stopped_early
+    assert run.paused_seconds > 0

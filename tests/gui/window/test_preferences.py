@@ -24,7 +24,6 @@ from surgeon_gui.base.colors import DARK
 from surgeon_gui.base.settings import Preferences, Settings, ThemeChoice
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.units import Units
-from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Kind, Step
@@ -214,7 +213,7 @@ def test_changes_during_a_run_reach_the_desktop_at_once_and_the_engine_once_idle
 ):
     window = make_window("--pause", "0.01")
     run_until(qtbot, window, Status.RUNNING, LONG)
-    engine, seen = find_engine(window), []
+    engine, seen = window.test_engine, []
     make = engine._supervisor._make_client
 
     def make_client():
@@ -238,9 +237,3 @@ def test_changes_during_a_run_reach_the_desktop_at_once_and_the_engine_once_idle
     wait_until(qtbot, lambda: seen == ["1"])
     load_and_wait(qtbot, window, LONG)
     dialog.close()
-
-
-def find_engine(window):
-    engine = window.test_engine
-    assert isinstance(engine, EngineThread)
-    return engine

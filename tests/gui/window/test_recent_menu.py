@@ -112,11 +112,13 @@ def test_recent_models_can_be_chosen_if_they_exist_and_are_cleared(
 
 def test_lists_are_short_have_no_doubles_and_are_stored(qtbot):
     settings = Settings()
-    for number in (*range(20), 19):
+    for number in (*range(20), 15):
         settings.remember_run(f"/runs/{number}")
         settings.remember_job(f"/jobs/{number}.toml")
-    assert settings.recent_runs[0] == "/runs/19"
-    assert len(set(settings.recent_runs)) == len(settings.recent_runs) == MAX_RECENT
+        settings.remember_model(f"/models/{number}")
+    for found in (settings.recent_runs, settings.recent_jobs, settings.recent_models):
+        assert "15" in found[0]
+        assert len(set(found)) == len(found) == MAX_RECENT
     settings_store.name_application()
     settings_store.save(settings)
     loaded = settings_store.load()

@@ -19,7 +19,7 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.job_check import job_errors
 from surgeon_engine.planning.limits import max_removable
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import AppState, Engine, with_request, without_requests
+from surgeon_gui.state.app import AppState, Engine, with_request
 from surgeon_gui.state.job.checks import (
     can_replace,
     find_problems,
@@ -27,8 +27,7 @@ from surgeon_gui.state.job.checks import (
     start_obstacle,
 )
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.step_text import Mark, step_view
-from surgeon_gui.text.problems import Kind, Problem, Step, of_error, sentence
+from surgeon_gui.text.problems import Kind, Problem, Step, sentence
 from tests.helpers.configs import pruning_config
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import model_summary
@@ -163,14 +162,6 @@ def test_problem_has_its_values():
 def test_folder_that_none_can_be_is_left_to_the_engine(folder):
     config = RunConfig(export=ExportConfig("~nobody"))
     assert Step.RUN not in find_problems(config, MODEL, folder)
-
-
-def test_failed_preview_prevents_the_start():
-    failed = Request("preview-1", error=Failed("The text has 12 tokens.", "More."))
-    state = with_request(READY, RequestKind.PREVIEW, failed)
-    assert start_obstacle(state) == of_error(failed.error)
-    assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
-    assert start_obstacle(without_requests(state, RequestKind.PREVIEW)) is None
 
 
 def test_missing_token_file_has_no_window_problems():

@@ -5,7 +5,6 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import MAX_SHARE, Structure, Target, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -94,11 +93,6 @@ def test_title_without_recovery_expects_less():
     ):
         config = replace(job(), recovery=RecoveryConfig(level))
         assert line_of(config, points=points).title.endswith(PHRASES[verdict])
-
-
-def test_title_follows_the_runs_of_the_model():
-    line = line_of(job(), points=(RunPoint("a", 0.3, 3.0),))
-    assert line.title.endswith(PHRASES[Verdict.BROKEN])
 
 
 def test_rounding_to_few_bits_counts_as_well():
@@ -249,11 +243,6 @@ def test_end_is_named():
     assert texts[End.NOTHING] == ""
     assert texts[End.FORMAT] == "The blocks of 4 bits (Q4_0) end the curve."
     assert len(set(texts.values())) == len(End)
-
-
-def test_own_text_is_any_but_the_built_in_one():
-    assert not plan.has_own_text(CalibrationConfig(windows=3))
-    assert plan.has_own_text(CalibrationConfig("mine.txt"))
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,6 @@ MODEL = model_summary()
 SMALLER, FASTER = Purpose.SMALLER, Purpose.FASTER
 
 
-def test_default_job_makes_a_smaller_file():
-    assert purpose_of(RunConfig(), MODEL) is SMALLER
-    assert purpose_of(RunConfig(), None) is SMALLER  # it has not been read yet
-
-
 @pytest.mark.parametrize("purpose", Purpose)
 @pytest.mark.parametrize("structure", Structure)
 def test_purpose_is_that_of_the_job_it_has_changed(purpose, structure):

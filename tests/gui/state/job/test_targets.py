@@ -19,8 +19,8 @@ from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
 from surgeon_gui.state.job.protections import protected_layers, with_protection
-from tests.helpers.configs import DENSE_COUPLED, pruning_config, some_tokens
-from tests.helpers.fake_engine import model_summary
+from tests.helpers.configs import pruning_config, some_tokens
+from tests.helpers.fake_results import model_summary
 
 FORM = FileForm()
 MODEL = model_summary()
@@ -116,30 +116,6 @@ def test_goal_or_none_of_an_unreachable_target_is_none():
     assert targets.goal_or_none(RunConfig(), MODEL).removed == 729_907
     unreachable = RunConfig(pruning=pruning_config(target=Target.PARAMETERS))
     assert targets.goal_or_none(unreachable, MODEL) is None
-
-
-@pytest.mark.parametrize("structure", [*DENSE_COUPLED, *SPARSE])
-@pytest.mark.parametrize("unit", Target)
-def test_equivalent_sizes_remove_the_same_weights(structure, unit):
-    for sparsity in (0.011, 1 / 3, 0.4999):
-        given = converted(pruning_config(structure, sparsity=sparsity), unit)
-        if unit in targets.IN_BYTES and structure in SPARSE:
-            continue
-        removed = goal_of(pruning_config(**given), MODEL, FileForm()).removed
-        sizes = targets.equivalent_sizes(given, MODEL, FileForm())
-        assert set(sizes) == set(Target)
-        for target, size in sizes.items():
-            if target in targets.IN_BYTES and structure in SPARSE:
-                continue
-            alone = {**given, "target": target, targets.target_field(target): size}
-            again = goal_of(pruning_config(**alone), MODEL, FileForm())
-            assert again.removed == removed, target
-
-
-def test_equivalent_sizes_of_an_unreachable_target_are_only_its_own():
-    values = asdict(pruning_config(target=Target.PARAMETERS))  # 100 M of 2.8 M
-    sizes = targets.equivalent_sizes(values, MODEL, FileForm())
-    assert sizes == {Target.PARAMETERS: 100.0}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from surgeon_engine.api.messages.events import (
     ConnectionChanged,
     ConnectionStatus,
     Envelope,
-    Failed,
 )
 from surgeon_engine.api.messages.generation import (
     GenerationSettings,
@@ -319,13 +318,6 @@ def test_text_of_begins_with_the_prompt(done):
     chat = replace(done, settings=GenerationSettings(as_chat=True))
     chat = requested(chat, "generate-2", OWN, Dtype.FLOAT32, Device.CPU)
     assert playground_text.text_of(chat, Side.PRUNED) == "The import\n\n"
-
-
-def test_failure_ends_the_request(done):
-    state = open_request("too long")
-    state = applied(state, events_of(state))
-    assert isinstance(state.question.error, Failed)
-    assert not state.question.is_open
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)

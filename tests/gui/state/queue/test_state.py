@@ -26,7 +26,6 @@ from surgeon_gui.state.queue.state import (
     working,
 )
 from surgeon_gui.state.queue.text import run_name
-from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.problems import Kind, Problem, Step
 from tests.helpers.fake_machine import machine
 from tests.helpers.locks import write_lock
@@ -53,22 +52,6 @@ def test_runs_are_added_at_the_end_under_names_of_their_own(three):
     assert names(state) == ["a", "b", "c", "b (2)", "b (3)", "d"]
     assert state.next.name == "a"
     assert not state.is_working
-
-
-def test_queue_of_three_with_a_failing_second_one(three):
-    state = with_status(working(three), "a", S.RUNNING, folder="runs/a")
-    assert state.current.name == "a" and state.next.name == "b"
-    state = with_status(state, "a", S.FINISHED)
-    state = with_status(state, "b", S.RUNNING, folder="runs/b")
-    state = with_status(state, "b", S.FAILED, problem="Too little memory.")
-    assert state.next.name == "c" and not state.is_complete
-    state = with_status(
-        with_status(state, "c", S.RUNNING, folder="runs/c"), "c", S.FINISHED
-    )
-    assert state.is_complete and state.next is None and state.current is None
-    assert statuses(state) == [S.FINISHED, S.FAILED, S.FINISHED]
-    assert [run.problem for run in state.of(S.FAILED)] == ["Too little memory."]
-    assert [run.folder for run in state.of(S.FINISHED)] == ["runs/a", "runs/c"]
 
 
 def test_runs_that_have_ended_stay_until_a_new_queue_begins(three):
@@ -198,11 +181,6 @@ def test_notes_count_the_waiting_runs():
 
 
 EMPTY = QueueState()
-
-
-def test_draft_can_be_added_during_a_run(tmp_path):
-    running = RunState(status=Status.RUNNING, run="run-1")
-    assert add_obstacle(ready_state(tmp_path, run=running), EMPTY) is None
 
 
 def test_draft_with_a_problem_cannot_be_added(tmp_path):

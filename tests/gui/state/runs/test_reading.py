@@ -63,15 +63,6 @@ def test_read_record_has_the_outcome_and_figures(tmp_path, ending):
     assert record.seconds > 0
 
 
-def test_read_state_replays_the_log(tmp_path):
-    folder = write_run(tmp_path)
-    state = read_state(folder)
-    assert state.status is Status.FINISHED
-    assert len(state.history) == 3
-    assert state.recovered is not None
-    assert state.exported is not None
-
-
 def test_last_progress_of_each_stage_stands_for_the_others(tmp_path, monkeypatch):
     """A run of some days has a million lines of progress, and each takes a while."""
     folder, applied = write_run(tmp_path, ending="killed"), []
@@ -344,22 +335,6 @@ def test_moved_folder_has_updated_paths(tmp_path):
     run = read_state(moved)
     assert run.folder == str(moved)
     assert run.exported.folder == str(moved / "export")
-
-
-@pytest.mark.parametrize(
-    ("search", "found"),
-    [
-        ("", True),
-        ("DEMO", True),
-        ("neurons 30", True),
-        ("interrupted", True),
-        ("rows", False),
-        ("demo rows", False),
-    ],
-)
-def test_search_requires_all_words(tmp_path, search, found):
-    record = read_record(write_run(tmp_path, ending="killed"))
-    assert run_text.matches_search(record, search) is found
 
 
 def test_deleted_run_loses_its_tick(tmp_path):

@@ -10,6 +10,7 @@ from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
 from surgeon_engine.api.model_info.header import model_facts
+from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
 from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
@@ -19,7 +20,12 @@ from surgeon_gui.state.job.checks import draft_obstacle, find_problems, start_ob
 from surgeon_gui.state.job.editing import with_config
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.reading import text_problem, wait_note
-from surgeon_gui.state.sources.shares import max_share, new_share, share_rows
+from surgeon_gui.state.sources.shares import (
+    max_share,
+    new_share,
+    share_rows,
+    with_texts,
+)
 from surgeon_gui.state.sources.text import (
     inspected_facts,
     own_text_line,
@@ -28,7 +34,7 @@ from surgeon_gui.state.sources.text import (
     preview_parts,
 )
 from surgeon_gui.state.step_text import Mark, step_view
-from surgeon_gui.text.problems import Kind, Problem, Step, sentence
+from surgeon_gui.text.problems import Kind, Problem, Step, of_error, sentence
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 
@@ -126,6 +132,7 @@ def test_text_has_no_tick_before_it_was_read(with_text):
     failed = replace(preview, error=Failed("The text has 3 tokens."))
     state = with_request(state, RequestKind.PREVIEW, failed)
     assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
+    assert start_obstacle(state) == of_error(failed.error)
 
 
 def test_built_in_text_is_ready(tmp_path):
@@ -228,6 +235,28 @@ def test_largest_share_is_valid():
     share = max_share(MORE, 0)
     assert share == 0.874
     CalibrationConfig(more_texts=(replace(MORE[0], share=share), MORE[1]))
+
+
+def texts(n):
+    return [f"{i}.txt" for i in range(n)]
+
+
+@pytest.mark.parametrize("n", [1, 3, 51, 54, 64])
+def test_each_of_many_texts_has_a_window(n):
+    config = with_texts(CalibrationConfig(windows=64), texts(n))
+    assert list(config.all_texts) == texts(n)
+    assert sum(config.window_counts) == 64
+    assert min(config.window_counts) >= 1
+
+
+@pytest.mark.parametrize(
+    ("windows", "n", "numbers"),
+    [(64, 65, ("65 ", "64 ")), (5000, 1001, ("1,001 ", "1,000 "))],
+)
+def test_texts_without_window_or_share_are_refused_with_numbers(windows, n, numbers):
+    with pytest.raises(ConfigError, match="at most") as error:
+        with_texts(CalibrationConfig(windows=windows), texts(n))
+    assert all(number in error.value.message for number in numbers)
 
 
 def test_preview_of_several_texts_counts_them():

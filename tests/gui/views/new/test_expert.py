@@ -13,7 +13,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step
 from tests.helpers.configs import pruning_config
-from tests.helpers.window_audit import settle
+from tests.helpers.window_audit import overlapping, settle
 from tests.helpers.windows import click, find
 
 PARTS = typing.get_type_hints(RunConfig)
@@ -222,6 +222,7 @@ def test_narrow_page_shows_the_drawer_in_place_of_the_curve(place):
         place.resize(width, 560)
         settle()
         assert curve.isVisible() is (width > 1000)
+        assert overlapping(place) == []
         for each in (drawer, start, find(place, "size_unit_combo")):
             area = each.rect().translated(each.mapTo(place, QPoint()))
             assert each.isVisible() and place.rect().contains(area)

@@ -4,8 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -25,7 +24,6 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
     Structure,
-    Target,
     Vocabulary,
 )
 from surgeon_engine.api.config.purposes import Purpose
@@ -50,8 +48,8 @@ from tests.helpers.widget_queries import choose_unit, size_shown, type_size
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     click,
+    drop,
     find,
-    load_and_wait,
     run_of,
     wait_for_status,
     wait_until,
@@ -83,14 +81,6 @@ def press_curve(place, part):
 
 
 # from a model to a run
-
-
-def drop(window, *paths):
-    data = QMimeData()
-    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
-    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
-    none = Qt.KeyboardModifier.NoModifier
-    window.dropEvent(QDropEvent(QPointF(400, 300), copy, data, left, none))
 
 
 @pytest.mark.parametrize("has_size", [False, True])
@@ -157,13 +147,6 @@ def test_curve_and_number_are_the_same_size(place):
     type_size(place, "20 %")
     assert curve.share == pytest.approx(0.2, abs=1e-5)
     assert line(place, "plan_label").startswith("11.4 MB to 9.4 MB")
-
-
-def test_curve_keeps_the_unit_of_the_size(place):
-    choose_unit(place, "memory")
-    press_curve(place, 0.6)
-    assert config(place).pruning.target is Target.MEMORY
-    assert size_shown(place).endswith("MB")
 
 
 def test_curve_is_there_once_the_model_has_been_read(place):
@@ -513,13 +496,6 @@ def test_plan_beside_the_open_drawer_is_readable(place):
     for chip in place.findChildren(QPushButton):
         if chip.isVisible() and chip.property("chip"):
             assert chip.width() >= chip.sizeHint().width()
-
-
-def test_dropped_texts_are_all_used(qtbot, window, tmp_path):
-    load_and_wait(qtbot, window)
-    chosen = texts(tmp_path, "a.txt", "b.jsonl")
-    drop(window, *chosen, tmp_path / "picture.png")
-    assert window.session.state.config.calibration.all_texts == tuple(chosen)
 
 
 # where the file goes

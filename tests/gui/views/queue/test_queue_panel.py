@@ -8,12 +8,11 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QTreeWidget
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.pruning import Method, Target
+from surgeon_engine.api.config.pruning import Target
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.text import SEPARATOR
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog
-from tests.helpers.fake_engine import FAILURE
 from tests.helpers.widget_queries import shown
 from tests.helpers.window_audit import problems, settle
 from tests.helpers.windows import (
@@ -160,16 +159,6 @@ def test_run_in_progress_cannot_be_removed(qtbot, make_window):
     wait_for_status(qtbot, window, Status.FINISHED)
     wait_until(qtbot, lambda: not queue_of(window).state.is_working)
     assert find(window, "queue_summary").text() != during
-
-
-def test_failed_run_shows_its_reason(qtbot, make_window):
-    window = make_window("--fail-method", "magnitude")
-    load_and_wait(qtbot, window)
-    window.session.draft.edit_part(replace(QUICK.pruning, method=Method.MAGNITUDE))
-    click(window, "queue_add_button")
-    click(window, "queue_start_button")
-    wait_until(qtbot, lambda: rows(window)[0][1] == "Failed")
-    assert FAILURE in table_of(window).topLevelItem(0).toolTip(1)
 
 
 def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):

@@ -10,15 +10,14 @@ import numpy as np
 import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QColor, QImage, QMouseEvent
+from PySide6.QtGui import QImage, QMouseEvent
 from PySide6.QtWidgets import QApplication, QComboBox, QLabel
 
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.base import translation
-from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
-from surgeon_gui.base.theme import apply_theme, apply_theme_to
+from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.eta import StageTime
 from surgeon_gui.state.quality import AXES
 from surgeon_gui.state.run import RunState, Status
@@ -340,23 +339,6 @@ def test_failed_save_raises_and_leaves_no_file(view, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="full"):
             chart.save_picture(tmp_path / f"chart.{ending}")
     assert not list(tmp_path.iterdir())
-
-
-def test_charts_follow_the_theme(view):
-    for theme in (DARK, LIGHT):
-        apply_theme_to(view, theme)
-        QApplication.processEvents()
-        for name in WITH_PLOT:
-            plot = plot_of(view, name)
-            assert plot.backgroundBrush().color() == QColor(theme.surface)
-
-
-def test_part_that_writes_text_says_what_for(qtbot):
-    parts = PartList()
-    qtbot.addWidget(parts)
-    parts.show_parts((PartView(Part.WRITE, Mark.NOW), PartView(Part.REFIT, Mark.NEXT)))
-    assert "smaller model is fitted" in find(parts, "part_write_label").toolTip()
-    assert "Refit" in find(parts, "part_refit_label").toolTip()
 
 
 def test_part_in_progress_is_bold_again_after_another_theme(qtbot):

@@ -5,12 +5,10 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.resource_text import check_draft, describe_settled
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
 from tests.helpers.fake_machine import PLENTY, machine
-from tests.helpers.fake_thread import FakeThread
 from tests.helpers.queued_runs import ready_state
 from tests.helpers.windows import find
 
@@ -21,8 +19,7 @@ def state_with(folder, gpus, asked=1):
 
 
 @pytest.mark.slow
-def test_gpus_are_offered_where_there_are_several(qtbot, qapp, tmp_path):
-    session = Session(FakeThread(), tmp_path)
+def test_gpus_are_offered_where_there_are_several(qtbot, session, tmp_path):
     page = ModelPage(session)
     qtbot.addWidget(page)
     field = find(page, "model_gpus")

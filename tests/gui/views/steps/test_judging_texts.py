@@ -10,7 +10,6 @@ from surgeon_gui.state.job.checks import find_problems
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.calibration_page import JudgingTexts
-from surgeon_gui.widgets.forms.form import ConfigForm
 from tests.helpers.windows import find
 
 
@@ -35,16 +34,6 @@ def test_no_text_means_automatic(form):
     assert line.placeholderText() == "Automatic"
     values = {each.name: each.value for each in settings(RunConfig())}
     assert values["evaluation.texts"] == "Automatic"
-
-
-def test_further_settings_are_named_apart_from_those_of_the_text(qtbot, form):
-    text = ConfigForm("calibration", CalibrationConfig)
-    qtbot.addWidget(text)
-    titles = [
-        find(each, f"{name}_advanced_button").text()
-        for each, name in ((text, "calibration"), (form, "evaluation"))
-    ]
-    assert titles == ["Advanced", "Further settings of the evaluation"]
 
 
 def test_names_are_resolved(form, tmp_path):

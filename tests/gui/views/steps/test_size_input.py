@@ -99,15 +99,6 @@ def test_other_unit_keeps_the_size_and_shows_it(size):
     assert size_shown(size) == "8.41 MB"
 
 
-def test_size_that_is_shown_rounded_is_not_the_target(size):
-    choose_unit(size, Target.FILE_SIZE)
-    planned = goal(size)
-    size.edits.clear()
-    line_of(size).editingFinished.emit()
-    assert goal(size) == planned
-    assert size.edits == []
-
-
 @pytest.mark.parametrize("target", Target)
 @pytest.mark.parametrize("share", [0.123, 0.5])
 def test_share_of_the_curve_keeps_the_unit(size, target, share):

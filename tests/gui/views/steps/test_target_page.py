@@ -95,14 +95,6 @@ def test_target_of_zero_can_be_chosen_and_started(page):
     assert find(page, "start_button").isEnabled()
 
 
-def test_unreachable_target_is_reported_with_the_numbers(page):
-    choose(page, "target", Target.PARAMETERS)
-    type_size(page, "0.1 M")
-    assert "2,433,024" in find(page, "pruning_target_problem").text()
-    assert not find(page, "goal_label").isVisible()
-    assert not find(page, "start_button").isEnabled()
-
-
 def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     lights = ("plan_memory_light", "plan_disk_light")
     assert all(find(page, name).isVisible() for name in lights)
