@@ -32,7 +32,7 @@ from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 
-_CONFIG, _VERSION = "config", "version"  # in the file's metadata
+_ABOUT = "about"  # in the file's metadata; of several entries, the order is random
 _TOKENS = "tokens"
 
 
@@ -96,8 +96,8 @@ class CompactionPlan:
             kept[f"{part.layer.name}.columns"] = part.columns
         if self.tokens is not None:
             kept[_TOKENS] = self.tokens
-        metadata = {"format": "pt", _VERSION: str(PLAN), _CONFIG: json.dumps(config)}
-        save_file({name: x.int() for name, x in kept.items()}, path, metadata)
+        about = json.dumps({"version": PLAN, "config": config})
+        save_file({name: x.int() for name, x in kept.items()}, path, {_ABOUT: about})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,9 +126,9 @@ def read_config(path: Path) -> dict[str, object]:
     """
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    version = metadata.get(_VERSION, "")
-    check_version(path, int(version) if version.isdecimal() else None, PLAN)
-    config: dict[str, object] = json.loads(metadata[_CONFIG])
+    about = json.loads(metadata.get(_ABOUT, "{}"))
+    check_version(path, about.get("version"), PLAN)
+    config: dict[str, object] = about["config"]
     return config
 
 

@@ -1,6 +1,7 @@
 """A file of another version, or of none, is refused with a sentence."""
 
 import hashlib
+import json
 import re
 
 import pytest
@@ -84,8 +85,16 @@ def test_plan_of_another_version_is_refused(tmp_path, version):
     CompactionPlan().save(path, {"model_type": "llama"})
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    assert metadata.pop("version") == "1"
+    about = json.loads(metadata["about"])
+    assert about.pop("version") == 1
     if version:
-        metadata["version"] = str(version)
-    save_file(load_file(path), path, metadata)
+        about["version"] = version
+    save_file(load_file(path), path, {"about": json.dumps(about)})
     assert_refused(lambda: read_config(path), version)
+
+
+def test_plans_of_equal_runs_have_equal_bytes(tmp_path):
+    files = [tmp_path / f"{n}.indices" for n in range(8)]
+    for path in files:
+        CompactionPlan().save(path, {"model_type": "llama", "vocab_size": 8})
+    assert len({path.read_bytes() for path in files}) == 1
