@@ -32,6 +32,7 @@ from surgeon_engine.model.gguf_config import check_tensors
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import (
     PrunableLayer,
+    blocks_path,
     body_of,
     find_blocks,
     head_size,
@@ -216,15 +217,26 @@ def _gguf_widths(model: PreTrainedModel) -> Widths | None:
 
 
 def _not_loaded(model: PreTrainedModel, source: ModelSource) -> NotLoaded | None:
-    """Return the weights that the class of a model ignores in files; None: none."""
-    patterns = [re.compile(x) for x in model._keys_to_ignore_on_load_unexpected or ()]
-    if source.gguf_file or not patterns:
+    """Return weights in files that a model leaves out; None: there are none.
+
+    Its class ignores them, or they are of blocks that its config does not count.
+    """
+    if source.gguf_file:
         return None
+    patterns = [re.compile(x) for x in model._keys_to_ignore_on_load_unexpected or ()]
+    numbered = re.compile(rf"{re.escape(blocks_path(model))}\.(\d+)\.")
+    count = len(find_blocks(model))
+
+    def is_left_out(name: str) -> bool:
+        block = numbered.match(name)
+        is_beyond = block is not None and int(block[1]) >= count
+        return is_beyond or any(x.search(name) for x in patterns)
+
     sizes = {
         name: size
         for path in source.weight_files
         for name, (_, size) in read_tensors(path).items()
-        if name.endswith(".weight") and any(x.search(name) for x in patterns)
+        if name.endswith(".weight") and is_left_out(name)
     }
     parts = tuple(dict.fromkeys(map(_module_of, sizes)))
     return NotLoaded(parts, sum(sizes.values())) if parts else None

@@ -259,6 +259,7 @@ def test_blocks_with_a_sliding_window_are_those_of_the_models_cache(tmp_path):
     [
         ("qwen3_5", ("mtp.fc.weight", "mtp.layers.0.mlp.up_proj.weight"), ("mtp",)),
         ("qwen3_5", (), None),
+        ("llama", ("model.layers.2.mlp.up_proj.weight",), ("model.layers.2",)),
         ("gpt2", ("h.0.attn.bias",), None),  # a mask
     ],
 )
@@ -273,7 +274,7 @@ def test_weights_that_transformers_does_not_load_are_named(
         assert found is None
     else:
         assert (found.parts, found.parameters) == (parts, 24 * len(names))
-        assert "does not load mtp (48 parameters)" in str(found.sentence)
+        assert parts[0] in str(found.sentence)
 
 
 def test_unsupported_structures_have_a_reason(tmp_path):
