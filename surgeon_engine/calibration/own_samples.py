@@ -36,6 +36,7 @@ from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.identity import FileStamp, identity_of
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
+from surgeon_engine.model.runnable import on_text_alone
 from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.runtime.shares import divided
 
@@ -222,7 +223,7 @@ def sample(
         Token ids, windows x length, int64.
 
     Raises:
-        EvaluationError: The predictions are not finite.
+        EvaluationError: The model cannot be run, or its predictions are not finite.
     """
     generator = torch.Generator().manual_seed(batch.seed)
     model = language_model_of(model)
@@ -232,7 +233,8 @@ def sample(
     arguments = with_cache(model) | last_logits_alone(model)
     tokens = windows[:, : batch.given]
     for place in range(batch.given, length):
-        logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
+        with on_text_alone(model):
+            logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
         if is_broken(logits):
             message = say("The model computes numbers that are not finite.")
             raise EvaluationError(

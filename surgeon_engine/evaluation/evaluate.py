@@ -8,8 +8,8 @@ added tokens: its first token is given, the others are predicted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -37,10 +37,9 @@ from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.products import fast_products
-from surgeon_engine.model.source import first_line
+from surgeon_engine.model.runnable import failing_with, on_text_alone
 from surgeon_engine.model.vocabulary.tokens import token_bytes
 from surgeon_engine.runtime import ranks
-from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.shares import Batches
 
 _CHECKED = 64  # tokens of which the logits exist at once
@@ -51,7 +50,6 @@ _ERROR, _FEWEST = 0.1, 8
 # largest error, as a share of half of KL's interval. Chance hides the error of fewer.
 _PROBED, _ROUNDING = 8, 0.1
 _TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
-_FAILURES = (TypeError, ValueError, AttributeError, RuntimeError, IndexError)
 _REPORT = say("The architecture is not supported. Report it with the model's name.")
 
 
@@ -376,35 +374,16 @@ def _check_finite(
         )
 
 
-@contextmanager
-def _failing_with(problem: str, hint: str) -> Iterator[None]:
-    """Raise an error with a problem and its reason if a model cannot be run."""
-    try:
-        yield
-    except _FAILURES as error:
-        if is_out_of_memory(error):
-            raise
-        raise EvaluationError(
-            "{subject}: {reason:clause}.",
-            hint,
-            subject=problem,
-            reason=first_line(error),
-        ) from error
-
-
 @torch.no_grad()
 def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     """Check that the head alone turns hidden states into the model's logits."""
     tokens = windows.to(model.device)
     name = type(model).__name__
-    with _failing_with(
-        say("transformers cannot run {model_type} on text alone", model_type=name),
-        say("Choose a model that continues text."),
-    ):
+    with on_text_alone(model):
         whole = language_model_of(model)
         expected = whole(input_ids=tokens, use_cache=False).logits.float()
     with (
-        _failing_with(
+        failing_with(
             say(
                 "transformers cannot run {model_type} with products of 16 bits",
                 model_type=name,
@@ -414,7 +393,7 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
         fast_products(model),
     ):  # as while gradients are measured
         hidden = hidden_of_window(model, tokens).to(model.dtype)
-    with _failing_with(
+    with failing_with(
         say(
             "The head of {model_type} cannot be run by itself, so the fidelity cannot "
             "be measured",

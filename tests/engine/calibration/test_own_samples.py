@@ -9,6 +9,7 @@ from tokenizers import processors
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.calibration import own_samples as module
 from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.own_samples import (
@@ -72,6 +73,15 @@ def test_samples_follow_the_distribution_of_the_model():
         assert expected.max() < 0.9  # not decided by one token
         chi_square = ((counts - mean).square() / mean)[mean > 5].sum()
         assert chi_square < 20.5  # 0.1 % quantile of 5 degrees of freedom
+
+
+def test_model_that_cannot_be_run_is_named(loaded, monkeypatch):
+    def forward(*_: object, **__: object) -> None:
+        raise RuntimeError("The size of tensor a (4) must match\nthat of b")
+
+    monkeypatch.setattr(loaded.model.model.layers[0].mlp, "forward", forward)
+    with pytest.raises(EvaluationError, match=r"run LlamaForCausalLM .*\(4\) must"):
+        samples_of(loaded)
 
 
 # Windows, learned positions and slopes: what a cache has to continue.
