@@ -31,6 +31,11 @@ DEEP = 100_000
 JOBS = {
     "nested lists": ("x = " + "[" * 10_000, "nested too deeply"),
     "nested tables": ("[" + ".".join("a" * 10_000) + "]\n", "The job"),
+    "500 lists": ("[model]\nsource = " + "[" * 500 + "]" * 500, ""),
+    "a list of tables": ("[[pruning]]", "pruning"),
+    "a date": ("[model]\nsource = 1979-05-27T07:32:00Z", "model.source"),
+    "a million letters": (f"[model]\nsource = '{'x' * 1_000_000}'", "source"),
+    "4,000 digits": ("[calibration]\nwindows = " + "9" * 4_000, "windows is"),
     "5,000 digits": ("[calibration]\nwindows = " + "9" * 5_000, "The job"),
     "dots after quotes": ('x = {a = """b""""", ' + "a." * 2_000 + "a = 1}", "dots"),
     "quotes without an end": ('x = "' + '\\"' * 200_000, "The job"),
