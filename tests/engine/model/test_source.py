@@ -1,6 +1,5 @@
 """Models that cannot be pruned raise before any weight is read."""
 
-import json
 import shutil
 import struct
 
@@ -17,6 +16,7 @@ from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from tests.helpers.gguf_headers import gguf_header, packed
 from tests.helpers.pairs import others_later
+from tests.helpers.quantized import change_config
 from tests.helpers.tiny_models import (
     EVERY_FAMILY,
     REPRESENTATIVES,
@@ -37,11 +37,6 @@ def error_of(source) -> str:
     assert first.value.message == second.value.message
     assert first.value.hint
     return first.value.message
-
-
-def change_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture
