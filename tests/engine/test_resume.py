@@ -42,7 +42,6 @@ from tests.helpers.interrupted_runs import (
     at_step,
     config_of,
     cut_at,
-    is_end_of_shot,
     results,
     resumed,
 )
@@ -303,7 +302,7 @@ def test_stopped_run_can_go_on(tmp_path, whole):
 def test_cancelled_run_can_go_on(tmp_path, whole):
     config, expected = whole(shots=4)
     folder, recorder = tmp_path / "cut", Recorder()
-    recorder.send_at(is_end_of_shot(2), Cancel)
+    recorder.send_at(lambda x: isinstance(x, ShotFinished) and x.shot == 2, Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(config, folder)
     resumed(folder)
