@@ -39,9 +39,6 @@ JOBS = {
     "5,000 digits": ("[calibration]\nwindows = " + "9" * 5_000, "The job"),
     "dots after quotes": ('x = {a = """b""""", ' + "a." * 2_000 + "a = 1}", "dots"),
     "quotes without an end": ('x = "' + '\\"' * 200_000, "The job"),
-    "NUL in the export": ('[export]\nfolder = "a\\u0000b"', "folder has a NUL"),
-    "NUL in the text": ('[calibration]\ntext = "a\\u0000.txt"', "text has a NUL"),
-    "NUL in the model": ('[model]\nsource = "a\\u0000"', "source has a NUL"),
 }
 
 
