@@ -31,12 +31,14 @@ DEEP = 100_000
 JOBS = {
     "nested lists": ("x = " + "[" * 10_000, "nested too deeply"),
     "nested tables": ("[" + ".".join("a" * 10_000) + "]\n", "The job"),
+    "500 lists": ("[model]\nsource = " + "[" * 500 + "]" * 500, ""),
+    "a list of tables": ("[[pruning]]", "pruning"),
+    "a date": ("[model]\nsource = 1979-05-27T07:32:00Z", "model.source"),
+    "a million letters": (f"[model]\nsource = '{'x' * 1_000_000}'", "source"),
+    "4,000 digits": ("[calibration]\nwindows = " + "9" * 4_000, "windows is"),
     "5,000 digits": ("[calibration]\nwindows = " + "9" * 5_000, "The job"),
     "dots after quotes": ('x = {a = """b""""", ' + "a." * 2_000 + "a = 1}", "dots"),
     "quotes without an end": ('x = "' + '\\"' * 200_000, "The job"),
-    "NUL in the export": ('[export]\nfolder = "a\\u0000b"', "folder has a NUL"),
-    "NUL in the text": ('[calibration]\ntext = "a\\u0000.txt"', "text has a NUL"),
-    "NUL in the model": ('[model]\nsource = "a\\u0000"', "source has a NUL"),
 }
 
 

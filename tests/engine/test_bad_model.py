@@ -62,6 +62,11 @@ def content(name: str, data: bytes) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes(data)
 
 
+def cut(size: int) -> Callable[[Path], None]:
+    """Cut off the weights."""
+    return lambda x: (x / WEIGHTS).write_bytes((x / WEIGHTS).read_bytes()[:size])
+
+
 def header(data: bytes) -> Callable[[Path], None]:
     """Give the weights another header."""
     return content(WEIGHTS, struct.pack("<Q", len(data)) + data)
@@ -88,6 +93,37 @@ def pipe_of_templates(folder: Path) -> None:
 
 
 MODELS = {
+    "no config": (lambda x: (x / "config.json").unlink(), "has no config.json"),
+    "config is cut off": (content("config.json", b"{"), "is not valid JSON"),
+    "no weights": (lambda x: (x / WEIGHTS).unlink(), "has no .safetensors file"),
+    "pickled weights": (
+        lambda x: (x / WEIGHTS).rename(x / "pytorch_model.bin"),
+        "pickled weights only (pytorch_model.bin)",
+    ),
+    **{
+        f"weights cut off at {size}": (cut(size), "model.safetensors is damaged")
+        for size in (0, 4, 300, -1)
+    },
+    "unknown family": (
+        config(model_type="perceptron"),
+        "The config of tiny cannot be used",
+    ),
+    "encoder": (
+        config(model_type="bert", architectures=["BertForMaskedLM"]),
+        "language model (its architecture is BertForMaskedLM)",
+    ),
+    "encoder and decoder": (
+        config(model_type="t5", architectures=["T5ForConditionalGeneration"]),
+        "language model (its architecture is T5ForConditionalGeneration)",
+    ),
+    "widths by layer": (
+        config(per_layer_config={"0": {"intermediate_size": 8}}),
+        "The layers of tiny differ in intermediate_size",
+    ),
+    "quantized by 3 bits": (
+        config(quantization_config={"quant_method": "gptq", "bits": 3}),
+        "The weights of tiny are quantized by GPTQ with bits = 3",
+    ),
     "config nested": (
         content("config.json", b'{"a":' * DEEP + b"1" + b"}" * DEEP),
         "is not valid JSON: it is nested too deeply",
@@ -177,7 +213,7 @@ BUILT = (
     "huge vocabulary", "padding outside of the vocabulary", "no tensors",
     "tokenizer is a device", "100 million labels", "more parameters than numbers",
     "options are a file of the system", "template is a named pipe", "size is a text",
-    "options of generation", "no width at all",
+    "options of generation", "no width at all", "unknown family", "widths by layer",
 )  # fmt: skip
 
 
@@ -187,13 +223,16 @@ BUILT = (
 def test_bad_model_ends_in_a_sentence(folder, kind):
     change, sentence = MODELS[kind]
     change(folder)
-    with pytest.raises(EngineError) as error:
-        inspect_model(ModelConfig(str(folder)))
-    assert sentence in error.value.message
-    assert error.value.message.endswith(".")
-    assert error.value.hint
-    facts = model_facts(str(folder))
-    assert kind in BUILT or facts.problem
+    errors = []
+    for read in (inspect_model, load_model):
+        with pytest.raises(EngineError) as error:
+            read(ModelConfig(str(folder)))
+        errors.append(error.value)
+    assert errors[0].message == errors[1].message
+    assert sentence in errors[0].message
+    assert errors[0].message.endswith(".")
+    assert errors[0].hint
+    assert kind in BUILT or sentence in model_facts(str(folder)).problem
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs names of bytes")

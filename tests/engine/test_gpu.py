@@ -5,7 +5,6 @@ The GPU is pretended; the same tests run on a real one with `pytest -m gpu`.
 
 from contextlib import nullcontext
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -36,7 +35,7 @@ from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.run import pipeline
 from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
-from tests.helpers.gguf_files import pruned, tiny_llama
+from tests.helpers.gguf_files import needs_llama, pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
 from tests.helpers.runs import Recorder, job
 
@@ -247,7 +246,7 @@ def test_mask_that_stays_on_the_host_is_found(tmp_path, gpu, monkeypatch):
         Recorder().run(job(tmp_path, "llama"), tmp_path / "gpu")
 
 
-@pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+@needs_llama
 def test_rounded_weights_are_those_of_the_cpu(gpu, tmp_path):
     config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
     files = []

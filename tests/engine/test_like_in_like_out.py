@@ -27,7 +27,6 @@ SIZES = {"num_hidden_layers": 4, "intermediate_size": 256, "vocab_size": 300}
 @pytest.fixture
 def original(tmp_path) -> Path:
     folder = tmp_path / "original"
-    folder.mkdir()
     written(pruned(tiny_llama(**SIZES)), folder, FileDtype.Q8_0)
     return folder / "model.gguf"
 

@@ -1,7 +1,6 @@
 """A run whose target is 0 % only writes the model and verifies it."""
 
 import dataclasses
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,10 @@ from surgeon_engine.cli import runs
 from surgeon_engine.cli.main import main
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf import quantizer
+from tests.helpers.gguf_files import needs_llama
 from tests.helpers.runs import Recorder, job
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
-needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 
 
 def quantized(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
@@ -50,7 +49,7 @@ def quantized(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
 
 @pytest.mark.runtimes
 @pytest.mark.fresh_process
-@needs_library
+@needs_llama
 def test_model_is_quantized_verified_and_quantized_again(tmp_path):
     run = Recorder().run(quantized(tmp_path), tmp_path / "run")
     (shot,) = run.of(ShotFinished)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Damping, Structure
+from surgeon_engine.api.config.pruning import Damping, Fisher, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
@@ -42,7 +42,6 @@ from tests.helpers.interrupted_runs import (
     at_step,
     config_of,
     cut_at,
-    is_end_of_shot,
     results,
     resumed,
 )
@@ -116,7 +115,8 @@ CASES = [
 
 @pytest.mark.parametrize(("structure", "level", "cuts"), CASES)
 def test_recovery_goes_on(structure, level, cuts, tmp_path):
-    config = config_of(tmp_path, structure, shots=1, level=level)
+    labels = {"fisher": Fisher.SAMPLED}  # which are drawn
+    config = config_of(tmp_path, structure, shots=1, level=level, **labels)
     Recorder().run(config, tmp_path / "whole")
     for number, when in enumerate(cuts):
         recorder = cut_at(when, None if number else config, tmp_path / "cut")
@@ -286,8 +286,10 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
 def test_stopped_run_can_go_on(tmp_path, whole):
     config, expected = whole(level=Recovery.REFIT)
     folder, recorder = tmp_path / "cut", Recorder()
-    recorder.send_at(is_end_of_shot(1), StopAndKeep)
+    recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
     recorder.run(config, folder)
+    assert len(recorder.of(ShotFinished)) == 1
+    assert recorder.events[-1].stopped_early
     assert RunFolder(folder).read_report().stopped_early
     assert results(folder) != results(expected)
     judgment = RunFolder(folder).judgment_path
@@ -300,7 +302,7 @@ def test_stopped_run_can_go_on(tmp_path, whole):
 def test_cancelled_run_can_go_on(tmp_path, whole):
     config, expected = whole(shots=4)
     folder, recorder = tmp_path / "cut", Recorder()
-    recorder.send_at(is_end_of_shot(2), Cancel)
+    recorder.send_at(lambda x: isinstance(x, ShotFinished) and x.shot == 2, Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(config, folder)
     resumed(folder)

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-import socket
 import sys
 import traceback
 import warnings
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from surgeon_engine.runtime import ranks
+from tests.helpers.loopback_ssh import free_port
 
 _TIMEOUT_S = 120
 
@@ -24,7 +24,7 @@ def run_ranks(work: Callable[[int], Any], size: int = 2) -> list[Any]:
     It is called with the number of its process.
     """
     context = multiprocessing.get_context("fork")
-    port, pipes, processes = _free_port(), [], []
+    port, pipes, processes = free_port(), [], []
     for rank in range(size):
         here, there = context.Pipe()
         arguments = (work, rank, size, port, there)
@@ -73,9 +73,3 @@ def _work(work: Callable[[int], Any], rank: int, size: int, port: int, pipe) -> 
         result = error
     pipe.send_bytes(pickle.dumps(result))
     pipe.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, trainers
@@ -18,9 +19,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
+from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.file import GgufWriter
 from tests.helpers.pruned_models import loaded, without
 
+needs_llama = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 TEXT = "It's 1234 o'clock, we'll see: the pruned model is THE smaller one.\n\n x += 1;"
 END = "<|endoftext|>"
 GPT_2 = pre.ByteLevel(add_prefix_space=False)
@@ -115,13 +118,29 @@ def tiny_llama(**settings) -> LlamaForCausalLM:
     return model.eval().requires_grad_(False)
 
 
+def some_text() -> Calibration:
+    """Return a text to round matrices on."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 300, (6, 24), generator=generator)
+    return Calibration(tokens, batch=4, text="/home/me/text.jsonl")
+
+
 def written(
-    example: PrunedModel, folder: Path, dtype=FileDtype.SAME
+    example: PrunedModel,
+    folder: Path,
+    dtype: FileDtype = FileDtype.SAME,
+    calibration: Calibration | None = None,
+    *,
+    feeds: bool = True,
 ) -> gguf.GGUFReader:
-    """Export a model to a file."""
-    assert GgufWriter().unsupported_reason(example) == ""
-    GgufWriter().write(example, ExportConfig(format=Format.GGUF, dtype=dtype), folder)
-    return gguf.GGUFReader(folder / "model.gguf")
+    """Export a model to a file of a folder, which need not exist."""
+    writer = GgufWriter(feeds, calibration)
+    assert writer.unsupported_reason(example) == ""
+    folder.mkdir(exist_ok=True)
+    writer.write(example, ExportConfig(format=Format.GGUF, dtype=dtype), folder)
+    path = folder / "model.gguf"
+    assert writer.forecast(example, dtype) == path.stat().st_size
+    return gguf.GGUFReader(path)
 
 
 def value_of(reader: gguf.GGUFReader, name: str):

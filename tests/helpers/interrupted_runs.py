@@ -93,11 +93,6 @@ def assert_same_result(folder, whole):
     assert not list(folder.glob(".*"))
 
 
-def is_end_of_shot(number: int) -> Callable[[Event], bool]:
-    """Match the end of a shot."""
-    return lambda event: isinstance(event, ShotFinished) and event.shot == number
-
-
 def after_shot(number: int) -> Callable[[Event], bool]:
     """Match the first stage after a shot: the state has been saved by then."""
     seen = []

@@ -39,7 +39,7 @@ class LoopbackSsh:
             self._make_key(name)
         key = (folder / "key.pub").read_text()
         (folder / "authorized_keys").write_text(key)
-        self.port = _free_port()
+        self.port = free_port()
         self._write_client_files()
         self._log = (folder / "server.log").open("wb")
         self._server: subprocess.Popen[bytes] | None = None
@@ -110,7 +110,7 @@ class LoopbackSsh:
             lines = (
                 f"Host {host}",
                 "HostName 127.0.0.1",
-                f"Port {_free_port() if host == 'refused' else self.port}",
+                f"Port {free_port() if host == 'refused' else self.port}",
                 f"User {getpass.getuser()}",
                 f"IdentityFile {folder / key}",
                 "IdentitiesOnly yes",
@@ -127,7 +127,8 @@ class LoopbackSsh:
             path.chmod(0o755)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return the number of a port that nothing uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

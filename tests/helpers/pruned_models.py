@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
-from surgeon_engine.compaction.plan import CompactionPlan, plan_of
+from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel, plan_of
 from surgeon_engine.compaction.shrink import compact, pruned_class
+from surgeon_engine.export.base import Writer
+from surgeon_engine.export.transformers.files import MaskedWriter
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.load import LoadedModel
@@ -42,6 +45,20 @@ def loaded(model, tokenizer=None, source: ModelSource = NOWHERE) -> LoadedModel:
     """Return a model as the engine loads it."""
     fuse_sinks(model)  # as the engine does
     return LoadedModel(source, model, tokenizer, model.dtype)
+
+
+def save_checkpoint(
+    model: LoadedModel,
+    folder: Path,
+    plan: CompactionPlan | None = None,
+    writer: Writer | None = None,
+    **export: Any,
+) -> Path:
+    """Write a model to a folder, by default whole and masked, and return the folder."""
+    folder.mkdir(exist_ok=True)
+    pruned = PrunedModel(model, plan or CompactionPlan())
+    (writer or MaskedWriter()).write(pruned, ExportConfig(**export), folder)
+    return folder
 
 
 def noisy(family: str):

@@ -109,11 +109,12 @@ def int8_rows(rows: int, columns: int) -> Made:
     return q * scale, {".weight": q, ".weight_scale": scale}
 
 
-def int4_groups(rows: int, columns: int, group: int = 8) -> Made:
-    q, scale = torch.randint(16, (rows, columns)), grid(rows, columns, (1, group))
-    parts = {".weight_packed": pack(q, 4), ".weight_scale": scale}
+def groups_of_bits(rows: int, columns: int, bits: int = 4) -> Made:
+    q = torch.randint(2**bits, (rows, columns))
+    scale = grid(rows, columns, (1, 8))
+    parts = {".weight_packed": pack(q, bits), ".weight_scale": scale}
     parts[".weight_shape"] = torch.tensor([rows, columns])
-    return (q - 8) * each(scale, rows, columns, (1, group)), parts
+    return (q - 2 ** (bits - 1)) * each(scale, rows, columns, (1, 8)), parts
 
 
 def int4_asymmetric(rows: int, columns: int) -> Made:
@@ -259,7 +260,11 @@ FORMATS = {
         lambda *shape: rename(fp8_blocks(*shape), ".weight_scale_inv", ".weight_scale"),
     ),
     "compressed_int8": Format(_compressed("int-quantized", num_bits=8), int8_rows),
-    "compressed_int4": Format(_compressed("pack-quantized", **_INT4), int4_groups),
+    "compressed_int4": Format(_compressed("pack-quantized", **_INT4), groups_of_bits),
+    "compressed_int8_packed": Format(
+        _compressed("pack-quantized", **_INT4 | {"num_bits": 8}),
+        lambda *shape: groups_of_bits(*shape, bits=8),
+    ),
     "compressed_int4_asymmetric": Format(
         _compressed("pack-quantized", **_INT4), int4_asymmetric
     ),

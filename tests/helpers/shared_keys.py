@@ -83,8 +83,12 @@ def _gemma_4_with_images() -> PreTrainedModel:
     return AutoModelForImageTextToText.from_config(config)
 
 
+def gemma_3n(**options: object) -> PreTrainedModel:
+    return _text("gemma3n_text", **_GEMMA_3N | options)
+
+
 SHARED_KEYS: dict[str, Callable[[], PreTrainedModel]] = {
-    "gemma3n_text": lambda: _text("gemma3n_text", **_GEMMA_3N),
+    "gemma3n_text": gemma_3n,
     "gemma4_text": lambda: _text("gemma4_text", **_GEMMA_4),
     "gemma4": _gemma_4_with_images,
     "gemma4_dense": lambda: _text("gemma4_text", **_GEMMA_4_DENSE),

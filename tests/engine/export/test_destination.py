@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError, RunCancelled
 from surgeon_engine.export.destination import check_destination, write_checkpoint_at
+from tests.helpers.exports import write_export
 from tests.helpers.runs import Recorder
 
 TEMPLATES = "additional_chat_templates"
@@ -23,10 +24,7 @@ def destination(tmp_path):
     folder = tmp_path / "export"
     (folder / TEMPLATES).mkdir(parents=True)
     (folder / TEMPLATES / "tool.jinja").touch()
-    (folder / "model.safetensors").write_bytes(b"weights")
-    (folder / "README.md").write_text("card")
-    write_marker(folder)
-    return folder
+    return write_export(folder)
 
 
 def names(folder: Path) -> list[str]:

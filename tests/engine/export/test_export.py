@@ -308,15 +308,6 @@ def test_few_bits_are_refused_where_there_can_be_no_gguf_file(exported, tmp_path
     assert "compact" in error.value.hint
 
 
-@pytest.mark.parametrize("form", [Format.COMPACT, Format.PLAIN])
-def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
-    config = job_with(tmp_path, ExportConfig(format=form), structure=Structure.ELEMENTS)
-    recorder = Recorder()
-    with pytest.raises(ExportError, match="sets weights to zero"):
-        recorder.run(config, tmp_path / "run")
-    assert StageStarted(Stage.BASELINE, 0) not in recorder.events
-
-
 def test_weights_are_rounded_to_16_bits(exported, tmp_path):
     exported(Format.COMPACT)
     wide = weights_of(tmp_path / "run" / "export")

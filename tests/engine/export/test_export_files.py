@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Target
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.export_marker import MARKER, differences, write_marker
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
@@ -27,7 +26,6 @@ from surgeon_engine.export import export as exporting
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.run import pipeline
-from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import tiny_model
 
@@ -287,16 +285,6 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
     assert (inside / "precious").is_file()
     assert (tmp_path / "llama" / "model.safetensors").is_file()
     assert (checkpoint / "model.safetensors").is_file()
-
-
-def test_masked_format_rejects_a_file_size_target(tmp_path):
-    config = RunConfig(
-        pruning=pruning_config(target=Target.FILE_SIZE, megabytes=4),
-        export=ExportConfig(format=Format.MASKED),
-    )
-    with pytest.raises(ExportError, match="as large as the original"):
-        Recorder().run(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 def test_size_is_logged_before_the_export(finished, tmp_path):

@@ -1,7 +1,5 @@
 """The fidelity of a quantized file is that of the numbers in it."""
 
-from importlib.util import find_spec
-
 import gguf
 import numpy as np
 import pytest
@@ -20,7 +18,14 @@ from surgeon_engine.evaluation.fidelity import divergences
 from surgeon_engine.export import file_fidelity
 from surgeon_engine.export.file_fidelity import Yardstick, fidelity_of_file, put_file
 from surgeon_engine.export.gguf.file import file_tensors
-from tests.helpers.gguf_files import numbers, pruned, tiny_llama, uniform, written
+from tests.helpers.gguf_files import (
+    needs_llama,
+    numbers,
+    pruned,
+    tiny_llama,
+    uniform,
+    written,
+)
 from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.pairs import others_later
 from tests.helpers.pruned_models import compact_model
@@ -28,10 +33,9 @@ from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import demo, demo_with, kept_of_demo, save
 
 WINDOWS = torch.randint(1, 300, (5, 24), generator=torch.Generator().manual_seed(1))
-needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 DTYPES = [
     FileDtype.Q8_0,
-    pytest.param(FileDtype.Q4_0, marks=needs_library),
+    pytest.param(FileDtype.Q4_0, marks=needs_llama),
 ]
 
 

@@ -16,11 +16,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Coupling, Structure
-from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, PrunedModel
+from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.source import ModelSource
-from tests.helpers.pruned_models import loaded
+from tests.helpers.pruned_models import loaded, save_checkpoint
 from tests.helpers.runs import Recorder, job
 
 WEIGHTS = "model.safetensors"
@@ -140,9 +140,8 @@ def test_memory_to_load_depends_on_remaining_size(tmp_path, bare_python):
     ragged = KeptGroups(groups[3], torch.arange(1000))
     plan = CompactionPlan((*plan.groups, ragged))
     source = ModelSource("whole", tmp_path / "whole")
-    (tmp_path / "small").mkdir()
-    pruned = PrunedModel(loaded(model, source=source), plan)
-    CompactWriter().write(pruned, ExportConfig(), tmp_path / "small")
+    small, writer = loaded(model, source=source), CompactWriter()
+    save_checkpoint(small, tmp_path / "small", plan, writer)
     sizes = {
         name: (tmp_path / name / "model.safetensors").stat().st_size
         for name in ("whole", "small")

@@ -179,15 +179,6 @@ def test_stalled_download_is_retried(hub, recorder, tiny_files):
     assert recorder.of(Downloading)[-1].attempt == 2
 
 
-def test_damaged_file_is_deleted(hub):
-    hub.damages = WEIGHTS
-    assert "model.safetensors was damaged during the download" in failed_fetch()
-    assert hub_name(SOURCE).snapshot is None
-    hub.damages = ""
-    assert isinstance(fetch(hub_name(SOURCE), lambda _: None), Fetched)
-    assert hub_name(SOURCE).snapshot is not None
-
-
 def test_two_downloads_of_a_model_share_its_files(hub, tiny_files):
     hub.pause = 0.01
     name = hub_name(SOURCE)

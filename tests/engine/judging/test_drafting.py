@@ -1,7 +1,6 @@
 """A file drafts tokens for its original."""
 
 import dataclasses
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,12 @@ from surgeon_engine.judging.conversation import Question
 from surgeon_engine.judging.drafting import DRAFTED, draft_judged, drafting_files
 from surgeon_engine.judging.items import Item
 from surgeon_engine.judging.llama_process import AllAnswered
-from tests.helpers.gguf_files import written
+from tests.helpers.gguf_files import needs_llama, written
 from tests.helpers.runs import Recorder
 from tests.helpers.smaller_vocabularies import demo, windows_of
 
 GGUF = Speaker(Path("model.gguf"), ModelConfig("file"), "file")
 FOLDER = dataclasses.replace(GGUF, gguf=None)
-needs_llama = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 
 
 @pytest.mark.parametrize("acceptance", [0.0, 0.3, 0.75])

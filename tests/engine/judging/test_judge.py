@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -39,7 +38,7 @@ from surgeon_engine.judging.measuring import Yardstick, measure_file
 from surgeon_engine.judging.target import target_of
 from tests.engine.export.gguf.test_gguf_runtime import ragged, with_large_weights
 from tests.helpers.fake_runs import write_run
-from tests.helpers.gguf_files import byte_pairs, pruned, written
+from tests.helpers.gguf_files import byte_pairs, needs_llama, pruned, written
 from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.judgments import judgment
 from tests.helpers.runs import Recorder
@@ -48,7 +47,6 @@ from tests.helpers.tiny_models import save_tiny_model, tiny_model
 
 SETTINGS = JudgeSettings(quick=True, device=Device.CPU)
 SHORT = CalibrationConfig(windows=8, validation_windows=4, window_length=128)
-needs_llama = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 
 
 @pytest.fixture
@@ -356,7 +354,6 @@ def test_folder_with_a_ragged_gguf_file_is_judged(tmp_path):
     model.save_pretrained(tmp_path / "original")
     tokenizer.save_pretrained(tmp_path / "original")
     folder = tmp_path / "export"
-    folder.mkdir()
     written(ragged(model), folder)
     found = judged(folder, str(tmp_path / "original"))
     assert found.path == str(tmp_path / "export.judgment.json")

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from benchmarks import export_speed
-from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.messages.benchmark import (
@@ -23,12 +22,11 @@ from surgeon_engine.api.messages.benchmark import (
     summarize,
 )
 from surgeon_engine.base.errors import ConfigError, EvaluationError, ModelError
-from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.measurement import benchmark_process, measure
 from surgeon_engine.model.load import load_model
 from tests.helpers.gguf_files import pruned, tiny_llama, written
-from tests.helpers.pruned_models import without
+from tests.helpers.pruned_models import save_checkpoint, without
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model, tiny_model
 
 WINDOW = 64  # the longest of the tiny models
@@ -88,10 +86,8 @@ def folders(tmp_path_factory) -> tuple[str, str]:
     half = without(
         loaded.model, lambda x: torch.arange(x.candidates) % 2 == 1, Structure.NEURONS
     )
-    (folder / "compact").mkdir()
-    pruned = PrunedModel(loaded, half)
-    CompactWriter().write(pruned, ExportConfig(), folder / "compact")
-    return str(original), str(folder / "compact")
+    compact = save_checkpoint(loaded, folder / "compact", half, CompactWriter())
+    return str(original), str(compact)
 
 
 def nothing():

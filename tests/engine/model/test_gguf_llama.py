@@ -115,7 +115,6 @@ def test_rounded_file_has_no_number_format_of_its_own(tmp_path):
 
 def test_folder_of_an_export_is_opened_by_its_file(tmp_path):
     folder = tmp_path / "export"
-    folder.mkdir()
     written(ragged(with_large_weights()), folder)
     shutil.copy(folder / "model.gguf", folder / "imatrix.gguf")
     source = locate(str(folder))

@@ -14,8 +14,6 @@ from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from tests.helpers.tiny_models import MIXTURES, tiny_model
 
-STRUCTURES = {Coupling.HEADS: Structure.HEADS, Coupling.NEURONS: Structure.NEURONS}
-
 
 @pytest.mark.parametrize(
     ("family", "reason"),
@@ -117,79 +115,53 @@ def test_shape_that_contradicts_the_config_raises_with_numbers():
     assert "cannot be divided into 3 heads with 2 key and value heads" in message
 
 
+def ones(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.ones(shape))
+
+
+def norm(width: int, has_weights: bool = False) -> nn.Module:
+    return nn.RMSNorm(width, elementwise_affine=has_weights)
+
+
 @pytest.mark.parametrize(
-    ("path", "shape"),
-    [("self_attn", (4,)), ("self_attn", (1, 2)), ("self_attn.q_norm", (4, 6))],
+    ("module", "name", "addition", "sentence"),
+    [
+        ("self_attn", "scale", ones(4), "has parameters for each of 4 heads"),
+        ("self_attn", "scale", ones(1, 2), "has parameters for each of 2 heads"),
+        (
+            "self_attn.q_norm",
+            "weight",
+            ones(4, 6),
+            "has parameters for each of 4 heads",
+        ),
+        ("self_attn", "scale", ones(24), "has parameters for each of 24 features"),
+        ("self_attn", "scale", ones(12), "has parameters for each of 12 features"),
+        ("self_attn", "sub_norm", norm(24), "normalizes 24 features together"),
+        ("mlp", "scale", ones(24), "has parameters for each of 24 neurons"),
+        ("mlp", "norm", norm(24, has_weights=True), "normalizes 24 neurons"),
+        ("mlp", "sub_norm", norm(24), "normalizes all neurons together"),
+    ],
 )
-def test_heads_with_unknown_parameters_are_unsupported(path, shape):
-    model = tiny_model("qwen3")
-    name = "scale" if path == "self_attn" else "weight"
-    for block in model.model.layers:
-        setattr(block.get_submodule(path), name, nn.Parameter(torch.ones(shape)))
-    message = error_for(Structure.HEADS, model).message
-    count = max(shape[:1], shape[1:] if path == "self_attn" else ())[0]
-    assert message.startswith(f"{path}.{name} has parameters for each of {count} heads")
-    assert coupled_groups(Structure.NEURONS, model)
-
-
-@pytest.mark.parametrize("count", [24, 12])  # features of all query, all key heads
-def test_unknown_parameters_of_features_make_heads_inseparable(count):
+def test_addition_that_spans_groups_makes_them_inseparable(
+    module, name, addition, sentence
+):
     model = tiny_model("qwen3")
     for block in model.model.layers:
-        block.self_attn.scale = nn.Parameter(torch.ones(count))
-    message = error_for(Structure.HEADS, model).message
-    assert message.startswith(f"self_attn.scale has parameters for each of {count} fea")
+        block.self_attn.k_norm = norm(6)  # of one head: this separates
+        setattr(block.get_submodule(module), name, addition)
+    asked, other = Structure.HEADS, Structure.NEURONS
+    if module == "mlp":
+        asked, other = other, asked
+    assert error_for(asked, model).message.startswith(f"{module}.{name} {sentence}")
+    assert len(coupled_groups(other, model)) == 2
 
 
-def test_norm_without_weights_makes_heads_inseparable():
+def test_neurons_that_depend_on_each_other_are_unsupported():
     model = tiny_model("llama")
     for block in model.model.layers:
-        block.self_attn.k_norm = nn.RMSNorm(4, elementwise_affine=False)
+        block.mlp.activation_sparsity = 0.95  # as in Gemma 3n
+    assert "would change" in error_for(Structure.NEURONS, model).message
     assert coupled_groups(Structure.HEADS, model)
-    for block in model.model.layers:
-        block.self_attn.sub_norm = nn.RMSNorm(16, elementwise_affine=False)
-    message = error_for(Structure.HEADS, model).message
-    assert message.startswith("self_attn.sub_norm normalizes 16 features together")
-
-
-def test_norm_over_all_neurons_makes_them_inseparable():
-    model = tiny_model("llama")
-    for block in model.model.layers:
-        block.mlp.norm = nn.RMSNorm(24)
-    assert "normalizes 24 neurons" in error_for(Structure.NEURONS, model).message
-    assert len(coupled_groups(Structure.HEADS, model)) == 2
-
-
-def test_neurons_with_unknown_parameters_are_unsupported():
-    model = tiny_model("llama")
-    for block in model.model.layers:
-        block.mlp.scale = nn.Parameter(torch.ones(24))
-    message = error_for(Structure.NEURONS, model).message
-    assert message.startswith("mlp.scale has parameters for each of 24 neurons")
-    assert coupled_groups(Structure.HEADS, model)
-
-
-def test_norm_without_weights_makes_neurons_inseparable():
-    model = tiny_model("llama")
-    for block in model.model.layers:
-        block.mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
-    message = error_for(Structure.NEURONS, model).message
-    assert message.startswith("mlp.sub_norm normalizes all neurons together")
-
-
-@pytest.mark.parametrize("unsupported", (Coupling.HEADS, Coupling.NEURONS))
-def test_groups_that_depend_on_each_other_are_unsupported(unsupported):
-    model = tiny_model("llama")
-    if unsupported is Coupling.HEADS:
-        model.config.model_type = "diffllama"
-    else:  # as in Gemma 3n
-        for block in model.model.layers:
-            block.mlp.activation_sparsity = 0.95
-    for kind, structure in STRUCTURES.items():
-        if kind is unsupported:
-            assert "would change" in error_for(structure, model).message
-        else:
-            assert coupled_groups(structure, model)
 
 
 @pytest.mark.parametrize("model_type", ["big_bird", "diffllama", "trocr"])

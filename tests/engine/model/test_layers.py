@@ -14,7 +14,7 @@ from surgeon_engine.model.layers import (
     language_model_of,
     prunable_layers,
 )
-from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
+from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, tiny_model
 
 FUSED = ("gpt_neox", "gpt2", "phi3", *(x for x in FAMILIES if x.startswith("falcon")))
 LAYERS_PER_BLOCK = dict.fromkeys(FAMILIES, 7) | {"opt": 6} | dict.fromkeys(FUSED, 4)
@@ -79,11 +79,6 @@ def test_model_without_blocks_raises():
     del model.model.layers
     with pytest.raises(ModelError, match="no decoder blocks"):
         find_blocks(model)
-
-
-def test_tied_embeddings_are_not_prunable():
-    model = tiny_model("llama")
-    assert all(layer.rows != VOCABULARY for layer in prunable_layers(model))
 
 
 @pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)

@@ -8,14 +8,12 @@ import transformers
 from torch.nn import functional
 from torch.testing import assert_close
 
-from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.sinks import FUSED_SINKS, fuse_sinks, score_heads
-from tests.helpers.pruned_models import loaded, without
+from tests.helpers.pruned_models import loaded, save_checkpoint, without
 from tests.helpers.tiny_models import tiny_model
 
 _SIZES = {
@@ -143,10 +141,7 @@ def test_models_read_from_files_have_the_fused_attention(tmp_path):
     model, _ = pair_of("GptOss")
     model.save_pretrained(tmp_path / "plain")
     plan = without(model, lambda unit: torch.arange(unit.candidates) == 0)
-    (tmp_path / "compact").mkdir()
-    CompactWriter().write(
-        PrunedModel(loaded(model), plan), ExportConfig(), tmp_path / "compact"
-    )
+    save_checkpoint(loaded(model), tmp_path / "compact", plan, CompactWriter())
     for read in (
         load_model(ModelConfig(str(tmp_path / "plain"))).model,
         restore(tmp_path / "plain", "Tiny").loaded.model,

@@ -1,6 +1,5 @@
 """Models that cannot be pruned raise before any weight is read."""
 
-import json
 import shutil
 import struct
 
@@ -17,14 +16,13 @@ from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from tests.helpers.gguf_headers import gguf_header, packed
 from tests.helpers.pairs import others_later
+from tests.helpers.quantized import change_config
 from tests.helpers.tiny_models import (
     EVERY_FAMILY,
     REPRESENTATIVES,
     save_tiny_model,
     tiny_model,
 )
-
-WEIGHTS = "model.safetensors"
 
 
 def error_of(source) -> str:
@@ -39,11 +37,6 @@ def error_of(source) -> str:
     return first.value.message
 
 
-def change_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 @pytest.fixture
 def folder(tmp_path):
     return save_tiny_model(tmp_path / "tiny")
@@ -54,53 +47,8 @@ def test_missing_source_raises(source):
     assert "There is no model at" in error_of(source)
 
 
-def cut(size):
-    def change(folder):
-        weights = folder / WEIGHTS
-        weights.write_bytes(weights.read_bytes()[:size])
-
-    return change
-
-
-def options(**changes):
-    return lambda folder: change_config(folder, **changes)
-
-
-CHANGES = [
-    (lambda x: (x / "config.json").unlink(), "has no config.json"),
-    (lambda x: (x / "config.json").write_text("{"), "is not valid JSON"),
-    (lambda x: (x / WEIGHTS).unlink(), "has no .safetensors file"),
-    (
-        lambda x: (x / WEIGHTS).rename(x / "pytorch_model.bin"),
-        "pickled weights only (pytorch_model.bin)",
-    ),
-    *((cut(size), "model.safetensors is damaged") for size in (0, 4, 300, -1)),
-    (options(model_type="perceptron"), "The config of tiny cannot be used"),
-    *(
-        (
-            options(model_type=kind, architectures=[name]),
-            f"language model (its architecture is {name})",
-        )
-        for kind, name in (
-            ("bert", "BertForMaskedLM"),
-            ("t5", "T5ForConditionalGeneration"),
-        )
-    ),
-    (
-        options(per_layer_config={"0": {"intermediate_size": 8}}),
-        "The layers of tiny differ in intermediate_size",
-    ),
-    (
-        options(quantization_config={"quant_method": "gptq", "bits": 3}),
-        "The weights of tiny are quantized by GPTQ with bits = 3",
-    ),
-]
-# What is not read from headers alone.
-NOT_IN_HEADER = ("The config of tiny", "The layers of tiny")
-
-
 def test_positions_without_a_limit_are_no_error(folder):
-    options(max_position_embeddings=-1)(folder)  # as in XLNet
+    change_config(folder, max_position_embeddings=-1)  # as in XLNet
     assert inspect_model(ModelConfig(str(folder))).model.longest_window == 0
     facts = model_facts(str(folder))
     assert not facts.problem
@@ -112,14 +60,6 @@ def test_positions_without_a_limit_are_no_error(folder):
 )
 def test_language_model_among_parts_may_have_an_unusual_name(name):
     check_model_kind("Tiny", [name], {"text_config": {"hidden_size": 8}})
-
-
-@pytest.mark.parametrize(("change", "sentence"), CHANGES)
-def test_model_that_cannot_be_pruned_raises(folder, change, sentence):
-    change(folder)
-    assert sentence in error_of(folder)
-    facts = model_facts(str(folder))
-    assert sentence.startswith(NOT_IN_HEADER) or sentence in facts.problem
 
 
 LLAMA = ("general.architecture", 8, packed("llama"))

@@ -109,19 +109,6 @@ def test_first_rung_that_fits_is_chosen(rung):
     assert needed(explicit(chosen(JOB, free)), free) <= 0.85 * free
 
 
-@pytest.mark.slow
-def test_rungs_are_taken_one_by_one_as_memory_shrinks():
-    free, found = needed(explicit(LADDER[0])) / 0.8, []
-    for _ in range(100):
-        rung = chosen(JOB, free)
-        if rung not in found:
-            found.append(rung)
-        free *= 0.94
-    places = [LADDER.index(rung) for rung in found]
-    assert places == sorted(places)
-    assert {LADDER[0], LADDER[2]} <= {*found}  # what needs no less is never reached
-
-
 def test_obstacle_says_what_the_closest_recovery_needs():
     full = needed(explicit(LADDER[0]))
     found = settle(JOB, MODEL, machine(free=int(0.9 * full)))
@@ -329,15 +316,6 @@ def test_slow_copies_of_offloaded_blocks_take_time():
     slow = msgspec.structs.replace(machine(free=PLENTY, gpu=PLENTY), gpu=gpu)
     assert any(x.startswith("Writing text takes") for x in messages_of(job, slow))
     assert not any("Writing" in x for x in messages_of(resident, slow))
-
-
-def test_processor_reads_offloaded_weights_from_files():
-    job = replace(
-        with_recovery(level=Recovery.OFF),
-        model=ModelConfig(device=Device.CPU, offload=Offload.ON),
-    )
-    difference = needed(with_offload(job, Offload.OFF)) - needed(job)
-    assert difference >= 0
 
 
 def test_training_of_all_weights_and_offloaded_blocks_exclude_each_other():

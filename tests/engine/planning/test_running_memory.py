@@ -108,15 +108,6 @@ def test_memory_out_of_reach_raises_with_both_sizes(gigabytes, words):
         goal_of(pruning, MODEL, FileForm())
 
 
-def test_context_of_one_token_is_named_in_the_singular():
-    for gigabytes in (0.5, 0.000001):
-        pruning = PruningConfig(
-            target=Target.MEMORY, memory_gigabytes=gigabytes, context=1
-        )
-        with pytest.raises(ConfigError, match=r"context of 1 token[ :]"):
-            goal_of(pruning, MODEL, FileForm())
-
-
 def test_target_below_what_is_possible_names_the_smallest_size():
     pruning = pruning_config(
         structure="neurons", target="memory", memory_gigabytes=0.0125, context=CONTEXT

@@ -7,12 +7,11 @@ from fractions import Fraction
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import PruningConfig, Schedule, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.running_memory import memory_beside_weights
@@ -156,21 +155,6 @@ def test_groups_wider_than_every_layer_raise():
     with pytest.raises(ConfigError, match="No layer of the model has 32") as refused:
         goal(**pruning)
     assert refused.value.hint == "Choose shorter groups."
-
-
-@pytest.mark.parametrize(
-    ("stored", "export", "expected"),
-    [
-        ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
-        ("", ExportConfig(), FileDtype.BFLOAT16),  # quantized
-        ("", ExportConfig(dtype=FileDtype.FLOAT32), FileDtype.FLOAT32),
-        ("float32", ExportConfig(), FileDtype.FLOAT32),
-        ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
-    ],
-)
-def test_file_has_the_number_format_of_the_original(stored, export, expected):
-    model = msgspec.structs.replace(MODEL, dtype=stored)
-    assert file_form(RunConfig(export=export), model).dtype is expected
 
 
 @pytest.mark.parametrize(

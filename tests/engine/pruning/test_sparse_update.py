@@ -45,10 +45,16 @@ each_mask = pytest.mark.parametrize("is_removed", masks().values(), ids=masks())
 
 
 @each_mask
-def test_whole_update_is_the_dense_minimizer(monkeypatch, is_removed):
+@pytest.mark.parametrize(
+    ("update", "further"),
+    [(whole_update, ()), (grouped_update, (R * C,)), (grouped_update, (10_000,))],
+)
+def test_update_of_all_at_once_is_the_dense_minimizer(
+    monkeypatch, update, further, is_removed
+):
     exact(monkeypatch)
     layer = make_layer(R, C)
-    X = whole_update(layer.W, layer.A, layer.G, is_removed)
+    X = update(layer.W, layer.A, layer.G, is_removed, *further)
     torch.testing.assert_close(
         X, best_weight_dense(layer, is_removed), rtol=0, atol=1e-9
     )
@@ -62,17 +68,6 @@ def test_whole_update_has_almost_all_of_the_gain(is_removed):
     minimum = quadratic_cost(layer, best_weight_dense(layer, is_removed))
     start = quadratic_cost(layer, layer.W.masked_fill(is_removed, 0))
     assert quadratic_cost(layer, X) - minimum <= 2e-3 * (start - minimum)
-    assert (X[is_removed] == 0).all()
-
-
-@each_mask
-@pytest.mark.parametrize("max_correlated", [R * C, 10_000])
-def test_one_group_of_all_is_the_dense_minimizer(is_removed, max_correlated):
-    layer = make_layer(R, C)
-    X = grouped_update(layer.W, layer.A, layer.G, is_removed, max_correlated)
-    torch.testing.assert_close(
-        X, best_weight_dense(layer, is_removed), rtol=0, atol=1e-9
-    )
     assert (X[is_removed] == 0).all()
 
 

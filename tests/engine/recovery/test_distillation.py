@@ -72,6 +72,14 @@ def references(state):
     )
 
 
+def pruned_and_text(*kinds, **settings):
+    """Return a pruned model, with the text and the judge of its original."""
+    state = state_of(*kinds, **settings)
+    fitted, judge = references(state)
+    remove_some(state)
+    return state, fitted, judge
+
+
 def train(state, fitted, judge, context=None):
     """Train the pruned model."""
     context = context or silent_context()
@@ -94,9 +102,7 @@ def test_training_brings_the_model_closer_and_keeps_zeros(
 ):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     monkeypatch.setattr(distillation, "_LORA_RATE", 2e-2)
-    state = state_of(family, structure, trained)
-    fitted, judge = references(state)
-    remove_some(state)
+    state, fitted, judge = pruned_and_text(family, structure, trained)
     before = judge.divergence()
     embeddings = state.loaded.model.get_input_embeddings().weight.clone()
     training = train(state, fitted, judge)
@@ -112,9 +118,7 @@ def test_training_brings_the_model_closer_and_keeps_zeros(
 @pytest.mark.slow
 def test_training_that_makes_it_worse_is_undone(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 10.0)
-    state = state_of()
-    fitted, judge = references(state)
-    remove_some(state)
+    state, fitted, judge = pruned_and_text()
     before = weights(state)
     training = train(state, fitted, judge)
     assert training.after == training.before
@@ -182,9 +186,7 @@ def test_protected_layers_stay(trained, monkeypatch):
     """Adapters change nothing but the weights of layers."""
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     monkeypatch.setattr(distillation, "_LORA_RATE", 1e-2)
-    state = state_of(trained=trained, protect=("block 0",))
-    fitted, judge = references(state)
-    remove_some(state)
+    state, fitted, judge = pruned_and_text(trained=trained, protect=("block 0",))
     before = weights(state)
     train(state, fitted, judge)
     after = weights(state)
@@ -199,9 +201,7 @@ def test_protected_layers_stay(trained, monkeypatch):
 
 def test_stop_ends_the_training_and_keeps_what_is_won(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
-    state = state_of()
-    fitted, judge = references(state)
-    remove_some(state)
+    state, fitted, judge = pruned_and_text()
     recorder, step = Recorder(), WeightTraining.step
 
     def last_step(*arguments):
@@ -371,9 +371,7 @@ def test_judged_model_has_the_weights_that_16_bits_hold(family, structure):
 
 
 def test_only_adapters_get_gradients():
-    state = state_of(trained=TrainedWeights.LORA)
-    fitted, judge = references(state)
-    remove_some(state)
+    state, fitted, judge = pruned_and_text(trained=TrainedWeights.LORA)
     one = distillation._Distillation(state, fitted, judge, judge.context)
     one._weights.start()
     one._add_gradients(fitted.of_epoch(1, int), [0, 1])

@@ -39,6 +39,14 @@ def fresh_text(state, seed=0):
     return FreshText(original, users, own, pool, SHIPPED, 4, seed, store)
 
 
+def pruned_and_text():
+    """Return a pruned model, and the text of its original."""
+    state = state_of()
+    fresh = fresh_text(state)
+    remove_some(state)
+    return state, fresh
+
+
 def test_most_general_text_of_later_epochs_is_shipped_until_it_is_used_up():
     fresh = fresh_text(state_of())
     last = [fresh.of_epoch(epoch, int).windows[-LATER:] for epoch in (1, 2)]
@@ -102,12 +110,10 @@ def train(state, fresh, context=None, **settings):
 
 def test_training_on_new_text_leaves_the_original_as_it_is(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
-    state = state_of()
-    fresh = fresh_text(state)
+    state, fresh = pruned_and_text()
     norm = fresh.original.model.model.norm
     norm.weight.data = state.loaded.model.model.norm.weight
     before = norm.weight.clone()
-    remove_some(state)
     recorder, read, of_epoch = Recorder(), [], FreshText.of_epoch
     monkeypatch.setattr(
         FreshText, "of_epoch", lambda *given: read.append(given[1]) or of_epoch(*given)
@@ -129,9 +135,7 @@ def test_training_that_gains_nothing_ends_early(epochs, flat_after, monkeypatch)
     monkeypatch.setattr(
         distillation, "rate_at", lambda *args: rates.append(args[2]) or 1e-9
     )
-    state = state_of()
-    fresh = fresh_text(state)
-    remove_some(state)
+    state, fresh = pruned_and_text()
     training = train(state, fresh, epochs=epochs)
     steps = 12 * flat_after  # it is measured at the end of each epoch
     assert training.steps == steps + steps // 3
@@ -148,9 +152,7 @@ def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
     seconds = property(lambda _: 12.0 * len(rates))
     monkeypatch.setattr(distillation._Distillation, "_elapsed", seconds)
     monkeypatch.setattr(distillation, "_FLAT_GAIN", -1.0)  # it is never flat
-    state = state_of()
-    fresh = fresh_text(state)
-    remove_some(state)
+    state, fresh = pruned_and_text()
     recorder = Recorder()
     training = train(state, fresh, recorder.context, epochs=1.0, minutes=10.0)
     assert training.steps == 51
@@ -162,16 +164,12 @@ def test_training_lasts_as_long_as_the_settings_say(monkeypatch):
 
 
 def test_training_makes_one_step_in_the_shortest_time():
-    state = state_of()
-    fresh = fresh_text(state)
-    remove_some(state)
+    state, fresh = pruned_and_text()
     assert train(state, fresh, minutes=1e-9).steps == 1
 
 
 def test_cancel_is_obeyed_between_two_steps():
-    state = state_of()
-    fresh = fresh_text(state)
-    remove_some(state)
+    state, fresh = pruned_and_text()
     recorder, steps = Recorder(), []
 
     def step(*_):
@@ -184,9 +182,7 @@ def test_cancel_is_obeyed_between_two_steps():
 
 
 def test_stop_while_text_is_written_ends_the_training():
-    state = state_of()
-    fresh = fresh_text(state)
-    remove_some(state)
+    state, fresh = pruned_and_text()
     recorder = Recorder()
 
     def stop(event):

@@ -16,7 +16,6 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 from tests.engine.recovery.test_refit import (
     final_error,
-    original_of,
     refit,
     remove_some,
     text,
@@ -165,8 +164,7 @@ def test_reconstruction_brings_the_model_closer_than_the_refit(
     errors = []
     for level in (Recovery.REFIT, Recovery.RECONSTRUCTION):
         state = state_of(family, structure, level)
-        original = original_of(state)
-        remove_some(state)
+        original = remove_some(state)
         result = refit(state, original, text())
         errors.append(final_error(state, original, text().held_out.windows))
     by_refit, by_reconstruction = errors
@@ -179,8 +177,7 @@ def test_reconstruction_brings_the_model_closer_than_the_refit(
 @pytest.mark.slow
 def test_only_the_weights_of_the_block_get_gradients(monkeypatch):
     state = state_of(protect=(UP,))
-    original = original_of(state)
-    remove_some(state)
+    original = remove_some(state)
     protected = next(
         x.module.weight
         for x in state.loaded.layers
@@ -215,8 +212,7 @@ def test_only_the_weights_of_the_block_get_gradients(monkeypatch):
 def test_bfloat16_block_is_trained_in_float32_and_judged_in_its_own_format():
     state = state_of()
     state.loaded.model.to(torch.bfloat16)
-    original = original_of(state)
-    remove_some(state)
+    original = remove_some(state)
     result = refit(state, original, text())
     assert all(each.after <= each.before for each in result.reconstructions)
     assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
@@ -237,8 +233,7 @@ def test_masks_and_trained_parameters_of_a_block():
 
 def test_stop_ends_the_pass_after_a_block():
     state = state_of()
-    original = original_of(state)
-    remove_some(state)
+    original = remove_some(state)
     context = RunContext("test", lambda envelope: None)
     stopped = SimpleNamespace(done=False)
     real = reconstruct

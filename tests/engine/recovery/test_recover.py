@@ -189,12 +189,3 @@ def test_training_never_reads_the_windows_in_the_place_of_those_held_out():
     places = [n for n in range(16) if n not in (7, 15)]
     expected = torch.stack([windows, windows + 1, windows + 2], dim=1)[places]
     assert torch.equal(torch.stack(list(found.users)), expected)
-
-
-@pytest.mark.slow
-def test_one_window_is_too_few(tmp_path):
-    config = job_with(tmp_path, windows=1)
-    config = replace(config, recovery=replace(config.recovery, general_windows=0))
-    recorder = Recorder().run(config, tmp_path / "run")
-    assert not recorder.of(Recovered)
-    assert any("too few windows" in event.message for event in recorder.of(Logged))

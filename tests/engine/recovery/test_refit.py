@@ -48,8 +48,8 @@ def refit(state, original, windows, context=None) -> BlockPass:
     return recover_blocks(state, original, windows, context or silent_context())
 
 
-def remove_some(state: PruningState, *, spread: bool = False) -> None:
-    """Remove candidates of every unit, without an update.
+def remove_some(state: PruningState, *, spread: bool = False) -> LoadedModel:
+    """Remove candidates of every unit, without an update, and return the original.
 
     Args:
         state: the model.
@@ -62,7 +62,9 @@ def remove_some(state: PruningState, *, spread: bool = False) -> None:
         is_removed = positions % 3 == 0 if spread else positions < max(1, first)
         return is_removed & (unit.candidates > 1)
 
+    original = original_of(state)
     state.record_removed(zeroed(state.units, choose))
+    return original
 
 
 def final_error(state, original, tokens) -> float:
@@ -84,8 +86,7 @@ def final_error(state, original, tokens) -> float:
 )
 def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     state = make_state(family, 4, structure=structure, method=Method.MAGNITUDE)
-    original = original_of(state)
-    remove_some(state)
+    original = remove_some(state)
     before = final_error(state, original, text().held_out.windows)
     results = refit(state, original, text()).fits
     assert results.keys() == {unit.measured.name for unit in state.units}
@@ -104,8 +105,7 @@ def test_users_windows_make_up_three_tenths_of_a_fit():
     fits = []
     for read in (few, replace(few, fitted=repeated, users=0)):
         state = make_state("gpt2", 4, method=Method.MAGNITUDE)  # with a bias
-        original = original_of(state)
-        remove_some(state)
+        original = remove_some(state)
         fits.append(refit(state, original, read).fits)
         fits.append(state.loaded.model.transformer.h[1].mlp.c_proj.weight)
     assert fits[0].keys() == fits[2].keys()
@@ -152,8 +152,7 @@ def test_refit_of_an_unpruned_model_changes_nothing(family):
 )
 def test_original_runs_beside_the_refit(family, is_first_empty, monkeypatch):
     state = make_state(family, 4, structure=Structure.NEURONS)
-    original = original_of(state)
-    remove_some(state)
+    original = remove_some(state)
     if is_first_empty:  # nothing of the block is fitted
         state.removed[state.units[0].measured.name][:] = True
     _, error = refit_and_error_of_original(state, original, monkeypatch)
@@ -183,8 +182,7 @@ def test_refit_of_blocks_that_share_keys_brings_the_model_closer(family, monkeyp
     """Their arguments depend on the tokens, too."""
     monkeypatch.setattr(pruning_states, "tiny_model", model_with_shared_keys)
     state = make_state(family, 4, structure=Structure.NEURONS, method=Method.MAGNITUDE)
-    original = original_of(state)
-    remove_some(state)
+    original = remove_some(state)
     before = final_error(state, original, text().held_out.windows)
     found, error = refit_and_error_of_original(state, original, monkeypatch)
     assert all(result.after < result.before for result in found.fits.values())
@@ -226,8 +224,7 @@ def test_blocks_that_stop_before_their_last_layer_have_the_same_bits(
     for may_stop in (BlockPair.may_stop, False):
         monkeypatch.setattr(BlockPair, "may_stop", may_stop)
         state = make_state(family, 4, structure=Structure.HEADS_AND_NEURONS)
-        original = original_of(state)
-        remove_some(state)
+        original = remove_some(state)
         refit(state, original, text())
         weights.append(state.loaded.model.state_dict())
         batches = len(text().fitted) + len(text().held_out)
@@ -238,8 +235,7 @@ def test_blocks_that_stop_before_their_last_layer_have_the_same_bits(
 
 def test_stop_ends_the_refit_after_a_block():
     state = make_state("llama", 4, structure=Structure.NEURONS)
-    original = original_of(state)
-    remove_some(state)
+    original = remove_some(state)
     recorder = Recorder()
     recorder.context.handle(StopAndKeep(run="test"))
     found = refit(state, original, text(), recorder.context)
@@ -253,8 +249,7 @@ def test_later_layers_make_up_for_the_errors_of_earlier_ones(family, monkeypatch
     errors = []
     for _ in range(2):
         state = make_state(family, 4, structure=Structure.HEADS_AND_NEURONS)
-        original = original_of(state)
-        remove_some(state)
+        original = remove_some(state)
         refit(state, original, text(60, 20))
         errors.append(final_error(state, original, text(60, 20).held_out.windows))
         monkeypatch.setattr(_BlockRefit, "adds_to_residual", lambda *_: False)

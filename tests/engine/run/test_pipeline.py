@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Damping, Fisher
+from surgeon_engine.api.config.pruning import Damping
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
@@ -16,7 +16,6 @@ from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
-    Recovered,
     RunFinished,
     ShotFinished,
     Stage,
@@ -85,28 +84,6 @@ def count_calls(monkeypatch, function, calls):
             for attribute, value in list(vars(module).items()):
                 if value is function:
                     monkeypatch.setattr(module, attribute, counted)
-
-
-@pytest.mark.slow
-def test_same_config_gives_the_same_weights(tmp_path):
-    """It draws labels and an order of windows."""
-    recovery = RecoveryConfig(Recovery.DISTILLATION, general_windows=4)
-    config = job(tmp_path, recovery=recovery, fisher=Fisher.SAMPLED)
-    for name in ("first", "second"):
-        Recorder().run(config, tmp_path / name)
-    assert_same_tensors(
-        exported_tensors(tmp_path / "first"), exported_tensors(tmp_path / "second")
-    )
-
-
-@pytest.mark.slow
-def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
-    recorder = Recorder()
-    recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
-    recorder.run(job(tmp_path, shots=5), tmp_path / "run")
-    assert len(recorder.of(ShotFinished)) == 1
-    assert recorder.events[-1].stopped_early
-    assert (tmp_path / "run" / "export" / "model.safetensors").is_file()
 
 
 @pytest.mark.slow
@@ -192,10 +169,6 @@ def test_stages_follow_one_another_shot_by_shot(tmp_path):
     ]
     outside = [[(stage, 0) for stage in part] for part in (before, after)]
     assert stages == [*outside[0], *shots, *outside[1]]
-    (recovered,) = run.of(Recovered)
-    assert run.events.index(recovered) > run.events.index(run.of(ShotFinished)[-1])
-    report = RunFolder(tmp_path / "run").read_report()
-    assert report.recovered == recovered
 
 
 @pytest.mark.slow

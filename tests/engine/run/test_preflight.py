@@ -57,6 +57,12 @@ REFUSED = [
         PruningError,
         "self_attn.q_norm normalizes 16 features",
     ),
+    ({"protect": ("block 9",)}, PruningError, "“block 9” protects no layer"),
+    (
+        {"protect": ("*",)},
+        PruningError,
+        "Everything that could be removed is protected",
+    ),
     ({"dropped_blocks": 2, "sparsity": 0.6}, PruningError, "at most 1 of 2 can be"),
     (
         {"structure": "rows_and_columns", "export": ExportConfig(format=Format.GGUF)},

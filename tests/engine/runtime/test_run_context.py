@@ -59,11 +59,13 @@ def when(kind, action):
     return lambda event: action() if isinstance(event, kind) else None
 
 
-def test_pause_is_reported_and_ends_on_resume(recorder):
+@pytest.mark.parametrize(("command", "stops"), [(Resume, False), (StopAndKeep, True)])
+def test_pause_is_reported_and_ends_on_a_command(recorder, command, stops):
     recorder.context.handle(Pause(**ASIDE))
-    recorder.react = when(Paused, lambda: recorder.context.handle(Resume(**ASIDE)))
+    recorder.react = when(Paused, lambda: recorder.context.handle(command(**ASIDE)))
     recorder.context.raise_if_cancelled()
     assert recorder.events == [Paused(), Resumed()]
+    assert recorder.context.stops_after_shot is stops
     recorder.context.raise_if_cancelled()
     assert len(recorder.events) == 2
 
@@ -81,14 +83,6 @@ def test_paused_run_can_be_cancelled(recorder):
     with pytest.raises(RunCancelled):
         recorder.context.raise_if_cancelled()
     assert recorder.events == [Paused()]
-
-
-def test_paused_run_resumes_to_stop_and_keep(recorder):
-    recorder.context.handle(Pause(**ASIDE))
-    recorder.react = when(Paused, lambda: recorder.context.handle(StopAndKeep(**ASIDE)))
-    recorder.context.raise_if_cancelled()
-    assert recorder.events == [Paused(), Resumed()]
-    assert recorder.context.stops_after_shot
 
 
 def test_run_stops_after_the_requested_shot(recorder):

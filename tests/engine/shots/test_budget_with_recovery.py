@@ -295,5 +295,6 @@ def test_too_little_text_for_recovery_is_logged_once(tmp_path, monkeypatch):
     found = outcome(with_recovery(plain), tmp_path / "run")
     assert rolled_back_by(found.recorder)
     assert found.shots
+    assert not found.recorder.of(Recovered)
     warnings = [event.message for event in found.recorder.warnings()]
     assert sum("too few windows" in message for message in warnings) == 1

@@ -25,11 +25,9 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.evaluation.fidelity import compare_unchecked, reference_of
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.transformers.check import compare
-from surgeon_engine.export.transformers.files import MaskedWriter
 from surgeon_engine.export.verify import expected_figures, save_probe
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.planning.file_form import file_form
@@ -51,6 +49,7 @@ from surgeon_engine.shots.shot import evaluate_original
 from surgeon_engine.shots.vocabulary_step import remove_tokens
 from tests.helpers.configs import AUTOMATIC, some_tokens
 from tests.helpers.interrupted_runs import assert_same_result, at_stage, cut_at, resumed
+from tests.helpers.pruned_models import save_checkpoint
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import Recorder
 
@@ -317,10 +316,7 @@ def test_divergence_of_files_is_that_where_the_original_predicts(trimmed, tmp_pa
     # The last token is not in the comparison.
     expected = expected_figures(probe).divergence
     assert expected == pytest.approx(float(nats.nanmean()), rel=0.1)
-    whole = PrunedModel(loaded, CompactionPlan())
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    MaskedWriter().write(whole, ExportConfig(dtype=FileDtype.FLOAT32), folder)
+    folder = save_checkpoint(loaded, tmp_path / "checkpoint", dtype=FileDtype.FLOAT32)
     found = compare(folder, probe)
     assert found["divergence"] == pytest.approx(expected, rel=1e-4)
     assert found["agreement"] == 1

@@ -1,14 +1,11 @@
 """Matrices are quantized by what their layers read of the calibration text."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
 import gguf
 import numpy as np
 import pytest
 import torch
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf import calibrated
@@ -17,7 +14,6 @@ from surgeon_engine.export.gguf.error_feedback import (
     output_error,
     round_with_feedback,
 )
-from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.importances import IMATRIX_NAME, mean_squares
 from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.model.inspect import describe
@@ -27,18 +23,21 @@ from surgeon_engine.runtime import devices
 from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import (
     in_pairs,
+    needs_llama,
     numbers,
     pruned,
+    some_text,
     tiny_llama,
     uniform,
     value_of,
+    written,
 )
 from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.pruned_models import without
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed"),
+    needs_llama,
 ]
 
 WIDE = {
@@ -50,35 +49,13 @@ WIDE = {
 FED = (FileDtype.Q8_0, FileDtype.Q4_0, FileDtype.IQ4_NL)
 
 
-def text(windows: int = 6, length: int = 24) -> Calibration:
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, 300, (windows, length), generator=generator)
-    return Calibration(tokens, batch=4, text="/home/me/text.jsonl")
-
-
-def written(
-    example: PrunedModel,
-    folder: Path,
-    dtype: FileDtype,
-    calibration: Calibration | None,
-    *,
-    feeds: bool = True,
-) -> gguf.GGUFReader:
-    config = ExportConfig(format=Format.GGUF, dtype=dtype)
-    writer = GgufWriter(feeds, calibration)
-    writer.write(example, config, folder)
-    path = folder / "model.gguf"
-    assert writer.forecast(example, dtype) == path.stat().st_size
-    return gguf.GGUFReader(path)
-
-
 def kinds(reader: gguf.GGUFReader) -> dict[str, str]:
     return {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.Q4_K_M, FileDtype.Q5_K_M, FileDtype.Q6_K])
 def test_k_formats_hold_the_blocks_of_llama_cpp(dtype, tmp_path):
-    example, calibration = pruned(tiny_llama(**WIDE)), text()
+    example, calibration = pruned(tiny_llama(**WIDE)), some_text()
     reader = written(example, tmp_path, dtype, calibration)
     squares = mean_squares(example.loaded, calibration)
     layers = {layer.name: layer for layer in example.loaded.layers}
@@ -98,7 +75,7 @@ def test_k_formats_hold_the_blocks_of_llama_cpp(dtype, tmp_path):
 
 
 def test_mean_squares_are_those_of_the_inputs():
-    model, calibration = tiny_llama(), text()
+    model, calibration = tiny_llama(), some_text()
     found = mean_squares(pruned(model).loaded, calibration)
     seen = []
     module = model.model.layers[1].mlp.down_proj
@@ -121,11 +98,10 @@ def test_feedback_lowers_the_error_of_each_output(dtype, tmp_path):
 
 
 def assert_feedback_lowers_errors(dtype, tmp_path, least=0.85):
-    example, calibration = pruned(tiny_llama()), text()
+    example, calibration = pruned(tiny_llama()), some_text()
     errors = []
     for feeds in (False, True):
         folder = tmp_path / str(feeds)
-        folder.mkdir()
         reader = written(example, folder, dtype, calibration, feeds=feeds)
         errors.append(_errors_of_first_block(example, numbers(reader), calibration))
     plain, fed = errors
@@ -161,13 +137,10 @@ def _errors_of_first_block(
 
 @pytest.mark.parametrize("name", ["phi3", "gpt2", "gpt_neox", "qwen3_5_text"])
 def test_layers_in_another_order_are_quantized_in_place(name, tmp_path):
-    exact, rounded = tmp_path / "exact", tmp_path / "rounded"
-    exact.mkdir()
-    rounded.mkdir()
     example = pruned(GGUF_FAMILIES[name]())
     before = {k: x.clone() for k, x in example.loaded.model.state_dict().items()}
-    expected = numbers(written(example, exact, FileDtype.FLOAT32, None))
-    reader = written(example, rounded, FileDtype.Q8_0, text())
+    expected = numbers(written(example, tmp_path / "exact", FileDtype.FLOAT32))
+    reader = written(example, tmp_path / "rounded", FileDtype.Q8_0, some_text())
     found = numbers(reader)
     in_blocks = {x for x, kind in kinds(reader).items() if kind == "Q8_0"}
     assert len(in_blocks) > 8
@@ -180,7 +153,7 @@ def test_layers_in_another_order_are_quantized_in_place(name, tmp_path):
 
 def test_pruned_columns_are_fed_forward_too(tmp_path):
     example = uniform(tiny_llama())  # 43 of 64 neurons, and 4 of 6 heads
-    reader = written(example, tmp_path, FileDtype.Q4_0, text())
+    reader = written(example, tmp_path, FileDtype.Q4_0, some_text())
     down = numbers(reader)["blk.0.ffn_down.weight"]
     assert down.shape == (96, 64)
     exact = example.loaded.model.model.layers[0].mlp.down_proj.weight[:, :43]
@@ -190,7 +163,7 @@ def test_pruned_columns_are_fed_forward_too(tmp_path):
 
 
 def test_blocks_read_what_quantized_blocks_compute(tmp_path):
-    example, calibration = pruned(tiny_llama()), text()
+    example, calibration = pruned(tiny_llama()), some_text()
     model, name = example.loaded.model, "model.layers.1.mlp.up_proj"
     W = model.get_submodule(name).weight.clone()
     weights = mean_squares(example.loaded, calibration)[name].numpy()
@@ -246,9 +219,7 @@ def test_forecast_of_a_plan_is_the_size_of_the_tensors(dtype, tmp_path):
     for tied in (False, True):
         model = tiny_llama(**WIDE, tie_word_embeddings=tied)
         example = pruned(model)
-        folder = tmp_path / str(tied)
-        folder.mkdir()
-        reader = written(example, folder, dtype, None)
+        reader = written(example, tmp_path / str(tied), dtype)
         summary = describe(model, example.loaded.source, example.loaded.stored)
         plan = PlannedFile(
             summary, FileForm(Format.GGUF, dtype), pruning_config(sparsity=0.0)
@@ -272,7 +243,7 @@ def test_forecast_of_a_pruned_model_is_the_size_of_its_tensors(dtype, tmp_path):
         return torch.arange(count) >= (256 if count == 512 else count)
 
     example = pruned(model, without(model, choose))
-    reader = written(example, tmp_path, dtype, None)
+    reader = written(example, tmp_path, dtype)
     pruning = pruning_config(structure="neurons", width_multiple=256, sparsity=0.3)
     plan = PlannedFile(summary, FileForm(Format.GGUF, dtype), pruning)
     size = sum(int(tensor.n_bytes) for tensor in reader.tensors)
@@ -281,7 +252,7 @@ def test_forecast_of_a_pruned_model_is_the_size_of_its_tensors(dtype, tmp_path):
 
 
 def test_importances_are_written_as_llama_cpp_does(tmp_path):
-    calibration, example = text(), uniform(tiny_llama())
+    calibration, example = some_text(), uniform(tiny_llama())
     written(example, tmp_path, FileDtype.Q4_0, calibration)
     reader = gguf.GGUFReader(tmp_path / IMATRIX_NAME)
     assert value_of(reader, "general.type") == "imatrix"
@@ -302,7 +273,7 @@ def test_importances_are_written_as_llama_cpp_does(tmp_path):
 
 
 def test_exact_formats_have_no_importances(tmp_path):
-    written(pruned(tiny_llama()), tmp_path, FileDtype.FLOAT16, text())
+    written(pruned(tiny_llama()), tmp_path, FileDtype.FLOAT16, some_text())
     assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
 
 
@@ -314,6 +285,6 @@ def test_progress_and_cancelling_reach_the_caller(tmp_path):
         if len(steps) == 2:
             raise KeyboardInterrupt
 
-    calibration = Calibration(text().windows, 4, "text", step=stop)
+    calibration = Calibration(some_text().windows, 4, "text", step=stop)
     with pytest.raises(KeyboardInterrupt):
         written(pruned(tiny_llama()), tmp_path, FileDtype.Q4_0, calibration)

@@ -24,6 +24,7 @@ from tests.helpers.gguf_files import (
     in_pairs,
     numbers,
     pruned,
+    tiny_llama,
     uniform,
     value_of,
     written,
@@ -246,11 +247,22 @@ def test_all_families_of_the_table_have_an_example():
         ("falcon", {"alibi": True}, "alibi = False for granted"),
         ("falcon", {"parallel_attn": False}, "parallel_attn = True"),
         ("exaone4", WINDOW, "sliding_window = None"),
+        ("llama", {"hidden_act": "gelu"}, "not gelu"),
+        ("llama", {"rope_parameters": LINEAR | {"rope_type": "dynamic"}}, "by dynamic"),
+        ("qwen3_moe", {"mlp_only_layers": [1]}, "experts in all blocks but, at most"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, "experts in all blocks but, at most"),
+        ("qwen3_moe", {"norm_topk_prob": False}, "norm_topk_prob = True for granted"),
+        ("deepseek_v3", {"rope_interleave": False}, "rope_interleave = True"),
+        (
+            "deepseek_v3",
+            {"rope_parameters": YARN},
+            r"scaled by yarn \(mscale_all_dim = None\)",
+        ),
     ],
 )
 def test_what_an_architecture_does_not_compute_is_unsupported(name, settings, reason):
-    example = pruned(GGUF_FAMILIES[name](**settings))
-    found = GgufWriter().unsupported_reason(example)
+    make = (GGUF_FAMILIES | MIXTURES | {"llama": tiny_llama})[name]
+    found = GgufWriter().unsupported_reason(pruned(make(**settings)))
     assert re.search(reason, found), found
 
 
@@ -263,9 +275,13 @@ def test_fewer_heads_are_unsupported_where_llama_cpp_needs_all(name):
         assert reason.endswith('the structure neurons and pruning.widths = "same".')
 
 
-def test_different_widths_are_unsupported_where_llama_cpp_reads_one():
-    reason = GgufWriter().unsupported_reason(ragged("qwen3"))
-    assert "qwen3 has the same widths in all blocks" in reason
+@pytest.mark.parametrize(
+    ("make", "family"),
+    [(ragged, "qwen3"), (without_a_head, "qwen3_5_text")],
+)
+def test_different_widths_are_unsupported_where_llama_cpp_reads_one(make, family):
+    reason = GgufWriter().unsupported_reason(make(family))
+    assert "has the same widths in all blocks" in reason
     assert reason.endswith('prune the original again with pruning.widths = "same".')
 
 
@@ -299,8 +315,6 @@ def test_file_of_which_something_is_not_read_is_refused(
 
 def test_scales_and_windows_are_in_the_header(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
     reader = written(pruned(GGUF_FAMILIES["granite"]()), first)
     for key, scale in (
         ("embedding_scale", 12.0),
@@ -431,11 +445,6 @@ def test_header_states_the_heads_of_linear_attention_that_are_left(tmp_path):
     assert value_of(reader, "qwen35.ssm.group_count") == 1
     assert value_of(reader, "qwen35.ssm.time_step_rank") == 2
     assert value_of(reader, "qwen35.ssm.inner_size") == 2 * 32
-
-
-def test_heads_of_linear_attention_that_differ_have_a_reason():
-    reason = GgufWriter().unsupported_reason(without_a_head("qwen3_5_text"))
-    assert "has the same widths in all blocks" in reason
 
 
 def test_window_that_llama_cpp_lacks_limits_the_context(tmp_path):

@@ -107,8 +107,6 @@ def test_widths_are_filled_up_to_whole_blocks_of_numbers(full, kept, filled, tmp
     assert biases.shape == (filled,)
     assert not biases[kept:].any()
     assert found["blk.1.ffn_down.bias"].shape == (96,)
-    path = tmp_path / "model.gguf"
-    assert GgufWriter().forecast(example, FileDtype.Q8_0) == path.stat().st_size
 
 
 def test_file_states_the_name_and_the_license_of_the_original(tmp_path):
@@ -245,19 +243,6 @@ UNSUPPORTED = [
     (
         lambda: pruned(*masked("llama", Structure.ROWS_AND_COLUMNS)),
         "only removed heads and neurons",
-    ),
-    (lambda: pruned(tiny_llama(hidden_act="gelu")), "not gelu"),
-    (
-        lambda: pruned(
-            tiny_llama(
-                rope_parameters={
-                    "rope_type": "dynamic",
-                    "rope_theta": 10000.0,
-                    "factor": 2.0,
-                }
-            )
-        ),
-        "scaled by dynamic",
     ),
     (with_unknown_tensor, "model.layers.0.self_attn.q_norm.weight"),
     (

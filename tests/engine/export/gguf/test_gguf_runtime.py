@@ -73,7 +73,6 @@ SHAPES = {"whole": pruned, "uniform": uniform, "ragged": ragged}
 def probed(example, folder, dtype=FileDtype.SAME):
     """Return the folder of a file, the file and the logits of its model."""
     export = folder / "export"
-    export.mkdir()
     reader = written(example, export, dtype)
     return export, reader, probe_of(example, folder / "probe.safetensors")
 

@@ -16,15 +16,20 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.layers import prunable_layers
 from tests.engine.export.transformers.test_files import without_neurons
 from tests.helpers.configs import DENSE_COUPLED
 from tests.helpers.pairs import others_later, pairs
-from tests.helpers.pruned_models import assert_close, loaded, logits, masked, tokens
+from tests.helpers.pruned_models import (
+    assert_close,
+    loaded,
+    logits,
+    masked,
+    save_checkpoint,
+    tokens,
+)
 from tests.helpers.tiny_models import EVERY_FAMILY, REPRESENTATIVES
 
 
@@ -32,10 +37,7 @@ def compact_checkpoint(parent: Path, family: str, structure: Structure, name: st
     """Write a compact checkpoint, by whose name its code is cached."""
     model, plan = masked(family, structure)
     folder = parent / (name or f"{family}_{structure}")
-    folder.mkdir()
-    pruned = PrunedModel(loaded(model), plan)
-    CompactWriter().write(pruned, ExportConfig(), folder)
-    return model, folder
+    return model, save_checkpoint(loaded(model), folder, plan, CompactWriter())
 
 
 @pytest.mark.parametrize(
@@ -72,10 +74,8 @@ def test_buffers_that_no_file_holds_are_those_of_the_stock_class(tmp_path):
         architectures=["FalconH1ForCausalLM"],
     )
     model = FalconH1ForCausalLM(config)
-    folder = tmp_path / "falcon_h1"
-    folder.mkdir()
-    plan = without_neurons(model)
-    CompactWriter().write(PrunedModel(loaded(model), plan), ExportConfig(), folder)
+    folder, plan = tmp_path / "falcon_h1", without_neurons(model)
+    save_checkpoint(loaded(model), folder, plan, CompactWriter())
     read = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
     for name, buffer in model.named_buffers():
         assert torch.equal(read.get_buffer(name), buffer)

@@ -36,6 +36,7 @@ from tests.helpers.pruned_models import (
     loaded,
     logits,
     masked,
+    save_checkpoint,
     tokens,
     without,
 )
@@ -155,9 +156,7 @@ def test_rounded_tensors_do_not_become_longer(tmp_path):
     llama(initializer_range=0.2).save_pretrained(tmp_path)
     config = ModelConfig(str(tmp_path), dtype=Dtype.BFLOAT16)
     source = load_model(config)
-    MaskedWriter().write(
-        PrunedModel(source, CompactionPlan()), ExportConfig(), tmp_path
-    )
+    save_checkpoint(source, tmp_path)
     assert {x.dtype for x in load_file(tmp_path / WEIGHTS).values()} == {torch.bfloat16}
 
 
@@ -238,17 +237,9 @@ def model_with_tokenizer(tmp_path) -> LoadedModel:
     return load_model(ModelConfig(str(folder), device=Device.CPU))
 
 
-def copied(model: LoadedModel, parent: Path) -> Path:
-    """Export a model from which nothing is removed."""
-    (parent / "copy").mkdir()
-    whole = PrunedModel(model, CompactionPlan())
-    MaskedWriter().write(whole, ExportConfig(), parent / "copy")
-    return parent / "copy"
-
-
 def test_tokenizer_files_are_copied_unchanged(model_with_tokenizer, tmp_path):
     original = model_with_tokenizer.source.folder
-    folder = copied(model_with_tokenizer, tmp_path)
+    folder = save_checkpoint(model_with_tokenizer, tmp_path / "copy")
     for name in (*TOKENIZER_FILES, "tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (original / name).read_bytes()
     assert not (folder / "notes.txt").exists()
@@ -260,8 +251,9 @@ def test_links_among_templates_are_not_followed(model_with_tokenizer, tmp_path):
     for name in ("a", "b"):
         (templates / name).symlink_to(".")  # each folder has both again
     (templates / "c.jinja").symlink_to("nowhere")
-    copies = copied(model_with_tokenizer, tmp_path) / "additional_chat_templates"
-    assert [path.name for path in copies.iterdir()] == ["tools.jinja"]
+    copy = save_checkpoint(model_with_tokenizer, tmp_path / "copy")
+    copies = (copy / "additional_chat_templates").iterdir()
+    assert [path.name for path in copies] == ["tools.jinja"]
 
 
 def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
@@ -269,7 +261,7 @@ def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
     tokenizer.init_kwargs |= {"is_local": True, "local_files_only": True}
     source = ModelSource("Tiny", tmp_path, "tiny.gguf")
     model = loaded(llama(), tokenizer, source)
-    folder = copied(model, tmp_path)
+    folder = save_checkpoint(model, tmp_path / "copy")
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"]
     assert not config.keys() & {"is_local", "local_files_only"}
@@ -279,9 +271,8 @@ def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
 @pytest.fixture(params=[MaskedWriter(), CompactWriter()], ids=["masked", "compact"])
 def checkpoint(request, tmp_path) -> Path:
     model = llama(intermediate_size=64, hidden_size=64)
-    pruned = PrunedModel(loaded(model), without_neurons(model))
-    request.param.write(pruned, ExportConfig(), tmp_path)
-    return tmp_path
+    plan = without_neurons(model)
+    return save_checkpoint(loaded(model), tmp_path, plan, request.param)
 
 
 def cut(name: str):
@@ -343,7 +334,7 @@ def test_model_without_class_in_config_is_restored(tmp_path, writer):
     """Models that were loaded from GGUF files have no class in their config."""
     model, plan = masked("llama", Structure.NEURONS)
     model.config.architectures = None
-    writer.write(PrunedModel(loaded(model), plan), ExportConfig(), tmp_path)
+    save_checkpoint(loaded(model), tmp_path, plan, writer)
     again = restore(tmp_path, "Tiny")
     assert type(again.loaded.model) is LlamaForCausalLM
     ids = tokens(2)

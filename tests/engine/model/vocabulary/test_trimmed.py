@@ -1,7 +1,6 @@
 """A tokenizer with the kept tokens alone encodes texts of them as the original."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -10,7 +9,13 @@ from transformers import AutoTokenizer, GemmaTokenizer, LlamaTokenizer, Qwen2Tok
 from surgeon_engine.model.gguf_tokenizer import tokenizer_entries
 from surgeon_engine.model.vocabulary.tokens import token_table
 from surgeon_engine.model.vocabulary.trimmed import trimmed_entries, trimmed_tokenizer
-from tests.helpers.gguf_files import llama_cpp_tokens, pruned, tiny_llama, written
+from tests.helpers.gguf_files import (
+    llama_cpp_tokens,
+    needs_llama,
+    pruned,
+    tiny_llama,
+    written,
+)
 from tests.helpers.vocabularies import (
     KINDS,
     byte_level,
@@ -160,7 +165,7 @@ def test_header_of_a_gguf_file_is_trimmed_like_the_tokenizer(headers):
 
 
 @pytest.mark.runtimes
-@pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+@needs_llama
 def test_llama_cpp_encodes_texts_alike(headers):
     *_, trimmed, path = headers
     texts = [line for line in lines() if "\x00" not in line]

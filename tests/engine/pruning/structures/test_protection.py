@@ -45,18 +45,6 @@ def test_protected_layer_does_not_change(tmp_path, structure, pattern):
 
 
 @pytest.mark.parametrize(
-    ("protect", "message"),
-    [
-        (("block 9",), "“block 9” protects no layer"),
-        (("*",), "Everything that could be removed is protected"),
-    ],
-)
-def test_invalid_protection_raises(tmp_path, protect, message):
-    config = job(tmp_path, protect=protect)
-    assert message in preflight_error(config, tmp_path / "run", PruningError).message
-
-
-@pytest.mark.parametrize(
     ("structure", "min_density"),
     [
         (Structure.HEADS, 0.5),
