@@ -220,10 +220,12 @@ class RunFolder:
         """Check that there is a saved state from which the run can go on.
 
         Raises:
-            RunFolderError: There is none.
+            RunFolderError: There is none, or not yet: a process works on the run.
         """
         if self.saved_state.exists:
             return
+        if (use := self.use) is not None:
+            raise self._locked(use)
         if self.report_path.is_file():
             raise RunFolderError(
                 "The run in {path} is complete: there is nothing to resume.",

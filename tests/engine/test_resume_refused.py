@@ -194,6 +194,12 @@ def test_run_of_a_living_process_is_refused(interrupted):
     resumed(interrupted)
 
 
+def test_run_that_has_just_begun_is_refused(tmp_path):
+    run = RunFolder(tmp_path)
+    with run.locked():  # nothing is saved yet
+        assert "working on the run" in refused(tmp_path)
+
+
 def test_run_of_another_computer_is_refused_until_it_is_taken_over(interrupted):
     run = RunFolder(interrupted)
     write_lock(run.process_path)
