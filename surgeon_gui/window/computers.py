@@ -51,8 +51,8 @@ class ComputersMenu(QObject):
 
     def finish(self) -> None:
         """Cancel what is being copied, before the window closes."""
-        ask_elsewhere(None)
         self._controller.finish()
+        ask_elsewhere(None)
 
     def _ask_for_file(
         self,
