@@ -47,7 +47,7 @@ class DomainChip(QFrame):
         has_own = has_own_text(calibration)
         if has_own:
             self.hide()
-        self.chip.setChecked(has_own or not self.isHidden())
+        self.chip.setChecked(has_own)
         label = CAPTIONS["purpose_text_button"].label
         if has_own:
             name = source_name(calibration.text)
@@ -84,4 +84,4 @@ class DomainChip(QFrame):
 
     def _open(self, *, is_open: bool) -> None:
         self.setVisible(is_open)
-        self.chip.setChecked(is_open)
+        self.chip.setChecked(False)  # until there is a text

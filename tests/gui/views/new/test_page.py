@@ -400,6 +400,7 @@ def test_own_text_is_explained_before_it_is_asked_for(place):
     assert "drop them here" in find(place, "domain_note", QLabel).text()
     assert place.findChild(QFileDialog) is None
     assert find(place, "domain_files_button").hasFocus()
+    assert not chip.isChecked()  # the run would read the built-in text
     chip.click()
     assert not note.isVisible()
     assert not chip.isChecked()
