@@ -37,7 +37,6 @@ _RUN_TEXT = _CloseText(
     ),
     tr("Finish here and close"),
     tr("Cancel the run and close"),
-    tr("Keep running"),
 )
 _PAUSED_TEXT = _RUN_TEXT._replace(
     title=tr("A run is paused"),
@@ -46,7 +45,6 @@ _PAUSED_TEXT = _RUN_TEXT._replace(
         "“Finish here and close” resumes the run until the current shot is finished, "
         "writes and verifies the model and closes Surgeon."
     ),
-    stay=tr("Keep it paused"),
 )
 _EXPORTING_TEXT = _RUN_TEXT._replace(
     explanation=tr("“Finish and close” waits until the model is written and verified."),
