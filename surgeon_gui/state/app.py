@@ -260,6 +260,7 @@ def with_computer(state: AppState, computer: str, pace: float = 1.0) -> AppState
         resource_check=None,
         facts=None,
         requests={},
+        draft_history=state.draft_history.unread(),
     )
 
 

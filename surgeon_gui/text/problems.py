@@ -40,6 +40,10 @@ class Kind(Enum):
         tr("A run is in progress."),
         tr("It has memory and processors for itself: wait until it ends."),
     )
+    QUEUEABLE = (
+        tr("A run is in progress."),
+        tr("“Add to queue” starts this job after it."),
+    )
     SAVING = tr("The pruned model is being saved in another format.")
     MEASURING = tr("Speed is being measured.")
     JUDGING = tr("A file is being judged.")
@@ -57,14 +61,6 @@ class Kind(Enum):
     NO_MODEL = tr("Choose a model first.")
     MODEL_UNREAD = tr("The model is still being read.")
     TEXT_UNREAD = tr("The text is still being read.")
-    READ_AFTER_RUN = (
-        tr("{name} has not been read yet."),
-        tr("It is read when the run has ended."),
-    )
-    READ_LATER = (
-        tr("{name} has not been read yet."),
-        tr("It is read when the engine is free."),
-    )
     RESOURCE_SHORT = (
         tr("Not enough {resource}: the run needs {needed}, and {free} are free."),
         tr("Settings that fit are offered in Expert, Target."),

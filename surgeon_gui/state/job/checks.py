@@ -101,6 +101,8 @@ def first_problem(problems: Problems) -> Problem | None:
 
 def start_obstacle(state: AppState) -> Problem | None:
     """Return why a run cannot be started; None if it can."""
+    if state.run.status.is_busy and not state.computer:
+        return draft_obstacle(state) or Problem(Kind.QUEUEABLE)
     return engine_obstacle(state) or draft_obstacle(state)
 
 
@@ -183,7 +185,8 @@ def diagnosis_obstacle(state: AppState) -> Problem | None:
         return Problem(Kind.DIAGNOSIS_ELSEWHERE)
     steps = (Step.MODEL, Step.CALIBRATION, Step.TARGET)  # a diagnosis exports nothing
     problems = {s: p for s, p in state.problems.items() if s in steps}
-    return start_obstacle(replace(state, problems=problems))
+    draft = replace(state, problems=problems)
+    return engine_obstacle(state) or draft_obstacle(draft)
 
 
 def engine_obstacle(state: AppState) -> Problem | None:

@@ -6,11 +6,14 @@ values, but is one edit to the user.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.resource_check import differences
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text.labels import FIELDS
 
 _MERGE_SECONDS = 0.8  # edits of the same settings within this time are one step
@@ -24,6 +27,10 @@ class Draft:
     config: RunConfig
     own_config: RunConfig | None  # the settings before a preset was chosen
     model_is_chosen: bool
+    # What the engine has read of its model and texts.
+    known: Mapping[RequestKind, Request[Any]] = field(
+        default_factory=dict, compare=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,14 @@ class DraftHistory:
     def redo(self, draft: Draft) -> tuple[Draft, DraftHistory]:
         """Return the draft after `draft`, and the history from there."""
         return self.future[-1], DraftHistory((*self.past, draft), self.future[:-1])
+
+    def unread(self) -> DraftHistory:
+        """Return the history without what an engine has read."""
+        past, future = (
+            tuple(replace(each, known={}) for each in drafts)
+            for drafts in (self.past, self.future)
+        )
+        return replace(self, past=past, future=future)
 
 
 def _step(before: Draft, after: Draft) -> str:

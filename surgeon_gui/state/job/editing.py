@@ -14,6 +14,13 @@ from surgeon_gui.state.job.purposes import fitted_to, kinds_of
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Step
 
+_OF_DRAFT = (
+    RequestKind.INSPECTION,
+    RequestKind.DESCRIPTION,
+    RequestKind.PREVIEW,
+    RequestKind.VOCABULARY,
+)
+
 
 def new_config(source: str, device: Device) -> RunConfig:
     """Return the config of a new job: the defaults, and samples to watch."""
@@ -141,13 +148,18 @@ def all_presets(state: AppState) -> tuple[Preset, ...]:
 
 def draft_of(state: AppState) -> Draft:
     """Return the part of the state that undo restores."""
-    return Draft(state.config, state.own_config, state.model_is_chosen)
+    requests = {kind: state.request(kind) for kind in _OF_DRAFT}
+    known = {k: each for k, each in requests.items() if each.response is not None}
+    return Draft(state.config, state.own_config, state.model_is_chosen, known)
 
 
 def with_draft(state: AppState, draft: Draft, history: DraftHistory) -> AppState:
-    """Return the state with an earlier or later draft."""
+    """Return the state with an earlier or later draft, and what was read of it."""
+    state = with_config(state, draft.config)
+    state = replace(state, requests={**state.requests, **draft.known})
     return replace(
-        with_config(state, draft.config),
+        state,
+        is_fitting=state.is_fitting and state.model is None,
         own_config=draft.own_config,
         rejected={},
         model_is_chosen=draft.model_is_chosen,

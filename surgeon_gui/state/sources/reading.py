@@ -93,11 +93,17 @@ def wait_note(state: AppState) -> str:
     """Return when the engine reads what is due; empty if it reads it now."""
     if not state.is_connected:
         return connection_wait(state)
+    if not state.is_busy:
+        return ""
+    if is_model_due(state):
+        name = source_name(state.config.model.source)
+    else:
+        name = source_name(state.config.calibration.text)
     if state.run.status.is_busy:
-        return tr("It is read when the run has ended.")
-    if state.is_busy:
-        return tr("It is read when the engine is free.")
-    return ""
+        text = tr("{name} is read when the run has ended.")
+    else:
+        text = tr("{name} is read when the engine is free.")
+    return text.format(name=name)
 
 
 def reading_note(state: AppState) -> str:
@@ -129,17 +135,17 @@ def doing(state: AppState) -> str:
 
 
 def reading_obstacle(state: AppState) -> Problem | None:
-    """Return what has not been read yet, and when it is; None if nothing is due."""
-    if is_model_due(state):
-        source, kind = state.config.model.source, Kind.MODEL_UNREAD
-    elif state.model is not None and is_text_due(state):
-        source, kind = state.config.calibration.text, Kind.TEXT_UNREAD
-    else:
-        return None
+    """Return what is being read; None if nothing is, or if the engine is busy.
+
+    A run of the queue reads its model and texts when its turn comes.
+    """
     if state.is_busy:
-        is_run = state.run.status.is_busy
-        kind = Kind.READ_AFTER_RUN if is_run else Kind.READ_LATER
-    return Problem(kind, {"name": source_name(source)})
+        return None
+    if is_model_due(state):
+        return Problem(Kind.MODEL_UNREAD)
+    if state.model is not None and is_text_due(state):
+        return Problem(Kind.TEXT_UNREAD)
+    return None
 
 
 def _is_read_before(calibration: CalibrationConfig) -> bool:

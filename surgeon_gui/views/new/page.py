@@ -36,7 +36,6 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import (
     is_model_being_read,
     reading_note,
-    reading_obstacle,
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Problem, Step, blocking, sentence
@@ -296,7 +295,7 @@ class NewPage(QWidget):
 
     def _show_plan(self, state: AppState) -> None:
         line = plan.headline(state, self._found) if state.has_plan else None
-        is_told = state.model is not None or not state.is_connected
+        is_told = state.model is not None or state.is_busy or not state.is_connected
         problem = sentence(self._obstacle) if is_told else ""
         title = line.title if line is not None else ""
         show_text(self._title, title)
@@ -341,8 +340,7 @@ class NewPage(QWidget):
     def _waiting(self, state: AppState) -> str:
         if state.model is None and state.model_is_chosen:
             later = tr("The curve appears when the model has been read.")
-            obstacle = sentence(reading_obstacle(state))  # it names the model
-            return (obstacle if state.is_busy else reading_note(state)) or later
+            return reading_note(state) or later
         return ""
 
     def _rises(self) -> tuple[Sequence[float], Sequence[float]] | None:

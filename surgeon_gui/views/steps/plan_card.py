@@ -11,8 +11,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import alternatives, resource_text
 from surgeon_gui.state.job.plan_text import brief_sizes
-from surgeon_gui.state.sources.reading import is_model_due, reading_obstacle, wait_note
-from surgeon_gui.text.problems import sentence
+from surgeon_gui.state.sources.reading import is_model_due, wait_note
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -86,8 +85,8 @@ class PlanCard(QFrame):
 
 
 def _waiting_text(state: AppState) -> str:
-    if is_model_due(state) and wait_note(state):
-        return sentence(reading_obstacle(state))
+    if is_model_due(state) and (note := wait_note(state)):
+        return note
     if state.machine is not None:
         return ""
     if state.computer:

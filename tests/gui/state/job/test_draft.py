@@ -6,8 +6,12 @@ import pytest
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_gui.state.app import with_computer
 from surgeon_gui.state.job.draft import Draft, DraftHistory
+from surgeon_gui.state.job.editing import draft_of, with_config, with_draft
+from surgeon_gui.state.request import RequestKind
 from tests.helpers.configs import pruning_config
+from tests.helpers.queued_runs import ready_state
 
 
 def draft(*structure, **pruning):
@@ -82,3 +86,21 @@ def test_edit_after_undo_clears_redo():
 
 def test_edit_without_change_is_ignored():
     assert DraftHistory().with_edit(A, A, 0) == DraftHistory()
+
+
+def test_undo_restores_what_the_engine_has_read_of_the_draft(tmp_path):
+    state = ready_state(tmp_path)
+    model, before = state.model, draft_of(state)
+    state = with_config(state, RunConfig(ModelConfig("another")))
+    assert state.model is None
+    after = draft_of(state)
+    history = DraftHistory().with_edit(before, after, 0)
+    state = replace(state, draft_history=history, is_fitting=True)
+    elsewhere = with_computer(state, "gpu-box")  # which may have another file there
+    state = with_draft(state, *history.undo(after))
+    assert state.model is model
+    assert not state.is_fitting
+    redone = with_draft(state, *state.draft_history.redo(draft_of(state)))
+    assert redone.request(RequestKind.INSPECTION).id == ""
+    elsewhere = with_draft(elsewhere, *elsewhere.draft_history.undo(after))
+    assert elsewhere.model is None

@@ -18,6 +18,8 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, with_request, without_requests
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems, start_obstacle
 from surgeon_gui.state.job.editing import with_config
+from surgeon_gui.state.queue.checks import add_obstacle
+from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.reading import text_problem, wait_note
 from surgeon_gui.state.sources.shares import (
@@ -39,7 +41,7 @@ from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 
 RUN = run_state.requested("run-1", RunConfig(), "folder", 0.0)
-WAITING = {"run": Kind.READ_AFTER_RUN, "task": Kind.READ_LATER}
+WAITING = ("run", "task")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,8 @@ def test_text_waits_while_the_engine_is_busy(with_text, what):
     state = busy(with_text, what)
     assert step_view(state, Step.CALIBRATION).mark is Mark.BUSY
     assert "waiting for the" in step_view(state, Step.CALIBRATION).summary
-    assert draft_obstacle(state) == Problem(WAITING[what], {"name": "tiny.txt"})
+    assert "tiny.txt" in wait_note(state)
+    assert add_obstacle(state, QueueState()) is None  # a run of the queue reads it
 
 
 def test_text_has_no_tick_before_it_was_read(with_text):
@@ -139,7 +142,9 @@ def test_built_in_text_is_ready(tmp_path):
     state = ready_state(tmp_path, run=RUN)
     assert step_view(state, Step.CALIBRATION).mark is Mark.READY
     assert draft_obstacle(state) is None
-    assert start_obstacle(state).kind is Kind.RUN_BUSY
+    assert start_obstacle(state).kind is Kind.QUEUEABLE
+    remote = replace(state, computer="gpu-box")
+    assert start_obstacle(remote).kind is Kind.RUN_BUSY
 
 
 @pytest.mark.parametrize("what", WAITING)
@@ -148,8 +153,9 @@ def test_new_model_waits_while_the_engine_is_busy(with_new_model, what):
     view = step_view(state, Step.MODEL)
     assert view.mark is Mark.BUSY
     assert view.summary.startswith("new.gguf: waiting for the")
-    assert wait_note(state)
-    assert draft_obstacle(state) == Problem(WAITING[what], {"name": "new.gguf"})
+    assert "new.gguf" in wait_note(state)
+    assert add_obstacle(state, QueueState()) is None
+    assert start_obstacle(state) is not None
 
 
 def test_new_model_is_read_by_an_idle_engine(with_new_model):
