@@ -5,7 +5,8 @@ The worst kind of text decides. docs/judging.md gives the reasons for the limits
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -53,6 +54,24 @@ LIMITS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A figure beyond a limit, which keeps a model from a better verdict."""
+
+    measured: Fidelity | ProbeJudged
+    figure: str  # its name in `Limits`
+    value: float
+    limit: float
+    better: Verdict  # that of the limit
+
+    @property
+    def excess(self) -> float:
+        """How far it is beyond the limit, as a factor."""
+        pair = self.value, self.limit
+        larger, smaller = pair if self.figure != "agreement" else pair[::-1]
+        return larger / smaller if smaller else math.inf
+
+
 def verdict_of(
     fidelity: Sequence[Fidelity],
     baseline: Sequence[Fidelity],
@@ -65,16 +84,26 @@ def verdict_of(
         baseline: of the original, on the same texts.
         probes: their results, if it was judged by them.
     """
-    if not fidelity:
-        return None
-    before = {each.text: each.perplexity.value for each in baseline}
-    lost = max(map(_lost_items, probes), default=0.0)
+    return explained_verdict(fidelity, baseline, probes)[0] if fidelity else None
+
+
+def explained_verdict(
+    fidelity: Sequence[Fidelity],
+    baseline: Sequence[Fidelity],
+    probes: Sequence[ProbeJudged] = (),
+) -> tuple[Verdict, Beyond | None]:
+    """Return the verdict on a model that was measured, and what has decided it.
+
+    That is the figure furthest beyond the limits of the next better verdict; the best
+    verdict has none.
+    """
+    decision = None
     for verdict, limits in LIMITS.items():
-        if lost <= limits.lost_items and all(
-            _is_within(limits, each, before.get(each.text)) for each in fidelity
-        ):
-            return verdict
-    return Verdict.BROKEN
+        found = [*_beyond(verdict, limits, fidelity, baseline, probes)]
+        if not found:
+            return verdict, decision
+        decision = max(found, key=lambda each: each.excess)
+    return Verdict.BROKEN, decision
 
 
 def expected_verdict(divergence: float) -> Verdict:
@@ -113,8 +142,8 @@ def _exactly(value: float) -> Estimate:
 
 def judged_verdict(judgment: Judgment) -> Verdict | None:
     """Return the verdict on a file that was judged."""
-    texts = judgment.texts
-    fidelity, baseline = [x.fidelity for x in texts], [x.baseline for x in texts]
+    fidelity = [each.fidelity for each in judgment.texts]
+    baseline = [each.baseline for each in judgment.texts]
     return verdict_of(fidelity, baseline, judgment.probes)
 
 
@@ -150,12 +179,27 @@ def basis_of(exported: Exported | None, judgment: Judgment | None = None) -> Bas
     return Basis.FILE
 
 
-def _is_within(limits: Limits, found: Fidelity, before: float | None) -> bool:
-    # A NaN is within no limits.
-    return (
-        found.divergence.value <= limits.divergence
-        and found.agreement.value >= limits.agreement
-        and (
-            before is None or found.perplexity.value <= limits.perplexity_ratio * before
-        )
-    )
+def _beyond(
+    better: Verdict,
+    limits: Limits,
+    fidelity: Sequence[Fidelity],
+    baseline: Sequence[Fidelity],
+    probes: Sequence[ProbeJudged],
+) -> Iterator[Beyond]:
+    """Yield the figures of a model beyond the limits of a verdict."""
+    before = {each.text: each.perplexity.value for each in baseline}
+    figures: list[tuple[Fidelity | ProbeJudged, str, float]] = []
+    for each in fidelity:
+        figures += [
+            (each, "divergence", each.divergence.value),
+            (each, "agreement", each.agreement.value),
+        ]
+        if original := before.get(each.text):
+            ratio = each.perplexity.value / original
+            figures.append((each, "perplexity_ratio", ratio))
+    figures += [(each, "lost_items", _lost_items(each)) for each in probes]
+    for measured, name, value in figures:
+        limit = getattr(limits, name)
+        is_within = value >= limit if name == "agreement" else value <= limit
+        if not is_within:  # a NaN is within no limits
+            yield Beyond(measured, name, value, limit, better)

@@ -21,7 +21,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import sample_pair
 from surgeon_gui.state.verdict import OnText, on_texts
 from surgeon_gui.text import numbers
-from surgeon_gui.text.fidelity import divergence_interval, text_name
+from surgeon_gui.text.fidelity import divergence_interval, same_top_token, text_name
 from surgeon_gui.text.judgments import CLASSES, PROBES, Answer
 from surgeon_gui.text.verdicts import VERDICTS
 
@@ -114,14 +114,9 @@ def _text_row(on_text: OnText) -> LostRow:
         count = round(100 * found.overlap.value)
         meaning.append(kept.format(n=numbers.whole(count)))
     outcome = tr("{verdict}; {same}").format(
-        verdict=verdict, same=_same_token(found.agreement.value)
+        verdict=verdict, same=same_top_token(found.agreement.value)
     )
     return LostRow(text_name(found.text), outcome, "\n".join(meaning), standing)
-
-
-def _same_token(*shares: float) -> str:
-    share = ", ".join(numbers.percent(x, decimals=0) for x in shares)
-    return tr("{share} same top token").format(share=share)
 
 
 def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
@@ -137,10 +132,11 @@ def _judged_rows(judgment: Judgment) -> tuple[LostRow, ...]:
         rows.append(_test_row(task.task, task, passed, before))
     words = f"{_SAME_TOKEN} " + tr("Here: of these words in all texts.")
     for each in judgment.classes:
-        share = _same_token(each.figures.agreement.value)
+        share = same_top_token(each.figures.agreement.value)
         rows.append(LostRow(CLASSES[each.kind], share, words))
     if len(judgment.positions) > 1:
-        shares = _same_token(*(x.figures.agreement.value for x in judgment.positions))
+        found = (each.figures.agreement.value for each in judgment.positions)
+        shares = same_top_token(*found)
         where = tr("Here: in each quarter of the windows of all texts, in order.")
         name = tr("By position in the text")
         rows.append(LostRow(name, shares, f"{_SAME_TOKEN} {where}"))

@@ -38,6 +38,8 @@ from surgeon_gui.state.report_parts import (
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.verdict import (
     baseline_of,
+    deciding_text,
+    decision_of,
     fidelity_of,
     rests_on_weights,
     verdict_of_run,
@@ -146,18 +148,19 @@ def _summary(run: RunState) -> str:
         return tr("The run is still in progress.")
     sentences = [run_text.run_ending(run)]
     if (verdict := verdict_of_run(run)) is not None:
+        decision = decision_of(run)
         basis = (ON_WEIGHTS,) if rests_on_weights(run) else ()
-        sentences[:0] = (f"{VERDICTS[verdict]}.", *basis)
+        why = () if decision is None else (fidelity.explained_decision(decision),)
+        sentences[:0] = (f"{VERDICTS[verdict]}.", *why, *basis)
     if run.error is not None:
         sentences += [run.error.message, run.error.hint]
     return " ".join(sentences).strip()
 
 
 def _tiles(run: RunState) -> Iterator[Tile]:
-    if found := fidelity_of(run):
-        first = found[0]
-        title, nats = fidelity.title(first), fidelity.divergence(first)
-        yield Tile(title, nats, fidelity.agreement(first))
+    if (found := deciding_text(run)) is not None:
+        title, nats = fidelity.title(found), fidelity.divergence(found)
+        yield Tile(title, nats, fidelity.agreement(found))
     compared: list[tuple[str, Callable[[Any], str], float, float]] = []
     if run.baseline is not None and run.evaluation is not None:
         before, after = run.baseline.perplexity, run.evaluation.perplexity
@@ -384,7 +387,7 @@ def _fidelity_figures(evaluation: Evaluation) -> Row:
     return (
         " / ".join(numbers.nats(x.divergence.value) for x in evaluation.fidelity),
         " / ".join(
-            numbers.percent(x.agreement.value, decimals=0) for x in evaluation.fidelity
+            numbers.percent_reached(x.agreement.value) for x in evaluation.fidelity
         ),
     )
 

@@ -26,6 +26,8 @@ from surgeon_gui.state.runs.reading import file_bytes
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.verdict import (
     baseline_of,
+    deciding_text,
+    decision_of,
     fidelity_of,
     rests_on_weights,
     verdict_of_run,
@@ -58,6 +60,12 @@ def headline(run: RunState) -> str:
     return tr("{title} at {share}").format(title=title, share=share)
 
 
+def reason(run: RunState) -> str:
+    """Return what has decided the verdict on the file of a run; empty: nothing."""
+    decision = decision_of(run) if run.status is Status.FINISHED else None
+    return "" if decision is None else fidelity.explained_decision(decision)
+
+
 def summary(run: RunState, *, is_told: bool = False) -> str:
     """Return what a run has made or why it ended, and what to do then.
 
@@ -80,11 +88,11 @@ def summary(run: RunState, *, is_told: bool = False) -> str:
 
 
 def _made(run: RunState) -> str:
-    found = fidelity_of(run)
     sentences = []
-    if found:  # the worst text decides, as for the verdict
-        worst = min(found, key=lambda each: each.agreement.value)
-        sentences.append(fidelity.same_tokens(worst))
+    if (found := deciding_text(run)) is not None:
+        sentences.append(fidelity.same_tokens(found))
+    if (decision := decision_of(run)) is not None:
+        sentences.append(f"{fidelity.decision(decision)}.")
     sentences.append(nothing_removed(run))
     sentences.append(expectation(run))
     if experts := left_text(run):

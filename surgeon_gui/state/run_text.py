@@ -21,7 +21,7 @@ from surgeon_gui.state import eta
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.verdict import baseline_of, fidelity_of
+from surgeon_gui.state.verdict import baseline_of, deciding_text
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES, UNITS
 
@@ -54,10 +54,10 @@ def outcome(run: RunState) -> str:
     )
     before, after = run.baseline.perplexity, run.evaluation.perplexity
     words = measured_on = ""
-    if found := fidelity_of(run):
-        first, original = found[0], baseline_of(run)[0]
-        before, after = original.perplexity.value, first.perplexity.value
-        words, measured_on = fidelity.summary(first), fidelity.text_phrase(first.text)
+    if (found := deciding_text(run)) is not None:
+        originals = {each.text: each.perplexity.value for each in baseline_of(run)}
+        before, after = originals.get(found.text, before), found.perplexity.value
+        words, measured_on = fidelity.summary(found), fidelity.text_phrase(found.text)
         text = tr(
             "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
             "{all} parameters remain."

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_engine.api.verdict import (
     Basis,
+    Beyond,
     Verdict,
     basis_of,
+    explained_verdict,
     file_fidelity,
-    judged_verdict,
     verdict_of,
     verdict_range,
 )
@@ -36,11 +37,29 @@ def fidelity_of(run: RunState) -> tuple[Fidelity, ...]:
 
 def verdict_of_run(run: RunState) -> Verdict | None:
     """Return the verdict on the result of a run; None: it has none, or no fidelity."""
-    if run.result is None or run.baseline is None:
-        return None
-    if run.judgment is not None:
-        return judged_verdict(run.judgment)
-    return verdict_of(fidelity_of(run), baseline_of(run))
+    return _explained(run)[0]
+
+
+def decision_of(run: RunState) -> Beyond | None:
+    """Return the figure that has decided the verdict on a run; None: it is the best."""
+    return _explained(run)[1]
+
+
+def deciding_text(run: RunState) -> Fidelity | None:
+    """Return the fidelity on the text that has decided, or else on the worst one."""
+    decision = decision_of(run)
+    if decision is not None and isinstance(decision.measured, Fidelity):
+        return decision.measured
+    worst = sorted(fidelity_of(run), key=lambda each: each.agreement.value)
+    return next(iter(worst), None)
+
+
+def _explained(run: RunState) -> tuple[Verdict | None, Beyond | None]:
+    found = fidelity_of(run)
+    if run.result is None or run.baseline is None or not found:
+        return None, None
+    probes = run.judgment.probes if run.judgment is not None else ()
+    return explained_verdict(found, baseline_of(run), probes)
 
 
 def rests_on_weights(run: RunState) -> bool:

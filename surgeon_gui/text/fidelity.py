@@ -7,9 +7,21 @@ from collections.abc import Iterable
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Fidelity, format_estimate
+from surgeon_engine.api.verdict import Beyond
 from surgeon_gui.base.translation import inside, tr
 from surgeon_gui.text import numbers
+from surgeon_gui.text.judgments import PROBES
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.verdicts import PHRASES
+
+# Of each limit of a verdict: its figure, and its decimals; none: a percentage.
+_FIGURES = {
+    "divergence": (tr("KL {nats}"), 2),
+    "agreement": (tr("{share} same top token"), 0),
+    "perplexity_ratio": (tr("Perplexity ×{factor}"), 2),
+    "lost_items": (tr("{share} lost"), 0),
+}
+_MOST_DECIMALS = 6
 
 
 def text_name(name: str) -> str:
@@ -35,17 +47,52 @@ def divergence(fidelity: Fidelity) -> str:
 
 def agreement(fidelity: Fidelity) -> str:
     """Return the share of same top tokens in few words."""
-    share = numbers.percent(fidelity.agreement.value, decimals=0)
-    return tr("{share} same top token").format(share=share)
+    return same_top_token(fidelity.agreement.value)
+
+
+def same_top_token(*shares: float) -> str:
+    """Return shares of same top tokens in few words."""
+    shown = ", ".join(numbers.percent_reached(share) for share in shares)
+    return tr("{share} same top token").format(share=shown)
 
 
 def same_tokens(fidelity: Fidelity) -> str:
     """Return how often a model has the original's top token, and on which text."""
     text = tr("Its top token is the original's in {n} of 100 places, on {text}.")
     return text.format(
-        n=numbers.whole(round(100 * fidelity.agreement.value)),
+        n=numbers.percent_reached(fidelity.agreement.value).split()[0],
         text=text_phrase(fidelity.text),
     )
+
+
+def decision(beyond: Beyond) -> str:
+    """Return what has decided a verdict, with its limit: a sentence without its end."""
+    figure, usual = _FIGURES[beyond.figure]
+    form = numbers.fixed if usual else _percent
+    limit = form(beyond.limit, usual)
+    # With more decimals if it looks as if it were within the limit.
+    shown = (form(beyond.value, n) for n in range(usual, _MOST_DECIMALS))
+    value = next((each for each in shown if each != limit), limit)
+    text = tr("{figure}: above {limit}, the limit of “{verdict}”")
+    if beyond.figure == "agreement":
+        text = tr("{figure}: below {limit}, the limit of “{verdict}”")
+    return text.format(
+        figure=figure.format(nats=value, share=value, factor=value),
+        limit=limit,
+        verdict=PHRASES[beyond.better],
+    )
+
+
+def explained_decision(beyond: Beyond) -> str:
+    """Return what has decided a verdict, after the name of its text or test."""
+    measured = beyond.measured
+    if isinstance(measured, Fidelity):
+        return f"{text_name(measured.text)}: {decision(beyond)}."
+    return f"{PROBES[measured.probe]}: {decision(beyond)}."
+
+
+def _percent(share: float, decimals: int) -> str:
+    return numbers.percent(share, decimals=decimals)
 
 
 def divergence_interval(fidelity: Fidelity) -> str:

@@ -137,6 +137,14 @@ def percent(share: float, *, signed: bool = False, decimals: int = 1) -> str:
     return f"{localize(text)}{_SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
+def percent_reached(share: float) -> str:
+    """Format a share of 1 as a whole percentage, rounded down.
+
+    So a share below a limit does not look as if it had reached it.
+    """
+    return percent(math.floor(100 * share + 1e-9) / 100, decimals=0)
+
+
 def perplexity(value: float) -> str:
     """Format a perplexity or a loss in four digits."""
     if value >= 10_000:

@@ -152,7 +152,8 @@ class RunHead(QWidget):
     def _show_outcome(self, run: RunState) -> None:
         took = result_text.clock(run, 0.0)
         show_elided(self._crumb, " · ".join(filter(None, (self.name, took))))
-        show_elided(self._title, result_text.headline(run))
+        headline, reason = result_text.headline(run), result_text.reason(run)
+        show_elided(self._title, headline, tip=reason)
         self._show_time(result_text.summary(run, is_told=self._is_told))
         show_text(self._warning, result_text.warnings(run))
         verdict = verdict_of_run(run) if run.status is Status.FINISHED else None

@@ -13,6 +13,7 @@ from surgeon_engine.api.verdict import (
     Basis,
     Verdict,
     basis_of,
+    explained_verdict,
     file_fidelity,
     judged_verdict,
     verdict_of,
@@ -62,6 +63,37 @@ def test_worst_text_decides():
     after = [fidelity(0.01, 0.99, 10.0), fidelity(0.5, 0.6, 24.0, "code")]
     assert verdict_of(after, before) is Verdict.DIFFERENT
     assert verdict_of(after[:1], before) is Verdict.NEARLY_SAME
+
+
+@pytest.mark.parametrize(
+    ("figures", "decided"),
+    [
+        ((0.01, 0.99, 10.0), None),
+        ((0.2, 0.8, 10.0), ("divergence", 0.2, 0.05)),
+        ((0.24, 0.6966, 10.0), ("agreement", 0.6966, 0.70)),
+        ((1.01, 0.52, 12.0), ("divergence", 1.01, 1.0)),
+        ((0.01, 0.99, 14.0), ("perplexity_ratio", 1.4, 1.35)),
+        ((0.01, 0.0, 10.0), ("agreement", 0.0, 0.50)),
+    ],
+)
+def test_figure_furthest_beyond_a_limit_has_decided(figures, decided):
+    good, bad = fidelity(0.0, 1.0, 10.0, "good"), fidelity(*figures, "bad")
+    before = [fidelity(0, 1, 10.0, text) for text in ("good", "bad")]
+    verdict, decision = explained_verdict([good, bad], before)
+    assert verdict is verdict_of([good, bad], before)
+    if decided is None:
+        assert decision is None
+        return
+    assert (decision.figure, decision.value, decision.limit) == decided
+    assert decision.measured is bad
+
+
+def test_lost_abilities_may_have_decided():
+    found = judgment([probe(lost=8)])
+    texts = [[getattr(found.texts[0], name)] for name in ("fidelity", "baseline")]
+    _, decision = explained_verdict(*texts, found.probes)
+    assert decision.figure == "lost_items"
+    assert decision.better is Verdict.CLOSE
 
 
 def test_range_is_that_of_the_intervals_to_the_original():

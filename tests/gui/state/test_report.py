@@ -118,7 +118,9 @@ def test_fidelity_and_verdict_are_those_of_the_file(finished):
     of_file = fidelity(0.7, 0.6, 19.0, finished.baseline.fidelity[0].text)
     exported = msgspec.structs.replace(finished.exported, fidelity=(of_file,))
     text = text_of(replace(finished, exported=exported))
-    assert "Noticeably different. Finished: KL 0.70, 60 % same top token" in text
+    assert "Finished: KL 0.70, 60 % same top token" in text
+    assert "Noticeably different." in text
+    assert "KL 0.70: above 0.25, the limit" in text
     assert " 0.70 60 % " in text  # in the table; one window has no interval
     in_memory = finished.evaluation.fidelity[0].divergence.value
     assert f"KL {numbers.nats(in_memory)}" not in text.partition("Shot by shot")[0]

@@ -21,7 +21,7 @@ from surgeon_gui.views.run import head
 from surgeon_gui.views.run.speed import SpeedTable
 from surgeon_gui.widgets.dot import Shape
 from tests.helpers.fake_results import measured
-from tests.helpers.judgments import judgment
+from tests.helpers.judgments import fidelity, judgment
 from tests.helpers.run_pages import CONFIG, KL, RUNNING, finished, show
 from tests.helpers.run_states import with_events
 from tests.helpers.widget_queries import facts, is_on, shown
@@ -186,6 +186,20 @@ def test_finished_run_has_a_verdict_on_its_file(page, verdict, title, dot):
     assert (mark.shape, mark.color) == dot
     assert f"{100 * KL[verdict][1]:.0f} of 100 places" in shown(page, "run_time")
     assert not find(page, "run_progress_bar").isVisible()
+
+
+def test_page_and_tooltip_name_what_has_decided(page):
+    text = [fidelity(0.21, 0.79, 11.0, "good"), fidelity(0.24, 0.6966, 11.0, "bad")]
+    before = [fidelity(0.0, 1.0, 10.0, each.text) for each in text]
+    run = finished()
+    baseline = msgspec.structs.replace(run.baseline, fidelity=tuple(before))
+    exported = msgspec.structs.replace(run.exported, fidelity=tuple(text))
+    show(page, replace(run, baseline=baseline, exported=exported))
+    told = shown(page, "run_time").replace("\xa0", " ")
+    assert "in 69 of 100 places, on bad" in told  # below the limit, as it is
+    assert "69.7 % same top token: below 70 %" in told
+    tip = find(page, "run_title").toolTip().replace("\xa0", " ")
+    assert "bad: 69.7 % same top token: below 70 %" in tip
 
 
 def test_only_one_button_is_green_and_a_broken_model_gets_no_smaller_one(page):
