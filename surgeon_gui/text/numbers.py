@@ -158,7 +158,13 @@ def nats(value: float) -> str:
 
 
 def size(number: int) -> str:
-    """Format bytes in the unit that suits them, rounded up: 5.7 MB, or 5.4 MiB."""
+    """Format bytes in the unit that suits them: 5.7 MB, or 5.4 MiB."""
+    step = _unit_bytes(number)
+    return _size(round(round(number / step, 1) * step), 1)
+
+
+def needed_size(number: int) -> str:
+    """Format bytes that something needs, rounded up: it fits in what is shown."""
     step = _unit_bytes(number)
     return _size(round(formatting.rounded_up(number / step, 1) * step), 1)
 

@@ -179,7 +179,7 @@ def _text(problem: Problem, template: str) -> str:
 def _spoken(value: Value) -> str:
     match value:
         case Bytes():
-            return numbers.size(value)
+            return numbers.needed_size(value)
         case int():
             return numbers.whole(value)
         case Enum():

@@ -81,11 +81,17 @@ def draft_forecast(
     return forecast(settled.pruning, model, points, rises, level)
 
 
-def size_text(config: RunConfig, model: ModelSummary, share: float) -> str:
-    """Return the size at a share of the prunable weights: memory, or the file."""
+def size_text(
+    config: RunConfig, model: ModelSummary, share: float, *, is_limit: bool = False
+) -> str:
+    """Return the size at a share of the prunable weights: memory, or the file.
+
+    That of a limit can be chosen as it is shown.
+    """
     if leaves_zeros(config):
         return numbers.percent(share)
-    return numbers.size(_size_at(config, model, share))
+    form = numbers.needed_size if is_limit else numbers.size
+    return form(_size_at(config, model, share))
 
 
 def target_text(
@@ -93,7 +99,7 @@ def target_text(
 ) -> str:
     """Return the size at a share of the prunable weights in a unit."""
     if unit in IN_BYTES:
-        return size_text(config, model, share)
+        return size_text(config, model, share, is_limit=True)
     share = share_with_tokens(config, model, share)
     values = {**asdict(config.pruning), "target": Target.PRUNABLE_SHARE}
     values["sparsity"] = share
@@ -204,6 +210,7 @@ def headline(state: AppState, found: Forecast | None) -> Headline | None:
     tokens = planned_tokens(config, model)
     details = (tokens, _form(state), _time(state), _memory(config, model, goal))
     shown = " \N{MIDDLE DOT} ".join(filter(None, details))
+    shown = f"{shown[:1].upper()}{shown[1:]}"
     return Headline(title, shown, warning, alternative)
 
 

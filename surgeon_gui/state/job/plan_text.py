@@ -198,7 +198,8 @@ def brief_sizes(
         widths = _widths(config, model, on_cuda=on_cuda)
         return "\n".join(filter(None, (parameters, zeros, widths)))
     file = tr("{before} \N{RIGHTWARDS ARROW} {after} on disk").format(
-        before=numbers.size(model.file_bytes), after=numbers.size(goal.weight_bytes)
+        before=numbers.size(model.file_bytes),
+        after=numbers.size(goal.weight_bytes),
     )
     facts = (
         quantization(config, model, on_cuda=on_cuda)

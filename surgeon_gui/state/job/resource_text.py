@@ -111,7 +111,7 @@ def format_amount(need: Need) -> str:
     if need.what is Resource.TIME:
         time = numbers.rough_duration(need.needed)
         return tr("about {time}").format(time=time)
-    needed = numbers.size(int(need.needed))
+    needed = numbers.needed_size(int(need.needed))
     if need.free is None:
         return needed
     return tr("{needed} of {free} free").format(

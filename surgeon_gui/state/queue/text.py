@@ -68,7 +68,7 @@ def needs(runs: Iterable[QueuedRun]) -> str:
     known = [each for each in estimates if each is not None]
     if not known or len(known) < len(estimates):
         return ""
-    disk = numbers.size(sum(each.disk for each in known))
+    disk = numbers.needed_size(sum(each.disk for each in known))
     seconds = [each.seconds for each in known]
     text = ntr(
         "up to {disk} on the disk while it runs",

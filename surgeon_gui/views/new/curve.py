@@ -69,6 +69,7 @@ class Curve:
     forecast: Forecast
     bands: tuple[Band, ...]
     size_text: Callable[[float], str]  # of the size at a share
+    end_size: str  # the smallest size
 
 
 class SizeCurve(QWidget):
@@ -322,8 +323,7 @@ class _Picture:
         metrics = painter.fontMetrics()
         painter.setPen(QPen(QColor(theme.border), 1.0))
         painter.drawLine(area.bottomLeft(), area.bottomRight())
-        size_text, last = self._curve.size_text, self._forecast.last
-        first, end = size_text(0.0), size_text(last)
+        first, end = self._curve.size_text(0.0), self._curve.end_size
         left = QRectF(area.left(), area.bottom() + 4, area.width(), metrics.height())
         taken = []
         if share is not None:

@@ -327,7 +327,7 @@ class NewPage(QWidget):
         if found is not None and model is not None:
             size = partial(plan.size_text, config, model)
             bands = _bands(cost_of_rounding(config, model, found))
-            curve = Curve(found, bands, size)
+            curve = Curve(found, bands, size, size(found.last, is_limit=True))
             end = plan.end_text(config, model, found)
             show_elided(self._basis, plan.basis_text(found), tip=end)
         else:

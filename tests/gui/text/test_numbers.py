@@ -69,7 +69,10 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.scientific(0), "0"),
         (numbers.scientific(3.14e-6), "3.1e-06"),
         (numbers.size(5_700_000), "5.7~MB"),
-        (numbers.size(91_720_000), "91.8~MB"),
+        (numbers.size(91_720_000), "91.7~MB"),
+        (numbers.size(4_203_840), "4.2~MB"),  # 74 % of 5.7 MB
+        (numbers.needed_size(91_720_000), "91.8~MB"),
+        (numbers.needed_size(999_960_000), "1.0~GB"),
         (numbers.size(999_960_000), "1.0~GB"),
         (numbers.chosen_size(3_720_000), "3.72~MB"),
         (numbers.chosen_size(400_000_000), "400~MB"),
@@ -116,6 +119,7 @@ def binary_units():
 
 def test_sizes_are_shown_in_the_chosen_units(binary_units):
     assert numbers.size(3 * 2**20) == "3.0\xa0MiB"
+    assert numbers.size(round(5.401 * 2**20)) == "5.4\xa0MiB"
     units.use(Units.DECIMAL)
     assert numbers.size(3 * 10**6) == "3.0\xa0MB"
 

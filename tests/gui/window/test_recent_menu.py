@@ -71,10 +71,10 @@ def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     find_type(window, RecentMenu).fill()
     titles = [runs.state.titles[str(folder)] for folder in folders]
     assert len(set(titles)) == 2
-    assert all(title.startswith("Bundled demo · 8.5\xa0MB, ") for title in titles)
+    assert all(title.startswith("Bundled demo · 8.4\xa0MB, ") for title in titles)
     shown = [
         *titles,
-        "Bundled demo · 8.5\xa0MB",
+        "Bundled demo · 8.4\xa0MB",
         "Bundled demo · 10.5\xa0% of prunable weights removed",  # when it was stopped
         "Bundled demo · 30\xa0% fewer prunable weights",
         "d (missing)",

@@ -69,11 +69,11 @@ def test_expected_verdict_is_that_of_the_limits(divergence, verdict):
 @pytest.mark.parametrize(
     ("config", "title"),
     [
-        (job(), "11.4 MB to 8.5 MB, likely close to the original"),
-        (job(sparsity=0.0), "11.4 MB to 11.4 MB, nothing is removed"),
+        (job(), "11.3 MB to 8.4 MB, likely close to the original"),
+        (job(sparsity=0.0), "11.3 MB to 11.3 MB, nothing is removed"),
         (
             job(max_divergence=0.2),
-            "11.4 MB to 8.5 MB at most, as the quality limit allows",
+            "11.3 MB to 8.4 MB at most, as the quality limit allows",
         ),
         (
             job(Structure.ELEMENTS),
@@ -189,8 +189,8 @@ def test_draft_that_cannot_be_started_has_no_headline():
 
 def test_size_along_the_curve_has_the_unit_of_the_target():
     for config, share, size in (
-        (job(), 0.0, "11.4 MB"),
-        (job(), 0.3, "8.5 MB"),
+        (job(), 0.0, "11.3 MB"),
+        (job(), 0.3, "8.4 MB"),
         (job(Structure.ELEMENTS), 0.25, "25 %"),
     ):
         assert plain(plan.size_text(config, MODEL, share)) == size

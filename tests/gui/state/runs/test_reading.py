@@ -248,7 +248,7 @@ def test_title_has_the_target_until_there_is_a_file(tmp_path):
     assert name_of(read_state(tmp_path / "a")) == title  # of its page
     finished = read_record(write_run(tmp_path, "b", config))
     assert finished.file_bytes == 8_403_508
-    assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.5 MB"
+    assert run_text.title(finished).replace("\xa0", " ") == "Bundled demo · 8.4 MB"
 
 
 def test_titles_of_a_run_that_was_stopped_have_what_it_reached(tmp_path):
@@ -322,7 +322,7 @@ def test_name_is_tidied_and_an_empty_one_restores_the_default(tmp_path):
     assert read_name(folder) == "the good one"
     assert run_text.title(read_record(folder)) == "the good one"
     write_text(path, tidy_name(" "))
-    assert run_text.title(read_record(folder)).startswith("Bundled demo · 8.5\xa0MB")
+    assert run_text.title(read_record(folder)).startswith("Bundled demo · 8.4\xa0MB")
     write_text(path, "")  # no name to remove
     write_text(path, "x" * 500)
     assert len(read_name(folder)) == reading.MAX_NAME_LENGTH

@@ -50,7 +50,7 @@ def plain(row):
 def test_found_model_shows_its_facts_and_whether_it_fits():
     row = row_of(SMALL)
     assert row.source == "hf://someone/small"
-    cells = ("135 M", "269.1 MB", "apache-2.0", "1.23 M", "", "Fits")
+    cells = ("135 M", "269.0 MB", "apache-2.0", "1.23 M", "", "Fits")
     assert plain(row) == ("someone/small", *cells)
     assert len(row.cells) == len(COLUMNS)
     assert "LlamaForCausalLM" in row.note

@@ -70,7 +70,7 @@ def test_table_has_a_column_for_the_original_and_each_file(runs):
     assert titles == ("Bundled demo, original", "a", "b", "c")
     close, far = "Close to the original", "Noticeably different"
     assert rows["Verdict"] == [NONE, close, close, far]
-    assert rows["File"] == ["11.4 MB", "8.5 MB", "8.5 MB", "8.5 MB"]
+    assert rows["File"] == ["11.3 MB", "8.4 MB", "8.4 MB", "8.4 MB"]
     assert [x.split(" (")[0] for x in rows["Same top token, built-in"]] == [
         *(NONE, "95.3 %", "95.3 %", "73.3 %"),
     ]

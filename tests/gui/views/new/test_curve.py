@@ -26,7 +26,8 @@ def scaled(values, factor):
 
 
 def curve_of(found=FOUND, bands=BANDS):
-    return Curve(found, bands, lambda share: f"{share:.1%} less")
+    end = f"{found.last:.1%} less"
+    return Curve(found, bands, lambda share: f"{share:.1%} less", end)
 
 
 @pytest.fixture

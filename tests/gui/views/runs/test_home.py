@@ -70,7 +70,7 @@ def opened(home, monkeypatch):
 
 def test_latest_run_is_first_and_its_title_has_the_size_of_its_file(home):
     assert [title.split(", ")[1][:2] for title in titles(home)] == ["30", "40", "20"]
-    assert all(title.startswith("Bundled demo · 8.5\xa0MB, ") for title in titles(home))
+    assert all(title.startswith("Bundled demo · 8.4\xa0MB, ") for title in titles(home))
 
 
 def test_columns_follow_the_width_and_no_card_is_cut(home):
@@ -188,7 +188,7 @@ def test_run_is_renamed_by_editing_its_name(qtbot, home, tmp_path):
     view = choose(home, "40")
     do(home, "rename")
     editor = view.viewport().findChild(QLineEdit)
-    assert editor.text().startswith("Bundled demo · 8.5")
+    assert editor.text().startswith("Bundled demo · 8.4")
     editor.setText("the best")
     home.runs.changed.emit()  # as at each percent of a run
     assert editor.text() == "the best"
@@ -377,12 +377,12 @@ def test_export_is_deleted_after_a_question_with_its_size(qtbot, home, tmp_path)
     assert not action_of(home, "export").isVisible()
     choose(home, "40")
     assert not action_of(home, "checkpoint").isVisible()
-    assert "7.1\xa0MB" in action_of(home, "export").text()
+    assert "7.0\xa0MB" in action_of(home, "export").text()
     for button in ("no", "yes"):
         assert export.exists()
         do(home, "export")
         box = find(home, "part_question", QMessageBox)
-        assert "7.1\xa0MB" in box.informativeText()
+        assert "7.0\xa0MB" in box.informativeText()
         answer(home, "part", button)
     wait_until(qtbot, lambda: not action_of(home, "export").isVisible())
     assert not export.exists()
