@@ -1,4 +1,4 @@
-"""A combo box of values, which ignores the wheel without focus."""
+"""A combo box of values, which ignores the wheel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from surgeon_gui.widgets.controls import described, update_hover
 from surgeon_gui.widgets.popups import cut_corners
-from surgeon_gui.widgets.spin_boxes import takes_wheel
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PADDING = 4  # pixels between a choice and the edges of its box
@@ -73,8 +72,7 @@ class ChoiceBox(QComboBox):
 
     @override
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
-            super().wheelEvent(event)
+        event.ignore()  # the box keeps the focus after a choice: the page scrolls
 
     @override
     def showPopup(self) -> None:

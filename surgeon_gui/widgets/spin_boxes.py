@@ -24,17 +24,6 @@ _HOURS = re.compile(r"([\d.,\s]+)h([\d.,\s]*)", re.IGNORECASE)  # and minutes
 _PARTIAL_TIME = re.compile(r"[\d.,\s]*(h[\d.,\s]*)?(m|mi|min)?", re.IGNORECASE)
 
 
-def takes_wheel(widget: QWidget, event: QWheelEvent) -> bool:
-    """Return whether the wheel may change an input: only while that has the focus.
-
-    Otherwise scrolling a panel would change the settings under the mouse. Without the
-    focus, the event goes on to the panel.
-    """
-    if not widget.hasFocus():
-        event.ignore()
-    return widget.hasFocus()
-
-
 def number_in(bare: str, locale: QLocale) -> float | None:
     """Return the number in a text without a unit; None if it is no number.
 
@@ -88,8 +77,10 @@ class NumberBox(QDoubleSpinBox):
 
     @override
     def wheelEvent(self, event: QWheelEvent) -> None:
-        if takes_wheel(self, event):
+        if self.hasFocus():
             super().wheelEvent(event)
+        else:
+            event.ignore()  # scrolling the panel would change the setting
 
     @override
     def textFromValue(self, value: float) -> str:

@@ -319,6 +319,19 @@ def test_wheel_without_focus_changes_nothing(qtbot, form):
     assert form.config() == PruningConfig()
 
 
+def test_wheel_never_changes_a_choice(qtbot, form):
+    form.show_config(PruningConfig())
+    form.show()
+    form.activateWindow()
+    box = field(form, "structure")
+    box.setFocus()  # as after a choice
+    qtbot.waitUntil(box.hasFocus)
+    event = _wheel_event()
+    QApplication.sendEvent(box, event)
+    assert form.config() == PruningConfig()
+    assert not event.isAccepted()  # the page scrolls
+
+
 def test_show_config_does_not_overwrite_number_being_typed(qtbot, form):
     form.show_config(PruningConfig(shots=3))
     form.show()
