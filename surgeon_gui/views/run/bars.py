@@ -137,6 +137,8 @@ class SpeedCard(QFrame):
             if pair.before:
                 before = tr("was {n}").format(n=numbers.rate(pair.before))
             self._figures.show_texts(after, before, pair)
+            is_slower = pair.before > _LARGER * pair.after
+            mark(self._figures.after, "warning", is_slower)
             self._pages.setCurrentWidget(self._figures)
         else:
             obstacle = sentence(checks.measure_obstacle(state))

@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import ROOM
@@ -150,6 +150,8 @@ class LinkRow(QWidget):
         super().__init__()
         self._halves = (in_row(*first, STRETCH), in_row(*second))
         self._box = horizontal(self, self._halves[0], (self._halves[1], 1), spacing=0)
+        # Below each other, the stretch would let the halves grow apart.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtCore import QPoint, QSize, Qt, QTimer
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import PAGE, ROOM
@@ -102,4 +102,11 @@ class RunPage(QWidget):
 
     def _scroll_to(self, section: QWidget) -> None:
         """Show a section that was opened, once it has its size."""
-        QTimer.singleShot(0, section, partial(self._area.ensureWidgetVisible, section))
+        QTimer.singleShot(0, section, partial(self._show_from_top, section))
+
+    def _show_from_top(self, section: QWidget) -> None:
+        """Scroll to a section, at least to its top."""
+        bar, room = self._area.verticalScrollBar(), self._area.viewport().height()
+        top = section.mapTo(self._area.widget(), QPoint()).y() - ROOM
+        bottom = top + section.height() + 2 * ROOM
+        bar.setValue(min(top, max(bar.value(), bottom - room)))

@@ -202,6 +202,38 @@ def test_page_and_tooltip_name_what_has_decided(page):
     assert "bad: 69.7 % same top token: below 70 %" in tip
 
 
+def test_links_in_two_lines_keep_their_distance(page):
+    page.window().resize(640, 3000)
+    show(page, finished())
+    click(page, "run_save_link")
+    settle()
+    row = page.details._row
+    assert row.height() == row.sizeHint().height()
+
+
+def test_high_section_opens_at_its_top(page):
+    page.window().resize(1100, 420)
+    show(page, finished())
+    settle()
+    click(page, "run_course_link")
+    settle()
+    course, view = page.details.course, page._area.viewport()
+    assert course.height() > view.height()
+    assert 0 <= course.mapTo(view, QPoint()).y() < view.height() // 4
+
+
+@pytest.mark.parametrize(("factor", "is_slower"), [(1.0, False), (3.0, True)])
+def test_slower_file_has_a_warning(page, factor, is_slower):
+    result = measured()
+    original, pruned = result.models
+    rate = original.generation
+    faster = msgspec.structs.replace(rate, median=factor * rate.median)
+    original = msgspec.structs.replace(original, generation=faster)
+    result = msgspec.structs.replace(result, models=(original, pruned))
+    show(page, finished(measured=result))
+    assert bool(find(page, "speed_after").property("warning")) is is_slower
+
+
 def test_only_one_button_is_green_and_a_broken_model_gets_no_smaller_one(page):
     show(page, finished())
     assert primary(page) == ["run_try_button"]
@@ -218,8 +250,8 @@ def test_bars_show_both_sizes_and_warn_of_a_larger_file(page):
     run = finished()
     show(page, run)
     after = find(page, "file_after", QLabel)
-    assert after.text().replace("\xa0", " ") == "8.5 MB"
-    assert shown(page, "file_before").replace("\xa0", " ") == "of 11.4 MB"
+    assert after.text().replace("\xa0", " ") == "8.4 MB"
+    assert shown(page, "file_before").replace("\xa0", " ") == "of 11.3 MB"
     share = run.exported.weight_bytes / run.model.file_bytes
     assert find(page, "file_share_bar").value() == round(1000 * share)
     assert not after.property("warning")
