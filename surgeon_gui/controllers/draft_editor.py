@@ -17,7 +17,6 @@ from surgeon_engine.api.messages.commands import (
     PreviewVocabulary,
 )
 from surgeon_engine.api.model_info.header import model_facts
-from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.paths import check_path
 from surgeon_gui.base import offline
 from surgeon_gui.base.translation import tr
@@ -143,10 +142,6 @@ class DraftEditor(QObject):
     def recheck(self) -> None:
         """Check the draft again, after something outside of it has changed."""
         self._store.set_checked(self._state)
-
-    def new_config(self, source: str = DEMO) -> RunConfig:
-        """Return the config of a new job."""
-        return editing.new_config(source, self._state.default_device)
 
     @Slot(str)
     def set_run_parent(self, folder: str) -> None:

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import PAGE
 from surgeon_gui.controllers.architecture import ArchitectureController
@@ -153,14 +154,14 @@ class NewPlace(QStackedWidget):
 
     @Slot()
     def _on_demo_clicked(self) -> None:
-        self._session.draft.load(self._session.draft.new_config())
+        self.model_card.choose(DEMO)
         self.asked_to_open.emit()
 
     @Slot()
     def _on_sample_clicked(self) -> None:
         source = "" if self._session.state.computer else smollm2()
         if source:
-            self._session.draft.load(self._session.draft.new_config(source))
+            self.model_card.choose(source)
         else:
             self.model_card.use_sample()
 

@@ -42,6 +42,8 @@ class LanguagesChip(QFrame):
         """Show the languages of the draft on the chip."""
         languages = tuple(map(shown_name, state.config.pruning.kept_texts))
         if not self._edit.hasFocus():
+            if self._edit.text() and not languages:
+                self.hide()  # another job has none
             self._edit.setText(", ".join(languages))
         error = state.request(RequestKind.VOCABULARY).error
         is_refused = error is not None and "kept_texts" in error.settings

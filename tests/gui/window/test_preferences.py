@@ -37,6 +37,7 @@ from tests.helpers.windows import (
     find_type,
     load_and_wait,
     run_until,
+    trigger,
     wait_until,
 )
 
@@ -167,7 +168,7 @@ def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(
     window, dialog, make_window
 ):
     choose(dialog, "preferences_device_combo", "CPU")
-    window.session.draft.load(window.session.draft.new_config())
+    trigger(window, "use_demo_action")
     assert window.session.state.config.model.device is Device.CPU
     choose(dialog, "preferences_device_combo", "GPU")
     assert window.session.state.config.model.device is Device.GPU

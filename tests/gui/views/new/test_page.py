@@ -28,9 +28,10 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import Engine, with_request, without_requests
 from surgeon_gui.state.job.purposes import purpose_of, with_languages
@@ -146,7 +147,7 @@ def test_curve_and_number_are_the_same_size(place):
     assert size_shown(place) == f"{100 * share:.4g} %"
     type_size(place, "20 %")
     assert curve.share == pytest.approx(0.2, abs=1e-5)
-    assert line(place, "plan_label").startswith("11.4 MB to 9.4 MB")
+    assert line(place, "plan_label").startswith("11.3 MB to 9.4 MB")
 
 
 def test_curve_is_there_once_the_model_has_been_read(place):
@@ -197,14 +198,16 @@ def test_size_that_cannot_be_reached_says_so_below_the_curve(place):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "used", "words"),
-    [
-        (0.1, "2.5", "the model takes 2.5 MB even without"),
-        (2.0, "2.5", "The smallest possible size is 2.5 MB: at most"),
-        (50.0, "11.4", "the unpruned model takes 11.4 MB"),
+    ("wanted", "used", "reached", "words"),
+    [  # limits are rounded up, so that they can be typed
+        (0.1, "2.5", "2.5", "the model takes 2.5 MB even without"),
+        (2.0, "2.5", "2.5", "The smallest possible size is 2.5 MB: at most"),
+        (50.0, "11.4", "11.3", "the unpruned model takes 11.4 MB"),
     ],
 )
-def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words):
+def test_nearest_size_that_can_be_reached_is_a_click(
+    place, wanted, used, reached, words
+):
     use = find(place, "use_possible_button")
     choose_unit(place, "file_size")
     assert not use.isVisible()
@@ -213,7 +216,7 @@ def test_nearest_size_that_can_be_reached_is_a_click(place, wanted, used, words)
     told = sentence(place.session.state.problems[Step.TARGET][0])
     assert words in told.replace("\N{NO-BREAK SPACE}", " ")
     click(place, "use_possible_button")
-    assert f"to {used} MB, likely" in line(place, "plan_label")
+    assert f"to {reached} MB, likely" in line(place, "plan_label")
     assert not use.isVisible()
     place.session.draft.reject_edit(Step.TARGET, "A limit is refused.")
     assert line(place, "plan_label") == ""  # it would be that of the edit before
@@ -438,6 +441,21 @@ def test_canceled_choice_of_texts_leaves_the_purpose(place):
     assert not find(place, "domain_line").isVisible()
     assert is_checked(place, "purpose_faster_button")
     assert config(place) == before
+
+
+def test_demo_keeps_the_settings_and_another_job_its_languages(place, actions):
+    own = with_languages(config(place), ("German",))
+    own = replace(own, model=ModelConfig("another"))
+    own = replace(own, calibration=CalibrationConfig("mine.txt", windows=9))
+    place.session.draft.load(own)
+    row = find(place, "languages_line")
+    row.show()
+    actions["use_demo_action"].trigger()
+    assert config(place) == replace(own, model=ModelConfig(DEMO))
+    assert not row.isHidden()
+    place.session.draft.load(RunConfig())
+    assert row.isHidden()
+    assert not is_checked(place, "purpose_languages_button")
 
 
 def test_languages_to_keep_are_asked_for_and_taken_back(place):
