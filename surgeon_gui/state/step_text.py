@@ -18,6 +18,12 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.text.problems import Step, of_error, sentence
 
+# What the engine reads of the settings of a step.
+_READ = {
+    Step.CALIBRATION: RequestKind.PREVIEW,
+    Step.TARGET: RequestKind.VOCABULARY,
+}
+
 
 class Mark(Enum):
     """Status of a section."""
@@ -41,9 +47,9 @@ def step_view(state: AppState, step: Step) -> StepView:
     if step is Step.MODEL and (view := _hub_view(state)) is not None:
         return view
     problem = state.problem(step)
-    preview_error = state.request(RequestKind.PREVIEW).error
-    if step is Step.CALIBRATION and problem is None and preview_error is not None:
-        problem = of_error(preview_error)
+    if problem is None and step in _READ:
+        error = state.request(_READ[step]).error
+        problem = of_error(error) if error is not None else None
     if problem is not None and (state.model_is_chosen or step is not Step.MODEL):
         return StepView(Mark.PROBLEM, sentence(problem))
     match step:

@@ -12,12 +12,12 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Envelope, Level
+from surgeon_engine.api.messages.events import Envelope, Failed, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage, TokensRemoved
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_gui.state import run_text, step_text
-from surgeon_gui.state.app import AppState
+from surgeon_gui.state.app import AppState, with_request
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
@@ -30,6 +30,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import exported
 from tests.helpers.judgments import fidelity
+from tests.helpers.queued_runs import ready_state
 
 PARTS = typing.get_type_hints(RunConfig)
 FIELDS = [
@@ -77,8 +78,8 @@ def test_goal_states_the_exact_size_in_every_unit():
     assert "729,907 weights are removed: 30 % of the 2,433,024 prunable weights" in goal
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
-    assert "in a file of 8.5 MB in float32" in goal
-    assert "The original file takes 11.4 MB" in goal
+    assert "in a file of 8.4 MB in float32" in goal
+    assert "The original file takes 11.3 MB" in goal
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_goal_states_the_exact_size_in_every_unit():
         (ExportConfig(format=Format.MASKED), "removed weights as zeros"),
         (
             ExportConfig(dtype=FileDtype.FLOAT16),
-            "4.3 MB in float16. The original file takes 11.4 MB.",
+            "4.2 MB in float16. The original file takes 11.3 MB.",
         ),
         (ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0), "in 8 bits (Q8_0)."),
     ],
@@ -211,6 +212,16 @@ def test_tokens_make_up_for_the_rest_of_the_target():
     run = finished(shot, model=model, tokens=tokens)
     assert run_text.outcome(run).startswith("Finished:")
     assert "instead of" in run_text.outcome(finished(shot, model=model))
+
+
+def test_section_has_the_problem_with_its_languages(tmp_path):
+    state = ready_state(tmp_path)
+    assert step_text.step_view(state, Step.TARGET).mark is Mark.READY
+    refused = Request("words", error=Failed("Klingon is no language."))
+    state = with_request(state, RequestKind.VOCABULARY, refused)
+    view = step_text.step_view(state, Step.TARGET)
+    assert (view.mark, view.summary) == (Mark.PROBLEM, "Klingon is no language.")
+    assert step_text.step_view(state, Step.CALIBRATION).mark is Mark.READY
 
 
 def test_outcome_has_the_figures_of_the_file():
