@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Exported, Stage
@@ -17,7 +18,7 @@ from surgeon_gui.state.bars import memory_bytes
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_text import stage_progress
+from surgeon_gui.state.run_text import planned_export, stage_progress
 from surgeon_gui.text import fidelity, memory, numbers
 from surgeon_gui.text.choices import choice_label
 
@@ -78,6 +79,23 @@ def saved_sentence(exported: Exported) -> str:
         )
     size = numbers.size(exported.weight_bytes)
     return text.format(folder=exported.folder, size=size)
+
+
+def save_forecast(run: RunState, export: ExportConfig) -> tuple[str, str]:
+    """Return what a further export will be, and a warning if it is a large file."""
+    planned = planned_export(run, export)
+    if planned is None:
+        return "", ""
+    dtype, size = planned
+    line = tr("The file will have about {size}, in {dtype}.")
+    line = line.format(size=numbers.size(size), dtype=choice_label(dtype)[0])
+    if run.model is None or not is_larger(size, run.model):
+        return line, ""
+    warning = tr(
+        "Larger than the original of {size}, whose weights have fewer bits. GGUF files "
+        "have shorter number formats."
+    )
+    return line, warning.format(size=numbers.size(run.model.file_bytes))
 
 
 def unrun_note(exported: Exported | None) -> str:

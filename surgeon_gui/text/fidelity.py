@@ -18,7 +18,7 @@ from surgeon_gui.text.verdicts import PHRASES
 _FIGURES = {
     "divergence": (tr("KL {nats}"), 2),
     "agreement": (tr("{share} same top token"), 0),
-    "perplexity_ratio": (tr("Perplexity ×{factor}"), 2),
+    "perplexity_ratio": (tr("Perplexity \N{MULTIPLICATION SIGN}{factor}"), 2),
     "lost_items": (tr("{share} lost"), 0),
 }
 _MOST_DECIMALS = 6

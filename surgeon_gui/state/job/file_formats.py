@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
+from surgeon_engine.api.config.export import (
+    DESCRIPTIONS,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
 from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
@@ -74,7 +79,13 @@ def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
     return model is not None and weight_bytes > SAME_SIZE * model.file_bytes
 
 
-def default_folder(run_folder: PurePath, file_format: Format) -> PurePath:
-    """Return the folder for a result unless the user chooses another."""
-    name = "transformers" if file_format is Format.AUTOMATIC else file_format.value
+def default_folder(run_folder: PurePath, export: ExportConfig) -> PurePath:
+    """Return the folder for a result unless the user chooses another.
+
+    Its name has the number format that was chosen: each gets a folder of its own.
+    """
+    is_open = export.format is Format.AUTOMATIC
+    name = "transformers" if is_open else export.format.value
+    if export.dtype is not FileDtype.SAME:
+        name = f"{name}-{export.dtype.value}"
     return run_folder / name

@@ -1,11 +1,12 @@
 """Texts about a result: its files, their verification, quality and speed."""
 
+import math
 from dataclasses import replace
 
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import conditions, summarize
@@ -19,8 +20,11 @@ from surgeon_gui.state import bars, comparison, export_text, result_text
 from surgeon_gui.state.bars import Pair
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.run_text import planned_export
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
+from surgeon_gui.text.choices import choice_label
+from tests.helpers import run_pages
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import READ_BACK, exported, measured
 from tests.helpers.fake_runs import write_run
@@ -40,7 +44,7 @@ def test_export_facts():
     assert facts == {
         "Format": "transformers, compact",
         "Number format": "float32",
-        "Weights on disk": "8.5 MB (74 % of the original)",
+        "Weights on disk": "8.4 MB (74 % of the original)",
         "Memory, 512 tokens": "15.5 MB",
         "Checked with": "transformers 5.5.0",
         "File and model in memory": "same top token for 512 of 512 tokens that "
@@ -137,7 +141,7 @@ def test_saved_facts_are_the_most_important_ones():
         "Folder",
     }
     # The size of the original is unknown.
-    assert facts["Weights on disk"] == f"8.5{SPACE}MB"
+    assert facts["Weights on disk"] == f"8.4{SPACE}MB"
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ def plain(text):
 
 
 def test_name_has_the_target_of_a_run_until_there_is_the_size_of_its_file(run):
-    assert plain(result_text.name_of(run)) == "Bundled demo · 8.5 MB"
+    assert plain(result_text.name_of(run)) == "Bundled demo · 8.4 MB"
     before = replace(run, exported=None, status=Status.RUNNING)
     checkpoint = msgspec.structs.replace(run.exported, weight_bytes=245_000_000)
     for each in (
@@ -235,9 +239,11 @@ def test_name_has_the_target_of_a_run_until_there_is_the_size_of_its_file(run):
 def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
     worst = min(run.evaluation.fidelity, key=lambda each: each.agreement.value)
     assert worst is not run.evaluation.fidelity[0]
+    reached = math.floor(100 * worst.agreement.value)
     assert plain(result_text.summary(run)) == (
-        f"Its top token is the original's in {100 * worst.agreement.value:.0f} of 100 "
+        f"Its top token is the original's in {reached} of 100 "
         f"places, on {worst.text}. "
+        "KL 0.08: above 0.05, the limit of “nearly the same”. "
         "The saved file was checked with transformers 5.5.0."
     )
     assert result_text.warnings(run) == ""
@@ -356,3 +362,26 @@ def test_failed_export_is_described():
     assert result_text.headline(failed) == "The run failed"
     assert "No space." in result_text.summary(failed)
     assert result_text.quality_facts(RunState()) == ()
+
+
+def test_further_export_has_its_number_format_and_size_beforehand():
+    """A GGUF original of few bits becomes a larger file of 16 bits."""
+    run = run_pages.finished()
+    removed = run.model.parameters - run.history[-1].parameters
+    plain, _ = planned_export(run, ExportConfig(format=Format.COMPACT))
+    assert plain is FileDtype.FLOAT32
+    dtype, size = planned_export(
+        run, ExportConfig("", Format.COMPACT, FileDtype.FLOAT16)
+    )
+    assert dtype is FileDtype.FLOAT16
+    assert size == pytest.approx(2 * (run.model.parameters - removed), rel=0.02)
+    assert export_text.save_forecast(run, ExportConfig(format=Format.COMPACT))[1] == ""
+    masked = planned_export(run, ExportConfig(format=Format.MASKED))[1]
+    assert masked == pytest.approx(run.model.file_bytes, rel=0.02)
+    small = msgspec.structs.replace(run.model, dtype="", file_bytes=size // 2)
+    few_bits = replace(run, model=small)
+    line, warning = export_text.save_forecast(
+        few_bits, ExportConfig(format=Format.COMPACT)
+    )
+    assert choice_label(FileDtype.BFLOAT16)[0] in line  # not only: as the original
+    assert warning

@@ -69,11 +69,16 @@ def test_format_not_reported_by_the_engine_is_disabled():
 
 
 @pytest.mark.parametrize(
-    ("file_format", "name"), [(AUTOMATIC, "transformers"), (GGUF, "gguf")]
+    ("export", "name"),
+    [
+        (ExportConfig(format=AUTOMATIC), "transformers"),
+        (ExportConfig(format=GGUF), "gguf"),
+        (ExportConfig(format=GGUF, dtype=FileDtype.Q4_K_M), "gguf-q4_k_m"),
+    ],
 )
-def test_default_folder_is_named_after_the_format(file_format, name):
+def test_default_folder_is_named_after_the_format(export, name):
     folder = PurePosixPath("/runs/1")
-    assert file_formats.default_folder(folder, file_format) == folder / name
+    assert file_formats.default_folder(folder, export) == folder / name
 
 
 def test_number_format_of_experts_is_for_mixtures_alone():
