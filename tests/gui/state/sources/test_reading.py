@@ -36,7 +36,7 @@ from surgeon_gui.state.sources.text import (
     preview_parts,
 )
 from surgeon_gui.state.step_text import Mark, step_view
-from surgeon_gui.text.problems import Kind, Problem, Step, of_error, sentence
+from surgeon_gui.text.problems import Kind, Step, of_error, sentence
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 

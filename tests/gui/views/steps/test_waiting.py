@@ -27,7 +27,7 @@ from tests.helpers.queued_runs import ready_state
 from tests.helpers.run_pages import states_of
 from tests.helpers.windows import find
 
-NOTE = "It is read when the run has ended."
+NOTE = "{} is read when the run has ended."
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_new_model_waits_for_the_run(qtbot, model_card, running):
     line = find(model_card, "model_line", QLabel)
     model_card.show_state(unread(running))
     card.show_state(unread(running), "")
-    assert line.text() == NOTE
-    assert find(card, "plan_waiting").text().endswith(NOTE)
+    assert line.text() == NOTE.format("new.gguf")
+    assert find(card, "plan_waiting").text().endswith(NOTE.format("new.gguf"))
     assert not find(card, "plan_waiting").isHidden()
     model_card.show_state(running)
     card.show_state(running, "")
@@ -75,7 +75,7 @@ def test_bad_model_shows_its_reason_alone(qtbot, model_card, running):
     model_card.show_state(state)
     card.show_state(state, "")
     assert find(model_card, "model_problem").text().startswith("new.gguf ")
-    assert NOTE not in find(model_card, "model_line", QLabel).text()
+    assert NOTE.format("text.txt") not in find(model_card, "model_line", QLabel).text()
     assert find(card, "plan_waiting").isHidden()
 
 
@@ -83,7 +83,7 @@ def test_new_text_waits_for_the_run(qtbot, session, running):
     page = CalibrationPage(session)
     qtbot.addWidget(page)
     page.show_state(running)
-    assert find(page, "preview_counts").text() == NOTE
+    assert find(page, "preview_counts").text() == NOTE.format("text.txt")
     assert find(page, "preview_button").text() == "Preview"
     page.show_state(replace(running, run=run_state.RunState()))
     assert find(page, "preview_counts").isHidden()
