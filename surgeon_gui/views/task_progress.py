@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
@@ -17,11 +18,17 @@ from surgeon_gui.widgets.progress import ProgressBar
 
 
 class TaskProgress(QWidget):
-    """Progress of a request; hidden without one. Object names begin with `name`."""
+    """Progress of a request; hidden without one. Object names begin with `name`.
 
-    def __init__(self, name: str, on_cancel: OnClick) -> None:
+    If `starter`, the button that starts it, has the focus, Cancel has it meanwhile.
+    """
+
+    def __init__(
+        self, name: str, on_cancel: OnClick, starter: QWidget | None = None
+    ) -> None:
         super().__init__()
         self.setObjectName(f"{name}_progress")
+        self._starter = starter
         self._phase = text_label(quiet=True, name=f"{name}_phase_label")
         task = CAPTIONS[f"{name}_button"].spoken
         spoken = tr("Progress: {task}").format(task=task)
@@ -37,7 +44,13 @@ class TaskProgress(QWidget):
         self._phase.setText(phase_of(request))
         self.show_share(progress_of(request) if request.total else None)
         set_enabled(self._cancel, is_enabled=request.can_cancel)
+        has_focus = self._cancel.hasFocus()
+        gets_focus = self._starter is not None and self._starter.hasFocus()
         self.setVisible(request.is_open)
+        if request.is_open and gets_focus:
+            self._cancel.setFocus()
+        elif has_focus and not request.is_open and self._starter is not None:
+            QTimer.singleShot(0, self._starter, self._starter.setFocus)
 
     def show_share(self, share: float | None) -> None:
         """Show a more accurate progress, from 0 to 1; None: it is not known."""

@@ -64,7 +64,7 @@ class LossView(CardRow):
         self._prompts = link("judge_prompts_button", self._on_prompts_clicked)
         self._time = text_label(quiet=True, name="judge_note")
         cancel = partial(session.store.cancel_request, RequestKind.JUDGMENT)
-        self._progress = TaskProgress("judge", cancel)
+        self._progress = TaskProgress("judge", cancel, self._judge)
         self._judging = QWidget()
         vertical(
             self._judging,
@@ -106,6 +106,7 @@ class LossView(CardRow):
         """Show the buttons with the time that it takes, or the progress."""
         request = state.request_of_run(RequestKind.JUDGMENT)
         obstacle = sentence(checks.judge_obstacle(state))
+        self._progress.show_request(request)
         self._judge.setHidden(request.is_open or run.judgment is not None)
         for each in (self._prompts, self._time):
             each.setHidden(request.is_open)
@@ -114,7 +115,6 @@ class LossView(CardRow):
         about = judging_time(run, state.machine)
         ended = problem_of(request, state.notice) or ended_note(request, tr("Judging"))
         self._time.setText(obstacle or ended or about)
-        self._progress.show_request(request)
 
     @Slot()
     def _on_prompts_clicked(self) -> None:

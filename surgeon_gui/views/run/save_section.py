@@ -22,6 +22,7 @@ from surgeon_gui.state.bars import path_of
 from surgeon_gui.state.export_text import (
     ended_note,
     problem_of,
+    save_forecast,
     saved_facts,
     saved_sentence,
     unrun_note,
@@ -44,6 +45,7 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
     text_label,
+    warning_label,
 )
 from surgeon_gui.widgets.dialogs import ask_folder, open_folder
 from surgeon_gui.widgets.facts import Facts
@@ -70,7 +72,11 @@ class SaveSection(QWidget):
         )
         self._form.edited.connect(session.edit_save_config)
         self._about = text_label(quiet=True, name="save_format_note")
+        self._size = text_label(quiet=True, name="save_size_note")
+        self._larger = warning_label("save_larger_note")
         self._form.add_below("format", self._about)
+        self._form.add_below("dtype", self._size)
+        self._form.add_below("dtype", self._larger)
         self._folder = described(SourceEdit("export.folder"), "save_folder")
         self._folder.edited.connect(self._on_folder_edited)
         self._choose = button("save_choose_button", self._ask_for_folder)
@@ -78,7 +84,7 @@ class SaveSection(QWidget):
         self._note = text_label(quiet=True, name="save_note")
         self._save = button("save_button", self._on_save_clicked)
         cancel = partial(session.store.cancel_request, RequestKind.SAVE)
-        self._progress = TaskProgress("save", cancel)
+        self._progress = TaskProgress("save", cancel, self._save)
         self._saved = SavedList(self._on_open_clicked)
         session.request_ended.connect(self._on_request_ended)
         vertical(
@@ -112,6 +118,8 @@ class SaveSection(QWidget):
     def show_state(self, state: AppState) -> None:
         """Show the available formats, the progress, and the saved files."""
         run, exported = state.shown_run, state.shown_run.exported
+        request = state.request_of_run(RequestKind.SAVE)
+        self._progress.show_request(request)
         enable_unless(self._save, sentence(checks.save_obstacle(state)))
         self.setVisible(exported is not None and run.status is Status.FINISHED)
         if exported is None:
@@ -122,15 +130,16 @@ class SaveSection(QWidget):
         dtypes = file_formats.disabled_dtypes(state.save_config.format, run.model)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(choice_label(state.save_config.format)[1])
+        size, larger = save_forecast(run, state.save_config)
+        show_text(self._size, size)
+        show_text(self._larger, larger)
         self._folder.show_value(state.save_config.folder)
         inside = file_formats.default_folder(
-            PurePath(tr("the run folder")), state.save_config.format
+            PurePath(tr("the run folder")), state.save_config
         )
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
-        request = state.request_of_run(RequestKind.SAVE)
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not request.is_open)
-        self._progress.show_request(request)
         # Looks at the disk, so not at every step of a run.
         problem = None if state.is_busy else checks.save_problem(state)
         show_text(self._problem, sentence(problem) or problem_of(request, state.notice))

@@ -1,6 +1,7 @@
 """A finished run: saving in other formats, and measuring speed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PySide6.QtWidgets import QFileDialog
@@ -9,6 +10,7 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.messages.commands import ExportRun
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.views import bars
 from surgeon_gui.views.run import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
 from tests.helpers.fake_results import RAGGED
@@ -27,6 +29,7 @@ from tests.helpers.windows import (
     click,
     commands_of,
     find,
+    open_place,
     run_of,
     wait_for_status,
     wait_until,
@@ -69,7 +72,7 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     (saved,) = window.session.state.shown_run.saved
     assert saved.folder in shown(window, "saved_label")  # in sight, wherever one is
     assert saved.format is Format.GGUF
-    assert saved.folder == f"{run_of(window).folder}/gguf"
+    assert saved.folder == f"{run_of(window).folder}/gguf-q8_0"
     assert "2.2 MB" in facts(window, "saved_list")
     assert not find(window, "save_phase_label").isVisible()
     assert is_on(window, "start_button")
@@ -112,6 +115,32 @@ def test_save_and_measurement_can_be_cancelled(make_finished, wait_until_idle):
     wait_until_idle(window)
     assert shown(window, "measure_note") not in ("", note)
     assert is_on(window, "measure_button")
+
+
+def test_focus_returns_to_the_button_that_saves(
+    qtbot, make_finished, wait_until_idle, monkeypatch
+):
+    opened = []
+    monkeypatch.setattr(bars, "open_folder", opened.append)
+    window = make_finished(*SLOW_AFTER)
+    choose(window, "save_format", Format.COMPACT)
+    window.session.edit_save_config(
+        replace(window.session.state.save_config, dtype=FileDtype.FLOAT16)
+    )
+    find(window, "save_button").setFocus()
+    click(window, "save_button")
+    assert window.focusWidget() is find(window, "save_cancel_button")
+    wait_until_idle(window)
+    wait_until(qtbot, lambda: window.focusWidget() is find(window, "save_button"))
+    # The bar says so as long as the page is open; it opens the folder itself.
+    (saved,) = window.session.state.shown_run.saved
+    Path(saved.folder).mkdir(parents=True, exist_ok=True)
+    click(window, "saved_folder_button")
+    assert opened == [saved.folder]
+    assert find(window, "saved_label").isVisible()
+    open_place(window, "new")
+    open_place(window, "runs")
+    assert not find(window, "saved_label").isVisible()
 
 
 def test_failed_save_is_reported_and_can_be_retried(
