@@ -83,7 +83,7 @@ class ConnectionBar(Bar):
 
 
 class NoteBar(Bar):
-    """Shows a note, such as where a file was saved, until dismissed or replaced."""
+    """Shows a note, such as where a file was saved, as long as its page is open."""
 
     def __init__(self) -> None:
         super().__init__("saved_label")
@@ -99,7 +99,8 @@ class NoteBar(Bar):
 
     @Slot()
     def _on_folder_clicked(self) -> None:
-        open_folder(str(Path(self._path).parent))
+        path = Path(self._path)
+        open_folder(str(path if path.is_dir() else path.parent))
 
 
 class ResumeBar(Bar):

@@ -308,6 +308,8 @@ class MainWindow(QMainWindow):
         self.runs.home.new_clicked.connect(partial(self.places.open, Place.NEW))
         self.runs.runs.duplicated.connect(partial(self.places.open, Place.NEW))
         self.places.chosen.connect(self._on_place_chosen)
+        for left in (self.places.left, self.runs.currentChanged):
+            left.connect(self._note_bar.hide)
         self.new.asked_to_open.connect(partial(self.places.open, Place.NEW))
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
         for chart in self.findChildren(ChartCard):
@@ -364,6 +366,8 @@ class MainWindow(QMainWindow):
             self.new.show_state(state, obstacle, add_obstacle)
             self._computers.redraw()
             self.places.show_computer(state.computer or tr("This computer"))
+        if state.notice is not None and state.notice is not self._drawn.notice:
+            self._note_bar.hide()  # it was about an earlier action
         self._drawn = state
         self.runs.show_state(state, now)
         is_running = state.run.status.is_busy

@@ -34,6 +34,7 @@ class Places(QWidget):
     Bars that come and go are below it: what is above keeps its place.
     """
 
+    left = Signal()  # the place that was open
     chosen = Signal(object, bool)  # Place, by the user; whether it was open before
 
     def __init__(
@@ -41,6 +42,7 @@ class Places(QWidget):
     ) -> None:
         super().__init__()
         self._stack = QStackedWidget()
+        self._stack.currentChanged.connect(self.left)
         self._widgets: dict[Place, QWidget] = {}
         self._group = QButtonGroup(self)
         self._buttons = {place: self._button(place) for place in Place}
