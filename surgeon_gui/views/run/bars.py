@@ -77,7 +77,7 @@ class BarCard(QFrame):
         """Show two sizes in bytes."""
         after, before = (numbers.size(round(x)) for x in (pair.after, pair.before))
         self._figures.show_texts(after, tr("of {size}").format(size=before), pair)
-        mark(self._figures.after, "warning", pair.after > _LARGER * pair.before)
+        self._figures.warn(is_worse=pair.after > _LARGER * pair.before)
 
 
 class FigureRow(QWidget):
@@ -98,6 +98,11 @@ class FigureRow(QWidget):
         self._bar.setAccessibleName(f"{after}, {before}")
         self._bar.show_share(pair.share)
         self._bar.setVisible(bool(pair.before))
+
+    def warn(self, *, is_worse: bool) -> None:
+        """Show whether the file is worse than the original in amber."""
+        for each in (self.after, self._bar):
+            mark(each, "warning", is_worse)
 
 
 class SpeedCard(QFrame):
@@ -137,8 +142,7 @@ class SpeedCard(QFrame):
             if pair.before:
                 before = tr("was {n}").format(n=numbers.rate(pair.before))
             self._figures.show_texts(after, before, pair)
-            is_slower = pair.before > _LARGER * pair.after
-            mark(self._figures.after, "warning", is_slower)
+            self._figures.warn(is_worse=pair.before > _LARGER * pair.after)
             self._pages.setCurrentWidget(self._figures)
         else:
             obstacle = sentence(checks.measure_obstacle(state))

@@ -106,7 +106,7 @@ class RunPage(QWidget):
 
     def _show_from_top(self, section: QWidget) -> None:
         """Scroll to a section, at least to its top."""
-        bar, room = self._area.verticalScrollBar(), self._area.viewport().height()
-        top = section.mapTo(self._area.widget(), QPoint()).y() - ROOM
-        bottom = top + section.height() + 2 * ROOM
-        bar.setValue(min(top, max(bar.value(), bottom - room)))
+        bar, view = self._area.verticalScrollBar(), self._area.viewport()
+        above = section.mapTo(view, QPoint()).y() - ROOM
+        below = above + section.height() + 2 * ROOM - view.height()
+        bar.setValue(bar.value() + min(above, max(0, below)))
