@@ -101,7 +101,8 @@ def first_problem(problems: Problems) -> Problem | None:
 
 def start_obstacle(state: AppState) -> Problem | None:
     """Return why a run cannot be started; None if it can."""
-    if state.run.status.is_busy and not state.computer:
+    can_queue = state.engine is Engine.READY and not state.computer
+    if state.run.status.is_busy and can_queue:
         return draft_obstacle(state) or Problem(Kind.QUEUEABLE)
     return engine_obstacle(state) or draft_obstacle(state)
 

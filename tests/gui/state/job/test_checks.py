@@ -406,6 +406,7 @@ RUNNING = run_state.requested("run-1", RunConfig(), "folder", 0.0)
         (replace(READY, engine=Engine.UNAVAILABLE), Kind.ENGINE_UNAVAILABLE),
         (replace(READY, problems={Step.TARGET: (Problem(Kind.ERROR),)}), Kind.ERROR),
         (replace(READY, run=RUNNING), Kind.QUEUEABLE),
+        (replace(READY, run=RUNNING, engine=Engine.STARTING), Kind.RUN_BUSY),
         (with_request(READY, RequestKind.INSPECTION, Request("i")), Kind.MODEL_UNREAD),
         (with_request(READY, RequestKind.INSPECTION, BROKEN), Kind.ERROR),
         (with_request(READY, RequestKind.SAVE, Request("s")), Kind.SAVING),
