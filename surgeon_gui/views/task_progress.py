@@ -43,13 +43,13 @@ class TaskProgress(QWidget):
         """Show the progress of a request."""
         self._phase.setText(phase_of(request))
         self.show_share(progress_of(request) if request.total else None)
+        focused = self.window().focusWidget()
         set_enabled(self._cancel, is_enabled=request.can_cancel)
-        has_focus = self._cancel.hasFocus()
-        gets_focus = self._starter is not None and self._starter.hasFocus()
         self.setVisible(request.is_open)
-        if request.is_open and gets_focus:
+        if request.is_open and focused is not None and focused is self._starter:
             self._cancel.setFocus()
-        elif has_focus and not request.is_open and self._starter is not None:
+        elif not request.is_open and focused is self._cancel and self._starter:
+            # Later, when it can be used again.
             QTimer.singleShot(0, self._starter, self._starter.setFocus)
 
     def show_share(self, share: float | None) -> None:

@@ -73,7 +73,7 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     assert saved.folder in shown(window, "saved_label")  # in sight, wherever one is
     assert saved.format is Format.GGUF
     assert saved.folder == f"{run_of(window).folder}/gguf-q8_0"
-    assert "2.2 MB" in facts(window, "saved_list")
+    assert "2.1 MB" in facts(window, "saved_list")
     assert not find(window, "save_phase_label").isVisible()
     assert is_on(window, "start_button")
     choose(window, "save_format", Format.MASKED)
