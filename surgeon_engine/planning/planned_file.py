@@ -71,11 +71,6 @@ class PlannedFile:
         weights, size = self._pruned_layers
         return self._header_bytes + self._weight_bytes - removed * size // weights
 
-    def bits_per_weight(self, removed: int) -> float:
-        """Return the mean bits of a weight once so many are removed."""
-        size = self.bytes(removed) - self._header_bytes
-        return 8 * size / (self.model.parameters - removed)
-
     def removed_for(self, most: int) -> int:
         """Return how many weights to remove so that the file has `most` bytes."""
         weights, size = self._pruned_layers
