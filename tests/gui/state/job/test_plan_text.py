@@ -96,6 +96,10 @@ def test_plan_says_what_different_widths_need():
         assert "the code beside it" in plan
         assert ("cannot become a GGUF file" in plan) is not has_gguf
         assert "the code beside it" not in plan_text.brief_sizes(same, model)
+        rows = replace(CONFIG, pruning=pruning_config(Structure.ROWS_AND_COLUMNS))
+        plan = plan_text.brief_sizes(rows, model)
+        assert "the code beside it" in plan
+        assert "With " not in plan  # no other setting needs less
 
 
 def test_plan_explains_the_widths_of_a_gpu():
