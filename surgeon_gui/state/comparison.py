@@ -31,7 +31,8 @@ from surgeon_gui.state.quality import (
     value_of,
 )
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.runs.reading import outcome_of
+from surgeon_gui.state.run_text import unusual_end
+from surgeon_gui.state.runs.reading import RunOutcome, outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
 from surgeon_gui.text import memory, numbers
@@ -224,6 +225,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
     return tuple(row for row in rows if any(x != NOTHING for x in row[1:]))
 
 
+        _row(tr("Status"), found, _early_end),
 def _columns(runs: Sequence[ComparedRun], context: int) -> tuple[Column, ...]:
     """Return the originals, without duplicates, and the runs."""
     originals: dict[tuple[str, int], Column] = {}
@@ -268,6 +270,13 @@ def _fidelity_rows(
             to_text(column, each)
             if (each := next((x for x in fidelity if x.text == text), None))
             else NOTHING
+def _early_end(column: Column) -> str:
+    run = column.run
+    if column.is_original or outcome_of(run) is not RunOutcome.STOPPED:
+        return NOTHING
+    return unusual_end(run)
+
+
             for column, fidelity in zip(found, measured, strict=True)
         )
         rows.append((title.format(text=text_phrase(text)), *shown))

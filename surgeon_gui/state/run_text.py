@@ -110,20 +110,22 @@ def continuation(place: ResumePoint | None, config: RunConfig | None) -> str:
 def unusual_end(run: RunState) -> str:
     """Return why a run has finished before its target; "" if it reached it."""
     if run.result is not None and run.result.stopped_early:
+        if run.recovered is not None and not _ends_before_target(run):
+            return tr("Stopped during recovery")
         done = len(run.history)
         return tr("Stopped after shot {shot} of {shots}").format(
             shot=done, shots=max(run.shots, done)
         )
-    if _ended_at_quality_limit(run):
+    is_limited = run.config is not None and run.config.pruning.has_quality_limit
+    if is_limited and _ends_before_target(run):
         return tr("Ended at the quality limit after shot {shot}").format(
             shot=len(run.history)
         )
     return missed_target(run)
 
 
-def _ended_at_quality_limit(run: RunState) -> bool:
-    if run.config is None or not run.config.pruning.has_quality_limit:
-        return False
+def _ends_before_target(run: RunState) -> bool:
+    """Return whether the last shot is not the one that was to reach the target."""
     goal = _goal(run)
     return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING
 

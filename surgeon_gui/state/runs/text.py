@@ -44,7 +44,7 @@ OUTCOME_DETAILS = {
     RunOutcome.INTERRUPTED: tr(
         "It started but did not end, and its process no longer exists."
     ),
-    RunOutcome.STOPPED: tr("It was stopped after a shot, and the result was kept."),
+    RunOutcome.STOPPED: tr("It was finished early, and the result was kept."),
     RunOutcome.RUNNING: tr("Its process is running."),
 }
 
@@ -109,12 +109,14 @@ def verdict(record: RunRecord, percent: int = 0) -> str:
 
 
 def when(record: RunRecord, now: datetime) -> str:
-    """Return the size of the file where the title lacks it, the day and the time."""
+    """Return the size where the title lacks it, the day, the time and an early end."""
     parts = [day(record, now)]
     if record.name and record.file_bytes:
         parts.insert(0, numbers.size(record.file_bytes))
     if record.seconds:
         parts.append(numbers.duration(record.seconds))
+    if record.outcome is RunOutcome.STOPPED and record.verdict is not None:
+        parts.append(tr("stopped early"))
     return ", ".join(parts)
 
 

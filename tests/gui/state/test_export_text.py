@@ -287,7 +287,10 @@ def test_warnings_name_what_is_unusual(run):
     assert "no program" in result_text.warnings(unrun)
     assert "checked with" not in result_text.summary(unrun)
     early = msgspec.structs.replace(run.result, stopped_early=True)
-    assert "Stopped after shot" in result_text.warnings(replace(run, result=early))
+    stopped = replace(run, result=early)
+    assert "Stopped during recovery" in result_text.warnings(stopped)
+    in_shots = replace(stopped, history=run.history[:1])
+    assert "Stopped after shot 1 of 3" in result_text.warnings(in_shots)
 
 
 @pytest.mark.parametrize(("excess", "is_warning"), [(1.0, False), (1.02, True)])

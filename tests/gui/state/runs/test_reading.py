@@ -278,6 +278,8 @@ def test_record_has_the_verdict_and_the_removed_share_of_each_block(tmp_path):
     assert 0 < share < 1
     worse = read_record(write_run(tmp_path, "b", factor=1.3))
     assert worse.verdict is Verdict.DIFFERENT
+    now = datetime.fromtimestamp(record.began)
+    assert run_text.when(record, now).endswith("stopped early")
     failed = read_record(write_run(tmp_path, "c", ending="failed"))
     assert (failed.verdict, failed.file_bytes) == (None, 0)
     assert failed.removed

@@ -108,6 +108,14 @@ def test_run_without_a_file_has_its_outcome(tmp_path, runs):
 
 
 def test_run_in_progress_has_no_figures_yet(runs):
+def test_run_that_was_finished_during_recovery_says_so(runs):
+    assert "Status" not in table_of(runs)[1]
+    early = msgspec.structs.replace(runs[0].run.result, stopped_early=True)
+    stopped = ComparedRun("a", replace(runs[0].run, result=early))
+    _, rows = table_of([stopped, *runs[1:]])
+    assert rows["Status"] == [NONE, "Stopped during recovery", NONE, NONE]
+
+
     busy = replace(runs[0].run, status=Status.RUNNING, result=None, ended=None)
     _, rows = table_of([*runs[1:], ComparedRun("d", comparable(busy))])
     cells = {x: y[-1] for x, y in rows.items() if not x.startswith("Setting")}
