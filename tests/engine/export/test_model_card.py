@@ -64,6 +64,9 @@ def test_model_card_has_front_matter_figures_and_recipe(report, file_format):
     assert parsed.data.pipeline_tag == "text-generation"
     assert {"pruned", "surgeon"} <= set(parsed.data.tags)
     assert "prunable weights of Tiny {{ name }} were removed" in text
+    assert "3 shots." in text
+    one = msgspec.structs.replace(report, shots=report.shots[:1], recovered=None)
+    assert "1 shot." in card(one)
     for shot in report.shots:
         assert f"| {shot.evaluation.perplexity:.2f} | {shot.parameters:,} |" in text
     assert "difference is 0.012, " in text

@@ -259,7 +259,7 @@ def test_expectation_is_told_where_it_was_missed(run):
     other = replace(run, expected=Estimate(0.04, 0.02, 0.06))
     text = result_text.expectation(other)
     assert text == (
-        "Expected: nearly the same (KL 0.02 to 0.06). Measured: close to the "
+        "Expected: nearly the same (KL 0.020 to 0.060). Measured: close to the "
         f"original (KL {nats} on {worst.text})."
     )
     assert text in result_text.summary(other)
