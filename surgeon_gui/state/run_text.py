@@ -21,7 +21,7 @@ from surgeon_gui.state import eta
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.verdict import baseline_of, fidelity_of
+from surgeon_gui.state.verdict import fidelity_of, perplexities
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES, UNITS
 
@@ -47,17 +47,16 @@ def run_ending(run: RunState) -> str:
 
 def outcome(run: RunState) -> str:
     """Return the result of a finished run as a sentence; its figures are the file's."""
-    if run.evaluation is None or run.baseline is None or run.model is None:
+    before, after = perplexities(run)
+    if before is None or after is None or run.model is None:
         return tr("The run finished.")
     text = tr(
         "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
     )
-    before, after = run.baseline.perplexity, run.evaluation.perplexity
     words = measured_on = ""
     if found := fidelity_of(run):
-        first, original = found[0], baseline_of(run)[0]
-        before, after = original.perplexity.value, first.perplexity.value
-        words, measured_on = fidelity.summary(first), fidelity.text_phrase(first.text)
+        words = fidelity.summary(found[0])
+        measured_on = fidelity.text_phrase(found[0].text)
         text = tr(
             "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
             "{all} parameters remain."
@@ -110,9 +109,9 @@ def continuation(place: ResumePoint | None, config: RunConfig | None) -> str:
 def unusual_end(run: RunState) -> str:
     """Return why a run has finished before its target; "" if it reached it."""
     if run.result is not None and run.result.stopped_early:
+        done = len(run.history)
         if run.recovered is not None and not _ends_before_target(run):
             return tr("Stopped during recovery")
-        done = len(run.history)
         return tr("Stopped after shot {shot} of {shots}").format(
             shot=done, shots=max(run.shots, done)
         )

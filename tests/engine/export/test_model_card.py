@@ -186,6 +186,9 @@ def test_model_card_has_the_figures_of_the_file(report):
     assert "with the original: **noticeably different**" in text
     assert ModelCard(text).data.eval_results[1].metric_value == 0.391
     assert "**, judged on the file." in text
+    note = "before they were rounded"  # the figures of the shots
+    assert note in text
+    assert note not in card(measured)
     rounded = card(measured, dtype=FileDtype.Q4_0)
     assert "**, judged on the weights before rounding, not on the file." in rounded
 
