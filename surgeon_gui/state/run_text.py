@@ -150,6 +150,15 @@ def nothing_removed(run: RunState) -> str:
     return tr("No weights of the layers are removed.")
 
 
+def no_token_removed(run: RunState) -> str:
+    """Return that no token is removed though some were to be; empty: else."""
+    if run.config is None or run.tokens is not None:
+        return ""
+    if run.config.pruning.chooses_tokens:
+        return tr("No token was removed, as other parts cost less for their size.")
+    return tr("No token was removed.") if run.config.pruning.removes_tokens else ""
+
+
 def has_planned_size(run: RunState) -> bool:
     """Return True if the file is about as small as planned, or smaller."""
     goal = _goal(run)

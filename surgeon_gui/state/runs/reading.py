@@ -18,7 +18,7 @@ import msgspec
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import OF_MEMORY, OF_PROGRESS, Envelope
-from surgeon_engine.api.messages.run import Exported, Fidelity
+from surgeon_engine.api.messages.run import Exported, Fidelity, TokensRemoved
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.api.saved_state import ResumePoint
@@ -86,6 +86,7 @@ class RunRecord:
     seconds: float = 0.0
     format: Format | None = None  # of the export
     file_bytes: int = 0  # of the exported weights; 0: there is no export
+    tokens: TokensRemoved | None = None  # None: all of them stay
     removed: Shares = ()  # of the weights of each block
     verdict: Verdict | None = None  # None: there is no result, or it was not measured
     progress: float = 0.0  # from 0 to 1, when it was read
@@ -379,6 +380,7 @@ def _record_of(state: RunState) -> RunRecord:
         seconds=state.seconds(state.ended) if state.ended is not None else 0.0,
         format=state.exported.format if state.exported is not None else None,
         file_bytes=file_bytes(state),
+        tokens=state.tokens,
         removed=removed_by_block(state),
         verdict=verdict_of_run(state),
         progress=state.progress,
