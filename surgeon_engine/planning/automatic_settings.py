@@ -300,9 +300,14 @@ def about_same_widths(asked: RunConfig, settled: RunConfig) -> str:
 
 
 def about_own_code(file: PlannedFile) -> str:
-    """Return what a file of free widths means; empty: it has none."""
+    """Return what different widths mean for a file; empty: it has none."""
     if not file.needs_own_code:
         return ""
+    if file.pruning.structure not in COUPLED or file.pruning.sublayers_to_drop:
+        return say(
+            "Layers of different widths: transformers loads the file with the code "
+            "beside it (trust_remote_code)."
+        )
     return say(
         "Layers of different widths: transformers loads the file with the code beside "
         "it (trust_remote_code). With {setting:choice} it needs none."

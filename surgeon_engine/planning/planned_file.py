@@ -19,7 +19,7 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
+from surgeon_engine.api.config.pruning import COUPLINGS, SPARSE, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.constants import BYTES, EXPERT_MATRICES, TENSOR_ENTRY
 from surgeon_engine.planning.fewer_tokens import planned_tokens, with_fewer_tokens
@@ -71,11 +71,6 @@ class PlannedFile:
         weights, size = self._pruned_layers
         return self._header_bytes + self._weight_bytes - removed * size // weights
 
-    def bits_per_weight(self, removed: int) -> float:
-        """Return the mean bits of a weight once so many are removed."""
-        size = self.bytes(removed) - self._header_bytes
-        return 8 * size / (self.model.parameters - removed)
-
     def removed_for(self, most: int) -> int:
         """Return how many weights to remove so that the file has `most` bytes."""
         weights, size = self._pruned_layers
@@ -125,9 +120,10 @@ class PlannedFile:
     def needs_own_code(self) -> bool:
         """Whether layers of different widths need code beside the file."""
         pruning = self.pruning
-        is_ragged = pruning.structure in COUPLINGS and not pruning.has_same_widths
+        has_one_width = pruning.has_same_widths and not pruning.sublayers_to_drop
+        keeps_widths = pruning.structure in SPARSE or pruning.removes_nothing
         may_be_compact = self.form.format in (Format.AUTOMATIC, Format.COMPACT)
-        return is_ragged and may_be_compact and not pruning.removes_nothing
+        return may_be_compact and not (has_one_width or keeps_widths)
 
     @property
     def _removes_from_experts(self) -> bool:

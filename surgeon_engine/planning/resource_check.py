@@ -145,10 +145,10 @@ def shortage_message(
 
 
 def describe_changes(fitted: AdjustedConfig) -> str:
-    """Return the changed settings as in a job file."""
+    """Return the changed settings as in a job file, or by their names in the window."""
     changes = [
         say(
-            "{setting} = {after} instead of {before}",
+            "{setting:choice} = {after:choice} instead of {before:choice}",
             setting=change.field,
             after=change.after,
             before=change.before,

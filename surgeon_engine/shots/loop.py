@@ -41,7 +41,7 @@ class PruningResult:
     shots: tuple[ShotFinished, ...]
     recovered: Recovered | None  # None: no recovery, or it was rolled back
     is_at_goal: bool  # the target was reached within tolerance
-    stopped_early: bool  # ended neither by the target nor by a quality budget
+    stopped_early: bool  # before the target, a quality budget or the end of recovery
 
 
 def run_shots(
@@ -73,8 +73,9 @@ def run_shots(
             context.emit(saved.recovered)
     elif state.config.recovery.recovers and result.recovered is None:
         recovered = _recovered(state, budget, context)
-        result = replace(result, recovered=recovered)
-        if not result.stopped_early:
+        stopped = result.stopped_early or context.stops_after_shot
+        result = replace(result, recovered=recovered, stopped_early=stopped)
+        if not stopped:
             save_recovered(state, recovered, context)
     found = result.shots[-1].evaluation
     is_evaluated = found is not None and is_whole(found, state.references)

@@ -31,9 +31,15 @@ from surgeon_gui.state.quality import (
     value_of,
 )
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.runs.reading import outcome_of
+from surgeon_gui.state.run_text import unusual_end
+from surgeon_gui.state.runs.reading import RunOutcome, outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
-from surgeon_gui.state.verdict import baseline_of, fidelity_of, verdict_of_run
+from surgeon_gui.state.verdict import (
+    baseline_of,
+    fidelity_of,
+    perplexities,
+    verdict_of_run,
+)
 from surgeon_gui.text import memory, numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.fidelity import (
@@ -119,7 +125,10 @@ def points(runs: Sequence[ComparedRun], measure: Quality) -> tuple[Point, ...]:
         if run.baseline is None or run.model is None or run.config is None:
             continue
         name, value = original_name(run), run.model.file_bytes / _MEGABYTE
-        point = Point(name, value, value_of(run.baseline, measure))
+        quality = value_of(run.baseline, measure)
+        if measure not in OF_FIDELITY:
+            quality = _on_text(run, measure)[0]
+        point = Point(name, value, quality)
         if value > 0 and math.isfinite(point.quality):
             originals[name, value, point.quality] = point
     files = [
@@ -141,7 +150,14 @@ def _quality(run: RunState, measure: Quality) -> float:
     if measure in OF_FIDELITY:
         found = fidelity_of(run)
         return fidelity_value(found[0], measure) if found else math.nan
-    return value_of(run.evaluation, measure) if run.evaluation else math.nan
+    return _on_text(run, measure)[1]
+
+
+def _on_text(run: RunState, measure: Quality) -> tuple[float, float]:
+    """Return the perplexity, or the loss, of the original and the file; or NaN."""
+    found = (math.nan if each is None else each for each in perplexities(run))
+    before, after = map(math.log if measure is Quality.LOSS else float, found)
+    return before, after
 
 
 def _originals(runs: Sequence[ComparedRun]) -> list[MeasuredOriginal]:
@@ -209,6 +225,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
     rows = (
         ("", *(each.name for each in found)),
         _row(tr("Verdict"), found, _verdict),
+        _row(tr("Status"), found, _early_end),
         _row(tr("File"), found, _file_size),
         rung_row(memory.title(context), lambda rung: numbers.size(rung.memory)),
         rung_row(tr("Fits in"), lambda rung: ladder.fits_with(rung, context)),
@@ -251,6 +268,13 @@ def _verdict(column: Column) -> str:
         return NOTHING
     verdict = verdict_of_run(column.run)
     return VERDICTS[verdict] if verdict else OUTCOMES[outcome_of(column.run)]
+
+
+def _early_end(column: Column) -> str:
+    run = column.run
+    if column.is_original or outcome_of(run) is not RunOutcome.STOPPED:
+        return NOTHING
+    return unusual_end(run)
 
 
 def _file_size(column: Column) -> str:
@@ -312,9 +336,9 @@ def _same_token(_: Column, measured: Fidelity) -> str:
 
 
 def _perplexity(column: Column) -> str:
-    run = column.run
-    evaluation = run.baseline if column.is_original else run.evaluation
-    return numbers.perplexity(evaluation.perplexity) if evaluation else NOTHING
+    before, after = perplexities(column.run)
+    found = before if column.is_original else after
+    return NOTHING if found is None else numbers.perplexity(found)
 
 
 def _parameters(column: Column) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.file_form import file_form
@@ -19,7 +20,7 @@ def points_of(
     model: ModelSummary | None,
     now: datetime,
 ) -> tuple[RunPoint, ...]:
-    """Return the finished runs of the model, the structure and the method of a job.
+    """Return the finished runs of the model that removed the same kinds of parts.
 
     Those that have removed tokens are left out: the rest of their target is smaller.
     Their days are named by the time `now`.
@@ -35,11 +36,17 @@ def points_of(
             continue
         if job.pruning.removes_tokens:
             continue
-        kinds = [(x.pruning.structure, x.pruning.method) for x in (job, config)]
-        if job.model.source == config.model.source and kinds[0] == kinds[1]:
+        is_same = job.model.source == config.model.source
+        if is_same and _kind(job.pruning) == _kind(config.pruning):
             worst = max(each.divergence.value for each in found)
             of_job = file_form(job, model).dtype
             added = usual_rounding(dtype) - usual_rounding(of_job)
             shown = (day(record, now), record.sparsity, worst, job.recovery.level)
             points.append(RunPoint(*shown, added, of_job == dtype))
     return tuple(points)
+
+
+def _kind(pruning: PruningConfig) -> tuple[object, ...]:
+    """Return the settings that runs of one curve share."""
+    dropped = pruning.blocks_to_drop, pruning.sublayers_to_drop
+    return pruning.structure, pruning.method, pruning.widths, *dropped

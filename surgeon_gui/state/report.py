@@ -41,6 +41,7 @@ from surgeon_gui.state.verdict import (
     deciding_text,
     decision_of,
     fidelity_of,
+    perplexities,
     rests_on_weights,
     verdict_of_run,
 )
@@ -162,8 +163,8 @@ def _tiles(run: RunState) -> Iterator[Tile]:
         title, nats = fidelity.title(found), fidelity.divergence(found)
         yield Tile(title, nats, fidelity.agreement(found))
     compared: list[tuple[str, Callable[[Any], str], float, float]] = []
-    if run.baseline is not None and run.evaluation is not None:
-        before, after = run.baseline.perplexity, run.evaluation.perplexity
+    before, after = perplexities(run)
+    if before is not None and after is not None:
         compared.append((tr("Perplexity"), numbers.perplexity, before, after))
     if run.model is not None and run.history:
         total, left = run.model.parameters, run.history[-1].parameters
@@ -182,10 +183,13 @@ def _tiles(run: RunState) -> Iterator[Tile]:
 def _quality_rows(run: RunState) -> Iterator[Row]:
     if run.baseline is not None:
         yield _evaluation_row(tr("Perplexity of the original"), run.baseline)
+    is_rounded = run.exported is not None and bool(run.exported.fidelity)
+    note = tr(", before the weights were rounded for the file") if is_rounded else ""
     if run.history and (found := run.history[-1].evaluation) is not None:
-        yield _evaluation_row(tr("Perplexity after the last shot"), found)
+        yield _evaluation_row(tr("Perplexity after the last shot"), found, note)
     if run.recovered is not None:
-        yield _evaluation_row(tr("Perplexity after recovery"), run.recovered.evaluation)
+        found = run.recovered.evaluation
+        yield _evaluation_row(tr("Perplexity after recovery"), found, note)
         yield (
             tr("KL to the original, before and after recovery"),
             f"{numbers.significant(run.recovered.nats_before, 3)} {_ARROW} "
@@ -289,8 +293,8 @@ def _file_row(name: str, size: int, weights: int) -> Row:
     return name, numbers.size(size), numbers.fixed(8 * size / weights, 2)
 
 
-def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
-    """Return a perplexity with the protocol by which it was measured."""
+def _evaluation_row(label: str, evaluation: Evaluation, note: str = "") -> Row:
+    """Return a perplexity with the protocol by which it was measured, and a note."""
     protocol = tr(
         "loss {loss} nats per token on {windows} held-out windows of {length} tokens "
         "({tokens} tokens), {text}"
@@ -301,7 +305,7 @@ def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
         tokens=numbers.whole(evaluation.windows * evaluation.window_length),
         text=fidelity.text_phrase(evaluation.text),
     )
-    protocol += beginning_note(evaluation.beginning)
+    protocol += beginning_note(evaluation.beginning) + note
     if evaluation.rounding is not None:
         protocol += tr(", products of 16 bits (error of KL: {error})").format(
             error=numbers.scientific(evaluation.rounding)

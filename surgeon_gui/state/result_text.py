@@ -16,6 +16,7 @@ from surgeon_gui.state.run_text import (
     continuation,
     has_planned_size,
     missed_target,
+    no_token_removed,
     nothing_removed,
     remaining,
     steps_left_out,
@@ -46,7 +47,8 @@ def name_of(run: RunState) -> str:
     """Return the name that the user has given, or the model and its target or size."""
     is_stopped = run.result is not None and run.result.stopped_early
     reached = run.history[-1].sparsity if is_stopped else None
-    return title_of(run.folder, run.name, run.config, file_bytes(run), reached)
+    size = file_bytes(run)
+    return title_of(run.folder, run.name, run.config, size, reached, run.tokens)
 
 
 def headline(run: RunState) -> str:
@@ -101,6 +103,7 @@ def _made(run: RunState) -> str:
         text = tr("Its vocabulary went from {tokens}.")
         tokens = tokens_phrase(run.tokens.before, run.tokens.after)
         sentences.append(text.format(tokens=tokens))
+    sentences.append(no_token_removed(run))
     if run.exported is not None and run.exported.tokens_compared:
         text = tr("The saved file was checked with {program}.")
         sentences.append(text.format(program=run.exported.checked_with))

@@ -24,7 +24,7 @@ from surgeon_gui.state import eta
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.verdict import baseline_of, deciding_text
+from surgeon_gui.state.verdict import baseline_of, deciding_text, perplexities
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES, UNITS
 
@@ -50,12 +50,12 @@ def run_ending(run: RunState) -> str:
 
 def outcome(run: RunState) -> str:
     """Return the result of a finished run as a sentence; its figures are the file's."""
-    if run.evaluation is None or run.baseline is None or run.model is None:
+    before, after = perplexities(run)
+    if before is None or after is None or run.model is None:
         return tr("The run finished.")
     text = tr(
         "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
     )
-    before, after = run.baseline.perplexity, run.evaluation.perplexity
     words = measured_on = ""
     if (found := deciding_text(run)) is not None:
         originals = {each.text: each.perplexity.value for each in baseline_of(run)}
@@ -114,19 +114,21 @@ def unusual_end(run: RunState) -> str:
     """Return why a run has finished before its target; "" if it reached it."""
     if run.result is not None and run.result.stopped_early:
         done = len(run.history)
+        if run.recovered is not None and not _ends_before_target(run):
+            return tr("Stopped during recovery")
         return tr("Stopped after shot {shot} of {shots}").format(
             shot=done, shots=max(run.shots, done)
         )
-    if _ended_at_quality_limit(run):
+    is_limited = run.config is not None and run.config.pruning.has_quality_limit
+    if is_limited and _ends_before_target(run):
         return tr("Ended at the quality limit after shot {shot}").format(
             shot=len(run.history)
         )
     return missed_target(run)
 
 
-def _ended_at_quality_limit(run: RunState) -> bool:
-    if run.config is None or not run.config.pruning.has_quality_limit:
-        return False
+def _ends_before_target(run: RunState) -> bool:
+    """Return whether the last shot is not the one that was to reach the target."""
     goal = _goal(run)
     return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING
 
@@ -150,6 +152,15 @@ def nothing_removed(run: RunState) -> str:
     if any(layer.removed for layer in run.layers):
         return ""
     return tr("No weights of the layers are removed.")
+
+
+def no_token_removed(run: RunState) -> str:
+    """Return that no token is removed though some were to be; empty: else."""
+    if run.config is None or run.tokens is not None:
+        return ""
+    if run.config.pruning.chooses_tokens:
+        return tr("No token was removed, as other parts cost less for their size.")
+    return tr("No token was removed.") if run.config.pruning.removes_tokens else ""
 
 
 def has_planned_size(run: RunState) -> bool:

@@ -83,3 +83,15 @@ def baseline_of(run: RunState) -> tuple[Fidelity, ...]:
     if run.judgment is not None:
         return tuple(each.baseline for each in run.judgment.texts)
     return run.baseline.fidelity if run.baseline is not None else ()
+
+
+def perplexities(run: RunState) -> tuple[float | None, float | None]:
+    """Return the perplexity of the original and of the file of a run; None: unknown.
+
+    Without a file, or without its fidelity, it is that of the model in memory.
+    """
+    if (original := baseline_of(run)) and (found := fidelity_of(run)):
+        return original[0].perplexity.value, found[0].perplexity.value
+    both = run.baseline, run.evaluation
+    before, after = (None if each is None else each.perplexity for each in both)
+    return before, after

@@ -406,7 +406,8 @@ def name_settings() -> None:
         label = quote.format(prompt=choice_label(choice).label)
         labels[line] = f"{setting}: {label}"
     formats = {each.value: choice_label(each).label for each in Format}
-    use_names(NAMES | TEXT_NAMES | formats | labels)
+    switches = {"True": tr("Yes"), "False": tr("No")}
+    use_names(NAMES | TEXT_NAMES | formats | switches | labels)
 
 
 def source_name(source: str) -> str:

@@ -153,8 +153,10 @@ def perplexity(value: float) -> str:
 
 
 def nats(value: float) -> str:
-    """Format a divergence in nats: 1.24, 0.39, 0.012."""
-    return fixed(value, 2) if value >= 0.1 else significant(value, 2)
+    """Format a divergence in nats: 1.24, 0.39, 0.030."""
+    if value >= 0.1:
+        return fixed(value, 2)
+    return localize(f"{value:#.2g}") if value else "0"
 
 
 def size(number: int) -> str:

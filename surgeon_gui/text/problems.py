@@ -50,6 +50,7 @@ class Kind(Enum):
     DIAGNOSING = tr("The model is being measured.")
     GENERATING = tr("Both models are generating text.")
     ENGINE_STARTING = tr("The engine is still starting.")
+    MACHINE_UNKNOWN = tr("The memory and the disk are still being checked.")
     ENGINE_UNAVAILABLE = tr("The engine is not available. Restart Surgeon.")
     DISCONNECTED = tr("There is no connection with {computer}.")
     RUN_ELSEWHERE = tr("This run is not on {computer}: choose its computer first.")
@@ -118,7 +119,12 @@ class Kind(Enum):
 
 
 # What passes by itself in a moment.
-PASSING = (Kind.ENGINE_STARTING, Kind.MODEL_UNREAD, Kind.TEXT_UNREAD)
+PASSING = (
+    Kind.ENGINE_STARTING,
+    Kind.MACHINE_UNKNOWN,
+    Kind.MODEL_UNREAD,
+    Kind.TEXT_UNREAD,
+)
 
 
 class Bytes(int):

@@ -32,12 +32,14 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 def _title_of_folder(folder: str) -> str:
     """Return the title of a run that is not in the list, or not read yet."""
-    path, size, reached = Path(folder), 0, None
+    path, size, reached, tokens = Path(folder), 0, None, None
     with suppress(EngineError):  # it has no result
         report = RunFolder(path).read_report()
         size = report.exported.weight_bytes if report.exported is not None else 0
         reached = report.shots[-1].sparsity if report.stopped_early else None
-    return title_of(folder, read_name(path), readable_config(path), size, reached)
+        tokens = report.tokens
+    name, config = read_name(path), readable_config(path)
+    return title_of(folder, name, config, size, reached, tokens)
 
 
 class _Kind(NamedTuple):

@@ -283,12 +283,19 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "out")
 
 
-def test_stopped_run_can_go_on(tmp_path, whole):
-    config, expected = whole(level=Recovery.REFIT)
+@pytest.mark.parametrize(
+    ("when", "shots"),
+    [
+        (lambda event: isinstance(event, BaselineEvaluated), 1),
+        (at_step(Stage.RECONSTRUCTION, 1), 3),
+    ],
+)
+def test_stopped_run_can_go_on(tmp_path, whole, when, shots):
+    config, expected = whole(level=Recovery.BOTH)
     folder, recorder = tmp_path / "cut", Recorder()
-    recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
+    recorder.send_at(when, StopAndKeep)
     recorder.run(config, folder)
-    assert len(recorder.of(ShotFinished)) == 1
+    assert len(recorder.of(ShotFinished)) == shots
     assert recorder.events[-1].stopped_early
     assert RunFolder(folder).read_report().stopped_early
     assert results(folder) != results(expected)

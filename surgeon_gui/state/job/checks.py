@@ -120,7 +120,11 @@ def draft_obstacle(state: AppState) -> Problem | None:
             return of_error(error)
     if state.engine is Engine.STARTING:
         return Problem(Kind.ENGINE_STARTING)
-    return reading_obstacle(state) or resource_obstacle(state.resource_check)
+    if problem := reading_obstacle(state):
+        return problem
+    if state.machine is None:
+        return Problem(Kind.MACHINE_UNKNOWN)
+    return resource_obstacle(state.resource_check)
 
 
 def save_obstacle(state: AppState) -> Problem | None:

@@ -119,10 +119,9 @@ def quantization(
     form, goal = file_form(config, model), goal_or_none(config, model)
     if form.dtype not in QUANTIZED or goal is None or leaves_zeros(config):
         return ""
-    file = planned_file(model, form, config.pruning)
     bits = tr("{dtype} takes {bits} bits per weight.").format(
         dtype=choice_label(form.dtype)[0],
-        bits=numbers.significant(file.bits_per_weight(goal.removed), 3),
+        bits=numbers.fixed(8 * goal.weight_bytes / goal.parameters, 2),
     )
     return f"{bits} {_widths(config, model, on_cuda=on_cuda)}".strip()
 

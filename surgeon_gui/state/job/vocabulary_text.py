@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.messages.vocabulary import HitScript, VocabularyPreviewed
@@ -34,14 +33,18 @@ def planned_tokens(config: RunConfig, model: ModelSummary) -> str:
     return tokens_phrase(whole, left) if left < whole else ""
 
 
-def with_tokens(goal: str, pruning: PruningConfig) -> str:
-    """Return a target or a size, with the tokens of the model, as in names of runs."""
-    if pruning.tokens_to_keep is not None:
-        tokens = numbers.whole(pruning.tokens_to_keep)
-        return tr("{goal}, {tokens} tokens").format(goal=goal, tokens=tokens)
-    if pruning.removes_tokens:
-        return tr("{goal}, fewer tokens").format(goal=goal)
-    return goal
+def with_tokens(goal: str, tokens: int | None, *, is_open: bool = False) -> str:
+    """Return a target or a size, with the tokens of the model, as in names of runs.
+
+    Args:
+        goal: the target or the size.
+        tokens: those that stay; None: all, or as many as the run decides.
+        is_open: whether the run will decide.
+    """
+    if tokens is not None:
+        shown = numbers.whole(tokens)
+        return tr("{goal}, {tokens} tokens").format(goal=goal, tokens=shown)
+    return tr("{goal}, fewer tokens").format(goal=goal) if is_open else goal
 
 
 def preview_line(found: VocabularyPreviewed) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import OF_MEMORY, OF_PROGRESS, Envelope
-from surgeon_engine.api.messages.run import Exported, Fidelity
+from surgeon_engine.api.messages.run import Exported, Fidelity, TokensRemoved
 from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.api.saved_state import ResumePoint
@@ -32,7 +32,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.removed import Shares, removed_by_block
-from surgeon_gui.state.verdict import fidelity_of, verdict_of_run
+from surgeon_gui.state.verdict import fidelity_of, perplexities, verdict_of_run
 
 MAX_NAME_LENGTH = 120  # characters
 MAX_TAG_LENGTH = 40
@@ -79,13 +79,14 @@ class RunRecord:
     parameters_left: int = 0
     sparsity: float | None = None
     perplexity_before: float | None = None
-    perplexity_after: float | None = None
+    perplexity_after: float | None = None  # of its file
     fidelity: tuple[Fidelity, ...] = ()  # of its file on each text
     resumes_at: ResumePoint | None = None  # by its saved state
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     format: Format | None = None  # of the export
     file_bytes: int = 0  # of the exported weights; 0: there is no export
+    tokens: TokensRemoved | None = None  # None: all of them stay
     removed: Shares = ()  # of the weights of each block
     verdict: Verdict | None = None  # None: there is no result, or it was not measured
     progress: float = 0.0  # from 0 to 1, when it was read
@@ -362,6 +363,7 @@ def _with_current_folder(state: RunState, folder: Path) -> RunState:
 
 def _record_of(state: RunState) -> RunRecord:
     last = state.history[-1] if state.history else None
+    before, after = perplexities(state)
     return RunRecord(
         folder=state.folder,
         outcome=outcome_of(state),
@@ -370,14 +372,15 @@ def _record_of(state: RunState) -> RunRecord:
         parameters_before=state.model.parameters if state.model is not None else 0,
         parameters_left=last.parameters if last is not None else 0,
         sparsity=last.sparsity if last is not None else None,
-        perplexity_before=state.baseline.perplexity if state.baseline else None,
-        perplexity_after=state.evaluation.perplexity if state.evaluation else None,
+        perplexity_before=before,
+        perplexity_after=after,
         fidelity=fidelity_of(state),
         resumes_at=state.resumes_at,
         began=state.began,
         seconds=state.seconds(state.ended) if state.ended is not None else 0.0,
         format=state.exported.format if state.exported is not None else None,
         file_bytes=file_bytes(state),
+        tokens=state.tokens,
         removed=removed_by_block(state),
         verdict=verdict_of_run(state),
         progress=state.progress,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.run import TokensRemoved
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
@@ -44,7 +45,7 @@ OUTCOME_DETAILS = {
     RunOutcome.INTERRUPTED: tr(
         "It started but did not end, and its process no longer exists."
     ),
-    RunOutcome.STOPPED: tr("It was stopped after a shot, and the result was kept."),
+    RunOutcome.STOPPED: tr("It was finished early, and the result was kept."),
     RunOutcome.RUNNING: tr("Its process is running."),
 }
 
@@ -55,8 +56,10 @@ def title(record: RunRecord) -> str:
     That is the size of its file; its target until it has one, or if zeros remain in it.
     If it was stopped early, what it reached takes the place of the target.
     """
-    folder, name, config = record.folder, record.name, record.config
-    return title_of(folder, name, config, record.file_bytes, _reached(record))
+    size, tokens = record.file_bytes, record.tokens
+    return title_of(
+        record.folder, record.name, record.config, size, _reached(record), tokens
+    )
 
 
 def title_of(
@@ -65,6 +68,7 @@ def title_of(
     config: RunConfig | None,
     file_bytes: int = 0,
     reached: float | None = None,
+    tokens: TokensRemoved | None = None,
 ) -> str:
     """Return the title of the run in a folder.
 
@@ -74,6 +78,7 @@ def title_of(
         config: None if it cannot be read.
         file_bytes: 0 if there is no file.
         reached: the sparsity at which it was stopped; None: it was not.
+        tokens: before and after; None: the file has all of them, or there is none.
     """
     if name:
         return name
@@ -82,7 +87,10 @@ def title_of(
     model, goal = source_name(config.model.source), numbers.size(file_bytes)
     if not file_bytes or leaves_zeros(config):
         goal = _goal(config, reached)
-    return f"{model}{SEPARATOR}{with_tokens(goal, config.pruning)}"
+    kept, is_open = config.pruning.tokens_to_keep, config.pruning.removes_tokens
+    if file_bytes:
+        kept, is_open = (None if tokens is None else tokens.after), False
+    return f"{model}{SEPARATOR}{with_tokens(goal, kept, is_open=is_open)}"
 
 
 def _reached(record: RunRecord) -> float | None:
@@ -109,12 +117,14 @@ def verdict(record: RunRecord, percent: int = 0) -> str:
 
 
 def when(record: RunRecord, now: datetime) -> str:
-    """Return the size of the file where the title lacks it, the day and the time."""
+    """Return the size where the title lacks it, the day, the time and an early end."""
     parts = [day(record, now)]
     if record.name and record.file_bytes:
         parts.insert(0, numbers.size(record.file_bytes))
     if record.seconds:
         parts.append(numbers.duration(record.seconds))
+    if record.outcome is RunOutcome.STOPPED and record.verdict is not None:
+        parts.append(tr("stopped early"))
     return ", ".join(parts)
 
 

@@ -64,6 +64,9 @@ def test_model_card_has_front_matter_figures_and_recipe(report, file_format):
     assert parsed.data.pipeline_tag == "text-generation"
     assert {"pruned", "surgeon"} <= set(parsed.data.tags)
     assert "prunable weights of Tiny {{ name }} were removed" in text
+    assert "3 shots." in text
+    one = msgspec.structs.replace(report, shots=report.shots[:1], recovered=None)
+    assert "1 shot." in card(one)
     for shot in report.shots:
         assert f"| {shot.evaluation.perplexity:.2f} | {shot.parameters:,} |" in text
     assert "difference is 0.012, " in text
@@ -183,6 +186,9 @@ def test_model_card_has_the_figures_of_the_file(report):
     assert "with the original: **noticeably different**" in text
     assert ModelCard(text).data.eval_results[1].metric_value == 0.391
     assert "**, judged on the file." in text
+    note = "before they were rounded"  # the figures of the shots
+    assert note in text
+    assert note not in card(measured)
     rounded = card(measured, dtype=FileDtype.Q4_0)
     assert "**, judged on the weights before rounding, not on the file." in rounded
 

@@ -430,4 +430,6 @@ def test_file_that_needs_code_beside_it_is_announced():
     same = replace(JOB, pruning=pruning_config(widths=Widths.SAME))
     messages = settle(same, MODEL, machine(PLENTY)).messages
     assert not any("trust_remote_code" in message for message in messages)
-    assert announced(structure=Structure.ROWS_AND_COLUMNS) == []
+    (message,) = announced(structure=Structure.ROWS_AND_COLUMNS)
+    assert "With" not in message  # no other setting needs less
+    assert announced(structure=Structure.ELEMENTS) == []

@@ -9,16 +9,22 @@ import re
 import string
 from pathlib import Path
 from typing import get_args
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 
 from surgeon_engine.api.config.pruning import SAME_WIDTHS
-from surgeon_engine.api.config.run import ON_CPU
+from surgeon_engine.api.config.run import ON_CPU, RunConfig
 from surgeon_engine.api.messages.events import Event
 from surgeon_engine.base import sentences
 from surgeon_engine.base.calls import Refused
 from surgeon_engine.base.sentences import Sentence, say, use_names
+from surgeon_engine.planning.resource_check import (
+    AdjustedConfig,
+    Change,
+    describe_changes,
+)
 from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from surgeon_gui.text import labels
@@ -233,6 +239,10 @@ def test_mnemonics_of_permanent_controls_are_unique(make, language):
 
 
 def test_window_names_choices_and_settings_of_a_job():
+    changes = (Change("export.save_progress", before=True, after=False),)
+    fitted = AdjustedConfig(RunConfig(), changes, Mock())
+    in_job = "export.save_progress = False instead of True"
+    assert describe_changes(fitted) == in_job
     labels.name_settings()
     try:
         assert say("{x:choice}", x="rows_and_columns") == "rows and columns"
@@ -240,6 +250,9 @@ def test_window_names_choices_and_settings_of_a_job():
         same = say("{x:choice}", x=SAME_WIDTHS)
         assert same == "“Widths”: “The same in all layers”"
         assert say("{x:choice}", x=ON_CPU) == "“Compute on”: “CPU”"
+        named = in_job.replace("False", "No").replace("True", "Yes")
+        label = "“Save the progress”"
+        assert describe_changes(fitted) == named.replace("export.save_progress", label)
     finally:
         use_names({})
     assert say("{x:choice}", x="rows_and_columns") == "rows_and_columns"

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.benchmark import conditions, summarize
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage
+from surgeon_engine.api.messages.run import Estimate, Fidelity, Stage, TokensRemoved
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import goal_of
@@ -25,6 +25,7 @@ from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from tests.helpers import run_pages
+from tests.helpers.configs import AUTOMATIC
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import READ_BACK, exported, measured
 from tests.helpers.fake_runs import write_run
@@ -265,7 +266,7 @@ def test_expectation_is_told_where_it_was_missed(run):
     other = replace(run, expected=Estimate(0.04, 0.02, 0.06))
     text = result_text.expectation(other)
     assert text == (
-        "Expected: nearly the same (KL 0.02 to 0.06). Measured: close to the "
+        "Expected: nearly the same (KL 0.020 to 0.060). Measured: close to the "
         f"original (KL {nats} on {worst.text})."
     )
     assert text in result_text.summary(other)
@@ -293,7 +294,21 @@ def test_warnings_name_what_is_unusual(run):
     assert "no program" in result_text.warnings(unrun)
     assert "checked with" not in result_text.summary(unrun)
     early = msgspec.structs.replace(run.result, stopped_early=True)
-    assert "Stopped after shot" in result_text.warnings(replace(run, result=early))
+    stopped = replace(run, result=early)
+    assert "Stopped during recovery" in result_text.warnings(stopped)
+    in_shots = replace(stopped, history=run.history[:1])
+    assert "Stopped after shot 1 of 3" in result_text.warnings(in_shots)
+
+
+def test_result_says_that_no_token_was_removed(run):
+    assert "No token" not in result_text.summary(run)
+    job = replace(run.config, pruning=replace(run.config.pruning, **AUTOMATIC))
+    kept = replace(run, config=job)
+    assert "No token was removed" in result_text.summary(kept)
+    assert plain(result_text.name_of(kept)) == "Bundled demo · 8.5 MB"
+    fewer = replace(kept, tokens=TokensRemoved(2_048, 1_600))
+    assert "No token" not in result_text.summary(fewer)
+    assert plain(result_text.name_of(fewer)) == "Bundled demo · 8.5 MB, 1,600 tokens"
 
 
 @pytest.mark.parametrize(("excess", "is_warning"), [(1.0, False), (1.02, True)])

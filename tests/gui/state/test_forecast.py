@@ -11,6 +11,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
     Vocabulary,
+    Widths,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -56,6 +57,14 @@ def test_points_are_finished_runs_of_the_model_the_structure_and_the_method():
     removed = [record(config=RunConfig(pruning=tokens))]
     assert points_of(removed, RunConfig(), MODEL, NOW) == ()
     assert points_of(records, RunConfig(), None, NOW) == ()
+    for other in (
+        PruningConfig(widths=Widths.SAME),
+        PruningConfig(dropped_blocks=1),
+        PruningConfig(dropped_sublayers=1),
+    ):
+        job, found = RunConfig(pruning=other), [record(config=RunConfig(pruning=other))]
+        assert points_of(found, RunConfig(), MODEL, NOW) == ()
+        assert points_of([record(), *found], job, MODEL, NOW) == (point,)
     off = record(config=RunConfig(recovery=RecoveryConfig(Recovery.OFF)))
     assert points_of([off], RunConfig(), MODEL, NOW)[0].recovery is Recovery.OFF
 

@@ -124,6 +124,10 @@ def test_fidelity_and_verdict_are_those_of_the_file(finished):
     assert " 0.70 60 % " in text  # in the table; one window has no interval
     in_memory = finished.evaluation.fidelity[0].divergence.value
     assert f"KL {numbers.nats(in_memory)}" not in text.partition("Shot by shot")[0]
+    assert "Perplexity 14.20 \N{RIGHTWARDS ARROW} 19.00" in text
+    note = "before the weights were rounded"  # where it is another one
+    assert note in text.partition("Perplexity after recovery 14.90")[2]
+    assert note not in text_of(finished)
 
 
 def test_bits_per_byte_are_in_the_report_and_the_result(finished):

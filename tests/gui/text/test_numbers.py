@@ -65,6 +65,8 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.perplexity(123_456.7), "123,457"),
         (numbers.rate(1234.4), "1,234"),
         (numbers.significant(0.0012345, 2), "0.0012"),
+        (numbers.nats(0.03), "0.030"),
+        (numbers.nats(0.5), "0.50"),
         (numbers.times(1.2345), "\N{MULTIPLICATION SIGN}1.23"),
         (numbers.scientific(0), "0"),
         (numbers.scientific(3.14e-6), "3.1e-06"),

@@ -27,10 +27,11 @@ from surgeon_gui.state.job.checks import (
     start_obstacle,
 )
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.text.problems import Kind, Problem, Step, sentence
+from surgeon_gui.text.problems import Kind, Problem, Step, blocking, sentence
 from tests.helpers.configs import pruning_config
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import exported
 from tests.helpers.mixtures import mixture_job, mixture_summary
 
@@ -41,6 +42,7 @@ PARTS = {kind: part for part, kind in typing.get_type_hints(RunConfig).items()}
 READY = AppState(
     model_is_chosen=True,
     engine=Engine.READY,
+    machine=machine(),
     requests={RequestKind.INSPECTION: Request("inspect-1", ModelInspected(MODEL))},
 )
 
@@ -407,6 +409,7 @@ RUNNING = run_state.requested("run-1", RunConfig(), "folder", 0.0)
         (replace(READY, problems={Step.TARGET: (Problem(Kind.ERROR),)}), Kind.ERROR),
         (replace(READY, run=RUNNING), Kind.QUEUEABLE),
         (replace(READY, run=RUNNING, engine=Engine.STARTING), Kind.RUN_BUSY),
+        (replace(READY, machine=None), Kind.MACHINE_UNKNOWN),
         (with_request(READY, RequestKind.INSPECTION, Request("i")), Kind.MODEL_UNREAD),
         (with_request(READY, RequestKind.INSPECTION, BROKEN), Kind.ERROR),
         (with_request(READY, RequestKind.SAVE, Request("s")), Kind.SAVING),
@@ -415,6 +418,13 @@ RUNNING = run_state.requested("run-1", RunConfig(), "folder", 0.0)
 )
 def test_start_obstacle_depends_on_the_state(state, kind):
     assert start_obstacle(state).kind is kind
+    assert start_obstacle(READY) is None
+
+
+def test_start_waits_until_the_free_disk_is_known():
+    waiting = start_obstacle(replace(READY, machine=None))
+    assert waiting is not None
+    assert blocking(waiting) == ""  # it passes by itself
 
 
 def test_routers_of_a_dense_model_are_a_problem_before_the_start():

@@ -113,6 +113,10 @@ def test_file_with_code_of_its_own_is_named_so():
     assert line_of(free).details.startswith(words)
     assert words not in line_of(same).details
     assert words not in line_of(job(sparsity=0.0)).details
+    assert line_of(job(structure=Structure.ROWS_AND_COLUMNS)).details.startswith(words)
+    assert words not in line_of(job(structure=Structure.ELEMENTS)).details
+    dropped = job(widths=Widths.SAME, dropped_sublayers=1)
+    assert line_of(dropped).details.startswith(words)
 
 
 def test_file_that_becomes_larger_is_a_warning():

@@ -76,7 +76,9 @@ def test_plan_states_bits_and_widths_of_a_quantized_file():
     plan = plan_text.brief_sizes(config, QUANTIZED)
     goal = goal_or_none(config, QUANTIZED)
     file = PlannedFile(QUANTIZED, FileForm(Format.GGUF, FileDtype.Q4_0), config.pruning)
-    bits = numbers.significant(file.bits_per_weight(goal.removed), 3)
+    # As in the report of the run: with the header and the tokenizer of the file.
+    left = QUANTIZED.parameters - goal.removed
+    bits = numbers.fixed(8 * file.bytes(goal.removed) / left, 2)
     assert f"4 bits (Q4_0) takes {bits} bits per weight." in plan
     multiple = file.needed_multiple
     assert multiple > 1
@@ -94,6 +96,10 @@ def test_plan_says_what_different_widths_need():
         assert "the code beside it" in plan
         assert ("cannot become a GGUF file" in plan) is not has_gguf
         assert "the code beside it" not in plan_text.brief_sizes(same, model)
+        rows = replace(CONFIG, pruning=pruning_config(Structure.ROWS_AND_COLUMNS))
+        plan = plan_text.brief_sizes(rows, model)
+        assert "the code beside it" in plan
+        assert "With " not in plan  # no other setting needs less
 
 
 def test_plan_explains_the_widths_of_a_gpu():

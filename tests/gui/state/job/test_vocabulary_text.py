@@ -5,6 +5,7 @@ from msgspec.structs import replace as changed
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import PruningConfig, Vocabulary
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.run import TokensRemoved
 from surgeon_engine.api.messages.vocabulary import ScriptLoss
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.job.targets import implied_changes
@@ -50,13 +51,15 @@ def test_plan_of_tokens_alone_does_not_say_that_nothing_is_removed():
 
 def test_names_of_runs_have_the_tokens():
     job = with_vocabulary(some_tokens(1_500))
-    titles = title_of("", "", job, 90_000_000), run_name(job)
-    assert titles[0].endswith(f"90.0{SPACE}MB, 1,500 tokens")
-    assert "30 % fewer prunable weights, 1,500 tokens, " in titles[1].replace(
-        SPACE, " "
-    )
+    for title in (title_of("", "", job), run_name(job)):
+        planned = "30 % fewer prunable weights, 1,500 tokens"
+        assert planned in title.replace(SPACE, " ")
     automatic = with_vocabulary(AUTOMATIC)
     assert title_of("", "", automatic).endswith("prunable weights, fewer tokens")
+    for config in (job, automatic):  # a file has those that the run has left
+        name = title_of("", "", config, 90_000_000, None, TokensRemoved(2_048, 1_600))
+        assert name.endswith(f"90.0{SPACE}MB, 1,600 tokens")
+        assert title_of("", "", config, 90_000_000).endswith(f"90.0{SPACE}MB")
     assert title_of("", "", RunConfig()).endswith("prunable weights")
 
 

@@ -4,11 +4,18 @@ import shutil
 from dataclasses import replace
 from datetime import datetime
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.messages.events import Cancelled, Envelope
-from surgeon_engine.api.messages.run import MemorySampled, Progressed, RunResumed, Stage
+from surgeon_engine.api.messages.run import (
+    Estimate,
+    MemorySampled,
+    Progressed,
+    RunResumed,
+    Stage,
+)
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.verdict import Verdict
 from surgeon_engine.base.errors import RunFolderError
@@ -33,6 +40,7 @@ from surgeon_gui.state.runs.reading import (
 from surgeon_gui.state.runs.removed import removed_by_block
 from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.text import numbers
+from tests.helpers import fake_runs
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_results import exported, measured
@@ -61,6 +69,17 @@ def test_read_record_has_the_outcome_and_figures(tmp_path, ending):
     assert record.perplexity_before == pytest.approx(14.2)
     assert record.began == BEGAN
     assert record.seconds > 0
+
+
+def test_record_has_the_perplexity_of_its_file(tmp_path, monkeypatch):
+    found = read_state(write_run(tmp_path, "a")).evaluation.fidelity[0]
+    found = msgspec.structs.replace(found, perplexity=Estimate(30.5, 30.0, 31.0))
+    monkeypatch.setattr(
+        fake_runs,
+        "exported",
+        lambda *each: msgspec.structs.replace(exported(*each), fidelity=(found,)),
+    )
+    assert read_record(write_run(tmp_path, "b")).perplexity_after == 30.5
 
 
 def test_last_progress_of_each_stage_stands_for_the_others(tmp_path, monkeypatch):
@@ -259,6 +278,8 @@ def test_titles_of_a_run_that_was_stopped_have_what_it_reached(tmp_path):
     record = read_record(tmp_path / "a")
     removed = f"{numbers.percent(reached)} of prunable weights removed"
     assert run_text.title(record) == name_of(state) == f"Bundled demo · {removed}"
+    now = datetime.fromtimestamp(record.began)
+    assert run_text.when(record, now).endswith("stopped early")
     smaller = replace(record, config=job(sparsity=0.5))
     other = replace(smaller, folder="/b", outcome=RunOutcome.FINISHED)
     first, second = run_text.distinct_titles([smaller, other]).values()

@@ -1,6 +1,7 @@
 """Comparison of runs: their files in one table, and size against quality."""
 
 import csv
+import math
 from dataclasses import replace
 
 import msgspec
@@ -107,6 +108,14 @@ def test_run_without_a_file_has_its_outcome(tmp_path, runs):
     assert rows == {"Verdict": ["Running"]}
 
 
+def test_run_that_was_finished_during_recovery_says_so(runs):
+    assert "Status" not in table_of(runs)[1]
+    early = msgspec.structs.replace(runs[0].run.result, stopped_early=True)
+    stopped = ComparedRun("a", replace(runs[0].run, result=early))
+    _, rows = table_of([stopped, *runs[1:]])
+    assert rows["Status"] == [NONE, "Stopped during recovery", NONE, NONE]
+
+
 def test_run_in_progress_has_no_figures_yet(runs):
     busy = replace(runs[0].run, status=Status.RUNNING, result=None, ended=None)
     _, rows = table_of([*runs[1:], ComparedRun("d", comparable(busy))])
@@ -118,15 +127,24 @@ def test_run_in_progress_has_no_figures_yet(runs):
 def test_figures_are_those_of_the_file(runs):
     first = runs[0].run.evaluation.fidelity[0]
     coarse = msgspec.structs.replace(
-        first, divergence=Estimate(2.5, 2.4, 2.6), agreement=Estimate(0.2, 0.1, 0.3)
+        first,
+        divergence=Estimate(2.5, 2.4, 2.6),
+        agreement=Estimate(0.2, 0.1, 0.3),
+        perplexity=Estimate(30.5, 30.0, 31.0),
     )
     compared = resized(runs[0], 4_000_000, fidelity=(coarse,))
     _, rows = table_of([compared])
     assert rows["Verdict"][1] == "Broken"
     assert rows["KL, built-in"][1] == "2.50 (2.40 to 2.60)"
     assert rows["Same top token, built-in"][1] == "20 % (10 % to 30 %)"
-    (_, point) = comparison.points([compared], Quality.DIVERGENCE)
-    assert (point.size, point.quality) == (4.0, 2.5)
+    assert rows["Perplexity"] == ["14.20", "30.50"]
+    for measure, value in (
+        (Quality.DIVERGENCE, 2.5),
+        (Quality.PERPLEXITY, 30.5),
+        (Quality.LOSS, math.log(30.5)),
+    ):
+        (_, point) = comparison.points([compared], measure)
+        assert (point.size, point.quality) == (4.0, value)
     older = resized(runs[0], 4_000_000, saving_divergence=0.5)
     _, rows = table_of([older])
     assert rows["KL, built-in"][1] == "0.55"
