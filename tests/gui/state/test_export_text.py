@@ -305,10 +305,10 @@ def test_result_says_that_no_token_was_removed(run):
     job = replace(run.config, pruning=replace(run.config.pruning, **AUTOMATIC))
     kept = replace(run, config=job)
     assert "No token was removed" in result_text.summary(kept)
-    assert plain(result_text.name_of(kept)) == "Bundled demo · 8.5 MB"
+    assert plain(result_text.name_of(kept)) == "Bundled demo · 8.4 MB"
     fewer = replace(kept, tokens=TokensRemoved(2_048, 1_600))
     assert "No token" not in result_text.summary(fewer)
-    assert plain(result_text.name_of(fewer)) == "Bundled demo · 8.5 MB, 1,600 tokens"
+    assert plain(result_text.name_of(fewer)) == "Bundled demo · 8.4 MB, 1,600 tokens"
 
 
 @pytest.mark.parametrize(("excess", "is_warning"), [(1.0, False), (1.02, True)])
