@@ -66,6 +66,7 @@ def memory_beside_weights(
 class PlannedContext:
     """The memory beside the weights of a model from which weights are removed."""
 
+    tokens: int  # at most as many as the model supports
     bytes: int  # beside the weights of the original
     heads: int = 0  # that can be removed; 0: they do not count
     weights_per_head: int = 1
@@ -87,16 +88,19 @@ def planned_context(
     are removed, too, the costs decide how many heads are, so all of them count.
 
     Args:
-        context: tokens of prompt and answer together.
+        context: tokens of prompt and answer together; more than the model supports
+            count as those that it does.
         model: the model before pruning.
         kind: the structure that is removed.
     """
+    context = usable_context(context, model)
     whole = memory_beside_weights(context, model)
     heads = [each for each in model.coupled if each.kind is Coupling.HEADS]
     if kind is not Structure.HEADS or not heads:
-        return PlannedContext(whole)
+        return PlannedContext(context, whole)
     layers, cache = _by_name(model), _cache_bytes(context, model)
     return PlannedContext(
+        context,
         whole,
         sum(each.groups for each in heads),
         max(

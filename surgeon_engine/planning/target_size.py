@@ -188,8 +188,8 @@ def _to_remove_for_memory(file: PlannedFile) -> int:
         ConfigError: The context alone takes all of it.
     """
     pruning = file.pruning
-    memory, context = round(pruning.memory_gigabytes * GIGABYTE), pruning.context
-    planned = planned_context(context, file.model, pruning.structure)
+    memory = round(pruning.memory_gigabytes * GIGABYTE)
+    planned = planned_context(pruning.context, file.model, pruning.structure)
     prunable = prunable_weights(pruning, file.model)
     most = prunable + parameters_to_choose(pruning, file.model)
     beside = planned.beside(prunable)
@@ -198,10 +198,10 @@ def _to_remove_for_memory(file: PlannedFile) -> int:
             say(
                 "A context of {n:,} token takes {beside:size}, all of the "
                 "{memory:size}."
-                if context == 1
+                if planned.tokens == 1
                 else "A context of {n:,} tokens takes {beside:size}, all of the "
                 "{memory:size}.",
-                n=context,
+                n=planned.tokens,
                 beside=beside,
                 memory=memory,
             ),
@@ -344,9 +344,9 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
         planned = planned_context(pruning.context, file.model, pruning.structure)
         return say(
             "{size:size} with a context of {n:,} token"
-            if pruning.context == 1
+            if planned.tokens == 1
             else "{size:size} with a context of {n:,} tokens",
-            n=pruning.context,
+            n=planned.tokens,
             size=size + planned.beside(removed),
         )
     return say("{size:size}", size=size)

@@ -85,10 +85,7 @@ def is_too_large(config: RunConfig, model: ModelSummary) -> bool:
 
 def context_of(config: RunConfig, model: ModelSummary) -> int:
     """Return the tokens of context for which the memory of a job's model is given."""
-    pruning = config.pruning
-    if pruning.target is Target.MEMORY:
-        return pruning.context
-    return usable_context(pruning.context, model)
+    return usable_context(config.pruning.context, model)
 
 
 def step_obstacle(config: RunConfig | None, *, is_smaller: bool) -> str:

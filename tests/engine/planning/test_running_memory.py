@@ -24,7 +24,7 @@ from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import BLOCKS, exported
 
 # Each of its blocks has 3 key-value heads of 32 numbers, each for 2 query heads.
-MODEL = model_summary()
+MODEL = msgspec.structs.replace(model_summary(), longest_window=1024)
 HEADS, HEAD = 3, 32
 HIDDEN, MLP = 192, 512
 CONTEXT = 1000
@@ -133,6 +133,6 @@ def test_smallest_memory_holds_the_model():
 
 
 def test_usable_context_is_at_most_the_longest_window():
-    assert usable_context(4096, MODEL) == MODEL.longest_window == 512
+    assert usable_context(4096, MODEL) == MODEL.longest_window == 1024
     unknown = msgspec.structs.replace(MODEL, longest_window=0)
     assert usable_context(4096, unknown) == 4096

@@ -12,7 +12,7 @@ from surgeon_engine.api.config.pruning import PruningConfig, Schedule, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_engine.planning.target_size import (
@@ -21,6 +21,7 @@ from surgeon_engine.planning.target_size import (
     planned_size,
     prunable_weights,
     share_of_goal,
+    size_in_unit,
 )
 from tests.helpers.configs import AUTOMATIC, pruning_config, some_tokens
 
@@ -90,6 +91,20 @@ def test_memory_counts_weights_and_context():
     )
     reached = goal_of(pruning, model, FileForm(dtype=FileDtype.BFLOAT16))
     assert reached.weight_bytes == 480 + HEADER
+
+
+def test_memory_counts_no_longer_context_than_the_model_supports():
+    model = msgspec.structs.replace(MODEL, cache_width=6, longest_window=512)
+    beside, form = memory_beside_weights(512, model), FileForm(dtype=FileDtype.BFLOAT16)
+    target = {
+        "target": Target.MEMORY,
+        "memory_gigabytes": (480 + HEADER + beside) / 1e9,
+    }
+    longer = pruning_config(**target, context=4096)
+    reached = goal_of(longer, model, form)
+    assert reached == goal_of(replace(longer, context=512), model, form)
+    assert reached.weight_bytes == 480 + HEADER
+    assert "512 tokens" in size_in_unit(planned_file(model, form, longer), 0)
 
 
 def test_share_is_rounded_down_to_whole_weights():

@@ -144,7 +144,7 @@ def test_quantizing_alone_is_offered_where_it_is_as_small():
     assert line_of(job(export=few_bits)).alternative is None
 
 
-@pytest.mark.parametrize("context", [512, 131_072])
+@pytest.mark.parametrize("context", [512, 300])
 def test_memory_is_that_at_the_context_of_the_job(context):
     wide, config = msgspec.structs.replace(MODEL, cache_width=100_000), job()
     goal = goal_or_none(config, wide)
@@ -261,7 +261,8 @@ def test_smallest_size_in_bytes_is_reached_beyond_the_end_of_the_curve(target):
         msgspec.structs.replace(x, groups=24 if x.kind == "heads" else x.groups)
         for x in MODEL.coupled
     ]
-    model = msgspec.structs.replace(MODEL, coupled=tuple(narrow))
+    coupled = {"coupled": tuple(narrow), "longest_window": 1024}
+    model = msgspec.structs.replace(MODEL, **coupled)
     config = job(**target)
     state = state_of(config, model)
     share = plan.nearest_share(state, model, plan.draft_forecast(state, (), None))
