@@ -48,7 +48,7 @@ from surgeon_engine.model.vocabulary.tokens import (
     zipf,
 )
 from surgeon_engine.model.vocabulary.trimmed import trimmed_tokenizer
-from surgeon_engine.planning.fewer_tokens import typical_tokens
+from surgeon_engine.planning.fewer_tokens import check_fewer_tokens, typical_tokens
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.planned_file import planned_file
 
@@ -78,6 +78,7 @@ def preview_vocabulary(
     source = locate(model.source)
     with parsed_once():
         tokenizer, described = kept_tokenizer(source), describe_files(model).model
+        check_fewer_tokens(tokens, described)
         model_config = read_model_config(source)
         table = _table(source, described.vocabulary, kept_texts)
     counted, judging = _windows(source, config, vocabulary_of(model_config))

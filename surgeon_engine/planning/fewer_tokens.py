@@ -6,6 +6,7 @@ import msgspec
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.constants import HEADER_OPTIONS
 
 TYPICAL_SHARE = 2 / 3  # of the tokens, which are kept where nothing else decides
@@ -19,6 +20,23 @@ def planned_tokens(pruning: PruningConfig, model: ModelSummary) -> int:
     if pruning.removes_tokens and not pruning.chooses_tokens:
         return typical_tokens(model.vocabulary)
     return model.vocabulary
+
+
+def check_fewer_tokens(tokens: int | None, model: ModelSummary) -> None:
+    """Check that a number of tokens to keep, if one is set, is below the model's.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if tokens is not None and tokens >= model.vocabulary:
+        raise ConfigError(
+            "The model has {most:,} tokens, and {tokens:,} are to be kept: none would "
+            "be removed.",
+            "Keep fewer tokens, or the whole vocabulary.",
+            settings=("vocabulary_tokens",),
+            most=model.vocabulary,
+            tokens=tokens,
+        )
 
 
 def typical_tokens(tokens: int) -> int:

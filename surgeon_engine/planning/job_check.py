@@ -14,6 +14,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import EngineError, PruningError
 from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.fewer_tokens import check_fewer_tokens
 from surgeon_engine.planning.file_form import file_form, with_file_form
 from surgeon_engine.planning.formats import check_format
 from surgeon_engine.planning.limits import bundle_of
@@ -58,6 +59,10 @@ def job_errors(
             lambda: check_patterns((), pruning.layer_min_density, model.layers),
         ),
         ("pruning.width_multiple", lambda: _check_width_multiple(pruning, model)),
+        (
+            "pruning.vocabulary_tokens",
+            lambda: check_fewer_tokens(pruning.tokens_to_keep, model),
+        ),
         ("recovery.trained_weights", lambda: _check_routers(config.recovery, model)),
         ("pruning.target", check_target),
         ("export.format", lambda: check_format(config, model)),

@@ -57,11 +57,12 @@ def test_fewer_tokens_make_texts_longer():
     assert few.longer > 0.2
 
 
-def test_all_tokens_change_nothing():
-    found = preview(2_048)
-    assert (found.kept, found.parameters, found.hit) == (2_048, 0, ())
-    assert (found.texts[0].share, found.texts[0].longer) == (0, 0)
-    assert sum(losses(found).values()) == 0
+def test_number_that_removes_no_token_is_refused():
+    assert preview(2_047).kept == 2_047
+    for tokens in (2_048, 99_999_999):
+        with pytest.raises(ConfigError, match=r"2,048 tokens") as raised:
+            preview(tokens)
+        assert raised.value.settings == ("vocabulary_tokens",)
 
 
 def test_automatic_choice_shows_two_thirds():
@@ -78,7 +79,7 @@ def test_kept_script_loses_no_tokens():
 
 
 def test_too_few_tokens_are_refused_with_the_least_number():
-    least = preview(2_048).least
+    least = preview(2_047).least
     assert preview(least).kept == least
     with pytest.raises(ConfigError, match=f"fewer than {least:,} tokens"):
         preview(least - 1)

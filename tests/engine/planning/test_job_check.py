@@ -5,7 +5,7 @@ import pytest
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.job_check import job_errors
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import pruning_config, some_tokens
 from tests.helpers.fake_results import model_summary
 
 MODEL = model_summary()
@@ -27,3 +27,14 @@ def test_run_that_keeps_all_weights_may_have_any_multiple():
     nothing = pruning_config(sparsity=0.0, width_multiple=WIDEST + 1)
     assert nothing.removes_nothing
     assert not [*job_errors(RunConfig(pruning=nothing), MODEL)]
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3])
+def test_number_of_tokens_that_removes_none_is_refused(sparsity):
+    def errors_with(tokens: int) -> list[str]:
+        pruning = pruning_config(sparsity=sparsity, **some_tokens(tokens))
+        return [setting for setting, _ in job_errors(RunConfig(pruning=pruning), MODEL)]
+
+    assert errors_with(MODEL.vocabulary - 1) == []
+    for tokens in (MODEL.vocabulary, 100 * MODEL.vocabulary):
+        assert errors_with(tokens) == ["pruning.vocabulary_tokens"]
