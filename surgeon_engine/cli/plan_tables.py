@@ -47,7 +47,7 @@ def plan_table(found: SettledJob, model: ModelSummary) -> Table:
         left = f"{format_count(goal.parameters)} of {format_count(model.parameters)}"
         rows.append(("parameters", left))
         rows.append(("removed", _removed(pruning, goal)))
-    curve = forecast(pruning, model, recovery=config.recovery.level)
+    curve = forecast(pruning, model, recovery=config.recovery)
     nats = expected_divergence(config, model, goal, curve)
     if nats is not None and curve is not None:
         likely = expected_verdict(nats.value)

@@ -37,7 +37,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
 )
-from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.api.messages.sources import ModelSummary
@@ -58,9 +58,9 @@ _SPARSE_SCALE = 0.5  # single weights lose less at the same share
 # recovery at 10, 30 and 50 %, and with the refit alone at 30 %, as means of both texts
 # (docs/results.md, Fidelity).
 _AT_SHARES = (0.1, 0.3, 0.5)
-# By which d is lower after twice the epochs, until the training is flat: SmolLM2-135M,
-# 30 %, from 1 to 25 epochs (docs/results.md, Longer recovery).
-_DOUBLED = 0.05
+# By which d is lower after twice the epochs, from one on until the training is flat:
+# SmolLM2-135M, 30 %, from 1 to 25 epochs (docs/results.md, Longer recovery).
+_DOUBLED, _FLAT_EPOCHS = 0.05, 25
 _UNTRAINED = {Recovery.OFF: (1.4, 1.7, 2.2), Recovery.REFIT: (1.06, 1.06, 1.06)}
 CURVE_POINTS = 120
 # Factors from the curve to the ends of the band.
@@ -108,7 +108,7 @@ class RunPoint:
     name: str
     share: float  # removed, of the prunable weights
     divergence: float  # of its file
-    recovery: Recovery = Recovery.AUTOMATIC
+    recovery: RecoveryConfig = RecoveryConfig()
     # What the number format of the job adds, in place of that of its file; perhaps < 0.
     rounding: float = 0.0
     has_format: bool = True  # whether its file has the number format of the job
@@ -165,7 +165,7 @@ def forecast(
     model: ModelSummary,
     points: Sequence[RunPoint] = (),
     rises: tuple[Sequence[float], Sequence[float]] | None = None,
-    recovery: Recovery = Recovery.AUTOMATIC,
+    recovery: RecoveryConfig = RecoveryConfig(),  # noqa: B008
 ) -> Forecast | None:
     """Return the forecast of a job; None if nothing of the model can be removed.
 
@@ -174,7 +174,7 @@ def forecast(
         model: the model.
         points: finished runs of this model.
         rises: shares and the rise of the loss that a diagnosis predicts for them.
-        recovery: level of the job.
+        recovery: settings of the job.
     """
     prunable = prunable_weights(pruning, model)
     most = min(max_removable(pruning, model), int(MAX_SHARE * prunable))
@@ -196,7 +196,7 @@ def forecast(
     used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
     heights = [_interpolated(point.share, shares, shape) for point in used]
     runs = [
-        (height, p.in_format / (height * _untrained(p.recovery, p.share)))
+        (height, p.in_format / (height * _of_recovery(p.recovery, p.share)))
         for p, height in zip(used, heights, strict=True)
         if height > 0
     ]
@@ -210,7 +210,7 @@ def forecast(
     if pruning.method in _UNMEASURED and not used:
         basis = Basis.NOTHING
     expected = (
-        factor * scale * height * _untrained(recovery, share) + of_tokens
+        factor * scale * height * _of_recovery(recovery, share) + of_tokens
         for share, height, (scale, _) in zip(shares, shape, by_share, strict=True)
     )
     return Forecast(
@@ -297,10 +297,19 @@ def _remoteness(height: float, of_run: float) -> float:
     return min(1.0, abs(math.log(height / of_run)) / math.log(_FAR))
 
 
-def _untrained(recovery: Recovery, share: float) -> float:
-    """Return the factor of the divergence at a level of recovery."""
-    factors = _UNTRAINED.get(recovery, (1.0, 1.0, 1.0))
-    return _interpolated(share, _AT_SHARES, factors)
+def _of_recovery(recovery: RecoveryConfig, share: float) -> float:
+    """Return the factor from the divergence after one epoch of training.
+
+    How many epochs a number of minutes has is not known: they count as one.
+    """
+    if not recovery.trains or recovery.minutes:
+        factors = _UNTRAINED.get(recovery.level, (1.0, 1.0, 1.0))
+        return _interpolated(share, _AT_SHARES, factors)
+    if recovery.epochs < 1:
+        refitted = _UNTRAINED[Recovery.REFIT][0]
+        return refitted + (1 - refitted) * recovery.epochs
+    epochs = min(recovery.epochs, _FLAT_EPOCHS)
+    return float((1 - _DOUBLED) ** math.log2(epochs))
 
 
 def _interpolated(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:

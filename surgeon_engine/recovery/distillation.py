@@ -144,8 +144,6 @@ class _Distillation:
         with self._context.stage(
             Stage.DISTILLATION, shot, self._parts, seconds=seconds
         ) as self._step:
-            if not self._total:
-                return Training(before, before, 0)
             try:
                 self._weights.start()
                 best, first = before, 0

@@ -75,7 +75,7 @@ def recover(
         undone = Stage.RECONSTRUCTION if passed.reconstructions else Stage.REFIT
         context.emit(RecoveryUndone(UndoReason.WORSE, undone, shot))
         passed, after = BlockPass(), divergence
-    if state.config.recovery.trains and not context.stops_after_shot:
+    if state.config.recovery.training_epochs and not context.stops_after_shot:
         with HiddenStore(state.loaded.device) as store:
             fresh = _training_text(state, original, text, store, kept)
             del original

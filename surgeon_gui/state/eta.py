@@ -164,7 +164,7 @@ def timeline_of(
     if config.recovery.recovers:
         is_reconstruction = config.recovery.reconstructs
         blocks = Stage.RECONSTRUCTION if is_reconstruction else Stage.REFIT
-        training = (Stage.DISTILLATION,) if config.recovery.trains else ()
+        training = (Stage.DISTILLATION,) if config.recovery.training_epochs else ()
         recovery = (Stage.REFERENCE, blocks, *training, Stage.EVALUATION)
     samples = config.own_windows > 0 or config.samples.after_shots
     if config.samples.after_shots:

@@ -41,7 +41,7 @@ def points_of(
             worst = max(each.divergence.value for each in found)
             of_job = file_form(job, model).dtype
             added = usual_rounding(dtype) - usual_rounding(of_job)
-            shown = (day(record, now), record.sparsity, worst, job.recovery.level)
+            shown = (day(record, now), record.sparsity, worst, job.recovery)
             points.append(RunPoint(*shown, added, of_job == dtype))
     return tuple(points)
 

@@ -100,7 +100,7 @@ def reconstruction(job: Job) -> StageNeed | None:
 def distillation(job: Job) -> StageNeed | None:
     """State the need of training the whole model."""
     recovery = job.config.recovery
-    if not recovery.trains:
+    if not recovery.training_epochs:
         return None
     fixed = 60 * recovery.minutes
     if fixed:

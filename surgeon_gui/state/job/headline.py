@@ -77,8 +77,7 @@ def draft_forecast(
     if model is None:
         return None
     settled = with_width_multiple(state.config, model, on_cuda=state.on_cuda)
-    level = settled.recovery.level
-    return forecast(settled.pruning, model, points, rises, level)
+    return forecast(settled.pruning, model, points, rises, settled.recovery)
 
 
 def size_text(

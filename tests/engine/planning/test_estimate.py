@@ -24,6 +24,7 @@ from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.planning import job as job_module
 from surgeon_engine.planning.estimate import Footprint, estimate
+from surgeon_engine.planning.forecast import longer_training
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import (
@@ -419,9 +420,19 @@ def test_time_of_recovery_grows_with_epochs_or_is_given():
         return estimate(config, MODEL, on).seconds_of_stages[Stage.DISTILLATION]
 
     assert training(epochs=8.0) > 3 * training(epochs=1.0)
-    assert 0 < training(minutes=60.0) - 3600 < training(epochs=0.0)
+    assert 0 < training(minutes=60.0) - 3600 < training(epochs=0.01)
     assert training(2.0, epochs=8.0) == pytest.approx(2 * training(epochs=8.0))
-    assert training(2.0, minutes=60.0) - 3600 < 2 * training(epochs=0.0)
+    assert training(2.0, minutes=60.0) - 3600 < 2 * training(epochs=0.01)
+
+
+def test_training_of_no_epochs_takes_no_time():
+    def estimated(level):
+        recovery = RecoveryConfig(level, epochs=0.0)
+        return estimate(replace(JOB, recovery=recovery), MODEL, machine())
+
+    found = estimated(Recovery.DISTILLATION)
+    assert found == estimated(Recovery.REFIT)
+    assert longer_training(found.training_seconds) == ""
 
 
 def test_original_writes_more_where_the_shipped_text_is_used_up(monkeypatch):

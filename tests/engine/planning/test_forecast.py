@@ -12,7 +12,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     Vocabulary,
 )
-from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import (
@@ -132,17 +132,35 @@ def test_diagnosis_gives_the_shape_and_runs_the_scale():
     ],
 )
 def test_model_without_a_training_is_expected_to_be_worse(level, factors):
-    usual, other = forecast(PLAIN, MODEL), forecast(PLAIN, MODEL, recovery=level)
+    usual = forecast(PLAIN, MODEL)
+    other = forecast(PLAIN, MODEL, recovery=RecoveryConfig(level))
     for share, factor in zip((0.1, 0.3, 0.5), factors, strict=True):
         assert other.at(share) == pytest.approx(factor * usual.at(share), rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "factor"),
+    [(0.0, 1.06), (0.5, 1.03), (1.0, 1), (4.0, 0.95**2), (25.0, 0.788), (1e3, 0.788)],
+)
+def test_longer_training_is_expected_to_be_better_until_it_is_flat(epochs, factor):
+    usual = forecast(PLAIN, MODEL)
+    other = forecast(PLAIN, MODEL, recovery=RecoveryConfig(epochs=epochs))
+    assert other.at(0.3) == pytest.approx(factor * usual.at(0.3), rel=0.001)
+
+
+def test_training_by_time_is_expected_to_end_like_one_epoch():
+    timed = RecoveryConfig(minutes=30.0, epochs=0.0)
+    assert forecast(PLAIN, MODEL, recovery=timed).at(0.3) == pytest.approx(
+        forecast(PLAIN, MODEL).at(0.3)
+    )
+
+
 def test_runs_with_and_without_a_training_scale_the_same_curve():
-    trained = RunPoint("a", 0.5, 0.8)
-    untrained = RunPoint("b", 0.5, 1.76, Recovery.OFF)
-    for level, expected in ((Recovery.AUTOMATIC, 0.8), (Recovery.OFF, 1.76)):
-        for point in (trained, untrained):
-            found = forecast(PLAIN, MODEL, (point,), recovery=level)
+    untrained = RecoveryConfig(Recovery.OFF)
+    points = RunPoint("a", 0.5, 0.8), RunPoint("b", 0.5, 1.76, untrained)
+    for recovery, expected in ((RecoveryConfig(), 0.8), (untrained, 1.76)):
+        for point in points:
+            found = forecast(PLAIN, MODEL, (point,), recovery=recovery)
             assert found.at(0.5) == pytest.approx(expected, rel=0.01)
 
 

@@ -66,7 +66,7 @@ def test_points_are_finished_runs_of_the_model_the_structure_and_the_method():
         assert points_of(found, RunConfig(), MODEL, NOW) == ()
         assert points_of([record(), *found], job, MODEL, NOW) == (point,)
     off = record(config=RunConfig(recovery=RecoveryConfig(Recovery.OFF)))
-    assert points_of([off], RunConfig(), MODEL, NOW)[0].recovery is Recovery.OFF
+    assert points_of([off], RunConfig(), MODEL, NOW)[0].recovery == off.config.recovery
 
 
 def test_points_have_the_days_that_the_list_of_runs_shows():
