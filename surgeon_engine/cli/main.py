@@ -32,7 +32,7 @@ from surgeon_engine.api.model_info.source_names import (
     is_hub_source,
     parse_hub_source,
 )
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
@@ -176,17 +176,23 @@ def estimate(
     run_dir: Annotated[
         Path, typer.Option(help="Folder in which the run folder would be created.")
     ] = Path("runs"),
+    replace: Replace = False,
 ) -> None:
     """Estimate size, quality, memory, disk space and time of a job on this machine."""
     config = read_config(job)
     config.check_consistency()
     start_fence(config)
     from surgeon_engine.calibration.fenced import check_tokens, preview_text
+    from surgeon_engine.export.destination import check_destination_of
     from surgeon_engine.parallel.group import gpus_for
     from surgeon_engine.run.preflight import preflight
+    from surgeon_engine.runtime.run_context import RunContext
 
     gpus_for(config.model, is_new=True)  # raises if there are too few
-    found = preflight(config, run_dir / "estimate")
+    folder = RunFolder(new_run_folder(run_dir, config))
+    context = RunContext("estimate", lambda _: None)
+    check_destination_of(folder, config, context, replace=replace)
+    found = preflight(config, folder.path)
     check_tokens(config, found.model)
     if not any(map(is_hub_source, config.calibration.texts_read)):
         preview_text(config.model, config.calibration)  # raises

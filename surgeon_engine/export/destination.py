@@ -13,7 +13,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from surgeon_engine.api.export_folder import check_export_folder, unwritable_export
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.export_folder import (
+    check_export_folder,
+    original_paths,
+    unwritable_export,
+)
 from surgeon_engine.api.export_marker import check_own, trash_export, write_marker
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
@@ -61,6 +66,14 @@ def check_destination(
             trial.rmdir()
     except OSError as error:
         raise unwritable_export(destination, error) from error
+
+
+def check_destination_of(
+    run: RunFolder, config: RunConfig, context: RunContext, *, replace: bool
+) -> None:
+    """Check that the export of a run may be written; see `check_destination`."""
+    destination, protected = run.export_path(config), original_paths(config)
+    check_destination(destination, run, protected, context, replace=replace)
 
 
 def check_disk_space(destination: Path, needed: int) -> None:

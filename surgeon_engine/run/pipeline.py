@@ -23,7 +23,6 @@ import msgspec
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.export_folder import original_paths
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Evaluation,
@@ -48,7 +47,7 @@ from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import check_tokens
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
-from surgeon_engine.export.destination import check_destination
+from surgeon_engine.export.destination import check_destination_of
 from surgeon_engine.export.export import (
     RECIPE,
     ExportJob,
@@ -109,7 +108,7 @@ def prune(
         config.check_gpus(ranks.size())
         if not detached:
             run.check_not_occupied()
-        _check_destination(run, config, context, replace=replace)
+        check_destination_of(run, config, context, replace=replace)
         is_timed = config.recovery.minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
         check_fits(found)
@@ -186,7 +185,7 @@ def resume(
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config
             may_replace = replace or _has_exported(run, config)
-            _check_destination(run, config, context, replace=may_replace)
+            check_destination_of(run, config, context, replace=may_replace)
             check_fits(found)
             run.remove_cut_off_line()
             run.judgment_path.unlink(missing_ok=True)  # of an earlier file
@@ -251,13 +250,6 @@ def _config_of(run: RunFolder) -> RunConfig:
             "Start the run again.",
             error=error,
         ) from error
-
-
-def _check_destination(
-    run: RunFolder, config: RunConfig, context: RunContext, *, replace: bool
-) -> None:
-    destination, protected = run.export_path(config), original_paths(config)
-    check_destination(destination, run, protected, context, replace=replace)
 
 
 def _has_exported(run: RunFolder, config: RunConfig) -> bool:

@@ -387,6 +387,22 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys, monkeypatch):
     assert "neurons, rows_and_columns" in " ".join(err.split())
 
 
+def test_estimate_refuses_the_destinations_that_a_run_refuses(job, tmp_path, capsys):
+    full, file = tmp_path / "full", tmp_path / "file"
+    full.mkdir()
+    (full / "mine.txt").touch()
+    file.touch()
+    for folder in ("/", tmp_path / "model", full, file, file / "below"):
+        job.write_text(f'{JOB}[export]\nfolder = "{folder}"\n')
+        refusals = [
+            run(command, job, "--run-dir", tmp_path / "runs", capsys=capsys)
+            for command in ("run", "estimate")
+        ]
+        assert refusals[0] == refusals[1]
+        assert refusals[0][0] == 1
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path = tmp_path / "job.toml"
