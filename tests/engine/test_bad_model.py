@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.model_info.files import find_weight_files
 from surgeon_engine.api.model_info.header import model_facts
-from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.calibration.own_samples import Author, own_text
 from surgeon_engine.calibration.texts import check_tokenizer
 from surgeon_engine.model.fenced import inspect_model
@@ -178,6 +179,12 @@ MODELS = {
         "names “../other/model.safetensors”, which is no .safetensors file",
     ),
     "index of a missing file": (index("a.safetensors"), "has no a.safetensors"),
+    "parts without an index": (
+        lambda folder: (folder / WEIGHTS).rename(
+            folder / "model-00001-of-00001.safetensors"
+        ),
+        f"neither {WEIGHTS} nor {INDEX}",
+    ),
     "index without files": (content(INDEX, b"{}"), "names “nothing”"),
     "index of lists": (
         content(INDEX, b'{"weight_map": {"a": ["x"]}}'),
@@ -233,6 +240,16 @@ def test_bad_model_ends_in_a_sentence(folder, kind):
     assert errors[0].message.endswith(".")
     assert errors[0].hint
     assert kind in BUILT or sentence in model_facts(str(folder)).problem
+
+
+def test_only_a_pickle_file_in_an_index_is_called_one(folder):
+    hints = []
+    for name in ("pytorch_model.bin", "../model.safetensors"):
+        index(name)(folder)
+        with pytest.raises(ModelError) as error:
+            find_weight_files(folder)
+        hints.append("ickle" in error.value.hint)
+    assert hints == [True, False]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs names of bytes")

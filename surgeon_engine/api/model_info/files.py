@@ -28,6 +28,7 @@ from surgeon_engine.base.sentences import say
 
 GGUF_FILE = "model.gguf"  # the model in a folder of GGUF files
 INDEX = "model.safetensors.index.json"
+_WEIGHTS = "model.safetensors"
 _PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
@@ -178,9 +179,9 @@ def _check_is_file(path: Path) -> None:
 
 
 def check_indexed(
-    where: str, indexed: Iterable[str], names: Collection[str], hint: str
+    where: str, indexed: Collection[str], names: Collection[str], hint: str
 ) -> None:
-    """Check that an index of the weights names files of `names`.
+    """Check that the weights are in one file, or that an index names the files.
 
     Args:
         where: the folder or the model.
@@ -189,14 +190,24 @@ def check_indexed(
         hint: what to try if one is missing.
 
     Raises:
-        ModelError: It names something else.
+        ModelError: They are not, or it names something else than files of `names`.
     """
+    if not indexed and _WEIGHTS not in names:
+        raise ModelError(
+            "{folder} has neither {file} nor {index}, which says what is in files such "
+            "as {name}.",
+            hint,
+            folder=where,
+            file=_WEIGHTS,
+            index=INDEX,
+            name=min(names),
+        )
     for name in sorted(indexed):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
                 "{index} names {name:shown}, which is no .safetensors file of the "
                 "folder.",
-                _PICKLED,
+                _PICKLED if name.endswith(_PICKLES) else hint,
                 index=INDEX,
                 name=name,
             )

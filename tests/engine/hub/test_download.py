@@ -385,7 +385,9 @@ def test_only_needed_files_are_selected():
     ]
     first, last = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
     unneeded = {".gitattributes", "consolidated.safetensors", "onnx/model.onnx"}
-    selected = select_files("x", names)
+    with pytest.raises(ModelError, match="index"):
+        select_files("x", names)
+    selected = select_files("x", names, [first, last])
     assert selected[-1] == last
     assert not unneeded & {*selected}
     assert selected.index("merges.txt") < selected.index(first)
