@@ -167,7 +167,18 @@ class CalibrationConfig:
         return any(map(is_hub_source, (self.text, self.validation_text, *further)))
 
     def contradictions(self) -> Iterator[tuple[str, ConfigError]]:
-        """Yield what a token file rules out, each with the setting to change."""
+        """Yield which texts rule others out, each with the setting to change."""
+        texts = (self, *self.more_texts)
+        read = [(real_name(x.text), x.column, x.dataset_config, x.split) for x in texts]
+        if len(set(read)) < len(read):
+            yield (
+                "more_texts",
+                ConfigError(
+                    "A further text is the main one, or another one, once more: its "
+                    "documents are read only once.",
+                    "Leave it out, or name another text.",
+                ),
+            )
         if self.draws_windows:
             return
         if self.more_texts:

@@ -253,10 +253,22 @@ def test_short_further_text_raises_with_its_name(text, tmp_path):
     )
 
 
-def test_same_further_text_has_no_new_documents(text):
-    message = error_of(text=str(text), more_texts=(MoreText(str(text), 0.5),))
-    assert "has 0 tokens: " in message
+def test_copy_of_a_text_has_no_new_documents(text, tmp_path):
+    copy = tmp_path / "copy.txt"
+    copy.write_text(text.read_text())
+    message = error_of(text=str(text), more_texts=(MoreText(str(copy), 0.5),))
+    assert message.startswith(f"The text {copy} has 0 tokens: ")
     assert "1 of 1 documents are duplicates" in message
+
+
+def test_text_is_named_once(text, tmp_path):
+    (tmp_path / "b.txt").write_text("b")
+    other = MoreText(str(tmp_path / "b.txt"))
+    for more in ((MoreText(str(text)),), (other, other)):
+        config = CalibrationConfig(str(text), more_texts=more)
+        assert [setting for setting, _ in config.contradictions()] == ["more_texts"]
+    parts = (MoreText(str(text), column="a"), MoreText(str(text), column="b"))
+    assert not [*CalibrationConfig(str(text), more_texts=parts).contradictions()]
 
 
 def test_share_of_less_than_a_window_is_none(text, tmp_path):

@@ -79,7 +79,7 @@ TOO_LONG = "~" + "/a" * 2_047  # as long as a setting may be; too long for the s
 UNKNOWN = "~nobody-of-this-name/here"
 LINUX = pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux has it")
 PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
-NO_FURTHER = CalibrationConfig(more_texts=(MoreText("builtin"), MoreText("none.txt")))
+NO_FURTHER = CalibrationConfig(more_texts=(MoreText("none.txt"),))
 MIXED = CalibrationConfig("tokens.npy", "builtin", more_texts=(MoreText("builtin"),))
 TIED = pruning_config(structure=Structure.ROWS_AND_COLUMNS)
 
