@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import math
 import re
+import typing
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,6 +130,12 @@ def _axis(text: str) -> Axis:
     known = settings_of_part(part)
     if setting not in known:
         raise unknown_setting(part, setting, known)
+    if typing.get_origin(known[setting].type) is tuple:
+        raise ConfigError(
+            "{name} is a list, which a sweep cannot vary.",
+            "Write it in the job file.",
+            name=name,
+        )
     found = tuple(
         _value(name, known[setting], each.strip())
         for each in values.split(",")

@@ -74,6 +74,8 @@ def test_runs_do_not_write_to_one_folder():
         ("pruning.sparsity=", "has no values"),
         ("pruning.sparsity=much", "sparsity is “much”, and must be a number"),
         ("pruning.sparsity=2", "sparsity is 2.0, and must be"),
+        ('pruning.protect=["block 0"]', "protect is a list"),
+        ("calibration.more_texts=a.txt", "more_texts is a list"),
         ("pruning.method=magic", "no choice called “magic”"),
         ("pruning.megabytes=5", "megabytes belongs to another target"),
     ],
