@@ -231,7 +231,7 @@ def _plain(value: object) -> str | int | float:
     if isinstance(said, Sentence):
         return said
     if isinstance(value, bool):
-        return str(value)
+        return str(value).lower()  # as a job has it
     if isinstance(value, numbers.Integral):
         return _whole(int(value))
     if isinstance(value, numbers.Real):

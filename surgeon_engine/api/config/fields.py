@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ from surgeon_engine.base.sentences import reworded, say, say_list
 _MAX_ENTRIES = 1_000  # of a list
 _CLOSE = 0.8  # a typing error: q3_k is not q6_k
 _WRONG_TYPE = re.compile(r"Expected `(\w+)(?: \| null)?`, got `")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _TYPES = {
     "float": say("a number"),
     "int": say("a whole number"),
@@ -244,6 +246,15 @@ def _check_value(name: str, value: Any, option: Option) -> None:
         )
 
 
+def written(value: object) -> str:
+    """Return a value as TOML has it in one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{x} = {written(y)}' for x, y in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    return json.dumps(value) if isinstance(value, str) else str(value).lower()
+
+
 def wrong_type(
     name: str, given: object, error: msgspec.ValidationError, setting: Setting | None
 ) -> ConfigError | None:
@@ -255,15 +266,15 @@ def wrong_type(
         error: What msgspec says.
         setting: The setting, if it is a known one.
     """
+    if missing := _MISSING.match(str(error)):
+        return ConfigError("{name} has no {field}.", name=name, field=missing[1])
     found = _WRONG_TYPE.match(str(error))
     kind = _TYPES.get(found[1]) if found else None
     if kind is None:
         return None
     limits = setting.option.limits if setting is not None else None
-    shown, hint = repr(given), ""
-    if isinstance(given, bool):
-        shown = shown.lower()
-    elif isinstance(given, str):
+    shown, hint = written(given), ""
+    if isinstance(given, str):
         shown = say_list(given, spec="shown")
         if found and found[1] in ("float", "int"):
             hint = say("Numbers are written without quotes and units.")

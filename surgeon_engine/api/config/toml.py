@@ -31,6 +31,7 @@ from surgeon_engine.api.config.fields import (
     settings_of,
     unknown_setting,
     values_of,
+    written,
     wrong_type,
 )
 from surgeon_engine.api.config.paths import with_paths_from
@@ -229,7 +230,7 @@ def check_choice(name: str, kind: Any, value: Any) -> None:
             if isinstance(value, Mapping)
             else say_all(close_name(value, choices), listed),
             name=name,
-            value=str(value),
+            value=value if isinstance(value, str) else written(value),
         )
 
 

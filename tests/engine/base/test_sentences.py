@@ -70,7 +70,7 @@ def german():
         (say("No: {why:clause}.", why="It is full."), "No: It is full."),
         (say("{path}: {error}", path=Path("a"), error=ValueError("b")), "a: b"),
         (say("{{n}} is {n}", n=1), "{n} is 1"),
-        (say("{x:,d} {y} {z:.1f}", x=1e3, y=True, z=float("nan")), "1,000 True nan"),
+        (say("{x:,d} {y} {z:.1f}", x=1e3, y=True, z=float("nan")), "1,000 true nan"),
         (say("{x:.2e}", x=10**5000), "1e+308"),
     ],
 )

@@ -29,6 +29,7 @@ from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import (
     check_resources,
+    describe_changes,
     differences,
     settings_that_fit,
 )
@@ -356,6 +357,8 @@ def test_full_disk_leads_to_shorter_numbers_or_no_saved_progress(config, share, 
     free = int(need(exported(), "disk") * share)
     fitted = settings_that_fit(config, MODEL, machine(), free)
     assert [change.field for change in fitted.changes] == [field]
+    is_switch = field == "export.save_progress"
+    assert ("false instead of true" in describe_changes(fitted)) is is_switch
 
 
 def test_run_that_cannot_fit_raises_before_it_starts(tmp_path, monkeypatch):

@@ -214,6 +214,7 @@ WRONG = {
     "[pruning]\n": [
         ("sparsity = 1.5", "sparsity is 1.5, and must be at least 0 and at most 0.95"),
         ("sparsty = 0.5", "pruning has no setting called “sparsty”"),
+        ("sparsity = 2026-01-01", "sparsity is 2026-01-01, and must be a number"),
         ("shots = 'two'", "shots is “two”, and must be a whole number, at le"),
         ("structure = 'layers'", "structure has no choice called “layers”"),
         ("target = 3", "pruning.target has no choice called “3”"),
@@ -246,10 +247,14 @@ WRONG = {
         ("[prunning]\nshots = 2", "The job has no part called “prunning”"),
         (
             "[pruning.structure]\nkind = 'n_m'",
-            "structure has no choice called “{'kind'",
+            'structure has no choice called “{kind = "n_m"}”',
         ),
         ("[calibration]\nmore_texts = [3]", "entry of calibration.more_texts is 3, an"),
         ("pruning = 3", "pruning is 3, and must be a table"),
+        (
+            "[[pruning]]\nsparsity = 0.3\nmethod = 'wanda'",
+            r'pruning is \[{sparsity = 0.3, method = "wanda"}\], and must be a table',
+        ),
         ("[pruning", "not valid TOML"),
         ("[model]\nsource = ' '", "No model was given"),
         ("[calibration]\nmore_texts = 3", "more_texts is 3, and must be a list"),
@@ -268,7 +273,7 @@ WRONG = {
         ),
     ],
     "[[calibration.more_texts]]\n": [
-        ("share = 0.5", "missing required field `text`"),
+        ("share = 0.5", "An entry of calibration.more_texts has no text."),
         ("text = 'a.npy'", "a.npy is a token file, which cannot be a further text"),
         ("text = 'hf://a/b'", "not the name of a data set"),
         ("text = ''", "No calibration text was given"),
