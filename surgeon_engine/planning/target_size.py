@@ -196,14 +196,12 @@ def _to_remove_for_memory(file: PlannedFile) -> int:
     if beside >= memory:
         raise ConfigError(
             say(
-                "A context of {n:,} token takes {beside:size}, all of the "
-                "{memory:size}."
+                "A context of {n:,} token takes {beside:size}: no less than the target."
                 if planned.tokens == 1
-                else "A context of {n:,} tokens takes {beside:size}, all of the "
-                "{memory:size}.",
+                else "A context of {n:,} tokens takes {beside:size}: no less than the "
+                "target.",
                 n=planned.tokens,
                 beside=beside,
-                memory=memory,
             ),
             "Choose a shorter context or more memory.",
         )

@@ -97,7 +97,7 @@ def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
     [
         (0.5, "In float32, the unpruned model takes 20.2 MB with a context of 1,000"),
         (0.0095, "takes 11.3 MB with a context of 1,000 tokens even without all the"),
-        (0.008, "A context of 1,000 tokens takes 8.8 MB, all of the 8.0 MB"),
+        (0.008, "A context of 1,000 tokens takes 8.8 MB: no less than the target"),
     ],
 )
 def test_memory_out_of_reach_raises_with_both_sizes(gigabytes, words):
