@@ -70,6 +70,14 @@ def _check_name(destination: Path) -> None:
             "Choose a folder on it.",
             folder=destination,
         )
+    for path in (destination, *destination.parents):
+        if path.name.startswith("~") and not path.exists():
+            raise ExportError(
+                "There is no user {name}, in whose home {folder} would be.",
+                "Choose another folder.",
+                name=path.name[1:],
+                folder=destination,
+            )
     if (length := len(os.fsencode(destination.name))) > _MAX_NAME:
         raise ExportError(
             "The name of the export folder has {length:,} bytes; at most "
@@ -101,7 +109,9 @@ def _check_not_protected(destination: Path, protected: Iterable[Path]) -> None:
     for path in (*protected, Path.cwd(), Path(os.path.expanduser("~"))):
         if path.resolve().is_relative_to(target):
             raise ExportError(
-                "{folder} contains {path}, which must not be replaced.",
+                "{folder} must not be replaced."
+                if path.resolve() == target
+                else "{folder} contains {path}, which must not be replaced.",
                 "Choose another folder.",
                 folder=destination,
                 path=path,
