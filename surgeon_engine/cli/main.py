@@ -92,8 +92,10 @@ class _Commands(TyperGroup):
 
 def _print_error(error: EngineError) -> None:
     hint = error.hint
-    if error.is_occupied and isinstance(error, ExportError):
-        hint = f"{hint} An export replaces another with --replace."
+    if error.is_occupied:
+        is_export = isinstance(error, ExportError)
+        more = "An export replaces another with --replace."
+        hint = f"{hint} {more if is_export else '--replace is for exports alone.'}"
     Output(to_stderr=True).print_line(f"{error.message}\n{hint}".strip())
 
 
