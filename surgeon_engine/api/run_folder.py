@@ -229,7 +229,7 @@ class RunFolder:
         if self.report_path.is_file():
             raise RunFolderError(
                 "The run in {path} is complete: there is nothing to resume.",
-                "To see its result: surgeon inspect RUN.",
+                "To see its result: surgeon inspect {path}.",
                 path=self.path,
             )
         self.saved_state.read()  # raises

@@ -104,6 +104,9 @@ def stop(
         Output().print_line("The run had finished." if has_finished else "Canceled.")
     elif isinstance(command, Pause):
         Output().print_line("The run pauses at its next safe point.")
+    else:
+        goes_on = "The run ends its shot, then exports." if keep else "The run goes on."
+        Output().print_line(goes_on)
 
 
 def print_fidelity(run: Path, output: Output) -> None:

@@ -196,8 +196,10 @@ def conditions(measured: Measured) -> str:
     """Return how the figures of a measurement were taken."""
     return say_all(
         say(
-            "Medians of {rounds} rounds, alternating between the models, and their "
-            "range."
+            "One round."
+            if measured.rounds == 1
+            else "Medians of {rounds} rounds, alternating between the models, and "
+            "their range."
             if len(measured.models) == 2
             else "Medians of {rounds} rounds and their range.",
             rounds=measured.rounds,
@@ -206,8 +208,8 @@ def conditions(measured: Measured) -> str:
         if measured.rounds >= _ROUNDS_TO_TRIM
         else "",
         say(
-            "Device: {device}. Prompts of {prompt:count} tokens, {generated:count} "
-            "generated tokens.",
+            "Device: {device}. Tokens of a prompt: {prompt:count}; generated: "
+            "{generated:count}.",
             device=say_list(measured.device, measured.dtype or ""),
             prompt=measured.prompt_tokens,
             generated=measured.generated_tokens,

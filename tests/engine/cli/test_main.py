@@ -252,6 +252,16 @@ def test_interrupted_watch_says_that_the_run_goes_on(tmp_path, capsys, monkeypat
     assert out == f"The run goes on. To cancel it: surgeon stop {tmp_path}\n"
 
 
+@pytest.mark.parametrize("flag", ["--keep", "--pause", "--continue"])
+def test_command_to_a_run_is_confirmed(tmp_path, capsys, flag):
+    folder = RunFolder(write_run(tmp_path, ending="killed"))
+    with folder.locked():
+        code, out, err = run("stop", folder.path, flag, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert out.startswith("The run ")
+    assert folder.commands_path.is_file()
+
+
 def test_stop_does_not_wait_for_another_computer(tmp_path, capsys, monkeypatch):
     folder = RunFolder(write_run(tmp_path, ending="killed"))
     write_lock(folder.process_path)
@@ -290,7 +300,7 @@ def test_job_with_an_occupied_folder_is_refused_before_any_work(
     code, _, err = run("run", job, *where, *flags, capsys=capsys)
     assert code == 1
     assert f"{runs / 'run'} exists already" in err
-    assert "--replace" not in err
+    assert "--replace is for exports alone." in err
 
 
 @pytest.mark.slow

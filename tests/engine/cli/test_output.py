@@ -162,13 +162,20 @@ def test_measurement_table_is_aligned_and_describes_the_protocol(capsys):
     assert rows[4].endswith("1.52 (1.50 to 1.53)")
     assert notes == [
         "Medians of 3 rounds, alternating between the models, and their range. Device: "
-        "CPU (2 threads), float32. Prompts of 512 tokens, 32 generated tokens."
+        "CPU (2 threads), float32. Tokens of a prompt: 512; generated: 32."
     ]
 
 
 def test_measurement_table_of_one_model_has_no_ratio(capsys):
     measured = Measured((model("model"),), 2, 512, 32, 3, "CPU (2 threads)")
     assert "  ratio" not in printed(measured, capsys)
+
+
+def test_one_round_has_no_median(capsys):
+    measured = Measured((model("model"),), 2, 512, 1, 1, "CPU")
+    lines = printed(measured, capsys).splitlines()
+    device = "Device: CPU, float32. Tokens of a prompt: 512; generated: 1."
+    assert lines[-1] == f"One round. {device}"
 
 
 def test_built_in_text_has_its_name(capsys):
