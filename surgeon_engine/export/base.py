@@ -50,7 +50,7 @@ class Writer(Protocol):
     def unsupported_reason(self, pruned: PrunedModel) -> str:
         """Return why the model cannot be written in this format; empty if it can."""
 
-    def notes(self, pruned: PrunedModel) -> tuple[str, ...]:
+    def notes(self, pruned: PrunedModel, dtype: FileDtype) -> tuple[str, ...]:
         """Return what a reader of the log should know of the files."""
         return ()
 

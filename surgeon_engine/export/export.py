@@ -98,7 +98,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
     check_disk_space(destination, forecast)
     label, size = DESCRIPTIONS[file_format].label, format_size(forecast)
     context.inform("{label}: the file will take {size}.", label=label, size=size)
-    for note in writer.notes(pruned):
+    for note in writer.notes(pruned, config.dtype):
         context.inform(note)
     with write_checkpoint_at(destination, context, replace=job.replace) as folder:
         blocks = len(pruned.loaded.blocks)

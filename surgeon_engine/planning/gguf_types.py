@@ -10,10 +10,12 @@ writer of the file both follow them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from surgeon_engine.api.config.export import FOR_ANY_MODEL, FileDtype
+from surgeon_engine.base.sentences import say, say_list
 
 
 class TensorType(StrEnum):
@@ -142,6 +144,10 @@ class Mixture:
         is_whole = row % BLOCKS[fallback].numbers == 0
         return fallback if is_whole else TensorType.F16
 
+    def falls_back(self, name: str, row: int) -> bool:
+        """Return whether rows that are no whole blocks get another type."""
+        return self.type_of(name, row) is not self.wanted_type(name, row)
+
     def wanted_type(self, name: str, row: int) -> TensorType:
         """Return the type of a matrix whose rows are whole blocks of it."""
         base, parts = self._base_of(name), name.split(".")
@@ -186,6 +192,26 @@ class Mixture:
         eighth = self.blocks // 8
         is_outer = block < eighth or block >= 7 * self.blocks // 8
         return is_outer or (block - eighth) % 3 == 2
+
+
+def about_fallbacks(found: Mapping[TensorType, int], dtype: str) -> str:
+    """Return how many matrices fall back to other types; empty: none does.
+
+    Args:
+        found: the number of matrices by their type.
+        dtype: the name of the number format.
+    """
+    if not (count := sum(found.values())):
+        return ""
+    return say(
+        "The rows of {n} matrix do not fill the blocks of {dtype}: it gets {types}."
+        if count == 1
+        else "The rows of {n} matrices do not fill the blocks of {dtype}: they get "
+        "{types}.",
+        n=count,
+        dtype=dtype,
+        types=say_list(*sorted(found)),
+    )
 
 
 def planned_name(block: int, kind: str) -> str:

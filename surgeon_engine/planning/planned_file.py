@@ -91,9 +91,8 @@ class PlannedFile:
         ]
         rows += [(name, hidden) for name in mixture.outer_matrices]
         for name, row in rows:
-            kind = mixture.type_of(name, row)
-            if kind is not mixture.wanted_type(name, row):
-                found[kind] += 1
+            if mixture.falls_back(name, row):
+                found[mixture.type_of(name, row)] += 1
         return found
 
     @cached_property

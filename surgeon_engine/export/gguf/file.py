@@ -7,6 +7,7 @@ from those that model/families.py lists for each family.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -47,7 +48,7 @@ from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.provenance import Provenance, provenance_of
 from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.export.transformers.weight_files import named_dtype
-from surgeon_engine.planning.gguf_types import Mixture
+from surgeon_engine.planning.gguf_types import Mixture, about_fallbacks
 
 CHECK = Path(__file__).with_name("check.py")
 _FILE_TYPES = {
@@ -78,8 +79,16 @@ class GgufWriter(Writer):
         )
 
     @override
-    def notes(self, pruned: PrunedModel) -> tuple[str, ...]:
-        return notes(compact(pruned.loaded.model, pruned.plan))
+    def notes(self, pruned: PrunedModel, dtype: FileDtype) -> tuple[str, ...]:
+        mixture = _mixture(pruned, dtype)
+        found = Counter(
+            each.type(mixture)
+            for each in file_tensors(pruned)
+            if not each.is_float32 and mixture.falls_back(each.name, each.shape[-1])
+        )
+        about = about_fallbacks(found, mixture.dtype.label)
+        others = notes(compact(pruned.loaded.model, pruned.plan))
+        return (about, *others) if about else others
 
     @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:

@@ -22,6 +22,7 @@ from surgeon_engine.planning.automatic_settings import (
 )
 from surgeon_engine.planning.file_form import file_form, with_file_form
 from surgeon_engine.planning.formats import impossible_formats
+from surgeon_engine.planning.gguf_types import about_fallbacks
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.target_size import Goal
 from surgeon_gui.base.translation import inside, ntr, tr
@@ -148,17 +149,9 @@ def fallback_warning(config: RunConfig, model: ModelSummary) -> str:
     """Return which matrices get a longer number format, because of their widths."""
     form = file_form(config, model)
     fallbacks = planned_file(model, form, config.pruning).fallbacks
-    if not fallbacks or leaves_zeros(config):
+    if leaves_zeros(config):
         return ""
-    return ntr(
-        "The rows of {n} matrix do not fill the blocks of {dtype}: it gets {types}.",
-        "The rows of {n} matrices do not fill the blocks of {dtype}: they get {types}.",
-        sum(fallbacks.values()),
-    ).format(
-        n=sum(fallbacks.values()),
-        dtype=choice_label(form.dtype)[0],
-        types=tr(" or ").join(sorted(fallbacks)),
-    )
+    return about_fallbacks(fallbacks, choice_label(form.dtype)[0])
 
 
 def _groups(pruning: PruningConfig, goal: Goal) -> str:

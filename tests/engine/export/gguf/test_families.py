@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import ModelError
@@ -451,7 +452,7 @@ def test_window_that_llama_cpp_lacks_limits_the_context(tmp_path):
     example = pruned(tiny_model("mistral"))
     reader = written(example, tmp_path)
     assert value_of(reader, "llama.context_length") == 8
-    (note,) = GgufWriter().notes(example)
+    (note,) = GgufWriter().notes(example, FileDtype.FLOAT32)
     assert "a context of 8 tokens" in note
 
 
@@ -487,7 +488,7 @@ def test_language_model_alone_is_written_and_the_log_names_mmproj(tmp_path):
     example = pruned(GGUF_FAMILIES["gemma3_with_images"]())
     reader = written(example, tmp_path)
     assert len(reader.tensors) == 2 + 3 * 13
-    (note,) = GgufWriter().notes(example)
+    (note,) = GgufWriter().notes(example, FileDtype.FLOAT32)
     assert "mmproj file fits it unchanged" in note
 
 

@@ -228,6 +228,19 @@ def test_forecast_is_exact(dtype, size, tmp_path):
     assert forecast == (tmp_path / "model.gguf").stat().st_size
 
 
+def test_matrices_that_fall_back_to_another_type_are_noted(tmp_path):
+    example = uniform(tiny_llama())
+    reader = written(example, tmp_path, FileDtype.Q6_K)
+    matrices = [x for x in reader.tensors if len(x.shape) > 1]
+    types = {each.tensor_type.name for each in matrices}
+    assert "Q6_K" not in types  # no row has 256 columns
+    (note,) = GgufWriter().notes(example, FileDtype.Q6_K)
+    # A head of such rows has eight bits by the rules.
+    assert f" {len(matrices) - 1} matrices " in note
+    assert all(kind in note for kind in types)
+    assert GgufWriter().notes(example, FileDtype.FLOAT16) == ()
+
+
 def with_unknown_tensor() -> PrunedModel:
     model = tiny_llama()
     model.model.layers[0].self_attn.q_norm = torch.nn.LayerNorm(16, bias=False)

@@ -189,7 +189,7 @@ def test_limits_of_yarn_that_llama_cpp_rounds_are_noted():
     yarn = YARN | {"truncate": False}
     example = pruned(MIXTURES["gpt_oss"](rope_parameters=yarn))
     assert GgufWriter().unsupported_reason(example) == ""
-    (note,) = GgufWriter().notes(example)
+    (note,) = GgufWriter().notes(example, FileDtype.FLOAT32)
     assert "rounds the limits of yarn" in note
 
 
