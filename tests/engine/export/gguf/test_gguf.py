@@ -251,7 +251,7 @@ UNSUPPORTED = [
     (lambda: pruned(tiny_model("opt")), "no GGUF files of this architecture (opt)"),
     (
         lambda: pruned(tiny_model("falcon_multi_head")),
-        "alibi = False for granted",
+        "alibi = false for granted",
     ),
     (
         lambda: pruned(*masked("llama", Structure.ROWS_AND_COLUMNS)),
