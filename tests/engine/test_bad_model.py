@@ -4,6 +4,7 @@ import base64
 import functools
 import json
 import os
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,13 @@ MODELS = {
             folder / "model-00001-of-00001.safetensors"
         ),
         f"neither {WEIGHTS} nor {INDEX}",
+    ),
+    "one file beside the parts of an index": (
+        lambda folder: (
+            index("part.safetensors")(folder),
+            shutil.copy(folder / WEIGHTS, folder / "part.safetensors"),
+        ),
+        "two sets of weights",
     ),
     "index without files": (content(INDEX, b"{}"), "names “nothing”"),
     "index of lists": (

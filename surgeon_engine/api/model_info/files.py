@@ -141,7 +141,8 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the weight files of a folder, each of which can be opened.
 
     Raises:
-        ModelError: The folder has none, one is no file, or the index names others.
+        ModelError: The folder has none or two sets of them, one is no file, or the
+            index names others.
     """
     indexed = _indexed(folder)
     names = select_weights((x.name for x in folder.glob("*.safetensors")), indexed)
@@ -151,6 +152,15 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
     for path in paths:
         _check_is_file(path)
     check_indexed(str(folder), indexed, names, _INCOMPLETE)
+    if indexed and _WEIGHTS in names and _WEIGHTS not in indexed:
+        raise ModelError(
+            "{folder} has two sets of weights: {file}, and the files that {index} "
+            "names.",
+            "transformers would read {file}. Move it, or {index}, elsewhere.",
+            folder=folder,
+            file=_WEIGHTS,
+            index=INDEX,
+        )
     return paths
 
 
