@@ -406,7 +406,7 @@ def name_settings() -> None:
         label = quote.format(prompt=choice_label(choice).label)
         labels[line] = f"{setting}: {label}"
     formats = {each.value: choice_label(each).label for each in Format}
-    switches = {"True": tr("Yes"), "False": tr("No")}
+    switches = {"true": tr("Yes"), "false": tr("No")}
     use_names(NAMES | TEXT_NAMES | formats | switches | labels)
 
 

@@ -241,7 +241,7 @@ def test_mnemonics_of_permanent_controls_are_unique(make, language):
 def test_window_names_choices_and_settings_of_a_job():
     changes = (Change("export.save_progress", before=True, after=False),)
     fitted = AdjustedConfig(RunConfig(), changes, Mock())
-    in_job = "export.save_progress = False instead of True"
+    in_job = "export.save_progress = false instead of true"
     assert describe_changes(fitted) == in_job
     labels.name_settings()
     try:
@@ -250,7 +250,7 @@ def test_window_names_choices_and_settings_of_a_job():
         same = say("{x:choice}", x=SAME_WIDTHS)
         assert same == "“Widths”: “The same in all layers”"
         assert say("{x:choice}", x=ON_CPU) == "“Compute on”: “CPU”"
-        named = in_job.replace("False", "No").replace("True", "Yes")
+        named = in_job.replace("false", "No").replace("true", "Yes")
         label = "“Save the progress”"
         assert describe_changes(fitted) == named.replace("export.save_progress", label)
     finally:
