@@ -6,7 +6,7 @@ Pure functions of the state.
 from __future__ import annotations
 
 from surgeon_engine.api.messages.run import Fidelity
-from surgeon_engine.api.verdict import expected_verdict
+from surgeon_engine.api.verdict import Verdict, expected_verdict
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.experts import left_text
 from surgeon_gui.state.export_text import Facts, failure_note, larger_note, unrun_note
@@ -93,7 +93,8 @@ def _made(run: RunState) -> str:
     sentences = []
     if (found := deciding_text(run)) is not None:
         sentences.append(fidelity.same_tokens(found))
-    if (decision := decision_of(run)) is not None:
+    decision = decision_of(run)
+    if decision is not None and decision.better is not Verdict.NEARLY_SAME:
         sentences.append(f"{fidelity.decision(decision)}.")
     sentences.append(nothing_removed(run))
     sentences.append(expectation(run))

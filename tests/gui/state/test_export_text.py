@@ -244,7 +244,6 @@ def test_summary_has_the_share_of_the_worst_text_and_the_program(run):
     assert plain(result_text.summary(run)) == (
         f"Its top token is the original's in {reached} of 100 "
         f"places, on {worst.text}. "
-        "KL 0.08: above 0.05, the limit of “nearly the same”. "
         "The saved file was checked with transformers 5.5.0."
     )
     assert result_text.warnings(run) == ""
