@@ -152,15 +152,6 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
     for path in paths:
         _check_is_file(path)
     check_indexed(str(folder), indexed, names, _INCOMPLETE)
-    if indexed and _WEIGHTS in names and _WEIGHTS not in indexed:
-        raise ModelError(
-            "{folder} has two sets of weights: {file}, and the files that {index} "
-            "names.",
-            "transformers would read {file}. Move it, or {index}, elsewhere.",
-            folder=folder,
-            file=_WEIGHTS,
-            index=INDEX,
-        )
     return paths
 
 
@@ -200,7 +191,8 @@ def check_indexed(
         hint: what to try if one is missing.
 
     Raises:
-        ModelError: They are not, or it names something else than files of `names`.
+        ModelError: They are not, it names something else than files of `names`, or
+            there are other weights beside them.
     """
     if not indexed and _WEIGHTS not in names:
         raise ModelError(
@@ -229,6 +221,16 @@ def check_indexed(
                 name=name,
                 index=INDEX,
             )
+    if indexed and _WEIGHTS in names and _WEIGHTS not in indexed:
+        raise ModelError(
+            "{folder} has two sets of weights: {file}, and the files that {index} "
+            "names.",
+            "Choose another model; or move {file}, which transformers would read, or "
+            "{index} elsewhere.",
+            folder=where,
+            file=_WEIGHTS,
+            index=INDEX,
+        )
 
 
 def _read_object(path: Path, limit: int = _MAX_CONFIG) -> dict[str, Any]:
