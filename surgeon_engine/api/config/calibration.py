@@ -169,7 +169,10 @@ class CalibrationConfig:
     def contradictions(self) -> Iterator[tuple[str, ConfigError]]:
         """Yield which texts rule others out, each with the setting to change."""
         texts: tuple[CalibrationConfig | MoreText, ...] = (self, *self.more_texts)
-        read = [(real_name(x.text), x.column, x.dataset_config, x.split) for x in texts]
+        read = [
+            (real_name(x.text), x.column or self.column, x.dataset_config, x.split)
+            for x in texts
+        ]
         if len(set(read)) < len(read):
             yield (
                 "more_texts",
