@@ -229,7 +229,7 @@ def _memory(config: RunConfig, model: ModelSummary, goal: Goal) -> str:
     beside = planned_context(context, model, kind).beside(removed)
     needed = result_bytes(config, model) + beside
     return tr("{memory} of memory, {tokens}").format(
-        memory=numbers.size(needed), tokens=numbers.tokens(context)
+        memory=numbers.needed_size(needed), tokens=numbers.tokens(context)
     )
 
 

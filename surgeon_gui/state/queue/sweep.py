@@ -160,7 +160,7 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
         name = tr("{target}, file {size}").format(target=name, size=size)
     return tr("{name}: at most {memory} with {tokens}, fits in {fits}").format(
         name=name,
-        memory=numbers.size(memory),
+        memory=numbers.needed_size(memory),
         tokens=numbers.tokens(context),
         fits=fits_in(memory),
     )

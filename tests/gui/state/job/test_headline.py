@@ -158,7 +158,7 @@ def test_memory_is_that_at_the_context_of_the_job(context):
         )
         config = replace(config, pruning=pruning)
     assert context_of(config, wide) == context
-    memory = f"{plain(numbers.size(needed))} of memory, {context:,} tokens"
+    memory = f"{plain(numbers.needed_size(needed))} of memory, {context:,} tokens"
     assert memory in plain(line_of(config, wide).details)
 
 
