@@ -89,16 +89,13 @@ def _names_in(text: object) -> Iterator[str]:
         yield from (name, name.partition(" (")[0], *_names_in(value))
 
 
-def wait_note(state: AppState) -> str:
-    """Return when the engine reads what is due; empty if it reads it now."""
+def wait_note(state: AppState, source: str) -> str:
+    """Return when the engine reads a model or a text; empty if it reads it now."""
     if not state.is_connected:
         return connection_wait(state)
     if not state.is_busy:
         return ""
-    if is_model_due(state):
-        name = source_name(state.config.model.source)
-    else:
-        name = source_name(state.config.calibration.text)
+    name = source_name(source)
     if state.run.status.is_busy:
         text = tr("{name} is read when the run has ended.")
     else:
@@ -110,9 +107,10 @@ def reading_note(state: AppState) -> str:
     """Return what is being read of the model, or when; empty if nothing is due."""
     if not is_model_due(state):
         return ""
-    if note := wait_note(state):
+    source = state.config.model.source
+    if note := wait_note(state, source):
         return note
-    name = source_name(state.config.model.source)
+    name = source_name(source)
     if state.engine is Engine.STARTING:
         return tr("The engine is starting; then it reads {name}…").format(name=name)
     return tr("Reading {name}: layers, tokenizer, what can be removed…").format(
@@ -122,7 +120,7 @@ def reading_note(state: AppState) -> str:
 
 def is_model_being_read(state: AppState) -> bool:
     """Return True if the model is read now, or as soon as the engine has started."""
-    return is_model_due(state) and not wait_note(state)
+    return is_model_due(state) and not wait_note(state, state.config.model.source)
 
 
 def doing(state: AppState) -> str:

@@ -155,7 +155,8 @@ class CalibrationPage(Page):
             tr("Reading the text…") if is_read else tr("Preview")
         )
         preview: TextPreviewed | None = request.response
-        counts = wait_note(state) if is_text_due(state) else ""
+        text = state.config.calibration.text
+        counts = wait_note(state, text) if is_text_due(state) else ""
         if preview is not None:
             counts = preview_line(preview)
         show_text(self._counts, counts)

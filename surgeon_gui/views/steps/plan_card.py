@@ -85,7 +85,8 @@ class PlanCard(QFrame):
 
 
 def _waiting_text(state: AppState) -> str:
-    if is_model_due(state) and (note := wait_note(state)):
+    source = state.config.model.source
+    if is_model_due(state) and (note := wait_note(state, source)):
         return note
     if state.machine is not None:
         return ""

@@ -1,6 +1,7 @@
 """The state and the texts of an engine on another computer."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import PureWindowsPath
 
 import pytest
@@ -74,7 +75,8 @@ def test_nothing_is_read_without_a_connection_and_the_texts_say_so():
     state = app.with_computer(AppState(CONFIG, model_is_chosen=True), "me@box")
     connected = applied(state, changed(ConnectionStatus.CONNECTED))
     failed = applied(state, changed(ConnectionStatus.FAILED, message="No."))
-    for text in (connection_wait, wait_note, search_line):
+    reading = partial(wait_note, source="demo")
+    for text in (connection_wait, reading, search_line):
         assert text(state) == text(failed) == waits
         assert text(connected) != waits
     assert connection_wait(connected) == ""
