@@ -95,7 +95,12 @@ def _made(run: RunState) -> str:
         sentences.append(fidelity.same_tokens(found))
     decision = decision_of(run)
     if decision is not None and decision.better is not Verdict.NEARLY_SAME:
-        sentences.append(f"{fidelity.decision(decision)}.")
+        is_of_text = isinstance(decision.measured, Fidelity)
+        sentences.append(
+            f"{fidelity.decision(decision)}."
+            if is_of_text
+            else fidelity.explained_decision(decision)
+        )
     sentences.append(nothing_removed(run))
     sentences.append(expectation(run))
     if experts := left_text(run):
