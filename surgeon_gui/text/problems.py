@@ -42,7 +42,7 @@ class Kind(Enum):
     )
     QUEUEABLE = (
         tr("A run is in progress."),
-        tr("“Add to queue” starts this job after it."),
+        tr("“Add to queue” keeps this job for later."),
     )
     SAVING = tr("The pruned model is being saved in another format.")
     MEASURING = tr("Speed is being measured.")

@@ -18,7 +18,13 @@ def add_obstacle(state: AppState, queue: QueueState) -> Problem | None:
     """Return why the draft cannot be added to the queue; None if it can."""
     if state.computer:
         return Problem(Kind.QUEUE_ELSEWHERE)
-    return draft_obstacle(state) or _destination_obstacle(state.config, queue)
+    if problem := draft_obstacle(state):
+        return problem
+    # Once it is read, the settings of the draft may have to follow such a model.
+    has_experts = state.facts is not None and state.facts.experts
+    if state.is_fitting and (state.config.pruning.is_sized or has_experts):
+        return Problem(Kind.MODEL_UNREAD)
+    return _destination_obstacle(state.config, queue)
 
 
 def job_obstacle(

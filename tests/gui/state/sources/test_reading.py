@@ -9,7 +9,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
-from surgeon_engine.api.model_info.header import model_facts
+from surgeon_engine.api.model_info.header import ModelFacts, model_facts
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
 from surgeon_gui.base import translation
@@ -113,7 +113,7 @@ def test_text_waits_while_the_engine_is_busy(with_text, what):
     state = busy(with_text, what)
     assert step_view(state, Step.CALIBRATION).mark is Mark.BUSY
     assert "waiting for the" in step_view(state, Step.CALIBRATION).summary
-    assert "tiny.txt" in wait_note(state)
+    assert "tiny.txt" in wait_note(state, state.config.calibration.text)
     assert add_obstacle(state, QueueState()) is None  # a run of the queue reads it
 
 
@@ -153,14 +153,18 @@ def test_new_model_waits_while_the_engine_is_busy(with_new_model, what):
     view = step_view(state, Step.MODEL)
     assert view.mark is Mark.BUSY
     assert view.summary.startswith("new.gguf: waiting for the")
-    assert "new.gguf" in wait_note(state)
+    assert "new.gguf" in wait_note(state, state.config.model.source)
     assert add_obstacle(state, QueueState()) is None
+    fitting = replace(state, is_fitting=True)
+    assert add_obstacle(fitting, QueueState()) is None
+    experts = replace(fitting, facts=ModelFacts("new.gguf", experts=8))
+    assert add_obstacle(experts, QueueState()).kind is Kind.MODEL_UNREAD
     assert start_obstacle(state) is not None
 
 
 def test_new_model_is_read_by_an_idle_engine(with_new_model):
     assert step_view(with_new_model, Step.MODEL).summary == "new.gguf: reading…"
-    assert wait_note(with_new_model) == ""
+    assert wait_note(with_new_model, with_new_model.config.model.source) == ""
     assert draft_obstacle(with_new_model).kind is Kind.MODEL_UNREAD
 
 
