@@ -210,7 +210,7 @@ def about_fallbacks(found: Mapping[TensorType, int], dtype: str) -> str:
         "{types}.",
         n=count,
         dtype=dtype,
-        types=say_list(*sorted(found)),
+        types=say_list(*sorted(found), separator=" / "),
     )
 
 

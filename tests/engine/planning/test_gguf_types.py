@@ -4,7 +4,13 @@ import gguf
 import pytest
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype
-from surgeon_engine.planning.gguf_types import BLOCKS, Mixture, TensorType, planned_name
+from surgeon_engine.planning.gguf_types import (
+    BLOCKS,
+    Mixture,
+    TensorType,
+    about_fallbacks,
+    planned_name,
+)
 
 Q4_K_M, Q5_K_M, Q6_K = FileDtype.Q4_K_M, FileDtype.Q5_K_M, FileDtype.Q6_K
 MXFP4_MOE = FileDtype.MXFP4_MOE
@@ -125,3 +131,11 @@ def test_fused_values_get_the_type_of_values():
         name = f"blk.{block}.attn_qkv.weight"
         of_values = found.type_of(f"blk.{block}.attn_v.weight", 256)
         assert found.type_of(name, 256) is of_values
+
+
+def test_matrices_get_one_of_the_types_that_they_fall_back_to():
+    found = {TensorType.Q8_0: 2, TensorType.F16: 3}
+    text = about_fallbacks(found, "Q6_K")
+    assert "5 matrices" in text
+    assert "F16 / Q8_0" in text
+    assert about_fallbacks({}, "Q6_K") == ""
