@@ -20,10 +20,8 @@ GRADIENT_LOGITS_AT_ONCE = 2**26
 HELD_OUT = 4  # one of so many calibration windows judges dampings
 OWN_WINDOWS_AT_ONCE = 64  # that the model writes
 
-# Of first-order gates: draws of the labels of each of the user's windows, where labels
-# are drawn, and windows of general text. More of both change little. Shipped text has
-# no chats, so a quarter of the windows are the model's own.
-GATE_DRAWS = 2
+# Of first-order gates: windows of general text. More change little. Shipped text has no
+# chats, so a quarter of the windows are the model's own.
 GATE_GENERAL_WINDOWS = 32
 GATE_SHIPPED_WINDOWS = 24
 
@@ -55,6 +53,14 @@ EXPERT_TOKENS = 2**13  # of an expert that are worked on at once in its refit
 # An export is verified by the logits of so many tokens, and the perplexity of windows.
 PROBED_TOKENS = 64
 PROBED_WINDOWS = 4
+
+
+def gate_draws(windows: int) -> int:
+    """Return how often gates draw the labels of each of the user's windows.
+
+    The second draw changes little, and nothing if there is much text.
+    """
+    return 2 if windows <= 64 else 1
 
 
 def pinned_bytes(size: int) -> int:

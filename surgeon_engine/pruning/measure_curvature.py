@@ -33,9 +33,9 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.planning.constants import (
-    GATE_DRAWS,
     GATE_GENERAL_WINDOWS,
     GATE_SHIPPED_WINDOWS,
+    gate_draws,
 )
 from surgeon_engine.planning.measured_before import Kind, mark_of
 from surgeon_engine.pruning.methods import METHODS
@@ -188,7 +188,7 @@ def _measure_gates(
 
     Both count alike. The labels of general text are drawn from the model.
     """
-    requests = [replace(request, draws=GATE_DRAWS)]
+    requests = [replace(request, draws=gate_draws(len(request.windows)))]
     general = _general_windows(state.windows)
     if general is not None:
         requests.append(replace(request, windows=general, labels=Fisher.SAMPLED))

@@ -22,9 +22,9 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
     FLOAT,
-    GATE_DRAWS,
     GATE_GENERAL_WINDOWS,
     GRADIENT_LOGITS_AT_ONCE,
+    gate_draws,
 )
 from surgeon_engine.planning.job import Job, readers, width
 from surgeon_engine.planning.measured_before import Kind
@@ -102,7 +102,7 @@ def _seconds(job: Job) -> float:
             for layer in job.as_used(layers)
             if of_experts or not layer.is_experts
         )
-        draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1
+        draws = gate_draws(windows) if pruning.fisher is Fisher.SAMPLED else 1
         general = min(config.general_windows, GATE_GENERAL_WINDOWS)
         return sum(
             speed.backward(job, count, times, times * gates, speed.fast_products(job))

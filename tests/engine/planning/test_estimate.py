@@ -11,6 +11,7 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Damping,
+    Fisher,
     Method,
     PruningConfig,
     Structure,
@@ -213,6 +214,15 @@ def test_time_grows_with_the_work_and_is_unknown_without_speeds():
     first = estimate(JOB, MODEL, machine())
     curvature = [x.seconds_of_stages[Stage.CURVATURE] for x in (first, twice)]
     assert curvature[1] == pytest.approx(2 * curvature[0])
+
+
+def test_gates_of_much_text_draw_labels_once():
+    def seconds(windows):
+        job = pruned(method=Method.FIRST_ORDER, fisher=Fisher.SAMPLED)
+        found = estimate(calibrated(job, windows=windows), MODEL, machine())
+        return found.seconds_of_stages[Stage.CURVATURE]
+
+    assert seconds(64) > seconds(65) > 0.5 * seconds(64)
 
 
 def test_samples_take_time_for_the_original_and_after_each_shot():

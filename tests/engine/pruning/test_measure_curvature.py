@@ -144,6 +144,15 @@ def test_gates_count_users_and_general_text_alike(monkeypatch, has_shipped):
         assert torch.allclose(gates.column_costs(), mean, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("windows", "draws"), [(64, 2), (65, 1)])
+def test_much_text_has_one_draw_of_labels(monkeypatch, windows, draws):
+    requests = []
+    monkeypatch.setattr(module, "block_gates", lambda *x: requests.append(x[0]) or ())
+    state = gate_state(windows, fisher=Fisher.SAMPLED)
+    measure(state, state.windows.calibration, silent_context(), 1)
+    assert [request.backwards for request in requests] == [draws]
+
+
 def test_gates_of_an_original_are_measured_once():
     gates = Gates()
     first, is_new = gates.measure(gate_state(sparsity=0.2))
