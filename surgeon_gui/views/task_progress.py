@@ -12,7 +12,14 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import phase_of, progress_of
 from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import OnClick, button, set_enabled, text_label
+from surgeon_gui.widgets.controls import (
+    OnClick,
+    button,
+    is_focused,
+    neighbor_in_focus_chain,
+    set_enabled,
+    text_label,
+)
 from surgeon_gui.widgets.layouts import in_row, vertical
 from surgeon_gui.widgets.progress import ProgressBar
 
@@ -20,15 +27,14 @@ from surgeon_gui.widgets.progress import ProgressBar
 class TaskProgress(QWidget):
     """Progress of a request; hidden without one. Object names begin with `name`.
 
-    If `starter`, the button that starts it, has the focus, Cancel has it meanwhile.
+    If one of `starters`, the controls that start it, has the focus, Cancel has it
+    meanwhile.
     """
 
-    def __init__(
-        self, name: str, on_cancel: OnClick, starter: QWidget | None = None
-    ) -> None:
+    def __init__(self, name: str, on_cancel: OnClick, *starters: QWidget) -> None:
         super().__init__()
         self.setObjectName(f"{name}_progress")
-        self._starter = starter
+        self._starters = list(starters)  # the last one that was used is first
         self._phase = text_label(quiet=True, name=f"{name}_phase_label")
         task = CAPTIONS[f"{name}_button"].spoken
         spoken = tr("Progress: {task}").format(task=task)
@@ -43,14 +49,30 @@ class TaskProgress(QWidget):
         """Show the progress of a request."""
         self._phase.setText(phase_of(request))
         self.show_share(progress_of(request) if request.total else None)
-        focused = self.window().focusWidget()
+        focused, was_open = self.window().focusWidget(), not self.isHidden()
+        has_ended = was_open and not request.is_open and is_focused(self._cancel)
         set_enabled(self._cancel, is_enabled=request.can_cancel)
         self.setVisible(request.is_open)
-        if request.is_open and focused is not None and focused is self._starter:
+        if request.is_open and focused in self._starters:
+            self._starters.sort(key=lambda each: each is not focused)
             self._cancel.setFocus()
-        elif not request.is_open and focused is self._cancel and self._starter:
-            # Later, when it can be used again.
-            QTimer.singleShot(0, self._starter, self._starter.setFocus)
+        elif has_ended:
+            # Later, when the starters can be used again.
+            QTimer.singleShot(0, self, self._return_focus)
+
+    def _return_focus(self) -> None:
+        """Give the focus to a starter that is in sight, the page, or the next control.
+
+        Only some pages take the focus.
+        """
+        for each in self._starters:
+            if each.isVisible() and each.isEnabled():
+                each.setFocus()
+                return
+        page = self.parentWidget()
+        while page is not None and page.focusProxy() is None:
+            page = page.parentWidget()
+        (page or neighbor_in_focus_chain(self._cancel, is_next=True)).setFocus()
 
     def show_share(self, share: float | None) -> None:
         """Show a more accurate progress, from 0 to 1; None: it is not known."""

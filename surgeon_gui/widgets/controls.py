@@ -101,6 +101,12 @@ def set_enabled(widget: QWidget, *, is_enabled: bool) -> None:
             widget.setFocus()
 
 
+def is_focused(widget: QWidget) -> bool:
+    """Return whether a widget has the focus, or had it when it was disabled."""
+    focused = widget.window().focusWidget()
+    return focused is widget or (bool(widget.property(_HAD_FOCUS)) and focused is None)
+
+
 def show_button(made: QPushButton, label: str, tip: str, *, is_enabled: bool) -> None:
     """Give a button another label, tooltip and state."""
     if made.text() != label:

@@ -108,7 +108,7 @@ class NewPage(QWidget):
         self._curve.moved.connect(self._on_curve_moved)
         self._basis = eliding_label("forecast_basis", quiet=True)
         self._measure = button("diagnose_button", diagnosis.diagnose)
-        self._progress = TaskProgress("diagnose", diagnosis.cancel)
+        self._progress = TaskProgress("diagnose", diagnosis.cancel, self._measure)
         self._chips = {
             purpose: chip(
                 f"purpose_{purpose.value}_button", partial(self._on_purpose, purpose)

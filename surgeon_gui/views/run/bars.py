@@ -118,7 +118,7 @@ class SpeedCard(QFrame):
         self._measure = button("measure_button", session.measure)
         self._note = text_label(quiet=True, name="measure_note")
         cancel = partial(session.store.cancel_request, RequestKind.MEASUREMENT)
-        self._progress = TaskProgress("measure", cancel)
+        self._progress = TaskProgress("measure", cancel, self._measure)
         self._invitation = QWidget()
         row = in_row(self._measure, (self._note, 1))
         vertical(self._invitation, row, STRETCH, spacing=GAP // 2)

@@ -64,7 +64,7 @@ class LossView(CardRow):
         self._prompts = link("judge_prompts_button", self._on_prompts_clicked)
         self._time = text_label(quiet=True, name="judge_note")
         cancel = partial(session.store.cancel_request, RequestKind.JUDGMENT)
-        self._progress = TaskProgress("judge", cancel, self._judge)
+        self._progress = TaskProgress("judge", cancel, self._judge, self._prompts)
         self._judging = QWidget()
         vertical(
             self._judging,

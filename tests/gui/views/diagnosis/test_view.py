@@ -20,6 +20,7 @@ from tests.helpers.windows import (
     find,
     load_and_wait,
     open_details,
+    wait_until,
 )
 
 
@@ -63,11 +64,14 @@ def test_measured_model_has_a_curve_of_its_own_and_maps(qtbot, window):
     load_and_wait(qtbot, window)
     basis = find(window, "forecast_basis", QElidingLabel)
     assert basis.text() == "estimated from runs of similar models"
+    find(window, "diagnose_button").setFocus()
     click(window, "diagnose_button")
+    assert window.focusWidget() is find(window, "diagnose_cancel_button")
     assert find(window, "diagnose_progress").isVisible()
     assert not find(window, "diagnose_button").isVisible()
     wait_until_known(qtbot, window)
     assert not find(window, "diagnose_progress").isVisible()
+    wait_until(qtbot, lambda: window.focusWidget() is find(window, "size_curve"))
     assert basis.text() == "measured on this model"
     open_details(window)
     assert "16,384 tokens" in shown(window, "diagnosis_headline")

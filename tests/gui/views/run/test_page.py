@@ -292,6 +292,35 @@ def test_gguf_file_is_measured_with_the_original_only_if_that_is_one(
     assert sources == (*originals, run.exported.folder)
 
 
+@pytest.mark.parametrize(
+    ("starter", "results", "after"),
+    [
+        ("judge_button", {"judgment": judgment()}, "judge_prompts_button"),
+        ("judge_prompts_button", {"judgment": judgment()}, "judge_prompts_button"),
+        ("judge_button", {}, "judge_button"),
+        ("judge_prompts_button", {}, "judge_prompts_button"),
+        ("measure_button", {"measured": measured()}, "run_page"),
+        ("measure_button", {}, "measure_button"),
+    ],
+)
+def test_focus_is_in_sight_after_a_request(page, session, starter, results, after):
+    show(page, finished())
+    task = starter.split("_")[0]
+    find(page, starter).setFocus()
+    {"judge": session.judge, "measure": session.measure}[task]()
+    page.show_state(session.state, 100.0)
+    focus = page.window().focusWidget
+    assert focus() is find(page, f"{task}_cancel_button")
+    if not results:
+        click(page, f"{task}_cancel_button")
+        page.show_state(session.state, 100.0)
+    session.store.state = replace(session.state, requests={})
+    show(page, finished(**results))
+    expected = find(page.window(), after)
+    assert focus() is (expected.focusProxy() or expected)
+    assert focus().isVisible()
+
+
 def test_speed_of_a_file_that_was_measured_alone_has_no_bar(page):
     alone = msgspec.structs.replace(measured(), models=measured().models[1:])
     show(page, finished(measured=alone))
