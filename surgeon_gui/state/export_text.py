@@ -6,16 +6,21 @@ Pure functions of the events of the engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Exported, Stage
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.bars import memory_bytes
-from surgeon_gui.state.job.file_formats import is_larger
+from surgeon_gui.state.job.file_formats import (
+    disabled_dtypes,
+    disabled_save_formats,
+    is_larger,
+)
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import planned_export, stage_progress
@@ -86,16 +91,29 @@ def save_forecast(run: RunState, export: ExportConfig) -> tuple[str, str]:
     planned = planned_export(run, export)
     if planned is None:
         return "", ""
-    dtype, size = planned
+    form, size = planned
     line = tr("The file will have about {size}, in {dtype}.")
-    line = line.format(size=numbers.size(size), dtype=choice_label(dtype)[0])
+    line = line.format(size=numbers.size(size), dtype=choice_label(form.dtype)[0])
     if run.model is None or not is_larger(size, run.model):
         return line, ""
-    warning = tr(
-        "Larger than the original of {size}, whose weights have fewer bits. GGUF files "
-        "have shorter number formats."
-    )
-    return line, warning.format(size=numbers.size(run.model.file_bytes))
+    warning = tr("Larger than the original of {size}, whose weights have fewer bits.")
+    warning = warning.format(size=numbers.size(run.model.file_bytes))
+    return line, f"{warning} {_way_to_fewer_bytes(run, export, form, size)}".strip()
+
+
+def _way_to_fewer_bytes(
+    run: RunState, export: ExportConfig, form: FileForm, size: int
+) -> str:
+    """Return what makes a further export smaller; "" if no choice does."""
+    reasons = disabled_save_formats(run.exported) if run.exported is not None else {}
+    if form.format is not Format.GGUF and not reasons.get(Format.GGUF):
+        return tr("GGUF files have shorter number formats.")
+    impossible = disabled_dtypes(export.format, run.model)
+    for dtype in (each for each in FileDtype if each not in impossible):
+        other = planned_export(run, replace(export, dtype=dtype))
+        if other is not None and other[0].format is form.format and other[1] < size:
+            return tr("Choose a shorter number format.")
+    return ""
 
 
 def unrun_note(exported: Exported | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.lines import damping_clauses
 from surgeon_engine.api.messages.run import (
@@ -17,7 +17,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.planning.file_form import file_form
-from surgeon_engine.planning.planned_file import planned_file
+from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import eta
@@ -173,8 +173,8 @@ def has_planned_size(run: RunState) -> bool:
     return run.exported.weight_bytes <= (1 + _SIZE_TOLERANCE) * goal.weight_bytes
 
 
-def planned_export(run: RunState, export: ExportConfig) -> tuple[FileDtype, int] | None:
-    """Return the number format and the bytes of a further export; None: unknown."""
+def planned_export(run: RunState, export: ExportConfig) -> tuple[FileForm, int] | None:
+    """Return the form and the bytes of a further export; None: unknown."""
     goal = _goal(run)
     if goal is None or run.config is None or run.model is None:
         return None
@@ -183,7 +183,7 @@ def planned_export(run: RunState, export: ExportConfig) -> tuple[FileDtype, int]
     removed = goal.removed_at(run.history[-1].parameters)
     tokens = run.tokens.after if run.tokens is not None else None
     file = planned_file(run.model, form, run.config.pruning, tokens)
-    return form.dtype, file.bytes(0 if leaves_zeros(job) else removed)
+    return form, file.bytes(0 if leaves_zeros(job) else removed)
 
 
 def _goal(run: RunState) -> Goal | None:

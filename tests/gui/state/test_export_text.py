@@ -383,11 +383,11 @@ def test_further_export_has_its_number_format_and_size_beforehand():
     run = run_pages.finished()
     removed = run.model.parameters - run.history[-1].parameters
     plain, _ = planned_export(run, ExportConfig(format=Format.COMPACT))
-    assert plain is FileDtype.FLOAT32
-    dtype, size = planned_export(
+    assert plain.dtype is FileDtype.FLOAT32
+    form, size = planned_export(
         run, ExportConfig("", Format.COMPACT, FileDtype.FLOAT16)
     )
-    assert dtype is FileDtype.FLOAT16
+    assert form.dtype is FileDtype.FLOAT16
     assert size == pytest.approx(2 * (run.model.parameters - removed), rel=0.02)
     assert export_text.save_forecast(run, ExportConfig(format=Format.COMPACT))[1] == ""
     masked = planned_export(run, ExportConfig(format=Format.MASKED))[1]
@@ -399,3 +399,39 @@ def test_further_export_has_its_number_format_and_size_beforehand():
     )
     assert choice_label(FileDtype.BFLOAT16)[0] in line  # not only: as the original
     assert warning
+
+
+GGUF_HINT, SHORTER_HINT = "GGUF files", "shorter number format."
+
+
+@pytest.mark.parametrize(
+    ("file_format", "dtype", "hint"),
+    [
+        (Format.COMPACT, FileDtype.SAME, GGUF_HINT),
+        (Format.MASKED, FileDtype.FLOAT32, GGUF_HINT),
+        (Format.GGUF, FileDtype.FLOAT16, SHORTER_HINT),
+        (Format.GGUF, FileDtype.Q8_0, SHORTER_HINT),
+        (Format.GGUF, FileDtype.Q4_0, ""),
+    ],
+)
+@pytest.mark.parametrize("has_gguf", [True, False])
+def test_larger_file_has_a_hint_to_what_is_not_chosen_yet(
+    file_format, dtype, hint, has_gguf
+):
+    """The original has 2 bits a weight."""
+    run = run_pages.finished()
+    small = msgspec.structs.replace(
+        run.model, dtype="", file_bytes=run.model.parameters // 4
+    )
+    run = replace(run, model=small)
+    if not has_gguf:
+        others = tuple(x for x in run.exported.others if x.format is not Format.GGUF)
+        run = replace(
+            run, exported=msgspec.structs.replace(run.exported, others=others)
+        )
+        if hint is GGUF_HINT:
+            hint = SHORTER_HINT if dtype is FileDtype.FLOAT32 else ""
+    warning = export_text.save_forecast(run, ExportConfig("", file_format, dtype))[1]
+    assert warning.startswith("Larger than the original")
+    for each in (GGUF_HINT, SHORTER_HINT):
+        assert (each in warning) is (each == hint)
