@@ -73,9 +73,9 @@ def decision(beyond: Beyond) -> str:
     # With more decimals if it looks as if it were within the limit.
     shown = (form(beyond.value, n) for n in range(usual, _MOST_DECIMALS))
     value = next((each for each in shown if each != limit), limit)
-    text = tr("{figure}: above {limit}, the limit of “{verdict}”")
+    text = tr("{figure} (“{verdict}” allows at most {limit})")
     if beyond.figure == "agreement":
-        text = tr("{figure}: below {limit}, the limit of “{verdict}”")
+        text = tr("{figure} (“{verdict}” needs at least {limit})")
     return text.format(
         figure=figure.format(nats=value, share=value, factor=value),
         limit=limit,

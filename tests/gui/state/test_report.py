@@ -120,7 +120,7 @@ def test_fidelity_and_verdict_are_those_of_the_file(finished):
     text = text_of(replace(finished, exported=exported))
     assert "Finished: KL 0.70, 60 % same top token" in text
     assert "Noticeably different." in text
-    assert "KL 0.70: above 0.25, the limit" in text
+    assert "KL 0.70 (“close to the original” allows at most 0.25)." in text
     assert " 0.70 60 % " in text  # in the table; one window has no interval
     in_memory = finished.evaluation.fidelity[0].divergence.value
     assert f"KL {numbers.nats(in_memory)}" not in text.partition("Shot by shot")[0]

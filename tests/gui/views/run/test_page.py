@@ -197,9 +197,10 @@ def test_page_and_tooltip_name_what_has_decided(page):
     show(page, replace(run, baseline=baseline, exported=exported))
     told = shown(page, "run_time").replace("\xa0", " ")
     assert "in 69 of 100 places, on bad" in told  # below the limit, as it is
-    assert "69.7 % same top token: below 70 %" in told
+    decision = "69.7 % same top token (“close to the original” needs at least 70 %)."
+    assert decision in told
     tip = find(page, "run_title").toolTip().replace("\xa0", " ")
-    assert "bad: 69.7 % same top token: below 70 %" in tip
+    assert f"bad: {decision}" in tip  # with one colon
 
 
 def test_links_in_two_lines_keep_their_distance(page):
