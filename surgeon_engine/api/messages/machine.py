@@ -47,6 +47,10 @@ class Machine(msgspec.Struct, frozen=True):
         """Return whether a run computes on a GPU that torch calls "cuda"."""
         return self.computes_on_gpu(requested) and self.gpu_name != APPLE_GPU
 
+    def memory(self, requested: Device) -> int:
+        """Return the bytes of the device on which a run with this setting computes."""
+        return self.gpu_bytes if self.computes_on_gpu(requested) else self.ram_bytes
+
     def processes(self, model: ModelConfig) -> int:
         """Return how many processes on this machine share a run of a job.
 

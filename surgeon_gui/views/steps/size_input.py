@@ -30,7 +30,11 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.planned_file import FileForm
-from surgeon_engine.planning.running_memory import usable_context
+from surgeon_engine.planning.running_memory import (
+    COMMON_MEMORIES,
+    GIGABYTE,
+    usable_context,
+)
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
@@ -68,6 +72,7 @@ class SizeInput(QWidget):
         }
         self._model: ModelSummary | None = None
         self._form = FileForm()
+        self.memory = 0  # bytes of the device; 0: not known
         self._reasons: Mapping[Target, str] = dict.fromkeys(Target, "")
         self._shown: tuple[Target, float | None] = (self._values["target"], None)
         self._suffix = ""  # of the text
@@ -211,8 +216,17 @@ class SizeInput(QWidget):
         if unit is Target.MEMORY and self._model is not None:
             context = usable_context(values["context"], self._model)
             values = {**values, "context": context}
+        elif unit is Target.MEMORY:
+            values = {**values, **self._memory_to_begin_with()}
         changes = targets.converted(values, unit, self._model, self._form)
         self._change({**values, **changes})
+
+    def _memory_to_begin_with(self) -> dict[str, float]:
+        """Return the usual memory that the device has, unless another was chosen."""
+        name = targets.target_field(Target.MEMORY)
+        usual = [x for x in COMMON_MEMORIES if x * GIGABYTE <= self.memory]
+        is_chosen = self._values[name] != _SETTINGS[name].default
+        return {} if is_chosen or not usual else {name: usual[-1]}
 
     @Slot()
     def _on_context_edited(self) -> None:

@@ -130,6 +130,8 @@ class TargetPage(Page):
 
     @override
     def show_state(self, state: AppState) -> None:
+        if state.machine is not None:
+            self._sizes.memory = state.machine.memory(state.config.model.device)
         self._sizes.show_model(state.model, _form(state))
         if Step.TARGET not in state.rejected:  # else a form shows its own problem
             problems = self.problems(state)

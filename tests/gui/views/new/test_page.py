@@ -24,11 +24,12 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
     Structure,
+    Target,
     Vocabulary,
 )
 from surgeon_engine.api.config.purposes import Purpose
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import DEMO
@@ -44,6 +45,7 @@ from surgeon_gui.views.new import model_card
 from surgeon_gui.views.new.curve import SizeCurve
 from tests.helpers.configs import some_tokens
 from tests.helpers.fake_engine import evaluation
+from tests.helpers.fake_machine import machine
 from tests.helpers.fake_sources import fewer_tokens
 from tests.helpers.widget_queries import choose_unit, size_shown, type_size
 from tests.helpers.window_audit import settle
@@ -620,6 +622,19 @@ def test_obstacle_is_the_reason_at_start(place):
     place.session.store.set(replace(state, problems={Step.TARGET: (long,)}))
     settle()
     assert label.height() > height  # it wraps and is not cut
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "memory"),
+    [(24 << 30, Device.AUTO, 24), (24 << 30, Device.CPU, 16), (0, Device.AUTO, 16)],
+)
+def test_memory_is_that_of_the_device_until_a_model_is_read(place, gpu, device, memory):
+    state = place.session.state
+    config = replace(state.config, model=ModelConfig("a", device=device))
+    unread = replace(state, config=config, requests={}, machine=machine(gpu=gpu))
+    place.session.store.set(unread)
+    choose_unit(place, Target.MEMORY)
+    assert place.session.state.config.pruning.memory_gigabytes == memory
 
 
 def test_details_of_the_model_lead_back(place):

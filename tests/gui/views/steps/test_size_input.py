@@ -124,6 +124,17 @@ def test_context_is_asked_for_a_memory_alone(size):
     assert context.text() == "1 token"
 
 
+def test_memory_begins_with_that_of_the_device_until_another_is_chosen(size):
+    size.show_model(None, FileForm())
+    size.memory = 24 << 30
+    choose_unit(size, Target.MEMORY)
+    assert size_shown(size) == "24 GB"  # the rest is for the screen
+    type_size(size, "6 GB")
+    for target in (Target.FILE_SIZE, Target.MEMORY):
+        choose_unit(size, target)
+    assert size_shown(size) == "6 GB"
+
+
 @pytest.mark.parametrize(
     ("structure", "file_format"),
     [(Structure.ELEMENTS, Format.AUTOMATIC), (Structure.NEURONS, Format.MASKED)],
