@@ -11,7 +11,9 @@ from collections.abc import Callable
 from functools import cache
 
 _LOCALE = "en"
-_MEGABYTE, _GIGABYTE = 1e6, 1e9
+# The units of sizes: megabytes and gigabytes, in steps of 1000 or of 1024.
+_DECIMAL = ((1e6, "MB"), (1e9, "GB"))
+_BINARY = ((2.0**20, "MiB"), (2.0**30, "GiB"))
 _MINUTE, _HOUR = 60, 3600
 _NOISE = 1e-12  # of a float, relative
 _MAX = 1e20  # larger numbers get an exponent
@@ -20,6 +22,14 @@ _SHOWN_LENGTH = 60  # characters in a message
 QUOTES = "“{prompt}”"  # a text of the window's catalog
 # Besides printable characters and spaces; the last two join letters and emoji.
 _SHOWN = "\n\t\u200c\u200d"
+
+_units = _DECIMAL  # of the sizes of this process
+
+
+def use_binary_sizes(is_binary: bool) -> None:
+    """Format sizes in MiB and GiB from now on, or in MB and GB."""
+    global _units
+    _units = _BINARY if is_binary else _DECIMAL
 
 
 def escape_controls(text: str) -> str:
@@ -84,7 +94,7 @@ def rounded_down(number: float, decimals: int) -> float:
 
 
 def format_size(size: float) -> str:
-    """Format a number of bytes in MB, or in GB from 1 GB on, rounded up."""
+    """Format a number of bytes in MB, or GB from 1 GB on, rounded up; or MiB, GiB."""
     return _in_bytes(size, rounded_up)
 
 
@@ -94,9 +104,10 @@ def format_room(size: float) -> str:
 
 
 def _in_bytes(size: float, rounded: Callable[[float, int], float]) -> str:
-    if size < _GIGABYTE:
-        return f"{_fixed(rounded(size / _MEGABYTE, 1), 1)} MB"
-    return f"{_fixed(rounded(size / _GIGABYTE, 2), 2)} GB"
+    (megabyte, small), (gigabyte, large) = _units
+    if size < gigabyte:
+        return f"{_fixed(rounded(size / megabyte, 1), 1)} {small}"
+    return f"{_fixed(rounded(size / gigabyte, 2), 2)} {large}"
 
 
 def format_duration(seconds: float) -> str:

@@ -30,7 +30,6 @@ from surgeon_engine.api.report import Report
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
 from surgeon_engine.base.files import expand_path
-from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.compaction.plan import PrunedModel
@@ -96,8 +95,10 @@ def export(job: ExportJob, context: RunContext) -> Exported:
     writer = WRITERS[file_format]
     forecast = writer.forecast(pruned, config.dtype)
     check_disk_space(destination, forecast)
-    label, size = DESCRIPTIONS[file_format].label, format_size(forecast)
-    context.inform("{label}: the file will take {size}.", label=label, size=size)
+    label = DESCRIPTIONS[file_format].label
+    context.inform(
+        "{label}: the file will take {size:size}.", label=label, size=forecast
+    )
     for note in writer.notes(pruned, config.dtype):
         context.inform(note)
     with write_checkpoint_at(destination, context, replace=job.replace) as folder:

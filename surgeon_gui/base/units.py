@@ -1,12 +1,14 @@
 """Units of sizes in bytes: MB in steps of 1000, or MiB in steps of 1024.
 
 Call `use` before importing modules with texts, because some name the unit at import.
-Job files and the messages of the engine always have MB and GB.
+Job files always have MB and GB.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+from surgeon_engine.base import formatting
 
 
 class Units(StrEnum):
@@ -20,9 +22,10 @@ _units = Units.DECIMAL
 
 
 def use(units: Units) -> None:
-    """Show sizes in these units from now on."""
+    """Show sizes in these units from now on, also in the engine's sentences."""
     global _units
     _units = units
+    formatting.use_binary_sizes(is_binary())
 
 
 def is_binary() -> bool:

@@ -7,10 +7,13 @@ import pytest
 from PySide6.QtCore import QLocale
 
 from surgeon_engine.api.config.fields import Limits
+from surgeon_engine.api.messages.events import Envelope, Level, Logged
+from surgeon_engine.base.sentences import from_plain, reworded
 from surgeon_gui.base import translation, units
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from surgeon_gui.base.units import Units
 from surgeon_gui.state import charts
+from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.field_text import FieldText
@@ -124,6 +127,17 @@ def test_sizes_are_shown_in_the_chosen_units(binary_units):
     assert numbers.size(round(5.401 * 2**20)) == "5.4\xa0MiB"
     units.use(Units.DECIMAL)
     assert numbers.size(3 * 10**6) == "3.0\xa0MB"
+
+
+def test_engine_sentences_have_the_chosen_units(binary_units):
+    plain = {
+        "template": "{a:size} are needed, {b:room} are free.",
+        "values": {"a": 3 << 20, "b": 5 << 30},
+    }
+    (line,) = log_lines([Envelope("", 0.0, Logged(Level.INFO, from_plain(plain)))])
+    assert line.message == "3.0 MiB are needed, 5.00 GiB are free."
+    units.use(Units.DECIMAL)
+    assert reworded(line.message) == "3.2 MB are needed, 5.36 GB are free."
 
 
 def test_memory_chart_is_in_the_chosen_units(binary_units):
