@@ -126,14 +126,19 @@ class PreviewController(QObject):
         state = self._session.state
         return state.model is not None and not state.is_busy
 
+    @property
+    def is_soon(self) -> bool:
+        """True if a preview is requested once the user pauses."""
+        return self._is_engine_free and self._is_due(self._session.state)
+
     @Slot()
     def _on_changed(self) -> None:
-        if self._is_engine_free and self._is_due(self._session.state):
+        if self.is_soon:
             self._timer.start()
 
     @Slot()
     def _ask(self) -> None:
-        if self._is_engine_free and self._is_due(self._session.state):
+        if self.is_soon:
             self._request()
 
 

@@ -154,6 +154,8 @@ class CalibrationPage(Page):
         self._preview_button.setText(
             tr("Reading the text…") if is_read else tr("Preview")
         )
+        if (is_read or self._texts.is_soon) and not self._pager.isHidden():
+            return  # the last preview stays until the next one: nothing moves
         preview: TextPreviewed | None = request.response
         text = state.config.calibration.text
         counts = wait_note(state, text) if is_text_due(state) else ""

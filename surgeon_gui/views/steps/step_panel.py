@@ -124,6 +124,7 @@ class StepPanel(PageArea):
         Otherwise a message that appears above a spin box would move its buttons away
         from the pointer, and the next click would change another setting.
         """
+        QApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)  # to its end
         position, self._position = self._position, None
         control = QApplication.focusWidget()
         if control is None or control is not self._control or not control.isVisible():

@@ -53,7 +53,11 @@ class VocabularyRows(QFrame):
         error = request.error
         if error is not None and error.settings:  # the form shows it at its fields
             error = None
-        line = tr("Looking at the tokens…") if request.is_open else ""
+        is_awaited = request.is_open or self._controller.is_soon
+        line = tr("Looking at the tokens…") if is_awaited else ""
+        if is_awaited and not self.isHidden():
+            show_text(self._line, line)  # the last rows stay meanwhile: nothing moves
+            return
         if state.is_busy and not request.id:
             line = tr("A preview follows when the engine is free.")
         is_shown = bool(line) or error is not None or found is not None

@@ -1,6 +1,7 @@
 """The drawer Expert: every setting is in it, and a search finds it."""
 
 import typing
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -10,9 +11,12 @@ from PySide6.QtWidgets import QCompleter, QLineEdit, QToolButton, QWidget
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.state.app import with_request
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step
-from tests.helpers.configs import pruning_config
+from tests.helpers.configs import pruning_config, some_tokens
+from tests.helpers.fake_sources import fewer_tokens, previewed
 from tests.helpers.window_audit import overlapping, settle
 from tests.helpers.windows import click, find
 
@@ -247,3 +251,63 @@ def test_return_opens_the_first_setting_or_section_that_is_found(
     QTest.keyClick(edit, Qt.Key.Key_Return)
     assert find(active, f"step_{header}_header").isChecked()
     qtbot.waitUntil(lambda: edit.text() == "")
+
+
+@pytest.mark.parametrize("focused", ["preview_button", "calibration_windows", ""])
+@pytest.mark.parametrize("is_at_the_end", [False, True])
+def test_preview_that_comes_or_is_replaced_moves_nothing(
+    active, focused, is_at_the_end
+):
+    active.open_expert(Step.CALIBRATION)
+    session, panel = active.session, find(active, "step_panel")
+    if focused:
+        find(active, focused).setFocus()
+    settle()
+
+    def place_of_button():
+        settle()
+        return find(active, "preview_button").mapTo(panel, QPoint()).y()
+
+    before = place_of_button()
+    known = Request("preview-1", previewed(session.state.config.calibration, 0))
+    session.store.set(with_request(session.state, RequestKind.PREVIEW, known))
+    assert place_of_button() == before
+    if is_at_the_end:
+        bar = panel.verticalScrollBar()
+        bar.setValue(bar.maximum())
+        assert place_of_button() < before
+        before = place_of_button()
+    for request in (Request("preview-2"), replace(known, id="preview-2")):
+        session.store.set(with_request(session.state, RequestKind.PREVIEW, request))
+        assert place_of_button() == before
+    assert find(active, "preview_text").isVisible()
+
+
+def test_preview_of_tokens_that_is_replaced_moves_nothing(active):
+    active.open_expert(Step.TARGET)
+    session, panel = active.session, find(active, "step_panel")
+    rows, line = find(active, "vocabulary_rows"), find(active, "vocabulary_line")
+    kind, bar = RequestKind.VOCABULARY, panel.verticalScrollBar()
+
+    def choose_tokens(number):
+        pruning = replace(session.state.config.pruning, **some_tokens(number))
+        session.draft.edit_part(pruning)
+
+    choose_tokens(1_500)
+    answer = Request("a", fewer_tokens(1_500, ()))
+    session.store.set(with_request(session.state, kind, answer))
+    settle()
+    assert "1,500" in line.text()
+    bar.setValue(rows.mapTo(panel.widget(), QPoint()).y())
+    position = bar.value()
+    choose_tokens(1_400)
+    settle()
+    assert (bar.value(), rows.isVisible()) == (position, True)
+    assert "1,500" not in line.text()
+    session.store.set(with_request(session.state, kind, Request("b")))
+    settle()
+    assert (bar.value(), rows.isVisible()) == (position, True)
+    session.store.set(with_request(session.state, kind, replace(answer, id="b")))
+    settle()
+    assert bar.value() == position
+    assert "1,500" in line.text()
