@@ -39,6 +39,7 @@ _MIN_SIZE = QSize(320, 150)
 _BUSY_WIDTH = 160  # pixels
 _HANDLE = 9  # radius, pixels
 _DOT = 4
+_BESIDE = _HANDLE + 1  # pixels from a point to its name: the handle may be there
 _STEP, _PAGE_STEP = 0.01, 0.05  # of the prunable weights, by a key
 _TINT = 20  # opacity of the bands, of 255
 _MOST_SHOWN = 0.6  # the lowest quality is shown at least down to it
@@ -208,8 +209,11 @@ class _Picture:
             low = max(map(mul, found.expected, found.spreads))
             self._bottom = min(math.exp(-low), _MOST_SHOWN)
         self._texts: list[QRectF] = []  # the places of those that are painted
+        self._marks: list[QRectF] = []  # the places of the points and the handle
 
     def paint(self, share: float | None) -> None:
+        if share is not None:
+            self._marks.append(_square(self._at_handle(share), _HANDLE))
         if self._forecast.is_known:
             self._paint_bands()
             self._paint_spread()
@@ -288,26 +292,29 @@ class _Picture:
     def _paint_points(self) -> None:
         painter, theme = self._painter, self._theme
         metrics = painter.fontMetrics()
-        for point in self._forecast.points:
-            # In another number format, its file had neither the size nor the rounding.
-            if point.share > self._forecast.last or not point.has_format:
-                continue
-            at = QPointF(self._x(point.share), self._y(point.divergence))
+        # In another number format, its file had neither the size nor the rounding.
+        shown = [
+            (point.name, QPointF(self._x(point.share), self._y(point.divergence)))
+            for point in self._forecast.points
+            if point.share <= self._forecast.last and point.has_format
+        ]
+        self._marks += [_square(at, _DOT) for _, at in shown]
+        for name, at in shown:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(QColor(theme.text))
             painter.drawEllipse(at, _DOT, _DOT)
-            size = QSizeF(metrics.horizontalAdvance(point.name), metrics.height())
+            size = QSizeF(metrics.horizontalAdvance(name), metrics.height())
             # Where a curve that falls to the right is not: above it, or below it.
-            right = QRectF(at + QPointF(GAP, -size.height()), size)
-            left = QRectF(at - QPointF(GAP + size.width(), 0), size)
+            right = QRectF(at + QPointF(_BESIDE, -size.height()), size)
+            left = QRectF(at - QPointF(_BESIDE + size.width(), 0), size)
             room = next((each for each in (right, left) if self._is_free(each)), None)
             if room is not None:
                 self._texts.append(room)
                 painter.setPen(QColor(theme.muted))
-                painter.drawText(room, Qt.AlignmentFlag.AlignLeft, point.name)
+                painter.drawText(room, Qt.AlignmentFlag.AlignLeft, name)
 
     def _is_free(self, room: QRectF) -> bool:
-        """Return whether a text has room at a place, beside others and the curve."""
+        """Return whether a text has room beside others, the marks and the curve."""
         area, found = self._area, self._forecast
         shares = [
             (x - area.left()) / area.width() * found.last
@@ -315,7 +322,8 @@ class _Picture:
         ]
         first, last = (self._y(found.at(max(0.0, share))) for share in shares)
         is_crossed = first < room.bottom() and last > room.top()
-        is_taken = any(room.intersects(other) for other in self._texts)
+        taken = (*self._texts, *self._marks)
+        is_taken = any(room.intersects(other) for other in taken)
         return area.contains(room) and not is_crossed and not is_taken
 
     def _paint_axis(self, share: float | None) -> None:
@@ -356,20 +364,26 @@ class _Picture:
 
     def _paint_handle(self, share: float) -> None:
         painter, theme, area = self._painter, self._theme, self._area
-        shown = min(share, self._forecast.last)
-        x = self._x(shown)
+        at = self._at_handle(share)
         painter.setPen(QPen(QColor(theme.text), 1.5))
         around = QRegion(area.adjusted(-2, 0, 2, 2).toAlignedRect())
         for text in self._texts:
             around -= QRegion(text.adjusted(-2, 0, 2, 0).toAlignedRect())
         painter.save()
         painter.setClipRegion(around)
-        painter.drawLine(QPointF(x, area.top()), QPointF(x, area.bottom()))
+        painter.drawLine(QPointF(at.x(), area.top()), QPointF(at.x(), area.bottom()))
         painter.restore()
         painter.setPen(QPen(QColor(theme.surface), 2.5))
         painter.setBrush(QColor(theme.accent))
-        y = area.center().y()
+        painter.drawEllipse(at, _HANDLE, _HANDLE)
+
+    def _at_handle(self, share: float) -> QPointF:
+        shown = min(share, self._forecast.last)
+        y = self._area.center().y()
         if self._forecast.is_known:
             y = self._y(self._forecast.at(shown))
-        at = QPointF(x, y)
-        painter.drawEllipse(at, _HANDLE, _HANDLE)
+        return QPointF(self._x(shown), y)
+
+
+def _square(center: QPointF, radius: float) -> QRectF:
+    return QRectF(center.x() - radius, center.y() - radius, 2 * radius, 2 * radius)

@@ -160,6 +160,30 @@ def test_name_of_a_run_is_beside_the_curve(qapp, factor):
     assert not any(name.contains(point) for point in on_curve)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.31, 0.33, 0.35, 1.0])
+def test_names_of_runs_are_whole_and_beside_points_and_handle(qapp, share):
+    runs = [RunPoint(f"run {n}", 0.25 + 0.02 * n, 0.2 + 0.02 * n) for n in range(8)]
+    runs += [RunPoint("a long name", x, 0.3) for x in (0.0, FOUND.last)]
+    found = replace(FOUND, points=tuple(runs))
+    image = QImage(800, 300, QImage.Format.Format_RGB32)
+    painter = QPainter(image)
+    area = QRectF(10, 10, 780, 260)
+    picture = _Picture(painter, LIGHT, area, curve_of(found))
+    picture.paint(share)
+    painter.end()
+    names = picture._texts[len(BANDS) :]
+    assert names
+    assert all(area.contains(name) for name in names)
+    marks = [(x.share, x.divergence, 4) for x in runs]
+    shown = min(share, FOUND.last)
+    marks.append((shown, FOUND.at(shown), 9))
+    for x, divergence, radius in marks:
+        center = QPointF(picture._x(x), picture._y(divergence))
+        place = QRectF(0, 0, 2 * radius, 2 * radius)
+        place.moveCenter(center)
+        assert not any(name.intersects(place) for name in names)
+
+
 def test_curve_that_rises_at_its_end_is_not_cut_off():
     """As by a run that is worse than another one with fewer weights."""
     expected = [0.1, *[2.0] * (len(FOUND.shares) - 2), 0.5]
