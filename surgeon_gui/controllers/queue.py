@@ -37,7 +37,7 @@ from surgeon_gui.state.runs.reading import (
     has_saved_state,
     read_state,
 )
-from surgeon_gui.text.problems import Kind, Problem, sentence
+from surgeon_gui.text.problems import Kind, Problem, of_error, sentence
 
 
 class QueueController(QObject):
@@ -266,7 +266,7 @@ class QueueController(QObject):
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         self._is_probed = False
-        problem = run.error.message if run.error is not None else ""
+        problem = sentence(of_error(run.error)) if run.error is not None else ""
         status = QueueStatus(run.status.value)
         self._mark(run, status, problem)
         is_cancelled = run.status is Status.CANCELLED

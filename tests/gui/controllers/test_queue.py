@@ -1,6 +1,8 @@
 """The queue does its runs one after another, also after a restart of the window."""
 
+import json
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import StartRun
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.file import QueueFile
@@ -21,7 +24,7 @@ from surgeon_gui.state.runs.reading import read_name, write_text
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers.exports import write_export
-from tests.helpers.fake_engine import FAILURE
+from tests.helpers.fake_engine import FAILURE, HINT
 from tests.helpers.fake_runs import write_saved_state
 from tests.helpers.locks import write_lock
 from tests.helpers.windows import (
@@ -93,9 +96,10 @@ def test_failing_run_is_marked_and_the_next_one_begins(qtbot, make_window, tmp_p
     click(window, "queue_start_button")
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FINISHED, S.FAILED, S.FINISHED]
-    assert queue_of(window).state.runs[1].problem == FAILURE
+    reason = f"{FAILURE} {HINT}"
+    assert queue_of(window).state.runs[1].problem == reason
     failed = find(window, "queue_table", QTreeWidget).topLevelItem(1)
-    assert (failed.text(1), failed.toolTip(1)) == ("Failed", plain_tip(FAILURE))
+    assert (failed.text(1), failed.toolTip(1)) == ("Failed", plain_tip(reason))
     assert [run.folder for run in queue_of(window).state.runs] == folders
     assert len(set(folders)) == 3
     assert ends == [queue_of(window).state]
@@ -253,6 +257,46 @@ def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FAILED, S.FINISHED]
     assert "not empty" in queue_of(window).state.runs[0].problem
+
+
+def write_model(folder):
+    """Write as much of a model as the window reads of one."""
+    folder.mkdir()
+    config = {"architectures": ["LlamaForCausalLM"], "hidden_size": 192}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    return folder
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_model_that_was_never_read_and_is_refused_in_its_turn_stops_no_other(
+    qtbot, make_window, tmp_path, is_deleted
+):
+    """By the window, which misses its folder, or else by the engine."""
+    window = make_window(*SLOW, "--fail-method", "magnitude")
+    ends = []
+    queue_of(window).ended.connect(ends.append)
+    run_until(qtbot, window, Status.RUNNING, SHORT)
+    model = write_model(tmp_path / "new")
+    window.session.draft.choose_model(str(model))
+    method = SHORT.pruning.method if is_deleted else Method.MAGNITUDE
+    add(window, sparsity=0.1, method=method)
+    assert window.session.state.model is None  # the engine is busy
+    assert queue_of(window).state.runs[0].estimate is None
+    window.session.draft.choose_model(DEMO)
+    add(window, sparsity=0.2, method=SHORT.pruning.method)
+    if is_deleted:
+        shutil.rmtree(model)
+    wait_for_end(qtbot, window)
+    refused, done = queue_of(window).state.runs
+    assert (refused.status, done.status) == (S.FAILED, S.FINISHED)
+    reason = f"No model found at {model}." if is_deleted else f"{FAILURE} {HINT}"
+    assert refused.problem == reason
+    row = find(window, "queue_table", QTreeWidget).topLevelItem(0)
+    assert (row.text(1), row.toolTip(1)) == ("Failed", plain_tip(reason))
+    assert refused.config.model.source == str(model)  # so that it can be added again
+    assert (Path(done.folder) / "events.jsonl").exists()
+    assert ends == [queue_of(window).state]
 
 
 def test_consent_to_replace_files_goes_to_the_queued_run(
