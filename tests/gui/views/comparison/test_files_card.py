@@ -1,9 +1,9 @@
 """Tables of the comparison show their titles whole."""
 
 import pytest
-from PySide6.QtTest import QTest
 
 from surgeon_gui.views.comparison.files_card import FilesCard
+from tests.helpers.windows import wait_until
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_names_have_the_width_that_they_need(card):
     assert table.rowHeight(0) > line
 
 
-def test_header_has_the_height_of_its_titles_after_each_resize(card):
+def test_header_has_the_height_of_its_titles_after_each_resize(qtbot, card):
     card.resize(1150, 400)
     titles = ("Bundled demo, original", *(f"SmolLM2-135M · {n} MB" for n in (22, 16)))
     name = "Same top token, text by the model itself"
@@ -70,7 +70,8 @@ def test_header_has_the_height_of_its_titles_after_each_resize(card):
     header, heights = table.horizontalHeader(), []
     for width in (1150, 560, 1150):
         card.resize(width, 400)
-        QTest.qWait(20)
+        # It is fitted after all other events, which may take any time.
+        wait_until(qtbot, lambda: not card._fitting.isActive())
         heights.append(header.height())
         assert header.height() == card._height_of_titles()
         assert table.horizontalScrollBar().maximum() == 0  # labels wrap instead
