@@ -66,11 +66,12 @@ _PARTS = 500  # of a time, whose progress is reported
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The held-out divergence before and after a training, in nats, and its steps."""
+    """The held-out divergence before and after a training, in nats, and its end."""
 
     before: float
     after: float
     steps: int
+    stopped_early: bool  # by the user, before its end
 
 
 def distil(
@@ -157,7 +158,7 @@ class _Distillation:
                 self._emit(first, best)
                 done, is_measured = first, first == 0
                 for done in self._steps(first):
-                    is_end = self._is_over or done >= self._total
+                    is_end = self._is_complete(done) or self._context.stops_after_shot
                     if is_measured := is_end or self._is_due(done):
                         best = self._measure(done, best)
                     self._report(done)
@@ -165,11 +166,12 @@ class _Distillation:
                         break
                     if shot == 0 and self._context.saver.is_due:
                         self._save(done, best)
+                stopped_early = not self._is_complete(done)
                 if not is_measured:  # it ended while text was read
                     best = self._measure(done, best)
             finally:
                 self._weights.finish()
-        return Training(before, best, done)
+        return Training(before, best, done, stopped_early)
 
     def _report(self, done: int) -> None:
         """Send the progress; wait while the run is paused."""
@@ -271,7 +273,7 @@ class _Distillation:
             self._read = min(1.0, self._read + 1 / self._batches)
             self._report(done)
             # A training whose time is short makes one step.
-            if self._context.stops_after_shot or (done and self._is_over):
+            if self._context.stops_after_shot or (done and self._is_complete(done)):
                 raise _OverError
 
     def _add_gradients(self, text: Reference, chosen: list[int]) -> None:
@@ -287,10 +289,9 @@ class _Distillation:
                 count=text.windows[chosen, 1:].numel(),
             )
 
-    @property
-    def _is_over(self) -> bool:
+    def _is_complete(self, done: int) -> bool:
         over_time = bool(self._limit) and self._elapsed > self._limit
-        return over_time or self._context.stops_after_shot
+        return over_time or done >= self._total
 
     @property
     def _elapsed(self) -> float:

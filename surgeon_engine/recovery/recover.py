@@ -69,13 +69,14 @@ def recover(
         judge = Judge(model, held_out, context, model.dtype)
         divergence = judge.divergence(step)
     passed = recover_blocks(state, original, text, context, shot)
+    stopped_early = context.stops_after_shot
     after, steps = judge.divergence(), 0
     if after > divergence:
         state.restore(before)
         undone = Stage.RECONSTRUCTION if passed.reconstructions else Stage.REFIT
         context.emit(RecoveryUndone(UndoReason.WORSE, undone, shot))
         passed, after = BlockPass(), divergence
-    if state.config.recovery.training_epochs and not context.stops_after_shot:
+    if state.config.recovery.training_epochs and not stopped_early:
         with HiddenStore(state.loaded.device) as store:
             fresh = _training_text(state, original, text, store, kept)
             del original
@@ -85,6 +86,7 @@ def recover(
                 undone = Stage.DISTILLATION
                 context.emit(RecoveryUndone(UndoReason.WORSE, undone, shot))
             after, steps = training.after, training.steps
+            stopped_early = training.stopped_early
     else:
         del original
     devices.release_memory()
@@ -97,6 +99,7 @@ def recover(
         evaluate(),
         seconds,
         blocks=passed.reconstructed,
+        stopped_early=stopped_early,
     )
 
 

@@ -72,11 +72,9 @@ def run_shots(
         if saved.recovered is not None:
             context.emit(saved.recovered)
     elif state.config.recovery.recovers and result.recovered is None:
-        recovered = _recovered(state, budget, context)
-        stopped = result.stopped_early or context.stops_after_shot
-        result = replace(result, recovered=recovered, stopped_early=stopped)
-        if not stopped:
-            save_recovered(state, recovered, context)
+        result = _with_recovery(result, state, budget, context)
+        if not result.stopped_early:
+            save_recovered(state, result.recovered, context)
     found = result.shots[-1].evaluation
     is_evaluated = found is not None and is_whole(found, state.references)
     if result.recovered is None and not is_evaluated:
@@ -247,10 +245,13 @@ def _judged(
     return recovered.evaluation, recovered_shot
 
 
-def _recovered(
-    state: PruningState, budget: QualityBudget, context: RunContext
-) -> Recovered | None:
-    """Recover the last shot; roll back and return None if that exceeds the budget.
+def _with_recovery(
+    result: PruningResult,
+    state: PruningState,
+    budget: QualityBudget,
+    context: RunContext,
+) -> PruningResult:
+    """Recover the last shot; roll back if that exceeds the budget.
 
     A recovery that fails is rolled back, too: the shots are complete, and no later
     failure may lose them.
@@ -269,14 +270,16 @@ def _recovered(
         context.warn(say_all(say("Recovery is rolled back."), reason))
         context.emit(RecoveryUndone(UndoReason.FAILED))
     if before is None or recovered is None:
-        return None
+        return result
+    stopped_early = result.stopped_early or recovered.stopped_early
+    result = replace(result, stopped_early=stopped_early)
     if budget.is_exceeded_by(recovered.evaluation):
         state.restore(before)
         context.inform(budget.rejected_recovery(recovered.evaluation))
         context.emit(RecoveryUndone(UndoReason.LIMIT))
-        return None
+        return result
     context.emit(recovered)
-    return recovered
+    return replace(result, recovered=recovered)
 
 
 def _recovers(state: PruningState) -> bool:

@@ -1,8 +1,7 @@
 """Events of a run.
 
 cost         increase of the loss that a method predicts for one removal alone
-total cost   sum of the costs of all removals; the joint increase of the loss is not
-this sum, but the shares of layers can be compared
+total cost   their sum: not the joint increase of the loss, but layers can be compared
 """
 
 from __future__ import annotations
@@ -360,6 +359,7 @@ class Recovered(msgspec.Struct, frozen=True, tag=True):
     evaluation: Evaluation
     seconds: Seconds
     blocks: Count = 0  # whose weights the reconstruction has changed
+    stopped_early: bool = False  # by the user, before its end
 
 
 class UndoReason(Enum):

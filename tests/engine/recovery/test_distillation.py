@@ -211,9 +211,24 @@ def test_stop_ends_the_training_and_keeps_what_is_won(monkeypatch):
     monkeypatch.setattr(WeightTraining, "step", last_step)
     training = train(state, fitted, judge, recorder.context)
     assert training.steps == 1
+    assert training.stopped_early
     measured = recorder.of(HeldOutMeasured)
     assert [event.done for event in measured] == [0, 1]
     assert training.after == min(event.nats for event in measured)
+
+
+def test_stop_after_the_last_step_cuts_nothing(monkeypatch):
+    state, fitted, judge = pruned_and_text()
+    recorder = Recorder()
+
+    def stop_at_the_end(event):
+        if isinstance(event, HeldOutMeasured) and event.done == event.total:
+            recorder.context.handle(StopAndKeep(run="test"))
+
+    recorder.react = stop_at_the_end
+    training = train(state, fitted, judge, recorder.context)
+    assert recorder.context.stops_after_shot
+    assert not training.stopped_early
 
 
 @pytest.mark.slow

@@ -8,9 +8,11 @@ import pytest
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Recovered,
+    RunFinished,
     ShotFinished,
     Stage,
     StageStarted,
@@ -75,6 +77,19 @@ def test_evaluation_before_recovery_is_left_out(short, tmp_path):
     half, full = (estimate(x, model, machine()) for x in (short, long))
     seconds = [x.seconds_of_stages[Stage.EVALUATION] for x in (half, full)]
     assert seconds[0] == pytest.approx(seconds[1] / 1.75)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [Stage.REFIT, Stage.EVALUATION])
+def test_stop_cuts_a_recovery_but_not_its_evaluation(short, tmp_path, stage):
+    recorder = Recorder()
+    recorder.send_at(lambda event: event == StageStarted(stage, 0), StopAndKeep)
+    recorder.run(short, tmp_path / "run")
+    is_cut = stage is Stage.REFIT
+    assert recorder.context.stops_after_shot
+    assert recorder.of(Recovered)[0].stopped_early is is_cut
+    assert recorder.of(RunFinished)[0].stopped_early is is_cut
+    assert RunFolder(tmp_path / "run").saved_state.exists is is_cut
 
 
 @pytest.mark.slow
