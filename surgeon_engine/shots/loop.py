@@ -108,7 +108,7 @@ def _shots(
     tried again with half the step. A request that was rolled back is not repeated, nor
     one that would remove the same. Without a budget a failed shot ends the loop. The
     next shot starts from the weights before recovery; the result has recovery if the
-    last shot needs it.
+    last shot needs it. A resumed run repeats a shot whose recovery was stopped.
 
     Raises:
         PruningError: nothing can be removed within the budget or the target.
@@ -132,9 +132,8 @@ def _shots(
             steps.undo(attempt.removed, is_final=is_final)
             context.save({}, steps=steps.saved)
             continue
-        steps.take(state.goal.removed_at(attempt.shot.parameters))
-        state.release_gates()
         recovered_shot = attempt.recovered_shot
+        state.release_gates()
         shots.append(attempt.shot)
         context.emit(attempt.shot)
         after_shot(attempt.shot.shot)
@@ -143,10 +142,11 @@ def _shots(
         else:
             kept = budget.kept_with_recovery(attempt.shot, recovered_shot.recovered)
             context.inform(kept)
-        save_shot(state, shots, steps.saved, recovered_shot, context)
+        if recovered_shot is None or not recovered_shot.recovered.stopped_early:
+            steps.take(state.goal.removed_at(attempt.shot.parameters))
+            save_shot(state, shots, steps.saved, recovered_shot, context)
     if not shots or (steps.is_stuck and _is_unchanged(state.goal, shots[-1])):
         raise attempt.failure or budget.error()
-    recovered = recovered_shot.recovered if recovered_shot is not None else None
     if attempt.failure is not None and not budget.is_set:
         end = say(
             "The run ends after shot {shot} of {total}.",
@@ -161,7 +161,7 @@ def _shots(
     _check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
     return PruningResult(
         tuple(shots),
-        recovered,
+        recovered_shot.recovered if recovered_shot is not None else None,
         is_at_goal=steps.is_over and _is_reached(state.goal, shots[-1]),
         stopped_early=not steps.is_at_end,
     )

@@ -11,7 +11,12 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Logged
-from surgeon_engine.api.messages.run import Recovered, Stage, StageStarted
+from surgeon_engine.api.messages.run import (
+    Recovered,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.recovery.recover import recover
@@ -126,6 +131,40 @@ def test_stop_before_a_recovery_rejects_nothing_for_good(tmp_path, monkeypatch):
     assert RunFolder(folder).read_report().stopped_early
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
+
+
+def test_last_shot_whose_recovery_is_cut_is_repeated(tmp_path, monkeypatch):
+    """It meets the limit, but a whole recovery may gain more."""
+    config = with_recovery(
+        costly_job(
+            tmp_path,
+            monkeypatch,
+            lambda model: -0.3 * is_marked(model),
+            windows=8,
+            structure=Structure.NEURONS,
+            shots=2,
+            sparsity=0.3,
+            max_perplexity_increase=20,
+        )
+    )
+    cut = Recorder()
+
+    def marked(state, before, evaluate, context, shot=0):
+        found = mark(state, before, evaluate)
+        if context is cut.context:
+            context.handle(StopAndKeep(run="test"))
+        return msgspec.structs.replace(found, stopped_early=context is cut.context)
+
+    monkeypatch.setattr(loop, "recover", marked)
+    found = outcome(config, tmp_path / "whole")
+    evaluated = [shot.evaluation.perplexity for shot in found.shots]
+    assert evaluated[0] < allowed(found, 20) < evaluated[1]
+    cut.run(config, tmp_path / "cut")
+    assert len(cut.of(ShotFinished)) == 2
+    assert cut.of(Recovered)[0].stopped_early
+    assert RunFolder(tmp_path / "cut").read_report().stopped_early
+    resumed(tmp_path / "cut")
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
