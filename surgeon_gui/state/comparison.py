@@ -227,7 +227,7 @@ def table(runs: Sequence[ComparedRun], context: int) -> ladder.Table:
         _row(tr("Verdict"), found, _verdict),
         _row(tr("Status"), found, _early_end),
         _row(tr("File"), found, _file_size),
-        rung_row(memory.title(context), lambda rung: numbers.size(rung.memory)),
+        rung_row(memory.title(context), lambda rung: numbers.needed_size(rung.memory)),
         rung_row(tr("Fits in"), lambda rung: ladder.fits_with(rung, context)),
         rung_row(
             tr("Best for"), lambda rung: ladder.memories(best_for.get(id(rung), ()))

@@ -121,9 +121,9 @@ def context_rows(run: RunState) -> Table:
         rows.append(
             (
                 numbers.tokens(context),
-                numbers.size(pruned),
+                numbers.needed_size(pruned),
                 fits_in(pruned),
-                numbers.size(original),
+                numbers.needed_size(original),
                 fits_in(original),
             )
         )

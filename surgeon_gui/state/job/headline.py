@@ -85,11 +85,12 @@ def size_text(
 ) -> str:
     """Return the size at a share of the prunable weights: memory, or the file.
 
-    That of a limit can be chosen as it is shown.
+    That of a limit can be chosen as it is shown; a memory is rounded up, too.
     """
     if leaves_zeros(config):
         return numbers.percent(share)
-    form = numbers.needed_size if is_limit else numbers.size
+    is_need = is_limit or config.pruning.target is Target.MEMORY
+    form = numbers.needed_size if is_need else numbers.size
     return form(_size_at(config, model, share))
 
 

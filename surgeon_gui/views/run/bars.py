@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from PySide6.QtWidgets import QFrame, QStackedWidget, QWidget
@@ -59,7 +60,7 @@ class OutcomeBars(CardRow):
         if found is not None:
             pair, context = found
             self._memory.title.setText(memory.title(context))
-            self._memory.show_sizes(pair)
+            self._memory.show_sizes(pair, numbers.needed_size)
         self._speed.show_state(state)
 
 
@@ -73,9 +74,11 @@ class BarCard(QFrame):
         self._figures = FigureRow(name)
         vertical(self, self.title, self._figures, margin=ROOM)
 
-    def show_sizes(self, pair: Pair) -> None:
+    def show_sizes(
+        self, pair: Pair, to_text: Callable[[int], str] = numbers.size
+    ) -> None:
         """Show two sizes in bytes."""
-        after, before = (numbers.size(round(x)) for x in (pair.after, pair.before))
+        after, before = (to_text(round(x)) for x in (pair.after, pair.before))
         self._figures.show_texts(after, tr("of {size}").format(size=before), pair)
         self._figures.warn(is_worse=pair.after > _LARGER * pair.before)
 

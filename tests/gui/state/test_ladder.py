@@ -94,6 +94,15 @@ def test_default_context_is_that_of_a_target_or_one_that_all_support(runs):
     assert ladder.default_context([]) == 4096
 
 
+def test_memory_by_context_is_rounded_up(runs):
+    _, run = runs[0]
+    beside = memory_beside_weights(512, run.model)
+    exported = msgspec.structs.replace(run.exported, weight_bytes=7_010_000 - beside)
+    model = msgspec.structs.replace(run.model, file_bytes=9_020_000 - beside)
+    _, row = ladder.context_rows(replace(run, exported=exported, model=model))
+    assert [text.replace(SPACE, " ") for text in row[1::2]] == ["7.1 MB", "9.1 MB"]
+
+
 def test_rows_by_context_are_powers_of_two_that_the_model_supports(runs):
     _, run = runs[0]
     assert [row[0] for row in ladder.context_rows(run)[1:]] == ["512 tokens"]

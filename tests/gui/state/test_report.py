@@ -84,7 +84,7 @@ def test_memory_to_run_it_is_listed_by_context(finished):
     for context in (2048, 4096):
         size = finished.exported.weight_bytes
         needed = size + memory_beside_weights(context, model)
-        row = f"{context:,} tokens {numbers.size(needed)} 0.25 GB"
+        row = f"{context:,} tokens {numbers.needed_size(needed)} 0.25 GB"
         assert row.replace("\xa0", " ") in text
     assert "16,384 tokens" not in text
 

@@ -14,6 +14,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Estimate, TokensRemoved
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import bars, comparison
@@ -95,6 +96,14 @@ def test_memory_of_all_files_is_at_one_context(runs):
     assert memories == ["Memory, 512 tokens"]
     assert rows[memories[0]][1] == rows[memories[0]][2]  # files of the same size
     assert len(titles) == 3
+
+
+def test_memory_of_a_file_is_rounded_up(runs):
+    run = runs[0].run
+    weights = 7_010_000 - memory_beside_weights(512, run.model)
+    exported = msgspec.structs.replace(run.exported, weight_bytes=weights)
+    _, rows = table_of([ComparedRun("a", replace(run, exported=exported))])
+    assert rows["Memory, 512 tokens"][1] == "7.1 MB"
 
 
 def test_run_without_a_file_has_its_outcome(tmp_path, runs):

@@ -14,6 +14,7 @@ from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import ResumePoint
 from surgeon_engine.api.verdict import Verdict
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.export_text import speed_rows
 from surgeon_gui.state.run import Status, interrupted
@@ -261,6 +262,14 @@ def test_bars_show_both_sizes_and_warn_of_a_larger_file(page):
     show(page, replace(run, model=small))
     assert after.property("warning")
     assert "Larger than the original" in shown(page, "run_warning")
+
+
+def test_memory_is_rounded_up(page):
+    run = finished()
+    weights = 7_010_000 - memory_beside_weights(512, run.model)
+    exported = msgspec.structs.replace(run.exported, weight_bytes=weights)
+    show(page, replace(run, exported=exported))
+    assert shown(page, "memory_after").replace("\xa0", " ") == "7.1 MB"
 
 
 def test_speed_has_a_button_until_it_is_measured_and_a_reason_if_it_cannot_be(page):
