@@ -159,13 +159,19 @@ def _summary(run: RunState) -> str:
 
 
 def _tiles(run: RunState) -> Iterator[Tile]:
-    if (found := deciding_text(run)) is not None:
+    found = deciding_text(run)
+    if found is not None:
         title, nats = fidelity.title(found), fidelity.divergence(found)
         yield Tile(title, nats, fidelity.agreement(found))
     compared: list[tuple[str, Callable[[Any], str], float, float]] = []
-    before, after = perplexities(run)
+    before, after = perplexities(run, found)
     if before is not None and after is not None:
-        compared.append((tr("Perplexity"), numbers.perplexity, before, after))
+        title = tr("Perplexity")
+        if found is not None:
+            title = tr("Perplexity, {text}").format(
+                text=fidelity.text_phrase(found.text)
+            )
+        compared.append((title, numbers.perplexity, before, after))
     if run.model is not None and run.history:
         total, left = run.model.parameters, run.history[-1].parameters
         compared.append((tr("Parameters"), numbers.count, total, left))

@@ -24,7 +24,7 @@ from surgeon_gui.state import eta
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.verdict import baseline_of, deciding_text, perplexities
+from surgeon_gui.state.verdict import deciding_text, perplexities
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES, UNITS
 
@@ -50,16 +50,15 @@ def run_ending(run: RunState) -> str:
 
 def outcome(run: RunState) -> str:
     """Return the result of a finished run as a sentence; its figures are the file's."""
-    before, after = perplexities(run)
+    found = deciding_text(run)
+    before, after = perplexities(run, found)
     if before is None or after is None or run.model is None:
         return tr("The run finished.")
     text = tr(
         "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
     )
     words = measured_on = ""
-    if (found := deciding_text(run)) is not None:
-        originals = {each.text: each.perplexity.value for each in baseline_of(run)}
-        before, after = originals.get(found.text, before), found.perplexity.value
+    if found is not None:
         words, measured_on = fidelity.summary(found), fidelity.text_phrase(found.text)
         text = tr(
             "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "

@@ -85,13 +85,18 @@ def baseline_of(run: RunState) -> tuple[Fidelity, ...]:
     return run.baseline.fidelity if run.baseline is not None else ()
 
 
-def perplexities(run: RunState) -> tuple[float | None, float | None]:
+def perplexities(
+    run: RunState, on: Fidelity | None = None
+) -> tuple[float | None, float | None]:
     """Return the perplexity of the original and of the file of a run; None: unknown.
 
-    Without a file, or without its fidelity, it is that of the model in memory.
+    It is that on the text of `on`, by default on the first one. Without a file, or its
+    fidelity, it is that of the model in memory.
     """
-    if (original := baseline_of(run)) and (found := fidelity_of(run)):
-        return original[0].perplexity.value, found[0].perplexity.value
     both = run.baseline, run.evaluation
     before, after = (None if each is None else each.perplexity for each in both)
+    originals = {each.text: each.perplexity.value for each in baseline_of(run)}
+    for each in fidelity_of(run):
+        if on is None or each.text == on.text:
+            return originals.get(each.text, before), each.perplexity.value
     return before, after

@@ -124,10 +124,27 @@ def test_fidelity_and_verdict_are_those_of_the_file(finished):
     assert " 0.70 60 % " in text  # in the table; one window has no interval
     in_memory = finished.evaluation.fidelity[0].divergence.value
     assert f"KL {numbers.nats(in_memory)}" not in text.partition("Shot by shot")[0]
-    assert "Perplexity 14.20 \N{RIGHTWARDS ARROW} 19.00" in text
+    assert "Perplexity, built-in 14.20 \N{RIGHTWARDS ARROW} 19.00" in text
     note = "before the weights were rounded"  # where it is another one
     assert note in text.partition("Perplexity after recovery 14.90")[2]
     assert note not in text_of(finished)
+
+
+def test_figures_in_short_are_those_of_the_deciding_text(finished):
+    close, far = fidelity(0.02, 0.96, 15.0, "poem"), fidelity(0.7, 0.6, 40.0)
+    originals = fidelity(0, 1, 14.0, "poem"), fidelity(0, 1, 30.0)
+    run = replace(
+        finished,
+        baseline=msgspec.structs.replace(finished.baseline, fidelity=originals),
+        exported=msgspec.structs.replace(finished.exported, fidelity=(close, far)),
+    )
+    text = text_of(run)
+    for figures in (
+        "Fidelity, story KL 0.70 60 % same top token",
+        "Perplexity, story 30.00 \N{RIGHTWARDS ARROW} 40.00 +33.3 %",
+        "perplexity 30.00 \N{RIGHTWARDS ARROW} 40.00 on story",
+    ):
+        assert figures in text
 
 
 def test_bits_per_byte_are_in_the_report_and_the_result(finished):
