@@ -11,7 +11,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.base.files import check_not_occupied
+from surgeon_engine.base.files import check_not_occupied, is_in_unknown_home
 from surgeon_engine.base.path_problems import unwritable
 
 _MAX_NAME = 200  # bytes; temporary names are longer
@@ -70,14 +70,13 @@ def _check_name(destination: Path) -> None:
             "Choose a folder on it.",
             folder=destination,
         )
-    for path in (destination, *destination.parents):
-        if path.name.startswith("~") and not path.exists():
-            raise ExportError(
-                "There is no user {name}, in whose home {folder} would be.",
-                "Choose another folder.",
-                name=path.name[1:],
-                folder=destination,
-            )
+    if is_in_unknown_home(destination):
+        raise ExportError(
+            "There is no user {name}, in whose home {folder} would be.",
+            "Choose another folder.",
+            name=destination.parts[0][1:],
+            folder=destination,
+        )
     if (length := len(os.fsencode(destination.name))) > _MAX_NAME:
         raise ExportError(
             "The name of the export folder has {length:,} bytes; at most "

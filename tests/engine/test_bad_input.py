@@ -16,6 +16,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
+from surgeon_engine.base.files import expand_path
 from surgeon_engine.calibration import chats, long_texts, tables
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.windows import Vocabulary, draw_windows
@@ -58,10 +59,12 @@ def test_bad_job_ends_in_a_sentence(kind):
         ("/", "is the root of a disk"),
         ("x" * 300, "has 300 bytes; at most 200 are possible"),
         ("\N{PILE OF POO}" * 60, "has 240 bytes"),
+        ("~nobody-at-all/x", "no user nobody-at-all"),
     ],
 )
 def test_bad_destination_ends_in_a_sentence(tmp_path, folder, sentence, replace):
-    destination = Path(folder) if folder == "/" else tmp_path / folder
+    is_whole = folder.startswith(("/", "~"))
+    destination = expand_path(folder) if is_whole else tmp_path / folder
     with pytest.raises(ExportError, match=sentence) as error:
         run, context = RunFolder(tmp_path), Recorder().context
         check_destination(destination, run, (), context, replace=replace)

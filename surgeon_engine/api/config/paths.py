@@ -11,6 +11,7 @@ from pathlib import Path
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
+from surgeon_engine.base.files import is_in_unknown_home
 
 _KEPT_NAME = re.compile(r"[\w -]*")  # of a language or script; "words.txt" is a path
 
@@ -52,9 +53,14 @@ def with_paths(config: RunConfig, change: Callable[[str], str]) -> RunConfig:
 
 
 def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
-    """Return the config with absolute paths; relative ones start at `base`."""
+    """Return the config with absolute paths; relative ones start at `base`.
+
+    Those in an unknown home stay as they are.
+    """
 
     def absolute(path: str) -> str:
+        if is_in_unknown_home(path, base):
+            return path
         # Links are not resolved: their targets may have another suffix.
         return os.path.normpath((base / os.path.expanduser(path)).absolute())
 

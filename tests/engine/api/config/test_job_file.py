@@ -43,9 +43,13 @@ def test_paths_of_a_job_start_at_its_file(job, tmp_path):
     assert config.export.folder == ""
 
 
-def test_unknown_user_in_a_path_is_kept(job):
-    job.write_text("version = 1\n[model]\nsource = '~nobody-of-that-name/model'\n")
-    assert "nobody-of-that-name" in read_config(job).model.source
+def test_unknown_user_in_a_path_is_kept(job, tmp_path):
+    text = "version = 1\n[export]\nfolder = '~nobody-of-that-name/model'\n"
+    job.write_text(text)
+    assert read_config(job).export.folder == "~nobody-of-that-name/model"
+    (tmp_path / "~nobody-of-that-name").mkdir()  # where the job is
+    folder = str(tmp_path / "~nobody-of-that-name" / "model")
+    assert read_config(job).export.folder == folder
 
 
 def test_names_of_bundled_sources_are_not_resolved_as_paths(job):

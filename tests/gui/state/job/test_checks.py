@@ -370,6 +370,7 @@ def test_target_is_checked_at_the_widths_of_the_device():
         ("~", "/home must not be replaced"),
         ("/", "is the root of a disk"),
         ("~nobody-at-all/x", "no user nobody-at-all"),
+        ("new/~old/x", ""),
         ("elsewhere", ""),
     ],
 )
