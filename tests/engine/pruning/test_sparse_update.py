@@ -61,6 +61,19 @@ def test_update_of_all_at_once_is_the_dense_minimizer(
     assert (X[is_removed] == 0).all()
 
 
+def test_search_that_ends_exactly_at_the_minimum_is_the_dense_minimizer():
+    """One weight is kept: after the first step the gradient is zero."""
+    W, A, G = (
+        torch.tensor(x, dtype=torch.float64)
+        for x in ([[3, 5]], [[2, 1], [1, 2]], [[1]])
+    )
+    is_removed = torch.tensor([[False, True]])
+    X = whole_update(W, A, G, is_removed)
+    assert torch.equal(X, torch.tensor([[5.5, 0.0]], dtype=torch.float64))
+    expected = best_weight_dense(SmallLayer(W, A, G), is_removed)
+    torch.testing.assert_close(X, expected)
+
+
 @each_mask
 def test_whole_update_has_almost_all_of_the_gain(is_removed):
     layer = make_layer(R, C)
