@@ -69,65 +69,66 @@ def _check_limits(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> No
         raise PruningError(
             "Everything that could be removed is protected.", "Protect less."
         )
-    file, p = planned_file(model, goal.form, pruning), goal.prunable
-    size = size_in_unit(file, most if goal.removed > most else least)
-    structure = display_name(pruning.structure)
-    same = say("All layers lose equally many.") if pruning.has_same_widths else ""
-    formats = _about_formats(goal, pruning, model)
-    is_sized = pruning.is_sized
-    if goal.removed < least:
-        raise PruningError(
-            "The smallest removal leaves about {size}: at least {least:,} weights are "
-            "removed as {structure}."
-            if is_sized
-            else "The target removes {removed:,} weights ({sparsity:percent2} of the "
-            "prunable ones), but at least {least:,} ({least_share:percent2}) are "
-            "removed as {structure}.",
-            say_all(
-                same,
-                formats,
-                say("Choose a smaller size, or a finer structure.")
-                if is_sized
-                else say("Raise the target, or choose a finer structure."),
-            ),
-            removed=goal.removed,
-            sparsity=goal.sparsity,
-            least=least,
-            least_share=ceil_share(10_000, least / p) / 10_000,
-            structure=structure,
-            size=size,
-        )
-    is_whole = pruning.structure in SPARSE or goal.form.format is Format.MASKED
-    raise PruningError(
-        "The smallest possible size is {size}: at most {most:,} weights can be removed "
-        "as {structure}. {kept}"
-        if is_sized
-        else "The target removes {removed:,} weights ({sparsity:percent2} of the "
-        "prunable ones), but at most {most:,} ({most_share:percent2}) can be removed "
-        "as {structure}. {kept}",
-        say_all(
-            ""
-            if is_sized or is_whole
-            else say("The smallest possible size is {size}.", size=size),
-            same,
-            formats,
-            _about_experts(pruning, model),
-            say(
+    is_less, p = goal.removed < least, goal.prunable
+    file = planned_file(model, goal.form, pruning)
+    values: dict[str, object] = {
+        "removed": goal.removed,
+        "sparsity": goal.sparsity,
+        "least": least,
+        "least_share": ceil_share(10_000, least / p) / 10_000,
+        "most": most,
+        "most_share": floor_share(10_000, most / p) / 10_000,  # can be typed
+        "structure": display_name(pruning.structure),
+        "kept": _kept(pruning),
+        "size": size_in_unit(file, least if is_less else most),
+    }
+    smallest = ""
+    match is_less, pruning.is_sized:
+        case True, True:
+            message = say(
+                "The smallest removal leaves about {size}: at least {least:,} weights "
+                "are removed as {structure}.",
+                **values,
+            )
+            advice = say("Choose a smaller size, or a finer structure.")
+        case True, False:
+            message = say(
+                "The target removes {removed:,} weights ({sparsity:percent2} of the "
+                "prunable ones), but at least {least:,} ({least_share:percent2}) are "
+                "removed as {structure}.",
+                **values,
+            )
+            advice = say("Raise the target, or choose a finer structure.")
+        case _, True:
+            message = say(
+                "The smallest possible size is {size}: at most {most:,} weights can be "
+                "removed as {structure}. {kept}",
+                **values,
+            )
+            advice = say(
                 "Choose a larger size, protect less, lower the minimum density, or "
                 "choose another structure."
-                if is_sized
-                else "Lower the target, protect less, lower the minimum density, or "
+            )
+        case _:
+            message = say(
+                "The target removes {removed:,} weights ({sparsity:percent2} of the "
+                "prunable ones), but at most {most:,} ({most_share:percent2}) can be "
+                "removed as {structure}. {kept}",
+                **values,
+            )
+            if (
+                pruning.structure not in SPARSE
+                and goal.form.format is not Format.MASKED
+            ):
+                smallest = say("The smallest possible size is {size}.", **values)
+            advice = say(
+                "Lower the target, protect less, lower the minimum density, or "
                 "choose another structure."
-            ),
-        ),
-        removed=goal.removed,
-        sparsity=goal.sparsity,
-        most=most,
-        most_share=floor_share(10_000, most / p) / 10_000,  # can be typed
-        structure=structure,
-        kept=_kept(pruning),
-        size=size,
-    )
+            )
+    same = say("All layers lose equally many.") if pruning.has_same_widths else ""
+    formats = _about_formats(goal, pruning, model)
+    experts = "" if is_less else _about_experts(pruning, model)
+    raise PruningError(message, say_all(smallest, same, formats, experts, advice))
 
 
 def _about_experts(pruning: PruningConfig, model: ModelSummary) -> str:

@@ -17,7 +17,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.limits import max_removable, min_removable
-from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.target_check import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
@@ -169,6 +169,17 @@ def test_experts_of_a_minimum_density_lose_what_the_plan_allows(widths):
         least.append(sum(int(each.weights.sum()) for each in costs.values()))
     step = 8 * 48 * 8  # of the neurons of all experts
     assert most <= min(least) < most + step
+
+
+def test_size_beyond_which_the_smallest_removal_goes_raises():
+    model = described("llama")
+    pruning = pruning_config(structure=Structure.HEADS, target=Target.FILE_SIZE)
+    whole = planned_file(model, FileForm(), pruning).bytes(0)
+    wanted = replace(pruning, megabytes=(whole - 4) / 1e6)
+    goal, least = goal_of(wanted, model, FileForm()), min_removable(wanted, model)
+    assert 0 < goal.removed < least
+    with pytest.raises(PruningError, match=f"at least {least:,} weights"):
+        check_target_in_limits(goal, wanted, model)
 
 
 def test_models_without_coupled_layers_have_no_limits_of_heads():
