@@ -199,7 +199,7 @@ def estimate(
     if not any(map(is_hub_source, config.calibration.texts_read)):
         preview_text(config.model, config.calibration)  # raises
     output = Output()
-    output.print_table(plan_table(found.resources.settled, found.model))
+    output.print_table(plan_table(found.resources.settled, found.model, found.machine))
     output.print_table(resource_table(found.resources))
     if (processes := found.resources.estimate.processes) > 1:
         output.print_line(f"{processes} GPUs share the run.")

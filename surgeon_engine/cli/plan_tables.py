@@ -7,6 +7,7 @@ from rich.text import Text
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import PruningConfig, display_name
+from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.verdict import expected_verdict
 from surgeon_engine.base.formatting import (
@@ -17,6 +18,7 @@ from surgeon_engine.base.formatting import (
 )
 from surgeon_engine.cli.formatting import PADDING, rows_of
 from surgeon_engine.planning.automatic_settings import SettledJob
+from surgeon_engine.planning.estimate import seconds_of_epoch
 from surgeon_engine.planning.forecast import Basis, expected_divergence, forecast
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import (
@@ -35,7 +37,7 @@ _LIGHTS = {
 _BASES = {Basis.SIMILAR: "similar models", Basis.DENSE: "models without experts"}
 
 
-def plan_table(found: SettledJob, model: ModelSummary) -> Table:
+def plan_table(found: SettledJob, model: ModelSummary, machine: Machine) -> Table:
     """Return the sizes that a job comes to, and the quality to expect."""
     config, size = found.config, found.size
     pruning, form = config.pruning, size.file.form
@@ -47,7 +49,8 @@ def plan_table(found: SettledJob, model: ModelSummary) -> Table:
         left = f"{format_count(goal.parameters)} of {format_count(model.parameters)}"
         rows.append(("parameters", left))
         rows.append(("removed", _removed(pruning, goal)))
-    curve = forecast(pruning, model, recovery=config.recovery)
+    epoch = seconds_of_epoch(config, model, machine)
+    curve = forecast(pruning, model, recovery=config.recovery, epoch_seconds=epoch)
     nats = expected_divergence(config, model, goal, curve)
     if nats is not None and curve is not None:
         likely = expected_verdict(nats.value)

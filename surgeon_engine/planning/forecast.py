@@ -26,6 +26,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from itertools import accumulate
 from operator import mul
 
@@ -166,6 +167,7 @@ def forecast(
     points: Sequence[RunPoint] = (),
     rises: tuple[Sequence[float], Sequence[float]] | None = None,
     recovery: RecoveryConfig = RecoveryConfig(),  # noqa: B008
+    epoch_seconds: float = 0.0,
 ) -> Forecast | None:
     """Return the forecast of a job; None if nothing of the model can be removed.
 
@@ -175,6 +177,7 @@ def forecast(
         points: finished runs of this model.
         rises: shares and the rise of the loss that a diagnosis predicts for them.
         recovery: settings of the job.
+        epoch_seconds: about the time of an epoch of training; 0: it is not known.
     """
     prunable = prunable_weights(pruning, model)
     most = min(max_removable(pruning, model), int(MAX_SHARE * prunable))
@@ -195,8 +198,9 @@ def forecast(
         spread *= _OF_EXPERTS
     used = tuple(p for p in points if 0 < p.share < 1 and p.divergence > 0)
     heights = [_interpolated(point.share, shares, shape) for point in used]
+    of_recovery = partial(_of_recovery, epoch_seconds)
     runs = [
-        (height, p.in_format / (height * _of_recovery(p.recovery, p.share)))
+        (height, p.in_format / (height * of_recovery(p.recovery, p.share)))
         for p, height in zip(used, heights, strict=True)
         if height > 0
     ]
@@ -210,7 +214,7 @@ def forecast(
     if pruning.method in _UNMEASURED and not used:
         basis = Basis.NOTHING
     expected = (
-        factor * scale * height * _of_recovery(recovery, share) + of_tokens
+        factor * scale * height * of_recovery(recovery, share) + of_tokens
         for share, height, (scale, _) in zip(shares, shape, by_share, strict=True)
     )
     return Forecast(
@@ -297,19 +301,21 @@ def _remoteness(height: float, of_run: float) -> float:
     return min(1.0, abs(math.log(height / of_run)) / math.log(_FAR))
 
 
-def _of_recovery(recovery: RecoveryConfig, share: float) -> float:
+def _of_recovery(epoch_seconds: float, recovery: RecoveryConfig, share: float) -> float:
     """Return the factor from the divergence after one epoch of training.
 
-    How many epochs a number of minutes has is not known: they count as one.
+    A time counts as one epoch if it is not known how many it has.
     """
-    if not recovery.trains or recovery.minutes:
+    if not recovery.trains:
         factors = _UNTRAINED.get(recovery.level, (1.0, 1.0, 1.0))
         return _interpolated(share, _AT_SHARES, factors)
-    if recovery.epochs < 1:
+    epochs = recovery.epochs
+    if recovery.minutes:
+        epochs = 60 * recovery.minutes / epoch_seconds if epoch_seconds else 1.0
+    if epochs < 1:
         refitted = _UNTRAINED[Recovery.REFIT][0]
-        return refitted + (1 - refitted) * recovery.epochs
-    epochs = min(recovery.epochs, _FLAT_EPOCHS)
-    return float((1 - _DOUBLED) ** math.log2(epochs))
+        return refitted + (1 - refitted) * epochs
+    return float((1 - _DOUBLED) ** math.log2(min(epochs, _FLAT_EPOCHS)))
 
 
 def _interpolated(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.verdict import expected_verdict
 from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.estimate import seconds_of_epoch
 from surgeon_engine.planning.fewer_tokens import parameters_to_choose
 from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.forecast import (
@@ -77,7 +78,9 @@ def draft_forecast(
     if model is None:
         return None
     settled = with_width_multiple(state.config, model, on_cuda=state.on_cuda)
-    return forecast(settled.pruning, model, points, rises, settled.recovery)
+    is_timed = any(x.minutes for x in (settled.recovery, *(p.recovery for p in points)))
+    epoch = seconds_of_epoch(settled, model, state.machine) if is_timed else 0.0
+    return forecast(settled.pruning, model, points, rises, settled.recovery, epoch)
 
 
 def size_text(

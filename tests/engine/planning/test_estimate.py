@@ -15,6 +15,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PruningConfig,
     Structure,
+    Target,
     Vocabulary,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig, TrainedWeights
@@ -24,7 +25,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.planning import job as job_module
-from surgeon_engine.planning.estimate import Footprint, estimate
+from surgeon_engine.planning.estimate import Footprint, estimate, seconds_of_epoch
 from surgeon_engine.planning.forecast import longer_training
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
@@ -436,6 +437,19 @@ def test_time_of_recovery_grows_with_epochs_or_is_given():
     assert 0 < training(minutes=60.0) - 3600 < training(epochs=0.01)
     assert training(2.0, epochs=8.0) == pytest.approx(2 * training(epochs=8.0))
     assert training(2.0, minutes=60.0) - 3600 < 2 * training(epochs=0.01)
+
+
+def test_time_of_an_epoch_does_not_depend_on_that_of_the_training():
+    recovery = RecoveryConfig(Recovery.DISTILLATION)
+    one = estimate(replace(JOB, recovery=recovery), MODEL, machine()).training_seconds
+    for changes in ({"minutes": 60.0}, {"epochs": 8.0}):
+        job = replace(JOB, recovery=replace(recovery, **changes))
+        assert seconds_of_epoch(job, MODEL, machine()) == one > 0
+    assert seconds_of_epoch(JOB, MODEL, None) == 0
+    impossible = replace(
+        JOB, pruning=pruning_config(target=Target.MEMORY, memory_gigabytes=1e-6)
+    )
+    assert seconds_of_epoch(impossible, MODEL, machine()) == 0
 
 
 def test_training_of_no_epochs_takes_no_time():

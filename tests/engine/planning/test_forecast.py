@@ -148,11 +148,19 @@ def test_longer_training_is_expected_to_be_better_until_it_is_flat(epochs, facto
     assert other.at(0.3) == pytest.approx(factor * usual.at(0.3), rel=0.001)
 
 
-def test_training_by_time_is_expected_to_end_like_one_epoch():
+@pytest.mark.parametrize(
+    ("seconds", "epochs"), [(0.0, 1.0), (3600.0, 0.5), (450.0, 4.0), (1.0, 25.0)]
+)
+def test_training_by_time_counts_as_the_epochs_that_fit(seconds, epochs):
+    """One if their time is not known."""
     timed = RecoveryConfig(minutes=30.0, epochs=0.0)
-    assert forecast(PLAIN, MODEL, recovery=timed).at(0.3) == pytest.approx(
-        forecast(PLAIN, MODEL).at(0.3)
-    )
+    counted = RecoveryConfig(epochs=epochs)
+    found = forecast(PLAIN, MODEL, recovery=timed, epoch_seconds=seconds)
+    expected = forecast(PLAIN, MODEL, recovery=counted).at(0.3)
+    assert found.at(0.3) == pytest.approx(expected)
+    run = RunPoint("a", 0.3, 0.4, timed)
+    again = forecast(PLAIN, MODEL, (run,), None, timed, seconds)
+    assert again.at(0.3) == pytest.approx(0.4, rel=0.01)
 
 
 def test_runs_with_and_without_a_training_scale_the_same_curve():

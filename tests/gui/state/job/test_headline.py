@@ -183,6 +183,20 @@ def test_details_have_time_and_format():
     )
 
 
+def test_longer_training_is_expected_to_end_closer():
+    state = state_of(job())
+    assert state.machine is not None
+    nats = [
+        plan.draft_forecast(
+            replace(state, config=replace(job(), recovery=RecoveryConfig(minutes=x))),
+            (),
+            None,
+        ).at(0.3)
+        for x in (0.0, 1e3)
+    ]
+    assert nats[1] == pytest.approx(0.788 * nats[0], rel=0.001)
+
+
 def test_draft_that_cannot_be_started_has_no_headline():
     missed = replace(job().pruning, target=Target.PARAMETERS, million_parameters=0.1)
     assert line_of(replace(job(), pruning=missed)) is None
