@@ -53,7 +53,7 @@ def machine_text(state: AppState) -> str:
     if machine is not None:
         parts.append(
             tr("{free} of {total} memory are free").format(
-                free=numbers.size(machine.free_ram_bytes),
+                free=numbers.free_size(machine.free_ram_bytes),
                 total=numbers.size(machine.ram_bytes),
             )
         )
@@ -61,7 +61,7 @@ def machine_text(state: AppState) -> str:
             parts.append(
                 tr("{name}: {free} of {total} are free").format(
                     name=machine.gpu_name,
-                    free=numbers.size(machine.free_gpu_bytes),
+                    free=numbers.free_size(machine.free_gpu_bytes),
                     total=numbers.size(machine.gpu_bytes),
                 )
             )

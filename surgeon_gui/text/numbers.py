@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import humanize
 
@@ -161,14 +161,22 @@ def nats(value: float) -> str:
 
 def size(number: int) -> str:
     """Format bytes in the unit that suits them: 5.7 MB, or 5.4 MiB."""
-    step = _unit_bytes(number)
-    return _size(round(round(number / step, 1) * step), 1)
+    return _rounded_size(number, round)
 
 
 def needed_size(number: int) -> str:
     """Format bytes that something needs, rounded up: it fits in what is shown."""
+    return _rounded_size(number, formatting.rounded_up)
+
+
+def free_size(number: int) -> str:
+    """Format bytes that are free, rounded down: what is shown can be used."""
+    return _rounded_size(number, formatting.rounded_down)
+
+
+def _rounded_size(number: int, rounded: Callable[[float, int], float]) -> str:
     step = _unit_bytes(number)
-    return _size(round(formatting.rounded_up(number / step, 1) * step), 1)
+    return _size(round(rounded(number / step, 1) * step), 1)
 
 
 def chosen_size(number: int) -> str:

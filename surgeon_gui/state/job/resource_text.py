@@ -115,7 +115,7 @@ def format_amount(need: Need) -> str:
     if need.free is None:
         return needed
     return tr("{needed} of {free} free").format(
-        needed=needed, free=numbers.size(int(need.free))
+        needed=needed, free=numbers.free_size(int(need.free))
     )
 
 

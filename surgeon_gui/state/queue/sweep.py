@@ -128,7 +128,7 @@ def summary(runs: Sequence[QueuedRun], free_disk: int | None) -> str:
         text = tr("{count}: {needs}").format(count=text, needs=total)
     if free_disk is None:
         return f"{text}."
-    free = numbers.size(free_disk)
+    free = numbers.free_size(free_disk)
     return tr("{text}; {free} are free.").format(text=text, free=free)
 
 

@@ -78,6 +78,8 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.size(4_203_840), "4.2~MB"),  # 74 % of 5.7 MB
         (numbers.needed_size(91_720_000), "91.8~MB"),
         (numbers.needed_size(999_960_000), "1.0~GB"),
+        (numbers.free_size(91_770_000), "91.7~MB"),
+        (numbers.free_size(999_960_000), "999.9~MB"),
         (numbers.size(999_960_000), "1.0~GB"),
         (numbers.chosen_size(3_720_000), "3.72~MB"),
         (numbers.chosen_size(400_000_000), "400~MB"),
