@@ -36,6 +36,7 @@ class BlockPass:
 
     fits: dict[str, FitResult] = field(default_factory=dict)  # by layer
     reconstructions: list[Reconstruction] = field(default_factory=list)  # by block
+    is_cut: bool = False  # the user has stopped it before its end
 
     @property
     def refitted(self) -> int:
@@ -90,7 +91,8 @@ def recover_blocks(
                 pair.advance()
                 step()
                 continue
-            if context.stops_after_shot:
+            if result.is_cut or context.stops_after_shot:
+                result.is_cut = True
                 return result
             with (
                 on_device(original.blocks[index]),
@@ -104,11 +106,12 @@ def recover_blocks(
                     result.reconstructions.append(reconstruct(pair, weights, seed))
                 pair.advance()
             host_memory.return_freed()  # the next block has other sizes
-            is_end = index + 1 == len(original.blocks)
-            if shot == 0 and not is_end and context.saver.is_due:
+            result.is_cut = reconstructs and context.stops_after_shot
+            is_partial = not result.is_cut and index + 1 < len(original.blocks)
+            if shot == 0 and is_partial and context.saver.is_due:
                 _save(state, result, index + 1, context)
             step()
-    if shot == 0:  # with the seconds of the stage
+    if shot == 0 and not result.is_cut:  # with the seconds of the stage
         _save(state, result, len(original.blocks), context)
     return result
 

@@ -69,14 +69,15 @@ def recover(
         judge = Judge(model, held_out, context, model.dtype)
         divergence = judge.divergence(step)
     passed = recover_blocks(state, original, text, context, shot)
-    stopped_early = context.stops_after_shot
+    trains = state.config.recovery.training_epochs > 0
+    stopped_early = passed.is_cut or (trains and context.stops_after_shot)
     after, steps = judge.divergence(), 0
     if after > divergence:
         state.restore(before)
         undone = Stage.RECONSTRUCTION if passed.reconstructions else Stage.REFIT
         context.emit(RecoveryUndone(UndoReason.WORSE, undone, shot))
         passed, after = BlockPass(), divergence
-    if state.config.recovery.training_epochs and not stopped_early:
+    if trains and not stopped_early:
         with HiddenStore(state.loaded.device) as store:
             fresh = _training_text(state, original, text, store, kept)
             del original

@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.run import (
     Exported,
     HeldOutMeasured,
     Progressed,
+    Recovered,
     RunFinished,
     RunResumed,
     ShotFinished,
@@ -27,6 +28,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, RunCancelled
+from surgeon_engine.recovery import block_pass
 from surgeon_engine.run import pipeline, preflight
 from surgeon_engine.run.pipeline import resume
 from surgeon_engine.runtime import saver as saver_module
@@ -125,6 +127,26 @@ def test_recovery_goes_on(structure, level, cuts, tmp_path):
         assert last.stage in (blocks if place.stage in blocks else (place.stage,))
         assert place.total == last.total
         assert 0 < place.done <= last.done <= place.done + 1
+    resumed(tmp_path / "cut")
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_block_whose_training_was_stopped_is_trained_again(tmp_path, monkeypatch):
+    config = config_of(tmp_path, shots=1, level=Recovery.RECONSTRUCTION)
+    Recorder().run(config, tmp_path / "whole")
+    stopped, blocks, reconstruct = Recorder(), [], block_pass.reconstruct
+
+    def stop_in_the_last_block(pair, weights, seed):
+        blocks.append(seed)
+        if len(blocks) == 2:
+            stopped.context.handle(StopAndKeep(run="test"))
+        return reconstruct(pair, weights, seed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(block_pass, "reconstruct", stop_in_the_last_block)
+        stopped.run(config, tmp_path / "cut")
+    assert len(blocks) == 2
+    assert stopped.of(Recovered)[0].stopped_early
     resumed(tmp_path / "cut")
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 

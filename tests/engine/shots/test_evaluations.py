@@ -28,6 +28,7 @@ from surgeon_engine.evaluation.evaluate import is_whole
 from surgeon_engine.evaluation.fidelity import compare
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.recovery import block_pass
 from surgeon_engine.shots import loop
 from surgeon_engine.shots.shot import evaluate_original, evaluation
 from tests.helpers.fake_machine import machine
@@ -90,6 +91,23 @@ def test_stop_cuts_a_recovery_but_not_its_evaluation(short, tmp_path, stage):
     assert recorder.of(Recovered)[0].stopped_early is is_cut
     assert recorder.of(RunFinished)[0].stopped_early is is_cut
     assert RunFolder(tmp_path / "run").saved_state.exists is is_cut
+
+
+@pytest.mark.slow
+def test_stop_in_the_refit_of_the_last_block_cuts_nothing(short, tmp_path, monkeypatch):
+    recorder, pairs, refit_block = Recorder(), [], block_pass.refit_block
+
+    def stopped(pair, targets):
+        pairs.append(pair)
+        if len(pairs) == 2:
+            recorder.context.handle(StopAndKeep(run="test"))
+        return refit_block(pair, targets)
+
+    monkeypatch.setattr(block_pass, "refit_block", stopped)
+    recorder.run(short, tmp_path / "run")
+    assert len(pairs) == 2
+    assert not recorder.of(Recovered)[0].stopped_early
+    assert not recorder.of(RunFinished)[0].stopped_early
 
 
 @pytest.mark.slow
