@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.planning.constants import DEVICE_SHARE
 from surgeon_engine.planning.job import UNKNOWN, Job
 from surgeon_engine.planning.measured_before import measured_before
@@ -194,9 +194,7 @@ def seconds_of_epoch(
     """Return about the time of an epoch of training; 0: it is not known."""
     if machine is None:
         return 0.0
-    recovery = replace(config.recovery, epochs=1.0, minutes=0.0)
-    try:
-        found = estimate(replace(config, recovery=recovery), model, machine)
-    except (ConfigError, PruningError):  # the target is not possible
-        return 0.0
-    return found.training_seconds
+    level = Recovery.DISTILLATION
+    recovery = replace(config.recovery, level=level, epochs=1.0, minutes=0.0)
+    job = replace(config, recovery=recovery)
+    return estimate(job, model, machine).training_seconds
