@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import cache
 
 _LOCALE = "en"
-# The units of sizes: megabytes and gigabytes, in steps of 1000 or of 1024.
-_DECIMAL = ((1e6, "MB"), (1e9, "GB"))
-_BINARY = ((2.0**20, "MiB"), (2.0**30, "GiB"))
+# Units of sizes in bytes, with their names.
+_DECIMAL = ((10**6, "MB"), (10**9, "GB"))
+_BINARY = ((2**20, "MiB"), (2**30, "GiB"))
 _MINUTE, _HOUR = 60, 3600
 _NOISE = 1e-12  # of a float, relative
 _MAX = 1e20  # larger numbers get an exponent
@@ -30,6 +30,16 @@ def use_binary_sizes(is_binary: bool) -> None:
     """Format sizes in MiB and GiB from now on, or in MB and GB."""
     global _units
     _units = _BINARY if is_binary else _DECIMAL
+
+
+def has_binary_sizes() -> bool:
+    """Return True if sizes are formatted in MiB and GiB."""
+    return _units is _BINARY
+
+
+def size_units() -> tuple[tuple[int, str], tuple[int, str]]:
+    """Return the bytes and the names of the units for large files and for memory."""
+    return _units
 
 
 def escape_controls(text: str) -> str:

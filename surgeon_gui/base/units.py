@@ -18,26 +18,21 @@ class Units(StrEnum):
     BINARY = "binary"
 
 
-_units = Units.DECIMAL
-
-
 def use(units: Units) -> None:
     """Show sizes in these units from now on, also in the engine's sentences."""
-    global _units
-    _units = units
-    formatting.use_binary_sizes(is_binary())
+    formatting.use_binary_sizes(units is Units.BINARY)
 
 
 def is_binary() -> bool:
     """Return True if sizes are shown in MiB and GiB."""
-    return _units is Units.BINARY
+    return formatting.has_binary_sizes()
 
 
 def megabyte() -> tuple[int, str]:
     """Return the bytes of the unit for large files, and its name."""
-    return (2**20, "MiB") if is_binary() else (10**6, "MB")
+    return formatting.size_units()[0]
 
 
 def gigabyte() -> tuple[int, str]:
     """Return the bytes of the unit for memory, and its name."""
-    return (2**30, "GiB") if is_binary() else (10**9, "GB")
+    return formatting.size_units()[1]

@@ -191,8 +191,7 @@ CAPTIONS = {
     ),
     "preferences_units_combo": caption(
         "Sizes in",
-        "Units of sizes in bytes, after a restart. Job files and messages of the "
-        "engine have MB and GB.",
+        "Units of sizes in bytes, after a restart. Job files have MB and GB.",
     ),
     "preferences_device_combo": caption(
         "Compute on",
