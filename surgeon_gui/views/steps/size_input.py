@@ -73,6 +73,7 @@ class SizeInput(QWidget):
         self._model: ModelSummary | None = None
         self._form = FileForm()
         self.memory = 0  # bytes of the device; 0: not known
+        self._had_memory = False  # the target was a memory before
         self._reasons: Mapping[Target, str] = dict.fromkeys(Target, "")
         self._shown: tuple[Target, float | None] = (self._values["target"], None)
         self._suffix = ""  # of the text
@@ -211,6 +212,7 @@ class SizeInput(QWidget):
         unit = self._unit.value
         if unit is self.unit:
             return
+        self._had_memory |= self.unit is Target.MEMORY
         self._settings.size_unit = unit
         values = self._values
         if unit is Target.MEMORY and self._model is not None:
@@ -224,8 +226,9 @@ class SizeInput(QWidget):
     def _memory_to_begin_with(self) -> dict[str, float]:
         """Return the usual memory that the device has, unless another was chosen."""
         name = targets.target_field(Target.MEMORY)
+        # In GB in any units: a device of 24 GiB has somewhat less than that.
         usual = [x for x in COMMON_MEMORIES if x * GIGABYTE <= self.memory]
-        is_chosen = self._values[name] != _SETTINGS[name].default
+        is_chosen = self._had_memory or self._values[name] != _SETTINGS[name].default
         return {} if is_chosen or not usual else {name: usual[-1]}
 
     @Slot()

@@ -129,10 +129,10 @@ def test_memory_begins_with_that_of_the_device_until_another_is_chosen(size):
     size.memory = 24 << 30
     choose_unit(size, Target.MEMORY)
     assert size_shown(size) == "24 GB"  # the rest is for the screen
-    type_size(size, "6 GB")
+    type_size(size, "8 GB")
     for target in (Target.FILE_SIZE, Target.MEMORY):
         choose_unit(size, target)
-    assert size_shown(size) == "6 GB"
+    assert size_shown(size) == "8 GB"
 
 
 @pytest.mark.parametrize(
