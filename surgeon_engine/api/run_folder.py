@@ -71,7 +71,7 @@ class RunFolder:
     """The files of the run at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path = expand_path(path)  # reports contain it
+        self.path = path = expand_path(path).absolute()  # reports contain it
         self.config_path = path / "run.toml"
         self.events_path = path / "events.jsonl"  # one `Envelope` in each line
         self.report_path = path / "report.json"

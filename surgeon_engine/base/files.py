@@ -43,8 +43,8 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-\w+")
 def expand_path(path: str | Path) -> Path:
     """Return an absolute path without "..", with ~ replaced by the home folder.
 
-    A path in an unknown home stays as it is. Links are followed only where ".." comes
-    after.
+    A path in an unknown home stays as it is, relative. Links are followed only where
+    ".." comes after.
     """
     if is_in_unknown_home(path):
         return Path(path)
@@ -53,7 +53,7 @@ def expand_path(path: str | Path) -> Path:
 
 
 def is_in_unknown_home(path: str | Path, base: Path = Path()) -> bool:
-    """Return True if a path begins with ~ and a name, but of no user or folder."""
+    """Return True if a path begins with ~NAME, which is no user and no folder."""
     first, *_ = Path(os.path.expanduser(path)).parts or ("",)
     return first.startswith("~") and not os.path.lexists(base / first)
 
