@@ -24,6 +24,7 @@ OWN_WINDOWS_AT_ONCE = 64  # that the model writes
 # chats, so a quarter of the windows are the model's own.
 GATE_GENERAL_WINDOWS = 32
 GATE_SHIPPED_WINDOWS = 24
+_MUCH_TEXT = 64  # windows
 
 # Held-out tokens on which costs of whole blocks, attentions and MLPs are measured.
 DEPTH_TOKENS = 2048
@@ -58,9 +59,9 @@ PROBED_WINDOWS = 4
 def gate_draws(windows: int) -> int:
     """Return how often gates draw the labels of each of the user's windows.
 
-    The second draw changes little, and nothing if there is much text.
+    The second draw gains little, and even less on much text.
     """
-    return 2 if windows <= 64 else 1
+    return 2 if windows <= _MUCH_TEXT else 1
 
 
 def pinned_bytes(size: int) -> int:

@@ -66,7 +66,7 @@ _PARTS = 500  # of a time, whose progress is reported
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The held-out divergence before and after a training, in nats, and its end."""
+    """The held-out divergence before and after a training, in nats, and its steps."""
 
     before: float
     after: float

@@ -65,7 +65,7 @@ def _memory_facts(run: RunState) -> Facts:
     if (found := memory_bytes(run)) is None:
         return ()
     pair, context = found
-    return ((memory.title(context), numbers.size(round(pair.after))),)
+    return ((memory.title(context), numbers.needed_size(round(pair.after))),)
 
 
 def saved_facts(exported: Exported, original_bytes: int) -> Facts:

@@ -95,8 +95,8 @@ def perplexities(
     """
     both = run.baseline, run.evaluation
     before, after = (None if each is None else each.perplexity for each in both)
+    found = on or next(iter(fidelity_of(run)), None)
+    if found is None:
+        return before, after
     originals = {each.text: each.perplexity.value for each in baseline_of(run)}
-    for each in fidelity_of(run):
-        if on is None or each.text == on.text:
-            return originals.get(each.text, before), each.perplexity.value
-    return before, after
+    return originals.get(found.text, before), found.perplexity.value

@@ -63,7 +63,7 @@ class TaskProgress(QWidget):
     def _return_focus(self) -> None:
         """Give the focus to a starter that is in sight, the page, or the next control.
 
-        Only some pages take the focus.
+        A page takes the focus if it has a focus proxy.
         """
         for each in self._starters:
             if each.isVisible() and each.isEnabled():

@@ -48,7 +48,7 @@ class Machine(msgspec.Struct, frozen=True):
         return self.computes_on_gpu(requested) and self.gpu_name != APPLE_GPU
 
     def memory(self, requested: Device) -> int:
-        """Return the bytes of the device on which a run with this setting computes."""
+        """Return the memory, in bytes, of the device that this setting computes on."""
         return self.gpu_bytes if self.computes_on_gpu(requested) else self.ram_bytes
 
     def processes(self, model: ModelConfig) -> int:

@@ -57,6 +57,7 @@ class VocabularyRows(QFrame):
         line = tr("Looking at the tokens…") if is_awaited else ""
         if is_awaited and not self.isHidden():
             show_text(self._line, line)  # the last rows stay meanwhile: nothing moves
+            show_text(self._problem, "")
             return
         if state.is_busy and not request.id:
             line = tr("A preview follows when the engine is free.")
