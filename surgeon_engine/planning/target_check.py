@@ -69,66 +69,86 @@ def _check_limits(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> No
         raise PruningError(
             "Everything that could be removed is protected.", "Protect less."
         )
-    is_less, p = goal.removed < least, goal.prunable
-    file = planned_file(model, goal.form, pruning)
-    values: dict[str, object] = {
-        "removed": goal.removed,
-        "sparsity": goal.sparsity,
-        "least": least,
-        "least_share": ceil_share(10_000, least / p) / 10_000,
-        "most": most,
-        "most_share": floor_share(10_000, most / p) / 10_000,  # can be typed
-        "structure": display_name(pruning.structure),
-        "kept": _kept(pruning),
-        "size": size_in_unit(file, least if is_less else most),
-    }
-    smallest = ""
-    match is_less, pruning.is_sized:
-        case True, True:
-            message = say(
-                "The smallest removal leaves about {size}: at least {least:,} weights "
-                "are removed as {structure}.",
-                **values,
-            )
-            advice = say("Choose a smaller size, or a finer structure.")
-        case True, False:
-            message = say(
-                "The target removes {removed:,} weights ({sparsity:percent2} of the "
-                "prunable ones), but at least {least:,} ({least_share:percent2}) are "
-                "removed as {structure}.",
-                **values,
-            )
-            advice = say("Raise the target, or choose a finer structure.")
-        case _, True:
-            message = say(
-                "The smallest possible size is {size}: at most {most:,} weights can be "
-                "removed as {structure}. {kept}",
-                **values,
-            )
-            advice = say(
-                "Choose a larger size, protect less, lower the minimum density, or "
-                "choose another structure."
-            )
-        case _:
-            message = say(
-                "The target removes {removed:,} weights ({sparsity:percent2} of the "
-                "prunable ones), but at most {most:,} ({most_share:percent2}) can be "
-                "removed as {structure}. {kept}",
-                **values,
-            )
-            if (
-                pruning.structure not in SPARSE
-                and goal.form.format is not Format.MASKED
-            ):
-                smallest = say("The smallest possible size is {size}.", **values)
-            advice = say(
-                "Lower the target, protect less, lower the minimum density, or "
-                "choose another structure."
-            )
     same = say("All layers lose equally many.") if pruning.has_same_widths else ""
     formats = _about_formats(goal, pruning, model)
-    experts = "" if is_less else _about_experts(pruning, model)
+    if goal.removed < least:
+        message, advice = _too_little(goal, pruning, model, least)
+        raise PruningError(message, say_all(same, formats, advice))
+    message, smallest, advice = _too_much(goal, pruning, model, most)
+    experts = _about_experts(pruning, model)
     raise PruningError(message, say_all(smallest, same, formats, experts, advice))
+
+
+def _too_little(
+    goal: Goal, pruning: PruningConfig, model: ModelSummary, least: int
+) -> tuple[str, str]:
+    """Return what to say of a target below the smallest removal, and the advice."""
+    structure = display_name(pruning.structure)
+    if pruning.is_sized:
+        message = say(
+            "The smallest removal leaves about {size}: at least {least:,} weights are "
+            "removed as {structure}.",
+            size=size_in_unit(planned_file(model, goal.form, pruning), least),
+            least=least,
+            structure=structure,
+        )
+        return message, say("Choose a smaller size, or a finer structure.")
+    message = say(
+        "The target removes {removed:,} weights ({sparsity:percent2} of the prunable "
+        "ones), but at least {least:,} ({least_share:percent2}) are removed as "
+        "{structure}.",
+        removed=goal.removed,
+        sparsity=goal.sparsity,
+        least=least,
+        least_share=ceil_share(10_000, least / goal.prunable) / 10_000,
+        structure=structure,
+    )
+    return message, say("Raise the target, or choose a finer structure.")
+
+
+def _too_much(
+    goal: Goal, pruning: PruningConfig, model: ModelSummary, most: int
+) -> tuple[str, str, str]:
+    """Return what to say of a target beyond the limit, the smallest size, the advice.
+
+    The smallest size is "" if the sentence has it, or if no file is smaller.
+    """
+    size = size_in_unit(planned_file(model, goal.form, pruning), most)
+    structure, kept = display_name(pruning.structure), _kept(pruning)
+    if pruning.is_sized:
+        message = say(
+            "The smallest possible size is {size}: at most {most:,} weights can be "
+            "removed as {structure}. {kept}",
+            size=size,
+            most=most,
+            structure=structure,
+            kept=kept,
+        )
+        advice = say(
+            "Choose a larger size, protect less, lower the minimum density, or choose "
+            "another structure."
+        )
+        return message, "", advice
+    message = say(
+        "The target removes {removed:,} weights ({sparsity:percent2} of the prunable "
+        "ones), but at most {most:,} ({most_share:percent2}) can be removed as "
+        "{structure}. {kept}",
+        removed=goal.removed,
+        sparsity=goal.sparsity,
+        most=most,
+        most_share=floor_share(10_000, most / goal.prunable) / 10_000,  # can be typed
+        structure=structure,
+        kept=kept,
+    )
+    is_whole = pruning.structure in SPARSE or goal.form.format is Format.MASKED
+    smallest = (
+        "" if is_whole else say("The smallest possible size is {size}.", size=size)
+    )
+    advice = say(
+        "Lower the target, protect less, lower the minimum density, or choose another "
+        "structure."
+    )
+    return message, smallest, advice
 
 
 def _about_experts(pruning: PruningConfig, model: ModelSummary) -> str:
