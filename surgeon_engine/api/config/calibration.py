@@ -47,11 +47,11 @@ _COUNT = Limits(1, 100_000)
 class MoreText:
     """A further text for calibration, and its share of the windows."""
 
-    text: str  # as that of the calibration, but no token file
+    text: str  # as `CalibrationConfig.text`, but no token file
     share: Annotated[
         float, Option(Limits(0, 1, low_is_open=True, high_is_open=True))
     ] = 0.25
-    column: str = ""  # of a table; empty: as for the main text
+    column: str = ""  # table column; empty: as for the main text
     dataset_config: str = ""
     split: str = ""
 
@@ -89,11 +89,11 @@ class CalibrationConfig:
     ] = 256
     seed: Annotated[int, Option(Limits(0, 2**31 - 1), advanced=True)] = 0
     batch: Annotated[int, Option(Limits(1, 1024), advanced=True)] = 4
-    column: str = ""  # of a table; empty: "text", or the one with the longest texts
+    column: str = ""  # table column; empty: "text", or the one with the longest texts
     dataset_config: str = ""  # empty: the data set's only or default one
-    split: str = ""  # of a data set; empty: "train", or the first
+    split: str = ""  # data set split; empty: "train", or the first
     validation_split: str = ""  # empty: validation_text, or `text`, as above
-    rows: Annotated[  # of a data set, from its beginning
+    rows: Annotated[  # number of rows from the beginning of a data set
         int, Option(Limits(1, 10_000_000), used_if="uses_datasets")
     ] = 2000
     # They take their shares of the windows of calibration; `text` has the rest.
@@ -152,7 +152,7 @@ class CalibrationConfig:
 
     @property
     def window_counts(self) -> tuple[int, ...]:
-        """The windows of the main text, then those of each further text."""
+        """The number of windows of the main text, then of each further text."""
         left, counts = self.windows, []
         for more in self.more_texts:
             count = min(round(more.share * self.windows), left - 1)

@@ -29,7 +29,7 @@ class FileDtype(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
-    # Of GGUF only, by llama.cpp's names.
+    # Formats for GGUF only, by llama.cpp's names.
     Q8_0 = "q8_0"  # 8 bits a weight, in blocks of 32 with a scale each
     Q6_K = "q6_k"  # K: blocks of 256 with several scales
     Q5_K_M = "q5_k_m"  # M: longer numbers for the most sensitive matrices
@@ -67,7 +67,7 @@ _FLOATS = (
     FileDtype.BFLOAT16,
     FileDtype.FLOAT16,
 )
-# Of less than 16 bits, for matrices of any kind, the longest first.
+# Formats of less than 16 bits for matrices of any kind, the longest first.
 FOR_ANY_MODEL = (
     FileDtype.Q8_0,
     FileDtype.Q6_K,
@@ -77,7 +77,7 @@ FOR_ANY_MODEL = (
     FileDtype.Q4_0,
 )
 QUANTIZED = (*FOR_ANY_MODEL, FileDtype.MXFP4_MOE)
-# Those with blocks of 256 numbers; the others have blocks of 32.
+# Formats with blocks of 256 numbers; the others have blocks of 32.
 K_FORMATS = (FileDtype.Q6_K, FileDtype.Q5_K_M, FileDtype.Q4_K_M)
 DESCRIPTIONS: dict[Format, Description] = {
     Format.AUTOMATIC: Description(

@@ -29,7 +29,7 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.sentences import reworded, say, say_list
 
-_MAX_ENTRIES = 1_000  # of a list
+_MAX_ENTRIES = 1_000  # entries of a list
 _CLOSE = 0.8  # a typing error: q3_k is not q6_k
 _WRONG_TYPE = re.compile(r"Expected `(\w+)(?: \| null)?`, got `")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
@@ -261,7 +261,7 @@ def wrong_type(
     """Return the error of a value of a wrong type; None: it is of another kind.
 
     Args:
-        name: Of the setting, as people write it.
+        name: Name of the setting, as people write it.
         given: The value.
         error: What msgspec says.
         setting: The setting, if it is a known one.

@@ -97,7 +97,7 @@ def check_patterns(
     Args:
         protect: patterns of layers that lose nothing.
         limits: minimum densities.
-        layers: those of the model.
+        layers: all layers of the model.
 
     Raises:
         PruningError: a pattern matches no layer.

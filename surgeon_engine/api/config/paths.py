@@ -13,7 +13,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.base.files import is_in_unknown_home
 
-_KEPT_NAME = re.compile(r"[\w -]*")  # of a language or script; "words.txt" is a path
+_KEPT_NAME = re.compile(r"[\w -]*")  # a language or script; "words.txt" is a path
 
 
 def with_paths(config: RunConfig, change: Callable[[str], str]) -> RunConfig:

@@ -28,10 +28,10 @@ class Structure(StrEnum):
     """The kinds of structures, each removed as a whole."""
 
     HEADS_AND_NEURONS = "heads_and_neurons"
-    NEURONS = "neurons"  # of the MLPs
+    NEURONS = "neurons"  # neurons of the MLPs
     HEADS = "heads"  # whole KV groups, where heads share keys and values
-    EXPERTS = "experts"  # of a mixture of experts
-    EXPERTS_AND_NEURONS = "experts_and_neurons"  # inside and beside them
+    EXPERTS = "experts"  # experts of a mixture
+    EXPERTS_AND_NEURONS = "experts_and_neurons"  # also neurons inside and beside them
     EXPERTS_HEADS_AND_NEURONS = "experts_heads_and_neurons"
     ROWS_AND_COLUMNS = "rows_and_columns"
     ROWS = "rows"
@@ -46,7 +46,7 @@ class Coupling(StrEnum):
     HEADS = "heads"  # a key and value head with all query heads that share it
     NEURONS = "neurons"
     EXPERT_NEURONS = "expert_neurons"  # one of each expert of a block
-    EXPERTS = "experts"  # one of those that a router chooses from
+    EXPERTS = "experts"  # one of the experts that a router chooses from
 
 
 _WITH_EXPERTS = (Coupling.NEURONS, Coupling.EXPERT_NEURONS, Coupling.EXPERTS)
@@ -116,11 +116,11 @@ class UpdateKind(StrEnum):
 class Target(StrEnum):
     """The units of a pruning target."""
 
-    PRUNABLE_SHARE = "prunable_share"  # of the prunable weights, which is removed
-    PARAMETER_SHARE = "parameter_share"  # of all parameters, which is removed
-    PARAMETERS = "parameters"  # that are kept
-    FILE_SIZE = "file_size"  # as many as a file holds in its number format
-    MEMORY = "memory"  # as many as run in it with their context
+    PRUNABLE_SHARE = "prunable_share"  # share of the prunable weights to remove
+    PARAMETER_SHARE = "parameter_share"  # share of all parameters to remove
+    PARAMETERS = "parameters"  # number of parameters to keep
+    FILE_SIZE = "file_size"  # as many as fit a file of this size in its number format
+    MEMORY = "memory"  # as many as run in this memory with their context
 
 
 class Vocabulary(StrEnum):
@@ -185,7 +185,7 @@ def methods_for(structure: Structure) -> tuple[Method, ...]:
     return tuple(m for m in Method if m not in (*BY_ROUTING, *for_sparse))
 
 
-MAX_SHARE = 0.95  # that can be removed
+MAX_SHARE = 0.95  # largest share that can be removed
 _SHARE = Limits(0, MAX_SHARE)  # 0: the run writes the unpruned model
 OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 _FIXED = (Damping.FIXED,)
@@ -198,8 +198,8 @@ class PruningConfig:
     """How much is removed, in which structure, by which costs and updates."""
 
     structure: Structure = Structure.HEADS_AND_NEURONS
-    # The remaining MLP width of each pruned layer is a multiple of it; 0: of what the
-    # number format of the export needs, or else, on an NVIDIA GPU, of 8.
+    # The remaining MLP width of each pruned layer is a multiple of it; 0: of the number
+    # that the export's number format needs, or else, on an NVIDIA GPU, of 8.
     width_multiple: Annotated[
         int, Option(Limits(0, 1024), advanced=True, kinds=WITH_NEURONS)
     ] = 0

@@ -14,14 +14,14 @@ from surgeon_engine.api.config.pruning import PruningConfig, Structure, methods_
 
 
 class Purpose(StrEnum):
-    """What a job is for."""
+    """The purposes of a job."""
 
     SMALLER = "smaller"  # a smaller file
     FASTER = "faster"
 
 
 _OF_DENSE = (Structure.HEADS_AND_NEURONS, Structure.NEURONS)
-# What a purpose removes: the first of these that the model has.
+# Structures to remove for a purpose: the first that the model has.
 _WANTED: dict[Purpose, tuple[Structure, ...]] = {
     Purpose.SMALLER: (Structure.EXPERTS_AND_NEURONS, Structure.EXPERTS, *_OF_DENSE),
     # Experts alone save no time.

@@ -30,7 +30,7 @@ class TrainedWeights(StrEnum):
     AUTOMATIC = "automatic"  # all, if memory suffices
     FULL = "full"
     LORA = "lora"  # low-rank adapters, which are merged at the end
-    ROUTERS = "routers"  # of mixtures of experts: what chooses the experts of a token
+    ROUTERS = "routers"  # routers of mixtures, which choose the experts of a token
 
 
 class GradientCheckpointing(StrEnum):
@@ -41,8 +41,8 @@ class GradientCheckpointing(StrEnum):
     ON = "on"
 
 
-_MOST_EPOCHS = 1_000.0  # of a training that ends by its time
-_ONE_OF, _MOST = 8, 8  # windows of a kind, of which one judges; judging windows
+_MOST_EPOCHS = 1_000.0  # limit of a training that ends by its time
+_ONE_OF, _MOST = 8, 8  # windows of a kind per judging window; most judging windows
 
 
 def judging_windows(windows: int) -> int:
@@ -52,7 +52,7 @@ def judging_windows(windows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryConfig:
-    """What follows the removal, on which text, and for how long."""
+    """The recovery after the removal: its method, texts and duration."""
 
     level: Recovery = Recovery.AUTOMATIC
     # Windows of general text beside the user's: in the refit, the original model has
@@ -99,12 +99,12 @@ class RecoveryConfig:
 
     @property
     def training_epochs(self) -> int:
-        """The number of epochs of the training, each of which reads new text."""
+        """The number of epochs of the training; each reads new text."""
         return math.ceil(self.most_epochs) if self.trains else 0
 
     @property
     def reconstructs(self) -> bool:
-        """True if each block is trained to match that of the original."""
+        """True if each block is trained to match the original's block."""
         return self.level in (Recovery.RECONSTRUCTION, Recovery.BOTH)
 
     @property

@@ -46,7 +46,7 @@ class Device(StrEnum):
 
     AUTO = "auto"  # a GPU when there is one
     CPU = "cpu"
-    GPU = "gpu"  # that torch calls "cuda", or Apple's ("mps")
+    GPU = "gpu"  # torch's device "cuda", or "mps" for Apple's GPU
 
 
 ON_CPU = f'model.device = "{Device.CPU}"'  # in a job; a `choice` of sentences
@@ -68,7 +68,7 @@ class ModelConfig:
     dtype: Annotated[Dtype, Option(advanced=True)] = Dtype.FLOAT32
     device: Annotated[Device, Option(advanced=True)] = Device.AUTO
     offload: Annotated[Offload, Option(advanced=True)] = Offload.AUTOMATIC
-    # That share a run; 0: all.
+    # Number of GPUs that share a run; 0: all.
     gpus: Annotated[
         int, Option(Limits(0, 64), advanced=True, used_if="may_use_gpu")
     ] = 1

@@ -9,7 +9,7 @@ from surgeon_engine.api.config.fields import Option
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_text
 
-NEW_TOKENS = 32  # of each sample
+NEW_TOKENS = 32  # tokens per sample
 
 
 @dataclass(frozen=True, slots=True)

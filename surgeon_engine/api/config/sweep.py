@@ -54,7 +54,7 @@ class Variation:
 class Axis:
     """A setting and the values that it takes in a sweep."""
 
-    part: str  # of the job, such as "pruning"
+    part: str  # part of the job, such as "pruning"
     setting: str
     values: tuple[Any, ...]
 

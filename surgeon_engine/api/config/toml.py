@@ -46,12 +46,12 @@ from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.base.versions import JOB, OtherVersionError, check_version
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
-_MAX_PARTS = 1_000  # of the keys in a line
-_MAX_ERRORS = 10  # that are listed
+_MAX_PARTS = 1_000  # parts of the keys in a line
+_MAX_ERRORS = 10  # errors that are listed
 _PARTS: dict[str, type[Any]] = typing.get_type_hints(RunConfig)
-_STEP = re.compile(r"[^.\[\]`]+")  # of the path to a value
-# Texts of several lines, texts of one line, and comments. A text may lack its end, so
-# that the quotes in it are not tried as beginnings of others, which would take hours.
+_STEP = re.compile(r"[^.\[\]`]+")  # a key or an index in the path to a value
+# Texts of several lines, texts of one line, and comments. A text may lack its end:
+# otherwise its quotes would be tried as beginnings of others, which would take hours.
 _NO_KEYS = re.compile(
     r'''"""(?:[^\\]|\\.)*?(?:"{3,5}|\\?\Z)'''
     r"|'''.*?(?:'{3,5}|\Z)"
