@@ -61,7 +61,7 @@ class Rate(msgspec.Struct, frozen=True):
     """Tokens per second."""
 
     median: float
-    low: float  # of the spread
+    low: float  # lower end of the spread
     high: float
     rounds: tuple[float, ...] = ()  # the rate of each round, in order
 
@@ -70,7 +70,7 @@ class Ratio(msgspec.Struct, frozen=True):
     """Speed of the second model relative to the first."""
 
     median: float
-    low: float  # of the spread
+    low: float  # lower end of the spread
     high: float
 
     @property
@@ -95,7 +95,7 @@ class ModelMeasured(msgspec.Struct, frozen=True):
     """The figures of one model, measured in its own process."""
 
     name: str
-    file_bytes: int  # of the files that hold weights
+    file_bytes: int  # size of the files that hold weights
     parameters: int  # tied ones counted once
     prompt: Rate
     generation: Rate
@@ -113,7 +113,7 @@ class Measured(msgspec.Struct, frozen=True, tag=True):
     generated_tokens: int
     rounds: int
     device: Text  # display name
-    dtype: Dtype | None = Dtype.FLOAT32  # None: that of the file
+    dtype: Dtype | None = Dtype.FLOAT32  # None: the dtype of the file
 
 
 def rate_of(tokens: int, seconds: Sequence[float]) -> Rate:
@@ -158,7 +158,7 @@ def summarize(measured: Measured, size_text: Callable[[int], str] = format_size)
     """Return in a sentence how much faster and smaller the second of two models is.
 
     Args:
-        measured: of two models; one alone is described.
+        measured: the figures of two models; one alone is described.
         size_text: formats bytes.
     """
     if len(measured.models) == 1:

@@ -54,7 +54,7 @@ class PreviewText(_Command, frozen=True):
 
     model: ModelConfig
     calibration: CalibrationConfig
-    own_windows: int = 0  # that the model writes; shown if they are in the cache
+    own_windows: int = 0  # windows by the model itself; shown if in the cache
 
 
 class PreviewVocabulary(_Command, frozen=True):
@@ -63,7 +63,7 @@ class PreviewVocabulary(_Command, frozen=True):
     model: ModelConfig
     calibration: CalibrationConfig
     tokens: int | None  # to keep; None: as is typical of a run that chooses them
-    kept_texts: tuple[str, ...]  # as those of a job
+    kept_texts: tuple[str, ...]  # as `PruningConfig.kept_texts`
 
 
 class StartRun(_Command, frozen=True):
@@ -90,7 +90,7 @@ class ResumeRun(_Command, frozen=True):
 
 
 class Watch(_Command, frozen=True):
-    """Send the events in the log of a run, and those that follow, until it ends.
+    """Send the events in the log of a run, and all that follow, until it ends.
 
     `StartRun` and `ResumeRun` do so, too, for a detached run. The events have the name
     of the command, and the offset at which another `Watch` goes on after them. The run
@@ -114,7 +114,7 @@ class MeasureModels(_Command, frozen=True):
 
     sources: tuple[str, ...]
     settings: BenchmarkSettings
-    folder: str = ""  # of the run whose log records it; empty: none
+    folder: str = ""  # folder of the run whose log records it; empty: none
 
 
 class Judge(_Command, frozen=True):
@@ -124,7 +124,7 @@ class Judge(_Command, frozen=True):
     """
 
     target: str  # folder of a finished run, an export of it, or a model
-    original: str = ""  # as `ModelConfig.source`; empty: that of the run
+    original: str = ""  # as `ModelConfig.source`; empty: the original of the run
     settings: JudgeSettings = JudgeSettings()
 
 
@@ -189,7 +189,7 @@ class Cancel(_Command, frozen=True):
     """Stop at the next safe point without an export."""
 
 
-Control = StopAndKeep | Pause | Resume | Cancel  # of what is in progress
+Control = StopAndKeep | Pause | Resume | Cancel  # commands to work in progress
 
 # Commands that are executed at once; the others one at a time.
 AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListModels, ListRuns)

@@ -37,22 +37,22 @@ class DiagnosedLayer(msgspec.Struct, frozen=True):
 class DiagnosedUnit(msgspec.Struct, frozen=True):
     """One unit and its number of entries in the arrays."""
 
-    name: str  # of the layer whose factors give the costs
+    name: str  # layer whose factors give the costs
     # "heads", "neurons", "experts" or "layer"; with same widths, groups lose the same.
     group: str
     layers: tuple[DiagnosedLayer, ...]  # the layer called `name` first
     entries: int
-    candidates: int  # of experts with neurons: the experts
+    candidates: int  # the experts alone, if their neurons are candidates too
     routing: Routing | None = None  # None: not experts
     least: int = 1  # groups that stay
-    classes: int = 1  # equal runs of experts, each of which loses equally many
-    neurons: int = 0  # of each expert that can be removed; 0: none
+    classes: int = 1  # number of equal runs of experts; all lose equally many
+    neurons: int = 0  # removable neurons per expert; 0: none
 
 
 class Diagnosed(msgspec.Struct, frozen=True, tag=True):
     """Response to `Diagnose`: the costs of a first shot."""
 
-    path: str  # of the .npz file
+    path: str  # path of the .npz file
     units: tuple[DiagnosedUnit, ...]
     prunable: int  # weights
     calibration_tokens: int

@@ -44,7 +44,7 @@ class ConnectionStatus(Enum):
 class EngineStarted(msgspec.Struct, frozen=True, tag=True):
     """The engine begins to load its libraries; its first line."""
 
-    version: str  # of Surgeon
+    version: str  # version of Surgeon
     computer: str  # its name
     runs_folder: str  # the default
 
@@ -63,8 +63,8 @@ class ConnectionChanged(msgspec.Struct, frozen=True, tag=True):
     computer: str
     message: Text = ""  # what is wrong
     hint: Text = ""  # what the user can do
-    attempt: int = 0  # that follows, counted from 1
-    attempts: int = 0  # after which it is not tried again
+    attempt: int = 0  # number of the attempt that follows, from 1
+    attempts: int = 0  # number of attempts before it gives up
 
 
 class Logged(msgspec.Struct, frozen=True, tag=True):
@@ -80,7 +80,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: Text
     hint: Text = ""  # what the user can do
     details: str = ""  # the traceback of a bug
-    settings: tuple[str, ...] = ()  # of which one has to change; empty: not known
+    settings: tuple[str, ...] = ()  # one of them has to change; empty: not known
 
 
 class Cancelled(msgspec.Struct, frozen=True, tag=True):
@@ -112,11 +112,11 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     run: str
     at: Time
     event: Event
-    # Of a watched run: the bytes of its log up to here; see `Watch`.
+    # The bytes of a watched run's log up to here; see `Watch`.
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
-# What a line of a log contains if its event is of this kind, before it is decoded.
+# Bytes that mark an event of this kind in a line of a log before it is decoded.
 OF_START, OF_PROGRESS, OF_MEMORY = (
     b'"type":"%s"' % kind for kind in (b"RunStarted", b"Progressed", b"MemorySampled")
 )

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Count
 from surgeon_engine.base.decoding import Time
 
-MAX_ENTRIES = 2_000  # of a list; a window shows them all
+MAX_ENTRIES = 2_000  # entries of a list; a window shows them all
 MAX_RUNS = 200
 
 
@@ -28,7 +28,7 @@ class FileEntry(msgspec.Struct, frozen=True):
 
     name: str
     kind: FileKind
-    bytes: int = 0  # of a file
+    bytes: int = 0  # size of a file
 
 
 class FilesListed(msgspec.Struct, frozen=True, tag=True):
@@ -63,10 +63,10 @@ class RunEntry(msgspec.Struct, frozen=True):
     folder: str
     name: str
     outcome: RunOutcome
-    at: Time  # of the last change
-    bytes: Count  # of all its files
-    export_bytes: Count  # of its exports and its checkpoint
-    config: RunConfig | None = None  # of one that is running or can be resumed
+    at: Time  # time of the last change
+    bytes: Count  # size of all its files
+    export_bytes: Count  # size of its exports and its checkpoint
+    config: RunConfig | None = None  # given for a run in progress, or one to resume
     is_detached: bool = False  # the last process was one of its own
 
 

@@ -74,7 +74,7 @@ class Guess(msgspec.Struct, frozen=True):
     """The prediction of a model at one token of a text."""
 
     likeliest: str  # text of the top token
-    probability: float  # of the top token
+    probability: float  # probability of the top token
     of_written: float  # probability of the token in the text
 
 

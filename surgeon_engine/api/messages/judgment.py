@@ -1,4 +1,4 @@
-"""What a model has lost against the original: values, no sentences.
+"""The losses of a model against the original: values, no sentences.
 
 All differences are the file's figure minus the original's, on the same items, with
 95 % intervals.
@@ -27,11 +27,11 @@ from surgeon_engine.base.sentences import Text
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """What to judge on beside the texts, prompts and probes that come with Surgeon."""
+    """Items to judge on beside Surgeon's own texts, prompts and probes, and how."""
 
     prompts: str = ""  # a file of the user: a prompt in each line, or .jsonl
     text: str = ""  # a further one, as `CalibrationConfig.text`; empty: none
-    tasks: tuple[str, ...] = ()  # of lm_eval
+    tasks: tuple[str, ...] = ()  # names of tasks of lm_eval
     limit: Annotated[int, Option(Limits(0, 100_000))] = 100  # items of a task; 0: all
     quick: bool = False  # a third of the items
     device: Device = Device.AUTO
@@ -81,16 +81,16 @@ class Figures(msgspec.Struct, frozen=True):
     agreement: Estimate  # share with the same top token
     overlap: Estimate  # mean of the sum of min(p, q)
     loss: Estimate  # difference, nats per token
-    outcome: Outcome  # of the loss
+    outcome: Outcome  # significance of the loss
 
 
 class TextJudged(msgspec.Struct, frozen=True):
     """The fidelity on one kind of text."""
 
     fidelity: Fidelity
-    baseline: Fidelity  # of the original, whose perplexity it has
+    baseline: Fidelity  # fidelity of the original, with its perplexity
     loss: Estimate  # difference, nats per token
-    outcome: Outcome  # of the loss
+    outcome: Outcome  # significance of the loss
 
 
 class ClassJudged(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ class PositionJudged(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a model has answered, taking the likeliest token each time."""
+    """The answer of a model that takes the likeliest token each time."""
 
     text: str
     tokens: Count
@@ -122,7 +122,7 @@ class PromptJudged(msgspec.Struct, frozen=True):
     """The answers of both models to a prompt."""
 
     prompt: str
-    is_own: bool  # of the user
+    is_own: bool  # whether it is a prompt of the user
     original: Answer
     file: Answer
     parts_at: Count | None  # first token that differs; None: the answers are equal
@@ -155,8 +155,8 @@ class ProbeJudged(msgspec.Struct, frozen=True):
     file: Count
     only_original: Count
     only_file: Count
-    difference: Estimate  # of the shares of right items
-    p: Share  # of McNemar's exact test
+    difference: Estimate  # difference of the shares of right items
+    p: Share  # p-value of McNemar's exact test
     outcome: Outcome
     changed: tuple[ItemJudged, ...] = ()
 
@@ -184,9 +184,9 @@ class TaskJudged(msgspec.Struct, frozen=True):
 class DraftJudged(msgspec.Struct, frozen=True):
     """The original in llama.cpp alone, and with the file as its draft model."""
 
-    tokens: Positive  # of a draft, at most
-    drafted: Count  # tokens
-    accepted: Count  # of them
+    tokens: Positive  # maximum per draft
+    drafted: Count  # drafted tokens
+    accepted: Count  # drafted tokens that the original accepted
     speed_alone: float  # tokens per second; 0: unknown
     speed: float
 
@@ -206,11 +206,11 @@ def tokens_per_step(acceptance: float, drafted: int) -> float:
 
 
 class Judgment(msgspec.Struct, frozen=True):
-    """What a file has lost against the original, stored in `judgment.json`."""
+    """The losses of a file against the original, stored in `judgment.json`."""
 
     original: str  # names
     file: str
-    original_program: Text  # that has answered
+    original_program: Text  # name of the program that answered
     file_program: Text
     texts: tuple[TextJudged, ...]
     classes: tuple[ClassJudged, ...]
@@ -229,4 +229,4 @@ class Judged(msgspec.Struct, frozen=True, tag=True):
     """A file is judged."""
 
     judgment: Judgment
-    path: str  # of `judgment.json`
+    path: str  # path of `judgment.json`

@@ -30,8 +30,8 @@ class Machine(msgspec.Struct, frozen=True):
     idle_bytes: int  # held by the engine before it has loaded anything
     gpu_name: str = ""  # empty: no GPU
     gpu_bytes: int = 0
-    free_gpu_bytes: int = 0  # of the first GPU; the others count as equal
-    gpu_count: int = 0  # of GPUs like it
+    free_gpu_bytes: int = 0  # free memory of the first GPU; the others count as equal
+    gpu_count: int = 0
     sharing: int = 0  # processes here that share a run; 0: not started yet
     processor: Rates | None = None  # None: not measured
     gpu: Rates | None = None

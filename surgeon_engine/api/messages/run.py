@@ -18,7 +18,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.sentences import Text, say
 
-# Limits of what logs and reports may say: beyond them, numbers cannot be shown.
+# Limits of the numbers in logs and reports: larger ones cannot be shown.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -68,8 +68,8 @@ class GroupsLeft(msgspec.Struct, frozen=True):
 class Routing(msgspec.Struct, frozen=True):
     """How the calibration text uses the experts of a layer of the original."""
 
-    tokens: tuple[Count, ...]  # that are routed to each expert
-    costs: tuple[float, ...]  # of removing each expert, by the method
+    tokens: tuple[Count, ...]  # number of tokens that are routed to each expert
+    costs: tuple[float, ...]  # cost of removing each expert, by the method
     kept: tuple[Count, ...]  # numbers of the remaining experts, from 0
 
     @property
@@ -98,12 +98,12 @@ class Stage(Enum):
     DISTILLATION = "distillation"
     EXPORT = "export"
     VERIFICATION = "verification"
-    MEASUREMENT = "measurement"  # of speed and memory; not part of a run
-    GENERATION = "generation"  # of a sample; or of texts and answers, outside of runs
-    COMPARISON = "comparison"  # of two models' predictions; not part of a run
+    MEASUREMENT = "measurement"  # speed and memory; not part of a run
+    GENERATION = "generation"  # a sample; or texts and answers, outside of runs
+    COMPARISON = "comparison"  # two models' predictions; not part of a run
 
 
-# What each does, as the window and the command line say it.
+# The activity of each stage, as the window and the command line say it.
 ACTIVITIES = {
     Stage.LOAD: "loading the model",
     Stage.TEXT: "preparing the text",
@@ -159,7 +159,7 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     columns_kept: int = -1
     groups: GroupsLeft | None = None  # None: its structure has no such groups
     routing: Routing | None = None  # None: not experts, or not measured
-    neurons: GroupsLeft | None = None  # of each expert; None: they stay together
+    neurons: GroupsLeft | None = None  # neurons per expert; None: they stay together
 
     @property
     def sparsity(self) -> float:
@@ -168,11 +168,11 @@ class LayerSparsity(msgspec.Struct, frozen=True):
 
 
 class ExpertsLeft(NamedTuple):
-    """How many experts blocks have left, or how many neurons experts have."""
+    """The numbers of experts left in blocks, or of neurons left in experts."""
 
-    least: int  # of the block with the fewest
+    least: int  # number in the block, or expert, with the fewest
     most: int
-    of: int  # those of a block, or of an expert, of the original
+    of: int  # number in a block, or in an expert, of the original
 
 
 def experts_left(layers: Iterable[LayerSparsity]) -> ExpertsLeft | None:
@@ -245,7 +245,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     windows: Count
     window_length: Count
     text: str
-    beginning: str = ""  # of each window, such as "<bos>"
+    beginning: str = ""  # text that begins each window, such as "<bos>"
     # On the same windows, and then on texts of other kinds. Empty: not measured.
     fidelity: tuple[Fidelity, ...] = ()
     # Error of KL by 16-bit products, nats per token on some windows. None: float32.
@@ -253,7 +253,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     @property
     def protocol(self) -> tuple[object, ...]:
-        """What must be equal for figures to be comparable."""
+        """The values that must be equal for figures to be comparable."""
         return self.windows, self.window_length, self.text, self.beginning
 
     @property
@@ -289,8 +289,8 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
 class RunResumed(msgspec.Struct, frozen=True, tag=True):
     """An interrupted run goes on; all before its last save is done already."""
 
-    shots: Count  # that are done
-    seconds: Seconds  # that the run had worked
+    shots: Count  # shots that are done
+    seconds: Seconds  # working time of the run so far
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag=True):
@@ -299,7 +299,7 @@ class StageStarted(msgspec.Struct, frozen=True, tag=True):
     stage: Stage
     shot: Count
     is_kept: bool = False  # its result was measured before, and is only read
-    seconds: Seconds = 0.0  # that an interrupted process has worked on it
+    seconds: Seconds = 0.0  # time that an interrupted process has worked on it
 
 
 class Progressed(msgspec.Struct, frozen=True, tag=True):
@@ -354,11 +354,11 @@ class Recovered(msgspec.Struct, frozen=True, tag=True):
 
     nats_before: float  # KL to the original on held-out windows, per token
     nats_after: float
-    layers: Count  # whose weights the refit has changed
-    steps: Count  # of the training; 0: there was none
+    layers: Count  # layers whose weights the refit has changed
+    steps: Count  # steps of the training; 0: there was none
     evaluation: Evaluation
     seconds: Seconds
-    blocks: Count = 0  # whose weights the reconstruction has changed
+    blocks: Count = 0  # blocks whose weights the reconstruction has changed
     stopped_early: bool = False  # by the user, before its end
 
 
@@ -375,7 +375,7 @@ class RecoveryUndone(msgspec.Struct, frozen=True, tag=True):
 
     reason: UndoReason
     stage: Stage | None = None  # the step; None: all of them
-    shot: Count = 0  # after which it came; 0: the end of the run
+    shot: Count = 0  # the shot after which it came; 0: the end of the run
 
 
 def step_left_out(stage: Stage) -> str:
@@ -395,7 +395,7 @@ def step_left_out(stage: Stage) -> str:
 class SampleWritten(msgspec.Struct, frozen=True, tag=True):
     """The model has continued the prompt of the samples."""
 
-    shot: Count  # after which; 0: the original
+    shot: Count  # last shot before it; 0: the original
     text: str
     is_recovered: bool = False  # written at the end of recovery
 
@@ -404,13 +404,13 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     """An export is complete, with the result of its verification."""
 
     folder: str
-    weight_bytes: Count  # of the files that hold weights: the size that is shown
+    weight_bytes: Count  # the size that is shown: all files that hold weights
     tokens_compared: Count  # 0: no program here can run it; its tensors were read back
     largest_difference: float  # between logits in memory and after reloading
     format: Format = Format.MASKED
     dtype: FileDtype = FileDtype.FLOAT32
     agreement: float = 1.0  # share of tokens with the same top token
-    perplexity: float | None = None  # of the reloaded model on some validation windows
+    perplexity: float | None = None  # reloaded model, on some validation windows
     expected_perplexity: float | None = None  # the same of the model in memory
     divergence: float | None = None  # KL(original || reloaded) on the tokens, in nats
     expected_divergence: float | None = None  # the same of the model in memory
@@ -418,7 +418,7 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     others: tuple[FormatSupport, ...] = ()  # support of all formats
     # KL(model in memory || reloaded) on the tokens, in nats; None: not judged by it.
     saving_divergence: float | None = None
-    # Of the file's own weights on all texts. Empty: those in memory are the same.
+    # Fidelity of the file's weights on all texts. Empty: the same weights as in memory.
     fidelity: tuple[Fidelity, ...] = ()
 
 

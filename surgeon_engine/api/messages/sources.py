@@ -35,7 +35,7 @@ class ModelDownloaded(msgspec.Struct, frozen=True, tag=True):
 class HubModel(msgspec.Struct, frozen=True):
     """A model that a search of the Hub has found; unknown values are empty or 0."""
 
-    facts: ModelFacts  # the name is that on the Hub, the bytes those of the weights
+    facts: ModelFacts  # with the name on the Hub, and the size of the weights
     sizes: DecoderSizes | None = None  # None: its config does not state them
     model_type: str = ""
     license: str = ""
@@ -54,7 +54,7 @@ class TextDescribed(msgspec.Struct, frozen=True, tag=True):
 
     columns: tuple[str, ...]  # the columns with text or chats
     column: str  # default column
-    configs: tuple[str, ...] = ()  # of a data set
+    configs: tuple[str, ...] = ()  # configs of a data set
     splits: tuple[str, ...] = ()
     split: str = ""  # default split
 
@@ -143,11 +143,11 @@ class CoupledSummary(msgspec.Struct, frozen=True):
     kind: Coupling
     layers: tuple[str, ...]  # the consumer, then its producers
     groups: int  # number of them
-    least: int = 1  # that stay
-    classes: int = 1  # equal runs of experts, each of which loses equally many
+    least: int = 1  # groups that stay
+    classes: int = 1  # number of equal runs of experts; all lose equally many
     chosen: int = 0  # experts that a token uses; 0: it uses all groups
-    neurons: int = 0  # of each expert; 0: they are not known
-    weights_per_neuron: int = 0  # of one expert
+    neurons: int = 0  # neurons per expert; 0: not known
+    weights_per_neuron: int = 0  # in one expert
 
 
 class ModelSummary(msgspec.Struct, frozen=True):
@@ -165,21 +165,21 @@ class ModelSummary(msgspec.Struct, frozen=True):
     file_bytes: int
     layers: tuple[LayerSummary, ...]
     structures: tuple[StructureSupport, ...]
-    dtype: str = ""  # of the weights in the files; empty: quantized
+    dtype: str = ""  # dtype of the weights in the files; empty: quantized
     coupled: tuple[CoupledSummary, ...] = ()  # empty: the family is not known
     cache_width: int = 0  # numbers that each token of a context adds to keys and values
-    window_blocks: tuple[int, ...] = ()  # those whose attention has a sliding window
-    attention_window: int = 0  # tokens, of these blocks
+    window_blocks: tuple[int, ...] = ()  # blocks whose attention has a sliding window
+    attention_window: int = 0  # tokens, in the blocks above
     # SAME: GGUF files of this family have one width for all blocks; None: it has none.
     gguf_widths: Widths | None = None
-    tokenizer_bytes: int = 0  # of the tokenizer in a GGUF file, approximately
-    other_parameters: int = 0  # of towers and projectors beside the language model
+    tokenizer_bytes: int = 0  # approximate size of the tokenizer in a GGUF file
+    other_parameters: int = 0  # towers and projectors beside the language model
     not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
-    # That each token has in embeddings and head; 0: no tokens can be removed.
+    # Parameters per token in embeddings and head; 0: no tokens can be removed.
     token_parameters: int = 0
     has_mxfp4: bool = False  # weights that are MXFP4 in the files
-    heads: int = 0  # of an attention; 0: not stated by the model
-    score_heads: int = 0  # of an attention that holds all its scores; 0: none does
+    heads: int = 0  # heads of an attention; 0: not stated by the model
+    score_heads: int = 0  # heads of an attention that holds all its scores; 0: none
 
     @property
     def experts(self) -> tuple[CoupledSummary, ...]:
@@ -218,14 +218,14 @@ class PreviewedText(msgspec.Struct, frozen=True):
     """The windows of one of several texts."""
 
     text: str  # the source
-    windows: int  # number of all windows, not of those shown
+    windows: int  # number of all windows, shown or not
     shown: tuple[str, ...]  # the first windows, decoded
 
 
 class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     """Response to `PreviewText`: the first windows of each part, decoded."""
 
-    calibration: tuple[str, ...]  # of the main text
+    calibration: tuple[str, ...]  # windows of the main text
     validation: tuple[str, ...]
     calibration_tokens: int  # used by the run, of all texts
     validation_tokens: int
@@ -239,14 +239,14 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they are in the calibration text too
-    beginning: str = ""  # of each window of a text, such as "<bos>"
+    beginning: str = ""  # text that begins each window, such as "<bos>"
     unread_characters: int = 0  # a random part of a long text is enough
     chats: int = 0  # documents that are chats, rendered by the model's template
     skipped_chats: int = 0  # omitted, because the template cannot render them
     more_texts: tuple[PreviewedText, ...] = ()
     # Some of the windows that the model wrote; none if they are not in the cache.
     own: tuple[str, ...] = ()
-    own_cache_bytes: int = 0  # of the windows of all models
+    own_cache_bytes: int = 0  # size of the cached windows of all models
 
 
 SourceEvent = (

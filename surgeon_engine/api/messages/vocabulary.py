@@ -1,4 +1,4 @@
-"""What fewer tokens in the vocabulary mean, before a run."""
+"""The effects of fewer tokens in the vocabulary, before a run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Rewritten(msgspec.Struct, frozen=True):
     """A text in the kept tokens."""
 
     text: str  # name
-    tokens: int  # that were read
-    share: float  # of them that are split into others
-    longer: float  # share of more tokens
+    tokens: int  # number of tokens that were read
+    share: float  # share of the tokens that are split into others
+    longer: float  # growth of the number of tokens, as a share
 
 
 class HitScript(msgspec.Struct, frozen=True):
-    """A script of the user's texts of which many tokens are removed."""
+    """A script in the user's texts that loses many of its tokens."""
 
     script: str
     of_text: float  # share of the tokens of the texts
-    share: float  # of its tokens in the texts that are split into others
+    share: float  # share of its tokens in the texts that are split into others
 
 
 class VocabularyPreviewed(msgspec.Struct, frozen=True, tag=True):
@@ -38,12 +38,12 @@ class VocabularyPreviewed(msgspec.Struct, frozen=True, tag=True):
     other tokens, though about as useful ones.
     """
 
-    tokens: int  # of the original
+    tokens: int  # tokens of the original
     kept: int
-    least: int  # that must be kept
-    parameters: int  # that are removed
-    share: float  # of all parameters
-    file_bytes: int  # that are removed from a file like the original's
+    least: int  # tokens that must be kept
+    parameters: int  # removed parameters
+    share: float  # removed share of all parameters
+    file_bytes: int  # bytes removed from a file like the original's
     scripts: tuple[ScriptLoss, ...]  # the largest losses first
     texts: tuple[Rewritten, ...]  # the calibration texts, then the built-in text
     hit: tuple[HitScript, ...] = ()
