@@ -32,7 +32,7 @@ _WEIGHTS = "model.safetensors"
 _PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
-_MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
+_MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # limits of a tensor's shape
 _ADAPTER = "adapter_config.json"
 _INCOMPLETE = say("The download may be incomplete: download this file again.")
 # A folder may hold the same weights again, such as in consolidated.safetensors.
@@ -114,7 +114,7 @@ def _indexed(folder: Path) -> frozenset[str]:
         ModelError: It is not a JSON object.
     """
     path = folder / INDEX
-    # That of a mixture names each tensor of each expert.
+    # The index of a mixture is long: it names each tensor of each expert.
     return indexed_files(_read_object(path, LIMIT)) if path.is_file() else frozenset()
 
 
@@ -122,7 +122,7 @@ def select_weights(names: Iterable[str], indexed: Collection[str]) -> list[str]:
     """Return the safetensors files that hold a model's weights, sorted.
 
     Args:
-        names: of all safetensors files of a folder.
+        names: names of all safetensors files of a folder.
         indexed: the names in the index of the weights.
     """
     names = sorted(names)
@@ -138,7 +138,7 @@ def indexed_files(index: Mapping[str, Any]) -> frozenset[str]:
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:
-    """Return the weight files of a folder, each of which can be opened.
+    """Return the weight files of a folder; check that each is a regular file.
 
     Raises:
         ModelError: The folder has none or two sets of them, one is no file, or the
@@ -187,7 +187,7 @@ def check_indexed(
     Args:
         where: the folder or the model.
         indexed: the names in the index.
-        names: of the safetensors files of the folder.
+        names: names of the safetensors files of the folder.
         hint: what to try if one is missing.
 
     Raises:
@@ -279,7 +279,7 @@ def count_numbers(path: Path, how: Quantization | None = None) -> Counter[str]:
     """Count the numbers of each format in a safetensors file, from its header.
 
     Args:
-        path: of the file.
+        path: the safetensors file.
         how: how the weights are quantized; each then counts as one number, in
             whatever tensors it is stored.
 

@@ -2,7 +2,7 @@
 
 Layout: magic "GGUF", version (u32), counts of tensors and of entries (u64 each), then
 the entries: a key (u64 length, bytes), a type (u32), a value. Entries of the
-architecture precede those of the tokenizer, where reading ends: its lists fill
+architecture precede entries of the tokenizer, where reading ends: its lists fill
 megabytes.
 """
 

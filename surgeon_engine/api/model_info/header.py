@@ -39,7 +39,7 @@ from surgeon_engine.base.sentences import Text
 PLAN_FILE = "kept.indices"
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-# The number formats of GGUF files by their numbers, but for 0 and those not in use.
+# The number formats of GGUF files by their numbers; (): 0, or a number not in use.
 _NAMES = """
     () F16 Q4_0 Q4_1 () () () Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M
     Q5_K_S Q5_K_M Q6_K IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M
@@ -94,7 +94,7 @@ class ModelFacts:
     longest_window: int = 0
     dtype: str = ""
     file_bytes: int = 0
-    experts: int = 0  # of a block
+    experts: int = 0  # per block
     problem: Text = ""  # why it cannot be pruned
     hint: Text = ""
 
@@ -103,11 +103,11 @@ class ModelFacts:
 class MixtureSizes:
     """The sizes of the mixtures of experts in a decoder."""
 
-    experts: int  # of a block
-    chosen: int  # for each token
-    intermediate_size: int  # of an expert
-    shared_size: int = 0  # of the MLP beside them, which all tokens use
-    dense_blocks: int = 0  # before the first mixture
+    experts: int  # per block
+    chosen: int  # experts per token
+    intermediate_size: int  # width of an expert
+    shared_size: int = 0  # width of the MLP beside them, which all tokens use
+    dense_blocks: int = 0  # blocks before the first mixture
     interval: int = 1  # from one block with a mixture to the next
 
     def is_in(self, block: int) -> bool:
@@ -320,13 +320,13 @@ def _mixture_sizes(options: Mapping[str, Any]) -> MixtureSizes | None:
     dense = _listed_dense_blocks(options)
     blocks = range(min(_number(options, *_BLOCKS), MAX_SIZES["num_hidden_layers"]))
     is_dense = blocks and all(x in dense or not sizes.is_in(x) for x in blocks)
-    kinds = options.get("layers_block_type")  # of Nemotron H
+    kinds = options.get("layers_block_type")  # an option of Nemotron H
     lacks_experts = isinstance(kinds, list) and "moe" not in kinds
     return None if is_dense or lacks_experts else sizes
 
 
 def _listed_dense_blocks(options: Mapping[str, Any]) -> list[Any]:
-    """Return the blocks that lists in a config name as those without experts."""
+    """Return the blocks that a config lists as blocks without experts."""
     numbers, kinds = options.get("mlp_only_layers"), options.get("mlp_layer_types")
     found = [*numbers] if isinstance(numbers, list) else []
     if isinstance(kinds, list):
@@ -335,7 +335,7 @@ def _listed_dense_blocks(options: Mapping[str, Any]) -> list[Any]:
 
 
 def _text_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options with those of the text part, if the model has several."""
+    """Return the options; the text part of a model with several overrides them."""
     text_options = options.get("text_config")
     return {**options, **text_options} if isinstance(text_options, dict) else options
 

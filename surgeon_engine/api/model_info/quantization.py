@@ -43,7 +43,7 @@ class Quantization:
     """How the weights of a model are quantized."""
 
     method: Method
-    bits: int = 8  # of a number, in most weights
+    bits: int = 8  # bits per number in most weights
     block: tuple[int, int] | None = None  # the rows and columns that share a scale
     zero_offset: int = 0  # added to stored zero points
 
@@ -143,7 +143,7 @@ METHODS = {  # by their names in configs
     "mxfp4": MXFP4,
     "torchao": TORCHAO,
 }
-_READ_FORMATS = (  # of compressed-tensors
+_READ_FORMATS = (  # formats of compressed-tensors
     "dense",
     "naive-quantized",
     "int-quantized",
@@ -154,7 +154,7 @@ _READ_FORMATS = (  # of compressed-tensors
     "mxfp4-pack-quantized",
     "mxfp8-quantized",
 )
-_READ_ALGORITHMS = (  # of ModelOpt
+_READ_ALGORITHMS = (  # algorithms of ModelOpt
     "FP8",
     "FP8_PER_CHANNEL_PER_TOKEN",
     "NVFP4",
@@ -162,7 +162,7 @@ _READ_ALGORITHMS = (  # of ModelOpt
     "MIXED_PRECISION",
 )
 _READ_BITS = (2, 4, 8)
-_USUAL_BLOCK = (128, 128)  # of FP8
+_USUAL_BLOCK = (128, 128)  # rows and columns per scale of FP8
 
 
 def quantization_of(name: str, options: Mapping[str, Any]) -> Quantization | None:
@@ -261,7 +261,7 @@ def _check_compressed(
     if isinstance(sparsity, Mapping):
         _check(name, found, sparsity, "format", ("dense",))
     transforms = settings.get("transform_config")
-    if transforms:  # rotations, a part of which takes place between the layers
+    if transforms:  # rotations, some of them between the layers
         raise _option_error(name, found, "transform_config", transforms)
 
 

@@ -29,7 +29,7 @@ _DATASETS = "datasets/"
 _MODELS = "models"  # beginning of their folders in the cache
 _MAIN = "main"
 _MAX_REFERENCE = 10_000  # bytes; a commit has 40
-_NUMBER_FORMAT = re.compile(  # of GGUF files, at the end of their names
+_NUMBER_FORMAT = re.compile(  # number format at the end of a GGUF file's name
     r"(?<=.)[._-](UD-)?"
     r"(BF16|F16|F32|FP16|FP32|Q\d_[01K]|Q\d_K_(S|M|L|XL)|IQ\d_(XXS|XS|S|M|NL)"
     r"|TQ\d_0|MXFP4(_MOE)?)$",
