@@ -12,9 +12,9 @@ from surgeon_engine.base.sentences import say
 
 @dataclass(frozen=True, slots=True)
 class MeasuredOriginal:
-    """What the figures of a run are relative to."""
+    """The original that the figures of a run are relative to."""
 
-    source: str | None  # of the model; None: it is not known
+    source: str | None  # model source; None: it is not known
     evaluation: Evaluation | None  # during the run
     fidelity: Sequence[Fidelity]  # on each text, perhaps of a judgment
 

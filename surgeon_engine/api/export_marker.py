@@ -1,4 +1,4 @@
-"""The listing of an export's files, by which Surgeon recognizes what it has written.
+"""The listing of an export's files, by which Surgeon recognizes its own exports.
 
     surgeon-export.json     size and SHA-256 of every other file, with a checksum
 
@@ -116,7 +116,7 @@ def differences(
     """Return how a folder differs from the listing in its marker.
 
     Args:
-        folder: of an export.
+        folder: the folder of an export.
         by_content: whether to read all files; otherwise their sizes are compared.
         check: called every few milliseconds while files are read; it may raise.
 

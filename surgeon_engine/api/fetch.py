@@ -99,7 +99,7 @@ def fetch_run(
         missing = [name for name in _NEEDED if not (partial / name).is_file()]
         if missing:
             raise _no_run(run.folder, computer, missing[0])
-        (partial / "process.json").unlink(missing_ok=True)  # of the other computer
+        (partial / "process.json").unlink(missing_ok=True)  # it names a process there
 
 
 def _checked_limit(run: RunEntry, target: Path, *, with_model: bool) -> int:

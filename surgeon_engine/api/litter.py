@@ -96,7 +96,7 @@ def _is_complete(run: RunFolder) -> bool:
 
 
 def _own_folders(run: RunFolder) -> list[Path]:
-    """Return the folders of a run that are no links to those of a person."""
+    """Return the folders of a run that are no links to a person's own folders."""
     return [x for x in (run.path, run.saved_state.path) if not x.is_symlink()]
 
 

@@ -47,8 +47,8 @@ from surgeon_engine.base.ssh import (
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 60.0)
 _EXIT_SECONDS = 2.0  # for the status, which follows the end of the output
-_MAX_NOISE_BYTES = 100_000  # what the start-up files of a shell may print
-# What has begun there is not begun again; other requests are, after a lost connection.
+_MAX_NOISE_BYTES = 100_000  # output of the start-up files of a shell
+# Requests that a lost connection ends once they have begun; the others begin again.
 _ONCE = (ExportRun, Generate)
 
 

@@ -40,18 +40,18 @@ class Report(msgspec.Struct, frozen=True):
     shots: Annotated[tuple[ShotFinished, ...], msgspec.Meta(min_length=1)]
     exported: Exported | None  # None: the export failed, but the checkpoint exists
     # The folder of the checkpoint from which other formats are made; empty: they are
-    # made of the original, of which nothing was removed.
+    # made from the original, because nothing was removed.
     checkpoint: str
     stopped_early: bool
     seconds: Seconds
     seconds_of_stages: dict[str, Seconds]
-    peak_memory_bytes: Count  # of the engine's process; on a GPU: of the run
+    peak_memory_bytes: Count  # peak of the engine's process; on a GPU: peak of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
-    probe: Content | None = None  # of the probe; None: it could not be written
+    probe: Content | None = None  # file of the probe; None: it could not be written
     tokens: TokensRemoved | None = None  # None: the vocabulary is whole
 
     def __post_init__(self) -> None:
-        """Check that the result was evaluated; that of a damaged file may not be."""
+        """Check that the result has an evaluation; a damaged file may lack it."""
         if self.recovered is None and self.shots[-1].evaluation is None:
             raise ValueError("the result was not evaluated")
 
@@ -74,5 +74,5 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def basis(self) -> Basis:
-        """What the verdict rests on."""
+        """The source of the verdict's figures."""
         return basis_of(self.exported)

@@ -44,7 +44,7 @@ def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:
 
     Args:
         run: The run.
-        name: Of the command; the last one counts.
+        name: Name of the command; the last one counts.
 
     Raises:
         RunFolderError: There is no such command.

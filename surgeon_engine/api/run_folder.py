@@ -87,7 +87,7 @@ class RunFolder:
         self.checkpoint_path = path / "checkpoint"
         self.saved_state = StateFolder(path)
         self._unverified_path = path / "export-unverified"
-        # What is there before a detached run begins.
+        # The files that exist before a detached run begins.
         self._detached_paths = (self.process_path, self.commands_path, self.output_path)
 
     @property
@@ -153,7 +153,7 @@ class RunFolder:
         return expand_path(config.export.folder)
 
     def make(self) -> None:
-        """Make the folder; it may hold what there is before a detached run begins.
+        """Make the folder; it may hold files that precede the start of a detached run.
 
         Raises:
             RunFolderError: The path is occupied or cannot be written.

@@ -9,9 +9,9 @@ deleted after that. So `state.json` names complete files only, whatever the mome
 interruption.
 
 Both files of JSON are sealed and hold the checksum of each part, so that a run never
-goes on from damaged numbers. If those of its last shot, or of its recovery, are
-damaged, it goes on from the state before. If those of its progress since are, it goes
-on from that shot.
+goes on from damaged numbers. If the parts of its last shot, or of its recovery, are
+damaged, it goes on from the state before. If the parts of its progress since are, it
+goes on from that shot.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from surgeon_engine.base.versions import STATE, OtherVersionError
 
 _FOLDER, _FILE, _PREVIOUS = "resume", "state.json", "previous.json"
 _HINT = say("Start the run again with its run.toml.")
-# The files of states, the temporary ones that become them, and those of safetensors.
+# Files of states, their temporary files, and temporary files of safetensors.
 _NAME = r"((state|previous)\.json|\w+-\d+\.safetensors)"
 _OWN = re.compile(rf"{_NAME}|\.{_NAME}\..+|\.tmp\w{{6}}")
 
@@ -104,8 +104,8 @@ class SavedTraining(msgspec.Struct, frozen=True):
 class ResumePoint(NamedTuple):
     """Where a run goes on from its saved state."""
 
-    seconds: float = 0.0  # of work until then
-    stage: Stage | None = None  # is under way; None: a shot has ended
+    seconds: float = 0.0  # working time until then
+    stage: Stage | None = None  # stage in progress; None: a shot has ended
     done: int = 0  # parts of the stage, or shots; 0: not known
     total: int = 0  # parts of the stage
 
@@ -119,13 +119,13 @@ class SavedState(msgspec.Struct, frozen=True):
     origin: Origin
     recovery: RecoveryConfig  # as it was chosen
     width_multiple: Count = 0  # as it was chosen; 0: none was
-    seconds: Seconds = 0.0  # that the run has worked
+    seconds: Seconds = 0.0  # working time of the run
     seconds_of_stages: dict[str, Seconds] = {}
     has_tokens: bool = False  # the tokens to keep have been chosen
     shots: tuple[ShotFinished, ...] = ()
     steps: SavedSteps | None = None
-    total_cost: dict[str, float] = {}  # of all removals, by unit
-    recovered_shot: Recovered | None = None  # of the last shot, for a quality limit
+    total_cost: dict[str, float] = {}  # cost of all removals, by unit
+    recovered_shot: Recovered | None = None  # last shot's recovery, for a quality limit
     search: SavedSearch | None = None
     blocks: SavedBlocks | None = None
     training: SavedTraining | None = None

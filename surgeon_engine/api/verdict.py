@@ -16,7 +16,7 @@ from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.messages.judgment import Judgment, Outcome, ProbeJudged
 from surgeon_engine.api.messages.run import Estimate, Evaluation, Exported, Fidelity
 
-# Of McNemar's test: nine probes, each at 0.05, would often find what is not there.
+# Significance level of McNemar's test: nine probes at 0.05 often give a false alarm.
 _ALPHA = 0.01
 
 
@@ -38,7 +38,7 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a model may lose at most to deserve a verdict."""
+    """The most that a model may lose to deserve a verdict."""
 
     divergence: float  # KL(original || model), nats per token
     agreement: float  # smallest share of tokens with the same top token
@@ -62,7 +62,7 @@ class Beyond:
     figure: str  # its name in `Limits`
     value: float
     limit: float
-    better: Verdict  # that of the limit
+    better: Verdict  # the verdict that the limit belongs to
 
     @property
     def excess(self) -> float:
@@ -80,8 +80,8 @@ def verdict_of(
     """Return the verdict on a model; None: it was not measured.
 
     Args:
-        fidelity: of the model, on each text.
-        baseline: of the original, on the same texts.
+        fidelity: fidelity of the model on each text.
+        baseline: fidelity of the original on the same texts.
         probes: their results, if it was judged by them.
     """
     return explained_verdict(fidelity, baseline, probes)[0] if fidelity else None
@@ -156,11 +156,11 @@ def _lost_items(probe: ProbeJudged) -> float:
 def file_fidelity(
     exported: Exported | None, evaluation: Evaluation
 ) -> tuple[Fidelity, ...]:
-    """Return the fidelity of a file: measured on it, or else that of its weights.
+    """Return the fidelity of a file, measured on it or else on the weights in memory.
 
     Args:
         exported: the export; its own figures come first where rounding changes weights.
-        evaluation: that of the model in memory.
+        evaluation: the evaluation of the model in memory.
     """
     own = exported.fidelity if exported is not None else ()
     return own or evaluation.fidelity
