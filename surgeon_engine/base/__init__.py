@@ -1,1 +1,1 @@
-"""What everything rests on: files, locks, child processes, errors; no torch."""
+"""The foundation of both packages: files, locks, child processes, errors; no torch."""

@@ -27,7 +27,7 @@ Decoder: TypeAlias = Callable[[bytes | str], _T]
 _Hook = Callable[[Any, Any], Any] | None  # makes values of types unknown to msgspec
 _MAX_TEXT = 100_000  # characters of a text from another computer
 _MAX_INTEGER = 2**53
-_MAX_VALUES = 500_000  # of a line; as many empty lists have 35 MB
+_MAX_VALUES = 500_000  # values in a line; as many empty lists have 35 MB
 _LOCK = threading.RLock()  # a type may decode others while it checks its values
 
 
@@ -106,7 +106,7 @@ def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -
     """Return plain values as a value of a type.
 
     Args:
-        value: Of mappings, lists, strings and numbers.
+        value: Mappings, lists, strings and numbers.
         kind: The type.
         strict: Whether strings are no numbers.
         hook: Makes a value of a type that msgspec does not know, from both.

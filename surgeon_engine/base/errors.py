@@ -12,10 +12,10 @@ class EngineError(Exception):
     """Base class of the engine's errors.
 
     Args:
-        message: What is wrong: a sentence, or a template as that of `say`.
+        message: What is wrong: a sentence, or a template as for `say`.
         hint: What the user can do, likewise.
-        settings: Names of those of which one has to change; empty: not known.
-        values: Those of both templates.
+        settings: Names of settings, one of them to be changed; empty: not known.
+        values: The values of both templates.
     """
 
     is_occupied = False  # there is something at a path that is to be written

@@ -31,7 +31,7 @@ from surgeon_engine.base.process_lock import is_left_over, process_tag
 from surgeon_engine.base.sentences import say
 
 _READABLE = 0o644  # by everybody, the usual mode of files
-# What disks such as those of USB sticks and of other computers answer.
+# Errors of disks, such as USB sticks and network drives, that lack an operation.
 _UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _PREFIX, _PARTIAL = "surgeon-", "partial"
 _CACHED = re.compile(r"\.?[0-9a-f]{16,64}\..+")  # a digest and an ending
@@ -223,11 +223,11 @@ def to_trash(path: Path) -> bool:
 def remove_leftovers(folder: Path, name: str = "") -> None:
     """Remove temporary files and folders of dead processes.
 
-    Those of processes that cannot be seen from here stay: they may be alive.
+    Files of processes that cannot be seen from here stay: these may be alive.
 
     Args:
         folder: where they are; it need not exist.
-        name: of the file or folder that they would have become; empty: any.
+        name: name of the file or folder that they would have become; empty: any.
     """
     for path in _hidden(folder):
         match = _TEMPORARY.fullmatch(path.name)
@@ -310,7 +310,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _do_without(what: str, error: OSError) -> None:
-    """Go on without what a disk does not support, such as that of a USB stick.
+    """Go on without an operation that a disk, such as a USB stick, does not support.
 
     Raises:
         OSError: the error itself, if it is another one.

@@ -15,7 +15,7 @@ _LOCALE = "en"
 _DECIMAL = ((10**6, "MB"), (10**9, "GB"))
 _BINARY = ((2**20, "MiB"), (2**30, "GiB"))
 _MINUTE, _HOUR = 60, 3600
-_NOISE = 1e-12  # of a float, relative
+_NOISE = 1e-12  # relative rounding error of a float
 _MAX = 1e20  # larger numbers get an exponent
 _LARGEST = 1e308  # an integer beyond it is no float
 _SHOWN_LENGTH = 60  # characters in a message
@@ -23,7 +23,7 @@ QUOTES = "“{prompt}”"  # a text of the window's catalog
 # Besides printable characters and spaces; the last two join letters and emoji.
 _SHOWN = "\n\t\u200c\u200d"
 
-_units = _DECIMAL  # of the sizes of this process
+_units = _DECIMAL  # units of sizes in this process
 
 
 def use_binary_sizes(is_binary: bool) -> None:
@@ -65,7 +65,7 @@ def shown(text: str, quotes: str = QUOTES) -> str:
 
 
 def localize(number: str, language: str) -> str:
-    """Replace the comma and the point of 1,234.5 by those of a language."""
+    """Replace the comma and the point of 1,234.5 by the separators of a language."""
     return number if language == _LOCALE else number.translate(_separators(language))
 
 

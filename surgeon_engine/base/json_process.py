@@ -153,7 +153,7 @@ class JsonProcess(Generic[_MessageT]):
         decode: Converts a line of the child's output to a message. A line for which it
             raises `msgspec.MsgspecError` ends the child, since nothing after such a
             line can be trusted.
-        environment: The child's environment variables; None: those of this process.
+        environment: The child's environment variables; None: inherited.
 
     Raises:
         OSError: The program cannot be started.
@@ -177,7 +177,7 @@ class JsonProcess(Generic[_MessageT]):
         self._inbox: _Inbox[_MessageT] = _Inbox(_MAX_UNREAD_BYTES)
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._unsent_bytes = 0
-        self._lock = threading.Lock()  # of the line above
+        self._lock = threading.Lock()  # guards `_unsent_bytes`
         self._is_killed = False
         self._stderr_tail = b""
         self._invalid_line = ""

@@ -1,4 +1,4 @@
-"""What is wrong with a file or folder, in a sentence that stands here once."""
+"""Sentences about problems of files and folders, each stated once."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
 
-_MAX_PATH_BYTES = 4_095  # of Linux, which has the highest limits
+_MAX_PATH_BYTES = 4_095  # limit of Linux, which is the highest
 _MAX_NAME_BYTES = 255
 _MAX_TEXT_BYTES = 100_000
 _SHOWN = 60  # characters in a message

@@ -45,7 +45,7 @@ if sys.platform != "win32":
 _WAIT_S, _POLL_INTERVAL_S = 2.0, 0.01
 _RECORD_BYTES = 4_096
 _DELETE = say("If no process works there, delete it.")
-_INITIAL_NAMESPACE = "4026531836"  # of the processes that are in no container
+_INITIAL_NAMESPACE = "4026531836"  # PID namespace outside of containers
 _TAG = re.compile(r"[.-](\d{1,10})-(\d{1,11})-([0-9a-f]{8})[.-]")
 _Text = Annotated[str, msgspec.Meta(max_length=255)]
 _Time = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
@@ -57,9 +57,9 @@ class Holder(msgspec.Struct, frozen=True):
     computer: _Text  # its name
     machine: _Text  # ID of the computer; empty: it has none
     boot: _Text  # ID of the kernel since it started; empty: unknown
-    namespace: _Text  # of its process ID; empty: the system has none
+    namespace: _Text  # PID namespace of the process; empty: the system has none
     pid: Annotated[int, msgspec.Meta(ge=0, le=2**32)]
-    created: _Time  # the process, as `_created` counts
+    created: _Time  # start of the process, as `_created` counts
     since: _Time  # when it took the lock, in seconds since the epoch
 
     @property
@@ -150,9 +150,9 @@ class ProcessLock:
 
 
 def end_lock(path: Path) -> None:
-    """Remove a lock of which a person says that its holder has ended.
+    """Remove a lock whose holder has ended, as a person says.
 
-    Only a person knows that of a holder on another computer.
+    Only a person can know whether a holder on another computer has ended.
 
     Raises:
         LockedError: A process that can be seen from here has it.
@@ -236,7 +236,7 @@ def _place() -> Holder:
 
 
 def _digest_of_place() -> str:
-    """Return a short digest of what gives process IDs their meaning.
+    """Return a short digest of the computer or container that counts process IDs.
 
     On a computer it stays the same when the computer starts again.
     """

@@ -22,13 +22,13 @@ from surgeon_engine.base.path_problems import damaged, unreadable
 from surgeon_engine.base.sentences import say
 
 LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
-LINE_LIMIT = 16 << 20  # of a log
+LINE_LIMIT = 16 << 20  # bytes of a line of a log
 LOG_LIMIT = 2 << 30  # some weeks of a run
 _BLOCK = 65_536  # bytes
 _HASHED_BLOCK = 4 << 20  # bytes
 _MOVE = say("Move it to another place, and try again.")
 _T = TypeVar("_T")
-# A pipe without a writer would block, and a terminal would become that of the process.
+# A pipe without a writer would block; a terminal would become the controlling one.
 _SAFE = sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 )

@@ -3,7 +3,7 @@
     {"sha256":"4f0c...","version":1, ...    a file
     {"crc32":"1c291ca3", ...                a line of a log
 
-The checksum is of all bytes that follow its comma; the version is that of the format.
+The checksum covers all bytes that follow its comma; the version is the format's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def sealed_json(
 
     Args:
         value: The struct or mapping; it is not empty.
-        version: Of the format; one of `versions`.
+        version: Version of the format; one of `versions`.
         indent: Spaces of each level; 0: one line.
     """
     encoded = b'{"version":%d,%s' % (version, encode_json(value)[1:])

@@ -81,7 +81,7 @@ class Sentence(str):
     """A text that knows its template and its values.
 
     It is a string in the language of this process. One without a template is a text
-    that has no translation, such as that of a library.
+    that has no translation, such as an error of a library.
     """
 
     __slots__ = ("template", "values")
@@ -205,7 +205,7 @@ def from_plain(value: Any, depth: int = 0) -> Sentence:
     """Return the sentence of plain values, which a stranger may have sent.
 
     Raises:
-        ValueError: They are not those of a sentence.
+        ValueError: They do not make a sentence.
     """
     match value:
         case str():

@@ -1,6 +1,6 @@
 """Other computers, as OpenSSH knows them, and what its errors mean.
 
-All keys and settings are those of the user's own OpenSSH. Nothing is asked: a password
+All keys and settings come from the user's own OpenSSH. Nothing is asked: a password
 or an unknown key ends the connection with a sentence.
 """
 
@@ -45,7 +45,7 @@ class Computer:
     """Another computer, as OpenSSH names it."""
 
     host: str  # such as user@host, or an entry of ~/.ssh/config
-    command: str = DEFAULT_COMMAND  # that starts Surgeon there
+    command: str = DEFAULT_COMMAND  # starts Surgeon there
 
     @property
     def ssh_name(self) -> str:

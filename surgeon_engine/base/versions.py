@@ -20,7 +20,7 @@ STATE = 1  # resume/state.json
 QUEUE = 1  # queue.json
 EXPORT = 1  # surgeon-export.json
 PLAN = 1  # kept.indices
-MEASUREMENTS = 1  # of originals, in the cache
+MEASUREMENTS = 1  # measurements of originals, in the cache
 
 
 class Version(msgspec.Struct):
