@@ -64,7 +64,7 @@ def fidelity_table(baseline: Evaluation, fidelity: Iterable[Fidelity]) -> Table:
 
     Args:
         baseline: the evaluation of the original.
-        fidelity: that of the file.
+        fidelity: the fidelity of the file.
     """
     headers = ("KL to the original", "same top token", "overlap")
     bits = ("bits per byte", "original")
@@ -113,7 +113,7 @@ def _range(left: ExpertsLeft) -> str:
 
 
 def bits_cells(fidelity: Fidelity) -> tuple[str, str]:
-    """Return the bits per byte of a file, and those of the original."""
+    """Return the bits per byte of a file and of the original."""
     bits, before = fidelity.bits_per_byte, fidelity.original_bits
     return (
         "-" if bits is None else format_estimate(bits, "{:.3f}".format),

@@ -39,8 +39,8 @@ from surgeon_engine.cli.output import EventDisplay, Output
 
 _DEFAULTS = JudgeSettings()
 _DRAFTED = (2, 4, 8)  # tokens
-_SHOWN = 3  # of the worst prompts
-_CHARACTERS = 300  # of an answer
+_SHOWN = 3  # prompts that are shown, the worst first
+_CHARACTERS = 300  # characters shown of each answer
 
 
 def judge(  # noqa: PLR0913  one parameter for each option
@@ -246,7 +246,7 @@ def compare(
 
 
 def _probe_table(judged: Mapping[str, Judgment]) -> Table:
-    """Return the items that each file gets right, beside those of the original."""
+    """Return the numbers of items that the original and each file get right."""
     table = headed_table("probe", "original", *judged)
     for probe in Probe:
         cells = [_results(each).get(probe) for each in judged.values()]

@@ -82,7 +82,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(1) from error
         except BrokenPipeError:  # the reader of the output has ended: click ends, too
             raise
-        except (OSError, UnicodeError) as error:  # of a path, mostly
+        except (OSError, UnicodeError) as error:  # mostly about a path
             _print_error(_sentence_of(error))
             raise typer.Exit(1) from error
         except (KeyboardInterrupt, RunCancelled) as error:

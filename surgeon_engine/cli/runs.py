@@ -225,7 +225,7 @@ def sweep(
 def _run_or_resume(
     parent: Path, name: str, variation: Variation, kept: Kept, *, replace: bool
 ) -> Path:
-    """Do a run of a sweep, or go on with what there is of it; return its folder."""
+    """Start or resume a run of a sweep, unless it is complete; return its folder."""
     runs = (RunFolder(parent / each) for each in numbered_names(name))
     run = next(x for x in runs if not x.path.exists() or _is_of(x, variation.config))
     if run.saved_state.exists:

@@ -15,7 +15,7 @@ from surgeon_engine.base.formatting import format_count, format_percent, format_
 from surgeon_engine.cli.formatting import add_row, headed_table
 from surgeon_engine.cli.output import Output
 
-_EXAMPLES = 4  # of a script
+_EXAMPLES = 4  # examples per script
 
 
 def vocabulary(
