@@ -3,7 +3,7 @@
 It is a process so that it can be stopped at any moment, by killing it. It reports which
 files it downloads; `download.py` measures their sizes on the disk.
 
-The layout of the cache is that of the Hub's own programs, which find the model there.
+The cache has the layout of the Hub's own programs, which find the model there.
 They discard a partly downloaded file, and they build paths from what the server says.
 So this module downloads the bytes itself: into `<digest>.incomplete`, where the next
 process resumes, and checks them against the digest before the file gets its name. One
@@ -84,7 +84,7 @@ class _Sibling(msgspec.Struct, rename={"blob_id": "blobId"}):
 
     rfilename: str
     size: _Size
-    blob_id: _Sha1  # of the file in git, which for a large file is a note about it
+    blob_id: _Sha1  # git's hash of the file, or of the LFS pointer to a large file
     lfs: _LargeFile | None = None
 
 
@@ -124,7 +124,7 @@ def select_files(
 
     Args:
         model: its name.
-        names: of all its files.
+        names: names of all its files.
         indexed: the names in the index of the weights.
 
     Raises:

@@ -22,7 +22,7 @@ from surgeon_engine.base.sentences import say
 _REDIRECTS = 5
 _TIMEOUT = httpx2.Timeout(30.0)  # seconds without a byte
 _JSON_BYTES = 64 * 2**20
-# Those by which the library names an error.
+# The headers that tell the library which error it is.
 _ERROR_HEADERS = ("X-Error-Code", "X-Error-Message")
 _MIRROR = say("If HF_ENDPOINT names a mirror, unset it. Else try again later.")
 

@@ -15,7 +15,7 @@ class HubFile(msgspec.Struct, frozen=True):
 
     name: str
     size: int  # bytes
-    digest: str  # of a large file: SHA-256 of its bytes; else git's SHA-1
+    digest: str  # SHA-256 of the bytes of a large file; else git's SHA-1
     folder: str
 
     @property

@@ -1,7 +1,7 @@
 """Search the Hub for models: a process with the words as its argument.
 
 One request lists the most downloaded models, further ones read their configs at the
-same time. Nothing that the server says is trusted: a name has to be that of a model,
+same time. Nothing that the server says is trusted: a name has to be a model's name,
 numbers and texts are bounded, and a value of another kind counts as missing.
 """
 
@@ -124,7 +124,7 @@ def _search(words: str) -> tuple[HubModel, ...]:
 
 
 def _by_name(listed: list[Any]) -> dict[str, _Options]:
-    """Return the entries whose name is that of a model."""
+    """Return the entries that have the name of a model."""
     entries: dict[str, _Options] = {}
     for entry in listed:
         name = entry.get("id") if isinstance(entry, dict) else None
