@@ -62,7 +62,7 @@ def start_run(
         run.check_resumable()
     if not is_known:
         add_command(run, command)
-    if run.use is None:  # else it is that of another process
+    if run.use is None:  # else it belongs to another process
         with open_to_append(run.output_path) as output:
             output.truncate(0)
     try:

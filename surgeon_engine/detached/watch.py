@@ -86,7 +86,7 @@ class RunWatch:
         add_command(self._run, command)
 
     def events(self) -> Iterator[Envelope]:
-        """Yield the events of the run; the last one is that of its end.
+        """Yield the events of the run, up to its end.
 
         The end of an earlier process, after which the run was resumed, is left out.
 
