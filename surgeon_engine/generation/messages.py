@@ -1,4 +1,4 @@
-"""What a generation worker answers."""
+"""The responses of a generation worker."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Pair:
     ) -> dict[Side, tuple[int, ...]]:
         """Tokenize a prompt with the tokenizer of the original, for both models.
 
-        If the pruned model has fewer tokens, it gets those of its own tokenizer.
+        If the pruned model has fewer tokens, it gets the tokens of its own tokenizer.
 
         Raises:
             ModelError: The tokenizer of the pruned model gives other tokens, so that
