@@ -88,7 +88,7 @@ class Engine:
     def __init__(self, send: Callable[[Envelope], object]) -> None:
         self._send = send
         self._queue: queue.Queue[tuple[Command, RunContext] | None] = queue.Queue()
-        # Of queued and active commands.
+        # Contexts of queued and active commands, by run.
         self._contexts: dict[str, RunContext | RunFollower] = {}
         self._playground = Playground()
         self._kept = Kept()
