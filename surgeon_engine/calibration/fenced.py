@@ -85,7 +85,7 @@ def preview_vocabulary(
     tokens: int | None,
     kept_texts: tuple[str, ...] = (),
 ) -> VocabularyPreviewed:
-    """Return what fewer tokens mean for the texts, by the tokenizer alone.
+    """Return the effects of fewer tokens on the texts, by the tokenizer alone.
 
     Raises:
         ModelError: The model cannot be read.
@@ -180,7 +180,7 @@ def _read(
     names: Sequence[str],
     source: ModelSource | None = None,
 ) -> _T:
-    """Return what a function returns that reads texts, perhaps with a tokenizer."""
+    """Return the result of a function that reads texts, perhaps with a tokenizer."""
     function = f"surgeon_engine.calibration.{function}"
     is_own = set(names) <= _OWN
     if is_own and (source is None or source.is_bundled):

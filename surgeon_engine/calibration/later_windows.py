@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-_MOST_TOKENS = 1_500_000  # with those of the refit: they travel in one message
+_MOST_TOKENS = 1_500_000  # with the refit's tokens: they travel in one message
 
 
 def later_windows(

@@ -16,7 +16,7 @@ import torch
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.path_problems import unreadable
 
-# Of a text; a run of the longest windows needs less than half of it.
+# The most of a text; a run of the longest windows needs less than half of it.
 MAX_CHARACTERS = 256 << 20
 _PIECE = 65_536  # characters
 
@@ -72,7 +72,7 @@ def pieces(text: str, size: int) -> Iterator[str]:
 
 
 def size_of(items: Sequence[Any]) -> int:
-    """Return the number of characters in texts, or about that of chats."""
+    """Return the number of characters in texts, or approximately in chats."""
     return sum(len(str(item)) for item in items)
 
 

@@ -3,8 +3,8 @@
 They need no data set, are in whatever languages and styles the model knows, and keep a
 pruned model from specializing to the user's text. Each window begins with the tokens
 that begin a text and continues with draws from the model's predictions at
-temperature 1. If the model has a chat template, half of the windows begin with what it
-writes before the first word of the user: the model writes questions and answers. The
+temperature 1. If the model has a chat template, half of the windows begin with its text
+before the first word of the user: the model writes questions and answers. The
 windows of a model are sampled once and kept in the user's cache, batch by batch. Each
 file has a seal, so that one that is damaged, or of a model that has changed since, is
 sampled again.
@@ -40,8 +40,8 @@ from surgeon_engine.model.runnable import on_text_alone
 from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.runtime.shares import divided
 
-_CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
-_VERSION = 7  # of the sampling; another one makes other windows
+_CHAT_SHARE = 0.5  # share of the windows, for a model with a chat template
+_VERSION = 7  # another version of the sampling makes other windows
 _STORED = np.dtype("<i4")  # tokens in the files, behind their seal
 _SEAL_BYTES = 32
 _log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Author:
     """The original model, without its weights."""
 
     files: tuple[FileStamp, ...]
-    dtype: torch.dtype  # in which it computes
+    dtype: torch.dtype  # dtype of its computations
     config: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase | None
 
@@ -62,7 +62,7 @@ class Batch:
     """Windows that are sampled together."""
 
     openings: tuple[tuple[int, ...], ...]  # the first tokens of each window
-    seed: int  # of the draws
+    seed: int  # for the draws
 
     @property
     def given(self) -> int:
@@ -74,7 +74,7 @@ class Batch:
 class OwnText:
     """Everything that determines the windows that a model writes."""
 
-    files: tuple[FileStamp, ...]  # of the model
+    files: tuple[FileStamp, ...]  # files of the model
     dtype: torch.dtype
     batches: tuple[Batch, ...]
     length: int  # tokens of a window
@@ -131,7 +131,7 @@ class OwnText:
 
 
 def own_text(author: Author, count: int, length: int, seed: int) -> OwnText:
-    """Return what determines `count` windows that a model writes."""
+    """Return everything that determines `count` windows that a model writes."""
     text = opening_of_texts(author.config, author.tokenizer)
     chat = tuple(opening_of_chats(author.tokenizer))
     has_room = 0 < len(chat) <= length // 2  # most of a window is the model's own
@@ -201,7 +201,7 @@ def own_samples(
     for number, windows in divided(range(len(text.batches)), int, written):
         found.append(windows)
         expected += text.length - text.batches[number].given
-        while taken < expected:  # those of windows that were read, or of others
+        while taken < expected:  # for windows from the cache, or from other processes
             one_step()
     return torch.cat(found)
 

@@ -1,4 +1,4 @@
-"""Preview the windows of all texts, and what the model has written itself."""
+"""Preview the windows of all texts, and the samples that the model has written."""
 
 from __future__ import annotations
 

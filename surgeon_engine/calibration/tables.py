@@ -36,11 +36,11 @@ Row = Mapping[str, Any]
 USUAL_COLUMN = "text"
 CHAT_COLUMNS = ("messages", "conversations")
 _SAMPLE_ROWS = 50  # rows that show which column holds the longest texts
-_MAX_ROWS = 2_000_000  # of which texts are read
+_MAX_ROWS = 2_000_000
 _MAX_COLUMNS = 5_000
-_MAX_NAMES = 12  # in a sentence
+_MAX_NAMES = 12  # names listed in a sentence
 _AT_ONCE = 1_000  # rows
-_ROW = 100  # what a row costs to read, in characters
+_ROW = 100  # cost of reading a row, in characters
 _PER_SECOND = 500_000  # characters; the slowest reader manages a hundred times that
 _READ_ERRORS = (
     csv.Error,
@@ -89,7 +89,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
 
 
 def text_columns(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Return the columns that hold only texts, and those that hold chats.
+    """Return the columns that hold only texts, and the columns that hold chats.
 
     The usual column is first, then chats; the others are sorted by the length of their
     texts.
@@ -158,7 +158,7 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
-    """Return the values of a column as texts, without those that are empty.
+    """Return the values of a column as texts, without empty ones.
 
     Raises:
         CalibrationError: A value is not a text.
@@ -194,10 +194,10 @@ def _json_rows(path: Path, _: str) -> Iterator[Row]:
 
 
 def _python_json(line: str, number: int) -> Row:
-    """Return a line that may have what Python writes.
+    """Parse a line that Python may have written.
 
-    That is NaN, and halves of the pairs of UTF-16, which become question marks: no
-    tokenizer takes them.
+    Python writes NaN, and halves of the pairs of UTF-16, which become question marks:
+    no tokenizer takes them.
 
     Raises:
         ValueError: The line is not a JSON object.
@@ -227,7 +227,7 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     reader = csv.reader(rows, delimiter=delimiter, strict=True)
     header = next(islice(reader, int(bool(named)), None), [])
     _check_columns(len(header))
-    # Of several columns of a name, the first one is read.
+    # If several columns have the same name, the first one is read.
     places = {name: header.index(name) for name in header}
     with suppress(csv.Error) if unread else nullcontext():
         for row in reader:

@@ -1,4 +1,4 @@
-"""Count what was read of the texts of a run, and say what was left out."""
+"""Count the texts that a run has read, and describe the parts that it left out."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from surgeon_engine.base.sentences import say, say_all, say_list
 class TextStatistics:
     """Counts of tokens and documents over both parts."""
 
-    tokens: int = 0  # in what was read; those in front of each window included
-    unread_characters: int = 0  # of texts far longer than their windows
+    tokens: int = 0  # tokens read, the ones in front of each window included
+    unread_characters: int = 0  # in texts far longer than their windows
     documents: int = 0
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
     rows_without_text: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they equal a calibration window
-    column: str = ""  # of the table for calibration
+    column: str = ""  # column of the table for calibration
     chats: int = 0  # documents that are chats
     skipped_chats: int = 0  # omitted, because the template cannot render them
-    unjudged: tuple[str, ...] = ()  # further texts of which no window is left to judge
+    unjudged: tuple[str, ...] = ()  # further texts without a window left to judge
 
     @property
     def left_out(self) -> str:

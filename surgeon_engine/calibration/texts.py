@@ -52,7 +52,7 @@ class TextSource:
 
     @property
     def display_name(self) -> str:
-        """The name of the text, with what is read of it."""
+        """The name of the text, with its configuration, split and column."""
         parts = ", ".join(filter(None, (self.config, self.split, self.column)))
         return f"{self.name} ({parts})" if parts else self.name
 
@@ -67,7 +67,7 @@ class Documents:
     """The texts of a source, or its chats."""
 
     texts: list[str]
-    column: str = ""  # of the table that held them
+    column: str = ""  # column of the table that held them
     chats: Sequence[Any] = ()  # values of the rows, instead of texts
     unread: int = 0  # bytes or rows after the beginning, which alone is read
     without_text: int = 0  # rows
@@ -123,7 +123,7 @@ def check_tokenizer(problem: str, names: Iterable[str]) -> None:
 
 
 def read_documents(source: TextSource, part: Part) -> Documents:
-    """Read the texts of `source`, or those of `part` of the built-in text.
+    """Read the texts of `source`; `part` selects from the built-in text.
 
     Raises:
         CalibrationError: The source is missing, empty, not text, or of an unknown kind.
@@ -193,7 +193,7 @@ def _from_column(
 ) -> Documents:
     """Read the column of a table that `source` names.
 
-    `rows` show the columns. `read` returns the values of one, and what is left out.
+    `rows` show the columns. `read` returns a column, and how much it left out.
     """
     column = tables.resolve_column(
         name,

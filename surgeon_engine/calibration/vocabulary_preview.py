@@ -1,8 +1,8 @@
-"""Preview what fewer tokens mean for texts, by the tokenizer alone.
+"""Preview the effects of fewer tokens on texts, by the tokenizer alone.
 
 Instead of the predictions of the model, the ranks of tokens say how often each is
 expected beside how often it occurs in the calibration texts: tokenizers number frequent
-tokens first. Texts are judged on windows of which nothing was counted.
+tokens first. Texts are judged on windows that were not counted.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def preview_vocabulary(
     tokens: int | None,
     kept_texts: tuple[str, ...] = (),
 ) -> VocabularyPreviewed:
-    """Return what fewer tokens mean for the texts.
+    """Return the effects of fewer tokens on the texts.
 
     Args:
         model: The model.
         config: The texts.
         tokens: How many to keep; None: as is typical of a run that chooses them.
-        kept_texts: What keeps all its tokens.
+        kept_texts: Scripts, languages or text files that keep all their tokens.
 
     Raises:
         ModelError: The model cannot be read.
@@ -129,7 +129,7 @@ def check_tokens(
 
 
 def _table(source: ModelSource, rows: int, kept_texts: tuple[str, ...]) -> TokenTable:
-    """Return the tokens, of which those are fixed that a run must keep."""
+    """Return the tokens and fix the ones that a run must keep."""
     config, generation = read_model_config(source), read_generation_config(source)
     needed = needed_rows(config, generation, rows)
     return table_for(kept_tokenizer(source), rows, needed, kept_texts)
@@ -189,7 +189,7 @@ def _rewritten(
     removed: Sequence[int],
     texts: Mapping[str, np.ndarray],
 ) -> tuple[Rewritten, ...]:
-    """Return what the texts become in the kept tokens."""
+    """Return the effects on texts that are rewritten in the kept tokens."""
     if not removed:
         return tuple(Rewritten(name, x.size, 0.0, 0.0) for name, x in texts.items())
     kept = np.setdiff1d(np.arange(table.size), removed).tolist()

@@ -1,6 +1,6 @@
 """Split texts into windows of tokens for calibration and validation.
 
-A window is a run of tokens of the concatenated documents, each of which ends with the
+A window is a run of tokens of the concatenated documents; each document ends with the
 end-of-text token. If the tokenizer puts tokens in front of a text, such as <bos>, every
 window begins with them; its length is `window_length` in any case. Chats are rendered
 by the template of the model, which puts special tokens into their texts.
@@ -8,7 +8,7 @@ by the template of the model, which puts special tokens into their texts.
 Windows of the two parts never overlap: the built-in text is split by topic, any other
 text by windows, which are drawn without replacement with the config's seed. Repeated
 documents are omitted, and so are validation windows that equal a calibration window.
-Of a text that is far longer than its windows, a random part is read. Several texts
+If a text is far longer than its windows, a random part of it is read. Several texts
 share the calibration windows, which are then in random order.
 """
 
@@ -70,13 +70,13 @@ class TokenWindows:
     validation: Tensor  # windows x length, int64
     text: str  # display name of the validation text
     found: TextStatistics
-    beginning: str = ""  # of each validation window, such as "<bos>"
+    beginning: str = ""  # start of each validation window, such as "<bos>"
     own: Tensor | None = None  # windows x length, written by the model itself
-    shipped: Tensor | None = None  # windows x length, of the shipped text
-    reserve: Tensor | None = None  # further ones, for the epochs of a training
-    # What the epochs read in the place of each calibration window: windows x length.
+    shipped: Tensor | None = None  # windows x length, from the shipped text
+    reserve: Tensor | None = None  # further windows, for the epochs of a training
+    # Windows that epochs read in place of each calibration window: windows x length.
     later: tuple[Tensor, ...] = ()
-    others: tuple[JudgingText, ...] = ()  # further ones, which judge, too
+    others: tuple[JudgingText, ...] = ()  # further texts that judge, too
 
     @property
     def fitted(self) -> list[Tensor]:
@@ -86,7 +86,7 @@ class TokenWindows:
 
     @property
     def judging(self) -> tuple[JudgingText, ...]:
-        """The texts that judge the model; that of validation comes first."""
+        """The texts that judge the model; the validation text comes first."""
         return (JudgingText(self.text, self.validation), *self.others)
 
 
@@ -124,7 +124,7 @@ def draw_windows(
     epochs: int = 0,
     judging: int = 0,
 ) -> tuple[list[Tensor], TokenWindows]:
-    """Draw the calibration windows of each text, and those of a run.
+    """Draw the calibration windows of each text, and all windows of a run.
 
     The validation windows come from the main text, or from a text of their own, before
     further texts are read: these do not change what is measured there. The calibration
@@ -132,9 +132,9 @@ def draw_windows(
 
     Args:
         config: The texts, and how many windows.
-        tokenizer: Of the model; None: texts need none.
+        tokenizer: The tokenizer of the model; None: texts need none.
         vocabulary: The limits of the model.
-        epochs: How many of a training read other windows.
+        epochs: How many epochs of a training read other windows.
         judging: How many windows of each further text are held out at most.
 
     Raises:
