@@ -1,7 +1,7 @@
 """Shrink the layers of a stock model to the widths of a compact checkpoint.
 
 Surgeon copies this file, unchanged, into every compact checkpoint. The modeling file of
-the checkpoint derives its classes from `Shrunk` and those of the stock model. Only
+the checkpoint derives its classes from `Shrunk` and the stock model's classes. Only
 torch and transformers are needed.
 
 The entry `pruned` of the checkpoint's config describes the widths:
@@ -19,10 +19,10 @@ The entry `pruned` of the checkpoint's config describes the widths:
     }
 
 `left` has the remaining and the original number of groups of each block that has lost
-some; without any, the whole module is removed. `parameters` of groups are those beside
-the linear layers that have entries for each, along a dimension; `counts` are attributes
-of modules that count groups or their features. `layers` are those with removed inputs
-or outputs.
+some; without any, the whole module is removed. `parameters` of groups are tensors with
+entries for each group along a dimension, beside the linear layers; `counts` are
+attributes of modules that count groups or their features. `layers` are layers with
+removed inputs or outputs.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class CompactLinear(nn.Module):
     """A linear layer that finds its inputs or the places of its outputs by index lists.
 
     Removed outputs are zero. There is no list where all features are kept, or where the
-    neighboring layers have removed the same features. The weights are those of a plain
-    layer inside, so that adapters and quantizers find and replace it.
+    neighboring layers have removed the same features. A plain layer inside holds the
+    weights, so that adapters and quantizers find and replace it.
     """
 
     kept_inputs: Tensor | None
@@ -179,7 +179,7 @@ def shrink_groups(block: Any, spec: Mapping[str, Any], left: int, groups: int) -
 def remove_groups(block: Any, spec: Mapping[str, Any]) -> None:
     """Replace the attention or the MLP of a block by a module that adds nothing."""
     name = spec["module"]
-    if not name:  # its layers are those of the block
+    if not name:  # the block itself has its layers
         for producer in spec["producers"]:
             block.set_submodule(producer, nn.Identity())
         block.set_submodule(spec["consumer"], NoOutput())

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import AutoConfig, PretrainedConfig
 
 _LENGTH = "original_max_position_embeddings"
-# Names in transformers 4 that differ from those in `rope_parameters`.
+# Names in transformers 4 that differ from the names in `rope_parameters`.
 _NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 _OWN_NAMES = {"gpt_neox": _NEOX, "gpt_neox_japanese": _NEOX}
 # The models of transformers 4 whose blocks with a sliding window have settings of their
@@ -47,8 +47,8 @@ def text_options(values: dict[str, Any], config: PretrainedConfig) -> dict[str, 
 def flat_rope(text: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `rope_parameters` of a language model as transformers 4 names them.
 
-    Programs that do not know `rope_parameters` would silently use defaults. Those that
-    do read the same values from both.
+    Programs that do not know `rope_parameters` would silently use defaults. The others
+    read the same values from both.
     """
     kind, full = text.get("model_type", ""), text.get("rope_parameters") or {}
     found = {new: full.get(old) for old, new in _OWN_NAMES.get(kind, {}).items()}
@@ -60,7 +60,7 @@ def flat_rope(text: Mapping[str, Any]) -> dict[str, Any]:
     names = ("rope_theta", "partial_rotary_factor")
     found |= {name: full[name] for name in names if name in full}
     scaling = {name: value for name, value in full.items() if name not in names}
-    # Some models allow no other entries than those that their files have.
+    # Some models allow no other entries than the ones in their files.
     if "type" in scaling:
         del scaling["rope_type"]
     if _LENGTH in text:

@@ -42,7 +42,7 @@ class CompactPart:
     rows: Tensor  # int64, ascending
     columns: Tensor
     gathers: bool  # selects its inputs by an index list
-    positions: Tensor  # of the rows among the outputs
+    positions: Tensor  # positions of the rows among the outputs
     scatters_to: int  # number of outputs if some are missing; 0: writes all of them
 
     @property
@@ -115,7 +115,7 @@ def shared_inputs(
             first = readers[0]
             if first is None:
                 continue
-            if coupled.mixer is Mixer.LATENT:  # they read what others have computed
+            if coupled.mixer is Mixer.LATENT:  # they read the outputs of other layers
                 continue
             if all(r and r.gathers and r.columns.equal(first.columns) for r in readers):
                 shared[coupled.path] = first.columns
@@ -161,7 +161,7 @@ def _remove_values(coupled: CoupledGroups, kept: Masks) -> None:
 
 
 def _mixes_values(coupled: CoupledGroups, model: PreTrainedModel) -> bool:
-    """Return whether attention has a norm other than those of queries and keys.
+    """Return whether attention has a norm other than the norms of queries and keys.
 
     Such a norm, even without a weight, divides all values by their joint size, so that
     no value is dead.

@@ -2,7 +2,7 @@
 
 Configs describe blocks by lists with an entry for each, by numbers of blocks, or by
 rules for numbers, such as "every second". A list loses entries, and numbers move up; a
-rule stays, so that the blocks of the new config may be others than those that remain.
+rule stays, so that the new config may describe other blocks than the remaining ones.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def depth_config(
     for key, value in text.items():
         if "layer" in key and isinstance(value, list) and len(value) == total:
             changed[key] = [value[block] for block in blocks]
-    if "attention_types" in text:  # of GPT-Neo: kinds, and how often they repeat
+    if "attention_types" in text:  # GPT-Neo: kinds, and how often they repeat
         kinds = changed["attention_layers"]
         changed["attention_types"] = [[[kind], 1] for kind in kinds]
     return changed | _renumbered(text, blocks)
 
 
 def _renumbered(text: Mapping[str, Any], blocks: Sequence[int]) -> dict[str, Any]:
-    """Return the options that hold numbers of blocks, with those of the remaining."""
+    """Return the options that hold numbers of blocks, for the remaining blocks."""
     place = {block: index for index, block in enumerate(blocks)}
     found: dict[str, Any] = {}
     for key, value in text.items():

@@ -72,9 +72,9 @@ class CompactionPlan:
         return not self.groups and not self.layers
 
     def dropped_blocks(self, layers: Iterable[PrunableLayer]) -> tuple[int, ...]:
-        """Return the blocks of which no layer remains.
+        """Return the blocks without a remaining layer.
 
-        `layers` are those of the model of full size.
+        `layers` are the layers of the full-size model.
         """
         removed = {
             layer.name
@@ -133,7 +133,7 @@ def read_config(path: Path) -> dict[str, object]:
 
 
 def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> CompactionPlan:
-    """Return the plan for units of which `removed` marks the removed candidates."""
+    """Return the plan for units; `removed` marks their removed candidates."""
     groups: list[KeptGroups] = []
     layers: list[KeptPart] = []
     for unit in units:

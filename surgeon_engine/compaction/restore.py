@@ -1,7 +1,7 @@
 """Load an exported checkpoint into memory.
 
 Surgeon never runs the code of a checkpoint, not even its own: it builds smaller layers
-by its own `compact_layers`, of which the checkpoint holds a copy.
+by its own `compact_layers`, and not by the checkpoint's copy of it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from surgeon_engine.model.stored_tensors import stored_dtype
 from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.failures import is_out_of_memory
 
-_PREFIX = "Pruned"  # of the names of compact classes
+_PREFIX = "Pruned"  # prefix of the names of compact classes
 _EXPORT_AGAIN = say("Export the run again, or download the file again.")
 
 
@@ -133,11 +133,11 @@ def expand_to_full_size(
     dtype: torch.dtype,
     zeros: Callable[..., Tensor] = torch.zeros,
 ) -> tuple[PreTrainedModel, CompactionPlan]:
-    """Build a model of full size on the host, with zeros for removed parts.
+    """Build the full-size model on the host, with zeros for removed parts.
 
-    `config` is that of the unpruned model, `plan_for` returns the plan for it,
-    `tensor_of` a tensor of the compact model by its name, `dtype` is that of most
-    weights, and `zeros` makes tensors as `torch.zeros`.
+    `config` is the config of the unpruned model, `plan_for` returns the plan for it,
+    `tensor_of` a tensor of the compact model by its name, `dtype` is the dtype of most
+    weights, and `zeros` makes tensors as `torch.zeros` does.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
@@ -185,7 +185,7 @@ def _load_masked(
         dtype = stored_dtype(ModelSource(folder.name, folder))
         assert dtype is not None  # no checkpoint of Surgeon is quantized
         return expand_to_full_size(stock, config, plan_for, read, dtype)
-    # Names and forms of tensors may be those of published checkpoints.
+    # Tensors may have the names and forms of published checkpoints.
     model = _load(stock, folder, _config_of(folder))
     with torch.device("meta"):
         original = type(model)._from_config(config)

@@ -4,8 +4,8 @@ Nothing is copied here: the tensors are sliced when they are written (`slices.py
 config describes the widths of the remaining layers; `compact_layers` reads it when it
 builds the model.
 
-A block without any layer left is dropped: those after it, and their entries in the
-config, move up.
+A block without any layer left is dropped: the blocks after it, and their entries in
+the config, move up.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from surgeon_engine.runtime import devices, host_memory
 class CompactModel:
     """The tensors and the config of a model without its removed parts."""
 
-    model: PreTrainedModel  # of full size
+    model: PreTrainedModel  # the full-size model
     plan: CompactionPlan
     tensors: dict[str, TensorSlice]  # by name in the compact model; tied ones once
     parts: dict[str, Any]  # description of rows and columns for `compact_layers`
@@ -306,12 +306,12 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
 
 
 def is_per_block(name: str, config: PretrainedConfig) -> bool:
-    """Return whether a config has a value for each block, as that of Gemma 4."""
+    """Return whether a config has a value for each block, as in Gemma 4."""
     return name in (getattr(config, "per_layer_attributes", None) or ())
 
 
 def _check_can_be_missing(coupled: CoupledGroups, model: PreTrainedModel) -> None:
-    """Check that blocks need nothing of an attention or MLP but what it adds."""
+    """Check that blocks need only the output of an attention or MLP."""
     family = family_of(model.config.get_text_config().model_type)
     if coupled.kind is Coupling.HEADS and family.needs_attentions:
         raise ModelError(
