@@ -6,11 +6,11 @@ the arguments of its call; the output of the last block becomes a leaf, to which
 loss is propagated back through the head; (2) for each block, last to first, the forward
 is repeated with a graph and the gradient of the output propagated back to the input,
 where it is the gradient of the previous block's output. Weights are frozen: only
-activations get gradients. The result equals that of a full backward. Inputs are kept on
+activations get gradients. The result equals a full backward's. Inputs are kept on
 the device, on the host or in files, as memory allows.
 
 The loss is the sum of the next-token losses, so that dy is the gradient of the loss of
-a token and of later ones that it affects. The labels are those of the text (empirical
+a token and of later ones that it affects. The labels come from the text (empirical
 Fisher) or drawn from the model's prediction (sampled Fisher, the Fisher itself).
 
 If only A is needed, a forward is enough (`input_covariances`). Several processes share
@@ -66,12 +66,12 @@ class CurvatureRequest:
 
     model: PreTrainedModel
     blocks: Sequence[nn.Module]
-    layers: Sequence[PrunableLayer]  # to measure
+    layers: Sequence[PrunableLayer]
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
     labels: Fisher = Fisher.EMPIRICAL
-    seed: int = 0  # of drawn labels
-    draws: int = 1  # of the labels of each window, where they are drawn
+    seed: int = 0  # for drawn labels
+    draws: int = 1  # draws of the labels of each window, if they are drawn
 
     @property
     def backwards(self) -> int:
@@ -196,7 +196,7 @@ def _run_finite(
     hooks: Callable[[], Iterable[RemovableHandle]],
     step: Step,
 ) -> None:
-    """Run the model on all batches, and check what it predicts."""
+    """Run the model on all batches, and check its predictions."""
     forwards = Forwards(request.model, request.batches, step, hooks=hooks)
     for tokens, hidden in zip(request.batches, forwards, strict=True):
         _check_finite(request, tokens, hidden)
@@ -208,8 +208,8 @@ def _record_forward(
     """Run the model on all batches.
 
     Returns:
-        What was recorded of each block for each batch; and the gradients by the output
-        of the last block, for each batch and draw of the labels, in the store.
+        The records of each block for each batch; and the gradients by the output of
+        the last block, for each batch and draw of the labels, in the store.
     """
     recorder = BlockRecorder(request.blocks, store)
     output_gradients: list[list[Tensor]] = []
@@ -224,7 +224,7 @@ def _record_forward(
         request.model, request.batches, step, hooks=recorder.hooks, store=store
     )
     drawn = Batches(_numbers(request), request.batch)
-    # The head reads what the last block returns, also where that has been kept.
+    # The head reads the output of the last block, also where that has been kept.
     with hooked([request.blocks[-1].register_forward_hook(make_leaf)]):
         for tokens, numbers, hidden in _chained(request.batches, drawn, forwards):
             if not leaf:
@@ -274,8 +274,8 @@ def _chained(
 def _numbers(request: CurvatureRequest) -> Tensor:
     """Return numbers from 0 to 1 that draw the labels: windows x draws x length.
 
-    Those of a window depend on its place in the text alone, and not on the batch or the
-    process that it is in.
+    The numbers of a window depend on its place in the text alone, and not on its batch
+    or process.
     """
     count, length = request.windows.shape
     if request.labels is not Fisher.SAMPLED:
@@ -290,7 +290,7 @@ def _numbers(request: CurvatureRequest) -> Tensor:
 def _head_gradients(
     request: CurvatureRequest, tokens: Tensor, hidden: Tensor, numbers: Tensor
 ) -> list[Tensor]:
-    """Return the gradient of the loss of a batch by what the head reads.
+    """Return the gradient of the loss of a batch by the input of the head.
 
     Args:
         request: says how labels are chosen.

@@ -1,4 +1,4 @@
-"""What is measured of a layer: its Kronecker factors, or its gate gradients.
+"""Measurements of a layer: its Kronecker factors, or its gate gradients.
 
     A   C x C       input activation covariance, a'a / N (with a bias: C+1, constant 1)
     G   R x R       output gradient covariance, dy'dy / N
@@ -38,7 +38,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KroneckerFactors:
-    """The factors of a layer, float32; None for those that were not requested."""
+    """The factors of a layer, float32; None for factors that were not requested."""
 
     A: Tensor | None = None
     G: Tensor | None = None
@@ -54,7 +54,7 @@ class Gate(Enum):
 
     ROWS = "rows"
     COLUMNS = "columns"
-    NEURONS = "neurons"  # of experts
+    NEURONS = "neurons"  # neurons inside experts
     WEIGHTS = "weights"
 
 
@@ -65,11 +65,11 @@ class GateGradients:
     The loss is the sum over the tokens of a window.
     """
 
-    tokens: int  # of all windows, once for each draw; 1 where rows are scaled by them
+    tokens: int  # over all windows and draws; 1 if gradients are scaled by their number
     rows: Tensor | None = None  # windows x R
     columns: Tensor | None = None  # windows x C
     weight_squares: Tensor | None = None  # R x C: sum of (dL/dW)^2 over windows
-    routed: Tensor | None = None  # of experts, int64: the tokens that chose each
+    routed: Tensor | None = None  # experts, int64: the tokens that chose each
     neurons: Tensor | None = None  # experts x neurons: sum of g^2 over windows
 
     def row_costs(self) -> Tensor:
@@ -145,7 +145,7 @@ class RoutedOutputs:
     norms: Tensor  # E, float64: the sum over them of the norm of its weighted output
 
 
-Measured: TypeAlias = KroneckerFactors | GateGradients | RoutedOutputs  # of one layer
+Measured: TypeAlias = KroneckerFactors | GateGradients | RoutedOutputs  # for one layer
 
 
 def _added(one: Tensor | None, two: Tensor | None) -> Tensor | None:

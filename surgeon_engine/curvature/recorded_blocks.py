@@ -1,4 +1,4 @@
-"""What blocks get and write in a forward, and the gradients that they pass back.
+"""The inputs and outputs of blocks in a forward, and the gradients that they pass back.
 
 A block passes its hidden states to the next one. In some models it also writes tensors
 for later ones, such as keys and values. Each of their readers adds its gradient to
@@ -60,10 +60,10 @@ class Shared:
 class RecordedBlock:
     """A block in the forward of a batch."""
 
-    hidden: Tensor  # before it: batch x length x hidden, in the store
+    hidden: Tensor  # its input: batch x length x hidden, in the store
     call: Call  # its other arguments; equal ones are held once
-    own: list[Tensor]  # those of this batch alone, in the store
-    read: dict[Entry, Shared]  # what earlier blocks have written
+    own: list[Tensor]  # arguments of this batch alone, in the store
+    read: dict[Entry, Shared]  # tensors that earlier blocks have written
     written: dict[Entry, Shared] = field(default_factory=dict)
 
     def backward(
@@ -75,8 +75,8 @@ class RecordedBlock:
     ) -> Iterator[None]:
         """Run the block again; yield after its backward for each draw of the labels.
 
-        `gradients` are those of its output, for each draw. They become those of its
-        input.
+        `gradients` are the gradients of its output, for each draw. In place, they
+        become the gradients of its input.
         """
         leaf = _leaf(self.hidden, device)
         leaves = {
@@ -125,7 +125,7 @@ class BlockRecorder:
         # The tensors that have been compared, of the present batch.
         self._batch = 0
         self._compared: Compared = {}
-        # What the blocks have written so far, by batch.
+        # Tensors that the blocks have written so far, by batch.
         self._written: list[dict[Entry, Shared]] = []
 
     def hooks(self) -> list[RemovableHandle]:
@@ -150,7 +150,7 @@ class BlockRecorder:
         self.found[index].append(RecordedBlock(kept, call, own, read))
 
     def _own(self, call: Call, first: Call) -> tuple[Call, list[Tensor]]:
-        """Return a call whose arguments are those of the first, or in the store."""
+        """Return a call with arguments of the first or in the store, and the latter."""
         earlier, arguments, own = by_name(first), by_name(call), []
         for name, x in arguments.items():
             if are_equal(x, earlier.get(name), self._compared):

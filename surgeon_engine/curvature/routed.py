@@ -21,7 +21,7 @@ from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.shares import add_sums
 
-Inputs = tuple[Tensor, ...]  # of the module with the experts
+Inputs = tuple[Tensor, ...]  # arguments of the module with the experts
 
 
 class RoutedTokens:
@@ -48,8 +48,8 @@ class RoutedTokens:
 class NeuronSums:
     """The squared gate gradients of the neurons of experts, summed over windows.
 
-    Those of one expert are computed at a time, from what the module gets and the
-    gradient of its output.
+    One expert is computed at a time, from the inputs of the module and the gradient of
+    its output.
     """
 
     def __init__(self, layers: Sequence[PrunableLayer], length: int) -> None:
@@ -115,7 +115,7 @@ class RoutedSums:
         self._norms = _zeros(layers, torch.float64)
 
     def hooks(self) -> Iterator[RemovableHandle]:
-        """Register hooks that add up what the experts compute."""
+        """Register hooks that count the tokens and add up the norms."""
         for layer in self._layers:
             yield layer.module.register_forward_hook(partial(self._add, layer))
 

@@ -1,4 +1,4 @@
-"""Sums over what passes through the layers of a block, batch by batch.
+"""Sums over activations and gradients of the layers of a block, batch by batch.
 
 Their hooks are registered for the length of the forwards and backwards.
 """
@@ -37,7 +37,7 @@ class CovarianceSums:
         self._inputs: dict[tuple[int, bool], tuple[Tensor, str]] = {}
 
     def hooks(self) -> Iterator[RemovableHandle]:
-        """Register hooks that add up what passes through the layers."""
+        """Register hooks that add up activations and gradients of the layers."""
         for layer in self._layers:
             yield layer.module.register_forward_hook(partial(self._add, layer))
 
@@ -96,15 +96,15 @@ class GateSums:
         self,
         layers: Sequence[PrunableLayer],
         kinds: Collection[Gate],
-        batches: Batches,  # of the windows
+        batches: Batches,
         draws: int,  # backwards of a batch
     ) -> None:
         self._layers, self._kinds = layers, kinds
         self._batches, self._draws = batches, draws
-        # Of each batch, for each draw: windows x features.
+        # For each batch and draw: windows x features.
         self._rows: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
         self._columns: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
-        self._squares: dict[str, Tensor] = {}  # of single weights
+        self._squares: dict[str, Tensor] = {}  # sums for single weights
         self._routed = RoutedTokens(layers)
         length = batches.windows.shape[1]
         self._neurons = NeuronSums(layers if Gate.NEURONS in kinds else (), length)
@@ -124,7 +124,7 @@ class GateSums:
                 yield layer.module.register_forward_hook(partial(self._hook, layer))
 
     def gates(self, device: torch.device) -> dict[str, GateGradients]:
-        """Return what was measured on all windows, by all processes.
+        """Return the gradients of all windows, from all processes.
 
         Raises:
             CurvatureError: no gradient came back to a layer.
@@ -200,7 +200,7 @@ class GateSums:
     def _hook_chosen_experts(
         self, layer: ExpertsLayer, _: nn.Module, inputs: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...] | None:
-        """Collect the gradients of what the outputs of the experts are multiplied by.
+        """Collect the gradients of the weights of the experts' outputs.
 
         `inputs` are hidden states, tokens x hidden; the experts chosen for each token,
         and their weights, both tokens x chosen.
