@@ -33,22 +33,22 @@ def record_calls(
     called: Callable[[int, Tensor, Call], None],
     wrote: Callable[[int, Entries], None],
 ) -> list[RemovableHandle]:
-    """Return hooks that report the calls of blocks, and what the blocks write.
+    """Return hooks that report the calls of blocks, and the entries that they write.
 
     Args:
         blocks: all decoder blocks.
         called: gets the number of a block, its hidden states and its other arguments,
-            without what earlier blocks have written.
-        wrote: gets the number of a block that has written something, and that.
+            without entries that earlier blocks have written.
+        wrote: gets the number of a block that has written entries, and the entries.
 
     A block may run on several batches before the next one does. The hooks raise
     NotChainedError.
     """
-    output: Tensor | None = None  # of the block that ran last
+    output: Tensor | None = None  # from the block that ran last
     latest = -1
-    runs = [0] * len(blocks)  # of each block so far
-    given: dict[Entry, Any] = {}  # to the present block
-    written: set[Entry] = set()  # by the blocks before it
+    runs = [0] * len(blocks)  # forwards of each block so far
+    given: dict[Entry, Any] = {}  # entries that the present block gets
+    written: set[Entry] = set()  # entries that earlier blocks have written
 
     def before(
         index: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]

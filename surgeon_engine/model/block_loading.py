@@ -1,8 +1,8 @@
 """Load a model block by block into temporary files, where memory is short.
 
-transformers reads all weights before it joins those of single experts, or dequantizes
-them, and holds the whole model in memory. Here it loads a model of which all blocks but
-one are empty, once for each block; its weights then go to memory-mapped files.
+transformers reads all weights before it stacks single experts, or dequantizes weights,
+and holds the whole model in memory. Here it loads the model once for each block, while
+all other blocks are empty; the weights then go to memory-mapped files.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def has_own_blocks(model: PreTrainedModel) -> bool:
 def load_in_blocks(
     source: ModelSource, config: PretrainedConfig, model: PreTrainedModel
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Return a model whose blocks are in files, and what transformers says about it.
+    """Return a model whose blocks are in files, and the loading info of transformers.
 
-    No more than one block is in memory at a time, and what is beside the blocks.
+    At most one block is in memory at a time, and the tensors beside the blocks.
 
     Args:
         source: its files.
         config: its config.
-        model: of the config's class, on the meta device; it has blocks of its own, and
-            gets the weights.
+        model: a model of the config's class on the meta device, with blocks of its
+            own; it gets the weights.
 
     Raises:
         OSError, ValueError, RuntimeError, ...: transformers cannot read the files.
@@ -83,9 +83,9 @@ def load_in_blocks(
 
 
 class _OneBlock(nn.ModuleList):
-    """Blocks of which all but one are empty.
+    """A list of blocks in which all but one are empty.
 
-    Classes that initialize what is in their blocks (Falcon-H1) find that one alone.
+    Classes that initialize modules inside their blocks (Falcon-H1) find only that one.
     """
 
     @override
@@ -111,7 +111,7 @@ def _part_of(stock: type[PreTrainedModel], index: int) -> type[PreTrainedModel]:
 
 
 def _names_beside(model: PreTrainedModel) -> Set[str]:
-    """Return the names of tensors beside the blocks, and those in published files."""
+    """Return the names of tensors beside the blocks, here and in published files."""
     prefix = f"{blocks_path(model)}."
     tensors = model.state_dict()
     own = {name: x for name, x in tensors.items() if not name.startswith(prefix)}
@@ -123,8 +123,8 @@ def _block_numbers(
 ) -> dict[str, int]:
     """Return the block of each tensor of a block, by its name in the files.
 
-    The names before the number may differ from those of the model. Towers may have a
-    list of blocks, too.
+    The names before the number may differ from the model's. Towers may have a list of
+    blocks, too.
     """
     pattern = re.compile(rf"(.*\b)?{re.escape(path.rpartition('.')[2])}\.(\d+)\.")
     by_prefix: dict[str, dict[str, int]] = {}
@@ -143,10 +143,10 @@ def _tensors_of(
     beside: Set[str],
     index: int,
 ) -> dict[str, Any]:
-    """Return the tensors of a block, with the first one also those beside the blocks.
+    """Return the tensors of a block; block 0 also gets the tensors beside the blocks.
 
-    Otherwise these are zeros that take no memory. A name that does not tell may be that
-    of a tensor of any block.
+    Other blocks get zeros in their place, which take no memory. A tensor whose name has
+    no block number may belong to any block.
     """
     found = {}
     for name, tensor in tensors.items():

@@ -1,9 +1,9 @@
 """Run the decoder blocks of a model one at a time.
 
 The caller keeps the hidden states between blocks. The other arguments of each block are
-recorded: those that depend on the number and length of the windows alone, such as masks
-and positions, once; those that depend on the tokens, for each batch while its block is
-run. What a block writes for later ones, such as shared keys and values, is kept, too.
+recorded: once if they depend only on the number and length of the windows, as masks and
+positions do; for each batch while its block is run if they depend on the tokens. Keys,
+values and the like that a block writes for later ones are kept, too.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class Stopped(Exception):
 class _Chain:
     """How the blocks of a model follow each other, on any text."""
 
-    dim: int  # of the windows in hidden states
+    dim: int  # dimension of the windows in hidden states
     others: int | None  # outputs beside hidden states; None: blocks return a tensor
-    written: tuple[tuple[Entry, ...], ...]  # by each block
+    written: tuple[tuple[Entry, ...], ...]  # entries that each block writes
 
 
-# Of models whose blocks have been run one after another, with the ids of the blocks.
+# Chains of models whose blocks have been run, with the ids of the blocks.
 _CHAINS: weakref.WeakKeyDictionary[PreTrainedModel, tuple[list[int], _Chain]] = (
     weakref.WeakKeyDictionary()
 )
@@ -83,9 +83,9 @@ class BlockRunner:
             model: the model.
             blocks: its decoder blocks.
             batches: token ids, windows x length each.
-            counts: the numbers of windows of the first length that are run at once
-                beside those of the batches; one is enough to probe a block.
-            store: keeps what blocks write for later ones, and what depends on tokens.
+            counts: further numbers of windows to run at once, of the first batch's
+                length; one window is enough to probe a block.
+            store: keeps tensors that blocks write, and arguments that depend on tokens.
             hint: what a user can do if the blocks cannot be run one at a time.
 
         Raises:
@@ -109,7 +109,7 @@ class BlockRunner:
         windows = torch.cat([x for x in batches if x.shape[1] == length])
         by_shape = {x.shape: x for x in (*(windows[:n] for n in counts), *batches)}
         self._calls = {shape: self._calls_of(x) for shape, x in by_shape.items()}
-        # What blocks have written for each batch, by the number of the block.
+        # Tensors that blocks have written, by the block, the entry and the batch.
         self._states: dict[tuple[int, Entry, int], list[Tensor]] = {}
         # The arguments of the present block that depend on the tokens, by batch.
         self._present = 0
@@ -120,7 +120,7 @@ class BlockRunner:
         return bool(self._chain.written[index])
 
     def embedded(self) -> Iterator[Tensor]:
-        """Yield what the first block gets of each batch: windows x ... x hidden."""
+        """Yield the input of the first block for each batch: windows x ... x hidden."""
         for tokens in self._batches:
             yield self._inputs(tokens)[0][0]
 
@@ -135,7 +135,7 @@ class BlockRunner:
             index: the number of the block.
             hidden: the hidden states before it.
             batch: the number of their batch.
-            rows: the windows of the batch that they are of.
+            rows: the windows of the batch that `hidden` is for.
         """
         with fast_products(self._model):
             found = self.run_exactly(index, hidden, batch, rows)
@@ -153,9 +153,9 @@ class BlockRunner:
         return first_of(output).movedim(self._chain.dim, 0)
 
     def finish(self, hidden: Tensor, batch: int = 0) -> Tensor:
-        """Return what the model makes of the output of its last block for a batch.
+        """Return the last hidden states for the output of the last block on a batch.
 
-        That is the last norm, and in some models a projection behind it.
+        They come from the last norm, or in some models from a projection behind it.
         """
         given = hidden.to(self._model.device).movedim(0, self._chain.dim)
 
@@ -280,7 +280,7 @@ class BlockRunner:
 
     @torch.no_grad()
     def _inputs(self, tokens: Tensor) -> tuple[list[Tensor], list[Call]]:
-        """Return what blocks get if those before them change nothing."""
+        """Return the inputs of the blocks if each block returns its input."""
         hidden: list[Tensor] = []
         calls: list[Call] = []
 

@@ -21,8 +21,8 @@ from surgeon_engine.base.sentences import say
 # every day.
 DATE = "01 Jan 2025"
 _MARKER = "surgeon-marks-the-first-word"
-_SECONDS = 5.0  # for a chat; templates take milliseconds
-_REJECTIONS = (  # of a template that does not know a kind of chat, or is wrong
+_SECONDS = 5.0  # per chat; templates take milliseconds
+_REJECTIONS = (  # errors of a template that does not know a kind of chat, or is wrong
     jinja2.TemplateError,
     ValueError,
     TypeError,

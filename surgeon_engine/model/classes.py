@@ -29,7 +29,7 @@ def is_known(model_type: str) -> bool:
 
 
 def model_class(config: PretrainedConfig) -> type[PreTrainedModel]:
-    """Return the class of a model: that which its config names, if it is one of these.
+    """Return the class of a model: the one that its config names, if it is known.
 
     Raises:
         ModelError: transformers has no language model of this type.
@@ -45,7 +45,7 @@ def model_class(config: PretrainedConfig) -> type[PreTrainedModel]:
 
 
 def unknown_type(model_type: str) -> ModelError:
-    """Return the error for a model of which transformers has no language model."""
+    """Return the error for a model type without a language model in transformers."""
     return ModelError(
         "transformers {version} knows no decoder of the type {model_type}.",
         "Surgeon does not run code from a model's folder.",
@@ -55,7 +55,7 @@ def unknown_type(model_type: str) -> ModelError:
 
 
 def auto_classes(model: PreTrainedModel) -> tuple[str, ...]:
-    """Return the names of the classes that choose that of a model by its config."""
+    """Return the names of the auto classes that choose the class of a model."""
     name, model_type = type(model).__name__, model.config.model_type
     found = tuple(
         auto for auto, choices in _AUTO.items() if choices.get(model_type) == name

@@ -47,10 +47,10 @@ class CoupledGroups:
     parameters: tuple[OwnParameter, ...] = ()
     cached: int = 0  # numbers that a token adds to the keys and values of the module
     counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
-    stated: tuple[str, ...] = ()  # those of the config
-    mixer: Mixer = Mixer.ATTENTION  # of heads
+    stated: tuple[str, ...] = ()  # config options that shrink with it
+    mixer: Mixer = Mixer.ATTENTION  # for heads only
     least: int = 1  # groups that stay
-    classes: int = 1  # equal runs of groups, each of which loses equally many
+    classes: int = 1  # equal runs of groups; each run loses equally many
     chosen: int = 0  # experts that a token uses
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
@@ -118,5 +118,5 @@ class CoupledGroups:
 
 
 def _renumbered(owner: Tensor, kept: Tensor) -> Tensor:
-    """Return the new groups of the entries that belong to those that are kept."""
+    """Return the new groups of the entries that belong to kept groups."""
     return torch.searchsorted(kept, owner[torch.isin(owner, kept)])

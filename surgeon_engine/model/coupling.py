@@ -86,7 +86,7 @@ def coupled_groups(
 ) -> tuple[CoupledGroups, ...]:
     """Return the groups that `structure` may remove, in the order of the blocks.
 
-    A block without such groups, like those of a hybrid model, stays whole.
+    A block without such groups stays whole; hybrid models have such blocks.
 
     Raises:
         PruningError: No block of this model can be pruned in this structure.
@@ -111,8 +111,8 @@ def groups_of(kind: Coupling, model: PreTrainedModel) -> tuple[CoupledGroups, ..
 def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
     """Return for every structure whether `model` can be pruned in it, or why not.
 
-    Those with experts are left out for a model without any. The model may be without
-    weights (on the meta device).
+    Structures of experts are left out for a model without experts. The model may be
+    without weights (on the meta device).
     """
     found = {kind: _find(kind, model) for kind in Coupling}
     return tuple(
@@ -217,7 +217,7 @@ def _find_experts(model: PreTrainedModel) -> _Found:
 def _find_neurons_of_experts(model: PreTrainedModel) -> _Found:
     """Find the neurons that each expert of a block has, as one group for all experts.
 
-    Those of an expert may be in any order, so that the n-th of each form a group.
+    The neurons of an expert may be in any order, so that the n-th of each form a group.
     """
     experts = _find_experts(model)
     found, left_whole = [], dict(experts.left_whole)

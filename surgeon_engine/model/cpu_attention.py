@@ -2,8 +2,8 @@
 
 With 16-bit numbers, torch's takes two to three times as long on windows of up to 512
 tokens, forwards and backwards, and ten times as long on one token of many windows. This
-one takes a part of the queries at a time, and of the keys those that they read. Scores
-are float32. The weights, in the number format of the values, are held for gradients.
+one takes a part of the queries at a time, and only the keys that they read. Scores are
+float32. The weights, in the number format of the values, are held for gradients.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def _attend(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Return what an attention of transformers reads, and no weights.
+    """Return the output of an attention function of transformers, and no weights.
 
     Args:
         module: the attention.
         query: windows x heads x queries x size.
         key: windows x heads of keys x keys x size.
         value: windows x heads of keys x keys x size of values.
-        attention_mask: of the scores; None: all keys are read, or those up to the
-            query's.
-        scaling: of the scores; None: 1 / sqrt(size).
-        options: of fused attention.
+        attention_mask: boolean, or added to the scores; None: a query reads all keys,
+            or the keys up to its own position.
+        scaling: factor of the scores; None: 1 / sqrt(size).
+        options: further options of fused attention.
 
     Returns:
         Windows x queries x heads x size of values.
@@ -94,7 +94,7 @@ def _is_fast(
 
 
 def _added(mask: Tensor, windows: int, shared: int) -> Tensor:
-    """Return the mask of one query as what is added to the scores of each head of keys.
+    """Return the mask of one query as a term of the scores of each head of keys.
 
     Shape (windows x heads of keys) x 1 x keys.
     """
@@ -139,7 +139,7 @@ class _Scores(NamedTuple):
 class _Attention(Function):
     """Attend to keys that heads share.
 
-    n is the number of windows times that of the heads of keys.
+    n is windows x heads of keys.
     """
 
     @staticmethod

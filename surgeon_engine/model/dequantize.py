@@ -24,12 +24,12 @@ from surgeon_engine.api.model_info.quantization import (
 from surgeon_engine.base.sentences import say
 
 Parts = Mapping[str, Tensor]
-# The numbers of a sign, two bits of exponent and one of mantissa.
+# The absolute values of a sign, two bits of exponent and one of mantissa.
 _FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-_E8M0_BIAS = 127  # of a scale that is an exponent of two
+_E8M0_BIAS = 127  # bias of a scale that is an exponent of two
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-_AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)  # of the numbers in 32 bits
-_INT8_LEVELS = 127  # of bitsandbytes
+_AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)  # order of the numbers in 32 bits
+_INT8_LEVELS = 127  # largest int8 number of bitsandbytes
 
 
 def dequantize(parts: Parts, how: Quantization) -> Tensor:
@@ -65,7 +65,7 @@ def _of_torchao(parts: Parts) -> Parts:
 def _scaled(parts: Parts, how: Quantization) -> Tensor:
     """Return numbers in floats, integers or packed integers, times their scales.
 
-    Those of stacked experts have three axes.
+    The numbers of stacked experts have three axes.
     """
     if ".weight" in parts and parts[".weight"].dim() == 3:
         experts = range(len(parts[".weight"]))
@@ -139,12 +139,12 @@ def _unpack(packed: Tensor, bits: int) -> Tensor:
     """Return the integers, none of them negative, that each row holds in words."""
     shifts = torch.arange(0, 8, bits, dtype=torch.uint8)
     words = packed.clone(memory_format=torch.contiguous_format)
-    numbers = words.view(torch.uint8)  # of a word, the low bits first
+    numbers = words.view(torch.uint8)  # bytes, the low byte of each word first
     return ((numbers[..., None] >> shifts) & (2**bits - 1)).flatten(-2)
 
 
 def _bits_of(words: int, numbers: int) -> int:
-    """Return in how many bits each of these numbers is, if they fill so many words."""
+    """Return the bits of each number if the numbers fill the 32-bit words."""
     bits = 32 * words // numbers
     if bits in (2, 4, 8) and words == -(-numbers * bits // 32):
         return bits

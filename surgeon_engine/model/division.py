@@ -3,10 +3,10 @@
 The model states its numbers of heads; shapes and other parameters of the module show
 whether they belong together as a rule in `families.py` says.
 
-Mixers with a state of fixed size have heads, too. Those of a gated delta rule are those
-of its keys; each has some heads of values, with their gates and with channels of the
-convolution. The groups of a Mamba 2 mixer are those that share what is read into the
-state and out of it.
+Mixers with a state of fixed size have heads, too. A gated delta rule is divided by the
+heads of its keys; each has some heads of values, with their gates and with channels of
+the convolution. A group of a Mamba 2 mixer has the heads that share the vectors B and
+C, which write to the state and read from it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Match:
     """A rule, and the module of a block that has its layers."""
 
     rule: CouplingRule
-    path: str  # of the module inside the block; "": the block itself
+    path: str  # name of the module inside the block; "": the block itself
     module: Any
-    layers: Mapping[str, PrunableLayer]  # of the block, by their names inside it
+    layers: Mapping[str, PrunableLayer]  # layers of the block, by their names inside it
     config: PretrainedConfig
 
     def name(self, layer: str) -> str:
@@ -169,7 +169,7 @@ def mamba_groups_of(match: Match) -> Division:
 
 
 def _check_norm_of_each_group(match: Match) -> None:
-    """Check that the norm of the output, if there is one, is that of each group."""
+    """Check that the norm of the output, if there is one, spans a single group."""
     module = match.module
     norm, values = getattr(module, "norm", None), int(module.intermediate_size)
     if not hasattr(norm, "weight"):
@@ -331,7 +331,7 @@ def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
 def _check_no_joint_norm(match: Match, size: int, kind: Coupling) -> None:
     """Check that no norm spans several groups, which would depend on each other.
 
-    Those without a weight normalize each head if they are of queries, keys or values.
+    A norm without a weight normalizes each head if it is of queries, keys or values.
     """
     known = _known_parameters(match)
     for path, module in _other_modules(match):
@@ -376,7 +376,7 @@ def _has_no_weight(module: nn.Module) -> bool:
 def _other_parameters(
     match: Match,
 ) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    """Yield the parameters of which no rule tells how to divide them, with paths."""
+    """Yield the parameters that no rule divides, with paths."""
     known = _known_parameters(match)
     for path, module in _other_modules(match):
         for name, parameter in module.named_parameters(recurse=False):
@@ -393,7 +393,7 @@ def _known_parameters(match: Match) -> set[str]:
 def _other_modules(match: Match) -> Iterator[tuple[str, nn.Module]]:
     """Yield the modules of an attention or MLP other than linear layers, with paths.
 
-    Modules beside a consumer that is in a module of its own read what it has computed.
+    Modules beside a consumer in a module of its own are left out: they read its output.
     """
     behind = match.rule.consumer.rpartition(".")[0] or "-"
     for name, module in match.module.named_modules():

@@ -1,9 +1,9 @@
-"""Mixtures of experts: which entries of which tensors belong to an expert.
+"""Mixtures of experts: the entries of tensors that belong to an expert.
 
 A router chooses a few experts for each token. Their weights are stacked in tensors with
 an entry for each expert; the router has a row for each, and may have further numbers.
 No list of families says which tensors these are: the model is built a second time, on
-the meta device, with twice as many experts, and what is larger there belongs to them.
+the meta device, with twice as many experts; larger tensors there belong to experts.
 
 A removed expert has zeros for all of its weights. A zero row of the router would still
 be chosen sometimes, so that `hide_removed_experts` takes such rows out of the choice.
@@ -31,7 +31,7 @@ from surgeon_engine.api.model_info.header import EXPERTS_PER_TOKEN
 EXPERT_COUNTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 # Attributes of modules with the number of neurons of an expert.
 NEURON_COUNTS = ("intermediate_dim", "intermediate_size", "expert_dim")
-# What most modules of experts get, and those of GPT-OSS.
+# Arguments of experts in most models, and in GPT-OSS.
 _CHOSEN_EXPERTS = (
     ("top_k_index", "top_k_weights"),
     ("router_indices", "routing_weights"),
@@ -45,10 +45,10 @@ _NEVER = -1e30  # added to the score of a removed expert
 class ExpertTensor:
     """A parameter or buffer that is divided among the experts along a dimension."""
 
-    name: str  # in the model
-    module: str  # that has it
+    name: str  # name in the model
+    module: str  # module that has it
     dimension: int
-    entries: int  # of each expert, one after another
+    entries: int  # entries of each expert, one after another
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Experts:
     router: str  # the module with a row for each expert
     tensors: tuple[ExpertTensor, ...]
     counts: tuple[str, ...]  # attributes of modules that count experts, with paths
-    stated: tuple[str, ...]  # those of the config
+    stated: tuple[str, ...]  # config options that count experts
     chosen: int  # experts for each token
     classes: int = 1  # equal runs of experts, among which the router chooses first
     chosen_classes: int = 1
@@ -71,14 +71,14 @@ class Experts:
 
     @property
     def choice(self) -> str:
-        """The module that makes the choice: the router, or what has it inside."""
+        """The module that makes the choice: the router, or a module around it."""
         prefix = f"{self.parent}." if self.parent else ""
         return prefix + self.router.removeprefix(prefix).partition(".")[0]
 
     def least(self, count: int) -> int:
         """Return how many of `count` experts stay: as many as a token has."""
         of_class = -(-self.chosen // self.chosen_classes)
-        # The score of a class is often that of its two best experts.
+        # The score of a class is often the sum of its two best experts' scores.
         least = self.classes * max(of_class, 2) if self.classes > 1 else self.chosen
         return min(count, least)
 
@@ -188,7 +188,7 @@ def _grouped(
 
 
 def _arguments(module: nn.Module) -> tuple[str, ...]:
-    """Return the names of what a module gets beside hidden states."""
+    """Return the names of the arguments of a module beside hidden states."""
     return tuple(signature(module.forward).parameters)[1:]
 
 
@@ -300,9 +300,9 @@ def neuron_entries(module: Any) -> dict[str, tuple[int, Tensor]]:
 
 
 def inner_states(module: Any, expert: int, states: Tensor) -> Tensor:
-    """Return what the last layer of an expert reads: tokens x neurons.
+    """Return the input of the last layer of an expert: tokens x neurons.
 
-    `states` are those of its tokens: tokens x hidden.
+    `states` are the hidden states of its tokens: tokens x hidden.
     """
     name, is_gated = _first_layer(module)
     weight = getattr(module, name)[expert]
@@ -346,7 +346,7 @@ def _is_transposed(module: Any) -> bool:
 def hide_removed_experts(model: PreTrainedModel) -> None:
     """Let the routers of a model never choose an expert whose row is zero.
 
-    The model then computes what it does without these experts.
+    The model then computes the same as without these experts.
     """
     for experts in experts_of(model):
         choice = model.get_submodule(experts.choice)
@@ -371,7 +371,7 @@ class _RouterMask(TorchFunctionMode):
         row = next(x.name for x in experts.tensors if x.module == experts.router)
         self._row = row.rpartition(".")[2]
         self._removed = torch.zeros(0, dtype=torch.bool)
-        # Numbers of the router beside its weight, such as what is added to the scores.
+        # Numbers of the router beside its weight, such as a bias of the scores.
         self._scores = [
             (model.get_submodule(x.module), x.name.rpartition(".")[2])
             for x in experts.tensors

@@ -356,13 +356,13 @@ _OTHER = Family()
 HEAD_COUNTS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
 # The names of an MLP's width, after the family's own.
 MLP_WIDTHS = ("intermediate_size", "shared_intermediate_size", "block_ff_dim")
-# Those of the width of an MLP beside experts, where it has its own.
+# The names of the width of an MLP beside experts, where it has its own.
 SHARED_WIDTHS = (
     "shared_expert_intermediate_size",
     "moe_shared_expert_intermediate_size",
     "shared_intermediate_size",
 )
-# Those of an expert's width.
+# The names of an expert's width.
 EXPERT_WIDTHS = ("moe_intermediate_size", "moe_hidden_size", "intermediate_size")
 ACTIVATIONS = (
     "hidden_activation",
@@ -373,5 +373,5 @@ ACTIVATIONS = (
 
 
 def family_of(model_type: str) -> Family:
-    """Return what Surgeon knows of a model type; of others, that it is usual."""
+    """Return the family of a model type; unknown types get the usual one."""
     return FAMILIES.get(model_type, _OTHER)

@@ -100,7 +100,7 @@ def check_known(entries: Entries, usual: PretrainedConfig) -> None:
     """Check that all entries of a header are read.
 
     Args:
-        entries: those of the header.
+        entries: the entries of the header.
         usual: a config of the type of its model.
 
     Raises:

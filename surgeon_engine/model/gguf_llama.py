@@ -61,7 +61,7 @@ class LlamaFile:
 
     @property
     def numbers(self) -> int:
-        """How many numbers the tensors have, with those that fill them up."""
+        """How many numbers the tensors have, zeros that fill them up included."""
         return sum(math.prod(each.shape) for each in self.tensors.values())
 
 
@@ -105,7 +105,7 @@ def _shape(tensor: ReaderTensor) -> tuple[int, ...]:
 
 
 class _Header:
-    """What a file says of a Llama."""
+    """The header of the file of a Llama."""
 
     def __init__(self, entries: Entries) -> None:
         self._entries, self._stored = entries, entries.tensors
@@ -242,7 +242,7 @@ class _Header:
     def _sub_layer(
         self, number: int, parts: Mapping[str, str], config: LlamaConfig
     ) -> Iterator[tuple[str, FilledTensor]]:
-        """Yield the tensors of an attention or an MLP, of which all may be missing."""
+        """Yield the tensors of an attention or an MLP; all of them may be missing."""
         has_any = any(f"blk.{number}.{part}.weight" in self._stored for part in parts)
         has_bias = config.attention_bias if parts is _ATTENTION else config.mlp_bias
         shapes = part_shapes(

@@ -107,7 +107,7 @@ class Entry(NamedTuple):
     name: str
     value: Any
     kind: GGUFValueType
-    inner: GGUFValueType | None  # of the elements of a list
+    inner: GGUFValueType | None  # type of the elements of a list
 
 
 def tokenizer_entries(path: Path) -> tuple[Entry, ...]:
@@ -143,7 +143,7 @@ def write_header(
 def leave_out_unlisted(
     tokenizer: PreTrainedTokenizerBase, entries: tuple[Entry, ...]
 ) -> None:
-    """Remove the tokens that transformers adds behind those of a header.
+    """Remove the tokens that transformers adds to the tokens of a header.
 
     They are usual ones of its class, such as the end of texts of GPT-2. The model has
     no embedding of them, and llama.cpp reads their names as any text.

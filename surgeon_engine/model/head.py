@@ -1,7 +1,7 @@
 """The last hidden states of a model, and the logits that its head makes of them.
 
-Logits are large: tokens x vocabulary. The head alone gives those of a part of the
-tokens, so that they need not be held at once.
+Logits are large: tokens x vocabulary. The head alone computes the logits of a part
+of the tokens, so that they need not be held at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 
 
 class _LastHidden(BaseModelOutputWithPastAndCrossAttentions):
-    """The output of a body; what some models read beside the hidden states is None."""
+    """The output of a body; fields other than the hidden states are None."""
 
     def __getattr__(self, _: str) -> None:
         return None
@@ -65,9 +65,9 @@ def with_head(
     """Let the head of a model have other numbers during the block.
 
     Args:
-        model: has the head.
+        model: the model that has the head.
         weight: vocabulary x hidden, of any vocabulary; None: nothing changes.
-        bias: of the same vocabulary; None: the head keeps its own, if it has one.
+        bias: shape vocabulary; None: the head keeps its own, if it has one.
     """
     if weight is None:
         yield
@@ -96,9 +96,9 @@ def logit_parts(
     """Yield slices of the tokens of a window with at most so many logits.
 
     Args:
-        model: has the vocabulary.
-        labels: windows x tokens, of which slices are yielded.
-        at_once: numbers, at least those of a token; None: a usual number.
+        model: the model that has the vocabulary.
+        labels: windows x tokens, to be sliced along the tokens.
+        at_once: logits per slice, which has at least one token; None: a usual number.
         head: the weight of another head that may give more logits; None: none does.
     """
     vocabulary = model.config.get_text_config().vocab_size

@@ -55,7 +55,7 @@ from surgeon_engine.model.tokenizer import tokenizer_bytes
 from surgeon_engine.model.vocabulary.dimensions import parameters_per_token
 from surgeon_engine.runtime import devices
 
-_MAX_RATIO = 2  # of parameters to numbers in the files
+_MAX_RATIO = 2  # parameters per number in the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class InspectedSource:
     """The files of a model that can be pruned, and its summary from their headers."""
 
     source: ModelSource
-    stored: torch.dtype | None  # of the weights in the files; None: quantized
+    stored: torch.dtype | None  # dtype of the weights in the files; None: quantized
     summary: ModelSummary
 
 
@@ -199,8 +199,8 @@ def _key_width(config: PretrainedConfig) -> int:
 def _window_blocks(config: PretrainedConfig) -> tuple[int, ...]:
     """Return the blocks whose attention has a sliding window.
 
-    Only those that the config lists: programs ignore a window of all blocks, such as
-    that of the first Mistral.
+    Only the blocks that the config lists: programs ignore a window of all blocks, as in
+    the first Mistral.
     """
     kinds = getattr(config, "layer_types", None) or ()
     return tuple(n for n, kind in enumerate(kinds) if kind == "sliding_attention")
@@ -243,7 +243,7 @@ def _not_loaded(model: PreTrainedModel, source: ModelSource) -> NotLoaded | None
 
 
 def _other_parameters(model: PreTrainedModel) -> int:
-    """Return how many parameters are not those of the language model."""
+    """Return how many parameters are outside the language model."""
     if model.config.get_text_config() is model.config:
         return 0
     head = language_model_of(model).get_output_embeddings()

@@ -247,7 +247,7 @@ class KeptWeights:
         """Copy parameters.
 
         Args:
-            parameters: those to copy.
+            parameters: the parameters to copy.
             in_files: keep all copies in files, however much memory is free.
         """
         self._parameters = list(parameters)
@@ -303,7 +303,7 @@ def language_model_of(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _decoder_of(model: PreTrainedModel) -> nn.Module:
-    """Return what a model calls its decoder; the model itself if it has none inside."""
+    """Return the decoder inside a model; the model itself if there is none."""
     found: nn.Module = model.get_decoder()
     if isinstance(found, nn.Linear):  # so does ModernBERT call its head
         found = model.base_model
@@ -311,7 +311,7 @@ def _decoder_of(model: PreTrainedModel) -> nn.Module:
 
 
 def is_tower(name: str) -> bool:
-    """Return whether a module is a part of what reads images or sound."""
+    """Return whether a module belongs to a tower, which reads images or sound."""
     return bool(_TOWER.search(name))
 
 
@@ -384,7 +384,7 @@ def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
 
 
 def linear_layers(layers: Iterable[PrunableLayer]) -> tuple[PrunableLayer, ...]:
-    """Return those of some layers that have one matrix."""
+    """Return the layers that have one matrix."""
     return tuple(x for x in layers if not isinstance(x, ExpertsLayer))
 
 

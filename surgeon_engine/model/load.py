@@ -58,10 +58,10 @@ class LoadedModel:
     source: ModelSource
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase | None  # None: the folder has none
-    stored: torch.dtype | None  # in the original's files; None: quantized
+    stored: torch.dtype | None  # dtype in the original's files; None: quantized
     tokenizer_problem: str = ""  # why there is no tokenizer
-    files: tuple[FileStamp, ...] = ()  # that were read
-    # Of the tensors in the original's files, by their names there.
+    files: tuple[FileStamp, ...] = ()  # files that were read
+    # By the names of the tensors in the original's files.
     stored_dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
     # The numbers of its tokens in the files, ascending; None: it has all of them.
     kept_tokens: Tensor | None = None
@@ -145,7 +145,7 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
 
 
 def _share(original: LoadedModel, pruned: LoadedModel) -> None:
-    """Let embeddings and the like of the original be those of the pruned model."""
+    """Let the original share equal weights outside the blocks with the pruned model."""
     of_blocks = {id(p) for block in original.blocks for p in block.parameters()}
     others = dict(pruned.model.named_parameters())
     for name, parameter in original.model.named_parameters():
@@ -209,7 +209,7 @@ def _read(
     device: torch.device,
     stored: torch.dtype | None,
 ) -> tuple[PreTrainedModel, Any]:
-    """Return a model with its weights, and what transformers says about them."""
+    """Return a model with its weights, and the loading info of transformers."""
     config, dtype = read_model_config(source), devices.dtype_of(model_config.dtype)
     if model_config.offload is Offload.ON and not source.gguf_file:
         with torch.device("meta"):

@@ -1,7 +1,7 @@
 """Keep the weights of the blocks on the host; move one block at a time to the device.
 
     with on_device(block):                  # its weights are on the device
-    with on_device(block, changes=True):    # and what changes comes back to the host
+    with on_device(block, changes=True):    # and changed weights return to the host
 
 The forward of an offloaded block does the first by itself. On CUDA, the weights of the
 next block are copied from pinned memory while a block computes. Blocks may follow each
@@ -61,7 +61,7 @@ def adopt(
     Args:
         block: a decoder block.
         new: parameters of the block.
-        old: those that they replace, which the caller no longer needs.
+        old: the parameters that they replace, which the caller no longer needs.
     """
     if (found := _OF_BLOCK.get(block)) is not None:
         found[0].adopt(new, old)
@@ -119,7 +119,7 @@ class OffloadedBlocks:
             device: where it computes.
             in_files: leave the weights in files, and do not copy them to pinned memory.
         """
-        self.are_read = True  # by the forwards of the blocks
+        self.are_read = True  # the forwards of the blocks read their weights
         self.copies_ahead = True
         self._blocks, self._device = tuple(blocks), device
         self._visits = [_Visit() for _ in blocks]

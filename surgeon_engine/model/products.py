@@ -18,7 +18,7 @@ def fast_products(
 
     Args:
         model: the model.
-        dtype: its own number format; None: that of its weights as they are now.
+        dtype: its own number format; None: the present format of its weights.
     """
     dtype = dtype or model.dtype
     family = family_of(model.config.get_text_config().model_type)

@@ -1,4 +1,4 @@
-"""Read quantized weight files as if they were those of a plain model.
+"""Read quantized weight files like the files of a plain model.
 
 transformers gets tensors under the names of a plain checkpoint. Each quantized weight
 is computed when it asks for it, so that no more than a few are in memory twice.
@@ -139,7 +139,7 @@ def _by_plain_name(
             weights[found[0]][found[1]] = tensor
     for name, parts in weights.items():
         values = [parts[x] for x in how.method.values if x in parts]
-        if not values:  # scales without weights, such as those of a cache
+        if not values:  # scales without weights, as for a cache
             continue
         # bitsandbytes can store packed numbers as if they were floats.
         is_plain = values[0].get_dtype() in _FLOATS and ".weight.absmax" not in parts

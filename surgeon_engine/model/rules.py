@@ -17,7 +17,7 @@ class Part(Enum):
     GATE = "gate"
     UP = "up"
     HEAD = "head"  # one number for each head of queries, or of values in a state
-    STATE = "state"  # what is read into a state space, or out of it (B or C)
+    STATE = "state"  # vectors that write to a state space, or read it (B or C)
 
 
 class Order(Enum):
@@ -61,9 +61,9 @@ class CouplingRule:
     adds_residual: bool = False  # the module adds the residual stream itself
     whole: tuple[str, ...] = ()  # layers and parameters that stay as they are
     mixer: Mixer = Mixer.ATTENTION
-    parameters: tuple[ProducerRows, ...] = ()  # beside those of `PARAMETERS`
+    parameters: tuple[ProducerRows, ...] = ()  # in addition to `PARAMETERS`
     counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
-    stated: tuple[str, ...] = ()  # those of the config
+    stated: tuple[str, ...] = ()  # config options that shrink with it
     needs: str = ""  # a parameter without which names mean something else
 
     @property
@@ -74,10 +74,10 @@ class CouplingRule:
 
 @dataclass(frozen=True, slots=True)
 class Gguf:
-    """One of llama.cpp's architectures: what it reads and computes.
+    """One of llama.cpp's architectures: the entries it reads and how it computes.
 
-    The names of tensors come from the package gguf, and those of options from
-    export/gguf/header.py. The fields are what differs between architectures.
+    The names of tensors come from the package gguf, and the names of options from
+    export/gguf/header.py. The fields hold the differences between architectures.
     """
 
     architecture: str
@@ -86,11 +86,11 @@ class Gguf:
     all_heads: bool = False  # expects as many query features as the hidden size
     # The activations that its MLPs compute; empty: the config does not name it.
     activations: tuple[str, ...] = ("silu", "swish")
-    rotates_pairs: bool = False  # of neighbors, the model those half a head apart
-    rotates_parts: bool = False  # of queries and keys, if the config says so
+    rotates_pairs: bool = False  # pairs neighbors; the model pairs halves of a head
+    rotates_parts: bool = False  # can rotate parts of queries and keys
     # Features of a head by the axis of their position, where the config has none.
     position_sections: tuple[int, ...] = ()
-    skips_rotation: int = 0  # of each n-th block
+    skips_rotation: int = 0  # each n-th block rotates nothing; 0: no such block
     marks_heads: bool = False  # a block without keys is one without attention
     scales_by_factors: bool = False  # reads a factor for each rotary frequency
     scales_by_length: bool = False  # reads one such list for short texts, one for long
@@ -98,7 +98,7 @@ class Gguf:
     has_windows: bool = False  # reads which blocks have a sliding window
     adds_one: bool = False  # the model adds 1 to the weights of its norms
     has_latent_keys: bool = False  # reads latent keys and values of all heads
-    # Of experts: the function of the router's scores in the header, and whether the
+    # With experts: the function of the router's scores in the header, and whether the
     # first blocks may have an MLP in their place.
     gating: int = 0
     has_dense_blocks: bool = False
@@ -121,7 +121,7 @@ class Gguf:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What the type of a model tells, beyond the names of its layers.
+    """Facts about a type of models, beyond the names of their layers.
 
     A rule is here where the names of the layers do not tell the order of their rows.
     """
@@ -144,7 +144,7 @@ def written(architecture: str, **differences: Any) -> Family:
 
 
 HEADS = (Part.QUERY, Part.KEY, Part.VALUE)  # the parts of an attention
-GATED = (Part.GATE, Part.UP)  # those of an MLP
+GATED = (Part.GATE, Part.UP)  # the parts of a gated MLP
 PLAIN = (Part.UP,)
 
 

@@ -1,8 +1,8 @@
 """Attention with a learned sink for each head, by torch's fused attention.
 
-The sink s of a head is a score beside those of the keys: it takes part in the softmax,
-and has no value. transformers computes that from all scores, heads x queries x keys,
-which it holds in memory. Here the sink is a key:
+The sink s of a head is a score without a key: it takes part in the softmax, and has no
+value. transformers computes the softmax from all scores, heads x queries x keys, which
+it holds in memory. Here the sink is a key:
 
     query  [q, s / scale, 0 ...]     keys  [k, 0, 0 ...], and [0, 1, 0 ...] with value 0
 
@@ -57,7 +57,7 @@ def _can_be_fused(model: PreTrainedModel) -> bool:
     return has_sinks and bool(model._supports_flash_attn)
 
 
-def _fused(  # noqa: PLR0913  those of transformers
+def _fused(  # noqa: PLR0913  arguments of transformers
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -68,7 +68,7 @@ def _fused(  # noqa: PLR0913  those of transformers
     s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Return what an attention of transformers reads, and no weights.
+    """Return the output of an attention function of transformers, and no weights.
 
     Args:
         module: the attention.
@@ -76,7 +76,7 @@ def _fused(  # noqa: PLR0913  those of transformers
         key: windows x heads of keys x keys x size.
         value: windows x heads of keys x keys x size of values.
         attention_mask: windows x 1 x queries x keys, is added to the scores.
-        scaling: of the scores.
+        scaling: factor of the scores; None: 1 / sqrt(size).
         dropout: share of the weights.
         s_aux: the sinks, by head; None: this attention has none.
     """

@@ -69,7 +69,7 @@ UNREADABLE = (
 _DEMO = Path(str(files("surgeon_resources"))) / "demo"
 # Files that libraries read without asking what they are.
 _READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
-TEMPLATES = "additional_chat_templates"  # a folder in that of a model
+TEMPLATES = "additional_chat_templates"  # a folder inside a model's folder
 _MAX_LABELS = 1_000_000  # transformers makes a name for each
 _POSITIONS = "max_position_embeddings"
 _WINDOW = "sliding_window"  # not checked by kinds of models that do not know it
@@ -86,7 +86,7 @@ class ModelSource:
     name: str  # display name
     folder: Path
     gguf_file: str | None = None  # its name inside `folder`
-    quantization: Quantization | None = None  # of the weights of a folder
+    quantization: Quantization | None = None  # how a folder's weights are quantized
 
     @property
     def is_bundled(self) -> bool:
@@ -303,7 +303,7 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
     """Check sizes that would take hours or the whole memory to build.
 
     Raises:
-        ModelError: A size is missing, no number, not positive, far beyond that of any
+        ModelError: A size is missing, no number, not positive, far larger than in any
             model, or another one in each layer.
     """
     text = config.get_text_config()

@@ -56,7 +56,7 @@ def stored_dtypes(source: ModelSource) -> dict[str, torch.dtype]:
 def held_numbers(source: ModelSource) -> int:
     """Return how many numbers the weight files hold, according to their headers.
 
-    Of quantized files, it is the number that they have room for.
+    For quantized files, it is the number that they have room for.
     """
     if source.quantization:
         size = sum(path.stat().st_size for path in source.weight_files)

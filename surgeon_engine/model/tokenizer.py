@@ -35,8 +35,8 @@ HINT = say(
     "Download the model's files again. Without a tokenizer, only token files "
     "(.npy) can be used as texts."
 )
-# What tokenizers treat in ways of their own: spaces, digits, accents, controls, long
-# words.
+# Texts that tokenizers treat in ways of their own: spaces, digits, accents, controls,
+# long words.
 _TRIAL = (
     "The quick brown fox, isn't it?  It's 1234567890 jumps: 3.14 * (2 + x) != {}\n\n\t",
     "Grüße, \u0301e\u0308, 漢字かな, русский, العربية, \U0001f600\u200d",
@@ -56,12 +56,12 @@ _TEKKEN = "tekken.json"
 # transformers reads its tokens from this file, and not which of them have a role.
 _ROLES_IN_TEKKEN = {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True}
 _FILES = (_TEKKEN, "token*", "vocab*", "*.model", "*.tiktoken")
-# Of a tokenizer in the header of a GGUF file, in bytes.
-_LENGTH = 8  # before each text
-_NUMBER = 4  # of a token's type, and of its score
+# Bytes in the header of a GGUF file.
+_LENGTH = 8  # the length in front of each text
+_NUMBER = 4  # the type or the score of a token
 _LIMIT = 2**27  # bytes of a tokenizer.json; the largest have 40 million
 _Stamps = tuple[FileStamp, ...]
-_tried: dict[ModelSource, _Stamps] = {}  # with success
+_tried: dict[ModelSource, _Stamps] = {}  # files of tokenizers that can be used
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
@@ -170,8 +170,8 @@ def _read_from_gguf(source: ModelSource) -> PreTrainedTokenizerBase:
 def kept_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     """Return the tokenizer, and keep it for the next call.
 
-    The library never frees what a tokenizer has cached of texts (0.23: 2.3 MB for those
-    of a run), so the runs of a process share one.
+    The library never frees a tokenizer's cache of texts (0.23: 2.3 MB for a run), so
+    the runs of a process share one.
 
     Raises:
         ModelError: It cannot be read.
@@ -186,12 +186,12 @@ def _kept(source: ModelSource, _files: _Stamps) -> PreTrainedTokenizerBase:
 
 @contextmanager
 def failures_as(error: type[EngineError], subject: str, hint: str) -> Iterator[None]:
-    """Turn what a tokenizer raises, also a panic of Rust, into an error.
+    """Turn exceptions of a tokenizer, also a panic of Rust, into an error.
 
     Args:
         error: Its type; an error that has it already is passed on.
         subject: The beginning of its message; the reason follows a colon.
-        hint: What to try.
+        hint: Its advice to the user.
     """
     try:
         yield
@@ -225,7 +225,7 @@ def _unreadable(
 
 
 class _Encoding(msgspec.Struct):
-    """What `tokenizer.json` says of a byte pair encoding."""
+    """The byte pair encoding in a `tokenizer.json`."""
 
     vocab: dict[str, int]
     merges: list[str | tuple[str, str]] = []

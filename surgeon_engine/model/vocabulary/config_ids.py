@@ -1,9 +1,9 @@
 """The numbers of tokens, and the sizes of vocabularies, that configs state.
 
-Those of the language model are renumbered, wherever they stand: "eos_token_id",
-"image_token_index", "vocab_size_per_layer_input", "suppress_tokens". Configs of towers
-have vocabularies of their own, but for an offset behind that of the texts. So may the
-config of the whole model: its tokens from "image_token_offset" on are those of images.
+The language model's numbers are updated wherever they stand: "eos_token_id",
+"image_token_index", "vocab_size_per_layer_input", "suppress_tokens". Towers have
+vocabularies of their own, but their offset, which follows the tokens of texts, changes.
+The whole model may have one, too: tokens from "image_token_offset" on are images.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from transformers import GenerationConfig, PretrainedConfig
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.vocabulary.definition import OTHERS
 
-# Numbers of tokens, or of those before others.
+# Numbers of tokens in all, or before other tokens.
 _COUNTED = re.compile(r"(vocab_(size|offset)(_\w+)?|\w+_token_offset)$")
 _NAMED = re.compile(r"(\w+_)?token_(id|ids|index|idx)$")
 # Lists of tokens that a model must not write, or of such sequences.
 _DROPPED = {"suppress_tokens", "begin_suppress_tokens", "bad_words_ids"}
-_OFFSET = "vocab_offset"  # of towers
+_OFFSET = "vocab_offset"  # in configs of towers
 _FIRST = re.compile(r"\w+_token_offset$")
 _TABLES = ("vocabulary_map", "sequence_bias", "force_words_ids", "forced_decoder_ids")
 
@@ -47,21 +47,21 @@ class NewNumbers:
         return place < len(self._kept) and self._kept[place] == token
 
     def of(self, value: Any) -> Any:
-        """Return the number of a token, or lists of them; others stay as they are.
+        """Return the number of a token, or lists of such numbers.
 
-        They are those of no token, such as -1.
+        Numbers of no kept token, such as -1, stay as they are.
         """
         if isinstance(value, list | tuple):
             return type(value)(self.of(x) for x in value)
         return self.size(value) if _is_token(value) and self.holds(value) else value
 
     def left(self, value: list[Any]) -> list[Any]:
-        """Return the tokens, or sequences of tokens, of which all are kept."""
+        """Return the kept tokens, or the sequences of kept tokens alone."""
         return [self.of(x) for x in value if all(map(self.holds, _tokens(x)))]
 
 
 def text_configs(config: PretrainedConfig) -> list[PretrainedConfig]:
-    """Return a config and those inside it, down to that of the language model."""
+    """Return a config and the configs inside it, down to the language model's."""
     text, found = config.get_text_config(), [config]
     while found[-1] is not text:
         parts = (getattr(found[-1], name, None) for name in found[-1].sub_configs)
@@ -75,7 +75,7 @@ def text_configs(config: PretrainedConfig) -> list[PretrainedConfig]:
 
 
 def offsets(config: PretrainedConfig) -> Iterator[PretrainedConfig]:
-    """Yield the configs of towers whose tokens come after those of texts."""
+    """Yield the configs of towers whose tokens come after the tokens of texts."""
     for name in config.sub_configs:
         part = getattr(config, name, None)
         if isinstance(getattr(part, _OFFSET, None), int):
@@ -87,7 +87,7 @@ def needed_rows(
 ) -> set[int]:
     """Return the rows of the embedding that a model needs whatever its texts are.
 
-    They are the tokens that its configs name, those of towers, and those beyond the
+    They are the tokens that its configs name, the tokens of towers, and rows beyond the
     stated size of the vocabulary, which some models have for images.
     """
     starts = [x.vocab_offset for x in offsets(config)]

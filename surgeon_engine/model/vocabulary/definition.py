@@ -53,7 +53,7 @@ class Definition:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """The ids of all tokens by name, those of added tokens among them."""
+        """The ids of all tokens by name, added tokens included."""
         vocabulary = self.model["vocab"]
         if self.kind is Kind.UNIGRAM:
             vocabulary = {name: i for i, (name, _) in enumerate(vocabulary)}

@@ -1,6 +1,6 @@
 """The tensors with a dimension of the vocabulary, in any model.
 
-Its class says which: they are those that change when the config has fewer tokens.
+Their shapes change when the class of the model gets a config with fewer tokens.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Shortened:
     """A parameter or buffer, and the part of a dimension of it that remains."""
 
     module: nn.Module
-    name: str  # in the module
+    name: str  # name in the module
     dimension: int
     rows: Tensor  # int64, on the host
 
@@ -102,7 +102,7 @@ def empty_model(model: PreTrainedModel, numbers: NewNumbers) -> PreTrainedModel:
 def shortened(
     model: PreTrainedModel, new: PreTrainedModel, kept: Tensor
 ) -> Iterator[Shortened]:
-    """Yield what is shorter in the new model, tied weights once.
+    """Yield the tensors that are shorter in the new model, tied ones once.
 
     Raises:
         ModelError: Something has another shape that fewer tokens do not explain.
@@ -148,7 +148,7 @@ def _shape_error(name: str, before: torch.Size, after: torch.Size) -> ModelError
 
 
 def take_numbers(model: PreTrainedModel, new: PreTrainedModel) -> None:
-    """Take the numbers of a vocabulary that modules hold from those of a new model."""
+    """Copy the numbers of modules that count tokens from the modules of a new model."""
     for path, module in model.named_modules():
         other = vars(new.get_submodule(path))
         for name in filter(_NUMBER.match, list(vars(module))):

@@ -34,7 +34,7 @@ _NO_TEXT = re.compile("([\udc80-\udcff]+)")
 
 
 class Recoding:
-    """What the tokens of an original are in a trimmed tokenizer.
+    """The tokens of an original tokenizer in the tokens of a trimmed one.
 
     Args:
         original: The original tokenizer.
@@ -45,7 +45,7 @@ class Recoding:
         self, original: PreTrainedTokenizerBase, trimmed: PreTrainedTokenizerBase
     ) -> None:
         before, after = definition_of(original), definition_of(trimmed)
-        # The last entry is that of all rows of an embedding without a token.
+        # The last entry stands for all rows of an embedding without a token.
         self._pieces, self._new_pieces = (*before.pieces, None), after.pieces
         ids = [-1 if x is None else after.ids.get(x, -1) for x in before.names]
         self.new_ids = np.array([*ids, -1], np.int64)
@@ -183,7 +183,7 @@ class Recoding:
 def stretch(positions: np.ndarray) -> float:
     """Return how many new tokens there are for each of the original's, in windows.
 
-    `positions` are those of `Recoding.windows`.
+    `positions` come from `Recoding.windows`.
     """
     new = old = 0
     for row in positions:
@@ -209,7 +209,7 @@ class _Encoder:
         self._ids = definition.ids
         self._definition = definition
         self._replaces_spaces = definition.kind is not Kind.BYTES
-        # No normalizer: the texts are those of tokens already.
+        # No normalizer: the texts come from tokens, which are normalized.
         model = tokenizer.backend_tokenizer.model
         self._of_names, self._of_texts = Tokenizer(model), Tokenizer(model)
         self._of_texts.pre_tokenizer = _without_prefix(definition)
@@ -271,7 +271,7 @@ def _without_prefix(definition: Definition) -> PreTokenizer | None:
 
 
 def _lengths(pieces: Sequence[bytes | None]) -> np.ndarray:
-    """Return the bytes of each token; those of special tokens count as one."""
+    """Return the bytes of each token; a special token counts as one byte."""
     return np.array([len(piece or b"?") for piece in pieces], np.int64)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import regex
 
-COMMON = "Common"  # punctuation, digits, symbols; and what belongs to no script
+COMMON = "Common"  # punctuation, digits, symbols; characters without a script
 EMOJI = "Emoji"
 # fmt: off
 _SCRIPTS = (
@@ -25,7 +25,7 @@ _SCRIPTS = (
     "Linear_B", "Phoenician", "Brahmi", "Adlam",
 )
 # fmt: on
-_LAST = 0x1FFFF  # of the characters with a script here; those beyond are Han
+_LAST = 0x1FFFF  # last character with a script here; characters beyond are Han
 _LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -101,7 +101,7 @@ LANGUAGES: Mapping[str, Language] = MappingProxyType(
 
 
 def script_names() -> tuple[str, ...]:
-    """Return the names of all scripts that are told apart, and that of emoji."""
+    """Return the names of all known scripts, emoji included."""
     return (*_SCRIPTS, EMOJI)
 
 

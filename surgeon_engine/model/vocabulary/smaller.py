@@ -38,12 +38,12 @@ def with_vocabulary(loaded: LoadedModel, kept: Tensor) -> LoadedModel:
     """Remove all other tokens from a whole model, in place, and from its tokenizer.
 
     A text of kept tokens has the same hidden states and logits. Rows of embeddings
-    after those of the tokenizer are removed, too.
+    beyond the tokenizer are removed, too, unless the model needs them.
 
     Args:
         loaded: the model; nothing has been removed from it yet.
-        kept: with at least `required_tokens`; all tokens of the tokenizer: nothing
-            is changed.
+        kept: ids of the kept tokens, with at least `required_tokens`; with all tokens
+            of the tokenizer, nothing is changed.
 
     Returns:
         The model; use the other no longer.
@@ -82,7 +82,7 @@ def required_tokens(loaded: LoadedModel) -> frozenset[int]:
 
 
 def tokenizer_size(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the number after that of the last token."""
+    """Return the highest number of a token plus 1."""
     return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
 
@@ -131,7 +131,7 @@ def is_part(
 
 
 def with_rows_beside(loaded: LoadedModel, kept: Tensor) -> Tensor:
-    """Return kept tokens and the required rows after those of the tokenizer."""
+    """Return kept tokens and the required rows beyond the tokenizer."""
     assert loaded.tokenizer is not None
     size = tokenizer_size(loaded.tokenizer)
     beside = sorted(row for row in required_rows(loaded.model) if row >= size)

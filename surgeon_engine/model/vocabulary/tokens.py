@@ -39,7 +39,7 @@ from surgeon_engine.model.vocabulary.scripts import (
 )
 
 _FLAT = 100  # the first tokens are about equally frequent: 1 / (number + 100)
-_EXAMPLES = 8  # of each script
+_EXAMPLES = 8  # tokens shown per script
 _LARGEST_TEXT = 2**26  # bytes of a file of words
 _WORDS = re.compile(r"\S+\s*")
 
@@ -92,13 +92,13 @@ def table_for(
     needed: Collection[int],
     keep: Sequence[str],
 ) -> TokenTable:
-    """Return the tokens of a model, of which those are fixed that a run must keep.
+    """Return the tokens of a model and fix the ones that a run must keep.
 
     Args:
-        tokenizer: That of the model.
+        tokenizer: The tokenizer of the model.
         rows: The size of its vocabulary, by its config.
         needed: Rows that the model needs whatever its texts are.
-        keep: What the user wants to keep; see `protected`.
+        keep: Scripts, languages or text files to keep; see `protected`.
 
     Raises:
         ConfigError: The vocabulary cannot be reduced, or a name is unknown.
@@ -141,7 +141,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase | None) -> Tensor | None:
 
 
 def closed_costs(costs: np.ndarray, table: TokenTable) -> tuple[np.ndarray, np.ndarray]:
-    """Raise the costs of tokens to those of the tokens that are merged from them.
+    """Raise the costs of tokens to the costs of the tokens that are merged from them.
 
     Args:
         costs: The cost of removing each token, by id.
@@ -169,7 +169,7 @@ def protected(
     keep: Sequence[str],
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> set[int]:
-    """Return the tokens that a user wants to keep, and those that these depend on.
+    """Return the tokens that a user wants to keep, with the tokens they depend on.
 
     Args:
         table: The tokens.
@@ -284,7 +284,7 @@ def _named(definition: Definition) -> set[int]:
 
 
 def _of_template(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Return the tokens of what the chat template writes around messages."""
+    """Return the tokens that the chat template writes around messages."""
     templates = tokenizer.chat_template or ()
     if isinstance(templates, dict):
         templates = tuple(templates.values())

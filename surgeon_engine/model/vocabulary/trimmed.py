@@ -31,7 +31,7 @@ def trimmed_tokenizer(
     Args:
         tokenizer: The original, which stays as it is.
         kept: The ids of the kept tokens in ascending order; the new id of a token is
-            its place. Ids beyond those of the tokenizer may follow.
+            its place. Ids beyond the tokenizer's may follow.
 
     Raises:
         ConfigError: The tokenizer is of a kind that cannot be trimmed, or its ids have
@@ -54,7 +54,7 @@ def trimmed_tokenizer(
     trimmed = copy.copy(tokenizer)
     trimmed._tokenizer = Tokenizer.from_str(encode_json(content).decode())
     trimmed.init_kwargs = _options(tokenizer.init_kwargs, new)
-    for name in ("_vocab", "_merges", "vocab_file"):  # of the original
+    for name in ("_vocab", "_merges", "vocab_file"):  # values of the original
         trimmed.__dict__.pop(name, None)
     expected = {name: new[i] for name, i in definition.ids.items() if i in new}
     if trimmed.get_vocab() != expected:
@@ -72,7 +72,7 @@ def trimmed_entries(
     """Return the entries of a GGUF header for a vocabulary of the kept tokens alone.
 
     Args:
-        entries: Those of the original; see `tokenizer_entries`.
+        entries: The entries of the original; see `tokenizer_entries`.
         kept: The ids of the kept tokens in ascending order.
     """
     new = {int(old): i for i, old in enumerate(kept)}
