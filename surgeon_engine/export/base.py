@@ -19,7 +19,7 @@ Check = Callable[[], None]  # called repeatedly during long work; may raise to e
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """The text on which quantized formats measure what the layers read."""
+    """The text on which quantized formats measure the inputs of the layers."""
 
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
@@ -51,7 +51,7 @@ class Writer(Protocol):
         """Return why the model cannot be written in this format; empty if it can."""
 
     def notes(self, pruned: PrunedModel, dtype: FileDtype) -> tuple[str, ...]:
-        """Return what a reader of the log should know of the files."""
+        """Return notes on the files for readers of the log."""
         return ()
 
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:

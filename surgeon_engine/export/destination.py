@@ -102,8 +102,8 @@ def write_checkpoint_at(
 
     Args:
         destination: Folder of the checkpoint, which gets a marker.
-        context: Is told where a folder is that could not be moved to the trash.
-        replace: Whether what is there makes room once the new folder is complete.
+        context: Receives a warning if a folder could not be moved to the trash.
+        replace: Whether an old export makes room once the new folder is complete.
 
     Raises:
         ExportError: The destination is occupied or cannot be written.

@@ -77,7 +77,7 @@ class ExportJob:
     config: ExportConfig
     destination: Path
     calibration: Calibration | None = None  # for formats that quantize
-    replace: bool = False  # what is at the destination
+    replace: bool = False  # an export at the destination
     yardstick: Yardstick | None = None  # for formats that quantize
 
 

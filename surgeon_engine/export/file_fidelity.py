@@ -1,7 +1,7 @@
 """Measure the fidelity of a written file, where rounding has changed the weights.
 
-The file's own numbers take the place of those in memory; the evaluation is that of the
-run, against what the original computes.
+The file's own numbers take the place of the weights in memory. The evaluation is the
+same as in the run, against the original.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from surgeon_engine.runtime.run_context import RunContext
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Yardstick:
-    """What the original computes, and where the model of a file is to run."""
+    """The original's hidden states, and the device for the model of a file."""
 
     references: References
     device: torch.device
@@ -134,7 +134,7 @@ def put_file(pruned: PrunedModel, path: Path) -> Tensor:
                     model=pruned.loaded.source.name,
                 )
             values = quants.dequantize(found.data, found.tensor_type)
-            values = np.require(values, requirements="W")  # a copy of what is mapped
+            values = np.require(values, requirements="W")  # a copy of mapped data
             each.put(torch.from_numpy(values).view(each.shape))
     return before
 

@@ -135,7 +135,7 @@ def _resolve_any(
 def _empty_units(
     pruning: PruningConfig, loaded: LoadedModel, units: Sequence[Unit]
 ) -> list[list[Unit]]:
-    """Return examples of the units of which a run leaves nothing.
+    """Return examples of the units that a run removes as a whole.
 
     What a config can describe depends on the place of a dropped block: in one example
     it is the first that can be dropped, in another the last.

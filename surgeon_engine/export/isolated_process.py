@@ -1,6 +1,6 @@
 """Run a program that verifies a checkpoint, in a process that cannot import Surgeon.
 
-What loads there loads without Surgeon.
+A checkpoint that loads there loads without Surgeon.
 """
 
 from __future__ import annotations

@@ -24,16 +24,16 @@ from surgeon_engine.base.reading import read_text
 from surgeon_engine.model.source import ModelSource
 
 CARD = "README.md"
-TAG = "surgeon"  # of the cards that Surgeon writes
+TAG = "surgeon"  # in the cards that Surgeon writes
 _MAX_CARD = 1_000_000  # bytes
 _CACHED = re.compile(r"models--(?P<name>.+)")  # folder of a model in the Hub's cache
 _ADDRESS = re.compile(r"(https://huggingface\.co/)?(?P<name>[\w.-]+/[\w.-]+)")
-_NAMES = {DEMO, BUILTIN_TEXT, ""}  # that are no paths
+_NAMES = {DEMO, BUILTIN_TEXT, ""}  # these are no paths
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What is known about the original model; empty: unknown."""
+    """Facts about the original model; empty: unknown."""
 
     base_model: str = ""  # "org/name"
     license: str = ""
@@ -43,7 +43,7 @@ class Provenance:
 
 
 def provenance_of(source: ModelSource) -> Provenance:
-    """Return what the files of a model, or of an export of Surgeon, say about it."""
+    """Return the facts in the files of a model, or of an export of Surgeon."""
     if source.gguf_file:
         return _of_gguf(source.weight_files[0])
     data = _card_data(source.folder / CARD)

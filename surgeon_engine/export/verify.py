@@ -40,8 +40,8 @@ class Tolerance:
     # KL(model in memory || file) in nats: rounded weights change many logits a little.
     # None: all others count.
     max_divergence: float | None = None
-    max_difference: float = 0.0  # of logits, relative to the largest logit
-    max_difference_elsewhere: float = 0.0  # the same for others than transformers
+    max_difference: float = 0.0  # between logits, relative to the largest logit
+    max_difference_elsewhere: float = 0.0  # the same outside of transformers
     min_agreement: float = 0.0  # share of tokens with the same top token
     max_log_ratio: float = 0.0  # |log(perplexity / expected perplexity)|
 
@@ -71,7 +71,7 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Conten
 
     Args:
         loaded: The pruned model.
-        validation: The validation windows, and what the original computes on them.
+        validation: The validation windows, with the original's hidden states.
         path: The file.
 
     Returns:
@@ -169,7 +169,7 @@ def describe_mismatch(
 ) -> str:
     """Return how the reloaded model differs beyond tolerance; empty if it does not.
 
-    `expected_perplexity` is that of the model in memory.
+    `expected_perplexity` is the perplexity of the model in memory.
     """
     if result.tokens == 0:
         return ""

@@ -1,4 +1,4 @@
-"""Quantize the matrices of a model by what its layers read of the calibration text.
+"""Quantize the matrices of a model by the inputs of its layers on calibration text.
 
 Most types need no more than the importance of each column (`importances.py`):
 llama.cpp's quantizers weight errors by it.
@@ -55,10 +55,10 @@ def encoded(
     squares: Mapping[str, Tensor],
     calibration: Calibration | None,
 ) -> Iterator[np.ndarray]:
-    """Yield what the file holds of each tensor, in order.
+    """Yield the file's data of each tensor, in order.
 
     Args:
-        tensors: those of a block follow each other.
+        tensors: the tensors of a block follow each other.
         mixture: decides about their types.
         loaded: the pruned model; it computes the same afterwards.
         squares: from `mean_squares`; empty: all columns are equally important.
@@ -108,7 +108,7 @@ class _BlockQuantizer:
         mixture: Mixture,
         squares: Mapping[str, Tensor],
     ) -> dict[str, np.ndarray]:
-        """Return what the file holds of the tensors of the next block, by name."""
+        """Return the file's data of the tensors of the next block, by name."""
         names = {each.layer for each in tensors}
         all_layers = linear_layers(self._loaded.layers)
         # Blocks that were removed as a whole are passed over: they change nothing.
@@ -161,7 +161,7 @@ class _BlockQuantizer:
     ) -> dict[str, Tensor]:
         """Return A of the layers of the block, without the part of a bias.
 
-        `experts` keep what they read.
+        `experts` keep their inputs.
         """
         sums = CovarianceSums(layers, backward=False)
         with hooked([*sums.hooks(), *(x.hook() for x in experts)]):

@@ -25,10 +25,10 @@ from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.runtime.linalg import cholesky, damped, inverse
 
-_DAMPING = 0.1  # of the mean eigenvalue of A
+_DAMPING = 0.1  # relative to the mean eigenvalue of A
 _EXPONENT_BIAS = 127
 _BLOCK = 32
-_COMPARED_ROWS = 96  # at least, of a matrix
+_COMPARED_ROWS = 96  # per matrix, at least
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,11 @@ from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 _AT_ONCE = 2**26  # numbers in the matrices A of the experts that are rounded at once
-_LAST = ".down_proj"  # of an expert: reads its inner states
+_LAST = ".down_proj"  # last layer of an expert: reads its inner states
 
 
 class ExpertInputs:
-    """What the experts of a block read, batch by batch, and who read it."""
+    """The inputs of a block's experts, batch by batch, and each token's experts."""
 
     def __init__(self, layer: ExpertsLayer, store: HiddenStore) -> None:
         self.layer, self._store = layer, store
@@ -36,7 +36,7 @@ class ExpertInputs:
         self._chosen: list[Tensor] = []  # T x k
 
     def hook(self) -> RemovableHandle:
-        """Keep from now on what they read."""
+        """Keep the inputs from now on."""
         return self.layer.module.register_forward_pre_hook(self._add)
 
     def _add(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -45,7 +45,7 @@ class ExpertInputs:
         self._chosen.append(chosen.to(self._hidden[-1].device))
 
     def release(self) -> None:
-        """Forget what they have read."""
+        """Forget the inputs."""
         self._store.drop(self._hidden)
         self._chosen.clear()
 
@@ -70,8 +70,8 @@ def round_experts(
     Args:
         each: the weights.
         kind: a type for which errors can be fed forward.
-        importances: E x C, of the columns of each expert.
-        inputs: what the experts read.
+        importances: E x C, one for each column of each expert.
+        inputs: inputs of the experts.
     """
     tensor = each.tensor()
     check_range(each.name, tensor, kind)
@@ -93,7 +93,7 @@ def _rounded(
     importances: list[np.ndarray],
     covariances: list[Tensor | None],
 ) -> list[np.ndarray]:
-    """Return the blocks of some experts; no error is fed in those without tokens."""
+    """Return the blocks of some experts; without tokens, no error is fed forward."""
     used = {n: A for n, A in enumerate(covariances) if A is not None}
     blocks = {
         n: quantize(W[n].numpy(), kind, importances[n])

@@ -1,8 +1,8 @@
 """Write GGUF files for llama.cpp and the programs that are built on it.
 
 The header of a GGUF file names one of llama.cpp's architectures and its sizes
-(`header.py`); the tensors follow (`layout.py`). `support.py` chooses the architecture
-from those that model/families.py lists for each family.
+(`header.py`); the tensors follow (`layout.py`). `support.py` chooses one of the
+architectures that model/families.py lists for each family.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class GgufWriter(Writer):
 
 
 def file_tensors(pruned: PrunedModel) -> list[FileTensor]:
-    """Return the tensors of the file of a model, but for those of the positions."""
+    """Return the tensors of a model's file, without the factors of rotary positions."""
     compacted = compact(pruned.loaded.model, pruned.plan)
     return layout_of(compacted, architecture_of(compacted)).tensors
 

@@ -2,7 +2,7 @@
 
 The keys are the same in all of llama.cpp's architectures, and so are most names of
 options in transformers: one table serves all families. An architecture ignores the keys
-that it does not read. `Gguf.options` has what only one architecture needs.
+that it does not read. `Gguf.options` has the options of single architectures.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Options:
 
     def __init__(self, compacted: CompactModel) -> None:
         self.config: PretrainedConfig = compacted.model.config.get_text_config()
-        # Of the tower that reads images; None: there is none.
+        # Options of the tower that reads images; None: there is none.
         self.vision = getattr(compacted.model.config, "vision_config", None)
         self._changed = compacted.depth_config
-        # For each token.
+        # Experts per token.
         self.chosen_experts = max(
             (x.chosen for x in experts_of(compacted.model)), default=0
         )
@@ -76,7 +76,7 @@ class Options:
         if kinds is None:
             names = self.config.attribute_map or {}
             blocks = self.get(names.get("num_hidden_layers", "num_hidden_layers"))
-            return [True] * blocks  # those that remain
+            return [True] * blocks  # the remaining ones
         return [kind == "sliding_attention" for kind in kinds]
 
     def rope_of(self, kind: str) -> Mapping[str, Any]:
@@ -88,7 +88,7 @@ class Options:
 def add_options(
     writer: GGUFWriter, options: Options, widths: Widths, architecture: Gguf
 ) -> None:
-    """Add what llama.cpp needs to know of the model to the header."""
+    """Add the options that llama.cpp needs to the header."""
 
     def add(key: str, value: Any, kind: type | None = None) -> None:
         full = f"{architecture.architecture}.{key}"
@@ -197,7 +197,7 @@ def _add_experts(
 
 
 def head_sizes(options: Options, widths: Widths) -> tuple[int, int]:
-    """Return the size of a head, and that in blocks with a sliding window."""
+    """Return the size of a head, and its size in blocks with a sliding window."""
     sizes = widths.head_sizes
     blocks = options.window_blocks or [False] * len(sizes)
     by_kind = dict(zip(blocks, sizes, strict=True))
@@ -205,9 +205,9 @@ def head_sizes(options: Options, widths: Widths) -> tuple[int, int]:
 
 
 def context_of(options: Options, architecture: Gguf) -> int:
-    """Return the tokens for which the file computes what the model does.
+    """Return the context length up to which the file computes the same as the model.
 
-    They are those of a sliding window that the architecture does not have.
+    If the architecture has no sliding windows, it is at most one window of the model.
     """
     context: int = options.get("max_position_embeddings") or _NO_CONTEXT
     if any(options.window_blocks) and not architecture.has_windows:

@@ -5,7 +5,7 @@ calibration text. Each expert has its own, of the tokens that the router gives i
 
 A file for llama.cpp's programs (`--imatrix`) holds for each matrix the sums of the
 squared inputs over all tokens, and the number of tokens; for experts, a row of sums
-each, as if they had all tokens. The entries are those of llama.cpp's imatrix.cpp.
+each, as if they had all tokens. The entries follow llama.cpp's imatrix.cpp.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from surgeon_engine.model.layers import ExpertsLayer, PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 
 IMATRIX_NAME = "imatrix.gguf"
-_MIN_IMPORTANCE = 1e-6  # of the mean; a column without any would have no scale
+_MIN_IMPORTANCE = 1e-6  # relative to the mean; a column with 0 would have no scale
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def _expert_squares(
 
 
 def _means(sums: Tensor, counts: Tensor) -> Tensor:
-    """Return the mean of each expert; those without tokens have that of all others."""
+    """Return the mean of each expert; without tokens, the mean of all experts."""
     means = sums / counts.unsqueeze(1).clamp_min(1)
     of_all = sums.sum(dim=0) / counts.sum().clamp_min(1)
     return torch.where(counts.unsqueeze(1) > 0, means, of_all).cpu()
@@ -127,8 +127,8 @@ def write_imatrix(
     """Write the importances of the matrices of all blocks.
 
     Args:
-        path: of the file.
-        tensors: those of the model's file.
+        path: the new file.
+        tensors: tensors of the model's file.
         squares: mean squares of the inputs, by layer.
         calibration: the text on which they were measured.
     """

@@ -1,9 +1,9 @@
 """Lay out the tensors of a compact model as llama.cpp's architectures expect them.
 
-The package gguf knows the names. The values are those of the model, except that
+The package gguf knows the names. The values are the same as in the model, except that
 
     rows of queries and keys are reordered where llama.cpp rotates neighboring features
-        (transformers rotates those that are half a head apart)
+        (transformers rotates features that are half a head apart)
     fused queries, keys and values are in this order, not group by group
     1 is added to the weights of norms where the model does so when it runs
     experts have a tensor for each of their layers (`mixtures.py`)
@@ -45,9 +45,9 @@ _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their we
 _POSITIONS = "position_embd.weight"  # in float32
 _LAST = "ffn_down_exps"  # the last layers of the experts of a block
 _FLOAT32 = (ROUTER, "ffn_gate_inp_shexp")
-# Tensors of linear attention with rows of each head of values, after those of keys.
+# Tensors of linear attention with rows for keys, then for each head of values.
 _AFTER_KEYS = ("attn_qkv", "ssm_conv1d")
-_OF_EACH_HEAD = ("ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt")  # a number of each
+_OF_EACH_HEAD = ("ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt")  # a number per head
 _OF_VALUES = (*_AFTER_KEYS, *_OF_EACH_HEAD, "attn_gate")
 
 
@@ -59,10 +59,10 @@ class Widths:
     heads: list[int] = field(default_factory=list)
     kv_heads: list[int] = field(default_factory=list)
     head_sizes: list[int] = field(default_factory=list)
-    value_heads: list[int] = field(default_factory=list)  # of a gated delta rule
+    value_heads: list[int] = field(default_factory=list)  # in a gated delta rule
     experts: list[int] = field(default_factory=list)
-    expert_neurons: list[int] = field(default_factory=list)  # of each expert
-    shared_neurons: list[int] = field(default_factory=list)  # of those for all tokens
+    expert_neurons: list[int] = field(default_factory=list)  # per expert
+    shared_neurons: list[int] = field(default_factory=list)  # in experts for all tokens
 
     @property
     def are_uniform(self) -> bool:
@@ -75,7 +75,7 @@ class Widths:
 
     @property
     def have_equal_experts(self) -> bool:
-        """Whether all blocks with experts have as many of them, as wide ones."""
+        """Whether all blocks with experts have equally many, equally wide experts."""
         of_blocks = zip(self.experts, self.expert_neurons, strict=True)
         return len({each for each in of_blocks if any(each)}) <= 1
 
@@ -138,7 +138,7 @@ def _named(
     unknown = []
     for name, source in compacted.tensors.items():
         if not name.startswith((prefix, "lm_head.")):
-            continue  # of a tower for images or sound
+            continue  # in a tower for images or sound
         original = compacted.original_name(name)
         layer = original.rpartition(".")[0]
         if original in of_experts:
@@ -177,7 +177,7 @@ def _name_in(names: TensorNameMap, name: str) -> str:
 def _latent_parts(
     source: TensorSlice, config: PretrainedConfig
 ) -> tuple[TensorSlice, TensorSlice]:
-    """Return what makes keys, transposed, and values of latent ones, by head."""
+    """Return the weights from latents to keys, transposed, and to values, by head."""
     text = config.get_text_config()
     keys, values = text.qk_nope_head_dim, text.v_head_dim
     size = keys + values
@@ -222,7 +222,7 @@ def _changed(name: str, source: TensorSlice, architecture: Gguf) -> TensorSlice:
     is_norm = name.endswith("norm.weight") and _part(name) != "ssm_norm"
     if architecture.adds_one and is_norm:
         return TensorSlice(source.tensor() + 1)
-    if _part(name) == "ssm_a":  # the decay, of which the model holds the logarithm
+    if _part(name) == "ssm_a":  # the decay; the model holds its logarithm
         return TensorSlice(-source.tensor().float().exp())
     if _part(name) == "ffn_gate_inp_shexp":  # a layer with one row
         return TensorSlice(source.tensor().squeeze(0))
@@ -252,7 +252,7 @@ def _transposed(source: TensorSlice) -> TensorSlice:
 def _row_order(
     name: str, source: TensorSlice, config: PretrainedConfig, architecture: Gguf
 ) -> Tensor | None:
-    """Return the order of the rows of a tensor in the file; None: that of the model."""
+    """Return the order of a tensor's rows in the file; None: as in the model."""
     part, order = _part(name), torch.arange(source.shape[0])
     if architecture.rotates_pairs and part in ("attn_q", "attn_k"):
         return order.view(-1, 2, head_size(config) // 2).transpose(1, 2).flatten()
@@ -270,10 +270,10 @@ def _row_order(
 
 
 def _value_order(part: str, source: TensorSlice, config: PretrainedConfig) -> Tensor:
-    """Return the order of rows, of which those of values are the last.
+    """Return the order of rows; rows of values are the last ones.
 
     Heads of values that share a key are neighbors in the model. In the file, the first
-    of each remaining key come first.
+    head of each remaining key comes first.
     """
     heads = config.linear_num_value_heads // config.linear_num_key_heads
     size = 1 if part in _OF_EACH_HEAD else config.linear_value_head_dim
@@ -308,7 +308,7 @@ def _filling(
     architecture: Gguf,
     expert_width: int,
 ) -> dict[str, int]:
-    """Return what fills up the width of an MLP, as arguments of `FileTensor`."""
+    """Return the padding of an MLP's width, as arguments of `FileTensor`."""
     part = _part(name)
     if part.endswith("_shexp") and architecture.counts_shared:
         side = 1 if part == "ffn_down_shexp" else 0
@@ -350,11 +350,11 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
 
         is_latent = bool(side("attn_kv_a_mqa", 0))
         heads = side("attn_output", 1) // (own.v_head_dim if is_latent else size)
-        if is_latent:  # those of all heads are made of one
+        if is_latent:  # all heads share one latent key
             keys, size = 1, own.qk_rope_head_dim
         elif fused := side("attn_qkv", 0):
             keys = _kv_heads(fused, heads, size) if heads else 0
-        elif heads and not side("attn_k", 0):  # it reads those of another block
+        elif heads and not side("attn_k", 0):  # it reads the keys of another block
             keys = heads * own.num_key_value_heads // own.num_attention_heads
         else:
             keys = side("attn_k", 0) // size
@@ -373,7 +373,7 @@ def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
 def _without_sub_layers(
     tensors: Sequence[FileTensor], widths: Widths, config: PretrainedConfig
 ) -> tuple[list[FileTensor], Widths]:
-    """Return what stands for removed attentions and MLPs, beside the other tensors."""
+    """Return the tensors and widths with stand-ins for removed attentions and MLPs."""
     full = config.intermediate_size
     neurons = [n or _filled_up(1, full) for n in widths.neurons]
     heads, kv_heads = list(widths.heads), list(widths.kv_heads)
@@ -400,7 +400,7 @@ def _zero_tensors(
     block: int,
     config: PretrainedConfig,
 ) -> Iterator[FileTensor]:
-    """Yield the layers of zeros that stand for those of a removed sub-layer."""
+    """Yield the layers of zeros that stand for a removed sub-layer."""
     size, hidden = widths.head_sizes[block], config.hidden_size
     queries, keys = widths.heads[block] * size, widths.kv_heads[block] * size
     neurons = widths.neurons[block]

@@ -3,7 +3,7 @@
     ffn_gate_exps, ffn_up_exps   E x I x H   the layers that read the hidden states
     ffn_down_exps                E x H x I   the one that writes them
     ffn_gate_inp                 E x H       the router, in float32
-    exp_probs_b                  E           what is added to its scores
+    exp_probs_b                  E           numbers added to its scores
 
 transformers stacks gates and values in one tensor, one after the other or in turn, and
 in some models columns come before rows.
@@ -39,12 +39,12 @@ def expert_tensors(model: PreTrainedModel) -> dict[str, bool]:
 def named_parts(
     name: str, source: TensorSlice, model: PreTrainedModel, module: str, stacked: bool
 ) -> Iterator[tuple[str, TensorSlice]]:
-    """Yield what the file has of a tensor with entries for experts, with its names.
+    """Yield the file's parts of a tensor with entries for experts, with their names.
 
     Args:
-        name: of the tensor in the compact model.
-        source: what is left of it.
-        model: of full size.
+        name: tensor name in the compact model.
+        source: the rest of the tensor after pruning.
+        model: the full-size model.
         module: the module that has the tensor, by its name in `model`.
         stacked: whether it holds the weights or biases of the experts.
     """

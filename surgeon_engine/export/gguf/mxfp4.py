@@ -15,9 +15,9 @@ from torch import Tensor
 
 _NUMBERS = 32  # in a block
 _BYTES = 17
-_BIAS = 127  # of the byte that holds e
-_MAX_CODE = 254  # of this byte; 255 is NaN
-_EXPONENT = 2  # of 4, the largest power of two
+_BIAS = 127  # added to e in its byte
+_MAX_CODE = 254  # largest byte of a scale; 255 is NaN
+_EXPONENT = 2  # exponent of 4, the largest power of two
 _MANTISSA = 23  # bits of a float32
 _LARGEST = 6.0
 _NEGATIVE = 8  # added to the code of a number below zero
@@ -66,7 +66,7 @@ def _rounded(blocks: Tensor, weights: Tensor) -> Tensor:
 
 
 def _nearest(sizes: Tensor) -> Tensor:
-    """Return the nearest value of a code to each number, none of which is negative."""
+    """Return the value of the nearest code for each number; none is negative."""
     step = 0.5 + 0.5 * (sizes >= 2) + (sizes >= 4)
     return (sizes / step).round_().mul_(step).clamp_(max=_LARGEST)
 

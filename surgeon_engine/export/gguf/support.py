@@ -58,7 +58,7 @@ def unsupported_reason(pruned: PrunedModel) -> str:
 
 
 def notes(compacted: CompactModel) -> tuple[str, ...]:
-    """Return what a reader should know of a model's file."""
+    """Return notes on a model's file for its readers."""
     found = []
     options, architecture = Options(compacted), architecture_of(compacted)
     context = context_of(options, architecture)

@@ -23,10 +23,10 @@ class FileTensor:
 
     name: str
     source: TensorSlice
-    # Name of its module in the model; of stacked experts that of their tensor.
+    # Name of its module in the model; for stacked experts, the name of their tensor.
     layer: str = ""
     is_float32: bool = False  # whatever the number format is
-    added_rows: int = 0  # of zeros, after each part of the rows
+    added_rows: int = 0  # zeros after each part of the rows
     row_parts: int = 1
     added_columns: int = 0
 
@@ -60,11 +60,11 @@ class FileTensor:
         return int(others[0]) if first == "blk" else None
 
     def columns_of(self, values: Tensor) -> Tensor:
-        """Return those of the columns of a matrix in the file, from those of all.
+        """Return the values of the columns in the file, from the values of all columns.
 
         Args:
             values: a number for each column, or for each pair of columns. Entries
-                after the last column are left out; those of added ones are 0.
+                after the last column are left out; added columns get 0.
         """
         last = self.source.whole.ndim - 1
         kept = self.source.kept[last] if len(self.source.kept) > last else None
@@ -78,7 +78,7 @@ class FileTensor:
         """Return the mean squares of the columns in the file, one row for each expert.
 
         Args:
-            values: of all columns of a matrix, or a row of them for each expert.
+            values: one for each column of a matrix, or such a row for each expert.
         """
         if values.ndim == 1:
             return self.columns_of(values).unsqueeze(0)
@@ -93,7 +93,7 @@ class FileTensor:
         self.source.put(values.to(self.source.whole.device))
 
     def type(self, mixture: Mixture) -> TensorType:
-        """Return the type: float32, or that of the mixture for matrices."""
+        """Return the type: float32, or the mixture's type for matrices."""
         if self.is_float32:
             return TensorType.F32
         return mixture.type_of(self.name, self.shape[-1])
@@ -109,11 +109,11 @@ def encode(
     """Return the bytes or numbers of a tensor as they are in the file.
 
     Args:
-        name: of the tensor, for messages.
+        name: tensor name, for messages.
         tensor: the values in the order of the file.
         kind: their type in the file.
-        importances: of the columns, for types with blocks; of several matrices, a row
-            for each. None: all are equal.
+        importances: one for each column, for types with blocks; several matrices have
+            a row each. None: all are equal.
 
     Raises:
         ExportError: A weight is too large for the type, or llama.cpp's quantizers are

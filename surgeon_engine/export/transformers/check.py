@@ -14,7 +14,7 @@ own names and conversions, and computes these logits with its own modules. A ten
 it does not find would have random numbers, and so other logits.
 
 Where the files are larger than memory has room for, transformers keeps most weights in
-a temporary folder (its disk offload) and reads those of a module when that runs. It
+a temporary folder (its disk offload) and reads a module's weights when that runs. It
 would hold all of them otherwise, where it joins the experts of a mixture.
 """
 
@@ -34,14 +34,14 @@ _AUTO = {
     "AutoModelForImageTextToText": "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
     "AutoModelForMultimodalLM": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
 }
-_MAX_EXPONENT = 700  # of a float64
-# Of the free memory: what weights may take, and what they take if that is too little.
+_MAX_EXPONENT = 700  # exp of more may exceed a float64
+# Shares of free memory: weights that are all held, and the part held of larger ones.
 _ROOM, _KEPT = 0.5, 0.25
 
 
 def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
     """Return the fields of a `VerificationResult`."""
-    # What is in it is deleted in any case, as the engine has made it.
+    # The engine has made this folder, and deletes it in any case.
     modules = os.environ.get("HF_MODULES_CACHE")
     with tempfile.TemporaryDirectory(dir=modules) as folder:
         return _compare(checkpoint, probe, folder)
@@ -143,7 +143,7 @@ def divergence(other: Any, logits: Any) -> float | None:
 
     Args:
         other: The logits of the other model, NaN where it predicts nothing.
-        logits: Those of the checkpoint.
+        logits: The logits of the checkpoint.
     """
     if other is None:
         return None

@@ -263,7 +263,7 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     model, plan = compacted.model, compacted.plan
     kept = {each.coupled.name: each for each in compacted.remaining}
     widths: dict[str, int] = {}
-    kinds: dict[str, Coupling] = {}  # of the widths
+    kinds: dict[str, Coupling] = {}  # by the name of a width
     for kind in sorted({each.coupled.kind for each in plan.groups}):
         for coupled in groups_of(kind, model):
             block = coupled.consumer.block

@@ -2,7 +2,7 @@
 
 Its files are copied unchanged, because transformers would save another class name and
 omit files that other programs read; only code of others is left out. With fewer tokens,
-tokenizer.json is written anew, and what else numbers tokens is renumbered.
+tokenizer.json is written anew, and tokens in other files are renumbered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BESIDE = (
     "special_tokens_map.json",
     "chat_template.jinja",
     "chat_template.json",
-    # Of models that read images or sound, too.
+    # Files of models that read images or sound, too.
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
@@ -60,7 +60,7 @@ _LOADING_KEYS = ("is_local", "local_files_only", "gguf_file", "trust_remote_code
 def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
     """Write the tokenizer of a model, if it has one, into `folder`.
 
-    That of a GGUF file is saved by transformers; its entries are kept beside it.
+    transformers saves the tokenizer of a GGUF file; its entries are kept beside it.
     """
     tokenizer = loaded.tokenizer
     if tokenizer is None:

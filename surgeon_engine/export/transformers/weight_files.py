@@ -1,10 +1,9 @@
 """Write tensors as safetensors, one shard at a time.
 
 The files have the names that transformers expects: `model.safetensors`, or shards with
-an index. The tensors in them have those of published checkpoints, if they are asked
-for: transformers stacks the experts of a block when it loads a model, and renames some
-tensors, and its tables of conversions work backwards, too. That is done for one block
-at a time.
+an index. On request, tensors have the names of published checkpoints: transformers
+stacks the experts of a block when it loads a model, and renames some tensors, and its
+tables of conversions work backwards, too. That is done for one block at a time.
 """
 
 from __future__ import annotations
@@ -66,14 +65,14 @@ def file_dtype(requested: FileDtype, loaded: LoadedModel) -> torch.dtype:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilePart:
-    """Tensors of a model that are converted together: those of a block, or the others.
+    """Tensors of a model that are converted together: one block, or all others.
 
     `stock` is a model without weights of the size of the file, whose class says which
-    names and forms published checkpoints have; None: those of the model.
+    names and forms published checkpoints have; None: the same as in the model.
     """
 
     slices: Mapping[str, TensorSlice]
-    dtype: torch.dtype  # of floating-point tensors
+    dtype: torch.dtype  # for floating-point tensors
     stored: Mapping[str, torch.dtype]  # in the original's files, by name there
     keeps_stored: bool  # the tensors have these dtypes, where they are known
     # Matches the names of tensors that stay in float32.
@@ -126,7 +125,7 @@ def file_parts(
     With SAME, tensors outside the decoder blocks keep the dtype that they have in the
     original's files, as long as float32 has held their values exactly: a vision tower
     in float32 beside a language model in bfloat16 stays as it is. A few tensors are in
-    float32 in all files, unless those of the original have rounded them.
+    float32 in all files, unless the original's files have rounded them.
     """
     dtype, stored = file_dtype(requested, loaded), loaded.stored_dtypes
     is_exact = requested is FileDtype.SAME and loaded.model.dtype == torch.float32
@@ -144,10 +143,10 @@ def file_parts(
 
 
 def _in_float32(model: PreTrainedModel) -> re.Pattern[str]:
-    """Return what matches the names of tensors that 16 bits are too short for.
+    """Return a pattern for the names of tensors that 16 bits are too short for.
 
-    They are those that transformers always loads in float32, and corrections of the
-    scores of experts: rounding them lets routers choose others.
+    They are tensors that transformers always loads in float32, and corrections of the
+    scores of experts: rounding these lets routers choose other experts.
     """
     found = set(model._keep_in_fp32_modules_strict or ())
     for experts in experts_of(model):
@@ -206,7 +205,7 @@ def _write_file(
     The library writes all tensors of a file at once, from memory.
 
     Args:
-        path: that of the file.
+        path: the new file.
         empty: the tensors without their numbers, by name.
         tensors: the same with them.
     """
