@@ -27,7 +27,7 @@ from surgeon_engine.model.head import head_logits, logit_parts, with_head
 class OriginalTokens:
     """The original on the text of a model with fewer tokens, by its own tokens."""
 
-    nats: Tensor  # windows x (length - 1), of each predicted token
+    nats: Tensor  # windows x (length - 1), the loss of each predicted token
     bytes: Tensor  # likewise; 0: the token does not count
     # windows x length: the original's token that ends with each of the model; -1: none
     positions: Tensor
@@ -57,7 +57,7 @@ def bytes_of(windows: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         windows: windows x length.
-        lengths: bytes of each token, by its number; those beyond have none.
+        lengths: bytes of each token, by its number; larger numbers have none.
     """
     labels = windows[:, 1:]
     is_known = labels < len(lengths)
@@ -71,7 +71,7 @@ def common_bytes(
 
     Args:
         original: windows x (length - 1), bytes of the original's predicted tokens.
-        model: likewise of the model.
+        model: likewise, for the model's tokens.
         positions: as in `OriginalTokens`.
     """
     ours, theirs = torch.zeros_like(original), torch.zeros_like(model)
@@ -97,8 +97,8 @@ def losses_by_head(
     Args:
         model: turns hidden states into logits.
         batches: the tokens, windows x length, and their last hidden states.
-        weight: of the head that takes the place of the model's own.
-        bias: likewise.
+        weight: weight of the head that takes the place of the model's own.
+        bias: bias of that head; None: the model keeps its own.
     """
     found = []
     for tokens, hidden in batches:

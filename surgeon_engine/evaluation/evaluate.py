@@ -42,20 +42,20 @@ from surgeon_engine.model.vocabulary.tokens import token_bytes
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.shares import Batches
 
-_CHECKED = 64  # tokens of which the logits exist at once
-# Of an evaluation in the middle of a run: half of the interval of KL, relative to KL,
-# and the windows from which on it is a good estimate.
+_CHECKED = 64  # tokens whose logits exist at once
+# When an evaluation in the middle of a run may end: the largest half of KL's interval,
+# relative to KL, and the fewest windows for a good estimate of it.
 _ERROR, _FEWEST = 0.1, 8
 # Windows of the first text on which the error of 16-bit products is measured, and the
 # largest error, as a share of half of KL's interval. Chance hides the error of fewer.
 _PROBED, _ROUNDING = 8, 0.1
-_TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
+_TOLERANCE = 0.05  # error of logits by the head alone, relative to their spread
 _REPORT = say("The architecture is not supported. Report it with the model's name.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class References:
-    """What the original computes on the texts that judge a run."""
+    """The original's hidden states on the texts that judge a run."""
 
     texts: tuple[tuple[str, Reference], ...]  # with their names; the first is like
     # the calibration text
@@ -76,7 +76,7 @@ class References:
         }
 
     def of_this_process(self) -> References:
-        """Return those of the windows of this process, which then computes alone."""
+        """Return the references of this process's windows; it then computes alone."""
         return References(tuple((name, each.own()) for name, each in self.texts))
 
 
@@ -127,7 +127,7 @@ def references_from(
     batch: int,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> References:
-    """Return what `references_of` has returned, from its hidden states by name."""
+    """Rebuild the result of `references_of` from its hidden states, by name."""
     parts = [text.windows for text in texts]
     if held_out is not None:
         parts.append(held_out)
@@ -153,17 +153,17 @@ def evaluate(
 ) -> Evaluation:
     """Measure the fidelity and the perplexity of a model on each text.
 
-    `step` is called after each batch, of which `at_once` windows run at a time (0:
-    all). The original need not run again. `head` is the weight of the original's head,
-    if that of the model differs.
+    `step` is called after each batch; `at_once` of its windows run at a time (0: all).
+    The original need not run again. `head` is the weight of the original's head, if the
+    model has another one.
 
     Products of the model take 16-bit inputs where that is fast. If the error of KL on a
     few windows is not small beside its interval, all windows are measured again, with
     as many steps.
 
     If the references have a baseline, as many windows suffice as a KL with a small
-    error needs. The perplexity is then that of the original times the ratio of both on
-    these windows.
+    error needs. The perplexity is then the original's perplexity on all windows, times
+    the ratio of both models on these.
 
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
@@ -250,7 +250,7 @@ def _rounding_error(
 ) -> float | None:
     """Return the error of KL by 16-bit products, in nats per token; None: too large.
 
-    `found` is what they give on each text, the first of which `reference` holds.
+    `found` are the figures by such products on each text; `reference` is the first one.
     """
     if not all(math.isfinite(x.mean_loss + x.divergence) for x in found):
         return None
@@ -290,7 +290,7 @@ def fidelity_of(figures: Comparison, name: str, reference: Reference) -> Fidelit
     """Return the means of the figures of tokens, with their intervals.
 
     Args:
-        figures: Those of each token.
+        figures: The figures of each token.
         name: The text.
         reference: Its windows. The perplexity is per token of the original.
     """
@@ -316,7 +316,7 @@ def fidelity_of_original(
     """Return the fidelity of the original to itself, by its own tokens.
 
     Args:
-        figures: Those of a model.
+        figures: The figures of a model.
         name: The text.
         reference: Its windows.
     """

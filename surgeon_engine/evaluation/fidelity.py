@@ -8,10 +8,10 @@ its last hidden states are kept, and the head of the pruned model, which pruning
 alone, turns both models' hidden states into logits, with whatever the head does to them
 (scale, softcap, bias). If the head is rounded, the original's own weight takes its
 place. Logits exist for a few hundred tokens at a time. Several processes share the
-windows, and each keeps the hidden states of its own; the figures are those of all.
+windows, and each keeps the hidden states of its own; the figures cover all.
 
-If the model has a smaller vocabulary, the windows are in its own tokens, and what the
-original predicts is translated into them (`translation.py`). Where the original has no
+If the model has a smaller vocabulary, the windows are in its own tokens, and the
+original's predictions are translated (`translation.py`). Where the original has no
 token that ends at the same byte, its hidden state is NaN, and nothing is compared.
 """
 
@@ -65,16 +65,16 @@ class Reference:
     """Windows, and the last hidden states of the original on them."""
 
     windows: Tensor  # windows x length, token ids
-    # Of the windows of this process, per batch: windows x length x hidden, on the host.
+    # Batches of this process: windows x length x hidden, on the host.
     hidden: list[Tensor]
-    # Into the tokens of the model; None: it has those of the original.
+    # Into the model's tokens; None: both models have the same.
     translation: Translation | None = None
     stretch: float = 1.0  # tokens of the model for each of the original's
-    # Of each predicted token, windows x (length - 1), int64; 0: it does not count.
-    # None: unknown.
+    # Bytes of each predicted token, windows x (length - 1), int64; 0: it does not
+    # count. None: unknown.
     bytes: Tensor | None = None
-    # The original by its own tokens. None: it has those of the model, or is not
-    # measured.
+    # The original by its own tokens. None: both models have the same tokens, or it is
+    # not measured.
     original: OriginalTokens | None = None
     # Whether the KL of the first windows, windows x tokens, suffices: the others are
     # then left out. None: never.
@@ -116,9 +116,9 @@ class Comparison:
 
     nats: Tensor  # KL(original || model)
     agreement: Tensor  # 1.0 where both have the same top token
-    loss: Tensor  # of the next token, in nats
+    loss: Tensor  # cross-entropy of the next token, in nats
     overlap: Tensor  # sum of min(p, q)
-    original_loss: Tensor  # of the original
+    original_loss: Tensor
 
     def of_original(self) -> Comparison:
         """Return the figures of the original, compared with itself."""
@@ -174,10 +174,10 @@ def last_hidden_of(
         at_once: windows of a batch that run at a time; 0: all.
 
     Returns:
-        For each reference, what yields windows x length x hidden of its batches.
+        For each reference, an iterator over its batches: windows x length x hidden.
     """
     parts: list[Tensor] = []
-    numbers: list[list[range]] = []  # of the parts, for each reference and batch
+    numbers: list[list[range]] = []  # places in `parts`, by reference and batch
     for reference in references:
         numbers.append([])
         for tokens, _ in reference.batches():
@@ -226,7 +226,7 @@ def compare_unchecked(
         reference: the windows, and the original's hidden states.
         step: called as often as there are batches.
         hidden: the last hidden states of the model, if they are known; per batch:
-            windows x length x hidden. Those of the reference: it is the original.
+            windows x length x hidden. The reference's own: the model is the original.
         at_once: windows of a batch that run at a time; 0: all.
         head: the weight of the original's head; None: the model has the same.
     """
@@ -272,8 +272,8 @@ def _figures(
 ) -> tuple[Tensor, ...]:
     """Return the figures of a `Comparison` of each predicted token of a batch.
 
-    `predict` returns the original's log-probabilities. `slices` are those of the
-    predicted tokens of which logits exist at a time.
+    `predict` returns the original's log-probabilities. `slices` split the predicted
+    tokens into parts whose logits exist at a time.
     """
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []

@@ -13,7 +13,7 @@ from surgeon_engine.planning.constants import HELD_OUT
 
 
 def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Split windows into those to measure first and those to hold out.
+    """Split windows into a part to measure first and a part to hold out.
 
     Returns:
         Both parts; None if there are too few windows to hold any out.

@@ -22,7 +22,7 @@ _FEWEST = 6
 def estimate(values: Tensor) -> Estimate:
     """Return the mean of figures, windows x tokens, with its 95 % interval.
 
-    Those that are NaN are left out.
+    NaN figures are left out.
     """
     counts = (~values.isnan()).sum(dim=1)
     return ratio(values.double().nansum(dim=1), counts)
@@ -37,7 +37,7 @@ def ratio(sums: Tensor, counts: Tensor) -> Estimate:
     normal distribution (Hesterberg, 2015, section 4).
 
     Args:
-        sums: of the figures of each item.
+        sums: sum of the figures of each item.
         counts: tokens of each item; those with 0 are left out.
     """
     sums, counts = sums[counts > 0].double(), counts[counts > 0].double()
@@ -72,14 +72,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def difference_of_shares(only_first: int, only_second: int, items: int) -> Estimate:
-    """Return the share of the second minus that of the first, with its 95 % interval.
+    """Return the share of the second minus the share of the first, with its interval.
+
+    The 95 % interval follows Bonett and Price (2012), who add an item to each number.
 
     Args:
         only_first: items that the first alone gets right.
         only_second: likewise.
         items: all items.
-
-    The interval is that of Bonett and Price (2012), which adds an item to each number.
     """
     value = (only_second - only_first) / items
     first, second = ((x + 1) / (items + 2) for x in (only_first, only_second))
@@ -90,11 +90,11 @@ def difference_of_shares(only_first: int, only_second: int, items: int) -> Estim
 
 
 def outcome_of(gain: Estimate, items: int) -> Outcome:
-    """Return what an interval says; a positive figure is better.
+    """Return the outcome that an interval shows; a positive figure is better.
 
     Args:
         gain: the figure.
-        items: those that have tokens. Few of them show no difference, since their
+        items: number of items with tokens. Few of them show no difference, since their
             resamples are not further apart than they are.
     """
     if items < _FEWEST:
@@ -105,5 +105,5 @@ def outcome_of(gain: Estimate, items: int) -> Outcome:
 
 
 def outcome_of_loss(loss: Estimate, items: int) -> Outcome:
-    """Return what an interval says; a positive figure is worse."""
+    """Return the outcome that an interval shows; a positive figure is worse."""
     return outcome_of(Estimate(-loss.value, -loss.high, -loss.low), items)

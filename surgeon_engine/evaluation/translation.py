@@ -1,10 +1,10 @@
-"""What the original predicts, in the tokens of a model with a smaller vocabulary.
+"""The original's predictions in the tokens of a model with a smaller vocabulary.
 
     V, K    tokens of the original, of the smaller vocabulary
 
 A removed token is written as several kept ones. The model predicts the first of them
-where the original predicts the token: its probability is added to that of the first
-piece. The original can say so where one of its own tokens ends at the same byte; at the
+where the original predicts the token: its probability is added to the first piece's.
+The original can say so where one of its own tokens ends at the same byte; at the
 other places, inside of removed tokens, it has no prediction.
 """
 
@@ -20,11 +20,11 @@ from torch import Tensor
 class Translation:
     """The head of the original, and where each of its tokens goes."""
 
-    weight: Tensor  # V x hidden, of the original's head
+    weight: Tensor  # V x hidden, the weight of the original's head
     bias: Tensor | None  # V
     kept: Tensor  # K, int64: the original's number of each token
     removed: Tensor  # int64: tokens that are written otherwise
-    first: Tensor  # likewise: the new number of the first piece of each
+    first: Tensor  # int64: the new number of the first piece of each
 
     @classmethod
     def of(
