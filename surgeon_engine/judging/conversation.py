@@ -29,11 +29,11 @@ from surgeon_engine.judging.llama_process import Answered
 from surgeon_engine.runtime.run_context import RunContext
 
 _PLAIN = "Question: {prompt}\nAnswer:"  # for models without a chat template
-_ALPHA = 0.05  # of McNemar's test
+_ALPHA = 0.05  # significance level of McNemar's test
 _LONG = 128  # tokens of a prompt
 _MORE = 1.5  # tokens of an answer by a model with fewer tokens
 _SHOWN = 10  # items of a probe that have changed
-_SHOWN_CHARACTERS = 600  # of a prompt
+_SHOWN_CHARACTERS = 600  # per prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Question:
 class Replies:
     """The answers of a model to the first questions."""
 
-    program: str  # that has run the model
+    program: str  # name and version of the program that ran the model
     answers: tuple[Answered, ...]
 
 
@@ -169,7 +169,7 @@ def prompt_judged(
     Args:
         question: has the prompt.
         answers: both.
-        tokens: of both answers.
+        tokens: the tokens of both answers.
         losses: -log of the probability that the original gives to each.
     """
     pairs = zip(*tokens, strict=False)
@@ -213,7 +213,7 @@ def rights_of(
     Args:
         questions: all of them.
         originals: the answers of the original.
-        files: those of the file.
+        files: the answers of the file.
         unlikely: the numbers of the questions to which the file's answer is wrong,
             whatever it says.
     """

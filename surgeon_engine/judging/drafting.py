@@ -1,7 +1,7 @@
 """How much faster the original writes if a file drafts its tokens, in llama.cpp.
 
 The draft model writes some tokens, and the original reads them all at once: it keeps
-those that it would have written, and adds one (Leviathan et al., arXiv 2211.17192).
+the ones it would have written, and adds one (Leviathan et al., arXiv 2211.17192).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from surgeon_engine.runtime.run_context import RunContext
 
 DRAFTED = 4  # tokens of a draft
 _PROMPTS = 8
-_TOKENS = 64  # of an answer
+_TOKENS = 64  # per answer
 
 
 def drafting_files(
@@ -64,7 +64,7 @@ def draft_judged(
     Args:
         original: GGUF file.
         file: GGUF file with the same tokens.
-        questions: of which it answers the first.
+        questions: the first ones are asked.
         context: context of the judgment.
     """
     prompts = [x.tokens for x in questions[:_PROMPTS]]

@@ -22,7 +22,7 @@ from surgeon_engine.evaluation.fidelity import Comparison, Reference
 from surgeon_engine.evaluation.intervals import estimate, outcome_of_loss, ratio
 from surgeon_engine.judging.token_classes import CLASSES
 
-_PARTS = 4  # of a window
+_PARTS = 4  # parts of a window with figures of their own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +30,8 @@ class Compared:
     """Both models on the windows of a text."""
 
     name: str
-    file: Comparison  # with the original
-    classes: Tensor | None  # of the original's tokens; None: there is no tokenizer
+    file: Comparison  # file against original
+    classes: Tensor | None  # classes of the original's tokens; None: no tokenizer
     reference: Reference
 
     @property

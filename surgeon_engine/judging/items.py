@@ -1,4 +1,4 @@
-"""The prompts that judge a model: of the user, and those that come with Surgeon."""
+"""The prompts that judge a model: the user's own, and Surgeon's."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ _PLACES = (
     "theater",
 )
 _ANY: Decoder[Any] = json_decoder(Any)
-_LONGEST = 1024  # tokens, of which the longest text has half
-_CHARACTERS = 4  # of a token, about
+_LONGEST = 1024  # tokens; the longest text has half as many
+_CHARACTERS = 4  # per token, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class Item:
     """A prompt, and how to judge its answer."""
 
     prompt: str
-    tokens: int  # of an answer, at most
+    tokens: int  # limit of an answer
     probe: Probe | None = None  # None: the answers are compared
     is_right: Callable[[str], bool] = bool
-    is_own: bool = False  # of the user
+    is_own: bool = False  # from the user's prompts
 
 
 def all_items(own: str, window: int, *, quick: bool) -> list[Item]:
@@ -69,7 +69,7 @@ def all_items(own: str, window: int, *, quick: bool) -> list[Item]:
     Args:
         own: file of the user's prompts; empty: none.
         window: tokens that the models read at most.
-        quick: take a third of those that come with Surgeon.
+        quick: take a third of Surgeon's items.
 
     Raises:
         ConfigError: The file holds no prompts.

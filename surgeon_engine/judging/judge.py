@@ -80,8 +80,8 @@ def judge(
 
     Args:
         target: folder of a finished run, an export in it, or a model.
-        original: as `ModelConfig.source`; empty: that of the run.
-        settings: what to judge on.
+        original: as `ModelConfig.source`; empty: the run's original.
+        settings: texts, prompts and tasks of the judgment.
         context: receives the progress, and commands to stop.
 
     Raises:
@@ -144,7 +144,7 @@ def judge(
 
 
 def _checked_target(target: str, original: str, settings: JudgeSettings) -> Target:
-    """Return what is to be judged.
+    """Check the inputs of a judgment and return its target.
 
     Raises:
         EngineError: a package, the device, a model or a text is missing, or the text

@@ -22,7 +22,7 @@ _AT_ONCE = 2  # items
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Continuations:
-    """Contexts of a text, each with its continuation and those of other places."""
+    """Contexts of a text, each with its continuation and some from other places."""
 
     rows: Tensor  # items x choices x tokens; the true one is the first
     is_scored: Tensor  # likewise: tokens of a continuation, after its context
@@ -49,7 +49,7 @@ class Continuations:
         endings = [x for x, _ in recoding.rows(tokens[:, _CONTEXT:])]
         pairs = list(zip(contexts, endings, strict=True))
         longest = max((len(x) + len(y) for x, y in pairs), default=0)
-        rows = np.zeros((len(pairs), longest), np.int64)  # what follows is not read
+        rows = np.zeros((len(pairs), longest), np.int64)  # padding is not read
         is_scored = np.zeros(rows.shape, bool)
         for number, (context, ending) in enumerate(pairs):
             size = len(context) + len(ending)
@@ -72,7 +72,7 @@ def continuations_of(windows: Tensor, count: int) -> Continuations:
     if len(cut) < _CHOICES:
         return _after_context(cut.new_zeros((0, _CHOICES, size)))
     context, endings = cut[:, :_CONTEXT], cut[:, _CONTEXT:]
-    shifts = range(0, -_CHOICES, -1)  # those of the next places
+    shifts = range(0, -_CHOICES, -1)  # the true ones, then the next places
     rows = [torch.cat([context, endings.roll(x, dims=0)], dim=1) for x in shifts]
     return _after_context(torch.stack(rows, dim=1))
 
@@ -90,7 +90,7 @@ def losses_of_answers(
 
     Args:
         model: the model.
-        pairs: the tokens of a prompt, and those of its answer.
+        pairs: the tokens of a prompt, and the tokens of its answer.
     """
     pairs = [((*prompt,), (*answer,)) for prompt, answer in pairs]
     unique = [*dict.fromkeys(pair for pair in pairs if pair[1])]
@@ -111,8 +111,8 @@ def _losses_of(
 ) -> Iterator[Tensor]:
     """Yield -log of the probability of the scored tokens of each row, by batch.
 
-    Those before the first need no logits, which take as long as the blocks of a small
-    model.
+    Tokens before the first scored one need no logits, which take as long as the blocks
+    of a small model.
 
     Args:
         model: the model.

@@ -28,11 +28,11 @@ class AllAnswered(msgspec.Struct, frozen=True):
     """The answers, in the order of the prompts."""
 
     answers: tuple[Answered, ...]
-    # Of the last answer: what it took after the first token.
+    # Tokens and time of the last answer after its first token.
     tokens: int = 0
     seconds: float = 0.0
     drafted: int = 0  # tokens
-    accepted: int = 0  # of them
+    accepted: int = 0  # drafted tokens that were kept
 
 
 class LlamaProcess:

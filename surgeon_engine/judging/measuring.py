@@ -31,7 +31,7 @@ from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.run_context import RunContext
 
-_WINDOWS, _QUICK_WINDOWS = 16, 6  # of each text
+_WINDOWS, _QUICK_WINDOWS = 16, 6  # per text
 _LENGTH = 256  # tokens of a window, at most
 _CHOICES, _QUICK_CHOICES = 32, 12
 _BATCH = 4  # windows
@@ -39,13 +39,13 @@ _BATCH = 4  # windows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Yardstick:
-    """What the original computes."""
+    """The results of the original."""
 
     references: References
-    classes: tuple[Tensor | None, ...]  # of its predicted tokens, of each text
+    classes: tuple[Tensor | None, ...]  # classes of predicted tokens, by text
     head: Tensor  # the weight of its head
     continuations: Continuations  # in the tokens of the file
-    chosen: list[int]  # of them
+    chosen: list[int]  # the original's choices
     rows: int  # tokens that the file has embeddings of
 
 
@@ -70,7 +70,7 @@ def texts_of(
         CalibrationError: a text cannot be read.
     """
     count = _QUICK_WINDOWS if quick else _WINDOWS
-    held_out = min(count, config.evaluation.windows)  # of further texts, by the run
+    held_out = min(count, config.evaluation.windows)  # windows of each further text
     with context.stage(Stage.TEXT):
         windows = load_windows(config.calibration, loaded, judging=held_out)
         length = windows.validation.shape[1]

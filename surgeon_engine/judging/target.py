@@ -1,4 +1,4 @@
-"""What is judged: the export of a run, or any file and its original."""
+"""The target of a judgment: the export of a run, or any file and its original."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Target:
     """A file, its original, and the settings of their run."""
 
     name: str
-    source: str  # of the file; of a run's GGUF: the model that the run has made
+    source: str  # the file; for a run's GGUF, the model that the run has made
     gguf: Path | None  # the file, if it is one
     config: RunConfig  # names the original
     run: RunFolder | None = None  # whose export it is
@@ -71,11 +71,11 @@ class Target:
 
 
 def target_of(target: str, original: str, settings: JudgeSettings) -> Target:
-    """Return what is to be judged.
+    """Return the target of a judgment.
 
     Args:
         target: folder of a finished run, or a model.
-        original: as `ModelConfig.source`; empty: that of the run.
+        original: as `ModelConfig.source`; empty: the run's original.
         settings: name the device.
 
     Raises:
@@ -140,7 +140,7 @@ def _exported(
         gpus=1,
     )
     config = dataclasses.replace(report.config, model=model)
-    # The judgment of a run, and of a card, is that against the run's own original.
+    # A run, and a card, has the judgment against the run's own original.
     has_own_original = model.source == report.config.model.source
     is_own = folder == own and has_own_original
     path = run.judgment_path if is_own else _beside(folder)

@@ -43,7 +43,7 @@ def scores_of(
 
     Args:
         model: the model.
-        tokenizer: that of the original.
+        tokenizer: tokenizer of the original.
         tasks: names of lm_eval.
         limit: items of each task; 0: all.
 

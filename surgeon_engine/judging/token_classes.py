@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from surgeon_engine.api.messages.judgment import TokenClass
 
 _CODE = frozenset("{}[]()<>=;_\\|&^%$#@*+~`")
-_ENDS = ".!?:\n"  # what follows begins with a capital letter anyway
+_ENDS = ".!?:\n"  # the next word begins with a capital letter anyway
 _RARE = 3  # tokens from which on a word is rare
 CLASSES = tuple(TokenClass)
 
