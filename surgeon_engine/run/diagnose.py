@@ -3,9 +3,8 @@
     model, text -> baseline -> curvature and damping of a run's first shot
       -> removals of all units -> an .npz file
 
-The damping is that of the first shot of the run, which leaves protected units out; the
-costs are those of all units, protected ones included, so that a user can try out what
-to protect.
+The damping comes from the first shot of a run, which leaves protected units out. The
+costs cover all units, protected ones included, so that a user can try out protections.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ from surgeon_engine.shots.selection import Costs
 from surgeon_engine.shots.shot import curvature, evaluate_original, routing_of
 from surgeon_engine.shots.steps import ShotPlan
 
-Arrays = dict[str, np.ndarray]  # of one unit, or of all joined
+Arrays = dict[str, np.ndarray]  # arrays of one unit, or of all units joined
 
 
 def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
@@ -97,13 +96,13 @@ def _costs(
         damping = choice.cost
         pruning = with_damping(pruning, choice.cost, choice.update)
     parts: dict[str, Arrays] = {}
-    waiting: Costs = {}  # experts, whose steps may depend on those of other blocks
+    waiting: Costs = {}  # experts, whose steps may depend on other blocks
     routing: dict[str, Routing | None] = {}
     with context.stage(Stage.SELECTION, total=len(unprotected.units)) as step:
         for unit in unprotected.units:
             name = unit.measured.name
-            # Factors are released once the costs of their unit are known, and the costs
-            # of single weights once they are counted.
+            # Factors are released once the costs of their unit are known, and costs of
+            # single weights once they are counted.
             measured = factors.pop(name)
             removals = unit.removals(measured, unprotected.removed[name], pruning)
             check_not_nan(name, removals.cost)

@@ -153,7 +153,7 @@ def resume(
 ) -> None:
     """Resume an interrupted run from the state that is saved in its folder.
 
-    The result is that of a run without an interruption, bit for bit on one machine.
+    The result is the same as without the interruption, bit for bit on one machine.
 
     Args:
         folder: the folder of the run.
@@ -178,7 +178,7 @@ def resume(
             config = dataclasses.replace(_config_of(run), recovery=saved.recovery)
             config = with_chosen_multiple(config, saved.width_multiple)
             config.check_gpus(ranks.size())
-            # Before libraries read what may be damaged.
+            # Before libraries read files that may be damaged.
             files = stamps_of(locate(config.model.source))
             check_same(saved.origin.model, identity_of(files))
             freed = run.saved_state.size
@@ -188,7 +188,7 @@ def resume(
             check_destination_of(run, config, context, replace=may_replace)
             check_fits(found)
             run.remove_cut_off_line()
-            run.judgment_path.unlink(missing_ok=True)  # of an earlier file
+            run.judgment_path.unlink(missing_ok=True)  # it judges an earlier file
             return found, may_replace
 
         found, may_replace = ranks.agree(checked)
@@ -230,7 +230,7 @@ def _discarded_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]
     try:
         yield
     except (EngineError, RunCancelled, KeyboardInterrupt):
-        context.log = None  # what follows is sent, but not logged
+        context.log = None  # later events are sent, but not logged
         if ranks.is_first():
             run.discard()
         raise
@@ -295,7 +295,7 @@ def _prune(
         baseline: its evaluation.
         run: the folder of the run.
         samples: writes them; its context receives the progress.
-        replace: what is at the destination.
+        replace: whether to replace an export at the destination.
     """
     context = samples.context
     budget = QualityBudget.of(state.config.pruning, baseline)

@@ -76,7 +76,7 @@ def preflight(
         raise unreadable
     inspected = inspect_source(config.model)
     model = inspected.summary
-    # Each of two disks has to hold the whole model: if that of the export fails, the
+    # Each of two disks has to hold the whole model: if the export's disk fails, the
     # run's holds it.
     places = (folder, RunFolder(folder).export_path(config))
     free_disk = min(free_bytes(place) for place in places) + freed

@@ -1,4 +1,4 @@
-"""Load what a run works on: the model, its units, and the windows of all texts."""
+"""Load the inputs of a run: the model, its units, and the windows of all texts."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _check_share(windows: int) -> None:
 def _with_general_text(
     config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
 ) -> TokenWindows:
-    """Return the windows with those of general text, and the texts that judge."""
+    """Return the windows with general text and all judging texts added."""
     author = Author(
         loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )
