@@ -57,7 +57,7 @@ def compact_state(state: PruningState) -> None:
 
 
 def full_size_model(state: PruningState) -> PrunedModel:
-    """Return the model in its original size, with zeros for what was removed.
+    """Return the model in its original size, with zeros for removed weights.
 
     It is on the host if parts of it had been taken out; if blocks are offloaded, in
     files.
@@ -82,7 +82,7 @@ def full_size_model(state: PruningState) -> PrunedModel:
 
 
 def _plan(kept: Mapping[str, Tensor], model: PreTrainedModel) -> CompactionPlan:
-    """Return what remains of each compacted unit, in the original numbers."""
+    """Return the groups left of each compacted unit, in the original numbers."""
     groups = tuple(
         KeptGroups(coupled, kept[coupled.name])
         for kind in Coupling

@@ -4,21 +4,21 @@ A covariance of few tokens is uncertain. How far it can be trusted depends on th
 its length, the structure and how much is removed. So each damping is tried: the factors
 of one part of the calibration windows select and update, the KL to the original on the
 other part judges, and the weights are put back. The search walks over a coarse grid,
-first for the damping of the update, then for that of the costs. In the first shot it
-starts at a damping that works well on other models and texts, later at the previous
-choice.
+first for the damping of the update, then for the damping of the costs. In the first
+shot it starts at a damping that works well on other models and texts, later at the
+previous choice.
 
 A few held-out windows cannot tell small differences apart, and following their noise
 makes a run worse. So the search moves only where the KL falls by more than the
 standard error of the difference. Heavy damping of the update is better at once but
-worse later, since less of the removed weights is folded into those that the next shots
-choose from: it may only be chosen in the last shot. The damping of the costs, which
-takes longer to try, is only lowered after the first shot: with more removed, less has
-worked better. More than 0.1 is for runs of one shot, and for single weights, of which a
-shot removes more than their costs account for. (docs/results.md has the figures.)
+worse later, since less of the removed weights is folded into the weights that the next
+shots choose from: it may only be chosen in the last shot. The damping of the costs,
+which takes longer to try, is only lowered after the first shot: with more removed, less
+has worked better. More than 0.1 is for runs of one shot, and for single weights: a shot
+removes more of them than their costs account for. (docs/results.md has the figures.)
 
-The factors of the held-out part are then added to those of the first, so that all of
-the text is used; validation windows take no part.
+The factors of both parts are then pooled, so that all of the text is used; validation
+windows take no part.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LOWERING_TOLERANCE = 0.1  # nats that a move back to the maximum may cost
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # expensive to try: all costs have to be computed again
 _LESS_COST = ((-1, 0),)
-_USUAL_TRIALS = 5  # of a search, to show its progress
+_USUAL_TRIALS = 5  # per search, to show its progress
 
 Point = tuple[int, int]  # indices in GRID of the damping of the costs, of the update
 Moves = tuple[Point, ...]  # differences of indices; of opposite moves only one can help
@@ -68,7 +68,7 @@ def choose_damping(
 ) -> DampingChoice:
     """Search for the damping with the lowest divergence on the held-out windows.
 
-    `factors` are those of the other windows, and `budget` is the number of weights to
+    `factors` come from the other windows, and `budget` is the number of weights to
     remove.
 
     Raises:

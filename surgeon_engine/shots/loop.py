@@ -1,4 +1,4 @@
-"""Run shot after shot, then recovery; roll back what exceeds the budget."""
+"""Run shot after shot, then recovery; roll back shots that exceed the budget."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _shots(
     """
     saved = context.saver.saved
     shots = list(saved.shots)
-    recovered_shot = restore(state, context) if shots else None  # of the last shot
+    recovered_shot = restore(state, context) if shots else None
     steps, attempt = Steps(state, saved.steps), _Attempt()
     while not (
         saved.are_shots_over or steps.is_at_end or (shots and context.stops_after_shot)
@@ -227,8 +227,8 @@ def _judged(
 ) -> tuple[Evaluation | None, RecoveredShot | None]:
     """Return the evaluation to compare with the budget.
 
-    It is that of the shot; if that exceeds the budget and the run has recovery, it is
-    that of the recovered shot. The state is left as the shot has left it. After a stop,
+    If the shot exceeds the budget and the run has recovery, this is the evaluation of
+    the recovered shot. The state is left as the shot has left it. After a stop,
     recovery would change nothing.
     """
     found = shot.evaluation

@@ -17,7 +17,7 @@ from surgeon_engine.pruning.state import Snapshot
 class QualityBudget:
     """Limits of the perplexity and the KL; a shot above one of them is rolled back."""
 
-    max_increase: float  # of the perplexity, in percent; 0: no limit
+    max_increase: float  # perplexity increase in percent; 0: no limit
     original: float  # perplexity
     limit: float  # perplexity; infinite: no limit
     max_divergence: float  # KL to the original, nats per token; infinite: no limit
@@ -47,7 +47,7 @@ class QualityBudget:
     def rejected(self, shot: ShotFinished, judged: Evaluation) -> str:
         """Return the message on a shot that is rolled back.
 
-        `judged` is its evaluation, or that of the recovered shot.
+        `judged` is the evaluation of the shot, or of the recovered shot.
         """
         sparsity, excess = shot.sparsity, self._excess(judged)
         if judged is shot.evaluation:
@@ -171,4 +171,4 @@ class RecoveredShot:
     """The recovery of a shot that exceeds the budget without it."""
 
     recovered: Recovered
-    snapshot: Snapshot  # of the recovered state
+    snapshot: Snapshot  # the recovered state

@@ -1,7 +1,7 @@
 """Save the state of a run after a shot, and return to it after an interruption.
 
 weight.NAME    the weights that a run has changed
-removed.UNIT   what is removed of a unit, eight candidates in a byte
+removed.UNIT   the removed candidates of a unit, eight in a byte
 kept.PART      the original numbers of the groups left of a compacted unit, int64
 """
 
@@ -136,7 +136,7 @@ def save_recovered(
 def restore(state: PruningState, context: RunContext) -> RecoveredShot | None:
     """Return to the state of an interrupted run.
 
-    `state` is that of the original model, and is pruned as far as the run was.
+    `state` has the original model, and is pruned as far as the run was.
 
     Returns:
         The recovery of the last shot that a quality limit asked for.

@@ -145,7 +145,7 @@ def without_large_steps(
 def _cheapest_in_step(
     units: Sequence[Unit], costs: Costs, budget: int, *, reaches: bool
 ) -> Selection:
-    """Select equally many of each unit of a kind, but of those without any group."""
+    """Select equally many groups of each unit of a kind, except of empty units."""
     empty = {name: each for name, each in costs.items() if _is_empty(each)}
     if not empty:
         return cheapest_in_step(_by_kind(units, costs), budget, reaches=reaches)
@@ -191,8 +191,8 @@ def remove(
 
     The state is not changed, so that a removal can be tried and undone.
 
-    `selected` are the candidates to remove from each unit, bool, with those removed
-    before. `pruning` has the damping of the update. `step` is called after each
+    `selected` are the candidates to remove from each unit, bool, including the already
+    removed ones. `pruning` has the damping of the update. `step` is called after each
     unit.
 
     Returns:
@@ -229,8 +229,8 @@ def remove(
 def _weights_of(unit: Unit, state: PruningState) -> AbstractContextManager[None]:
     """Return a context in which the weights of a unit's block are on the device.
 
-    Those of experts stay where they are: their costs depend on gates and tokens alone,
-    and none of them is updated.
+    The weights of experts stay where they are: their costs depend on gates and tokens
+    alone, and no update changes them.
     """
     if isinstance(unit.measured, ExpertsLayer):
         return nullcontext()

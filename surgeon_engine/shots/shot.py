@@ -152,7 +152,7 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
 
 
 def evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
-    """Evaluate the original, and keep what it computes for later comparisons."""
+    """Evaluate the original, and keep its hidden states for later comparisons."""
     return with_smaller_batches(
         state, context, lambda: _evaluate_original(state, context)
     )
@@ -244,7 +244,7 @@ def curvature(
 ) -> tuple[Factors, DampingChoice | None]:
     """Measure the factors on all calibration windows and choose the damping.
 
-    The factors are those of `layers`, by default the ones that units are selected by.
+    The factors cover `layers`, by default the ones that units are selected by.
 
     Returns:
         The factors by layer, and the damping; None if the method has none.
@@ -278,9 +278,9 @@ def curvature(
 def keep_routing(
     state: PruningState, factors: Factors, pruning: PruningConfig, context: RunContext
 ) -> None:
-    """Keep the routing of the original's experts; warn of those that no token chose.
+    """Keep the routing of the original's experts; warn of experts that no token chose.
 
-    `factors` are those of the first shot, and `pruning` has the damping of the costs.
+    `factors` come from the first shot, and `pruning` has the damping of the costs.
     """
     found = {}
     for unit in state.units:
@@ -325,7 +325,7 @@ def _asked(state: PruningState, plan: ShotPlan) -> int:
 
 
 def _budget(state: PruningState, plan: ShotPlan) -> int:
-    """Return how many of them may be removed once blocks and sub-layers are."""
+    """Return how many weights may be removed once blocks and sub-layers are."""
     asked = _asked(state, plan)
     if not state.config.pruning.drops_depth:
         return asked

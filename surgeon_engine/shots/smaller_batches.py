@@ -19,16 +19,16 @@ def with_smaller_batches(
     work: Callable[[], _Result],
     undo: Callable[[], None] = lambda: None,
 ) -> _Result:
-    """Return what some work returns; if memory is short, with half the batch.
+    """Return the result of some work; if memory is short, with half the batch.
 
     Later work has the smaller batch, too.
 
-    `work` reads the batch from the state. `undo` undoes what it has begun, before
-    it is done again.
+    `work` reads the batch from the state. `undo` reverts its changes before it is
+    tried again.
 
     Raises:
-        Exception: that of the work; memory is short even for single windows, or it is
-            another one.
+        Exception: the work has raised it; memory is short even for single windows, or
+            the reason is another one.
     """
     while True:
         try:

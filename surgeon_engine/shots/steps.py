@@ -12,7 +12,7 @@ from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 
-_PARTS = 8  # of the step of a shot, for the smaller steps of a quality budget
+_PARTS = 8  # per shot, for the smaller steps of a quality budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class ShotPlan:
     """The number of a shot, and how much is to be removed after it."""
 
     number: int  # from 1
-    share: float  # of the goal, removed once the shot is done
-    previous_damping: DampingChoice | None  # of the previous shot
+    share: float  # share of the goal that is removed once the shot is done
+    previous_damping: DampingChoice | None
 
     @property
     def is_last(self) -> bool:

@@ -87,7 +87,7 @@ def _warn_of_whole_vocabulary(state: PruningState, context: RunContext) -> None:
 
 
 def _saved_tokens(context: RunContext) -> Tensor | None:
-    """Return what `_kept_tokens` has returned before an interruption."""
+    """Return the kept tokens of an interrupted run; None: they are unknown."""
     if not context.saver.saved.has_tokens:
         return None
     found = context.load_progress(_VOCABULARY)
@@ -104,7 +104,7 @@ def _tokens_of(state: PruningState) -> int:
 def _gates(state: PruningState, context: RunContext) -> Factors | None:
     """Measure the gates of the first shot; None: the method needs something else.
 
-    They are those of the original, which runs with other settings share.
+    They belong to the original, so that runs with other settings share them.
     """
     pruning = state.config.pruning
     is_gates = METHODS[pruning.method].needs is Needs.GATES
