@@ -16,18 +16,18 @@ from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 
-_USERS_SHARE = 0.3  # of a fit, at least
+_USERS_SHARE = 0.3  # least share of the weights of a fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecoveryText:
-    """Windows of tokens: those to fit, and those that judge."""
+    """Windows of tokens to fit, and held-out ones that judge."""
 
     fitted: Batches
     held_out: Batches
-    users: int = 0  # of the windows to fit: the first ones are the user's
-    shipped: int = 0  # of them: the last ones are of the shipped text
-    # The same in the tokens of the original; None: these are the same.
+    users: int = 0  # number of the user's windows, the first ones to fit
+    shipped: int = 0  # number of windows of the shipped text, the last ones to fit
+    # The same text in the tokens of the original; None: the tokens are the same.
     in_original_tokens: RecoveryText | None = None
 
     @property
@@ -53,7 +53,7 @@ class BlockPair:
 
     The states are lists of a tensor for each batch: windows x length x hidden; in
     Gemma 3n, which has several streams, windows x streams x length x hidden. Where
-    several processes share a run, they are those of the windows of this one.
+    several processes share a run, they cover the windows of this process.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class BlockPair:
         counts = range(1, STEP_WINDOWS + 1)
         weights = Batches(text.weights(), text.fitted.size)
         ones = [torch.ones(len(tokens)) for tokens in text.held_out]
-        self._weights = [*weights, *ones]  # of the windows of each batch
+        self._weights = [*weights, *ones]  # weights of the windows, by batch
         self.index = 0
         self.fitted = text.fitted  # the first of the batches
         self.is_held_out = [False] * len(text.fitted) + [True] * len(text.held_out)
@@ -94,13 +94,13 @@ class BlockPair:
         self._pruned = BlockRunner(
             pruned.model, pruned.blocks, windows, counts, store, hint
         )
-        # Of the original: before the block, and after it once it was run.
+        # The original's states before the block, and after it once it was run.
         self.before = [store.keep(x) for x in self._original.embedded()]
         self.after = [store.empty_like(x) for x in self.before]
         self.of_pruned = [store.keep(x) for x in self.before]  # before the block
         self.is_trained = False  # the pruned block, after its refit
-        # The layer before which the block has stopped, and what this reads of each
-        # batch. `of_pruned` are then the residual streams before it.
+        # The layer before which the block has stopped, and its inputs by batch.
+        # `of_pruned` are then the residual streams before it.
         self._stopped_at: tuple[nn.Module, list[Tensor]] | None = None
 
     def run_original(self, number: int, rows: slice = ALL) -> Tensor:
@@ -115,7 +115,7 @@ class BlockPair:
     def root_weights(self, number: int, rows: int) -> Tensor | None:
         """Return the root of the weight of each row of a batch, rows x 1; None: all 1.
 
-        `rows` are those of all windows of the batch, equally many of each.
+        `rows` counts the rows of all windows of the batch, equally many of each.
         """
         weights = self._weights[number]
         if bool((weights == 1).all()):
@@ -145,12 +145,12 @@ class BlockPair:
     def stop_before(
         self, layer: nn.Module, number: int, inputs: Tensor, stream: Tensor
     ) -> None:
-        """Keep what the last layer of the block reads of a batch, for `advance`.
+        """Keep the inputs of the block's last layer on a batch, for `advance`.
 
         Args:
-            layer: of the pruned model; it adds its output to the residual stream.
-            number: of the batch.
-            inputs: what the layer reads.
+            layer: layer of the pruned model that adds its output to the stream.
+            number: number of the batch.
+            inputs: inputs of the layer.
             stream: the residual stream before it, a row per token.
         """
         if self._stopped_at is None:

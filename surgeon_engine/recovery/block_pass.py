@@ -2,7 +2,7 @@
 
 Block after block and forwards, each model runs the block on its own hidden states. In
 between, the pruned block is refitted (`refit.py`) and, if the settings ask for it,
-trained (`reconstruction.py`), so that later blocks make up for what is left.
+trained (`reconstruction.py`), so that later blocks make up for the rest of the error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from surgeon_engine.runtime.run_context import RunContext
 
 @dataclass(slots=True, eq=False)
 class BlockPass:
-    """What a pass has achieved."""
+    """The results of a pass."""
 
     fits: dict[str, FitResult] = field(default_factory=dict)  # by layer
     reconstructions: list[Reconstruction] = field(default_factory=list)  # by block
@@ -128,7 +128,7 @@ def _refitted(pair: BlockPair, targets: Sequence[Target]) -> dict[str, FitResult
 
 
 def _resumed(state: PruningState, context: RunContext) -> tuple[BlockPass, int, float]:
-    """Return what an interrupted pass has achieved, its blocks and its seconds."""
+    """Return the results of an interrupted pass, its blocks and its seconds."""
     saved = context.saver.saved.blocks
     weights = context.load_progress("blocks") if saved is not None else None
     if saved is None or weights is None:

@@ -58,10 +58,10 @@ _RATE, _LORA_RATE, _ROUTER_RATE = 1e-4, 1e-3, 1e-3
 # proportion: a step of Adam has a length of its own, which may carry the model away.
 _WHOLE_RATE_AT = 0.45
 # A training is flat if the best of its last checks is hardly below the best before:
-# these, or a share of all, as a high rate hides for longer what is gained.
+# these, or a share of all, as a high rate hides the gain for longer.
 _FLAT_CHECKS, _FLAT_SHARE, _FLAT_GAIN = 4, 0.15, 0.005
 _WIND_DOWN = 3  # a flat training lasts for one of so many steps more
-_PARTS = 500  # of a time, whose progress is reported
+_PARTS = 500  # reports of progress, if the time is limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ def distil(
 ) -> Training:
     """Train the weights that remain, and keep the best of them.
 
-    Stop ends the training; what is won so far is kept.
+    Stop ends the training; the best weights so far are kept.
 
     Args:
         state: The pruned model.
-        text: What each epoch reads. Its original is released after the last one.
+        text: The text of each epoch. Its original is released after the last one.
         judge: Measures the held-out text.
-        before: What the judge measures of the model as it is.
+        before: The divergence that the judge measures of the model as it is.
         context: Receives the events.
-        shot: That after which the training comes; 0: the end of the run.
+        shot: The shot before the training; 0: it is at the end of the run.
 
     Raises:
         EvaluationError: the divergence is not finite.
@@ -129,7 +129,7 @@ class _Distillation:
         self._of_epoch = -(-text.windows // STEP_WINDOWS)
         self._total = math.ceil(self._config.most_epochs * self._of_epoch)
         self._limit = 60 * self._config.minutes  # seconds; 0: none
-        # Of the first reading: its part of the progress, its batches, what is done.
+        # The first reading: its part of the progress, its batches, the share read.
         self._reading = 0 if self._limit else round(self._of_epoch / TRAINING_PASSES)
         self._batches, self._read = -(-text.windows // text.batch), 0.0
         self._measured: list[float] = []  # nats of the held-out windows
@@ -277,7 +277,7 @@ class _Distillation:
                 raise _OverError
 
     def _add_gradients(self, text: Reference, chosen: list[int]) -> None:
-        """Add the gradients of a step; each process computes those of some windows."""
+        """Add the gradients of a step; each process computes some of the windows."""
         batches = Batches(text.windows, text.batch)
         tokens, hidden = batches.share_of(chosen, text.hidden)
         if hidden:
@@ -333,7 +333,7 @@ def add_gradients(
         text: one batch of windows.
         dtype: the model's own, which its trainable weights may not have.
         recomputed: blocks that compute their activations again in the backward.
-        count: the predicted tokens that the mean is over; None: those of the batch.
+        count: number of predicted tokens for the mean; None: all of the batch.
     """
     (expected,), tokens = text.hidden, text.windows
     count = count or tokens[:, 1:].numel()
@@ -365,7 +365,7 @@ def _probabilities(
     labels: Tensor,
     translation: Translation | None,
 ) -> Tensor:
-    """Return what the model should predict: windows x length x vocabulary, float32."""
+    """Return the targets of the model: windows x length x vocabulary, float32."""
     if translation is None:
         return head_logits(model, hidden).float().softmax(dim=-1)
     p = original_probabilities(model, hidden, translation)

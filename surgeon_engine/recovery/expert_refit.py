@@ -1,16 +1,16 @@
-"""Refit the experts that remain, one after another, to what the original computes.
+"""Refit the experts that remain, one after another, to the original's hidden states.
 
 Without some experts the router sends their tokens to others. An expert adds its output,
 times the weight g that the router gives it, to the residual stream. On its tokens, its
-last layer W is fitted by least squares to what is missing there:
+last layer W is fitted by least squares to the missing part:
 
     W' = argmin |X W'^T - (X W^T + t - z)|^2 + d |W' - W|^2
 
-with X the inputs of W times g, t the original's hidden states after the block, and z
-those of the pruned model as it is by then. All experts together would be one problem
-with as many unknowns as they have; one after another, each sees what those before it
-have changed. The ridge d is chosen on held-out windows (`least_squares.py`), and an
-expert whose held-out error does not fall stays as it was.
+with X the inputs of W times g, and t and z the hidden states after the block: t in the
+original, z in the pruned model as it is by then. All experts together would be one
+problem with as many unknowns as they have; one after another, each sees the changes of
+the experts before it. The ridge d is chosen on held-out windows (`least_squares.py`),
+and an expert whose held-out error does not fall stays as it was.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from surgeon_engine.recovery.block_pair import BlockPair
 from surgeon_engine.recovery.least_squares import FitResult, NormalEquations, fit
 from surgeon_engine.runtime import ranks
 
-_LEAST_TOKENS = 32  # that an expert is fitted to
-# Relative, of the probe for an output that reaches the stream; in 16 bits, too.
+_LEAST_TOKENS = 32  # fewest tokens that an expert is fitted to
+# Relative error of the probe for an output that reaches the stream; in 16 bits, too.
 _TOLERANCE = 3e-2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
-    """What the experts of a block get and compute, of all tokens of this process."""
+    """Inputs and missing outputs of a block's experts on this process's tokens."""
 
     states: Tensor  # tokens x hidden: their inputs
     chosen: Tensor  # tokens x chosen: numbers of experts
     weights: Tensor  # tokens x chosen
     missing: Tensor  # tokens x hidden, float32: t - z
     is_held_out: Tensor  # tokens
-    roots: Tensor  # tokens x 1: of their weights in the fit
-    energy: float  # the squares of what the experts compute for the held-out tokens
+    roots: Tensor  # tokens x 1: roots of their weights in the fit
+    energy: float  # sum of the squared outputs for the held-out tokens
 
 
 @torch.no_grad()
@@ -108,9 +108,9 @@ def _refit(module: Any, expert: int, seen: _Seen) -> float | None:
 def _inputs(
     module: nn.Module, expert: int, seen: _Seen, token: Tensor, place: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield some of the tokens of an expert, and X: what its last layer reads of them.
+    """Yield some tokens of an expert, and X, its last layer's inputs times g.
 
-    `place` is that of the expert among the chosen ones of each token.
+    `place` is the place of the expert among the chosen ones of each token.
     """
     for rows, places in zip(
         token.split(EXPERT_TOKENS), place.split(EXPERT_TOKENS), strict=True

@@ -1,13 +1,13 @@
 """New text for each epoch of a training; for later ones, the original writes a part.
 
 What limits recovery is text, not the optimizer: windows that were fitted are close to
-the original long before those that were not. So each epoch reads as many windows as the
-refit, and others than those before it: of the user's text, which begins again when all
-its windows have been read, and of general text. Most of the general text is shipped,
-since writing takes as long as training; the first epoch has some of the refit's own
-text. When the shipped text is used up, it begins again, and the original writes as much
-as for the refit. Own text is kept in the user's cache (`calibration/own_samples.py`),
-so that an interrupted training goes on with it.
+the original long before other windows. So each epoch reads as many windows as the
+refit, and others than the epochs before it: of the user's text, which begins again when
+all its windows have been read, and of general text. Most of the general text is
+shipped, since writing takes as long as training; the first epoch has some of the
+refit's own text. When the shipped text is used up, it begins again, and the original
+writes as much as for the refit. Own text is kept in the user's cache
+(`calibration/own_samples.py`), so that an interrupted training goes on with it.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.shares import Batches
 
-_SEEDS = 1_000  # between the text of the refit, that judges, and that of later epochs
+_SEEDS = 1_000  # offset of later epochs' seeds from the refit's and the judging text's
 
 
 @dataclass(slots=True, eq=False)
 class FreshText:
-    """The text of each epoch; only that of the latest one is held.
+    """The text of each epoch; only the latest text is held.
 
     Args:
         original: The model before anything was removed.
-        users: For each of the user's windows, which come first in the text, what the
-            refit and one epoch after the other read in its place: windows x length, in
-            the tokens of the original. After the last one, it begins again.
+        users: For each of the user's windows, which come first in the text, the windows
+            that the refit and one epoch after the other read in its place: windows x
+            length, in the original's tokens. After the last one, it begins again.
         own: The windows of the refit that the original has written.
         pool: Windows of the shipped text: of the refit, then of the epochs.
         shipped: How many of them the refit reads.
         batch: Windows of a batch.
         seed: Calibration seed; each epoch derives its own.
         store: Holds the hidden states.
-        vocabulary: Of the pruned model; None: that of the original.
-        kept: What runs of the original share, which is of the first epoch.
+        vocabulary: Vocabulary of the pruned model; None: the same as the original's.
+        kept: Hidden states that runs of the original share, for the first epoch.
     """
 
     original: LoadedModel | None
@@ -60,7 +60,7 @@ class FreshText:
     store: HiddenStore
     vocabulary: SmallerVocabulary | None = None
     kept: KeptText | None = None
-    _held: list[Tensor] = field(default_factory=list)  # of the latest epoch
+    _held: list[Tensor] = field(default_factory=list)  # latest hidden states
 
     @property
     def windows(self) -> int:
@@ -68,7 +68,7 @@ class FreshText:
         return len(self.users) + self._general
 
     def of_epoch(self, epoch: int, step: Callable[[], None]) -> Reference:
-        """Return the text of an epoch, from 1; that of the one before is dropped.
+        """Return the text of an epoch, from 1; the text of the one before is dropped.
 
         `step` is called after each token that is written, and each batch.
 

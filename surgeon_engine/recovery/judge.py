@@ -26,9 +26,9 @@ class Judge:
     """
 
     model: PreTrainedModel
-    held_out: Reference  # what the original computes on the windows
+    held_out: Reference  # the original's hidden states on the windows
     context: RunContext  # receives the command to cancel
-    dtype: torch.dtype  # of the model; its weights are float32 while it is trained
+    dtype: torch.dtype  # the model's own; its weights are float32 while it is trained
 
     def divergence(self, step: Callable[[], None] | None = None) -> float:
         """Return the mean KL(original || model) in nats per token.
@@ -46,7 +46,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class KeptText:
-    """Keeps what the original computes on a text for later runs of it.
+    """Keeps the original's hidden states on a text for later runs.
 
     Args:
         runs: Holds the measurements.
@@ -57,7 +57,7 @@ class KeptText:
     original: Key
 
     def find(self, text: Batches) -> Reference | None:
-        """Return what an earlier run has kept; None: nothing."""
+        """Return the reference that an earlier run has kept; None: there is none."""
         found = self.runs.find(self._key(text))
         if found is None:
             return None
@@ -65,7 +65,7 @@ class KeptText:
         return Reference(text.windows, hidden)
 
     def keep(self, text: Batches, found: Reference) -> None:
-        """Keep what the original computes, on the disk alone."""
+        """Keep the original's hidden states, on the disk alone."""
         hidden = {str(n): x for n, x in enumerate(found.hidden)}
         self.runs.keep(self._key(text), Measurement(hidden, "{}"))
         self.runs.drop(Kind.TEXT)
@@ -82,14 +82,14 @@ def predictions(
     vocabulary: SmallerVocabulary | None = None,
     kept: KeptText | None = None,
 ) -> Reference:
-    """Return what the original computes on a text, at the tokens of the model.
+    """Return the original's hidden states on a text, at the tokens of the model.
 
     Args:
         original: Products may take 16-bit inputs where that is fast.
         text: Windows in the tokens of the original.
         step: Called after each batch.
-        vocabulary: Of the model; None: that of the original.
-        kept: What an earlier run may have kept; None: nothing is kept.
+        vocabulary: Vocabulary of the model; None: the same as the original's.
+        kept: Finds and keeps them for other runs; None: nothing is kept.
     """
     found = None if kept is None else kept.find(text)
     if found is None:

@@ -28,10 +28,10 @@ from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.linalg import solve
 
 RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
-EXACT = 2e-5  # a smaller error is that of 16-bit products
-_COLUMNS = 512  # of a weight whose error is computed at a time
-_STEPS = 100  # of the conjugate gradients at most
-_TOLERANCE = 1e-4  # of their residual, relative to the right side
+EXACT = 2e-5  # smaller relative errors come from 16-bit products
+_COLUMNS = 512  # columns per step of the error computation
+_STEPS = 100  # conjugate gradients, at most
+_TOLERANCE = 1e-4  # residual relative to the right side
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +61,7 @@ class NormalEquations:
         self.add_targets(X, Y)
 
     def add_targets(self, X: Tensor, Y: Tensor) -> None:
-        """Add targets; their inputs were added to sums that share that of inputs."""
+        """Add targets; their inputs were added to sums with the same sum of inputs."""
         with devices.tf32_products(X.device):
             self.XY.addmm_(X.T, Y)
         self._squares.append(Y.square().sum())
@@ -188,7 +188,7 @@ def solution(
         else:
             found = solve(M, lambda: right().T).T
     finally:
-        diagonal.copy_(without_ridge)  # of the sums themselves, if M is no copy
+        diagonal.copy_(without_ridge)  # M may be the sums themselves and no copy
     if is_whole:
         return found
     result = torch.zeros_like(W)

@@ -40,7 +40,7 @@ class LowRankTraining(WeightTraining):
         self._model, self._blocks = state.loaded.model, state.loaded.blocks
         self._rank = state.config.recovery.lora_rank
         self._seed = state.config.calibration.seed
-        # What remains of the layers that have lost something.
+        # The remaining weights of pruned layers, by name.
         self._remaining = {
             layer.name: _Remaining.of(zeros, layer, state.loaded.device)
             for unit in state.units
@@ -113,7 +113,7 @@ class LowRankTraining(WeightTraining):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Remaining:
-    """What remains of a layer."""
+    """The remaining weights of a layer."""
 
     rows: Tensor  # R, bool
     columns: Tensor  # C, bool
@@ -123,7 +123,7 @@ class _Remaining:
     def of(
         cls, zeros: Tensor, layer: PrunableLayer, device: torch.device
     ) -> _Remaining:
-        """Return what a mask of removed weights leaves, without that of the bias."""
+        """Return the weights that a mask of removed ones leaves, without the bias."""
         kept = ~zeros[:, : layer.columns]
         rows, columns = kept.any(dim=1), kept.any(dim=0)
         is_whole = torch.equal(kept, rows.unsqueeze(1) & columns)
@@ -144,11 +144,11 @@ def _forward_of(
 ) -> Callable[[Tensor], Tensor]:
     """Return the forward of a layer with its adapter.
 
-    That of peft casts inputs to float32, and so moves more memory than the products do.
+    A forward of peft casts inputs to float32, so it moves more memory than products do.
 
     Args:
         adapter: The layer of peft.
-        remaining: What remains of the layer; None: all of it.
+        remaining: Remaining weights of the layer; None: all of them.
         is_judged: Returns whether the layer computes with the weight that it gets at
             the end, where 16 bits round the sum.
     """

@@ -1,4 +1,4 @@
-"""Train a pruned block to compute what the original's block does.
+"""Train a pruned block to reproduce the output of the original's block.
 
     h'   windows x length x hidden   the pruned model's hidden states before the block
     t    windows x length x hidden   the original's after it
@@ -39,7 +39,7 @@ class Reconstruction:
 def reconstruct(pair: BlockPair, weights: WeightTraining, seed: int) -> Reconstruction:
     """Train the weights of a block, unless that makes its held-out error worse.
 
-    Stop ends it after a step; what is won so far is kept.
+    Stop ends the training after a step; the best weights so far are kept.
 
     Raises:
         RunCancelled: the user has cancelled; the weights are then the best so far.
@@ -53,7 +53,7 @@ class _Reconstruction:
         self._generator = torch.Generator().manual_seed(seed)
         count = len(pair.fitted.windows)
         self._steps = list(_steps(count, pair.fitted.size))
-        self._numbers = pair.after[0][0].numel()  # of a window
+        self._numbers = pair.after[0][0].numel()  # per window
         energies = (x.float().square().sum() for x in pair.after[: len(pair.fitted)])
         energy = ranks.added(sum(map(float, energies)))
         self._energy = energy / (count * self._numbers) or 1.0
@@ -76,7 +76,7 @@ class _Reconstruction:
                     break
         finally:
             self._weights.finish()
-        after = self._held_out_error()  # of weights in their own format
+        after = self._held_out_error()  # with weights in their own dtype
         if after < before:
             return Reconstruction(before, after)
         for parameter, value in zip(self._weights.parameters, start, strict=True):

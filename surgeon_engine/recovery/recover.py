@@ -42,11 +42,11 @@ def recover(
     """Recover the pruned model; it never ends further from the original than before.
 
     `before` is the snapshot to which a step that makes it worse is undone. `shot`
-    is that after which recovery comes; 0: the end of the run, which is saved, and
-    where an interrupted recovery goes on from what the saver of `context` holds.
+    is the shot before recovery; 0: recovery is at the end of the run, where it is saved
+    and, after an interruption, goes on from the state in the saver of `context`.
 
     Returns:
-        What recovery has achieved; None if there are too few windows to hold any out.
+        The result of recovery; None if there are too few windows to hold any out.
 
     Raises:
         EngineError: the original cannot be loaded, or a result is not finite.
@@ -105,7 +105,7 @@ def recover(
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:
-    """Return the user's windows and those of general text, some of each held out.
+    """Return the user's windows and general text, some windows of each held out.
 
     Returns:
         The text; None if there are too few windows.
@@ -138,7 +138,7 @@ def _training_text(
     store: HiddenStore,
     kept: KeptText,
 ) -> FreshText:
-    """Return what each epoch of a training reads."""
+    """Return the text of each epoch of a training."""
     read, windows = text.in_original.fitted.windows, state.original_windows
     own_end = len(read) - text.shipped
     own, shipped = read[text.users : own_end], read[own_end:]
@@ -163,7 +163,7 @@ def _training_text(
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the windows to fit and those to hold out."""
+    """Return the windows to fit and the windows to hold out."""
     is_held_out = _held_out(len(windows))
     return windows[~is_held_out], windows[is_held_out]
 

@@ -1,8 +1,8 @@
-"""Refit the remaining weights, layer after layer, to what the original computes.
+"""Refit the remaining weights, layer after layer, to the original's outputs.
 
 Block after block and forwards, each pruned layer is fitted by least squares: its inputs
-X are those of the pruned model as it is by then, its targets Y what the original's
-layer computes on the same text. A layer that adds its output to the residual stream
+X come from the pruned model as it is by then, its targets Y are the outputs of the
+original's layer on the same text. A layer that adds its output to the residual stream
 also makes up for the error that all layers before it have left there:
 
     W' = argmin |X W'^T - (y + h - h')|^2 + d |W' - W|^2
@@ -13,9 +13,9 @@ block, and chooses its ridge d for each layer on held-out windows (`least_square
 A layer whose held-out error does not fall stays as it was. The rows of the user's
 windows are weighted (`RecoveryText.weights`).
 
-Sequential refits of pruned layers to dense outputs are those of SparseGPT (Frantar and
-Alistarh, arXiv 2301.00774) and, for structures, of SlimGPT (arXiv 2412.18110); the
-residual term is that of error feedback across layers.
+Sequential refits of pruned layers to dense outputs follow SparseGPT (Frantar and
+Alistarh, arXiv 2301.00774) and, for structures, SlimGPT (arXiv 2412.18110); the
+residual term is error feedback across layers.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Target:
 
 
 def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[Target]:
-    """Return the layers of all units of a block, with those of the original.
+    """Return the layers of a block's units, with their counterparts in the original.
 
-    The masks are as large as the layers: those of all blocks would fill a GPU.
+    The masks are as large as the layers: masks of all blocks would fill a GPU.
     """
     by_name = {layer.name: layer for layer in original.layers}
     return [
@@ -127,8 +127,8 @@ class _BlockRefit:
     def _examined(self) -> tuple[list[list[str]], list[str], bool]:
         """Return the layers in the order of their calls, grouped by their input.
 
-        Also return those whose output is added to that of the block, in order, and
-        whether the block adds nothing else to its input.
+        Also return the layers whose output is added to the block's output, in order,
+        and whether the block adds nothing else to its input.
         """
         groups = self._in_order()
         direct = [t for group in groups for t in group if self.adds_to_residual(t)]
@@ -154,7 +154,7 @@ class _BlockRefit:
         return [[target for _, target in group] for _, group in groups]
 
     def adds_to_residual(self, target: Target) -> bool:
-        """Return whether the output of a layer is added to that of the block.
+        """Return whether the output of a layer is added to the block's output.
 
         With the other outputs set to zero, a change of this one must arrive unchanged.
         """
@@ -179,8 +179,7 @@ class _BlockRefit:
     ) -> Tensor:
         """Run the original's block on a window, on the host.
 
-        `outputs` replace those of the layers of `targets`; zeros where there is
-        none.
+        `outputs`, by name, replace the outputs of `targets`; without one, zeros do.
         """
 
         def replace(of: Target, _: nn.Module, __: object, output: Tensor) -> Tensor:
@@ -198,7 +197,7 @@ class _BlockRefit:
     def _sums(
         self, group: Sequence[Target], done: Sequence[Target]
     ) -> dict[str, tuple[NormalEquations, NormalEquations]]:
-        """Return the sums of each layer of a group: of the text to fit, of the rest."""
+        """Return each layer's sums over the text to fit, and over the held-out text."""
         pair = self._pair
         first, device = group[0].layer, group[0].layer.module.weight.device
         sums = _zero_sums(group, device)
@@ -257,9 +256,9 @@ class _BlockRefit:
         return torch.equal(found.flatten(0, 1), _stream_before(hidden, seen, added))
 
     def _expected(self, group: Sequence[Target], number: int) -> dict[str, Tensor]:
-        """Return what the original computes for a batch, by the names of layers.
+        """Return the original's targets for a batch, by the names of layers.
 
-        That is the output of a layer or, if it is added to the residual stream, the
+        A target is the output of a layer or, if it is added to the residual stream, the
         stream after it. The block is run for each group: the outputs of all layers for
         all windows would take several times the memory of the hidden states. The run
         for the first group goes on to the states after the block.
@@ -312,7 +311,7 @@ def _stream_before(
 ) -> Tensor:
     """Return the pruned model's residual stream before a layer, a row per token.
 
-    `seen` is what its layers compute, by name; those of `done` have added to the
+    `seen` are the outputs of its layers, by name; layers of `done` have added to the
     stream.
     """
     stream = hidden.float().flatten(0, 1)

@@ -27,9 +27,9 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.shares import add_sums
 
 _BETAS = (0.9, 0.95)
-_LAST_RATE = 0.05  # of the rate, at the end of the schedule
+_LAST_RATE = 0.05  # at the end of the schedule, relative to the largest rate
 _WARM_UP = 5  # steps
-_MAX_NORM = 1.0  # of the gradient
+_MAX_NORM = 1.0  # for gradient clipping
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # torch's names of AdamW's state
 
 
@@ -45,8 +45,8 @@ class WeightTraining:
         """Train parameters.
 
         Args:
-            parameters: those to train.
-            masks: of the weights that remain.
+            parameters: parameters to train.
+            masks: masks of the weights that remain.
             device: where they are trained, if their blocks may be offloaded; None:
                 where they are.
         """
@@ -76,7 +76,7 @@ class WeightTraining:
         )
 
     def step(self, rate: float) -> None:
-        """Take a step along the gradients, those of all processes, and forget them."""
+        """Take a step along the gradients of all processes, and forget them."""
         gradients = {
             n: p.grad for n, p in enumerate(self.parameters) if p.grad is not None
         }
@@ -155,7 +155,7 @@ class WeightTraining:
         self._best = []
 
 
-Masks = dict[int, Tensor]  # of the weights that remain, by the id of a parameter
+Masks = dict[int, Tensor]  # True for weights that remain; by the id of a parameter
 
 
 def masks_of(state: PruningState, block: int | None = None) -> Masks:
@@ -178,7 +178,7 @@ def trainable(
 ) -> list[nn.Parameter]:
     """Return the parameters of the model or of a block that recovery may change.
 
-    Those of protected layers stay.
+    Parameters of protected layers stay as they are.
     """
     protect = state.config.pruning.protect
     layers = [x for x in state.loaded.layers if any_matches((x,), protect)]
@@ -199,9 +199,9 @@ def routers(state: PruningState) -> list[nn.Parameter]:
 
 
 def rate_at(rate: float, step: int, share: float) -> float:
-    """Return the rate of a step, of a warm-up and a cosine.
+    """Return the rate of a step, with a warm-up and a cosine schedule.
 
-    `rate` is the largest; `share` is what is done of the training.
+    `rate` is the largest; `share` is the finished share of the training.
     """
     cosine = _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
     return rate * cosine * min(1, (step + 1) / _WARM_UP)
