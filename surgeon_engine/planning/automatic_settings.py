@@ -11,8 +11,8 @@ Each is tried with the weights on the device, and then with offloaded blocks, wh
 only adapters can be trained. The plan and the run make the choice by the same
 function, from the facts of the machine.
 
-The form of the file is that of the original (`file_form.py`). A plain file, and a GGUF
-file of most families, has one width for all blocks: all then lose equally many heads,
+The file has the form of the original (`file_form.py`). A plain file, and a GGUF file
+of most families, has one width for all blocks: all then lose equally many heads,
 neurons and experts.
 """
 
@@ -61,7 +61,7 @@ from surgeon_engine.planning.target_size import PlannedSize, planned_size
 # https://docs.nvidia.com/deeplearning/performance/dl-performance-matrix-multiplication/
 GPU_MULTIPLE = 8  # numbers of 16 bits
 _LEVELS = (Recovery.DISTILLATION, Recovery.RECONSTRUCTION, Recovery.REFIT)
-_MIN_EPOCHS = 0.25  # of a distillation that is cut by the time limit
+_MIN_EPOCHS = 0.25  # fewest epochs of a distillation within the time limit
 
 
 _LEVEL_NAMES = {
@@ -87,7 +87,7 @@ class SettledJob:
     config: RunConfig
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
     size: PlannedSize
-    estimate: Estimate  # of the settled job
+    estimate: Estimate  # for the settled job
 
     @property
     def is_open(self) -> bool:
@@ -275,7 +275,7 @@ def about_multiple(file: PlannedFile, multiple: int) -> str:
 
     Args:
         file: as the settings ask for it.
-        multiple: that of the settled job.
+        multiple: the multiple of the settled job.
     """
     if file.pruning.width_multiple or multiple <= 1:
         return ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from surgeon_engine.api.config.run import Dtype
 
-# Of a number, by its format in memory or in a file.
+# Bytes of a number, by its format in memory or in a file.
 BYTES: Mapping[str, int] = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
 FLOAT = BYTES[Dtype.FLOAT32]
 
@@ -18,9 +18,9 @@ LOGITS_AT_ONCE = 2**25
 GRADIENT_LOGITS_AT_ONCE = 2**26
 
 HELD_OUT = 4  # one of so many calibration windows judges dampings
-OWN_WINDOWS_AT_ONCE = 64  # that the model writes
+OWN_WINDOWS_AT_ONCE = 64  # windows that the model writes
 
-# Of first-order gates: windows of general text. More change little. Shipped text has no
+# Windows of general text for first-order gates. More change little. Shipped text has no
 # chats, so a quarter of the windows are the model's own.
 GATE_GENERAL_WINDOWS = 32
 GATE_SHIPPED_WINDOWS = 24
@@ -34,12 +34,12 @@ DEPTH_TOKENS = 2048
 DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
 SUMS_ON_HOST = 2**29  # bytes of the sum X'X of a refit, from which on it is on the host
 
-STEP_WINDOWS = 2  # of a step of a training
-EPOCH_OWN = 8  # of so many windows of general text, an epoch has one own window
+STEP_WINDOWS = 2  # windows in a training step
+EPOCH_OWN = 8  # the model writes one of so many general windows of an epoch
 SHIPPED_TOKENS = 230_000  # about; 247,000 by the 49,152 tokens of SmolLM2
 RECONSTRUCTION_EPOCHS = 2
 TRAINING_CHECKS = 4  # measurements of the held-out windows
-TRAINING_PASSES = 3.5  # of an epoch: it takes as long as so many forwards
+TRAINING_PASSES = 3.5  # a training epoch takes as long as so many forwards
 
 # On a CPU, an attention of at most so many queries takes a part of them at a time, and
 # holds their weights for gradients (`model/cpu_attention.py`).
@@ -48,8 +48,8 @@ ATTENTION_QUERIES, ATTENTION_AT_ONCE = 512, 64
 # Neurons of an expert: torch multiplies the matrices of several experts at a time only
 # if their rows are multiples of 16 bytes.
 EXPERT_WIDTH_MULTIPLE = 8
-EXPERT_MATRICES = 3  # of a usual expert: a gated MLP
-EXPERT_TOKENS = 2**13  # of an expert that are worked on at once in its refit
+EXPERT_MATRICES = 3  # matrices of a usual expert: a gated MLP
+EXPERT_TOKENS = 2**13  # tokens of an expert in one step of its refit
 
 # An export is verified by the logits of so many tokens, and the perplexity of windows.
 PROBED_TOKENS = 64
@@ -69,8 +69,8 @@ def pinned_bytes(size: int) -> int:
     return 1 << (size - 1).bit_length() if size else 0
 
 
-# On the disk, of the measurements of originals that later runs find; those that were
-# used least recently are deleted.
+# Bytes on the disk for measurements of originals that later runs find; the least
+# recently used ones are deleted.
 KEPT_BYTES = 2_000_000_000
 
 # Bytes of a tensor's entry in the header of a file, approximately.

@@ -25,19 +25,19 @@ from surgeon_engine.planning.stages.need import Moment, StageNeed
 from surgeon_engine.planning.target_size import PlannedSize, planned_size
 from surgeon_engine.planning.token_files import with_token_file_shape
 
-_WORKING = 100_000_000  # of threads and of what the allocator keeps, once it computes
+_WORKING = 100_000_000  # bytes of threads and kept by the allocator, once it computes
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """The needs of a run, in bytes and seconds."""
 
-    ram: int  # of all processes together
-    engine: int  # of the engine's process alone
+    ram: int  # all processes together
+    engine: int  # the engine's process alone
     gpu: int  # 0: it does not use one
     disk: int
     seconds_of_stages: dict[Stage, float] = field(default_factory=dict)  # {}: unknown
-    processes: int = 1  # that share the run, each on a GPU of its own
+    processes: int = 1  # processes that share the run, each on its own GPU
 
     @property
     def seconds(self) -> float | None:
@@ -70,7 +70,7 @@ class Footprint:
 
     @property
     def peak(self) -> float:
-        """The peak, if all memory is that of the machine."""
+        """The peak, if everything is in main memory."""
         job = self.job
         fixed = job.unmapped + job.references + job.head
         unrecovered = job.unrecovered
@@ -141,7 +141,7 @@ class Footprint:
         if job.offloads:
             # Weights that change, their copies, and the full-size model.
             before += int(2 * job.weights + job.unrecovered + job.undone)
-            before += 2 * job.copied_to_files  # of both models
+            before += 2 * job.copied_to_files  # the blocks of both models
         before += int(max(need.saved for need in stages))
         return max(before, sum(need.written for need in stages))
 

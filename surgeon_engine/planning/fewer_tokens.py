@@ -9,8 +9,8 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.constants import HEADER_OPTIONS
 
-TYPICAL_SHARE = 2 / 3  # of the tokens, which are kept where nothing else decides
-_MIN_TOKENS = 256  # of bytes, which stay
+TYPICAL_SHARE = 2 / 3  # share of tokens to keep where nothing else decides
+_MIN_TOKENS = 256  # byte tokens, which always stay
 
 
 def planned_tokens(pruning: PruningConfig, model: ModelSummary) -> int:
@@ -52,9 +52,9 @@ def parameters_to_choose(pruning: PruningConfig, model: ModelSummary) -> int:
 
 
 def with_fewer_tokens(model: ModelSummary, tokens: int) -> ModelSummary:
-    """Return the summary of a model of which so many tokens are left.
+    """Return the summary of a model with so many tokens left.
 
-    The bytes of its files stay those of the original.
+    The bytes of its files stay as they are.
 
     Args:
         model: the original; its `token_parameters` say what a token takes.

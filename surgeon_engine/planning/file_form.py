@@ -1,4 +1,4 @@
-"""Choose the form of the file of a run: like that of the original, unless it is set.
+"""Choose the form of a run's file: the form of the original, unless it is set.
 
 A GGUF file becomes a GGUF file, and weights of few bits are written in a number format
 of about as many, which only GGUF files hold. Where Surgeon writes no GGUF file of a
@@ -22,7 +22,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.planned_file import FileForm, planned_file
 
-# A file whose size exceeds that of another by no more is as large: headers differ.
+# Files count as equally large up to this ratio of their sizes: headers differ.
 SAME_SIZE = 1.02
 
 
@@ -70,7 +70,7 @@ def number_format(wanted: FileDtype, pruned: str, stored: str) -> FileDtype:
     Args:
         wanted: the number format that was asked for.
         pruned: the one in which the model was pruned.
-        stored: that of the original's files; empty if they are quantized.
+        stored: the number format of the original's files; empty if they are quantized.
 
     Returns:
         If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantized
@@ -90,8 +90,8 @@ def _is_gguf_by_default(pruning: PruningConfig, model: ModelSummary) -> bool:
     # Zeros do not make these files smaller, and numbers of few bits do not keep them.
     if pruning.structure in (*BY_LAYER, *SPARSE):
         return False
-    # Only files of ragged widths hold blocks without an attention or MLP, and blocks
-    # that stay whole beside others.
+    # Only files of ragged widths hold blocks without an attention or MLP, and whole
+    # blocks beside pruned ones.
     is_ragged = bool(pruning.sublayers_to_drop or pruning.protect)
     if is_ragged and model.gguf_widths is Widths.SAME:
         return False
@@ -103,8 +103,8 @@ def similar_dtype(model: ModelSummary) -> FileDtype:
     """Return the longest number format in which the model is as small as its files.
 
     It is the shortest one if the model is larger in all of them. Experts in MXFP4 stay
-    in it: those that a run does not change, and that keep all neurons, remain as they
-    are.
+    in it: experts that a run does not change, and that keep all neurons, remain as
+    they are.
     """
     if model.has_mxfp4_experts:
         return FileDtype.MXFP4_MOE

@@ -16,7 +16,7 @@ of the model by the same method, nothing is expected of them.
 
 Tokens were measured on SmolLM2-135M alone (docs/results.md, A smaller vocabulary).
 Without a third of them, d is 0.136 by itself. If their costs decide how many leave, d
-is 0.77 times that of blocks alone at the same size.
+is 0.77 times the d of blocks alone at the same size.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _EXPONENT = 0.78
 _RISE_SCALE, _RISE_EXPONENT = 0.83, 0.74
 # The scale a of measured models by the decimal logarithm of their parameters.
 _MEASURED = {6.45: 0.22, 8.13: 1.13, 8.43: 2.5}  # demo, SmolLM2-135M, Gemma 3 270M
-_LARGE_SCALE = 1.13  # of models that are larger than those
+_LARGE_SCALE = 1.13  # for larger models
 _UNMEASURED = (Method.K_OBD, Method.L_OBD, Method.MAGNITUDE)
 _SPARSE_SCALE = 0.5  # single weights lose less at the same share
 # Factors of d without a training, at these shares: SmolLM2-135M before and after
@@ -67,7 +67,7 @@ CURVE_POINTS = 120
 # Factors from the curve to the ends of the band.
 _OTHER_MODELS, _DIAGNOSED, _OWN_RUNS = 2.2, 1.6, 1.3
 _FAR = 4.0  # factor of d from which on a run says no more than other models do
-_NEAR = 0.1  # of its logarithm: runs that are nearer to each other count alike
+_NEAR = 0.1  # share of log(_FAR): runs that are nearer than this count alike
 _OF_TOKENS, _OF_CHOSEN_TOKENS = 0.136 / 0.323, 0.77  # by the removed share; factor
 _OF_EXPERTS = 1.8  # wider than those, as they are measured on models without experts
 # About KL(original || rounded) of the whole model, nats per token (docs/results.md).
@@ -87,7 +87,7 @@ class Basis(Enum):
 
     NOTHING = "nothing"  # nothing is expected
     SIMILAR = "similar"  # measured runs of another model
-    DENSE = "dense"  # those of models without experts, though experts are removed
+    DENSE = "dense"  # runs of models without experts, though experts are removed
     OWN_RUNS = "own_runs"  # runs of this model
     DIAGNOSIS = "diagnosis"  # the costs of this model, and runs of it if there are any
 
@@ -108,9 +108,9 @@ class RunPoint:
 
     name: str
     share: float  # removed, of the prunable weights
-    divergence: float  # of its file
+    divergence: float  # KL of its file, nats per token
     recovery: RecoveryConfig = RecoveryConfig()
-    # What the number format of the job adds, in place of that of its file; perhaps < 0.
+    # What the job's number format adds, in place of its file's format; perhaps < 0.
     rounding: float = 0.0
     has_format: bool = True  # whether its file has the number format of the job
 
@@ -124,7 +124,7 @@ class RunPoint:
 class Forecast:
     """Expected divergences for removed shares, with a band."""
 
-    shares: Sequence[float]  # of the prunable weights, ascending, from 0
+    shares: Sequence[float]  # removed / prunable weights, ascending, from 0
     expected: Sequence[float]  # if anything is
     spreads: Sequence[float]  # factors from the curve to the ends of the band, by share
     basis: Basis
@@ -279,7 +279,7 @@ def _of_runs(
 
     Args:
         height: the value of the curve before it is scaled.
-        runs: that of each run, and its scale.
+        runs: the value of the curve at each run, and the scale of the run.
         usual: the scale and the factor without runs.
     """
     if not runs:

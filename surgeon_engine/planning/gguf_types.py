@@ -4,7 +4,7 @@ A number format names a mixture: most matrices have its base type, and those tha
 most from rounding a longer one. A type divides each row of a matrix into blocks, and
 takes only rows of whole blocks; other rows fall back to a type with shorter blocks.
 
-The rules are those for models with an importance matrix. The forecast of a plan and the
+These are the rules for models with an importance matrix. The forecast of a plan and the
 writer of the file both follow them.
 """
 
@@ -69,9 +69,9 @@ _BASE = {
     FileDtype.Q4_K_M: TensorType.Q4_K,
     FileDtype.Q4_0: TensorType.Q4_0,
     FileDtype.IQ4_NL: TensorType.IQ4_NL,
-    FileDtype.MXFP4_MOE: TensorType.Q8_0,  # of all but experts
+    FileDtype.MXFP4_MOE: TensorType.Q8_0,  # all tensors but experts
 }
-# Those in which the kind of a matrix decides about its type.
+# Formats in which the kind of a matrix decides its type.
 _OF_SEVERAL_TYPES = tuple(x for x in FOR_ANY_MODEL if x is not FileDtype.Q8_0)
 _FALLBACK = {
     TensorType.Q6_K: TensorType.Q8_0,
@@ -118,7 +118,7 @@ class Mixture:
     blocks: int
     queries_per_key: int  # heads for each head of keys
     has_head: bool  # False: the embeddings are the head, too
-    experts: int = 0  # of each block
+    experts: int = 0  # in each block
 
     @property
     def base(self) -> TensorType:
@@ -159,7 +159,7 @@ class Mixture:
         if parts[0] != "blk":
             return base
         block, module = int(parts[1]), parts[2]
-        if module.startswith(_DOWN):  # those of experts, too
+        if module.startswith(_DOWN):  # experts have them, too
             module = _DOWN
         if self.experts == _FEW_EXPERTS and module in _BESIDE_FEW_EXPERTS:
             return TensorType.Q8_0

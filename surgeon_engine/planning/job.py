@@ -1,16 +1,16 @@
 """A job as its stages see it: layers, windows, and the sizes of what several hold.
 
-Bytes are those of the engine's tensors:
+Bytes count the engine's tensors:
 
-    weights     the model, in the number format in which it is pruned; of offloaded
-                blocks, the device holds two at a time, and the host all or none
+    weights     the model, in the number format in which it is pruned; the device holds
+                two offloaded blocks at a time, and the host all or none
     references  the original's last hidden states on the windows that judge
     factors     A and G of all measured layers, or their gate gradients, float32
     record      the input of each block for all windows, and one gradient (collect.py)
     kept        a copy of the weights during a trial
     undone      copies that a quality budget keeps to roll back a shot
     unrecovered a copy that the final recovery keeps to roll it back
-    head        that of the original, which gives its predictions in fewer tokens
+    head        the head of the original for its predictions in fewer tokens
     unshared    embeddings and head of the original that its pruned model does not share
 
 Protected layers count as if they were pruned.
@@ -44,8 +44,8 @@ from surgeon_engine.planning.target_size import PlannedSize, planned_size
 
 # Rates of a machine whose speed was not measured: nothing takes time.
 UNKNOWN = Rates(dict.fromkeys(Dtype, math.inf), math.inf, math.inf, 0.0)
-_HEADERS = 0.01  # of a file's bytes at most
-_BLOCKS = 2  # of a model whose blocks are offloaded that are on the device at once
+_HEADERS = 0.01  # maximum share of a file's bytes
+_BLOCKS = 2  # offloaded blocks that the device holds at once
 
 
 @dataclass(frozen=True)  # no slots: cached properties need a dictionary
@@ -105,7 +105,7 @@ class Job:
         return tuple(_scaled_layer(layer, stays) for layer in self.touched)
 
     def as_used(self, layers: Iterable[LayerSummary]) -> tuple[LayerSummary, ...]:
-        """Return layers as a token uses them: of experts, those that it chooses.
+        """Return layers as a token uses them: only the experts that it chooses.
 
         Their rows are all numbers that these make of the token.
         """
@@ -167,7 +167,7 @@ class Job:
 
     @property
     def recovery_windows(self) -> int:
-        """The user's windows and those of general text, for recovery."""
+        """The windows of the user's text and of general text, for recovery."""
         if not self.config.recovery.recovers:
             return 0
         return self.config.calibration.windows + self.config.general_windows
@@ -215,7 +215,7 @@ class Job:
 
     @property
     def weights_on_device(self) -> float:
-        """The model on the device; of offloaded blocks, one and the next."""
+        """The model on the device; if blocks are offloaded, one and the next."""
         if not self.offloads:
             return self.weights
         return self.weights - self.of_blocks + self.visiting
@@ -268,14 +268,14 @@ class Job:
 
     @property
     def copied_to_files(self) -> int:
-        """The blocks of a model in temporary files, as they are not those of its own.
+        """The blocks in temporary files, used in place of the model's own files.
 
-        Its weights are converted, dequantized, or joined from those of experts.
+        Their weights are converted, dequantized, or joined from single experts.
         """
         is_computed = self.is_converted or bool(self.model.experts)
         return self.of_blocks if self.offloads and is_computed else 0
 
-    # what is held beside it, in bytes
+    # bytes held beside the model
 
     @property
     def references(self) -> int:
@@ -360,13 +360,13 @@ class Job:
     def scores(self, tokens: int, *, in_graph: bool = False) -> int:
         """Return the bytes of the scores that an attention holds, usually 0.
 
-        They are held as they are, and in float32 before and after the softmax. A graph
-        keeps those after it, in float32 and as they are multiplied. That of a run on a
-        CPU keeps those of short windows, of the keys up to each query.
+        They are held in the model's dtype, and in float32 before and after the softmax.
+        A graph keeps only scores after the softmax, in both dtypes. On a CPU it keeps
+        only the scores of short windows, for the keys up to each query.
 
         Args:
-            tokens: of a batch.
-            in_graph: whether those are counted that a graph keeps.
+            tokens: the tokens of a batch.
+            in_graph: whether to count only the scores that a graph keeps.
         """
         model, keys = self.model, self.length
         if in_graph and not (model.score_heads or self.is_on_gpu):
@@ -416,7 +416,7 @@ def _scaled_layer(layer: LayerSummary, stays: float) -> LayerSummary:
 
 
 def width(layer: LayerSummary) -> int:
-    """Return the number of columns, with that of a bias."""
+    """Return the number of columns, including a bias."""
     return layer.weights // layer.rows
 
 

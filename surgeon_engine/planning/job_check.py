@@ -35,7 +35,7 @@ def job_errors(
     Args:
         config: the job.
         model: its model.
-        goal: that of the job; None: it is computed.
+        goal: the goal of the job; None: it is computed.
         on_cuda: whether it computes on a GPU that torch calls "cuda".
     """
     yield from with_file_form(config, model).contradictions()
@@ -70,7 +70,7 @@ def job_errors(
     )
     for setting, check in checks:
         if setting == "pruning.target" and has_failed:
-            continue  # that follows from the others
+            continue  # its error would follow from the others
         try:
             check()
         except EngineError as error:

@@ -16,11 +16,11 @@ from surgeon_engine.planning.target_size import planned_size
 
 # Tokens of all answers, at most, and of the prompts.
 ANSWERED, PROMPTED = 4_300, 11_000
-_WINDOWS = 16  # of each text
+_WINDOWS = 16  # windows of each text
 _CONTINUATIONS = 32  # windows, about
 _LLAMA = 3.0  # times as long as a forward of as many tokens
-_LLAMA_START = 0.3  # of the start of a process with torch
-# Of each token by transformers, in blocks: the message, and the calls of Python.
+_LLAMA_START = 0.3  # start time, relative to a process with torch
+# Per token by transformers: the message, counted in blocks; calls of Python per block.
 _MESSAGE, _CALLS = 6, 1000
 
 
@@ -34,16 +34,16 @@ def seconds_to_judge(
     """Return how long it takes to judge the file of a run; None: it is not known.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         model: the original.
-        machine: that computes, with its pace.
+        machine: the machine that computes, with its pace.
         in_llama: whether llama.cpp runs the original, and the file.
     """
     rates = machine.rates(config.model.device)
     if rates is None:
         return None
     job = Job(config, model, planned_size(config, model), rates=rates)
-    # The held-out one, the model's own, and what is named.
+    # The held-out text, the model's own, and the named ones.
     texts = 2 + len(config.evaluation.texts) + len(config.calibration.more_texts)
     read = texts * _WINDOWS + _CONTINUATIONS
     seconds = sum(_answering(job, by_llama=each) for each in in_llama)
@@ -53,7 +53,7 @@ def seconds_to_judge(
 
 
 def _answering(job: Job, *, by_llama: bool) -> float:
-    """Return the time in which a model answers everything, in a process of its own."""
+    """Return the time for all answers of a model, in a process of its own."""
     start = fresh_process(job)
     if by_llama:
         windows = -(-(PROMPTED + ANSWERED) // job.length)

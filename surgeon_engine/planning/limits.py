@@ -54,7 +54,7 @@ def max_rows_columns(layer: LayerSummary, share: float, structure: Structure) ->
         limit -= limit % width
     elif structure is Structure.COLUMNS:
         limit -= limit % layer.rows
-    elif limit < most:  # what is over is less than the larger of both
+    elif limit < most:  # the excess is less than the larger of both
         limit -= max(layer.rows, width)
     return max(0, min(most, limit))
 
@@ -160,9 +160,9 @@ class _Coupled:
 
     layers: tuple[LayerSummary, ...]  # first the one whose columns they are
     groups: int
-    least: int  # that stay
+    least: int  # groups that must stay
     classes: int
-    neurons: int  # of each group that can be removed; 0: none
+    neurons: int  # removable neurons of each group; 0: none
     weights_per_neuron: int
 
     @property
@@ -183,7 +183,7 @@ class Depth:
     """The blocks and sub-layers that may be removed as a whole, and how many are."""
 
     blocks: list[int]  # weights of each, ascending
-    sublayers: list[int]  # of the smaller one of each block
+    sublayers: list[int]  # weights of the smaller one of each block, ascending
     # Weights that the removed ones would keep as heads and neurons, at least.
     kept_otherwise: int
 

@@ -17,8 +17,8 @@ from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.base.sentences import reworded, say
 from surgeon_engine.planning.estimate import Estimate
 
-_SPARE = 0.85  # of the free amount: an estimate below it fits
-_BEYOND = 1.15  # of the free amount: an estimate above it cannot fit
+_SPARE = 0.85  # share of the free amount: an estimate below it fits
+_BEYOND = 1.15  # share of the free amount: an estimate above it cannot fit
 _LONG = 6 * 3600.0  # seconds; longer runs get a yellow light
 
 
@@ -65,7 +65,7 @@ class Need:
         """How well it fits."""
         free = math.inf if self.free is None else self.free
         tight = _LONG if self.what is Resource.TIME else _SPARE * free
-        # The size of files is known exactly, that of memory is not.
+        # Sizes of files are known exactly, needs of memory are not.
         beyond = 1.0 if self.what is Resource.DISK else _BEYOND
         if self.what is not Resource.TIME and self.needed > beyond * free:
             return ResourceStatus.RED

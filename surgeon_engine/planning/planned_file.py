@@ -51,7 +51,7 @@ class PlannedFile:
     original: ModelSummary
     form: FileForm
     pruning: PruningConfig
-    tokens: int | None = None  # that stay; None: as the settings say beforehand
+    tokens: int | None = None  # remaining ones; None: as the settings say beforehand
 
     @cached_property
     def model(self) -> ModelSummary:
@@ -134,7 +134,7 @@ class PlannedFile:
     def _mixture(self) -> Mixture:
         model = self.model
         outputs = [x.columns for x in model.layers if is_attention_output(x.kind)]
-        keys = model.cache_width // 2  # of all attentions
+        keys = model.cache_width // 2  # summed over all attentions
         outer = model.parameters - model.prunable
         return Mixture(
             self.form.dtype,

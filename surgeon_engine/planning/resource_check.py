@@ -38,8 +38,8 @@ from surgeon_engine.planning.needs import (
 from surgeon_engine.planning.target_size import PlannedSize
 
 _MIN_LENGTH = 64  # tokens of a window
-_MIN_SPEED = 0.2  # of float32's; slower formats are not proposed
-_MIN_WINDOWS = 8  # of calibration
+_MIN_SPEED = 0.2  # share of float32's speed; slower formats are not proposed
+_MIN_WINDOWS = 8  # calibration windows
 
 _ORDER = tuple(ResourceStatus)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-_ROUNDING = 1e-12  # of the result
+_ROUNDING = 1e-12  # relative error of the result
 
 
 def floor_share(n: int, share: float) -> int:

@@ -2,17 +2,17 @@
 
     weights   the bytes of the file
     cache     keys and values of each token in each block, 16 bits each; blocks with a
-              sliding window keep those of the window and of one batch
-    buffers   of one batch of 512 tokens: activations, 4 F + 3 H numbers of 32 bits for
+              sliding window keep the tokens of the window and of one batch
+    buffers   for one batch of 512 tokens: activations, 4 F + 3 H numbers of 32 bits for
               each of its tokens, where F is the width of the MLPs and H the hidden
               size; and the mask of the attention, 16 bits for each pair of one of them
               and a token in the cache
 
 This is what llama.cpp reserves at its start for one sequence, with its defaults: flash
-attention and a `ubatch` of 512. The cache is exact. The activations are those that it
-reported as "compute buffer size" for six models, or up to a fifth more
-(docs/export.md). Older versions also reserve the logits of the batch. The code of the
-program, and the rest of the machine, come on top.
+attention and a `ubatch` of 512. The cache is exact. The activations are the "compute
+buffer size" that it reported for six models, or up to a fifth more (docs/export.md).
+Older versions also reserve the logits of the batch. The code of the program, and the
+rest of the machine, come on top.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ COMMON_MEMORIES = (
 )
 GIGABYTE = 1_000_000_000
 
-_CACHE_BYTES = 2  # of a key's or a value's number
+_CACHE_BYTES = 2  # bytes of a number in keys and values
 _PADDING = 256  # tokens: the cache has room for a multiple of it
 _BATCH = 512  # tokens that are computed at once
-_BYTES = 4  # of an activation
+_BYTES = 4  # bytes of an activation
 _MASK_BYTES = 2
-_MLP_BUFFERS, _HIDDEN_BUFFERS = 4, 3  # that exist at once
+_MLP_BUFFERS, _HIDDEN_BUFFERS = 4, 3  # buffers that exist at once
 
 HeadsLeft = Mapping[int, float]  # the share of its heads that a block keeps
 
@@ -68,9 +68,9 @@ class PlannedContext:
 
     tokens: int  # at most as many as the model supports
     bytes: int  # beside the weights of the original
-    heads: int = 0  # that can be removed; 0: they do not count
+    heads: int = 0  # removable heads; 0: they do not count
     weights_per_head: int = 1
-    bytes_per_head: int = 0  # of keys and values
+    bytes_per_head: int = 0  # keys and values
 
     def beside(self, removed: int) -> int:
         """Return the bytes beside the weights once so many weights are removed."""
@@ -84,12 +84,11 @@ def planned_context(
 ) -> PlannedContext:
     """Return the memory that a context takes in a planned model.
 
-    Removed heads count only where all removed weights are those of heads. Where neurons
+    Removed heads count only where all removed weights belong to heads. Where neurons
     are removed, too, the costs decide how many heads are, so all of them count.
 
     Args:
-        context: tokens of prompt and answer together; more than the model supports
-            count as those that it does.
+        context: tokens of prompt and answer together, capped at the model's maximum.
         model: the model before pruning.
         kind: the structure that is removed.
     """
@@ -116,11 +115,11 @@ def memory_of_export(
     context: int,
     model: ModelSummary,
 ) -> int:
-    """Return the bytes in which an exported model runs, with the heads that it has.
+    """Return the bytes that an exported model needs to run, with its remaining heads.
 
     Args:
         exported: the export.
-        layers: what the run has left of each layer.
+        layers: the sparsity of each layer after the run.
         context: tokens of prompt and answer together.
         model: the model before pruning.
     """
@@ -167,9 +166,8 @@ def _cells(context: int, model: ModelSummary) -> tuple[int, int]:
 def _cache_widths(model: ModelSummary) -> dict[int, int]:
     """Return how many numbers a token adds to the keys and values of each block.
 
-    The rows of the producers of heads are those of queries, keys and values; their
-    consumer has a column for each query's. If heads are unknown, all blocks count
-    alike.
+    The producers of heads have rows for queries, keys and values; the consumer has as
+    many columns as queries have rows. If heads are unknown, all blocks count alike.
     """
     layers, widths = _by_name(model), dict.fromkeys(range(model.blocks), 0)
     for each in model.coupled:

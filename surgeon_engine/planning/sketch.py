@@ -1,8 +1,8 @@
-"""The layers of a model of which only the config has been read.
+"""The layers of a model, estimated from its config alone.
 
 The estimate of a run needs the layers, which the engine finds in the model itself. A
-model that is not on this computer gets those of a usual decoder of its size: attention
-with four layers, and an MLP with two layers or three, or a mixture of experts.
+model that is not on this computer gets the layers of a usual decoder of its size: four
+in the attention, and two or three in the MLP, or a mixture of experts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from surgeon_engine.api.model_info.header import (
 from surgeon_engine.api.model_info.quantization import METHODS, MXFP4
 
 _USUAL_DTYPE = "bfloat16"
-_USUAL_BYTES = 2  # of a weight in it
+_USUAL_BYTES = 2  # bytes of a weight in that dtype
 
 
 def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:

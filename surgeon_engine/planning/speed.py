@@ -1,10 +1,10 @@
 """The seconds of a job's passes, by the operations of each and the rates of a machine.
 
-    forward     2 operations for each token and weight that it uses, and those of
-                attention; of experts it uses those that it chooses
+    forward     2 operations for each token and weight that it uses, and attention; a
+                token uses only the experts that it chooses
     covariance  2 n^2 for each token and factor of side n
     calls       a fixed time for each, most of the total in small models
-    reading     of offloaded blocks, from main memory or the disk, while others compute
+    reading     offloaded blocks from main memory or the disk, while others compute
 
 Constants are measured (docs/results.md).
 """
@@ -17,8 +17,8 @@ from surgeon_engine.planning.job import Job
 
 DISK = 400e6  # bytes/s
 _CALLS = 60  # operations of a block's forward
-_BACKWARD_CALLS = 2.5  # of its backward, for each of those
-# The share of large products' speed that those of a model reach: 0.2 at a width of 192
+_BACKWARD_CALLS = 2.5  # backward operations per forward operation
+# Share of large products' speed that a model's products reach: 0.2 at a width of 192
 # (the demo), and nearly all of it from three times that width on (SmolLM2).
 _EFFICIENCY, _WIDTH, _POWER, _MOST = 0.2, 192, 1.37, 0.9
 _LOGIT_PASSES = 8  # over the logits, for their loss
@@ -27,7 +27,7 @@ _DEQUANTIZED = 40e6  # weights of a GGUF file turned into floats a second
 # Over the keys and values of a window that is written, for each token: they are copied
 # to be extended, and read.
 _CACHE_PASSES = 3
-_READS = 2.0  # of offloaded blocks in a forward of many batches: a window comes first
+_READS = 2.0  # reads of offloaded blocks for many batches: a window comes first
 _SPREAD = 16  # windows that, one token each, choose about all experts
 
 
@@ -51,7 +51,7 @@ def loading(job: Job) -> float:
 
 
 def reading(job: Job) -> float:
-    """Return the time in which all offloaded blocks come to where they are computed.
+    """Return the time to read all offloaded blocks.
 
     It passes while others compute. Where memory is too small to keep all of them, they
     come from the disk.
@@ -71,7 +71,7 @@ def forward(
     Args:
         job: the job.
         windows: how many.
-        flops_per_second: of products; 0: those of the model's number format.
+        flops_per_second: speed of products; 0: as in the model's number format.
         reads: how often the weights of offloaded blocks are read, if there are as many
             batches.
     """
@@ -106,7 +106,7 @@ def writing(job: Job, steps: int, windows: int = 1) -> float:
     Args:
         job: the job.
         steps: the number of passes.
-        windows: those that are written at once; half of their tokens are there.
+        windows: how many are written at once; half of their tokens are there.
     """
     # Each window may choose other experts.
     idle = job.model.idle_parameters * max(0.0, 1 - (windows - 1) / _SPREAD)
@@ -118,7 +118,7 @@ def writing(job: Job, steps: int, windows: int = 1) -> float:
 
 
 def writing_windows(job: Job, windows: int) -> float:
-    """Return the time in which the model writes windows, many of them at once."""
+    """Return the time to write windows with the model, many of them at once."""
     if not windows:
         return 0.0
     at_once = min(windows, OWN_WINDOWS_AT_ONCE)

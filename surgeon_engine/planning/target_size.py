@@ -1,15 +1,15 @@
 """The exact size of a model at its pruning target: share, parameters and bytes.
 
     P   all parameters of the model; tied ones count once
-    p   prunable weights, those of the linear layers in the decoder blocks
+    p   prunable weights: the linear layers in the decoder blocks
     t   parameters of removed tokens, in embeddings and head
     r   removed weights: the maximum that a run removes, or the minimum if the target is
         a size in bytes
 
 Norms are not prunable, nor are embeddings and an untied head but for tokens: r <= p,
-and P - t - r parameters remain. Bytes are those of the file that holds them
+and P - t - r parameters remain. Bytes are the size of their file
 (`planned_file.py`). Tokens count toward the target. Where the run chooses how many are
-removed, t is 0 beforehand, and r may exceed p by those that can be.
+removed, t is 0 beforehand, and r may exceed p by their parameters.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Goal:
     prunable: int  # weights that there are to choose from
     sparsity: float  # removed / prunable weights
     of_tokens: int  # parameters that are removed with tokens
-    parameters: int  # that remain
-    weight_bytes: int  # of the file that holds them
-    form: FileForm  # of that file
+    parameters: int  # remaining parameters
+    weight_bytes: int  # size of the file that holds them
+    form: FileForm  # form of this file
 
     def asked(self, share: float) -> int:
         """Return the maximum number of removed weights at a share of the goal."""
@@ -75,12 +75,12 @@ def share_of_goal(t: float, schedule: Schedule) -> float:
     return t if schedule is Schedule.LINEAR else 1 - (1 - t) ** 3
 
 
-TARGET_TOLERANCE = 0.005  # of the prunable weights; a goal missed by more is reported
+TARGET_TOLERANCE = 0.005  # share of prunable weights; a goal missed by more is reported
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedSize:
-    """The size that a job aims at, and those of its files.
+    """The target size of a job, and the sizes of its files.
 
     It is computed once for a job and passed to all that plan with it.
     """
@@ -323,7 +323,7 @@ def _has_shorter_form(file: PlannedFile) -> bool:
 def memory_of_goal(
     goal: Goal, context: int, model: ModelSummary, kind: Structure
 ) -> int:
-    """Return the bytes in which the model of a goal runs with `context` tokens."""
+    """Return the bytes that a model at its goal needs to run with `context` tokens."""
     beside = planned_context(context, model, kind).beside(goal.removed)
     return goal.weight_bytes + beside
 

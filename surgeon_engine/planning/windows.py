@@ -111,7 +111,7 @@ def shipped_of_epoch(epoch: int, general: int, first: int, pool: int) -> range:
     Args:
         epoch: its number, from 1.
         general: windows of general text in each epoch.
-        first: those of them that are shipped in the refit, at places from 0 on.
+        first: how many of them are shipped in the refit, at places from 0 on.
         pool: windows of the shipped text. At this place, it begins again.
     """
     each = general - max(1, general // EPOCH_OWN) if first else 0

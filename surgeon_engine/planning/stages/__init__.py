@@ -42,5 +42,5 @@ STAGES: dict[Stage, Statement] = {
     Stage.EXPORT: export.export,
     Stage.VERIFICATION: export.verification,
 }
-# Those that come after the last shot.
+# Stages after the last shot.
 RECOVERY = (Stage.REFERENCE, Stage.REFIT, Stage.RECONSTRUCTION, Stage.DISTILLATION)

@@ -1,10 +1,10 @@
 """The factors A and G, or the gate gradients, of the layers.
 
-    logits   of a batch, with the copies for their loss and its gradient
+    logits   one batch of them, with the copies for their loss and its gradient
     graph    the activations of one block, for a batch, with its scores
 
 Factors are in a store on the host; there are twice as many at the end of a damping
-search, because those of the held-out windows are added afterwards.
+search, because the factors of the held-out windows are added afterwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 
 _LOGIT_COPIES = 3.25  # float32: logits, probabilities, their sums
-_SCORES = 1.2  # of what a forward holds of them
+_SCORES = 1.2  # scores in the graph, relative to a forward
 _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
 
 

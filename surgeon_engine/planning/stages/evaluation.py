@@ -8,8 +8,8 @@ from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.measured_before import Kind
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 
-_MIDDLE = 0.75  # of the windows, in the middle of a run
-_COPIES = 5.0  # float32, of the logits of two models, without gradients
+_MIDDLE = 0.75  # share of the windows that an evaluation in the middle of a run reads
+_COPIES = 5.0  # float32 copies of the logits of two models, without gradients
 
 
 def evaluated(job: Job, windows: int) -> float:

@@ -12,15 +12,15 @@ from surgeon_engine.planning.stages.need import Moment, StageNeed
 from surgeon_engine.planning.stages.selection import saved_at_the_end
 
 LIBRARIES = 450_000_000  # bytes that a process with torch and transformers holds
-_COPIES = 4  # of the largest A, its inverse and factors
+_COPIES = 4  # matrices: the largest A, its inverse and its factors
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 _FEEDBACK_PASSES = 4  # over the text, to feed errors of rounding forward
 _QUANTIZED = 4e6  # weights rounded a second
-_LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
+_LIBRARIES_SECONDS = 8.0  # until a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
 _CHECKS = 4  # passes over the windows of the probe
-# Of the free memory: what weights may take where transformers checks them, and what
-# they take if that is too little, as `export/transformers/check.py` has it.
+# Shares of the free memory: the most for weights that transformers holds whole, and
+# the part that it holds of larger ones, as in `export/transformers/check.py`.
 CHECK_ROOM, CHECK_KEPT = 0.5, 0.25
 
 
@@ -28,7 +28,7 @@ def export(job: Job) -> StageNeed:
     """State the need of the export, of a checkpoint beside it, and of the probe."""
     size = job.size
     tokens = min(PROBED_TOKENS, job.length)
-    probe = 2 * tokens * job.model.vocabulary * FLOAT  # of both models
+    probe = 2 * tokens * job.model.vocabulary * FLOAT  # logits of both models
     written = size.export_bytes + size.checkpoint_bytes + probe + _OTHER_FILES
     written += int(saved_at_the_end(job))
     moments: tuple[Moment, ...] = ()
@@ -62,7 +62,7 @@ def verification(job: Job) -> StageNeed:
 
 
 def fresh_process(job: Job) -> float:
-    """Return the time in which a process with torch is ready."""
+    """Return the time until a new process with torch is ready."""
     return _LIBRARIES_SECONDS * max(1.0, job.rates.call / _USUAL_CALL)
 
 

@@ -19,7 +19,7 @@ class Moment:
     stores: tuple[float, ...] = ()  # on the host or in files: factors, copies
     of_stores: float = 0.0  # the part of them that a GPU holds at once
     has_original: bool = False  # beside the pruned model
-    copies_ahead: bool = True  # of offloaded blocks
+    copies_ahead: bool = True  # whether the next offloaded block is copied ahead
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
     states   the hidden states of one block for all windows; a pass over the blocks
              holds the original's before and after it, and the pruned model's
-    sums     of the least squares of one layer
+    sums     the sums of the least squares of one layer
     graph    the activations of blocks for the windows of a step
-    trained  of each trained weight: gradient, two moments, the best, in float32
-    logits   of some tokens at a time, with the copies for their divergence
+    trained  for each trained weight: gradient, two moments, the best, in float32
+    logits   some tokens at a time, with the copies for their divergence
 
 States are in a store, which uses the device, the host or files
 (`runtime/hidden_store.py`). With a quality limit, recovery counts once.
@@ -43,19 +43,19 @@ from surgeon_engine.planning.windows import shipped_of_epoch
 
 _GRADIENT, _MOMENTS, _BEST = 4, 8, 4
 _ENDS = 4  # hidden states of a step at the end: both models', a copy, a gradient
-_GRADIENTS = 3  # of the widest activations of a block: before and after the gate
-_CAST = 2  # of a weight in 16 bits, beside the one in float32
-_SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
+_GRADIENTS = 3  # gradients of a block's widest activations: before and after the gate
+_CAST = 2  # bytes of a weight cast to 16 bits, beside the float32 weight
+_SAVED_NUMBERS = 4  # numbers per trained weight: itself, the best and two moments
 _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or writes
 # Bytes that the allocator takes for each byte of many middling tensors; large ones have
 # pages of their own.
 _STORED, _LARGE = 1.5, 4e6
 _SQUARES, _PRODUCTS = 3, 6  # matrices of a fit: of inputs, and of the size of the layer
-_JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of logits
+_JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # copies of the logits
 _LIBRARIES = 100e6  # bytes of what torch loads for its first optimizer
 _REFIT_PASSES = 4  # over the text, each as long as a forward
-_TRAINING_READS = 2  # of offloaded blocks, for each step
-_RIDGES = 5  # that a refit of a layer tries, usually
+_TRAINING_READS = 2  # reads of offloaded blocks in each step
+_RIDGES = 5  # ridges that a refit of a layer usually tries
 
 
 def reference(job: Job) -> StageNeed | None:
@@ -183,7 +183,7 @@ def _seen_by_experts(job: Job) -> float:
 
 
 def _fit(rows: int, columns: int, *, is_pinned: bool) -> tuple[float, float]:
-    """Return the bytes to fit a matrix, and those of its sums that are on the host."""
+    """Return the bytes to fit a matrix, and the bytes of its sums on the host."""
     square = columns**2 * FLOAT
     product = columns * rows * FLOAT
     needed = _SQUARES * square + _PRODUCTS * product
@@ -205,7 +205,7 @@ def _reading_moment(job: Job) -> Moment:
 def _training_moment(job: Job) -> Moment:
     model, recovery = job.model, job.config.recovery
     graph, weights = _graph(job, _left(job)), _trained_weights(job)
-    in_graph = 0.0  # of weights
+    in_graph = 0.0  # bytes of weights
     if recovery.trains_all_weights:
         in_graph = job.weights_left * _CAST
     elif job.config.pruning.structure in SPARSE:
@@ -249,7 +249,7 @@ def _with_original(job: Job, device: float, host: float, states: float) -> Momen
 
 
 def _removed(job: Job) -> float:
-    """Return what the model is smaller by; offloaded blocks are not counted anyway."""
+    """Return the bytes that the model has lost; offloaded blocks do not count."""
     if job.offloads:
         return 0
     return (job.model.prunable - job.weights_left) * job.each
@@ -321,7 +321,7 @@ def _graph(job: Job, layers: Iterable[LayerSummary]) -> float:
 
 
 def _left(job: Job) -> Iterable[LayerSummary]:
-    """Return all layers, those that lose weights as they are at recovery."""
+    """Return all layers with the sizes that they have at recovery."""
     smaller = {layer.name: layer for layer in job.remaining}
     return (smaller.get(layer.name, layer) for layer in job.model.layers)
 
@@ -365,7 +365,7 @@ def _reading(job: Job, epochs: int) -> float:
     shipped = (shipped_of_epoch(epoch, general, first, whole) for epoch in later)
     own = Counter(general - len(each) for each in shipped)
     writing = sum(n * speed.writing_windows(job, count) for count, n in own.items())
-    kept = Kind.TEXT in job.measured_before  # of the first epoch
+    kept = Kind.TEXT in job.measured_before  # the first epoch's text
     return max(0, epochs - kept) * _pass(job) + writing
 
 

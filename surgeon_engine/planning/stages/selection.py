@@ -25,7 +25,7 @@ from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 _TRIALS, _COSTS, _TRIALS_FIRST = 3, 2, 1
 _TRIALS_LAST = 1  # more in the last shot
 _PASSES = 40  # over a layer, for costs and masks of its single weights
-_STEPS = 30  # of the conjugate gradients of a layer
+_STEPS = 30  # conjugate gradient steps of a layer
 _COPIES = 2.5  # matrices of each of a layer's factors at once
 _SPARSE_COPIES = 9  # and of the layer itself, where single weights adapt
 _DENSE_COPIES = 4
@@ -146,7 +146,7 @@ def _algebra(job: Job) -> float:
 
 
 def _matrices(job: Job) -> Iterable[LayerSummary]:
-    """Return the layers of which copies are made; of experts none are."""
+    """Return the layers that are copied; experts are not."""
     touched = [layer for layer in job.touched if not layer.is_experts]
     return touched or job.model.linear_layers
 
