@@ -120,7 +120,7 @@ def _pattern_costs_of(
 def sum_pattern_costs(cost: Tensor, kept: int, of: int) -> tuple[Tensor, Tensor]:
     """Find the cheapest way to keep `kept` of every `of` neighbors, of separate costs.
 
-    `cost` is R x C; that of a set is the sum.
+    `cost` is R x C; a set costs the sum.
 
     Returns:
         The costs, and the index of the cheapest way in `ways_to_remove`; R x C/of each.

@@ -3,7 +3,7 @@
 A sub-layer, the attention or the MLP of a block, adds its output to the residual
 stream. Without it the stream passes unchanged. Its cost is the rise of the KL to the
 original, in nats per token, when the model runs without it on held-out windows of the
-calibration text; that of a block is measured without both of its sub-layers.
+calibration text. For the cost of a block, it runs without both sub-layers.
 
 The gates of heads and neurons (`curvature/measured.py`) estimate the same quantity, in
 the same unit, from gradients at the present weights. For removals as large as a sub-
@@ -38,7 +38,7 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
-_TOLERANCE = 1e-3  # of what a block without sub-layers may change, relative
+_TOLERANCE = 1e-3  # maximum relative change by a block without sub-layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ class Sublayers:
 class Depth:
     """What may be removed as a whole, and what is."""
 
-    blocks: tuple[Sublayers, ...]  # that may be removed
+    blocks: tuple[Sublayers, ...]  # whole blocks that may be removed
     sublayers: tuple[Sublayers, ...]  # each alone
     dropped_blocks: int
     dropped_sublayers: int
@@ -242,13 +242,13 @@ def choose(
 
     Args:
         measured: measures them again.
-        ranked: those to choose from, with the cost of each alone, the cheapest first.
+        ranked: the candidates with the cost of each alone, the cheapest first.
         basis: what is compared.
         count: the maximum number to choose.
         room: the maximum number of weights that all of them remove.
         check: called while costs are measured; may raise.
     """
-    known = {candidate: 0 for candidate, _ in ranked}  # those chosen when measured
+    known = {candidate: 0 for candidate, _ in ranked}  # number chosen when measured
     chosen: Ranked = []
     while ranked and len(chosen) < count:
         (candidate, cost), *ranked = ranked

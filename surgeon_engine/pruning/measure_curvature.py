@@ -48,7 +48,7 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import owns
 
 Factors = dict[str, Measured]  # by layer
-_KEPT = ("rows", "columns", "neurons", "routed")  # of the gates
+_KEPT = ("rows", "columns", "neurons", "routed")  # kept tensors of a gate
 
 
 def measure(
@@ -60,8 +60,8 @@ def measure(
 ) -> Factors:
     """Measure what the method needs of each layer, on the host or in files.
 
-    Factors of blocks that belong to other processes are left out. The layers are by
-    default those that the units are selected by.
+    Factors of blocks that belong to other processes are left out. Without `layers`, it
+    measures the layers by which the units are selected.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
@@ -100,7 +100,7 @@ def measure(
 def _gates(
     state: PruningState, request: CurvatureRequest, context: RunContext, shot: int
 ) -> Factors:
-    """Return the gates; of an original model, those that were measured before, if any.
+    """Return the gates; reuse earlier measurements of an original model.
 
     The runs of a sweep, or a diagnosis and the run after it, measure the same.
     """
@@ -139,10 +139,10 @@ def key_of_original(
     """Return the key of what the original model computes.
 
     Args:
-        state: Of the run.
-        kind: Of the measurement.
+        state: The state of the run.
+        kind: The kind of the measurement.
         facts: What determines it besides the model and how it is run.
-        original: The model, loaded again; None: that of the state, unpruned as yet.
+        original: The model, loaded again; None: the state's model, unpruned as yet.
     """
     loaded = original or state.loaded
     model, device = loaded.model, loaded.device

@@ -1,4 +1,4 @@
-"""A model whose vocabulary is smaller than that of its original.
+"""A model with a smaller vocabulary than its original.
 
 Texts are in its own tokens, and so are the predictions of the original that it is
 compared with (`evaluation/translation.py`).
@@ -49,7 +49,7 @@ class SmallerVocabulary:
         """Return the vocabulary of some tokens of `original`, which is not changed.
 
         Rows of the head that the model needs beside them are kept, too; an embedding
-        may have more, such as that of an image.
+        may have more, such as a row for images.
 
         Args:
             original: The whole model, with a tokenizer.
@@ -88,7 +88,7 @@ class SmallerVocabulary:
         return cls.of(original, kept_tokens(original.tokenizer, tokenizer))
 
     def windows(self, tokens: Tensor) -> Tensor:
-        """Return windows of the original's tokens in those of the model.
+        """Translate windows from the original's tokens into the model's.
 
         They are cut to the length that they had.
         """

@@ -17,8 +17,8 @@ before must stay zero.
 *Whole*: all removed weights together, by conjugate gradients over K. The preconditioner
 is the diagonal, G_rr A_cc, and a step costs two products of W with a factor. With the
 inverses it costs four and with the eigenbases six; they need as many steps and half as
-many. The steps are taken in float32: its rounding error is far below that of ending the
-search.
+many. The steps are taken in float32: its rounding error is far below the error of
+ending the search.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from surgeon_engine.runtime import linalg
 _MAX_STEPS = 500  # some dozens are usual
 _DTYPE = torch.float32
 _TOLERANCE = 1e-3  # relative gain of a step at which the search ends
-_ROUNDING = 1e-5  # of the initial quadratic, which float32 cannot resolve
+_ROUNDING = 1e-5  # share of the initial quadratic that float32 cannot resolve
 
 
 def grouped_update(

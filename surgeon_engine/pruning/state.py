@@ -1,6 +1,6 @@
 """The state of a run: the model, and everything removed from it so far.
 
-Stages read a `PruningState` and change it by its methods, each of which is one
+Stages read a `PruningState` and change it by its methods. Each method is one
 transition: record costs, update weights, restore a snapshot, compact the model.
 """
 
@@ -82,7 +82,7 @@ class PruningState:
     total_cost: Mapping[str, float] = field(init=False, default_factory=_nothing)
     # How the calibration text uses the experts of each unit of the original.
     routing: Mapping[str, Routing] = field(init=False, default_factory=_nothing)
-    # None: that of the original.
+    # None: the original's vocabulary.
     vocabulary: SmallerVocabulary | None = field(init=False, default=None)
     original_windows: TokenWindows = field(init=False)  # in the original's tokens
     # Gates of the first shot that were measured before tokens were removed, by layer.
@@ -167,7 +167,7 @@ class PruningState:
         self.removed = MappingProxyType(dict(removed))
 
     def finish_update(self) -> None:
-        """Mark the weights as those of a complete shot."""
+        """Mark the shot's update of the weights as complete."""
         self.is_partially_updated = False
 
     def take_snapshot(self) -> Snapshot:
@@ -197,8 +197,8 @@ class PruningState:
 
         Args:
             loaded: the model without the removed parts.
-            units: its units, of which nothing is removed. A unit without groups has
-                one of zeros, which is.
+            units: its units, with nothing removed. A unit without groups has one group
+                of zeros, which counts as removed.
             kept: the original numbers of the groups left in each unit, int64.
         """
         self.loaded, self.units = loaded, tuple(units)

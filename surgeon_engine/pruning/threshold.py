@@ -32,15 +32,15 @@ class Removals:
     candidate: Tensor  # n, int64: index of the candidate
     cost: Tensor  # n, float64, ascending; -inf: removed before
     weights: Tensor  # n, int64: newly removed by each
-    candidates: int  # of the unit, including those that must be kept
+    candidates: int  # number in the unit, including those that must be kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ElementCosts:
     """The single weights of one unit.
 
-    They are removed `atom` at a time; those of one atom have equal costs and follow
-    one another.
+    They are removed `atom` at a time; the weights of an atom have equal costs and
+    follow one another.
     """
 
     cost: Tensor  # candidates, float32, >= 0; REMOVED: before; inf: must be kept

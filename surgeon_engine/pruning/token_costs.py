@@ -3,7 +3,7 @@
     f       V    how often each token is expected, per token of text
     nu           nats that a text costs more, per occurrence of a removed token
 
-The cost of a token is nu f, in nats per token of text, as that of a head or a neuron.
+The cost of a token is nu f, in nats per token of text, as for a head or a neuron.
 
 A few thousand tokens of text say little about a rare token. The predictions of the
 model on them say more, and so does the number of a token, since tokenizers learn
@@ -33,8 +33,8 @@ from surgeon_engine.pruning.smaller_vocabulary import SmallerVocabulary
 from surgeon_engine.pruning.threshold import Removals
 
 _ZIPF = 0.2  # share of Zipf's law in f
-_PROBED = 0.03  # of the text: written otherwise while `nu` is measured
-_WINDOWS = 8  # of each kind of text, on which it is
+_PROBED = 0.03  # share of the text that is written otherwise to measure `nu`
+_WINDOWS = 8  # windows of each kind of text for that measurement
 
 
 @torch.no_grad()

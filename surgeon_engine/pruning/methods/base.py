@@ -23,7 +23,7 @@ class Needs(Enum):
     INPUTS = "inputs"  # A: a forward is enough
     INPUTS_AND_GRADIENTS = "inputs and gradients"  # A and G
     GATES = "gates"  # the gate gradients
-    ROUTING = "routing"  # of experts: which tokens choose each, and its outputs
+    ROUTING = "routing"  # the tokens that choose each expert, and its outputs
 
 
 class Allocation(Enum):
@@ -41,7 +41,7 @@ class MeasuredLayer:
     W: Tensor  # R x C, with a bias R x (C+1)
     columns: int  # C
     measured: Measured
-    damping: float  # of the costs
+    damping: float  # for the costs
 
 
 class PruningMethod(Protocol):

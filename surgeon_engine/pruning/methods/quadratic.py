@@ -88,7 +88,7 @@ class QuadraticMethod(MatrixMethod):
         return Stiffness(M)
 
     def stiffnesses(self, layer: MeasuredLayer) -> tuple[Stiffness, Stiffness]:
-        """Return the stiffness of A and that of G for the removal of single weights."""
+        """Return the stiffnesses of A and G for the removal of single weights."""
         A, G = self.quadratic(layer.W, layer.measured)
         return self.stiffness(A, layer.damping), self.stiffness(G, layer.damping)
 

@@ -4,9 +4,9 @@
 triangular, removing weight c of a row after the columns left of it are done costs
 1/2 (w_c / U_cc)^2 and moves the weights right of it by -(w_c / U_cc) U_c,: . The
 weights to remove are chosen for 128 columns at a time, after the updates so far: each
-such block loses the same share, that of its layer.
+such block loses the same share as its layer.
 
-The inputs are those of the model at the start of the shot, not of the layers already
+The inputs come from the model at the start of the shot, not from the layers already
 pruned in it.
 """
 

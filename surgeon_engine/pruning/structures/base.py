@@ -63,7 +63,7 @@ class Unit(Protocol):
             measured: what the method needs of the measured layer, with `before`
                 removed.
             before: the candidates removed before, bool.
-            after: the candidates to be removed, those of `before` included. A method
+            after: the candidates to be removed, including `before`. A method
                 that chooses during its update may remove as many others.
             pruning: the settings.
 

@@ -128,7 +128,7 @@ def _ranks(cost: Tensor) -> Tensor:
 def _by_weight(
     cost: Tensor, chosen: Tensor, columns: int, kept: int, of: int
 ) -> Tensor:
-    """Return the costs of groups as those of their weights; inf for kept ones."""
+    """Spread the costs of groups over their weights; inf for kept ones."""
     removed = ways_to_remove(kept, of).to(chosen.device)[
         chosen
     ]  # R x groups x (of - kept)

@@ -1,4 +1,4 @@
-"""Experts of a block, and neurons of which all of its experts lose equally many.
+"""Experts of a block and their neurons; all experts lose equally many neurons.
 
     e   experts removed so far, the cheapest first; with classes, one of each at a time
     n   neurons that each remaining expert has lost, its own cheapest first
@@ -11,7 +11,7 @@ do not say how much of it they were. Weights are counted as each step newly remo
 them.
 
 Candidates 0 to E-1 are the experts, E to E+I-1 the neurons. Before neurons are removed,
-those of each expert are sorted by their costs. So the n-th of all experts are one
+the neurons of each expert are sorted by cost. So the n-th of all experts are one
 candidate, and what remains is a slice of the stacked tensors.
 """
 
@@ -39,8 +39,8 @@ from surgeon_engine.pruning.threshold import ElementCosts, Removals
 class ExpertCosts:
     """What the steps of a block depend on; E experts with I neurons each."""
 
-    experts: Tensor  # of each step, float64, ascending; -inf: removed before
-    # Of the next neuron of all experts that are left after so many steps, float64:
+    experts: Tensor  # cost of each step, float64, ascending; -inf: removed before
+    # Cost of the next neuron of all experts left after so many steps, float64:
     # (steps + 1) x I; -inf: removed before
     neurons: Tensor
     order: Tensor  # E, int64: the experts as they are removed
@@ -50,7 +50,7 @@ class ExpertCosts:
     bundle: int  # neurons of a step; before the first, the remainder of the width
     most_experts: int  # steps
     most_neurons: int
-    least_weights: int  # that stay
+    least_weights: int  # weights that must stay
 
     def weights(self, step: _Step) -> int:
         """Return the weights that a step newly removes."""
@@ -83,7 +83,7 @@ class _Step(NamedTuple):
     is_experts: bool
     experts_before: int  # steps of experts before it
     neurons_before: int  # removed from each expert before it
-    neurons: int  # that it removes from each expert
+    neurons: int  # removed from each expert by it
     cost: float = 0.0  # as it is compared
 
 
@@ -92,7 +92,7 @@ class ExpertsUnit(CoupledUnit):
     """The experts of a block and their neurons."""
 
     neurons: CoupledGroups
-    neurons_originally: int  # of each expert
+    neurons_originally: int  # in each expert
 
     @property
     @override
@@ -148,7 +148,7 @@ class ExpertsUnit(CoupledUnit):
     def costs(
         self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> Tensor:
-        """Return the cost of each expert, float64; that of a removed one is -inf."""
+        """Return the cost of each expert, float64; -inf: removed before."""
         return CoupledUnit.costs(self, measured, before[: self.coupled.groups], pruning)
 
     @override
@@ -224,7 +224,7 @@ def without_neurons_beyond(
     They then lose no neurons beyond those that are selected.
 
     Args:
-        costs: of all units.
+        costs: the removals of all units.
         removed: the selected candidates of each unit, bool.
         rest: the most weights of a further step.
         basis: what is compared.

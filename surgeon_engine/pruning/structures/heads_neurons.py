@@ -2,8 +2,8 @@
 
 A group is a run of columns of the consumer (the output or down projection) and the
 rows of the producers that compute its input. Without its columns nothing reads those
-rows, so that they cost nothing: the cost is that of the columns, counted once, and the
-update is the column update of the consumer.
+rows, so that they cost nothing: a group costs as much as its columns, and the update is
+the column update of the consumer.
 
 Where all groups are removed (`pruning/depth.py`), so is the bias of the consumer: the
 attention or the MLP then adds nothing to the residual stream.
@@ -102,7 +102,7 @@ class CoupledUnit:
     def costs(
         self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> Tensor:
-        """Return the cost of each group, float64; that of a removed one is -inf."""
+        """Return the cost of each group, float64; -inf: removed before."""
         cost = torch.full((len(before),), -torch.inf, dtype=torch.float64)
         groups = int((~before).sum())
         is_matrix = not isinstance(self.measured, ExpertsLayer)
@@ -212,5 +212,5 @@ class CoupledUnit:
             weights[start] = weights[start:end].sum()
             weights[start + 1 : end] = 0
             start, end = end, end + bundle
-        # The mean of equal costs may round to more than that of another bundle of them.
+        # Means of equal costs may be rounded differently in different bundles.
         return cost.cummax(dim=0).values, weights
