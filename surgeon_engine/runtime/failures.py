@@ -10,7 +10,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.sentences import say
 
-# In messages of torch; the second one is that of Windows.
+# In messages of torch; the second one comes from Windows.
 _NO_MEMORY = ("allocate memory", "enough memory", "out of memory", "ALLOC_FAILED")
 
 

@@ -36,7 +36,7 @@ SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
 _ASLEEP = 1.5  # so many times as long if it sleeps, such as for a network
 _WAITING = 6.0  # the same if it waits for a processor or a disk that others use
 _AWAKE = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
-MEMORY = 4 << 30  # bytes that a call may add to those of the process
+MEMORY = 4 << 30  # bytes that a call may add to the memory of the process
 _GRACE_S = 8.0  # before the rate is judged
 _POLL_S = 0.2
 _START_S = 60.0  # to import libraries, which reads no file of a stranger
@@ -159,7 +159,7 @@ class MinimumRate:
         self._done = 0
 
     def leave_out(self) -> None:
-        """Leave out the time since the last part, such as that of reading a file."""
+        """Leave out the time since the last part, such as the time to read a file."""
         self._last = time.monotonic()
 
     def count(self, done: int) -> None:

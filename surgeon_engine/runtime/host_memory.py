@@ -23,7 +23,7 @@ import psutil
 
 # Parameters of glibc's mallopt(3), and the bytes that a process may keep.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_ARENAS = 2  # of memory, among which all threads share
+_ARENAS = 2  # malloc arenas that all threads share
 _KEPT_BYTES = 2**30
 _MAX_BEFORE_2_35 = 2**25  # the largest threshold that glibc accepted
 _GROUPS = Path("/sys/fs/cgroup")
@@ -70,7 +70,7 @@ def _limits_above(
 ) -> Iterator[tuple[int, int]]:
     """Yield limit and bytes in use of a group and all above it.
 
-    In a container the path may be that of the host, and the root the container's own.
+    In a container the path may be the host's, and the root the container's own.
     """
     group = root / path.lstrip("/")
     for folder in (group, *group.parents):
@@ -100,8 +100,8 @@ def reuse_freed() -> None:
 
     The C library of Linux returns large blocks to the system at once, and each new one
     is cleared page by page. Logits are such blocks: this takes a third of the time of
-    an evaluation. Few arenas keep the memory of an engine the same over many runs, each
-    of which starts threads of its own.
+    an evaluation. Few arenas keep the memory of an engine the same over many runs; each
+    run starts its own threads.
     """
     if (library := _glibc()) is not None:
         if not library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES):

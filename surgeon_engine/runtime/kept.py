@@ -1,6 +1,6 @@
 """Measurements of original models, kept for later runs that would measure the same.
 
-The last one of each kind is kept in the process, and those of many models on the disk.
+The process keeps the last one of each kind, and the disk keeps many models'.
 `Key` has everything that determines a measurement: with another model, text, setting,
 device or version it is measured anew.
 """
@@ -24,8 +24,8 @@ class Key:
 
     kind: Kind
     facts: Hashable
-    # Of the job in a plan (`planning/measured_before.py`). Empty: nothing identifies
-    # the model, so that the measurement is not kept on the disk.
+    # The mark in a plan (`planning/measured_before.py`). Empty: nothing identifies the
+    # model, so that the measurement is not kept on the disk.
     mark: str = ""
 
 

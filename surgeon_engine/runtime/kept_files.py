@@ -3,7 +3,7 @@
     KEY.KIND-MARK-ENVIRONMENT.safetensors
 
 KEY is a digest of everything that determines the numbers but the program and the
-machine, of which ENVIRONMENT is one; MARK is that of `planning/measured_before.py`.
+machine; ENVIRONMENT is a digest of both. MARK comes from `planning/measured_before.py`.
 The metadata of a file hold a SHA-256 of the key and of the content, so that one that is
 damaged or belongs to another key is measured again. Tensors are mapped: they take
 memory only where the system has room. The files that were used least recently are

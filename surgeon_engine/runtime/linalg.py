@@ -19,7 +19,7 @@ from torch import Tensor
 from surgeon_engine.base.errors import CurvatureError
 
 _TOLERANCE = 1e-2  # relative residual of a result in float32
-_COLUMNS = 512  # that are solved at a time
+_COLUMNS = 512  # columns solved at a time
 
 
 def damped(M: Tensor, damping: float) -> Tensor:

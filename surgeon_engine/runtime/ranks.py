@@ -49,7 +49,7 @@ class _Group:
 
     rank: int = 0
     size: int = 1
-    started: int = 1  # processes of the run, of which this one may compute alone
+    started: int = 1  # processes of the run; this one may compute alone
     on_this_machine: int = 1
 
 
@@ -203,7 +203,7 @@ def added(number: float) -> float:
 
 
 def passed_on(value: _T, source: int) -> _T:
-    """Return the value of one rank; that of the others is ignored.
+    """Return the value of one rank; the values of the others are ignored.
 
     Tensors in it go from device to device.
     """
@@ -251,7 +251,7 @@ def _meet(
 
     Args:
         what: the exchange that follows, which must be the same on all ranks.
-        number: of this rank.
+        number: the number that this rank gives.
         failure: why this rank takes no part in it.
 
     Raises:
@@ -357,7 +357,7 @@ def _broadcast(value: Any, source: int) -> Any:
 
 
 def _send(x: Tensor, source: int) -> None:
-    """Copy a contiguous tensor of one rank into those of the others."""
+    """Copy a contiguous tensor of one rank into the tensors of the others."""
     with _connected():
         _distributed().broadcast(x, source)
 

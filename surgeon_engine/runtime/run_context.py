@@ -30,7 +30,7 @@ from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors
 
 _SECONDS_BETWEEN_PROGRESS = 0.1  # faster than anyone can read
-_SECONDS_BETWEEN_SAMPLES = 1.0  # of memory
+_SECONDS_BETWEEN_SAMPLES = 1.0  # memory samples
 
 
 class RunContext:
@@ -44,7 +44,7 @@ class RunContext:
         self, run: str, send: Callable[[Envelope], object], kept: Kept | None = None
     ) -> None:
         self.log: RunFolder | None = None  # receives the events, once it exists
-        self.saver = Saver.off()  # of a run that can be resumed
+        self.saver = Saver.off()  # replaced if the run can be resumed
         self.kept = kept or Kept()  # by an earlier command of the process
         self.stop_after = 0  # the shot after which the run stops; 0: none
         self.expected: Estimate | None = None  # KL, as of `StartRun`
@@ -90,7 +90,7 @@ class RunContext:
 
     @property
     def seconds_of_stage(self) -> float:
-        """The seconds that the stage has worked, those of the first process.
+        """The seconds that the stage has worked, as the first process counts them.
 
         Processes that share a run must ask this equally often.
         """
@@ -117,7 +117,7 @@ class RunContext:
             self.handle(StopAndKeep(run=self._run))
 
     def warn(self, template: str, /, **values: object) -> None:
-        """Log a warning: a sentence, or a template as that of `say`."""
+        """Log a warning: a sentence, or a template as for `say`."""
         self.emit(Logged(Level.WARNING, said(template, values)))
 
     def inform(self, template: str, /, **values: object) -> None:
@@ -132,7 +132,7 @@ class RunContext:
             event: a later export, or the measured speed.
         """
         try:
-            log.remove_cut_off_line()  # of a disk that was full
+            log.remove_cut_off_line()  # left by a full disk
             log.append(Envelope(self._run, time.time(), event))
         except (OSError, EngineError) as error:
             reason = error.__cause__ if isinstance(error, RunFolderError) else error

@@ -23,7 +23,7 @@ from surgeon_engine.base.versions import STATE
 from surgeon_engine.runtime import ranks
 
 _SECONDS_BETWEEN = 60.0  # within a stage
-_SHARE_OF_TIME = 0.05  # that saving may take within a stage
+_SHARE_OF_TIME = 0.05  # maximum for saving within a stage
 _MOST_BETWEEN = 900.0  # seconds, however long the last save took
 _WHOLE = "shot"  # the part whose save holds the whole state
 _GENERATIONS = ("shot", "recovered")  # parts at whose save the state before is kept
@@ -49,7 +49,7 @@ class Saver:
         self._folder, self._saved = folder, saved
         self._previous = folder.read_previous() if folder else None
         self._last = time.monotonic()
-        self._took = 0.0  # seconds, of the last save
+        self._took = 0.0  # seconds for the last save
         self._is_failing = False
 
     @classmethod

@@ -23,9 +23,9 @@ _Key = TypeVar("_Key")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batches:
-    """The batches of this process, of which there may be none."""
+    """The batches of this process; there may be none."""
 
-    windows: Tensor  # those of all processes, windows x ...
+    windows: Tensor  # the windows of all processes, windows x ...
     size: int  # windows of a batch
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -63,11 +63,11 @@ class Batches:
     def share_of(
         self, chosen: Sequence[int], rows: Sequence[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Divide some windows evenly; return those of this process, and their rows.
+        """Divide some windows evenly; return the share of this process, and its rows.
 
         Args:
             chosen: the numbers of the windows.
-            rows: those of each batch of this process; they go where they are needed.
+            rows: the rows of each batch of this process; they go where they are needed.
         """
         found: list[Tensor] = []
         for place, window in enumerate(chosen):

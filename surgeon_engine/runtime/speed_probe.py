@@ -24,7 +24,7 @@ from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import Machine, Rates
 from surgeon_engine.runtime import devices, host_memory, kept_files, ranks
 
-_SIDE = {"cpu": 512, "cuda": 4096, "mps": 2048}  # that keep the device busy
+_SIDE = {"cpu": 512, "cuda": 4096, "mps": 2048}  # large enough to keep the device busy
 _SMALL_SIDE = 128
 _SLOW = 0.004  # seconds
 _FACTOR_SIDE = {"cpu": 512, "cuda": 2048, "mps": 1024}
@@ -168,6 +168,6 @@ def _seconds(device: str, work: Callable[[], object]) -> float:
 
 
 def _clock(device: str) -> Callable[[], float]:
-    """Return the clock for a device; that of a thread is too coarse on Windows."""
+    """Return the clock for a device; a thread's clock is too coarse on Windows."""
     is_thread = device == "cpu" and sys.platform != "win32"
     return time.thread_time if is_thread else time.perf_counter
