@@ -150,7 +150,7 @@ def work_in_group(
 
     Args:
         command: starts or resumes the run.
-        count: of the processes.
+        count: the number of processes.
         context: receives the events, and commands to stop.
         model: says whether they compute on GPUs.
 
