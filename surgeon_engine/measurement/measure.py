@@ -30,7 +30,7 @@ from surgeon_engine.base.json_process import module_command
 from surgeon_engine.export.gguf.server import is_installed
 from surgeon_engine.measurement.messages import Finished, Loaded
 
-_SHORT_PROMPT = 16  # tokens before those that are generated
+_SHORT_PROMPT = 16  # tokens before the generated ones
 _MAX_MODELS = 2
 
 Check = Callable[[], None]  # called repeatedly; may raise to stop the work
