@@ -1,4 +1,4 @@
-"""What a benchmark process answers. This module imports neither torch nor Qt."""
+"""The answers of a benchmark process. This module imports neither torch nor Qt."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Footprint:
 
     @cached_property
     def stages(self) -> dict[Stage, StageNeed]:
-        """What each stage of the job needs."""
+        """The needs of each stage of the job."""
         stated = ((stage, state(self.job)) for stage, state in STAGES.items())
         return {stage: need for stage, need in stated if need is not None}
 
@@ -152,7 +152,7 @@ def estimate(
     machine: Machine,
     size: PlannedSize | None = None,
 ) -> Estimate:
-    """Return what a run needs on `machine`; `size` if it is known."""
+    """Return the needs of a run on `machine`; pass `size` if it is known."""
     device, count = config.model.device, machine.processes(config.model)
     on_gpu, rates = machine.computes_on_gpu(device), machine.rates(device)
     idle = max(LIBRARIES, machine.idle_bytes) + _WORKING

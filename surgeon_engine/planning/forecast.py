@@ -83,7 +83,7 @@ _ROUNDING = {
 
 
 class Basis(Enum):
-    """What a forecast rests on."""
+    """The evidence for a forecast."""
 
     NOTHING = "nothing"  # nothing is expected
     SIMILAR = "similar"  # measured runs of another model
@@ -93,7 +93,7 @@ class Basis(Enum):
 
 
 class End(Enum):
-    """What keeps a model from becoming smaller."""
+    """The reason why a model cannot become smaller."""
 
     NOTHING = "nothing"
     PROTECTION = "protection"
@@ -336,7 +336,7 @@ def _scale(model: ModelSummary) -> float:
 
 
 def _end(pruning: PruningConfig, model: ModelSummary, most: int) -> End:
-    """Return what keeps more than `most` weights from being removed."""
+    """Return the reason why no more than `most` weights can be removed."""
     if most < max_removable(pruning, model):
         return End.NOTHING
     freer = [

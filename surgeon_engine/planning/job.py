@@ -377,7 +377,7 @@ class Job:
         return numbers * (self.each + (1 if in_graph else 2) * FLOAT)
 
     def room(self, held: float = 0.0) -> float:
-        """Return what a store may take of the machine's memory beside `held` bytes."""
+        """Return the bytes that a store may take in main memory beside `held` bytes."""
         return HOST_SHARE * max(0.0, self.free_on_host - held)
 
     def with_store(self, held: float, stored: float) -> float:

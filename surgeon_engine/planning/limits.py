@@ -189,7 +189,7 @@ class Depth:
 
 
 def depth_of(pruning: PruningConfig, model: ModelSummary) -> Depth:
-    """Return what may be removed of a model as a whole."""
+    """Return the blocks and sub-layers that may be removed as a whole."""
     by_block: dict[int, list[tuple[int, int]]] = {}  # weights, those kept otherwise
     layers: dict[int, int] = {}
     for kind, coupled in _kinds(pruning, model).items():

@@ -30,7 +30,7 @@ class Kind(Enum):
 def measured_before(
     config: RunConfig, model: ModelSummary, machine: Machine
 ) -> frozenset[Kind]:
-    """Return what a run of a job on a machine finds on its disk.
+    """Return the kinds of measurements that a run finds on the disk of a machine.
 
     Several processes that share a run find nothing.
     """

@@ -1,4 +1,4 @@
-"""What a run needs of each resource of a machine, and how well that fits.
+"""The needs of a run for each resource of a machine, and how well they fit.
 
 Each resource has a light:
 

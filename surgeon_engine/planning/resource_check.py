@@ -53,7 +53,7 @@ class ResourceCheck:
 
     @property
     def estimate(self) -> Estimate:
-        """What the settled job needs."""
+        """The needs of the settled job."""
         return self.settled.estimate
 
     @property

@@ -66,7 +66,7 @@ class Sublayers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Depth:
-    """What may be removed as a whole, and what is."""
+    """The parts that may be removed as a whole, and how many are removed."""
 
     blocks: tuple[Sublayers, ...]  # whole blocks that may be removed
     sublayers: tuple[Sublayers, ...]  # each alone
@@ -76,7 +76,7 @@ class Depth:
 
     @classmethod
     def of(cls, state: PruningState) -> Depth:
-        """Return what may be removed of a model, and what was.
+        """Return the removable parts of a model, and how many were removed.
 
         Protected layers have no units. A minimum density keeps layers.
         """

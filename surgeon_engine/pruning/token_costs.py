@@ -1,4 +1,4 @@
-"""What it costs to remove tokens from a vocabulary.
+"""The cost of removing tokens from a vocabulary.
 
     f       V    how often each token is expected, per token of text
     nu           nats that a text costs more, per occurrence of a removed token

@@ -78,7 +78,7 @@ _send: Callable[[msgspec.Struct], None] | None = None  # to the parent, in the p
 
 
 def call(function: str, arguments: Sequence[Any], kind: type[_T], blame: Blame) -> _T:
-    """Return what a function of this program returns in a process of its own.
+    """Return the result of a function of this program, called in its own process.
 
     Args:
         function: Its module and name, as module:name. It may not be loaded here.

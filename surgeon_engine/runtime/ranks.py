@@ -182,7 +182,7 @@ def add(tensors: Iterable[Tensor]) -> None:
 
 
 def agree(work: Callable[[], _T]) -> _T:
-    """Return what some work returns on the first rank, which alone does it.
+    """Return the result of some work that only the first rank does.
 
     Raises:
         Exception: what it raises there.

@@ -1,4 +1,4 @@
-"""What each stage of a run needs: bytes on the device and the host, disk and seconds.
+"""The needs of each stage of a run: bytes on the device and the host, disk and seconds.
 
 A stage states its own needs, in one function of a job. It returns None if the job has
 no such stage. `estimate.py` adds them up.

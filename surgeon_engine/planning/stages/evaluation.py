@@ -13,7 +13,7 @@ _COPIES = 5.0  # float32 copies of the logits of two models, without gradients
 
 
 def evaluated(job: Job, windows: int) -> float:
-    """Return what a forward holds of a batch at most.
+    """Return the maximum bytes that a forward holds for a batch.
 
     That is the logits of both models for a part of it, with their loss, or scores.
     """

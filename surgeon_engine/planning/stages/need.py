@@ -1,4 +1,4 @@
-"""What a stage of a run states: its time, and its memory and disk at each moment."""
+"""The need of a stage of a run: its time, and memory and disk at each moment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class StageNeed:
-    """What a stage needs in the whole run."""
+    """The need of a stage in the whole run."""
 
     seconds: float = 0.0
     shared_by: float = 1  # how many processes can share its work; inf: any number

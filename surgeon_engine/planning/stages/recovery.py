@@ -144,7 +144,7 @@ def _refit_moment(job: Job) -> Moment:
 
 
 def _read_by_last_layers(job: Job) -> float:
-    """Return what the last layer of a block reads of all windows.
+    """Return the bytes that the last layer of a block reads for all windows.
 
     It is kept where blocks stop before this layer: on a CPU.
     """
@@ -171,9 +171,9 @@ def _fitted_matrices(
 
 
 def _seen_by_experts(job: Job) -> float:
-    """Return what the experts of a block get of all tokens, and what is missing.
+    """Return the bytes of states and missing outputs for the experts of a block.
 
-    Those of a batch are computed beside it: each token once for each of its experts,
+    A batch is computed beside them: each token once for each of its experts,
     before and after a layer.
     """
     of_all = job.recovery_windows * job.length * (job.each + FLOAT)

@@ -45,7 +45,7 @@ class MeasuredLayer:
 
 
 class PruningMethod(Protocol):
-    """What all methods offer. Masks are bool; they exclude what was removed before."""
+    """The interface of all methods. Masks are bool and exclude earlier removals."""
 
     needs: ClassVar[Needs]
     allocation: ClassVar[Allocation]

@@ -37,7 +37,7 @@ from surgeon_engine.pruning.threshold import ElementCosts, Removals
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExpertCosts:
-    """What the steps of a block depend on; E experts with I neurons each."""
+    """The costs and limits of the steps of a block; E experts with I neurons each."""
 
     experts: Tensor  # cost of each step, float64, ascending; -inf: removed before
     # Cost of the next neuron of all experts left after so many steps, float64:
