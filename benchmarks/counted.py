@@ -154,7 +154,7 @@ class Place:
 
     offload: Offload
     card: float  # bytes
-    memory: float = math.inf  # of the host, bytes
+    memory: float = math.inf  # host memory, bytes
     in_files: bool = False
 
 
@@ -163,7 +163,7 @@ PLACES = {
     "streaming": Place(Offload.ON, 12e9),
     "files": Place(Offload.ON, 24e9, 64e9, in_files=True),
 }
-SHARE = 0.7  # of the peak rates
+SHARE = 0.7  # attained share of the peak rates
 TERA = 1e12
 PEAKS = {HALF: 165.2, TF32: 82.6, FLOAT32: 82.6, FLOAT64: 1.29}  # teraflop/s
 MOVING = 1008e9  # bytes/s

@@ -25,8 +25,8 @@ second call goes on after the last one. Afterwards
 
     python benchmarks/coverage.py --page [--folder FOLDER]
 
-copies those of all sizes to benchmarks/results/, without the details, and writes the
-pages that are made from them.
+copies the results of all sizes to benchmarks/results/, without the details, and writes
+the pages that are made from them.
 """
 
 from __future__ import annotations

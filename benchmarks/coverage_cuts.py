@@ -16,7 +16,7 @@ from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.model.coupled_groups import CoupledGroups, OwnParameter
 from surgeon_engine.model.coupling import coupled_groups, groups_of
 
-RELATIVE = 1e-4  # of the largest logit
+RELATIVE = 1e-4  # tolerance, relative to the largest logit
 
 
 def wrong_cuts(model: PreTrainedModel, structure: Structure) -> Iterator[str]:

@@ -57,7 +57,7 @@ level = "distillation"
 general_windows = 0
 """
 _TIMEOUT_S = 120.0
-_REAL_RUNS = 3  # of the command, killed during their verification
+_REAL_RUNS = 3  # runs of the command, killed during verification
 _ORPHAN_SECONDS = 2.0
 _FAULTS = {"kill": 0, "no space": errno.ENOSPC, "I/O error": errno.EIO}
 _RANDOM = "random kill"
@@ -111,7 +111,7 @@ class _Sweep:
     out: Path
     cases: int
     draw: random.Random
-    kinds: list[str]  # of faults
+    kinds: list[str]  # kinds of faults
 
     def __post_init__(self) -> None:
         self._import_engine()

@@ -1,7 +1,7 @@
 /* Fail, or die at, one of the file operations below a folder.
 
    Preloaded into a process, so that the writes of torch, safetensors and tokenizers
-   count like those of Python. `faults_arm` chooses the operation; until then, all are
+   count like Python's own. `faults_arm` chooses the operation; until then, all are
    only counted. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

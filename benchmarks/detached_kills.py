@@ -5,7 +5,7 @@
 The other computer is this one, by OpenSSH and a server on the loopback interface. At
 each random moment one of these is killed: the process of the run, the engine there, the
 connection. Then the client connects again; a run that was killed is resumed. No event
-may arrive twice or be lost, and the weights must be those of a run without a kill.
+may arrive twice or be lost, and the weights must be the same as without a kill.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ from surgeon_engine.runtime import fence, run_context, saver
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import job
 
-_SECONDS = 60.0  # that a case may take
+_SECONDS = 60.0  # time limit of a case
 _SENTENCE, _TRACEBACK = 3, 4  # exit codes of a case
 _HEADER_BYTES = 4_000  # half of the flips are in here, where structure is
 _SHOWN = 300  # characters of a sentence

@@ -36,8 +36,8 @@ from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.runtime.run_context import RunContext
 
 _GROUP = 32  # weights with a common scale
-_STEPS = 8  # of the search for noise of the same KL
-_NOISE = 0.5  # of the rows of digits, relative to their spread
+_STEPS = 8  # bisections to find noise of the same KL
+_NOISE = 0.5  # noise in the rows of digits, relative to the head's spread
 CONTEXT = RunContext("judging", lambda _: None)
 
 

@@ -1,6 +1,6 @@
 """Train small mixtures of experts on text that every installation has.
 
-The text is that of the demo model (documentation: topics and docstrings) and the source
+The text is the demo model's (documentation: topics and docstrings) and the source
 code of Python's standard library without docstrings, in the demo's tokens. Training
 continues from its last saved step if it was interrupted. `mixtures.py` prunes them.
 """
@@ -34,7 +34,7 @@ STEPS = {"qwen3": 1500, "olmoe": 800}
 BATCH = 8  # windows
 _PEAK_RATE = 2e-3
 _SAVED_EVERY = 100  # steps
-_CODE_SHARE = 0.35  # of the windows
+_CODE_SHARE = 0.35  # share of the windows
 _HELD_OUT = 12  # one of so many source files is
 _CODE_FOR_PRUNING = 400_000  # characters of each part of the code
 

@@ -59,7 +59,7 @@ from surgeon_engine.shots.shot import evaluate_original, evaluation, run_shot
 from surgeon_engine.shots.steps import ShotPlan
 
 SHARES = (0.25, 0.5)
-_CODE_SHARE = 0.5  # of the windows that calibrate, where code is among them
+_CODE_SHARE = 0.5  # share of the calibration windows, if code is among them
 _ROUNDING = 1e-6  # so that a share is no weight short
 
 logger = logging.getLogger("mixtures")
@@ -128,7 +128,7 @@ class Line(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, float, int, str]:
-        """What is not measured twice."""
+        """The settings that are not measured twice."""
         return self.model, self.share, self.seed, self.criterion
 
 

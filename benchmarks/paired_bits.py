@@ -3,11 +3,10 @@
     python benchmarks/paired_bits.py ORIGINAL FIRST SECOND TEXT... [--windows 32]
 
 FIRST and SECOND are compact exports of ORIGINAL, each with all of its tokens or fewer.
-A text is a token file of the original (.npy), all of whose windows are read, or a text
-file, of which windows are cut from the beginning to the end. Both models are judged on
-the same bytes: between the first and the last end of a token that both have in a
-window. The difference has a paired 95 % interval: windows are resampled, each with both
-models.
+A text is a token file of the original (.npy), whose windows are all read, or a text
+file, from which evenly spaced windows are cut. Both models are judged on the same
+bytes: between the first and the last end of a token that both have in a window. The
+difference has a paired 95 % interval: windows are resampled, each with both models.
 """
 
 from __future__ import annotations
@@ -71,11 +70,11 @@ def same_bytes(sizes: Sequence[Tensor], is_end: Sequence[Tensor]) -> list[Tensor
     """Return which predicted tokens of each of two models are judged.
 
     Args:
-        sizes: of each model the bytes of its tokens, windows x length.
+        sizes: for each model the bytes of its tokens, windows x length.
         is_end: likewise whether they end where one of the original's does.
 
     Returns:
-        Of each model booleans, windows x (length - 1): the same bytes of each window.
+        Booleans for each model, windows x (length - 1): the same bytes of each window.
     """
     ends = [x.cumsum(dim=1) for x in sizes]
     counted = [torch.zeros_like(x[:, 1:], dtype=torch.bool) for x in sizes]

@@ -28,7 +28,7 @@ from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, Rules
 from surgeon_gui.state.diagnosis.sensitivity import planned_cells
 
-BLOCKS, WIDTH, MLP = 32, 4096, 11_008  # of a model with 7 B weights
+BLOCKS, WIDTH, MLP = 32, 4096, 11_008  # sizes of a model with 7 B weights
 KINDS = [(WIDTH, WIDTH)] * 4 + [(MLP, WIDTH)] * 2 + [(WIDTH, MLP)]
 MAX_PLAN_S = 0.100
 TARGETS = np.linspace(0.02, 0.9, 45)

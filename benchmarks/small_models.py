@@ -49,7 +49,7 @@ def build(kind: str, model_type: str, sizes: Sizes, *, dense: bool) -> PreTraine
     Args:
         kind: a key of KINDS.
         model_type: a key of its value.
-        sizes: those of the language model.
+        sizes: the sizes of the language model.
         dense: without experts, though the class has them by default.
 
     Raises:
@@ -166,7 +166,7 @@ def _small(
 
     Args:
         kind: its class.
-        sizes: those of the language model.
+        sizes: the sizes of the language model.
         more: further options.
         sections: numbers of rotated features for each axis of a position.
         shortens: shorten the lists with an entry for each block.

@@ -52,7 +52,7 @@ shots = {shots}
 level = "off"
 """
 _FIRST = 5  # the shot to compare with: libraries have loaded what they need
-_MAX_GROWTH = 1.05  # of the memory since that shot
+_MAX_GROWTH = 1.05  # limit of the memory relative to that shot
 _SPAN = 10  # shots whose most files and threads are compared
 _USE_MS = 400  # between two uses of the window
 
@@ -62,7 +62,7 @@ class Sample:
     """The resources after a shot."""
 
     shot: int
-    seconds: float  # of the shot
+    seconds: float  # duration of the shot
     engine_bytes: int
     window_bytes: int
     engine_files: int

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-MAX_SECONDS = 1.0  # beyond those of an empty window
+MAX_SECONDS = 1.0  # beyond the time of an empty window
 
 FIRST_PAINT = """
 import sys, time

@@ -86,8 +86,8 @@ class _Worker:
 
     Args:
         place: the folder that the hosts share.
-        name: of the worker.
-        count: of all workers.
+        name: the name of the worker.
+        count: the number of all workers.
     """
 
     def __init__(self, place: Path, name: str, count: int) -> None:

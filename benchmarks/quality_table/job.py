@@ -42,8 +42,8 @@ class Task(msgspec.Struct, frozen=True):
 
     config: RunConfig
     shots: tuple[PlannedShot, ...]
-    folder: str  # of the state after the last shot, if the run was interrupted
-    rival_seconds: float | None = None  # that a rival has; None: an ordinary run
+    folder: str  # for the state after the last shot, if the run is interrupted
+    rival_seconds: float | None = None  # time of a rival; None: an ordinary run
 
 
 class ShotDone(msgspec.Struct, frozen=True, tag=True):
@@ -52,10 +52,10 @@ class ShotDone(msgspec.Struct, frozen=True, tag=True):
     planned: PlannedShot
     shot: ShotFinished
     original: Evaluation
-    evaluation: Evaluation  # of the shot, or after recovery
+    evaluation: Evaluation  # after the shot, or after recovery
     seconds: float  # from the first curvature on, over all shots and recovery
     sampling_seconds: float  # for the text that the model itself writes
-    peak_memory_bytes: int  # of the process so far; on a GPU, of its tensors
+    peak_memory_bytes: int  # peak of the process so far; on a GPU, of its tensors
 
 
 class JobFailed(msgspec.Struct, frozen=True, tag=True):
@@ -136,7 +136,7 @@ def _saved_shots(
     """Return to the state after the last shot of an interrupted run, if there is one.
 
     Args:
-        folder: of the state.
+        folder: the folder of the state.
         state: the original model; pruned as far as the run was afterwards.
         context: receives the saver of the run.
 

@@ -31,7 +31,7 @@ class Step:
     sparsity: float
     perplexity: float
     nats: float
-    seconds: float  # of the run so far
+    seconds: float  # duration of the run so far
     line: Line | None  # None: the shot fills no column
 
 
@@ -53,7 +53,7 @@ def measure_run(
         ready: the run.
         environment: where it is measured.
         lines: the earlier measurements, for the seconds of a rival.
-        folder: of the states of interrupted runs.
+        folder: holds the states of interrupted runs.
     """
     missing = list(ready.run.sparsities)
     seconds, rival = None, ready.run.rival

@@ -35,7 +35,7 @@ PLAN = Path(__file__).parents[1] / "plans" / "paper.toml"
 _WIKITEXT = HubName("Salesforce/wikitext", is_dataset=True)
 _CONFIG = "wikitext-2-raw-v1"
 _ALL_ROWS = 1_000_000
-_SEED = 100  # of the paper's code
+_SEED = 100  # seed in the paper's code
 _LENGTH = 2048
 _SPARSITIES = (0.2, 0.3, 0.4, 0.5)
 

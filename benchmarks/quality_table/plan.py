@@ -16,7 +16,7 @@ distills for its `seconds`, or for the seconds of another job (`seconds_of = "..
 the same sparsity and seed. Its pruning sets no method.
 
 A job whose sparsities are not separate is one run with one shot for each sparsity, or
-with as many equal shots as its `shots`, some of which end at the sparsities.
+with as many equal shots as its `shots`; some of these end at the sparsities.
 Recovery ends a run, so the sparsities of a job with recovery are separate.
 """
 
@@ -37,8 +37,8 @@ from surgeon_engine.api.config.toml import config_from_values
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.target_size import share_of_goal
 
-# Calibration fields that only the command line sets, and those that all jobs share so
-# that they can be compared.
+# Calibration fields that only the command line sets, and fields that all jobs share to
+# be comparable.
 _COMMAND_LINE_ONLY = ("text", "validation_text", "seed")
 _COMMON = (*_COMMAND_LINE_ONLY, "validation_windows", "window_length")
 _FROM_SPARSITIES = ("sparsity", "schedule")
@@ -75,7 +75,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recovery: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
     rival: bool = False
-    seconds: float | None = None  # of a rival
+    seconds: float | None = None  # time of a rival
     seconds_of: str | None = None  # the job whose seconds a rival has
 
 
@@ -89,7 +89,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PlannedShot(msgspec.Struct, frozen=True):
     """The target of a shot, and the column that it fills."""
 
-    share: float  # of the weights to remove in the run
+    share: float  # share of the weights that the run removes
     sparsity: float | None  # the column; None: it fills none
 
 
@@ -301,7 +301,7 @@ def _shots_ending_at(sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
 
 
 def _equal_shots(shots: int, sparsities: Sequence[float]) -> tuple[PlannedShot, ...]:
-    """Return equal shots to the last sparsity, some of which fill the columns.
+    """Return equal shots to the last sparsity; some of them fill the columns.
 
     Raises:
         ConfigError: No shot ends at one of the sparsities.

@@ -39,10 +39,10 @@ class Figures(msgspec.Struct, frozen=True):
     perplexity: float
     nats: float  # KL(original || pruned) per token
     agreement: float  # share of tokens for which both models have the same top token
-    shot_seconds: float  # of the shot that ended here
+    shot_seconds: float  # duration of the shot that ended here
     seconds: float  # from the first curvature to the end of recovery
     peak_memory_bytes: int
-    damping: DampingChoice | None  # of that shot; None: the method has none
+    damping: DampingChoice | None  # in that shot; None: the method has none
     sampling_seconds: float = 0.0  # for the text that the model itself writes
     # On the validation text and each text of another kind: of the original, and of the
     # pruned model.

@@ -49,7 +49,7 @@ def prune_and_distil(
 
     Args:
         state: the original model; pruned and trained afterwards.
-        share: of the goal to remove.
+        share: the share of the goal to remove.
         progress: the share of the time that is over, the mask included.
         context: receives the progress of the shot.
 

@@ -36,7 +36,7 @@ from surgeon_engine.runtime import devices
 
 from .plan import Run
 
-_DIGITS = 16  # of a hexadecimal digest; enough for thousands of runs
+_DIGITS = 16  # hexadecimal digits of a digest; enough for thousands of runs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class ReadyRun:
     """A run with its windows."""
 
     run: Run
-    config: RunConfig  # of the run, with its own token files
+    config: RunConfig  # config of the run, with its own token files
     identity: str
     calibration_digest: str
     calibration_description: str
